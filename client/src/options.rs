@@ -1,0 +1,265 @@
+//! The command line, and what it asks for once it has been found to make sense.
+//!
+//! [`Arguments`] is what argh understands; [`Options`] is what the load runs on, in which options that exclude each
+//! other cannot meet.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use argh::FromArgs;
+
+/// Sends sequence numbers to a reactord server and verifies that every one comes back, once and in order.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "Without options: one connection, one sequence number every 100 ms, until SIGINT or SIGTERM, and one line \
+            on every discontinuity. A first signal stops the sending and waits for the answers still due; a second \
+            one stops at once.",
+    error_code(0, "Everything that was sent came back, once and in order."),
+    error_code(1, "Something was lost or discontinuous, or could not connect."),
+    error_code(2, "The command line cannot be understood, or asks for more connections than files may be open.")
+)]
+pub(crate) struct Arguments {
+    /// the IP address of the server (default 127.0.0.1)
+    #[argh(option, short = 'a', arg_name = "ip", from_str_fn(connect_address))]
+    connect_address: Option<IpAddr>,
+
+    /// the port of the server (default 1234)
+    #[argh(option, short = 'p', arg_name = "port", default = "1234", from_str_fn(connect_port))]
+    connect_port: u16,
+
+    /// how many connections send (default 1)
+    #[argh(option, short = 'n', arg_name = "n", default = "1", from_str_fn(count))]
+    connections: usize,
+
+    /// messages a second on each of them (default 10), or max: the next message as soon as the depth allows
+    #[argh(option, arg_name = "r", default = "Rate::PerSecond(10.0)", from_str_fn(rate))]
+    rate: Rate,
+
+    /// with --rate max, how many messages are in flight on each connection (default 1)
+    #[argh(option, arg_name = "d", from_str_fn(depth))]
+    depth: Option<u32>,
+
+    /// how long to send (default: until SIGINT or SIGTERM)
+    #[argh(option, arg_name = "seconds", from_str_fn(duration))]
+    duration: Option<Duration>,
+
+    /// how many connections only wait, and are checked at the end with one message each (default 0)
+    #[argh(option, arg_name = "n", default = "0", from_str_fn(count))]
+    idle: usize,
+
+    /// how many connections send as fast as the socket takes it but read only 4 KiB every 100 ms, and the rest at the
+    /// end (default 0)
+    #[argh(option, arg_name = "n", default = "0", from_str_fn(count))]
+    slow_readers: usize,
+
+    /// send every message as its first 1 to 3 bytes, and the rest half a message interval later; not with --rate max
+    #[argh(switch)]
+    fragment: bool,
+
+    /// how long to wait at the end for the answers still due (default 10)
+    #[argh(option, arg_name = "seconds", default = "Duration::from_secs(10)", from_str_fn(drain))]
+    drain: Duration,
+
+    /// log every connection
+    #[argh(switch, short = 'v')]
+    verbose: bool,
+
+    /// print the version
+    #[argh(switch)]
+    pub(crate) version: bool,
+}
+
+/// What `--rate` may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rate {
+    PerSecond(f64),
+    Max,
+}
+
+/// What makes a sending connection send.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Pace {
+    /// The clock: so many messages a second on each connection, each in two parts if `fragment` is set.
+    Clock { per_second: f64, fragment: bool },
+    /// The answers: so many messages are in flight on each connection at any time.
+    Answers { depth: u32 },
+}
+
+/// What the load is to be.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) server: SocketAddr,
+    pub(crate) sending: usize,
+    pub(crate) idle: usize,
+    pub(crate) slow_readers: usize,
+    pub(crate) pace: Pace,
+    /// `None` is until a signal.
+    pub(crate) duration: Option<Duration>,
+    pub(crate) drain: Duration,
+    pub(crate) verbose: bool,
+}
+
+impl Options {
+    /// How many connections there are of all kinds.
+    pub(crate) fn connections(&self) -> usize {
+        self.sending + self.idle + self.slow_readers
+    }
+}
+
+impl TryFrom<Arguments> for Options {
+    type Error = String;
+
+    fn try_from(arguments: Arguments) -> Result<Self, String> {
+        let pace = match (arguments.rate, arguments.fragment, arguments.depth) {
+            (Rate::Max, true, _) => {
+                return Err("--fragment needs a --rate in messages a second: with --rate max there is no time for a \
+                            pause"
+                    .to_owned());
+            }
+            (Rate::PerSecond(per_second), _, Some(depth)) => {
+                return Err(format!("--depth {depth} needs --rate max: at --rate {per_second} the clock decides"));
+            }
+            (Rate::Max, false, depth) => Pace::Answers { depth: depth.unwrap_or(1) },
+            (Rate::PerSecond(per_second), fragment, None) => Pace::Clock { per_second, fragment },
+        };
+        let options = Self {
+            server: SocketAddr::new(
+                arguments.connect_address.unwrap_or(Ipv4Addr::LOCALHOST.into()),
+                arguments.connect_port,
+            ),
+            sending: arguments.connections,
+            idle: arguments.idle,
+            slow_readers: arguments.slow_readers,
+            pace,
+            duration: arguments.duration,
+            drain: arguments.drain,
+            verbose: arguments.verbose,
+        };
+        if options.connections() == 0 {
+            return Err(
+                "at least 1 connection is needed: --connections, --idle and --slow-readers are all 0".to_owned()
+            );
+        }
+        Ok(options)
+    }
+}
+
+fn connect_address(value: &str) -> Result<IpAddr, String> {
+    value.parse().map_err(|_| "an IPv4 or IPv6 address is allowed, such as 127.0.0.1 or ::1".to_owned())
+}
+
+fn connect_port(value: &str) -> Result<u16, String> {
+    whole_number(value, 1, u16::MAX)
+}
+
+/// No machine has more connections than this to offer; it keeps the sum of three counts from overflowing.
+const COUNT_MAX: usize = 100_000_000;
+
+fn count(value: &str) -> Result<usize, String> {
+    whole_number(value, 0, COUNT_MAX)
+}
+
+/// So many messages are 4 MB: more than the sockets between two processes hold, and deeper makes no difference.
+const DEPTH_MAX: u32 = 1_000_000;
+
+fn depth(value: &str) -> Result<u32, String> {
+    whole_number(value, 1, DEPTH_MAX)
+}
+
+fn rate(value: &str) -> Result<Rate, String> {
+    if value == "max" {
+        return Ok(Rate::Max);
+    }
+    let per_second = value.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    per_second.map(Rate::PerSecond).ok_or("a number of messages a second above 0 is allowed, or max".to_owned())
+}
+
+fn duration(value: &str) -> Result<Duration, String> {
+    seconds(value)
+        .filter(|duration| !duration.is_zero())
+        .ok_or("a number of seconds above 0 is allowed, such as 60 or 0.5".to_owned())
+}
+
+fn drain(value: &str) -> Result<Duration, String> {
+    seconds(value).ok_or("a number of seconds from 0 up is allowed, such as 10 or 0.5".to_owned())
+}
+
+fn seconds(value: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(value.parse().ok()?).ok()
+}
+
+fn whole_number<T: FromStr + PartialOrd + Display>(value: &str, min: T, max: T) -> Result<T, String> {
+    match value.parse() {
+        Ok(number) if min <= number && number <= max => Ok(number),
+        _ => Err(format!("a whole number from {min} to {max} is allowed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Result<Options, String> {
+        let arguments = Arguments::from_args(&["test"], arguments).map_err(|error| error.output)?;
+        Options::try_from(arguments)
+    }
+
+    #[test]
+    fn without_options_one_connection_sends_a_number_every_100_ms() {
+        let expected = Options {
+            server: "127.0.0.1:1234".parse().unwrap(),
+            sending: 1,
+            idle: 0,
+            slow_readers: 0,
+            pace: Pace::Clock { per_second: 10.0, fragment: false },
+            duration: None,
+            drain: Duration::from_secs(10),
+            verbose: false,
+        };
+        assert_eq!(options(&[]), Ok(expected));
+    }
+
+    #[test]
+    fn rate_max_takes_a_depth_and_has_a_default_for_it() {
+        assert_eq!(options(&["--rate", "max"]).unwrap().pace, Pace::Answers { depth: 1 });
+        assert_eq!(options(&["--rate", "max", "--depth", "16"]).unwrap().pace, Pace::Answers { depth: 16 });
+    }
+
+    #[test]
+    fn both_address_families_are_taken() {
+        assert_eq!(options(&["-a", "::1", "-p", "7"]).unwrap().server, "[::1]:7".parse().unwrap());
+        assert_eq!(options(&["-a", "10.1.2.3"]).unwrap().server, "10.1.2.3:1234".parse().unwrap());
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_what_is_allowed() {
+        for (option, value, allowed) in [
+            ("-a", "localhost", "an IPv4 or IPv6 address"),
+            ("-p", "0", "from 1 to 65535"),
+            ("-p", "65536", "from 1 to 65535"),
+            ("-n", "-1", "a whole number from 0"),
+            ("--idle", "many", "a whole number from 0"),
+            ("--slow-readers", "1.5", "a whole number from 0"),
+            ("--rate", "0", "above 0 is allowed, or max"),
+            ("--rate", "inf", "above 0 is allowed, or max"),
+            ("--rate", "NaN", "above 0 is allowed, or max"),
+            ("--depth", "0", "from 1 to 1000000"),
+            ("--duration", "0", "seconds above 0"),
+            ("--duration", "1e300", "seconds above 0"),
+            ("--drain", "-1", "seconds from 0 up"),
+        ] {
+            let message = options(&[option, value]).unwrap_err();
+            assert!(message.contains(&format!("'{value}'")) && message.contains(allowed), "{message}");
+        }
+    }
+
+    #[test]
+    fn options_that_exclude_each_other_are_refused() {
+        assert!(options(&["--rate", "max", "--fragment"]).unwrap_err().contains("--fragment needs"));
+        assert!(options(&["--depth", "4"]).unwrap_err().contains("--depth 4 needs --rate max"));
+        assert!(options(&["-n", "0"]).unwrap_err().contains("at least 1 connection"));
+    }
+}

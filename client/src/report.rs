@@ -1,0 +1,159 @@
+//! The figures of a load, and the verdict.
+
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// How many connections of one kind there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Count {
+    pub(crate) opened: usize,
+    pub(crate) lost: usize,
+}
+
+/// All that a load brought to light.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) sending: Count,
+    pub(crate) idle: Count,
+    pub(crate) slow_readers: Count,
+    /// Messages on connections of all kinds.
+    pub(crate) sent: u64,
+    /// Those of them that were answered, each counted once.
+    pub(crate) answered: u64,
+    pub(crate) discontinuities: u64,
+    /// How long the load lasted, without the wait for the last answers.
+    pub(crate) duration: Duration,
+    /// How many of the answers came within `duration`: those after it would make a server look faster than it is.
+    pub(crate) answered_within_duration: u64,
+    /// Nanoseconds from the write of a message to the read of its answer, on the sending connections, for the messages
+    /// sent within `duration`.
+    pub(crate) round_trips_ns: Histogram<u64>,
+}
+
+impl Report {
+    /// Whether the server did all that it should.
+    pub(crate) fn everything_came_back(&self) -> bool {
+        self.lost() == 0 && self.discontinuities == 0 && self.connections_lost() == 0
+    }
+
+    fn lost(&self) -> u64 {
+        self.sent - self.answered
+    }
+
+    fn connections_lost(&self) -> usize {
+        self.sending.lost + self.idle.lost + self.slow_readers.lost
+    }
+
+    fn per_second(&self) -> f64 {
+        let seconds = self.duration.as_secs_f64();
+        if seconds > 0.0 { self.answered_within_duration as f64 / seconds } else { 0.0 }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, count) in [("sending", self.sending), ("idle", self.idle), ("slow reading", self.slow_readers)] {
+            writeln!(
+                formatter,
+                "{:<24}{:>12} opened, {} lost",
+                format!("connections {kind}"),
+                count.opened,
+                count.lost
+            )?;
+        }
+        writeln!(
+            formatter,
+            "{:<24}{:>12} sent, {} answered, {} lost",
+            "messages",
+            self.sent,
+            self.answered,
+            self.lost()
+        )?;
+        writeln!(formatter, "{:<24}{:>12}", "discontinuities", self.discontinuities)?;
+        writeln!(formatter, "{:<24}{:>12.1}", "messages a second", self.per_second())?;
+        writeln!(formatter, "{:<24}{:>12.2} s", "duration", self.duration.as_secs_f64())?;
+        for (name, nanoseconds) in [
+            ("median", self.round_trips_ns.value_at_quantile(0.5)),
+            ("99th", self.round_trips_ns.value_at_quantile(0.99)),
+            ("99.9th", self.round_trips_ns.value_at_quantile(0.999)),
+            ("worst", self.round_trips_ns.max()),
+        ] {
+            let label = format!("round trip {name}");
+            if self.round_trips_ns.is_empty() {
+                writeln!(formatter, "{label:<24}{:>12}", "none")?;
+            } else {
+                writeln!(formatter, "{label:<24}{:>12.1} µs", nanoseconds as f64 / 1e3)?;
+            }
+        }
+        write!(formatter, "{} lost, {} discontinuities", self.lost(), self.discontinuities)?;
+        match self.connections_lost() {
+            0 => writeln!(formatter),
+            lost => writeln!(formatter, ", {lost} connections lost"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clean() -> Report {
+        let mut round_trips_ns = Histogram::new(3).unwrap();
+        for microseconds in 1..=1000 {
+            round_trips_ns.record(microseconds * 1000).unwrap();
+        }
+        Report {
+            sending: Count { opened: 10, lost: 0 },
+            idle: Count { opened: 2, lost: 0 },
+            slow_readers: Count { opened: 1, lost: 0 },
+            sent: 1002,
+            answered: 1002,
+            discontinuities: 0,
+            duration: Duration::from_secs(4),
+            answered_within_duration: 1000,
+            round_trips_ns,
+        }
+    }
+
+    #[test]
+    fn a_clean_load_is_a_table_that_ends_with_zeros() {
+        let report = clean();
+        assert!(report.everything_came_back());
+        let expected = "\
+connections sending               10 opened, 0 lost
+connections idle                   2 opened, 0 lost
+connections slow reading           1 opened, 0 lost
+messages                        1002 sent, 1002 answered, 0 lost
+discontinuities                    0
+messages a second              250.0
+duration                        4.00 s
+round trip median              500.2 µs
+round trip 99th                990.2 µs
+round trip 99.9th              999.4 µs
+round trip worst              1000.4 µs
+0 lost, 0 discontinuities
+";
+        assert_eq!(report.to_string(), expected);
+    }
+
+    #[test]
+    fn any_loss_is_in_the_last_line_and_in_the_verdict() {
+        for (report, last_line) in [
+            (Report { answered: 1000, ..clean() }, "2 lost, 0 discontinuities"),
+            (Report { discontinuities: 3, ..clean() }, "0 lost, 3 discontinuities"),
+            (Report { idle: Count { opened: 2, lost: 1 }, ..clean() }, "0 lost, 0 discontinuities, 1 connections lost"),
+        ] {
+            assert!(!report.everything_came_back());
+            assert_eq!(report.to_string().lines().last(), Some(last_line));
+        }
+    }
+
+    #[test]
+    fn without_round_trips_there_are_no_figures_for_them() {
+        let report = Report { round_trips_ns: Histogram::new(3).unwrap(), duration: Duration::ZERO, ..clean() };
+        assert_eq!(report.to_string().lines().filter(|line| line.ends_with("none")).count(), 4);
+        assert!(report.to_string().contains("messages a second                0.0"));
+    }
+}
