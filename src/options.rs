@@ -1,0 +1,279 @@
+//! The daemon's command line: what may be asked for, what goes together, and what it means as a `Config`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use argh::FromArgs;
+use log::LevelFilter;
+use reactord::{Config, Service, TAKEOVER_PATH_BYTES_MAX, service};
+
+/// A TCP server that can be replaced while its connections stay open.
+#[derive(FromArgs, Debug)]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "Serve:      {command_name} -a 127.0.0.1 -p 1234 -t /tmp/.takeover\nTake over:  {command_name} -T /tmp/.takeover",
+    error_code(0, "Served until it was stopped, or handed over to a successor."),
+    error_code(1, "Could not serve: the port is busy, the takeover path is taken, ..."),
+    error_code(2, "The command line cannot be understood, or contradicts itself."),
+    error_code(3, "The takeover was refused or failed; the predecessor goes on serving.")
+)]
+struct Arguments {
+    /// address to listen on, IPv4 or IPv6 (default: 127.0.0.1)
+    #[argh(option, short = 'a', arg_name = "ADDR", from_str_fn(address))]
+    listen_address: Option<IpAddr>,
+
+    /// port to listen on; 0 lets the kernel choose (default: 1234)
+    #[argh(option, short = 'p', arg_name = "PORT", from_str_fn(port))]
+    listen_port: Option<u16>,
+
+    /// connections that may wait to be accepted (default: the kernel's maximum)
+    #[argh(option, short = 'b', arg_name = "N", from_str_fn(count))]
+    listen_backlog: Option<usize>,
+
+    /// unix socket on which a successor calls (default: reactord.takeover in the user's runtime directory); with
+    /// --takeover, the path to move to
+    #[argh(option, short = 't', arg_name = "PATH", from_str_fn(checked_path))]
+    takeover_path: Option<PathBuf>,
+
+    /// take over from the server that answers on this path, with its listener and all its peers
+    #[argh(option, short = 'T', arg_name = "PATH", from_str_fn(checked_path))]
+    takeover: Option<PathBuf>,
+
+    /// what to serve: seqnum or line (default: seqnum)
+    #[argh(option, arg_name = "NAME", from_str_fn(built_in))]
+    service: Option<BuiltIn>,
+
+    /// say what happens to each peer and each message
+    #[argh(switch, short = 'v')]
+    verbose: bool,
+
+    /// how long a takeover may freeze the peers before they are served again, in ms (default: 1000)
+    #[argh(option, arg_name = "MS", default = "Duration::from_secs(1)", from_str_fn(milliseconds))]
+    freeze_timeout: Duration,
+
+    /// how long a stop may take to write pending output, in ms (default: 5000)
+    #[argh(option, arg_name = "MS", default = "Duration::from_secs(5)", from_str_fn(milliseconds))]
+    drain_timeout: Duration,
+
+    /// peers that are served at once at most (default: as many as files may be open)
+    #[argh(option, arg_name = "N", default = "usize::MAX", from_str_fn(count))]
+    max_peers: usize,
+
+    /// say which version this is
+    #[argh(switch)]
+    version: bool,
+}
+
+/// The services that the daemon has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BuiltIn {
+    /// Sequence numbers, echoed.
+    Seqnum,
+    /// Lines, echoed.
+    Line,
+}
+
+impl BuiltIn {
+    pub(crate) const ALL: [Self; 2] = [Self::Seqnum, Self::Line];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Seqnum => service::Seqnum::NAME,
+            Self::Line => service::Line::NAME,
+        }
+    }
+
+    /// The service with this name, which is one of those that were offered.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.name() == name)
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// To say which version this is.
+    Version,
+    /// To listen and serve.
+    Serve { service: BuiltIn, config: Config },
+    /// To take over from the server at this path, whichever of these services it runs.
+    TakeOver { path: PathBuf, services: Vec<BuiltIn>, config: Config },
+}
+
+/// What the command line asks for, and how much is to be logged.
+///
+/// # Errors
+/// The exit code to leave with, after what is to be said has been said.
+pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> {
+    let arguments: Arguments = reactord_cli::arguments::parse("reactord")?;
+    let level = if arguments.verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    let command = command(arguments).map_err(|error| reactord_cli::arguments::usage_error("reactord", &error))?;
+    Ok((command, level))
+}
+
+fn command(arguments: Arguments) -> Result<Command, String> {
+    if arguments.version {
+        return Ok(Command::Version);
+    }
+    let config = Config {
+        takeover_path: arguments.takeover_path,
+        max_peers: arguments.max_peers,
+        freeze_timeout: arguments.freeze_timeout,
+        drain_timeout: arguments.drain_timeout,
+        ..Config::default()
+    };
+    let Some(path) = arguments.takeover else {
+        let address = arguments.listen_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let config = Config {
+            listen_address: SocketAddr::new(address, arguments.listen_port.unwrap_or(1234)),
+            listen_backlog: arguments.listen_backlog.map(|backlog| backlog.try_into().unwrap_or(u32::MAX)),
+            takeover_path: Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?),
+            ..config
+        };
+        return Ok(Command::Serve { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config });
+    };
+    let contradicting = [
+        ("--listen-address", arguments.listen_address.is_some()),
+        ("--listen-port", arguments.listen_port.is_some()),
+        ("--listen-backlog", arguments.listen_backlog.is_some()),
+    ];
+    if let Some((option, _)) = contradicting.into_iter().find(|(_, given)| *given) {
+        return Err(format!("{option} contradicts --takeover: the listener comes with the takeover"));
+    }
+    let services = arguments.service.map_or(BuiltIn::ALL.to_vec(), |service| vec![service]);
+    Ok(Command::TakeOver { path, services, config })
+}
+
+/// A path in a directory that is this user's alone.
+fn default_takeover_path() -> Result<PathBuf, String> {
+    const FILE: &str = "reactord.takeover";
+    if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty()) {
+        let path = Path::new(&directory).join(FILE);
+        return match path.parent() {
+            Some(directory) if directory.is_absolute() && directory.is_dir() => check_length(path),
+            _ => Err(format!(
+                "the environment's XDG_RUNTIME_DIR is {directory:?}, which is no directory; choose a takeover path with -t"
+            )),
+        };
+    }
+    let user = nix::unistd::geteuid();
+    if user.is_root() {
+        return Ok(Path::new("/run").join(FILE));
+    }
+    let directory = std::env::temp_dir().join(format!("reactord-{user}"));
+    // An existing one is as good, if it is ours; that is looked at next.
+    let created = std::fs::DirBuilder::new().mode(0o700).create(&directory);
+    match std::fs::symlink_metadata(&directory) {
+        Ok(metadata) if metadata.is_dir() && metadata.uid() == user.as_raw() && metadata.mode() & 0o077 == 0 => {
+            check_length(directory.join(FILE))
+        }
+        Ok(_) => Err(format!("{} is not this user's alone; choose a takeover path with -t", directory.display())),
+        Err(error) => {
+            Err(format!("{}: {}; choose a takeover path with -t", directory.display(), created.err().unwrap_or(error)))
+        }
+    }
+}
+
+fn address(value: &str) -> Result<IpAddr, String> {
+    value.parse().map_err(|_| "an IPv4 or IPv6 address is expected, for example 127.0.0.1 or ::1".to_owned())
+}
+
+fn port(value: &str) -> Result<u16, String> {
+    value.parse().map_err(|_| format!("a port from 0 to {} is expected", u16::MAX))
+}
+
+fn count(value: &str) -> Result<usize, String> {
+    value
+        .parse()
+        .ok()
+        .filter(|count| (1..=COUNT_MAX).contains(count))
+        .ok_or_else(|| format!("a number from 1 to {COUNT_MAX} is expected"))
+}
+
+/// More than any machine has descriptors for.
+const COUNT_MAX: usize = 1_000_000_000;
+
+fn milliseconds(value: &str) -> Result<Duration, String> {
+    let milliseconds = value.parse().ok().filter(|milliseconds| (1..=MILLISECONDS_MAX).contains(milliseconds));
+    milliseconds
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("milliseconds from 1 to {MILLISECONDS_MAX} are expected"))
+}
+
+/// One hour.
+const MILLISECONDS_MAX: u64 = 3_600_000;
+
+fn built_in(value: &str) -> Result<BuiltIn, String> {
+    let names = BuiltIn::ALL.map(BuiltIn::name).join(" or ");
+    BuiltIn::from_name(value).ok_or_else(|| format!("{names} is expected"))
+}
+
+fn checked_path(value: &str) -> Result<PathBuf, String> {
+    check_length(PathBuf::from(value))
+}
+
+fn check_length(path: PathBuf) -> Result<PathBuf, String> {
+    let bytes = path.as_os_str().as_bytes().len();
+    if !(1..=TAKEOVER_PATH_BYTES_MAX).contains(&bytes) {
+        return Err(format!("the path has {bytes} bytes, 1 to {TAKEOVER_PATH_BYTES_MAX} are allowed"));
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Command, String> {
+        let arguments = Arguments::from_args(&["reactord"], arguments).map_err(|exit| exit.output)?;
+        command(arguments)
+    }
+
+    #[test]
+    fn serving_needs_no_option_but_a_private_path() {
+        let Ok(Command::Serve { service, config }) = parsed(&["-t", "/tmp/x"]) else { panic!() };
+        assert_eq!(service, BuiltIn::Seqnum);
+        assert_eq!(config.listen_address, "127.0.0.1:1234".parse().unwrap());
+        assert_eq!(config.takeover_path, Some("/tmp/x".into()));
+        assert_eq!((config.freeze_timeout, config.max_peers), (Duration::from_secs(1), usize::MAX));
+    }
+
+    #[test]
+    fn taking_over_offers_all_services_unless_one_is_named() {
+        let Ok(Command::TakeOver { path, services, config }) = parsed(&["-T", "/tmp/x"]) else { panic!() };
+        assert_eq!((path, services), ("/tmp/x".into(), vec![BuiltIn::Seqnum, BuiltIn::Line]));
+        assert_eq!(config.takeover_path, None);
+        let Ok(Command::TakeOver { services, .. }) = parsed(&["-T", "/tmp/x", "--service", "line"]) else { panic!() };
+        assert_eq!(services, [BuiltIn::Line]);
+    }
+
+    #[test]
+    fn what_comes_with_a_takeover_cannot_be_chosen() {
+        for option in [["-a", "::1"], ["-p", "1"], ["-b", "1"]] {
+            let error = parsed(&[&["-T", "/tmp/x"], &option[..]].concat()).unwrap_err();
+            assert!(error.contains("contradicts --takeover"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_what_is_allowed() {
+        let long_path = "x".repeat(150);
+        for (arguments, value, allowed) in [
+            (["-p", "99999"], "99999", "0 to 65535"),
+            (["-p", "-1"], "-1", "0 to 65535"),
+            (["-a", "localhost"], "localhost", "IPv4 or IPv6"),
+            (["-t", &long_path], "150 bytes", "1 to 107"),
+            (["-T", ""], "0 bytes", "1 to 107"),
+            (["--service", "http"], "http", "seqnum or line"),
+            (["--max-peers", "0"], "0", "1 to 1000000000"),
+            (["--freeze-timeout", "soon"], "soon", "1 to 3600000"),
+            (["-b", "-5"], "-5", "1 to"),
+        ] {
+            let error = parsed(&arguments).unwrap_err();
+            assert!(error.contains(value) && error.contains(allowed), "{error}");
+        }
+    }
+}

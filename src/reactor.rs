@@ -1,0 +1,893 @@
+//! The loop: one thread, one poll, edge-triggered.
+//!
+//! It is the only place that registers interest, and the only one that calls the service. Whatever happens to a peer
+//! ends in [`Reactor::settle`]. It knows the takeover as two things: a caller on the takeover path, and a [`Handover`]
+//! that gets a turn between two polls and in the end says to freeze.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use rustix::net::sockopt::socket_cookie;
+use slab::Slab;
+
+use crate::open_files;
+use crate::peer::{Address, Marks, PeerId, Phase, Received};
+use crate::peers::{GENERATIONS, Peers};
+use crate::server::{Config, Error, Outcome};
+use crate::service::{Context, RestoreError, Service, Violation};
+use crate::signals::Signals;
+use crate::takeover::arrival::Arrival;
+use crate::takeover::channel::{Channel, ChannelError};
+use crate::takeover::handover::{Failure, Handover, Turn};
+use crate::takeover::monotonic_ns;
+use crate::takeover::path::{Call, TakeoverListener};
+use crate::takeover::predecessor::{Estate, Refusal, greet};
+use crate::takeover::wire::{Frame, Hello, Record};
+
+/// Events taken from one poll.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// What one read takes at most. One buffer of this size serves all peers.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How often one peer is read from in one turn; then it is the others' turn.
+const READS_PER_TURN: u32 = 4;
+
+/// How many connections are accepted in one turn.
+const ACCEPTS_PER_TURN: u32 = 256;
+
+/// How long accepting pauses when the process or the system is out of descriptors, unless a peer leaves before.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many callers on the takeover path are listened to at once. Further ones wait in the kernel.
+const CALLERS_MAX: usize = 16;
+
+/// How long a caller may take to say Hello.
+const HELLO_PATIENCE: Duration = Duration::from_secs(2);
+
+const _: () = assert!(usize::BITS == 64, "a token holds a generation and a key of 32 bits each");
+
+/// Who an event is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Listener,
+    TakeoverListener,
+    Signals,
+    Successor,
+    Caller(usize),
+    /// An event that was already in the batch must not reach the next peer that gets the key; hence the generation.
+    Peer {
+        key: usize,
+        generation: u32,
+    },
+}
+
+/// The generation in tokens of what is no peer.
+const NO_PEER: usize = (GENERATIONS as usize) << 32;
+
+impl From<Source> for Token {
+    fn from(source: Source) -> Self {
+        Self(match source {
+            Source::Listener => NO_PEER,
+            Source::TakeoverListener => NO_PEER | 1,
+            Source::Signals => NO_PEER | 2,
+            Source::Successor => NO_PEER | 3,
+            Source::Caller(key) => NO_PEER | (4 + key),
+            Source::Peer { key, generation } => (generation as usize) << 32 | key,
+        })
+    }
+}
+
+impl From<Token> for Source {
+    fn from(Token(token): Token) -> Self {
+        match (token >> 32, token & 0xffff_ffff) {
+            (generation, key) if generation != GENERATIONS as usize => {
+                Self::Peer { key, generation: u32::try_from(generation).expect("the upper half of 64 bits has 32") }
+            }
+            (_, 0) => Self::Listener,
+            (_, 1) => Self::TakeoverListener,
+            (_, 2) => Self::Signals,
+            (_, 3) => Self::Successor,
+            (_, key) => Self::Caller(key - 4),
+        }
+    }
+}
+
+/// Why a peer has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    /// The kernel says so. If it does not say that the client has stopped sending, a short read has read everything.
+    Event { read_closed: bool },
+    /// Its last turn ended before it was done, or it has just been taken over.
+    Unfinished,
+}
+
+/// How far a peer came in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing is left to do until the next event.
+    Drained,
+    /// There may be more to read.
+    BudgetSpent,
+}
+
+/// Whether and when connections are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    /// At the next event.
+    OnEvent,
+    /// In the next turn: this one's budget was spent.
+    Unfinished,
+    /// When a peer has left.
+    PausedFull,
+    /// When a peer has left, or then: there are no descriptors.
+    PausedUntil(Instant),
+}
+
+/// Somebody on the takeover path who has not said Hello yet.
+#[derive(Debug)]
+struct Caller {
+    channel: Channel,
+    pid: u32,
+    deadline: Instant,
+}
+
+/// Why a peer that is being taken over cannot be adopted.
+#[derive(Debug)]
+pub(crate) enum AdoptError {
+    Restore(RestoreError),
+    Register(io::Error),
+    Twice,
+}
+
+impl std::fmt::Display for AdoptError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Restore(error) => write!(f, "its session: {error}"),
+            Self::Register(error) => write!(f, "registering it: {error}"),
+            Self::Twice => f.write_str("it is there twice"),
+        }
+    }
+}
+
+/// The loop, with everything that it serves.
+pub(crate) struct Reactor<S: Service> {
+    poll: Poll,
+    service: S,
+    peers: Peers<S::Session>,
+    /// Peers that have something left to do without an event, with their generations.
+    unfinished: Vec<(usize, u32)>,
+    listener: Option<TcpListener>,
+    accepting: Accepting,
+    takeover_listener: Option<TakeoverListener>,
+    callers: Slab<Caller>,
+    handover: Option<Handover>,
+    signals: Option<Signals>,
+    /// Since a signal asked for it: stop when all is written, at the latest then.
+    stop_by: Option<Instant>,
+    config: Config,
+    /// What the configuration and the limit of open files allow.
+    max_peers: usize,
+    now: Instant,
+    /// What was read last.
+    input: Box<[u8]>,
+    /// What the service has answered in the call that is under way.
+    replies: Vec<u8>,
+}
+
+impl<S: Service> Reactor<S> {
+    /// A loop without sources, with room for `capacity` peers.
+    pub(crate) fn new(service: S, config: &Config, capacity: usize) -> io::Result<Self> {
+        let marks = Marks {
+            high_bytes: config.outbound_high_bytes,
+            low_bytes: config.outbound_low_bytes.min(config.outbound_high_bytes),
+        };
+        // Counted now, while they are few: what the limit of open files leaves is for peers.
+        let files_left = open_files::limit().saturating_sub(open_files::count() + open_files::RESERVED);
+        Ok(Self {
+            poll: Poll::new()?,
+            service,
+            peers: Peers::new(marks, capacity),
+            unfinished: Vec::new(),
+            listener: None,
+            accepting: Accepting::Unfinished,
+            takeover_listener: None,
+            callers: Slab::new(),
+            handover: None,
+            signals: None,
+            stop_by: None,
+            config: config.clone(),
+            max_peers: config.max_peers.min(files_left),
+            now: Instant::now(),
+            input: vec![0; READ_BYTES].into_boxed_slice(),
+            replies: Vec::new(),
+        })
+    }
+
+    /// Accepts peers from `listener`, once the loop runs.
+    pub(crate) fn listen(&mut self, mut listener: TcpListener) -> io::Result<()> {
+        self.poll.registry().register(&mut listener, Source::Listener.into(), Interest::READABLE)?;
+        self.listener = Some(listener);
+        Ok(())
+    }
+
+    /// Answers callers on a takeover listener, once the loop runs.
+    pub(crate) fn answer_on(&mut self, mut listener: TakeoverListener) -> io::Result<()> {
+        self.poll.registry().register(listener.source(), Source::TakeoverListener.into(), Interest::READABLE)?;
+        self.takeover_listener = Some(listener);
+        Ok(())
+    }
+
+    /// Stops at SIGTERM and SIGINT, if the configuration asks for that.
+    pub(crate) fn watch_signals(&mut self) -> io::Result<()> {
+        if self.config.stop_on_signals {
+            let signals = Signals::watch()?;
+            let descriptor = signals.as_fd().as_raw_fd();
+            self.poll.registry().register(&mut SourceFd(&descriptor), Source::Signals.into(), Interest::READABLE)?;
+            self.signals = Some(signals);
+        }
+        Ok(())
+    }
+
+    /// Takes in a peer of the predecessor, which owns it until the commit point.
+    pub(crate) fn adopt(
+        &mut self,
+        socket: std::net::TcpStream,
+        record: &Record<'_>,
+        version: u32,
+    ) -> Result<(), AdoptError> {
+        let session = self.service.restore_session(version, record.session).map_err(AdoptError::Restore)?;
+        let marks = self.peers.marks();
+        let address = Address(record.address);
+        let key = self
+            .peers
+            .insert(TcpStream::from_std(socket), record.cookie.into(), address)
+            .map_err(|_| AdoptError::Twice)?;
+        let peer = self.peers.get_mut(key).expect("it was just inserted");
+        let generation = peer.generation();
+        peer.restore(record, session, marks);
+        // For reading alone: all sockets are writable at once, and that many events would prolong the pause.
+        let token = Source::Peer { key, generation }.into();
+        self.poll.registry().register(peer.source(), token, Interest::READABLE).map_err(AdoptError::Register)?;
+        peer.registered = Some(Interest::READABLE);
+        if peer.has_unfinished_work() {
+            self.unfinished.push((key, generation));
+        }
+        debug!("Holding connection with Peer {address}");
+        Ok(())
+    }
+
+    /// The record of an adopted peer has changed.
+    pub(crate) fn change(&mut self, record: &Record<'_>, version: u32) -> Result<(), AdoptError> {
+        let session = self.service.restore_session(version, record.session).map_err(AdoptError::Restore)?;
+        let marks = self.peers.marks();
+        let key = self.peers.key(record.cookie.into()).expect("the conversation knows whom it has copied");
+        let peer = self.peers.get_mut(key).expect("a key in the index is a key in the table");
+        peer.restore(record, session, marks);
+        if peer.has_unfinished_work() {
+            self.unfinished.push((key, peer.generation()));
+        }
+        Ok(())
+    }
+
+    /// An adopted peer has left the predecessor. Only the duplicate is closed: the connection is not ours.
+    pub(crate) fn discard(&mut self, id: PeerId) {
+        let key = self.peers.key(id).expect("the conversation knows whom it has copied");
+        drop(self.peers.remove(key));
+    }
+
+    /// Restores the state that all peers share.
+    pub(crate) fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError> {
+        self.service.restore(version, state)
+    }
+
+    /// Gives up before it has served, and removes the takeover path if that is `ours`.
+    pub(crate) fn leave(self, ours: bool) {
+        if let Some(listener) = self.takeover_listener
+            && ours
+        {
+            listener.remove();
+        }
+    }
+
+    /// Serves, until it is stopped or a successor has taken over.
+    pub(crate) fn run(mut self, mut arrival: Option<Arrival>) -> Result<Outcome, Error> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        if arrival.is_none() {
+            self.announce()?;
+        }
+        loop {
+            let timeout = if arrival.is_some() { Some(Duration::ZERO) } else { self.timeout() };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::Loop { what: "epoll_wait", error }),
+                Ok(()) => {}
+            }
+            let polled_at_ns = arrival.as_ref().map(|_| monotonic_ns());
+            self.now = Instant::now();
+            for event in &events {
+                self.dispatch(event);
+            }
+            self.finish_turn();
+            if let (Some(arrival), Some(polled_at_ns)) = (arrival.take(), polled_at_ns) {
+                self.announce()?;
+                arrival.serving(self.peers.len(), polled_at_ns, self.takeover_listener.as_ref());
+            }
+            if self.stopped() {
+                return Ok(Outcome::Stopped);
+            }
+            if let Some(pid) = self.hand_over() {
+                return Ok(Outcome::HandedOver { pid });
+            }
+        }
+    }
+
+    fn announce(&self) -> Result<(), Error> {
+        let in_context = |error| Error::Loop { what: "the listener's address", error };
+        if let Some(listener) = &self.listener {
+            info!("Starting TCP server on {}", Address(listener.local_addr().map_err(in_context)?));
+        }
+        if let Some(listener) = &self.takeover_listener {
+            info!("Starting Takeover channel on [{}] domain socket", listener.path().display());
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, event: &Event) {
+        match event.token().into() {
+            Source::Listener => self.accept(),
+            Source::TakeoverListener => self.answer(),
+            Source::Signals => self.obey_signals(),
+            // It has its turn between any two polls.
+            Source::Successor => {}
+            Source::Caller(key) => self.hear_caller(key),
+            Source::Peer { key, generation } => {
+                self.serve(key, generation, Wake::Event { read_closed: event.is_read_closed() || event.is_error() });
+            }
+        }
+    }
+
+    /// Does what no event will ask for.
+    fn finish_turn(&mut self) {
+        for (key, generation) in std::mem::take(&mut self.unfinished) {
+            self.serve(key, generation, Wake::Unfinished);
+        }
+        match self.accepting {
+            Accepting::Unfinished => self.accept(),
+            Accepting::PausedUntil(instant) if self.now >= instant => self.accept(),
+            _ => {}
+        }
+        while let Some(key) = self.peers.pop_unsettled() {
+            match self.write_replies(key) {
+                Ok(()) => self.settle(key),
+                Err(error) => self.lose(key, &error),
+            }
+        }
+        let late: Vec<usize> =
+            self.callers.iter().filter(|(_, caller)| self.now >= caller.deadline).map(|(key, _)| key).collect();
+        for key in late {
+            let caller = self.callers.remove(key);
+            warn!("Takeover by pid {} dropped: it said nothing for {} ms", caller.pid, HELLO_PATIENCE.as_millis());
+            self.answer();
+        }
+    }
+
+    /// How long the next poll may sleep.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() || self.accepting == Accepting::Unfinished {
+            return Some(Duration::ZERO);
+        }
+        let retry = match self.accepting {
+            Accepting::PausedUntil(instant) => Some(instant),
+            _ => None,
+        };
+        let handover = self.handover.as_ref().map(|handover| handover.due(self.now));
+        let callers = self.callers.iter().map(|(_, caller)| caller.deadline);
+        let due = callers.chain(retry).chain(handover).chain(self.stop_by).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    // ── Peers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else {
+                self.accepting = Accepting::OnEvent;
+                return;
+            };
+            if self.peers.len() >= self.max_peers {
+                if self.accepting != Accepting::PausedFull {
+                    warn!("{} peers are served, the maximum; others wait until one leaves", self.peers.len());
+                }
+                self.accepting = Accepting::PausedFull;
+                return;
+            }
+            match listener.accept() {
+                Ok((socket, address)) => self.open(socket, address),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.accepting = Accepting::OnEvent;
+                    return;
+                }
+                Err(error) if out_of_descriptors(&error) => {
+                    if !matches!(self.accepting, Accepting::PausedUntil(_)) {
+                        warn!("Accepting pauses with {} peers: {error}", self.peers.len());
+                    }
+                    self.accepting = Accepting::PausedUntil(self.now + ACCEPT_PAUSE);
+                    return;
+                }
+                // A connection that failed before it was accepted (accept(2)) says nothing about the next one.
+                Err(error) => debug!("A connection was lost before it was accepted: {error}"),
+            }
+        }
+        self.accepting = Accepting::Unfinished;
+    }
+
+    fn open(&mut self, socket: TcpStream, address: SocketAddr) {
+        let address = Address(address);
+        debug!("Accepting connection from Peer {address}");
+        if let Err(error) = socket.set_nodelay(true) {
+            debug!("Peer {address} is gone already: {error}");
+            return;
+        }
+        let id = match socket_cookie(&socket) {
+            Ok(cookie) => PeerId::from(cookie),
+            Err(error) => return warn!("Peer {address} has no cookie and is not served: {error}"),
+        };
+        let Ok(key) = self.peers.insert(socket, id, address) else {
+            return warn!("Peer {address} has the cookie of another and is not served");
+        };
+        let mut context = Context::new(id, address, self.now, &mut self.replies, &mut self.peers);
+        let session = self.service.open(&mut context);
+        let closing = context.closing();
+        let peer = self.peers.get_mut(key).expect("it was just inserted");
+        peer.session = Some(session);
+        if closing {
+            peer.phase = Phase::Closing;
+        }
+        match self.write_replies(key) {
+            Ok(()) => self.settle(key),
+            Err(error) => self.lose(key, &error),
+        }
+    }
+
+    /// Gives a peer its turn.
+    fn serve(&mut self, key: usize, generation: u32, wake: Wake) {
+        if self.peers.get(key).is_none_or(|peer| peer.generation() != generation) {
+            return;
+        }
+        match self.advance(key, wake) {
+            Ok(Progress::Drained) => {}
+            Ok(Progress::BudgetSpent) => self.unfinished.push((key, generation)),
+            Err(error) => return self.lose(key, &error),
+        }
+        self.settle(key);
+    }
+
+    /// Writes what is pending, handles what was held back, and reads, as far as each goes.
+    fn advance(&mut self, key: usize, wake: Wake) -> io::Result<Progress> {
+        let marks = self.peers.marks();
+        let peer = self.peers.get_mut(key).expect("the caller has found it");
+        let held = !peer.listens();
+        peer.flush(marks)?;
+        if peer.listens() && !peer.inbound.is_empty() && (held || wake == Wake::Unfinished) {
+            let inbound = std::mem::take(&mut peer.inbound);
+            self.handle(key, inbound, 0)?;
+        }
+        let mut input = std::mem::take(&mut self.input);
+        // A peer that was held, or that has been taken over, may have been woken for the last time before.
+        let to_the_end = held || wake != Wake::Event { read_closed: false };
+        let progress = self.read(key, &mut input, to_the_end);
+        self.input = input;
+        progress
+    }
+
+    fn read(&mut self, key: usize, input: &mut [u8], to_the_end: bool) -> io::Result<Progress> {
+        for _ in 0..READS_PER_TURN {
+            let peer = self.peers.get_mut(key).expect("a peer leaves the table only when it is settled");
+            if !peer.listens() {
+                return Ok(Progress::Drained);
+            }
+            match peer.receive(input)? {
+                Received::Bytes(bytes) => {
+                    if peer.inbound.is_empty() {
+                        self.handle_in_place(key, &input[..bytes])?;
+                    } else {
+                        let mut inbound = std::mem::take(&mut peer.inbound);
+                        let searched = inbound.len();
+                        inbound.extend_from_slice(&input[..bytes]);
+                        self.handle(key, inbound, searched)?;
+                    }
+                    if bytes < input.len() && !to_the_end {
+                        return Ok(Progress::Drained);
+                    }
+                }
+                Received::WouldBlock => return Ok(Progress::Drained),
+                Received::End => {
+                    if peer.phase == Phase::Open {
+                        self.end(key)?;
+                    }
+                    return Ok(Progress::Drained);
+                }
+            }
+        }
+        Ok(Progress::BudgetSpent)
+    }
+
+    /// Handles the messages in `input`, and keeps what is left.
+    fn handle_in_place(&mut self, key: usize, input: &[u8]) -> io::Result<()> {
+        let handled = self.handle_messages(key, input, 0)?;
+        if handled < input.len() {
+            let peer = self.peers.get_mut(key).expect("a peer leaves the table only when it is settled");
+            peer.inbound = input[handled..].to_vec();
+        }
+        Ok(())
+    }
+
+    /// Handles the messages in `inbound`, whose first `searched` bytes hold no message's end, and keeps what is left.
+    fn handle(&mut self, key: usize, mut inbound: Vec<u8>, searched: usize) -> io::Result<()> {
+        let handled = self.handle_messages(key, &inbound, searched)?;
+        if handled < inbound.len() {
+            inbound.drain(..handled);
+            inbound.shrink_to(2 * inbound.len());
+            self.peers.get_mut(key).expect("a peer leaves the table only when it is settled").inbound = inbound;
+        }
+        Ok(())
+    }
+
+    /// Calls the service with one message after another, until none is whole or the answers are over the high-water
+    /// mark and the socket does not take them. Returns how many bytes need not be kept.
+    fn handle_messages(&mut self, key: usize, input: &[u8], mut searched: usize) -> io::Result<usize> {
+        let mut handled = 0;
+        loop {
+            let before = handled;
+            let verdict = self.call_service(key, input, &mut handled, searched);
+            searched = 0;
+            self.write_replies(key)?;
+            let peer = self.peers.get_mut(key).expect("a peer leaves the table only when it is settled");
+            match verdict {
+                Verdict::Over => {
+                    peer.phase = Phase::Closing;
+                    return Ok(input.len());
+                }
+                Verdict::Incomplete => return Ok(handled),
+                Verdict::TooMuchPending if !peer.listens() || handled == before => return Ok(handled),
+                Verdict::TooMuchPending => {}
+            }
+        }
+    }
+
+    fn call_service(&mut self, key: usize, input: &[u8], handled: &mut usize, mut searched: usize) -> Verdict {
+        let Self { service, peers, replies, now, .. } = self;
+        let high_bytes = peers.marks().high_bytes;
+        let peer = peers.get(key).expect("a peer leaves the table only when it is settled");
+        let (id, address, pending) = (peer.id(), peer.address(), peer.pending_bytes());
+        let result = peers.with_session(key, |session, peers| {
+            let mut context = Context::<S>::new(id, address, *now, replies, peers);
+            while *handled < input.len() {
+                if pending + context.replies_bytes() > high_bytes {
+                    return Ok(Verdict::TooMuchPending);
+                }
+                let rest = &input[*handled..];
+                let Some(message) = first_message(service, session, rest, std::mem::take(&mut searched))? else {
+                    return Ok(Verdict::Incomplete);
+                };
+                service.message(session, message, &mut context)?;
+                *handled += message.len();
+                if context.closing() {
+                    return Ok(Verdict::Over);
+                }
+            }
+            Ok(Verdict::Incomplete)
+        });
+        result.unwrap_or_else(|violation: Violation| {
+            warn!("Peer {address} broke the protocol and is closed: {violation}");
+            Verdict::Over
+        })
+    }
+    /// The client has sent all it will send.
+    fn end(&mut self, key: usize) -> io::Result<()> {
+        let Self { service, peers, replies, now, .. } = self;
+        let peer = peers.get_mut(key).expect("a peer leaves the table only when it is settled");
+        peer.phase = Phase::Ended;
+        let (id, address) = (peer.id(), peer.address());
+        let closing = peers.with_session(key, |session, peers| {
+            let mut context = Context::new(id, address, *now, replies, peers);
+            service.ended(session, &mut context);
+            context.closing()
+        });
+        if closing {
+            peers.get_mut(key).expect("a peer leaves the table only when it is settled").phase = Phase::Closing;
+        }
+        self.write_replies(key)
+    }
+
+    /// Writes what the service has answered to the peer at `key`, after what was pending already.
+    fn write_replies(&mut self, key: usize) -> io::Result<()> {
+        let marks = self.peers.marks();
+        let peer = self.peers.get_mut(key).expect("a peer leaves the table only when it is settled");
+        let written = peer.send(&self.replies, marks);
+        self.replies.clear();
+        written
+    }
+
+    /// The one place where every change of a peer ends: it is woken for what it wants now, or it is done with.
+    fn settle(&mut self, key: usize) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let Some(interest) = peer.interest() else {
+            return self.retire(key);
+        };
+        if peer.registered != Some(interest) {
+            let token = Source::Peer { key, generation: peer.generation() }.into();
+            let registry = self.poll.registry();
+            let registered = match peer.registered.replace(interest) {
+                None => registry.register(peer.source(), token, interest),
+                Some(_) => registry.reregister(peer.source(), token, interest),
+            };
+            if let Err(error) = registered {
+                return self.lose(key, &error);
+            }
+        }
+        if let Some(handover) = &mut self.handover {
+            handover.touched(key);
+        }
+    }
+
+    /// The connection has failed.
+    fn lose(&mut self, key: usize, error: &io::Error) {
+        let address = self.peers.get(key).expect("a peer leaves the table only when it is settled").address();
+        debug!("Connection with Peer {address} lost: {error}");
+        self.retire(key);
+    }
+
+    /// Ends the connection, and tells the service.
+    fn retire(&mut self, key: usize) {
+        let mut peer = self.peers.remove(key);
+        let (id, address) = (peer.id(), peer.address());
+        debug!("Releasing Peer {address}");
+        // Deregister first: a successor's duplicate would keep the entry in the epoll set alive (epoll(7)).
+        if peer.registered.is_some()
+            && let Err(error) = self.poll.registry().deregister(peer.source())
+        {
+            warn!("Peer {address} stays in the epoll set: {error}");
+        }
+        peer.hang_up(&mut self.input);
+        if let Some(session) = peer.session.take() {
+            let mut context = Context::new(id, address, self.now, &mut self.replies, &mut self.peers);
+            self.service.closed(session, &mut context);
+            self.replies.clear();
+        }
+        if let Some(handover) = &mut self.handover {
+            handover.closed(key, id.into());
+        }
+        if matches!(self.accepting, Accepting::PausedFull | Accepting::PausedUntil(_)) {
+            self.accepting = Accepting::Unfinished;
+        }
+    }
+
+    // ── Takeover ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Lets in those who call on the takeover path.
+    fn answer(&mut self) {
+        while self.callers.len() < CALLERS_MAX {
+            let Some(listener) = &self.takeover_listener else {
+                return;
+            };
+            let Call { socket, pid } = match listener.accept() {
+                Ok(Some(call)) => call,
+                Ok(None) => return,
+                Err(error) => return warn!("A call on the takeover path is lost: {error}"),
+            };
+            let mut channel = Channel::of_predecessor(socket);
+            let entry = self.callers.vacant_entry();
+            let token = Source::Caller(entry.key()).into();
+            match self.poll.registry().register(channel.source(), token, Interest::READABLE) {
+                Ok(()) => drop(entry.insert(Caller { channel, pid, deadline: self.now + HELLO_PATIENCE })),
+                Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
+            }
+        }
+    }
+
+    /// A caller says something: Hello, or nothing that is listened to.
+    fn hear_caller(&mut self, key: usize) {
+        let Some(caller) = self.callers.get_mut(key) else {
+            return;
+        };
+        let heard = caller.channel.receive();
+        if matches!(heard, Ok(None)) {
+            return;
+        }
+        let Caller { mut channel, pid, .. } = self.callers.remove(key);
+        if let Err(error) = self.poll.registry().deregister(channel.source()) {
+            warn!("Caller pid {pid} stays in the epoll set: {error}");
+        }
+        match heard {
+            Ok(None) => {}
+            Ok(Some(raw)) => match raw.decode() {
+                Ok(Frame::Hello(hello)) => self.begin_handover(channel, pid, hello),
+                Ok(frame) => warn!("Takeover by pid {pid} dropped: it sent {} before Hello", frame.kind().name()),
+                Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
+            },
+            // Whoever only looks whether somebody answers is no news.
+            Err(ChannelError::Closed) => debug!("Caller pid {pid} left without a word"),
+            Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
+        }
+        self.answer();
+    }
+
+    fn begin_handover(&mut self, channel: Channel, pid: u32, hello: Hello) {
+        let estate = Estate { service: S::NAME, state_version: S::STATE_VERSION, peers: self.peers.len() as u64 };
+        let welcome = match (&self.handover, self.stop_by) {
+            (_, Some(_)) => Err(Refusal::Stopping),
+            (Some(handover), None) => Err(Refusal::Busy { pid: handover.pid() }),
+            (None, None) => greet(&hello, &estate, std::process::id()),
+        };
+        let welcome = match welcome {
+            Ok(welcome) => welcome,
+            Err(refusal) => {
+                warn!("Takeover by pid {pid} refused: {refusal}");
+                return channel.refuse(&refusal);
+            }
+        };
+        let (Some(tcp), Some(takeover)) = (&self.listener, &self.takeover_listener) else {
+            unreachable!("both listeners are there until a stop begins");
+        };
+        let keys_end = self.peers.keys_end();
+        let begun = Handover::begin((channel, pid), (hello, welcome), (tcp, takeover), keys_end, self.now).and_then(
+            |mut handover| {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                self.poll
+                    .registry()
+                    .register(handover.source(), Source::Successor.into(), interest)
+                    .map_err(ChannelError::Io)?;
+                Ok(handover)
+            },
+        );
+        match begun {
+            Ok(handover) => {
+                debug!("Takeover by pid {pid} begins, with {} peers", self.peers.len());
+                self.handover = Some(handover);
+            }
+            Err(failure) => self.thaw(pid, &failure),
+        }
+    }
+
+    /// Gives the takeover that is under way its turn. Returns the successor's process id when it owns the peers.
+    fn hand_over(&mut self) -> Option<u32> {
+        let handover = self.handover.take()?;
+        let pid = handover.pid();
+        let committed = match handover.turn(&self.service, &self.peers, self.now) {
+            Ok(Turn::Copying(handover)) => {
+                self.handover = Some(handover);
+                return None;
+            }
+            Ok(Turn::Ready(ready)) => ready.commit(&self.service, &self.peers, self.config.freeze_timeout),
+            Err(failure) => Err(failure),
+        };
+        match committed {
+            Ok(handed_over) => Some(handed_over.retire()),
+            Err(failure) => {
+                self.thaw(pid, &failure);
+                None
+            }
+        }
+    }
+
+    /// A takeover has failed. No edge was consumed while the loop was not polled, so to poll again is all there is to do.
+    fn thaw(&self, pid: u32, failure: &Failure) {
+        warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.peers.len());
+    }
+
+    // ── Stop ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn obey_signals(&mut self) {
+        while let Some(signals) = &self.signals {
+            match signals.next() {
+                Ok(Some(signal)) => self.stop(signal),
+                Ok(None) => return,
+                Err(error) => return warn!("A signal was lost: {error}"),
+            }
+        }
+    }
+
+    /// Stops accepting and reading, and goes on until all that is pending is written. The second time, goes no further.
+    fn stop(&mut self, signal: Signal) {
+        if self.stop_by.is_some() {
+            info!("{signal} again: stopping at once with {} peers", self.peers.len());
+            self.stop_by = Some(self.now);
+            return;
+        }
+        info!("{signal}: stopping with {} peers", self.peers.len());
+        self.stop_by = Some(self.now + self.config.drain_timeout);
+        self.listener = None;
+        if let Some(listener) = self.takeover_listener.take() {
+            listener.remove();
+        }
+        self.callers.clear();
+        if let Some(handover) = self.handover.take() {
+            handover.abandon(&Refusal::Stopping);
+        }
+        for key in self.peers.keys() {
+            self.peers.get_mut(key).expect("the key was just listed").phase = Phase::Closing;
+            self.settle(key);
+        }
+    }
+
+    /// Whether a stop has come to its end.
+    fn stopped(&self) -> bool {
+        let Some(stop_by) = self.stop_by else {
+            return false;
+        };
+        if !self.peers.is_empty() && self.now >= stop_by {
+            warn!("Stopping: the output of {} peers is not all written", self.peers.len());
+        }
+        self.peers.is_empty() || self.now >= stop_by
+    }
+}
+
+/// What came of a call of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// No further message is whole.
+    Incomplete,
+    /// Answers are over the high-water mark.
+    TooMuchPending,
+    /// The peer is to be closed.
+    Over,
+}
+
+/// The first message in `input`, if it is whole.
+fn first_message<'i, S: Service>(
+    service: &S,
+    session: &S::Session,
+    input: &'i [u8],
+    searched: usize,
+) -> Result<Option<&'i [u8]>, Violation> {
+    let bytes = service.boundary(session, input, searched)?;
+    if bytes.unwrap_or(input.len()) > S::MESSAGE_BYTES_MAX {
+        return Err(Violation::new(format!("a message of more than {} bytes", S::MESSAGE_BYTES_MAX)));
+    }
+    let message = bytes.map(|bytes| input.get(..bytes).expect("a message ends within what has come"));
+    assert!(message.is_none_or(|message| !message.is_empty()), "a message has at least one byte");
+    Ok(message)
+}
+
+/// Whether accepting failed for want of something that comes back when somebody leaves (accept(2)).
+fn out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_survives_its_token() {
+        let peer = |key, generation| Source::Peer { key, generation };
+        let sources = [
+            Source::Listener,
+            Source::TakeoverListener,
+            Source::Signals,
+            Source::Successor,
+            Source::Caller(0),
+            Source::Caller(CALLERS_MAX),
+            peer(0, 0),
+            peer(3, 1),
+            peer(0xffff_ffff, GENERATIONS - 1),
+        ];
+        for source in sources {
+            assert_eq!(Source::from(Token::from(source)), source);
+        }
+    }
+}

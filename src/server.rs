@@ -1,0 +1,164 @@
+//! What a program calls: [`serve`], [`take_over`], and what the two are told and tell.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+
+use crate::open_files;
+use crate::peer::Address;
+use crate::reactor::Reactor;
+use crate::service::Service;
+use crate::takeover::arrival::{Offer, Successor, TakeoverError};
+use crate::takeover::path::{PathError, TakeoverListener};
+
+/// How a server behaves.
+///
+/// Start from [`Config::default`], and change what should be different:
+///
+/// ```
+/// let config = reactord::Config { max_peers: 1000, ..reactord::Config::default() };
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where peers connect to; port 0 lets the kernel choose. Not used by [`take_over`]: the listener comes with the
+    /// takeover. Default: 127.0.0.1, port 0.
+    pub listen_address: SocketAddr,
+    /// How many connections may wait in the kernel to be accepted (listen(2)). Default: the kernel's maximum. Not used by
+    /// [`take_over`].
+    pub listen_backlog: Option<u32>,
+    /// Where a successor calls. With [`serve`], `None` means that nobody can take over; with [`take_over`], it means
+    /// that the path stays what it is. Default: `None`.
+    pub takeover_path: Option<PathBuf>,
+    /// How many peers are served at once at most; others wait in the kernel. The limit of open files bounds it in any
+    /// case. Default: no further bound.
+    pub max_peers: usize,
+    /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Default: 1 s.
+    pub freeze_timeout: Duration,
+    /// How long a stop waits for pending output to be written. Default: 5 s.
+    pub drain_timeout: Duration,
+    /// A peer with more bytes of pending output than this is not read from. Default: 256 KiB.
+    pub outbound_high_bytes: usize,
+    /// A peer that is not read from is read again with no more bytes of pending output than this. Default: 64 KiB.
+    pub outbound_low_bytes: usize,
+    /// Whether SIGTERM and SIGINT stop the server in an orderly way; they are blocked in the calling thread meanwhile.
+    /// Default: true.
+    pub stop_on_signals: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen_address: (Ipv4Addr::LOCALHOST, 0).into(),
+            listen_backlog: None,
+            takeover_path: None,
+            max_peers: usize::MAX,
+            freeze_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(5),
+            outbound_high_bytes: 256 * 1024,
+            outbound_low_bytes: 64 * 1024,
+            stop_on_signals: true,
+        }
+    }
+}
+
+/// How serving came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A signal stopped it; the takeover path is removed.
+    Stopped,
+    /// A successor has taken over.
+    HandedOver {
+        /// The successor's process id.
+        pid: u32,
+    },
+}
+
+/// Why a server could not serve, or could not go on.
+#[derive(Debug)]
+pub enum Error {
+    /// It could not listen.
+    Listen {
+        /// The address it should listen on.
+        address: SocketAddr,
+        /// How that failed.
+        error: io::Error,
+    },
+    /// The takeover path could not be used.
+    TakeoverPath(PathError),
+    /// The takeover failed before its commit point: a predecessor that lives serves on.
+    Takeover(TakeoverError),
+    /// The loop itself could not go on.
+    Loop {
+        /// What was being done.
+        what: &'static str,
+        /// How it failed.
+        error: io::Error,
+    },
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listen { address, error } => write!(f, "listening on {}: {error}", Address(*address)),
+            Self::TakeoverPath(error) => error.fmt(f),
+            Self::Takeover(error) => error.fmt(f),
+            Self::Loop { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<PathError> for Error {
+    fn from(error: PathError) -> Self {
+        Self::TakeoverPath(error)
+    }
+}
+
+/// Listens, and serves until it is stopped or a successor has taken over.
+///
+/// # Errors
+/// If it cannot listen, cannot use the takeover path, or the loop fails.
+pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> {
+    open_files::raise_limit();
+    let in_context = |what| move |error| Error::Loop { what, error };
+    let listener = listen_on(config.listen_address, config.listen_backlog)
+        .map_err(|error| Error::Listen { address: config.listen_address, error })?;
+    let mut reactor = Reactor::new(service, config, 0).map_err(in_context("epoll"))?;
+    if let Some(path) = &config.takeover_path {
+        reactor.answer_on(TakeoverListener::bind(path)?).map_err(in_context("the takeover listener"))?;
+    }
+    let ready = reactor.listen(listener).and_then(|()| reactor.watch_signals());
+    if let Err(error) = ready {
+        reactor.leave(true);
+        return Err(in_context("the listener")(error));
+    }
+    reactor.run(None)
+}
+
+/// Calls on `path`, takes over from the server that answers there, and serves until it is stopped or a successor has
+/// taken over in turn.
+///
+/// # Errors
+/// [`Error::Takeover`] if the takeover fails before its commit point: a predecessor that lives serves on. Any other
+/// error comes afterwards.
+pub fn take_over<S: Service>(service: S, path: &Path, config: &Config) -> Result<Outcome, Error> {
+    Successor::call(path, &[Offer::of::<S>()]).map_err(Error::Takeover)?.take_over(service, config)
+}
+
+fn listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    // Connections of a server that has just stopped linger; they are no reason not to start (socket(7)).
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    // The kernel cuts the backlog to its maximum (listen(2)).
+    let backlog = backlog.map_or(i32::MAX, |backlog| backlog.try_into().unwrap_or(i32::MAX));
+    listen(&socket, backlog)?;
+    Ok(TcpListener::from_std(socket.into()))
+}

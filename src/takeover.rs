@@ -1,0 +1,98 @@
+//! The takeover: how one process hands its listener and every live connection to another.
+//!
+//! # Phases
+//!
+//! ```text
+//! successor                                   predecessor
+//!   connect ──────────────────────────────────▶ checks the caller's credentials
+//!   Hello ────────────────────────────────────▶
+//!                                              ◀ Refuse         or    Welcome
+//!                                              ◀ Listeners + descriptors
+//!                                              ◀ Peers + descriptors  … copy: in batches, serving between them
+//!   Copied ───────────────────────────────────▶
+//!                                              ◀ Round
+//!                                              ◀ Changed, Closed, Peers, Round … until little is dirty
+//!                                              ◀ Round, the last one
+//!   Ready ────────────────────────────────────▶ freeze: stops reading and accepting
+//!                                              ◀ Changed, Closed, Peers, State
+//!                                              ◀ Commit
+//!   verifies count and digest
+//!   Accept ───────────────────────────────────▶ ── the commit point ──
+//!   first poll: serves                           retires
+//!   Serving ──────────────────────────────────▶ logs the pause, closes everything, exits
+//! ```
+//!
+//! # Who owns the peers
+//!
+//! Exactly one process, at any time. Until Accept is in the channel it is the predecessor: the successor has neither
+//! read nor written a byte of any peer, and has not polled. When the successor's `send(Accept)` has succeeded, it is the
+//! successor. A predecessor that cannot wait any longer ends the channel with `shutdown` and then looks at what is
+//! still in it: the kernel orders the shutdown and the send under one lock, so either Accept is there, or its sending
+//! fails with `EPIPE` (unix(7)).
+//!
+//! # Crash table
+//!
+//! | step | predecessor killed | predecessor stopped | successor killed | successor stopped |
+//! | --- | --- | --- | --- | --- |
+//! | Hello | nobody; successor exits 3 | predecessor, later; successor exits 3 after 10 s | predecessor serves on | predecessor serves on; drops the caller after 2 s |
+//! | copy | nobody; successor exits 3 | predecessor, later; successor exits 3 after 10 s | predecessor serves on, warns | predecessor serves on; warns after 10 s |
+//! | freeze, before Accept | nobody; successor exits 3 | predecessor, later, unless it finds Accept | predecessor thaws, warns | predecessor thaws after `freeze_timeout`, warns; successor exits 3 |
+//! | Accept sent, not yet read | successor | successor; predecessor retires later | nobody, as after any crash of a server; predecessor exits 0 | successor, later; predecessor exits 0 |
+//! | Serving | successor | successor; predecessor retires later | nobody, as after any crash of a server | successor, later; predecessor exits 0, pause unknown |
+//!
+//! "Nobody" is the case of any server that is killed: its connections go with it. "Later" is when it is continued.
+//! A successor that finds the channel closed says so and exits with code 3 without touching a peer.
+//!
+//! # Where things are
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | `wire` | bytes to records and back |
+//! | `channel` | frames and descriptors over the socket |
+//! | `path` | the takeover path, and who may call |
+//! | `mirror` | what the successor knows of each peer |
+//! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
+//! | `handover`, `arrival` | the two halves of the I/O, without decisions |
+
+pub(crate) mod arrival;
+pub(crate) mod channel;
+pub(crate) mod handover;
+mod mirror;
+pub(crate) mod path;
+pub(crate) mod predecessor;
+mod successor;
+pub(crate) mod wire;
+
+use nix::time::{ClockId, clock_gettime};
+
+use wire::Figures;
+
+/// `CLOCK_MONOTONIC` in ns, which is the same in all processes of a machine (clock_gettime(2)).
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has a monotonic clock");
+    now.tv_sec().unsigned_abs() * 1_000_000_000 + now.tv_nsec().unsigned_abs()
+}
+
+/// What a takeover took, as both sides log it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary {
+    pub(crate) peers: u64,
+    pub(crate) figures: Figures,
+    /// From the freeze to the successor's first poll. `None` if the predecessor never heard.
+    pub(crate) pause_us: Option<u64>,
+    pub(crate) predecessor_pid: u32,
+    pub(crate) successor_pid: u32,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Figures { batches, rounds, dirty, bytes, copy_us } = self.figures;
+        let Self { peers, pause_us, predecessor_pid, successor_pid, .. } = self;
+        write!(f, "{peers} peers from pid {predecessor_pid} to pid {successor_pid}: ")?;
+        write!(f, "{batches} batches, {rounds} rounds, {dirty} dirty, {bytes} bytes, copy {copy_us} us, ")?;
+        match pause_us {
+            Some(pause_us) => write!(f, "pause {pause_us} us"),
+            None => write!(f, "pause unknown"),
+        }
+    }
+}

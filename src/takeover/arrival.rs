@@ -1,0 +1,332 @@
+//! The successor's side of the channel: it moves frames and descriptors, and decides nothing.
+//!
+//! It calls on the takeover path, fills a reactor that does not poll yet with what arrives, and lets it run once Accept
+//! is in the channel. Until then it can fail at any point, by leaving: nobody's byte has been touched.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::{debug, info};
+use mio::net::TcpListener;
+use rustix::net::sockopt::socket_cookie;
+
+use super::Summary;
+use super::channel::{Channel, ChannelError, Deadline};
+use super::path::{self, PathError, TakeoverListener};
+use super::successor::{Accept, Action, Called, Fault, Receiving};
+use super::wire::{self, Digested, Frame, Listeners, Refuse, Serving, Versions, Welcome};
+use crate::open_files;
+use crate::peer::Address;
+use crate::reactor::{AdoptError, Reactor};
+use crate::server::{Config, Error, Outcome};
+use crate::service::{RestoreError, Service};
+
+/// How long the predecessor may say nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Why a takeover failed before the commit point: no peer was touched, and a predecessor that lives serves on.
+#[derive(Debug)]
+pub struct TakeoverError {
+    path: PathBuf,
+    /// The predecessor, if it answered.
+    pid: Option<u32>,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Connect(io::Error),
+    Channel(ChannelError),
+    Fault(Fault),
+    Path(PathError),
+    Cookie { record: u64, socket: u64 },
+    Adopt { address: Address, error: AdoptError },
+    State(RestoreError),
+    TooLate,
+    Io { what: &'static str, error: io::Error },
+}
+
+impl fmt::Display for TakeoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "takeover from pid {pid} on {}: {}", self.path.display(), self.cause),
+            None => write!(f, "takeover on {}: {}", self.path.display(), self.cause),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) if error.kind() == io::ErrorKind::NotFound => write!(f, "there is no such path"),
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => write!(f, "nobody answers"),
+            Self::Connect(error) => write!(f, "connect: {error}"),
+            Self::Channel(error) => error.fmt(f),
+            Self::Fault(fault) => fault.fmt(f),
+            Self::Path(error) => error.fmt(f),
+            Self::Cookie { record, socket } => {
+                write!(f, "the record with cookie {record} came with the socket that has cookie {socket}")
+            }
+            Self::Adopt { address, error } => write!(f, "peer {address}: {error}"),
+            Self::State(error) => write!(f, "the shared state: {error}"),
+            Self::TooLate => write!(f, "too late: the predecessor has taken up its peers again"),
+            Self::Io { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TakeoverError {}
+
+impl From<Fault> for Cause {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<ChannelError> for Cause {
+    fn from(error: ChannelError) -> Self {
+        Self::Channel(error)
+    }
+}
+
+impl From<wire::WireError> for Cause {
+    fn from(error: wire::WireError) -> Self {
+        Self::Channel(error.into())
+    }
+}
+
+impl From<PathError> for Cause {
+    fn from(error: PathError) -> Self {
+        Self::Path(error)
+    }
+}
+
+/// A service that a successor can run.
+#[derive(Clone, Debug)]
+pub struct Offer(wire::Offer);
+
+impl Offer {
+    /// The service `S`, with the state versions that it restores.
+    #[must_use]
+    pub fn of<S: Service>() -> Self {
+        let state_versions = Versions { oldest: S::STATE_VERSION_OLDEST, newest: S::STATE_VERSION };
+        Self(wire::Offer { service: S::NAME.to_owned(), state_versions })
+    }
+}
+
+/// A successor whom the predecessor has welcomed. To drop it is to give up: the predecessor serves on.
+#[derive(Debug)]
+pub struct Successor {
+    channel: Channel,
+    path: PathBuf,
+    predecessor_pid: u32,
+    welcome: Welcome,
+}
+
+impl Successor {
+    /// Calls on `path`, and offers to run one of several services.
+    ///
+    /// [`take_over`](crate::take_over) does this and the rest for a program that has one service.
+    ///
+    /// # Errors
+    /// If nobody answers, or the predecessor refuses.
+    pub fn call(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
+        open_files::raise_limit();
+        let in_context = |pid| move |cause| TakeoverError { path: path.to_owned(), pid, cause };
+        let path::Call { socket, pid } = path::call(path).map_err(Cause::Connect).map_err(in_context(None))?;
+        let mut channel = Channel::of_successor(socket);
+        let welcome = greet(&mut channel, offers).map_err(in_context(Some(pid)))?;
+        debug!("Welcomed by {} as pid {pid}, with {} peers", wire::printable(&welcome.build), welcome.peers);
+        Ok(Self { channel, path: path.to_owned(), predecessor_pid: pid, welcome })
+    }
+
+    /// The name of the service to be taken over, which is one of those offered.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.welcome.service
+    }
+
+    /// Takes over, and serves until it is stopped or its peers are taken over in turn.
+    ///
+    /// # Errors
+    /// [`Error::Takeover`] before the commit point, after which the predecessor serves on; any other afterwards.
+    ///
+    /// # Panics
+    /// If `S` is not [the service](Self::service) to be taken over.
+    pub fn take_over<S: Service>(mut self, service: S, config: &Config) -> Result<Outcome, Error> {
+        assert_eq!(S::NAME, self.service(), "the service is the one that the predecessor has chosen from the offers");
+        let peers = usize::try_from(self.welcome.peers).unwrap_or(usize::MAX).min(open_files::limit());
+        let arrived = Reactor::new(service, config, peers)
+            .map_err(|error| Cause::Io { what: "epoll", error })
+            .and_then(|mut reactor| match self.receive(&mut reactor, config.takeover_path.as_deref()) {
+                Ok((accept, previous)) => Ok((reactor, accept, previous)),
+                Err(cause) => {
+                    reactor.leave(config.takeover_path.is_some());
+                    Err(cause)
+                }
+            });
+        match arrived {
+            Ok((reactor, accept, previous)) => {
+                reactor.run(Some(Arrival { channel: self.channel, accept, previous, pid: self.predecessor_pid }))
+            }
+            Err(cause) => {
+                self.give_up(&cause);
+                Err(Error::Takeover(TakeoverError { path: self.path, pid: Some(self.predecessor_pid), cause }))
+            }
+        }
+    }
+
+    /// Tells the predecessor why, as far as the channel still carries it.
+    fn give_up(&mut self, cause: &Cause) {
+        let reason = Frame::Refuse(Refuse { reason: cause.to_string() }).encode();
+        if let Err(error) = self.channel.try_send(&reason, &[]) {
+            debug!("The predecessor was not told: {error}");
+        }
+    }
+
+    /// Receives everything, up to and including the commit point. Returns what came with it, and the takeover listener
+    /// that is left behind if the path has moved.
+    fn receive<S: Service>(
+        &mut self,
+        reactor: &mut Reactor<S>,
+        moved_to: Option<&Path>,
+    ) -> Result<(Accept, Option<TakeoverListener>), Cause> {
+        let in_context = |what| move |error| Cause::Io { what, error };
+        let version = self.welcome.state_version;
+        let channel = &mut self.channel;
+        let mut receiving = Receiving::default();
+        let mut previous = None;
+        loop {
+            let raw = channel.receive_by(Deadline::after(SILENCE_MAX))?;
+            let answer = match receiving.hear(raw.decode()?)? {
+                Action::Listen(listeners) => {
+                    let (tcp, takeover) = take_listeners(channel, &listeners)?;
+                    reactor.listen(tcp).map_err(in_context("the listener"))?;
+                    let current = match moved_to.map(std::path::absolute) {
+                        Some(Ok(path)) if path == takeover.path() => takeover,
+                        Some(_) => {
+                            let moved = TakeoverListener::bind(moved_to.unwrap_or(Path::new("")))?;
+                            previous = Some(takeover);
+                            moved
+                        }
+                        None => takeover,
+                    };
+                    reactor.answer_on(current).map_err(in_context("the takeover listener"))?;
+                    None
+                }
+                Action::Adopt(records, answer) => {
+                    let sockets = channel.take_descriptors(records.len())?;
+                    for (socket, Digested { record, .. }) in sockets.into_iter().zip(records) {
+                        let cookie =
+                            socket_cookie(&socket).map_err(io::Error::from).map_err(in_context("SO_COOKIE"))?;
+                        if cookie != record.cookie {
+                            return Err(Cause::Cookie { record: record.cookie, socket: cookie });
+                        }
+                        reactor
+                            .adopt(socket.into(), &record, version)
+                            .map_err(|error| Cause::Adopt { address: Address(record.address), error })?;
+                    }
+                    Some(answer)
+                }
+                Action::Change(records) => {
+                    for Digested { record, .. } in records {
+                        reactor
+                            .change(&record, version)
+                            .map_err(|error| Cause::Adopt { address: Address(record.address), error })?;
+                    }
+                    None
+                }
+                Action::Discard(cookies) => {
+                    for cookie in cookies {
+                        reactor.discard(cookie.into());
+                    }
+                    None
+                }
+                Action::Answer(answer) => Some(answer),
+                Action::GetReady(answer) => {
+                    reactor.watch_signals().map_err(in_context("signals"))?;
+                    Some(answer)
+                }
+                Action::Wait => None,
+                Action::Accept(accept) => {
+                    reactor.restore(version, &accept.state).map_err(Cause::State)?;
+                    return match channel.send_by(&accept.frame, &[], Deadline::after(SILENCE_MAX)) {
+                        Ok(()) => Ok((*accept, previous)),
+                        Err(ChannelError::Closed) => Err(Cause::TooLate),
+                        Err(error) => Err(error.into()),
+                    };
+                }
+            };
+            if let Some(answer) = answer {
+                channel.send_by(&answer, &[], Deadline::after(SILENCE_MAX))?;
+            }
+        }
+    }
+}
+
+/// Says Hello, and hears the answer.
+fn greet(channel: &mut Channel, offers: &[Offer]) -> Result<Welcome, Cause> {
+    let offers = offers.iter().map(|offer| offer.0.clone()).collect();
+    let (called, hello) = Called::new(offers, open_files::limit() as u64, open_files::count() as u64);
+    let deadline = Deadline::after(SILENCE_MAX);
+    // A predecessor that refuses before it hears anything may be gone already; what it said is still there.
+    let sent = channel.send_by(&hello, &[], deadline);
+    match channel.receive_by(deadline) {
+        Ok(raw) => Ok(called.hear(raw.decode()?)?),
+        Err(error) => Err(sent.err().unwrap_or(error).into()),
+    }
+}
+
+/// Takes the descriptors of the listeners, and pairs them with what is said about them.
+fn take_listeners(channel: &mut Channel, listeners: &Listeners) -> Result<(TcpListener, TakeoverListener), Cause> {
+    let &[_] = listeners.tcp.as_slice() else {
+        return Err(Fault::Listeners { count: listeners.tcp.len() }.into());
+    };
+    let mut descriptors = channel.take_descriptors(2)?.into_iter();
+    let (Some(tcp), Some(takeover)) = (descriptors.next(), descriptors.next()) else {
+        unreachable!("two descriptors were taken");
+    };
+    let path = PathBuf::from(OsStr::from_bytes(&listeners.takeover_path));
+    let file = (listeners.takeover_device, listeners.takeover_inode);
+    Ok((TcpListener::from_std(tcp.into()), TakeoverListener::adopt(takeover, path, file)))
+}
+
+/// What a successor has left to do when it serves for the first time.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    channel: Channel,
+    accept: Accept,
+    /// The takeover listener that is not listened on any more.
+    previous: Option<TakeoverListener>,
+    /// The predecessor's process id.
+    pid: u32,
+}
+
+impl Arrival {
+    /// The first poll has returned, at `polled_at_ns`, and `peers` are served: tells the predecessor, logs the summary,
+    /// puts this process's name on the takeover listener, and leaves the path that the takeover has moved away from.
+    pub(crate) fn serving(mut self, peers: usize, polled_at_ns: u64, listener: Option<&TakeoverListener>) {
+        let pause_us = polled_at_ns.saturating_sub(self.accept.frozen_at_ns) / 1000;
+        if let Err(error) = self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]) {
+            debug!("Predecessor pid {} was not told how long the pause was: {error}", self.pid);
+        }
+        let summary = Summary {
+            peers: peers as u64,
+            figures: self.accept.figures,
+            pause_us: Some(pause_us),
+            predecessor_pid: self.pid,
+            successor_pid: std::process::id(),
+        };
+        info!("Took over {summary}");
+        if let Some(Err(error)) = listener.map(TakeoverListener::sign) {
+            debug!("Callers see a predecessor's pid: {error}");
+        }
+        if let Some(previous) = self.previous {
+            previous.remove();
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The takeover channel: frames and descriptors over one Unix stream socket (SCM_RIGHTS, unix(7)).
+//!
+//! It knows how bytes travel, not what they say. Descriptors are `BorrowedFd` on the way out and `OwnedFd` on the way
+//! in; no raw descriptor is seen anywhere, and whatever arrives and is not asked for is closed.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use log::debug;
+use mio::net::UnixStream;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+
+use super::predecessor::Refusal;
+use super::wire::{RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, WireError};
+
+/// Descriptors in one message. The kernel allows 253 (`SCM_MAX_FD`); more is `EINVAL`.
+pub(crate) const DESCRIPTORS_PER_MESSAGE_MAX: usize = 250;
+
+/// What the kernel may put into one message; a smaller control buffer would lose descriptors (`MSG_CTRUNC`).
+const SCM_MAX_FD: usize = 253;
+
+const _: () = assert!(DESCRIPTORS_PER_MESSAGE_MAX <= SCM_MAX_FD);
+
+/// What one call receives at most.
+const RECEIVE_BYTES: usize = 64 * 1024;
+
+/// How long to wait before descriptors are sent again that the kernel has just refused with `ETOOMANYREFS`: nothing
+/// tells when those in flight have been received.
+const TOO_MANY_IN_FLIGHT_RETRY: Duration = Duration::from_millis(1);
+
+/// Why the channel is of no use any more.
+#[derive(Debug)]
+pub(crate) enum ChannelError {
+    /// The other side closed it, or died.
+    Closed,
+    /// The other side said nothing, or took nothing, for too long.
+    Silent { waited: Duration },
+    /// What arrived is not a frame.
+    Wire(WireError),
+    /// Descriptors were lost on the way (`MSG_CTRUNC`): this process has reached its limit of open files.
+    DescriptorsLost,
+    /// Fewer descriptors arrived than the frame speaks of.
+    DescriptorsMissing { announced: usize, arrived: usize },
+    /// A system call failed.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for ChannelError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed => write!(f, "the other side closed the channel"),
+            Self::Silent { waited } => write!(f, "the other side was silent for {} ms", waited.as_millis()),
+            Self::Wire(error) => error.fmt(f),
+            Self::DescriptorsLost => write!(f, "descriptors were lost: the limit of open files is reached"),
+            Self::DescriptorsMissing { announced, arrived } => {
+                write!(f, "{announced} descriptors announced, {arrived} arrived")
+            }
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ChannelError {}
+
+impl From<WireError> for ChannelError {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl From<rustix::io::Errno> for ChannelError {
+    fn from(errno: rustix::io::Errno) -> Self {
+        match errno {
+            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => Self::Closed,
+            errno => Self::Io(errno.into()),
+        }
+    }
+}
+
+/// What became of a frame that was to be sent without waiting.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is in the channel, or the rest of it is kept here and goes first.
+    Taken,
+    /// Nothing of it was sent, because the channel is full: writability comes next.
+    Full,
+    /// Nothing of it was sent, because too many descriptors are in flight (`ETOOMANYREFS`): no event will tell.
+    TooManyInFlight,
+}
+
+/// One end of a takeover channel. Never blocks, save in the calls that take a deadline.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    socket: UnixStream,
+    /// Where one call receives; what it received moves on to `received`.
+    buffer: Box<[u8]>,
+    received: Vec<u8>,
+    /// Descriptors in the order of their arrival, which is never after the first byte of their frame. `None`: this
+    /// end takes no descriptors, and the kernel discards what a stranger sends along.
+    descriptors: Option<VecDeque<OwnedFd>>,
+    frame_bytes_max: u32,
+    /// The rest of a frame whose descriptors are gone already.
+    unsent: Vec<u8>,
+}
+
+impl Channel {
+    /// The end that the predecessor holds.
+    pub(crate) fn of_predecessor(socket: UnixStream) -> Self {
+        Self {
+            socket,
+            buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
+            received: Vec::new(),
+            descriptors: None,
+            frame_bytes_max: TO_PREDECESSOR_BYTES_MAX,
+            unsent: Vec::new(),
+        }
+    }
+
+    /// The end that the successor holds.
+    pub(crate) fn of_successor(socket: UnixStream) -> Self {
+        Self {
+            descriptors: Some(VecDeque::new()),
+            frame_bytes_max: TO_SUCCESSOR_BYTES_MAX,
+            ..Self::of_predecessor(socket)
+        }
+    }
+
+    /// The socket, for the loop to register.
+    pub(crate) fn source(&mut self) -> &mut UnixStream {
+        &mut self.socket
+    }
+
+    /// The next frame, or `None` if it has not arrived yet.
+    ///
+    /// # Errors
+    /// When no frame can come any more. What had arrived whole before is delivered first.
+    pub(crate) fn receive(&mut self) -> Result<Option<RawFrame>, ChannelError> {
+        loop {
+            if let Some(frame) = RawFrame::take(&mut self.received, self.frame_bytes_max)? {
+                return Ok(Some(frame));
+            }
+            match self.receive_bytes() {
+                Ok(0) => return Err(ChannelError::Closed),
+                Ok(_) => {}
+                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Receives once, without waiting. 0 is the end.
+    fn receive_bytes(&mut self) -> Result<usize, ChannelError> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SCM_MAX_FD))];
+        let mut control = match self.descriptors {
+            Some(_) => RecvAncillaryBuffer::new(&mut space),
+            None => RecvAncillaryBuffer::new(&mut []),
+        };
+        let message = retry_interrupted(|| {
+            let mut parts = [IoSliceMut::new(&mut self.buffer)];
+            recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT)
+        })?;
+        self.received.extend_from_slice(&self.buffer[..message.bytes]);
+        let Some(descriptors) = &mut self.descriptors else {
+            return Ok(message.bytes);
+        };
+        for control_message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(arrived) = control_message {
+                descriptors.extend(arrived);
+            }
+        }
+        if message.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(ChannelError::DescriptorsLost);
+        }
+        Ok(message.bytes)
+    }
+
+    /// The descriptors that came with the frame received last.
+    ///
+    /// # Errors
+    /// If there are fewer than `announced`.
+    pub(crate) fn take_descriptors(&mut self, announced: usize) -> Result<Vec<OwnedFd>, ChannelError> {
+        let queue = self.descriptors.as_mut();
+        let arrived = queue.as_ref().map_or(0, |queue| queue.len());
+        match queue {
+            Some(queue) if arrived >= announced => Ok(queue.drain(..announced).collect()),
+            _ => Err(ChannelError::DescriptorsMissing { announced, arrived }),
+        }
+    }
+
+    /// Sends a frame with its descriptors, without waiting. Either all descriptors go, or nothing is sent.
+    ///
+    /// # Errors
+    /// When nothing can be sent any more.
+    ///
+    /// # Panics
+    /// If there are more than [`DESCRIPTORS_PER_MESSAGE_MAX`] descriptors.
+    pub(crate) fn try_send(&mut self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Sent, ChannelError> {
+        assert!(descriptors.len() <= DESCRIPTORS_PER_MESSAGE_MAX, "a batch is cut to what one message carries");
+        if !self.flush()? {
+            return Ok(Sent::Full);
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_PER_MESSAGE_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "the buffer has room for a batch");
+        }
+        let sent = retry_interrupted(|| {
+            sendmsg(&self.socket, &[IoSlice::new(frame)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+        });
+        match sent {
+            Ok(bytes) => {
+                self.unsent.extend_from_slice(&frame[bytes..]);
+                Ok(Sent::Taken)
+            }
+            Err(rustix::io::Errno::AGAIN) => Ok(Sent::Full),
+            Err(rustix::io::Errno::TOOMANYREFS) => Ok(Sent::TooManyInFlight),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Sends what is left of the last frame. True if nothing is left.
+    pub(crate) fn flush(&mut self) -> Result<bool, ChannelError> {
+        while !self.unsent.is_empty() {
+            let sent = retry_interrupted(|| {
+                rustix::net::send(&self.socket, &self.unsent, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+            });
+            match sent {
+                Ok(bytes) => drop(self.unsent.drain(..bytes)),
+                Err(rustix::io::Errno::AGAIN) => return Ok(false),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits for the next frame.
+    pub(crate) fn receive_by(&mut self, deadline: Deadline) -> Result<RawFrame, ChannelError> {
+        loop {
+            if let Some(frame) = self.receive()? {
+                return Ok(frame);
+            }
+            deadline.wait(self.socket.as_fd(), PollFlags::POLLIN)?;
+        }
+    }
+
+    /// Sends a whole frame with its descriptors, and waits until the channel has taken it.
+    pub(crate) fn send_by(
+        &mut self,
+        frame: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        deadline: Deadline,
+    ) -> Result<(), ChannelError> {
+        loop {
+            match self.try_send(frame, descriptors)? {
+                Sent::Taken => break,
+                Sent::Full => deadline.wait(self.socket.as_fd(), PollFlags::POLLOUT)?,
+                Sent::TooManyInFlight => deadline.pause(TOO_MANY_IN_FLIGHT_RETRY)?,
+            }
+        }
+        while !self.flush()? {
+            deadline.wait(self.socket.as_fd(), PollFlags::POLLOUT)?;
+        }
+        Ok(())
+    }
+
+    /// Tells a caller why not, as far as it listens, and closes the channel.
+    pub(crate) fn refuse(mut self, refusal: &Refusal) {
+        if let Err(error) = self.try_send(&refusal.frame(), &[]) {
+            debug!("A refusal did not reach its caller: {error}");
+        }
+    }
+
+    /// Ends the channel for both sides: what the other side sends from now on fails with `EPIPE`, what it sent before
+    /// can still be [received](Self::receive). The kernel orders the two under one lock.
+    pub(crate) fn shutdown(&self) {
+        // The only error is ENOTCONN, and then the channel has ended already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// An instant up to which a call may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    from: Instant,
+    patience: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn after(patience: Duration) -> Self {
+        Self { from: Instant::now(), patience }
+    }
+
+    fn remaining(self) -> Result<Duration, ChannelError> {
+        match self.patience.checked_sub(self.from.elapsed()) {
+            Some(remaining) if !remaining.is_zero() => Ok(remaining),
+            _ => Err(ChannelError::Silent { waited: self.patience }),
+        }
+    }
+
+    fn wait(self, descriptor: BorrowedFd<'_>, events: PollFlags) -> Result<(), ChannelError> {
+        let remaining = self.remaining()?;
+        // Rounded up: a deadline that is half a millisecond away is waited for, not spun for.
+        let timeout = PollTimeout::try_from(remaining + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(descriptor, events)], timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(errno) => Err(ChannelError::Io(errno.into())),
+        }
+    }
+
+    fn pause(self, pause: Duration) -> Result<(), ChannelError> {
+        std::thread::sleep(pause.min(self.remaining()?));
+        Ok(())
+    }
+}
+
+fn retry_interrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}

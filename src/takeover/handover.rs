@@ -1,0 +1,308 @@
+//! The predecessor's side of the channel: it moves frames and descriptors, and decides nothing.
+//!
+//! The loop gives a [`Handover`] one turn between two polls, and gets back what to do: go on, or freeze. What comes of
+//! the freeze is either [`HandedOver`] or a [`Failure`], after which the loop simply polls again: that is the thaw.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use log::{debug, info};
+use mio::net::{TcpListener, UnixStream};
+
+use super::channel::{Channel, ChannelError, Deadline, Sent};
+use super::path::TakeoverListener;
+use super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
+use super::wire::{Frame, Hello, Listeners, RecordsWriter, Welcome};
+use super::{Summary, monotonic_ns};
+use crate::peers::Peers;
+use crate::service::Service;
+
+/// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
+const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
+
+/// When to try again to send descriptors that the kernel refused with `ETOOMANYREFS`.
+const TOO_MANY_IN_FLIGHT_RETRY: Duration = Duration::from_millis(1);
+
+/// Why a takeover failed. The predecessor owns the peers, and serves on.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Channel(ChannelError),
+    Successor(Mistake),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Channel(error) => error.fmt(f),
+            Self::Successor(mistake) => mistake.fmt(f),
+        }
+    }
+}
+
+impl<E: Into<ChannelError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Channel(error.into())
+    }
+}
+
+impl From<Mistake> for Failure {
+    fn from(mistake: Mistake) -> Self {
+        Self::Successor(mistake)
+    }
+}
+
+/// A takeover in its copy phase.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    channel: Channel,
+    /// The successor's process id.
+    pid: u32,
+    copying: Copying,
+    /// The channel refused the last batch, and when to try again if no event will tell.
+    blocked: Option<Blocked>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Blocked {
+    UntilWritable,
+    Until(Instant),
+}
+
+/// What the loop is to do after a handover has had its turn.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Serve, and give it the next turn.
+    Copying(Handover),
+    /// Stop reading and accepting, and let it commit.
+    Ready(ReadyHandover),
+}
+
+impl Handover {
+    /// Welcomes the successor.
+    ///
+    /// # Errors
+    /// If the channel does not take it.
+    pub(crate) fn begin(
+        (mut channel, pid): (Channel, u32),
+        (hello, welcome): (Hello, Welcome),
+        (tcp, takeover): (&TcpListener, &TakeoverListener),
+        keys_end: usize,
+        now: Instant,
+    ) -> Result<Self, Failure> {
+        let (takeover_device, takeover_inode) = takeover.file();
+        let listeners = Listeners {
+            tcp: vec![tcp.local_addr().map_err(ChannelError::Io)?],
+            takeover_path: takeover.path().as_os_str().as_bytes().to_vec(),
+            takeover_device,
+            takeover_inode,
+        };
+        let descriptors = [tcp.as_fd(), takeover.as_fd()];
+        // Nothing has been sent on this channel, so it takes these two small frames at once.
+        let patience = Deadline::after(Duration::ZERO);
+        channel.send_by(&Frame::Welcome(welcome).encode(), &[], patience)?;
+        channel.send_by(&Frame::Listeners(listeners).encode(), &descriptors, patience)?;
+        Ok(Self { channel, pid, copying: Copying::new(hello, keys_end, now), blocked: None })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The channel's socket, for the loop to register.
+    pub(crate) fn source(&mut self) -> &mut UnixStream {
+        self.channel.source()
+    }
+
+    /// A peer came to be at `key`, or its record changed.
+    pub(crate) fn touched(&mut self, key: usize) {
+        self.copying.mirror_mut().touched(key);
+    }
+
+    /// The peer at `key` is gone.
+    pub(crate) fn closed(&mut self, key: usize, cookie: u64) {
+        self.copying.mirror_mut().closed(key, cookie);
+    }
+
+    /// When the next turn is due if no event comes before.
+    pub(crate) fn due(&self, now: Instant) -> Instant {
+        let deadline = self.copying.deadline();
+        match self.blocked {
+            _ if !self.copying.has_next() => deadline,
+            None => now,
+            Some(Blocked::UntilWritable) => deadline,
+            Some(Blocked::Until(instant)) => instant.min(deadline),
+        }
+    }
+
+    /// Hears the successor out, and sends it at most one batch.
+    ///
+    /// # Errors
+    /// If the takeover has failed.
+    pub(crate) fn turn<S: Service>(
+        mut self,
+        service: &S,
+        peers: &Peers<S::Session>,
+        now: Instant,
+    ) -> Result<Turn, Failure> {
+        while let Some(raw) = self.channel.receive()? {
+            match self.copying.hear(raw.decode()?, now)? {
+                Heard::Copying(copying) => self.copying = copying,
+                Heard::Ready(ready) => {
+                    return Ok(Turn::Ready(ReadyHandover { channel: self.channel, pid: self.pid, ready }));
+                }
+            }
+        }
+        if now >= self.copying.deadline() {
+            return Err(Mistake::Silent { silence: SILENCE_MAX }.into());
+        }
+        let mut write = record_writer(service, peers);
+        if let Some(outgoing) = self.copying.next(&mut write)? {
+            let sent = match &outgoing {
+                Outgoing::Batch(batch) => {
+                    self.channel.try_send(&batch.frame, &descriptors(peers, batch.descriptor_keys()))?
+                }
+                Outgoing::Round { frame, .. } => self.channel.try_send(frame, &[])?,
+            };
+            self.blocked = match sent {
+                Sent::Taken => None,
+                Sent::Full => Some(Blocked::UntilWritable),
+                Sent::TooManyInFlight => Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)),
+            };
+            match sent {
+                Sent::Taken => self.copying.sent(outgoing),
+                Sent::Full | Sent::TooManyInFlight => self.copying.unsent(outgoing),
+            }
+        } else {
+            self.channel.flush()?;
+        }
+        Ok(Turn::Copying(self))
+    }
+
+    /// Ends the takeover, and tells the successor why.
+    pub(crate) fn abandon(self, refusal: &Refusal) {
+        self.channel.refuse(refusal);
+    }
+}
+
+/// Writes the record of the peer at a key, if one is there, and returns its digest.
+fn record_writer<'a, S: Service>(
+    service: &'a S,
+    peers: &'a Peers<S::Session>,
+) -> impl FnMut(usize, &mut RecordsWriter) -> Option<u32> + 'a {
+    let mut saved = Vec::new();
+    move |key, writer| {
+        let peer = peers.get(key)?;
+        saved.clear();
+        let session = peer.session.as_ref().expect("no call of the service is under way between two turns");
+        service.save_session(session, &mut saved);
+        Some(writer.push(&peer.record(&saved)))
+    }
+}
+
+fn descriptors<'a, T>(peers: &'a Peers<T>, keys: impl Iterator<Item = usize>) -> Vec<BorrowedFd<'a>> {
+    keys.map(|key| peers.get(key).expect("its record was written in this turn").as_fd()).collect()
+}
+
+/// A takeover whose successor is ready: the loop stops reading and accepting, and calls [`ReadyHandover::commit`].
+#[derive(Debug)]
+pub(crate) struct ReadyHandover {
+    channel: Channel,
+    pid: u32,
+    ready: Ready,
+}
+
+impl ReadyHandover {
+    /// Freezes, sends what is pending, and waits for the successor to accept. The loop is not polled meanwhile.
+    ///
+    /// # Errors
+    /// If the successor has not accepted within `freeze_timeout`, and cannot accept any more: the loop thaws by polling
+    /// again.
+    pub(crate) fn commit<S: Service>(
+        mut self,
+        service: &S,
+        peers: &Peers<S::Session>,
+        freeze_timeout: Duration,
+    ) -> Result<HandedOver, Failure> {
+        let deadline = Deadline::after(freeze_timeout);
+        let mut frozen = self.ready.freeze(Instant::now(), monotonic_ns());
+        let channel = &mut self.channel;
+        let accepted = send_final(channel, &mut frozen, service, peers, deadline)
+            .and_then(|()| wait_for_accept(channel, &mut frozen, deadline))
+            .or_else(|failure| {
+                // From here on the successor's Accept fails with EPIPE; one that was sent before is still there.
+                channel.shutdown();
+                accepted_already(channel, &mut frozen).ok_or(failure)
+            })?;
+        Ok(HandedOver { channel: self.channel, pid: self.pid, accepted })
+    }
+}
+
+fn send_final<S: Service>(
+    channel: &mut Channel,
+    frozen: &mut Frozen,
+    service: &S,
+    peers: &Peers<S::Session>,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let mut write = record_writer(service, peers);
+    while let Some(batch) = frozen.next(&mut write)? {
+        channel.send_by(&batch.frame, &descriptors(peers, batch.descriptor_keys()), deadline)?;
+        frozen.sent(batch);
+    }
+    let mut state = Vec::new();
+    service.save(&mut state);
+    for frame in frozen.commit(&state) {
+        channel.send_by(&frame, &[], deadline)?;
+    }
+    Ok(())
+}
+
+fn wait_for_accept(channel: &mut Channel, frozen: &mut Frozen, deadline: Deadline) -> Result<Accepted, Failure> {
+    loop {
+        let raw = channel.receive_by(deadline)?;
+        if let Some(accepted) = frozen.hear(raw.decode()?)? {
+            return Ok(accepted);
+        }
+    }
+}
+
+/// Looks for Accept in what the channel still holds after its end.
+fn accepted_already(channel: &mut Channel, frozen: &mut Frozen) -> Option<Accepted> {
+    while let Ok(Some(raw)) = channel.receive() {
+        if let Ok(Some(accepted)) = raw.decode().map_err(drop).and_then(|frame| frozen.hear(frame).map_err(drop)) {
+            return Some(accepted);
+        }
+    }
+    None
+}
+
+/// The successor owns the peers. What is left to do disturbs nobody.
+#[derive(Debug)]
+pub(crate) struct HandedOver {
+    channel: Channel,
+    pid: u32,
+    accepted: Accepted,
+}
+
+impl HandedOver {
+    /// Waits to hear how long the pause was, and logs the summary. Returns the successor's process id.
+    pub(crate) fn retire(mut self) -> u32 {
+        let Accepted { figures, peers, .. } = self.accepted;
+        let pause_us = match self.channel.receive_by(Deadline::after(RETIRED_PATIENCE)) {
+            Ok(raw) => match raw.decode() {
+                Ok(Frame::Serving(serving)) => Some(serving.pause_us),
+                _ => None,
+            },
+            Err(error) => {
+                debug!("Successor pid {} did not say when it began to serve: {error}", self.pid);
+                None
+            }
+        };
+        let predecessor_pid = std::process::id();
+        let summary = Summary { peers, figures, pause_us, predecessor_pid, successor_pid: self.pid };
+        info!("Handed over {summary}");
+        self.pid
+    }
+}

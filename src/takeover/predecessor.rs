@@ -1,0 +1,436 @@
+//! The predecessor's half of the conversation. Pure: frames and instants go in, frames and decisions come out.
+//!
+//! ```text
+//! greet ──▶ Copying ──Ready──▶ Frozen ──Accept──▶ the successor owns the peers
+//!    │         │                  │
+//! Refusal   Mistake            Mistake            the predecessor owns them, and goes on
+//! ```
+//!
+//! Each state is consumed by what it hears. Where a step fails, nothing is left to undo: the peers never were in here.
+
+use std::time::{Duration, Instant};
+
+use super::mirror::{Batch, Mirror};
+use super::wire::{
+    Commit, Figures, Frame, Hello, Kind, RecordsWriter, Refuse, Round, State, Versions, WIRE_VERSIONS, Welcome, agree,
+    printable,
+};
+
+/// How many peers may be on their way to the successor: four batches keep the channel busy, and stay below any limit
+/// of open files that a server would have (descriptors in flight count against it, unix(7)).
+const PEERS_IN_FLIGHT_MAX: u64 = 1000;
+
+/// With no more peers pending than this, another round would take longer than sending them after the freeze.
+const PENDING_LITTLE: usize = 16;
+
+/// After so many rounds the predecessor freezes, however much is pending.
+const ROUNDS_MAX: u32 = 12;
+
+/// How long the successor may take to answer during the copy.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// A part of the shared state in one frame.
+const STATE_PART_BYTES: usize = 1024 * 1024;
+
+/// Descriptors that the successor needs besides the peers' and those that it has open already: listeners, signals, and a
+/// few for whatever comes between.
+const FILES_SPARE: u64 = 16;
+
+/// What there is to take over.
+#[derive(Clone, Debug)]
+pub(crate) struct Estate {
+    pub(crate) service: &'static str,
+    pub(crate) state_version: u32,
+    pub(crate) peers: u64,
+}
+
+/// Why a caller cannot take over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The two sides speak no common version.
+    WireVersions { ours: Versions, theirs: Versions },
+    /// The successor runs another service.
+    Service { ours: &'static str, theirs: Vec<String> },
+    /// The successor cannot restore what this build saves.
+    StateVersion { service: &'static str, ours: u32, theirs: Versions },
+    /// The successor may not open enough files.
+    Room { files_max: u64, files_needed: u64 },
+    /// Another successor is taking over.
+    Busy { pid: u32 },
+    /// The caller's uid is neither the server's nor root's.
+    Uid { ours: u32, theirs: u32 },
+    /// The server is about to exit.
+    Stopping,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::WireVersions { ours, theirs } => {
+                write!(f, "the successor speaks wire versions {theirs}, the predecessor {ours}")
+            }
+            Self::Service { ours, theirs } => {
+                let theirs: Vec<String> = theirs.iter().map(|name| printable(name)).collect();
+                write!(f, "the predecessor serves {ours}, the successor offers {}", printable(&theirs.join(", ")))
+            }
+            Self::StateVersion { service, ours, theirs } => {
+                write!(f, "{service} has state version {ours}, the successor restores versions {theirs}")
+            }
+            Self::Room { files_max, files_needed } => {
+                write!(f, "the successor may open {files_max} files, {files_needed} are needed")
+            }
+            Self::Busy { pid } => write!(f, "pid {pid} is taking over already"),
+            Self::Uid { ours, theirs } => write!(f, "uid {theirs} may not take over from uid {ours}"),
+            Self::Stopping => write!(f, "the predecessor is stopping"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Refusal {
+    /// The refusal as the caller hears it.
+    pub(crate) fn frame(&self) -> Vec<u8> {
+        Frame::Refuse(Refuse { reason: self.to_string() }).encode()
+    }
+}
+
+/// What the successor did wrong after it was welcomed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    /// It gave up, and says why.
+    GaveUp { reason: String },
+    /// It said something that is not its turn to say.
+    OutOfTurn { kind: Kind, step: &'static str },
+    /// It claims to have copied what was not sent.
+    Copied { peers: u64, peers_sent: u64, rounds: u32, rounds_sent: u32 },
+    /// Peers have come since the greeting, and now it may not open enough files.
+    Room { files_max: u64, files_needed: u64 },
+    /// It has not answered.
+    Silent { silence: Duration },
+}
+
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::GaveUp { reason } => write!(f, "the successor gave up: {reason}"),
+            Self::OutOfTurn { kind, step } => write!(f, "the successor sent {} {step}", kind.name()),
+            Self::Copied { peers, peers_sent, rounds, rounds_sent } => write!(
+                f,
+                "the successor claims {peers} peers and {rounds} rounds, {peers_sent} and {rounds_sent} were sent"
+            ),
+            Self::Room { files_max, files_needed } => {
+                write!(f, "the successor may open {files_max} files, {files_needed} are needed by now")
+            }
+            Self::Silent { silence } => write!(f, "the successor was silent for {} ms", silence.as_millis()),
+        }
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+/// Decides whether the caller can take over.
+///
+/// # Errors
+/// If it cannot; nothing has been copied then.
+pub(crate) fn greet(hello: &Hello, estate: &Estate, pid: u32) -> Result<Welcome, Refusal> {
+    let Some(wire_version) = agree(WIRE_VERSIONS, hello.wire_versions) else {
+        return Err(Refusal::WireVersions { ours: WIRE_VERSIONS, theirs: hello.wire_versions });
+    };
+    let Some(offer) = hello.services.iter().find(|offer| offer.service == estate.service) else {
+        let theirs = hello.services.iter().map(|offer| offer.service.clone()).collect();
+        return Err(Refusal::Service { ours: estate.service, theirs });
+    };
+    if !offer.state_versions.contains(estate.state_version) {
+        return Err(Refusal::StateVersion {
+            service: estate.service,
+            ours: estate.state_version,
+            theirs: offer.state_versions,
+        });
+    }
+    let files_needed = files_needed(hello, estate.peers);
+    if files_needed > hello.files_max {
+        return Err(Refusal::Room { files_max: hello.files_max, files_needed });
+    }
+    Ok(Welcome {
+        wire_version,
+        build: crate::BUILD.to_owned(),
+        pid,
+        service: estate.service.to_owned(),
+        state_version: estate.state_version,
+        peers: estate.peers,
+    })
+}
+
+fn files_needed(hello: &Hello, peers: u64) -> u64 {
+    hello.files_open.saturating_add(FILES_SPARE).saturating_add(peers)
+}
+
+/// The predecessor serves, and sends its peers to the successor between two turns of the loop.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    mirror: Mirror,
+    step: Step,
+    hello: Hello,
+    peers_sent: u64,
+    peers_copied: u64,
+    rounds_copied: u32,
+    /// How many peers were pending when the last round began.
+    pending_before: usize,
+    figures: Figures,
+    began: Instant,
+    heard: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// There may be more to send in this round.
+    Sending,
+    /// All of it is sent; the successor has yet to apply it.
+    RoundSent,
+    /// The last round is sent; the successor has yet to get ready.
+    LastRoundSent,
+}
+
+/// A frame to be sent during the copy.
+#[must_use]
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Batch(Batch),
+    Round { frame: Vec<u8>, last: bool },
+}
+
+/// What a frame of the successor led to.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// The copy goes on.
+    Copying(Copying),
+    /// The successor is ready: freeze.
+    Ready(Ready),
+}
+
+/// The successor is ready, and the predecessor still serves.
+#[derive(Debug)]
+pub(crate) struct Ready(Copying);
+
+impl Copying {
+    /// The copy begins: the successor, which said `hello`, knows nothing. All peers have keys below `keys_end`.
+    pub(crate) fn new(hello: Hello, keys_end: usize, now: Instant) -> Self {
+        Self {
+            mirror: Mirror::new(keys_end),
+            step: Step::Sending,
+            hello,
+            peers_sent: 0,
+            peers_copied: 0,
+            rounds_copied: 0,
+            pending_before: usize::MAX,
+            figures: Figures { rounds: 1, ..Figures::default() },
+            began: now,
+            heard: now,
+        }
+    }
+
+    /// The predecessor's book of what the successor knows.
+    pub(crate) fn mirror_mut(&mut self) -> &mut Mirror {
+        &mut self.mirror
+    }
+
+    /// What to send now. `None` if the successor's answer is waited for. Followed by [`Copying::sent`] or
+    /// [`Copying::unsent`].
+    ///
+    /// # Errors
+    /// If the successor has no room for what is to be sent.
+    pub(crate) fn next(
+        &mut self,
+        write: impl FnMut(usize, &mut RecordsWriter) -> Option<u32>,
+    ) -> Result<Option<Outgoing>, Mistake> {
+        if self.step != Step::Sending || self.window_full() {
+            return Ok(None);
+        }
+        if let Some(batch) = self.mirror.next_batch(write) {
+            let peers = self.mirror.peers() + batch.descriptor_keys().count() as u64;
+            let files_needed = files_needed(&self.hello, peers);
+            if files_needed > self.hello.files_max {
+                return Err(Mistake::Room { files_max: self.hello.files_max, files_needed });
+            }
+            return Ok(Some(Outgoing::Batch(batch)));
+        }
+        // The first round took long, and the successor is behind: what is pending by then is known only after it.
+        let last = self.figures.rounds > 1 && self.little_is_pending();
+        let frame = Frame::Round(Round { number: self.figures.rounds, last }).encode();
+        Ok(Some(Outgoing::Round { frame, last }))
+    }
+
+    /// Whether [`Copying::next`] would have something to send.
+    pub(crate) fn has_next(&self) -> bool {
+        self.step == Step::Sending && !self.window_full()
+    }
+
+    fn window_full(&self) -> bool {
+        self.peers_sent - self.peers_copied >= PEERS_IN_FLIGHT_MAX
+    }
+
+    /// Whether a further round is not worth its time: little is pending, or rounds do not make it less.
+    fn little_is_pending(&self) -> bool {
+        let pending = self.mirror.pending();
+        pending <= PENDING_LITTLE || pending >= self.pending_before / 4 * 3 || self.figures.rounds >= ROUNDS_MAX
+    }
+
+    /// The channel has taken it.
+    pub(crate) fn sent(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Batch(batch) => {
+                self.peers_sent += batch.descriptor_keys().count() as u64;
+                self.figures.batches += 1;
+                self.figures.bytes += batch.frame.len() as u64;
+                self.mirror.sent(batch);
+            }
+            Outgoing::Round { frame, last } => {
+                self.figures.bytes += frame.len() as u64;
+                self.step = if last { Step::LastRoundSent } else { Step::RoundSent };
+            }
+        }
+    }
+
+    /// The channel has not taken it.
+    pub(crate) fn unsent(&mut self, outgoing: Outgoing) {
+        if let Outgoing::Batch(batch) = outgoing {
+            self.mirror.unsent(batch);
+        }
+    }
+
+    /// The successor says something.
+    ///
+    /// # Errors
+    /// If the takeover is over with that.
+    pub(crate) fn hear(mut self, frame: Frame<'_>, now: Instant) -> Result<Heard, Mistake> {
+        self.heard = now;
+        match frame {
+            Frame::Copied(copied) => {
+                let rounds_sent = self.figures.rounds - u32::from(self.step == Step::Sending);
+                if copied.peers > self.peers_sent || copied.rounds > rounds_sent {
+                    return Err(Mistake::Copied {
+                        peers: copied.peers,
+                        peers_sent: self.peers_sent,
+                        rounds: copied.rounds,
+                        rounds_sent,
+                    });
+                }
+                self.peers_copied = self.peers_copied.max(copied.peers);
+                self.rounds_copied = self.rounds_copied.max(copied.rounds);
+                if self.step == Step::RoundSent && self.rounds_copied == self.figures.rounds {
+                    self.begin_round();
+                }
+                Ok(Heard::Copying(self))
+            }
+            Frame::Ready if self.step == Step::LastRoundSent => Ok(Heard::Ready(Ready(self))),
+            Frame::Refuse(refuse) => Err(Mistake::GaveUp { reason: printable(&refuse.reason) }),
+            frame => Err(Mistake::OutOfTurn { kind: frame.kind(), step: "during the copy" }),
+        }
+    }
+
+    fn begin_round(&mut self) {
+        self.pending_before = self.mirror.pending();
+        self.mirror.begin_round();
+        self.figures.rounds += 1;
+        self.step = Step::Sending;
+    }
+
+    /// When the successor has been silent for too long: it answers each batch, and each round.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.heard + SILENCE_MAX
+    }
+}
+
+impl Ready {
+    /// The predecessor has stopped reading and accepting, at `now`, which on the clock that both processes share is
+    /// `frozen_at_ns`.
+    pub(crate) fn freeze(self, now: Instant, frozen_at_ns: u64) -> Frozen {
+        let Self(mut copying) = self;
+        copying.figures.copy_us = (now - copying.began).as_micros().try_into().unwrap_or(u64::MAX);
+        copying.mirror.begin_round();
+        Frozen {
+            mirror: copying.mirror,
+            hello: copying.hello,
+            figures: copying.figures,
+            frozen_at_ns,
+            committed: false,
+        }
+    }
+}
+
+/// The predecessor does nothing but end the takeover.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    mirror: Mirror,
+    hello: Hello,
+    figures: Figures,
+    frozen_at_ns: u64,
+    /// Whether the Commit frame has gone out.
+    committed: bool,
+}
+
+/// The successor owns the peers.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) figures: Figures,
+    pub(crate) peers: u64,
+}
+
+impl Frozen {
+    /// What is still pending. `None` if that was all. Each batch is counted as sent.
+    ///
+    /// # Errors
+    /// If the successor has no room for what is pending.
+    pub(crate) fn next(
+        &mut self,
+        write: impl FnMut(usize, &mut RecordsWriter) -> Option<u32>,
+    ) -> Result<Option<Batch>, Mistake> {
+        let batch = self.mirror.next_batch(write);
+        if let Some(batch) = &batch {
+            let files_needed = files_needed(&self.hello, self.mirror.peers() + batch.descriptor_keys().count() as u64);
+            if files_needed > self.hello.files_max {
+                return Err(Mistake::Room { files_max: self.hello.files_max, files_needed });
+            }
+            self.figures.batches += 1;
+            self.figures.dirty += batch.records() as u64;
+            self.figures.bytes += batch.frame.len() as u64;
+        }
+        Ok(batch)
+    }
+
+    /// The channel has taken the batch.
+    pub(crate) fn sent(&mut self, batch: Batch) {
+        self.mirror.sent(batch);
+    }
+
+    /// The frames that end the takeover: the shared state, and Commit.
+    pub(crate) fn commit(&mut self, state: &[u8]) -> Vec<Vec<u8>> {
+        let parts = state.chunks(STATE_PART_BYTES).map(|part| Frame::State(State { part }).encode());
+        let mut frames: Vec<Vec<u8>> = parts.collect();
+        self.figures.bytes += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+        let commit = Commit {
+            peers: self.mirror.peers(),
+            digest: self.mirror.digest(),
+            state_bytes: state.len() as u64,
+            frozen_at_ns: self.frozen_at_ns,
+            figures: self.figures,
+        };
+        frames.push(Frame::Commit(commit).encode());
+        self.committed = true;
+        frames
+    }
+
+    /// The successor says something. `None` if it has not accepted yet.
+    ///
+    /// # Errors
+    /// If the takeover is over with that, unless Accept follows.
+    pub(crate) fn hear(&mut self, frame: Frame<'_>) -> Result<Option<Accepted>, Mistake> {
+        match frame {
+            Frame::Copied(_) => Ok(None),
+            Frame::Accept if self.committed => Ok(Some(Accepted { figures: self.figures, peers: self.mirror.peers() })),
+            Frame::Refuse(refuse) => Err(Mistake::GaveUp { reason: printable(&refuse.reason) }),
+            frame => Err(Mistake::OutOfTurn { kind: frame.kind(), step: "after the freeze" }),
+        }
+    }
+}

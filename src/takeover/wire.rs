@@ -1,0 +1,606 @@
+//! The frames of a takeover: bytes to records and back. Pure; it knows neither sockets nor whose turn it is.
+//!
+//! A frame is `length: u32`, `kind: u8`, `checksum: u32` (all big-endian), then a body of `length` bytes: a CBOR map
+//! with numbered fields (RFC 8949). The checksum is the CRC-32 of kind and body.
+//!
+//! The rules that let old and new binaries read each other: a field that is added is optional, a number is never used
+//! twice, a field that is not known is skipped. What cannot be said under these rules is a new wire version, and the
+//! two sides of a takeover agree on the highest that both know ([`agree`]).
+
+use std::net::SocketAddr;
+
+use minicbor::{Decode, Decoder, Encode, Encoder};
+
+/// The wire versions that this build speaks.
+pub(crate) const WIRE_VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
+
+/// The bytes before a frame's body: length, kind, checksum.
+pub(crate) const HEADER_BYTES: usize = 4 + 1 + 4;
+
+/// What a frame to the predecessor may hold at most: everything a successor has to say is small, and anybody may
+/// call.
+pub(crate) const TO_PREDECESSOR_BYTES_MAX: u32 = 64 * 1024;
+
+/// What a frame to the successor may hold at most: the largest record of one peer.
+pub(crate) const TO_SUCCESSOR_BYTES_MAX: u32 = 1 << 30;
+
+/// What a text that comes from the other side may hold at most, so that a log line stays one.
+const TEXT_BYTES_MAX: usize = 400;
+
+/// Why bytes are not a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum WireError {
+    /// A frame announces more than this side takes.
+    TooLong { bytes: u32, bytes_max: u32 },
+    /// The checksum does not fit kind and body.
+    Checksum { computed: u32, announced: u32 },
+    /// No frame of any version has this kind.
+    Kind(u8),
+    /// The body is not the CBOR that its kind asks for.
+    Body { kind: &'static str, reason: String },
+}
+
+impl std::fmt::Display for WireError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooLong { bytes, bytes_max } => {
+                write!(f, "a frame announces {bytes} bytes, at most {bytes_max} are allowed")
+            }
+            Self::Checksum { computed, announced } => {
+                write!(f, "a frame's checksum is {computed:08x}, {announced:08x} was announced")
+            }
+            Self::Kind(kind) => write!(f, "a frame has the unknown kind {kind}"),
+            Self::Body { kind, reason } => write!(f, "the body of {kind} is malformed: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}
+
+/// A range of versions, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Versions {
+    #[n(0)]
+    pub(crate) oldest: u32,
+    #[n(1)]
+    pub(crate) newest: u32,
+}
+
+impl Versions {
+    pub(crate) fn contains(self, version: u32) -> bool {
+        (self.oldest..=self.newest).contains(&version)
+    }
+}
+
+impl std::fmt::Display for Versions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} to {}", self.oldest, self.newest)
+    }
+}
+
+/// The highest version in both ranges.
+pub(crate) fn agree(ours: Versions, theirs: Versions) -> Option<u32> {
+    let version = ours.newest.min(theirs.newest);
+    (ours.contains(version) && theirs.contains(version)).then_some(version)
+}
+
+/// Successor: who calls, and what it can take over.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Hello {
+    #[n(0)]
+    pub(crate) wire_versions: Versions,
+    /// Name and version of the program, for the log.
+    #[n(1)]
+    pub(crate) build: String,
+    #[n(2)]
+    pub(crate) services: Vec<Offer>,
+    /// The limit of open files, and how many of them are open already.
+    #[n(3)]
+    pub(crate) files_max: u64,
+    #[n(4)]
+    pub(crate) files_open: u64,
+}
+
+/// A service that the successor can run, with the state versions that it restores.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Offer {
+    #[n(0)]
+    pub(crate) service: String,
+    #[n(1)]
+    pub(crate) state_versions: Versions,
+}
+
+/// Either side: the takeover will not be, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Refuse {
+    #[n(0)]
+    pub(crate) reason: String,
+}
+
+/// Predecessor: the takeover begins.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Welcome {
+    #[n(0)]
+    pub(crate) wire_version: u32,
+    #[n(1)]
+    pub(crate) build: String,
+    #[n(2)]
+    pub(crate) pid: u32,
+    #[n(3)]
+    pub(crate) service: String,
+    #[n(4)]
+    pub(crate) state_version: u32,
+    /// How many peers there are now.
+    #[n(5)]
+    pub(crate) peers: u64,
+}
+
+/// Predecessor: what it listens on. Its descriptors are those of `tcp`, in order, then the takeover listener.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Listeners {
+    #[n(0)]
+    pub(crate) tcp: Vec<SocketAddr>,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(crate) takeover_path: Vec<u8>,
+    /// Device and inode of the takeover path: who removes it later checks that it is still the same.
+    #[n(2)]
+    pub(crate) takeover_device: u64,
+    #[n(3)]
+    pub(crate) takeover_inode: u64,
+}
+
+/// What is known of one peer, besides its descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Record<'b> {
+    /// The socket's cookie (`SO_COOKIE`, socket(7)): the peer's identity.
+    #[n(0)]
+    pub(crate) cookie: u64,
+    #[n(1)]
+    pub(crate) address: SocketAddr,
+    #[n(2)]
+    pub(crate) phase: Phase,
+    /// The session, as the service saved it.
+    #[cbor(b(3), with = "minicbor::bytes", skip_if = "is_empty")]
+    pub(crate) session: &'b [u8],
+    /// Received and not handled yet.
+    #[cbor(b(4), with = "minicbor::bytes", skip_if = "is_empty")]
+    pub(crate) inbound: &'b [u8],
+    /// Answered and not written yet.
+    #[cbor(b(5), with = "minicbor::bytes", skip_if = "is_empty")]
+    pub(crate) outbound: &'b [u8],
+}
+
+fn is_empty(bytes: &&[u8]) -> bool {
+    bytes.is_empty()
+}
+
+/// How far the conversation with a peer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub(crate) enum Phase {
+    /// Both directions are open.
+    #[n(0)]
+    Open,
+    /// The client has sent all it will send (a half-close), and still reads.
+    #[n(1)]
+    Ended,
+    /// What is pending is written, then the connection is closed.
+    #[n(2)]
+    Closing,
+}
+
+/// A record together with the digest of its encoded bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Digested<'b> {
+    pub(crate) record: Record<'b>,
+    pub(crate) digest: u32,
+}
+
+/// Predecessor: these peers, known to the successor, are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Closed {
+    #[n(0)]
+    pub(crate) cookies: Vec<u64>,
+}
+
+/// Predecessor: everything that was pending when this round began has been sent. After the last one, the successor
+/// gets ready for the freeze.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Round {
+    #[n(0)]
+    pub(crate) number: u32,
+    #[n(1)]
+    pub(crate) last: bool,
+}
+
+/// Successor: so many peers arrived with their descriptors since the takeover began, and these rounds are applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Copied {
+    #[n(0)]
+    pub(crate) peers: u64,
+    #[n(1)]
+    pub(crate) rounds: u32,
+}
+
+/// Predecessor: a part of the state that all peers share, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct State<'b> {
+    #[cbor(b(0), with = "minicbor::bytes")]
+    pub(crate) part: &'b [u8],
+}
+
+/// Predecessor: nothing follows; the successor may take ownership if its own count and digest are these.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Commit {
+    #[n(0)]
+    pub(crate) peers: u64,
+    /// The sum of the digests of all peers' records.
+    #[n(1)]
+    pub(crate) digest: u64,
+    #[n(2)]
+    pub(crate) state_bytes: u64,
+    /// When the predecessor froze: `CLOCK_MONOTONIC`, ns.
+    #[n(3)]
+    pub(crate) frozen_at_ns: u64,
+    #[n(4)]
+    pub(crate) figures: Figures,
+}
+
+/// What the copy took, for the summary of both sides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Figures {
+    /// Frames with records.
+    #[n(0)]
+    pub(crate) batches: u64,
+    #[n(1)]
+    pub(crate) rounds: u32,
+    /// Records sent after the freeze.
+    #[n(2)]
+    pub(crate) dirty: u64,
+    /// All bytes sent to the successor.
+    #[n(3)]
+    pub(crate) bytes: u64,
+    /// From Welcome to the freeze.
+    #[n(4)]
+    pub(crate) copy_us: u64,
+}
+
+/// Successor, after the commit point: it serves. The predecessor only logs it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Serving {
+    /// From the freeze to the return of the successor's first poll.
+    #[n(0)]
+    pub(crate) pause_us: u64,
+}
+
+/// Everything that one side can say to the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame<'b> {
+    Hello(Hello),
+    Refuse(Refuse),
+    Welcome(Welcome),
+    Listeners(Listeners),
+    /// Peers that the successor does not know yet, with one descriptor each.
+    Peers(Vec<Digested<'b>>),
+    Copied(Copied),
+    /// Peers that the successor knows, and whose record has changed.
+    Changed(Vec<Digested<'b>>),
+    Closed(Closed),
+    Round(Round),
+    /// Successor: all is in place; the predecessor may freeze.
+    Ready,
+    State(State<'b>),
+    Commit(Commit),
+    /// Successor: the commit point.
+    Accept,
+    Serving(Serving),
+}
+
+/// A frame's kind on the wire. The numbers never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Hello = 1,
+    Refuse = 2,
+    Welcome = 3,
+    Listeners = 4,
+    Peers = 5,
+    Copied = 6,
+    Changed = 7,
+    Closed = 8,
+    Round = 9,
+    Ready = 10,
+    State = 11,
+    Commit = 12,
+    Accept = 13,
+    Serving = 14,
+}
+
+impl Kind {
+    const ALL: [Self; 14] = [
+        Self::Hello,
+        Self::Refuse,
+        Self::Welcome,
+        Self::Listeners,
+        Self::Peers,
+        Self::Copied,
+        Self::Changed,
+        Self::Closed,
+        Self::Round,
+        Self::Ready,
+        Self::State,
+        Self::Commit,
+        Self::Accept,
+        Self::Serving,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hello => "Hello",
+            Self::Refuse => "Refuse",
+            Self::Welcome => "Welcome",
+            Self::Listeners => "Listeners",
+            Self::Peers => "Peers",
+            Self::Copied => "Copied",
+            Self::Changed => "Changed",
+            Self::Closed => "Closed",
+            Self::Round => "Round",
+            Self::Ready => "Ready",
+            Self::State => "State",
+            Self::Commit => "Commit",
+            Self::Accept => "Accept",
+            Self::Serving => "Serving",
+        }
+    }
+}
+
+impl TryFrom<u8> for Kind {
+    type Error = WireError;
+
+    fn try_from(number: u8) -> Result<Self, WireError> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number).ok_or(WireError::Kind(number))
+    }
+}
+
+impl Frame<'_> {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Hello(_) => Kind::Hello,
+            Self::Refuse(_) => Kind::Refuse,
+            Self::Welcome(_) => Kind::Welcome,
+            Self::Listeners(_) => Kind::Listeners,
+            Self::Peers(_) => Kind::Peers,
+            Self::Copied(_) => Kind::Copied,
+            Self::Changed(_) => Kind::Changed,
+            Self::Closed(_) => Kind::Closed,
+            Self::Round(_) => Kind::Round,
+            Self::Ready => Kind::Ready,
+            Self::State(_) => Kind::State,
+            Self::Commit(_) => Kind::Commit,
+            Self::Accept => Kind::Accept,
+            Self::Serving(_) => Kind::Serving,
+        }
+    }
+
+    /// The frame's bytes, header included.
+    ///
+    /// # Panics
+    /// If the body is over 4 GiB.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Hello(hello) => encode_body(Kind::Hello, hello),
+            Self::Refuse(refuse) => encode_body(Kind::Refuse, refuse),
+            Self::Welcome(welcome) => encode_body(Kind::Welcome, welcome),
+            Self::Listeners(listeners) => encode_body(Kind::Listeners, listeners),
+            Self::Peers(records) => encode_records(RecordsKind::Peers, records),
+            Self::Copied(copied) => encode_body(Kind::Copied, copied),
+            Self::Changed(records) => encode_records(RecordsKind::Changed, records),
+            Self::Closed(closed) => encode_body(Kind::Closed, closed),
+            Self::Round(round) => encode_body(Kind::Round, round),
+            Self::Ready => encode_body(Kind::Ready, &Empty {}),
+            Self::State(state) => encode_body(Kind::State, state),
+            Self::Commit(commit) => encode_body(Kind::Commit, commit),
+            Self::Accept => encode_body(Kind::Accept, &Empty {}),
+            Self::Serving(serving) => encode_body(Kind::Serving, serving),
+        }
+    }
+}
+
+/// The body of a frame whose kind says it all.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Empty {}
+
+fn encode_body(kind: Kind, body: &impl Encode<()>) -> Vec<u8> {
+    let mut frame = begin(kind);
+    minicbor::encode(body, &mut frame).expect("encoding into a Vec does not fail");
+    finish(frame)
+}
+
+fn encode_records(kind: RecordsKind, records: &[Digested<'_>]) -> Vec<u8> {
+    let mut writer = RecordsWriter::new(kind);
+    for Digested { record, .. } in records {
+        writer.push(record);
+    }
+    writer.finish()
+}
+
+/// A frame with a header whose length and checksum [`finish`] fills in.
+fn begin(kind: Kind) -> Vec<u8> {
+    vec![0, 0, 0, 0, kind as u8, 0, 0, 0, 0]
+}
+
+fn finish(mut frame: Vec<u8>) -> Vec<u8> {
+    let length = u32::try_from(frame.len() - HEADER_BYTES).expect("a frame's body is below 4 GiB");
+    let checksum = checksum(frame[4], &frame[HEADER_BYTES..]);
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame[5..HEADER_BYTES].copy_from_slice(&checksum.to_be_bytes());
+    frame
+}
+
+fn checksum(kind: u8, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[kind]);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+/// The two kinds of frame that carry records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordsKind {
+    Peers,
+    Changed,
+}
+
+/// Writes a frame of records, one record after another, so that none has to be copied first.
+pub(crate) struct RecordsWriter {
+    frame: Vec<u8>,
+}
+
+/// The number of the field, in the bodies of `Peers` and `Changed`, that holds the records.
+const RECORDS_FIELD: u32 = 0;
+
+impl RecordsWriter {
+    pub(crate) fn new(kind: RecordsKind) -> Self {
+        let mut frame = begin(match kind {
+            RecordsKind::Peers => Kind::Peers,
+            RecordsKind::Changed => Kind::Changed,
+        });
+        Encoder::new(&mut frame)
+            .map(1)
+            .and_then(|encoder| encoder.u32(RECORDS_FIELD))
+            .and_then(Encoder::begin_array)
+            .expect("encoding into a Vec does not fail");
+        Self { frame }
+    }
+
+    /// Appends one record, and returns its digest.
+    pub(crate) fn push(&mut self, record: &Record<'_>) -> u32 {
+        let start = self.frame.len();
+        minicbor::encode(record, &mut self.frame).expect("encoding into a Vec does not fail");
+        crc32fast::hash(&self.frame[start..])
+    }
+
+    /// The bytes of the frame so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frame.len()
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        Encoder::new(&mut self.frame).end().expect("encoding into a Vec does not fail");
+        finish(self.frame)
+    }
+}
+
+/// A frame's kind and body, whole and with the right checksum, and not decoded yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RawFrame {
+    kind: Kind,
+    body: Vec<u8>,
+}
+
+impl RawFrame {
+    /// Takes one frame from the front of `bytes`. `None` if it is not whole yet.
+    ///
+    /// # Errors
+    /// As soon as it can be known that what comes is not a frame of at most `bytes_max` bytes.
+    pub(crate) fn take(bytes: &mut Vec<u8>, bytes_max: u32) -> Result<Option<Self>, WireError> {
+        let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            return Ok(None);
+        };
+        let [l0, l1, l2, l3, kind, c0, c1, c2, c3] = *header;
+        let length = u32::from_be_bytes([l0, l1, l2, l3]);
+        if length > bytes_max {
+            return Err(WireError::TooLong { bytes: length, bytes_max });
+        }
+        let known_kind = Kind::try_from(kind)?;
+        let Some(body) = rest.get(..length as usize) else {
+            return Ok(None);
+        };
+        let announced = u32::from_be_bytes([c0, c1, c2, c3]);
+        let computed = checksum(kind, body);
+        if computed != announced {
+            return Err(WireError::Checksum { computed, announced });
+        }
+        let body = body.to_vec();
+        bytes.drain(..HEADER_BYTES + length as usize);
+        Ok(Some(Self { kind: known_kind, body }))
+    }
+
+    /// # Errors
+    /// If the body is not what its kind asks for.
+    pub(crate) fn decode(&self) -> Result<Frame<'_>, WireError> {
+        let decoder = &mut Decoder::new(&self.body);
+        let frame = match self.kind {
+            Kind::Hello => decoder.decode().map(Frame::Hello),
+            Kind::Refuse => decoder.decode().map(Frame::Refuse),
+            Kind::Welcome => decoder.decode().map(Frame::Welcome),
+            Kind::Listeners => decoder.decode().map(Frame::Listeners),
+            Kind::Peers => decode_records(decoder).map(Frame::Peers),
+            Kind::Copied => decoder.decode().map(Frame::Copied),
+            Kind::Changed => decode_records(decoder).map(Frame::Changed),
+            Kind::Closed => decoder.decode().map(Frame::Closed),
+            Kind::Round => decoder.decode().map(Frame::Round),
+            Kind::Ready => decoder.decode().map(|Empty {}| Frame::Ready),
+            Kind::State => decoder.decode().map(Frame::State),
+            Kind::Commit => decoder.decode().map(Frame::Commit),
+            Kind::Accept => decoder.decode().map(|Empty {}| Frame::Accept),
+            Kind::Serving => decoder.decode().map(Frame::Serving),
+        };
+        frame.map_err(|error| WireError::Body { kind: self.kind.name(), reason: printable(&error.to_string()) })
+    }
+}
+
+fn decode_records<'b>(decoder: &mut Decoder<'b>) -> Result<Vec<Digested<'b>>, minicbor::decode::Error> {
+    let mut records = Vec::new();
+    let fields = decoder.map()?.ok_or_else(|| minicbor::decode::Error::message("a body is a map of known length"))?;
+    for _ in 0..fields {
+        if decoder.u32()? != RECORDS_FIELD {
+            decoder.skip()?;
+            continue;
+        }
+        let length = decoder.array()?;
+        while length.is_none_or(|length| (records.len() as u64) < length) {
+            if length.is_none() && decoder.datatype()? == minicbor::data::Type::Break {
+                decoder.skip()?;
+                break;
+            }
+            let start = decoder.position();
+            let record = decoder.decode()?;
+            let digest = crc32fast::hash(&decoder.input()[start..decoder.position()]);
+            records.push(Digested { record, digest });
+        }
+    }
+    Ok(records)
+}
+
+/// A text of the other side, fit for one log line: no control characters, and not too long.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printable = String::new();
+    for character in text.chars() {
+        if printable.len() >= TEXT_BYTES_MAX {
+            printable.push('…');
+            break;
+        }
+        if character.is_control() {
+            printable.extend(character.escape_default());
+        } else {
+            printable.push(character);
+        }
+    }
+    printable
+}
