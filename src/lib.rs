@@ -1,12 +1,105 @@
-//! draft
-pub(crate) const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));
+//! A TCP server whose process can be replaced while its connections stay open.
+//!
+//! A successor receives over a Unix socket the listener and **every live connection**, with half-received messages,
+//! unsent output and session state, in one atomic step, and the predecessor exits. No client sees a reset, a lost or
+//! repeated byte, or a pause that it could tell from an ordinary round trip.
+//!
+//! You write a [`Service`]: where messages end, how they are answered, how its state is saved and restored. You get a
+//! server on one epoll thread that [serves](serve) it, and that its next version can [take over](take_over).
+//!
+//! # A service
+//!
+//! This one counts the lines that each peer sends, and answers each with its number. The count survives any number of
+//! takeovers.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use reactord::{Config, Context, RestoreError, Service, Violation};
+//!
+//! struct LineNumbers;
+//!
+//! impl Service for LineNumbers {
+//!     type Session = u64;
+//!     const NAME: &'static str = "line-numbers";
+//!     const STATE_VERSION: u32 = 1;
+//!
+//!     fn open(&mut self, _: &mut Context<'_, Self>) -> u64 {
+//!         0
+//!     }
+//!
+//!     fn boundary(&self, _: &u64, input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
+//!         Ok(input[searched..].iter().position(|byte| *byte == b'\n').map(|newline| searched + newline + 1))
+//!     }
+//!
+//!     fn message(&mut self, lines: &mut u64, _: &[u8], context: &mut Context<'_, Self>) -> Result<(), Violation> {
+//!         *lines += 1;
+//!         context.reply(format!("{lines}\n").as_bytes());
+//!         Ok(())
+//!     }
+//!
+//!     fn save_session(&self, lines: &u64, record: &mut Vec<u8>) {
+//!         record.extend_from_slice(&lines.to_be_bytes());
+//!     }
+//!
+//!     fn restore_session(&self, _version: u32, record: &[u8]) -> Result<u64, RestoreError> {
+//!         let bytes = record.try_into().map_err(|_| RestoreError::new("8 bytes are expected"))?;
+//!         Ok(u64::from_be_bytes(bytes))
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), reactord::Error> {
+//! let path = Path::new("/run/line-numbers.takeover");
+//! if std::env::args().nth(1).as_deref() == Some("take-over") {
+//!     reactord::take_over(LineNumbers, path, &Config::default())?;
+//! } else {
+//!     let config = Config {
+//!         listen_address: "127.0.0.1:1234".parse().expect("an address"),
+//!         takeover_path: Some(path.into()),
+//!         ..Config::default()
+//!     };
+//!     reactord::serve(LineNumbers, &config)?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Both calls return when the server has been stopped by a signal, or when a successor has taken over
+//! ([`Outcome`]); then the process should exit. `examples/pubsub.rs` is a service with a state that all peers share and
+//! with messages from one peer to others; [`service::Seqnum`] and [`service::Line`] are the ones of the daemon
+//! `reactord`.
+//!
+//! # What to know when writing one
+//!
+//! - **Messages.** The loop collects what comes until [`Service::boundary`] finds the end of a message, and calls
+//!   [`Service::message`] with each whole one, in order. A message over [`Service::MESSAGE_BYTES_MAX`] closes its peer.
+//! - **Answers.** [`Context::reply`] answers the peer that spoke, [`Context::send`] reaches any other by its
+//!   [`PeerId`], which stays the same through every takeover and may be kept in sessions and shared state.
+//! - **Back-pressure.** A peer whose pending output is over [`Config::outbound_high_bytes`] is not read from until it has
+//!   drained to [`Config::outbound_low_bytes`]; [`Context::send`] to it is refused. Memory is bounded by that.
+//! - **Versions.** Raise [`Service::STATE_VERSION`] when what is saved changes, and keep
+//!   [`Service::STATE_VERSION_OLDEST`] at what you can still restore. A successor that cannot restore what the
+//!   predecessor saves is refused before anything is copied.
+//! - **Shared state** is saved and restored while nobody serves: see the [trait](Service#state-in-a-takeover) for what
+//!   that costs.
+//! - **Time.** A call into the service holds up all peers, so it should be short; there is no I/O to do in it.
+//!
+//! # What the loop promises
+//!
+//! - A takeover that fails for whatever reason before its commit point leaves the predecessor serving, with all its
+//!   peers, and the next attempt can succeed. After the commit point, the successor has them all.
+//! - The pause, from the last byte the predecessor handles to the first that the successor does, depends on how many
+//!   peers changed in the last moments, and not on how many there are.
+//! - Input that breaks a service's protocol closes that peer and touches nobody else.
+//! - Nothing is global: several servers can run in threads of one process, with [`Config::stop_on_signals`] off in all
+//!   but one.
+
+pub mod service;
 
 mod open_files;
 mod peer;
 mod peers;
 mod reactor;
 mod server;
-pub mod service;
 mod signals;
 mod takeover;
 
@@ -15,3 +108,6 @@ pub use server::{Config, Error, Outcome, serve, take_over};
 pub use service::{Context, RestoreError, SendError, Service, Violation};
 pub use takeover::arrival::{Offer, Successor, TakeoverError};
 pub use takeover::path::{PathError, TAKEOVER_PATH_BYTES_MAX};
+
+/// What this build calls itself when it meets another.
+const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));
