@@ -4,6 +4,7 @@
 //! ends in [`Reactor::settle`]. It knows the takeover as two things: a caller on the takeover path, and a [`Handover`]
 //! that gets a turn between two polls and in the end says to freeze.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -41,6 +42,9 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// How often one peer is read from in one turn; then it is the others' turn.
 const READS_PER_TURN: u32 = 4;
+
+/// How many peers get a turn without an event in one turn of the loop, so that many of them do not hold up the others.
+const DUE_PER_TURN: usize = 256;
 
 /// How many connections are accepted in one turn.
 const ACCEPTS_PER_TURN: u32 = 256;
@@ -106,9 +110,11 @@ impl From<Token> for Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
     /// The kernel says so. If it does not say that the client has stopped sending, a short read has read everything.
-    Event { read_closed: bool },
-    /// Its last turn ended before it was done, or it has just been taken over.
-    Unfinished,
+    Event { readable: bool, read_closed: bool },
+    /// Its last turn ended with its budget: there may be more to read.
+    BudgetSpent,
+    /// It has been taken over, with bytes that raise no event. Those in the socket do.
+    Adopted,
 }
 
 /// How far a peer came in its turn.
@@ -164,8 +170,8 @@ pub(crate) struct Reactor<S: Service> {
     poll: Poll,
     service: S,
     peers: Peers<S::Session>,
-    /// Peers that have something left to do without an event, with their generations.
-    unfinished: Vec<(usize, u32)>,
+    /// Peers that get a turn without an event: key, generation, and why.
+    due: VecDeque<(usize, u32, Wake)>,
     listener: Option<TcpListener>,
     accepting: Accepting,
     takeover_listener: Option<TakeoverListener>,
@@ -197,7 +203,7 @@ impl<S: Service> Reactor<S> {
             poll: Poll::new()?,
             service,
             peers: Peers::new(marks, capacity),
-            unfinished: Vec::new(),
+            due: VecDeque::new(),
             listener: None,
             accepting: Accepting::Unfinished,
             takeover_listener: None,
@@ -260,7 +266,7 @@ impl<S: Service> Reactor<S> {
         self.poll.registry().register(peer.source(), token, Interest::READABLE).map_err(AdoptError::Register)?;
         peer.registered = Some(Interest::READABLE);
         if peer.has_unfinished_work() {
-            self.unfinished.push((key, generation));
+            self.due.push_back((key, generation, Wake::Adopted));
         }
         debug!("Holding connection with Peer {address}");
         Ok(())
@@ -274,7 +280,7 @@ impl<S: Service> Reactor<S> {
         let peer = self.peers.get_mut(key).expect("a key in the index is a key in the table");
         peer.restore(record, session, marks);
         if peer.has_unfinished_work() {
-            self.unfinished.push((key, peer.generation()));
+            self.due.push_back((key, peer.generation(), Wake::Adopted));
         }
         Ok(())
     }
@@ -351,15 +357,17 @@ impl<S: Service> Reactor<S> {
             Source::Successor => {}
             Source::Caller(key) => self.hear_caller(key),
             Source::Peer { key, generation } => {
-                self.serve(key, generation, Wake::Event { read_closed: event.is_read_closed() || event.is_error() });
+                let read_closed = event.is_read_closed() || event.is_error();
+                let readable = event.is_readable() || read_closed;
+                self.serve(key, generation, Wake::Event { readable, read_closed });
             }
         }
     }
 
     /// Does what no event will ask for.
     fn finish_turn(&mut self) {
-        for (key, generation) in std::mem::take(&mut self.unfinished) {
-            self.serve(key, generation, Wake::Unfinished);
+        for (key, generation, wake) in self.due.drain(..self.due.len().min(DUE_PER_TURN)).collect::<Vec<_>>() {
+            self.serve(key, generation, wake);
         }
         match self.accepting {
             Accepting::Unfinished => self.accept(),
@@ -383,7 +391,7 @@ impl<S: Service> Reactor<S> {
 
     /// How long the next poll may sleep.
     fn timeout(&self) -> Option<Duration> {
-        if !self.unfinished.is_empty() || self.accepting == Accepting::Unfinished {
+        if !self.due.is_empty() || self.accepting == Accepting::Unfinished {
             return Some(Duration::ZERO);
         }
         let retry = match self.accepting {
@@ -466,7 +474,7 @@ impl<S: Service> Reactor<S> {
         }
         match self.advance(key, wake) {
             Ok(Progress::Drained) => {}
-            Ok(Progress::BudgetSpent) => self.unfinished.push((key, generation)),
+            Ok(Progress::BudgetSpent) => self.due.push_back((key, generation, Wake::BudgetSpent)),
             Err(error) => return self.lose(key, &error),
         }
         self.settle(key);
@@ -478,14 +486,22 @@ impl<S: Service> Reactor<S> {
         let peer = self.peers.get_mut(key).expect("the caller has found it");
         let held = !peer.listens();
         peer.flush(marks)?;
-        if peer.listens() && !peer.inbound.is_empty() && (held || wake == Wake::Unfinished) {
+        if peer.listens() && !peer.inbound.is_empty() && (held || wake == Wake::Adopted) {
             let inbound = std::mem::take(&mut peer.inbound);
             self.handle(key, inbound, 0)?;
         }
+        // What the kernel said of a peer that was held, or in an earlier turn, is forgotten by now.
+        let (readable, read_closed) = match wake {
+            _ if held => (true, true),
+            Wake::Event { readable, read_closed } => (readable, read_closed),
+            Wake::BudgetSpent => (true, true),
+            Wake::Adopted => (false, false),
+        };
+        if !readable {
+            return Ok(Progress::Drained);
+        }
         let mut input = std::mem::take(&mut self.input);
-        // A peer that was held, or that has been taken over, may have been woken for the last time before.
-        let to_the_end = held || wake != Wake::Event { read_closed: false };
-        let progress = self.read(key, &mut input, to_the_end);
+        let progress = self.read(key, &mut input, read_closed);
         self.input = input;
         progress
     }

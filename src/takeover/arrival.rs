@@ -163,15 +163,15 @@ impl Successor {
         let arrived = Reactor::new(service, config, peers)
             .map_err(|error| Cause::Io { what: "epoll", error })
             .and_then(|mut reactor| match self.receive(&mut reactor, config.takeover_path.as_deref()) {
-                Ok((accept, previous)) => Ok((reactor, accept, previous)),
+                Ok(arrived) => Ok((reactor, arrived)),
                 Err(cause) => {
                     reactor.leave(config.takeover_path.is_some());
                     Err(cause)
                 }
             });
         match arrived {
-            Ok((reactor, accept, previous)) => {
-                reactor.run(Some(Arrival { channel: self.channel, accept, previous, pid: self.predecessor_pid }))
+            Ok((reactor, arrived)) => {
+                reactor.run(Some(Arrival { channel: self.channel, arrived, pid: self.predecessor_pid }))
             }
             Err(cause) => {
                 self.give_up(&cause);
@@ -188,13 +188,8 @@ impl Successor {
         }
     }
 
-    /// Receives everything, up to and including the commit point. Returns what came with it, and the takeover listener
-    /// that is left behind if the path has moved.
-    fn receive<S: Service>(
-        &mut self,
-        reactor: &mut Reactor<S>,
-        moved_to: Option<&Path>,
-    ) -> Result<(Accept, Option<TakeoverListener>), Cause> {
+    /// Receives everything, up to and including the commit point.
+    fn receive<S: Service>(&mut self, reactor: &mut Reactor<S>, moved_to: Option<&Path>) -> Result<Arrived, Cause> {
         let in_context = |what| move |error| Cause::Io { what, error };
         let version = self.welcome.state_version;
         let channel = &mut self.channel;
@@ -255,7 +250,7 @@ impl Successor {
                 Action::Accept(accept) => {
                     reactor.restore(version, &accept.state).map_err(Cause::State)?;
                     return match channel.send_by(&accept.frame, &[], Deadline::after(SILENCE_MAX)) {
-                        Ok(()) => Ok((*accept, previous)),
+                        Ok(()) => Ok(Arrived { accept: *accept, previous, _receiving: receiving }),
                         Err(ChannelError::Closed) => Err(Cause::TooLate),
                         Err(error) => Err(error.into()),
                     };
@@ -295,13 +290,21 @@ fn take_listeners(channel: &mut Channel, listeners: &Listeners) -> Result<(TcpLi
     Ok((TcpListener::from_std(tcp.into()), TakeoverListener::adopt(takeover, path, file)))
 }
 
+/// What came up to the commit point, besides the peers.
+#[derive(Debug)]
+struct Arrived {
+    accept: Accept,
+    /// The takeover listener that is not listened on any more.
+    previous: Option<TakeoverListener>,
+    /// To free it takes as long as there are peers, which is no matter for the pause.
+    _receiving: Receiving,
+}
+
 /// What a successor has left to do when it serves for the first time.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     channel: Channel,
-    accept: Accept,
-    /// The takeover listener that is not listened on any more.
-    previous: Option<TakeoverListener>,
+    arrived: Arrived,
     /// The predecessor's process id.
     pid: u32,
 }
@@ -310,13 +313,13 @@ impl Arrival {
     /// The first poll has returned, at `polled_at_ns`, and `peers` are served: tells the predecessor, logs the summary,
     /// puts this process's name on the takeover listener, and leaves the path that the takeover has moved away from.
     pub(crate) fn serving(mut self, peers: usize, polled_at_ns: u64, listener: Option<&TakeoverListener>) {
-        let pause_us = polled_at_ns.saturating_sub(self.accept.frozen_at_ns) / 1000;
+        let pause_us = polled_at_ns.saturating_sub(self.arrived.accept.frozen_at_ns) / 1000;
         if let Err(error) = self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]) {
             debug!("Predecessor pid {} was not told how long the pause was: {error}", self.pid);
         }
         let summary = Summary {
             peers: peers as u64,
-            figures: self.accept.figures,
+            figures: self.arrived.accept.figures,
             pause_us: Some(pause_us),
             predecessor_pid: self.pid,
             successor_pid: std::process::id(),
@@ -325,7 +328,7 @@ impl Arrival {
         if let Some(Err(error)) = listener.map(TakeoverListener::sign) {
             debug!("Callers see a predecessor's pid: {error}");
         }
-        if let Some(previous) = self.previous {
+        if let Some(previous) = self.arrived.previous {
             previous.remove();
         }
     }
