@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Error> {
     let outcome = match command {
         Command::Version => {
-            println!("reactord {}", env!("CARGO_PKG_VERSION"));
+            reactord_cli::say(concat!("reactord ", env!("CARGO_PKG_VERSION"), "\n"));
             return Ok(());
         }
         Command::Serve { service: BuiltIn::Seqnum, config } => serve(Seqnum, &config)?,

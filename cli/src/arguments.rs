@@ -1,6 +1,7 @@
 //! The command line: argh, with `--option=value` and with exit code 2 for whatever cannot be understood.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use argh::{EarlyExit, TopLevelCommand};
@@ -17,7 +18,7 @@ pub fn parse<T: TopLevelCommand>(program: &str) -> Result<T, ExitCode> {
     match parse_from(program, std::env::args_os().skip(1)) {
         Ok(command) => Ok(command),
         Err(EarlyExit { output, status: Ok(()) }) => {
-            println!("{}", output.trim_end());
+            crate::say(&format!("{}\n", output.trim_end()));
             Err(ExitCode::SUCCESS)
         }
         Err(EarlyExit { output, .. }) => Err(usage_error(program, output.trim_end())),
@@ -26,7 +27,8 @@ pub fn parse<T: TopLevelCommand>(program: &str) -> Result<T, ExitCode> {
 
 /// Says on standard error what is wrong with the command line, and returns the exit code for it.
 pub fn usage_error(program: &str, message: &str) -> ExitCode {
-    eprintln!("{program}: {message}\nRun {program} --help for more information.");
+    // Where standard error takes nothing, the exit code has to do.
+    let _ = writeln!(std::io::stderr(), "{program}: {message}\nRun {program} --help for more information.");
     ExitCode::from(EXIT_USAGE)
 }
 

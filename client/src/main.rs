@@ -19,11 +19,10 @@ mod report;
 mod schedule;
 mod wakeups;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use log::{LevelFilter, error};
-use reactord_cli::{arguments, logger};
+use reactord_cli::{arguments, logger, say};
 
 use crate::load::Error;
 use crate::options::{Arguments, Options};
@@ -59,11 +58,4 @@ fn main() -> ExitCode {
             ExitCode::from(EXIT_LOSS)
         }
     }
-}
-
-/// Writes to standard output.
-fn say(text: &str) {
-    let mut standard_output = std::io::stdout();
-    // A reader that has gone away has no use for the text, and the verdict is in the exit code too.
-    let _ = standard_output.write_all(text.as_bytes()).and_then(|()| standard_output.flush());
 }
