@@ -52,6 +52,9 @@ const ACCEPTS_PER_TURN: u32 = 256;
 /// How long accepting pauses when the process or the system is out of descriptors, unless a peer leaves before.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often it is logged that accepting pauses.
+const PAUSE_LOGGED_EVERY: Duration = Duration::from_secs(60);
+
 /// How many callers on the takeover path are listened to at once. Further ones wait in the kernel.
 const CALLERS_MAX: usize = 16;
 
@@ -174,6 +177,7 @@ pub(crate) struct Reactor<S: Service> {
     due: VecDeque<(usize, u32, Wake)>,
     listener: Option<TcpListener>,
     accepting: Accepting,
+    pause_logged: Option<Instant>,
     takeover_listener: Option<TakeoverListener>,
     callers: Slab<Caller>,
     handover: Option<Handover>,
@@ -206,6 +210,7 @@ impl<S: Service> Reactor<S> {
             due: VecDeque::new(),
             listener: None,
             accepting: Accepting::Unfinished,
+            pause_logged: None,
             takeover_listener: None,
             callers: Slab::new(),
             handover: None,
@@ -354,7 +359,11 @@ impl<S: Service> Reactor<S> {
             Source::TakeoverListener => self.answer(),
             Source::Signals => self.obey_signals(),
             // It has its turn between any two polls.
-            Source::Successor => {}
+            Source::Successor => {
+                if let Some(handover) = self.handover.as_mut().filter(|_| event.is_writable()) {
+                    handover.writable();
+                }
+            }
             Source::Caller(key) => self.hear_caller(key),
             Source::Peer { key, generation } => {
                 let read_closed = event.is_read_closed() || event.is_error();
@@ -413,10 +422,7 @@ impl<S: Service> Reactor<S> {
                 return;
             };
             if self.peers.len() >= self.max_peers {
-                if self.accepting != Accepting::PausedFull {
-                    warn!("{} peers are served, the maximum; others wait until one leaves", self.peers.len());
-                }
-                self.accepting = Accepting::PausedFull;
+                self.pause_accepting(Accepting::PausedFull, &"that is the maximum");
                 return;
             }
             match listener.accept() {
@@ -426,10 +432,7 @@ impl<S: Service> Reactor<S> {
                     return;
                 }
                 Err(error) if out_of_descriptors(&error) => {
-                    if !matches!(self.accepting, Accepting::PausedUntil(_)) {
-                        warn!("Accepting pauses with {} peers: {error}", self.peers.len());
-                    }
-                    self.accepting = Accepting::PausedUntil(self.now + ACCEPT_PAUSE);
+                    self.pause_accepting(Accepting::PausedUntil(self.now + ACCEPT_PAUSE), &error);
                     return;
                 }
                 // A connection that failed before it was accepted (accept(2)) says nothing about the next one.
@@ -437,6 +440,16 @@ impl<S: Service> Reactor<S> {
             }
         }
         self.accepting = Accepting::Unfinished;
+    }
+
+    /// Leaves further connections to the kernel, and says so unless it was said not long ago: at the limit, each peer that
+    /// leaves makes room for one that comes.
+    fn pause_accepting(&mut self, pause: Accepting, reason: &dyn std::fmt::Display) {
+        self.accepting = pause;
+        if self.pause_logged.is_none_or(|logged| self.now - logged >= PAUSE_LOGGED_EVERY) {
+            self.pause_logged = Some(self.now);
+            warn!("Accepting pauses with {} peers, and goes on when one leaves: {reason}", self.peers.len());
+        }
     }
 
     fn open(&mut self, socket: TcpStream, address: SocketAddr) {

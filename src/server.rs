@@ -89,6 +89,13 @@ pub enum Error {
     },
     /// The takeover path could not be used.
     TakeoverPath(PathError),
+    /// The process may open so few files that there is none for a peer.
+    OpenFiles {
+        /// The limit of open files.
+        files_max: usize,
+        /// How many a server with one peer needs.
+        files_needed: usize,
+    },
     /// The takeover failed before its commit point: a predecessor that lives serves on.
     Takeover(TakeoverError),
     /// The loop itself could not go on.
@@ -105,6 +112,9 @@ impl std::fmt::Display for Error {
         match self {
             Self::Listen { address, error } => write!(f, "listening on {}: {error}", Address(*address)),
             Self::TakeoverPath(error) => error.fmt(f),
+            Self::OpenFiles { files_max, files_needed } => {
+                write!(f, "{files_max} files may be open, {files_needed} are needed to serve one peer")
+            }
             Self::Takeover(error) => error.fmt(f),
             Self::Loop { what, error } => write!(f, "{what}: {error}"),
         }
@@ -125,6 +135,10 @@ impl From<PathError> for Error {
 /// If it cannot listen, cannot use the takeover path, or the loop fails.
 pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> {
     open_files::raise_limit();
+    let (files_max, files_needed) = (open_files::limit(), open_files::count() + open_files::RESERVED + 1);
+    if files_max < files_needed {
+        return Err(Error::OpenFiles { files_max, files_needed });
+    }
     let in_context = |what| move |error| Error::Loop { what, error };
     let listener = listen_on(config.listen_address, config.listen_backlog)
         .map_err(|error| Error::Listen { address: config.listen_address, error })?;

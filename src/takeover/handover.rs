@@ -125,6 +125,13 @@ impl Handover {
         self.copying.mirror_mut().closed(key, cookie);
     }
 
+    /// The channel takes more.
+    pub(crate) fn writable(&mut self) {
+        if matches!(self.blocked, Some(Blocked::UntilWritable)) {
+            self.blocked = None;
+        }
+    }
+
     /// When the next turn is due if no event comes before.
     pub(crate) fn due(&self, now: Instant) -> Instant {
         let deadline = self.copying.deadline();
@@ -156,6 +163,11 @@ impl Handover {
         }
         if now >= self.copying.deadline() {
             return Err(Mistake::Silent { silence: SILENCE_MAX }.into());
+        }
+        match self.blocked {
+            Some(Blocked::UntilWritable) => return Ok(Turn::Copying(self)),
+            Some(Blocked::Until(instant)) if now < instant => return Ok(Turn::Copying(self)),
+            _ => {}
         }
         let mut write = record_writer(service, peers);
         if let Some(outgoing) = self.copying.next(&mut write)? {
