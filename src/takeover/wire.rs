@@ -604,3 +604,6 @@ pub(crate) fn printable(text: &str) -> String {
     }
     printable
 }
+
+#[cfg(test)]
+mod tests;
