@@ -96,3 +96,6 @@ impl std::fmt::Display for Summary {
         }
     }
 }
+
+#[cfg(test)]
+mod conversation;
