@@ -1,0 +1,113 @@
+//! A successor that says what it is told to say, when it is told to.
+//!
+//! It receives descriptors and drops them at once, by reading without a control buffer (unix(7)). A predecessor sees the
+//! test's own pid.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::PATIENCE;
+use super::wire::{Frame, Record, copied, hello, kind, ready, records};
+
+pub(crate) struct ScriptedSuccessor {
+    socket: UnixStream,
+    received: Vec<u8>,
+    /// How many peers have come, and the last round that did.
+    peers: u64,
+    rounds: u32,
+}
+
+impl ScriptedSuccessor {
+    /// Connects, and says nothing.
+    #[track_caller]
+    pub(crate) fn call(path: &Path) -> Self {
+        let socket = UnixStream::connect(path).expect("somebody answers on the takeover path");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        Self { socket, received: Vec::new(), peers: 0, rounds: 0 }
+    }
+
+    /// Connects, says Hello, and is welcome.
+    #[track_caller]
+    pub(crate) fn welcomed(path: &Path, service: &str) -> Self {
+        let mut successor = Self::call(path);
+        successor.send(&hello(service));
+        assert_eq!(successor.receive().kind, kind::WELCOME);
+        successor
+    }
+
+    #[track_caller]
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        self.try_send(bytes).expect("the predecessor listens");
+    }
+
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<()> {
+        (&self.socket).write_all(bytes)
+    }
+
+    /// The next frame.
+    #[track_caller]
+    pub(crate) fn receive(&mut self) -> Frame {
+        self.try_receive().expect("the predecessor goes on")
+    }
+
+    /// The next frame, or `None` if the predecessor has ended the channel.
+    #[track_caller]
+    pub(crate) fn try_receive(&mut self) -> Option<Frame> {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            if let Some(frame) = Frame::take(&mut self.received) {
+                return Some(frame);
+            }
+            match self.socket.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(bytes) => self.received.extend_from_slice(&buffer[..bytes]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("the predecessor says nothing: {error}"),
+            }
+        }
+    }
+
+    /// Reads up to the next frame of this kind, and answers nothing.
+    #[track_caller]
+    pub(crate) fn receive_until(&mut self, kind: u8) -> Frame {
+        loop {
+            let frame = self.receive();
+            if frame.kind == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// Takes part in the copy up to its last round, and returns the records that came with descriptors.
+    #[track_caller]
+    pub(crate) fn copy(&mut self) -> Vec<Record> {
+        let mut all = Vec::new();
+        loop {
+            let frame = self.receive();
+            match frame.kind {
+                kind::PEERS => {
+                    let batch = records(&frame);
+                    self.peers += batch.len() as u64;
+                    all.extend(batch);
+                }
+                kind::ROUND => {
+                    let (number, last) = frame.round();
+                    self.rounds = number;
+                    if last {
+                        return all;
+                    }
+                }
+                _ => continue,
+            }
+            self.send(&copied(self.peers, self.rounds));
+        }
+    }
+
+    /// Gets ready after the copy, and waits for Commit. The predecessor is frozen then.
+    #[track_caller]
+    pub(crate) fn freeze(&mut self) {
+        self.send(&ready());
+        self.receive_until(kind::COMMIT);
+    }
+}

@@ -1,0 +1,151 @@
+//! Frames of the takeover channel, built and read by hand, so that a mistake in the daemon's own code cannot hide.
+
+use std::net::SocketAddr;
+
+use minicbor::data::Type;
+use minicbor::{Decoder, Encoder};
+
+/// The kinds of frame.
+pub(crate) mod kind {
+    pub(crate) const HELLO: u8 = 1;
+    pub(crate) const REFUSE: u8 = 2;
+    pub(crate) const WELCOME: u8 = 3;
+    pub(crate) const PEERS: u8 = 5;
+    pub(crate) const COPIED: u8 = 6;
+    pub(crate) const ROUND: u8 = 9;
+    pub(crate) const READY: u8 = 10;
+    pub(crate) const COMMIT: u8 = 12;
+    pub(crate) const ACCEPT: u8 = 13;
+    pub(crate) const SERVING: u8 = 14;
+}
+
+/// Length, kind, checksum.
+const HEADER_BYTES: usize = 9;
+
+/// A frame that has been received.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Frame {
+    /// Takes one frame from the front of `bytes`, if it is whole.
+    pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
+        let header = bytes.first_chunk::<HEADER_BYTES>()?;
+        let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let announced = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+        let kind = header[4];
+        let body = bytes.get(HEADER_BYTES..HEADER_BYTES + length)?.to_vec();
+        assert_eq!(checksum(kind, &body), announced, "a frame's checksum fits");
+        bytes.drain(..HEADER_BYTES + length);
+        Some(Self { kind, body })
+    }
+
+    /// The text in field 0 of a Refuse.
+    pub(crate) fn reason(&self) -> String {
+        let mut decoder = Decoder::new(&self.body);
+        assert_eq!(self.kind, kind::REFUSE);
+        assert_eq!((decoder.map().unwrap(), decoder.u32().unwrap()), (Some(1), 0));
+        decoder.str().unwrap().to_owned()
+    }
+
+    /// Number and lastness of a Round.
+    pub(crate) fn round(&self) -> (u32, bool) {
+        let mut decoder = Decoder::new(&self.body);
+        assert_eq!(self.kind, kind::ROUND);
+        assert_eq!((decoder.map().unwrap(), decoder.u32().unwrap()), (Some(2), 0));
+        let number = decoder.u32().unwrap();
+        assert_eq!(decoder.u32().unwrap(), 1);
+        (number, decoder.bool().unwrap())
+    }
+}
+
+/// What a Peers frame says of one peer, as far as the tests ask.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) phase: u8,
+    pub(crate) outbound_bytes: usize,
+}
+
+impl Record {
+    /// The phase of a peer that is closed when what is pending is written.
+    pub(crate) const CLOSING: u8 = 2;
+}
+
+/// The records in the body of a Peers frame.
+pub(crate) fn records(frame: &Frame) -> Vec<Record> {
+    let mut decoder = Decoder::new(&frame.body);
+    assert_eq!((decoder.map().unwrap(), decoder.u32().unwrap()), (Some(1), 0));
+    let length = decoder.array().unwrap();
+    let mut records = Vec::new();
+    while length.map_or(decoder.datatype().unwrap() != Type::Break, |length| (records.len() as u64) < length) {
+        let mut record = Record::default();
+        for _ in 0..decoder.map().unwrap().expect("a record is a map of known length") {
+            match decoder.u32().unwrap() {
+                1 => record.address = Some(decoder.decode().unwrap()),
+                2 => record.phase = decoder.u8().unwrap(),
+                5 => record.outbound_bytes = decoder.bytes().unwrap().len(),
+                _ => decoder.skip().unwrap(),
+            }
+        }
+        records.push(record);
+    }
+    records
+}
+
+/// Any frame.
+pub(crate) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).expect("a test's frame is small");
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.push(kind);
+    frame.extend(checksum(kind, body).to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// A frame whose body is an empty map.
+pub(crate) fn empty(kind: u8) -> Vec<u8> {
+    encoded(kind, |encoder| encoder.map(0).map(drop))
+}
+
+pub(crate) fn ready() -> Vec<u8> {
+    empty(kind::READY)
+}
+
+pub(crate) fn accept() -> Vec<u8> {
+    empty(kind::ACCEPT)
+}
+
+/// A Hello that offers one service.
+pub(crate) fn hello(service: &str) -> Vec<u8> {
+    encoded(kind::HELLO, |encoder| {
+        encoder.map(5)?;
+        encoder.u8(0)?.map(2)?.u8(0)?.u32(1)?.u8(1)?.u32(1)?;
+        encoder.u8(1)?.str("scripted successor")?;
+        encoder.u8(2)?.array(1)?.map(2)?.u8(0)?.str(service)?;
+        encoder.u8(1)?.map(2)?.u8(0)?.u32(1)?.u8(1)?.u32(1)?;
+        encoder.u8(3)?.u64(100_000)?.u8(4)?.u64(10)?;
+        Ok(())
+    })
+}
+
+pub(crate) fn copied(peers: u64, rounds: u32) -> Vec<u8> {
+    encoded(kind::COPIED, |encoder| encoder.map(2)?.u8(0)?.u64(peers)?.u8(1)?.u32(rounds).map(drop))
+}
+
+type EncodeError = minicbor::encode::Error<std::convert::Infallible>;
+
+fn encoded(kind: u8, write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), EncodeError>) -> Vec<u8> {
+    let mut body = Vec::new();
+    write(&mut Encoder::new(&mut body)).expect("a Vec takes everything");
+    frame(kind, &body)
+}
+
+fn checksum(kind: u8, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[kind]);
+    hasher.update(body);
+    hasher.finalize()
+}

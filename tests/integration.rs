@@ -1,0 +1,1282 @@
+//! Real binaries: what clients, operators and successors see of the daemon, byte for byte.
+//!
+//! In this order: takeovers that succeed, takeovers under load, takeovers that fail, callers, the takeover path, the
+//! command line, stopping, limits, standard error, and the service `line`.
+
+mod harness;
+
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use harness::{
+    Frame, PATIENCE, Peer, Place, Record, ScriptedSuccessor, Server, Source, accept, caller_sees_pid, copied, empty,
+    exchange_all, frame, hello, kind, limited, lines, ready, skip,
+};
+use nix::sys::signal::Signal;
+
+// ── Takeovers that succeed ─────────────────────────────────────────────────────────────────────────────────────────
+
+/// Lets a successor take over so many peers, each of which talks before and after.
+#[track_caller]
+fn takeover_keeps_every_peer(count: usize) {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(predecessor.address(), count);
+    exchange_all(&mut peers);
+
+    let successor = predecessor.taken_over("");
+    exchange_all(&mut peers);
+    exchange_all(&mut peers);
+    let summary = successor.wait_for_line(|line| line.contains("Took over "));
+    assert!(summary.contains(&format!("Took over {count} peers ")), "{summary}");
+    assert!(summary.contains(" us, pause ") && summary.ends_with(" us"), "{summary}");
+    Peer::connect(successor.address()).exchange();
+    assert_eq!(caller_sees_pid(&place.path()), successor.pid());
+    peers.iter().for_each(Peer::assert_open_and_silent);
+    successor.stop();
+    peers.iter().for_each(Peer::expect_end);
+}
+
+#[test]
+fn takeover_without_peers_moves_the_listener() {
+    takeover_keeps_every_peer(0);
+}
+
+#[test]
+fn takeover_keeps_1_peer() {
+    takeover_keeps_every_peer(1);
+}
+
+#[test]
+fn takeover_keeps_as_many_peers_as_one_message_carries_and_one_more_or_less() {
+    for count in [249, 250, 251, 252, 253, 254] {
+        takeover_keeps_every_peer(count);
+    }
+}
+
+#[test]
+fn takeover_keeps_1000_peers() {
+    takeover_keeps_every_peer(1000);
+}
+
+#[test]
+fn takeover_keeps_2000_peers() {
+    takeover_keeps_every_peer(2000);
+}
+
+#[test]
+fn peers_half_way_through_a_message_go_on_at_the_next_byte() {
+    let place = Place::new();
+    let mut server = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(server.address(), 300);
+    exchange_all(&mut peers);
+    for _ in 0..2 {
+        for (index, peer) in peers.iter_mut().enumerate() {
+            peer.ask_begin(1 + index % 3);
+        }
+        server = server.taken_over("");
+        for (index, peer) in peers.iter_mut().enumerate() {
+            peer.assert_open_and_silent();
+            peer.ask_end(1 + index % 3);
+            peer.ask();
+        }
+        for peer in &mut peers {
+            peer.hear();
+            peer.hear();
+        }
+    }
+    server.stop();
+}
+
+#[test]
+fn idle_peers_stay_open_and_silent() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "-v");
+    let mut peers = Peer::connect_many(predecessor.address(), 500);
+    // The server has them all, and no peer has ever said a word.
+    predecessor.wait_for_lines(500, |line| line.contains("Accepting connection from Peer "));
+    let successor = predecessor.taken_over("-v");
+    successor.wait_for_lines(500, |line| line.contains("Holding connection with Peer "));
+    peers.iter().for_each(Peer::assert_open_and_silent);
+    exchange_all(&mut peers);
+    successor.stop();
+}
+
+/// A client sends until the server does not read any more, the server is taken over, and then every answer comes.
+#[track_caller]
+fn slow_reader_gets_every_byte(arguments: &str, bytes: &[u8]) {
+    let place = Place::new();
+    let mut server = Server::serve(&place.path(), arguments);
+    let reader = Peer::connect(server.address());
+    let sent = reader.send_until_stuck(bytes);
+    server = server.taken_over("");
+    let summary = server.wait_for_line(|line| line.contains("Took over "));
+    let copied_bytes: u64 = figure(&summary, " bytes");
+    assert!(copied_bytes > 256 * 1024, "pending output over the high-water mark travels: {summary}");
+    // Once more, with what the first successor has not written either.
+    server = server.taken_over("");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            reader.send(&bytes[sent..]);
+            reader.end_sending();
+        });
+        reader.expect(bytes);
+    });
+    reader.expect_end();
+    server.stop();
+}
+
+/// The figure that precedes `unit` in a summary.
+#[track_caller]
+fn figure(summary: &str, unit: &str) -> u64 {
+    let (before, _) = summary.split_once(unit).expect("the summary has this figure");
+    before.rsplit(' ').next().and_then(|figure| figure.parse().ok()).expect("a figure is a number")
+}
+
+#[test]
+fn slow_reader_gets_every_number_after_a_takeover() {
+    let numbers: Vec<u8> = (0..4 * 1024 * 1024u32).flat_map(u32::to_be_bytes).collect();
+    slow_reader_gets_every_byte("--service seqnum", &numbers);
+}
+
+#[test]
+fn slow_reader_gets_every_line_after_a_takeover() {
+    slow_reader_gets_every_byte("--service line", &lines(1, 24 * 1024 * 1024));
+}
+
+#[test]
+fn half_closed_peers_get_every_answer_and_then_the_end() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "--service line");
+    let mut peers = Vec::new();
+    let mut half_close = |bytes_min| {
+        let peer = Peer::connect(predecessor.address());
+        let bytes = lines(1 + peers.len() as u64, bytes_min);
+        // The server knows it when it has answered.
+        peer.send(b"hello\n");
+        peer.expect(b"hello\n");
+        peer.send(&bytes);
+        peer.end_sending();
+        let half_closed = look_at(peer.address(), &place, &predecessor);
+        peers.push((peer, bytes));
+        half_closed
+    };
+    // How much the kernel takes is its own affair, so search for what leaves a peer ended with answers pending.
+    let (mut little_bytes, mut much_bytes) = (0usize, 6 * 1024 * 1024);
+    assert_eq!(half_close(much_bytes), HalfClosed::Held);
+    loop {
+        let bytes = little_bytes.midpoint(much_bytes);
+        match half_close(bytes) {
+            HalfClosed::Written => little_bytes = bytes,
+            HalfClosed::Held => much_bytes = bytes,
+            HalfClosed::Pending => break,
+        }
+        assert!(much_bytes - little_bytes > 1024, "no number of bytes leaves answers pending");
+    }
+
+    let successor = predecessor.taken_over("");
+    for (peer, bytes) in &peers {
+        peer.expect(bytes);
+        peer.expect_end();
+    }
+    successor.stop();
+}
+
+/// What has become of a half-closed peer.
+#[derive(Debug, PartialEq, Eq)]
+enum HalfClosed {
+    /// All its answers are in the kernel, and the server is done with it.
+    Written,
+    /// The server has read its end, and some of its answers are not written yet.
+    Pending,
+    /// The server does not read from it, as too many answers are not written yet.
+    Held,
+}
+
+/// Looks at a half-closed peer through the eyes of a successor, until the server has nothing to do for it.
+#[track_caller]
+fn look_at(address: SocketAddr, place: &Place, predecessor: &Server) -> HalfClosed {
+    const HIGH_BYTES: usize = 256 * 1024;
+    const LOOKS_MAX: usize = 500;
+    for _ in 0..LOOKS_MAX {
+        let looked = predecessor.lines_with("failed").len();
+        let mut witness = ScriptedSuccessor::welcomed(&place.path(), "line");
+        let record = witness.copy().into_iter().find(|record| record.address == Some(address));
+        drop(witness);
+        predecessor.wait_for_lines(looked + 1, |line| line.contains("failed"));
+        match record {
+            None => return HalfClosed::Written,
+            Some(record) if record.phase == Record::CLOSING && record.outbound_bytes > 0 => return HalfClosed::Pending,
+            Some(record) if record.outbound_bytes > HIGH_BYTES => return HalfClosed::Held,
+            // There is more to read from it.
+            Some(_) => {}
+        }
+    }
+    panic!("the server does not get done with a peer:\n{}", predecessor.log())
+}
+
+#[test]
+fn takeover_moves_to_another_path_and_chains_from_there() {
+    let place = Place::new();
+    let other = place.file("other");
+    let predecessor = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(predecessor.address(), 10);
+    exchange_all(&mut peers);
+    let moved = predecessor.taken_over(&format!("-t {}", other.display()));
+    moved.wait_for_line(|line| line.contains(&format!("Starting Takeover channel on [{}]", other.display())));
+    exchange_all(&mut peers);
+    assert!(!place.path().exists(), "the path that was moved away from is gone");
+    assert_eq!(caller_sees_pid(&other), moved.pid());
+
+    let refused = Server::take_over(&place.path(), "");
+    let (_, log) = refused.output(3);
+    assert!(log.contains("there is no such path"), "{log}");
+    let last = moved.taken_over_by(Server::take_over(&other, ""));
+    exchange_all(&mut peers);
+    assert_eq!(caller_sees_pid(&other), last.pid());
+    last.signal(Signal::SIGTERM);
+    assert_eq!(last.exit_code(), 0);
+    assert!(!other.exists());
+}
+
+#[test]
+fn takeover_works_on_ipv6() {
+    if let Err(error) = TcpListener::bind("[::1]:0") {
+        return skip("takeover_works_on_ipv6", &format!("this machine has no ::1: {error}"));
+    }
+    let place = Place::new();
+    let path = place.path();
+    let arguments = ["-a", "::1", "-p", "0", "-t", path.to_str().expect("a test's path is UTF-8")];
+    let predecessor = Server::spawn(&path, daemon().args(arguments)).started();
+    assert!(predecessor.address().is_ipv6());
+    let mut peers = Peer::connect_many(predecessor.address(), 300);
+    exchange_all(&mut peers);
+    let successor = predecessor.taken_over("");
+    assert!(successor.address().is_ipv6());
+    exchange_all(&mut peers);
+    Peer::connect(successor.address()).exchange();
+    successor.stop();
+}
+
+// ── Takeovers under load ───────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn five_takeovers_under_load_lose_no_number() {
+    const THREADS: usize = 3;
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "");
+    let address = server.address();
+    let mut watching = Peer::connect_many(address, 20);
+    let stopping = AtomicBool::new(false);
+    let (server, mut peers) = std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&stopping);
+        let load: Vec<_> = (0..THREADS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut peers = Peer::connect_many(address, 100);
+                    while !stopping.load(Ordering::Relaxed) {
+                        exchange_all(&mut peers);
+                    }
+                    peers
+                })
+            })
+            .collect();
+        let server = chain(server, 5, || (0..20).for_each(|_| exchange_all(&mut watching)));
+        stopping.store(true, Ordering::Relaxed);
+        let peers = load.into_iter().flat_map(|thread| thread.join().expect("the load is answered in order"));
+        (server, peers.collect::<Vec<_>>())
+    });
+    assert_eq!(peers.len(), THREADS * 100);
+    exchange_all(&mut peers);
+    assert_eq!(caller_sees_pid(&place.path()), server.pid());
+    server.stop();
+}
+
+/// A chain of so many takeovers, with something to be done after each. Returns the last successor; all others have
+/// exited.
+#[track_caller]
+fn chain(mut server: Server, takeovers: usize, mut between: impl FnMut()) -> Server {
+    between();
+    for _ in 0..takeovers {
+        server = server.taken_over("");
+        between();
+    }
+    server
+}
+
+/// Tells the threads of a test to stop, also when the test fails: otherwise it would wait for them forever.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn connections_that_come_and_go_during_takeovers_are_never_reset() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "");
+    let address = server.address();
+    let mut staying = Peer::connect_many(address, 300);
+    let (stopping, connections) = (AtomicBool::new(false), AtomicU64::new(0));
+    let server = std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&stopping);
+        for seed in [7, 8] {
+            let (stopping, connections) = (&stopping, &connections);
+            scope.spawn(move || come_and_go(address, seed, stopping, connections));
+        }
+        chain(server, 5, || {
+            let before = connections.load(Ordering::Relaxed);
+            let come_and_gone = (0..1000).any(|_| {
+                exchange_all(&mut staying);
+                connections.load(Ordering::Relaxed) > before + 50
+            });
+            assert!(come_and_gone, "connections come and go all the time");
+        })
+    });
+    exchange_all(&mut staying);
+    server.stop();
+}
+
+/// Opens connections, talks on one or another, and closes some, until it is told to stop.
+fn come_and_go(address: SocketAddr, seed: u64, stopping: &AtomicBool, connections: &AtomicU64) {
+    let mut source = Source(seed);
+    let mut open = Vec::new();
+    while !stopping.load(Ordering::Relaxed) {
+        let mut peer = Peer::connect(address);
+        peer.exchange();
+        connections.fetch_add(1, Ordering::Relaxed);
+        open.push(peer);
+        if open.len() >= 40 {
+            let mut leaving = open.swap_remove(source.next() as usize % open.len());
+            match source.next() % 3 {
+                0 => {
+                    leaving.end_sending();
+                    leaving.expect_end();
+                }
+                // An answer is under way to somebody who is gone.
+                1 => leaving.ask(),
+                _ => {}
+            }
+        }
+        let talking = source.next() as usize % open.len();
+        (0..10).for_each(|_| open[talking].exchange());
+    }
+    exchange_all(&mut open);
+}
+
+#[test]
+fn connections_in_the_accept_queue_are_served_after_a_takeover() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(predecessor.address(), 10);
+    exchange_all(&mut peers);
+    assert!(predecessor.suspend());
+    let mut waiting = Peer::connect_many(predecessor.address(), 600);
+    waiting.iter_mut().for_each(Peer::ask);
+    let successor = Server::take_over(&place.path(), "");
+    predecessor.resume();
+    let successor = predecessor.taken_over_by(successor);
+    waiting.iter_mut().for_each(Peer::hear);
+    exchange_all(&mut waiting);
+    exchange_all(&mut peers);
+    successor.stop();
+}
+
+#[test]
+fn connections_that_the_predecessor_never_accepted_are_served_by_the_successor() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "--max-peers 3");
+    let mut peers = Peer::connect_many(predecessor.address(), 3);
+    exchange_all(&mut peers);
+    let mut waiting = Peer::connect_many(predecessor.address(), 7);
+    waiting.iter_mut().for_each(Peer::ask);
+    let successor = predecessor.taken_over("");
+    let summary = successor.wait_for_line(|line| line.contains("Took over "));
+    assert!(summary.contains("Took over 3 peers "), "the others were not accepted: {summary}");
+    waiting.iter_mut().for_each(Peer::hear);
+    exchange_all(&mut waiting);
+    exchange_all(&mut peers);
+    successor.stop();
+}
+
+// ── Takeovers that fail ────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A server with peers, a successor that fails, and what the predecessor says of it.
+struct Failing {
+    place: Place,
+    predecessor: Server,
+    peers: Vec<Peer>,
+    failures: usize,
+}
+
+impl Failing {
+    /// A server with so many peers, that freezes for 100 ms at most.
+    #[track_caller]
+    fn with_peers(count: usize) -> Self {
+        let place = Place::new();
+        let predecessor = Server::serve(&place.path(), "--freeze-timeout 100");
+        let mut peers = Peer::connect_many(predecessor.address(), count);
+        exchange_all(&mut peers);
+        Self { place, predecessor, peers, failures: 0 }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.place.path()
+    }
+
+    /// A takeover has failed: the predecessor says so in one line, with the caller's pid and the reason, and serves on.
+    #[track_caller]
+    fn expect_failure(&mut self, reason: &str) {
+        self.failures += 1;
+        let told = self.predecessor.wait_for_lines(self.failures, |line| line.contains("Takeover by pid "));
+        let line = told.last().expect("as many lines as failures");
+        let pid = std::process::id();
+        assert!(line.contains("WARN") && line.contains(&format!("by pid {pid} ")), "{line}");
+        assert!(line.contains(reason), "{line:?} should contain {reason:?}");
+        exchange_all(&mut self.peers);
+        Peer::connect(self.predecessor.address()).exchange();
+        assert_eq!(caller_sees_pid(&self.path()), self.predecessor.pid());
+        assert_eq!(self.predecessor.lines_with("WARN").len(), self.failures, "{}", self.predecessor.log());
+    }
+
+    /// After all of them, a real successor takes over.
+    #[track_caller]
+    fn end_with_a_takeover(mut self) {
+        let successor = self.predecessor.taken_over("");
+        exchange_all(&mut self.peers);
+        successor.stop();
+    }
+}
+
+/// How far a scripted successor goes before it does something wrong.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Called,
+    SaidHello,
+    Copying,
+    Copied,
+    Frozen,
+}
+
+impl Step {
+    const ALL: [Self; 5] = [Self::Called, Self::SaidHello, Self::Copying, Self::Copied, Self::Frozen];
+
+    #[track_caller]
+    fn reach(self, path: &Path) -> ScriptedSuccessor {
+        let mut successor = ScriptedSuccessor::call(path);
+        if matches!(self, Self::Called) {
+            return successor;
+        }
+        successor.send(&hello("seqnum"));
+        match self {
+            Self::Called | Self::SaidHello => {}
+            // What it has received is not acknowledged.
+            Self::Copying => drop(successor.receive_until(kind::PEERS)),
+            Self::Copied => drop(successor.copy()),
+            Self::Frozen => {
+                successor.copy();
+                successor.freeze();
+            }
+        }
+        successor
+    }
+}
+
+#[test]
+fn successor_gone_before_accept_leaves_peers_with_predecessor() {
+    for step in Step::ALL {
+        let mut failing = Failing::with_peers(300);
+        let successor = step.reach(&failing.path());
+        drop(successor);
+        match step {
+            // Whoever has said nothing has not called.
+            Step::Called => exchange_all(&mut failing.peers),
+            _ => failing.expect_failure("failed: the other side closed the channel; serving on with 300 peers"),
+        }
+        failing.end_with_a_takeover();
+    }
+}
+
+#[test]
+fn successor_gone_in_the_middle_of_a_long_copy_leaves_peers_with_predecessor() {
+    // More than may be on their way to a successor that acknowledges nothing.
+    let mut failing = Failing::with_peers(1500);
+    let mut successor = Step::Copying.reach(&failing.path());
+    exchange_all(&mut failing.peers);
+    successor.receive_until(kind::PEERS);
+    drop(successor);
+    failing.expect_failure("failed: the other side closed the channel; serving on with 1500 peers");
+    failing.end_with_a_takeover();
+}
+
+#[test]
+fn garbage_from_a_successor_leaves_peers_with_predecessor() {
+    let mut wrong_checksum = ready();
+    wrong_checksum[5] ^= 1;
+    let garbage: [(&[u8], &str); 4] = [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "a frame announces 1195725856 bytes, at most 65536 are allowed"),
+        (&wrong_checksum, "a frame's checksum is "),
+        (&frame(99, b""), "a frame has the unknown kind 99"),
+        (&frame(kind::COPIED, b"\xff\xff\xff\xff"), "the body of Copied is malformed: "),
+    ];
+    for step in Step::ALL {
+        let mut failing = Failing::with_peers(300);
+        for (bytes, reason) in garbage {
+            let mut successor = step.reach(&failing.path());
+            successor.send(bytes);
+            failing.expect_failure(reason);
+            while successor.try_receive().is_some() {}
+        }
+        failing.end_with_a_takeover();
+    }
+}
+
+#[test]
+fn frame_out_of_turn_leaves_peers_with_predecessor() {
+    for (step, frame, reason) in [
+        (Step::Called, ready(), "dropped: it sent Ready before Hello"),
+        (Step::Called, accept(), "dropped: it sent Accept before Hello"),
+        (Step::Copying, hello("seqnum"), "failed: the successor sent Hello during the copy"),
+        (Step::Copying, ready(), "failed: the successor sent Ready during the copy"),
+        (Step::Copying, accept(), "failed: the successor sent Accept during the copy"),
+        (Step::Copying, copied(1_000_000, 1), "failed: the successor claims 1000000 peers and 1 rounds, "),
+        (Step::Copying, empty(kind::COMMIT), "the body of Commit is malformed"),
+        (Step::Copied, accept(), "failed: the successor sent Accept during the copy"),
+        (Step::Frozen, ready(), "failed: the successor sent Ready after the freeze"),
+        (Step::Frozen, hello("seqnum"), "failed: the successor sent Hello after the freeze"),
+        (Step::Frozen, empty(kind::SERVING), "the body of Serving is malformed"),
+    ] {
+        let mut failing = Failing::with_peers(300);
+        let mut successor = step.reach(&failing.path());
+        successor.send(&frame);
+        failing.expect_failure(reason);
+        while successor.try_receive().is_some() {}
+        failing.end_with_a_takeover();
+    }
+}
+
+#[test]
+fn accept_after_the_freeze_timeout_comes_too_late() {
+    let mut failing = Failing::with_peers(300);
+    let successor = Step::Frozen.reach(&failing.path());
+    failing.peers.iter_mut().for_each(Peer::ask);
+    failing.peers.iter_mut().for_each(Peer::hear);
+    failing.expect_failure("failed: the other side was silent for 100 ms; serving on with 300 peers");
+    let error = successor.try_send(&accept()).expect_err("the channel has ended for both sides");
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    failing.end_with_a_takeover();
+}
+
+#[test]
+fn peers_that_change_come_and_go_during_a_copy_stay_with_predecessor() {
+    let mut failing = Failing::with_peers(300);
+    let successor = Step::Copying.reach(&failing.path());
+    exchange_all(&mut failing.peers);
+    failing.peers.truncate(200);
+    failing.peers.extend(Peer::connect_many(failing.predecessor.address(), 50));
+    exchange_all(&mut failing.peers);
+    successor.send(&copied(300, 0));
+    drop(successor);
+    failing.expect_failure("failed: the other side closed the channel; serving on with 250 peers");
+    failing.end_with_a_takeover();
+}
+
+/// How a takeover that was disturbed came out, as the predecessor says.
+#[track_caller]
+fn came_out(predecessor: &Server) -> bool {
+    let line = predecessor.wait_for_line(|line| line.contains("Takeover by pid ") || line.contains("Handed over "));
+    line.contains("Handed over ")
+}
+
+/// The moments at which a real successor is disturbed: when it has said so many lines. It may be further by then.
+const MOMENTS: [usize; 8] = [0, 1, 50, 150, 299, 300, 302, 304];
+
+#[test]
+fn successor_killed_at_any_moment_leaves_peers_with_one_owner() {
+    for moment in MOMENTS {
+        let mut failing = Failing::with_peers(300);
+        let successor = Server::take_over(&failing.path(), "-v");
+        if moment > 0 {
+            successor.wait_for_lines(moment, |_| true);
+        }
+        successor.kill();
+        // One that is killed before it has called is not news.
+        let called = failing.predecessor.says_within(Duration::from_millis(100), |line| {
+            line.contains("Takeover by pid ") || line.contains("Handed over ")
+        });
+        if called && came_out(&failing.predecessor) {
+            // As after any crash of a server, its connections are gone; but then it really owned them.
+            assert_eq!(failing.predecessor.exit_code(), 0);
+            failing.peers.iter().for_each(Peer::expect_loss);
+            continue;
+        }
+        exchange_all(&mut failing.peers);
+        assert!(failing.predecessor.is_running());
+        failing.end_with_a_takeover();
+    }
+}
+
+#[test]
+fn successor_stopped_at_any_moment_loses_nothing() {
+    for moment in MOMENTS {
+        let mut failing = Failing::with_peers(300);
+        let successor = Server::take_over(&failing.path(), "-v");
+        if moment > 0 {
+            successor.wait_for_lines(moment, |_| true);
+        }
+        assert!(successor.suspend(), "{}", successor.log());
+        failing.peers.iter_mut().for_each(Peer::ask);
+        // Past the freeze timeout, if it was stopped in the freeze.
+        failing.predecessor.says_within(Duration::from_millis(250), |line| {
+            line.contains("Takeover by pid ") || line.contains("Handed over ")
+        });
+        successor.resume();
+        failing.peers.iter_mut().for_each(Peer::hear);
+        let owner = if came_out(&failing.predecessor) {
+            assert_eq!(failing.predecessor.exit_code(), 0);
+            successor
+        } else {
+            let (_, log) = successor.output(3);
+            assert!(log.contains("takeover from pid "), "{log}");
+            failing.predecessor
+        };
+        exchange_all(&mut failing.peers);
+        assert_eq!(caller_sees_pid(&failing.place.path()), owner.pid());
+        let last = owner.taken_over("");
+        exchange_all(&mut failing.peers);
+        last.stop();
+    }
+}
+
+#[test]
+fn successor_stopped_between_commit_and_accept_is_told_that_it_is_too_late() {
+    // The predecessor is stopped as well, so that it freezes only when the successor is: it finds nothing to read.
+    let mut failing = Failing::with_peers(300);
+    let successor = Server::take_over(&failing.path(), "-v");
+    successor.wait_for_lines(1, |line| line.contains("Holding connection with Peer "));
+    if failing.predecessor.suspend() {
+        assert!(successor.suspend());
+        failing.predecessor.resume();
+        exchange_all_or_wait_for_thaw(&mut failing);
+        successor.resume();
+    }
+    let handed_over = came_out(&failing.predecessor);
+    exchange_all(&mut failing.peers);
+    if handed_over {
+        assert_eq!(failing.predecessor.exit_code(), 0);
+        successor.stop();
+    } else {
+        let (_, log) = successor.output(3);
+        assert!(log.contains("takeover from pid "), "{log}");
+        failing.predecessor.stop();
+    }
+}
+
+/// Whichever phase it is in, it serves within the freeze timeout, unless it has handed over.
+fn exchange_all_or_wait_for_thaw(failing: &mut Failing) {
+    if !failing.predecessor.says_within(Duration::from_millis(250), |line| line.contains("Takeover by pid ")) {
+        return;
+    }
+    exchange_all(&mut failing.peers);
+}
+
+#[test]
+fn second_successor_is_refused_while_the_first_takes_over() {
+    let mut failing = Failing::with_peers(300);
+    let first = Step::Copying.reach(&failing.path());
+    let second = Server::take_over(&failing.path(), "");
+    let (_, log) = second.output(3);
+    let busy = format!("refused: pid {} is taking over already", std::process::id());
+    assert!(log.contains("ERROR") && log.contains(&busy), "{log}");
+    let told = failing.predecessor.wait_for_line(|line| line.contains("refused"));
+    assert!(told.contains("WARN") && told.contains(&format!("by pid {} ", second.pid())), "{told}");
+    exchange_all(&mut failing.peers);
+    drop(first);
+    failing.failures = 1;
+    failing.expect_failure("failed: the other side closed the channel");
+    failing.end_with_a_takeover();
+}
+
+#[test]
+fn of_two_successors_at_once_one_takes_over() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(predecessor.address(), 500);
+    exchange_all(&mut peers);
+    // Both have called by the time the predecessor goes on, or call one after the other; either way one is first.
+    assert!(predecessor.suspend());
+    let calling = [Server::take_over(&place.path(), ""), Server::take_over(&place.path(), "")];
+    predecessor.resume();
+    let handed_over = predecessor.wait_for_line(|line| line.contains("Handed over "));
+    assert_eq!(predecessor.exit_code(), 0);
+    let [first, second] = calling;
+    let (winner, other) =
+        if handed_over.contains(&format!("to pid {}: ", first.pid())) { (first, second) } else { (second, first) };
+    // The other one has either been refused, or it called late enough to take over from the winner.
+    let owner = if other.says_within(PATIENCE, |line| line.contains("Took over ") || line.contains("ERROR"))
+        && other.lines_with("Took over ").is_empty()
+    {
+        let (_, log) = other.output(3);
+        assert!(log.contains(&format!("refused: pid {} is taking over already", winner.pid())), "{log}");
+        winner
+    } else {
+        assert_eq!(winner.exit_code(), 0);
+        other
+    };
+    exchange_all(&mut peers);
+    assert_eq!(caller_sees_pid(&place.path()), owner.pid());
+    owner.stop();
+}
+
+#[test]
+fn successor_with_another_service_is_refused_with_both_names() {
+    let mut failing = Failing::with_peers(10);
+    let (_, log) = Server::take_over(&failing.path(), "--service line").output(3);
+    assert!(log.contains("the predecessor serves seqnum, the successor offers line"), "{log}");
+    exchange_all(&mut failing.peers);
+    let successor = failing.predecessor.taken_over("--service seqnum");
+    exchange_all(&mut failing.peers);
+    successor.stop();
+}
+
+#[test]
+fn successor_that_may_not_open_enough_files_is_refused_with_both_numbers() {
+    let mut failing = Failing::with_peers(100);
+    let path = failing.path();
+    let arguments = ["-T", path.to_str().expect("a test's path is UTF-8")];
+    let refused = Server::spawn(&path, &mut limited(64, &arguments));
+    let (_, log) = refused.output(3);
+    assert!(log.contains("refused: the successor may open 64 files, 1"), "{log}");
+    assert!(log.contains(" are needed"), "{log}");
+    let told = failing.predecessor.wait_for_line(|line| line.contains("WARN"));
+    assert!(told.contains(&format!("by pid {} refused: the successor may open 64 files", refused.pid())), "{told}");
+    exchange_all(&mut failing.peers);
+    failing.end_with_a_takeover();
+}
+
+#[test]
+fn successor_of_another_user_is_refused_with_both_uids() {
+    const NOBODY: u32 = 65534;
+    if !nix::unistd::geteuid().is_root() {
+        return skip("successor_of_another_user_is_refused_with_both_uids", "only root can become another user");
+    }
+    let mut failing = Failing::with_peers(10);
+    let path = failing.path();
+    let binary = failing.place.file("reactord");
+    std::fs::copy(env!("CARGO_BIN_EXE_reactord"), &binary).expect("the binary can be copied where nobody may run it");
+    std::fs::set_permissions(failing.place.directory(), Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+    let refused = Server::spawn(&path, Command::new(&binary).arg("-T").arg(&path).uid(NOBODY).gid(NOBODY));
+    let (_, log) = refused.output(3);
+    assert!(log.contains("refused: uid 65534 may not take over from uid 0"), "{log}");
+    let told = failing.predecessor.wait_for_line(|line| line.contains("WARN"));
+    assert!(told.contains(&format!("by pid {} refused: uid 65534 may not", refused.pid())), "{told}");
+    exchange_all(&mut failing.peers);
+    failing.end_with_a_takeover();
+}
+
+// ── Callers ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn caller_that_says_nothing_is_dropped_and_disturbs_nobody() {
+    let mut failing = Failing::with_peers(100);
+    let mut caller = ScriptedSuccessor::call(&failing.path());
+    // Half of a Hello is nothing, too.
+    let mut stammering = ScriptedSuccessor::call(&failing.path());
+    stammering.send(&hello("seqnum")[..20]);
+    exchange_all(&mut failing.peers);
+    failing.predecessor.wait_for_lines(2, |line| line.contains("dropped: it said nothing for 2000 ms"));
+    assert!(caller.try_receive().is_none() && stammering.try_receive().is_none(), "they are told nothing");
+    exchange_all(&mut failing.peers);
+    failing.end_with_a_takeover();
+}
+
+#[test]
+fn callers_that_say_nothing_do_not_keep_a_successor_out() {
+    let mut failing = Failing::with_peers(100);
+    let _silent: Vec<_> = (0..40).map(|_| ScriptedSuccessor::call(&failing.path())).collect();
+    let successor = Server::take_over(&failing.path(), "");
+    exchange_all(&mut failing.peers);
+    let successor = failing.predecessor.taken_over_by(successor);
+    exchange_all(&mut failing.peers);
+    successor.stop();
+}
+
+#[test]
+fn caller_that_only_connects_and_closes_is_no_news() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "-v");
+    let mut peers = Peer::connect_many(predecessor.address(), 10);
+    for _ in 0..100 {
+        drop(ScriptedSuccessor::call(&place.path()));
+    }
+    exchange_all(&mut peers);
+    let gone = format!("Caller pid {} left without a word", std::process::id());
+    predecessor.wait_for_lines(100, |line| line.contains(&gone));
+    assert_eq!(predecessor.lines_with("WARN"), Vec::<String>::new());
+    let successor = predecessor.taken_over("");
+    exchange_all(&mut peers);
+    successor.stop();
+}
+
+// ── The takeover path ──────────────────────────────────────────────────────────────────────────────────────────────
+
+fn daemon() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_reactord"))
+}
+
+/// A server that cannot serve on `path`, and what it says.
+#[track_caller]
+fn refused_on(path: &Path) -> String {
+    let path = path.to_str().expect("a test's path is UTF-8");
+    let (_, log) = Server::run(&["-p", "0", "-t", path]).output(1);
+    assert_eq!(log.lines().filter(|line| line.contains("ERROR")).count(), 1, "one line says why: {log}");
+    assert!(log.contains(path), "{log}");
+    log
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let place = Place::new();
+    let (file, directory, link, dangling) =
+        (place.file("file"), place.file("directory"), place.file("link"), place.file("dangling"));
+    std::fs::write(&file, "precious").unwrap();
+    std::fs::create_dir(&directory).unwrap();
+    symlink(&file, &link).unwrap();
+    symlink("nowhere", &dangling).unwrap();
+
+    assert!(refused_on(&file).contains("is a regular file; it is left alone"));
+    assert!(refused_on(&directory).contains("is a directory; it is left alone"));
+    assert!(refused_on(&link).contains("is a symbolic link; it is left alone"));
+    assert!(refused_on(&dangling).contains("is a symbolic link; it is left alone"));
+
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    assert!(directory.is_dir());
+    assert_eq!(std::fs::read_link(&link).unwrap(), file);
+    assert_eq!(std::fs::read_link(&dangling).unwrap(), Path::new("nowhere"));
+    assert!(refused_on(&place.file("missing/takeover")).contains("No such file or directory"));
+}
+
+#[test]
+fn path_is_private_and_replaces_a_stale_socket() {
+    let place = Place::new();
+    drop(UnixListener::bind(place.path()).unwrap());
+    assert!(place.path().exists(), "a socket that nobody answers on is left behind");
+    let server = Server::serve(&place.path(), "");
+    let metadata = std::fs::symlink_metadata(place.path()).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.mode() & 0o7777, 0o600);
+    assert_eq!(caller_sees_pid(&place.path()), server.pid());
+
+    // And the same of a server that was killed.
+    server.kill();
+    assert!(place.path().exists());
+    let server = Server::serve(&place.path(), "");
+    assert_eq!(caller_sees_pid(&place.path()), server.pid());
+    server.stop();
+}
+
+#[test]
+fn path_of_a_live_server_is_left_alone_also_after_a_takeover() {
+    let place = Place::new();
+    let mut server = Server::serve(&place.path(), "");
+    let mut peer = Peer::connect(server.address());
+    for _ in 0..3 {
+        peer.exchange();
+        let inode = std::fs::symlink_metadata(place.path()).unwrap().ino();
+        let log = refused_on(&place.path());
+        assert!(log.contains(&format!("pid {} serves on takeover path", server.pid())), "{log}");
+        assert_eq!(std::fs::symlink_metadata(place.path()).unwrap().ino(), inode, "it is the same socket");
+        server = server.taken_over("");
+        assert_eq!(std::fs::symlink_metadata(place.path()).unwrap().ino(), inode, "it is the same socket");
+    }
+    peer.exchange();
+    server.stop();
+}
+
+#[test]
+fn path_that_belongs_to_somebody_else_by_now_is_not_removed() {
+    for replace in [
+        |path: &Path| std::fs::write(path, "precious").unwrap(),
+        |path: &Path| {
+            drop(UnixListener::bind(path).unwrap());
+        },
+    ] {
+        let place = Place::new();
+        let server = Server::serve(&place.path(), "").taken_over("");
+        std::fs::remove_file(place.path()).unwrap();
+        replace(&place.path());
+        let inode = std::fs::symlink_metadata(place.path()).unwrap().ino();
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0);
+        server.wait_for_line(|line| line.contains("WARN") && line.contains("belongs to somebody else by now"));
+        assert_eq!(std::fs::symlink_metadata(place.path()).unwrap().ino(), inode);
+    }
+}
+
+#[test]
+fn second_server_on_the_same_port_leaves_the_first_untouched() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "");
+    let mut peer = Peer::connect(server.address());
+    peer.exchange();
+    let (port, other) = (server.address().port().to_string(), place.file("other"));
+    for path in [place.path(), other.clone()] {
+        let (_, log) = Server::run(&["-p", &port, "-t", path.to_str().expect("a test's path is UTF-8")]).output(1);
+        assert!(log.contains(&format!("listening on [127.0.0.1]:{port}: Address already in use")), "{log}");
+    }
+    assert!(!other.exists(), "nothing is left behind");
+    peer.exchange();
+    let successor = server.taken_over("");
+    peer.exchange();
+    successor.stop();
+}
+
+#[test]
+fn takeover_on_a_path_that_nobody_answers_on_fails() {
+    let place = Place::new();
+    let path = place.path();
+    let (_, log) = Server::take_over(&path, "").output(3);
+    assert!(log.contains("there is no such path"), "{log}");
+    drop(UnixListener::bind(&path).unwrap());
+    let (_, log) = Server::take_over(&path, "").output(3);
+    assert!(log.contains("nobody answers"), "{log}");
+    assert!(path.exists(), "a successor that could not call has touched nothing");
+}
+
+#[test]
+fn successor_that_cannot_move_to_a_path_leaves_peers_with_predecessor() {
+    let mut failing = Failing::with_peers(10);
+    let taken = failing.place.file("taken");
+    std::fs::write(&taken, "precious").unwrap();
+    let (_, log) = Server::take_over(&failing.path(), &format!("-t {}", taken.display())).output(3);
+    assert!(log.contains("is a regular file; it is left alone"), "{log}");
+    let told = failing.predecessor.wait_for_line(|line| line.contains("WARN"));
+    assert!(told.contains("failed: the successor gave up: ") && told.contains("regular file"), "{told}");
+    assert_eq!(std::fs::read_to_string(&taken).unwrap(), "precious");
+    exchange_all(&mut failing.peers);
+    failing.end_with_a_takeover();
+}
+
+// ── The command line ───────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn help_documents_the_exit_codes() {
+    for option in ["--help", "-h"] {
+        let (help, log) = Server::run(&[option]).output(0);
+        assert_eq!(log, "");
+        for code in ["0 Served until", "1 Could not serve", "2 The command line", "3 The takeover was refused"] {
+            assert!(help.contains(code), "{help}");
+        }
+        assert!(help.contains("--takeover-path") && help.contains("-T, --takeover"), "{help}");
+    }
+}
+
+#[test]
+fn version_says_the_version() {
+    let (version, log) = Server::run(&["--version"]).output(0);
+    assert_eq!((version.as_str(), log.as_str()), (concat!("reactord ", env!("CARGO_PKG_VERSION")), ""));
+}
+
+#[test]
+fn option_takes_its_value_after_an_equals_sign() {
+    let place = Place::new();
+    let path = format!("--takeover-path={}", place.path().display());
+    let arguments = ["--listen-address=127.0.0.1", "--listen-port=0", &path, "--service=line"];
+    let server = Server::spawn(&place.path(), daemon().args(arguments)).started();
+    let peer = Peer::connect(server.address());
+    peer.send(b"hello\n");
+    peer.expect(b"hello\n");
+    server.stop();
+}
+
+#[test]
+fn wrong_command_line_says_what_is_allowed_and_touches_nothing() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "");
+    let mut peer = Peer::connect(server.address());
+    peer.exchange();
+    let path = place.path();
+    let path = path.to_str().expect("a test's path is UTF-8");
+    let long = "x".repeat(150);
+    let cases: [(&[&str], &[&str]); 13] = [
+        (&["-T", path, "-p", "0"], &["--listen-port contradicts --takeover"]),
+        (&["-T", path, "-a", "127.0.0.1"], &["--listen-address contradicts --takeover"]),
+        (&["-T", path, "-b", "5"], &["--listen-backlog contradicts --takeover"]),
+        (&["-t", path, "-p", "70000"], &["70000", "0 to 65535"]),
+        (&["-t", path, "-a", "localhost"], &["localhost", "IPv4 or IPv6"]),
+        (&["-t", &long], &["150 bytes", "1 to 107"]),
+        (&["-t", ""], &["0 bytes", "1 to 107"]),
+        (&["-T", path, "--service", "http"], &["http", "seqnum or line"]),
+        (&["-T", path, "--max-peers", "0"], &["0", "1 to 1000000000"]),
+        (&["-T", path, "--freeze-timeout", "-1"], &["-1", "1 to 3600000"]),
+        (&["-T", path, "--drain-timeout=soon"], &["soon", "1 to 3600000"]),
+        (&["-T", path, "--no-such-option"], &["--no-such-option"]),
+        (&["-T", path, "surplus"], &["surplus"]),
+    ];
+    for (arguments, parts) in cases {
+        let (output, log) = Server::run(arguments).output(2);
+        assert_eq!(output, "", "errors go to standard error");
+        for part in parts {
+            assert!(log.contains(part), "{arguments:?}: {log:?} should contain {part:?}");
+        }
+        assert!(log.contains("reactord --help"), "{log}");
+    }
+    peer.exchange();
+    assert_eq!(server.lines_with("akeover by"), Vec::<String>::new(), "nobody has called");
+    assert_eq!(caller_sees_pid(&place.path()), server.pid());
+    server.stop();
+}
+
+// ── Stopping ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn sigterm_and_sigint_close_every_peer_in_an_orderly_way() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let place = Place::new();
+        let server = Server::serve(&place.path(), "");
+        let mut peers = Peer::connect_many(server.address(), 100);
+        exchange_all(&mut peers);
+        server.signal(signal);
+        peers.iter().for_each(Peer::expect_end);
+        assert_eq!(server.exit_code(), 0);
+        assert!(!place.path().exists());
+        server.wait_for_line(|line| line.contains(&format!("{signal}: stopping with 100 peers")));
+    }
+}
+
+#[test]
+fn sigterm_writes_pending_output_to_a_slow_reader() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 30000");
+    let bytes = lines(3, 24 * 1024 * 1024);
+    let reader = Peer::connect(server.address());
+    let sent = reader.send_until_stuck(&bytes);
+    server.signal(Signal::SIGTERM);
+    server.wait_for_line(|line| line.contains("stopping with 1 peers"));
+    assert!(server.is_running(), "output is pending");
+    let received = reader.receive_to_end();
+    assert_eq!(server.exit_code(), 0);
+    assert!(received.len() > 256 * 1024 && received.len() <= sent, "{} of {sent} bytes came", received.len());
+    assert!(bytes.starts_with(&received), "what came is what was sent");
+    assert_eq!(received.last(), Some(&b'\n'), "the last line that came is whole");
+    assert!(!place.path().exists());
+    assert_eq!(server.lines_with("not all written"), Vec::<String>::new());
+}
+
+#[test]
+fn second_signal_stops_at_once() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 60000");
+    let reader = Peer::connect(server.address());
+    reader.send_until_stuck(&lines(4, 24 * 1024 * 1024));
+    server.signal(Signal::SIGTERM);
+    server.wait_for_line(|line| line.contains("stopping with 1 peers"));
+    assert!(server.is_running(), "output is pending");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    server.wait_for_line(|line| line.contains("again: stopping at once with 1 peers"));
+    server.wait_for_line(|line| line.contains("WARN") && line.contains("the output of 1 peers is not all written"));
+    assert!(!place.path().exists());
+}
+
+#[test]
+fn drain_timeout_ends_a_stop() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 50");
+    let reader = Peer::connect(server.address());
+    reader.send_until_stuck(&lines(5, 24 * 1024 * 1024));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    server.wait_for_line(|line| line.contains("WARN") && line.contains("the output of 1 peers is not all written"));
+}
+
+#[test]
+fn sigterm_during_a_copy_stops_the_server_and_tells_the_successor() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(server.address(), 300);
+    exchange_all(&mut peers);
+    let mut successor = Step::Copying.reach(&place.path());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    assert!(!place.path().exists());
+    let refusal: Frame = successor.receive_until(kind::REFUSE);
+    assert_eq!(refusal.reason(), "the predecessor is stopping");
+    assert!(successor.try_receive().is_none());
+    // The successor holds no duplicate, and would not keep the connections open if it did.
+    peers.iter().for_each(Peer::expect_end);
+}
+
+#[test]
+fn server_that_is_stopping_hands_over_nothing() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 60000");
+    let reader = Peer::connect(server.address());
+    reader.send_until_stuck(&lines(6, 24 * 1024 * 1024));
+    server.signal(Signal::SIGTERM);
+    server.wait_for_line(|line| line.contains("stopping with 1 peers"));
+    let (_, log) = Server::take_over(&place.path(), "").output(3);
+    assert!(log.contains("there is no such path"), "{log}");
+    server.signal(Signal::SIGINT);
+    assert_eq!(server.exit_code(), 0);
+}
+
+// ── Limits ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn peer_over_the_maximum_waits_until_another_leaves() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--max-peers 3");
+    let mut peers = Peer::connect_many(server.address(), 3);
+    exchange_all(&mut peers);
+    let mut waiting = Peer::connect_many(server.address(), 2);
+    waiting.iter_mut().for_each(Peer::ask);
+    server.wait_for_line(|line| line.contains("WARN") && line.contains("Accepting pauses with 3 peers"));
+    for mut next in waiting {
+        exchange_all(&mut peers);
+        next.assert_open_and_silent();
+        drop(peers.pop());
+        next.hear();
+        peers.push(next);
+    }
+    exchange_all(&mut peers);
+    server.stop();
+}
+
+#[test]
+fn server_at_its_limit_of_open_files_serves_on_and_can_be_taken_over() {
+    let place = Place::new();
+    let path = place.path();
+    let arguments = ["-p", "0", "-t", path.to_str().expect("a test's path is UTF-8")];
+    let server = Server::spawn(&path, &mut limited(64, &arguments)).started();
+    let mut peers = Peer::connect_many(server.address(), 80);
+    let told = server.wait_for_line(|line| line.contains("WARN"));
+    let served: usize = figure(&told, " peers, and goes on when one leaves") as usize;
+    assert!((10..64).contains(&served), "{told}");
+    // The kernel hands connections out in the order in which they came.
+    exchange_all(&mut peers[..served]);
+    peers[served..].iter_mut().for_each(Peer::ask);
+    exchange_all(&mut peers[..served]);
+    peers[served..].iter().for_each(Peer::assert_open_and_silent);
+    // Those who leave make room for as many.
+    peers.drain(..10);
+    peers[served - 10..served].iter_mut().for_each(Peer::hear);
+    exchange_all(&mut peers[..served]);
+    peers[served..].iter().for_each(Peer::assert_open_and_silent);
+
+    // Somebody with the same limit can take over, and somebody with a higher one serves them all.
+    let arguments = ["-T", path.to_str().expect("a test's path is UTF-8")];
+    let same = server.taken_over_by(Server::spawn(&path, &mut limited(64, &arguments)));
+    exchange_all(&mut peers[..served]);
+    let larger = same.taken_over("");
+    peers[served..].iter_mut().for_each(Peer::hear);
+    exchange_all(&mut peers);
+    larger.stop();
+}
+
+// ── Standard error ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn server_whose_standard_error_is_full_or_gone_serves_on() {
+    let place = Place::new();
+    let path = place.path();
+    let arguments = ["-v", "-p", "0", "-t", path.to_str().expect("a test's path is UTF-8")];
+    let (server, stderr) = Server::spawn_unread(&path, daemon().args(arguments));
+    let mut lines = BufReader::new(stderr).lines().map(|line| line.expect("the daemon writes UTF-8"));
+    let start = lines.find(|line| line.contains("Starting TCP server on ")).expect("it starts");
+    let port = start.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let mut peers = Peer::connect_many((std::net::Ipv4Addr::LOCALHOST, port).into(), 10);
+    // A pipe holds 64 KiB, and each message is a line.
+    for _ in 0..300 {
+        exchange_all(&mut peers);
+    }
+    lines.find(|line| line.contains("seqnum:")).expect("messages are logged");
+    // Somebody reads again: the log goes on, and says what is missing.
+    let mut dropped = false;
+    while !dropped {
+        exchange_all(&mut peers);
+        dropped = lines.by_ref().take(10).any(|line| line.contains("log lines dropped"));
+    }
+    drop(lines);
+    for _ in 0..10 {
+        exchange_all(&mut peers);
+    }
+    let successor = Server::take_over(&path, "");
+    successor.wait_for_line(|line| line.contains("Took over 10 peers "));
+    assert_eq!(server.exit_code(), 0);
+    exchange_all(&mut peers);
+    successor.stop();
+}
+
+#[test]
+fn server_without_standard_error_serves_and_is_taken_over() {
+    let place = Place::new();
+    let path = place.path();
+    let predecessor = Server::serve(&path, "");
+    let mut peers = Peer::connect_many(predecessor.address(), 10);
+    exchange_all(&mut peers);
+    let mut mute = Command::new("sh");
+    mute.args(["-c", "exec \"$0\" \"$@\" 2>&-", env!("CARGO_BIN_EXE_reactord"), "-v", "-T"]).arg(&path);
+    let mute = Server::spawn(&path, &mut mute);
+    assert_eq!(predecessor.exit_code(), 0);
+    for _ in 0..100 {
+        exchange_all(&mut peers);
+    }
+    assert!(mute.is_running());
+    let successor = Server::take_over(&path, "");
+    successor.wait_for_line(|line| line.contains("Took over 10 peers "));
+    assert_eq!(mute.exit_code(), 0);
+    exchange_all(&mut peers);
+    successor.stop();
+}
+
+// ── The service `line` ─────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn line_of_any_bytes_comes_back() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line");
+    let peer = Peer::connect(server.address());
+    let mut line: Vec<u8> = (0..=u8::MAX).filter(|byte| *byte != b'\n').collect();
+    line.push(b'\n');
+    let longest = [vec![0xff; 64 * 1024], b"\n".to_vec()].concat();
+    for line in [&line[..], b"\n", b"\r\n", &longest] {
+        peer.send(line);
+        peer.expect(line);
+    }
+    peer.send(b"half a line");
+    let server = server.taken_over("");
+    peer.assert_open_and_silent();
+    peer.send(b", and its end\n");
+    peer.expect(b"half a line, and its end\n");
+    server.stop();
+}
+
+#[test]
+fn line_over_the_maximum_closes_that_peer_only() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line");
+    let [peer, other] = [Peer::connect(server.address()), Peer::connect(server.address())];
+    peer.send(b"whole\n");
+    peer.send(&[b'x'; 64 * 1024 + 1]);
+    peer.expect(b"whole\n");
+    peer.expect_end();
+    let told = server.wait_for_line(|line| line.contains("WARN"));
+    assert!(told.contains("broke the protocol and is closed: a line of more than 65536 bytes"), "{told}");
+    other.send(b"unharmed\n");
+    other.expect(b"unharmed\n");
+    assert_eq!(server.lines_with("WARN").len(), 1, "{}", server.log());
+    server.stop();
+}
