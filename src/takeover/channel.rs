@@ -329,3 +329,6 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rust
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
