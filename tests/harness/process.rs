@@ -203,11 +203,12 @@ impl Server {
     #[track_caller]
     pub(crate) fn output(&self, exit_code: i32) -> (String, String) {
         assert_eq!(self.exit_code(), exit_code, "{}", self.log());
-        let whole = |text: &Arc<Watched<Text>>| {
-            text.wait(PATIENCE, |text| text.ended.then(|| text.lines.join("\n")))
-                .expect("an output ends with its process")
-        };
-        (whole(&self.stdout), whole(&self.stderr))
+        (whole(&self.stdout), self.last_words())
+    }
+
+    /// Everything it said on standard error, when it is gone.
+    pub(crate) fn last_words(&self) -> String {
+        whole(&self.stderr)
     }
 
     /// The exit code, when it has exited.
@@ -277,6 +278,10 @@ pub(crate) fn limited(files_max: u32, arguments: &[&str]) -> Command {
 pub(crate) fn caller_sees_pid(path: &Path) -> u32 {
     let socket = UnixStream::connect(path).expect("somebody answers on the takeover path");
     getsockopt(&socket, PeerCredentials).expect("a Unix socket has credentials").pid().unsigned_abs()
+}
+
+fn whole(text: &Watched<Text>) -> String {
+    text.wait(PATIENCE, |text| text.ended.then(|| text.lines.join("\n"))).expect("an output ends with its process")
 }
 
 fn pid_of(child: &Child) -> Pid {
