@@ -767,7 +767,10 @@ fn successor_of_another_user_is_refused_with_both_uids() {
     let mut failing = Failing::with_peers(10);
     let path = failing.path();
     let binary = failing.place.file("reactord");
-    std::fs::copy(env!("CARGO_BIN_EXE_reactord"), &binary).expect("the binary can be copied where nobody may run it");
+    // Copied by another process: while this one has a file open for writing, a child that another test starts has it,
+    // too, and then it cannot be executed (execve(2), ETXTBSY).
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_reactord")).arg(&binary).status().expect("cp runs");
+    assert!(copied.success(), "the binary can be copied to where nobody may run it");
     std::fs::set_permissions(failing.place.directory(), Permissions::from_mode(0o755)).unwrap();
     std::fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
@@ -1140,7 +1143,9 @@ fn server_that_is_stopping_hands_over_nothing() {
     server.signal(Signal::SIGTERM);
     server.wait_for_line(|line| line.contains("stopping with 1 peers"));
     let (_, log) = Server::take_over(&place.path(), "").output(3);
-    assert!(log.contains("there is no such path"), "{log}");
+    // The path goes just after the line that was waited for.
+    assert!(log.contains("there is no such path") || log.contains("the other side closed the channel"), "{log}");
+    assert!(server.is_running());
     server.signal(Signal::SIGINT);
     assert_eq!(server.exit_code(), 0);
 }
