@@ -315,7 +315,7 @@ impl World {
                     Outgoing::Round { frame, .. } => frame.clone(),
                 };
                 self.send_to_successor(frame);
-                copying.sent(outgoing);
+                copying.sent(outgoing, Instant::now());
             }
             None => {}
         }
@@ -618,7 +618,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn any_schedule_ends_with_the_same_records_on_both_sides(
@@ -987,7 +987,7 @@ fn copying(step: CopyStep) -> Copying {
 fn send_round(copying: &mut Copying, expected_last: bool) {
     let outgoing = copying.next(|_, _| None).unwrap().expect("the round has an end");
     assert!(matches!(outgoing, Outgoing::Round { last, .. } if last == expected_last));
-    copying.sent(outgoing);
+    copying.sent(outgoing, Instant::now());
 }
 
 fn frozen(committed: bool) -> Frozen {
@@ -1515,7 +1515,7 @@ fn rounds(dirty: impl IntoIterator<Item = usize>) -> u32 {
         while let Some(outgoing) = copying.next(writer(&peers)).unwrap() {
             if let Outgoing::Batch(batch) = &outgoing {
                 peers_sent += batch.descriptor_keys().count() as u64;
-                copying.sent(outgoing);
+                copying.sent(outgoing, Instant::now());
                 let copied = Frame::Copied(Copied { peers: peers_sent, rounds: number - 1 });
                 let Ok(Heard::Copying(next)) = copying.hear(copied, now) else { panic!("the copy goes on") };
                 copying = next;
@@ -1530,7 +1530,7 @@ fn rounds(dirty: impl IntoIterator<Item = usize>) -> u32 {
                 continue;
             }
             let Outgoing::Round { last, .. } = outgoing else { unreachable!("batches are done with") };
-            copying.sent(outgoing);
+            copying.sent(outgoing, Instant::now());
             if last {
                 return number;
             }

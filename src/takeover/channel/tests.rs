@@ -125,6 +125,29 @@ fn frames_go_both_ways_at_once_with_deadlines() {
 }
 
 #[test]
+fn frames_stay_whole_and_in_order_while_the_other_side_makes_room() {
+    const FRAMES: usize = 200;
+    let (mut predecessor, mut successor) = pair();
+    set_socket_send_buffer_size(&predecessor.socket, 16 * 1024).unwrap();
+    let receiving = std::thread::spawn(move || {
+        for expected in 0..FRAMES {
+            let raw = successor.receive_by(Deadline::after(PATIENCE)).unwrap();
+            assert_eq!(number(&raw), expected);
+        }
+    });
+    // No waiting between two tries: room may come at any point of either.
+    let mut sent = 0;
+    while sent < FRAMES && !receiving.is_finished() {
+        let bytes = if sent % 2 == 0 { 200_000 } else { 20 };
+        if predecessor.try_send(&frame(sent, bytes), &[]).unwrap() == Sent::Taken {
+            sent += 1;
+        }
+    }
+    while !predecessor.flush().unwrap() && !receiving.is_finished() {}
+    receiving.join().unwrap();
+}
+
+#[test]
 fn descriptors_that_did_not_come_are_missed_with_both_numbers() {
     let (mut predecessor, mut successor) = pair();
     predecessor.try_send(&frame(0, 100), &borrowed(&sockets(2))).unwrap();
@@ -139,7 +162,7 @@ fn descriptors_that_did_not_come_are_missed_with_both_numbers() {
 }
 
 #[test]
-fn descriptors_that_come_to_a_predecessor_are_never_installed() {
+fn descriptors_that_come_to_a_predecessor_do_not_stay() {
     let (mut predecessor, mut successor) = pair();
     let (ours, mut others) = std::os::unix::net::UnixStream::pair().unwrap();
     successor.try_send(&copied(1), &[ours.as_fd()]).unwrap();
@@ -244,6 +267,7 @@ fn accept_sent_after_the_shutdown_fails_and_is_never_received() {
     assert!(matches!(successor.try_send(&accept(), &[]), Err(ChannelError::Closed)));
     let deadline = Deadline::after(PATIENCE);
     assert!(matches!(successor.send_by(&accept(), &[], deadline), Err(ChannelError::Closed)));
+    assert!(matches!(successor.receive(), Err(ChannelError::Closed)), "it has ended for both sides");
     predecessor.receive().unwrap().expect("what came before the shutdown is there");
     assert!(matches!(predecessor.receive(), Err(ChannelError::Closed)));
 }
