@@ -599,6 +599,27 @@ fn peers_that_change_come_and_go_during_a_copy_stay_with_predecessor() {
     failing.end_with_a_takeover();
 }
 
+#[test]
+fn connection_that_ends_during_a_copy_ends_though_the_successor_has_a_duplicate() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "-v");
+    let mut peers = Peer::connect_many(predecessor.address(), 100);
+    exchange_all(&mut peers);
+    // It receives nothing, so every descriptor is in its channel, and the connections would outlive a mere close.
+    let successor = Step::SaidHello.reach(&place.path());
+    predecessor.wait_for_line(|line| line.contains("Takeover by pid ") && line.contains(" begins"));
+    (0..5).for_each(|_| exchange_all(&mut peers));
+    for peer in peers.drain(..50) {
+        peer.end_sending();
+        peer.expect_end();
+    }
+    exchange_all(&mut peers);
+    predecessor.signal(Signal::SIGTERM);
+    peers.iter().for_each(Peer::expect_end);
+    assert_eq!(predecessor.exit_code(), 0);
+    drop(successor);
+}
+
 /// How a takeover that was disturbed came out, as the predecessor says.
 #[track_caller]
 fn came_out(predecessor: &Server) -> bool {

@@ -10,8 +10,10 @@ mod wire;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Once;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 pub(crate) use peer::{Peer, Source, exchange_all, lines};
@@ -29,6 +31,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
+        raise_limit_of_open_files();
         Self { directory: TempDir::new().expect("a temporary directory") }
     }
 
@@ -45,6 +48,15 @@ impl Place {
     pub(crate) fn directory(&self) -> PathBuf {
         self.directory.path().to_owned()
     }
+}
+
+/// A soft limit of 1024 is usual, and some tests have more clients than that.
+fn raise_limit_of_open_files() {
+    static RAISED: Once = Once::new();
+    RAISED.call_once(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit can be read");
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the soft limit can be raised to the hard one");
+    });
 }
 
 /// Says why a test was skipped, past the test runner's capture.
