@@ -315,7 +315,7 @@ impl World {
                     Outgoing::Round { frame, .. } => frame.clone(),
                 };
                 self.send_to_successor(frame);
-                copying.sent(outgoing, Instant::now());
+                copying.sent(outgoing);
             }
             None => {}
         }
@@ -987,7 +987,7 @@ fn copying(step: CopyStep) -> Copying {
 fn send_round(copying: &mut Copying, expected_last: bool) {
     let outgoing = copying.next(|_, _| None).unwrap().expect("the round has an end");
     assert!(matches!(outgoing, Outgoing::Round { last, .. } if last == expected_last));
-    copying.sent(outgoing, Instant::now());
+    copying.sent(outgoing);
 }
 
 fn frozen(committed: bool) -> Frozen {
@@ -1515,7 +1515,7 @@ fn rounds(dirty: impl IntoIterator<Item = usize>) -> u32 {
         while let Some(outgoing) = copying.next(writer(&peers)).unwrap() {
             if let Outgoing::Batch(batch) = &outgoing {
                 peers_sent += batch.descriptor_keys().count() as u64;
-                copying.sent(outgoing, Instant::now());
+                copying.sent(outgoing);
                 let copied = Frame::Copied(Copied { peers: peers_sent, rounds: number - 1 });
                 let Ok(Heard::Copying(next)) = copying.hear(copied, now) else { panic!("the copy goes on") };
                 copying = next;
@@ -1530,7 +1530,7 @@ fn rounds(dirty: impl IntoIterator<Item = usize>) -> u32 {
                 continue;
             }
             let Outgoing::Round { last, .. } = outgoing else { unreachable!("batches are done with") };
-            copying.sent(outgoing, Instant::now());
+            copying.sent(outgoing);
             if last {
                 return number;
             }
