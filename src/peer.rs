@@ -44,6 +44,10 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// What a peer is woken for when it is read from. Urgent data (tcp(7)) is read like any other, but the kernel has reads stop
+/// short before it; so the loop must know of it.
+pub(crate) const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
+
 /// The marks of pending output between which a peer is read from, or not.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Marks {
@@ -82,6 +86,8 @@ pub(crate) struct Peer<T> {
     held: bool,
     /// Somebody else's message waits for this peer to be settled at the end of the turn.
     pub(crate) unsettled: bool,
+    /// It gets its next turn without an event.
+    pub(crate) due: bool,
     /// What the loop wakes it for.
     pub(crate) registered: Option<Interest>,
 }
@@ -100,6 +106,7 @@ impl<T> Peer<T> {
             phase: Phase::Open,
             held: false,
             unsettled: false,
+            due: false,
             registered: None,
         }
     }
@@ -142,20 +149,20 @@ impl<T> Peer<T> {
         &mut self.socket
     }
 
-    /// What the peer is to be woken for now. `None` once it is done with.
-    pub(crate) fn interest(&self) -> Option<Interest> {
-        let pending = self.outbound.pending() > 0;
+    /// What the peer is to be woken for now.
+    pub(crate) fn interest(&self) -> Interest {
         match self.phase {
-            Phase::Closing => pending.then_some(Interest::WRITABLE),
-            Phase::Open | Phase::Ended if self.held => Some(Interest::WRITABLE),
-            Phase::Open | Phase::Ended if pending => Some(Interest::READABLE | Interest::WRITABLE),
-            Phase::Open | Phase::Ended => Some(Interest::READABLE),
+            Phase::Closing => Interest::WRITABLE,
+            Phase::Lingering => READING,
+            Phase::Open | Phase::Ended if self.held => Interest::WRITABLE,
+            Phase::Open | Phase::Ended if self.outbound.pending() > 0 => READING | Interest::WRITABLE,
+            Phase::Open | Phase::Ended => READING,
         }
     }
 
     /// Whether it is read from and its messages are handled.
     pub(crate) fn listens(&self) -> bool {
-        !self.held && self.phase != Phase::Closing
+        !self.held && matches!(self.phase, Phase::Open | Phase::Ended)
     }
 
     /// How many bytes wait to be written.
@@ -165,7 +172,9 @@ impl<T> Peer<T> {
 
     /// Whether something was left undone that no event will ask for.
     pub(crate) fn has_unfinished_work(&self) -> bool {
-        !self.inbound.is_empty() || self.outbound.pending() > 0 || self.phase == Phase::Closing
+        !self.inbound.is_empty()
+            || self.outbound.pending() > 0
+            || matches!(self.phase, Phase::Closing | Phase::Lingering)
     }
 
     /// Reads once, into `buffer`.
@@ -210,25 +219,29 @@ impl<T> Peer<T> {
         Ok(())
     }
 
-    /// Ends the connection, also where another process holds a duplicate of its socket: closing alone would not. What
-    /// the client still sends is thrown away first, as a close with unread data would reset the connection and take
-    /// the last answers with it (tcp(7)).
-    pub(crate) fn hang_up(&mut self, buffer: &mut [u8]) {
-        // A client that is gone already cannot be told that it is over; there is nothing else to do about it.
+    /// Tells the client that nothing more will come. A client that is gone already cannot be told, and need not be.
+    pub(crate) fn end_output(&self) {
         let _ = self.socket.shutdown(Shutdown::Write);
-        if self.phase == Phase::Closing {
-            let mut budget = LAST_READS_MAX;
-            while budget > 0 && matches!(self.receive(buffer), Ok(Received::Bytes(_))) {
-                budget -= 1;
+    }
+
+    /// Throws away what the client still sends, as far as a turn goes.
+    pub(crate) fn discard(&mut self, buffer: &mut [u8], reads_max: u32) -> io::Result<Received> {
+        let mut received = Received::WouldBlock;
+        for _ in 0..reads_max {
+            received = self.receive(buffer)?;
+            if !matches!(received, Received::Bytes(_)) {
+                break;
             }
         }
-        // As above.
+        Ok(received)
+    }
+
+    /// Ends the connection, also where another process holds a duplicate of its socket: to close it would not.
+    pub(crate) fn hang_up(&self) {
+        // A connection that has failed has ended already.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
-
-/// How often a connection that is to be closed is read from at most, to empty it.
-const LAST_READS_MAX: u32 = 16;
 
 impl<T> AsFd for Peer<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {

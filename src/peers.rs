@@ -81,6 +81,10 @@ impl<T> Peers<T> {
         self.slab.capacity()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer<T>> {
+        self.slab.iter().map(|(_, peer)| peer)
+    }
+
     pub(crate) fn keys(&self) -> Vec<usize> {
         self.slab.iter().map(|(key, _)| key).collect()
     }
@@ -105,7 +109,7 @@ impl<T> Peers<T> {
         let key = self.key(id).ok_or(SendError::Gone)?;
         let peer = &mut self.slab[key];
         let pending_bytes = peer.pending_bytes();
-        if peer.phase == Phase::Closing {
+        if matches!(peer.phase, Phase::Closing | Phase::Lingering) {
             return Err(SendError::Gone);
         }
         if pending_bytes > self.marks.high_bytes {
@@ -118,7 +122,9 @@ impl<T> Peers<T> {
 
     /// Closes a peer after what is pending for it is written.
     pub(crate) fn close(&mut self, id: PeerId) {
-        if let Some(key) = self.key(id) {
+        if let Some(key) = self.key(id)
+            && self.slab[key].phase != Phase::Lingering
+        {
             self.slab[key].phase = Phase::Closing;
             self.unsettle(key);
         }
@@ -130,13 +136,13 @@ impl<T> Peers<T> {
         }
     }
 
-    /// A peer that waits to be settled.
-    pub(crate) fn pop_unsettled(&mut self) -> Option<usize> {
+    /// A peer that waits to be settled: its key and generation.
+    pub(crate) fn pop_unsettled(&mut self) -> Option<(usize, u32)> {
         while let Some(key) = self.unsettled.pop() {
             if let Some(peer) = self.slab.get_mut(key)
                 && std::mem::take(&mut peer.unsettled)
             {
-                return Some(key);
+                return Some((key, peer.generation()));
             }
         }
         None

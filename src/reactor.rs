@@ -21,7 +21,7 @@ use rustix::net::sockopt::socket_cookie;
 use slab::Slab;
 
 use crate::open_files;
-use crate::peer::{Address, Marks, PeerId, Phase, Received};
+use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING, Received};
 use crate::peers::{GENERATIONS, Peers};
 use crate::server::{Config, Error, Outcome};
 use crate::service::{Context, RestoreError, Service, Violation};
@@ -45,6 +45,9 @@ const READS_PER_TURN: u32 = 4;
 
 /// How many peers get a turn without an event in one turn of the loop, so that many of them do not hold up the others.
 const DUE_PER_TURN: usize = 256;
+
+/// How long a client may take to end a connection that the server has ended.
+const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// How many connections are accepted in one turn.
 const ACCEPTS_PER_TURN: u32 = 256;
@@ -112,12 +115,14 @@ impl From<Token> for Source {
 /// Why a peer has its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
-    /// The kernel says so. If it does not say that the client has stopped sending, a short read has read everything.
+    /// The kernel says so. Unless it says that the client has stopped sending, or has sent urgent data, a short read has
+    /// read everything.
     Event { readable: bool, read_closed: bool },
-    /// Its last turn ended with its budget: there may be more to read.
-    BudgetSpent,
-    /// It has been taken over, with bytes that raise no event. Those in the socket do.
-    Adopted,
+    /// No event will come for what it has left to do: its last turn ended with its budget, it has been taken over with
+    /// bytes in its buffers.
+    Due,
+    /// The service has sent to it or closed it while it handled another peer.
+    SentTo,
 }
 
 /// How far a peer came in its turn.
@@ -127,6 +132,8 @@ enum Progress {
     Drained,
     /// There may be more to read.
     BudgetSpent,
+    /// The connection has come to its end.
+    Over,
 }
 
 /// Whether and when connections are accepted.
@@ -173,13 +180,17 @@ pub(crate) struct Reactor<S: Service> {
     poll: Poll,
     service: S,
     peers: Peers<S::Session>,
-    /// Peers that get a turn without an event: key, generation, and why.
-    due: VecDeque<(usize, u32, Wake)>,
+    /// Peers that get a turn without an event: key and generation.
+    due: VecDeque<(usize, u32)>,
+    /// Peers that linger, and until when: key and generation, in the order in which they began.
+    lingering: VecDeque<(Instant, usize, u32)>,
     listener: Option<TcpListener>,
     accepting: Accepting,
     pause_logged: Option<Instant>,
     takeover_listener: Option<TakeoverListener>,
     callers: Slab<Caller>,
+    /// Callers could not be let in, and when to try again.
+    answer_at: Option<Instant>,
     handover: Option<Handover>,
     signals: Option<Signals>,
     /// Since a signal asked for it: stop when all is written, at the latest then.
@@ -208,11 +219,13 @@ impl<S: Service> Reactor<S> {
             service,
             peers: Peers::new(marks, capacity),
             due: VecDeque::new(),
+            lingering: VecDeque::new(),
             listener: None,
             accepting: Accepting::Unfinished,
             pause_logged: None,
             takeover_listener: None,
             callers: Slab::new(),
+            answer_at: None,
             handover: None,
             signals: None,
             stop_by: None,
@@ -259,20 +272,15 @@ impl<S: Service> Reactor<S> {
         let session = self.service.restore_session(version, record.session).map_err(AdoptError::Restore)?;
         let marks = self.peers.marks();
         let address = Address(record.address);
-        let key = self
-            .peers
-            .insert(TcpStream::from_std(socket), record.cookie.into(), address)
-            .map_err(|_| AdoptError::Twice)?;
+        let inserted = self.peers.insert(TcpStream::from_std(socket), record.cookie.into(), address);
+        let key = inserted.map_err(|_| AdoptError::Twice)?;
         let peer = self.peers.get_mut(key).expect("it was just inserted");
-        let generation = peer.generation();
         peer.restore(record, session, marks);
         // For reading alone: all sockets are writable at once, and that many events would prolong the pause.
-        let token = Source::Peer { key, generation }.into();
-        self.poll.registry().register(peer.source(), token, Interest::READABLE).map_err(AdoptError::Register)?;
-        peer.registered = Some(Interest::READABLE);
-        if peer.has_unfinished_work() {
-            self.due.push_back((key, generation, Wake::Adopted));
-        }
+        let token = Source::Peer { key, generation: peer.generation() }.into();
+        self.poll.registry().register(peer.source(), token, READING).map_err(AdoptError::Register)?;
+        peer.registered = Some(READING);
+        self.take_up(key);
         debug!("Holding connection with Peer {address}");
         Ok(())
     }
@@ -284,16 +292,59 @@ impl<S: Service> Reactor<S> {
         let key = self.peers.key(record.cookie.into()).expect("the conversation knows whom it has copied");
         let peer = self.peers.get_mut(key).expect("a key in the index is a key in the table");
         peer.restore(record, session, marks);
-        if peer.has_unfinished_work() {
-            self.due.push_back((key, peer.generation(), Wake::Adopted));
-        }
+        self.take_up(key);
         Ok(())
+    }
+
+    /// Sees to it that an adopted peer goes on where it was, once the loop runs.
+    fn take_up(&mut self, key: usize) {
+        let peer = self.peers.get_mut(key).expect("the caller has just restored it");
+        if peer.phase == Phase::Lingering {
+            self.lingering.push_back((self.now + LINGER_MAX, key, peer.generation()));
+        }
+        if peer.has_unfinished_work() {
+            self.make_due(key);
+        }
     }
 
     /// An adopted peer has left the predecessor. Only the duplicate is closed: the connection is not ours.
     pub(crate) fn discard(&mut self, id: PeerId) {
         let key = self.peers.key(id).expect("the conversation knows whom it has copied");
-        drop(self.peers.remove(key));
+        let mut peer = self.peers.remove(key);
+        self.deregister(&mut peer);
+    }
+
+    /// Takes from the epoll set what has become of no interest since it was registered. Whatever arrived for a peer during
+    /// the copy has left an entry there, also where the predecessor has read it long ago, and the first poll would look
+    /// at all of them while nobody serves. Nothing is read from anybody: who has something to read becomes due.
+    pub(crate) fn sift(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        loop {
+            match self.poll.poll(&mut events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
+            if events.is_empty() {
+                return Ok(());
+            }
+            for event in &events {
+                // The others are all looked after in the first turn in any case.
+                if let Source::Peer { key, generation } = event.token().into()
+                    && self.peers.get(key).is_some_and(|peer| peer.generation() == generation)
+                {
+                    self.make_due(key);
+                }
+            }
+        }
+    }
+
+    /// Gives a peer a turn without an event, once.
+    fn make_due(&mut self, key: usize) {
+        if let Some(peer) = self.peers.get_mut(key)
+            && !std::mem::replace(&mut peer.due, true)
+        {
+            self.due.push_back((key, peer.generation()));
+        }
     }
 
     /// Restores the state that all peers share.
@@ -301,45 +352,60 @@ impl<S: Service> Reactor<S> {
         self.service.restore(version, state)
     }
 
-    /// Gives up before it has served, and removes the takeover path if that is `ours`.
-    pub(crate) fn leave(self, ours: bool) {
-        if let Some(listener) = self.takeover_listener
-            && ours
-        {
+    /// Gives up before it has served, and leaves no takeover path that was bound for it.
+    pub(crate) fn leave(self) {
+        if let Some(listener) = self.takeover_listener.filter(TakeoverListener::bound_here) {
             listener.remove();
         }
     }
 
     /// Serves, until it is stopped or a successor has taken over.
-    pub(crate) fn run(mut self, mut arrival: Option<Arrival>) -> Result<Outcome, Error> {
+    pub(crate) fn run(mut self, arrival: Option<Arrival>) -> Result<Outcome, Error> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        if arrival.is_none() {
-            self.announce()?;
+        match arrival {
+            Some(arrival) => self.arrive(arrival, &mut events)?,
+            None => self.announce()?,
         }
         loop {
-            let timeout = if arrival.is_some() { Some(Duration::ZERO) } else { self.timeout() };
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::Loop { what: "epoll_wait", error }),
-                Ok(()) => {}
-            }
-            let polled_at_ns = arrival.as_ref().map(|_| monotonic_ns());
-            self.now = Instant::now();
-            for event in &events {
-                self.dispatch(event);
-            }
-            self.finish_turn();
-            if let (Some(arrival), Some(polled_at_ns)) = (arrival.take(), polled_at_ns) {
-                self.announce()?;
-                arrival.serving(self.peers.len(), polled_at_ns, self.takeover_listener.as_ref());
-            }
             if self.stopped() {
                 return Ok(Outcome::Stopped);
             }
             if let Some(pid) = self.hand_over() {
                 return Ok(Outcome::HandedOver { pid });
             }
+            let timeout = self.timeout();
+            self.poll(&mut events, timeout)?;
+            self.turn(&events);
         }
+    }
+
+    /// The first turn after the commit point. What it took is told and logged when all who waited have been served.
+    fn arrive(&mut self, arrival: Arrival, events: &mut Events) -> Result<(), Error> {
+        self.poll(events, Some(Duration::ZERO))?;
+        let polled_at_ns = monotonic_ns();
+        self.turn(events);
+        // Their events may have come before the commit point.
+        self.answer();
+        self.obey_signals();
+        self.announce()?;
+        arrival.serving(self.peers.len(), polled_at_ns, self.takeover_listener.as_ref());
+        Ok(())
+    }
+
+    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), Error> {
+        match self.poll.poll(events, timeout) {
+            // No events, then: mio has cleared them.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            polled => polled.map_err(|error| Error::Loop { what: "epoll_wait", error }),
+        }
+    }
+
+    fn turn(&mut self, events: &Events) {
+        self.now = Instant::now();
+        for event in events {
+            self.dispatch(event);
+        }
+        self.finish_turn();
     }
 
     fn announce(&self) -> Result<(), Error> {
@@ -366,7 +432,7 @@ impl<S: Service> Reactor<S> {
             }
             Source::Caller(key) => self.hear_caller(key),
             Source::Peer { key, generation } => {
-                let read_closed = event.is_read_closed() || event.is_error();
+                let read_closed = event.is_read_closed() || event.is_error() || event.is_priority();
                 let readable = event.is_readable() || read_closed;
                 self.serve(key, generation, Wake::Event { readable, read_closed });
             }
@@ -375,19 +441,29 @@ impl<S: Service> Reactor<S> {
 
     /// Does what no event will ask for.
     fn finish_turn(&mut self) {
-        for (key, generation, wake) in self.due.drain(..self.due.len().min(DUE_PER_TURN)).collect::<Vec<_>>() {
-            self.serve(key, generation, wake);
+        for _ in 0..self.due.len().min(DUE_PER_TURN) {
+            let (key, generation) = self.due.pop_front().expect("there are at least as many");
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.due &= peer.generation() != generation;
+            }
+            self.serve(key, generation, Wake::Due);
+        }
+        while let Some((_, key, generation)) = self.lingering.pop_front_if(|(until, ..)| *until <= self.now) {
+            if self.peers.get(key).is_some_and(|peer| peer.generation() == generation) {
+                self.retire(key);
+            }
         }
         match self.accepting {
             Accepting::Unfinished => self.accept(),
             Accepting::PausedUntil(instant) if self.now >= instant => self.accept(),
             _ => {}
         }
-        while let Some(key) = self.peers.pop_unsettled() {
-            match self.write_replies(key) {
-                Ok(()) => self.settle(key),
-                Err(error) => self.lose(key, &error),
-            }
+        while let Some((key, generation)) = self.peers.pop_unsettled() {
+            self.serve(key, generation, Wake::SentTo);
+        }
+        if self.answer_at.is_some_and(|instant| self.now >= instant) {
+            self.answer_at = None;
+            self.answer();
         }
         let late: Vec<usize> =
             self.callers.iter().filter(|(_, caller)| self.now >= caller.deadline).map(|(key, _)| key).collect();
@@ -409,7 +485,9 @@ impl<S: Service> Reactor<S> {
         };
         let handover = self.handover.as_ref().map(|handover| handover.due(self.now));
         let callers = self.callers.iter().map(|(_, caller)| caller.deadline);
-        let due = callers.chain(retry).chain(handover).chain(self.stop_by).min()?;
+        let lingering = self.lingering.front().map(|(until, ..)| *until);
+        let others = [retry, handover, lingering, self.answer_at, self.stop_by];
+        let due = callers.chain(others.into_iter().flatten()).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
@@ -431,12 +509,13 @@ impl<S: Service> Reactor<S> {
                     self.accepting = Accepting::OnEvent;
                     return;
                 }
-                Err(error) if out_of_descriptors(&error) => {
+                Err(error) if concerns_one_connection(&error) => {
+                    debug!("A connection was lost before it was accepted: {error}");
+                }
+                Err(error) => {
                     self.pause_accepting(Accepting::PausedUntil(self.now + ACCEPT_PAUSE), &error);
                     return;
                 }
-                // A connection that failed before it was accepted (accept(2)) says nothing about the next one.
-                Err(error) => debug!("A connection was lost before it was accepted: {error}"),
             }
         }
         self.accepting = Accepting::Unfinished;
@@ -487,7 +566,8 @@ impl<S: Service> Reactor<S> {
         }
         match self.advance(key, wake) {
             Ok(Progress::Drained) => {}
-            Ok(Progress::BudgetSpent) => self.due.push_back((key, generation, Wake::BudgetSpent)),
+            Ok(Progress::BudgetSpent) => self.make_due(key),
+            Ok(Progress::Over) => return self.retire(key),
             Err(error) => return self.lose(key, &error),
         }
         self.settle(key);
@@ -497,9 +577,12 @@ impl<S: Service> Reactor<S> {
     fn advance(&mut self, key: usize, wake: Wake) -> io::Result<Progress> {
         let marks = self.peers.marks();
         let peer = self.peers.get_mut(key).expect("the caller has found it");
+        if peer.phase == Phase::Lingering {
+            return self.linger(key);
+        }
         let held = !peer.listens();
         peer.flush(marks)?;
-        if peer.listens() && !peer.inbound.is_empty() && (held || wake == Wake::Adopted) {
+        if peer.listens() && !peer.inbound.is_empty() && (held || wake == Wake::Due) {
             let inbound = std::mem::take(&mut peer.inbound);
             self.handle(key, inbound, 0)?;
         }
@@ -507,8 +590,8 @@ impl<S: Service> Reactor<S> {
         let (readable, read_closed) = match wake {
             _ if held => (true, true),
             Wake::Event { readable, read_closed } => (readable, read_closed),
-            Wake::BudgetSpent => (true, true),
-            Wake::Adopted => (false, false),
+            Wake::Due => (true, true),
+            Wake::SentTo => (false, false),
         };
         if !readable {
             return Ok(Progress::Drained);
@@ -648,14 +731,33 @@ impl<S: Service> Reactor<S> {
         written
     }
 
+    /// Throws away what a peer sends to which all is written.
+    fn linger(&mut self, key: usize) -> io::Result<Progress> {
+        let peer = self.peers.get_mut(key).expect("a peer leaves the table only when it is settled");
+        match peer.discard(&mut self.input, READS_PER_TURN)? {
+            Received::End => Ok(Progress::Over),
+            Received::WouldBlock => Ok(Progress::Drained),
+            Received::Bytes(_) => Ok(Progress::BudgetSpent),
+        }
+    }
+
     /// The one place where every change of a peer ends: it is woken for what it wants now, or it is done with.
     fn settle(&mut self, key: usize) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let Some(interest) = peer.interest() else {
-            return self.retire(key);
-        };
+        if peer.phase == Phase::Closing && peer.pending_bytes() == 0 {
+            peer.phase = Phase::Lingering;
+            peer.end_output();
+            self.lingering.push_back((self.now + LINGER_MAX, key, peer.generation()));
+            match self.linger(key) {
+                Ok(Progress::Drained) => {}
+                Ok(Progress::BudgetSpent) => self.make_due(key),
+                Ok(Progress::Over) | Err(_) => return self.retire(key),
+            }
+        }
+        let peer = self.peers.get_mut(key).expect("it was not retired");
+        let interest = peer.interest();
         if peer.registered != Some(interest) {
             let token = Source::Peer { key, generation: peer.generation() }.into();
             let registry = self.poll.registry();
@@ -684,13 +786,8 @@ impl<S: Service> Reactor<S> {
         let mut peer = self.peers.remove(key);
         let (id, address) = (peer.id(), peer.address());
         debug!("Releasing Peer {address}");
-        // Deregister first: a successor's duplicate would keep the entry in the epoll set alive (epoll(7)).
-        if peer.registered.is_some()
-            && let Err(error) = self.poll.registry().deregister(peer.source())
-        {
-            warn!("Peer {address} stays in the epoll set: {error}");
-        }
-        peer.hang_up(&mut self.input);
+        self.deregister(&mut peer);
+        peer.hang_up();
         if let Some(session) = peer.session.take() {
             let mut context = Context::new(id, address, self.now, &mut self.replies, &mut self.peers);
             self.service.closed(session, &mut context);
@@ -701,6 +798,16 @@ impl<S: Service> Reactor<S> {
         }
         if matches!(self.accepting, Accepting::PausedFull | Accepting::PausedUntil(_)) {
             self.accepting = Accepting::Unfinished;
+        }
+    }
+
+    /// Takes a peer out of the epoll set before it is closed: a duplicate in another process would keep the entry there
+    /// alive (epoll(7)).
+    fn deregister(&self, peer: &mut Peer<S::Session>) {
+        if peer.registered.take().is_some()
+            && let Err(error) = self.poll.registry().deregister(peer.source())
+        {
+            warn!("Peer {} stays in the epoll set: {error}", peer.address());
         }
     }
 
@@ -715,7 +822,11 @@ impl<S: Service> Reactor<S> {
             let Call { socket, pid } = match listener.accept() {
                 Ok(Some(call)) => call,
                 Ok(None) => return,
-                Err(error) => return warn!("A call on the takeover path is lost: {error}"),
+                Err(error) => {
+                    warn!("The takeover path answers again in {} ms: {error}", ACCEPT_PAUSE.as_millis());
+                    self.answer_at = Some(self.now + ACCEPT_PAUSE);
+                    return;
+                }
             };
             let mut channel = Channel::of_predecessor(socket);
             let entry = self.callers.vacant_entry();
@@ -838,7 +949,11 @@ impl<S: Service> Reactor<S> {
         }
         info!("{signal}: stopping with {} peers", self.peers.len());
         self.stop_by = Some(self.now + self.config.drain_timeout);
-        self.listener = None;
+        if let Some(listener) = self.listener.take() {
+            // To close it would not be enough while a successor that was given up holds a duplicate (unix(7)).
+            let shut = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+            debug!("Listening ended: {shut:?}");
+        }
         if let Some(listener) = self.takeover_listener.take() {
             listener.remove();
         }
@@ -847,7 +962,10 @@ impl<S: Service> Reactor<S> {
             handover.abandon(&Refusal::Stopping);
         }
         for key in self.peers.keys() {
-            self.peers.get_mut(key).expect("the key was just listed").phase = Phase::Closing;
+            let peer = self.peers.get_mut(key).expect("the key was just listed");
+            if peer.phase != Phase::Lingering {
+                peer.phase = Phase::Closing;
+            }
             self.settle(key);
         }
     }
@@ -857,10 +975,17 @@ impl<S: Service> Reactor<S> {
         let Some(stop_by) = self.stop_by else {
             return false;
         };
-        if !self.peers.is_empty() && self.now >= stop_by {
-            warn!("Stopping: the output of {} peers is not all written", self.peers.len());
+        if self.peers.is_empty() {
+            return true;
         }
-        self.peers.is_empty() || self.now >= stop_by
+        if self.now < stop_by {
+            return false;
+        }
+        let unwritten = self.peers.iter().filter(|peer| peer.pending_bytes() > 0).count();
+        if unwritten > 0 {
+            warn!("Stopping: the output of {unwritten} peers is not all written");
+        }
+        true
     }
 }
 
@@ -891,32 +1016,17 @@ fn first_message<'i, S: Service>(
     Ok(message)
 }
 
-/// Whether accepting failed for want of something that comes back when somebody leaves (accept(2)).
-fn out_of_descriptors(error: &io::Error) -> bool {
+/// Whether accepting failed because of the one connection that was next, so that the one after it may be accepted
+/// (accept(2)). Otherwise it failed for want of descriptors or memory, or for good.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use Errno::{
+        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP, EPERM,
+        EPROTO,
+    };
     let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+    matches!(errno, Some(ECONNABORTED | EINTR | EPERM | EPROTO | ENOPROTOOPT | EOPNOTSUPP))
+        || matches!(errno, Some(ENETDOWN | EHOSTDOWN | ENONET | EHOSTUNREACH | ENETUNREACH))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_source_survives_its_token() {
-        let peer = |key, generation| Source::Peer { key, generation };
-        let sources = [
-            Source::Listener,
-            Source::TakeoverListener,
-            Source::Signals,
-            Source::Successor,
-            Source::Caller(0),
-            Source::Caller(CALLERS_MAX),
-            peer(0, 0),
-            peer(3, 1),
-            peer(0xffff_ffff, GENERATIONS - 1),
-        ];
-        for source in sources {
-            assert_eq!(Source::from(Token::from(source)), source);
-        }
-    }
-}
+mod tests;

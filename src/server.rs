@@ -148,7 +148,7 @@ pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> 
     }
     let ready = reactor.listen(listener).and_then(|()| reactor.watch_signals());
     if let Err(error) = ready {
-        reactor.leave(true);
+        reactor.leave();
         return Err(in_context("the listener")(error));
     }
     reactor.run(None)

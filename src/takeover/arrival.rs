@@ -165,7 +165,7 @@ impl Successor {
             .and_then(|mut reactor| match self.receive(&mut reactor, config.takeover_path.as_deref()) {
                 Ok(arrived) => Ok((reactor, arrived)),
                 Err(cause) => {
-                    reactor.leave(config.takeover_path.is_some());
+                    reactor.leave();
                     Err(cause)
                 }
             });
@@ -241,9 +241,13 @@ impl Successor {
                     }
                     None
                 }
-                Action::Answer(answer) => Some(answer),
+                Action::Answer(answer) => {
+                    reactor.sift().map_err(in_context("epoll_wait"))?;
+                    Some(answer)
+                }
                 Action::GetReady(answer) => {
                     reactor.watch_signals().map_err(in_context("signals"))?;
+                    reactor.sift().map_err(in_context("epoll_wait"))?;
                     Some(answer)
                 }
                 Action::Wait => None,

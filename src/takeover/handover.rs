@@ -22,6 +22,9 @@ use crate::service::Service;
 /// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
 const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
 
+/// How many frames of the successor are heard in one turn of the loop: a caller may talk without end.
+const FRAMES_PER_TURN: usize = 64;
+
 /// When to try again to send descriptors that the kernel refused with `ETOOMANYREFS`.
 const TOO_MANY_IN_FLIGHT_RETRY: Duration = Duration::from_millis(1);
 
@@ -62,6 +65,8 @@ pub(crate) struct Handover {
     copying: Copying,
     /// The channel refused the last batch, and when to try again if no event will tell.
     blocked: Option<Blocked>,
+    /// The last turn ended before the successor was heard out.
+    more_to_hear: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +108,7 @@ impl Handover {
         let patience = Deadline::after(Duration::ZERO);
         channel.send_by(&Frame::Welcome(welcome).encode(), &[], patience)?;
         channel.send_by(&Frame::Listeners(listeners).encode(), &descriptors, patience)?;
-        Ok(Self { channel, pid, copying: Copying::new(hello, keys_end, now), blocked: None })
+        Ok(Self { channel, pid, copying: Copying::new(hello, keys_end, now), blocked: None, more_to_hear: false })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -136,6 +141,7 @@ impl Handover {
     pub(crate) fn due(&self, now: Instant) -> Instant {
         let deadline = self.copying.deadline();
         match self.blocked {
+            _ if self.more_to_hear => now,
             _ if !self.copying.has_next() => deadline,
             None => now,
             Some(Blocked::UntilWritable) => deadline,
@@ -153,7 +159,12 @@ impl Handover {
         peers: &Peers<S::Session>,
         now: Instant,
     ) -> Result<Turn, Failure> {
-        while let Some(raw) = self.channel.receive()? {
+        self.more_to_hear = true;
+        for _ in 0..FRAMES_PER_TURN {
+            let Some(raw) = self.channel.receive()? else {
+                self.more_to_hear = false;
+                break;
+            };
             match self.copying.hear(raw.decode()?, now)? {
                 Heard::Copying(copying) => self.copying = copying,
                 Heard::Ready(ready) => {
@@ -183,7 +194,7 @@ impl Handover {
                 Sent::TooManyInFlight => Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)),
             };
             match sent {
-                Sent::Taken => self.copying.sent(outgoing),
+                Sent::Taken => self.copying.sent(outgoing, now),
                 Sent::Full | Sent::TooManyInFlight => self.copying.unsent(outgoing),
             }
         } else {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 use mio::net::{UnixListener, UnixStream};
 use nix::fcntl::{Flock, FlockArg};
-use rustix::net::sockopt::socket_peercred;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
 use super::channel::Channel;
@@ -96,12 +96,15 @@ pub(crate) struct TakeoverListener {
     path: PathBuf,
     /// The file's device and inode: another one at the path is not ours to remove.
     file: (u64, u64),
+    /// Whether this process has bound it, rather than a predecessor.
+    bound_here: bool,
 }
 
 /// Somebody who calls on the takeover path, and may.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) socket: UnixStream,
+    /// The process id of the other side, or 0 where it is in another pid namespace.
     pub(crate) pid: u32,
 }
 
@@ -132,12 +135,13 @@ impl TakeoverListener {
         listen(&socket, BACKLOG).map_err(|errno| in_context("listen")(errno.into()))?;
         let metadata = std::fs::symlink_metadata(&path).map_err(in_context("stat"))?;
         drop(lock);
-        Ok(Self::adopt(socket, path, (metadata.dev(), metadata.ino())))
+        let listener = Self::adopt(socket, path, (metadata.dev(), metadata.ino()));
+        Ok(Self { bound_here: true, ..listener })
     }
 
     /// The listener that a predecessor bound to `path`, as the file with this device and inode.
     pub(crate) fn adopt(socket: OwnedFd, path: PathBuf, file: (u64, u64)) -> Self {
-        Self { listener: UnixListener::from_std(socket.into()), path, file }
+        Self { listener: UnixListener::from_std(socket.into()), path, file, bound_here: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -147,6 +151,11 @@ impl TakeoverListener {
     /// Device and inode of the path.
     pub(crate) fn file(&self) -> (u64, u64) {
         self.file
+    }
+
+    /// Whether this process has bound it, rather than a predecessor.
+    pub(crate) fn bound_here(&self) -> bool {
+        self.bound_here
     }
 
     /// The listener, for the loop to register.
@@ -167,9 +176,15 @@ impl TakeoverListener {
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => continue,
                 Err(error) => return Err(error),
             };
-            let caller = socket_peercred(&socket)?;
-            let pid = caller.pid.as_raw_nonzero().get().unsigned_abs();
-            let (ours, theirs) = (nix::unistd::geteuid().as_raw(), caller.uid.as_raw());
+            let caller = match getsockopt(&socket, PeerCredentials) {
+                Ok(caller) => caller,
+                Err(errno) => {
+                    warn!("A caller on the takeover path is nobody that the kernel knows: {errno}");
+                    continue;
+                }
+            };
+            let pid = caller.pid().unsigned_abs();
+            let (ours, theirs) = (nix::unistd::geteuid().as_raw(), caller.uid());
             if theirs == ours || theirs == 0 {
                 return Ok(Some(Call { socket, pid }));
             }
@@ -208,7 +223,7 @@ impl AsFd for TakeoverListener {
 /// Connects to the server on `path`, and says who that is.
 pub(crate) fn call(path: &Path) -> io::Result<Call> {
     let socket = UnixStream::connect(path)?;
-    let pid = socket_peercred(&socket)?.pid.as_raw_nonzero().get().unsigned_abs();
+    let pid = getsockopt(&socket, PeerCredentials)?.pid().unsigned_abs();
     Ok(Call { socket, pid })
 }
 
@@ -230,7 +245,7 @@ fn clear(path: &Path) -> Result<(), PathError> {
         return Err(PathError::NoSocket { path: path.to_owned(), what });
     }
     match call(path) {
-        Ok(Call { pid, .. }) => Err(PathError::Alive { path: path.to_owned(), pid: Some(pid) }),
+        Ok(Call { pid, .. }) => Err(PathError::Alive { path: path.to_owned(), pid: (pid != 0).then_some(pid) }),
         // Its queue is full, so it has one.
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             Err(PathError::Alive { path: path.to_owned(), pid: None })

@@ -10,11 +10,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::channel::DESCRIPTORS_PER_MESSAGE_MAX;
 use super::mirror::{Batch, Mirror};
 use super::wire::{
     Commit, Figures, Frame, Hello, Kind, RecordsWriter, Refuse, Round, State, Versions, WIRE_VERSIONS, Welcome, agree,
     printable,
 };
+use crate::open_files;
 
 /// How many peers may be on their way to the successor: four batches keep the channel busy, and stay below any limit
 /// of open files that a server would have (descriptors in flight count against it, unix(7)).
@@ -31,10 +33,6 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A part of the shared state in one frame.
 const STATE_PART_BYTES: usize = 1024 * 1024;
-
-/// Descriptors that the successor needs besides the peers' and those that it has open already: listeners, signals, and a
-/// few for whatever comes between.
-const FILES_SPARE: u64 = 16;
 
 /// What there is to take over.
 #[derive(Clone, Debug)]
@@ -163,7 +161,8 @@ pub(crate) fn greet(hello: &Hello, estate: &Estate, pid: u32) -> Result<Welcome,
 }
 
 fn files_needed(hello: &Hello, peers: u64) -> u64 {
-    hello.files_open.saturating_add(FILES_SPARE).saturating_add(peers)
+    // A successor leaves as many to others as this process does.
+    hello.files_open.saturating_add(open_files::RESERVED as u64).saturating_add(peers)
 }
 
 /// The predecessor serves, and sends its peers to the successor between two turns of the loop.
@@ -267,7 +266,7 @@ impl Copying {
     }
 
     fn window_full(&self) -> bool {
-        self.peers_sent - self.peers_copied >= PEERS_IN_FLIGHT_MAX
+        self.peers_sent - self.peers_copied + DESCRIPTORS_PER_MESSAGE_MAX as u64 > PEERS_IN_FLIGHT_MAX
     }
 
     /// Whether a further round is not worth its time: little is pending, or rounds do not make it less.
@@ -276,8 +275,10 @@ impl Copying {
         pending <= PENDING_LITTLE || pending >= self.pending_before / 4 * 3 || self.figures.rounds >= ROUNDS_MAX
     }
 
-    /// The channel has taken it.
-    pub(crate) fn sent(&mut self, outgoing: Outgoing) {
+    /// The channel has taken it. The channel is small, so that is a sign of life too: the successor does not answer every
+    /// frame.
+    pub(crate) fn sent(&mut self, outgoing: Outgoing, now: Instant) {
+        self.heard = now;
         match outgoing {
             Outgoing::Batch(batch) => {
                 self.peers_sent += batch.descriptor_keys().count() as u64;

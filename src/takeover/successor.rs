@@ -159,7 +159,7 @@ impl Receiving {
                 self.listening = true;
                 Ok(Action::Listen(listeners))
             }
-            Frame::Peers(records) => {
+            Frame::Peers(records) if self.listening => {
                 for Digested { record, digest } in &records {
                     match self.known.entry(record.cookie) {
                         Entry::Occupied(_) => return Err(Fault::Twice { cookie: record.cookie }),
@@ -170,7 +170,7 @@ impl Receiving {
                 self.copied.peers += records.len() as u64;
                 Ok(Action::Adopt(records, self.copied_frame()))
             }
-            Frame::Changed(records) => {
+            Frame::Changed(records) if self.listening => {
                 for Digested { record, digest } in &records {
                     let known = self.known.get_mut(&record.cookie);
                     let known = known.ok_or(Fault::Unknown { cookie: record.cookie })?;
@@ -179,7 +179,7 @@ impl Receiving {
                 }
                 Ok(Action::Change(records))
             }
-            Frame::Closed(closed) => {
+            Frame::Closed(closed) if self.listening => {
                 for &cookie in &closed.cookies {
                     let digest = self.known.remove(&cookie).ok_or(Fault::Unknown { cookie })?;
                     self.digest = self.digest.wrapping_sub(digest.into());

@@ -162,7 +162,7 @@ pub(crate) struct Record<'b> {
     /// The socket's cookie (`SO_COOKIE`, socket(7)): the peer's identity.
     #[n(0)]
     pub(crate) cookie: u64,
-    #[n(1)]
+    #[cbor(n(1), with = "address")]
     pub(crate) address: SocketAddr,
     #[n(2)]
     pub(crate) phase: Phase,
@@ -181,6 +181,47 @@ fn is_empty(bytes: &&[u8]) -> bool {
     bytes.is_empty()
 }
 
+/// A peer's address: an array of the IP address, the port, and, for IPv6, the scope, without which a link-local address is
+/// none (ipv6(7)).
+mod address {
+    use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+    use minicbor::decode::Error;
+    use minicbor::encode::{Error as EncodeError, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(super) fn encode<C, W: Write>(
+        address: &SocketAddr,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        match address {
+            SocketAddr::V4(address) => encoder.array(2)?.bytes(&address.ip().octets())?.u16(address.port())?,
+            SocketAddr::V6(address) => {
+                encoder.array(3)?.bytes(&address.ip().octets())?.u16(address.port())?.u32(address.scope_id())?
+            }
+        };
+        Ok(())
+    }
+
+    pub(super) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Result<SocketAddr, Error> {
+        let malformed = || Error::message("an address has 4 bytes and a port, or 16, a port and a scope");
+        let fields = decoder.array()?;
+        let octets = decoder.bytes()?;
+        match (fields, octets.len()) {
+            (Some(2), 4) => {
+                let octets: [u8; 4] = octets.try_into().map_err(|_| malformed())?;
+                Ok(SocketAddr::new(IpAddr::from(octets), decoder.u16()?))
+            }
+            (Some(3), 16) => {
+                let octets: [u8; 16] = octets.try_into().map_err(|_| malformed())?;
+                Ok(SocketAddrV6::new(octets.into(), decoder.u16()?, 0, decoder.u32()?).into())
+            }
+            _ => Err(malformed()),
+        }
+    }
+}
+
 /// How far the conversation with a peer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
@@ -191,9 +232,13 @@ pub(crate) enum Phase {
     /// The client has sent all it will send (a half-close), and still reads.
     #[n(1)]
     Ended,
-    /// What is pending is written, then the connection is closed.
+    /// What is pending is written, then nothing more.
     #[n(2)]
     Closing,
+    /// All is written. What the client still sends is thrown away until it has ended too: to close at once would reset
+    /// the connection, and take what is on its way to the client with it.
+    #[n(3)]
+    Lingering,
 }
 
 /// A record together with the digest of its encoded bytes.
@@ -566,24 +611,30 @@ impl RawFrame {
 }
 
 fn decode_records<'b>(decoder: &mut Decoder<'b>) -> Result<Vec<Digested<'b>>, minicbor::decode::Error> {
-    let mut records = Vec::new();
+    let mut records = None;
     let fields = decoder.map()?.ok_or_else(|| minicbor::decode::Error::message("a body is a map of known length"))?;
     for _ in 0..fields {
-        if decoder.u32()? != RECORDS_FIELD {
+        if decoder.u32()? == RECORDS_FIELD {
+            records = Some(decode_array_of_records(decoder)?);
+        } else {
             decoder.skip()?;
-            continue;
         }
-        let length = decoder.array()?;
-        while length.is_none_or(|length| (records.len() as u64) < length) {
-            if length.is_none() && decoder.datatype()? == minicbor::data::Type::Break {
-                decoder.skip()?;
-                break;
-            }
-            let start = decoder.position();
-            let record = decoder.decode()?;
-            let digest = crc32fast::hash(&decoder.input()[start..decoder.position()]);
-            records.push(Digested { record, digest });
+    }
+    records.ok_or_else(|| minicbor::decode::Error::missing_value(RECORDS_FIELD.into()))
+}
+
+fn decode_array_of_records<'b>(decoder: &mut Decoder<'b>) -> Result<Vec<Digested<'b>>, minicbor::decode::Error> {
+    let mut records = Vec::new();
+    let length = decoder.array()?;
+    while length.is_none_or(|length| (records.len() as u64) < length) {
+        if length.is_none() && decoder.datatype()? == minicbor::data::Type::Break {
+            decoder.skip()?;
+            break;
         }
+        let start = decoder.position();
+        let record = decoder.decode()?;
+        let digest = crc32fast::hash(&decoder.input()[start..decoder.position()]);
+        records.push(Digested { record, digest });
     }
     Ok(records)
 }

@@ -1,0 +1,304 @@
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream as Client};
+use std::os::fd::AsFd;
+
+use super::*;
+use crate::service::Seqnum;
+
+#[test]
+fn every_source_survives_its_token() {
+    let peer = |key, generation| Source::Peer { key, generation };
+    let sources = [
+        Source::Listener,
+        Source::TakeoverListener,
+        Source::Signals,
+        Source::Successor,
+        Source::Caller(0),
+        Source::Caller(CALLERS_MAX),
+        peer(0, 0),
+        peer(3, 1),
+        peer(0xffff_ffff, GENERATIONS - 1),
+    ];
+    for source in sources {
+        assert_eq!(Source::from(Token::from(source)), source);
+    }
+}
+
+/// How many turns a loop gets at most to do what a test waits for. A turn waits for events, but not long.
+const TURNS_MAX: u32 = 2000;
+const TURN: Duration = Duration::from_millis(5);
+
+/// A reactor whose turns a test gives.
+struct Rig<S: Service> {
+    reactor: Reactor<S>,
+    address: SocketAddr,
+    events: Events,
+}
+
+impl<S: Service> Rig<S> {
+    fn new(service: S, config: &Config) -> Self {
+        let mut reactor = Reactor::new(service, config, 0).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        reactor.listen(listener).unwrap();
+        Self { reactor, address, events: Events::with_capacity(EVENTS_PER_TURN) }
+    }
+
+    fn turn(&mut self) {
+        let timeout = self.reactor.timeout().map_or(TURN, |timeout| timeout.min(TURN));
+        self.reactor.poll(&mut self.events, Some(timeout)).unwrap();
+        self.reactor.turn(&self.events);
+    }
+
+    #[track_caller]
+    fn turn_until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..TURNS_MAX {
+            if done(self) {
+                return;
+            }
+            self.turn();
+        }
+        panic!("not in {TURNS_MAX} turns");
+    }
+
+    /// A client whose connection has been accepted, and its key.
+    fn connect(&mut self) -> (Client, usize) {
+        let client = Client::connect(self.address).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let address = Address(client.local_addr().unwrap());
+        let key = |rig: &Self| {
+            rig.reactor.peers.keys().into_iter().find(|key| rig.reactor.peers.get(*key).unwrap().address() == address)
+        };
+        self.turn_until(|rig| key(rig).is_some());
+        let key = key(self).unwrap();
+        (client, key)
+    }
+
+    /// Gives turns until the client has received so many bytes.
+    #[track_caller]
+    fn receive(&mut self, client: &mut Client, bytes: usize) -> Vec<u8> {
+        let mut received = Vec::new();
+        self.turn_until(|_| {
+            let mut buffer = [0; 64 * 1024];
+            loop {
+                let room = buffer.len().min(bytes - received.len());
+                match client.read(&mut buffer[..room]) {
+                    Ok(0) => return true,
+                    Ok(read) => received.extend_from_slice(&buffer[..read]),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return received.len() >= bytes,
+                    Err(error) => panic!("after {} of {bytes} bytes: {error}", received.len()),
+                }
+            }
+        });
+        received
+    }
+}
+
+/// Lines that make a server do things: `B` answers 32 MiB, `C` answers 32 MiB and closes, `S` sends a byte to the first peer,
+/// anything else is answered with its length.
+#[derive(Default)]
+struct Commands {
+    first: Option<PeerId>,
+}
+
+/// More than the kernel buffers for one connection, by far (tcp(7), `tcp_wmem` and `tcp_rmem`).
+const BIG: usize = 32 << 20;
+
+impl Service for Commands {
+    type Session = ();
+    const NAME: &'static str = "commands";
+    const STATE_VERSION: u32 = 1;
+
+    fn open(&mut self, context: &mut Context<'_, Self>) {
+        self.first.get_or_insert(context.peer());
+    }
+
+    fn boundary(&self, (): &(), input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
+        assert!(!input[..searched].contains(&b'\n'), "what counts as searched holds no message's end");
+        Ok(memchr::memchr(b'\n', input).map(|newline| newline + 1))
+    }
+
+    fn message(&mut self, (): &mut (), line: &[u8], context: &mut Context<'_, Self>) -> Result<(), Violation> {
+        match line {
+            b"B\n" => context.reply(&vec![b'b'; BIG]),
+            b"C\n" => {
+                context.reply(&vec![b'c'; BIG]);
+                context.close();
+            }
+            b"S\n" => context.send(self.first.expect("the one that speaks"), b"s").expect("it is below its mark"),
+            line => context.reply(&[u8::try_from(line.len()).expect("a short line")]),
+        }
+        Ok(())
+    }
+
+    fn save_session(&self, (): &(), _: &mut Vec<u8>) {}
+
+    fn restore_session(&self, _: u32, _: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_held_peer_that_is_let_go_by_anothers_message_has_each_of_its_own_handled() {
+    let config = Config { outbound_high_bytes: BIG / 2, outbound_low_bytes: 64 << 10, ..Config::default() };
+    let mut rig = Rig::new(Commands::default(), &config);
+    let (mut held, key) = rig.connect();
+    let (mut other, _) = rig.connect();
+    held.write_all(b"B\nE1\nE22\n").unwrap();
+    rig.turn_until(|rig| !rig.reactor.peers.get(key).unwrap().inbound.is_empty());
+    assert!(!rig.reactor.peers.get(key).unwrap().listens());
+
+    let mut answers: Vec<u8> = Vec::new();
+    let mut read_answers = |held: &mut Client| {
+        let mut buffer = vec![0; 1 << 20];
+        while let Ok(read @ 1..) = held.read(&mut buffer) {
+            answers.extend(buffer[..read].iter().filter(|byte| !b"bs".contains(byte)));
+        }
+        answers.clone()
+    };
+    // What follows begins between the marks, where others may send to it.
+    rig.turn_until(|rig| {
+        read_answers(&mut held);
+        rig.reactor.peers.get(key).unwrap().pending_bytes() <= BIG / 2
+    });
+    assert!(!rig.reactor.peers.get(key).unwrap().listens());
+
+    // The client reads, and what it makes room for is used by the other's messages alone: its own event is kept back, as
+    // if it came a little later.
+    let kept_back = Source::Peer { key, generation: rig.reactor.peers.get(key).unwrap().generation() };
+    for _ in 0..TURNS_MAX {
+        read_answers(&mut held);
+        other.write_all(b"S\n").unwrap();
+        rig.reactor.poll(&mut rig.events, Some(TURN)).unwrap();
+        rig.reactor.now = Instant::now();
+        for event in rig.events.iter().filter(|event| Source::from(event.token()) != kept_back) {
+            rig.reactor.dispatch(event);
+        }
+        rig.reactor.finish_turn();
+        if rig.reactor.peers.get(key).unwrap().listens() {
+            break;
+        }
+    }
+    assert!(rig.reactor.peers.get(key).unwrap().listens(), "its pending output is below the low mark");
+    held.write_all(b"E333\n").unwrap();
+    rig.turn_until(|_| read_answers(&mut held).len() == 3);
+    assert_eq!(read_answers(&mut held), [3, 4, 5], "each message is answered by itself");
+}
+
+#[test]
+fn a_greedy_peer_gets_one_turn_at_a_time() {
+    let mut rig = Rig::new(Seqnum, &Config::default());
+    let (greedy, _) = rig.connect();
+    greedy.set_nonblocking(false).unwrap();
+    let writer = greedy.try_clone().unwrap();
+    let writing = std::thread::spawn(move || while (&writer).write_all(&[0; 1 << 20]).is_ok() {});
+    let reader = greedy.try_clone().unwrap();
+    let reading = std::thread::spawn(move || while matches!((&reader).read(&mut [0; 1 << 16]), Ok(1..)) {});
+    let mut due = 0;
+    rig.turn_until(|rig| {
+        due += rig.reactor.due.len();
+        assert!(rig.reactor.due.len() <= 1, "{:?}", rig.reactor.due);
+        due >= 100
+    });
+    greedy.shutdown(Shutdown::Both).unwrap();
+    writing.join().unwrap();
+    reading.join().unwrap();
+}
+
+#[test]
+fn what_was_answered_before_a_close_reaches_a_client_that_goes_on_sending() {
+    let mut rig = Rig::new(Commands::default(), &Config::default());
+    let (mut client, _) = rig.connect();
+    client.write_all(b"C\n").unwrap();
+    let mut received = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    rig.turn_until(|_| {
+        // It may fail when the connection has ended, and not before all has been read.
+        let sent = client.write(b"more\n");
+        match client.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(read) => received += read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("after {received} bytes, and {sent:?}: {error}"),
+        }
+        false
+    });
+    assert_eq!(received, BIG);
+    client.shutdown(Shutdown::Both).unwrap();
+    rig.turn_until(|rig| rig.reactor.peers.is_empty());
+}
+
+#[test]
+fn a_client_that_does_not_end_does_not_linger_for_ever() {
+    let mut rig = Rig::new(Commands::default(), &Config::default());
+    let (mut client, key) = rig.connect();
+    client.write_all(b"C\n").unwrap();
+    assert_eq!(rig.receive(&mut client, BIG).len(), BIG);
+    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().phase == Phase::Lingering);
+    let due = rig.reactor.timeout().expect("the loop wakes up for it");
+    assert!(due <= LINGER_MAX, "{due:?}");
+    rig.reactor.lingering[0].0 = Instant::now();
+    rig.turn_until(|rig| rig.reactor.peers.is_empty());
+}
+
+#[test]
+fn urgent_data_does_not_hide_what_follows_it() {
+    let mut rig = Rig::new(Seqnum, &Config::default());
+    let (mut client, _) = rig.connect();
+    client.write_all(&1u32.to_be_bytes()).unwrap();
+    rustix::net::send(&client, b"!", rustix::net::SendFlags::OOB).unwrap();
+    client.write_all(&[0, 0, 0, 2, 0, 0, 0, 3]).unwrap();
+    assert_eq!(rig.receive(&mut client, 12), [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]);
+}
+
+/// A second reactor that has adopted duplicates of all peers of the first, as a successor does.
+fn successor_of(predecessor: &Rig<Seqnum>) -> Reactor<Seqnum> {
+    let mut successor = Reactor::new(Seqnum, &Config::default(), 0).unwrap();
+    for key in predecessor.reactor.peers.keys() {
+        let peer = predecessor.reactor.peers.get(key).unwrap();
+        let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
+        successor.adopt(duplicate.into(), &peer.record(&[]), 1).unwrap();
+    }
+    successor
+}
+
+#[test]
+fn what_the_predecessor_has_read_during_the_copy_is_no_matter_for_the_first_poll() {
+    let mut predecessor = Rig::new(Seqnum, &Config::default());
+    let (mut answered, _) = predecessor.connect();
+    let (mut unread, _) = predecessor.connect();
+    let mut successor = successor_of(&predecessor);
+
+    answered.write_all(&[0, 0, 0, 7]).unwrap();
+    assert_eq!(predecessor.receive(&mut answered, 4), [0, 0, 0, 7]);
+    unread.write_all(&[0, 0, 0, 8]).unwrap();
+    // From here on the predecessor is frozen.
+    successor.sift().unwrap();
+    assert_eq!(successor.due.len(), 1, "only what is unread is of interest");
+    let mut events = Events::with_capacity(EVENTS_PER_TURN);
+    successor.poll(&mut events, Some(Duration::ZERO)).unwrap();
+    assert!(events.is_empty(), "{events:?}");
+
+    successor.turn(&events);
+    let mut number = [0; 4];
+    unread.set_nonblocking(false).unwrap();
+    unread.read_exact(&mut number).unwrap();
+    assert_eq!(number, [0, 0, 0, 8], "the successor has read what its event was taken for");
+}
+
+#[test]
+fn a_successor_that_gives_up_leaves_the_takeover_path_to_its_predecessor() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("takeover");
+    let bound = TakeoverListener::bind(&path).unwrap();
+    let duplicate = bound.as_fd().try_clone_to_owned().unwrap();
+    let mut successor = Reactor::new(Seqnum, &Config::default(), 0).unwrap();
+    successor.answer_on(TakeoverListener::adopt(duplicate, path.clone(), bound.file())).unwrap();
+    successor.leave();
+    assert!(path.exists());
+
+    let mut starting = Reactor::new(Seqnum, &Config::default(), 0).unwrap();
+    starting.answer_on(bound).unwrap();
+    starting.leave();
+    assert!(!path.exists(), "a path of its own is not left behind");
+}
