@@ -41,8 +41,7 @@ fn takeover_keeps_every_peer(count: usize) {
     Peer::connect(successor.address()).exchange();
     assert_eq!(caller_sees_pid(&place.path()), successor.pid());
     peers.iter().for_each(Peer::assert_open_and_silent);
-    successor.stop();
-    peers.iter().for_each(Peer::expect_end);
+    successor.stop_with(peers);
 }
 
 #[test]
@@ -93,7 +92,7 @@ fn peers_half_way_through_a_message_go_on_at_the_next_byte() {
             peer.hear();
         }
     }
-    server.stop();
+    server.stop_with(peers);
 }
 
 #[test]
@@ -107,7 +106,7 @@ fn idle_peers_stay_open_and_silent() {
     successor.wait_for_lines(500, |line| line.contains("Holding connection with Peer "));
     peers.iter().for_each(Peer::assert_open_and_silent);
     exchange_all(&mut peers);
-    successor.stop();
+    successor.stop_with(peers);
 }
 
 /// A client sends until the server does not read any more, the server is taken over, and then every answer comes.
@@ -217,11 +216,12 @@ fn look_at(address: SocketAddr, place: &Place, predecessor: &Server) -> HalfClos
     for _ in 0..LOOKS_MAX {
         let looked = predecessor.lines_with("failed").len();
         let mut witness = ScriptedSuccessor::welcomed(&place.path(), "line");
-        let record = witness.copy().into_iter().find(|record| record.address == Some(address));
+        let record = witness.copy().into_iter().find(|record| record.is_of(address.port()));
         drop(witness);
         predecessor.wait_for_lines(looked + 1, |line| line.contains("failed"));
         match record {
             None => return HalfClosed::Written,
+            Some(record) if record.phase > Record::CLOSING => return HalfClosed::Written,
             Some(record) if record.phase == Record::CLOSING && record.outbound_bytes > 0 => return HalfClosed::Pending,
             Some(record) if record.outbound_bytes > HIGH_BYTES => return HalfClosed::Held,
             // There is more to read from it.
@@ -271,7 +271,7 @@ fn takeover_works_on_ipv6() {
     assert!(successor.address().is_ipv6());
     exchange_all(&mut peers);
     Peer::connect(successor.address()).exchange();
-    successor.stop();
+    successor.stop_with(peers);
 }
 
 // ── Takeovers under load ───────────────────────────────────────────────────────────────────────────────────────────
@@ -305,7 +305,7 @@ fn five_takeovers_under_load_lose_no_number() {
     assert_eq!(peers.len(), THREADS * 100);
     exchange_all(&mut peers);
     assert_eq!(caller_sees_pid(&place.path()), server.pid());
-    server.stop();
+    server.stop_with(peers.into_iter().chain(watching));
 }
 
 /// A chain of so many takeovers, with something to be done after each. Returns the last successor; all others have
@@ -352,7 +352,7 @@ fn connections_that_come_and_go_during_takeovers_are_never_reset() {
         })
     });
     exchange_all(&mut staying);
-    server.stop();
+    server.stop_with(staying);
 }
 
 /// Opens connections, talks on one or another, and closes some, until it is told to stop.
@@ -397,7 +397,7 @@ fn connections_in_the_accept_queue_are_served_after_a_takeover() {
     waiting.iter_mut().for_each(Peer::hear);
     exchange_all(&mut waiting);
     exchange_all(&mut peers);
-    successor.stop();
+    successor.stop_with(peers.into_iter().chain(waiting));
 }
 
 #[test]
@@ -414,7 +414,7 @@ fn connections_that_the_predecessor_never_accepted_are_served_by_the_successor()
     waiting.iter_mut().for_each(Peer::hear);
     exchange_all(&mut waiting);
     exchange_all(&mut peers);
-    successor.stop();
+    successor.stop_with(peers.into_iter().chain(waiting));
 }
 
 // ── Takeovers that fail ────────────────────────────────────────────────────────────────────────────────────────────
@@ -462,7 +462,7 @@ impl Failing {
     fn end_with_a_takeover(mut self) {
         let successor = self.predecessor.taken_over("");
         exchange_all(&mut self.peers);
-        successor.stop();
+        successor.stop_with(self.peers);
     }
 }
 
@@ -681,7 +681,7 @@ fn successor_stopped_at_any_moment_loses_nothing() {
         assert_eq!(caller_sees_pid(&failing.place.path()), owner.pid());
         let last = owner.taken_over("");
         exchange_all(&mut failing.peers);
-        last.stop();
+        last.stop_with(failing.peers);
     }
 }
 
@@ -701,7 +701,7 @@ fn predecessor_stopped_at_any_moment_loses_nothing() {
         failing.peers.iter_mut().for_each(Peer::hear);
         let owner = failing.predecessor.taken_over_by(successor);
         exchange_all(&mut failing.peers);
-        owner.stop();
+        owner.stop_with(failing.peers);
     }
 }
 
@@ -750,7 +750,7 @@ fn of_two_successors_at_once_one_takes_over() {
     };
     exchange_all(&mut peers);
     assert_eq!(caller_sees_pid(&place.path()), owner.pid());
-    owner.stop();
+    owner.stop_with(peers);
 }
 
 #[test]
@@ -761,7 +761,7 @@ fn successor_with_another_service_is_refused_with_both_names() {
     exchange_all(&mut failing.peers);
     let successor = failing.predecessor.taken_over("--service seqnum");
     exchange_all(&mut failing.peers);
-    successor.stop();
+    successor.stop_with(failing.peers);
 }
 
 #[test]
@@ -828,7 +828,7 @@ fn callers_that_say_nothing_do_not_keep_a_successor_out() {
     exchange_all(&mut failing.peers);
     let successor = failing.predecessor.taken_over_by(successor);
     exchange_all(&mut failing.peers);
-    successor.stop();
+    successor.stop_with(failing.peers);
 }
 
 #[test]
@@ -845,7 +845,7 @@ fn caller_that_only_connects_and_closes_is_no_news() {
     assert_eq!(predecessor.lines_with("WARN"), Vec::<String>::new());
     let successor = predecessor.taken_over("");
     exchange_all(&mut peers);
-    successor.stop();
+    successor.stop_with(peers);
 }
 
 // ── The takeover path ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -920,7 +920,7 @@ fn path_of_a_live_server_is_left_alone_also_after_a_takeover() {
         assert_eq!(std::fs::symlink_metadata(place.path()).unwrap().ino(), inode, "it is the same socket");
     }
     peer.exchange();
-    server.stop();
+    server.stop_with([peer]);
 }
 
 #[test]
@@ -958,7 +958,7 @@ fn second_server_on_the_same_port_leaves_the_first_untouched() {
     peer.exchange();
     let successor = server.taken_over("");
     peer.exchange();
-    successor.stop();
+    successor.stop_with([peer]);
 }
 
 #[test]
@@ -1016,7 +1016,7 @@ fn option_takes_its_value_after_an_equals_sign() {
     let peer = Peer::connect(server.address());
     peer.send(b"hello\n");
     peer.expect(b"hello\n");
-    server.stop();
+    server.stop_with([peer]);
 }
 
 #[test]
@@ -1054,7 +1054,7 @@ fn wrong_command_line_says_what_is_allowed_and_touches_nothing() {
     peer.exchange();
     assert_eq!(server.lines_with("akeover by"), Vec::<String>::new(), "nobody has called");
     assert_eq!(caller_sees_pid(&place.path()), server.pid());
-    server.stop();
+    server.stop_with([peer]);
 }
 
 // ── Stopping ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1067,7 +1067,9 @@ fn sigterm_and_sigint_close_every_peer_in_an_orderly_way() {
         let mut peers = Peer::connect_many(server.address(), 100);
         exchange_all(&mut peers);
         server.signal(signal);
-        peers.iter().for_each(Peer::expect_end);
+        for peer in peers {
+            peer.expect_end();
+        }
         assert_eq!(server.exit_code(), 0);
         assert!(!place.path().exists());
         server.wait_for_line(|line| line.contains(&format!("{signal}: stopping with 100 peers")));
@@ -1190,7 +1192,7 @@ fn peer_over_the_maximum_waits_until_another_leaves() {
         peers.push(next);
     }
     exchange_all(&mut peers);
-    server.stop();
+    server.stop_with(peers);
 }
 
 #[test]
@@ -1221,7 +1223,7 @@ fn server_at_its_limit_of_open_files_serves_on_and_can_be_taken_over() {
     let larger = same.taken_over("");
     peers[served..].iter_mut().for_each(Peer::hear);
     exchange_all(&mut peers);
-    larger.stop();
+    larger.stop_with(peers);
 }
 
 // ── Standard error ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1255,7 +1257,7 @@ fn server_whose_standard_error_is_full_or_gone_serves_on() {
     successor.wait_for_line(|line| line.contains("Took over 10 peers "));
     assert_eq!(server.exit_code(), 0);
     exchange_all(&mut peers);
-    successor.stop();
+    successor.stop_with(peers);
 }
 
 #[test]
@@ -1277,7 +1279,7 @@ fn server_without_standard_error_serves_and_is_taken_over() {
     successor.wait_for_line(|line| line.contains("Took over 10 peers "));
     assert_eq!(mute.exit_code(), 0);
     exchange_all(&mut peers);
-    successor.stop();
+    successor.stop_with(peers);
 }
 
 // ── The service `line` ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -1299,7 +1301,7 @@ fn line_of_any_bytes_comes_back() {
     peer.assert_open_and_silent();
     peer.send(b", and its end\n");
     peer.expect(b"half a line, and its end\n");
-    server.stop();
+    server.stop_with([peer]);
 }
 
 #[test]
@@ -1316,5 +1318,5 @@ fn line_over_the_maximum_closes_that_peer_only() {
     other.send(b"unharmed\n");
     other.expect(b"unharmed\n");
     assert_eq!(server.lines_with("WARN").len(), 1, "{}", server.log());
-    server.stop();
+    server.stop_with([other]);
 }

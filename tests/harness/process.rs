@@ -14,7 +14,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::PATIENCE;
+use super::{PATIENCE, Peer};
 
 /// A value that a thread fills in and a test waits for.
 #[derive(Default)]
@@ -142,7 +142,16 @@ impl Server {
     /// Stops it in an orderly way: it exits with code 0 and leaves no path behind.
     #[track_caller]
     pub(crate) fn stop(self) {
+        self.stop_with([]);
+    }
+
+    /// The same with peers, which see the end of their connections and close them as clients do.
+    #[track_caller]
+    pub(crate) fn stop_with(self, peers: impl IntoIterator<Item = Peer>) {
         self.signal(Signal::SIGTERM);
+        for peer in peers {
+            peer.expect_end();
+        }
         assert_eq!(self.exit_code(), 0, "{}", self.log());
         assert!(!self.path.exists(), "the takeover path is removed at a normal stop\n{}", self.log());
     }
