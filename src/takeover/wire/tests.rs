@@ -1,5 +1,7 @@
 //! Frames and bytes: what goes in comes out, and what was never a frame is never taken for one.
 
+use std::net::SocketAddrV6;
+
 use minicbor::data::Type;
 use proptest::prelude::*;
 
@@ -61,14 +63,24 @@ fn example(kind: Kind) -> Frame<'static> {
             }),
         ]),
         Kind::Copied => Frame::Copied(Copied { peers: 250, rounds: 1 }),
-        Kind::Changed => Frame::Changed(vec![digested(Record {
-            cookie: 4097,
-            address: address("10.0.0.1:1"),
-            phase: Phase::Closing,
-            session: &[],
-            inbound: &[],
-            outbound: b"good bye\n",
-        })]),
+        Kind::Changed => Frame::Changed(vec![
+            digested(Record {
+                cookie: 4097,
+                address: address("10.0.0.1:1"),
+                phase: Phase::Closing,
+                session: &[],
+                inbound: &[],
+                outbound: b"good bye\n",
+            }),
+            digested(Record {
+                cookie: 4098,
+                address: address("[fe80::1%3]:2"),
+                phase: Phase::Lingering,
+                session: &[1],
+                inbound: &[],
+                outbound: &[],
+            }),
+        ]),
         Kind::Closed => Frame::Closed(Closed { cookies: vec![1, 4097, u64::MAX] }),
         Kind::Round => Frame::Round(Round { number: 2, last: true }),
         Kind::Ready => Frame::Ready,
@@ -197,7 +209,12 @@ fn versions() -> impl Strategy<Value = Versions> {
     any::<(u32, u32)>().prop_map(|(oldest, newest)| Versions { oldest, newest })
 }
 
-fn socket_address() -> impl Strategy<Value = SocketAddr> {
+/// As records hold it: without the flow label, which is no part of who the peer is.
+fn peer_address() -> impl Strategy<Value = SocketAddr> {
+    prop_oneof![any::<([u8; 4], u16)>().prop_map(SocketAddr::from), any::<([u16; 8], u16)>().prop_map(SocketAddr::from),]
+}
+
+fn listener_address() -> impl Strategy<Value = SocketAddr> {
     prop_oneof![any::<([u8; 4], u16)>().prop_map(SocketAddr::from), any::<([u16; 8], u16)>().prop_map(SocketAddr::from),]
 }
 
@@ -211,8 +228,8 @@ fn offers() -> impl Strategy<Value = Vec<Offer>> {
 }
 
 fn records() -> impl Strategy<Value = Vec<Digested<'static>>> {
-    let phase = prop_oneof![Just(Phase::Open), Just(Phase::Ended), Just(Phase::Closing)];
-    let record = (any::<u64>(), socket_address(), phase, bytes(8), bytes(300), bytes(300)).prop_map(
+    let phase = prop_oneof![Just(Phase::Open), Just(Phase::Ended), Just(Phase::Closing), Just(Phase::Lingering)];
+    let record = (any::<u64>(), peer_address(), phase, bytes(8), bytes(300), bytes(300)).prop_map(
         |(cookie, address, phase, session, inbound, outbound)| {
             digested(Record { cookie, address, phase, session, inbound, outbound })
         },
@@ -243,7 +260,7 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
                 Frame::Welcome(Welcome { wire_version, build, pid, service, state_version, peers })
             }
         ),
-        (proptest::collection::vec(socket_address(), 0..3), bytes(110), any::<(u64, u64)>()).prop_map(
+        (proptest::collection::vec(listener_address(), 0..3), bytes(110), any::<(u64, u64)>()).prop_map(
             |(tcp, path, (takeover_device, takeover_inode))| {
                 Frame::Listeners(Listeners { tcp, takeover_path: path.to_vec(), takeover_device, takeover_inode })
             }
@@ -559,7 +576,6 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
     }
 }
 
-// Fails for now: the records are taken to be none when their field is not there.
 #[test]
 fn records_missing_from_a_frame_of_records_are_an_error_that_names_the_kind() {
     for kind in [Kind::Peers, Kind::Changed] {
@@ -579,10 +595,9 @@ fn the_buffers_of_a_record_cost_nothing_while_they_are_empty() {
     assert_eq!(Decoder::new(&encoded).map().unwrap(), Some(3), "cookie, address, phase");
 }
 
-// Fails for now: the encoding of an IPv6 address that the records use leaves the scope out.
 #[test]
 fn a_link_local_address_keeps_its_scope() {
-    let scoped = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 3);
+    let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 3);
     let mut record = digested(Record {
         cookie: 1,
         address: scoped.into(),
