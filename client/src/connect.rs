@@ -2,19 +2,21 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
+use log::info;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Token};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::load::Error;
-use crate::wakeups::Signals;
+use crate::load::{Error, bracketed};
+use crate::wakeups::Wakeups;
 
 /// Open files besides the connections: standard streams, epoll, signals, alarm, and what a parent may have left open.
-const OTHER_FILES: usize = 16;
+pub(crate) const OTHER_FILES: usize = 16;
 
 /// How many connects are under way at once. A listener's backlog may be as small as this, and a connect that finds it
 /// full is only tried again after a second.
@@ -30,10 +32,11 @@ pub(crate) struct Opened {
     pub(crate) local_address: SocketAddr,
 }
 
-/// Raises the limit on open files as far as it goes, and says whether that is far enough.
-pub(crate) fn make_room(connections: usize) -> Result<(), Error> {
+/// Raises the limit on open files as far as it goes, and says whether that is far enough for so many connections and
+/// so many other files.
+pub(crate) fn make_room(connections: usize, other_files: usize) -> Result<(), Error> {
     let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
-    let needed = connections + OTHER_FILES;
+    let needed = connections + other_files;
     if needed as u64 > limit {
         return Err(Error::TooManyConnections { connections, needed, limit });
     }
@@ -43,14 +46,15 @@ pub(crate) fn make_room(connections: usize) -> Result<(), Error> {
 
 /// Opens `total` connections to `server` and registers each under its index, for reading and writing, edge-triggered.
 ///
-/// An event that is not about opening is dropped: whoever goes on must look at each connection once before it waits.
+/// An event that is not about opening goes to `other`, which says whether to stop, or is dropped if it is about a
+/// connection that is open: whoever goes on must look at each connection once before it waits.
 pub(crate) fn open_all(
-    poll: &mut Poll,
-    signals: (Token, &mut Signals),
+    wakeups: &mut Wakeups,
     server: SocketAddr,
     total: usize,
+    mut other: impl FnMut(Token) -> bool,
 ) -> Result<Vec<Opened>, Error> {
-    let (signals_token, signals) = signals;
+    let begun = Instant::now();
     let mut sockets: Vec<TcpStream> = Vec::with_capacity(total);
     let mut local_addresses: Vec<Option<SocketAddr>> = vec![None; total];
     let mut open = 0;
@@ -59,29 +63,29 @@ pub(crate) fn open_all(
         let refused = |source| Error::Connect { server, open, total, source };
         while sockets.len() < total && sockets.len() - open < UNDER_WAY_MAX {
             let index = sockets.len();
-            let mut socket = begin(server, index).map_err(refused)?;
-            poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+            let mut socket = begin(server, source_address(server, index)).map_err(refused)?;
+            wakeups.poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
             sockets.push(socket);
         }
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result?,
-        }
+        wakeups.wait(&mut events, None)?;
         for event in &events {
-            if event.token() == signals_token {
-                if signals.read()? > 0 {
+            let Token(index) = event.token();
+            let Some(local_address) = local_addresses.get(index) else {
+                let stop = !wakeups.take(event.token())? && other(event.token());
+                if stop || wakeups.stops > 0 {
                     return Err(Error::Stopped { open, total });
                 }
                 continue;
-            }
-            let Token(index) = event.token();
-            if local_addresses[index].is_none() {
+            };
+            if local_address.is_none() {
                 let refused = |source| Error::Connect { server, open, total, source };
                 local_addresses[index] = finished(&sockets[index], server).map_err(refused)?;
                 open += usize::from(local_addresses[index].is_some());
             }
         }
     }
+    let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
+    info!("{total} connections to {} open in {milliseconds:.1} ms", bracketed(server));
     let local_addresses = local_addresses.into_iter().flatten();
     Ok(sockets
         .into_iter()
@@ -90,11 +94,11 @@ pub(crate) fn open_all(
         .collect())
 }
 
-/// Begins to connect.
-fn begin(server: SocketAddr, index: usize) -> io::Result<TcpStream> {
+/// Begins to connect, from this address if it matters.
+pub(crate) fn begin(server: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(server), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_tcp_nodelay(true)?;
-    if let Some(source) = source_address(server, index) {
+    if let Some(source) = source {
         // Otherwise the port would be chosen now, without knowing that it may be shared between destinations.
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
         socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
@@ -108,17 +112,28 @@ fn begin(server: SocketAddr, index: usize) -> io::Result<TcpStream> {
 /// Where the connection of this index comes from: on the loopback network of IPv4 every address is ours, so the
 /// connections are spread over as many as they need.
 fn source_address(server: SocketAddr, index: usize) -> Option<IpAddr> {
+    let offset = u32::try_from(index / CONNECTIONS_PER_SOURCE).expect("the number of open files is limited");
+    loopback(server, u32::from(Ipv4Addr::LOCALHOST) + offset)
+}
+
+/// Where the short-lived connection of this number comes from. Each keeps its port for a minute after its end
+/// (`tcp(7)`), so they take turns on addresses that the lasting ones do not use.
+pub(crate) fn passing_source_address(server: SocketAddr, number: u64) -> Option<IpAddr> {
+    const ADDRESSES: u64 = 4096;
+    const FIRST: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 1);
+    loopback(server, u32::from(FIRST) + (number % ADDRESSES) as u32)
+}
+
+/// This address, if the server is on the loopback network.
+fn loopback(server: SocketAddr, address: u32) -> Option<IpAddr> {
     match server.ip() {
-        IpAddr::V4(ip) if ip.is_loopback() => {
-            let offset = u32::try_from(index / CONNECTIONS_PER_SOURCE).expect("the number of open files is limited");
-            Some(Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + offset).into())
-        }
+        IpAddr::V4(ip) if ip.is_loopback() => Some(Ipv4Addr::from(address).into()),
         _ => None,
     }
 }
 
 /// The local address of a connection, once it is open.
-fn finished(socket: &TcpStream, server: SocketAddr) -> io::Result<Option<SocketAddr>> {
+pub(crate) fn finished(socket: &TcpStream, server: SocketAddr) -> io::Result<Option<SocketAddr>> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
     }

@@ -10,25 +10,21 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use log::{debug, info, warn};
-use mio::net::TcpStream;
-use mio::{Events, Poll, Token};
+use mio::{Events, Interest, Token};
 
 use crate::connect::{self, Opened};
-use crate::connection::{Connection, MESSAGE_BYTES};
-use crate::options::{Options, Pace};
+use crate::endpoint::{Endpoint, Kind, Progress, Stage};
+use crate::options::{Demand, Options, Pace};
 use crate::report::{Count, Report};
 use crate::schedule::{Agenda, Schedule, Task};
-use crate::wakeups::{Alarm, Signals};
-
-/// Any other token is the index of a connection.
-const SIGNALS: Token = Token(usize::MAX);
-const ALARM: Token = Token(usize::MAX - 1);
+use crate::timeline::Timeline;
+use crate::wakeups::{STOPS, Wakeups};
 
 /// Room for the events of one poll: enough to share its cost, and few enough that the answers which arrive meanwhile
 /// are not measured late.
@@ -41,15 +37,11 @@ const TASKS_PER_TURN: usize = 32;
 /// How much is read at once: more than one segment on the loopback interface.
 const READ_BYTES: usize = 128 * 1024;
 
-/// How much a connection may read, or flood, before it is the turn of the others.
-const BYTES_PER_TURN: usize = 256 * 1024;
-
-/// How much a slow reader reads, and how often.
-const SLOW_READ_BYTES: usize = 4 * 1024;
+/// How often a slow reader reads.
 const SLOW_READS_PER_SECOND: f64 = 10.0;
 
-/// How much a slow reader writes at once.
-const FLOOD_MESSAGES: u32 = 4 * 1024;
+/// How long a passing connection stays.
+pub(crate) const STAY: Duration = Duration::from_secs(1);
 
 /// A schedule that is later than this at the end was more than this machine or the server can do.
 const LATE: Duration = Duration::from_millis(100);
@@ -72,7 +64,9 @@ impl fmt::Display for Error {
         match self {
             Self::TooManyConnections { connections, needed, limit } => write!(
                 formatter,
-                "{connections} connections need {needed} open files, and this process may open {limit} (ulimit -Hn)"
+                "{connections} connections need {needed} open files, and this process may open {limit} (ulimit -Hn): \
+                 {} would do",
+                limit.saturating_sub((needed - connections) as u64)
             ),
             Self::Connect { server, open, total, source } => {
                 write!(formatter, "cannot connect to {}: {source}", bracketed(*server))?;
@@ -94,32 +88,13 @@ impl From<io::Error> for Error {
 
 /// Does what the options ask for.
 pub(crate) fn run(options: &Options) -> Result<Report, Error> {
-    connect::make_room(options.connections())?;
-    let mut poll = Poll::new()?;
-    let mut signals = Signals::new(poll.registry(), SIGNALS)?;
-    let alarm = Alarm::new(poll.registry(), ALARM)?;
-
-    let begun = Instant::now();
-    let opened = connect::open_all(&mut poll, (SIGNALS, &mut signals), options.server, options.connections())?;
-    info!(
-        "{} connections to {} open in {:.1} ms",
-        opened.len(),
-        bracketed(options.server),
-        begun.elapsed().as_secs_f64() * 1e3
-    );
-
-    let mut load = Load::new(options, Wakeups { poll, signals, alarm, stops: 0 }, opened);
+    connect::make_room(options.demand.connections(), connect::OTHER_FILES)?;
+    let mut wakeups = Wakeups::new(&STOPS)?;
+    let opened = connect::open_all(&mut wakeups, options.server, options.demand.connections(), |_| false)?;
+    let mut load = Load::new(wakeups, options.server, options.demand, opened);
     load.send(options.duration)?;
     load.drain(options.drain)?;
     Ok(load.into_report())
-}
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Sending,
-    Idle,
-    SlowReader,
 }
 
 /// The two parts of a load.
@@ -129,25 +104,23 @@ enum Phase {
     Drain,
 }
 
-/// What can wake the loop.
-struct Wakeups {
-    poll: Poll,
-    signals: Signals,
-    alarm: Alarm,
-    /// How many signals have asked the load to stop.
-    stops: u32,
-}
-
-struct Load {
+/// All connections, and what they are to do.
+pub(crate) struct Load {
     wakeups: Wakeups,
     events: Events,
     phase: Phase,
-    pace: Pace,
+    server: SocketAddr,
+    demand: Demand,
     agenda: Agenda,
-    /// The connections by index, in the order of [`Kind`]. Those that were lost are `None`.
+    /// What is due at this instant or later is not done any more.
+    end: Option<Instant>,
+    /// The connections by index: those that last in the order of [`Kind`], then the passing ones, in any order. Those
+    /// that were lost or have gone are `None`.
     endpoints: Vec<Option<Endpoint>>,
-    sending: usize,
-    idle: usize,
+    /// Where the next passing connections may go.
+    vacant: Vec<usize>,
+    /// The passing connections that have not been asked to leave, in the order in which they came.
+    passing: VecDeque<(usize, SocketAddr)>,
     /// The connections that have more to do, although no event will say so.
     ready: VecDeque<usize>,
     /// How many connections still have something due. Only the second part counts them.
@@ -157,67 +130,129 @@ struct Load {
 }
 
 /// What outlives a connection.
-struct Tally {
+pub(crate) struct Tally {
     round_trips_ns: Histogram<u64>,
+    /// The same round trips in the order of time, if that is wanted.
+    timeline: Option<Timeline>,
     /// When the first part of the load ended. What the second part writes, it writes all at once, so that the messages
     /// wait for each other: their round trips would say nothing about the server.
-    sending_ended: Option<Instant>,
-    discontinuities: u64,
-    /// The messages of the connections that were lost.
-    sent_on_lost: u64,
-    answered_on_lost: u64,
-    lost_by_kind: [usize; 3],
+    pub(crate) sending_ended: Option<Instant>,
+    pub(crate) discontinuities: u64,
+    /// The messages of the connections that were lost or have gone.
+    sent_on_gone: u64,
+    answered_on_gone: u64,
+    counts: [Count; Kind::ALL.len()],
+    /// How many lines may still be logged about lost connections.
+    lines_about_losses: usize,
     duration: Duration,
     answered_within_duration: u64,
 }
 
+impl Tally {
+    /// An answer has come.
+    pub(crate) fn record(&mut self, sent_at: Instant, now: Instant) {
+        let round_trip_ns = u64::try_from(now.duration_since(sent_at).as_nanos()).unwrap_or(u64::MAX);
+        self.round_trips_ns.saturating_record(round_trip_ns);
+        if let Some(timeline) = &mut self.timeline {
+            timeline.record(sent_at, now);
+        }
+    }
+}
+
 impl Load {
-    fn new(options: &Options, wakeups: Wakeups, opened: Vec<Opened>) -> Self {
-        let kind_of = |index| match index {
-            index if index < options.sending => Kind::Sending,
-            index if index < options.sending + options.idle => Kind::Idle,
-            _ => Kind::SlowReader,
-        };
-        let endpoint = |(index, opened)| Some(Endpoint::new(opened, kind_of(index)));
+    /// The connections that were opened, in the order of [`Kind`].
+    pub(crate) fn new(wakeups: Wakeups, server: SocketAddr, demand: Demand, opened: Vec<Opened>) -> Self {
+        let mut endpoints = Vec::with_capacity(opened.len());
+        let mut opened = opened.into_iter();
+        let numbers = [demand.sending, demand.fragmenting, demand.idle, demand.slow_readers];
+        for (kind, number) in Kind::ALL.into_iter().zip(numbers) {
+            endpoints.extend(opened.by_ref().take(number).map(|opened| Some(Endpoint::new(opened, kind))));
+        }
         let round_trip_ns_max = Duration::from_secs(3600).as_nanos() as u64;
+        let mut counts = [Count::default(); Kind::ALL.len()];
+        for (count, opened) in counts.iter_mut().zip(numbers) {
+            count.opened = opened;
+        }
         Self {
             wakeups,
             events: Events::with_capacity(EVENTS_PER_TURN),
             phase: Phase::Send,
-            pace: options.pace,
+            server,
+            demand,
             agenda: Agenda::default(),
-            endpoints: opened.into_iter().enumerate().map(endpoint).collect(),
-            sending: options.sending,
-            idle: options.idle,
+            end: None,
+            endpoints,
+            vacant: Vec::new(),
+            passing: VecDeque::new(),
             ready: VecDeque::new(),
             unsettled: 0,
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             tally: Tally {
                 round_trips_ns: Histogram::new_with_bounds(1, round_trip_ns_max, 3).expect("the bounds are constant"),
+                timeline: None,
                 sending_ended: None,
                 discontinuities: 0,
-                sent_on_lost: 0,
-                answered_on_lost: 0,
-                lost_by_kind: [0; 3],
+                sent_on_gone: 0,
+                answered_on_gone: 0,
+                counts,
+                lines_about_losses: usize::MAX,
                 duration: Duration::ZERO,
                 answered_within_duration: 0,
             },
         }
     }
 
+    /// Records round trips in the order of time, too.
+    pub(crate) fn set_timeline(&mut self, timeline: Timeline) {
+        self.tally.timeline = Some(timeline);
+    }
+
+    pub(crate) fn timeline(&mut self) -> Option<&mut Timeline> {
+        self.tally.timeline.as_mut()
+    }
+
+    pub(crate) fn take_timeline(&mut self) -> Option<Timeline> {
+        self.tally.timeline.take()
+    }
+
+    /// Logs no more than so many lost connections: a server that dies loses them all.
+    pub(crate) fn limit_lines_about_losses(&mut self, lines: usize) {
+        self.tally.lines_about_losses = lines;
+    }
+
+    /// How many signals have asked to stop.
+    pub(crate) fn stops(&self) -> u32 {
+        self.wakeups.stops
+    }
+
+    /// How many connections are open now.
+    pub(crate) fn open_connections(&self) -> usize {
+        let lost: usize = self.tally.counts.iter().take(Kind::Passing as usize).map(|count| count.lost).sum();
+        self.endpoints.len() - self.vacant.len() - lost
+    }
+
     /// The first part: sends until the time is over, a signal arrives, or no connection is left.
     fn send(&mut self, duration: Option<Duration>) -> io::Result<()> {
         let start = Instant::now();
         let end = duration.and_then(|duration| start.checked_add(duration));
+        self.begin_sending(start);
+        self.end = end;
+        while end.is_none_or(|end| Instant::now() < end) && self.wakeups.stops == 0 && self.any_open() {
+            self.turn(end, &mut |_| {})?;
+        }
+        self.end_sending(start);
+        Ok(())
+    }
+
+    /// Begins the first part.
+    pub(crate) fn begin_sending(&mut self, start: Instant) {
         self.agenda = self.agenda_from(start);
         self.make_all_ready();
+    }
 
-        let mut now = start;
-        while end.is_none_or(|end| now < end) && self.wakeups.stops == 0 && self.any_open() {
-            self.turn(end)?;
-            now = Instant::now();
-        }
-
+    /// Ends the first part, which began at `start`.
+    pub(crate) fn end_sending(&mut self, start: Instant) {
+        let now = Instant::now();
         self.tally.duration = now - start;
         self.tally.answered_within_duration = self.answered();
         if let Some(late) = self.agenda.sends.as_ref().and_then(Schedule::due).map(|due| now.duration_since(due))
@@ -225,34 +260,45 @@ impl Load {
         {
             warn!("the sending was {} ms late at the end: the rate was not reached", late.as_millis());
         }
-        Ok(())
     }
 
     fn agenda_from(&self, start: Instant) -> Agenda {
+        let Demand { sending, fragmenting, slow_readers, pace, churn_per_second, .. } = self.demand;
         let mut agenda = Agenda::default();
-        if let Pace::Clock { per_second, fragment } = self.pace
-            && self.sending > 0
-        {
-            agenda.sends = Some(Schedule::new(start, self.sending, per_second));
-            if fragment {
-                // Half an interval: whenever the server is replaced, half of the connections have half sent a message.
-                agenda.completions = Duration::try_from_secs_f64(0.5 / per_second)
-                    .ok()
-                    .and_then(|pause| start.checked_add(pause))
-                    .map(|start| Schedule::new(start, self.sending, per_second));
-            }
+        let schedule = |start, members, per_second| (members > 0).then(|| Schedule::new(start, members, per_second));
+        if let Pace::Clock { per_second } = pace {
+            agenda.sends = schedule(start, sending, per_second);
+            agenda.begins = schedule(start, fragmenting, per_second);
+            // Half an interval: whenever the server is replaced, half of the connections have half sent a message.
+            agenda.completions = Duration::try_from_secs_f64(0.5 / per_second)
+                .ok()
+                .and_then(|pause| start.checked_add(pause))
+                .and_then(|start| schedule(start, fragmenting, per_second));
         }
-        let slow_readers = self.endpoints.len() - self.sending - self.idle;
-        if slow_readers > 0 {
-            agenda.slow_reads = Some(Schedule::new(start, slow_readers, SLOW_READS_PER_SECOND));
+        agenda.slow_reads = schedule(start, slow_readers, SLOW_READS_PER_SECOND);
+        if churn_per_second > 0.0 {
+            agenda.arrivals = schedule(start, 1, churn_per_second);
+            agenda.departures = schedule(start + STAY, 1, churn_per_second);
         }
         agenda
     }
 
     /// The second part: waits up to `limit` for all that is due, or until a second signal.
     fn drain(&mut self, limit: Duration) -> io::Result<()> {
+        let deadline = self.begin_draining(limit);
+        let stops_before = self.wakeups.stops.min(1);
+        while self.is_draining(deadline) && self.wakeups.stops <= stops_before {
+            self.turn(deadline, &mut |_| {})?;
+        }
+        self.end_draining();
+        Ok(())
+    }
+
+    /// Begins the second part, and returns when it ends at the latest: `None` is beyond the clock.
+    pub(crate) fn begin_draining(&mut self, limit: Duration) -> Option<Instant> {
         self.phase = Phase::Drain;
         self.agenda = Agenda::default();
+        self.end = None;
         let now = Instant::now();
         self.tally.sending_ended = Some(now);
         for endpoint in self.endpoints.iter_mut().flatten() {
@@ -267,18 +313,18 @@ impl Load {
             let due: u64 = self.endpoints.iter().flatten().map(|endpoint| endpoint.connection.due()).sum();
             info!("stopping: {due} answers are due, and there are up to {} s for them", limit.as_secs_f64());
         }
+        now.checked_add(limit)
+    }
 
-        let deadline = now.checked_add(limit);
-        let stops_before = self.wakeups.stops.min(1);
-        while self.unsettled > 0
-            && self.wakeups.stops <= stops_before
-            && deadline.is_none_or(|deadline| Instant::now() < deadline)
-        {
-            self.turn(deadline)?;
-        }
+    /// Whether something is due, and there is time for it.
+    pub(crate) fn is_draining(&self, deadline: Option<Instant>) -> bool {
+        self.unsettled > 0 && deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
+    /// Ends the second part.
+    pub(crate) fn end_draining(&mut self) {
         self.say_what_is_missing();
         self.look_for_superfluous_answers();
-        Ok(())
     }
 
     fn say_what_is_missing(&self) {
@@ -305,40 +351,58 @@ impl Load {
     }
 
     fn into_report(self) -> Report {
-        let [sending_lost, idle_lost, slow_readers_lost] = self.tally.lost_by_kind;
+        self.into_report_and_wakeups().0
+    }
+
+    /// Closes all connections. What is left are the figures, and what can still wake the loop.
+    pub(crate) fn into_report_and_wakeups(self) -> (Report, Wakeups) {
+        let answered = self.answered();
         let live = self.endpoints.iter().flatten();
-        Report {
-            sending: Count { opened: self.sending, lost: sending_lost },
-            idle: Count { opened: self.idle, lost: idle_lost },
-            slow_readers: Count { opened: self.endpoints.len() - self.sending - self.idle, lost: slow_readers_lost },
-            sent: self.tally.sent_on_lost + live.map(|endpoint| endpoint.connection.sent()).sum::<u64>(),
-            answered: self.answered(),
+        let report = Report {
+            sending: self.tally.counts[Kind::Sending as usize],
+            fragmenting: self.tally.counts[Kind::Fragmenting as usize],
+            idle: self.tally.counts[Kind::Idle as usize],
+            slow_readers: self.tally.counts[Kind::SlowReader as usize],
+            passing: self.tally.counts[Kind::Passing as usize],
+            sent: self.tally.sent_on_gone + live.map(|endpoint| endpoint.connection.sent()).sum::<u64>(),
+            answered,
             discontinuities: self.tally.discontinuities,
             duration: self.tally.duration,
             answered_within_duration: self.tally.answered_within_duration,
             round_trips_ns: self.tally.round_trips_ns,
-        }
+        };
+        (report, self.wakeups)
     }
 
     fn answered(&self) -> u64 {
         let live = self.endpoints.iter().flatten();
-        self.tally.answered_on_lost + live.map(|endpoint| endpoint.connection.answered()).sum::<u64>()
+        self.tally.answered_on_gone + live.map(|endpoint| endpoint.connection.answered()).sum::<u64>()
     }
 
-    fn any_open(&self) -> bool {
-        self.tally.lost_by_kind.iter().sum::<usize>() < self.endpoints.len()
+    /// Whether any of the connections is left that last.
+    pub(crate) fn any_open(&self) -> bool {
+        let lasting = self.tally.counts.iter().take(Kind::Passing as usize);
+        lasting.map(|count| count.lost).sum::<usize>() < self.demand.connections()
     }
 
-    /// Waits for the next thing to do, at most until `end`, and does it.
-    fn turn(&mut self, end: Option<Instant>) -> io::Result<()> {
-        self.wait(end)?;
+    /// Waits for the next thing to do, at most until `wake_by`, and does it. What woke the loop and is not known here
+    /// goes to `other`.
+    pub(crate) fn turn(&mut self, wake_by: Option<Instant>, other: &mut dyn FnMut(Token)) -> io::Result<()> {
+        let due = if self.ready.is_empty() {
+            [self.agenda.due(), wake_by].into_iter().flatten().min()
+        } else {
+            Some(Instant::now())
+        };
+        self.wakeups.wait(&mut self.events, due)?;
         // The events leave the loop for as long as it works on them, because advancing borrows all of it.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             match event.token() {
-                SIGNALS => self.wakeups.stops += self.wakeups.signals.read()?,
-                ALARM => self.wakeups.alarm.note_gone_off(),
-                Token(index) => self.advance(index, event.is_read_closed() || event.is_error()),
+                Token(index) if index < self.endpoints.len() => {
+                    self.advance(index, event.is_read_closed() || event.is_error());
+                }
+                token if self.wakeups.take(token)? => {}
+                token => other(token),
             }
         }
         self.events = events;
@@ -353,7 +417,7 @@ impl Load {
         }
 
         // What is due at the end itself is not part of the load.
-        let now = end.map_or(Instant::now(), |end| Instant::now().min(end - Duration::from_nanos(1)));
+        let now = self.end.map_or(Instant::now(), |end| Instant::now().min(end - Duration::from_nanos(1)));
         for _ in 0..TASKS_PER_TURN {
             match self.agenda.take(now) {
                 Some(task) => self.perform(task),
@@ -363,42 +427,30 @@ impl Load {
         Ok(())
     }
 
-    fn wait(&mut self, end: Option<Instant>) -> io::Result<()> {
-        let due = [self.agenda.due(), end].into_iter().flatten().min();
-        let now = Instant::now();
-        let timeout = if !self.ready.is_empty() || due.is_some_and(|due| due <= now) {
-            Some(Duration::ZERO)
-        } else {
-            self.wakeups.alarm.set(due, now)?;
-            None
-        };
-        match self.wakeups.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            result => result,
-        }
-    }
-
     fn perform(&mut self, task: Task) {
-        let slow_readers_from = self.sending + self.idle;
+        let Demand { sending, fragmenting, idle, .. } = self.demand;
         let index = match task {
-            Task::Send(index) | Task::Complete(index) => index,
-            Task::SlowRead(index) => slow_readers_from + index,
+            Task::Send(member) => member,
+            Task::Begin(member) | Task::Complete(member) => sending + member,
+            Task::SlowRead(member) => sending + fragmenting + idle + member,
+            Task::Come(_) => return self.receive_passing(),
+            Task::Go(_) => return self.dismiss_passing(),
         };
         let Some(endpoint) = &mut self.endpoints[index] else { return };
         let connection = &mut endpoint.connection;
         // The instant is read here, for each message: a round trip begins when its message is written, not when that
         // was due. A late message is late in the schedule, and is not skipped, but its round trip is the server's.
-        let result = match (task, self.pace) {
-            (Task::SlowRead(_), _) => endpoint.read_slowly(&mut self.buffer, &mut self.tally),
-            (Task::Complete(_), _) => {
+        let result = match task {
+            Task::SlowRead(_) => endpoint.read_slowly(&mut self.buffer, &mut self.tally),
+            Task::Complete(_) => {
                 connection.complete_message(Instant::now());
                 endpoint.flush()
             }
-            (Task::Send(_), Pace::Clock { fragment: true, .. }) => {
+            Task::Begin(_) => {
                 connection.begin_message();
                 endpoint.flush()
             }
-            (Task::Send(_), _) => {
+            _ => {
                 connection.queue(1, Instant::now());
                 endpoint.flush()
             }
@@ -408,20 +460,77 @@ impl Load {
         }
     }
 
+    /// Begins to open a passing connection. It sends a message when it is open, and another one when it goes.
+    fn receive_passing(&mut self) {
+        let count = &mut self.tally.counts[Kind::Passing as usize];
+        let source = connect::passing_source_address(self.server, count.opened as u64);
+        count.opened += 1;
+        let index = self.vacant.pop().unwrap_or(self.endpoints.len());
+        let begun = connect::begin(self.server, source).and_then(|mut socket| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.wakeups.poll.registry().register(&mut socket, Token(index), interest)?;
+            Ok(Opened { local_address: socket.local_addr()?, socket })
+        });
+        let endpoint = match begun {
+            Ok(opened) => {
+                self.passing.push_back((index, opened.local_address));
+                Some(Endpoint { stage: Stage::Connecting, ..Endpoint::new(opened, Kind::Passing) })
+            }
+            Err(error) => {
+                count.lost += 1;
+                warn!("a passing connection cannot be opened: {error}");
+                self.vacant.push(index);
+                None
+            }
+        };
+        if index == self.endpoints.len() {
+            self.endpoints.push(endpoint);
+        } else {
+            self.endpoints[index] = endpoint;
+        }
+    }
+
+    /// Lets the passing connection that came first say a last word, and go when that is answered.
+    fn dismiss_passing(&mut self) {
+        let Some((index, local_address)) = self.passing.pop_front() else { return };
+        // Where it was may be another by now.
+        let Some(endpoint) = &mut self.endpoints[index] else { return };
+        if endpoint.kind == Kind::Passing && endpoint.local_address == local_address {
+            if endpoint.stage == Stage::Open {
+                endpoint.connection.queue(1, Instant::now());
+                endpoint.stage = Stage::Leaving;
+                self.advance(index, false);
+            } else {
+                // A second chance: a connect that found the backlog full is tried again after a second.
+                self.passing.push_back((index, local_address));
+            }
+        }
+    }
+
     /// Lets a connection read and write as much as it can and may.
     ///
     /// `read_to_end` is set if the event says that the end of what can be read is near: it is learnt from a read.
     fn advance(&mut self, index: usize, read_to_end: bool) {
         // An event of this batch may be about a connection that was lost earlier in it.
         let Some(endpoint) = &mut self.endpoints[index] else { return };
-        let depth = match self.pace {
-            Pace::Answers { depth } => depth,
-            Pace::Clock { .. } => 0,
+        if endpoint.stage == Stage::Connecting {
+            match connect::finished(&endpoint.socket, self.server) {
+                Ok(None) => return,
+                Ok(Some(local_address)) => {
+                    debug!("{}: open", bracketed(local_address));
+                    endpoint.stage = Stage::Open;
+                    endpoint.connection.queue(1, Instant::now());
+                }
+                Err(error) => return self.lose(index, &error),
+            }
+        }
+        let depth = match (endpoint.kind, self.demand.pace) {
+            (Kind::Sending, Pace::Answers { depth }) if self.phase == Phase::Send => depth,
+            _ => 0,
         };
         let result = match (self.phase, endpoint.kind) {
             (Phase::Send, Kind::SlowReader) => endpoint.flood(),
-            (Phase::Send, Kind::Sending) => endpoint.exchange(depth, read_to_end, &mut self.buffer, &mut self.tally),
-            _ => endpoint.exchange(0, read_to_end, &mut self.buffer, &mut self.tally),
+            _ => endpoint.exchange(depth, read_to_end, &mut self.buffer, &mut self.tally),
         };
         match result {
             Ok(Progress::Blocked) => {}
@@ -432,25 +541,44 @@ impl Load {
             }
             Err(error) => return self.lose(index, &error),
         }
-        if self.phase == Phase::Drain && !endpoint.settled && endpoint.connection.is_settled() {
-            endpoint.settled = true;
-            self.unsettled -= 1;
+        if endpoint.connection.is_settled() {
+            if endpoint.stage == Stage::Leaving && self.phase == Phase::Send {
+                self.part_with(index);
+            } else if self.phase == Phase::Drain && !endpoint.settled {
+                endpoint.settled = true;
+                self.unsettled -= 1;
+            }
         }
     }
 
     fn lose(&mut self, index: usize, error: &io::Error) {
-        let Some(endpoint) = self.endpoints[index].take() else { return };
+        let Some(endpoint) = &self.endpoints[index] else { return };
         let connection = &endpoint.connection;
         let reason = match error.kind() {
             io::ErrorKind::UnexpectedEof => "closed by the server".to_owned(),
             _ => error.to_string(),
         };
-        warn!("{}: connection lost, {}: {reason}", bracketed(endpoint.local_address), connection.outstanding());
-        self.tally.sent_on_lost += connection.sent();
-        self.tally.answered_on_lost += connection.answered();
-        self.tally.lost_by_kind[endpoint.kind as usize] += 1;
+        if self.tally.lines_about_losses > 0 {
+            self.tally.lines_about_losses -= 1;
+            warn!("{}: connection lost, {}: {reason}", bracketed(endpoint.local_address), connection.outstanding());
+            if self.tally.lines_about_losses == 0 {
+                warn!("whatever connections are lost from here on are only counted");
+            }
+        }
+        self.tally.counts[endpoint.kind as usize].lost += 1;
         if self.phase == Phase::Drain && !endpoint.settled {
             self.unsettled -= 1;
+        }
+        self.part_with(index);
+    }
+
+    /// Closes a connection, and keeps its figures.
+    fn part_with(&mut self, index: usize) {
+        let Some(endpoint) = self.endpoints[index].take() else { return };
+        self.tally.sent_on_gone += endpoint.connection.sent();
+        self.tally.answered_on_gone += endpoint.connection.answered();
+        if endpoint.kind == Kind::Passing {
+            self.vacant.push(index);
         }
     }
 
@@ -462,138 +590,7 @@ impl Load {
     }
 }
 
-/// Whether a connection needs another turn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Progress {
-    /// An event will say when it can go on.
-    Blocked,
-    /// It could go on, and no event will say so.
-    BudgetSpent,
-}
-
-/// One open connection: its socket, and what was said on it.
-struct Endpoint {
-    socket: TcpStream,
-    local_address: SocketAddr,
-    kind: Kind,
-    connection: Connection,
-    /// Whether it is on the ready list.
-    ready: bool,
-    /// Whether the second part of the load has found everything answered.
-    settled: bool,
-}
-
-impl Endpoint {
-    fn new(opened: Opened, kind: Kind) -> Self {
-        debug!("{}: open, {kind:?}", bracketed(opened.local_address));
-        Self {
-            socket: opened.socket,
-            local_address: opened.local_address,
-            kind,
-            // The round trips of a slow reader would measure the reader, and an idle connection has its only one in
-            // the second part, where none are measured.
-            connection: Connection::new(kind == Kind::Sending),
-            ready: false,
-            settled: false,
-        }
-    }
-
-    /// Reads what there is, and sends until `depth` messages are in flight.
-    fn exchange(
-        &mut self,
-        depth: u32,
-        read_to_end: bool,
-        buffer: &mut [u8],
-        tally: &mut Tally,
-    ) -> io::Result<Progress> {
-        let progress = self.read(read_to_end, buffer, tally)?;
-        let due = self.connection.due();
-        if due < u64::from(depth) {
-            self.connection.queue(depth - due as u32, Instant::now());
-        }
-        self.flush()?;
-        Ok(progress)
-    }
-
-    /// Reads until there is no more, or the budget is spent.
-    ///
-    /// A read that does not fill the buffer has emptied the socket, and what arrives later is a new edge (`epoll(7)`):
-    /// another read would find nothing. Only the end of the stream still has to be read, so that one is `read_to_end`.
-    fn read(&mut self, read_to_end: bool, buffer: &mut [u8], tally: &mut Tally) -> io::Result<Progress> {
-        let mut budget_bytes = BYTES_PER_TURN;
-        while budget_bytes > 0 {
-            let Some(count) = self.read_once(buffer, tally)? else { return Ok(Progress::Blocked) };
-            if count < buffer.len() && !read_to_end {
-                return Ok(Progress::Blocked);
-            }
-            budget_bytes = budget_bytes.saturating_sub(count);
-        }
-        Ok(Progress::BudgetSpent)
-    }
-
-    /// Reads little, whether or not there is more.
-    fn read_slowly(&mut self, buffer: &mut [u8], tally: &mut Tally) -> io::Result<()> {
-        self.read_once(&mut buffer[..SLOW_READ_BYTES], tally).map(|_| ())
-    }
-
-    /// Reads once and verifies what came. `None` if nothing was there; the end of the stream is an error.
-    fn read_once(&mut self, buffer: &mut [u8], tally: &mut Tally) -> io::Result<Option<usize>> {
-        let count = loop {
-            match self.socket.read(buffer) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => break count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        };
-        let now = Instant::now();
-        let local_address = self.local_address;
-        self.connection.receive(&buffer[..count], |answer| {
-            if let Some(sent_at) = answer.sent_at
-                && tally.sending_ended.is_none_or(|ended| sent_at < ended)
-            {
-                let round_trip_ns = now.duration_since(sent_at).as_nanos();
-                tally.round_trips_ns.saturating_record(u64::try_from(round_trip_ns).unwrap_or(u64::MAX));
-            }
-            if answer.is_discontinuity() {
-                tally.discontinuities += 1;
-                warn!("{}: expected {}, received {}", bracketed(local_address), answer.expected, answer.received);
-            }
-        });
-        Ok(Some(count))
-    }
-
-    /// Sends until the socket takes no more, or the budget is spent.
-    fn flood(&mut self) -> io::Result<Progress> {
-        for _ in 0..BYTES_PER_TURN / (FLOOD_MESSAGES as usize * MESSAGE_BYTES) {
-            if self.connection.pending().is_empty() {
-                self.connection.queue(FLOOD_MESSAGES, Instant::now());
-            }
-            self.flush()?;
-            if !self.connection.pending().is_empty() {
-                return Ok(Progress::Blocked);
-            }
-        }
-        Ok(Progress::BudgetSpent)
-    }
-
-    /// Writes what is pending, as far as the socket takes it.
-    fn flush(&mut self) -> io::Result<()> {
-        while !self.connection.pending().is_empty() {
-            match self.socket.write(self.connection.pending()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => self.connection.note_written(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
 /// `[address]:port`, for both address families alike.
-fn bracketed(address: SocketAddr) -> String {
+pub(crate) fn bracketed(address: SocketAddr) -> String {
     format!("[{}]:{}", address.ip(), address.port())
 }

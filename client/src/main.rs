@@ -5,18 +5,24 @@
 //!
 //! - [`options`]: the command line.
 //! - [`connect`]: opens all connections before the load starts.
-//! - [`load`]: the event loop; the only place that reads, writes and waits.
+//! - [`load`]: the event loop; the only place that waits.
+//! - [`endpoint`]: one open connection; the only place that reads and writes.
 //! - [`connection`]: what was sent and what is expected on one connection; knows no sockets.
 //! - [`schedule`]: when which connection is to act; knows no clocks.
 //! - [`wakeups`]: what wakes the loop besides sockets.
+//! - [`soak`]: a server of our own, replaced again and again under load.
+//! - [`timeline`]: round trips in the order of time; knows no clocks.
 //! - [`report`]: the figures, and the verdict.
 
 mod connect;
 mod connection;
+mod endpoint;
 mod load;
 mod options;
 mod report;
 mod schedule;
+mod soak;
+mod timeline;
 mod wakeups;
 
 use std::process::ExitCode;
@@ -25,7 +31,7 @@ use log::{LevelFilter, error};
 use reactord_cli::{arguments, logger, say};
 
 use crate::load::Error;
-use crate::options::{Arguments, Options};
+use crate::options::{Arguments, Command, Options};
 
 const PROGRAM: &str = "reactord-client";
 
@@ -41,21 +47,61 @@ fn main() -> ExitCode {
         say(&format!("{PROGRAM} {}\n", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
+    if let Some(Command::Soak(soak)) = arguments.command {
+        return match options::nothing_before_subcommand().and_then(|()| soak.try_into()) {
+            Ok(options) => run_soak(&options),
+            Err(message) => arguments::usage_error(PROGRAM, &message),
+        };
+    }
     let options = match Options::try_from(arguments) {
         Ok(options) => options,
         Err(message) => return arguments::usage_error(PROGRAM, &message),
     };
-    logger::init(if options.verbose { LevelFilter::Debug } else { LevelFilter::Info });
+    start_logging(options.verbose);
 
     match load::run(&options) {
         Ok(report) => {
             say(&report.to_string());
-            if report.everything_came_back() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_LOSS) }
+            verdict(report.everything_came_back())
         }
-        Err(error @ Error::TooManyConnections { .. }) => arguments::usage_error(PROGRAM, &error.to_string()),
-        Err(error) => {
-            error!("{error}");
-            ExitCode::from(EXIT_LOSS)
+        Err(error) => failure(&error),
+    }
+}
+
+fn run_soak(options: &soak::options::Options) -> ExitCode {
+    start_logging(options.verbose);
+    match soak::run(options) {
+        Ok(outcome) => {
+            say(&outcome.to_string());
+            match outcome.write_files() {
+                Ok(()) => verdict(outcome.is_good()),
+                Err(message) => {
+                    error!("{message}");
+                    verdict(false)
+                }
+            }
+        }
+        Err(soak::Error::Load(error)) => failure(&error),
+        Err(soak::Error::Server(message)) => {
+            error!("{message}");
+            verdict(false)
         }
     }
+}
+
+fn start_logging(verbose: bool) {
+    logger::init(if verbose { LevelFilter::Debug } else { LevelFilter::Info });
+}
+
+fn verdict(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_LOSS) }
+}
+
+/// What to leave with when there are no figures.
+fn failure(error: &Error) -> ExitCode {
+    if let Error::TooManyConnections { .. } = error {
+        return arguments::usage_error(PROGRAM, &error.to_string());
+    }
+    error!("{error}");
+    verdict(false)
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
+use crate::soak;
+
 /// Sends sequence numbers to a reactord server and verifies that every one comes back, once and in order.
 #[derive(FromArgs)]
 #[argh(
@@ -70,6 +72,16 @@ pub(crate) struct Arguments {
     /// print the version
     #[argh(switch)]
     pub(crate) version: bool,
+
+    #[argh(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What else the client can do.
+#[derive(FromArgs)]
+#[argh(subcommand)]
+pub(crate) enum Command {
+    Soak(soak::options::Arguments),
 }
 
 /// What `--rate` may be.
@@ -82,31 +94,43 @@ enum Rate {
 /// What makes a sending connection send.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
-    /// The clock: so many messages a second on each connection, each in two parts if `fragment` is set.
-    Clock { per_second: f64, fragment: bool },
+    /// The clock: so many messages a second on each connection.
+    Clock { per_second: f64 },
     /// The answers: so many messages are in flight on each connection at any time.
     Answers { depth: u32 },
+}
+
+/// Which connections there are, and what they do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Demand {
+    /// They send whole messages.
+    pub(crate) sending: usize,
+    /// They send each message in two parts. Only the clock can pace them.
+    pub(crate) fragmenting: usize,
+    pub(crate) idle: usize,
+    pub(crate) slow_readers: usize,
+    /// What makes the first two send.
+    pub(crate) pace: Pace,
+    /// How many short-lived connections come and go, besides the others.
+    pub(crate) churn_per_second: f64,
+}
+
+impl Demand {
+    /// How many connections last.
+    pub(crate) fn connections(&self) -> usize {
+        self.sending + self.fragmenting + self.idle + self.slow_readers
+    }
 }
 
 /// What the load is to be.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Options {
     pub(crate) server: SocketAddr,
-    pub(crate) sending: usize,
-    pub(crate) idle: usize,
-    pub(crate) slow_readers: usize,
-    pub(crate) pace: Pace,
+    pub(crate) demand: Demand,
     /// `None` is until a signal.
     pub(crate) duration: Option<Duration>,
     pub(crate) drain: Duration,
     pub(crate) verbose: bool,
-}
-
-impl Options {
-    /// How many connections there are of all kinds.
-    pub(crate) fn connections(&self) -> usize {
-        self.sending + self.idle + self.slow_readers
-    }
 }
 
 impl TryFrom<Arguments> for Options {
@@ -123,27 +147,43 @@ impl TryFrom<Arguments> for Options {
                 return Err(format!("--depth {depth} needs --rate max: at --rate {per_second} the clock decides"));
             }
             (Rate::Max, false, depth) => Pace::Answers { depth: depth.unwrap_or(1) },
-            (Rate::PerSecond(per_second), fragment, None) => Pace::Clock { per_second, fragment },
+            (Rate::PerSecond(per_second), _, None) => Pace::Clock { per_second },
         };
+        let (sending, fragmenting) =
+            if arguments.fragment { (0, arguments.connections) } else { (arguments.connections, 0) };
         let options = Self {
             server: SocketAddr::new(
                 arguments.connect_address.unwrap_or(Ipv4Addr::LOCALHOST.into()),
                 arguments.connect_port,
             ),
-            sending: arguments.connections,
-            idle: arguments.idle,
-            slow_readers: arguments.slow_readers,
-            pace,
+            demand: Demand {
+                sending,
+                fragmenting,
+                idle: arguments.idle,
+                slow_readers: arguments.slow_readers,
+                pace,
+                churn_per_second: 0.0,
+            },
             duration: arguments.duration,
             drain: arguments.drain,
             verbose: arguments.verbose,
         };
-        if options.connections() == 0 {
+        if options.demand.connections() == 0 {
             return Err(
                 "at least 1 connection is needed: --connections, --idle and --slow-readers are all 0".to_owned()
             );
         }
         Ok(options)
+    }
+}
+
+/// Whether the subcommand stands first: the options before it are those of the plain load.
+pub(crate) fn nothing_before_subcommand() -> Result<(), String> {
+    match std::env::args().nth(1) {
+        Some(first) if first.starts_with('-') => {
+            Err(format!("{first} stands before the subcommand, whose options follow it"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -158,7 +198,7 @@ fn connect_port(value: &str) -> Result<u16, String> {
 /// No machine has more connections than this to offer; it keeps the sum of three counts from overflowing.
 const COUNT_MAX: usize = 100_000_000;
 
-fn count(value: &str) -> Result<usize, String> {
+pub(crate) fn count(value: &str) -> Result<usize, String> {
     whole_number(value, 0, COUNT_MAX)
 }
 
@@ -177,13 +217,13 @@ fn rate(value: &str) -> Result<Rate, String> {
     per_second.map(Rate::PerSecond).ok_or("a number of messages a second above 0 is allowed, or max".to_owned())
 }
 
-fn duration(value: &str) -> Result<Duration, String> {
+pub(crate) fn duration(value: &str) -> Result<Duration, String> {
     seconds(value)
         .filter(|duration| !duration.is_zero())
         .ok_or("a number of seconds above 0 is allowed, such as 60 or 0.5".to_owned())
 }
 
-fn drain(value: &str) -> Result<Duration, String> {
+pub(crate) fn drain(value: &str) -> Result<Duration, String> {
     seconds(value).ok_or("a number of seconds from 0 up is allowed, such as 10 or 0.5".to_owned())
 }
 
@@ -211,10 +251,14 @@ mod tests {
     fn without_options_one_connection_sends_a_number_every_100_ms() {
         let expected = Options {
             server: "127.0.0.1:1234".parse().unwrap(),
-            sending: 1,
-            idle: 0,
-            slow_readers: 0,
-            pace: Pace::Clock { per_second: 10.0, fragment: false },
+            demand: Demand {
+                sending: 1,
+                fragmenting: 0,
+                idle: 0,
+                slow_readers: 0,
+                pace: Pace::Clock { per_second: 10.0 },
+                churn_per_second: 0.0,
+            },
             duration: None,
             drain: Duration::from_secs(10),
             verbose: false,
@@ -224,8 +268,8 @@ mod tests {
 
     #[test]
     fn rate_max_takes_a_depth_and_has_a_default_for_it() {
-        assert_eq!(options(&["--rate", "max"]).unwrap().pace, Pace::Answers { depth: 1 });
-        assert_eq!(options(&["--rate", "max", "--depth", "16"]).unwrap().pace, Pace::Answers { depth: 16 });
+        assert_eq!(options(&["--rate", "max"]).unwrap().demand.pace, Pace::Answers { depth: 1 });
+        assert_eq!(options(&["--rate", "max", "--depth", "16"]).unwrap().demand.pace, Pace::Answers { depth: 16 });
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The figures of a load, and the verdict.
 
 use std::fmt;
+use std::ops::Add;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -12,12 +13,22 @@ pub(crate) struct Count {
     pub(crate) lost: usize,
 }
 
+impl Add for Count {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { opened: self.opened + other.opened, lost: self.lost + other.lost }
+    }
+}
+
 /// All that a load brought to light.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) sending: Count,
+    pub(crate) fragmenting: Count,
     pub(crate) idle: Count,
     pub(crate) slow_readers: Count,
+    pub(crate) passing: Count,
     /// Messages on connections of all kinds.
     pub(crate) sent: u64,
     /// Those of them that were answered, each counted once.
@@ -38,15 +49,16 @@ impl Report {
         self.lost() == 0 && self.discontinuities == 0 && self.connections_lost() == 0
     }
 
-    fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.sent - self.answered
     }
 
-    fn connections_lost(&self) -> usize {
-        self.sending.lost + self.idle.lost + self.slow_readers.lost
+    pub(crate) fn connections_lost(&self) -> usize {
+        let Self { sending, fragmenting, idle, slow_readers, passing, .. } = self;
+        [sending, fragmenting, idle, slow_readers, passing].into_iter().map(|count| count.lost).sum()
     }
 
-    fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         let seconds = self.duration.as_secs_f64();
         if seconds > 0.0 { self.answered_within_duration as f64 / seconds } else { 0.0 }
     }
@@ -54,7 +66,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (kind, count) in [("sending", self.sending), ("idle", self.idle), ("slow reading", self.slow_readers)] {
+        let sending = self.sending + self.fragmenting;
+        for (kind, count) in [("sending", sending), ("idle", self.idle), ("slow reading", self.slow_readers)] {
             writeln!(
                 formatter,
                 "{:<24}{:>12} opened, {} lost",
@@ -105,9 +118,11 @@ mod tests {
             round_trips_ns.record(microseconds * 1000).unwrap();
         }
         Report {
-            sending: Count { opened: 10, lost: 0 },
+            sending: Count { opened: 8, lost: 0 },
+            fragmenting: Count { opened: 2, lost: 0 },
             idle: Count { opened: 2, lost: 0 },
             slow_readers: Count { opened: 1, lost: 0 },
+            passing: Count::default(),
             sent: 1002,
             answered: 1002,
             discontinuities: 0,

@@ -42,26 +42,39 @@ impl Schedule {
 /// What a connection is to do at a turn. The number is that of a member of the schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Task {
-    /// A whole message, or its first bytes.
+    /// A whole message.
     Send(usize),
+    /// The first bytes of a message.
+    Begin(usize),
     /// The rest of a message.
     Complete(usize),
     /// A little reading.
     SlowRead(usize),
+    /// A short-lived connection comes.
+    Come(usize),
+    /// The one that has been there for longest goes.
+    Go(usize),
 }
 
 /// All schedules of a load, in one order.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     pub(crate) sends: Option<Schedule>,
+    pub(crate) begins: Option<Schedule>,
     pub(crate) completions: Option<Schedule>,
     pub(crate) slow_reads: Option<Schedule>,
+    pub(crate) arrivals: Option<Schedule>,
+    pub(crate) departures: Option<Schedule>,
 }
 
 impl Agenda {
     /// When the next task is due, if there are any.
     pub(crate) fn due(&self) -> Option<Instant> {
-        [&self.sends, &self.completions, &self.slow_reads].into_iter().flatten().filter_map(Schedule::due).min()
+        [&self.sends, &self.begins, &self.completions, &self.slow_reads, &self.arrivals, &self.departures]
+            .into_iter()
+            .flatten()
+            .filter_map(Schedule::due)
+            .min()
     }
 
     /// Takes the earliest task that is due at `now`.
@@ -70,8 +83,10 @@ impl Agenda {
     /// late both are.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Task> {
         let due = self.due().filter(|due| *due <= now)?;
-        let tasks: [fn(usize) -> Task; 3] = [Task::Complete, Task::Send, Task::SlowRead];
-        [&mut self.completions, &mut self.sends, &mut self.slow_reads].into_iter().zip(tasks).find_map(
+        let tasks: [fn(usize) -> Task; 6] =
+            [Task::Complete, Task::Begin, Task::Send, Task::SlowRead, Task::Come, Task::Go];
+        let Self { sends, begins, completions, slow_reads, arrivals, departures } = self;
+        [completions, begins, sends, slow_reads, arrivals, departures].into_iter().zip(tasks).find_map(
             |(schedule, task)| {
                 schedule.as_mut().filter(|schedule| schedule.due() == Some(due)).map(|schedule| task(schedule.take()))
             },
@@ -122,11 +137,11 @@ mod tests {
     fn a_message_is_completed_before_the_next_is_begun_however_late() {
         let start = Instant::now();
         let mut agenda = Agenda {
-            sends: Some(Schedule::new(start, 1, 10.0)),
+            begins: Some(Schedule::new(start, 1, 10.0)),
             completions: Some(Schedule::new(start + milliseconds(50), 1, 10.0)),
-            slow_reads: None,
+            ..Agenda::default()
         };
-        let expected = [Task::Send(0), Task::Complete(0), Task::Send(0), Task::Complete(0), Task::Send(0)];
+        let expected = [Task::Begin(0), Task::Complete(0), Task::Begin(0), Task::Complete(0), Task::Begin(0)];
         assert_eq!(taken(&mut agenda, start + milliseconds(200)), expected);
     }
 

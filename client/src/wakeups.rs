@@ -1,38 +1,107 @@
-//! What wakes the loop besides sockets: signals, and an alarm.
+//! What wakes the loop: sockets, signals, and an alarm.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-/// SIGINT and SIGTERM as something to poll.
-pub(crate) struct Signals(SignalFd);
+/// The token of the signals. Small tokens are the indices of connections, so this and the next count from the top.
+pub(crate) const SIGNALS: Token = Token(usize::MAX);
+const ALARM: Token = Token(usize::MAX - 1);
+
+/// What asks a load to stop. It goes to nobody else: where there are servers, they are not in this process group.
+pub(crate) const STOPS: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
+
+/// The poll, and all that can wake it besides what others register.
+pub(crate) struct Wakeups {
+    pub(crate) poll: Poll,
+    signals: Signals,
+    alarm: Alarm,
+    /// How many signals have asked to stop.
+    pub(crate) stops: u32,
+}
+
+impl Wakeups {
+    /// From now on these signals wake the loop, and do nothing else.
+    pub(crate) fn new(signals: &[Signal]) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let signals = Signals::new(poll.registry(), signals)?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        Ok(Self { poll, signals, alarm, stops: 0 })
+    }
+
+    /// Waits for events, at most until `due`.
+    pub(crate) fn wait(&mut self, events: &mut Events, due: Option<Instant>) -> io::Result<()> {
+        let now = Instant::now();
+        let timeout = if due.is_some_and(|due| due <= now) {
+            Some(Duration::ZERO)
+        } else {
+            self.alarm.set(due, now)?;
+            None
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Takes an event that is about a signal or the alarm. False if it is about something else: also a child that may
+    /// have ended is for others to look at.
+    pub(crate) fn take(&mut self, token: Token) -> io::Result<bool> {
+        match token {
+            ALARM => self.alarm.note_gone_off(),
+            SIGNALS => {
+                let arrived = self.signals.read()?;
+                self.stops += arrived.stops;
+                return Ok(!arrived.child_ended);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Signals as something to poll.
+struct Signals(SignalFd);
+
+/// The signals that have arrived.
+struct Arrived {
+    /// How many that ask to stop.
+    stops: u32,
+    /// Whether one said that a child ended.
+    child_ended: bool,
+}
 
 impl Signals {
-    /// Blocks the two signals, so that from now on they arrive here alone.
-    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+    /// Blocks the signals, so that from now on they arrive here alone.
+    fn new(registry: &Registry, wanted: &[Signal]) -> io::Result<Self> {
         let mut signals = SigSet::empty();
-        signals.add(Signal::SIGINT);
-        signals.add(Signal::SIGTERM);
+        for signal in wanted {
+            signals.add(*signal);
+        }
         signals.thread_block()?;
         let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        registry.register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
+        registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         Ok(Self(signals))
     }
 
-    /// How many signals have arrived since the last call.
-    pub(crate) fn read(&mut self) -> io::Result<u32> {
-        let mut count = 0;
-        while self.0.read_signal()?.is_some() {
-            count += 1;
+    /// The signals that have arrived since the last call.
+    fn read(&mut self) -> io::Result<Arrived> {
+        let mut arrived = Arrived { stops: 0, child_ended: false };
+        while let Some(signal) = self.0.read_signal()? {
+            if signal.ssi_signo == Signal::SIGCHLD as u32 {
+                arrived.child_ended = true;
+            } else {
+                arrived.stops += 1;
+            }
         }
-        Ok(count)
+        Ok(arrived)
     }
 }
 
@@ -40,13 +109,13 @@ impl Signals {
 ///
 /// The timeout of a poll has a resolution of a millisecond, which would bunch the messages of ten thousand
 /// connections together; that of `timerfd_create(2)` has nanoseconds.
-pub(crate) struct Alarm {
+struct Alarm {
     timer: TimerFd,
     set_for: Option<Instant>,
 }
 
 impl Alarm {
-    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+    fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         registry.register(&mut SourceFd(&timer.as_fd().as_raw_fd()), token, Interest::READABLE)?;
         Ok(Self { timer, set_for: None })
@@ -56,7 +125,7 @@ impl Alarm {
     ///
     /// The timer need not be read after it has gone off: setting it again makes it unreadable, and when it goes off
     /// again, that is a new edge.
-    pub(crate) fn set(&mut self, due: Option<Instant>, now: Instant) -> io::Result<()> {
+    fn set(&mut self, due: Option<Instant>, now: Instant) -> io::Result<()> {
         if due == self.set_for {
             return Ok(());
         }
@@ -73,7 +142,7 @@ impl Alarm {
     }
 
     /// Notes that the alarm has gone off, so that it can be set for the same instant again.
-    pub(crate) fn note_gone_off(&mut self) {
+    fn note_gone_off(&mut self) {
         self.set_for = None;
     }
 }

@@ -1,0 +1,534 @@
+//! The soak: a server of our own under load, replaced again and again, with every byte checked.
+//!
+//! ```text
+//! plan ──▶ which successor when, and which are killed      servers ──▶ the processes: started, heard, ended
+//!     ╲                                                   ╱
+//!      this file: one turn after another ── load: the connections ── timeline: their round trips
+//!     ╱                                                   ╲
+//! succession ──▶ who serves, and who died             outcome ──▶ table, JSON, page
+//! ```
+//!
+//! It is the loop of a plain load: the logs of the servers, their ends, and all that is due at some instant wake the
+//! same poll, and the load does what it always does.
+//!
+//! # Killed successors
+//!
+//! A successor that dies before the commit point must disturb nobody; one that dies after it takes its peers with it, as any
+//! crash of a server does. So a kill has to hit the copy, whose end nobody can see from outside. It comes at a random
+//! moment within the time that the copy is known to take, and is carried out in two steps: the successor is stopped, and
+//! killed only if it has fewer files open than there are peers, so that it cannot have all of them. Otherwise it goes on,
+//! and is spared.
+
+mod html;
+pub(crate) mod options;
+mod outcome;
+mod picture;
+mod plan;
+mod progress;
+mod servers;
+mod succession;
+mod summary;
+mod usage;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use log::error;
+use mio::{Events, Token};
+use nix::sys::signal::Signal;
+
+use crate::connect;
+use crate::load::{self, Load, STAY};
+use crate::report::Report;
+use crate::timeline::Timeline;
+use crate::wakeups::{STOPS, Wakeups};
+
+use self::options::{Options, Target};
+pub(crate) use self::outcome::Outcome;
+use self::outcome::{Fate, Sample, Takeover};
+use self::plan::{Attempt, Plan, copy_time_min};
+use self::progress::{Progress, State};
+use self::servers::{Heard, Servers};
+use self::succession::{Number, Succession, Turn};
+use self::summary::Summary;
+
+/// What a server needs besides its peers, or this process besides its connections: the greater of both.
+const OTHER_FILES: usize = 64;
+
+/// How long a server may take to be ready, and to be seen dead when a connection says so first.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+const DEATH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a takeover may take. One of a million peers takes seconds.
+const TAKEOVER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What passes before a successor gets its first peer, about.
+const SUCCESSOR_STARTS: Duration = Duration::from_millis(1);
+
+/// How often the processes are looked at, and how often while a takeover is under way.
+const SAMPLE: Duration = Duration::from_millis(100);
+const SAMPLE_DURING_TAKEOVER: Duration = Duration::from_millis(3);
+
+/// How many lost connections are worth a line each.
+const LINES_ABOUT_LOSSES: usize = 10;
+
+/// Why there is no outcome.
+#[derive(Debug)]
+pub(crate) enum Error {
+    Load(load::Error),
+    /// There is no server to start, or it does not serve.
+    Server(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(error) => error.fmt(formatter),
+            Self::Server(error) => formatter.write_str(error),
+        }
+    }
+}
+
+impl From<load::Error> for Error {
+    fn from(error: load::Error) -> Self {
+        Self::Load(error)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Load(error.into())
+    }
+}
+
+/// Does what the options ask for.
+pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
+    let passing = (options.demand.churn_per_second * 2.0 * STAY.as_secs_f64()).ceil() as usize;
+    connect::make_room(options.demand.connections(), OTHER_FILES + passing)?;
+    let (address, servers, mut wakeups) = match &options.target {
+        Target::Attach(address) => (*address, None, Wakeups::new(&signals())?),
+        Target::Start { program } => {
+            // Before the signals are ours: a build that takes too long is ended as anything else.
+            let program = servers::find_program(program.as_deref()).map_err(Error::Server)?;
+            let mut wakeups = Wakeups::new(&signals())?;
+            let mut servers = Servers::new(program, wakeups.poll.registry().try_clone()?, options.verbose)?;
+            (start_first(&mut servers, &mut wakeups)?, Some(servers), wakeups)
+        }
+    };
+    let mut soak = Soak::new(options, servers);
+    let opened = {
+        let other = |token| {
+            soak.hear(token);
+            soak.death.is_some()
+        };
+        connect::open_all(&mut wakeups, address, options.demand.connections(), other)
+    };
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            soak.await_death(&mut wakeups)?;
+            return Err(soak.death.map_or(error.into(), Error::Server));
+        }
+    };
+    let mut load = Load::new(wakeups, address, options.demand, opened);
+    load.limit_lines_about_losses(LINES_ABOUT_LOSSES);
+    soak.send(&mut load)?;
+    soak.drain(&mut load)?;
+    soak.into_outcome(load)
+}
+
+fn signals() -> Vec<Signal> {
+    [&STOPS[..], &[Signal::SIGHUP, Signal::SIGCHLD]].concat()
+}
+
+/// Starts the first server, and waits until it is ready.
+fn start_first(servers: &mut Servers, wakeups: &mut Wakeups) -> Result<SocketAddr, Error> {
+    let number = servers
+        .start_first()
+        .map_err(|error| Error::Server(format!("{} cannot be started: {error}", servers.program().display())))?;
+    let deadline = Instant::now() + START_PATIENCE;
+    let mut events = Events::with_capacity(16);
+    let mut address = None;
+    while Instant::now() < deadline && wakeups.stops == 0 {
+        wakeups.wait(&mut events, Some(deadline))?;
+        for event in &events {
+            if wakeups.take(event.token())? {
+                continue;
+            }
+            for heard in servers.hear(event.token()) {
+                match heard {
+                    Heard::Line(_, line) => {
+                        address = address.or_else(|| listening(&line));
+                        if line.contains("Starting Takeover channel")
+                            && let Some(address) = address
+                        {
+                            return Ok(address);
+                        }
+                    }
+                    Heard::Ended(number, status) => {
+                        let (pid, words) = (servers.pid(number), servers.last_words(number));
+                        return Err(Error::Server(format!("the server (pid {pid}) did not start: {status}; {words}")));
+                    }
+                }
+            }
+        }
+    }
+    if wakeups.stops > 0 {
+        return Err(Error::Server("stopped while the server was starting".to_owned()));
+    }
+    let (pid, seconds) = (servers.pid(number), START_PATIENCE.as_secs());
+    let words = servers.last_words(number);
+    Err(Error::Server(format!("the server (pid {pid}) was not ready after {seconds} s; {words}")))
+}
+
+/// The address in `Starting TCP server on [127.0.0.1]:1234`.
+fn listening(line: &str) -> Option<SocketAddr> {
+    let (_, address) = line.split_once("Starting TCP server on [")?;
+    let (ip, port) = address.split_once("]:")?;
+    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+}
+
+/// The takeover that is under way.
+#[derive(Debug)]
+struct UnderWay {
+    begun: Instant,
+    /// When the successor is to be killed. `None` if it is not, or was.
+    kill_at: Option<Instant>,
+    spared: bool,
+    deadline: Instant,
+    summary: Option<Summary>,
+}
+
+struct Soak<'a> {
+    options: &'a Options,
+    servers: Option<Servers>,
+    succession: Succession,
+    /// When the load began.
+    start: Instant,
+    end: Instant,
+    attempts: VecDeque<Attempt>,
+    under_way: Option<UnderWay>,
+    /// The shortest copy so far.
+    copy_time: Option<Duration>,
+    takeovers: Vec<Takeover>,
+    samples: Vec<Sample>,
+    next_sample: Instant,
+    progress: Progress,
+    next_progress: Instant,
+    window: Window,
+    complaints: Vec<String>,
+    /// Why nobody serves any more.
+    death: Option<String>,
+    interrupted: bool,
+    /// When a takeover has ended, for the timeline to be told.
+    takeover_ended: Option<Instant>,
+}
+
+/// What the live line says, over about a second.
+struct Window {
+    begun: Instant,
+    messages_per_second: f64,
+    worst_ns: u64,
+}
+
+impl<'a> Soak<'a> {
+    fn new(options: &'a Options, servers: Option<Servers>) -> Self {
+        let plan = match options.takeovers {
+            0 => Plan::lasting(options.duration),
+            takeovers => Plan::new(takeovers, options.interval, options.kill_share, options.seed),
+        };
+        let start = Instant::now();
+        Self {
+            options,
+            succession: if servers.is_some() { Succession::Serving { owner: 0 } } else { Succession::Over },
+            servers,
+            start,
+            end: start + plan.end,
+            progress: Progress::new(plan.end),
+            attempts: plan.attempts.into(),
+            under_way: None,
+            copy_time: None,
+            takeovers: Vec::new(),
+            samples: Vec::new(),
+            next_sample: start,
+            next_progress: start,
+            window: Window { begun: start, messages_per_second: 0.0, worst_ns: 0 },
+            complaints: Vec::new(),
+            death: None,
+            interrupted: false,
+            takeover_ended: None,
+        }
+    }
+
+    /// The load, with its takeovers.
+    fn send(&mut self, load: &mut Load) -> io::Result<()> {
+        // What the plan says counts from now.
+        let now = Instant::now();
+        (self.end, self.start) = (self.end + (now - self.start), now);
+        (self.next_sample, self.next_progress) = (now, now + self.progress.interval());
+        load.set_timeline(Timeline::new(now));
+        load.begin_sending(now);
+        while !self.is_over(load) {
+            self.act(load, Instant::now());
+            self.turn(load, self.next_due())?;
+        }
+        load.end_sending(self.start);
+        self.sample(Instant::now());
+        Ok(())
+    }
+
+    /// The last exchange, on every connection.
+    fn drain(&mut self, load: &mut Load) -> io::Result<()> {
+        if self.death.is_some() {
+            return Ok(());
+        }
+        self.progress.say("Checking every connection with a last exchange");
+        let deadline = load.begin_draining(self.options.drain);
+        let stops_before = load.stops().min(1);
+        while load.is_draining(deadline) && load.stops() <= stops_before && self.death.is_none() {
+            self.turn(load, deadline)?;
+        }
+        load.end_draining();
+        Ok(())
+    }
+
+    fn is_over(&mut self, load: &Load) -> bool {
+        if load.stops() > 0 {
+            self.interrupted = true;
+            self.attempts.clear();
+            // What is under way comes to its end, unless there is a second signal.
+            return !self.succession.is_under_way() || load.stops() > 1;
+        }
+        let all_done = self.attempts.is_empty() && !self.succession.is_under_way() && Instant::now() >= self.end;
+        // Connections that were lost all at once are the first sign of a server that died, which is worth its name.
+        let all_lost = !load.any_open() && (self.servers.is_none() || Instant::now() >= self.end);
+        all_done || all_lost || self.death.is_some()
+    }
+
+    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
+        let mut tokens = Vec::new();
+        load.turn(wake_by, &mut |token| tokens.push(token))?;
+        for token in tokens {
+            self.hear(token);
+        }
+        if let Some(at) = self.takeover_ended.take() {
+            load.timeline().expect("it was set").takeover_ends(at);
+        }
+        Ok(())
+    }
+
+    /// When there is something to do that no event will say.
+    fn next_due(&self) -> Option<Instant> {
+        let attempt = self.attempts.front().filter(|_| !self.succession.is_under_way()).map(|a| self.start + a.at);
+        let kill = self.under_way.as_ref().map(|under_way| under_way.kill_at.unwrap_or(under_way.deadline));
+        let end = (self.end > Instant::now()).then_some(self.end);
+        [attempt, kill, Some(self.next_sample), Some(self.next_progress), end].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    fn act(&mut self, load: &mut Load, now: Instant) {
+        if let Some(attempt) = self.attempts.front().copied()
+            && !self.succession.is_under_way()
+            && self.start + attempt.at <= now
+        {
+            self.attempts.pop_front();
+            load.timeline().expect("it was set").takeover_begins();
+            self.begin_takeover(attempt, now);
+        }
+        self.kill_if_due(load, now);
+        if now >= self.next_sample {
+            self.sample(now);
+            let interval = if self.succession.is_under_way() { SAMPLE_DURING_TAKEOVER } else { SAMPLE };
+            self.next_sample = now + interval;
+        }
+        if now >= self.next_progress {
+            self.show_progress(load, now);
+            self.next_progress = now + self.progress.interval();
+        }
+    }
+
+    fn begin_takeover(&mut self, attempt: Attempt, now: Instant) {
+        let Some(servers) = &mut self.servers else { return };
+        match servers.start_successor() {
+            Ok(number) => {
+                self.succession.begin(number);
+                let copy_time = self.copy_time.unwrap_or(copy_time_min(self.options.demand.connections()));
+                let window = SUCCESSOR_STARTS + copy_time;
+                self.under_way = Some(UnderWay {
+                    begun: now,
+                    kill_at: attempt.kill_after.map(|share| now + window.mul_f64(share)),
+                    spared: false,
+                    deadline: now + TAKEOVER_PATIENCE,
+                    summary: None,
+                });
+                // What it costs to start it shows in the first samples.
+                self.next_sample = now;
+            }
+            Err(error) => {
+                self.takeover_ended = Some(now);
+                let fate = Fate::Failed(format!("{} cannot be started: {error}", servers.program().display()));
+                self.note_takeover(now, now, fate, false);
+            }
+        }
+    }
+
+    fn kill_if_due(&mut self, load: &Load, now: Instant) {
+        let (Some(under_way), Some(servers)) = (&mut self.under_way, &mut self.servers) else { return };
+        let Succession::Arriving { successor, .. } = self.succession else { return };
+        if now >= under_way.deadline {
+            self.complaints
+                .push(format!("pid {} had not taken over after {TAKEOVER_PATIENCE:?}", servers.pid(successor)));
+            servers.kill(successor);
+            under_way.deadline = now + TAKEOVER_PATIENCE;
+        } else if under_way.kill_at.is_some_and(|at| at <= now) {
+            under_way.kill_at = None;
+            // Passing connections may be gone before it looks: those that last are there.
+            let peers = load.open_connections().min(self.options.demand.connections());
+            if servers.kill_while_copying(successor, peers) {
+                self.succession.note_killed();
+            } else {
+                under_way.spared = true;
+            }
+        }
+    }
+
+    /// Takes in what the servers have said and done.
+    fn hear(&mut self, token: Token) {
+        let heard = self.servers.as_mut().map(|servers| servers.hear(token)).unwrap_or_default();
+        for heard in heard {
+            match heard {
+                Heard::Line(number, line) => {
+                    if let Some(summary) = Summary::of_line(&line) {
+                        self.took_over(number, summary);
+                    }
+                }
+                Heard::Ended(number, status) => self.ended(number, status),
+            }
+        }
+    }
+
+    fn took_over(&mut self, number: Number, summary: Summary) {
+        if self.succession.took_over(number) == Turn::TookOver {
+            let copy_time = Duration::from_micros(summary.copy_us);
+            self.copy_time = Some(self.copy_time.map_or(copy_time, |shortest| shortest.min(copy_time)));
+            if let Some(under_way) = &mut self.under_way {
+                under_way.summary = Some(summary);
+            }
+            if !self.succession.is_under_way() {
+                self.complete_takeover();
+            }
+        }
+    }
+
+    fn ended(&mut self, number: Number, status: ExitStatus) {
+        let Some(servers) = &self.servers else { return };
+        let (pid, words) = (servers.pid(number), servers.last_words(number));
+        match self.succession.ended(number, status) {
+            Turn::Nothing | Turn::TookOver => {}
+            Turn::Retired => self.complete_takeover(),
+            Turn::RetiredBadly => {
+                self.complaints.push(format!("predecessor pid {pid} ended: {status}; {words}"));
+                self.complete_takeover();
+            }
+            Turn::Killed => self.end_takeover(Fate::Killed),
+            Turn::Failed => self.end_takeover(Fate::Failed(format!("successor pid {pid} ended: {status}; {words}"))),
+            Turn::Died => self.death = Some(format!("the server (pid {pid}) died: {status}; {words}")),
+            Turn::KilledTooLate => {
+                self.death = Some(format!("successor pid {pid} was killed by the soak when it had just taken over"));
+            }
+        }
+    }
+
+    /// The successor serves, and the predecessor is gone.
+    fn complete_takeover(&mut self) {
+        let summary = self.under_way.as_ref().and_then(|under_way| under_way.summary);
+        self.end_takeover(Fate::TookOver(summary.expect("it was heard before this")));
+    }
+
+    fn end_takeover(&mut self, fate: Fate) {
+        let Some(under_way) = self.under_way.take() else { return };
+        let now = Instant::now();
+        self.takeover_ended = Some(now);
+        // Whoever is looked at next is looked at often enough to see what the takeover left.
+        self.end = self.end.max(now + self.options.interval / 2);
+        self.note_takeover(under_way.begun, now, fate, under_way.spared);
+    }
+
+    fn note_takeover(&mut self, begun: Instant, ended: Instant, fate: Fate, spared: bool) {
+        let takeover = Takeover { begun: begun - self.start, ended: ended - self.start, fate, spared };
+        let number = self.takeovers.len() + 1;
+        self.progress.say(&format!("Takeover {number}: {takeover}"));
+        self.takeovers.push(takeover);
+    }
+
+    fn sample(&mut self, now: Instant) {
+        let Some(servers) = &self.servers else { return };
+        for process in self.succession.processes().into_iter().flatten() {
+            if let Some(usage) = servers.usage(process) {
+                self.samples.push(Sample { at: now - self.start, pid: servers.pid(process), process, usage });
+            }
+        }
+    }
+
+    fn show_progress(&mut self, load: &mut Load, now: Instant) {
+        let elapsed = now - self.window.begun;
+        if elapsed >= self.progress.window() {
+            let recent = load.timeline().expect("it was set").take_recent();
+            self.window = Window {
+                begun: now,
+                messages_per_second: recent.answers as f64 / elapsed.as_secs_f64(),
+                worst_ns: recent.worst_ns,
+            };
+        }
+        self.progress.show(State {
+            elapsed: now - self.start,
+            connections: load.open_connections(),
+            messages_per_second: self.window.messages_per_second,
+            worst_ns: self.window.worst_ns,
+            takeovers_done: self.takeovers.len(),
+            takeovers: self.options.takeovers,
+        });
+    }
+
+    /// Waits until a server that seems to have died is known to have.
+    fn await_death(&mut self, wakeups: &mut Wakeups) -> io::Result<()> {
+        let deadline = Instant::now() + DEATH_PATIENCE;
+        let mut events = Events::with_capacity(16);
+        while self.servers.is_some() && self.death.is_none() && wakeups.stops == 0 && Instant::now() < deadline {
+            wakeups.wait(&mut events, Some(deadline))?;
+            for event in &events {
+                if !wakeups.take(event.token())? {
+                    self.hear(event.token());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn into_outcome(mut self, mut load: Load) -> Result<Outcome, Error> {
+        self.progress.finish();
+        let mut timeline = load.take_timeline().expect("it was set");
+        timeline.close_slice();
+        let (report, mut wakeups): (Report, Wakeups) = load.into_report_and_wakeups();
+        if let Some(death) = &self.death {
+            error!("{death}");
+        }
+        if let Some(servers) = &mut self.servers {
+            self.complaints.extend(servers.stop(&mut wakeups)?);
+        }
+        Ok(Outcome {
+            options: self.options.clone(),
+            report,
+            timeline,
+            takeovers: self.takeovers,
+            samples: self.samples,
+            complaints: self.complaints,
+            death: self.death,
+            interrupted: self.interrupted,
+        })
+    }
+}

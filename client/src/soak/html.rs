@@ -1,0 +1,264 @@
+//! The page of a soak: one file, without scripts and without anything from elsewhere.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::options::Target;
+use super::outcome::{Fate, Outcome, Sample};
+use super::picture::{self, NARROW, STYLE, WIDE, duration, grouped};
+use crate::options::Pace;
+
+/// What the page looks like, by day and by night, on a screen and on a phone.
+const PAGE_STYLE: &str = include_str!("page.css");
+
+/// The page.
+pub(crate) fn page(outcome: &Outcome) -> Result<String, Box<dyn Error>> {
+    let mut page = String::new();
+    let title = if outcome.options.takeovers > 0 { "A server replaced under load" } else { "A server under load" };
+    write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}: reactord soak</title>\n\
+         <style>\n{PAGE_STYLE}{STYLE}</style></head>\n<body><main>\n<h1>{title}</h1>\n"
+    )?;
+    write_verdict(&mut page, outcome)?;
+    write_tiles(&mut page, outcome)?;
+
+    section(
+        &mut page,
+        "Round trips over time",
+        "Each point is a slice of time, and a round trip is in the slice in which its answer arrived. The bands are the \
+         takeovers, from the start of the successor to the exit of the predecessor; above each is its pause, the only time \
+         in which nobody serves.",
+        &[(picture::round_trips(outcome, WIDE)?, "wide"), (picture::round_trips(outcome, NARROW)?, "narrow")],
+    )?;
+    if outcome.takeovers.is_empty() {
+        section(
+            &mut page,
+            "Distribution",
+            "Each nine has the same room.",
+            &[(picture::distributions(outcome, WIDE)?, "wide"), (picture::distributions(outcome, NARROW)?, "narrow")],
+        )?;
+    } else {
+        section(
+            &mut page,
+            "During takeovers, and without",
+            "The share of the round trips that took no longer than this; each nine has the same room. A round trip counts as \
+             during a takeover if any part of it falls into a band above. Part of what is to be seen then is that three \
+             processes want the processors: the client, the predecessor and the successor, whose start takes the client half \
+             a millisecond, too.",
+            &[(picture::distributions(outcome, WIDE)?, "wide"), (picture::distributions(outcome, NARROW)?, "narrow")],
+        )?;
+        section(
+            &mut page,
+            "Pause and copy of each takeover",
+            "The copy is made while the predecessor goes on serving. Only what changed in its last moments is sent during the \
+             pause, which therefore does not grow with the number of connections.",
+            &[
+                (picture::bars(outcome, "pause", |summary| summary.pause_us as f64 * 1e3)?, "half"),
+                (picture::bars(outcome, "copy", |summary| summary.copy_us as f64 * 1e3)?, "half"),
+            ],
+        )?;
+        write_table(&mut page, outcome)?;
+    }
+    write_usage(&mut page, outcome)?;
+    write_options(&mut page, outcome)?;
+    page.push_str("</main></body></html>\n");
+    Ok(page)
+}
+
+/// What the processes use, over the whole load and around its first takeover.
+fn write_usage(page: &mut String, outcome: &Outcome) -> Result<(), Box<dyn Error>> {
+    if outcome.samples.is_empty() {
+        return Ok(());
+    }
+    let whole = Duration::ZERO..outcome.report.duration;
+    let mut pictures = Vec::new();
+    add_usage(&mut pictures, outcome, &whole, ["process", "its successor, in turns"])?;
+    let mut text = "Memory that is resident, and open files, over the whole time".to_owned();
+    if let Some((takeover, _)) = outcome.carried_through().next() {
+        let around = Duration::from_millis(20);
+        let span = takeover.begun.saturating_sub(around)..takeover.ended + around;
+        add_usage(&mut pictures, outcome, &span, ["predecessor", "successor"])?;
+        text.push_str(
+            ", and below around the first takeover: for its length, two processes have a descriptor of each connection",
+        );
+    }
+    text.push('.');
+    section(page, "What the processes use", &text, &pictures)?;
+    Ok(())
+}
+
+fn add_usage(
+    pictures: &mut Vec<(String, &'static str)>,
+    outcome: &Outcome,
+    span: &Range<Duration>,
+    [one, other]: [&str; 2],
+) -> Result<(), Box<dyn Error>> {
+    let resident = |sample: &Sample| Some(sample.usage.resident_bytes as f64 / f64::from(1 << 20));
+    let open_files = |sample: &Sample| sample.usage.open_files.map(|count| count as f64);
+    let mebibytes = |mebibytes: f64| format!("{mebibytes:.0} MiB");
+    let files = |count: f64| grouped(count as u64);
+    let [memory, descriptors] = ["memory", "open files"].map(|what| format!("{what} of {}", article(one)));
+    pictures.push((picture::usage(outcome, span, resident, &mebibytes, [&memory, other])?, "half"));
+    pictures.push((picture::usage(outcome, span, open_files, &files, [&descriptors, other])?, "half"));
+    Ok(())
+}
+
+fn article(noun: &str) -> String {
+    if noun == "process" { format!("a {noun}") } else { format!("the {noun}") }
+}
+
+fn section(page: &mut String, title: &str, text: &str, pictures: &[(String, &str)]) -> std::fmt::Result {
+    write!(page, "<section><h2>{title}</h2>\n<p>{text}</p>\n<div class=\"pictures\">\n")?;
+    for (picture, class) in pictures {
+        writeln!(page, "<figure class=\"{class}\" role=\"img\" aria-label=\"{title}\">{picture}</figure>")?;
+    }
+    page.push_str("</div></section>\n");
+    Ok(())
+}
+
+fn write_verdict(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let report = &outcome.report;
+    let connections: usize = outcome.counts().iter().map(|(_, count)| count.opened).sum();
+    let class = if outcome.is_good() { "good" } else { "bad" };
+    let lost = report.lost();
+    let nothing = lost == 0 && report.connections_lost() == 0 && report.discontinuities == 0;
+    let sentence = if nothing {
+        "Nothing was lost.".to_owned()
+    } else {
+        format!(
+            "{} messages and {} connections were lost, and {} answers were out of order.",
+            grouped(lost),
+            grouped(report.connections_lost() as u64),
+            grouped(report.discontinuities)
+        )
+    };
+    write!(page, "<p class=\"verdict {class}\"><strong>{sentence}</strong> ")?;
+    write!(page, "{} connections, {} messages", grouped(connections as u64), grouped(report.sent))?;
+    let carried_through = outcome.carried_through().count();
+    if outcome.options.takeovers > 0 {
+        write!(page, ", the server replaced {}", times(carried_through))?;
+    }
+    match outcome.killed() {
+        0 => {}
+        killed => write!(page, ", {killed} more successors killed on the way")?,
+    }
+    writeln!(page, "; every byte checked.</p>")?;
+    for trouble in outcome.death.iter().chain(&outcome.complaints) {
+        writeln!(page, "<p class=\"verdict bad\">{}</p>", escaped(trouble))?;
+    }
+    Ok(())
+}
+
+fn times(number: usize) -> String {
+    match number {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        _ => format!("{} times", grouped(number as u64)),
+    }
+}
+
+fn write_tiles(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let [(_, between), (_, during)] = outcome.distributions();
+    let longest_pause = outcome.carried_through().map(|(_, summary)| summary.pause_us).max();
+    let mut tiles = vec![(grouped(outcome.report.per_second().round() as u64), "messages a second")];
+    if let Some(pause_us) = longest_pause {
+        tiles.push((duration(pause_us as f64 * 1e3), "longest pause"));
+    }
+    for (distribution, median, worst) in [
+        (between, "median round trip", "worst round trip between takeovers"),
+        (during, "median round trip during takeovers", "worst round trip during takeovers"),
+    ] {
+        if !distribution.is_empty() {
+            tiles.push((duration(distribution.value_at_quantile(0.5) as f64), median));
+            tiles.push((duration(distribution.max() as f64), worst));
+        }
+    }
+    page.push_str("<div class=\"tiles\">\n");
+    for (value, label) in tiles {
+        writeln!(page, "<div class=\"tile\"><b>{value}</b><span>{label}</span></div>")?;
+    }
+    page.push_str("</div>\n");
+    Ok(())
+}
+
+fn write_table(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    page.push_str(
+        "<section><div class=\"scroll\"><table><thead><tr><th>takeover</th><th>at</th><th>peers</th><th>copy</th><th>pause</th>\
+         <th>worst round trip</th></tr></thead><tbody>\n",
+    );
+    for (number, takeover) in outcome.takeovers.iter().enumerate() {
+        write!(page, "<tr><td>{}</td><td>{:.2} s</td>", number + 1, takeover.begun.as_secs_f64())?;
+        match &takeover.fate {
+            Fate::TookOver(summary) => {
+                let (copy, pause) = (duration(summary.copy_us as f64 * 1e3), duration(summary.pause_us as f64 * 1e3));
+                write!(page, "<td>{}</td><td>{copy}</td><td>{pause}</td>", grouped(summary.peers))?;
+            }
+            Fate::Killed => {
+                write!(page, "<td colspan=\"3\" class=\"killed\">successor killed, predecessor went on</td>")?
+            }
+            Fate::Failed(reason) => {
+                write!(page, "<td colspan=\"3\" class=\"killed\">failed: {}</td>", escaped(reason))?
+            }
+        }
+        writeln!(page, "<td>{}</td></tr>", duration(outcome.worst_during_ns(number) as f64))?;
+    }
+    page.push_str("</tbody></table></div></section>\n");
+    Ok(())
+}
+
+fn write_options(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let options = &outcome.options;
+    let demand = &options.demand;
+    let Pace::Clock { per_second } = demand.pace else { unreachable!("a soak is paced by the clock") };
+    let mut command = format!(
+        "reactord-client soak --connections {} --active {} --rate {per_second} --fragmenting {} --slow-readers {} --churn {}",
+        demand.connections(),
+        demand.sending + demand.fragmenting,
+        demand.fragmenting,
+        demand.slow_readers,
+        demand.churn_per_second,
+    );
+    match options.target {
+        Target::Attach(address) => write!(command, " --attach {address}")?,
+        Target::Start { .. } => write!(
+            command,
+            " --takeovers {} --interval {} --kill-successors {} --seed {}",
+            options.takeovers,
+            options.interval.as_secs_f64(),
+            options.kill_share,
+            options.seed
+        )?,
+    }
+    if options.takeovers == 0 {
+        write!(command, " --duration {}", options.duration.as_secs_f64())?;
+    }
+    page.push_str("<section><h2>How it was made</h2>\n<p>");
+    for (kind, count) in outcome.counts().into_iter().filter(|(_, count)| count.opened > 0) {
+        write!(page, "{} connections {kind}. ", grouped(count.opened as u64))?;
+    }
+    writeln!(
+        page,
+        "Client and server share one machine, and its processors. reactord {}.</p>\n<pre>{command}</pre></section>",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// Text that says nothing to HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_is_escaped() {
+        assert_eq!(escaped("<b>&"), "&lt;b&gt;&amp;");
+    }
+}

@@ -1,0 +1,270 @@
+//! The command line of a soak, and what it asks for once it has been found to make sense.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use argh::FromArgs;
+
+use crate::options::{Demand, Pace, count, drain, duration};
+
+/// Starts a reactord, replaces it under load again and again, checks every byte, and tells what it was like.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "soak",
+    help_triggers("-h", "--help"),
+    note = "Messages are sequence numbers; every one has to come back, once and in order. At the end every connection that \
+            was idle sends one, too. A first signal ends the load and checks what is due; a second one stops at once.",
+    error_code(0, "Everything came back, and every takeover went as planned."),
+    error_code(1, "Something was lost, a takeover failed, or the server died."),
+    error_code(2, "The command line cannot be understood, or asks for more connections than files may be open.")
+)]
+pub(crate) struct Arguments {
+    /// the reactord to start (default: the one beside this program; where cargo runs this, it is built first)
+    #[argh(option, arg_name = "path")]
+    server: Option<PathBuf>,
+
+    /// soak a server that runs already, without takeovers of its own
+    #[argh(option, arg_name = "address:port", from_str_fn(address))]
+    attach: Option<SocketAddr>,
+
+    /// how many connections there are (default 10000)
+    #[argh(option, short = 'n', arg_name = "n", default = "10_000", from_str_fn(count))]
+    connections: usize,
+
+    /// how many of them send by the clock (default: 1000, or as many as there are)
+    #[argh(option, arg_name = "n", from_str_fn(count))]
+    active: Option<usize>,
+
+    /// messages a second on each of those (default 10)
+    #[argh(option, arg_name = "r", default = "10.0", from_str_fn(rate))]
+    rate: f64,
+
+    /// how many of those send each message in two parts, half an interval apart (default: a tenth)
+    #[argh(option, arg_name = "n", from_str_fn(count))]
+    fragmenting: Option<usize>,
+
+    /// how many of all connections send as fast as the socket takes it but read only 4 KiB every 100 ms (default 0)
+    #[argh(option, arg_name = "n", default = "0", from_str_fn(count))]
+    slow_readers: usize,
+
+    /// how many further connections come every second, stay for one, and go (default 0)
+    #[argh(option, arg_name = "r", default = "0.0", from_str_fn(churn))]
+    churn: f64,
+
+    /// how many successors are started (default 5)
+    #[argh(option, arg_name = "n", from_str_fn(count))]
+    takeovers: Option<usize>,
+
+    /// how long it is from one takeover to the next, about (default 2)
+    #[argh(option, arg_name = "seconds", default = "Duration::from_secs(2)", from_str_fn(duration))]
+    interval: Duration,
+
+    /// which share of the successors is killed while it copies, 0 to 1; the last one never is (default 0)
+    #[argh(option, arg_name = "share", default = "0.0", from_str_fn(share))]
+    kill_successors: f64,
+
+    /// how long to send, where no takeovers set the length (default 10)
+    #[argh(option, arg_name = "seconds", from_str_fn(duration))]
+    duration: Option<Duration>,
+
+    /// how long to wait at the end for the answers still due (default 10)
+    #[argh(option, arg_name = "seconds", default = "Duration::from_secs(10)", from_str_fn(drain))]
+    drain: Duration,
+
+    /// what decides when exactly takeovers begin and which successors are killed (default: another one each time)
+    #[argh(option, arg_name = "n")]
+    seed: Option<u64>,
+
+    /// write the figures to this file
+    #[argh(option, arg_name = "file")]
+    json: Option<PathBuf>,
+
+    /// write a page with pictures to this file
+    #[argh(option, arg_name = "file.html")]
+    report: Option<PathBuf>,
+
+    /// write the main picture to this file
+    #[argh(option, arg_name = "file.svg")]
+    picture: Option<PathBuf>,
+
+    /// log every connection, and all that the servers say
+    #[argh(switch, short = 'v')]
+    verbose: bool,
+}
+
+/// Whom to soak.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Target {
+    /// A server of our own, with takeovers.
+    Start { program: Option<PathBuf> },
+    /// Somebody else's.
+    Attach(SocketAddr),
+}
+
+/// What the soak is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) target: Target,
+    pub(crate) demand: Demand,
+    pub(crate) takeovers: usize,
+    pub(crate) interval: Duration,
+    pub(crate) kill_share: f64,
+    /// How long it takes where there are no takeovers.
+    pub(crate) duration: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) seed: u64,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) report: Option<PathBuf>,
+    pub(crate) picture: Option<PathBuf>,
+    pub(crate) verbose: bool,
+}
+
+/// So many active connections, and so many takeovers, show what there is to see in about ten seconds.
+const ACTIVE: usize = 1000;
+const TAKEOVERS: usize = 5;
+const DURATION: Duration = Duration::from_secs(10);
+
+impl TryFrom<Arguments> for Options {
+    type Error = String;
+
+    fn try_from(arguments: Arguments) -> Result<Self, String> {
+        let Arguments { connections, slow_readers, rate, .. } = arguments;
+        if connections == 0 {
+            return Err("--connections 0: at least 1 is needed".to_owned());
+        }
+        let lasting = connections.checked_sub(slow_readers).ok_or(format!(
+            "--slow-readers {slow_readers} are more than --connections {connections}, of which they are part"
+        ))?;
+        let active = arguments.active.unwrap_or(ACTIVE.min(lasting));
+        let idle = lasting.checked_sub(active).ok_or(format!(
+            "--active {active} and --slow-readers {slow_readers} are more than --connections {connections}, of which \
+             they are part"
+        ))?;
+        let fragmenting = arguments.fragmenting.unwrap_or(active / 10);
+        let sending = active
+            .checked_sub(fragmenting)
+            .ok_or(format!("--fragmenting {fragmenting} are more than --active {active}, of which they are part"))?;
+
+        let takeovers = arguments.takeovers.unwrap_or(TAKEOVERS);
+        let (target, takeovers) = match arguments.attach {
+            None => (Target::Start { program: arguments.server }, takeovers),
+            Some(address) => {
+                let contradicting = [
+                    ("--server", arguments.server.is_some()),
+                    ("--takeovers", arguments.takeovers.is_some_and(|takeovers| takeovers > 0)),
+                    ("--kill-successors", arguments.kill_successors > 0.0),
+                ];
+                if let Some((option, _)) = contradicting.into_iter().find(|(_, given)| *given) {
+                    return Err(format!("{option} contradicts --attach: the server is somebody else's"));
+                }
+                (Target::Attach(address), 0)
+            }
+        };
+        if takeovers > 0 && arguments.duration.is_some() {
+            return Err("--duration needs --takeovers 0 or --attach: otherwise the takeovers set the length".to_owned());
+        }
+        Ok(Self {
+            target,
+            demand: Demand {
+                sending,
+                fragmenting,
+                idle,
+                slow_readers,
+                pace: Pace::Clock { per_second: rate },
+                churn_per_second: arguments.churn,
+            },
+            takeovers,
+            interval: arguments.interval,
+            kill_share: arguments.kill_successors,
+            duration: arguments.duration.unwrap_or(DURATION),
+            drain: arguments.drain,
+            seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
+            json: arguments.json,
+            report: arguments.report,
+            picture: arguments.picture,
+            verbose: arguments.verbose,
+        })
+    }
+}
+
+fn address(value: &str) -> Result<SocketAddr, String> {
+    value
+        .parse()
+        .ok()
+        .filter(|address: &SocketAddr| address.port() > 0)
+        .ok_or("an address and a port are allowed, such as 127.0.0.1:1234 or [::1]:1234".to_owned())
+}
+
+fn rate(value: &str) -> Result<f64, String> {
+    let per_second = value.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    per_second.ok_or("a number of messages a second above 0 is allowed".to_owned())
+}
+
+/// With more, connections would wait for each other in the client.
+const CHURN_MAX: f64 = 5_000.0;
+
+fn churn(value: &str) -> Result<f64, String> {
+    let per_second = value.parse().ok().filter(|rate: &f64| (0.0..=CHURN_MAX).contains(rate));
+    per_second.ok_or(format!("a number of connections a second from 0 to {CHURN_MAX} is allowed"))
+}
+
+fn share(value: &str) -> Result<f64, String> {
+    let share = value.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share));
+    share.ok_or("a share from 0 to 1 is allowed, such as 0.3".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Result<Options, String> {
+        let arguments = Arguments::from_args(&["soak"], arguments).map_err(|error| error.output)?;
+        Options::try_from(arguments)
+    }
+
+    fn counts(arguments: &[&str]) -> [usize; 4] {
+        let demand = options(arguments).unwrap().demand;
+        [demand.sending, demand.fragmenting, demand.idle, demand.slow_readers]
+    }
+
+    #[test]
+    fn connections_are_shared_out_among_the_kinds() {
+        assert_eq!(counts(&[]), [900, 100, 9000, 0]);
+        assert_eq!(counts(&["-n", "300"]), [270, 30, 0, 0]);
+        assert_eq!(counts(&["-n", "300", "--active", "100", "--slow-readers", "50"]), [90, 10, 150, 50]);
+        assert_eq!(counts(&["-n", "9", "--active", "9", "--fragmenting", "9"]), [0, 9, 0, 0]);
+        assert_eq!(counts(&["-n", "5", "--slow-readers", "5"]), [0, 0, 0, 5]);
+    }
+
+    #[test]
+    fn a_server_of_our_own_is_taken_over_and_one_of_somebody_else_is_not() {
+        let own = options(&["--server", "x"]).unwrap();
+        assert_eq!((own.target, own.takeovers), (Target::Start { program: Some("x".into()) }, TAKEOVERS));
+        let attached = options(&["--attach", "[::1]:7", "--duration", "3"]).unwrap();
+        assert_eq!((attached.target, attached.takeovers), (Target::Attach("[::1]:7".parse().unwrap()), 0));
+        assert_eq!(attached.duration, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_reason() {
+        for (arguments, reason) in [
+            (&["-n", "0"][..], "at least 1 is needed"),
+            (&["-n", "5", "--active", "6"], "--active 6 and --slow-readers 0 are more than --connections 5"),
+            (&["-n", "5", "--slow-readers", "6"], "--slow-readers 6 are more than --connections 5"),
+            (&["--active", "5", "--fragmenting", "6"], "--fragmenting 6 are more than --active 5"),
+            (&["--attach", "127.0.0.1:1", "--takeovers", "1"], "--takeovers contradicts --attach"),
+            (&["--attach", "127.0.0.1:1", "--server", "x"], "--server contradicts --attach"),
+            (&["--attach", "127.0.0.1:1", "--kill-successors", "1"], "--kill-successors contradicts --attach"),
+            (&["--duration", "5"], "--duration needs --takeovers 0 or --attach"),
+            (&["--attach", "127.0.0.1:0"], "an address and a port are allowed"),
+            (&["--kill-successors", "1.5"], "a share from 0 to 1"),
+            (&["--churn", "-1"], "a number of connections a second from 0"),
+            (&["--rate", "max"], "above 0 is allowed"),
+        ] {
+            let message = options(arguments).unwrap_err();
+            assert!(message.contains(reason), "{message}");
+        }
+    }
+}

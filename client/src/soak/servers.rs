@@ -1,0 +1,298 @@
+//! The processes of a soak: starts them, hears what they say, learns that they ended, and leaves none behind.
+//!
+//! It knows nothing about takeovers: `succession` does.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+use mio::unix::pipe::Receiver;
+use mio::{Events, Interest, Registry, Token};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::succession::Number;
+use super::usage::Usage;
+use crate::wakeups::{SIGNALS, Wakeups};
+
+/// The tokens of the servers' logs count from here: the indices of connections stay below.
+const LOGS_FROM: usize = usize::MAX / 2;
+
+/// How many of its last lines are told when a process ends as it should not.
+const LAST_LINES: usize = 3;
+
+/// How long a server may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often the state of a process is looked at that was sent SIGSTOP. Twice is the rule.
+const LOOKS_FOR_STOP: usize = 10_000;
+
+/// Something that a process did.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Line(Number, String),
+    /// It has ended, and every line of it was heard.
+    Ended(Number, ExitStatus),
+}
+
+/// The processes that were started, in that order.
+pub(crate) struct Servers {
+    program: PathBuf,
+    /// Holds the takeover path.
+    directory: TempDir,
+    registry: Registry,
+    processes: Vec<Process>,
+    verbose: bool,
+}
+
+struct Process {
+    child: Child,
+    log: Option<Receiver>,
+    /// The beginning of a line.
+    unread: Vec<u8>,
+    last_lines: VecDeque<String>,
+    status: Option<ExitStatus>,
+}
+
+impl Servers {
+    pub(crate) fn new(program: PathBuf, registry: Registry, verbose: bool) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("reactord-soak-").tempdir()?;
+        Ok(Self { program, directory, registry, processes: Vec::new(), verbose })
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Starts one that listens on a port of the kernel's choice.
+    pub(crate) fn start_first(&mut self) -> io::Result<Number> {
+        let path = self.takeover_path();
+        self.start(|command| command.args(["-a", "127.0.0.1", "-p", "0", "-t"]).arg(path))
+    }
+
+    /// Starts one that takes over from whichever serves.
+    pub(crate) fn start_successor(&mut self) -> io::Result<Number> {
+        let path = self.takeover_path();
+        self.start(|command| command.arg("-T").arg(path))
+    }
+
+    fn takeover_path(&self) -> PathBuf {
+        self.directory.path().join("takeover")
+    }
+
+    fn start(&mut self, arguments: impl FnOnce(&mut Command) -> &mut Command) -> io::Result<Number> {
+        let number = self.processes.len();
+        let mut command = Command::new(&self.program);
+        arguments(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // What a terminal sends to the foreground, such as SIGINT, is for this process alone to act on.
+        let begun = Instant::now();
+        let mut child = command.process_group(0).spawn()?;
+        let log = child.stderr.take().expect("standard error is a pipe");
+        // From here on the child is ours to end, whatever else goes wrong.
+        let process = Process { child, log: None, unread: Vec::new(), last_lines: VecDeque::new(), status: None };
+        self.processes.push(process);
+        let mut log = Receiver::from(log);
+        log.set_nonblocking(true)?;
+        self.registry.register(&mut log, Token(LOGS_FROM + number), Interest::READABLE)?;
+        self.processes[number].log = Some(log);
+        debug!("pid {} started in {} us", self.pid(number), begun.elapsed().as_micros());
+        Ok(number)
+    }
+
+    pub(crate) fn pid(&self, number: Number) -> u32 {
+        self.processes[number].child.id()
+    }
+
+    /// What a process is called in a message, and what it said last: `pid 7 (INFO starting; WARN stopping)`.
+    pub(crate) fn last_words(&self, number: Number) -> String {
+        let lines: Vec<&str> = self.processes[number].last_lines.iter().map(String::as_str).collect();
+        if lines.is_empty() { "it said nothing".to_owned() } else { format!("it said last: {}", lines.join(" | ")) }
+    }
+
+    /// What there is to be heard at an event.
+    pub(crate) fn hear(&mut self, token: Token) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        if token == SIGNALS {
+            for number in 0..self.processes.len() {
+                self.reap(number, &mut heard);
+            }
+        } else if let Some(number) = token.0.checked_sub(LOGS_FROM) {
+            self.read_log(number, &mut heard);
+        }
+        heard
+    }
+
+    fn reap(&mut self, number: Number, heard: &mut Vec<Heard>) {
+        let process = &mut self.processes[number];
+        if process.status.is_some() {
+            return;
+        }
+        match process.child.try_wait() {
+            Ok(None) => {}
+            Ok(Some(status)) => {
+                process.status = Some(status);
+                debug!("pid {} ended: {status}", process.child.id());
+                // All that it said is in the pipe.
+                self.read_log(number, heard);
+                self.processes[number].log = None;
+                heard.push(Heard::Ended(number, status));
+            }
+            Err(error) => warn!("pid {} cannot be waited for: {error}", process.child.id()),
+        }
+    }
+
+    fn read_log(&mut self, number: Number, heard: &mut Vec<Heard>) {
+        let process = &mut self.processes[number];
+        let Some(log) = &mut process.log else { return };
+        let mut buffer = [0; 4096];
+        loop {
+            match log.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => process.unread.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    warn!("the log of pid {} cannot be read: {error}", process.child.id());
+                    break;
+                }
+            }
+        }
+        while let Some(end) = process.unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = process.unread.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if self.verbose {
+                debug!("pid {} says: {line}", process.child.id());
+            }
+            if process.last_lines.len() == LAST_LINES {
+                process.last_lines.pop_front();
+            }
+            process.last_lines.push_back(line.clone());
+            heard.push(Heard::Line(number, line));
+        }
+    }
+
+    pub(crate) fn usage(&self, number: Number) -> Option<Usage> {
+        Usage::of(self.pid(number))
+    }
+
+    pub(crate) fn kill(&mut self, number: Number) {
+        if let Err(error) = self.processes[number].child.kill() {
+            warn!("pid {} cannot be killed: {error}", self.pid(number));
+        }
+    }
+
+    /// Kills a successor unless it holds so many peers, and says whether it did.
+    ///
+    /// It is stopped first, and then looked at: a process that has fewer files open than there are peers has not taken
+    /// over, and while it is stopped it does not come closer to that.
+    pub(crate) fn kill_while_copying(&mut self, number: Number, peers: usize) -> bool {
+        if !self.signal(number, Signal::SIGSTOP) {
+            return false;
+        }
+        let stopped = (0..LOOKS_FOR_STOP).map_while(|_| self.usage(number)).find(|usage| usage.stopped);
+        let copying = stopped.is_some_and(|usage| usage.open_files.unwrap_or(usage.open_files_max) < peers as u64);
+        self.signal(number, if copying { Signal::SIGKILL } else { Signal::SIGCONT }) && copying
+    }
+
+    /// Sends a signal to a process that has not been waited for. False if that is not possible.
+    fn signal(&self, number: Number, signal: Signal) -> bool {
+        let process = &self.processes[number];
+        let pid = Pid::from_raw(process.child.id() as i32);
+        process.status.is_none() && kill(pid, signal).is_ok()
+    }
+
+    /// Stops all that still run, and waits for them. Returns the complaints: about those that do not stop as they
+    /// should.
+    pub(crate) fn stop(&mut self, wakeups: &mut Wakeups) -> io::Result<Vec<String>> {
+        let running: Vec<Number> = (0..self.processes.len()).filter(|number| self.is_running(*number)).collect();
+        for number in &running {
+            self.signal(*number, Signal::SIGTERM);
+        }
+        let deadline = Instant::now() + STOP_PATIENCE;
+        let stops_before = wakeups.stops;
+        let mut events = Events::with_capacity(16);
+        while running.iter().any(|number| self.is_running(*number))
+            && Instant::now() < deadline
+            && wakeups.stops == stops_before
+        {
+            wakeups.wait(&mut events, Some(deadline))?;
+            for event in &events {
+                if !wakeups.take(event.token())? {
+                    self.hear(event.token());
+                }
+            }
+        }
+        let complaint = |number: &Number| {
+            let pid = self.pid(*number);
+            match self.processes[*number].status {
+                Some(status) if status.success() => None,
+                Some(status) => {
+                    Some(format!("pid {pid} was stopped and ended: {status}; {}", self.last_words(*number)))
+                }
+                None => Some(format!("pid {pid} did not stop, and was killed")),
+            }
+        };
+        Ok(running.iter().filter_map(complaint).collect())
+    }
+
+    fn is_running(&self, number: Number) -> bool {
+        self.processes[number].status.is_none()
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            if process.status.is_none() {
+                // It may have ended by itself, which is as good.
+                let _ = process.child.kill();
+                let _ = process.child.wait();
+            }
+        }
+    }
+}
+
+/// The program to start: this one, or the one beside this program.
+///
+/// `cargo run` builds only the package that it runs, so where cargo runs this, it is told to build the server, too.
+pub(crate) fn find_program(program: Option<&Path>) -> Result<PathBuf, String> {
+    let program = match program {
+        Some(program) => program.to_owned(),
+        None => {
+            let own =
+                std::env::current_exe().map_err(|error| format!("this program does not know where it is: {error}"))?;
+            let program = own.with_file_name("reactord");
+            if let (Some(cargo), Some(package)) = (std::env::var_os("CARGO"), std::env::var_os("CARGO_MANIFEST_DIR")) {
+                build(Path::new(&cargo), Path::new(&package), &program)?;
+            }
+            program
+        }
+    };
+    if program.is_file() {
+        // A name without a directory would be looked for in PATH.
+        return program.canonicalize().map_err(|error| format!("{}: {error}", program.display()));
+    }
+    Err(format!(
+        "{} is not there: `cargo build --release --workspace` builds it beside this program, and --server names another",
+        program.display()
+    ))
+}
+
+fn build(cargo: &Path, package: &Path, program: &Path) -> Result<(), String> {
+    let profile = match program.parent().and_then(Path::file_name) {
+        Some(name) if name != "debug" => name,
+        _ => "dev".as_ref(),
+    };
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "reactord", "--bin", "reactord", "--profile"])
+        .arg(profile)
+        .current_dir(package)
+        .status()
+        .map_err(|error| format!("cargo cannot be run to build reactord: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("cargo could not build reactord: {status}")) }
+}
