@@ -388,7 +388,7 @@ impl<S: Service> Reactor<S> {
         self.answer();
         self.obey_signals();
         self.announce()?;
-        arrival.serving(self.peers.len(), polled_at_ns, self.takeover_listener.as_ref());
+        arrival.serving(polled_at_ns, self.takeover_listener.as_ref());
         Ok(())
     }
 

@@ -314,15 +314,15 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// The first poll has returned, at `polled_at_ns`, and `peers` are served: tells the predecessor, logs the summary,
+    /// The first poll has returned, at `polled_at_ns`, and all that was due has been done: tells the predecessor, logs the summary,
     /// puts this process's name on the takeover listener, and leaves the path that the takeover has moved away from.
-    pub(crate) fn serving(mut self, peers: usize, polled_at_ns: u64, listener: Option<&TakeoverListener>) {
+    pub(crate) fn serving(mut self, polled_at_ns: u64, listener: Option<&TakeoverListener>) {
         let pause_us = polled_at_ns.saturating_sub(self.arrived.accept.frozen_at_ns) / 1000;
         if let Err(error) = self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]) {
             debug!("Predecessor pid {} was not told how long the pause was: {error}", self.pid);
         }
         let summary = Summary {
-            peers: peers as u64,
+            peers: self.arrived.accept.peers,
             figures: self.arrived.accept.figures,
             pause_us: Some(pause_us),
             predecessor_pid: self.pid,

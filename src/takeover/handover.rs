@@ -14,7 +14,7 @@ use mio::net::{TcpListener, UnixStream};
 use super::channel::{Channel, ChannelError, Deadline, Sent};
 use super::path::TakeoverListener;
 use super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
-use super::wire::{Frame, Hello, Listeners, RecordsWriter, Welcome};
+use super::wire::{Frame, Hello, Listeners, RecordsWriter, Welcome, printable};
 use super::{Summary, monotonic_ns};
 use crate::peers::Peers;
 use crate::service::Service;
@@ -184,10 +184,11 @@ impl Handover {
         if let Some(outgoing) = self.copying.next(&mut write)? {
             let sent = match &outgoing {
                 Outgoing::Batch(batch) => {
-                    self.channel.try_send(&batch.frame, &descriptors(peers, batch.descriptor_keys()))?
+                    self.channel.try_send(&batch.frame, &descriptors(peers, batch.descriptor_keys()))
                 }
-                Outgoing::Round { frame, .. } => self.channel.try_send(frame, &[])?,
+                Outgoing::Round { frame, .. } => self.channel.try_send(frame, &[]),
             };
+            let sent = sent.map_err(|error| last_word(&mut self.channel).unwrap_or(error.into()))?;
             self.blocked = match sent {
                 Sent::Taken => None,
                 Sent::Full => Some(Blocked::UntilWritable),
@@ -256,7 +257,7 @@ impl ReadyHandover {
             .or_else(|failure| {
                 // From here on the successor's Accept fails with EPIPE; one that was sent before is still there.
                 channel.shutdown();
-                accepted_already(channel, &mut frozen).ok_or(failure)
+                accepted_already(channel, &mut frozen).map_err(|last_word| last_word.unwrap_or(failure))
             })?;
         Ok(HandedOver { channel: self.channel, pid: self.pid, accepted })
     }
@@ -292,10 +293,26 @@ fn wait_for_accept(channel: &mut Channel, frozen: &mut Frozen, deadline: Deadlin
 }
 
 /// Looks for Accept in what the channel still holds after its end.
-fn accepted_already(channel: &mut Channel, frozen: &mut Frozen) -> Option<Accepted> {
+///
+/// # Errors
+/// If it is not there. The successor may have said why.
+fn accepted_already(channel: &mut Channel, frozen: &mut Frozen) -> Result<Accepted, Option<Failure>> {
+    let mut last_word = None;
     while let Ok(Some(raw)) = channel.receive() {
-        if let Ok(Some(accepted)) = raw.decode().map_err(drop).and_then(|frame| frozen.hear(frame).map_err(drop)) {
-            return Some(accepted);
+        match raw.decode().map(|frame| frozen.hear(frame)) {
+            Ok(Ok(Some(accepted))) => return Ok(accepted),
+            Ok(Err(mistake @ Mistake::GaveUp { .. })) => last_word = Some(mistake.into()),
+            _ => {}
+        }
+    }
+    Err(last_word)
+}
+
+/// Why a successor gave up that takes no more: it may have said so before it closed the channel.
+fn last_word(channel: &mut Channel) -> Option<Failure> {
+    while let Ok(Some(raw)) = channel.receive() {
+        if let Ok(Frame::Refuse(refuse)) = raw.decode() {
+            return Some(Mistake::GaveUp { reason: printable(&refuse.reason) }.into());
         }
     }
     None

@@ -143,6 +143,8 @@ pub(crate) enum Action<'b> {
 pub(crate) struct Accept {
     /// The state that all peers share.
     pub(crate) state: Vec<u8>,
+    /// How many peers there are.
+    pub(crate) peers: u64,
     pub(crate) frozen_at_ns: u64,
     pub(crate) figures: Figures,
     pub(crate) frame: Vec<u8>,
@@ -207,6 +209,7 @@ impl Receiving {
                 self.verify(&commit)?;
                 Ok(Action::Accept(Box::new(Accept {
                     state: std::mem::take(&mut self.state),
+                    peers: commit.peers,
                     frozen_at_ns: commit.frozen_at_ns,
                     figures: commit.figures,
                     frame: Frame::Accept.encode(),
