@@ -146,6 +146,10 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn long_lines_end_alike_however_they_are_cut(
