@@ -165,10 +165,11 @@ fn times(number: usize) -> String {
 fn write_tiles(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let [(_, between), (_, during)] = outcome.distributions();
     let longest_pause = outcome.carried_through().map(|(_, summary)| summary.pause_us).max();
-    let mut tiles = vec![(grouped(outcome.report.per_second().round() as u64), "messages a second")];
+    let mut tiles: Vec<(String, &str)> = Vec::new();
     if let Some(pause_us) = longest_pause {
         tiles.push((duration(pause_us as f64 * 1e3), "longest pause"));
     }
+    tiles.push((grouped(outcome.report.per_second().round() as u64), "messages a second"));
     for (distribution, median, worst) in [
         (between, "median round trip", "worst round trip between takeovers"),
         (during, "median round trip during takeovers", "worst round trip during takeovers"),

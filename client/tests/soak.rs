@@ -1,0 +1,351 @@
+//! Drives the real soak with the real server: what it does, what it counts, what it notices, and what it leaves behind.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CLIENT: &str = env!("CARGO_BIN_EXE_reactord-client");
+
+/// The server beside the client, where the build of the workspace puts it.
+fn server() -> PathBuf {
+    let server = Path::new(CLIENT).with_file_name("reactord");
+    assert!(server.is_file(), "{} is not there: run `cargo build --workspace` first", server.display());
+    server
+}
+
+/// A soak with a directory for all that it writes, so that what it leaves behind can be seen.
+struct Soak {
+    directory: TempDir,
+    command: Command,
+}
+
+impl Soak {
+    fn new(arguments: &str) -> Self {
+        server();
+        let directory = TempDir::new().unwrap();
+        let mut command = Command::new(CLIENT);
+        command.arg("soak").args(arguments.split_whitespace());
+        // Where cargo runs the soak, it builds the server first: it is there, or the test says what to do.
+        command.env_remove("CARGO").env("TMPDIR", directory.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { directory, command }
+    }
+
+    /// A file of the directory.
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn with_file(mut self, option: &str, name: &str) -> Self {
+        let path = self.file(name);
+        self.command.arg(option).arg(path);
+        self
+    }
+
+    fn run(&mut self) -> Outcome {
+        Outcome::from(self.command.output().unwrap())
+    }
+
+    /// Asserts that there is nothing in the directory but these files.
+    fn assert_leaves(&self, expected: &[&str]) {
+        let mut names: Vec<String> = std::fs::read_dir(self.directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, expected);
+    }
+}
+
+/// What a soak said.
+#[derive(Debug)]
+struct Outcome {
+    exit_code: Option<i32>,
+    table: String,
+    log: String,
+}
+
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Self {
+        Self {
+            exit_code: output.status.code(),
+            table: String::from_utf8(output.stdout).unwrap(),
+            log: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Outcome {
+    fn last_line(&self) -> &str {
+        self.table.lines().last().unwrap_or_default()
+    }
+
+    fn assert_clean(&self) {
+        assert_eq!((self.exit_code, self.last_line()), (Some(0), "0 lost, 0 discontinuities"), "{self:#?}");
+    }
+}
+
+/// A soak that is still running, and its log so far.
+struct Running {
+    child: Child,
+    reader: BufReader<ChildStderr>,
+    log: String,
+}
+
+impl Running {
+    fn start(soak: &mut Soak) -> Self {
+        let mut child = soak.command.spawn().unwrap();
+        let reader = BufReader::new(child.stderr.take().unwrap());
+        Self { child, reader, log: String::new() }
+    }
+
+    /// Waits for a line of the log.
+    fn line(&mut self, part: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(part) {
+            line.clear();
+            assert!(self.reader.read_line(&mut line).unwrap() > 0, "no {part:?} in {}", self.log);
+            self.log.push_str(&line);
+        }
+        line
+    }
+
+    /// Waits until a process was started, and returns its id.
+    fn started_pid(&mut self) -> i32 {
+        let line = self.line(" started in ");
+        let (_, after) = line.split_once("pid ").unwrap();
+        after.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    fn finish(mut self) -> Outcome {
+        self.reader.read_to_string(&mut self.log).unwrap();
+        Outcome { log: self.log, ..Outcome::from(self.child.wait_with_output().unwrap()) }
+    }
+}
+
+/// The ids of all processes of which a log at debug level says that they were started.
+fn pids(log: &str) -> Vec<i32> {
+    let lines = log.lines().filter(|line| line.contains(" started in "));
+    lines.filter_map(|line| line.split_once("pid ")?.1.split_whitespace().next()?.parse().ok()).collect()
+}
+
+fn assert_gone(log: &str, expected: usize) {
+    let pids = pids(log);
+    assert_eq!(pids.len(), expected, "{log}");
+    for pid in pids {
+        // Its parent has waited for it, so there is not even a zombie. Another process may have its id by now.
+        let server = std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("reactord"));
+        let orphan =
+            server && std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.contains("soak-"));
+        assert!(!orphan, "pid {pid} is left");
+    }
+}
+
+#[test]
+fn two_takeovers_are_carried_through_and_every_figure_is_told() {
+    let mut soak = Soak::new(
+        "-n 300 --active 100 --rate 50 --fragmenting 20 --slow-readers 5 --churn 50 --takeovers 2 --interval 0.4 -v",
+    )
+    .with_file("--json", "figures.json")
+    .with_file("--report", "report.html")
+    .with_file("--picture", "picture.svg");
+    let outcome = soak.run();
+    outcome.assert_clean();
+    assert_gone(&outcome.log, 3);
+    soak.assert_leaves(&["figures.json", "picture.svg", "report.html"]);
+
+    let figures: Value = serde_json::from_slice(&std::fs::read(soak.file("figures.json")).unwrap()).unwrap();
+    assert_eq!(figures["good"], true, "{figures:#}");
+    for (kind, opened) in [("sending", 80), ("fragmenting", 20), ("idle", 195), ("slow_reading", 5)] {
+        let expected = serde_json::json!({ "opened": opened, "lost": 0 });
+        assert_eq!(figures["connections"][kind], expected, "{kind}");
+    }
+    assert!(figures["connections"]["passing"]["opened"].as_u64().unwrap() > 20);
+    let messages = &figures["messages"];
+    assert_eq!((&messages["sent"], &messages["lost"]), (&messages["answered"], &0.into()));
+    assert!(messages["sent"].as_u64().unwrap() > 100 * 50);
+
+    let takeovers = figures["takeovers"].as_array().unwrap();
+    let pids: Vec<i32> = pids(&outcome.log);
+    for (takeover, pair) in takeovers.iter().zip(pids.windows(2)) {
+        assert_eq!(takeover["fate"], "took over");
+        assert_eq!(
+            [&takeover["predecessor_pid"], &takeover["successor_pid"]],
+            [&Value::from(pair[0]), &pair[1].into()]
+        );
+        assert!((300..=400).contains(&takeover["peers"].as_u64().unwrap()), "{takeover}");
+        assert!(takeover["pause_us"].as_u64().unwrap() > 0 && takeover["copy_us"].as_u64().unwrap() > 0);
+        assert!(takeover["begun_s"].as_f64() < takeover["ended_s"].as_f64());
+    }
+    assert_eq!(takeovers.len(), 2);
+
+    // Every round trip is in one slice, and in one of the two distributions.
+    let slices = figures["timeline"]["slices"].as_array().unwrap();
+    let answers: u64 = slices.iter().map(|slice| slice[1].as_u64().unwrap()).sum();
+    let counted =
+        ["between_takeovers", "during_takeovers"].map(|key| figures["round_trips_us"][key]["count"].as_u64().unwrap());
+    assert_eq!(answers, counted[0] + counted[1]);
+    assert_eq!(figures["timeline"]["slice_ms"], 10.0);
+    let processes = figures["processes"].as_array().unwrap();
+    for pid in pids {
+        assert!(processes.iter().any(|sample| sample["pid"] == pid), "no sample of pid {pid}");
+    }
+
+    let page = std::fs::read_to_string(soak.file("report.html")).unwrap();
+    assert!(page.contains("Nothing was lost.") && page.contains("replaced twice"));
+    assert!(page.contains("prefers-color-scheme: dark") && !page.contains("<script") && !page.contains("src="));
+    let picture = std::fs::read_to_string(soak.file("picture.svg")).unwrap();
+    let marks = picture.lines().filter(|line| line.contains("<rect") && line.contains("opacity=\"0.3\"")).count();
+    assert_eq!(marks, 2, "a band for each takeover");
+    assert!(picture.contains("<style>") && picture.contains("class=\"s-worst\""));
+}
+
+#[test]
+fn the_predecessors_of_killed_successors_go_on_until_one_takes_over() {
+    let mut soak = Soak::new("-n 300 --rate 50 --takeovers 3 --interval 0.3 --kill-successors 1 --seed 5 -v")
+        .with_file("--json", "figures.json");
+    let outcome = soak.run();
+    outcome.assert_clean();
+    assert_gone(&outcome.log, 4);
+    let figures: Value = serde_json::from_slice(&std::fs::read(soak.file("figures.json")).unwrap()).unwrap();
+    let takeovers = figures["takeovers"].as_array().unwrap();
+    assert_eq!(takeovers.len(), 3, "{takeovers:#?}");
+    assert_eq!(takeovers[2]["fate"], "took over");
+    // Whoever holds all peers before it can be killed is spared.
+    assert!(takeovers[..2].iter().all(|takeover| takeover["fate"] == "killed" || takeover["spared"] == true));
+}
+
+#[test]
+fn a_server_that_dies_is_reported_as_dead() {
+    let mut soak = Soak::new("-n 50 --takeovers 2 --interval 600 -v");
+    let mut running = Running::start(&mut soak);
+    let pid = running.started_pid();
+    running.line("50 connections to");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let outcome = running.finish();
+    assert_eq!(outcome.exit_code, Some(1), "{outcome:#?}");
+    assert!(outcome.table.contains(&format!("the server (pid {pid}) died: signal: 9 (SIGKILL)")), "{outcome:#?}");
+    assert!(outcome.last_line().ends_with("server died"), "{outcome:#?}");
+    assert_gone(&outcome.log, 1);
+    soak.assert_leaves(&[]);
+}
+
+#[test]
+fn a_server_that_does_not_start_is_one_clear_line() {
+    let mut soak = Soak::new("-n 1 --server /bin/false");
+    let outcome = soak.run();
+    assert_eq!((outcome.exit_code, outcome.table.as_str()), (Some(1), ""), "{outcome:#?}");
+    assert!(outcome.log.contains("did not start: exit status: 1; it said nothing"), "{outcome:#?}");
+    assert_eq!(outcome.log.lines().count(), 1, "{outcome:#?}");
+    soak.assert_leaves(&[]);
+
+    let outcome = Soak::new("-n 1 --server /nowhere/reactord").run();
+    assert_eq!(outcome.exit_code, Some(1), "{outcome:#?}");
+    assert!(
+        outcome.log.contains("/nowhere/reactord is not there: `cargo build --release --workspace`"),
+        "{outcome:#?}"
+    );
+}
+
+#[test]
+fn a_successor_that_fails_is_a_failed_takeover_and_loses_nothing() {
+    // It serves, and refuses to take over.
+    let directory = TempDir::new().unwrap();
+    let script = directory.path().join("reactord");
+    let text =
+        format!("#!/bin/sh\n[ \"$1\" = -T ] && {{ echo no >&2; exit 3; }}\nexec {} \"$@\"\n", server().display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let outcome = Soak::new(&format!("-n 20 --takeovers 1 --interval 0.2 --server {}", script.display())).run();
+    assert_eq!(outcome.exit_code, Some(1), "{outcome:#?}");
+    assert_eq!(outcome.last_line(), "0 lost, 0 discontinuities, 1 takeovers failed", "{outcome:#?}");
+    assert!(outcome.table.contains("exit status: 3; it said last: no"), "{outcome:#?}");
+}
+
+#[test]
+fn an_interrupted_soak_checks_what_is_due_and_cleans_up() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let mut soak = Soak::new("-n 50 --takeovers 2 --interval 600 -v");
+        let mut running = Running::start(&mut soak);
+        running.line("50 connections to");
+        running.signal(signal);
+        let outcome = running.finish();
+        outcome.assert_clean();
+        assert!(outcome.table.contains("0 of 2, 0 killed, interrupted"), "{outcome:#?}");
+        assert_gone(&outcome.log, 1);
+        soak.assert_leaves(&[]);
+    }
+}
+
+#[test]
+fn another_server_is_attached_to_and_left_running() {
+    let directory = TempDir::new().unwrap();
+    let mut command = Command::new(server());
+    command.args(["-p", "0", "-t"]).arg(directory.path().join("takeover")).stderr(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("Starting TCP server on") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0);
+    }
+    let port = line.trim_end().rsplit(':').next().unwrap();
+
+    let mut soak = Soak::new(&format!("--attach 127.0.0.1:{port} -n 40 --rate 50 --duration 0.3"))
+        .with_file("--json", "figures.json")
+        .with_file("--report", "report.html");
+    let outcome = soak.run();
+    outcome.assert_clean();
+    assert!(!outcome.table.contains("takeovers"), "{outcome:#?}");
+    let figures: Value = serde_json::from_slice(&std::fs::read(soak.file("figures.json")).unwrap()).unwrap();
+    assert_eq!((&figures["takeovers"], &figures["processes"]), (&serde_json::json!([]), &serde_json::json!([])));
+    assert!(figures["duration_s"].as_f64().unwrap() >= 0.3);
+    soak.assert_leaves(&["figures.json", "report.html"]);
+
+    assert!(server.try_wait().unwrap().is_none(), "it is not ours to stop");
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn wrong_options_exit_2_and_say_why() {
+    for (arguments, reason) in [
+        ("soak --connections 5 --active 6", "--active 6"),
+        ("soak --attach 127.0.0.1:1 --takeovers 2", "--takeovers contradicts --attach"),
+        ("-n 3 soak", "-n stands before the subcommand"),
+        ("soak --connections 5 --kill-successors 2", "a share from 0 to 1"),
+    ] {
+        let output = Command::new(CLIENT).args(arguments.split_whitespace()).output().unwrap();
+        let outcome = Outcome::from(output);
+        assert_eq!((outcome.exit_code, outcome.table.as_str()), (Some(2), ""), "{outcome:#?}");
+        assert!(outcome.log.contains(reason), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn more_connections_than_open_files_exit_2_with_the_number_that_would_do() {
+    let script = "ulimit -n 1000 && exec \"$0\" soak --connections 2000";
+    let output = Command::new("sh").args(["-c", script, CLIENT]).output().unwrap();
+    let outcome = Outcome::from(output);
+    assert_eq!(outcome.exit_code, Some(2), "{outcome:#?}");
+    assert!(outcome.log.contains("this process may open 1000 (ulimit -Hn): 936 would do"), "{outcome:#?}");
+}
+
+#[test]
+fn help_tells_the_options() {
+    let output = Command::new(CLIENT).args(["soak", "--help"]).output().unwrap();
+    let outcome = Outcome::from(output);
+    assert_eq!(outcome.exit_code, Some(0), "{outcome:#?}");
+    for option in ["--kill-successors", "--attach", "--report", "--churn"] {
+        assert!(outcome.table.contains(option), "{outcome:#?}");
+    }
+}
