@@ -10,14 +10,16 @@
 //! and nothing else: no messages, no back-pressure, no time-outs, no takeover.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{ErrorKind, Read, Write};
+use std::process::Command;
 
 use argh::FromArgs;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+
+mod rig;
+
+use rig::{Client, Server};
 
 /// Compares reactord with a bare echo loop on mio.
 #[derive(FromArgs)]
@@ -50,8 +52,8 @@ fn main() -> std::io::Result<()> {
 
 /// Runs both servers in turn, and prints what the client says.
 fn compare(arguments: &Arguments) -> std::io::Result<()> {
-    let client = PathBuf::from(env!("CARGO_BIN_EXE_reactord")).with_file_name("reactord-client");
-    assert!(client.exists(), "{} is missing: cargo build --release --workspace", client.display());
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("takeover");
     println!(
         "{} connections, depth {}, {} s a round: messages a second",
         arguments.connections, arguments.depth, arguments.seconds
@@ -59,8 +61,8 @@ fn compare(arguments: &Arguments) -> std::io::Result<()> {
     println!("{:>5} {:>10} {:>10} {:>7}", "round", "reactord", "bare loop", "ratio");
     let mut ratios = Vec::new();
     for round in 1..=arguments.rounds {
-        let reactord = measure(&Server::reactord()?, &client, arguments)?;
-        let bare = measure(&Server::bare()?, &client, arguments)?;
+        let reactord = measure(&Server::reactord(&path)?, arguments)?;
+        let bare = measure(&Server::start(Command::new(std::env::current_exe()?).arg("--bare"))?, arguments)?;
         println!("{round:>5} {reactord:>10.0} {bare:>10.0} {:>7.3}", reactord / bare);
         ratios.push(reactord / bare);
     }
@@ -69,61 +71,14 @@ fn compare(arguments: &Arguments) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Messages a second that the client gets answered. Every one of them is checked.
-fn measure(server: &Server, client: &Path, arguments: &Arguments) -> std::io::Result<f64> {
-    let output = Command::new(client)
-        .args(["--connect-address", &server.address.ip().to_string()])
-        .args(["--connect-port", &server.address.port().to_string()])
-        .args(["--connections", &arguments.connections.to_string()])
-        .args(["--depth", &arguments.depth.to_string()])
-        .args(["--rate", "max", "--duration", &arguments.seconds.to_string()])
-        .output()?;
-    let report = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "the client lost something:\n{report}");
+/// Messages a second that the client gets answered by `server`. Every one of them is checked.
+fn measure(server: &Server, arguments: &Arguments) -> std::io::Result<f64> {
+    let (connections, depth) = (arguments.connections.to_string(), arguments.depth.to_string());
+    let (rate, duration) = (["--rate", "max"], arguments.seconds.to_string());
+    let load = [&["-n", &connections, "--depth", &depth, "--duration", &duration], &rate[..]].concat();
+    let report = Client::begin(server.address(), &load)?.report()?;
     let figure = report.lines().find_map(|line| line.strip_prefix("messages a second"));
     Ok(figure.and_then(|figure| figure.trim().parse().ok()).expect("the report gives messages a second"))
-}
-
-/// A server process, ended with the value.
-struct Server {
-    process: Child,
-    address: SocketAddr,
-    /// Holds the takeover path.
-    _directory: tempfile::TempDir,
-}
-
-impl Server {
-    fn reactord() -> std::io::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reactord"));
-        command.args(["--listen-port", "0", "--takeover-path"]).arg(directory.path().join("takeover"));
-        Self::start(command, directory)
-    }
-
-    fn bare() -> std::io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--bare");
-        Self::start(command, tempfile::tempdir()?)
-    }
-
-    /// Starts a server, and reads its port from the first line that it says.
-    fn start(mut command: Command, directory: tempfile::TempDir) -> std::io::Result<Self> {
-        let mut process = command.stderr(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        let standard_error = process.stderr.as_mut().expect("standard error is piped");
-        BufReader::new(standard_error).read_line(&mut line)?;
-        let port = line.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
-        let port: u16 = port.unwrap_or_else(|| panic!("no port in {line:?}"));
-        Ok(Self { process, address: ([127, 0, 0, 1], port).into(), _directory: directory })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A server that has ended already is what is wanted.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// An echo server with nothing around it.

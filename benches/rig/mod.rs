@@ -1,0 +1,124 @@
+//! What the benchmarks stand on: the daemon and the client as processes, which end with their values.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Raises the soft limit of open files to the hard one.
+#[allow(dead_code, reason = "not all benchmarks open many files themselves")]
+pub(crate) fn raise_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    raised.expect("the soft limit may be raised to the hard one");
+}
+
+/// A process, and the lines that it writes to standard error.
+struct Process {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let lines = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        Ok(Self { child, lines })
+    }
+
+    /// The next line with this text in it.
+    fn line(&mut self, text: &str) -> io::Result<String> {
+        let mut line = String::new();
+        while self.lines.read_line(&mut line)? > 0 {
+            if line.contains(text) {
+                return Ok(line);
+            }
+            line.clear();
+        }
+        Err(io::Error::other(format!("pid {} ended before it said {text:?}", self.child.id())))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A process that has ended already is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server.
+pub(crate) struct Server {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// `reactord`, on a port that the kernel chooses.
+    pub(crate) fn reactord(takeover_path: &Path) -> io::Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reactord"));
+        Self::start(command.args(["--listen-port", "0", "--takeover-path"]).arg(takeover_path))
+    }
+
+    /// Any server that ends the first line it writes to standard error with its port on 127.0.0.1.
+    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
+        let mut process = Process::start(command)?;
+        let line = process.line(":")?;
+        let port = line.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
+        let port: u16 = port.ok_or_else(|| io::Error::other(format!("no port in {line:?}")))?;
+        Ok(Self { process, address: ([127, 0, 0, 1], port).into() })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server that has taken over from this one, and its summary.
+    #[allow(dead_code, reason = "not all benchmarks take over")]
+    pub(crate) fn taken_over(mut self, takeover_path: &Path) -> io::Result<(Self, String)> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reactord"));
+        let mut successor = Process::start(command.arg("--takeover").arg(takeover_path))?;
+        let summary = successor.line("Took over")?;
+        self.process.child.wait()?;
+        Ok((Self { process: successor, address: self.address }, summary))
+    }
+}
+
+/// `reactord-client`.
+pub(crate) struct Client(Process);
+
+impl Client {
+    /// Starts it against `server`, with these further arguments.
+    pub(crate) fn begin(server: SocketAddr, arguments: &[&str]) -> io::Result<Self> {
+        let client = Path::new(env!("CARGO_BIN_EXE_reactord")).with_file_name("reactord-client");
+        assert!(client.exists(), "{} is missing: cargo build --release --workspace", client.display());
+        let mut command = Command::new(client);
+        command.args(["--connect-address", &server.ip().to_string()]);
+        command.args(["--connect-port", &server.port().to_string()]).args(arguments).stdout(Stdio::piped());
+        Process::start(&mut command).map(Self)
+    }
+
+    /// Waits until all connections are open.
+    #[allow(dead_code, reason = "not all benchmarks do something in between")]
+    pub(crate) fn wait_until_open(&mut self) -> io::Result<()> {
+        self.0.line("open in").map(drop)
+    }
+
+    /// Ends the load, unless it has a duration of its own.
+    #[allow(dead_code, reason = "not all loads are ended from outside")]
+    pub(crate) fn interrupt(&self) {
+        kill(Pid::from_raw(self.0.child.id().cast_signed()), Signal::SIGINT).expect("an own child can be signalled");
+    }
+
+    /// The report, when the load has ended. Nothing may be lost.
+    pub(crate) fn report(mut self) -> io::Result<String> {
+        let mut report = String::new();
+        self.0.child.stdout.as_mut().expect("standard output is piped").read_to_string(&mut report)?;
+        assert!(self.0.child.wait()?.success(), "the client lost something:\n{report}");
+        Ok(report)
+    }
+}

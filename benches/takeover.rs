@@ -1,0 +1,234 @@
+//! How long a takeover takes, how long its pause is, and what both would be done otherwise.
+//!
+//! ```sh
+//! cargo build --release --workspace && cargo bench --bench takeover -- --peers 1000 --peers 5000 --peers 19000
+//! ```
+//!
+//! For each number of peers it keeps two sets of connections open, and in each round
+//!
+//! - lets a successor take over a loaded `reactord` (`--active` peers send ten messages a second each), and
+//! - passes the other set, which is idle, to a bare process, in three ways: **floor**, in batches of 250 that are added
+//!   to an epoll set as they come, a thousand under way at a time, as fast as the kernel does it; **freeze first**, the
+//!   same, but nobody serves until all are there and the set was polled once; **one by one**, each with an
+//!   acknowledgement before the next.
+//!
+//! The rounds are interleaved, so that a machine whose speed drifts is unfair to none. The bare process restores no
+//! sessions and checks nothing, so what it takes is less than a server built that way would.
+
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+
+mod rig;
+
+use rig::{Client, Server};
+
+/// Descriptors in one message, and under way at once, as in reactord's own copy.
+const BATCH: usize = 250;
+const UNDER_WAY_MAX: usize = 1000;
+
+/// Measures takeovers.
+#[derive(FromArgs)]
+struct Arguments {
+    /// how many peers (default: 1000, 5000 and 19000)
+    #[argh(option)]
+    peers: Vec<usize>,
+    /// how many of them send ten messages a second (default: 1000)
+    #[argh(option, default = "1000")]
+    active: usize,
+    /// rounds (default: 50)
+    #[argh(option, default = "50")]
+    rounds: usize,
+    /// be the bare process that receives so many descriptors
+    #[argh(option)]
+    receive: Option<usize>,
+    /// given by `cargo bench`
+    #[argh(switch)]
+    #[allow(dead_code, reason = "cargo passes it, and nothing depends on it")]
+    bench: bool,
+}
+
+fn main() -> std::io::Result<()> {
+    let arguments: Arguments = argh::from_env();
+    if let Some(descriptors) = arguments.receive {
+        return receive(descriptors);
+    }
+    rig::raise_limit();
+    println!(
+        "{:>6} {:<13} {:>12} {:>12} {:>12} {:>12} {:>7} {:>6}",
+        "peers", "way", "us per peer", "pause us", "99th", "worst", "rounds", "dirty"
+    );
+    let sizes = if arguments.peers.is_empty() { vec![1000, 5000, 19000] } else { arguments.peers.clone() };
+    for peers in sizes {
+        measure(peers, arguments.active.min(peers), arguments.rounds)?;
+    }
+    Ok(())
+}
+
+/// What the rounds of one way of passing peers have shown.
+#[derive(Default)]
+struct Way {
+    copy_us: Vec<f64>,
+    pause_us: Vec<f64>,
+    rounds: Vec<f64>,
+    dirty: Vec<f64>,
+}
+
+impl Way {
+    fn print(mut self, peers: usize, name: &str) -> (f64, f64) {
+        let (copy_us, pause_us) = (quantile(&mut self.copy_us, 0.5) / peers as f64, quantile(&mut self.pause_us, 0.5));
+        println!(
+            "{peers:>6} {name:<13} {copy_us:>12.2} {pause_us:>12.0} {:>12.0} {:>12.0} {:>7} {:>6}",
+            quantile(&mut self.pause_us, 0.99),
+            quantile(&mut self.pause_us, 1.0),
+            quantile(&mut self.rounds, 0.5),
+            quantile(&mut self.dirty, 0.5),
+        );
+        (copy_us, pause_us)
+    }
+}
+
+/// The value below which this share of the values lies (nearest rank). NaN if there are none.
+fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let rank = (values.len() as f64 * share).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+/// The number in a summary between these two texts.
+fn figure(summary: &str, before: &str, after: &str) -> f64 {
+    let number = summary.split_once(before).and_then(|(_, rest)| rest.split_once(after));
+    number.and_then(|(number, _)| number.parse().ok()).unwrap_or_else(|| panic!("no {before}N{after} in {summary:?}"))
+}
+
+/// Prints the rows for so many peers.
+fn measure(peers: usize, active: usize, rounds: usize) -> std::io::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("takeover");
+    let mut server = Server::reactord(&path)?;
+    let load = ["-n", &active.to_string(), "--idle", &(peers - active).to_string()];
+    let mut load = Client::begin(server.address(), &load)?;
+    load.wait_until_open()?;
+    let quiet_listener = TcpListener::bind("127.0.0.1:0")?;
+    let quiet = Client::begin(quiet_listener.local_addr()?, &["-n", "0", "--idle", &peers.to_string()])?;
+    let held: Vec<TcpStream> = (0..peers).map(|_| Ok(quiet_listener.accept()?.0)).collect::<std::io::Result<_>>()?;
+
+    let (mut reactord, mut floor, mut freeze_first, mut one_by_one) =
+        (Way::default(), Way::default(), Way::default(), Way::default());
+    for _ in 0..rounds {
+        let (successor, summary) = server.taken_over(&path)?;
+        server = successor;
+        reactord.copy_us.push(figure(&summary, "copy ", " us"));
+        reactord.pause_us.push(figure(&summary, "pause ", " us"));
+        reactord.rounds.push(figure(&summary, "batches, ", " rounds"));
+        reactord.dirty.push(figure(&summary, "rounds, ", " dirty"));
+
+        let passed = pass(&held, BATCH, UNDER_WAY_MAX)?;
+        floor.copy_us.push(passed.copied.as_secs_f64() * 1e6);
+        freeze_first.copy_us.push(passed.copied.as_secs_f64() * 1e6);
+        freeze_first.pause_us.push(passed.polled.as_secs_f64() * 1e6);
+        let passed = pass(&held, 1, 1)?;
+        one_by_one.copy_us.push(passed.copied.as_secs_f64() * 1e6);
+        one_by_one.pause_us.push(passed.polled.as_secs_f64() * 1e6);
+    }
+    let (copy_us, pause_us) = reactord.print(peers, "reactord");
+    let (floor_us, _) = floor.print(peers, "floor");
+    let (_, freeze_first_us) = freeze_first.print(peers, "freeze first");
+    one_by_one.print(peers, "one by one");
+    println!(
+        "       copy / floor {:.2}, freeze-first pause / pause {:.0}; the clients' round trips around the takeovers:",
+        copy_us / floor_us,
+        freeze_first_us / pause_us
+    );
+    load.interrupt();
+    for line in
+        load.report()?.lines().filter(|line| line.starts_with("round trip") || line.ends_with("discontinuities"))
+    {
+        println!("       {line}");
+    }
+    drop((quiet, held));
+    Ok(())
+}
+
+/// From the first send until the receiver has added all, and until it has polled once.
+struct Passed {
+    copied: Duration,
+    polled: Duration,
+}
+
+/// Passes duplicates of all sockets to a bare process.
+fn pass(sockets: &[TcpStream], batch: usize, under_way_max: usize) -> std::io::Result<Passed> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let mut receiver = Command::new(std::env::current_exe()?)
+        .args(["--receive", &sockets.len().to_string()])
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .spawn()?;
+    // It says when it is there, so that its start is not counted.
+    ours.read_exact(&mut [0])?;
+    let began = Instant::now();
+    let (mut sent, mut added) = (0, 0);
+    let mut add = [0; 4];
+    for part in sockets.chunks(batch) {
+        while sent - added + part.len() > under_way_max {
+            ours.read_exact(&mut add)?;
+            added = u32::from_ne_bytes(add) as usize;
+        }
+        let descriptors: Vec<BorrowedFd> = part.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "there is room for a batch");
+        sendmsg(&ours, &[IoSlice::new(&[0])], &mut control, SendFlags::empty())?;
+        sent += part.len();
+    }
+    while added < sockets.len() {
+        ours.read_exact(&mut add)?;
+        added = u32::from_ne_bytes(add) as usize;
+    }
+    let copied = began.elapsed();
+    ours.read_exact(&mut [0])?;
+    let polled = began.elapsed();
+    drop(ours);
+    receiver.wait()?;
+    Ok(Passed { copied, polled })
+}
+
+/// The bare process: adds what arrives on standard input to an epoll set, and says how many it has.
+fn receive(descriptors: usize) -> std::io::Result<()> {
+    rig::raise_limit();
+    let mut channel = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut poll = Poll::new()?;
+    let mut held: Vec<OwnedFd> = Vec::with_capacity(descriptors);
+    channel.write_all(&[0])?;
+    while held.len() < descriptors {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        recvmsg(&channel, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(arrived) = message {
+                for descriptor in arrived {
+                    let raw = descriptor.as_raw_fd();
+                    poll.registry().register(&mut SourceFd(&raw), Token(held.len()), Interest::READABLE)?;
+                    held.push(descriptor);
+                }
+            }
+        }
+        channel.write_all(&u32::try_from(held.len()).expect("fewer than 4 billion").to_ne_bytes())?;
+    }
+    poll.poll(&mut Events::with_capacity(1024), Some(Duration::ZERO))?;
+    channel.write_all(&[0])?;
+    // The other side closes when it has measured; freeing all this is not its concern.
+    let _ = channel.read(&mut [0]);
+    Ok(())
+}
