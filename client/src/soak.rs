@@ -37,7 +37,7 @@ use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use log::error;
+use log::{error, info};
 use mio::{Events, Token};
 use nix::sys::signal::Signal;
 
@@ -231,8 +231,8 @@ struct Soak<'a> {
 /// What the live line says, over about a second.
 struct Window {
     begun: Instant,
-    messages_per_second: f64,
-    worst_ns: u64,
+    /// Messages a second, and the worst round trip in ns, of the last one that is over.
+    recent: Option<(f64, u64)>,
 }
 
 impl<'a> Soak<'a> {
@@ -256,7 +256,7 @@ impl<'a> Soak<'a> {
             samples: Vec::new(),
             next_sample: start,
             next_progress: start,
-            window: Window { begun: start, messages_per_second: 0.0, worst_ns: 0 },
+            window: Window { begun: start, recent: None },
             complaints: Vec::new(),
             death: None,
             interrupted: false,
@@ -270,6 +270,7 @@ impl<'a> Soak<'a> {
         let now = Instant::now();
         (self.end, self.start) = (self.end + (now - self.start), now);
         (self.next_sample, self.next_progress) = (now, now + self.progress.interval());
+        self.window.begun = now;
         load.set_timeline(Timeline::new(now));
         load.begin_sending(now);
         while !self.is_over(load) {
@@ -286,7 +287,8 @@ impl<'a> Soak<'a> {
         if self.death.is_some() {
             return Ok(());
         }
-        self.progress.say("Checking every connection with a last exchange");
+        self.progress.finish();
+        info!("Checking every connection with a last exchange");
         let deadline = load.begin_draining(self.options.drain);
         let stops_before = load.stops().min(1);
         while load.is_draining(deadline) && load.stops() <= stops_before && self.death.is_none() {
@@ -478,17 +480,13 @@ impl<'a> Soak<'a> {
         let elapsed = now - self.window.begun;
         if elapsed >= self.progress.window() {
             let recent = load.timeline().expect("it was set").take_recent();
-            self.window = Window {
-                begun: now,
-                messages_per_second: recent.answers as f64 / elapsed.as_secs_f64(),
-                worst_ns: recent.worst_ns,
-            };
+            let messages_per_second = recent.answers as f64 / elapsed.as_secs_f64();
+            self.window = Window { begun: now, recent: Some((messages_per_second, recent.worst_ns)) };
         }
         self.progress.show(State {
             elapsed: now - self.start,
             connections: load.open_connections(),
-            messages_per_second: self.window.messages_per_second,
-            worst_ns: self.window.worst_ns,
+            recent: self.window.recent,
             takeovers_done: self.takeovers.len(),
             takeovers: self.options.takeovers,
         });

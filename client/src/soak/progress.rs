@@ -18,8 +18,8 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(crate) struct State {
     pub(crate) elapsed: Duration,
     pub(crate) connections: usize,
-    pub(crate) messages_per_second: f64,
-    pub(crate) worst_ns: u64,
+    /// Messages a second, and the worst round trip in ns, of the last second. `None` before it is over.
+    pub(crate) recent: Option<(f64, u64)>,
     pub(crate) takeovers_done: usize,
     pub(crate) takeovers: usize,
 }
@@ -49,13 +49,15 @@ impl Progress {
     }
 
     pub(crate) fn show(&self, state: State) {
-        let State { elapsed, connections, messages_per_second, worst_ns, takeovers_done, takeovers } = state;
-        let line = format!(
-            "{:.0} s  {connections} connections  {messages_per_second:.0} messages/s  worst {:.1} ms  takeovers \
-             {takeovers_done}/{takeovers}",
-            elapsed.as_secs_f64(),
-            worst_ns as f64 / 1e6,
-        );
+        let State { elapsed, connections, recent, takeovers_done, takeovers } = state;
+        let mut line = format!("{:.0} s  {connections} connections", elapsed.as_secs_f64());
+        if let Some((messages_per_second, worst_ns)) = recent {
+            let worst_ms = worst_ns as f64 / 1e6;
+            line.push_str(&format!("  {messages_per_second:.0} messages/s  worst {worst_ms:.1} ms"));
+        }
+        if takeovers > 0 {
+            line.push_str(&format!("  takeovers {takeovers_done}/{takeovers}"));
+        }
         match &self.bar {
             Some(bar) => {
                 bar.set_position(elapsed.as_millis() as u64);
@@ -73,6 +75,7 @@ impl Progress {
         }
     }
 
+    /// Takes the live line away.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
