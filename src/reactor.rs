@@ -855,7 +855,7 @@ impl<S: Service> Reactor<S> {
             Ok(None) => {}
             Ok(Some(raw)) => match raw.decode() {
                 Ok(Frame::Hello(hello)) => self.begin_handover(channel, pid, hello),
-                Ok(frame) => warn!("Takeover by pid {pid} dropped: it sent {} before Hello", frame.kind().name()),
+                Ok(frame) => warn!("Takeover by pid {pid} dropped: it sent {:?} before Hello", frame.kind()),
                 Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
             },
             // Whoever only looks whether somebody answers is no news.

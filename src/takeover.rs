@@ -25,10 +25,17 @@
 //! # Who owns the peers
 //!
 //! Exactly one process, at any time. Until Accept is in the channel it is the predecessor: the successor has neither
-//! read nor written a byte of any peer, and has not polled. When the successor's `send(Accept)` has succeeded, it is the
-//! successor. A predecessor that cannot wait any longer ends the channel with `shutdown` and then looks at what is
+//! read nor written a byte of any peer. When the successor's `send(Accept)` has succeeded, it is the successor. A predecessor that cannot wait any longer ends the channel with `shutdown` and then looks at what is
 //! still in it: the kernel orders the shutdown and the send under one lock, so either Accept is there, or its sending
 //! fails with `EPIPE` (unix(7)).
+//!
+//! # What the two epoll sets see
+//!
+//! The successor registers each descriptor in its own set when it arrives. What the client sends from then on leaves an
+//! entry in both sets, and the kernel looks again at an entry when it is polled: what the predecessor has read is dropped,
+//! what it has left is an event (epoll(7)). Looking again takes over half a microsecond for each, and so does an entry for
+//! each peer that has spoken during the copy; so the successor polls after each round, while the predecessor still serves,
+//! and only notes who has something to read. It reads nothing before Accept.
 //!
 //! # Crash table
 //!

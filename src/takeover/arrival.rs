@@ -1,6 +1,6 @@
 //! The successor's side of the channel: it moves frames and descriptors, and decides nothing.
 //!
-//! It calls on the takeover path, fills a reactor that does not poll yet with what arrives, and lets it run once Accept
+//! It calls on the takeover path, fills a reactor that does not run yet with what arrives, and lets it run once Accept
 //! is in the channel. Until then it can fail at any point, by leaving: nobody's byte has been touched.
 
 use std::ffi::OsStr;

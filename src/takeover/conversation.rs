@@ -1034,7 +1034,7 @@ fn a_predecessor_that_copies_hears_what_it_waits_for_and_nothing_else() {
                 }
                 (_, _, Err(mistake)) => {
                     assert_eq!(mistake, Mistake::OutOfTurn { kind, step: "during the copy" });
-                    let text = format!("the successor sent {} during the copy", kind.name());
+                    let text = format!("the successor sent {kind:?} during the copy");
                     assert_eq!(mistake.to_string(), text);
                 }
                 (_, _, Ok(heard)) => panic!("{kind:?} led to {heard:?} in {step:?}"),

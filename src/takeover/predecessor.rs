@@ -112,7 +112,7 @@ impl std::fmt::Display for Mistake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::GaveUp { reason } => write!(f, "the successor gave up: {reason}"),
-            Self::OutOfTurn { kind, step } => write!(f, "the successor sent {} {step}", kind.name()),
+            Self::OutOfTurn { kind, step } => write!(f, "the successor sent {kind:?} {step}"),
             Self::Copied { peers, peers_sent, rounds, rounds_sent } => write!(
                 f,
                 "the successor claims {peers} peers and {rounds} rounds, {peers_sent} and {rounds_sent} were sent"

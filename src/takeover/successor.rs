@@ -48,7 +48,7 @@ impl std::fmt::Display for Fault {
             Self::WireVersion { wire_version } => {
                 write!(f, "the predecessor chose wire version {wire_version}, offered were {WIRE_VERSIONS}")
             }
-            Self::OutOfTurn { kind, step } => write!(f, "the predecessor sent {} {step}", kind.name()),
+            Self::OutOfTurn { kind, step } => write!(f, "the predecessor sent {kind:?} {step}"),
             Self::Twice { cookie } => write!(f, "the peer with cookie {cookie} was copied twice"),
             Self::Unknown { cookie } => write!(f, "the peer with cookie {cookie} was never copied"),
             Self::Round { number, expected } => write!(f, "round {number} ended, {expected} was expected to"),
@@ -105,7 +105,7 @@ impl Called {
     }
 }
 
-/// The successor takes in what the predecessor copies, and does not poll.
+/// The successor takes in what the predecessor copies, and serves nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving {
     listening: bool,

@@ -37,7 +37,7 @@ pub(crate) enum WireError {
     /// No frame of any version has this kind.
     Kind(u8),
     /// The body is not the CBOR that its kind asks for.
-    Body { kind: &'static str, reason: String },
+    Body { kind: Kind, reason: String },
 }
 
 impl std::fmt::Display for WireError {
@@ -50,7 +50,7 @@ impl std::fmt::Display for WireError {
                 write!(f, "a frame's checksum is {computed:08x}, {announced:08x} was announced")
             }
             Self::Kind(kind) => write!(f, "a frame has the unknown kind {kind}"),
-            Self::Body { kind, reason } => write!(f, "the body of {kind} is malformed: {reason}"),
+            Self::Body { kind, reason } => write!(f, "the body of {kind:?} is malformed: {reason}"),
         }
     }
 }
@@ -392,25 +392,6 @@ impl Kind {
         Self::Accept,
         Self::Serving,
     ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Hello => "Hello",
-            Self::Refuse => "Refuse",
-            Self::Welcome => "Welcome",
-            Self::Listeners => "Listeners",
-            Self::Peers => "Peers",
-            Self::Copied => "Copied",
-            Self::Changed => "Changed",
-            Self::Closed => "Closed",
-            Self::Round => "Round",
-            Self::Ready => "Ready",
-            Self::State => "State",
-            Self::Commit => "Commit",
-            Self::Accept => "Accept",
-            Self::Serving => "Serving",
-        }
-    }
 }
 
 impl TryFrom<u8> for Kind {
@@ -606,7 +587,7 @@ impl RawFrame {
             Kind::Accept => decoder.decode().map(|Empty {}| Frame::Accept),
             Kind::Serving => decoder.decode().map(Frame::Serving),
         };
-        frame.map_err(|error| WireError::Body { kind: self.kind.name(), reason: printable(&error.to_string()) })
+        frame.map_err(|error| WireError::Body { kind: self.kind, reason: printable(&error.to_string()) })
     }
 }
 
