@@ -457,7 +457,9 @@ impl<'a> Soak<'a> {
         self.takeover_ended = Some(now);
         // Whoever is looked at next is looked at often enough to see what the takeover left.
         self.end = self.end.max(now + self.options.interval / 2);
-        self.note_takeover(under_way.begun, now, fate, under_way.spared);
+        // It may also have been done before its time came.
+        let spared = under_way.spared || under_way.kill_at.is_some();
+        self.note_takeover(under_way.begun, now, fate, spared);
     }
 
     fn note_takeover(&mut self, begun: Instant, ended: Instant, fate: Fate, spared: bool) {

@@ -34,7 +34,7 @@ pub(crate) struct Takeover {
     pub(crate) begun: Duration,
     pub(crate) ended: Duration,
     pub(crate) fate: Fate,
-    /// Whether the successor was to be killed, and had all peers already.
+    /// Whether the successor was to be killed, and had all peers before it could be.
     pub(crate) spared: bool,
 }
 
@@ -298,13 +298,14 @@ impl Outcome {
             return Ok(());
         }
         let done = self.carried_through().count();
-        let interrupted = if self.interrupted { ", interrupted" } else { "" };
-        let killed = self.killed();
-        writeln!(
-            formatter,
-            "{:<26}{done:>12} of {takeovers}, {killed} killed{interrupted} (seed {seed})",
-            "takeovers"
-        )?;
+        write!(formatter, "{:<26}{done:>12} of {takeovers} carried through", "takeovers")?;
+        let spared = self.takeovers.iter().filter(|takeover| takeover.spared).count();
+        for (number, what) in [(self.killed(), "successors killed"), (spared, "spared because they were done")] {
+            if number > 0 {
+                write!(formatter, ", {number} {what}")?;
+            }
+        }
+        writeln!(formatter, "{} (seed {seed})", if self.interrupted { ", interrupted" } else { "" })?;
         writeln!(
             formatter,
             "{:>4}{:>10}{:>10}{:>14}{:>12}{:>20}",

@@ -272,14 +272,11 @@ fn curve(nanoseconds: &Histogram<u64>) -> Vec<(f64, f64)> {
 
 /// One bar for each takeover that was carried through.
 pub(crate) fn bars(outcome: &Outcome, title: &str, value_ns: impl Fn(&super::summary::Summary) -> f64) -> Drawn {
-    let values: Vec<Option<f64>> = outcome
-        .takeovers
-        .iter()
-        .map(|takeover| match &takeover.fate {
-            Fate::TookOver(summary) => Some(value_ns(summary)),
-            _ => None,
-        })
-        .collect();
+    let value = |takeover: &Takeover| match &takeover.fate {
+        Fate::TookOver(summary) => Some(value_ns(summary)),
+        Fate::Killed | Fate::Failed(_) => None,
+    };
+    let values: Vec<Option<f64>> = outcome.takeovers.iter().map(value).collect();
     let high = values.iter().flatten().copied().fold(1.0, f64::max) * 1.2;
     let number = values.len().max(1);
     draw(HALF, |area| {
@@ -310,7 +307,7 @@ pub(crate) fn bars(outcome: &Outcome, title: &str, value_ns: impl Fn(&super::sum
             let (x, y) = chart.plotting_area().map_coordinate(&(index as f64 + 0.5, value.unwrap_or(0.0)));
             let (above, colour) = match value {
                 Some(value) => (duration(*value), TEXT),
-                None => ("killed".to_owned(), KILLED),
+                None => label(&outcome.takeovers[index], true),
             };
             area.draw(&Text::new(above, (x - left, y - top - 4), centred(colour, VPos::Bottom)))?;
             let (_, bottom) = chart.plotting_area().map_coordinate(&(0.0, 0.0));
