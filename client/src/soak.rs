@@ -13,11 +13,11 @@
 //!
 //! # Killed successors
 //!
-//! A successor that dies before the commit point must disturb nobody; one that dies after it takes its peers with it, as any
-//! crash of a server does. So a kill has to hit the copy, whose end nobody can see from outside. It comes at a random
-//! moment within the time that the copy is known to take, and is carried out in two steps: the successor is stopped, and
-//! killed only if it has fewer files open than there are peers, so that it cannot have all of them. Otherwise it goes on,
-//! and is spared.
+//! A successor that dies before the commit point must disturb nobody; one that dies after it takes its peers with it,
+//! as any crash of a server does. So a kill has to hit the copy, whose end nobody can see from outside. It comes at a
+//! random moment within the time that the copy is known to take, and is carried out in two steps: the successor is
+//! stopped, and killed only if it has fewer files open than there are peers, so that it cannot have all of them.
+//! Otherwise it goes on, and is spared.
 
 mod html;
 pub(crate) mod options;
@@ -326,7 +326,10 @@ impl<'a> Soak<'a> {
     /// When there is something to do that no event will say.
     fn next_due(&self) -> Option<Instant> {
         let attempt = self.attempts.front().filter(|_| !self.succession.is_under_way()).map(|a| self.start + a.at);
-        let kill = self.under_way.as_ref().map(|under_way| under_way.kill_at.unwrap_or(under_way.deadline));
+        let kill = self.under_way.as_ref().map(|under_way| match under_way.kill_at {
+            Some(at) if matches!(self.succession, Succession::Arriving { .. }) => at,
+            _ => under_way.deadline,
+        });
         let end = (self.end > Instant::now()).then_some(self.end);
         [attempt, kill, Some(self.next_sample), Some(self.next_progress), end].into_iter().flatten().min()
     }
@@ -380,13 +383,19 @@ impl<'a> Soak<'a> {
 
     fn kill_if_due(&mut self, load: &Load, now: Instant) {
         let (Some(under_way), Some(servers)) = (&mut self.under_way, &mut self.servers) else { return };
-        let Succession::Arriving { successor, .. } = self.succession else { return };
+        let (slow, successor) = match self.succession {
+            Succession::Arriving { successor, .. } => (successor, Some(successor)),
+            Succession::Retiring { predecessor, .. } => (predecessor, None),
+            Succession::Serving { .. } | Succession::Over => return,
+        };
         if now >= under_way.deadline {
-            self.complaints
-                .push(format!("pid {} had not taken over after {TAKEOVER_PATIENCE:?}", servers.pid(successor)));
-            servers.kill(successor);
+            let (pid, seconds) = (servers.pid(slow), TAKEOVER_PATIENCE.as_secs());
+            self.complaints.push(format!("pid {pid} was not done with its takeover after {seconds} s, and was killed"));
+            servers.kill(slow);
             under_way.deadline = now + TAKEOVER_PATIENCE;
-        } else if under_way.kill_at.is_some_and(|at| at <= now) {
+        } else if let Some(successor) = successor
+            && under_way.kill_at.is_some_and(|at| at <= now)
+        {
             under_way.kill_at = None;
             // Passing connections may be gone before it looks: those that last are there.
             let peers = load.open_connections().min(self.options.demand.connections());

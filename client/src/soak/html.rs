@@ -30,9 +30,9 @@ pub(crate) fn page(outcome: &Outcome) -> Result<String, Box<dyn Error>> {
     section(
         &mut page,
         "Round trips over time",
-        "Each point is a slice of time, and a round trip is in the slice in which its answer arrived. The bands are the \
-         takeovers, from the start of the successor to the exit of the predecessor; above each is its pause, the only time \
-         in which nobody serves.",
+        "Each point is a slice of time, and a round trip is in the slice in which its answer arrived. The bands are \
+         the takeovers, from the start of the successor to the exit of the predecessor; above each is its pause, the \
+         only time in which nobody serves.",
         &[(picture::round_trips(outcome, WIDE)?, "wide"), (picture::round_trips(outcome, NARROW)?, "narrow")],
     )?;
     if outcome.takeovers.is_empty() {
@@ -46,17 +46,17 @@ pub(crate) fn page(outcome: &Outcome) -> Result<String, Box<dyn Error>> {
         section(
             &mut page,
             "During takeovers, and without",
-            "The share of the round trips that took no longer than this; each nine has the same room. A round trip counts as \
-             during a takeover if any part of it falls into a band above. Part of what is to be seen then is that three \
-             processes want the processors: the client, the predecessor and the successor, whose start takes the client half \
-             a millisecond, too.",
+            "The share of the round trips that took no longer than this; each nine has the same room. A round trip \
+             counts as during a takeover if any part of it falls into a band above. Part of what is to be seen then is \
+             that three processes want the processors: the client, the predecessor and the successor, whose start \
+             takes the client half a millisecond, too.",
             &[(picture::distributions(outcome, WIDE)?, "wide"), (picture::distributions(outcome, NARROW)?, "narrow")],
         )?;
         section(
             &mut page,
             "Pause and copy of each takeover",
-            "The copy is made while the predecessor goes on serving. Only what changed in its last moments is sent during the \
-             pause, which therefore does not grow with the number of connections.",
+            "The copy is made while the predecessor goes on serving. Only what changed in its last moments is sent \
+             during the pause, which therefore does not grow with the number of connections.",
             &[
                 (picture::bars(outcome, "pause", |summary| summary.pause_us as f64 * 1e3)?, "half"),
                 (picture::bars(outcome, "copy", |summary| summary.copy_us as f64 * 1e3)?, "half"),

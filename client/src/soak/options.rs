@@ -14,8 +14,8 @@ use crate::options::{Demand, Pace, count, drain, duration};
     subcommand,
     name = "soak",
     help_triggers("-h", "--help"),
-    note = "Messages are sequence numbers; every one has to come back, once and in order. At the end every connection that \
-            was idle sends one, too. A first signal ends the load and checks what is due; a second one stops at once.",
+    note = "Messages are sequence numbers; every one has to come back, once and in order. At the end every connection \
+            that was idle sends one, too. A first signal ends the load and checks what is due; a second one stops at once.",
     error_code(0, "Everything came back, and every takeover went as planned."),
     error_code(1, "Something was lost, a takeover failed, or the server died."),
     error_code(2, "The command line cannot be understood, or asks for more connections than files may be open.")

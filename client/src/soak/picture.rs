@@ -214,7 +214,8 @@ fn runs(slices: &[Slice]) -> impl Iterator<Item = &[Slice]> {
     slices.chunk_by(|slice, next| next.index - slice.index <= 3)
 }
 
-/// The distributions of the round trips during takeovers and between them, on an axis that gives each nine the same room.
+/// The distributions of the round trips during takeovers and between them, on an axis that gives each nine the same
+/// room.
 pub(crate) fn distributions(outcome: &Outcome, size: Size) -> Drawn {
     let distributions = outcome.distributions();
     let count = distributions.iter().map(|(_, nanoseconds)| nanoseconds.len()).max().unwrap_or(0);

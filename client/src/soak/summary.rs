@@ -46,8 +46,8 @@ mod tests {
 
     #[test]
     fn the_line_is_read_with_all_its_figures() {
-        let line = "2026-01-01T00:00:00.000Z INFO  [reactord::takeover::arrival] Took over 10000 peers from pid 18253 to pid \
-                    18267: 43 batches, 2 rounds, 4 dirty, 204785 bytes, copy 33213 us, pause 199 us";
+        let line = "2026-01-01T00:00:00.000Z INFO  [reactord::takeover::arrival] Took over 10000 peers from pid 18253 \
+                    to pid 18267: 43 batches, 2 rounds, 4 dirty, 204785 bytes, copy 33213 us, pause 199 us";
         let expected = Summary {
             peers: 10_000,
             predecessor_pid: 18_253,
