@@ -956,17 +956,29 @@ impl<S: Service> Reactor<S> {
         }
         if let Some(listener) = self.takeover_listener.take() {
             listener.remove();
+            while let Ok(Some(Call { socket, .. })) = listener.accept() {
+                Channel::of_predecessor(socket).refuse(&Refusal::Stopping);
+            }
         }
-        self.callers.clear();
+        for caller in self.callers.drain() {
+            caller.channel.refuse(&Refusal::Stopping);
+        }
         if let Some(handover) = self.handover.take() {
             handover.abandon(&Refusal::Stopping);
         }
         for key in self.peers.keys() {
             let peer = self.peers.get_mut(key).expect("the key was just listed");
-            if peer.phase != Phase::Lingering {
-                peer.phase = Phase::Closing;
+            if peer.phase == Phase::Lingering {
+                continue;
             }
-            self.settle(key);
+            let unread = matches!(peer.receive(&mut self.input), Ok(Received::Bytes(_)));
+            if unread || peer.pending_bytes() > 0 {
+                peer.phase = Phase::Closing;
+                self.settle(key);
+            } else {
+                // It has its answers, and is asking for nothing: no reason to wait for it.
+                self.retire(key);
+            }
         }
     }
 

@@ -242,6 +242,25 @@ fn a_client_that_does_not_end_does_not_linger_for_ever() {
 }
 
 #[test]
+fn a_stop_waits_for_nobody_who_has_all_answers_and_asks_nothing() {
+    let mut rig = Rig::new(Commands::default(), &Config::default());
+    let (_silent, _) = rig.connect();
+    let (mut answered, _) = rig.connect();
+    answered.write_all(b"E1\n").unwrap();
+    assert_eq!(rig.receive(&mut answered, 1), [3]);
+    let (mut pending, key) = rig.connect();
+    pending.write_all(b"B\n").unwrap();
+    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().pending_bytes() > 0);
+
+    rig.reactor.stop(Signal::SIGTERM);
+    assert_eq!(rig.reactor.peers.keys(), [key], "only whose output is pending is waited for");
+    assert!(!rig.reactor.stopped());
+    assert_eq!(rig.receive(&mut pending, BIG).len(), BIG);
+    drop(pending);
+    rig.turn_until(|rig| rig.reactor.stopped());
+}
+
+#[test]
 fn urgent_data_does_not_hide_what_follows_it() {
     let mut rig = Rig::new(Seqnum, &Config::default());
     let (mut client, _) = rig.connect();

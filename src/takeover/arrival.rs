@@ -141,7 +141,7 @@ impl Successor {
         let mut channel = Channel::of_successor(socket);
         let welcome = greet(&mut channel, offers).map_err(in_context(Some(pid)))?;
         debug!("Welcomed by {} as pid {pid}, with {} peers", wire::printable(&welcome.build), welcome.peers);
-        Ok(Self { channel, path: path.to_owned(), predecessor_pid: pid, welcome })
+        Ok(Self { channel, path: path.to_owned(), predecessor_pid: welcome.pid, welcome })
     }
 
     /// The name of the service to be taken over, which is one of those offered.
@@ -321,6 +321,9 @@ impl Arrival {
         if let Err(error) = self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]) {
             debug!("Predecessor pid {} was not told how long the pause was: {error}", self.pid);
         }
+        if let Some(Err(error)) = listener.map(TakeoverListener::sign) {
+            debug!("Callers see a predecessor's pid: {error}");
+        }
         let summary = Summary {
             peers: self.arrived.accept.peers,
             figures: self.arrived.accept.figures,
@@ -329,9 +332,6 @@ impl Arrival {
             successor_pid: std::process::id(),
         };
         info!("Took over {summary}");
-        if let Some(Err(error)) = listener.map(TakeoverListener::sign) {
-            debug!("Callers see a predecessor's pid: {error}");
-        }
         if let Some(previous) = self.arrived.previous {
             previous.remove();
         }
