@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use crate::peer::{Address, Marks, Peer, PeerId, Phase};
-use crate::service::SendError;
 
 /// All peers. `T` is a session.
 #[derive(Debug)]
@@ -151,3 +150,26 @@ impl<T> Peers<T> {
 
 /// Generations are below this; those above are for the loop's own tokens.
 pub(crate) const GENERATIONS: u32 = u32::MAX;
+
+/// Why a peer was not sent anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// The peer is gone, or is being closed.
+    Gone,
+    /// Its pending output is over the high-water mark.
+    Full {
+        /// How many bytes wait to be written to it.
+        pending_bytes: usize,
+    },
+}
+
+impl std::fmt::Display for SendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the peer is gone"),
+            Self::Full { pending_bytes } => write!(f, "{pending_bytes} bytes are pending for the peer already"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}

@@ -876,7 +876,7 @@ impl<S: Service> Reactor<S> {
             Ok(welcome) => welcome,
             Err(refusal) => {
                 warn!("Takeover by pid {pid} refused: {refusal}");
-                return channel.refuse(&refusal);
+                return channel.close_with(&refusal.frame());
             }
         };
         let (Some(tcp), Some(takeover)) = (&self.listener, &self.takeover_listener) else {
@@ -957,11 +957,11 @@ impl<S: Service> Reactor<S> {
         if let Some(listener) = self.takeover_listener.take() {
             listener.remove();
             while let Ok(Some(Call { socket, .. })) = listener.accept() {
-                Channel::of_predecessor(socket).refuse(&Refusal::Stopping);
+                Channel::of_predecessor(socket).close_with(&Refusal::Stopping.frame());
             }
         }
         for caller in self.callers.drain() {
-            caller.channel.refuse(&Refusal::Stopping);
+            caller.channel.close_with(&Refusal::Stopping.frame());
         }
         if let Some(handover) = self.handover.take() {
             handover.abandon(&Refusal::Stopping);

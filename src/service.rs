@@ -10,6 +10,8 @@ mod seqnum;
 pub use line::Line;
 pub use seqnum::Seqnum;
 
+pub use crate::peers::SendError;
+
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -224,29 +226,6 @@ impl std::fmt::Display for RestoreError {
 }
 
 impl std::error::Error for RestoreError {}
-
-/// Why a peer was not sent anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendError {
-    /// The peer is gone, or is being closed.
-    Gone,
-    /// Its pending output is over the high-water mark.
-    Full {
-        /// How many bytes wait to be written to it.
-        pending_bytes: usize,
-    },
-}
-
-impl std::fmt::Display for SendError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Gone => f.write_str("the peer is gone"),
-            Self::Full { pending_bytes } => write!(f, "{pending_bytes} bytes are pending for the peer already"),
-        }
-    }
-}
-
-impl std::error::Error for SendError {}
 
 #[cfg(test)]
 mod tests;

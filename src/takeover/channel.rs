@@ -18,16 +18,12 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-use super::predecessor::Refusal;
-use super::wire::{RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, WireError};
-
-/// Descriptors in one message. The kernel allows 253 (`SCM_MAX_FD`); more is `EINVAL`.
-pub(crate) const DESCRIPTORS_PER_MESSAGE_MAX: usize = 250;
+use super::wire::{DESCRIPTORS_PER_FRAME_MAX, RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, WireError};
 
 /// What the kernel may put into one message; a smaller control buffer would lose descriptors (`MSG_CTRUNC`).
 const SCM_MAX_FD: usize = 253;
 
-const _: () = assert!(DESCRIPTORS_PER_MESSAGE_MAX <= SCM_MAX_FD);
+const _: () = assert!(DESCRIPTORS_PER_FRAME_MAX <= SCM_MAX_FD);
 
 /// What one call receives at most.
 const RECEIVE_BYTES: usize = 64 * 1024;
@@ -201,13 +197,13 @@ impl Channel {
     /// When nothing can be sent any more.
     ///
     /// # Panics
-    /// If there are more than [`DESCRIPTORS_PER_MESSAGE_MAX`] descriptors.
+    /// If there are more than [`DESCRIPTORS_PER_FRAME_MAX`] descriptors.
     pub(crate) fn try_send(&mut self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Sent, ChannelError> {
-        assert!(descriptors.len() <= DESCRIPTORS_PER_MESSAGE_MAX, "a batch is cut to what one message carries");
+        assert!(descriptors.len() <= DESCRIPTORS_PER_FRAME_MAX, "a batch is cut to what one message carries");
         if !self.flush()? {
             return Ok(Sent::Full);
         }
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_PER_MESSAGE_MAX))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_PER_FRAME_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
             assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "the buffer has room for a batch");
@@ -271,10 +267,10 @@ impl Channel {
         Ok(())
     }
 
-    /// Tells a caller why not, as far as it listens, and closes the channel.
-    pub(crate) fn refuse(mut self, refusal: &Refusal) {
-        if let Err(error) = self.try_send(&refusal.frame(), &[]) {
-            debug!("A refusal did not reach its caller: {error}");
+    /// Closes the channel with a last frame, as far as the other side still listens.
+    pub(crate) fn close_with(mut self, frame: &[u8]) {
+        if let Err(error) = self.try_send(frame, &[]) {
+            debug!("A last word did not reach the other side: {error}");
         }
     }
 

@@ -206,7 +206,7 @@ impl Handover {
 
     /// Ends the takeover, and tells the successor why.
     pub(crate) fn abandon(self, refusal: &Refusal) {
-        self.channel.refuse(refusal);
+        self.channel.close_with(&refusal.frame());
     }
 }
 

@@ -6,8 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::channel::DESCRIPTORS_PER_MESSAGE_MAX;
-use super::wire::{Closed, Frame, RecordsKind, RecordsWriter};
+use super::wire::{Closed, DESCRIPTORS_PER_FRAME_MAX, Frame, RecordsKind, RecordsWriter};
 
 /// A batch of records ends when it is as large as this, so that sending it delays nobody for long.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -258,7 +257,7 @@ fn gather(
     let mut records: Vec<Written> = Vec::new();
     let mut passed = 0;
     for key in keys {
-        if records.len() == DESCRIPTORS_PER_MESSAGE_MAX || writer.bytes() >= BATCH_BYTES {
+        if records.len() == DESCRIPTORS_PER_FRAME_MAX || writer.bytes() >= BATCH_BYTES {
             break;
         }
         passed += 1;

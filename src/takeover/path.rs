@@ -190,7 +190,7 @@ impl TakeoverListener {
             }
             let refusal = Refusal::Uid { ours, theirs };
             warn!("Takeover by pid {pid} refused: {refusal}");
-            Channel::of_predecessor(socket).refuse(&refusal);
+            Channel::of_predecessor(socket).close_with(&refusal.frame());
         }
     }
 

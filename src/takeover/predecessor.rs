@@ -10,11 +10,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::channel::DESCRIPTORS_PER_MESSAGE_MAX;
 use super::mirror::{Batch, Mirror};
 use super::wire::{
-    Commit, Figures, Frame, Hello, Kind, RecordsWriter, Refuse, Round, State, Versions, WIRE_VERSIONS, Welcome, agree,
-    printable,
+    Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, RecordsWriter, Refuse, Round, State, Versions,
+    WIRE_VERSIONS, Welcome, agree, printable,
 };
 use crate::open_files;
 
@@ -266,7 +265,7 @@ impl Copying {
     }
 
     fn window_full(&self) -> bool {
-        self.peers_sent - self.peers_copied + DESCRIPTORS_PER_MESSAGE_MAX as u64 > PEERS_IN_FLIGHT_MAX
+        self.peers_sent - self.peers_copied + DESCRIPTORS_PER_FRAME_MAX as u64 > PEERS_IN_FLIGHT_MAX
     }
 
     /// Whether a further round is not worth its time: little is pending, or rounds do not make it less.

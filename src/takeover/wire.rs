@@ -24,6 +24,9 @@ pub(crate) const TO_PREDECESSOR_BYTES_MAX: u32 = 64 * 1024;
 /// What a frame to the successor may hold at most: the largest record of one peer.
 pub(crate) const TO_SUCCESSOR_BYTES_MAX: u32 = 1 << 30;
 
+/// Descriptors that go with one frame. The kernel allows 253 in a message (`SCM_MAX_FD`, unix(7)); more is `EINVAL`.
+pub(crate) const DESCRIPTORS_PER_FRAME_MAX: usize = 250;
+
 /// What a text that comes from the other side may hold at most, so that a log line stays one.
 const TEXT_BYTES_MAX: usize = 400;
 

@@ -58,7 +58,7 @@ fn accept() -> Vec<u8> {
 #[test]
 fn frames_arrive_in_order_with_exactly_their_descriptors() {
     let (mut predecessor, mut successor) = pair();
-    let batches: Vec<Vec<UnixDatagram>> = [0, 1, DESCRIPTORS_PER_MESSAGE_MAX, 0, 2].map(sockets).into();
+    let batches: Vec<Vec<UnixDatagram>> = [0, 1, DESCRIPTORS_PER_FRAME_MAX, 0, 2].map(sockets).into();
     for (number, batch) in batches.iter().enumerate() {
         let sent = predecessor.try_send(&frame(number, 100), &borrowed(batch)).unwrap();
         assert_eq!(sent, Sent::Taken);
@@ -80,7 +80,7 @@ fn frames_arrive_in_order_with_exactly_their_descriptors() {
 fn frames_larger_than_the_socket_buffer_arrive_in_pieces_with_their_descriptors() {
     let (mut predecessor, mut successor) = pair();
     set_socket_send_buffer_size(&predecessor.socket, 16 * 1024).unwrap();
-    let shapes = [(1 << 20, 3), (300_000, 0), (100, 1), (700_000, DESCRIPTORS_PER_MESSAGE_MAX), (500_000, 2), (8, 0)];
+    let shapes = [(1 << 20, 3), (300_000, 0), (100, 1), (700_000, DESCRIPTORS_PER_FRAME_MAX), (500_000, 2), (8, 0)];
     let batches: Vec<(Vec<u8>, Vec<UnixDatagram>)> =
         shapes.iter().enumerate().map(|(number, (bytes, count))| (frame(number, *bytes), sockets(*count))).collect();
     let mut to_send = batches.iter();
@@ -180,7 +180,7 @@ fn descriptors_that_come_to_a_predecessor_do_not_stay() {
 fn more_descriptors_than_a_message_carries_are_a_bug() {
     let (mut predecessor, _successor) = pair();
     let sockets = sockets(1);
-    let descriptors = vec![sockets[0].as_fd(); DESCRIPTORS_PER_MESSAGE_MAX + 1];
+    let descriptors = vec![sockets[0].as_fd(); DESCRIPTORS_PER_FRAME_MAX + 1];
     drop(predecessor.try_send(&frame(0, 100), &descriptors));
 }
 
@@ -316,7 +316,7 @@ fn half_a_frame_before_the_end_is_the_end() {
 fn a_refusal_reaches_a_caller_whose_hello_nobody_has_read() {
     let (predecessor, mut successor) = pair();
     successor.try_send(&copied(1), &[]).unwrap();
-    predecessor.refuse(&Refusal::Busy { pid: 123 });
+    predecessor.close_with(&Refusal::Busy { pid: 123 }.frame());
     let raw = successor.receive().unwrap().expect("the refusal is there");
     let reason = "pid 123 is taking over already".to_owned();
     assert_eq!(raw.decode().unwrap(), Frame::Refuse(Refuse { reason }));
@@ -378,7 +378,7 @@ fn a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost() {
         for room in [0, 1, 100, 249] {
             crate::open_files::raise_limit();
             let (mut predecessor, mut successor) = pair();
-            let sockets = sockets(DESCRIPTORS_PER_MESSAGE_MAX);
+            let sockets = sockets(DESCRIPTORS_PER_FRAME_MAX);
             predecessor.try_send(&frame(0, 100), &borrowed(&sockets)).unwrap();
             let open_before = crate::open_files::count();
             leave_room_for(room);
@@ -389,9 +389,9 @@ fn a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost() {
             assert_eq!(crate::open_files::count(), open_before - 1, "what did arrive is closed");
         }
         let (mut predecessor, mut successor) = pair();
-        let sockets = sockets(DESCRIPTORS_PER_MESSAGE_MAX);
+        let sockets = sockets(DESCRIPTORS_PER_FRAME_MAX);
         predecessor.try_send(&frame(0, 100), &borrowed(&sockets)).unwrap();
-        leave_room_for(DESCRIPTORS_PER_MESSAGE_MAX as u64);
+        leave_room_for(DESCRIPTORS_PER_FRAME_MAX as u64);
         assert!(successor.receive().unwrap().is_some(), "with room for all, none is lost");
     });
 }
@@ -399,7 +399,7 @@ fn a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost() {
 #[test]
 fn too_many_descriptors_in_flight_are_back_pressure() {
     alone("too_many_descriptors_in_flight_are_back_pressure", || {
-        let batch = sockets(DESCRIPTORS_PER_MESSAGE_MAX);
+        let batch = sockets(DESCRIPTORS_PER_FRAME_MAX);
         let (mut predecessor, mut successor) = pair();
         // Nothing limits the privileged (unix(7)). Where the privilege cannot be given up, there is nothing to see.
         if geteuid().is_root() && setuid(Uid::from_raw(65534)).is_err() {
@@ -421,7 +421,7 @@ fn too_many_descriptors_in_flight_are_back_pressure() {
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
         for sent in 0..2 {
             assert_eq!(number(&successor.receive().unwrap().unwrap()), sent);
-            successor.take_descriptors(DESCRIPTORS_PER_MESSAGE_MAX).unwrap();
+            successor.take_descriptors(DESCRIPTORS_PER_FRAME_MAX).unwrap();
         }
         assert!(successor.receive().unwrap().is_none(), "nothing of the refused batch was sent");
         setrlimit(Resource::RLIMIT_NOFILE, 400, hard).unwrap();
