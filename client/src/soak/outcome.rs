@@ -326,3 +326,130 @@ impl Outcome {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::options::Demand;
+
+    fn took_over(begun_ms: u64) -> Takeover {
+        let summary = Summary {
+            peers: 100,
+            predecessor_pid: 1,
+            successor_pid: 2,
+            rounds: 2,
+            dirty: 4,
+            bytes: 2048,
+            copy_us: 1500,
+            pause_us: 42,
+        };
+        let begun = Duration::from_millis(begun_ms);
+        let fate = Fate::TookOver(summary);
+        Takeover { begun, ended: begun + Duration::from_millis(5), fate, spared: false }
+    }
+
+    fn outcome(takeovers: Vec<Takeover>) -> Outcome {
+        let start = Instant::now();
+        let mut timeline = Timeline::new(start);
+        timeline.record(start, start + Duration::from_micros(25));
+        timeline.takeover_begins();
+        timeline.record(start, start + Duration::from_micros(70));
+        Outcome {
+            options: Options {
+                target: Target::Start { program: None },
+                demand: Demand {
+                    sending: 10,
+                    fragmenting: 0,
+                    idle: 90,
+                    slow_readers: 0,
+                    pace: Pace::Clock { per_second: 10.0 },
+                    churn_per_second: 0.0,
+                },
+                takeovers: takeovers.len(),
+                interval: Duration::from_secs(1),
+                kill_share: 0.5,
+                duration: Duration::from_secs(10),
+                drain: Duration::from_secs(10),
+                seed: 7,
+                json: None,
+                report: None,
+                picture: None,
+                verbose: false,
+            },
+            report: Report {
+                sending: Count { opened: 10, lost: 0 },
+                fragmenting: Count::default(),
+                idle: Count { opened: 90, lost: 0 },
+                slow_readers: Count::default(),
+                passing: Count::default(),
+                sent: 300,
+                answered: 300,
+                discontinuities: 0,
+                duration: Duration::from_secs(2),
+                answered_within_duration: 200,
+                round_trips_ns: Histogram::new(3).unwrap(),
+            },
+            timeline,
+            takeovers,
+            samples: Vec::new(),
+            complaints: Vec::new(),
+            death: None,
+            interrupted: false,
+        }
+    }
+
+    #[test]
+    fn a_good_soak_is_a_table_that_ends_with_zeros() {
+        let killed = Takeover { fate: Fate::Killed, ..took_over(250) };
+        let outcome = outcome(vec![took_over(100), killed, Takeover { spared: true, ..took_over(1000) }]);
+        assert!(outcome.is_good());
+        let expected = "\
+connections sending                 10 opened, 0 lost
+connections idle                    90 opened, 0 lost
+messages                           300 sent, 300 answered, 0 lost
+discontinuities                      0
+messages a second                100.0
+duration                          2.00 s
+round trips between       median 25 µs, 99th 25 µs, 99.9th 25 µs, worst 25 µs
+round trips during        median 70 µs, 99th 70 µs, 99.9th 70 µs, worst 70 µs
+takeovers                            2 of 3 carried through, 1 successors killed, 1 spared because they were done (seed 7)
+   #        at     peers          copy       pause    worst round trip
+   1    0.10 s       100       1500 µs       42 µs               70 µs
+   2    0.25 s         killed, predecessor went on                0 µs
+   3    1.00 s       100       1500 µs       42 µs                0 µs
+0 lost, 0 discontinuities
+";
+        assert_eq!(outcome.to_string(), expected);
+    }
+
+    #[test]
+    fn whatever_went_wrong_is_in_the_last_line_and_in_the_verdict() {
+        let good = || outcome(vec![took_over(100)]);
+        let failed = Takeover { fate: Fate::Failed("refused".to_owned()), ..took_over(100) };
+        let mut lossy = good();
+        lossy.report.answered = 298;
+        lossy.report.idle.lost = 1;
+        for (outcome, last_line) in [
+            (lossy, "2 lost, 0 discontinuities, 1 connections lost"),
+            (outcome(vec![failed]), "0 lost, 0 discontinuities, 1 takeovers failed"),
+            (Outcome { death: Some("gone".to_owned()), ..good() }, "0 lost, 0 discontinuities, server died"),
+            (Outcome { complaints: vec!["late".to_owned()], ..good() }, "0 lost, 0 discontinuities"),
+        ] {
+            assert!(!outcome.is_good());
+            assert_eq!(outcome.to_string().lines().last(), Some(last_line));
+        }
+    }
+
+    #[test]
+    fn a_page_is_drawn_of_next_to_nothing() {
+        let mut nothing = outcome(Vec::new());
+        nothing.report.duration = Duration::ZERO;
+        nothing.timeline = Timeline::new(Instant::now());
+        for outcome in [nothing, outcome(vec![took_over(100)])] {
+            assert!(html::page(&outcome).unwrap().ends_with("</html>\n"));
+            assert!(picture::standalone(&outcome).unwrap().starts_with("<svg"));
+        }
+    }
+}

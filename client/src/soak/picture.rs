@@ -112,6 +112,7 @@ fn legend<'a>(area: &Area<'a>, entries: &[(&str, RGBColor)]) -> Result<Area<'a>,
 /// Nanoseconds in words: `250 µs`, `1.5 ms`.
 pub(crate) fn duration(nanoseconds: f64) -> String {
     let (value, unit) = match nanoseconds {
+        0.0 => return "0".to_owned(),
         ns if ns < 999_500.0 => (ns / 1e3, "µs"),
         ns if ns < 999_500_000.0 => (ns / 1e6, "ms"),
         ns => (ns / 1e9, "s"),
@@ -151,7 +152,7 @@ pub(crate) fn round_trips(outcome: &Outcome, size: Size) -> Drawn {
         let mut chart = ChartBuilder::on(&area)
             .margin_right(14)
             .margin_top(22)
-            .x_label_area_size(40)
+            .x_label_area_size(32)
             .y_label_area_size(66)
             .build_cartesian_2d(0.0..length, range.clone().log_scale())?;
         chart
@@ -227,9 +228,9 @@ pub(crate) fn distributions(outcome: &Outcome, size: Size) -> Drawn {
         let entries = [(distributions[0].0, MEDIAN), (distributions[1].0, TAKEOVER)];
         let area = legend(area, &entries)?;
         let mut chart = ChartBuilder::on(&area)
-            .margin_right(16)
+            .margin_right(32)
             .margin_top(6)
-            .x_label_area_size(40)
+            .x_label_area_size(32)
             .y_label_area_size(66)
             .build_cartesian_2d(0.0..nines, decades(low as f64, high as f64).log_scale())?;
         chart
@@ -382,6 +383,7 @@ mod tests {
     #[test]
     fn durations_are_short_and_say_their_unit() {
         for (nanoseconds, words) in [
+            (0.0, "0"),
             (199_000.0, "199 µs"),
             (1_500.0, "1.5 µs"),
             (999_400.0, "999 µs"),
