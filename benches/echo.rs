@@ -1,44 +1,42 @@
-//! How fast `reactord` echoes, beside a bare echo loop on mio.
+//! How fast `reactord` echoes, beside a bare echo loop on mio and an echo on tokio.
 //!
 //! ```sh
-//! cargo build --release --workspace && cargo bench --bench echo -- --rounds 3 --seconds 10 --connections 100
+//! cargo build --release --workspace && cargo bench --bench echo
 //! ```
 //!
-//! Both servers are processes of their own, and both are asked by the same client, `reactord-client --rate max`: each
-//! connection has one message in flight. The rounds are interleaved, so that a machine whose speed drifts is unfair to
-//! neither. The table gives each round, and the median of the ratios. The bare loop does what any echo server must
-//! and nothing else: no messages, no back-pressure, no time-outs, no takeover.
+//! Each server is a process with one thread, and all are asked by the same client, `reactord-client --rate max`, which
+//! keeps so many messages (`depth`) in flight on each connection and checks every one. The rounds are interleaved, so that
+//! a machine whose speed drifts is unfair to none. The table gives medians over the rounds; the ratios are medians of the
+//! ratios of each round. The bare loop and the tokio echo do what any echo server must and nothing else: no messages, no
+//! back-pressure, no takeover.
 
-use std::collections::HashMap;
-use std::io::{ErrorKind, Read, Write};
 use std::process::Command;
 
 use argh::FromArgs;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 mod rig;
 
-use rig::{Client, Server};
+use rig::{Client, Server, median};
 
-/// Compares reactord with a bare echo loop on mio.
+/// Compares reactord with other echo servers.
 #[derive(FromArgs)]
 struct Arguments {
-    /// rounds of both servers (default: 3)
+    /// rounds of all servers (default: 3)
     #[argh(option, default = "3")]
     rounds: u32,
-    /// seconds of load in each round (default: 10)
-    #[argh(option, default = "10")]
+    /// seconds of load in each round (default: 3)
+    #[argh(option, default = "3")]
     seconds: u32,
-    /// connections (default: 100)
-    #[argh(option, default = "100")]
-    connections: u32,
-    /// messages in flight on each connection (default: 1)
-    #[argh(option, default = "1")]
-    depth: u32,
-    /// be the bare loop
-    #[argh(switch)]
-    bare: bool,
+    /// connections (default: 1, 100, 1000 and 10000)
+    #[argh(option)]
+    connections: Vec<u32>,
+    /// messages in flight on each connection (default: 1 and 16)
+    #[argh(option)]
+    depth: Vec<u32>,
+    /// be one of the servers that reactord is compared with: bare or tokio
+    #[argh(option)]
+    serve: Option<String>,
     /// given by `cargo bench`
     #[argh(switch)]
     #[allow(dead_code, reason = "cargo passes it, and nothing depends on it")]
@@ -46,88 +44,114 @@ struct Arguments {
 }
 
 fn main() -> std::io::Result<()> {
-    let arguments: Arguments = argh::from_env();
-    if arguments.bare { bare_loop() } else { compare(&arguments) }
-}
-
-/// Runs both servers in turn, and prints what the client says.
-fn compare(arguments: &Arguments) -> std::io::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let path = directory.path().join("takeover");
-    println!(
-        "{} connections, depth {}, {} s a round: messages a second",
-        arguments.connections, arguments.depth, arguments.seconds
-    );
-    println!("{:>5} {:>10} {:>10} {:>7}", "round", "reactord", "bare loop", "ratio");
-    let mut ratios = Vec::new();
-    for round in 1..=arguments.rounds {
-        let reactord = measure(&Server::reactord(&path)?, arguments)?;
-        let bare = measure(&Server::start(Command::new(std::env::current_exe()?).arg("--bare"))?, arguments)?;
-        println!("{round:>5} {reactord:>10.0} {bare:>10.0} {:>7.3}", reactord / bare);
-        ratios.push(reactord / bare);
+    let mut arguments: Arguments = argh::from_env();
+    match arguments.serve.as_deref() {
+        Some("bare") => return rig::bare::serve(),
+        Some("tokio") => return tokio_echo(),
+        Some(other) => return Err(std::io::Error::other(format!("{other} is neither bare nor tokio"))),
+        None => {}
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median of the ratios: {:.3}", ratios[ratios.len() / 2]);
+    if arguments.connections.is_empty() {
+        arguments.connections = vec![1, 100, 1000, 10_000];
+    }
+    if arguments.depth.is_empty() {
+        arguments.depth = vec![1, 16];
+    }
+    println!(
+        "{:>11} {:>5} | {:>10} {:>10} {:>10} | {:>7} {:>8} | {:>8} {:>8} {:>8}",
+        "connections", "depth", "reactord/s", "bare/s", "tokio/s", "/ bare", "/ tokio", "reactord", "bare", "tokio"
+    );
+    for &depth in &arguments.depth {
+        for &connections in &arguments.connections {
+            compare(connections, depth, &arguments)?;
+        }
+    }
+    println!("the last three columns: processor time of the server for each message, in us");
     Ok(())
 }
 
-/// Messages a second that the client gets answered by `server`. Every one of them is checked.
-fn measure(server: &Server, arguments: &Arguments) -> std::io::Result<f64> {
-    let (connections, depth) = (arguments.connections.to_string(), arguments.depth.to_string());
-    let (rate, duration) = (["--rate", "max"], arguments.seconds.to_string());
-    let load = [&["-n", &connections, "--depth", &depth, "--duration", &duration], &rate[..]].concat();
+/// What one server did in one round.
+struct Figures {
+    messages_per_second: f64,
+    processor_us_per_message: f64,
+}
+
+/// Runs the servers in turn, and prints a row.
+fn compare(connections: u32, depth: u32, arguments: &Arguments) -> std::io::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("takeover");
+    let this = std::env::current_exe()?;
+    let mut rounds: Vec<[Figures; 3]> = Vec::new();
+    for _ in 0..arguments.rounds {
+        rounds.push([
+            measure(&Server::reactord(&path)?, connections, depth, arguments.seconds)?,
+            measure(
+                &Server::start(Command::new(&this).args(["--serve", "bare"]))?,
+                connections,
+                depth,
+                arguments.seconds,
+            )?,
+            measure(
+                &Server::start(Command::new(&this).args(["--serve", "tokio"]))?,
+                connections,
+                depth,
+                arguments.seconds,
+            )?,
+        ]);
+    }
+    let over_rounds = |figure: &dyn Fn(&[Figures; 3]) -> f64| median(rounds.iter().map(figure).collect());
+    let speed = |server: usize| over_rounds(&|round| round[server].messages_per_second);
+    let ratio = |to: usize| over_rounds(&|round| round[0].messages_per_second / round[to].messages_per_second);
+    let processor = |server: usize| over_rounds(&|round| round[server].processor_us_per_message);
+    println!(
+        "{connections:>11} {depth:>5} | {:>10.0} {:>10.0} {:>10.0} | {:>7.3} {:>8.3} | {:>8.2} {:>8.2} {:>8.2}",
+        speed(0),
+        speed(1),
+        speed(2),
+        ratio(1),
+        ratio(2),
+        processor(0),
+        processor(1),
+        processor(2)
+    );
+    Ok(())
+}
+
+/// What the client gets answered by `server`. Every message is checked.
+fn measure(server: &Server, connections: u32, depth: u32, seconds: u32) -> std::io::Result<Figures> {
+    let (connections, depth, duration) = (connections.to_string(), depth.to_string(), seconds.to_string());
+    let load = ["-n", &connections, "--depth", &depth, "--duration", &duration, "--rate", "max"];
+    let before = server.processor_ns()?;
     let report = Client::begin(server.address(), &load)?.report()?;
-    let figure = report.lines().find_map(|line| line.strip_prefix("messages a second"));
-    Ok(figure.and_then(|figure| figure.trim().parse().ok()).expect("the report gives messages a second"))
+    let processor_ns = server.processor_ns()? - before;
+    let number = |name: &str| -> f64 {
+        let rest = report.lines().find_map(|line| line.strip_prefix(name)).expect("the report has this figure");
+        let first = rest.split_whitespace().next().expect("the name of a figure is followed by it");
+        first.parse().expect("a figure is a number")
+    };
+    Ok(Figures {
+        messages_per_second: number("messages a second"),
+        processor_us_per_message: processor_ns as f64 / 1000.0 / number("messages "),
+    })
 }
 
-/// An echo server with nothing around it.
-fn bare_loop() -> std::io::Result<()> {
-    const LISTENER: Token = Token(usize::MAX);
-    let mut poll = Poll::new()?;
-    let mut events = Events::with_capacity(1024);
-    let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    eprintln!("listening on {}", listener.local_addr()?);
-    let mut connections: HashMap<Token, TcpStream> = HashMap::new();
-    let mut next = 0;
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        poll.poll(&mut events, None)?;
-        for event in &events {
-            let token = event.token();
-            if token == LISTENER {
-                while let Ok((mut connection, _)) = listener.accept() {
-                    connection.set_nodelay(true)?;
-                    poll.registry().register(&mut connection, Token(next), Interest::READABLE)?;
-                    connections.insert(Token(next), connection);
-                    next += 1;
+/// An echo on tokio, as its users would write it, on one thread.
+fn tokio_echo() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        eprintln!("listening on {}", listener.local_addr()?);
+        loop {
+            let (mut connection, _) = listener.accept().await?;
+            connection.set_nodelay(true)?;
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 4096];
+                while let Ok(bytes @ 1..) = connection.read(&mut buffer).await {
+                    if connection.write_all(&buffer[..bytes]).await.is_err() {
+                        break;
+                    }
                 }
-            } else if let Some(connection) = connections.get_mut(&token)
-                && !echo(connection, &mut buffer, event.is_read_closed())
-            {
-                connections.remove(&token);
-            }
+            });
         }
-    }
-}
-
-/// Echoes what is there, and says whether the connection goes on. A short read has read everything, unless the client has
-/// stopped sending (epoll(7)).
-fn echo(connection: &mut TcpStream, buffer: &mut [u8], read_closed: bool) -> bool {
-    loop {
-        match connection.read(buffer) {
-            Ok(0) => return false,
-            Ok(bytes) => {
-                if connection.write_all(&buffer[..bytes]).is_err() {
-                    return false;
-                }
-                if bytes < buffer.len() && !read_closed {
-                    return true;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-            Err(_) => return false,
-        }
-    }
+    })
 }

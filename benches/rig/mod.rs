@@ -1,5 +1,8 @@
 //! What the benchmarks stand on: the daemon and the client as processes, which end with their values.
 
+#[allow(dead_code, reason = "not all benchmarks compare with it")]
+pub(crate) mod bare;
+
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,6 +18,13 @@ pub(crate) fn raise_limit() {
     let raised =
         getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     raised.expect("the soft limit may be raised to the hard one");
+}
+
+/// The value in the middle; of an even number, the upper of the two.
+#[allow(dead_code, reason = "not all benchmarks need it")]
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// A process, and the lines that it writes to standard error.
@@ -75,6 +85,24 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How long its one thread has run, in ns (`/proc/PID/schedstat`, proc(5)).
+    #[allow(dead_code, reason = "not all benchmarks look at it")]
+    pub(crate) fn processor_ns(&self) -> io::Result<u64> {
+        let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.process.child.id()))?;
+        let running = schedstat.split(' ').next().and_then(|ns| ns.parse().ok());
+        running.ok_or_else(|| io::Error::other(format!("no time in {schedstat:?}")))
+    }
+
+    /// Its resident memory, in bytes (`/proc/PID/smaps_rollup`, proc(5)).
+    #[allow(dead_code, reason = "not all benchmarks look at it")]
+    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.child.id()))?;
+        let rss = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kib: Option<u64> =
+            rss.and_then(|rss| rss.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other(format!("no Rss in {rollup:?}")))
     }
 
     /// The server that has taken over from this one, and its summary.
