@@ -370,8 +370,8 @@ impl<'a> Soak<'a> {
                     deadline: now + TAKEOVER_PATIENCE,
                     summary: None,
                 });
-                // What it costs to start it shows in the first samples.
-                self.next_sample = now;
+                // Right after its start it still has all files open that are open here.
+                self.next_sample = Instant::now() + SAMPLE_DURING_TAKEOVER;
             }
             Err(error) => {
                 self.takeover_ended = Some(now);
