@@ -16,7 +16,7 @@ def told: if . then "\(hundredths)" else "-" end;
 def cells($baseline_pauses):
     if .failure then ["\(.size)", .failure] else
         [ "\(.size)",
-          "\(carried_through | length) of \(.takeovers | length)",
+          "\(carried_through | length) of \(.options.takeovers)",
           "\(.messages.answered) of \(.messages.sent)",
           "\(connections_lost)", "\(.messages.lost)", "\(.messages.discontinuities)",
           "\(carried_through | map(.copy_us) | median // "-")",
