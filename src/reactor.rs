@@ -49,6 +49,11 @@ const DUE_PER_TURN: usize = 256;
 /// How long a client may take to end a connection that the server has ended.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
+/// A predecessor closes so many peers, about 100 us of work, and rests, so often that it does not take long for all that.
+const DISBAND_CHUNK: usize = 64;
+const DISBAND_REST: Duration = Duration::from_micros(100);
+const DISBAND_RESTS_MAX: usize = 1000;
+
 /// How many connections are accepted in one turn.
 const ACCEPTS_PER_TURN: u32 = 256;
 
@@ -371,6 +376,7 @@ impl<S: Service> Reactor<S> {
                 return Ok(Outcome::Stopped);
             }
             if let Some(pid) = self.hand_over() {
+                self.disband();
                 return Ok(Outcome::HandedOver { pid });
             }
             let timeout = self.timeout();
@@ -926,6 +932,18 @@ impl<S: Service> Reactor<S> {
     /// A takeover has failed. No edge was consumed while the loop was not polled, so to poll again is all there is to do.
     fn thaw(&self, pid: u32, failure: &Failure) {
         warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.peers.len());
+    }
+
+    /// Closes what another process owns by now. It takes milliseconds in the kernel, in one piece if it is left to the end
+    /// of the process; the successor and its clients may want the processor, so this gives it away again and again.
+    fn disband(&mut self) {
+        for (closed, key) in self.peers.keys().into_iter().enumerate() {
+            let mut peer = self.peers.remove(key);
+            self.deregister(&mut peer);
+            if closed % DISBAND_CHUNK == DISBAND_CHUNK - 1 && closed < DISBAND_CHUNK * DISBAND_RESTS_MAX {
+                std::thread::sleep(DISBAND_REST);
+            }
+        }
     }
 
     // ── Stop ───────────────────────────────────────────────────────────────────────────────────────────────────────

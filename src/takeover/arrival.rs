@@ -28,6 +28,10 @@ use crate::service::{RestoreError, Service};
 /// How long the predecessor may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
+/// After so many peers, about 100 us of work, the processor goes to whoever else wants it: the predecessor serves, and its
+/// clients wait.
+const ADOPTED_AT_A_STRETCH: usize = 64;
+
 /// Why a takeover failed before the commit point: no peer was touched, and a predecessor that lives serves on.
 #[derive(Debug)]
 pub struct TakeoverError {
@@ -215,7 +219,10 @@ impl Successor {
                 }
                 Action::Adopt(records, answer) => {
                     let sockets = channel.take_descriptors(records.len())?;
-                    for (socket, Digested { record, .. }) in sockets.into_iter().zip(records) {
+                    for (adopted, (socket, Digested { record, .. })) in sockets.into_iter().zip(records).enumerate() {
+                        if adopted % ADOPTED_AT_A_STRETCH == 0 {
+                            std::thread::yield_now();
+                        }
                         let cookie =
                             socket_cookie(&socket).map_err(io::Error::from).map_err(in_context("SO_COOKIE"))?;
                         if cookie != record.cookie {
