@@ -49,7 +49,9 @@ const DUE_PER_TURN: usize = 256;
 /// How long a client may take to end a connection that the server has ended.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// A predecessor closes so many peers, about 100 us of work, and rests, so often that it does not take long for all that.
+/// A predecessor waits a little, then closes so many peers, about 100 us of work, and rests, so often that it does not take
+/// long for all that.
+const DISBAND_DELAY: Duration = Duration::from_millis(50);
 const DISBAND_CHUNK: usize = 64;
 const DISBAND_REST: Duration = Duration::from_micros(100);
 const DISBAND_RESTS_MAX: usize = 1000;
@@ -935,8 +937,12 @@ impl<S: Service> Reactor<S> {
     }
 
     /// Closes what another process owns by now. It takes milliseconds in the kernel, in one piece if it is left to the end
-    /// of the process; the successor and its clients may want the processor, so this gives it away again and again.
+    /// of the process; the successor and its clients may want the processor, so this lets their first moments pass, and
+    /// gives the processor away again and again.
     fn disband(&mut self) {
+        if self.peers.len() > DISBAND_CHUNK {
+            std::thread::sleep(DISBAND_DELAY);
+        }
         for (closed, key) in self.peers.keys().into_iter().enumerate() {
             let mut peer = self.peers.remove(key);
             self.deregister(&mut peer);
