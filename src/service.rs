@@ -25,8 +25,8 @@ use crate::peers::Peers;
 ///
 /// # State in a takeover
 /// Sessions are saved while the predecessor still serves, and again when they have changed. The state shared by all
-/// peers is saved once, after the freeze: nobody serves while it is saved, sent and restored, which takes about a
-/// millisecond for each megabyte. Keep it small, or keep in it only what the sessions do not hold already.
+/// peers is saved once, after the freeze: nobody serves while it is saved, sent and restored, which takes about four
+/// milliseconds for each megabyte. Keep it small, or keep in it only what the sessions do not hold already.
 pub trait Service: Sized {
     /// The state of the conversation with one peer.
     type Session;
