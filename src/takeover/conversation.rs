@@ -339,6 +339,9 @@ impl World {
         };
         if let Some(frame) = frames.pop_front() {
             self.send_to_successor(frame);
+            if frames.is_empty() {
+                frozen.committed();
+            }
             return Predecessor::Frozen(frozen, Some(frames));
         }
         let mut failure = None;
@@ -1016,6 +1019,7 @@ fn frozen(committed: bool) -> Frozen {
     assert!(frozen.next(|_, _| None).unwrap().is_none());
     if committed {
         assert_eq!(frozen.commit(&[]).len(), 1);
+        frozen.committed();
     }
     frozen
 }
@@ -1070,6 +1074,8 @@ fn accept_before_commit_is_refused_and_accept_after_it_is_not() {
     let mistake = frozen.hear(Frame::Accept).unwrap_err();
     assert_eq!(mistake, Mistake::OutOfTurn { kind: Kind::Accept, step: "after the freeze" });
     assert_eq!(frozen.commit(b"state").len(), 2);
+    frozen.hear(Frame::Accept).expect_err("the frames are made, and not sent");
+    frozen.committed();
     assert!(frozen.hear(Frame::Accept).unwrap().is_some());
 }
 

@@ -280,6 +280,7 @@ fn send_final<S: Service>(
     for frame in frozen.commit(&state) {
         channel.send_by(&frame, &[], deadline)?;
     }
+    frozen.committed();
     Ok(())
 }
 

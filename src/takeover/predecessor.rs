@@ -366,7 +366,7 @@ pub(crate) struct Frozen {
     hello: Hello,
     figures: Figures,
     frozen_at_ns: u64,
-    /// Whether the Commit frame has gone out.
+    /// Whether Commit is in the channel.
     committed: bool,
 }
 
@@ -417,8 +417,12 @@ impl Frozen {
             figures: self.figures,
         };
         frames.push(Frame::Commit(commit).encode());
-        self.committed = true;
         frames
+    }
+
+    /// All frames of [`Frozen::commit`] are in the channel: from here on the successor may accept.
+    pub(crate) fn committed(&mut self) {
+        self.committed = true;
     }
 
     /// The successor says something. `None` if it has not accepted yet.
