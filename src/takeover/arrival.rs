@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -205,33 +206,14 @@ impl Successor {
                 Action::Listen(listeners) => {
                     let (tcp, takeover) = take_listeners(channel, &listeners)?;
                     reactor.listen(tcp).map_err(in_context("the listener"))?;
-                    let current = match moved_to.map(std::path::absolute) {
-                        Some(Ok(path)) if path == takeover.path() => takeover,
-                        Some(_) => {
-                            let moved = TakeoverListener::bind(moved_to.unwrap_or(Path::new("")))?;
-                            previous = Some(takeover);
-                            moved
-                        }
-                        None => takeover,
-                    };
+                    let (current, left_behind) = move_to(takeover, moved_to)?;
+                    previous = left_behind;
                     reactor.answer_on(current).map_err(in_context("the takeover listener"))?;
                     None
                 }
                 Action::Adopt(records, answer) => {
                     let sockets = channel.take_descriptors(records.len())?;
-                    for (adopted, (socket, Digested { record, .. })) in sockets.into_iter().zip(records).enumerate() {
-                        if adopted % ADOPTED_AT_A_STRETCH == 0 {
-                            std::thread::yield_now();
-                        }
-                        let cookie =
-                            socket_cookie(&socket).map_err(io::Error::from).map_err(in_context("SO_COOKIE"))?;
-                        if cookie != record.cookie {
-                            return Err(Cause::Cookie { record: record.cookie, socket: cookie });
-                        }
-                        reactor
-                            .adopt(socket.into(), &record, version)
-                            .map_err(|error| Cause::Adopt { address: Address(record.address), error })?;
-                    }
+                    adopt_all(reactor, sockets.into_iter().zip(records), version)?;
                     Some(answer)
                 }
                 Action::Change(records) => {
@@ -299,6 +281,39 @@ fn take_listeners(channel: &mut Channel, listeners: &Listeners) -> Result<(TcpLi
     let path = PathBuf::from(OsStr::from_bytes(&listeners.takeover_path));
     let file = (listeners.takeover_device, listeners.takeover_inode);
     Ok((TcpListener::from_std(tcp.into()), TakeoverListener::adopt(takeover, path, file)))
+}
+
+/// The takeover listener to answer on, and the one that is left behind if the path moves.
+fn move_to(
+    takeover: TakeoverListener,
+    moved_to: Option<&Path>,
+) -> Result<(TakeoverListener, Option<TakeoverListener>), PathError> {
+    match moved_to {
+        Some(path) if std::path::absolute(path).is_ok_and(|path| path == takeover.path()) => Ok((takeover, None)),
+        Some(path) => Ok((TakeoverListener::bind(path)?, Some(takeover))),
+        None => Ok((takeover, None)),
+    }
+}
+
+/// Adopts each socket with the record that is about it.
+fn adopt_all<'b, S: Service>(
+    reactor: &mut Reactor<S>,
+    arrived: impl Iterator<Item = (OwnedFd, Digested<'b>)>,
+    version: u32,
+) -> Result<(), Cause> {
+    for (adopted, (socket, Digested { record, .. })) in arrived.enumerate() {
+        if adopted % ADOPTED_AT_A_STRETCH == 0 {
+            std::thread::yield_now();
+        }
+        let cookie = socket_cookie(&socket).map_err(|errno| Cause::Io { what: "SO_COOKIE", error: errno.into() })?;
+        if cookie != record.cookie {
+            return Err(Cause::Cookie { record: record.cookie, socket: cookie });
+        }
+        reactor
+            .adopt(socket.into(), &record, version)
+            .map_err(|error| Cause::Adopt { address: Address(record.address), error })?;
+    }
+    Ok(())
 }
 
 /// What came up to the commit point, besides the peers.

@@ -30,7 +30,7 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 
 /// How long to wait before descriptors are sent again that the kernel has just refused with `ETOOMANYREFS`: nothing
 /// tells when those in flight have been received.
-const TOO_MANY_IN_FLIGHT_RETRY: Duration = Duration::from_millis(1);
+pub(crate) const TOO_MANY_IN_FLIGHT_RETRY: Duration = Duration::from_millis(1);
 
 /// Why the channel is of no use any more.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 use mio::net::{TcpListener, UnixStream};
 
-use super::channel::{Channel, ChannelError, Deadline, Sent};
+use super::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
 use super::path::TakeoverListener;
 use super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
 use super::wire::{Frame, Hello, Listeners, RecordsWriter, Welcome, printable};
@@ -24,9 +24,6 @@ const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
 
 /// How many frames of the successor are heard in one turn of the loop: a caller may talk without end.
 const FRAMES_PER_TURN: usize = 64;
-
-/// When to try again to send descriptors that the kernel refused with `ETOOMANYREFS`.
-const TOO_MANY_IN_FLIGHT_RETRY: Duration = Duration::from_millis(1);
 
 /// Why a takeover failed. The predecessor owns the peers, and serves on.
 #[derive(Debug)]

@@ -145,9 +145,8 @@ pub(crate) fn greet(hello: &Hello, estate: &Estate, pid: u32) -> Result<Welcome,
             theirs: offer.state_versions,
         });
     }
-    let files_needed = files_needed(hello, estate.peers);
-    if files_needed > hello.files_max {
-        return Err(Refusal::Room { files_max: hello.files_max, files_needed });
+    if let Err((files_max, files_needed)) = check_room(hello, estate.peers) {
+        return Err(Refusal::Room { files_max, files_needed });
     }
     Ok(Welcome {
         wire_version,
@@ -159,9 +158,11 @@ pub(crate) fn greet(hello: &Hello, estate: &Estate, pid: u32) -> Result<Welcome,
     })
 }
 
-fn files_needed(hello: &Hello, peers: u64) -> u64 {
+/// Whether the successor may open enough files for so many peers. Otherwise, how many it may open and how many it needs.
+fn check_room(hello: &Hello, peers: u64) -> Result<(), (u64, u64)> {
     // A successor leaves as many to others as this process does.
-    hello.files_open.saturating_add(open_files::RESERVED as u64).saturating_add(peers)
+    let files_needed = hello.files_open.saturating_add(open_files::RESERVED as u64).saturating_add(peers);
+    if files_needed > hello.files_max { Err((hello.files_max, files_needed)) } else { Ok(()) }
 }
 
 /// The predecessor serves, and sends its peers to the successor between two turns of the loop.
@@ -247,10 +248,8 @@ impl Copying {
         }
         if let Some(batch) = self.mirror.next_batch(write) {
             let peers = self.mirror.peers() + batch.descriptor_keys().count() as u64;
-            let files_needed = files_needed(&self.hello, peers);
-            if files_needed > self.hello.files_max {
-                return Err(Mistake::Room { files_max: self.hello.files_max, files_needed });
-            }
+            check_room(&self.hello, peers)
+                .map_err(|(files_max, files_needed)| Mistake::Room { files_max, files_needed })?;
             return Ok(Some(Outgoing::Batch(batch)));
         }
         // The first round took long, and the successor is behind: what is pending by then is known only after it.
@@ -388,10 +387,9 @@ impl Frozen {
     ) -> Result<Option<Batch>, Mistake> {
         let batch = self.mirror.next_batch(write);
         if let Some(batch) = &batch {
-            let files_needed = files_needed(&self.hello, self.mirror.peers() + batch.descriptor_keys().count() as u64);
-            if files_needed > self.hello.files_max {
-                return Err(Mistake::Room { files_max: self.hello.files_max, files_needed });
-            }
+            let peers = self.mirror.peers() + batch.descriptor_keys().count() as u64;
+            check_room(&self.hello, peers)
+                .map_err(|(files_max, files_needed)| Mistake::Room { files_max, files_needed })?;
             self.figures.batches += 1;
             self.figures.dirty += batch.records() as u64;
             self.figures.bytes += batch.frame.len() as u64;
