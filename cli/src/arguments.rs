@@ -15,13 +15,29 @@ pub const EXIT_USAGE: u8 = 2;
 /// The exit code to leave with, after what is to be said has been said: 0 after `--help`, on standard output;
 /// [`EXIT_USAGE`] after an error, on standard error.
 pub fn parse<T: TopLevelCommand>(program: &str) -> Result<T, ExitCode> {
-    match parse_from(program, std::env::args_os().skip(1)) {
+    parse_these(program, std::env::args_os().skip(1))
+}
+
+/// Parses these arguments, as [`parse`] does with the process's own. `program` may have the name of a subcommand after
+/// its own, so that who has got it wrong is sent to the right help.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_these<T: TopLevelCommand>(
+    program: &str,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<T, ExitCode> {
+    match parse_from(program, arguments) {
         Ok(command) => Ok(command),
         Err(EarlyExit { output, status: Ok(()) }) => {
             crate::say(&format!("{}\n", output.trim_end()));
             Err(ExitCode::SUCCESS)
         }
-        Err(EarlyExit { output, .. }) => Err(usage_error(program, output.trim_end())),
+        Err(EarlyExit { output, .. }) => {
+            // argh begins with what it was doing; that it is an error is plain to see.
+            let message = output.strip_prefix("Error parsing ").unwrap_or(&output);
+            Err(usage_error(program, message.trim_end()))
+        }
     }
 }
 
@@ -35,6 +51,7 @@ pub fn usage_error(program: &str, message: &str) -> ExitCode {
 fn parse_from<T: TopLevelCommand>(program: &str, arguments: impl Iterator<Item = OsString>) -> Result<T, EarlyExit> {
     let arguments = split_values(arguments)?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let program = program.split_once(' ').map_or(program, |(program, _)| program);
     T::from_args(&[program], &arguments)
 }
 

@@ -1,50 +1,119 @@
-//! Log lines on standard error that can neither block nor end the process.
+//! Log lines that can neither block nor end the process: on standard error, in a log file, or in the system log.
 //!
-//! `simple_logger` writes with `eprintln!`, which blocks while a pipe is full and panics when it has no reader. A
-//! server must survive both, so a line that cannot be written at once is dropped and counted, and the next line that
-//! can be written is preceded by the count.
+//! `simple_logger` writes with `eprintln!`, which blocks while a pipe is full, panics when it has no reader or a disk
+//! is full, and writes a line in two pieces, between which another process may write. A server must survive all of
+//! that, so it writes files and terminals, and what others may fill or share is written in `standard_error.rs`. A line
+//! that cannot be written at once is dropped and counted, and the next line that can be written is preceded by the
+//! count.
 
+use std::fmt::Arguments;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::{io, os::fd::AsFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use simple_logger::SimpleLogger;
+
+use crate::log_file::LogFile;
+use crate::standard_error;
+use crate::system_log::SystemLog;
+
+/// Where log lines go.
+pub enum Destination {
+    /// To standard error.
+    StandardError,
+    /// To standard error, which leads into this file.
+    File(LogFile),
+    /// To the system log.
+    SystemLog(SystemLog),
+}
+
+impl Destination {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::StandardError => "standard error",
+            Self::File(_) => "the log file",
+            Self::SystemLog(_) => "the system log",
+        }
+    }
+}
+
+/// Where lines go since [`move_to`]; standard error before.
+static DESTINATION: OnceLock<Destination> = OnceLock::new();
 
 /// Writes log lines of `level` and above to standard error from now on.
 ///
 /// # Panics
 /// If the process has a logger already.
 pub fn init(level: LevelFilter) {
-    let guarded = Guarded { logger: SimpleLogger::new().with_level(level), lines_dropped: AtomicU64::new(0) };
+    let logger = SimpleLogger::new().with_level(level);
+    let guarded = Guarded { logger, lines_dropped: AtomicU64::new(0), torn: AtomicBool::new(false) };
     log::set_boxed_logger(Box::new(guarded)).expect("a program sets its logger once");
     log::set_max_level(level);
+}
+
+/// Writes lines to `destination` from now on.
+///
+/// # Panics
+/// If they have been moved already.
+pub fn move_to(destination: Destination) {
+    assert!(DESTINATION.set(destination).is_ok(), "a program moves its lines once");
+}
+
+fn destination() -> &'static Destination {
+    DESTINATION.get().unwrap_or(&Destination::StandardError)
 }
 
 struct Guarded {
     logger: SimpleLogger,
     lines_dropped: AtomicU64,
+    /// Whether only the beginning of the last line may have been written.
+    torn: AtomicBool,
 }
 
 impl Guarded {
     /// Writes one line if that is possible at once, and says whether it was.
     fn try_log(&self, record: &Record) -> bool {
-        // A full disk shows only in the write itself, which panics.
-        writable_now() && catch_unwind(AssertUnwindSafe(|| self.logger.log(record))).is_ok()
+        match destination() {
+            Destination::StandardError | Destination::File(_) => self.try_standard_error(record),
+            Destination::SystemLog(log) => log.try_log(record, Instant::now()),
+        }
+    }
+
+    fn try_standard_error(&self, record: &Record) -> bool {
+        let standard_error = io::stderr();
+        if standard_error::is_shared(&standard_error) {
+            return standard_error::try_write(&standard_error, &standard_error::line(record), &self.torn).is_ok();
+        }
+        // A full disk shows only in the write itself, which panics, and may have taken a part of the line.
+        let repaired = !self.torn.load(Ordering::Relaxed) || standard_error.lock().write_all(b"\n").is_ok();
+        let written = repaired
+            && standard_error::has_room(&standard_error)
+            && catch_unwind(AssertUnwindSafe(|| self.logger.log(record))).is_ok();
+        self.torn.store(!written, Ordering::Relaxed);
+        written
+    }
+
+    /// Goes over to a new log file, if the one that lines go to has been moved.
+    fn follow_log_file(&self) {
+        if let Destination::File(log_file) = destination()
+            && let Err(error) = log_file.follow(Instant::now())
+        {
+            // At most once a second, like the looking itself. If this line cannot be written, nor can the next.
+            self.try_log(&warning(format_args!("Log file {} cannot be made anew: {error}", log_file.path().display())));
+        }
     }
 
     /// Says how many lines were dropped, if any were. False if even that cannot be written.
     fn report_dropped(&self) -> bool {
         let lines_dropped = self.lines_dropped.swap(0, Ordering::Relaxed);
         let reported = lines_dropped == 0
-            || self.try_log(
-                &Record::builder()
-                    .level(Level::Warn)
-                    .target(module_path!())
-                    .args(format_args!("{lines_dropped} log lines dropped: standard error could not take them"))
-                    .build(),
-            );
+            || self.try_log(&warning(format_args!(
+                "{lines_dropped} log lines dropped: {} could not take them",
+                destination().name()
+            )));
         if !reported {
             self.lines_dropped.fetch_add(lines_dropped, Ordering::Relaxed);
         }
@@ -58,7 +127,11 @@ impl Log for Guarded {
     }
 
     fn log(&self, record: &Record) {
-        if self.enabled(record.metadata()) && !(self.report_dropped() && self.try_log(record)) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        self.follow_log_file();
+        if !(self.report_dropped() && self.try_log(record)) {
             self.lines_dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -66,10 +139,7 @@ impl Log for Guarded {
     fn flush(&self) {}
 }
 
-/// Whether standard error takes a line of up to a page without blocking: `poll(2)` reports a pipe as writable while
-/// it has a free page, and as broken when its readers are gone.
-fn writable_now() -> bool {
-    let standard_error = io::stderr();
-    let mut poll_fds = [PollFd::new(standard_error.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut poll_fds, PollTimeout::ZERO).is_ok() && poll_fds[0].revents() == Some(PollFlags::POLLOUT)
+/// A line of the logger's own.
+fn warning(text: Arguments<'_>) -> Record<'_> {
+    Record::builder().level(Level::Warn).target(module_path!()).args(text).build()
 }
