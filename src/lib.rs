@@ -94,10 +94,14 @@
 //!   but one.
 
 pub mod service;
+pub mod worker;
 
+mod descriptors;
+mod inherited;
 mod open_files;
 mod peer;
 mod peers;
+mod queue;
 mod reactor;
 mod server;
 mod signals;

@@ -1,11 +1,10 @@
 //! The takeover channel: frames and descriptors over one Unix stream socket (SCM_RIGHTS, unix(7)).
 //!
 //! It knows how bytes travel, not what they say. Descriptors are `BorrowedFd` on the way out and `OwnedFd` on the way
-//! in; no raw descriptor is seen anywhere, and whatever arrives and is not asked for is closed.
+//! in; no raw descriptor is seen anywhere.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -13,15 +12,11 @@ use std::time::{Duration, Instant};
 use log::debug;
 use mio::net::UnixStream;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
+use rustix::net::SendFlags;
+
+use crate::descriptors::{self, SCM_MAX_FD, retry_interrupted};
 
 use super::wire::{DESCRIPTORS_PER_FRAME_MAX, RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, WireError};
-
-/// What the kernel may put into one message; a smaller control buffer would lose descriptors (`MSG_CTRUNC`).
-const SCM_MAX_FD: usize = 253;
 
 const _: () = assert!(DESCRIPTORS_PER_FRAME_MAX <= SCM_MAX_FD);
 
@@ -154,25 +149,9 @@ impl Channel {
 
     /// Receives once, without waiting. 0 is the end.
     fn receive_bytes(&mut self) -> Result<usize, ChannelError> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SCM_MAX_FD))];
-        let mut control = match self.descriptors {
-            Some(_) => RecvAncillaryBuffer::new(&mut space),
-            None => RecvAncillaryBuffer::new(&mut []),
-        };
-        let message = retry_interrupted(|| {
-            let mut parts = [IoSliceMut::new(&mut self.buffer)];
-            recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT)
-        })?;
+        let message = descriptors::receive(&self.socket, &mut self.buffer, self.descriptors.as_mut())?;
         self.received.extend_from_slice(&self.buffer[..message.bytes]);
-        let Some(descriptors) = &mut self.descriptors else {
-            return Ok(message.bytes);
-        };
-        for control_message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(arrived) = control_message {
-                descriptors.extend(arrived);
-            }
-        }
-        if message.flags.contains(ReturnFlags::CTRUNC) {
+        if message.descriptors_lost && self.descriptors.is_some() {
             return Err(ChannelError::DescriptorsLost);
         }
         Ok(message.bytes)
@@ -191,6 +170,11 @@ impl Channel {
         }
     }
 
+    /// How many descriptors have come that no frame has spoken of.
+    pub(crate) fn descriptors_left(&self) -> usize {
+        self.descriptors.as_ref().map_or(0, VecDeque::len)
+    }
+
     /// Sends a frame with its descriptors, without waiting. Either all descriptors go, or nothing is sent.
     ///
     /// # Errors
@@ -203,15 +187,7 @@ impl Channel {
         if !self.flush()? {
             return Ok(Sent::Full);
         }
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_PER_FRAME_MAX))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "the buffer has room for a batch");
-        }
-        let sent = retry_interrupted(|| {
-            sendmsg(&self.socket, &[IoSlice::new(frame)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
-        });
-        match sent {
+        match descriptors::send(&self.socket, frame, descriptors) {
             Ok(bytes) => {
                 self.unsent.extend_from_slice(&frame[bytes..]);
                 Ok(Sent::Taken)
@@ -245,6 +221,12 @@ impl Channel {
             }
             deadline.wait(self.socket.as_fd(), PollFlags::POLLIN)?;
         }
+    }
+
+    /// Waits until a frame may be there, or something to read from `other`.
+    pub(crate) fn wait_beside(&self, other: BorrowedFd<'_>, deadline: Deadline) -> Result<(), ChannelError> {
+        let awaited = [self.socket.as_fd(), other].map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+        deadline.wait_for_any(awaited)
     }
 
     /// Sends a whole frame with its descriptors, and waits until the channel has taken it.
@@ -294,6 +276,11 @@ impl Deadline {
         Self { from: Instant::now(), patience }
     }
 
+    /// How long it was waited for, once it has passed.
+    pub(crate) fn passed(self) -> Option<Duration> {
+        self.remaining().is_err().then_some(self.patience)
+    }
+
     fn remaining(self) -> Result<Duration, ChannelError> {
         match self.patience.checked_sub(self.from.elapsed()) {
             Some(remaining) if !remaining.is_zero() => Ok(remaining),
@@ -302,10 +289,14 @@ impl Deadline {
     }
 
     fn wait(self, descriptor: BorrowedFd<'_>, events: PollFlags) -> Result<(), ChannelError> {
+        self.wait_for_any([PollFd::new(descriptor, events)])
+    }
+
+    fn wait_for_any<const N: usize>(self, mut awaited: [PollFd<'_>; N]) -> Result<(), ChannelError> {
         let remaining = self.remaining()?;
         // Rounded up: a deadline that is half a millisecond away is waited for, not spun for.
         let timeout = PollTimeout::try_from(remaining + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(descriptor, events)], timeout) {
+        match poll(&mut awaited, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(errno) => Err(ChannelError::Io(errno.into())),
         }
@@ -314,15 +305,6 @@ impl Deadline {
     fn pause(self, pause: Duration) -> Result<(), ChannelError> {
         std::thread::sleep(pause.min(self.remaining()?));
         Ok(())
-    }
-}
-
-fn retry_interrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
-        match call() {
-            Err(rustix::io::Errno::INTR) => {}
-            result => return result,
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, geteuid, setuid};
 use rustix::io::{FdFlags, fcntl_getfd};
+use rustix::net::RecvFlags;
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_cookie};
 
 use super::*;
