@@ -68,17 +68,22 @@
 //! with messages from one peer to others; [`service::Seqnum`] and [`service::Line`] are the ones of the daemon
 //! `reactord`.
 //!
+//! A server that a supervisor has started [works](work) for it: it gets its peers from the supervisor's queue instead
+//! of listening. [`worker`] is that queue for programs with a loop of their own, or with none.
+//!
 //! # What to know when writing one
 //!
 //! - **Messages.** The loop collects what comes until [`Service::boundary`] finds the end of a message, and calls
 //!   [`Service::message`] with each whole one, in order. A message over [`Service::MESSAGE_BYTES_MAX`] closes its peer.
 //! - **Answers.** [`Context::reply`] answers the peer that spoke, [`Context::send`] reaches any other by its
 //!   [`PeerId`], which stays the same through every takeover and may be kept in sessions and shared state.
-//! - **Back-pressure.** A peer whose pending output is over [`Config::outbound_high_bytes`] is not read from until it has
-//!   drained to [`Config::outbound_low_bytes`]; [`Context::send`] to it is refused. Memory is bounded by that.
+//! - **Back-pressure.** A peer whose pending output is over [`Config::outbound_high_bytes`] is not read from until it
+//!   has drained to [`Config::outbound_low_bytes`]; [`Context::send`] to it is refused. Memory is bounded by that: a
+//!   peer has at most twice the high mark, the answers to one message, one message, and 64 KiB.
 //! - **Versions.** Raise [`Service::STATE_VERSION`] when what is saved changes, and keep
 //!   [`Service::STATE_VERSION_OLDEST`] at what you can still restore. A successor that cannot restore what the
-//!   predecessor saves is refused before anything is copied.
+//!   predecessor saves is refused before anything is copied. `examples/versions.rs` shows how to change what is saved
+//!   so that an upgrade can be undone.
 //! - **Shared state** is saved and restored while nobody serves: see the [trait](Service#state-in-a-takeover) for what
 //!   that costs.
 //! - **Time.** A call into the service holds up all peers, so it should be short; there is no I/O to do in it.
@@ -96,7 +101,9 @@
 pub mod service;
 pub mod worker;
 
+mod accept;
 mod descriptors;
+mod entrance;
 mod inherited;
 mod open_files;
 mod peer;
@@ -106,9 +113,10 @@ mod reactor;
 mod server;
 mod signals;
 mod takeover;
+mod undelivered;
 
 pub use peer::PeerId;
-pub use server::{Config, Error, Outcome, serve, take_over};
+pub use server::{Config, Error, Outcome, serve, take_over, work};
 pub use service::{Context, RestoreError, SendError, Service, Violation};
 pub use takeover::arrival::{Offer, Successor, TakeoverError};
 pub use takeover::path::{PathError, TAKEOVER_PATH_BYTES_MAX};

@@ -6,9 +6,11 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use mio::Interest;
 use mio::net::TcpStream;
+use rustix::net::sockopt::set_tcp_user_timeout;
 
 pub(crate) use crate::takeover::wire::Phase;
 use crate::takeover::wire::Record;
@@ -44,8 +46,8 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// What a peer is woken for when it is read from. Urgent data (tcp(7)) is read like any other, but the kernel has reads stop
-/// short before it; so the loop must know of it.
+/// What a peer is woken for when it is read from. Urgent data (tcp(7)) is read like any other, but the kernel has reads
+/// stop short before it; so the loop must know of it.
 pub(crate) const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
 /// The marks of pending output between which a peer is read from, or not.
@@ -222,6 +224,18 @@ impl<T> Peer<T> {
     /// Tells the client that nothing more will come. A client that is gone already cannot be told, and need not be.
     pub(crate) fn end_output(&self) {
         let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Has the kernel end the connection when the client takes nothing of what is pending for so long
+    /// (`TCP_USER_TIMEOUT`, tcp(7)). Only the kernel sees what a client takes: a socket with a large buffer is writable
+    /// again after a long while. Another process that takes over this peer finds the timeout set.
+    pub(crate) fn give_up_after(&self, timeout: Duration) -> io::Result<()> {
+        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u32::MAX);
+        match set_tcp_user_timeout(&self.socket, timeout_ms) {
+            // The loop's own tests have peers on socket pairs.
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            set => Ok(set?),
+        }
     }
 
     /// Throws away what the client still sends, as far as a turn goes.

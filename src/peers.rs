@@ -1,7 +1,6 @@
 //! The table of all peers: by key for the loop, by id for the services.
 
-use std::collections::HashMap;
-
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use slab::Slab;
 
 use crate::peer::{Address, Marks, Peer, PeerId, Phase};
@@ -10,7 +9,7 @@ use crate::peer::{Address, Marks, Peer, PeerId, Phase};
 #[derive(Debug)]
 pub(crate) struct Peers<T> {
     slab: Slab<Peer<T>>,
-    keys: HashMap<PeerId, u32>,
+    keys: FxHashMap<PeerId, u32>,
     generation: u32,
     /// Keys of peers that others have sent to or closed, which nobody has settled since.
     unsettled: Vec<usize>,
@@ -22,7 +21,7 @@ impl<T> Peers<T> {
     pub(crate) fn new(marks: Marks, capacity: usize) -> Self {
         Self {
             slab: Slab::with_capacity(capacity),
-            keys: HashMap::with_capacity(capacity),
+            keys: FxHashMap::with_capacity_and_hasher(capacity, FxBuildHasher),
             generation: 0,
             unsettled: Vec::new(),
             marks,

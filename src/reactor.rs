@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::net::sockopt::socket_cookie;
 use slab::Slab;
 
+use crate::accept::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, Accepting};
+use crate::entrance::Entrance;
 use crate::open_files;
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING, Received};
 use crate::peers::{GENERATIONS, Peers};
@@ -28,11 +29,13 @@ use crate::service::{Context, RestoreError, Service, Violation};
 use crate::signals::Signals;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::channel::{Channel, ChannelError};
+use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::handover::{Failure, Handover, Turn};
 use crate::takeover::monotonic_ns;
 use crate::takeover::path::{Call, TakeoverListener};
 use crate::takeover::predecessor::{Estate, Refusal, greet};
 use crate::takeover::wire::{Frame, Hello, Record};
+use crate::undelivered::Undelivered;
 
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 1024;
@@ -49,21 +52,12 @@ const DUE_PER_TURN: usize = 256;
 /// How long a client may take to end a connection that the server has ended.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// A predecessor waits a little, then closes so many peers, about 100 us of work, and rests, so often that it does not take
-/// long for all that.
+/// A predecessor waits a little, then closes so many peers, about 100 us of work, and rests, so often that it does not
+/// take long for all that.
 const DISBAND_DELAY: Duration = Duration::from_millis(50);
 const DISBAND_CHUNK: usize = 64;
 const DISBAND_REST: Duration = Duration::from_micros(100);
 const DISBAND_RESTS_MAX: usize = 1000;
-
-/// How many connections are accepted in one turn.
-const ACCEPTS_PER_TURN: u32 = 256;
-
-/// How long accepting pauses when the process or the system is out of descriptors, unless a peer leaves before.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-
-/// How often it is logged that accepting pauses.
-const PAUSE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// How many callers on the takeover path are listened to at once. Further ones wait in the kernel.
 const CALLERS_MAX: usize = 16;
@@ -76,7 +70,7 @@ const _: () = assert!(usize::BITS == 64, "a token holds a generation and a key o
 /// Who an event is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
-    Listener,
+    Entrance,
     TakeoverListener,
     Signals,
     Successor,
@@ -94,7 +88,7 @@ const NO_PEER: usize = (GENERATIONS as usize) << 32;
 impl From<Source> for Token {
     fn from(source: Source) -> Self {
         Self(match source {
-            Source::Listener => NO_PEER,
+            Source::Entrance => NO_PEER,
             Source::TakeoverListener => NO_PEER | 1,
             Source::Signals => NO_PEER | 2,
             Source::Successor => NO_PEER | 3,
@@ -110,7 +104,7 @@ impl From<Token> for Source {
             (generation, key) if generation != GENERATIONS as usize => {
                 Self::Peer { key, generation: u32::try_from(generation).expect("the upper half of 64 bits has 32") }
             }
-            (_, 0) => Self::Listener,
+            (_, 0) => Self::Entrance,
             (_, 1) => Self::TakeoverListener,
             (_, 2) => Self::Signals,
             (_, 3) => Self::Successor,
@@ -122,8 +116,8 @@ impl From<Token> for Source {
 /// Why a peer has its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
-    /// The kernel says so. Unless it says that the client has stopped sending, or has sent urgent data, a short read has
-    /// read everything.
+    /// The kernel says so. Unless it says that the client has stopped sending, or has sent urgent data, a short read
+    /// has read everything.
     Event { readable: bool, read_closed: bool },
     /// No event will come for what it has left to do: its last turn ended with its budget, it has been taken over with
     /// bytes in its buffers.
@@ -141,19 +135,6 @@ enum Progress {
     BudgetSpent,
     /// The connection has come to its end.
     Over,
-}
-
-/// Whether and when connections are accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    /// At the next event.
-    OnEvent,
-    /// In the next turn: this one's budget was spent.
-    Unfinished,
-    /// When a peer has left.
-    PausedFull,
-    /// When a peer has left, or then: there are no descriptors.
-    PausedUntil(Instant),
 }
 
 /// Somebody on the takeover path who has not said Hello yet.
@@ -191,9 +172,9 @@ pub(crate) struct Reactor<S: Service> {
     due: VecDeque<(usize, u32)>,
     /// Peers that linger, and until when: key and generation, in the order in which they began.
     lingering: VecDeque<(Instant, usize, u32)>,
-    listener: Option<TcpListener>,
+    /// Where peers come from, until a stop begins.
+    entrance: Option<Entrance>,
     accepting: Accepting,
-    pause_logged: Option<Instant>,
     takeover_listener: Option<TakeoverListener>,
     callers: Slab<Caller>,
     /// Callers could not be let in, and when to try again.
@@ -227,9 +208,8 @@ impl<S: Service> Reactor<S> {
             peers: Peers::new(marks, capacity),
             due: VecDeque::new(),
             lingering: VecDeque::new(),
-            listener: None,
-            accepting: Accepting::Unfinished,
-            pause_logged: None,
+            entrance: None,
+            accepting: Accepting::begin(),
             takeover_listener: None,
             callers: Slab::new(),
             answer_at: None,
@@ -244,10 +224,10 @@ impl<S: Service> Reactor<S> {
         })
     }
 
-    /// Accepts peers from `listener`, once the loop runs.
-    pub(crate) fn listen(&mut self, mut listener: TcpListener) -> io::Result<()> {
-        self.poll.registry().register(&mut listener, Source::Listener.into(), Interest::READABLE)?;
-        self.listener = Some(listener);
+    /// Lets peers in, once the loop runs.
+    pub(crate) fn open_entrance(&mut self, mut entrance: Entrance) -> io::Result<()> {
+        entrance.register(self.poll.registry(), Source::Entrance.into())?;
+        self.entrance = Some(entrance);
         Ok(())
     }
 
@@ -261,12 +241,17 @@ impl<S: Service> Reactor<S> {
     /// Stops at SIGTERM and SIGINT, if the configuration asks for that.
     pub(crate) fn watch_signals(&mut self) -> io::Result<()> {
         if self.config.stop_on_signals {
-            let signals = Signals::watch()?;
+            let signals = Signals::watch(&[Signal::SIGTERM, Signal::SIGINT])?;
             let descriptor = signals.as_fd().as_raw_fd();
             self.poll.registry().register(&mut SourceFd(&descriptor), Source::Signals.into(), Interest::READABLE)?;
             self.signals = Some(signals);
         }
         Ok(())
+    }
+
+    /// The signals that stop it, if it watches them.
+    pub(crate) fn signals(&self) -> Option<&Signals> {
+        self.signals.as_ref()
     }
 
     /// Takes in a peer of the predecessor, which owns it until the commit point.
@@ -321,9 +306,10 @@ impl<S: Service> Reactor<S> {
         self.deregister(&mut peer);
     }
 
-    /// Takes from the epoll set what has become of no interest since it was registered. Whatever arrived for a peer during
-    /// the copy has left an entry there, also where the predecessor has read it long ago, and the first poll would look
-    /// at all of them while nobody serves. Nothing is read from anybody: who has something to read becomes due.
+    /// Takes from the epoll set what has become of no interest since it was registered. Whatever arrived for a peer
+    /// during the copy has left an entry there, also where the predecessor has read it long ago, and the first poll
+    /// would look at all of them while nobody serves. Nothing is read from anybody: who has something to read becomes
+    /// due.
     pub(crate) fn sift(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         loop {
@@ -377,7 +363,13 @@ impl<S: Service> Reactor<S> {
             if self.stopped() {
                 return Ok(Outcome::Stopped);
             }
+            if self.finished() {
+                self.leave_takeover_path();
+                return Ok(Outcome::Stopped);
+            }
             if let Some(pid) = self.hand_over() {
+                // What a supervisor has offered here and nobody has taken goes to another worker now.
+                self.entrance = None;
                 self.disband();
                 return Ok(Outcome::HandedOver { pid });
             }
@@ -389,6 +381,7 @@ impl<S: Service> Reactor<S> {
 
     /// The first turn after the commit point. What it took is told and logged when all who waited have been served.
     fn arrive(&mut self, arrival: Arrival, events: &mut Events) -> Result<(), Error> {
+        fault::here(SuccessorStep::Poll);
         self.poll(events, Some(Duration::ZERO))?;
         let polled_at_ns = monotonic_ns();
         self.turn(events);
@@ -397,6 +390,7 @@ impl<S: Service> Reactor<S> {
         self.obey_signals();
         self.announce()?;
         arrival.serving(polled_at_ns, self.takeover_listener.as_ref());
+        fault::here(SuccessorStep::Served);
         Ok(())
     }
 
@@ -416,10 +410,10 @@ impl<S: Service> Reactor<S> {
         self.finish_turn();
     }
 
-    fn announce(&self) -> Result<(), Error> {
+    fn announce(&mut self) -> Result<(), Error> {
         let in_context = |error| Error::Loop { what: "the listener's address", error };
-        if let Some(listener) = &self.listener {
-            info!("Starting TCP server on {}", Address(listener.local_addr().map_err(in_context)?));
+        if let Some(entrance) = &mut self.entrance {
+            entrance.announce().map_err(in_context)?;
         }
         if let Some(listener) = &self.takeover_listener {
             info!("Starting Takeover channel on [{}] domain socket", listener.path().display());
@@ -429,7 +423,7 @@ impl<S: Service> Reactor<S> {
 
     fn dispatch(&mut self, event: &Event) {
         match event.token().into() {
-            Source::Listener => self.accept(),
+            Source::Entrance => self.accept(),
             Source::TakeoverListener => self.answer(),
             Source::Signals => self.obey_signals(),
             // It has its turn between any two polls.
@@ -461,10 +455,8 @@ impl<S: Service> Reactor<S> {
                 self.retire(key);
             }
         }
-        match self.accepting {
-            Accepting::Unfinished => self.accept(),
-            Accepting::PausedUntil(instant) if self.now >= instant => self.accept(),
-            _ => {}
+        if self.accepting.is_due(self.now) {
+            self.accept();
         }
         while let Some((key, generation)) = self.peers.pop_unsettled() {
             self.serve(key, generation, Wake::SentTo);
@@ -484,13 +476,10 @@ impl<S: Service> Reactor<S> {
 
     /// How long the next poll may sleep.
     fn timeout(&self) -> Option<Duration> {
-        if !self.due.is_empty() || self.accepting == Accepting::Unfinished {
+        if !self.due.is_empty() {
             return Some(Duration::ZERO);
         }
-        let retry = match self.accepting {
-            Accepting::PausedUntil(instant) => Some(instant),
-            _ => None,
-        };
+        let retry = self.accepting.due(self.now);
         let handover = self.handover.as_ref().map(|handover| handover.due(self.now));
         let callers = self.callers.iter().map(|(_, caller)| caller.deadline);
         let lingering = self.lingering.front().map(|(until, ..)| *until);
@@ -503,38 +492,26 @@ impl<S: Service> Reactor<S> {
 
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else {
-                self.accepting = Accepting::OnEvent;
-                return;
+            let Some(entrance) = &mut self.entrance else {
+                return self.accepting.wait_for_event();
             };
-            if self.peers.len() >= self.max_peers {
-                self.pause_accepting(Accepting::PausedFull, &"that is the maximum");
-                return;
+            let room = self.max_peers.saturating_sub(self.peers.len());
+            if room == 0 {
+                self.accepting.pause();
+                return self.log_pause(&"that is the maximum");
             }
-            match listener.accept() {
-                Ok((socket, address)) => self.open(socket, address),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.accepting = Accepting::OnEvent;
-                    return;
-                }
-                Err(error) if concerns_one_connection(&error) => {
-                    debug!("A connection was lost before it was accepted: {error}");
-                }
-                Err(error) => {
-                    self.pause_accepting(Accepting::PausedUntil(self.now + ACCEPT_PAUSE), &error);
-                    return;
-                }
+            match entrance.next(&mut self.accepting, room, self.now) {
+                Ok(Some((socket, address))) => self.open(socket, address),
+                Ok(None) => return,
+                Err(error) => return self.log_pause(&error),
             }
         }
-        self.accepting = Accepting::Unfinished;
+        self.accepting.go_on_next_turn();
     }
 
-    /// Leaves further connections to the kernel, and says so unless it was said not long ago: at the limit, each peer that
-    /// leaves makes room for one that comes.
-    fn pause_accepting(&mut self, pause: Accepting, reason: &dyn std::fmt::Display) {
-        self.accepting = pause;
-        if self.pause_logged.is_none_or(|logged| self.now - logged >= PAUSE_LOGGED_EVERY) {
-            self.pause_logged = Some(self.now);
+    /// Says that further connections are left to the kernel.
+    fn log_pause(&mut self, reason: &dyn std::fmt::Display) {
+        if self.accepting.pause_is_news(self.now) {
             warn!("Accepting pauses with {} peers, and goes on when one leaves: {reason}", self.peers.len());
         }
     }
@@ -543,8 +520,7 @@ impl<S: Service> Reactor<S> {
         let address = Address(address);
         debug!("Accepting connection from Peer {address}");
         if let Err(error) = socket.set_nodelay(true) {
-            debug!("Peer {address} is gone already: {error}");
-            return;
+            debug!("Peer {address} is without TCP_NODELAY: {error}");
         }
         let id = match socket_cookie(&socket) {
             Ok(cookie) => PeerId::from(cookie),
@@ -765,6 +741,11 @@ impl<S: Service> Reactor<S> {
             }
         }
         let peer = self.peers.get_mut(key).expect("it was not retired");
+        if peer.phase == Phase::Closing
+            && let Err(error) = peer.give_up_after(self.config.close_timeout)
+        {
+            return self.lose(key, &error);
+        }
         let interest = peer.interest();
         if peer.registered != Some(interest) {
             let token = Source::Peer { key, generation: peer.generation() }.into();
@@ -804,9 +785,10 @@ impl<S: Service> Reactor<S> {
         if let Some(handover) = &mut self.handover {
             handover.closed(key, id.into());
         }
-        if matches!(self.accepting, Accepting::PausedFull | Accepting::PausedUntil(_)) {
-            self.accepting = Accepting::Unfinished;
+        if let Some(entrance) = &mut self.entrance {
+            entrance.released(id);
         }
+        self.accepting.resume();
     }
 
     /// Takes a peer out of the epoll set before it is closed: a duplicate in another process would keep the entry there
@@ -851,7 +833,7 @@ impl<S: Service> Reactor<S> {
         let Some(caller) = self.callers.get_mut(key) else {
             return;
         };
-        let heard = caller.channel.receive();
+        let heard = fault::at(PredecessorStep::Hello, &mut caller.channel).and_then(|()| caller.channel.receive());
         if matches!(heard, Ok(None)) {
             return;
         }
@@ -887,11 +869,12 @@ impl<S: Service> Reactor<S> {
                 return channel.close_with(&refusal.frame());
             }
         };
-        let (Some(tcp), Some(takeover)) = (&self.listener, &self.takeover_listener) else {
-            unreachable!("both listeners are there until a stop begins");
+        let (Some(entrance), Some(takeover)) = (&self.entrance, &self.takeover_listener) else {
+            unreachable!("both are there until a stop begins");
         };
+        let listeners = (entrance.listener(), takeover);
         let keys_end = self.peers.keys_end();
-        let begun = Handover::begin((channel, pid), (hello, welcome), (tcp, takeover), keys_end, self.now).and_then(
+        let begun = Handover::begin((channel, pid), (hello, welcome), listeners, keys_end, self.now).and_then(
             |mut handover| {
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 self.poll
@@ -931,15 +914,18 @@ impl<S: Service> Reactor<S> {
         }
     }
 
-    /// A takeover has failed. No edge was consumed while the loop was not polled, so to poll again is all there is to do.
+    /// A takeover has failed. No edge was consumed while the loop was not polled, so to poll again is all there is to
+    /// do.
     fn thaw(&self, pid: u32, failure: &Failure) {
+        fault::here(PredecessorStep::Thaw);
         warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.peers.len());
     }
 
-    /// Closes what another process owns by now. It takes milliseconds in the kernel, in one piece if it is left to the end
-    /// of the process; the successor and its clients may want the processor, so this lets their first moments pass, and
-    /// gives the processor away again and again.
+    /// Closes what another process owns by now. It takes milliseconds in the kernel, in one piece if it is left to the
+    /// end of the process; the successor and its clients may want the processor, so this lets their first moments pass,
+    /// and gives the processor away again and again.
     fn disband(&mut self) {
+        fault::here(PredecessorStep::Disband);
         if self.peers.len() > DISBAND_CHUNK {
             std::thread::sleep(DISBAND_DELAY);
         }
@@ -973,11 +959,39 @@ impl<S: Service> Reactor<S> {
         }
         info!("{signal}: stopping with {} peers", self.peers.len());
         self.stop_by = Some(self.now + self.config.drain_timeout);
-        if let Some(listener) = self.listener.take() {
-            // To close it would not be enough while a successor that was given up holds a duplicate (unix(7)).
-            let shut = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
-            debug!("Listening ended: {shut:?}");
+        if let Some(entrance) = self.entrance.take() {
+            entrance.close();
         }
+        self.leave_takeover_path();
+        if let Some(handover) = self.handover.take() {
+            handover.abandon(&Refusal::Stopping);
+        }
+        if self.peers.is_empty() {
+            // To look for what is undelivered takes time where the system has many sockets.
+            return;
+        }
+        let undelivered = Undelivered::now();
+        // That may have taken a while, which is not on the account of those who linger from now on.
+        self.now = Instant::now();
+        for key in self.peers.keys() {
+            let peer = self.peers.get_mut(key).expect("the key was just listed");
+            if peer.phase == Phase::Lingering {
+                continue;
+            }
+            let unread = matches!(peer.receive(&mut self.input), Ok(Received::Bytes(_)));
+            // Whatever the client sends to a closed connection resets it, and takes along what is still on its way.
+            if unread || peer.pending_bytes() > 0 || undelivered.contains(&*peer) {
+                peer.phase = Phase::Closing;
+                self.settle(key);
+            } else {
+                // It has its answers, and is asking for nothing: no reason to wait for it.
+                self.retire(key);
+            }
+        }
+    }
+
+    /// Answers nobody on the takeover path any more.
+    fn leave_takeover_path(&mut self) {
         if let Some(listener) = self.takeover_listener.take() {
             listener.remove();
             while let Ok(Some(Call { socket, .. })) = listener.accept() {
@@ -987,23 +1001,12 @@ impl<S: Service> Reactor<S> {
         for caller in self.callers.drain() {
             caller.channel.close_with(&Refusal::Stopping.frame());
         }
-        if let Some(handover) = self.handover.take() {
-            handover.abandon(&Refusal::Stopping);
-        }
-        for key in self.peers.keys() {
-            let peer = self.peers.get_mut(key).expect("the key was just listed");
-            if peer.phase == Phase::Lingering {
-                continue;
-            }
-            let unread = matches!(peer.receive(&mut self.input), Ok(Received::Bytes(_)));
-            if unread || peer.pending_bytes() > 0 {
-                peer.phase = Phase::Closing;
-                self.settle(key);
-            } else {
-                // It has its answers, and is asking for nothing: no reason to wait for it.
-                self.retire(key);
-            }
-        }
+    }
+
+    /// Whether no peer is left, and none will come.
+    fn finished(&self) -> bool {
+        let finishing = self.entrance.as_ref().is_some_and(Entrance::has_ended);
+        finishing && self.peers.is_empty() && self.handover.is_none()
     }
 
     /// Whether a stop has come to its end.
@@ -1052,17 +1055,8 @@ fn first_message<'i, S: Service>(
     Ok(message)
 }
 
-/// Whether accepting failed because of the one connection that was next, so that the one after it may be accepted
-/// (accept(2)). Otherwise it failed for want of descriptors or memory, or for good.
-fn concerns_one_connection(error: &io::Error) -> bool {
-    use Errno::{
-        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP, EPERM,
-        EPROTO,
-    };
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(ECONNABORTED | EINTR | EPERM | EPROTO | ENOPROTOOPT | EOPNOTSUPP))
-        || matches!(errno, Some(ENETDOWN | EHOSTDOWN | ENONET | EHOSTUNREACH | ENETUNREACH))
-}
+#[cfg(any(test, fuzzing))]
+pub(crate) mod script;
 
 #[cfg(test)]
 mod tests;

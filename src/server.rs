@@ -1,19 +1,19 @@
-//! What a program calls: [`serve`], [`take_over`], and what the two are told and tell.
+//! What a program calls: [`serve`], [`work`], [`take_over`], and what the two are told and tell.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mio::net::TcpListener;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
-
+use crate::accept::listen_on;
+use crate::entrance::{Draw, Entrance};
 use crate::open_files;
 use crate::peer::Address;
 use crate::reactor::Reactor;
 use crate::service::Service;
 use crate::takeover::arrival::{Offer, Successor, TakeoverError};
 use crate::takeover::path::{PathError, TakeoverListener};
+use crate::worker::{InheritError, Queue};
 
 /// How a server behaves.
 ///
@@ -27,19 +27,23 @@ pub struct Config {
     /// Where peers connect to; port 0 lets the kernel choose. Not used by [`take_over`]: the listener comes with the
     /// takeover. Default: 127.0.0.1, port 0.
     pub listen_address: SocketAddr,
-    /// How many connections may wait in the kernel to be accepted (listen(2)). Default: the kernel's maximum. Not used by
-    /// [`take_over`].
+    /// How many connections may wait in the kernel to be accepted (listen(2)). Default: the kernel's maximum. Not used
+    /// by [`take_over`].
     pub listen_backlog: Option<u32>,
     /// Where a successor calls. With [`serve`], `None` means that nobody can take over; with [`take_over`], it means
     /// that the path stays what it is. Default: `None`.
     pub takeover_path: Option<PathBuf>,
     /// How many peers are served at once at most; others wait in the kernel. The limit of open files bounds it in any
-    /// case. Default: no further bound.
+    /// case. Together with what one peer may need ([the crate](crate#what-to-know-when-writing-one) says how much), it
+    /// bounds the memory of the process. Default: no further bound.
     pub max_peers: usize,
     /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Default: 1 s.
     pub freeze_timeout: Duration,
     /// How long a stop waits for pending output to be written. Default: 5 s.
     pub drain_timeout: Duration,
+    /// How long a peer that the service has closed may take nothing of what is still to be sent to it, before it is
+    /// given up. Default: 30 s.
+    pub close_timeout: Duration,
     /// A peer with more bytes of pending output than this is not read from. Default: 256 KiB.
     pub outbound_high_bytes: usize,
     /// A peer that is not read from is read again with no more bytes of pending output than this. Default: 64 KiB.
@@ -58,6 +62,7 @@ impl Default for Config {
             max_peers: usize::MAX,
             freeze_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(30),
             outbound_high_bytes: 256 * 1024,
             outbound_low_bytes: 64 * 1024,
             stop_on_signals: true,
@@ -68,7 +73,7 @@ impl Default for Config {
 /// How serving came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A signal stopped it; the takeover path is removed.
+    /// A signal stopped it, or it was a worker that has finished; the takeover path is removed.
     Stopped,
     /// A successor has taken over.
     HandedOver {
@@ -89,6 +94,8 @@ pub enum Error {
     },
     /// The takeover path could not be used.
     TakeoverPath(PathError),
+    /// There is no supervisor's queue to draw from.
+    Inherit(InheritError),
     /// The process may open so few files that there is none for a peer.
     OpenFiles {
         /// The limit of open files.
@@ -112,6 +119,7 @@ impl std::fmt::Display for Error {
         match self {
             Self::Listen { address, error } => write!(f, "listening on {}: {error}", Address(*address)),
             Self::TakeoverPath(error) => error.fmt(f),
+            Self::Inherit(error) => error.fmt(f),
             Self::OpenFiles { files_max, files_needed } => {
                 write!(f, "{files_max} files may be open, {files_needed} are needed to serve one peer")
             }
@@ -122,6 +130,12 @@ impl std::fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<InheritError> for Error {
+    fn from(error: InheritError) -> Self {
+        Self::Inherit(error)
+    }
+}
 
 impl From<PathError> for Error {
     fn from(error: PathError) -> Self {
@@ -134,19 +148,38 @@ impl From<PathError> for Error {
 /// # Errors
 /// If it cannot listen, cannot use the takeover path, or the loop fails.
 pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> {
+    make_room()?;
+    let listener = listen_on(config.listen_address, config.listen_backlog)
+        .map_err(|error| Error::Listen { address: config.listen_address, error })?;
+    begin(service, Entrance::Listener(listener), config)
+}
+
+/// Draws peers from a supervisor's queue, and serves until it is stopped, a successor has taken over, or the supervisor
+/// sends no more peers and those that came have gone.
+///
+/// # Errors
+/// If it cannot use the takeover path, or the loop fails.
+pub fn work<S: Service>(service: S, queue: Queue, config: &Config) -> Result<Outcome, Error> {
+    make_room()?;
+    begin(service, Entrance::Queue(Draw::from(queue)), config)
+}
+
+fn make_room() -> Result<(), Error> {
     open_files::raise_limit();
     let (files_max, files_needed) = (open_files::limit(), open_files::count() + open_files::RESERVED + 1);
     if files_max < files_needed {
         return Err(Error::OpenFiles { files_max, files_needed });
     }
+    Ok(())
+}
+
+fn begin<S: Service>(service: S, entrance: Entrance, config: &Config) -> Result<Outcome, Error> {
     let in_context = |what| move |error| Error::Loop { what, error };
-    let listener = listen_on(config.listen_address, config.listen_backlog)
-        .map_err(|error| Error::Listen { address: config.listen_address, error })?;
     let mut reactor = Reactor::new(service, config, 0).map_err(in_context("epoll"))?;
     if let Some(path) = &config.takeover_path {
         reactor.answer_on(TakeoverListener::bind(path)?).map_err(in_context("the takeover listener"))?;
     }
-    let ready = reactor.listen(listener).and_then(|()| reactor.watch_signals());
+    let ready = reactor.open_entrance(entrance).and_then(|()| reactor.watch_signals());
     if let Err(error) = ready {
         reactor.leave();
         return Err(in_context("the listener")(error));
@@ -162,17 +195,4 @@ pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> 
 /// error comes afterwards.
 pub fn take_over<S: Service>(service: S, path: &Path, config: &Config) -> Result<Outcome, Error> {
     Successor::call(path, &[Offer::of::<S>()]).map_err(Error::Takeover)?.take_over(service, config)
-}
-
-fn listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-    // Connections of a server that has just stopped linger; they are no reason not to start (socket(7)).
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    bind(&socket, &address)?;
-    // The kernel cuts the backlog to its maximum (listen(2)).
-    let backlog = backlog.map_or(i32::MAX, |backlog| backlog.try_into().unwrap_or(i32::MAX));
-    listen(&socket, backlog)?;
-    Ok(TcpListener::from_std(socket.into()))
 }

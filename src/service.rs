@@ -37,9 +37,12 @@ pub trait Service: Sized {
     /// The version in which sessions and shared state are saved. Raise it when what is saved changes.
     const STATE_VERSION: u32;
 
-    /// The oldest version that can be restored. Keep it at the previous version for as long as upgrades should
-    /// work; a downgrade works only while the older program can restore what the newer one saves.
+    /// The oldest version that can be restored. Keep it at the previous version for as long as upgrades should work.
     const STATE_VERSION_OLDEST: u32 = Self::STATE_VERSION;
+
+    /// The newest version that can be restored. A program that restores what its next version will save, before that
+    /// one saves it, is what an upgrade can be undone to: `examples/versions.rs` shows the steps.
+    const STATE_VERSION_NEWEST: u32 = Self::STATE_VERSION;
 
     /// How many bytes a message may have at most. A peer that sends a longer one is closed.
     const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -159,8 +162,8 @@ impl<'a, S: Service> Context<'a, S> {
     /// Sends to a peer, which may be another one than the one that this call is about.
     ///
     /// # Errors
-    /// If that peer is gone or closing, or if its pending output is over the high-water mark: then nothing was sent, and
-    /// the service decides whether to drop the message or to [close](Self::close_peer) the peer.
+    /// If that peer is gone or closing, or if its pending output is over the high-water mark: then nothing was sent,
+    /// and the service decides whether to drop the message or to [close](Self::close_peer) the peer.
     pub fn send(&mut self, peer: PeerId, bytes: &[u8]) -> Result<(), SendError> {
         if peer == self.peer {
             self.reply(bytes);

@@ -1,4 +1,4 @@
-//! The signals that stop a server, as a source of events (signalfd(2)).
+//! Signals as a source of events (signalfd(2)).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// SIGTERM and SIGINT, blocked in this thread and waiting to be read. Dropping it brings the thread's mask back.
+/// Signals that are blocked in this thread and wait to be read. Dropping it brings the thread's mask back; a signal
+/// that nobody has read by then was meant for the server, and is gone with it.
 #[derive(Debug)]
 pub(crate) struct Signals {
     descriptor: SignalFd,
@@ -14,8 +15,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    pub(crate) fn watch() -> io::Result<Self> {
-        let mask = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    pub(crate) fn watch(signals: &[Signal]) -> io::Result<Self> {
+        let mask = SigSet::from_iter(signals.iter().copied());
         let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let mask_before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         Ok(Self { descriptor, mask_before })
@@ -38,6 +39,8 @@ impl AsFd for Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        // Otherwise a predecessor that has just handed over would die of it.
+        while matches!(self.next(), Ok(Some(_))) {}
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask_before), None)
             .expect("a mask that was in force can be in force again");
     }

@@ -25,30 +25,36 @@
 //! # Who owns the peers
 //!
 //! Exactly one process, at any time. Until Accept is in the channel it is the predecessor: the successor has neither
-//! read nor written a byte of any peer. When the successor's `send(Accept)` has succeeded, it is the successor. A predecessor that cannot wait any longer ends the channel with `shutdown` and then looks at what is
-//! still in it: the kernel orders the shutdown and the send under one lock, so either Accept is there, or its sending
-//! fails with `EPIPE` (unix(7)).
+//! read nor written a byte of any peer. When the successor's `send(Accept)` has succeeded, it is the successor. A
+//! predecessor that cannot wait any longer ends the channel with `shutdown` and then looks at what is still in it: the
+//! kernel orders the shutdown and the send under one lock, so either Accept is there, or its sending fails with `EPIPE`
+//! (unix(7)).
 //!
 //! # What the two epoll sets see
 //!
 //! The successor registers each descriptor in its own set when it arrives. What the client sends from then on leaves an
-//! entry in both sets, and the kernel looks again at an entry when it is polled: what the predecessor has read is dropped,
-//! what it has left is an event (epoll(7)). Looking again takes over half a microsecond for each, and so does an entry for
-//! each peer that has spoken during the copy; so the successor polls after each round, while the predecessor still serves,
-//! and only notes who has something to read. It reads nothing before Accept.
+//! entry in both sets, and the kernel looks again at an entry when it is polled: what the predecessor has read is
+//! dropped, what it has left is an event (epoll(7)). Looking again takes over half a microsecond for each, and so does
+//! an entry for each peer that has spoken during the copy; so the successor polls after each round, while the
+//! predecessor still serves, and only notes who has something to read. It reads nothing before Accept.
 //!
 //! # Crash table
 //!
 //! | step | predecessor killed | predecessor stopped | successor killed | successor stopped |
 //! | --- | --- | --- | --- | --- |
-//! | Hello | nobody; successor exits 3 | predecessor, later; successor exits 3 after 10 s | predecessor serves on | predecessor serves on; drops the caller after 2 s |
-//! | copy | nobody; successor exits 3 | predecessor, later; successor exits 3 after 10 s | predecessor serves on, warns | predecessor serves on; warns after 10 s |
-//! | freeze, before Accept | nobody; successor exits 3 | predecessor, later, unless it finds Accept | predecessor thaws, warns | predecessor thaws after `freeze_timeout`, warns; successor exits 3 |
-//! | Accept sent, not yet read | successor | successor; predecessor retires later | nobody, as after any crash of a server; predecessor exits 0 | successor, later; predecessor exits 0 |
-//! | Serving | successor | successor; predecessor retires later | nobody, as after any crash of a server | successor, later; predecessor exits 0, pause unknown |
+//! | Hello | nobody; successor exits 3 | predecessor, later; successor exits 3 after 10 s | predecessor serves on | predecessor serves on, warns after 2 s; successor exits 3 |
+//! | copy | nobody; successor exits 3 | predecessor, later; successor exits 3 after 10 s | predecessor serves on, warns | predecessor serves on, warns after 10 s; successor exits 3 |
+//! | freeze, before Commit is sent | nobody; successor exits 3 | predecessor, later; successor exits 3 after 10 s | predecessor thaws, warns | predecessor thaws after `freeze_timeout`, warns; successor exits 3 |
+//! | Commit sent, Accept not | nobody; successor exits 3 | successor; predecessor exits 0, later | predecessor thaws, warns | predecessor thaws after `freeze_timeout`, warns; successor exits 3 |
+//! | Accept sent, not yet read | successor | successor; predecessor exits 0, later | nobody, as after any crash of a server; predecessor exits 0 | successor, later; predecessor exits 0 |
+//! | Serving | successor | successor; predecessor exits 0, later | nobody, as after any crash of a server; predecessor exits 0 | successor, later; predecessor exits 0, pause unknown |
+//! | thaw | nobody; successor exits 3 | predecessor, later; successor exits 3 | | |
 //!
 //! "Nobody" is the case of any server that is killed: its connections go with it. "Later" is when it is continued.
 //! A successor that finds the channel closed says so and exits with code 3 without touching a peer.
+//!
+//! `tests/faults/` lets each side fail at each step, in more ways than these, and compares this table with what it
+//! saw; all of that is in `docs/faults.md`.
 //!
 //! # Where things are
 //!
@@ -60,14 +66,18 @@
 //! | `mirror` | what the successor knows of each peer |
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
 //! | `handover`, `arrival` | the two halves of the I/O, without decisions |
+//! | `fault` | the steps by name, where tests let either side fail |
 
 pub(crate) mod arrival;
 pub(crate) mod channel;
+pub(crate) mod fault;
 pub(crate) mod handover;
 mod mirror;
 pub(crate) mod path;
 pub(crate) mod predecessor;
-mod successor;
+#[cfg(all(feature = "wire-2", not(test)))]
+mod rehearsal;
+pub(crate) mod successor;
 pub(crate) mod wire;
 
 use nix::time::{ClockId, clock_gettime};

@@ -2,6 +2,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream as Client};
 use std::os::fd::AsFd;
 
+use mio::net::TcpListener;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
 use super::*;
 use crate::service::Seqnum;
 
@@ -9,7 +13,7 @@ use crate::service::Seqnum;
 fn every_source_survives_its_token() {
     let peer = |key, generation| Source::Peer { key, generation };
     let sources = [
-        Source::Listener,
+        Source::Entrance,
         Source::TakeoverListener,
         Source::Signals,
         Source::Successor,
@@ -40,7 +44,7 @@ impl<S: Service> Rig<S> {
         let mut reactor = Reactor::new(service, config, 0).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        reactor.listen(listener).unwrap();
+        reactor.open_entrance(Entrance::Listener(listener)).unwrap();
         Self { reactor, address, events: Events::with_capacity(EVENTS_PER_TURN) }
     }
 
@@ -94,8 +98,8 @@ impl<S: Service> Rig<S> {
     }
 }
 
-/// Lines that make a server do things: `B` answers 32 MiB, `C` answers 32 MiB and closes, `S` sends a byte to the first peer,
-/// anything else is answered with its length.
+/// Lines that make a server do things: `B` answers 32 MiB, `C` answers 32 MiB and closes, `K` answers 32 KiB, `S` sends
+/// a byte to the first peer, anything else is answered with its length.
 #[derive(Default)]
 struct Commands {
     first: Option<PeerId>,
@@ -103,6 +107,9 @@ struct Commands {
 
 /// More than the kernel buffers for one connection, by far (tcp(7), `tcp_wmem` and `tcp_rmem`).
 const BIG: usize = 32 << 20;
+
+/// What the kernel takes at once, and does not deliver to a client that hardly has room.
+const LITTLE: usize = 32 << 10;
 
 impl Service for Commands {
     type Session = ();
@@ -125,6 +132,7 @@ impl Service for Commands {
                 context.reply(&vec![b'c'; BIG]);
                 context.close();
             }
+            b"K\n" => context.reply(&[b'k'; LITTLE]),
             b"S\n" => context.send(self.first.expect("the one that speaks"), b"s").expect("it is below its mark"),
             line => context.reply(&[u8::try_from(line.len()).expect("a short line")]),
         }
@@ -163,8 +171,8 @@ fn a_held_peer_that_is_let_go_by_anothers_message_has_each_of_its_own_handled() 
     });
     assert!(!rig.reactor.peers.get(key).unwrap().listens());
 
-    // The client reads, and what it makes room for is used by the other's messages alone: its own event is kept back, as
-    // if it came a little later.
+    // The client reads, and what it makes room for is used by the other's messages alone: its own event is kept back,
+    // as if it came a little later.
     let kept_back = Source::Peer { key, generation: rig.reactor.peers.get(key).unwrap().generation() };
     for _ in 0..TURNS_MAX {
         read_answers(&mut held);
@@ -242,12 +250,43 @@ fn a_client_that_does_not_end_does_not_linger_for_ever() {
 }
 
 #[test]
+fn a_client_that_reads_nothing_of_its_last_answer_is_given_up() {
+    let mut rig = Rig::new(Commands::default(), &Config { close_timeout: Duration::from_secs(1), ..Config::default() });
+    let (mut client, key) = rig.connect();
+    client.write_all(b"C\n").unwrap();
+    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().phase == Phase::Closing);
+    assert!(rig.reactor.peers.get(key).unwrap().pending_bytes() > 0);
+    let began = Instant::now();
+    rig.turn_until(|rig| rig.reactor.peers.is_empty());
+    assert!(began.elapsed() > Duration::from_millis(500), "not before its time: {:?}", began.elapsed());
+}
+
+#[test]
+fn a_client_that_reads_its_last_answer_slowly_is_not_given_up() {
+    let mut rig = Rig::new(Commands::default(), &Config { close_timeout: Duration::from_secs(1), ..Config::default() });
+    let (mut client, key) = rig.connect();
+    client.write_all(b"C\n").unwrap();
+    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().phase == Phase::Closing);
+    // For twice the time, it reads a little every now and then.
+    let (began, mut received, mut buffer) = (Instant::now(), 0, vec![0; 512 << 10]);
+    while began.elapsed() < Duration::from_secs(2) {
+        received += client.read(&mut buffer).unwrap_or(0);
+        let next = Instant::now() + Duration::from_millis(200);
+        rig.turn_until(|_| Instant::now() >= next);
+    }
+    assert!(received < BIG / 2, "it is slow: {received} bytes");
+    assert_eq!(rig.receive(&mut client, BIG - received).len(), BIG - received);
+}
+
+#[test]
 fn a_stop_waits_for_nobody_who_has_all_answers_and_asks_nothing() {
     let mut rig = Rig::new(Commands::default(), &Config::default());
     let (_silent, _) = rig.connect();
-    let (mut answered, _) = rig.connect();
+    let (mut answered, answered_key) = rig.connect();
     answered.write_all(b"E1\n").unwrap();
     assert_eq!(rig.receive(&mut answered, 1), [3]);
+    // Its kernel may take a moment to acknowledge that (tcp(7), delayed acknowledgements).
+    rig.turn_until(|rig| !Undelivered::now().contains(rig.reactor.peers.get(answered_key).unwrap()));
     let (mut pending, key) = rig.connect();
     pending.write_all(b"B\n").unwrap();
     rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().pending_bytes() > 0);
@@ -268,6 +307,29 @@ fn urgent_data_does_not_hide_what_follows_it() {
     rustix::net::send(&client, b"!", rustix::net::SendFlags::OOB).unwrap();
     client.write_all(&[0, 0, 0, 2, 0, 0, 0, 3]).unwrap();
     assert_eq!(rig.receive(&mut client, 12), [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]);
+}
+
+#[test]
+fn a_stop_waits_for_what_is_written_and_not_delivered() {
+    let mut rig = Rig::new(Commands::default(), &Config::default());
+    // A client with hardly any room to receive, as after a long and lossy way.
+    let client = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    set_socket_recv_buffer_size(&client, 2048).unwrap();
+    rustix::net::connect(&client, &rig.address).unwrap();
+    let mut client = Client::from(client);
+    client.set_nonblocking(true).unwrap();
+    client.write_all(b"K\n").unwrap();
+    rig.turn_until(|rig| rig.reactor.peers.iter().any(|peer| Undelivered::now().contains(peer)));
+    assert_eq!(rig.reactor.peers.iter().next().unwrap().pending_bytes(), 0, "all is written");
+
+    rig.reactor.stop(Signal::SIGTERM);
+    // It asks on, and only then reads.
+    client.write_all(b"E1\n").unwrap();
+    rig.turn();
+    assert!(!rig.reactor.stopped(), "it is waited for");
+    assert_eq!(rig.receive(&mut client, LITTLE).len(), LITTLE);
+    drop(client);
+    rig.turn_until(|rig| rig.reactor.stopped());
 }
 
 /// A second reactor that has adopted duplicates of all peers of the first, as a successor does.

@@ -6,31 +6,37 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{debug, info};
 use mio::net::TcpListener;
-use rustix::net::sockopt::socket_cookie;
+use nix::sys::signal::Signal;
+use rustix::net::sockopt::{socket_acceptconn, socket_cookie, socket_domain};
+use rustix::net::{AddressFamily, getsockname};
 
 use super::Summary;
 use super::channel::{Channel, ChannelError, Deadline};
+use super::fault::{self, SuccessorStep as Step};
 use super::path::{self, PathError, TakeoverListener};
 use super::successor::{Accept, Action, Called, Fault, Receiving};
-use super::wire::{self, Digested, Frame, Listeners, Refuse, Serving, Versions, Welcome};
+use super::wire::{self, Digested, Frame, Listeners, RawFrame, Refuse, Serving, Versions, Welcome};
+use crate::entrance::{Draw, Entrance};
 use crate::open_files;
 use crate::peer::Address;
 use crate::reactor::{AdoptError, Reactor};
 use crate::server::{Config, Error, Outcome};
 use crate::service::{RestoreError, Service};
+use crate::signals::Signals;
+use crate::worker::Queue;
 
 /// How long the predecessor may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// After so many peers, about 100 us of work, the processor goes to whoever else wants it: the predecessor serves, and its
-/// clients wait.
+/// After so many peers, about 100 us of work, the processor goes to whoever else wants it: the predecessor serves, and
+/// its clients wait.
 const ADOPTED_AT_A_STRETCH: usize = 64;
 
 /// Why a takeover failed before the commit point: no peer was touched, and a predecessor that lives serves on.
@@ -49,8 +55,11 @@ enum Cause {
     Fault(Fault),
     Path(PathError),
     Cookie { record: u64, socket: u64 },
+    Listener { what: &'static str },
+    DescriptorsLeft { count: usize },
     Adopt { address: Address, error: AdoptError },
     State(RestoreError),
+    Signal(Signal),
     TooLate,
     Io { what: &'static str, error: io::Error },
 }
@@ -76,8 +85,11 @@ impl fmt::Display for Cause {
             Self::Cookie { record, socket } => {
                 write!(f, "the record with cookie {record} came with the socket that has cookie {socket}")
             }
+            Self::Listener { what } => write!(f, "the descriptor of {what} is something else"),
+            Self::DescriptorsLeft { count } => write!(f, "{count} descriptors came that no frame speaks of"),
             Self::Adopt { address, error } => write!(f, "peer {address}: {error}"),
             Self::State(error) => write!(f, "the shared state: {error}"),
+            Self::Signal(signal) => write!(f, "{signal} came before the peers were taken over"),
             Self::TooLate => write!(f, "too late: the predecessor has taken up its peers again"),
             Self::Io { what, error } => write!(f, "{what}: {error}"),
         }
@@ -118,7 +130,11 @@ impl Offer {
     /// The service `S`, with the state versions that it restores.
     #[must_use]
     pub fn of<S: Service>() -> Self {
-        let state_versions = Versions { oldest: S::STATE_VERSION_OLDEST, newest: S::STATE_VERSION };
+        const {
+            assert!(S::STATE_VERSION_OLDEST <= S::STATE_VERSION, "a service restores what it saves");
+            assert!(S::STATE_VERSION <= S::STATE_VERSION_NEWEST, "a service restores what it saves");
+        }
+        let state_versions = Versions { oldest: S::STATE_VERSION_OLDEST, newest: S::STATE_VERSION_NEWEST };
         Self(wire::Offer { service: S::NAME.to_owned(), state_versions })
     }
 }
@@ -130,6 +146,8 @@ pub struct Successor {
     path: PathBuf,
     predecessor_pid: u32,
     welcome: Welcome,
+    /// Where further peers come from, if not from the predecessor's listener.
+    queue: Option<Queue>,
 }
 
 impl Successor {
@@ -146,13 +164,19 @@ impl Successor {
         let mut channel = Channel::of_successor(socket);
         let welcome = greet(&mut channel, offers).map_err(in_context(Some(pid)))?;
         debug!("Welcomed by {} as pid {pid}, with {} peers", wire::printable(&welcome.build), welcome.peers);
-        Ok(Self { channel, path: path.to_owned(), predecessor_pid: welcome.pid, welcome })
+        Ok(Self { channel, path: path.to_owned(), predecessor_pid: welcome.pid, welcome, queue: None })
     }
 
     /// The name of the service to be taken over, which is one of those offered.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.welcome.service
+    }
+
+    /// Draws further peers from a supervisor's queue. The predecessor must do so, too.
+    #[must_use]
+    pub fn with_queue(self, queue: Queue) -> Self {
+        Self { queue: Some(queue), ..self }
     }
 
     /// Takes over, and serves until it is stopped or its peers are taken over in turn.
@@ -164,8 +188,7 @@ impl Successor {
     /// If `S` is not [the service](Self::service) to be taken over.
     pub fn take_over<S: Service>(mut self, service: S, config: &Config) -> Result<Outcome, Error> {
         assert_eq!(S::NAME, self.service(), "the service is the one that the predecessor has chosen from the offers");
-        let peers = usize::try_from(self.welcome.peers).unwrap_or(usize::MAX).min(open_files::limit());
-        let arrived = Reactor::new(service, config, peers)
+        let arrived = Reactor::new(service, config, self.peers_expected())
             .map_err(|error| Cause::Io { what: "epoll", error })
             .and_then(|mut reactor| match self.receive(&mut reactor, config.takeover_path.as_deref()) {
                 Ok(arrived) => Ok((reactor, arrived)),
@@ -185,6 +208,11 @@ impl Successor {
         }
     }
 
+    /// How many peers there will be about, and not more than can be.
+    fn peers_expected(&self) -> usize {
+        usize::try_from(self.welcome.peers).unwrap_or(usize::MAX).min(open_files::limit())
+    }
+
     /// Tells the predecessor why, as far as the channel still carries it.
     fn give_up(&mut self, cause: &Cause) {
         let reason = Frame::Refuse(Refuse { reason: cause.to_string() }).encode();
@@ -197,26 +225,32 @@ impl Successor {
     fn receive<S: Service>(&mut self, reactor: &mut Reactor<S>, moved_to: Option<&Path>) -> Result<Arrived, Cause> {
         let in_context = |what| move |error| Cause::Io { what, error };
         let version = self.welcome.state_version;
+        let mut receiving = Receiving::expecting(self.peers_expected());
         let channel = &mut self.channel;
-        let mut receiving = Receiving::default();
         let mut previous = None;
+        reactor.watch_signals().map_err(in_context("signals"))?;
+        fault::at(Step::Welcome, channel)?;
         loop {
-            let raw = channel.receive_by(Deadline::after(SILENCE_MAX))?;
+            let raw = receive_unless_stopped(channel, reactor)?;
             let answer = match receiving.hear(raw.decode()?)? {
                 Action::Listen(listeners) => {
-                    let (tcp, takeover) = take_listeners(channel, &listeners)?;
-                    reactor.listen(tcp).map_err(in_context("the listener"))?;
+                    fault::at(Step::Listeners, channel)?;
+                    let (entrance, takeover) = take_listeners(channel, &listeners, self.queue.take())?;
+                    reactor.open_entrance(entrance).map_err(in_context("the listener"))?;
                     let (current, left_behind) = move_to(takeover, moved_to)?;
                     previous = left_behind;
                     reactor.answer_on(current).map_err(in_context("the takeover listener"))?;
                     None
                 }
                 Action::Adopt(records, answer) => {
+                    fault::at(Step::Adopt, channel)?;
                     let sockets = channel.take_descriptors(records.len())?;
                     adopt_all(reactor, sockets.into_iter().zip(records), version)?;
+                    fault::at(Step::Copied, channel)?;
                     Some(answer)
                 }
                 Action::Change(records) => {
+                    fault::at(Step::Change, channel)?;
                     for Digested { record, .. } in records {
                         reactor
                             .change(&record, version)
@@ -225,23 +259,31 @@ impl Successor {
                     None
                 }
                 Action::Discard(cookies) => {
+                    fault::at(Step::Discard, channel)?;
                     for cookie in cookies {
                         reactor.discard(cookie.into());
                     }
                     None
                 }
                 Action::Answer(answer) => {
+                    fault::at(Step::Round, channel)?;
                     reactor.sift().map_err(in_context("epoll_wait"))?;
                     Some(answer)
                 }
                 Action::GetReady(answer) => {
-                    reactor.watch_signals().map_err(in_context("signals"))?;
+                    fault::at(Step::Ready, channel)?;
                     reactor.sift().map_err(in_context("epoll_wait"))?;
                     Some(answer)
                 }
                 Action::Wait => None,
                 Action::Accept(accept) => {
+                    match channel.descriptors_left() {
+                        0 => {}
+                        count => return Err(Cause::DescriptorsLeft { count }),
+                    }
                     reactor.restore(version, &accept.state).map_err(Cause::State)?;
+                    stop_if_told(reactor)?;
+                    fault::at(Step::Accept, channel)?;
                     return match channel.send_by(&accept.frame, &[], Deadline::after(SILENCE_MAX)) {
                         Ok(()) => Ok(Arrived { accept: *accept, previous, _receiving: receiving }),
                         Err(ChannelError::Closed) => Err(Cause::TooLate),
@@ -256,11 +298,35 @@ impl Successor {
     }
 }
 
+/// The next frame, unless a signal asks this process to stop: it owns no peer yet, and the predecessor will keep them.
+fn receive_unless_stopped<S: Service>(channel: &mut Channel, reactor: &Reactor<S>) -> Result<RawFrame, Cause> {
+    let deadline = Deadline::after(SILENCE_MAX);
+    loop {
+        stop_if_told(reactor)?;
+        match (channel.receive()?, reactor.signals()) {
+            (Some(raw), _) => return Ok(raw),
+            (None, Some(signals)) => channel.wait_beside(signals.as_fd(), deadline)?,
+            (None, None) => return Ok(channel.receive_by(deadline)?),
+        }
+    }
+}
+
+/// # Errors
+/// If a signal has asked this process to stop.
+fn stop_if_told<S: Service>(reactor: &Reactor<S>) -> Result<(), Cause> {
+    match reactor.signals().map(Signals::next) {
+        Some(Ok(Some(signal))) => Err(Cause::Signal(signal)),
+        Some(Err(error)) => Err(Cause::Io { what: "signals", error }),
+        Some(Ok(None)) | None => Ok(()),
+    }
+}
+
 /// Says Hello, and hears the answer.
 fn greet(channel: &mut Channel, offers: &[Offer]) -> Result<Welcome, Cause> {
     let offers = offers.iter().map(|offer| offer.0.clone()).collect();
     let (called, hello) = Called::new(offers, open_files::limit() as u64, open_files::count() as u64);
     let deadline = Deadline::after(SILENCE_MAX);
+    fault::at(Step::Hello, channel)?;
     // A predecessor that refuses before it hears anything may be gone already; what it said is still there.
     let sent = channel.send_by(&hello, &[], deadline);
     match channel.receive_by(deadline) {
@@ -269,18 +335,37 @@ fn greet(channel: &mut Channel, offers: &[Offer]) -> Result<Welcome, Cause> {
     }
 }
 
-/// Takes the descriptors of the listeners, and pairs them with what is said about them.
-fn take_listeners(channel: &mut Channel, listeners: &Listeners) -> Result<(TcpListener, TakeoverListener), Cause> {
-    let &[_] = listeners.tcp.as_slice() else {
-        return Err(Fault::Listeners { count: listeners.tcp.len() }.into());
-    };
-    let mut descriptors = channel.take_descriptors(2)?.into_iter();
-    let (Some(tcp), Some(takeover)) = (descriptors.next(), descriptors.next()) else {
-        unreachable!("two descriptors were taken");
+/// Takes the descriptors of the listeners, and pairs them with what is said about them. Who draws from a queue does not
+/// listen.
+fn take_listeners(
+    channel: &mut Channel,
+    listeners: &Listeners,
+    queue: Option<Queue>,
+) -> Result<(Entrance, TakeoverListener), Cause> {
+    let (count, expected) = (listeners.tcp.len(), usize::from(queue.is_none()));
+    if count != expected {
+        return Err(Fault::Listeners { count, expected }.into());
+    }
+    let mut descriptors = channel.take_descriptors(count + 1)?;
+    let takeover = descriptors.pop().expect("one more was taken than there are listeners");
+    let tcp = descriptors.pop();
+    // A peer's descriptor is known by its cookie, a listener's by what it is.
+    let listens = |socket: &OwnedFd| socket_acceptconn(socket).unwrap_or(false);
+    let is_at = |socket: &OwnedFd| getsockname(socket).ok().and_then(|name| name.try_into().ok());
+    if !tcp.iter().all(|tcp| listens(tcp) && is_at(tcp) == listeners.tcp.first().copied()) {
+        return Err(Cause::Listener { what: "the listener" });
+    }
+    if !listens(&takeover) || socket_domain(&takeover) != Ok(AddressFamily::UNIX) {
+        return Err(Cause::Listener { what: "the takeover listener" });
+    }
+    let entrance = match (queue, tcp) {
+        (Some(queue), _) => Entrance::Queue(Draw::from(queue)),
+        (None, Some(tcp)) => Entrance::Listener(TcpListener::from_std(tcp.into())),
+        (None, None) => unreachable!("without a queue, one listener was expected"),
     };
     let path = PathBuf::from(OsStr::from_bytes(&listeners.takeover_path));
     let file = (listeners.takeover_device, listeners.takeover_inode);
-    Ok((TcpListener::from_std(tcp.into()), TakeoverListener::adopt(takeover, path, file)))
+    Ok((entrance, TakeoverListener::adopt(takeover, path, file)))
 }
 
 /// The takeover listener to answer on, and the one that is left behind if the path moves.
@@ -336,11 +421,14 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// The first poll has returned, at `polled_at_ns`, and all that was due has been done: tells the predecessor, logs the summary,
-    /// puts this process's name on the takeover listener, and leaves the path that the takeover has moved away from.
+    /// The first poll has returned, at `polled_at_ns`, and all that was due has been done: tells the predecessor, logs
+    /// the summary, puts this process's name on the takeover listener, and leaves the path that the takeover has moved
+    /// away from.
     pub(crate) fn serving(mut self, polled_at_ns: u64, listener: Option<&TakeoverListener>) {
         let pause_us = polled_at_ns.saturating_sub(self.arrived.accept.frozen_at_ns) / 1000;
-        if let Err(error) = self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]) {
+        let said = fault::at(Step::Serving, &mut self.channel)
+            .and_then(|()| self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]));
+        if let Err(error) = said {
             debug!("Predecessor pid {} was not told how long the pause was: {error}", self.pid);
         }
         if let Some(Err(error)) = listener.map(TakeoverListener::sign) {

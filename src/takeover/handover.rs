@@ -12,6 +12,7 @@ use log::{debug, info};
 use mio::net::{TcpListener, UnixStream};
 
 use super::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
+use super::fault::{self, PredecessorStep as Step};
 use super::path::TakeoverListener;
 use super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
 use super::wire::{Frame, Hello, Listeners, RecordsWriter, Welcome, printable};
@@ -89,21 +90,23 @@ impl Handover {
     pub(crate) fn begin(
         (mut channel, pid): (Channel, u32),
         (hello, welcome): (Hello, Welcome),
-        (tcp, takeover): (&TcpListener, &TakeoverListener),
+        (tcp, takeover): (Option<&TcpListener>, &TakeoverListener),
         keys_end: usize,
         now: Instant,
     ) -> Result<Self, Failure> {
         let (takeover_device, takeover_inode) = takeover.file();
         let listeners = Listeners {
-            tcp: vec![tcp.local_addr().map_err(ChannelError::Io)?],
+            tcp: tcp.map(TcpListener::local_addr).transpose().map_err(ChannelError::Io)?.into_iter().collect(),
             takeover_path: takeover.path().as_os_str().as_bytes().to_vec(),
             takeover_device,
             takeover_inode,
         };
-        let descriptors = [tcp.as_fd(), takeover.as_fd()];
+        let descriptors: Vec<BorrowedFd<'_>> = tcp.map(AsFd::as_fd).into_iter().chain([takeover.as_fd()]).collect();
         // Nothing has been sent on this channel, so it takes these two small frames at once.
         let patience = Deadline::after(Duration::ZERO);
+        fault::at(Step::Welcome, &mut channel)?;
         channel.send_by(&Frame::Welcome(welcome).encode(), &[], patience)?;
+        fault::at(Step::Listeners, &mut channel)?;
         channel.send_by(&Frame::Listeners(listeners).encode(), &descriptors, patience)?;
         Ok(Self { channel, pid, copying: Copying::new(hello, keys_end, now), blocked: None, more_to_hear: false })
     }
@@ -163,7 +166,10 @@ impl Handover {
                 break;
             };
             match self.copying.hear(raw.decode()?, now)? {
-                Heard::Copying(copying) => self.copying = copying,
+                Heard::Copying(copying) => {
+                    self.copying = copying;
+                    fault::at(Step::Copied, &mut self.channel)?;
+                }
                 Heard::Ready(ready) => {
                     return Ok(Turn::Ready(ReadyHandover { channel: self.channel, pid: self.pid, ready }));
                 }
@@ -179,6 +185,7 @@ impl Handover {
         }
         let mut write = record_writer(service, peers);
         if let Some(outgoing) = self.copying.next(&mut write)? {
+            fault::at(step_of(&outgoing), &mut self.channel)?;
             let sent = match &outgoing {
                 Outgoing::Batch(batch) => {
                     self.channel.try_send(&batch.frame, &descriptors(peers, batch.descriptor_keys()))
@@ -204,6 +211,15 @@ impl Handover {
     /// Ends the takeover, and tells the successor why.
     pub(crate) fn abandon(self, refusal: &Refusal) {
         self.channel.close_with(&refusal.frame());
+    }
+}
+
+/// The step at which it is sent.
+fn step_of(outgoing: &Outgoing) -> Step {
+    match outgoing {
+        Outgoing::Batch(_) => Step::Batch,
+        Outgoing::Round { last: false, .. } => Step::Round,
+        Outgoing::Round { last: true, .. } => Step::LastRound,
     }
 }
 
@@ -267,11 +283,13 @@ fn send_final<S: Service>(
     peers: &Peers<S::Session>,
     deadline: Deadline,
 ) -> Result<(), Failure> {
+    fault::at(Step::Freeze, channel)?;
     let mut write = record_writer(service, peers);
     while let Some(batch) = frozen.next(&mut write)? {
         channel.send_by(&batch.frame, &descriptors(peers, batch.descriptor_keys()), deadline)?;
         frozen.sent(batch);
     }
+    fault::at(Step::Commit, channel)?;
     let mut state = Vec::new();
     service.save(&mut state);
     for frame in frozen.commit(&state) {
@@ -282,10 +300,15 @@ fn send_final<S: Service>(
 }
 
 fn wait_for_accept(channel: &mut Channel, frozen: &mut Frozen, deadline: Deadline) -> Result<Accepted, Failure> {
+    fault::at(Step::Committed, channel)?;
     loop {
         let raw = channel.receive_by(deadline)?;
         if let Some(accepted) = frozen.hear(raw.decode()?)? {
             return Ok(accepted);
+        }
+        // As long as something arrives, nothing is waited for, and the deadline would not be noticed.
+        if let Some(waited) = deadline.passed() {
+            return Err(Mistake::NotAccepted { waited }.into());
         }
     }
 }
@@ -328,7 +351,9 @@ impl HandedOver {
     /// Waits to hear how long the pause was, and logs the summary. Returns the successor's process id.
     pub(crate) fn retire(mut self) -> u32 {
         let Accepted { figures, peers, .. } = self.accepted;
-        let pause_us = match self.channel.receive_by(Deadline::after(RETIRED_PATIENCE)) {
+        let heard = fault::at(Step::Retire, &mut self.channel)
+            .and_then(|()| self.channel.receive_by(Deadline::after(RETIRED_PATIENCE)));
+        let pause_us = match heard {
             Ok(raw) => match raw.decode() {
                 Ok(Frame::Serving(serving)) => Some(serving.pause_us),
                 _ => None,
@@ -342,5 +367,32 @@ impl HandedOver {
         let summary = Summary { peers, figures, pause_us, predecessor_pid, successor_pid: self.pid };
         info!("Handed over {summary}");
         self.pid
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Handover {
+    /// A takeover of peers alone, by a successor of the same process.
+    pub(crate) fn of_peers(channel: Channel, hello: Hello, keys_end: usize, now: Instant) -> Self {
+        let copying = Copying::new(hello, keys_end, now);
+        Self { channel, pid: std::process::id(), copying, blocked: None, more_to_hear: false }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl ReadyHandover {
+    /// Commits to a successor of the same thread, which has its turn when all is sent.
+    pub(crate) fn commit_to<S: Service>(
+        mut self,
+        service: &S,
+        peers: &Peers<S::Session>,
+        successor: impl FnOnce(),
+    ) -> Result<HandedOver, Failure> {
+        let deadline = Deadline::after(Duration::from_secs(1));
+        let mut frozen = self.ready.freeze(Instant::now(), monotonic_ns());
+        send_final(&mut self.channel, &mut frozen, service, peers, deadline)?;
+        successor();
+        let accepted = wait_for_accept(&mut self.channel, &mut frozen, deadline)?;
+        Ok(HandedOver { channel: self.channel, pid: self.pid, accepted })
     }
 }

@@ -209,7 +209,7 @@ impl TakeoverListener {
                 }
             }
             Ok(_) => warn!("Takeover path {} belongs to somebody else by now, and is left alone", self.path.display()),
-            Err(error) => debug!("Takeover path {} is gone already: {error}", self.path.display()),
+            Err(error) => warn!("Takeover path {} is gone already: {error}", self.path.display()),
         }
     }
 }

@@ -27,7 +27,7 @@ const PENDING_LITTLE: usize = 16;
 /// After so many rounds the predecessor freezes, however much is pending.
 const ROUNDS_MAX: u32 = 12;
 
-/// How long the successor may take to answer during the copy.
+/// How long the successor may take to come further during the copy.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A part of the shared state in one frame.
@@ -103,6 +103,8 @@ pub(crate) enum Mistake {
     Copied { peers: u64, peers_sent: u64, rounds: u32, rounds_sent: u32 },
     /// Peers have come since the greeting, and now it may not open enough files.
     Room { files_max: u64, files_needed: u64 },
+    /// It goes on talking after the freeze.
+    NotAccepted { waited: Duration },
     /// It has not answered.
     Silent { silence: Duration },
 }
@@ -119,6 +121,9 @@ impl std::fmt::Display for Mistake {
             Self::Room { files_max, files_needed } => {
                 write!(f, "the successor may open {files_max} files, {files_needed} are needed by now")
             }
+            Self::NotAccepted { waited } => {
+                write!(f, "the successor has not accepted within {} ms, and talks on", waited.as_millis())
+            }
             Self::Silent { silence } => write!(f, "the successor was silent for {} ms", silence.as_millis()),
         }
     }
@@ -134,16 +139,19 @@ pub(crate) fn greet(hello: &Hello, estate: &Estate, pid: u32) -> Result<Welcome,
     let Some(wire_version) = agree(WIRE_VERSIONS, hello.wire_versions) else {
         return Err(Refusal::WireVersions { ours: WIRE_VERSIONS, theirs: hello.wire_versions });
     };
-    let Some(offer) = hello.services.iter().find(|offer| offer.service == estate.service) else {
+    // A successor may offer a service more than once, with a range of versions each.
+    let offered: Vec<Versions> = hello
+        .services
+        .iter()
+        .filter(|offer| offer.service == estate.service)
+        .map(|offer| offer.state_versions)
+        .collect();
+    let Some(&theirs) = offered.first() else {
         let theirs = hello.services.iter().map(|offer| offer.service.clone()).collect();
         return Err(Refusal::Service { ours: estate.service, theirs });
     };
-    if !offer.state_versions.contains(estate.state_version) {
-        return Err(Refusal::StateVersion {
-            service: estate.service,
-            ours: estate.state_version,
-            theirs: offer.state_versions,
-        });
+    if !offered.iter().any(|versions| versions.contains(estate.state_version)) {
+        return Err(Refusal::StateVersion { service: estate.service, ours: estate.state_version, theirs });
     }
     if let Err((files_max, files_needed)) = check_room(hello, estate.peers) {
         return Err(Refusal::Room { files_max, files_needed });
@@ -158,7 +166,8 @@ pub(crate) fn greet(hello: &Hello, estate: &Estate, pid: u32) -> Result<Welcome,
     })
 }
 
-/// Whether the successor may open enough files for so many peers. Otherwise, how many it may open and how many it needs.
+/// Whether the successor may open enough files for so many peers. Otherwise, how many it may open and how many it
+/// needs.
 fn check_room(hello: &Hello, peers: u64) -> Result<(), (u64, u64)> {
     // A successor leaves as many to others as this process does.
     let files_needed = hello.files_open.saturating_add(open_files::RESERVED as u64).saturating_add(peers);
@@ -178,7 +187,8 @@ pub(crate) struct Copying {
     pending_before: usize,
     figures: Figures,
     began: Instant,
-    heard: Instant,
+    /// When the takeover last came further.
+    progressed: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +235,7 @@ impl Copying {
             pending_before: usize::MAX,
             figures: Figures { rounds: 1, ..Figures::default() },
             began: now,
-            heard: now,
+            progressed: now,
         }
     }
 
@@ -254,7 +264,13 @@ impl Copying {
         }
         // The first round took long, and the successor is behind: what is pending by then is known only after it.
         let last = self.figures.rounds > 1 && self.little_is_pending();
-        let frame = Frame::Round(Round { number: self.figures.rounds, last }).encode();
+        let round = Round {
+            number: self.figures.rounds,
+            last,
+            #[cfg(all(feature = "wire-2", not(test)))]
+            pending: Some(self.mirror.pending() as u64),
+        };
+        let frame = Frame::Round(round).encode();
         Ok(Some(Outgoing::Round { frame, last }))
     }
 
@@ -273,10 +289,10 @@ impl Copying {
         pending <= PENDING_LITTLE || pending >= self.pending_before / 4 * 3 || self.figures.rounds >= ROUNDS_MAX
     }
 
-    /// The channel has taken it. The channel is small, so that is a sign of life too: the successor does not answer every
+    /// The channel has taken it. The channel is small, so that is progress too: the successor does not answer every
     /// frame.
     pub(crate) fn sent(&mut self, outgoing: Outgoing, now: Instant) {
-        self.heard = now;
+        self.progressed = now;
         match outgoing {
             Outgoing::Batch(batch) => {
                 self.peers_sent += batch.descriptor_keys().count() as u64;
@@ -303,7 +319,6 @@ impl Copying {
     /// # Errors
     /// If the takeover is over with that.
     pub(crate) fn hear(mut self, frame: Frame<'_>, now: Instant) -> Result<Heard, Mistake> {
-        self.heard = now;
         match frame {
             Frame::Copied(copied) => {
                 let rounds_sent = self.figures.rounds - u32::from(self.step == Step::Sending);
@@ -314,6 +329,10 @@ impl Copying {
                         rounds: copied.rounds,
                         rounds_sent,
                     });
+                }
+                // Who says again what it has said before is alive, and comes no further.
+                if copied.peers > self.peers_copied || copied.rounds > self.rounds_copied {
+                    self.progressed = now;
                 }
                 self.peers_copied = self.peers_copied.max(copied.peers);
                 self.rounds_copied = self.rounds_copied.max(copied.rounds);
@@ -335,9 +354,9 @@ impl Copying {
         self.step = Step::Sending;
     }
 
-    /// When the successor has been silent for too long: it answers each batch, and each round.
+    /// When nothing has come of the takeover for too long: the successor answers each batch, and each round.
     pub(crate) fn deadline(&self) -> Instant {
-        self.heard + SILENCE_MAX
+        self.progressed + SILENCE_MAX
     }
 }
 
@@ -407,6 +426,8 @@ impl Frozen {
         let parts = state.chunks(STATE_PART_BYTES).map(|part| Frame::State(State { part }).encode());
         let mut frames: Vec<Vec<u8>> = parts.collect();
         self.figures.bytes += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+        #[cfg(all(feature = "wire-2", not(test)))]
+        frames.extend(super::rehearsal::before_commit(&self.hello, self.mirror.peers()));
         let commit = Commit {
             peers: self.mirror.peers(),
             digest: self.mirror.digest(),

@@ -6,8 +6,9 @@
 //!  Fault                Fault                the predecessor owns them, and the successor exits
 //! ```
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::wire::{
     Commit, Copied, Digested, Figures, Frame, Hello, Kind, Listeners, Offer, WIRE_VERSIONS, Welcome, printable,
@@ -30,8 +31,8 @@ pub(crate) enum Fault {
     Unknown { cookie: u64 },
     /// A round is missing.
     Round { number: u32, expected: u32 },
-    /// It has more than one listener, or none.
-    Listeners { count: usize },
+    /// It listens itself, or does not, otherwise than this process is to.
+    Listeners { count: usize, expected: usize },
     /// What has come is not what was sent.
     Incomplete { what: &'static str, arrived: u64, sent: u64 },
 }
@@ -52,7 +53,12 @@ impl std::fmt::Display for Fault {
             Self::Twice { cookie } => write!(f, "the peer with cookie {cookie} was copied twice"),
             Self::Unknown { cookie } => write!(f, "the peer with cookie {cookie} was never copied"),
             Self::Round { number, expected } => write!(f, "round {number} ended, {expected} was expected to"),
-            Self::Listeners { count } => write!(f, "the predecessor has {count} listeners, 1 is expected"),
+            Self::Listeners { count, expected: 0 } => {
+                write!(f, "the predecessor has {count} listeners, and a worker of a supervisor takes over none")
+            }
+            Self::Listeners { count, expected } => {
+                write!(f, "the predecessor has {count} listeners, {expected} is expected")
+            }
             Self::Incomplete { what, arrived, sent } => {
                 write!(f, "the {what} that arrived is {arrived}, {sent} was sent")
             }
@@ -110,7 +116,7 @@ impl Called {
 pub(crate) struct Receiving {
     listening: bool,
     /// The digest of each peer's record, by cookie.
-    known: HashMap<u64, u32>,
+    known: FxHashMap<u64, u32>,
     digest: u64,
     copied: Copied,
     last_round: bool,
@@ -151,6 +157,11 @@ pub(crate) struct Accept {
 }
 
 impl Receiving {
+    /// Nothing has come yet; about so many peers will.
+    pub(crate) fn expecting(peers: usize) -> Self {
+        Self { known: FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher), ..Self::default() }
+    }
+
     /// The predecessor says something.
     ///
     /// # Errors
@@ -193,6 +204,8 @@ impl Receiving {
                 if round.number != expected {
                     return Err(Fault::Round { number: round.number, expected });
                 }
+                #[cfg(all(feature = "wire-2", not(test)))]
+                super::rehearsal::note(&round);
                 self.copied.rounds = round.number;
                 self.last_round = round.last;
                 if round.last {
@@ -203,6 +216,11 @@ impl Receiving {
             }
             Frame::State(state) if self.last_round => {
                 self.state.extend_from_slice(state.part);
+                Ok(Action::Wait)
+            }
+            #[cfg(all(feature = "wire-2", not(test)))]
+            Frame::Census(census) if self.last_round => {
+                census.verify(self.known.len() as u64)?;
                 Ok(Action::Wait)
             }
             Frame::Commit(commit) if self.last_round => {

@@ -3,16 +3,17 @@
 //! A frame is `length: u32`, `kind: u8`, `checksum: u32` (all big-endian), then a body of `length` bytes: a CBOR map
 //! with numbered fields (RFC 8949). The checksum is the CRC-32 of kind and body.
 //!
-//! The rules that let old and new binaries read each other: a field that is added is optional, a number is never used
-//! twice, a field that is not known is skipped. What cannot be said under these rules is a new wire version, and the
-//! two sides of a takeover agree on the highest that both know ([`agree`]).
+//! A field that is added is optional, a number is never used twice, a field that is not known is skipped. What cannot
+//! be said under these rules is a new wire version, and the two sides of a takeover agree on the highest that both know
+//! ([`agree`]). `docs/wire.md` has the rules for whoever changes something here.
 
 use std::net::SocketAddr;
 
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 /// The wire versions that this build speaks.
-pub(crate) const WIRE_VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
+pub(crate) const WIRE_VERSIONS: Versions =
+    Versions { oldest: 1, newest: if cfg!(all(feature = "wire-2", not(test))) { 2 } else { 1 } };
 
 /// The bytes before a frame's body: length, kind, checksum.
 pub(crate) const HEADER_BYTES: usize = 4 + 1 + 4;
@@ -184,8 +185,8 @@ fn is_empty(bytes: &&[u8]) -> bool {
     bytes.is_empty()
 }
 
-/// A peer's address: an array of the IP address, the port, and, for IPv6, the scope, without which a link-local address is
-/// none (ipv6(7)).
+/// A peer's address: an array of the IP address, the port, and, for IPv6, the scope, without which a link-local address
+/// is none (ipv6(7)).
 mod address {
     use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
@@ -268,6 +269,9 @@ pub(crate) struct Round {
     pub(crate) number: u32,
     #[n(1)]
     pub(crate) last: bool,
+    #[cfg(all(feature = "wire-2", not(test)))]
+    #[n(2)]
+    pub(crate) pending: Option<u64>,
 }
 
 /// Successor: so many peers arrived with their descriptors since the takeover began, and these rounds are applied.
@@ -356,6 +360,8 @@ pub(crate) enum Frame<'b> {
     /// Successor: the commit point.
     Accept,
     Serving(Serving),
+    #[cfg(all(feature = "wire-2", not(test)))]
+    Census(super::rehearsal::Census),
 }
 
 /// A frame's kind on the wire. The numbers never change.
@@ -376,10 +382,12 @@ pub(crate) enum Kind {
     Commit = 12,
     Accept = 13,
     Serving = 14,
+    #[cfg(all(feature = "wire-2", not(test)))]
+    Census = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: &[Self] = &[
         Self::Hello,
         Self::Refuse,
         Self::Welcome,
@@ -394,6 +402,8 @@ impl Kind {
         Self::Commit,
         Self::Accept,
         Self::Serving,
+        #[cfg(all(feature = "wire-2", not(test)))]
+        Self::Census,
     ];
 }
 
@@ -401,7 +411,7 @@ impl TryFrom<u8> for Kind {
     type Error = WireError;
 
     fn try_from(number: u8) -> Result<Self, WireError> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == number).ok_or(WireError::Kind(number))
+        Self::ALL.iter().copied().find(|kind| *kind as u8 == number).ok_or(WireError::Kind(number))
     }
 }
 
@@ -422,6 +432,8 @@ impl Frame<'_> {
             Self::Commit(_) => Kind::Commit,
             Self::Accept => Kind::Accept,
             Self::Serving(_) => Kind::Serving,
+            #[cfg(all(feature = "wire-2", not(test)))]
+            Self::Census(_) => Kind::Census,
         }
     }
 
@@ -445,6 +457,8 @@ impl Frame<'_> {
             Self::Commit(commit) => encode_body(Kind::Commit, commit),
             Self::Accept => encode_body(Kind::Accept, &Empty {}),
             Self::Serving(serving) => encode_body(Kind::Serving, serving),
+            #[cfg(all(feature = "wire-2", not(test)))]
+            Self::Census(census) => encode_body(Kind::Census, census),
         }
     }
 }
@@ -589,8 +603,14 @@ impl RawFrame {
             Kind::Commit => decoder.decode().map(Frame::Commit),
             Kind::Accept => decoder.decode().map(|Empty {}| Frame::Accept),
             Kind::Serving => decoder.decode().map(Frame::Serving),
+            #[cfg(all(feature = "wire-2", not(test)))]
+            Kind::Census => decoder.decode().map(Frame::Census),
         };
-        frame.map_err(|error| WireError::Body { kind: self.kind, reason: printable(&error.to_string()) })
+        let whole = frame.and_then(|frame| match self.body.len() - decoder.position() {
+            0 => Ok(frame),
+            bytes => Err(minicbor::decode::Error::message(format!("{bytes} bytes follow it"))),
+        });
+        whole.map_err(|error| WireError::Body { kind: self.kind, reason: printable(&error.to_string()) })
     }
 }
 

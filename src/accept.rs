@@ -1,0 +1,163 @@
+//! Accepting connections: the listening socket, which errors concern only the one that was next, and when accepting
+//! pauses and goes on.
+//!
+//! An edge-triggered listener that was left before `WouldBlock` never fires again by itself, so whoever accepts asks
+//! [`Accepting`] what is due.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use log::debug;
+use mio::net::{TcpListener, TcpStream};
+use nix::errno::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+
+/// How many connections are accepted in one turn.
+pub(crate) const ACCEPTS_PER_TURN: u32 = 256;
+
+/// How long accepting pauses when the process or the system is out of descriptors, unless one is closed before.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often it is logged that accepting pauses.
+const PAUSE_LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+/// A socket that listens on `address`. The kernel cuts the backlog to its maximum (listen(2)).
+pub(crate) fn listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    // Connections of a server that has just stopped linger; they are no reason not to start (socket(7)).
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    let backlog = backlog.map_or(i32::MAX, |backlog| backlog.try_into().unwrap_or(i32::MAX));
+    listen(&socket, backlog)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Whether and when connections of one listener are accepted.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    when: When,
+    pause_logged: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// At the next event.
+    OnEvent,
+    /// In the next turn: this one's budget was spent.
+    NextTurn,
+    /// When there is room again.
+    PausedFull,
+    /// When there is room again, or then: there are no descriptors.
+    PausedUntil(Instant),
+}
+
+impl Accepting {
+    /// Accepting begins in the next turn.
+    pub(crate) fn begin() -> Self {
+        Self { when: When::NextTurn, pause_logged: None }
+    }
+
+    /// The next connection, or `None` if there is none: the next event tells of one.
+    ///
+    /// # Errors
+    /// If none can be accepted for now. Accepting pauses.
+    pub(crate) fn accept(
+        &mut self,
+        listener: &TcpListener,
+        now: Instant,
+    ) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        loop {
+            match listener.accept() {
+                Ok(accepted) => return Ok(Some(accepted)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.wait_for_event();
+                    return Ok(None);
+                }
+                Err(error) if concerns_one_connection(&error) => {
+                    debug!("A connection was lost before it was accepted: {error}");
+                }
+                Err(error) => {
+                    self.when = When::PausedUntil(now + ACCEPT_PAUSE);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Nothing is left to be accepted, or nobody listens.
+    pub(crate) fn wait_for_event(&mut self) {
+        self.when = When::OnEvent;
+    }
+
+    /// This turn's budget is spent, and there may be more.
+    pub(crate) fn go_on_next_turn(&mut self) {
+        self.when = When::NextTurn;
+    }
+
+    /// There is no room for another connection until [`Self::resume`] is called.
+    pub(crate) fn pause(&mut self) {
+        self.when = When::PausedFull;
+    }
+
+    /// Whether it is time to log that accepting pauses: at the limit, each connection that ends makes room for one that
+    /// comes, and a line for each would say nothing.
+    pub(crate) fn pause_is_news(&mut self, now: Instant) -> bool {
+        let news = self.pause_logged.is_none_or(|logged| now - logged >= PAUSE_LOGGED_EVERY);
+        if news {
+            self.pause_logged = Some(now);
+        }
+        news
+    }
+
+    /// A connection has ended, so there is room for another.
+    pub(crate) fn resume(&mut self) {
+        if matches!(self.when, When::PausedFull | When::PausedUntil(_)) {
+            self.when = When::NextTurn;
+        }
+    }
+
+    /// Whether accepting is due without an event.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due(now).is_some_and(|due| due <= now)
+    }
+
+    /// When accepting is due without an event, if it is.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        match self.when {
+            When::OnEvent | When::PausedFull => None,
+            When::NextTurn => Some(now),
+            When::PausedUntil(instant) => Some(instant),
+        }
+    }
+}
+
+/// Whether accepting failed because of the one connection that was next, so that the one after it may be accepted
+/// (accept(2)). Otherwise it failed for want of descriptors or memory, or for good.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use Errno::{
+        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP, EPERM,
+        EPROTO,
+    };
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(ECONNABORTED | EINTR | EPERM | EPROTO | ENOPROTOOPT | EOPNOTSUPP))
+        || matches!(errno, Some(ENETDOWN | EHOSTDOWN | ENONET | EHOSTUNREACH | ENETUNREACH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_descriptors_or_memory_concerns_every_connection_and_a_lost_one_only_itself() {
+        let concerns_one = |errno: Errno| concerns_one_connection(&io::Error::from(errno));
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EBADF, Errno::EINVAL] {
+            assert!(!concerns_one(errno), "after {errno} the next try fails as well, and at once");
+        }
+        for errno in [Errno::ECONNABORTED, Errno::EINTR, Errno::EPERM, Errno::EPROTO, Errno::EHOSTUNREACH] {
+            assert!(concerns_one(errno), "after {errno} the next connection may be accepted");
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! Clients, loops and takeovers in one thread, at a script's bidding: whatever the clients send, however it is cut, and
+//! whenever it is taken over, what they receive is what they would have received from one process that does nothing
+//! else.
+//!
+//! The loops, the peers and both ends of the channel are the real ones. The clients are at the other ends of socket
+//! pairs, whose buffers are small, so that back-pressure is common.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::net::sockopt::set_socket_send_buffer_size;
+
+use super::*;
+use crate::service::{Line, Seqnum};
+use crate::takeover::successor::{Action, Receiving};
+use crate::takeover::wire::{Digested, Listeners, WIRE_VERSIONS};
+
+const CLIENTS_MAX: usize = 6;
+
+/// The kernel raises it to its minimum, about 4 KiB (socket(7)).
+const SEND_BUFFER_BYTES: usize = 1;
+
+/// Below what one answer may have, so that peers are held often.
+const HIGH_BYTES: usize = 2048;
+const LOW_BYTES: usize = 256;
+
+/// In so many turns in which every client reads and writes all it can, whatever is to come has come.
+const TURNS_MAX: u32 = 1000;
+
+/// Plays the script to a server of one of three services. The first byte says which; each further one is a step, and
+/// some are followed by what they need.
+pub fn take_over_anywhere(script: &[u8]) {
+    let Some((service, script)) = script.split_first() else {
+        return;
+    };
+    match service % 3 {
+        0 => play::<Seqnum>(script, |clients, _| assert_echoed(clients, |input| input.len() / 4 * 4)),
+        1 => play::<Line>(script, |clients, _| assert_echoed(clients, lines_end)),
+        _ => play::<Tally>(script, assert_tallied),
+    }
+}
+
+fn play<S: Service + Default>(script: &[u8], check: impl FnOnce(&[Client], &S)) {
+    let mut world = World::<S>::new();
+    let mut script = script.iter().copied();
+    while let Some(byte) = script.next() {
+        let client = usize::from(byte >> 5) % world.clients.len();
+        match byte & 31 {
+            0..8 => {
+                let length = usize::from(script.next().unwrap_or(0)) % 24 + 1;
+                let bytes: Vec<u8> = script.by_ref().take(length).map(marked).collect();
+                world.clients[client].send(&bytes);
+            }
+            8..10 => {
+                let length = usize::from(script.next().unwrap_or(0)) * 64;
+                let bytes: Vec<u8> =
+                    (0..length).map(|at| if at % 61 == 60 { b'\n' } else { b'a' + at as u8 % 26 }).collect();
+                world.clients[client].send(&bytes);
+            }
+            10..14 => world.clients[client].receive(usize::from(script.next().unwrap_or(0)) * 16 + 1),
+            14..16 => world.clients[client].receive(usize::MAX),
+            16..23 => world.turn(),
+            23 => world.connect(),
+            24 => world.clients[client].half_close(),
+            25 if script.next().unwrap_or(0) < 64 => world.clients[client].vanish(),
+            26 => world.take_over(),
+            27 | 28 => world.predecessor_turn(true),
+            29 | 30 => world.successor_turn(),
+            31 => match script.next().unwrap_or(0) {
+                0..64 => world.takeover = None,
+                64..128 => world.predecessor_turn(false),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    world.finish();
+    check(&world.clients, &world.reactor.service);
+}
+
+/// A byte of the script as a client sends it: some more of those than chance would have that mean something to a
+/// service.
+fn marked(byte: u8) -> u8 {
+    match byte {
+        0..64 => b"\n\n\n>#!ab"[usize::from(byte % 8)],
+        byte => byte,
+    }
+}
+
+// ── The world ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+struct World<S: Service> {
+    clients: Vec<Client>,
+    /// The one that serves.
+    reactor: Reactor<S>,
+    takeover: Option<Takeover<S>>,
+    config: Config,
+    events: Events,
+}
+
+/// A successor that does not serve yet.
+struct Takeover<S: Service> {
+    reactor: Reactor<S>,
+    channel: Channel,
+    receiving: Receiving,
+    accepted: bool,
+}
+
+impl<S: Service + Default> World<S> {
+    fn new() -> Self {
+        let config = Config { outbound_high_bytes: HIGH_BYTES, outbound_low_bytes: LOW_BYTES, ..Config::default() };
+        let reactor = Reactor::new(S::default(), &config, 0).expect("epoll");
+        let events = Events::with_capacity(64);
+        let mut world = Self { clients: Vec::new(), reactor, takeover: None, config, events };
+        (0..3).for_each(|_| world.connect());
+        world
+    }
+
+    fn connect(&mut self) {
+        if self.clients.len() < CLIENTS_MAX {
+            let (client, server) = UnixStream::pair().expect("a socket pair");
+            client.set_nonblocking(true).expect("it can be unblocked");
+            server.set_nonblocking(true).expect("it can be unblocked");
+            set_socket_send_buffer_size(&server, SEND_BUFFER_BYTES).expect("a buffer can be small");
+            let socket = TcpStream::from_std(OwnedFd::from(server).into());
+            self.reactor.open(socket, ([127, 0, 0, 1], 1).into());
+            self.clients.push(Client::new(client));
+        }
+    }
+
+    fn turn(&mut self) {
+        self.reactor.poll(&mut self.events, Some(Duration::ZERO)).expect("epoll_wait");
+        self.reactor.turn(&self.events);
+    }
+
+    /// A takeover without an interruption.
+    fn take_over(&mut self) {
+        self.predecessor_turn(true);
+        for _ in 0..TURNS_MAX {
+            if self.takeover.is_none() {
+                return;
+            }
+            self.successor_turn();
+            self.predecessor_turn(true);
+        }
+        panic!("the takeover does not end");
+    }
+
+    /// The predecessor's part between two turns of the loop. A takeover begins if none is under way. If it comes to the
+    /// freeze, the successor accepts, or dies before it does.
+    fn predecessor_turn(&mut self, accepts: bool) {
+        let reactor = &mut self.reactor;
+        let Some(mut handover) = reactor.handover.take() else {
+            return self.begin_takeover();
+        };
+        handover.writable();
+        let committed = match handover.turn(&reactor.service, &reactor.peers, reactor.now) {
+            Ok(Turn::Copying(handover)) => {
+                reactor.handover = Some(handover);
+                return;
+            }
+            Ok(Turn::Ready(ready)) => ready.commit_to(&reactor.service, &reactor.peers, || {
+                if accepts && let Some(successor) = &mut self.takeover {
+                    while successor.hear() {}
+                } else {
+                    self.takeover = None;
+                }
+            }),
+            Err(failure) => Err(failure),
+        };
+        match (committed, self.takeover.take()) {
+            (Ok(_), Some(Takeover { reactor, accepted: true, .. })) => self.reactor = reactor,
+            (Err(_), None) => {}
+            (Ok(_), _) => panic!("nobody has accepted"),
+            (Err(failure), Some(_)) => panic!("the successor lives: {failure}"),
+        }
+    }
+
+    fn begin_takeover(&mut self) {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let [ours, theirs] = [ours, theirs].map(|socket| {
+            socket.set_nonblocking(true).expect("it can be unblocked");
+            mio::net::UnixStream::from_std(socket)
+        });
+        let hello = Hello {
+            wire_versions: WIRE_VERSIONS,
+            build: String::new(),
+            services: Vec::new(),
+            files_max: u64::MAX,
+            files_open: 0,
+        };
+        let keys_end = self.reactor.peers.keys_end();
+        let handover = Handover::of_peers(Channel::of_predecessor(ours), hello, keys_end, self.reactor.now);
+        self.reactor.handover = Some(handover);
+        let mut receiving = Receiving::default();
+        let listeners = Listeners { tcp: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
+        receiving.hear(Frame::Listeners(listeners)).expect("listeners come first");
+        self.takeover = Some(Takeover {
+            reactor: Reactor::new(S::default(), &self.config, 0).expect("epoll"),
+            channel: Channel::of_successor(theirs),
+            receiving,
+            accepted: false,
+        });
+    }
+
+    /// The successor hears a frame.
+    fn successor_turn(&mut self) {
+        if let Some(takeover) = &mut self.takeover {
+            takeover.hear();
+        }
+    }
+
+    /// Nothing more is to come from the script: each client sends and receives all there is, and then ends.
+    fn finish(&mut self) {
+        if self.takeover.is_some() {
+            self.take_over();
+        }
+        self.settle_down();
+        let received: Vec<usize> = self.clients.iter().map(|client| client.received.len()).collect();
+        self.clients.iter_mut().for_each(Client::half_close);
+        self.settle_down();
+        assert!(self.reactor.peers.is_empty(), "{} peers are stuck", self.reactor.peers.len());
+        let received_by_now = self.clients.iter().map(|client| client.received.len());
+        assert!(received_by_now.eq(received), "what was to come came before anybody said that there is no more");
+    }
+
+    /// Gives turns until nothing happens any more.
+    fn settle_down(&mut self) {
+        let mut quiet = 0;
+        for _ in 0..TURNS_MAX {
+            let moved =
+                |clients: &[Client]| clients.iter().map(|client| client.sent + client.received.len()).sum::<usize>();
+            let before = moved(&self.clients);
+            self.clients.iter_mut().for_each(|client| client.receive(usize::MAX));
+            self.turn();
+            let still = self.events.is_empty() && self.reactor.due.is_empty() && moved(&self.clients) == before;
+            quiet = if still { quiet + 1 } else { 0 };
+            if quiet == 2 {
+                return;
+            }
+        }
+        panic!("the loop does not come to rest");
+    }
+}
+
+impl<S: Service> Takeover<S> {
+    /// Hears a frame, if one is there, and does what [`Successor`](crate::Successor) does.
+    fn hear(&mut self) -> bool {
+        let Self { reactor, channel, receiving, accepted } = self;
+        let raw = match channel.receive() {
+            Ok(Some(raw)) => raw,
+            Ok(None) => return false,
+            Err(error) => panic!("the predecessor lives: {error}"),
+        };
+        let answer = match receiving.hear(raw.decode().expect("a frame")).expect("the predecessor is in order") {
+            Action::Adopt(records, answer) => {
+                let sockets = channel.take_descriptors(records.len()).expect("each record comes with its descriptor");
+                for (socket, Digested { record, .. }) in sockets.into_iter().zip(records) {
+                    assert_eq!(socket_cookie(&socket), Ok(record.cookie));
+                    reactor.adopt(socket.into(), &record, S::STATE_VERSION).expect("it can be adopted");
+                }
+                Some(answer)
+            }
+            Action::Change(records) => {
+                for Digested { record, .. } in records {
+                    reactor.change(&record, S::STATE_VERSION).expect("it can be restored");
+                }
+                None
+            }
+            Action::Discard(cookies) => {
+                cookies.into_iter().for_each(|cookie| reactor.discard(cookie.into()));
+                None
+            }
+            Action::Answer(answer) | Action::GetReady(answer) => {
+                reactor.sift().expect("epoll_wait");
+                Some(answer)
+            }
+            Action::Listen(_) | Action::Wait => None,
+            Action::Accept(accept) => {
+                reactor.restore(S::STATE_VERSION, &accept.state).expect("the state can be restored");
+                *accepted = true;
+                Some(accept.frame)
+            }
+        };
+        if let Some(answer) = answer {
+            channel.try_send(&answer, &[]).expect("the predecessor lives");
+        }
+        true
+    }
+}
+
+// ── Clients ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+struct Client {
+    /// `None` if the client has vanished, or has seen the end.
+    socket: Option<UnixStream>,
+    /// All that it was told to send, and how much of it the kernel has taken.
+    input: Vec<u8>,
+    sent: usize,
+    received: Vec<u8>,
+    ended: bool,
+    vanished: bool,
+}
+
+impl Client {
+    fn new(socket: UnixStream) -> Self {
+        Self { socket: Some(socket), input: Vec::new(), sent: 0, received: Vec::new(), ended: false, vanished: false }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        if !self.ended {
+            self.input.extend_from_slice(bytes);
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some(socket) = &mut self.socket else { return };
+        while self.sent < self.input.len() {
+            match socket.write(&self.input[self.sent..]) {
+                Ok(bytes) => self.sent += bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // The server has closed it; what it said before is still there.
+                Err(_) => self.sent = self.input.len(),
+            }
+        }
+        if self.ended {
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn receive(&mut self, bytes_max: usize) {
+        self.flush();
+        let Some(socket) = &mut self.socket else { return };
+        let mut buffer = [0; 4096];
+        let mut left = bytes_max;
+        while left > 0 {
+            let room = left.min(buffer.len());
+            match socket.read(&mut buffer[..room]) {
+                Ok(0) => return self.socket = None,
+                Ok(bytes) => {
+                    self.received.extend_from_slice(&buffer[..bytes]);
+                    left -= bytes;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => panic!("after {} bytes: {error}", self.received.len()),
+            }
+        }
+    }
+
+    /// Sends no more than it was told to before.
+    fn half_close(&mut self) {
+        self.ended = true;
+        self.flush();
+    }
+
+    fn vanish(&mut self) {
+        self.vanished |= self.socket.take().is_some();
+    }
+}
+
+// ── What comes of it ───────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Every whole message has come back, and nothing else. `end` is where the last one ends.
+fn assert_echoed(clients: &[Client], end: impl Fn(&[u8]) -> usize) {
+    for client in clients.iter().filter(|client| !client.vanished) {
+        assert!(client.socket.is_none(), "the server has ended the connection");
+        let expected = &client.input[..end(&client.input)];
+        assert!(client.received == expected, "{} bytes came, {} were expected", client.received.len(), expected.len());
+    }
+}
+
+fn lines_end(input: &[u8]) -> usize {
+    memchr::memrchr(b'\n', input).map_or(0, |newline| newline + 1)
+}
+
+/// A service with shared state: it numbers the lines of all peers, and answers each with its number and all that it
+/// says. `>` tells all other peers of it, `#` asks for much, `!` asks for the end.
+#[derive(Default)]
+struct Tally {
+    lines: u64,
+    present: BTreeSet<u64>,
+}
+
+const MUCH_BYTES: usize = 6000;
+
+impl Service for Tally {
+    /// How many lines of this peer have been answered.
+    type Session = u64;
+    const NAME: &'static str = "tally";
+    const STATE_VERSION: u32 = 1;
+
+    fn open(&mut self, context: &mut Context<'_, Self>) -> u64 {
+        self.present.insert(context.peer().into());
+        context.reply(b"+");
+        0
+    }
+
+    fn boundary(&self, _: &u64, input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
+        assert!(!input[..searched].contains(&b'\n'), "what counts as searched holds no line's end");
+        Ok(memchr::memchr(b'\n', &input[searched..]).map(|newline| searched + newline + 1))
+    }
+
+    fn message(&mut self, own: &mut u64, line: &[u8], context: &mut Context<'_, Self>) -> Result<(), Violation> {
+        self.lines += 1;
+        *own += 1;
+        let number = self.lines.to_be_bytes();
+        let mut told = 0u64;
+        if line[0] == b'>' {
+            let ourselves = u64::from(context.peer());
+            for other in self.present.iter().filter(|other| **other != ourselves) {
+                let telling = [b">".as_slice(), &number].concat();
+                told += u64::from(context.send(PeerId::from(*other), &telling).is_ok());
+            }
+        }
+        context.reply(&[b"=".as_slice(), &number, &own.to_be_bytes(), &told.to_be_bytes(), line].concat());
+        match line[0] {
+            b'#' => context.reply(&[b'.'; MUCH_BYTES]),
+            b'!' => context.close(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, _: u64, context: &mut Context<'_, Self>) {
+        assert!(self.present.remove(&context.peer().into()), "who leaves was here");
+    }
+
+    fn save_session(&self, own: &u64, record: &mut Vec<u8>) {
+        record.extend(own.to_be_bytes());
+    }
+
+    fn restore_session(&self, _: u32, record: &[u8]) -> Result<u64, RestoreError> {
+        record.try_into().map(u64::from_be_bytes).map_err(|_| RestoreError::new("8 bytes are expected"))
+    }
+
+    fn save(&self, record: &mut Vec<u8>) {
+        record.extend(self.lines.to_be_bytes());
+        record.extend(self.present.iter().flat_map(|peer| peer.to_be_bytes()));
+    }
+
+    fn restore(&mut self, _: u32, record: &[u8]) -> Result<(), RestoreError> {
+        let (numbers, rest) = record.as_chunks::<8>();
+        let [lines, present @ ..] = numbers else { return Err(RestoreError::new("the number of lines is missing")) };
+        assert!(rest.is_empty());
+        self.lines = u64::from_be_bytes(*lines);
+        self.present = present.iter().map(|peer| u64::from_be_bytes(*peer)).collect();
+        Ok(())
+    }
+}
+
+/// Reads what a tally has said.
+struct Said<'s>(&'s [u8]);
+
+impl<'s> Said<'s> {
+    fn bytes(&mut self, length: usize) -> &'s [u8] {
+        let (bytes, rest) = self.0.split_at_checked(length).expect("what was said is whole");
+        self.0 = rest;
+        bytes
+    }
+
+    fn number(&mut self) -> u64 {
+        u64::from_be_bytes(self.bytes(8).try_into().expect("8 bytes"))
+    }
+}
+
+/// Each client has had its own lines answered in order, up to the one that asks for the end; over all clients each
+/// number was given once, and who was told is who was said to be told.
+fn assert_tallied(clients: &[Client], service: &Tally) {
+    let mut answered = BTreeSet::new();
+    let mut tellings: BTreeMap<u64, i64> = BTreeMap::new();
+    for client in clients.iter().filter(|client| !client.vanished) {
+        assert!(client.socket.is_none(), "the server has ended the connection");
+        let mut lines = client.input[..lines_end(&client.input)].split_inclusive(|byte| *byte == b'\n');
+        let mut said = Said(&client.received);
+        assert_eq!(said.bytes(1), b"+");
+        let (mut number_before, mut own_before) = (0, 0);
+        let mut closing = false;
+        while !said.0.is_empty() {
+            assert!(!closing, "nothing comes after the end");
+            let mark = said.bytes(1)[0];
+            let number = said.number();
+            assert!(number > number_before, "{number} comes after {number_before}");
+            number_before = number;
+            match mark {
+                b'>' => *tellings.entry(number).or_default() -= 1,
+                b'=' => {
+                    let own = said.number();
+                    assert_eq!(own, own_before + 1, "the line is the next one");
+                    own_before = own;
+                    *tellings.entry(number).or_default() += said.number().cast_signed();
+                    let line = lines.next().expect("there was a line to answer");
+                    assert!(said.bytes(line.len()) == line, "the line is answered as it was sent");
+                    assert!(answered.insert(number), "{number} is given once");
+                    if line[0] == b'#' {
+                        assert!(said.bytes(MUCH_BYTES).iter().all(|byte| *byte == b'.'));
+                    }
+                    closing = line[0] == b'!';
+                }
+                mark => panic!("{mark} is nothing that a tally says"),
+            }
+        }
+        assert!(closing || lines.next().is_none(), "every line is answered");
+    }
+    assert!(service.present.is_empty(), "everybody has left");
+    if clients.iter().all(|client| !client.vanished) {
+        assert!(answered.into_iter().eq(1..=service.lines), "every number was given to somebody");
+        assert!(tellings.into_values().all(|missing| missing == 0), "everybody heard what was told");
+    }
+}

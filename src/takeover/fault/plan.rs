@@ -1,0 +1,224 @@
+//! The names of all steps, and the language in which the environment says what fails:
+//! `REACTORD_FAULTS=predecessor:freeze:stop,successor:copied#2:delay=30` stops this process when, as a predecessor, it
+//! freezes, and has it wait for 30 ms when, as a successor, it answers for the second time.
+//!
+//! Pure, and read by `tests/faults/` as well, so that both speak the same language.
+
+/// Steps, each with its name.
+macro_rules! steps {
+    ($(#[$about:meta])* $steps:ident { $($(#[$what:meta])* $step:ident $name:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum $steps {
+            $($(#[$what])* $step,)*
+        }
+
+        #[cfg(feature = "fault-points")]
+        impl $steps {
+            /// All of them, in the order in which they come.
+            pub(crate) const ALL: &[Self] = &[$(Self::$step),*];
+
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$step => $name,)*
+                }
+            }
+        }
+    };
+}
+
+steps! {
+    /// A step of the predecessor: what it is about to do.
+    PredecessorStep {
+        /// Hear a caller.
+        Hello "hello",
+        /// Welcome it.
+        Welcome "welcome",
+        /// Send the listeners.
+        Listeners "listeners",
+        /// Send peers that have come, changed, or gone.
+        Batch "batch",
+        /// End a round.
+        Round "round",
+        /// End the last round.
+        LastRound "last-round",
+        /// Go on, having heard what the successor has copied.
+        Copied "copied",
+        /// Send what is pending, having frozen.
+        Freeze "freeze",
+        /// Send the shared state and Commit.
+        Commit "commit",
+        /// Wait for Accept.
+        Committed "committed",
+        /// Wait to hear how long the pause was: the successor owns the peers.
+        Retire "retire",
+        /// Close what the successor owns.
+        Disband "disband",
+        /// Serve on, as the takeover has failed.
+        Thaw "thaw",
+    }
+}
+
+steps! {
+    /// A step of the successor: what it is about to do.
+    SuccessorStep {
+        /// Say Hello.
+        Hello "hello",
+        /// Wait for what is copied, having been welcomed.
+        Welcome "welcome",
+        /// Take the listeners.
+        Listeners "listeners",
+        /// Adopt peers.
+        Adopt "adopt",
+        /// Change peers that it has adopted.
+        Change "change",
+        /// Let go of peers that have gone.
+        Discard "discard",
+        /// Say what it has copied.
+        Copied "copied",
+        /// End a round.
+        Round "round",
+        /// Get ready, and say so.
+        Ready "ready",
+        /// Send Accept, having verified what it has.
+        Accept "accept",
+        /// Poll for the first time: it owns the peers.
+        Poll "poll",
+        /// Say how long the pause was.
+        Serving "serving",
+        /// Be a server like any other.
+        Served "served",
+    }
+}
+
+#[cfg(feature = "fault-points")]
+pub(crate) use armed::{Fault, Planned, Point, VARIABLE};
+
+#[cfg(feature = "fault-points")]
+mod armed {
+    use std::fmt;
+    use std::str::FromStr;
+    use std::time::Duration;
+
+    use super::{PredecessorStep, SuccessorStep};
+
+    /// The environment variable that holds the plan.
+    pub(crate) const VARIABLE: &str = "REACTORD_FAULTS";
+
+    /// A step of either side.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub(crate) enum Point {
+        Predecessor(PredecessorStep),
+        Successor(SuccessorStep),
+    }
+
+    impl Point {
+        pub(crate) fn all() -> impl Iterator<Item = Self> {
+            let predecessor = PredecessorStep::ALL.iter().copied().map(Self::Predecessor);
+            predecessor.chain(SuccessorStep::ALL.iter().copied().map(Self::Successor))
+        }
+    }
+
+    impl From<PredecessorStep> for Point {
+        fn from(step: PredecessorStep) -> Self {
+            Self::Predecessor(step)
+        }
+    }
+
+    impl From<SuccessorStep> for Point {
+        fn from(step: SuccessorStep) -> Self {
+            Self::Successor(step)
+        }
+    }
+
+    impl fmt::Display for Point {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self {
+                Self::Predecessor(step) => write!(f, "predecessor:{}", step.name()),
+                Self::Successor(step) => write!(f, "successor:{}", step.name()),
+            }
+        }
+    }
+
+    /// A way to fail.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub(crate) enum Fault {
+        /// The process kills itself.
+        Kill,
+        /// The process stops itself, until somebody continues it.
+        Stop,
+        /// The step returns an I/O error.
+        Error,
+        /// The process sends a part of a frame, and closes the channel.
+        Truncate,
+        /// The process sends what is no frame, and closes the channel.
+        Garbage,
+        /// The process sends a frame whose turn it is not, and goes on.
+        WrongStep,
+        /// The process closes the channel.
+        Close,
+        /// The process does nothing for a while.
+        Delay(Duration),
+    }
+
+    impl Fault {
+        /// Those of the matrix.
+        pub(crate) const ALL: [Self; 7] =
+            [Self::Kill, Self::Stop, Self::Error, Self::Truncate, Self::Garbage, Self::WrongStep, Self::Close];
+    }
+
+    impl fmt::Display for Fault {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(match self {
+                Self::Kill => "kill",
+                Self::Stop => "stop",
+                Self::Error => "error",
+                Self::Truncate => "truncate",
+                Self::Garbage => "garbage",
+                Self::WrongStep => "wrong-step",
+                Self::Close => "close",
+                Self::Delay(delay) => return write!(f, "delay={}", delay.as_millis()),
+            })
+        }
+    }
+
+    impl FromStr for Fault {
+        type Err = String;
+
+        fn from_str(name: &str) -> Result<Self, String> {
+            if let Some(delay_ms) = name.strip_prefix("delay=").and_then(|delay_ms| delay_ms.parse().ok()) {
+                return Ok(Self::Delay(Duration::from_millis(delay_ms)));
+            }
+            Self::ALL.into_iter().find(|fault| fault.to_string() == name).ok_or(format!("{name} is no fault"))
+        }
+    }
+
+    /// What is to happen when a point is passed for the n-th time.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Planned {
+        pub(crate) point: Point,
+        pub(crate) pass: u32,
+        pub(crate) fault: Fault,
+    }
+
+    impl fmt::Display for Planned {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let Self { point, pass, fault } = self;
+            if *pass == 1 { write!(f, "{point}:{fault}") } else { write!(f, "{point}#{pass}:{fault}") }
+        }
+    }
+
+    impl FromStr for Planned {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            let (point, fault) = text.rsplit_once(':').ok_or(format!("{text} names no fault"))?;
+            let (point, pass) = point.split_once('#').unwrap_or((point, "1"));
+            Ok(Self {
+                point: Point::all().find(|known| known.to_string() == point).ok_or(format!("{point} is no step"))?,
+                pass: pass.parse().map_err(|_| format!("{pass} is no number of a pass"))?,
+                fault: fault.parse()?,
+            })
+        }
+    }
+}
