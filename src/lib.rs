@@ -99,6 +99,7 @@
 //!   but one.
 
 pub mod service;
+pub mod supervisor;
 pub mod worker;
 
 mod accept;

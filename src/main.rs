@@ -1,5 +1,6 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
+mod daemon;
 mod options;
 
 use std::process::ExitCode;
@@ -7,7 +8,9 @@ use std::process::ExitCode;
 use log::error;
 use options::{BuiltIn, Command};
 use reactord::service::{Line, Seqnum};
-use reactord::{Config, Error, Offer, Outcome, Successor, serve};
+use reactord::supervisor;
+use reactord::worker::Queue;
+use reactord::{Config, Error, Offer, Outcome, Successor, serve, work};
 
 /// The exit code for a server that could not serve.
 const EXIT_SERVE: u8 = 1;
@@ -16,36 +19,67 @@ const EXIT_SERVE: u8 = 1;
 const EXIT_TAKEOVER: u8 = 3;
 
 fn main() -> ExitCode {
+    if supervisor::is_stage() {
+        return ExitCode::from(supervisor::become_worker());
+    }
     let (command, level) = match options::parse() {
         Ok(parsed) => parsed,
         Err(exit_code) => return exit_code,
     };
     reactord_cli::logger::init(level);
     match run(command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!("{error}");
-            ExitCode::from(if matches!(error, Error::Takeover(_)) { EXIT_TAKEOVER } else { EXIT_SERVE })
+        Ok(exit_code) => exit_code,
+        Err(Failure { reason, exit_code }) => {
+            error!("{reason}");
+            ExitCode::from(exit_code)
         }
     }
 }
 
-fn run(command: Command) -> Result<(), Error> {
+/// Why the process cannot go on, and how it exits.
+struct Failure {
+    reason: String,
+    exit_code: u8,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit_code = if matches!(error, Error::Takeover(_)) { EXIT_TAKEOVER } else { EXIT_SERVE };
+        Self { reason: error.to_string(), exit_code }
+    }
+}
+
+impl From<supervisor::Error> for Failure {
+    fn from(error: supervisor::Error) -> Self {
+        Self { reason: error.to_string(), exit_code: EXIT_SERVE }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
     let outcome = match command {
         Command::Version => {
             reactord_cli::say(concat!("reactord ", env!("CARGO_PKG_VERSION"), "\n"));
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
+        Command::Supervise { config, daemon } => return daemon.run(&config),
         Command::Serve { service: BuiltIn::Seqnum, config } => serve(Seqnum, &config)?,
         Command::Serve { service: BuiltIn::Line, config } => serve(Line, &config)?,
-        Command::TakeOver { path, services, config } => {
+        Command::Work { service: BuiltIn::Seqnum, config } => work(Seqnum, inherit()?, &config)?,
+        Command::Work { service: BuiltIn::Line, config } => work(Line, inherit()?, &config)?,
+        Command::TakeOver { path, services, is_worker, config } => {
+            let queue = is_worker.then(inherit).transpose()?;
             let offers: Vec<Offer> = services.into_iter().map(offer).collect();
-            take_over(Successor::call(&path, &offers).map_err(Error::Takeover)?, &config)?
+            let successor = Successor::call(&path, &offers).map_err(Error::Takeover)?;
+            take_over(queue.into_iter().fold(successor, Successor::with_queue), &config)?
         }
     };
     match outcome {
-        Outcome::Stopped | Outcome::HandedOver { .. } => Ok(()),
+        Outcome::Stopped | Outcome::HandedOver { .. } => Ok(ExitCode::SUCCESS),
     }
+}
+
+fn inherit() -> Result<Queue, Error> {
+    Ok(Queue::inherit()?)
 }
 
 fn offer(service: BuiltIn) -> Offer {

@@ -1,5 +1,8 @@
 //! The daemon's command line: what may be asked for, what goes together, and what it means as a `Config`.
 
+mod supervise;
+
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -8,7 +11,11 @@ use std::time::Duration;
 
 use argh::FromArgs;
 use log::LevelFilter;
-use reactord::{Config, Service, TAKEOVER_PATH_BYTES_MAX, service};
+use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
+use reactord::{Config, Service, TAKEOVER_PATH_BYTES_MAX, service, supervisor};
+use reactord_cli::arguments::usage_error;
+
+use crate::daemon::Daemon;
 
 /// A TCP server that can be replaced while its connections stay open.
 #[derive(FromArgs, Debug)]
@@ -42,6 +49,10 @@ struct Arguments {
     #[argh(option, short = 'T', arg_name = "PATH", from_str_fn(checked_path))]
     takeover: Option<PathBuf>,
 
+    /// serve the connections that a supervisor hands over, as one of its workers
+    #[argh(switch)]
+    worker: bool,
+
     /// what to serve: seqnum or line (default: seqnum)
     #[argh(option, arg_name = "NAME", from_str_fn(built_in))]
     service: Option<BuiltIn>,
@@ -58,6 +69,11 @@ struct Arguments {
     #[argh(option, arg_name = "MS", default = "Duration::from_secs(5)", from_str_fn(milliseconds))]
     drain_timeout: Duration,
 
+    /// how long a peer that was closed may take nothing of its last output before it is given up, in ms (default:
+    /// 30000)
+    #[argh(option, arg_name = "MS", default = "Duration::from_secs(30)", from_str_fn(milliseconds))]
+    close_timeout: Duration,
+
     /// peers that are served at once at most (default: as many as files may be open)
     #[argh(option, arg_name = "N", default = "usize::MAX", from_str_fn(count))]
     max_peers: usize,
@@ -65,6 +81,15 @@ struct Arguments {
     /// say which version this is
     #[argh(switch)]
     version: bool,
+
+    #[argh(subcommand)]
+    subcommand: Option<Subcommand>,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+enum Subcommand {
+    Supervise(supervise::Arguments),
 }
 
 /// The services that the daemon has.
@@ -99,8 +124,12 @@ pub(crate) enum Command {
     Version,
     /// To listen and serve.
     Serve { service: BuiltIn, config: Config },
-    /// To take over from the server at this path, whichever of these services it runs.
-    TakeOver { path: PathBuf, services: Vec<BuiltIn>, config: Config },
+    /// To serve what a supervisor hands over.
+    Work { service: BuiltIn, config: Config },
+    /// To take over from the server at this path, whichever of these services it runs; for a worker, from one like it.
+    TakeOver { path: PathBuf, services: Vec<BuiltIn>, is_worker: bool, config: Config },
+    /// To hold ports and feed workers.
+    Supervise { config: supervisor::Config, daemon: Daemon },
 }
 
 /// What the command line asks for, and how much is to be logged.
@@ -108,24 +137,57 @@ pub(crate) enum Command {
 /// # Errors
 /// The exit code to leave with, after what is to be said has been said.
 pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> {
-    let arguments: Arguments = reactord_cli::arguments::parse("reactord")?;
-    let level = if arguments.verbose { LevelFilter::Debug } else { LevelFilter::Info };
-    let command = command(arguments).map_err(|error| reactord_cli::arguments::usage_error("reactord", &error))?;
+    let mut own = std::env::args_os().skip(1);
+    let before: Vec<OsString> = own.by_ref().take_while(|argument| argument != "--").collect();
+    // What follows belongs to another program, and need not even be text.
+    let after = std::env::args_os().skip(1).any(|argument| argument == "--").then(|| own.collect());
+    let supervises = before.first().is_some_and(|argument| argument == "supervise");
+    let program = if supervises { "reactord supervise" } else { "reactord" };
+    if supervises && after.is_none() && !before.iter().any(|argument| argument == "-h" || argument == "--help") {
+        // Otherwise the command would be taken for an option.
+        return Err(usage_error(program, "-- is missing: reactord supervise -p PORT -- COMMAND ARGS"));
+    }
+    let first = before.first().cloned().unwrap_or_default();
+    let arguments: Arguments = reactord_cli::arguments::parse_these(program, before.into_iter())?;
+    if arguments.subcommand.is_some() && !supervises {
+        // Otherwise these options would be without effect.
+        return Err(usage_error(
+            program,
+            &format!("{} stands before supervise, whose options follow it", first.display()),
+        ));
+    }
+    let verbose = match &arguments.subcommand {
+        Some(Subcommand::Supervise(supervise)) => supervise.verbose,
+        None => arguments.verbose,
+    };
+    let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    let command = command(arguments, after).map_err(|error| usage_error(program, &error))?;
     Ok((command, level))
 }
 
-fn command(arguments: Arguments) -> Result<Command, String> {
+fn command(arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Command, String> {
     if arguments.version {
         return Ok(Command::Version);
     }
+    if let Some(Subcommand::Supervise(supervise)) = arguments.subcommand {
+        let (config, daemon) = supervise::config(supervise, after)?;
+        return Ok(Command::Supervise { config, daemon });
+    }
+    if let Some(argument) = after.and_then(|after| after.into_iter().next()) {
+        return Err(format!("nothing may follow --, but {argument:?} does"));
+    }
     let config = Config {
-        takeover_path: arguments.takeover_path,
+        takeover_path: arguments.takeover_path.clone(),
         max_peers: arguments.max_peers,
         freeze_timeout: arguments.freeze_timeout,
         drain_timeout: arguments.drain_timeout,
+        close_timeout: arguments.close_timeout,
         ..Config::default()
     };
-    let Some(path) = arguments.takeover else {
+    if arguments.worker {
+        return worker_command(&arguments, config, |variable| std::env::var_os(variable).map(PathBuf::from));
+    }
+    let Some(path) = arguments.takeover.clone() else {
         let address = arguments.listen_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let config = Config {
             listen_address: SocketAddr::new(address, arguments.listen_port.unwrap_or(1234)),
@@ -135,16 +197,48 @@ fn command(arguments: Arguments) -> Result<Command, String> {
         };
         return Ok(Command::Serve { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config });
     };
-    let contradicting = [
-        ("--listen-address", arguments.listen_address.is_some()),
-        ("--listen-port", arguments.listen_port.is_some()),
-        ("--listen-backlog", arguments.listen_backlog.is_some()),
-    ];
-    if let Some((option, _)) = contradicting.into_iter().find(|(_, given)| *given) {
+    if let Some(option) = arguments.listening() {
         return Err(format!("{option} contradicts --takeover: the listener comes with the takeover"));
     }
-    let services = arguments.service.map_or(BuiltIn::ALL.to_vec(), |service| vec![service]);
-    Ok(Command::TakeOver { path, services, config })
+    Ok(Command::TakeOver { path, services: arguments.services(), is_worker: false, config })
+}
+
+/// What a supervisor's worker is to do, as the supervisor says in the environment.
+fn worker_command(
+    arguments: &Arguments,
+    config: Config,
+    variable: impl Fn(&str) -> Option<PathBuf>,
+) -> Result<Command, String> {
+    if let Some(option) = arguments.listening() {
+        return Err(format!("{option} contradicts --worker: the supervisor listens"));
+    }
+    let paths = [("--takeover-path", &arguments.takeover_path), ("--takeover", &arguments.takeover)];
+    if let Some((option, _)) = paths.into_iter().find(|(_, given)| given.is_some()) {
+        return Err(format!("{option} contradicts --worker: the supervisor chooses the path"));
+    }
+    let path_in = |name| variable(name).map(check_length).transpose().map_err(|error| format!("{name}: {error}"));
+    let config = Config { takeover_path: path_in(TAKEOVER_VARIABLE)?, ..config };
+    Ok(match path_in(PREDECESSOR_VARIABLE)? {
+        Some(path) => Command::TakeOver { path, services: arguments.services(), is_worker: true, config },
+        None => Command::Work { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config },
+    })
+}
+
+impl Arguments {
+    /// The first option that is about listening.
+    fn listening(&self) -> Option<&'static str> {
+        let options = [
+            ("--listen-address", self.listen_address.is_some()),
+            ("--listen-port", self.listen_port.is_some()),
+            ("--listen-backlog", self.listen_backlog.is_some()),
+        ];
+        options.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+
+    /// What a successor can run.
+    fn services(&self) -> Vec<BuiltIn> {
+        self.service.map_or(BuiltIn::ALL.to_vec(), |service| vec![service])
+    }
 }
 
 /// A path in a directory that is this user's alone.
@@ -178,7 +272,7 @@ fn default_takeover_path() -> Result<PathBuf, String> {
 }
 
 fn address(value: &str) -> Result<IpAddr, String> {
-    value.parse().map_err(|_| "an IPv4 or IPv6 address is expected, for example 127.0.0.1 or ::1".to_owned())
+    value.parse().map_err(|_| "an IPv4 or IPv6 address is expected, such as 127.0.0.1 or ::1".to_owned())
 }
 
 fn port(value: &str) -> Result<u16, String> {
@@ -229,7 +323,7 @@ mod tests {
 
     fn parsed(arguments: &[&str]) -> Result<Command, String> {
         let arguments = Arguments::from_args(&["reactord"], arguments).map_err(|exit| exit.output)?;
-        command(arguments)
+        command(arguments, None)
     }
 
     #[test]
@@ -243,7 +337,9 @@ mod tests {
 
     #[test]
     fn taking_over_offers_all_services_unless_one_is_named() {
-        let Ok(Command::TakeOver { path, services, config }) = parsed(&["-T", "/tmp/x"]) else { panic!() };
+        let Ok(Command::TakeOver { path, services, is_worker: false, config }) = parsed(&["-T", "/tmp/x"]) else {
+            panic!()
+        };
         assert_eq!((path, services), ("/tmp/x".into(), vec![BuiltIn::Seqnum, BuiltIn::Line]));
         assert_eq!(config.takeover_path, None);
         let Ok(Command::TakeOver { services, .. }) = parsed(&["-T", "/tmp/x", "--service", "line"]) else { panic!() };
@@ -255,6 +351,35 @@ mod tests {
         for option in [["-a", "::1"], ["-p", "1"], ["-b", "1"]] {
             let error = parsed(&[&["-T", "/tmp/x"], &option[..]].concat()).unwrap_err();
             assert!(error.contains("contradicts --takeover"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_worker_is_told_its_paths_by_the_supervisor() {
+        let parsed = |arguments: &[&str], takeover: Option<&str>, predecessor: Option<&str>| {
+            let arguments = Arguments::from_args(&["reactord"], arguments).unwrap();
+            worker_command(&arguments, Config::default(), |name| {
+                assert!([TAKEOVER_VARIABLE, PREDECESSOR_VARIABLE].contains(&name));
+                if name == TAKEOVER_VARIABLE { takeover } else { predecessor }.map(PathBuf::from)
+            })
+        };
+        let config = |path: Option<&str>| Config { takeover_path: path.map(PathBuf::from), ..Config::default() };
+        let alone = Command::Work { service: BuiltIn::Line, config: config(None) };
+        assert_eq!(parsed(&["--worker", "--service", "line"], None, None), Ok(alone));
+        let first = Command::Work { service: BuiltIn::Seqnum, config: config(Some("/tmp/x")) };
+        assert_eq!(parsed(&["--worker"], Some("/tmp/x"), None), Ok(first));
+        let (path, services) = ("/tmp/x".into(), BuiltIn::ALL.to_vec());
+        let second = Command::TakeOver { path, services, is_worker: true, config: config(Some("/tmp/y")) };
+        assert_eq!(parsed(&["--worker"], Some("/tmp/y"), Some("/tmp/x")), Ok(second));
+        let error = parsed(&["--worker"], Some(""), None).unwrap_err();
+        assert!(error.starts_with("REACTORD_TAKEOVER: the path has 0 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_worker_neither_listens_nor_chooses_its_paths() {
+        for option in [["-a", "::1"], ["-p", "1"], ["-b", "1"], ["-t", "/tmp/x"], ["-T", "/tmp/x"]] {
+            let error = parsed(&[&["--worker"], &option[..]].concat()).unwrap_err();
+            assert!(error.contains("contradicts --worker"), "{error}");
         }
     }
 

@@ -1,9 +1,12 @@
 //! Real binaries: what clients, operators and successors see of the daemon, byte for byte.
 //!
 //! In this order: takeovers that succeed, takeovers under load, takeovers that fail, callers, the takeover path, the
-//! command line, stopping, limits, standard error, the service `line`, and the library.
+//! command line, stopping, limits, standard error, the service `line`, the library, and versions. What is there to harm
+//! is in `hostile/`.
 
+#[allow(dead_code, unused_imports, reason = "other tests need other parts of it")]
 mod harness;
+mod hostile;
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
@@ -17,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use harness::{
-    Frame, PATIENCE, Peer, Place, Record, ScriptedSuccessor, Server, Source, accept, caller_sees_pid, copied, empty,
-    exchange_all, frame, hello, kind, limited, lines, ready, skip,
+    Frame, PATIENCE, Peer, Place, Record, ScriptedSuccessor, Server, Source, accept, caller_sees_pid, copied, daemon,
+    empty, exchange_all, frame, hello, kind, limited, lines, ready, skip,
 };
 use nix::sys::signal::Signal;
 
@@ -287,13 +290,24 @@ fn takeover_works_on_ipv6() {
 
 #[test]
 fn five_takeovers_under_load_lose_no_number() {
-    const THREADS: usize = 3;
     let place = Place::new();
     let server = Server::serve(&place.path(), "");
+    let mut watching = Peer::connect_many(server.address(), 20);
+    let (server, mut peers) =
+        under_load(server, |server| chain(server, 5, || (0..20).for_each(|_| exchange_all(&mut watching))));
+    exchange_all(&mut peers);
+    assert_eq!(caller_sees_pid(&place.path()), server.pid());
+    server.stop_with(peers.into_iter().chain(watching));
+}
+
+/// Lets 300 peers talk without a pause while the server is replaced, and checks what they hear. Returns the last
+/// server, and the peers.
+#[track_caller]
+fn under_load(server: Server, replace: impl FnOnce(Server) -> Server) -> (Server, Vec<Peer>) {
+    const THREADS: usize = 3;
     let address = server.address();
-    let mut watching = Peer::connect_many(address, 20);
     let stopping = AtomicBool::new(false);
-    let (server, mut peers) = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let _stop = StopAtEnd(&stopping);
         let load: Vec<_> = (0..THREADS)
             .map(|_| {
@@ -306,15 +320,13 @@ fn five_takeovers_under_load_lose_no_number() {
                 })
             })
             .collect();
-        let server = chain(server, 5, || (0..20).for_each(|_| exchange_all(&mut watching)));
+        let server = replace(server);
         stopping.store(true, Ordering::Relaxed);
         let peers = load.into_iter().flat_map(|thread| thread.join().expect("the load is answered in order"));
-        (server, peers.collect::<Vec<_>>())
-    });
-    assert_eq!(peers.len(), THREADS * 100);
-    exchange_all(&mut peers);
-    assert_eq!(caller_sees_pid(&place.path()), server.pid());
-    server.stop_with(peers.into_iter().chain(watching));
+        let peers: Vec<Peer> = peers.collect();
+        assert_eq!(peers.len(), THREADS * 100);
+        (server, peers)
+    })
 }
 
 /// A chain of so many takeovers, with something to be done after each. Returns the last successor; all others have
@@ -595,6 +607,18 @@ fn accept_after_the_freeze_timeout_comes_too_late() {
 }
 
 #[test]
+fn successor_that_talks_without_end_after_the_freeze_leaves_peers_with_predecessor() {
+    let mut failing = Failing::with_peers(300);
+    let successor = Step::Frozen.reach(&failing.path());
+    let talk = copied(300, 2).repeat(1000);
+    let talker = std::thread::spawn(move || while successor.try_send(&talk).is_ok() {});
+    exchange_all(&mut failing.peers);
+    failing.expect_failure("failed: the successor has not accepted within 100 ms, and talks on");
+    talker.join().expect("it ends with the channel");
+    failing.end_with_a_takeover();
+}
+
+#[test]
 fn peers_that_change_come_and_go_during_a_copy_stay_with_predecessor() {
     let mut failing = Failing::with_peers(300);
     let successor = Step::Copying.reach(&failing.path());
@@ -858,10 +882,6 @@ fn caller_that_only_connects_and_closes_is_no_news() {
 }
 
 // ── The takeover path ──────────────────────────────────────────────────────────────────────────────────────────────
-
-fn daemon() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_reactord"))
-}
 
 /// A server that cannot serve on `path`, and what it says.
 #[track_caller]
@@ -1333,18 +1353,18 @@ fn line_over_the_maximum_closes_that_peer_only() {
 
 // ── The library ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// The example, which cargo builds before it runs the tests, in a folder beside the daemon's.
+/// An example, which cargo builds before it runs the tests, in a folder beside the daemon's.
 #[track_caller]
-fn pubsub() -> Command {
-    let example = Path::new(env!("CARGO_BIN_EXE_reactord")).with_file_name("examples").join("pubsub");
-    assert!(example.exists(), "{} is missing; `cargo build --examples` makes it", example.display());
+fn example(name: &str) -> Command {
+    let example = Path::new(env!("CARGO_BIN_EXE_reactord")).with_file_name("examples").join(name);
+    assert!(example.exists(), "{} is missing; `cargo build --example {name}` makes it", example.display());
     Command::new(example)
 }
 
 #[test]
 fn shared_state_and_peer_ids_of_the_example_survive_two_takeovers() {
     let place = Place::new();
-    let mut server = Server::spawn(&place.path(), pubsub().arg("127.0.0.1:0").arg(place.path())).started();
+    let mut server = Server::spawn(&place.path(), example("pubsub").arg("127.0.0.1:0").arg(place.path())).started();
     let address = server.address();
     let [subscriber, leaving, publisher] = std::array::from_fn(|_| Peer::connect(address));
     for peer in [&subscriber, &leaving] {
@@ -1352,7 +1372,7 @@ fn shared_state_and_peer_ids_of_the_example_survive_two_takeovers() {
         peer.expect(b"\n");
     }
     for (text, subscribers) in [("one", "2\n"), ("two", "2\n")] {
-        server = server.taken_over_by(Server::spawn(&place.path(), pubsub().arg(place.path())));
+        server = server.taken_over_by(Server::spawn(&place.path(), example("pubsub").arg(place.path())));
         publisher.send(format!("PUB news {text}\n").as_bytes());
         publisher.expect(subscribers.as_bytes());
         for peer in [&subscriber, &leaving] {
@@ -1368,4 +1388,107 @@ fn shared_state_and_peer_ids_of_the_example_survive_two_takeovers() {
     late.send(b"SUB news\n");
     late.expect(b"three\n");
     server.stop_with([subscriber, publisher, late]);
+}
+
+// ── Versions ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A release of the example `versions`, or of the same with a rehearsed wire version, as a server.
+#[track_caller]
+fn serve_release(place: &Place, build: &str, release: u32) -> Server {
+    let mut command = example(build);
+    command.arg(release.to_string()).arg("127.0.0.1:0").arg(place.path());
+    Server::spawn(&place.path(), &mut command).started()
+}
+
+/// The same, as a successor.
+#[track_caller]
+fn call_release(place: &Place, build: &str, release: u32) -> Server {
+    Server::spawn(&place.path(), example(build).arg(release.to_string()).arg(place.path()))
+}
+
+#[test]
+fn each_release_takes_over_from_its_neighbour_and_gives_back() {
+    let place = Place::new();
+    let mut server = serve_release(&place, "versions", 1);
+    let mut peers = Peer::connect_many(server.address(), 20);
+    exchange_all(&mut peers);
+    for release in [2, 3, 4, 3, 2, 1] {
+        server = server.taken_over_by(call_release(&place, "versions", release));
+        // Whose session were lost would not be known to go on where it was.
+        exchange_all(&mut peers);
+        exchange_all(&mut peers);
+    }
+    server.stop_with(peers);
+}
+
+#[test]
+fn sessions_that_the_successor_cannot_restore_are_refused_with_both_versions() {
+    for (serving, calling, saved, restored) in
+        [(3, 1, 2, "1 to 1"), (4, 1, 2, "1 to 1"), (1, 4, 1, "2 to 2"), (2, 4, 1, "2 to 2")]
+    {
+        let place = Place::new();
+        let server = serve_release(&place, "versions", serving);
+        let mut peers = Peer::connect_many(server.address(), 20);
+        exchange_all(&mut peers);
+        let refused = call_release(&place, "versions", calling);
+        let (_, log) = refused.output(1);
+        let why = format!("refused: numbers has state version {saved}, the successor restores versions {restored}");
+        assert!(log.contains(&why), "{log}");
+        let told = server.wait_for_line(|line| line.contains("WARN"));
+        assert!(told.contains(&format!("by pid {} {why}", refused.pid())), "{told}");
+        exchange_all(&mut peers);
+        let successor = server.taken_over_by(call_release(&place, "versions", serving));
+        exchange_all(&mut peers);
+        successor.stop_with(peers);
+    }
+}
+
+/// What only wire version 2 says, once both sides speak it.
+fn says_more(server: &Server) -> bool {
+    let [census, pending] =
+        ["Wire version 2: a census of ", "Wire version 2: "].map(|part| server.lines_with(part).len());
+    assert!(census == 0 || pending > census, "a Round has its new field where Census is sent: {}", server.log());
+    census > 0
+}
+
+#[test]
+#[ignore = "`cargo build --example wire_2 --features wire-2` comes before; ./check does both"]
+fn wire_2_takes_over_from_wire_1_and_gives_back_under_load() {
+    const WIRE_1: &str = "versions";
+    const WIRE_2: &str = "wire_2";
+    let place = Place::new();
+    let server = serve_release(&place, WIRE_1, 2);
+    let mut watching = Peer::connect_many(server.address(), 20);
+    // Sessions are saved in version 1 by release 2, and in version 2 by release 3; each restores both.
+    let successors = [(WIRE_2, 3), (WIRE_2, 3), (WIRE_1, 2), (WIRE_2, 2), (WIRE_1, 3), (WIRE_1, 2), (WIRE_2, 3)];
+    let (server, mut peers) = under_load(server, |mut server| {
+        let mut before = WIRE_1;
+        for (build, release) in successors {
+            server = server.taken_over_by(call_release(&place, build, release));
+            assert_eq!(says_more(&server), before == WIRE_2 && build == WIRE_2, "{build} after {before}");
+            (0..20).for_each(|_| exchange_all(&mut watching));
+            before = build;
+        }
+        server
+    });
+    exchange_all(&mut peers);
+    server.stop_with(peers.into_iter().chain(watching));
+}
+
+#[test]
+#[ignore = "`cargo build --example wire_2 --features wire-2` comes before; ./check does both"]
+fn wire_2_is_refused_up_front_when_it_saves_what_wire_1_cannot_restore() {
+    for (serving, calling, versions) in [
+        (("wire_2", 3), ("versions", 1), "2, the successor restores versions 1 to 1"),
+        (("versions", 1), ("wire_2", 4), "1, the successor restores versions 2 to 2"),
+    ] {
+        let place = Place::new();
+        let server = serve_release(&place, serving.0, serving.1);
+        let mut peers = Peer::connect_many(server.address(), 20);
+        exchange_all(&mut peers);
+        let (_, log) = call_release(&place, calling.0, calling.1).output(1);
+        assert!(log.contains(&format!("refused: numbers has state version {versions}")), "{log}");
+        exchange_all(&mut peers);
+        server.stop_with(peers);
+    }
 }

@@ -1,24 +1,27 @@
 //! What the integration tests stand on: real processes, real clients, and a successor that does as it is told.
 //!
-//! Nothing here sleeps to wait. Whatever is waited for announces itself, as a line, an exit or a byte, and is waited for
-//! up to [`PATIENCE`]; a test that runs into it fails.
+//! Nothing here sleeps to wait. Whatever is waited for announces itself, as a line, an exit or a byte, and is waited
+//! for up to [`PATIENCE`]; a test that runs into it fails.
 
 mod peer;
 mod process;
 mod scripted;
 mod wire;
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Once;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
-pub(crate) use peer::{Peer, Source, exchange_all, lines};
-pub(crate) use process::{Server, caller_sees_pid, limited};
-pub(crate) use scripted::ScriptedSuccessor;
+pub(crate) use peer::{Lost, Peer, Source, any_takes_more, exchange_all, lines};
+pub(crate) use process::{Exit, Server, caller_sees_pid, daemon, limited};
+pub(crate) use scripted::{ScriptedSuccessor, receive_with_descriptors, send_with_descriptors};
 pub(crate) use wire::{Frame, Record, accept, copied, empty, frame, hello, kind, ready};
 
 /// How long anything may take that is expected to happen, on a machine that is busy with other things.
@@ -48,6 +51,30 @@ impl Place {
     pub(crate) fn directory(&self) -> PathBuf {
         self.directory.path().to_owned()
     }
+}
+
+/// A user that nobody else is, so that nothing but a test's own processes counts against its limits.
+pub(crate) const STRANGER: u32 = 64_123;
+
+/// The daemon as another user than root, with its binary where that user may run it, and with a hard limit of open
+/// files. `None` if only the test's own user can be had, who then is no less privileged.
+pub(crate) fn daemon_of_stranger(place: &Place, files_max: u32) -> Option<Command> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let binary = place.file("reactord");
+    if !binary.exists() {
+        // Copied by another process: while this one has a file open for writing, a child that another test starts has
+        // it, too, and then it cannot be executed (execve(2), ETXTBSY).
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_reactord")).arg(&binary).status().expect("cp runs");
+        assert!(copied.success(), "the binary can be copied to where a stranger may run it");
+        std::fs::set_permissions(&binary, Permissions::from_mode(0o755)).expect("an own file");
+    }
+    std::fs::set_permissions(place.directory(), Permissions::from_mode(0o755)).expect("an own directory");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &STRANGER.to_string(), "--regid", &STRANGER.to_string(), "--clear-groups"]);
+    command.args(["sh", "-c", &format!("ulimit -n {files_max} && exec \"$0\" \"$@\"")]).arg(&binary);
+    Some(command)
 }
 
 /// A soft limit of 1024 is usual, and some tests have more clients than that.

@@ -1,14 +1,24 @@
 //! The client's end of one connection, which knows every byte that is to come.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use procfs::FromBufReadSI;
+use procfs::net::{TcpNetEntries, TcpNetEntry};
+use rustix::net::{SendFlags, sockopt};
 
 use super::PATIENCE;
 
 /// How long a server takes nothing before it is held to have stopped reading.
 const STUCK: Duration = Duration::from_millis(300);
+
+/// A connection that has ended, and after how much of what was to be sent or received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lost(pub(crate) String);
 
 /// How many sequence numbers belong to one peer: an answer that reaches the wrong one shows.
 const NUMBERS_PER_PEER: u32 = 1 << 14;
@@ -24,13 +34,24 @@ pub(crate) struct Peer {
 impl Peer {
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self::try_connect(address).expect("the server's listener is always there")
+    }
+
+    /// Connects, unless nobody listens any more.
+    #[track_caller]
+    pub(crate) fn try_connect(address: SocketAddr) -> Result<Self, Lost> {
         static PEERS: AtomicU32 = AtomicU32::new(0);
-        let stream = TcpStream::connect(address).expect("the server's listener is always there");
+        let stream = match TcpStream::connect(address) {
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset) => {
+                return Err(Lost(format!("connecting: {error}")));
+            }
+            connected => connected.expect("a client can connect"),
+        };
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("no delay can be set");
         let first = PEERS.fetch_add(1, Ordering::Relaxed).wrapping_mul(NUMBERS_PER_PEER);
-        Self { stream, sending: first, receiving: first }
+        Ok(Self { stream, sending: first, receiving: first })
     }
 
     #[track_caller]
@@ -78,14 +99,29 @@ impl Peer {
 
     #[track_caller]
     pub(crate) fn send(&self, bytes: &[u8]) {
-        let sent = (&self.stream).write_all(bytes);
-        sent.unwrap_or_else(|error| panic!("sending {} bytes: {error}", bytes.len()));
+        self.try_send(bytes).expect("the connection is open");
+    }
+
+    /// Sends, unless the connection has ended.
+    #[track_caller]
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> Result<(), Lost> {
+        match (&self.stream).write_all(bytes) {
+            Ok(()) => Ok(()),
+            Err(error) if is_loss(&error) => Err(Lost(format!("sending {} bytes: {error}", bytes.len()))),
+            Err(error) => panic!("sending {} bytes: {error}", bytes.len()),
+        }
     }
 
     /// Sends until the server does not read any more, which it must do, and returns how many bytes went.
     #[track_caller]
     pub(crate) fn send_until_stuck(&self, bytes: &[u8]) -> usize {
-        self.stream.set_write_timeout(Some(STUCK)).expect("a timeout can be set");
+        self.send_until_stuck_for(STUCK, bytes)
+    }
+
+    /// The same, where the server is held to have stopped reading when it has taken nothing for so long.
+    #[track_caller]
+    pub(crate) fn send_until_stuck_for(&self, stuck: Duration, bytes: &[u8]) -> usize {
+        self.stream.set_write_timeout(Some(stuck)).expect("a timeout can be set");
         let mut sent = 0;
         while sent < bytes.len() {
             match (&self.stream).write(&bytes[sent..]) {
@@ -102,23 +138,36 @@ impl Peer {
     /// Receives exactly these bytes.
     #[track_caller]
     pub(crate) fn expect(&self, expected: &[u8]) {
+        self.try_expect(expected).expect("the connection is open");
+    }
+
+    /// Receives exactly these bytes, unless the connection ends before.
+    #[track_caller]
+    pub(crate) fn try_expect(&self, expected: &[u8]) -> Result<(), Lost> {
         let mut buffer = vec![0; expected.len().min(256 * 1024)];
         let mut received = 0;
         while received < expected.len() {
             let room = buffer.len().min(expected.len() - received);
             match (&self.stream).read(&mut buffer[..room]) {
-                Ok(0) => panic!("the connection ended after {received} of {} bytes", expected.len()),
+                Ok(0) => return Err(Lost(format!("the end came after {received} of {} bytes", expected.len()))),
                 Ok(bytes) => {
                     let wanted = &expected[received..received + bytes];
-                    if let Some(at) = buffer[..bytes].iter().zip(wanted).position(|(got, wanted)| got != wanted) {
+                    // First as a whole, which takes a fraction of the time.
+                    if buffer[..bytes] != *wanted
+                        && let Some(at) = buffer[..bytes].iter().zip(wanted).position(|(got, wanted)| got != wanted)
+                    {
                         panic!("byte {} is {}, {} was expected", received + at, buffer[at], wanted[at]);
                     }
                     received += bytes;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_loss(&error) => {
+                    return Err(Lost(format!("receiving after {received} of {} bytes: {error}", expected.len())));
+                }
                 Err(error) => panic!("receiving after {received} of {} bytes: {error}", expected.len()),
             }
         }
+        Ok(())
     }
 
     /// Receives whatever comes up to the end of the connection.
@@ -131,6 +180,58 @@ impl Peer {
         received
     }
 
+    /// Has the kernel keep little on this side, in both directions, however long it lasts.
+    pub(crate) fn keep_little(&self) {
+        sockopt::set_socket_recv_buffer_size(&self.stream, 64 * 1024).expect("a buffer can be made small");
+        sockopt::set_socket_send_buffer_size(&self.stream, 64 * 1024).expect("a buffer can be made small");
+    }
+
+    /// Ends the connection with a reset.
+    pub(crate) fn reset(self) {
+        sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("a socket can be told not to linger");
+    }
+
+    /// Sends a byte that is urgent (tcp(7)), and is no part of what comes before and after it.
+    #[track_caller]
+    pub(crate) fn send_urgent(&self) {
+        rustix::net::send(&self.stream, b"!", SendFlags::OOB).expect("an open connection takes a byte");
+    }
+
+    /// Sends what can be sent at once, and says how much that was.
+    #[track_caller]
+    pub(crate) fn send_some(&self, bytes: &[u8]) -> usize {
+        match rustix::net::send(&self.stream, bytes, SendFlags::DONTWAIT) {
+            Ok(sent) => sent,
+            Err(rustix::io::Errno::AGAIN) => 0,
+            Err(errno) => panic!("sending: {errno}"),
+        }
+    }
+
+    /// Nothing comes for so long, and the connection stays open.
+    #[track_caller]
+    pub(crate) fn stays_silent_for(&self, time: Duration) {
+        self.stream.set_read_timeout(Some(time)).expect("a timeout can be set");
+        match (&self.stream).read(&mut [0]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            other => panic!("the connection should be open and silent: {other:?}"),
+        }
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    }
+
+    /// What the kernel knows of the server's end of this connection, if there still is one.
+    #[track_caller]
+    pub(crate) fn server_end(&self) -> Option<TcpNetEntry> {
+        let (server, client) = (self.stream.peer_addr().ok()?, self.address());
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel lists its sockets");
+        // There may be tens of thousands, and to understand a line takes long.
+        let port = format!(":{:04X} ", client.port());
+        let lines = table.lines().enumerate().filter(|(index, line)| *index == 0 || line.contains(&port));
+        let few: String = lines.flat_map(|(_, line)| [line, "\n"]).collect();
+        let TcpNetEntries(sockets) = TcpNetEntries::from_buf_read(few.as_bytes(), procfs::current_system_info())
+            .expect("the kernel writes what it should");
+        sockets.into_iter().find(|socket| socket.local_address == server && socket.remote_address == client)
+    }
+
     /// Sends no more, and still receives.
     pub(crate) fn end_sending(&self) {
         self.stream.shutdown(Shutdown::Write).expect("an open connection can be half-closed");
@@ -139,8 +240,19 @@ impl Peer {
     /// The server closes the connection, in an orderly way, and sends nothing before.
     #[track_caller]
     pub(crate) fn expect_end(&self) {
-        let rest = self.receive_to_end();
-        assert!(rest.is_empty(), "{} bytes came before the end", rest.len());
+        self.try_expect_end().expect("the end is an orderly one");
+    }
+
+    /// The same, unless the connection is lost.
+    #[track_caller]
+    pub(crate) fn try_expect_end(&self) -> Result<(), Lost> {
+        let mut rest = Vec::new();
+        match (&self.stream).read_to_end(&mut rest) {
+            Ok(bytes) => assert_eq!(bytes, 0, "so many bytes came before the end"),
+            Err(error) if is_loss(&error) => return Err(Lost(format!("waiting for the end: {error}"))),
+            Err(error) => panic!("waiting for the end: {error}"),
+        }
+        Ok(())
     }
 
     /// The connection is gone, however that happened.
@@ -163,6 +275,17 @@ impl Peer {
         }
         self.stream.set_nonblocking(false).expect("blocking can be set");
     }
+}
+
+fn is_loss(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
+}
+
+/// Whether any of these connections takes something before the server must be held to have stopped reading.
+pub(crate) fn any_takes_more(peers: &[Peer]) -> bool {
+    let mut awaited: Vec<_> = peers.iter().map(|peer| PollFd::new(peer.stream.as_fd(), PollFlags::POLLOUT)).collect();
+    let timeout = PollTimeout::try_from(STUCK).expect("it is short");
+    poll(&mut awaited, timeout).expect("descriptors can be waited for") > 0
 }
 
 /// Every peer sends its next number, then every peer receives it, so that all are on their way at once.

@@ -55,7 +55,7 @@ struct Text {
 }
 
 /// How a process ended: `Ok` with its exit code, `Err` with the signal that killed it.
-type Exit = Result<i32, Signal>;
+pub(crate) type Exit = Result<i32, Signal>;
 
 /// One process, read from and watched by threads of its own. It is killed and reaped when it is dropped.
 pub(crate) struct Server {
@@ -148,6 +148,12 @@ impl Server {
     /// The same with peers, which see the end of their connections and close them as clients do.
     #[track_caller]
     pub(crate) fn stop_with(self, peers: impl IntoIterator<Item = Peer>) {
+        self.stop_serving(peers);
+    }
+
+    /// The same, where others still look at it.
+    #[track_caller]
+    pub(crate) fn stop_serving(&self, peers: impl IntoIterator<Item = Peer>) {
         self.signal(Signal::SIGTERM);
         for peer in peers {
             peer.expect_end();
@@ -158,6 +164,41 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it comes to have this many files open, or fewer: what is closed is closed at its next turn.
+    pub(crate) fn comes_down_to_open_files(&self, files: usize) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while self.open_files() > files && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        self.open_files() <= files
+    }
+
+    /// How much of its memory is resident.
+    #[track_caller]
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = self.proc().status().expect("a living process has a status");
+        status.vmrss.expect("a process has memory") * 1024
+    }
+
+    /// How much processor time it has used.
+    #[track_caller]
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = self.proc().stat().expect("a living process has statistics");
+        Duration::from_secs(stat.utime + stat.stime) / u32::try_from(procfs::ticks_per_second()).expect("it is 100")
+    }
+
+    /// Sets its limit of open files, which is its own affair otherwise.
+    #[track_caller]
+    pub(crate) fn limit_open_files(&self, files_max: u64) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed());
+        let rlimit = rustix::process::Rlimit { current: Some(files_max), maximum: Some(20_000) };
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, rlimit).expect("an own child can be limited");
+    }
+
+    fn proc(&self) -> procfs::process::Process {
+        procfs::process::Process::new(self.child.id().cast_signed()).expect("it is not reaped yet")
     }
 
     /// Where it listens, as it says itself.
@@ -195,6 +236,22 @@ impl Server {
         self.stderr.wait(patience, |text| text.lines.iter().any(|line| wanted(line)).then_some(())).is_some()
     }
 
+    /// Whether so many lines that are looked for come within `patience`.
+    pub(crate) fn says_times_within(&self, patience: Duration, count: usize, wanted: impl Fn(&str) -> bool) -> bool {
+        let times = |text: &Text| text.lines.iter().filter(|line| wanted(line)).count();
+        self.stderr.wait(patience, |text| (times(text) >= count).then_some(())).is_some()
+    }
+
+    /// Whether a line that is looked for comes before it ends.
+    #[track_caller]
+    pub(crate) fn says_before_its_end(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        let said = self.stderr.wait(PATIENCE, |text| {
+            let said = text.lines.iter().any(|line| wanted(line));
+            (said || text.ended).then_some(said)
+        });
+        said.unwrap_or_else(|| panic!("pid {} neither says what was expected nor ends:\n{}", self.pid(), self.log()))
+    }
+
     /// The lines so far that contain `part`.
     pub(crate) fn lines_with(&self, part: &str) -> Vec<String> {
         self.stderr.lock().lines.iter().filter(|line| line.contains(part)).cloned().collect()
@@ -223,11 +280,24 @@ impl Server {
     /// The exit code, when it has exited.
     #[track_caller]
     pub(crate) fn exit_code(&self) -> i32 {
-        match self.exit.wait(PATIENCE, |exit| *exit) {
-            Some(Ok(code)) => code,
-            Some(Err(signal)) => panic!("pid {} was killed by {signal}:\n{}", self.pid(), self.log()),
-            None => panic!("pid {} does not exit:\n{}", self.pid(), self.log()),
+        match self.ended() {
+            Ok(code) => code,
+            Err(signal) => panic!("pid {} was killed by {signal}:\n{}", self.pid(), self.log()),
         }
+    }
+
+    /// How it ended, when it has.
+    #[track_caller]
+    pub(crate) fn ended(&self) -> Exit {
+        let exit = self.exit.wait(PATIENCE, |exit| *exit);
+        exit.unwrap_or_else(|| panic!("pid {} does not exit:\n{}", self.pid(), self.log()))
+    }
+
+    /// How many files it has open.
+    #[track_caller]
+    pub(crate) fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        files.unwrap_or_else(|error| panic!("pid {}: {error}\n{}", self.pid(), self.log())).count()
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -242,6 +312,11 @@ impl Server {
     /// Stops it as a shell's Ctrl-Z would, and returns when it does not run any more. False if it has exited instead.
     pub(crate) fn suspend(&self) -> bool {
         self.signal(Signal::SIGSTOP);
+        self.is_suspended()
+    }
+
+    /// Waits until it is stopped. False if it has exited instead.
+    pub(crate) fn is_suspended(&self) -> bool {
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         let status = waitid(Id::Pid(pid_of(&self.child)), flags).expect("it is a child that is not reaped yet");
         matches!(status, WaitStatus::Stopped(..))
@@ -270,7 +345,7 @@ impl Drop for Server {
     }
 }
 
-fn daemon() -> Command {
+pub(crate) fn daemon() -> Command {
     Command::new(env!("CARGO_BIN_EXE_reactord"))
 }
 

@@ -1,14 +1,50 @@
 //! A successor that says what it is told to say, when it is told to.
 //!
-//! It receives descriptors and drops them at once, by reading without a control buffer (unix(7)). A predecessor sees the
-//! test's own pid.
+//! It receives descriptors and drops them at once, by reading without a control buffer (unix(7)). A predecessor sees
+//! the test's own pid.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+
 use super::PATIENCE;
 use super::wire::{Frame, Record, copied, hello, kind, ready, records};
+
+/// Sends bytes along with descriptors on any Unix socket.
+pub(crate) fn send_with_descriptors(
+    mut socket: &UnixStream,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors)));
+    let sent = sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    socket.write_all(&bytes[sent..])
+}
+
+/// Receives bytes along with the descriptors that come with them. No bytes are the end.
+#[track_caller]
+pub(crate) fn receive_with_descriptors(socket: &UnixStream) -> (Vec<u8>, Vec<OwnedFd>) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut buffer = vec![0; 64 * 1024];
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC);
+    let bytes = received.map_or(0, |message| message.bytes);
+    buffer.truncate(bytes);
+    let descriptors = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    (buffer, descriptors.flatten().collect())
+}
 
 pub(crate) struct ScriptedSuccessor {
     socket: UnixStream,
@@ -25,6 +61,20 @@ impl ScriptedSuccessor {
         let socket = UnixStream::connect(path).expect("somebody answers on the takeover path");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         Self { socket, received: Vec::new(), peers: 0, rounds: 0 }
+    }
+
+    /// Receives once, and keeps the descriptors that come rather than the bytes.
+    #[track_caller]
+    pub(crate) fn receive_descriptors(&self) -> Vec<OwnedFd> {
+        let (bytes, descriptors) = receive_with_descriptors(&self.socket);
+        assert!(!bytes.is_empty(), "the predecessor goes on");
+        descriptors
+    }
+
+    /// Sends bytes along with descriptors.
+    #[track_caller]
+    pub(crate) fn send_with(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+        send_with_descriptors(&self.socket, bytes, descriptors).expect("the predecessor listens");
     }
 
     /// Connects, says Hello, and is welcome.

@@ -1,0 +1,152 @@
+//! `reactord supervise` as a process among others: its way into the background, its pid file, where its lines go, and
+//! who is told that it serves.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use log::warn;
+use nix::sys::signal::{Signal, raise};
+use reactord::supervisor::{self, Beginning, Config, Resumption, Surroundings, supervise};
+use reactord_cli::detach::{self, Background, NotServing};
+use reactord_cli::log_file::LogFile;
+use reactord_cli::logger::{self, Destination};
+use reactord_cli::pid_file::PidFile;
+use reactord_cli::system_log::SystemLog;
+use sd_notify::NotifyState;
+
+use crate::{EXIT_SERVE, Failure};
+
+/// What this program is called in the system log.
+const PROGRAM: &str = "reactord";
+
+/// The option with which the launching command starts this binary once more. It is for nobody else.
+const BACKGROUND: &str = "--background";
+
+/// How much longer than for its workers the launching command waits for the supervisor.
+const LAUNCH_GRACE: Duration = Duration::from_secs(5);
+
+/// The name of the pid file's descriptor, for a binary that is executed in place of this one.
+const PID_FILE: &str = "pid-file";
+
+/// How the supervisor runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Daemon {
+    /// To go into the background when it serves.
+    pub(crate) detach: bool,
+    /// To be the process in the background.
+    pub(crate) background: bool,
+    /// Where to write the pid, and to lock it.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Where lines go from the background, if not to the system log.
+    pub(crate) log_file: Option<PathBuf>,
+}
+
+impl Daemon {
+    /// Supervises, and tells the launching command if it cannot.
+    ///
+    /// # Errors
+    /// If it cannot supervise, or in the launching command, if the supervisor in the background cannot.
+    pub(crate) fn run(&self, config: &Config) -> Result<ExitCode, Failure> {
+        let resumption = match supervisor::beginning()? {
+            Beginning::Trial => return Ok(ExitCode::from(supervisor::EXIT_UNDERSTOOD)),
+            Beginning::Fresh if self.detach && !self.background => return launch(config),
+            Beginning::Fresh => None,
+            Beginning::Resumed(resumption) => Some(resumption),
+        };
+        let enters = self.background && resumption.is_none();
+        let launching_command = Cell::new(if enters { Some(Background::enter().map_err(detaching)?) } else { None });
+        let supervised = self.move_log(resumption.is_some());
+        let supervised = supervised.and_then(|()| self.supervise(config, resumption, &launching_command));
+        if let (Err(failure), Some(launching_command)) = (&supervised, launching_command.take()) {
+            // If it has gone away, the log and the exit code have to do.
+            let _ = launching_command.does_not_serve(&failure.reason);
+        }
+        supervised.map(|()| ExitCode::SUCCESS)
+    }
+
+    /// Has lines written where they belong, once there is no terminal.
+    fn move_log(&self, is_resumed: bool) -> Result<(), Failure> {
+        if !self.background {
+            return Ok(());
+        }
+        match self.destination() {
+            Ok(destination) => logger::move_to(destination),
+            // It has served before, and standard error leads where it did then.
+            Err(reason) if is_resumed => warn!("{reason}"),
+            Err(reason) => return Err(Failure { reason, exit_code: EXIT_SERVE }),
+        }
+        Ok(())
+    }
+
+    fn destination(&self) -> Result<Destination, String> {
+        let Some(path) = &self.log_file else {
+            let log = SystemLog::connect(PROGRAM);
+            return log.map(Destination::SystemLog).map_err(|error| format!("{error}; choose a file with --log-file"));
+        };
+        let opened = LogFile::open(path).and_then(|log_file| log_file.lead_streams().map(|()| log_file));
+        opened.map(Destination::File).map_err(|error| format!("log file {}: {error}", path.display()))
+    }
+
+    fn supervise(
+        &self,
+        config: &Config,
+        mut resumption: Option<Resumption>,
+        launching_command: &Cell<Option<Background>>,
+    ) -> Result<(), Failure> {
+        let pid_file = self.pid_file(resumption.as_mut())?;
+        let surroundings = Surroundings {
+            serving: Some(Box::new(|| tell_that_it_serves(launching_command.take()))),
+            kept: pid_file.iter().map(|pid_file| (PID_FILE, pid_file.as_fd())).collect(),
+        };
+        Ok(supervise(config, resumption, surroundings)?)
+    }
+
+    fn pid_file(&self, resumption: Option<&mut Resumption>) -> Result<Option<PidFile>, Failure> {
+        let Some(path) = &self.pid_file else { return Ok(None) };
+        let pid_file = match resumption.and_then(|resumption| resumption.take_kept(PID_FILE)) {
+            Some(file) => PidFile::adopt(path, file),
+            None => PidFile::claim(path),
+        };
+        pid_file.map(Some).map_err(|error| Failure { reason: error.to_string(), exit_code: EXIT_SERVE })
+    }
+}
+
+/// Starts this binary once more, to be the one in the background.
+fn launch(config: &Config) -> Result<ExitCode, Failure> {
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(arguments.next().unwrap_or_else(|| PROGRAM.into()));
+    // What follows the first of them belongs to the worker.
+    let mut is_inserted = false;
+    for argument in arguments {
+        if !is_inserted && argument == "--" {
+            command.arg(BACKGROUND);
+            is_inserted = true;
+        }
+        command.arg(argument);
+    }
+    match detach::launch(&mut command, config.ready_timeout.saturating_add(LAUNCH_GRACE)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(NotServing { reason, exit_code }) => Err(Failure { reason, exit_code }),
+    }
+}
+
+fn detaching(error: io::Error) -> Failure {
+    Failure { reason: format!("detaching: {error}"), exit_code: EXIT_SERVE }
+}
+
+/// Tells the service manager, if one has asked for it (sd_notify(3)), and the launching command, if there is one.
+fn tell_that_it_serves(launching_command: Option<Background>) {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        warn!("The service manager cannot be told that this process serves: {error}");
+    }
+    if let Some(Err(error)) = launching_command.map(Background::serves) {
+        warn!("The launching command has not waited, so its supervisor stops: {error}");
+        raise(Signal::SIGTERM).expect("a process may signal itself");
+    }
+}

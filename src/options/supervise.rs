@@ -1,0 +1,200 @@
+//! `reactord supervise`: its options, and what they mean as a `supervisor::Config`.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use argh::FromArgs;
+use reactord::supervisor::{Config, HandOver, Replace};
+
+use super::{address, count, port};
+use crate::daemon::Daemon;
+
+/// Hold ports, start workers, and pass the connections on to them: reactord supervise -p PORT -- COMMAND ARGS.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "supervise",
+    help_triggers("-h", "--help"),
+    example = "{command_name} -p 1234 --workers 4 -- reactord --worker",
+    note = "Signals: HUP replaces the workers, USR1 or TTIN adds one, TTOU removes one, USR2 executes the binary of the supervisor \
+            anew in place, TERM, INT and QUIT stop.",
+    error_code(0, "Served until it was stopped."),
+    error_code(1, "Could not begin: a port is busy, the command does not exist, ..."),
+    error_code(2, "The command line cannot be understood, or contradicts itself.")
+)]
+pub(super) struct Arguments {
+    /// address to listen on, IPv4 or IPv6 (default: 127.0.0.1)
+    #[argh(option, short = 'a', arg_name = "ADDR", default = "Ipv4Addr::LOCALHOST.into()", from_str_fn(address))]
+    listen_address: IpAddr,
+
+    /// port to listen on, as often as there are ports; 0 lets the kernel choose
+    #[argh(option, short = 'p', arg_name = "PORT", from_str_fn(port))]
+    listen_port: Vec<u16>,
+
+    /// connections that may wait in the kernel to be accepted (default: the kernel's maximum)
+    #[argh(option, short = 'b', arg_name = "N", from_str_fn(count))]
+    listen_backlog: Option<usize>,
+
+    /// workers to start (default: 1)
+    #[argh(option, arg_name = "N", default = "1", from_str_fn(workers))]
+    workers: usize,
+
+    /// queue: workers draw accepted connections; listen: they get the listening sockets by the systemd convention
+    /// (default: queue)
+    #[argh(option, arg_name = "queue|listen", default = "HandOver::Queue", from_str_fn(hand_over))]
+    hand_over: HandOver,
+
+    /// drain: workers that are replaced finish what they have; takeover: they hand it to those that replace them
+    /// (default: drain)
+    #[argh(option, arg_name = "drain|takeover", default = "Replace::Drain", from_str_fn(replace))]
+    replace: Replace,
+
+    /// connections that may wait for a worker; further ones wait in the kernel (default: 1024)
+    #[argh(option, arg_name = "N", default = "1024", from_str_fn(count))]
+    queue_max: usize,
+
+    /// how long a worker may take to become ready, in seconds (default: 60)
+    #[argh(option, arg_name = "S", default = "Duration::from_secs(60)", from_str_fn(seconds))]
+    ready_timeout: Duration,
+
+    /// how long a worker may take to finish what it has, in seconds (default: 60); then it gets SIGTERM, then SIGKILL
+    #[argh(option, arg_name = "S", default = "Duration::from_secs(60)", from_str_fn(seconds))]
+    drain_timeout: Duration,
+
+    /// file for the supervisor's pid; it is locked, so a second supervisor with it is refused
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pid_file: Option<PathBuf>,
+
+    /// go into the background when it serves
+    #[argh(switch)]
+    detach: bool,
+
+    /// with --detach, where to append lines (default: the system log)
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    log_file: Option<PathBuf>,
+
+    /// be the process in the background; for --detach alone
+    #[argh(switch, hidden_help)]
+    background: bool,
+
+    /// say what happens to each connection
+    #[argh(switch, short = 'v')]
+    pub(super) verbose: bool,
+}
+
+/// What the options mean, with the command that followed `--`.
+pub(super) fn config(arguments: Arguments, command: Option<Vec<OsString>>) -> Result<(Config, Daemon), String> {
+    let command = command.ok_or("-- is missing: reactord supervise -p PORT -- COMMAND ARGS")?;
+    if command.is_empty() {
+        return Err("no command follows --".to_owned());
+    }
+    if arguments.listen_port.is_empty() {
+        return Err("a port to listen on is missing: -p PORT".to_owned());
+    }
+    if arguments.hand_over == HandOver::Listen && arguments.replace == Replace::Takeover {
+        return Err(
+            "--replace takeover contradicts --hand-over listen: it is for workers that draw from the queue".to_owned()
+        );
+    }
+    if arguments.log_file.is_some() && !arguments.detach {
+        return Err("--log-file is for --detach; without it, lines go to standard error".to_owned());
+    }
+    let daemon = Daemon {
+        detach: arguments.detach,
+        background: arguments.background,
+        pid_file: arguments.pid_file,
+        log_file: arguments.log_file,
+    };
+    let config = Config {
+        listen_addresses: arguments
+            .listen_port
+            .into_iter()
+            .map(|port| SocketAddr::new(arguments.listen_address, port))
+            .collect(),
+        listen_backlog: arguments.listen_backlog.map(|backlog| backlog.try_into().unwrap_or(u32::MAX)),
+        command,
+        workers: arguments.workers,
+        hand_over: arguments.hand_over,
+        replace: arguments.replace,
+        queue_max: arguments.queue_max,
+        ready_timeout: arguments.ready_timeout,
+        drain_timeout: arguments.drain_timeout,
+    };
+    Ok((config, daemon))
+}
+
+/// More workers than any machine has cores for.
+const WORKERS_MAX: usize = 1024;
+
+fn workers(value: &str) -> Result<usize, String> {
+    let workers = value.parse().ok().filter(|workers| (1..=WORKERS_MAX).contains(workers));
+    workers.ok_or_else(|| format!("a number from 1 to {WORKERS_MAX} is expected"))
+}
+
+fn hand_over(value: &str) -> Result<HandOver, String> {
+    match value {
+        "queue" => Ok(HandOver::Queue),
+        "listen" => Ok(HandOver::Listen),
+        _ => Err("queue or listen is expected".to_owned()),
+    }
+}
+
+fn replace(value: &str) -> Result<Replace, String> {
+    match value {
+        "drain" => Ok(Replace::Drain),
+        "takeover" => Ok(Replace::Takeover),
+        _ => Err("drain or takeover is expected".to_owned()),
+    }
+}
+
+fn path(value: &str) -> Result<PathBuf, String> {
+    if value.is_empty() { Err("a path is expected".to_owned()) } else { Ok(value.into()) }
+}
+
+/// Connections may last for days, so workers may take as long to finish.
+const SECONDS_MAX: f64 = 30.0 * 86400.0;
+
+fn seconds(value: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = value.parse().ok().filter(|seconds| (0.001..=SECONDS_MAX).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("seconds from 0.001 to {SECONDS_MAX} are expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str], command: Option<&[&str]>) -> Result<(Config, Daemon), String> {
+        let arguments = Arguments::from_args(&["reactord", "supervise"], arguments).map_err(|exit| exit.output)?;
+        config(arguments, command.map(|command| command.iter().map(OsString::from).collect()))
+    }
+
+    #[test]
+    fn a_port_and_a_command_are_enough() {
+        let (config, daemon) = parsed(&["-p", "80", "-p", "0"], Some(&["worker", "-x"])).unwrap();
+        assert_eq!(config.listen_addresses, ["127.0.0.1:80".parse().unwrap(), "127.0.0.1:0".parse().unwrap()]);
+        assert_eq!(config.command, ["worker", "-x"]);
+        assert_eq!((config.workers, config.hand_over, config.replace), (1, HandOver::Queue, Replace::Drain));
+        assert_eq!(daemon, Daemon::default());
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        for (arguments, command, said) in [
+            (&["-p", "80"][..], None, "-- is missing"),
+            (&["-p", "80"], Some(&[][..]), "no command follows --"),
+            (&[], Some(&["x"]), "-p PORT"),
+            (&["-p", "80", "--workers", "0"], Some(&["x"]), "1 to 1024"),
+            (&["-p", "80", "--hand-over", "x"], Some(&["x"]), "queue or listen"),
+            (&["-p", "80", "--drain-timeout", "-1"], Some(&["x"]), "0.001 to 2592000"),
+            (&["-p", "80", "--drain-timeout", "NaN"], Some(&["x"]), "0.001 to 2592000"),
+            (&["-p", "80", "--pid-file", ""], Some(&["x"]), "a path is expected"),
+            (&["-p", "80", "--log-file", "x"], Some(&["x"]), "--log-file is for --detach"),
+            (&["-p", "80", "--hand-over", "listen", "--replace", "takeover"], Some(&["x"]), "contradicts"),
+        ] {
+            let error = parsed(arguments, command).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -1,0 +1,991 @@
+//! The supervisor: it holds the ports, feeds workers with connections, and replaces the workers without losing anybody.
+//!
+//! It is one concept: **a queue of accepted connections, and workers that draw from it.**
+//!
+//! ```text
+//!             accept             queue, first in, first out            one socket for each worker
+//!  clients ───────────▶ listeners ────────────▶ waiting ──────────────▶ worker: ready, want 8
+//!                                                  ▲      connection 41 ▶ worker: took 41, done 41
+//!                                                  └── not taken, and the worker is gone
+//! ```
+//!
+//! # Who owns a connection
+//!
+//! The supervisor, until a worker has said `took`; up to then it keeps a duplicate of the descriptor. A worker that
+//! dies before has lost nobody: the connection goes back to its place, and to the next who asks. A worker that is
+//! stopped, or hangs, is not dead: it may have read from what it was sent, or do so a moment later. So what is under
+//! way to it stays with it until it has taken it or its end of the socket is closed, and nothing more is sent to it
+//! than it has asked for, and never more than a few dozen at once. The others go on with the rest of the queue.
+//!
+//! # Life of a worker
+//!
+//! | | starts | ready | gets connections | leaves |
+//! | --- | --- | --- | --- | --- |
+//! | at the beginning, or in place of one that died | when the back-off allows | has to be, in time | at once | when it is told to finish |
+//! | of a new generation (SIGHUP) | at once | has to be, in time | when all of its generation are ready | |
+//!
+//! One that leaves is told to `finish`, keeps what it has, is sent SIGTERM when the drain timeout is over, and SIGKILL
+//! some seconds later. If one of a new generation fails to become ready, the whole generation is given up and the one
+//! before goes on. A SIGHUP during that starts the new generation over, with the same number: the last one wins.
+//!
+//! # A stop
+//!
+//! SIGTERM, SIGINT and SIGQUIT end the listening. Who is in the queue already is served as far as workers ask; when the
+//! queue is empty, or the drain timeout is over, the workers are told to finish. A second such signal does not wait.
+//!
+//! # Where things are
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | `fleet` | what is decided, without I/O |
+//! | `link` | the supervisor's end of a worker's queue |
+//! | `launch` | from a command to a process with clean surroundings |
+//! | `resume` | executing the binary anew with everything that it has |
+
+mod fleet;
+mod launch;
+mod link;
+mod resume;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, mkdtemp};
+use rustix::net::sockopt;
+
+use crate::accept::{ACCEPTS_PER_TURN, Accepting, listen_on};
+use crate::open_files;
+use crate::peer::Address;
+use crate::queue::{ConnectionId, FromSupervisor};
+use crate::signals::Signals;
+use fleet::{Action, Exit, Fleet, Rules, WorkerId};
+pub use fleet::{HandOver, Replace};
+use launch::{Inheritance, Program};
+pub use launch::{become_worker, is_stage};
+use link::{Flushed, Heard, Link};
+pub use resume::{Beginning, EXIT_UNDERSTOOD, Resumption, beginning};
+use resume::{ConnectionState, FleetState, LinkState, State, TRIAL_PATIENCE};
+
+/// Events taken from one poll.
+const EVENTS_PER_TURN: usize = 256;
+
+/// How many packets of one worker are heard in one turn; then it is the others' turn.
+const PACKETS_PER_TURN: u32 = 256;
+
+/// When descriptors are sent again that the kernel has refused while others were in flight (`ETOOMANYREFS`).
+const SEND_RETRY: Duration = Duration::from_millis(10);
+
+/// Descriptors that connections may not take, so that workers can be started: the two ends of a queue, and what std
+/// opens to start a process.
+const FILES_SPARE: usize = 12;
+
+/// Descriptors for each worker: one while it serves, and one while the one that takes its place gets ready.
+const FILES_PER_WORKER: usize = 2;
+
+/// A worker that exits closes its queue first. How that happened is better known a moment later.
+const EXIT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A message of readiness; longer ones are cut, which is no harm to their first lines.
+const NOTIFICATION_BYTES: usize = 1024;
+
+/// What the supervisor watches for.
+const SIGNALS: [Signal; 9] = [
+    Signal::SIGCHLD,
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// How a supervisor behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients connect to; port 0 lets the kernel choose.
+    pub listen_addresses: Vec<SocketAddr>,
+    /// How many connections may wait in the kernel to be accepted. `None`: the kernel's maximum.
+    pub listen_backlog: Option<u32>,
+    /// What workers run: a command, found as a shell would, and its arguments.
+    pub command: Vec<OsString>,
+    /// How many workers there are to be, until signals change it.
+    pub workers: usize,
+    /// How connections get to the workers.
+    pub hand_over: HandOver,
+    /// How a generation takes the place of the one before.
+    pub replace: Replace,
+    /// How many connections may wait in the queue.
+    pub queue_max: usize,
+    /// How long a worker may take to become ready.
+    pub ready_timeout: Duration,
+    /// How long a worker may take to finish what it has.
+    pub drain_timeout: Duration,
+}
+
+/// Why a supervisor could not begin, or could not go on.
+#[derive(Debug)]
+pub enum Error {
+    /// It could not listen.
+    Listen {
+        /// The address it should listen on.
+        address: SocketAddr,
+        /// How that failed.
+        error: io::Error,
+    },
+    /// The command cannot be run.
+    Command(String),
+    /// What an earlier binary left is not understood.
+    State(String),
+    /// The loop itself could not go on.
+    Loop {
+        /// What was being done.
+        what: &'static str,
+        /// How it failed.
+        error: io::Error,
+    },
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listen { address, error } => {
+                write!(f, "listening on {}: {error}", Address(*address))?;
+                if error.kind() == ErrorKind::PermissionDenied {
+                    write!(f, "; a port that low needs CAP_NET_BIND_SERVICE (capabilities(7))")?;
+                }
+                Ok(())
+            }
+            Self::Command(error) => f.write_str(error),
+            Self::State(error) => write!(f, "the state of the supervisor: {error}"),
+            Self::Loop { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What the program around the supervisor wants of it.
+#[derive(Default)]
+pub struct Surroundings<'p> {
+    /// Called once, when all workers serve for the first time.
+    pub serving: Option<Box<dyn FnOnce() + 'p>>,
+    /// Descriptors that a binary which is executed in place of this one [finds again](Resumption::take_kept).
+    pub kept: Vec<(&'static str, BorrowedFd<'p>)>,
+}
+
+/// Holds the ports and feeds workers, until a signal stops it. The process must have one thread.
+///
+/// # Errors
+/// If it cannot listen or run the command; then nothing was started. Or if the loop fails.
+pub fn supervise(config: &Config, resumption: Option<Resumption>, surroundings: Surroundings<'_>) -> Result<(), Error> {
+    let program = Program::find(&config.command);
+    let supervisor = match resumption {
+        None => Supervisor::begin(config, program.map_err(Error::Command)?, surroundings)?,
+        Some(resumption) => Supervisor::resume(config, program, surroundings, resumption.into_state())?,
+    };
+    supervisor.run()
+}
+
+/// Who an event is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Listener(usize),
+    /// Its queue, or where it says that it is ready. Ids are used once, so an event never reaches another one.
+    Worker(WorkerId),
+}
+
+impl From<Source> for Token {
+    fn from(source: Source) -> Self {
+        Self(match source {
+            Source::Signals => 0,
+            Source::Listener(place) => 1 + 2 * place,
+            Source::Worker(WorkerId(id)) => 2 + 2 * usize::try_from(id).expect("a token has 64 bits"),
+        })
+    }
+}
+
+impl From<Token> for Source {
+    fn from(Token(token): Token) -> Self {
+        match token {
+            0 => Self::Signals,
+            token if token % 2 == 1 => Self::Listener((token - 1) / 2),
+            token => Self::Worker(WorkerId((token - 2) as u64 / 2)),
+        }
+    }
+}
+
+/// A socket that listens.
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    accepting: Accepting,
+    /// It was said that connections wait in the kernel, and not yet that they do no more.
+    full_said: bool,
+}
+
+/// A connection that no worker has taken yet.
+struct Connection {
+    socket: OwnedFd,
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
+/// What a worker is spoken to by.
+enum Line {
+    Queue(Link),
+    /// Where it says that it is ready.
+    Notify(UnixDatagram),
+}
+
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Queue(link) => link.as_fd(),
+            Self::Notify(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// Another binary that is tried out.
+struct Trial {
+    pid: u32,
+    path: PathBuf,
+    deadline: Instant,
+}
+
+/// A directory of this user's alone, for the sockets of workers.
+struct Directory(PathBuf);
+
+/// The loop, with everything that it holds.
+struct Supervisor<'p> {
+    config: Config,
+    program: Program,
+    surroundings: Surroundings<'p>,
+    poll: Poll,
+    signals: Signals,
+    listeners: Vec<Listener>,
+    connections: HashMap<ConnectionId, Connection>,
+    /// How many there may be at once, as far as the limit of open files goes.
+    connections_max: usize,
+    next_connection: ConnectionId,
+    fleet: Fleet,
+    lines: HashMap<WorkerId, Line>,
+    /// Workers whose packets were not all heard.
+    unheard: Vec<WorkerId>,
+    /// Workers that have closed their queue, and when that is held to be all there is to say.
+    ended: Vec<(Instant, WorkerId)>,
+    /// Something could not be sent for want of room in the kernel.
+    send_again_at: Option<Instant>,
+    directory: Option<Directory>,
+    /// Which binary is executed in place of this one.
+    own_path: PathBuf,
+    trial: Option<Trial>,
+    now: Instant,
+}
+
+impl<'p> Supervisor<'p> {
+    /// Listens, and starts nothing yet.
+    fn begin(config: &Config, program: Program, surroundings: Surroundings<'p>) -> Result<Self, Error> {
+        open_files::raise_limit();
+        let mut sockets = Vec::new();
+        for address in &config.listen_addresses {
+            let listened = listen_on(*address, config.listen_backlog);
+            sockets.push(listened.map_err(|error| Error::Listen { address: *address, error })?);
+        }
+        let in_context = |what| move |error| Error::Loop { what, error };
+        let directory = match (config.hand_over, config.replace) {
+            (HandOver::Queue, Replace::Drain) => None,
+            _ => Some(Directory::make().map_err(in_context("a directory for the workers' sockets"))?),
+        };
+        let fleet = Fleet::new(rules(config), config.workers);
+        let mut supervisor =
+            Self::with(config, program, surroundings, fleet, directory).map_err(in_context("the loop"))?;
+        supervisor.listen(sockets).map_err(in_context("the listeners"))?;
+        for listener in &supervisor.listeners {
+            info!("Starting TCP server on {}", Address(listener.address));
+        }
+        Ok(supervisor)
+    }
+
+    /// Goes on with what this process had before it executed this binary.
+    fn resume(
+        config: &Config,
+        program: Result<Program, String>,
+        surroundings: Surroundings<'p>,
+        state: State,
+    ) -> Result<Self, Error> {
+        let in_context = |what| move |error| Error::Loop { what, error };
+        let program = match program {
+            Ok(program) => Program { files_max: state.files_max, ..program },
+            // Those who serve go on; the command may be there again when the next worker is started.
+            Err(error) => {
+                warn!("{error}");
+                Program { path: state.program.into(), arguments: config.command.clone(), files_max: state.files_max }
+            }
+        };
+        let now = Instant::now();
+        let fleet = state.fleet.into_fleet(rules(config), now);
+        let directory = state.directory.map(|path| Directory(path.into()));
+        let mut supervisor =
+            Self::with(config, program, surroundings, fleet, directory).map_err(in_context("the loop"))?;
+        if state.complete {
+            supervisor.surroundings.serving = None;
+        }
+        let resume = || -> io::Result<()> {
+            let mut sockets = Vec::new();
+            for number in state.listeners {
+                sockets.push(TcpListener::from_std(resume::adopt(number)?.into()));
+            }
+            supervisor.listen(sockets)?;
+            supervisor.next_connection =
+                ConnectionId::from_number(state.next_connection).ok_or(io::ErrorKind::InvalidData)?;
+            for ConnectionState { id, descriptor, peer, local } in state.connections {
+                let id = ConnectionId::from_number(id).ok_or(io::ErrorKind::InvalidData)?;
+                let address = |text: String| text.parse().map_err(io::Error::other);
+                let connection =
+                    Connection { socket: resume::adopt(descriptor)?, peer: address(peer)?, local: address(local)? };
+                supervisor.connections.insert(id, connection);
+            }
+            for LinkState { worker, queue, notify, unsent } in state.links {
+                let unsent = unsent.iter().filter_map(|packet| FromSupervisor::parse(packet.as_bytes()).ok()?);
+                let line = match (queue, notify) {
+                    (Some(number), _) => Line::Queue(Link::of(resume::adopt(number)?, unsent.collect())),
+                    (None, Some(number)) => Line::Notify(resume::adopt(number)?.into()),
+                    (None, None) => continue,
+                };
+                supervisor.watch_line(WorkerId(worker), line)?;
+            }
+            Ok(())
+        };
+        resume().map_err(in_context("going on"))?;
+        // They were counted among what is taken.
+        supervisor.connections_max = supervisor.connections_max.saturating_add(supervisor.connections.len());
+        let (workers, waiting) = (supervisor.fleet.workers.len(), supervisor.fleet.waiting.len());
+        info!("Resumed as pid {} with {workers} workers, {waiting} connections in the queue", std::process::id());
+        for listener in &supervisor.listeners {
+            info!("Starting TCP server on {}", Address(listener.address));
+        }
+        Ok(supervisor)
+    }
+
+    fn with(
+        config: &Config,
+        program: Program,
+        surroundings: Surroundings<'p>,
+        fleet: Fleet,
+        directory: Option<Directory>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        // Whoever started this process may have had it ignored; then nobody is told of children that end, and there are none
+        // to wait for (wait(2)). Any handler will do: it is blocked.
+        signal_hook::flag::register(Signal::SIGCHLD as i32, Arc::default())?;
+        let signals = Signals::watch(&SIGNALS)?;
+        let descriptor = signals.as_fd().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&descriptor), Source::Signals.into(), Interest::READABLE)?;
+        Ok(Self {
+            config: config.clone(),
+            program,
+            surroundings,
+            poll,
+            signals,
+            listeners: Vec::new(),
+            connections: HashMap::new(),
+            connections_max: usize::MAX,
+            next_connection: ConnectionId::FIRST,
+            fleet,
+            lines: HashMap::new(),
+            unheard: Vec::new(),
+            ended: Vec::new(),
+            send_again_at: None,
+            directory,
+            own_path: resume::own_path()?,
+            trial: None,
+            now: Instant::now(),
+        })
+    }
+
+    fn listen(&mut self, sockets: Vec<TcpListener>) -> io::Result<()> {
+        for (place, mut socket) in sockets.into_iter().enumerate() {
+            // Where the workers accept, the kernel wakes them.
+            if self.config.hand_over == HandOver::Queue {
+                self.poll.registry().register(&mut socket, Source::Listener(place).into(), Interest::READABLE)?;
+            }
+            let address = socket.local_addr()?;
+            self.listeners.push(Listener { socket, address, accepting: Accepting::begin(), full_said: false });
+        }
+        // Counted now, while they are few.
+        let taken = open_files::count() + FILES_SPARE + FILES_PER_WORKER * self.fleet.target;
+        self.connections_max = open_files::limit().saturating_sub(taken).max(1);
+        Ok(())
+    }
+
+    fn run(mut self) -> Result<(), Error> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        // Those that ended while another binary was executed.
+        self.reap();
+        loop {
+            self.decide();
+            if self.fleet.is_over() {
+                break;
+            }
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                polled => polled.map_err(|error| Error::Loop { what: "epoll_wait", error })?,
+            }
+            self.now = Instant::now();
+            for event in &events {
+                match event.token().into() {
+                    Source::Signals => self.obey_signals(),
+                    Source::Listener(place) => self.accept(place),
+                    Source::Worker(id) => {
+                        self.flush(id);
+                        self.hear(id);
+                    }
+                }
+            }
+            self.finish_turn();
+        }
+        if !self.connections.is_empty() {
+            warn!("Stopping: {} connections in the queue are closed", self.connections.len());
+        }
+        info!("Stopped");
+        Ok(())
+    }
+
+    /// Does what no event will ask for.
+    fn finish_turn(&mut self) {
+        for place in 0..self.listeners.len() {
+            if self.listeners[place].accepting.is_due(self.now) {
+                self.accept(place);
+            }
+        }
+        for id in std::mem::take(&mut self.unheard) {
+            self.hear(id);
+        }
+        if self.send_again_at.is_some_and(|instant| self.now >= instant) {
+            self.send_again_at = None;
+            let ids: Vec<WorkerId> = self.lines.keys().copied().collect();
+            for id in ids {
+                self.flush(id);
+            }
+        }
+        let now = self.now;
+        for (_, id) in self.ended.extract_if(.., |(due, _)| now >= *due) {
+            self.fleet.queue_ended(id, "it has closed it".to_owned(), now);
+        }
+        if let Some(Trial { pid, deadline, .. }) = self.trial
+            && self.now >= deadline
+        {
+            warn!("The binary is not replaced: its trial, pid {pid}, took over {} ms", TRIAL_PATIENCE.as_millis());
+            self.trial = None;
+            send_signal(pid, Signal::SIGKILL);
+        }
+    }
+
+    /// How long the next poll may sleep.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.unheard.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let accepting = match self.config.hand_over {
+            HandOver::Queue => self.listeners.iter().filter_map(|listener| listener.accepting.due(self.now)).min(),
+            HandOver::Listen => None,
+        };
+        let trial = self.trial.as_ref().map(|trial| trial.deadline);
+        let ended = self.ended.iter().map(|(due, _)| *due).min();
+        let due = [accepting, trial, ended, self.send_again_at, self.fleet.deadline()].into_iter().flatten().min()?;
+        // Rounded up: what is half a millisecond away is waited for, not spun for.
+        Some(due.checked_duration_since(Instant::now()).map_or(Duration::ZERO, |wait| wait + Duration::from_millis(1)))
+    }
+
+    // ── Connections ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn accept(&mut self, place: usize) {
+        // Where the workers accept; and when a stop has ended the listening since the event came.
+        if self.config.hand_over == HandOver::Listen || place >= self.listeners.len() {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            if self.is_full() {
+                // Whoever asks gets some of them before more are left to the kernel.
+                self.decide();
+                if self.is_full() {
+                    return self.pause_full(place);
+                }
+                continue;
+            }
+            let Listener { socket, address, accepting, full_said } = &mut self.listeners[place];
+            match accepting.accept(socket, self.now) {
+                Ok(Some((socket, peer))) => self.enqueue(socket, peer),
+                Ok(None) => {
+                    if std::mem::take(full_said) {
+                        info!("Nobody waits in the kernel on {} any more", Address(*address));
+                    }
+                    return;
+                }
+                Err(error) => {
+                    if accepting.pause_is_news(self.now) {
+                        let waiting = self.fleet.waiting.len();
+                        warn!(
+                            "Accepting on {} pauses with {waiting} connections in the queue: {error}",
+                            Address(*address)
+                        );
+                    }
+                    return;
+                }
+            }
+        }
+        self.listeners[place].accepting.go_on_next_turn();
+    }
+
+    /// Takes into the queue who has connected already, as far as there is room: the kernel resets those whom it holds when
+    /// the listening ends.
+    fn accept_the_last(&mut self) {
+        if self.config.hand_over == HandOver::Listen {
+            return;
+        }
+        for place in 0..self.listeners.len() {
+            self.accept(place);
+            while self.listeners[place].accepting.is_due(self.now) {
+                self.accept(place);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.fleet.waiting.len() >= self.config.queue_max || self.connections.len() >= self.connections_max
+    }
+
+    fn pause_full(&mut self, place: usize) {
+        let (waiting, workers) = (self.fleet.waiting.len(), self.fleet.workers.len());
+        let Listener { address, accepting, full_said, .. } = &mut self.listeners[place];
+        accepting.pause();
+        if accepting.pause_is_news(self.now) {
+            *full_said = true;
+            let held: u64 = self.fleet.workers.values().map(|worker| worker.held).sum();
+            info!(
+                "The queue is full: {waiting} connections wait, {workers} workers hold {held}; those that follow on {} wait \
+                 in the kernel",
+                Address(*address)
+            );
+        }
+    }
+
+    fn enqueue(&mut self, socket: TcpStream, peer: SocketAddr) {
+        let prepared = socket.local_addr().and_then(|local| {
+            socket.set_nodelay(true)?;
+            sockopt::set_socket_keepalive(&socket, true)?;
+            Ok(local)
+        });
+        let local = match prepared {
+            Ok(local) => local,
+            Err(error) => return debug!("Peer {} is gone already: {error}", Address(peer)),
+        };
+        let id = self.next_connection;
+        self.next_connection = id.next();
+        debug!("Connection {id} from {} to {} is in the queue", Address(peer), Address(local));
+        let socket = std::net::TcpStream::from(socket).into();
+        self.connections.insert(id, Connection { socket, peer, local });
+        self.fleet.enqueue(id);
+    }
+
+    /// A worker has taken a connection: the duplicate is closed, and there is room for another.
+    fn taken(&mut self, worker: WorkerId, connection: ConnectionId) {
+        debug!("Connection {connection} was taken by worker pid {}", self.pid(worker));
+        self.connections.remove(&connection);
+        self.resume_accepting();
+    }
+
+    fn resume_accepting(&mut self) {
+        for listener in &mut self.listeners {
+            listener.accepting.resume();
+        }
+    }
+
+    // ── Workers ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Lets the fleet decide, and does what it has decided.
+    fn decide(&mut self) {
+        let waiting_before = self.fleet.waiting.len();
+        self.fleet.advance(self.now);
+        while let Some(action) = self.fleet.next_action() {
+            match action {
+                Action::Start { worker, predecessor } => self.start(worker, predecessor),
+                Action::Send { worker, connection } => {
+                    let Connection { peer, local, .. } = &self.connections[&connection];
+                    let word = FromSupervisor::Connection { id: connection, peer: *peer, local: *local };
+                    self.say(worker, word);
+                }
+                Action::Finish { worker } => self.say(worker, FromSupervisor::Finish),
+                Action::Signal { worker, signal } => {
+                    if let Some(worker) = self.fleet.workers.get(&worker).filter(|worker| worker.pid != 0) {
+                        send_signal(worker.pid, signal);
+                    }
+                }
+                Action::Report(report) if report.is_warning() => warn!("{report}"),
+                Action::Report(report) => info!("{report}"),
+            }
+        }
+        if self.fleet.waiting.len() < waiting_before {
+            self.resume_accepting();
+        }
+        if self.fleet.is_complete()
+            && let Some(serving) = self.surroundings.serving.take()
+        {
+            serving();
+        }
+    }
+
+    fn start(&mut self, id: WorkerId, predecessor: Option<WorkerId>) {
+        match self.launch(id, predecessor) {
+            Ok(pid) => {
+                debug!("Worker pid {pid} is started");
+                self.fleet.launched(id, pid);
+            }
+            Err(error) => {
+                self.lines.remove(&id);
+                self.fleet.exited(id, Exit::NotStarted(error.to_string()), self.now);
+                self.fleet.advance(self.now);
+            }
+        }
+    }
+
+    fn launch(&mut self, id: WorkerId, predecessor: Option<WorkerId>) -> io::Result<u32> {
+        let mut variables = Vec::new();
+        if let Some(directory) = &self.directory
+            && self.config.replace == Replace::Takeover
+        {
+            variables.push(("REACTORD_TAKEOVER", directory.takeover_path(id).into_os_string()));
+            if let Some(predecessor) = predecessor {
+                variables.push(("REACTORD_PREDECESSOR", directory.takeover_path(predecessor).into_os_string()));
+            }
+        }
+        match (self.config.hand_over, &self.directory) {
+            (HandOver::Listen, Some(directory)) => {
+                let notify = directory.notify_path(id);
+                let socket = UnixDatagram::bind(&notify)?;
+                socket.set_nonblocking(true)?;
+                let sockets: Vec<BorrowedFd<'_>> =
+                    self.listeners.iter().map(|listener| listener.socket.as_fd()).collect();
+                let names: Vec<String> =
+                    self.listeners.iter().map(|listener| format!("tcp-{}", listener.address.port())).collect();
+                let inheritance = Inheritance::Listeners { sockets, names: names.join(":"), notify };
+                let pid = self.program.launch(&inheritance, &variables)?;
+                self.watch_line(id, Line::Notify(socket))?;
+                Ok(pid)
+            }
+            _ => {
+                let (link, worker) = Link::pair()?;
+                self.watch_line(id, Line::Queue(link))?;
+                self.program.launch(&Inheritance::Queue(worker), &variables)
+            }
+        }
+    }
+
+    /// What log lines name a worker by. 0 if it has none yet, or is gone.
+    fn pid(&self, id: WorkerId) -> u32 {
+        self.fleet.workers.get(&id).map_or(0, |worker| worker.pid)
+    }
+
+    fn watch_line(&mut self, id: WorkerId, line: Line) -> io::Result<()> {
+        let descriptor = line.as_fd().as_raw_fd();
+        let interest = match line {
+            Line::Queue(_) => Interest::READABLE | Interest::WRITABLE,
+            Line::Notify(_) => Interest::READABLE,
+        };
+        self.poll.registry().register(&mut SourceFd(&descriptor), Source::Worker(id).into(), interest)?;
+        self.lines.insert(id, line);
+        Ok(())
+    }
+
+    fn say(&mut self, id: WorkerId, word: FromSupervisor) {
+        if let Some(Line::Queue(link)) = self.lines.get_mut(&id) {
+            link.say(word);
+            self.flush(id);
+        }
+    }
+
+    fn flush(&mut self, id: WorkerId) {
+        let Some(Line::Queue(link)) = self.lines.get_mut(&id) else {
+            return;
+        };
+        let connections = &self.connections;
+        match link.flush(|id| connections.get(&id).map(|connection| connection.socket.as_fd())) {
+            Ok(Flushed::All | Flushed::Full) => {}
+            Ok(Flushed::TooManyInFlight) => self.send_again_at = self.send_again_at.or(Some(self.now + SEND_RETRY)),
+            // The end follows, after what it has said before.
+            Err(errno) => {
+                debug!("Worker pid {} takes nothing more: {errno}", self.pid(id));
+                if !self.unheard.contains(&id) {
+                    self.unheard.push(id);
+                }
+            }
+        }
+    }
+
+    /// A worker says something.
+    fn hear(&mut self, id: WorkerId) {
+        for _ in 0..PACKETS_PER_TURN {
+            let heard = match self.lines.get_mut(&id) {
+                None => return,
+                Some(Line::Notify(_)) => return self.hear_notification(id),
+                Some(Line::Queue(link)) => link.hear(),
+            };
+            match heard {
+                Ok(Heard::Said(said)) => match self.fleet.hear(id, said, self.now) {
+                    Ok(None) => {}
+                    Ok(Some(connection)) => self.taken(id, connection),
+                    Err(breach) => return self.end_queue(id, &breach),
+                },
+                Ok(Heard::Nothing) => return,
+                Ok(Heard::End) => {
+                    self.close_line(id);
+                    self.fleet.cut_off(id);
+                    return self.ended.push((self.now + EXIT_PATIENCE, id));
+                }
+                Err(error) => return self.end_queue(id, &error),
+            }
+        }
+        self.unheard.push(id);
+    }
+
+    /// A worker by the systemd convention says something (sd_notify(3)).
+    fn hear_notification(&mut self, id: WorkerId) {
+        let mut buffer = [0; NOTIFICATION_BYTES];
+        while let Some(Line::Notify(socket)) = self.lines.get(&id) {
+            let Ok(bytes) = socket.recv(&mut buffer) else {
+                return;
+            };
+            if buffer[..bytes].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                self.fleet.ready(id, self.now);
+            }
+        }
+    }
+
+    /// Ends a worker's queue: what it has taken up to then is its own, and the rest goes back.
+    fn end_queue(&mut self, id: WorkerId, reason: &dyn std::fmt::Display) {
+        self.close_line(id);
+        self.fleet.queue_ended(id, reason.to_string(), self.now);
+    }
+
+    fn close_line(&mut self, id: WorkerId) {
+        match self.lines.remove(&id) {
+            Some(Line::Queue(link)) => {
+                let descriptor = link.as_fd().as_raw_fd();
+                if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&descriptor)) {
+                    warn!("The queue of worker pid {} stays in the epoll set: {error}", self.pid(id));
+                }
+                for connection in link.end() {
+                    if self.fleet.took(id, connection) {
+                        self.taken(id, connection);
+                    }
+                }
+            }
+            Some(Line::Notify(_)) => {
+                if let Some(directory) = &self.directory {
+                    // It may have removed it itself.
+                    let _ = std::fs::remove_file(directory.notify_path(id));
+                }
+            }
+            None => {}
+        }
+    }
+
+    // ── Signals ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn obey_signals(&mut self) {
+        loop {
+            match self.signals.next() {
+                Ok(Some(signal)) => self.obey(signal),
+                Ok(None) => return,
+                Err(error) => return warn!("A signal was lost: {error}"),
+            }
+        }
+    }
+
+    fn obey(&mut self, signal: Signal) {
+        match signal {
+            Signal::SIGCHLD => self.reap(),
+            Signal::SIGHUP => self.fleet.replace(self.now),
+            Signal::SIGUSR1 | Signal::SIGTTIN => self.fleet.add(self.now),
+            Signal::SIGTTOU => self.fleet.remove(self.now),
+            Signal::SIGUSR2 => self.try_out(),
+            Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
+                self.accept_the_last();
+                let (workers, waiting) = (self.fleet.workers.len(), self.fleet.waiting.len());
+                self.listeners.clear();
+                info!("{signal}: stopping with {workers} workers, {waiting} connections in the queue");
+                self.fleet.stop(self.now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Waits for all processes that have ended: one SIGCHLD may stand for several.
+    fn reap(&mut self) {
+        loop {
+            let (pid, exit) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Exit::Code(code)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Exit::Signal(signal)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(errno) => return warn!("waitpid: {errno}"),
+            };
+            let pid = pid.as_raw().unsigned_abs();
+            if self.trial.as_ref().is_some_and(|trial| trial.pid == pid) {
+                self.end_trial(&exit);
+                continue;
+            }
+            let worker = self.fleet.workers.iter().find(|(_, worker)| worker.pid == pid).map(|(id, _)| *id);
+            let Some(id) = worker else {
+                debug!("Process {pid} {exit}");
+                continue;
+            };
+            self.close_line(id);
+            if let Some(directory) = &self.directory {
+                // One that was killed has left it behind.
+                let _ = std::fs::remove_file(directory.takeover_path(id));
+            }
+            self.fleet.exited(id, exit, self.now);
+        }
+    }
+
+    // ── Another binary in place of this one ────────────────────────────────────────────────────────────────────────
+
+    fn state(&self) -> State {
+        let mut state = State::new(FleetState::of(&self.fleet, self.now));
+        state.listeners = self.listeners.iter().map(|listener| listener.socket.as_raw_fd()).collect();
+        state.connections = self
+            .connections
+            .iter()
+            .map(|(id, Connection { socket, peer, local })| ConnectionState {
+                id: id.number(),
+                descriptor: socket.as_raw_fd(),
+                peer: peer.to_string(),
+                local: local.to_string(),
+            })
+            .collect();
+        state.next_connection = self.next_connection.number();
+        state.links = self
+            .lines
+            .iter()
+            .map(|(id, line)| match line {
+                Line::Queue(link) => LinkState {
+                    worker: id.0,
+                    queue: Some(link.as_fd().as_raw_fd()),
+                    notify: None,
+                    unsent: link.unsent().iter().map(ToString::to_string).collect(),
+                },
+                Line::Notify(socket) => {
+                    LinkState { worker: id.0, queue: None, notify: Some(socket.as_raw_fd()), unsent: Vec::new() }
+                }
+            })
+            .collect();
+        state.directory = self.directory.as_ref().and_then(|directory| directory.0.to_str().map(str::to_owned));
+        state.kept = self.surroundings.kept.iter().map(|(name, kept)| ((*name).to_owned(), kept.as_raw_fd())).collect();
+        state.complete = self.surroundings.serving.is_none();
+        state.files_max = self.program.files_max;
+        state.program = self.program.path.to_string_lossy().into_owned();
+        state
+    }
+
+    /// Runs the binary that is at our path by now, to see whether it understands what it would have to go on with.
+    fn try_out(&mut self) {
+        if let Some(Trial { pid, .. }) = self.trial {
+            return info!("The binary is being tried out already, as pid {pid}");
+        }
+        match resume::try_out(&self.own_path, &self.state()) {
+            Ok(pid) => {
+                info!("Trying out {} as pid {pid}", self.own_path.display());
+                let deadline = self.now + TRIAL_PATIENCE;
+                self.trial = Some(Trial { pid, path: self.own_path.clone(), deadline });
+            }
+            Err(error) => warn!("The binary is not replaced: {}: {error}", self.own_path.display()),
+        }
+    }
+
+    fn end_trial(&mut self, exit: &Exit) {
+        let Some(Trial { pid, path, .. }) = self.trial.take() else {
+            return;
+        };
+        if *exit != Exit::Code(i32::from(EXIT_UNDERSTOOD)) {
+            return warn!("The binary is not replaced: its trial, pid {pid}, {exit}");
+        }
+        // What was decided and not done yet would be lost.
+        for (_, id) in std::mem::take(&mut self.ended) {
+            self.fleet.queue_ended(id, "it has closed it".to_owned(), self.now);
+        }
+        self.decide();
+        info!("Executing {}", path.display());
+        let state = self.state();
+        let listeners = self.listeners.iter().map(|listener| listener.socket.as_fd());
+        let connections = self.connections.values().map(|connection| connection.socket.as_fd());
+        let lines = self.lines.values().map(Line::as_fd);
+        let kept = self.surroundings.kept.iter().map(|(_, kept)| *kept);
+        let descriptors: Vec<BorrowedFd<'_>> = listeners.chain(connections).chain(lines).chain(kept).collect();
+        let error = resume::execute(&path, &state, &descriptors);
+        warn!("The binary is not replaced: {}: {error}", path.display());
+    }
+}
+
+impl Directory {
+    fn make() -> io::Result<Self> {
+        Ok(Self(mkdtemp(&std::env::temp_dir().join("reactord-XXXXXX"))?))
+    }
+
+    /// Where a worker answers the one that takes its place.
+    fn takeover_path(&self, WorkerId(id): WorkerId) -> PathBuf {
+        self.0.join(format!("worker-{id}.takeover"))
+    }
+
+    /// Where a worker says that it is ready.
+    fn notify_path(&self, WorkerId(id): WorkerId) -> PathBuf {
+        self.0.join(format!("worker-{id}.notify"))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(self.path()) {
+            warn!("The directory {} is left behind: {error}", self.path().display());
+        }
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        hand_over: config.hand_over,
+        replace: config.replace,
+        ready_timeout: config.ready_timeout,
+        drain_timeout: config.drain_timeout,
+    }
+}
+
+/// A pid that has not been waited for yet is nobody else's.
+fn send_signal(pid: u32, signal: Signal) {
+    if let Err(errno) = kill(Pid::from_raw(pid.cast_signed()), signal) {
+        debug!("{signal} to pid {pid}: {errno}");
+    }
+}

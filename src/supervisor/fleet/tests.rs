@@ -1,0 +1,549 @@
+//! Decisions of the fleet, with time passed in and workers that are made up.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A worker as it sees itself.
+#[derive(Debug, Default)]
+struct Scripted {
+    ready: bool,
+    told_to_finish: bool,
+    /// What it has asked for and not been sent.
+    credits: u64,
+    /// What it was sent and has not taken.
+    inbox: Vec<ConnectionId>,
+}
+
+/// A fleet with workers that do as they are told, and a record of what became of each connection.
+#[derive(Debug)]
+struct World {
+    fleet: Fleet,
+    now: Instant,
+    begun: Instant,
+    workers: BTreeMap<WorkerId, Scripted>,
+    last: Option<ConnectionId>,
+    accepted: u64,
+    taken: HashMap<ConnectionId, WorkerId>,
+    starts: Vec<Duration>,
+    signals: Vec<(WorkerId, Signal)>,
+    reports: Vec<Report>,
+}
+
+impl World {
+    fn new(target: usize, replace: Replace, hand_over: HandOver) -> Self {
+        let rules = Rules { hand_over, replace, ready_timeout: READY_TIMEOUT, drain_timeout: DRAIN_TIMEOUT };
+        let now = Instant::now();
+        let mut world = Self {
+            fleet: Fleet::new(rules, target),
+            now,
+            begun: now,
+            workers: BTreeMap::new(),
+            last: None,
+            accepted: 0,
+            taken: HashMap::new(),
+            starts: Vec::new(),
+            signals: Vec::new(),
+            reports: Vec::new(),
+        };
+        world.decide();
+        world
+    }
+
+    /// Does what the fleet decides, and checks it.
+    fn decide(&mut self) {
+        loop {
+            self.fleet.advance(self.now);
+            let mut idle = true;
+            while let Some(action) = self.fleet.next_action() {
+                idle = false;
+                self.act(action);
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Start { worker, .. } => {
+                self.starts.push(self.now - self.begun);
+                self.workers.insert(worker, Scripted::default());
+                self.fleet.launched(worker, u32::try_from(worker.0).unwrap() + 1000);
+            }
+            Action::Send { worker, connection } => {
+                let scripted = self.workers.get_mut(&worker).expect("only one that lives is sent anything");
+                assert!(scripted.ready && !scripted.told_to_finish && scripted.credits > 0, "{scripted:?}");
+                scripted.credits -= 1;
+                scripted.inbox.push(connection);
+                assert!(scripted.inbox.len() <= UNDER_WAY_MAX);
+                assert!(!self.taken.contains_key(&connection), "it is taken already");
+                let elsewhere = self.workers.values().flat_map(|other| &other.inbox).filter(|id| **id == connection);
+                assert_eq!(elsewhere.count(), 1, "it is under way to two");
+                assert!(self.fleet.waiting.iter().all(|waiting| *waiting > connection), "an older one waits");
+            }
+            Action::Finish { worker } => {
+                if let Some(scripted) = self.workers.get_mut(&worker) {
+                    scripted.told_to_finish = true;
+                }
+            }
+            Action::Signal { worker, signal } => {
+                self.signals.push((worker, signal));
+                if signal == Signal::SIGKILL {
+                    self.exit(worker, Exit::Signal(signal));
+                }
+            }
+            Action::Report(report) => self.reports.push(report),
+        }
+    }
+
+    fn accept(&mut self) {
+        let id = self.last.map_or(ConnectionId::FIRST, ConnectionId::next);
+        self.last = Some(id);
+        self.accepted += 1;
+        self.fleet.enqueue(id);
+    }
+
+    fn say(&mut self, id: WorkerId, said: FromWorker) {
+        assert!(self.fleet.hear(id, said, self.now).is_ok());
+    }
+
+    fn ready(&mut self, id: WorkerId) {
+        let scripted = self.workers.get_mut(&id).unwrap();
+        if !std::mem::replace(&mut scripted.ready, true) {
+            self.say(id, FromWorker::Ready { version: VERSION });
+        }
+    }
+
+    fn all_ready(&mut self) {
+        for id in self.living() {
+            self.ready(id);
+        }
+        self.decide();
+    }
+
+    fn want(&mut self, id: WorkerId, credits: u32) {
+        if self.workers[&id].ready {
+            self.workers.get_mut(&id).unwrap().credits += u64::from(credits);
+            self.say(id, FromWorker::Want(NonZeroU32::new(credits).unwrap()));
+        }
+    }
+
+    fn take(&mut self, id: WorkerId, place: usize) {
+        let scripted = self.workers.get_mut(&id).unwrap();
+        if scripted.inbox.is_empty() {
+            return;
+        }
+        let connection = scripted.inbox.remove(place % scripted.inbox.len());
+        let taken = self.fleet.hear(id, FromWorker::Took(connection), self.now);
+        assert_eq!(taken, Ok(Some(connection)));
+        assert_eq!(self.taken.insert(connection, id), None, "it was taken twice");
+    }
+
+    fn exit(&mut self, id: WorkerId, exit: Exit) {
+        if self.workers.remove(&id).is_some() {
+            self.fleet.exited(id, exit, self.now);
+        }
+    }
+
+    fn living(&self) -> Vec<WorkerId> {
+        self.workers.keys().copied().collect()
+    }
+
+    /// Lets time pass, with the decisions that are due on the way.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        let mut turns = 0;
+        while let Some(due) = self.fleet.deadline().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.decide();
+            turns += 1;
+            assert!(turns < 10_000, "what is due is not done: {:#?}", self.fleet);
+        }
+        self.now = until;
+        self.decide();
+    }
+
+    /// Every connection is in one place.
+    fn check(&self) {
+        let under_way: usize = self.workers.values().map(|scripted| scripted.inbox.len()).sum();
+        let known: usize = self.fleet.workers.values().map(|worker| worker.under_way.len()).sum();
+        assert_eq!(under_way, known);
+        assert_eq!(self.fleet.waiting.len() + under_way + self.taken.len(), usize::try_from(self.accepted).unwrap());
+    }
+
+    fn said(&self, part: &str) -> usize {
+        self.reports.iter().filter(|report| report.to_string().contains(part)).count()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Accept,
+    Ready(usize),
+    Want(usize, u32),
+    Take(usize, usize),
+    Exit(usize, i32),
+    EndQueue(usize),
+    Replace,
+    Add,
+    Remove,
+    Pass(u64),
+    Resume,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let worker = 0usize..8;
+    prop_oneof![
+        6 => Just(Step::Accept),
+        3 => worker.clone().prop_map(Step::Ready),
+        4 => (worker.clone(), 1u32..100).prop_map(|(worker, credits)| Step::Want(worker, credits)),
+        6 => (worker.clone(), any::<usize>()).prop_map(|(worker, place)| Step::Take(worker, place)),
+        2 => (worker.clone(), 0..2i32).prop_map(|(worker, code)| Step::Exit(worker, code)),
+        1 => worker.prop_map(Step::EndQueue),
+        1 => Just(Step::Replace),
+        1 => Just(Step::Add),
+        1 => Just(Step::Remove),
+        2 => (0u64..40_000).prop_map(Step::Pass),
+        1 => Just(Step::Resume),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_workers_do_nobody_is_lost_or_served_twice_or_out_of_turn(
+        target in 1usize..5,
+        takeover in any::<bool>(),
+        steps in prop::collection::vec(step(), 0..200),
+    ) {
+        let replace = if takeover { Replace::Takeover } else { Replace::Drain };
+        let mut world = World::new(target, replace, HandOver::Queue);
+        for step in steps {
+            let living = world.living();
+            let worker = |place: usize| living.get(place % living.len().max(1)).copied();
+            match step {
+                Step::Accept => world.accept(),
+                Step::Ready(place) => worker(place).into_iter().for_each(|id| world.ready(id)),
+                Step::Want(place, credits) => worker(place).into_iter().for_each(|id| world.want(id, credits)),
+                Step::Take(place, which) => worker(place).into_iter().for_each(|id| world.take(id, which)),
+                Step::Exit(place, code) => worker(place).into_iter().for_each(|id| world.exit(id, Exit::Code(code))),
+                Step::EndQueue(place) => {
+                    if let Some(id) = worker(place) {
+                        world.workers.get_mut(&id).unwrap().inbox.clear();
+                        world.fleet.queue_ended(id, "test".to_owned(), world.now);
+                        world.workers.get_mut(&id).unwrap().credits = 0;
+                        world.exit(id, Exit::Code(0));
+                    }
+                }
+                Step::Replace => world.fleet.replace(world.now),
+                Step::Add if world.fleet.target < 6 => world.fleet.add(world.now),
+                Step::Add => {}
+                Step::Remove => world.fleet.remove(world.now),
+                Step::Pass(milliseconds) => world.pass(Duration::from_millis(milliseconds)),
+                Step::Resume => {
+                    world.decide();
+                    let state = crate::supervisor::resume::FleetState::of(&world.fleet, world.now);
+                    world.fleet = state.into_fleet(world.fleet.rules, world.now);
+                }
+            }
+            world.decide();
+            world.check();
+        }
+        // Once workers behave, everybody is served.
+        for _ in 0..100 {
+            world.pass(Duration::from_secs(70));
+            world.all_ready();
+            for id in world.living() {
+                world.want(id, 50);
+                world.decide();
+                for _ in 0..UNDER_WAY_MAX {
+                    world.take(id, 0);
+                }
+            }
+            world.decide();
+            world.check();
+        }
+        prop_assert_eq!(world.taken.len() as u64, world.accepted);
+        prop_assert!(world.fleet.is_complete());
+    }
+}
+
+#[test]
+fn a_worker_that_cannot_start_is_started_five_times_in_two_seconds_and_once_a_minute_later() {
+    let mut world = World::new(1, Replace::Drain, HandOver::Queue);
+    while world.now - world.begun < Duration::from_secs(3600) {
+        for id in world.living() {
+            world.exit(id, Exit::Code(1));
+        }
+        world.decide();
+        let due = world.fleet.deadline().expect("it is tried again");
+        world.pass(due - world.now);
+    }
+    let within = |from: u64, to: u64| {
+        let (from, to) = (Duration::from_secs(from), Duration::from_secs(to));
+        world.starts.iter().filter(|start| (from..to).contains(start)).count()
+    };
+    assert_eq!(within(0, 2), 5);
+    for minute in 3..59 {
+        assert!(within(60 * minute, 60 * minute + 60) <= 1, "minute {minute}");
+    }
+    assert!(within(1800, 3600) >= 29, "it is not given up");
+}
+
+#[test]
+fn workers_that_cannot_start_are_tried_one_at_a_time() {
+    let mut world = World::new(4, Replace::Drain, HandOver::Queue);
+    for id in world.living() {
+        world.exit(id, Exit::Code(1));
+    }
+    world.pass(Duration::from_millis(150));
+    assert_eq!(world.starts.len(), 5);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.starts.len(), 5, "it has not failed yet");
+    world.all_ready();
+    assert_eq!(world.starts.len(), 8, "the others follow when it is ready");
+}
+
+#[test]
+fn six_that_die_together_are_one_failure() {
+    let mut world = World::new(6, Replace::Drain, HandOver::Queue);
+    world.all_ready();
+    world.pass(Duration::from_secs(1));
+    for id in world.living() {
+        world.exit(id, Exit::Signal(Signal::SIGKILL));
+    }
+    world.pass(Duration::from_millis(100));
+    world.all_ready();
+    world.all_ready();
+    assert_eq!(world.starts.len(), 12);
+    assert!(world.fleet.is_complete());
+}
+
+#[test]
+fn a_worker_that_has_served_is_replaced_at_once() {
+    let mut world = World::new(1, Replace::Drain, HandOver::Queue);
+    world.all_ready();
+    world.pass(PROVEN);
+    world.exit(world.living()[0], Exit::Code(1));
+    world.decide();
+    assert_eq!(world.starts.len(), 2);
+    assert_eq!(world.said("it is replaced at once"), 1);
+}
+
+#[test]
+fn connections_go_to_those_who_ask_in_turn() {
+    let mut world = World::new(3, Replace::Drain, HandOver::Queue);
+    world.all_ready();
+    for id in world.living() {
+        world.want(id, 2);
+    }
+    (0..7).for_each(|_| world.accept());
+    world.decide();
+    assert!(world.workers.values().all(|scripted| scripted.inbox.len() == 2));
+    let first: Vec<u64> = world.workers[&WorkerId(1)].inbox.iter().map(|id| id.number()).collect();
+    assert_eq!(first, [1, 4]);
+    assert_eq!(world.fleet.waiting.len(), 1);
+}
+
+#[test]
+fn what_a_dead_worker_had_not_taken_goes_first() {
+    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    world.all_ready();
+    world.want(WorkerId(1), 3);
+    (0..5).for_each(|_| world.accept());
+    world.decide();
+    world.take(WorkerId(1), 1);
+    world.exit(WorkerId(1), Exit::Signal(Signal::SIGKILL));
+    world.want(WorkerId(2), 4);
+    world.decide();
+    let sent: Vec<u64> = world.workers[&WorkerId(2)].inbox.iter().map(|id| id.number()).collect();
+    assert_eq!(sent, [1, 3, 4, 5]);
+}
+
+#[test]
+fn several_requests_for_a_generation_make_one() {
+    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    world.all_ready();
+    for _ in 0..3 {
+        world.fleet.replace(world.now);
+        world.decide();
+    }
+    assert!(world.workers.keys().take(2).all(|id| !world.fleet.workers[id].is_leaving()));
+    // The two that were superseded are late with being ready, and nothing comes of it.
+    world.all_ready();
+    assert_eq!(world.said("Generation 2 serves: 2 workers"), 1);
+    assert_eq!(world.said(" serves: "), 1);
+    assert_eq!(world.fleet.current, 2);
+    let serving = world.fleet.workers.values().filter(|worker| matches!(worker.standing, Standing::Serving { .. }));
+    assert_eq!(serving.count(), 2);
+}
+
+#[test]
+fn a_generation_gets_connections_only_when_all_of_it_are_ready() {
+    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    world.all_ready();
+    world.fleet.replace(world.now);
+    world.decide();
+    world.ready(WorkerId(3));
+    world.want(WorkerId(3), 1);
+    world.accept();
+    world.decide();
+    assert_eq!(world.fleet.waiting.len(), 1);
+    world.ready(WorkerId(4));
+    world.decide();
+    assert_eq!(world.workers[&WorkerId(3)].inbox.len(), 1);
+    assert!(world.workers[&WorkerId(1)].told_to_finish && world.workers[&WorkerId(2)].told_to_finish);
+}
+
+#[test]
+fn a_generation_that_fails_is_given_up_with_one_line() {
+    type Failing = fn(&mut World);
+    let failures: [(&str, Failing); 3] = [
+        ("exited with code 3 before it was ready", |world| world.exit(WorkerId(3), Exit::Code(3))),
+        ("is not ready after 30000 ms", |world| world.pass(READY_TIMEOUT)),
+        ("was killed by SIGKILL", |world| {
+            world.ready(WorkerId(4));
+            world.exit(WorkerId(4), Exit::Signal(Signal::SIGKILL));
+        }),
+    ];
+    for (reason, fail) in failures {
+        let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+        world.all_ready();
+        world.fleet.replace(world.now);
+        world.decide();
+        fail(&mut world);
+        world.decide();
+        assert_eq!(world.said(reason), 1, "{:?}", world.reports);
+        assert_eq!(world.said("Generation 2 is given up"), 1);
+        assert_eq!(world.said("generation 1 goes on"), 1);
+        assert!(world.fleet.is_complete());
+        assert!(!world.workers[&WorkerId(1)].told_to_finish);
+        world.fleet.replace(world.now);
+        world.decide();
+        assert_eq!(world.fleet.coming, Some(2));
+    }
+}
+
+#[test]
+fn one_that_does_not_finish_is_terminated_and_then_killed() {
+    let mut world = World::new(1, Replace::Drain, HandOver::Queue);
+    world.all_ready();
+    world.fleet.stop(world.now);
+    world.decide();
+    assert!(world.workers[&WorkerId(1)].told_to_finish);
+    world.pass(DRAIN_TIMEOUT - Duration::from_millis(1));
+    assert_eq!(world.signals, []);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM)]);
+    world.pass(KILL_DELAY);
+    assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM), (WorkerId(1), Signal::SIGKILL)]);
+    assert!(world.fleet.is_over());
+}
+
+#[test]
+fn a_second_stop_does_not_wait() {
+    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    world.all_ready();
+    world.accept();
+    world.fleet.stop(world.now);
+    world.decide();
+    assert!(!world.workers[&WorkerId(1)].told_to_finish, "the queue is served first");
+    world.fleet.stop(world.now);
+    world.decide();
+    assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM), (WorkerId(2), Signal::SIGTERM)]);
+}
+
+#[test]
+fn a_second_stop_does_not_wait_for_workers_that_accept_themselves() {
+    for at_once in [false, true] {
+        let mut world = World::new(1, Replace::Drain, HandOver::Listen);
+        world.pass(ASSUMED_READY);
+        world.fleet.stop(world.now);
+        if !at_once {
+            world.decide();
+            assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM)]);
+        }
+        world.fleet.stop(world.now);
+        world.decide();
+        assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM)]);
+        world.pass(KILL_DELAY);
+        assert_eq!(world.signals.last(), Some(&(WorkerId(1), Signal::SIGKILL)), "{at_once}");
+        assert!(world.fleet.is_over());
+    }
+}
+
+#[test]
+fn a_stop_starts_nobody_and_waits_for_nobody_who_is_not_ready() {
+    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    world.ready(WorkerId(1));
+    world.decide();
+    world.fleet.stop(world.now);
+    world.decide();
+    assert_eq!(world.signals, [(WorkerId(2), Signal::SIGTERM)]);
+    world.exit(WorkerId(1), Exit::Code(0));
+    world.exit(WorkerId(2), Exit::Signal(Signal::SIGTERM));
+    world.pass(DRAIN_TIMEOUT);
+    assert_eq!(world.starts.len(), 2);
+    assert!(world.fleet.is_over());
+}
+
+#[test]
+fn a_takeover_that_fails_leaves_its_predecessor_and_the_others_go_through() {
+    let mut world = World::new(2, Replace::Takeover, HandOver::Queue);
+    world.all_ready();
+    world.fleet.replace(world.now);
+    world.decide();
+    world.exit(WorkerId(1), Exit::Code(0));
+    world.decide();
+    world.ready(WorkerId(3));
+    world.exit(WorkerId(4), Exit::Code(3));
+    world.decide();
+    assert_eq!(world.said("Worker pid 1002 is not replaced and goes on: worker pid 1004 exited with code 3"), 1);
+    assert_eq!(world.said("Generation 2 serves: 2 workers"), 1);
+    assert!(world.fleet.is_complete());
+    assert_eq!(world.starts.len(), 4, "nobody is missing");
+    // Next time both are replaced.
+    world.fleet.replace(world.now);
+    world.decide();
+    world.all_ready();
+    assert!(world.workers[&WorkerId(2)].told_to_finish && world.workers[&WorkerId(3)].told_to_finish);
+    assert_eq!(world.fleet.current, 3);
+}
+
+#[test]
+fn workers_that_accept_themselves_are_ready_when_they_have_lived_for_a_second() {
+    let mut world = World::new(1, Replace::Drain, HandOver::Listen);
+    world.pass(ASSUMED_READY);
+    assert!(world.fleet.is_complete());
+    world.fleet.replace(world.now);
+    world.decide();
+    assert_eq!(world.signals, []);
+    world.pass(ASSUMED_READY);
+    assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM)]);
+    world.pass(DRAIN_TIMEOUT);
+    assert_eq!(world.signals.last(), Some(&(WorkerId(1), Signal::SIGKILL)));
+}
+
+#[test]
+fn a_worker_may_not_say_what_is_not_so() {
+    let mut world = World::new(1, Replace::Drain, HandOver::Queue);
+    let (now, id, connection) = (world.now, WorkerId(1), ConnectionId::FIRST);
+    let want = FromWorker::Want(NonZeroU32::MIN);
+    assert_eq!(world.fleet.hear(id, want, now), Err(Breach::NotReady));
+    assert_eq!(world.fleet.hear(id, FromWorker::Ready { version: 2 }, now), Err(Breach::Version(2)));
+    world.ready(id);
+    assert_eq!(world.fleet.hear(id, FromWorker::Ready { version: 1 }, now), Err(Breach::ReadyTwice));
+    assert_eq!(world.fleet.hear(id, FromWorker::Took(connection), now), Err(Breach::NotSent(connection)));
+    world.accept();
+    world.want(id, 1);
+    world.decide();
+    world.take(id, 0);
+    assert_eq!(world.fleet.hear(id, FromWorker::Took(connection), now), Err(Breach::NotSent(connection)));
+}

@@ -1,0 +1,217 @@
+//! Starting a worker: from the command to a process that inherits what it is to have, and nothing else.
+//!
+//! Between the supervisor and the command there is a stage: this binary with [`STAGE`] as its first argument. It does
+//! in safe code what has to be done inside the new process: closes what was not meant for it, sets umask, signals and
+//! limits to what a program expects, and executes the command. So a worker is started without `unsafe`.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+
+use crate::{inherited, open_files, queue};
+
+/// The first argument of the stage.
+pub(crate) const STAGE: &str = "--launch-worker";
+
+/// The exit code of the stage when the command cannot be executed, as of a shell.
+const EXIT_NOT_EXECUTED: u8 = 127;
+
+/// What most daemons run with: nobody else may write.
+const UMASK: Mode = Mode::S_IWGRP.union(Mode::S_IWOTH);
+
+/// The first descriptor that is passed by the systemd convention (sd_listen_fds(3)).
+const LISTEN_FDS_START: RawFd = 3;
+
+/// Signals have numbers up to here (signal(7)).
+const SIGNAL_MAX: i32 = 64;
+
+/// The command that workers run.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// Where it is, found when the supervisor started.
+    pub(crate) path: PathBuf,
+    /// With its own name first.
+    pub(crate) arguments: Vec<OsString>,
+    /// The soft limit of open files that it is to have: that with which the supervisor was started.
+    pub(crate) files_max: u64,
+}
+
+/// What a worker inherits.
+#[derive(Debug)]
+pub(crate) enum Inheritance<'s> {
+    /// Its end of the queue.
+    Queue(OwnedFd),
+    /// The listening sockets with their names, and where to say that it is ready.
+    Listeners { sockets: Vec<BorrowedFd<'s>>, names: String, notify: PathBuf },
+}
+
+impl Program {
+    /// Finds the command as a shell would.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn find(command: &[OsString]) -> Result<Self, String> {
+        let name = command.first().ok_or("no command is given after --")?;
+        let directory = std::env::current_dir().map_err(|error| format!("the current directory: {error}"))?;
+        let path = which::which_in(name, std::env::var_os("PATH"), directory)
+            .map_err(|_| format!("the command {name:?}: {}", why_not_found(Path::new(name))))?;
+        let files_max = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        Ok(Self { path, arguments: command.to_vec(), files_max })
+    }
+
+    /// Starts a worker, and returns its pid. The process is to be waited for with waitpid(2).
+    pub(crate) fn launch(&self, inheritance: &Inheritance<'_>, variables: &[(&str, OsString)]) -> io::Result<u32> {
+        let (kind, inherited): (_, Vec<BorrowedFd<'_>>) = match inheritance {
+            Inheritance::Queue(socket) => ("queue", vec![socket.as_fd()]),
+            Inheritance::Listeners { sockets, .. } => ("listen", sockets.clone()),
+        };
+        let numbers: Vec<String> = inherited.iter().map(|descriptor| descriptor.as_raw_fd().to_string()).collect();
+        // Not by its path: there may be another version by now.
+        let mut stage = Command::new("/proc/self/exe");
+        stage.arg0("reactord").args([STAGE, kind, &numbers.join(",")]).arg(self.files_max.to_string());
+        stage.arg(&self.path).args(&self.arguments).stdin(Stdio::null());
+        // A terminal sends SIGINT and SIGQUIT to its whole foreground group, and workers are to finish what they have.
+        stage.process_group(0);
+        for variable in super::resume::VARIABLES {
+            stage.env_remove(variable);
+        }
+        for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
+            stage.env_remove(variable);
+        }
+        match inheritance {
+            Inheritance::Queue(socket) => {
+                stage.env(queue::SOCKET_VARIABLE, socket.as_raw_fd().to_string());
+            }
+            Inheritance::Listeners { sockets, names, notify } => {
+                stage.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names);
+                stage.env("NOTIFY_SOCKET", notify);
+            }
+        }
+        stage.envs(variables.iter().map(|(name, value)| (name, value)));
+        // This process has one thread, so nothing else is started meanwhile that would inherit them.
+        set_inherited(&inherited, true)?;
+        let spawned = stage.spawn();
+        set_inherited(&inherited, false)?;
+        // Its end comes as SIGCHLD, like that of workers that an earlier binary has started.
+        spawned.map(|child| child.id())
+    }
+}
+
+fn why_not_found(name: &Path) -> String {
+    match std::fs::metadata(name) {
+        _ if !name.as_os_str().as_bytes().contains(&b'/') => "it is in no directory of PATH".to_owned(),
+        Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
+        Ok(_) => "it is a file that may not be executed".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn set_inherited(descriptors: &[BorrowedFd<'_>], inherited: bool) -> io::Result<()> {
+    let flags = if inherited { FdFlags::empty() } else { FdFlags::CLOEXEC };
+    for descriptor in descriptors {
+        fcntl_setfd(descriptor, flags)?;
+    }
+    Ok(())
+}
+
+/// The stage: turns this process into the worker. It has to be called first thing when [`is_stage`] says so, and
+/// returns the exit code of a process that could not become one.
+#[must_use]
+pub fn become_worker() -> u8 {
+    let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
+    let Err(error) = execute(&arguments);
+    // The supervisor's standard error; where it takes nothing, the exit code has to do.
+    let _ = std::io::Write::write_all(&mut io::stderr(), format!("reactord: starting a worker: {error}\n").as_bytes());
+    EXIT_NOT_EXECUTED
+}
+
+/// Whether this process is the stage between a supervisor and a worker.
+#[must_use]
+pub fn is_stage() -> bool {
+    std::env::args_os().nth(1).as_deref() == Some(OsStr::new(STAGE))
+}
+
+fn execute(arguments: &[OsString]) -> Result<std::convert::Infallible, String> {
+    let [kind, numbers, files_max, path, name, arguments @ ..] = arguments else {
+        return Err(format!("{STAGE} is not for users"));
+    };
+    let numbers = numbers.to_str().unwrap_or_default();
+    let numbers: Result<Vec<RawFd>, _> = numbers.split(',').map(str::parse).collect();
+    let numbers = numbers.map_err(|error| format!("{STAGE}: {error}"))?;
+    let mut command = Command::new(path);
+    command.arg0(name).args(arguments);
+    let listeners = if kind == "listen" {
+        command.env("LISTEN_PID", std::process::id().to_string());
+        // It has no queue whose end would tell it.
+        let told = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+        told.map_err(|errno| format!("a signal when the supervisor dies: {errno}"))?;
+        place(&numbers).map_err(|error| format!("the listening sockets: {error}"))?
+    } else {
+        close_all_but(&numbers);
+        Vec::new()
+    };
+    umask(UMASK);
+    restore_signals().map_err(|error| format!("signals: {error}"))?;
+    if let Some(files_max) = files_max.to_str().and_then(|files_max| files_max.parse().ok())
+        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+    {
+        // It is lower than the present one, and that is always allowed.
+        setrlimit(Resource::RLIMIT_NOFILE, files_max, hard).map_err(|errno| format!("the limit of files: {errno}"))?;
+    }
+    let error = command.exec();
+    drop(listeners);
+    Err(format!("{}: {error}", path.display()))
+}
+
+/// Closes everything that is not for the worker.
+fn close_all_but(kept: &[RawFd]) {
+    let open: Vec<RawFd> = match std::fs::read_dir("/proc/self/fd") {
+        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (0..open_files::limit().min(1 << 16).try_into().unwrap_or(RawFd::MAX)).collect(),
+    };
+    for number in open.into_iter().filter(|number| *number > 2 && !kept.contains(number)) {
+        // The directory that was just listed is closed already.
+        inherited::let_go(number);
+    }
+}
+
+/// Moves the descriptors to where the systemd convention has them, and closes everything else.
+fn place(numbers: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
+    let above = LISTEN_FDS_START + RawFd::try_from(numbers.len()).unwrap_or(RawFd::MAX);
+    let mut aside = Vec::new();
+    for number in numbers {
+        aside.push(fcntl_dupfd_cloexec(inherited::duplicate(*number)?, above)?);
+    }
+    let kept: Vec<RawFd> = aside.iter().map(AsRawFd::as_raw_fd).collect();
+    close_all_but(&kept);
+    // The lowest number that is free is the next one.
+    let placed: io::Result<Vec<OwnedFd>> =
+        aside.iter().map(|descriptor| Ok(fcntl_dupfd_cloexec(descriptor, LISTEN_FDS_START)?)).collect();
+    let placed = placed?;
+    placed.iter().try_for_each(|descriptor| fcntl_setfd(descriptor, FdFlags::empty()))?;
+    Ok(placed)
+}
+
+/// Sets all signals to what they are by default. The ones that are blocked are told in one call; execve(2) sets to
+/// their default those that have a handler, and not those that are ignored, so a handler is set for each.
+fn restore_signals() -> io::Result<()> {
+    for signal in 1..=SIGNAL_MAX {
+        if !signal_hook::consts::FORBIDDEN.contains(&signal) {
+            // The C library keeps some for itself, and refuses them.
+            let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
+        }
+    }
+    SigSet::empty().thread_set_mask()?;
+    Ok(())
+}
