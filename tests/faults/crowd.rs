@@ -1,0 +1,247 @@
+//! Clients of every kind, that live through a takeover and know every byte that is to come.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::harness::{Lost, Peer, lines};
+
+/// How many there are of each kind that comes in numbers.
+const EACH: usize = 3;
+
+/// What a slow reader asks for: more than the server and the kernel keep for it.
+static ASKED: LazyLock<Vec<u8>> = LazyLock::new(|| lines(1, 10 * 1024 * 1024));
+
+/// What a peer asks for that gets its answers at once.
+const LITTLE_BYTES: usize = 100 * 1024;
+
+/// How long the server takes nothing before it is held to have stopped reading.
+const STUCK: Duration = Duration::from_millis(30);
+
+/// From one line of a busy client to the next, so that many crowds can be there at once.
+const PACE: Duration = Duration::from_millis(1);
+
+/// A client of the service `line` whose lines are all different, and different from anybody else's.
+struct Talker {
+    peer: Peer,
+    said: u64,
+}
+
+impl Talker {
+    fn connect(address: SocketAddr) -> Result<Self, Lost> {
+        Ok(Self { peer: Peer::try_connect(address)?, said: 0 })
+    }
+
+    fn connect_many(address: SocketAddr) -> Vec<Self> {
+        (0..EACH).map(|_| Self::connect(address).expect("the server has just started")).collect()
+    }
+
+    fn line(&self) -> Vec<u8> {
+        format!("line {} of {}\n", self.said, self.peer.address()).into_bytes()
+    }
+
+    fn exchange(&mut self) -> Result<(), Lost> {
+        let line = self.line();
+        self.peer.try_send(&line)?;
+        self.peer.try_expect(&line)?;
+        self.said += 1;
+        Ok(())
+    }
+
+    /// Nobody answers that, so it does not matter whether anybody is there.
+    fn say_half(&self) {
+        let line = self.line();
+        let _ = self.peer.try_send(&line[..line.len() / 2]);
+    }
+
+    fn say_the_rest(&mut self) -> Result<(), Lost> {
+        let line = self.line();
+        self.peer.try_send(&line[line.len() / 2..])?;
+        self.peer.try_expect(&line)?;
+        self.said += 1;
+        Ok(())
+    }
+}
+
+/// Clients of every kind.
+pub(crate) struct Crowd {
+    /// Open, and silent.
+    idle: Vec<Talker>,
+    /// Half-way through a line.
+    half: Vec<Talker>,
+    /// Are to leave when they are told to.
+    leaving: Vec<Talker>,
+    /// Does not read, so that its answers fill all buffers, and how much it has sent.
+    full: Option<(Peer, usize)>,
+    /// Have sent so much and will send no more, and have not read the answers: one whose answers are on their way, and
+    /// one whose answers fill all buffers.
+    half_closed: Vec<(Peer, usize)>,
+    /// Say a line, hear it, and say the next.
+    busy: JoinHandle<Result<Vec<Talker>, Lost>>,
+    /// Connect, talk, and leave, in one way or another.
+    passing: JoinHandle<Result<(), Lost>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Crowd {
+    /// All have been served when this returns, and keep the server busy from now on.
+    #[track_caller]
+    pub(crate) fn gather(address: SocketAddr) -> Self {
+        let mut crowd = Self::gather_light(address);
+        let [full, held] = std::array::from_fn(|_| {
+            let peer = Peer::connect(address);
+            peer.keep_little();
+            let sent = peer.send_until_stuck_for(STUCK, &ASKED);
+            (peer, sent)
+        });
+        held.0.end_sending();
+        crowd.half_closed.push(held);
+        crowd.full = Some(full);
+        crowd
+    }
+
+    /// The same without those that fill all buffers, which takes a while.
+    #[track_caller]
+    pub(crate) fn gather_light(address: SocketAddr) -> Self {
+        let [mut idle, mut leaving, half, mut busy] = std::array::from_fn(|_| Talker::connect_many(address));
+        let mut talking = idle[1..].iter_mut().chain(&mut leaving);
+        talking.try_for_each(Talker::exchange).expect("the server serves");
+        half.iter().for_each(Talker::say_half);
+
+        let answered = Peer::connect(address);
+        answered.send(&ASKED[..LITTLE_BYTES]);
+        answered.end_sending();
+
+        let stopping = Arc::<AtomicBool>::default();
+        let stop = stopping.clone();
+        let busy = std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                busy.iter_mut().try_for_each(Talker::exchange)?;
+                std::thread::sleep(PACE);
+            }
+            Ok(busy)
+        });
+        let stop = stopping.clone();
+        let passing = std::thread::spawn(move || {
+            for number in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                pass(address, number)?;
+                std::thread::sleep(PACE);
+            }
+            Ok(())
+        });
+        let half_closed = vec![(answered, LITTLE_BYTES)];
+        Self { idle, half, leaving, full: None, half_closed, busy, passing, stopping }
+    }
+
+    /// Some of them leave at once, each in its own way, whether they are served or not.
+    pub(crate) fn leave(&mut self) {
+        for (number, leaving) in self.leaving.drain(..).enumerate() {
+            match number % EACH {
+                0 => leaving.peer.reset(),
+                1 => leaving.say_half(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Somebody serves, or the connections are gone.
+    pub(crate) fn probe(&mut self) -> Result<(), Lost> {
+        self.idle[EACH - 1].exchange()
+    }
+
+    /// Each has every byte that was due to it. Returns those that stay.
+    ///
+    /// # Errors
+    /// If one has lost its connection.
+    pub(crate) fn finish(self) -> Result<Crew, Lost> {
+        let Self { mut idle, mut half, leaving, full, half_closed, busy, passing, stopping } = self;
+        drop(leaving);
+        stopping.store(true, Ordering::Relaxed);
+        let (busy, passing) = (busy.join().expect("busy clients hear what they say"), passing.join());
+        passing.expect("passing clients hear what they say")?;
+        idle.iter_mut().try_for_each(Talker::exchange)?;
+        half.iter_mut().try_for_each(Talker::say_the_rest)?;
+
+        let mut staying: Vec<Talker> = idle.into_iter().chain(half).chain(busy?).collect();
+        if let Some((peer, sent)) = full {
+            // What is answered is whole, so the line that is half sent is sent to its end.
+            let rest = answers(sent + LITTLE_BYTES);
+            std::thread::scope(|scope| {
+                let sending = scope.spawn(|| peer.try_send(&rest[sent..]));
+                peer.try_expect(rest).and(sending.join().expect("a client can send"))
+            })?;
+            staying.push(Talker { peer, said: 0 });
+        }
+        for (peer, sent) in half_closed {
+            peer.try_expect(answers(sent))?;
+            peer.expect_end();
+        }
+        Ok(Crew(staying))
+    }
+
+    /// Each sees its connection end, and none gets a byte that is not its own, or one twice.
+    #[track_caller]
+    pub(crate) fn expect_loss(self) {
+        let Self { idle, half, full, half_closed, .. } = self;
+        idle.iter().chain(&half).for_each(|talker| talker.peer.expect_loss());
+        for (peer, sent) in half_closed.into_iter().chain(full) {
+            // What was in the kernel may still come.
+            if peer.try_expect(answers(sent)).is_ok() {
+                peer.expect_loss();
+            }
+        }
+        assert!(self.busy.join().expect("busy clients hear what they say").is_err(), "somebody serves on");
+        assert!(self.passing.join().expect("passing clients hear what they say").is_err(), "somebody listens");
+    }
+}
+
+/// What comes back to a peer that has sent so much of what it asks for: all whole lines.
+fn answers(sent: usize) -> &'static [u8] {
+    let whole = ASKED[..sent].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    &ASKED[..whole]
+}
+
+/// The clients that stay.
+pub(crate) struct Crew(Vec<Talker>);
+
+impl Crew {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[track_caller]
+    pub(crate) fn exchange(&mut self) {
+        self.0.iter_mut().try_for_each(Talker::exchange).expect("all connections are open");
+    }
+
+    pub(crate) fn into_peers(self) -> impl Iterator<Item = Peer> {
+        self.0.into_iter().map(|talker| talker.peer)
+    }
+}
+
+/// A client that comes and goes.
+fn pass(address: SocketAddr, number: u32) -> Result<(), Lost> {
+    let mut passing = Talker::connect(address)?;
+    match number % 5 {
+        0 => {
+            passing.exchange()?;
+            passing.peer.end_sending();
+            passing.peer.try_expect_end()?;
+        }
+        // An answer is under way to somebody who is gone.
+        1 => passing.peer.try_send(&passing.line())?,
+        2 => {
+            passing.exchange()?;
+            passing.say_half();
+            passing.peer.reset();
+        }
+        3 => passing.exchange()?,
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Every fault, at every step of a takeover, on both sides.
+//!
+//! ```text
+//! cargo test --test faults --features fault-points                    a part of all this, in less than a minute
+//! cargo test --test faults --features fault-points -- exhaustive      every fault at every step; writes docs/faults.md
+//! cargo test --test faults --features fault-points -- random --schedules 2000
+//! cargo test --test faults --features fault-points -- random --seed 7
+//! ```
+
+mod cell;
+mod crowd;
+mod expectation;
+#[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
+#[path = "../harness/mod.rs"]
+mod harness;
+mod papers;
+#[path = "../../src/takeover/fault/plan.rs"]
+mod plan;
+mod random;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use argh::FromArgs;
+use cell::{Cell, Observed};
+use plan::{Fault, Point};
+use random::Tally;
+
+/// Lets takeovers fail at every step, in every way.
+#[derive(FromArgs)]
+struct Arguments {
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Exhaustive(Exhaustive),
+    Cells(Cells),
+    Random(Random),
+}
+
+/// Every fault at every step, and writes docs/faults.md.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "exhaustive")]
+struct Exhaustive {}
+
+/// The cells of the matrix whose name contains a text, such as `successor:accept`.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "cells")]
+struct Cells {
+    /// a part of the name
+    #[argh(positional)]
+    part: String,
+}
+
+/// Chains of takeovers with kills, stops and delays at moments that a seed decides.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "random")]
+struct Random {
+    /// the seed of the first schedule (default: 1)
+    #[argh(option, default = "1")]
+    seed: u64,
+
+    /// how many schedules, each with the next seed (default: 1)
+    #[argh(option, default = "1")]
+    schedules: u64,
+}
+
+fn main() -> ExitCode {
+    let began = Instant::now();
+    let verdict = match argh::from_env::<Arguments>().command {
+        None => run_quickly(),
+        Some(Command::Exhaustive(_)) => run_exhaustively(),
+        Some(Command::Cells(cells)) => run_cells(|cell| cell.to_string().contains(&cells.part)).map(drop),
+        Some(Command::Random(Random { seed, schedules })) => run_schedules(seed..seed + schedules),
+    };
+    match verdict {
+        Ok(()) => {
+            println!("faults: all good after {:.1} s", began.elapsed().as_secs_f64());
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            eprintln!("faults: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_quickly() -> Result<(), String> {
+    let observed = run_cells(is_quick)?;
+    papers::check_page(&observed)?;
+    papers::check_crash_table(&observed)?;
+    run_schedules(1..21)
+}
+
+fn run_exhaustively() -> Result<(), String> {
+    let observed = run_cells(|_| true)?;
+    papers::check_crash_table(&observed)?;
+    papers::write_page(&observed);
+    Ok(())
+}
+
+/// Whether a cell belongs to the quick form: at every step, both sides are killed, stopped, and fail in one further
+/// way.
+fn is_quick(cell: &Cell) -> bool {
+    let Cell { situation, fault } = cell;
+    let further = [Fault::Error, Fault::Truncate, Fault::Garbage, Fault::WrongStep, Fault::Close];
+    let number = Point::all().position(|point| point == situation.point).expect("all points are there");
+    matches!(fault, Fault::Kill | Fault::Stop) || further[number % further.len()] == *fault
+}
+
+/// How much runs at once. A schedule waits for its delays, and a cell that stops a process for a deadline.
+const AT_ONCE: usize = 4;
+const SCHEDULES_AT_ONCE: usize = 10;
+const STOPPED_AT_ONCE: usize = 24;
+
+/// Runs the cells that are wanted.
+fn run_cells(wanted: impl Fn(&Cell) -> bool) -> Result<HashMap<Cell, Observed>, String> {
+    let began = Instant::now();
+    let cells = Cell::all().into_iter().filter(wanted);
+    let (stopped, others): (Vec<Cell>, Vec<Cell>) = cells.partition(|cell| cell.fault == Fault::Stop);
+    let (stopped, others) = std::thread::scope(|scope| {
+        let stopped = scope.spawn(|| run_all(stopped, STOPPED_AT_ONCE, |cell| cell.run()));
+        let others = run_all(others, AT_ONCE, |cell| cell.run());
+        (stopped.join().expect("a cell that panics is caught"), others)
+    });
+    let (observed, failed): (Vec<_>, Vec<_>) =
+        stopped.into_iter().chain(others).partition(|(_, observed)| observed.is_some());
+    println!("{} cells as expected, {} not, in {:.1} s", observed.len(), failed.len(), began.elapsed().as_secs_f64());
+    match failed.as_slice() {
+        [] => Ok(observed.into_iter().filter_map(|(cell, observed)| Some((cell, observed?))).collect()),
+        failed => Err(format!("not as expected: {}", listed(failed))),
+    }
+}
+
+/// Runs the schedules of these seeds.
+fn run_schedules(seeds: Range<u64>) -> Result<(), String> {
+    let began = Instant::now();
+    let tallies = run_all(seeds.clone().map(Seed).collect(), SCHEDULES_AT_ONCE, |Seed(seed)| random::run(seed));
+    let (good, failed): (Vec<_>, Vec<_>) = tallies.into_iter().partition(|(_, tally)| tally.is_some());
+    let mut total = Tally::default();
+    good.iter().filter_map(|(_, tally)| *tally).for_each(|tally| total += tally);
+    let Tally { takeovers, failed: left, killed, faults } = total;
+    println!(
+        "{} schedules good, {} not, seeds {seeds:?}, in {:.1} s: {faults} faults, {takeovers} takeovers, {left} left the peers \
+         with the predecessor, {killed} owners killed",
+        good.len(),
+        failed.len(),
+        began.elapsed().as_secs_f64()
+    );
+    match failed.as_slice() {
+        [] => Ok(()),
+        failed => Err(format!("failed: {}; `random --seed N` does it again", listed(failed))),
+    }
+}
+
+/// The seed of a schedule.
+#[derive(Clone, Copy)]
+struct Seed(u64);
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}", self.0)
+    }
+}
+
+fn listed<T: fmt::Display, R>(failed: &[(T, R)]) -> String {
+    failed.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join("; ")
+}
+
+/// Does `task` with each of `subjects`, so many at once, and returns what came of it: nothing where it panicked.
+fn run_all<T, R>(
+    subjects: Vec<T>,
+    at_once: usize,
+    task: impl Fn(T) -> R + Copy + Send + Sync + 'static,
+) -> Vec<(T, Option<R>)>
+where
+    T: fmt::Display + Copy + Send + 'static,
+    R: Send + 'static,
+{
+    let subjects = Mutex::new(VecDeque::from(subjects));
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some(subject) = next(&subjects) {
+                    // In a thread of its own, so that it may panic, and its panic has its name.
+                    let thread = std::thread::Builder::new().name(subject.to_string());
+                    let outcome = thread.spawn(move || task(subject)).expect("a thread can be started").join();
+                    done.lock().expect("nobody panics with it").push((subject, outcome.ok()));
+                }
+            });
+        }
+    });
+    done.into_inner().expect("nobody panicked with it")
+}
+
+fn next<T>(subjects: &Mutex<VecDeque<T>>) -> Option<T> {
+    subjects.lock().expect("nobody panics with it").pop_front()
+}
