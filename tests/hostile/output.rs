@@ -1,0 +1,145 @@
+//! Output: standard error on a full disk, and in a pipe that others fill. Closed or with nobody who reads is in
+//! `integration.rs`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::StopAtEnd;
+use crate::harness::{Peer, Place, Server, exchange_all, skip};
+
+/// A successor that logs every message, on a standard error of its own.
+fn mute(path: &Path, redirection: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("exec \"$0\" \"$@\" {redirection}");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_reactord"), "-v", "-T"]).arg(path);
+    command
+}
+
+/// A server with peers, and a successor whose standard error goes where the shell leads it, and who has taken over.
+#[track_caller]
+fn taken_over_by_mute(place: &Place, redirection: &str) -> (Server, Vec<Peer>) {
+    let predecessor = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(predecessor.address(), 10);
+    exchange_all(&mut peers);
+    let mute = Server::spawn(&place.path(), &mut mute(&place.path(), redirection));
+    assert_eq!(predecessor.exit_code(), 0);
+    exchange_all(&mut peers);
+    (mute, peers)
+}
+
+/// Another one, which can be heard, takes over in turn.
+#[track_caller]
+fn end_with_a_takeover(place: &Place, mute: &Server, mut peers: Vec<Peer>) {
+    let successor = Server::take_over(&place.path(), "");
+    successor.wait_for_line(|line| line.contains("Took over 10 peers "));
+    assert_eq!(mute.exit_code(), 0);
+    exchange_all(&mut peers);
+    successor.stop_with(peers);
+}
+
+#[test]
+fn server_whose_standard_error_is_always_full_serves_on() {
+    let place = Place::new();
+    let (mute, mut peers) = taken_over_by_mute(&place, "2>/dev/full");
+    (0..100).for_each(|_| exchange_all(&mut peers));
+    end_with_a_takeover(&place, &mute, peers);
+}
+
+#[test]
+fn server_that_shares_its_standard_error_with_others_who_fill_it_serves_on() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(predecessor.address(), 10);
+    exchange_all(&mut peers);
+    let (reader, writer) = io::pipe().unwrap();
+    let shared = writer.as_fd().try_clone_to_owned().unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&shared);
+    // Passed on as the file that it is, for the harness has taken standard error.
+    let mute = {
+        let path = format!("2>/proc/{}/fd/{fd}", std::process::id());
+        Server::spawn(&place.path(), &mut mute(&place.path(), &path))
+    };
+    let stopping = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = StopAtEnd(&stopping);
+        // They fill whatever room there is, and somebody makes a little of it, so that the server finds room that is
+        // gone when it writes.
+        for mut filler in [File::from(shared.try_clone().unwrap()), File::from(shared)] {
+            let stopping = &stopping;
+            scope.spawn(move || {
+                while !stopping.load(Ordering::Relaxed) {
+                    filler.write_all(&[b'x'; 2000]).unwrap();
+                }
+            });
+        }
+        let stopped = &stopping;
+        scope.spawn(move || {
+            let (mut reader, mut buffer) = (reader, [0; 1000]);
+            let mut reads = 0u32;
+            while !stopped.load(Ordering::Relaxed) || reader.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {
+                let _ = reader.read(&mut buffer).unwrap();
+                reads += 1;
+                (0..reads % 16).for_each(|_| thread::yield_now());
+            }
+        });
+        drop(writer);
+        assert_eq!(predecessor.exit_code(), 0);
+        for _ in 0..2000 {
+            exchange_all(&mut peers);
+        }
+        end_with_a_takeover(&place, &mute, peers);
+    });
+}
+
+/// A file system with hardly any room, which is gone with this.
+struct TinyDisk(PathBuf);
+
+impl TinyDisk {
+    fn mount(path: PathBuf) -> Option<Self> {
+        std::fs::create_dir(&path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&path).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(path))
+    }
+}
+
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        // What is still open there keeps it until it is closed.
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || thread::panicking());
+    }
+}
+
+#[test]
+fn server_whose_log_is_on_a_full_disk_serves_on_and_counts_what_is_missing() {
+    const NAME: &str = "server_whose_log_is_on_a_full_disk_serves_on_and_counts_what_is_missing";
+    let place = Place::new();
+    let Some(disk) = TinyDisk::mount(place.file("disk")) else {
+        return skip(NAME, "only root can make a file system");
+    };
+    let (log, filler) = (disk.0.join("log"), disk.0.join("filler"));
+    let (mute, mut peers) = taken_over_by_mute(&place, &format!("2>>{}", log.display()));
+    let mut file = OpenOptions::new().create(true).append(true).open(&filler).unwrap();
+    while file.write_all(&[0; 512]).is_ok() {}
+    drop(file);
+    // Each message is a line, and at most one page of them still has room.
+    (0..100).for_each(|_| exchange_all(&mut peers));
+    let whole = |path: &Path| BufReader::new(File::open(path).unwrap()).lines().map(Result::unwrap).collect::<Vec<_>>();
+    assert!(!whole(&log).iter().any(|line| line.contains("dropped")), "there is no room for that");
+    std::fs::remove_file(&filler).unwrap();
+    exchange_all(&mut peers);
+    end_with_a_takeover(&place, &mute, peers);
+    let lines = whole(&log);
+    let counted = lines.iter().position(|line| line.contains("log lines dropped")).expect("it says what is missing");
+    let (_, count) = lines[counted].split_once("] ").expect("the text follows the module");
+    let count: usize = count.split(' ').next().and_then(|count| count.parse().ok()).expect("a number");
+    assert!(count > 900, "1000 messages, and less than a page of room: {count}");
+    // The line that did not fit has been ended before the next.
+    assert!(lines[counted].starts_with("20"), "{}", lines[counted]);
+    assert!(lines[counted + 1..].iter().all(|line| line.starts_with("20")), "{lines:?}");
+}

@@ -1,0 +1,278 @@
+//! The takeover socket: rogues of the same user, many callers, frames and descriptors that nobody asked for, and a path
+//! that others lay hands on.
+
+use std::collections::VecDeque;
+use std::fs::Permissions;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+use crate::harness::{
+    Peer, Place, STRANGER, ScriptedSuccessor, Server, caller_sees_pid, daemon_of_stranger, exchange_all, frame, hello,
+    kind, receive_with_descriptors, send_with_descriptors,
+};
+use crate::{Failing, Step};
+
+/// The header of a frame that announces as much as a frame can.
+fn frame_of_4_gib(kind: u8) -> Vec<u8> {
+    let mut header = frame(kind, b"");
+    header[..4].fill(0xff);
+    header
+}
+
+#[test]
+fn rogue_that_takes_all_descriptors_and_does_nothing_is_given_up() {
+    let mut failing = Failing::with_peers(300);
+    let rogue = ScriptedSuccessor::call(&failing.path());
+    rogue.send(&hello("seqnum"));
+    let mut stolen: Vec<OwnedFd> = Vec::new();
+    // The listeners, and all peers.
+    while stolen.len() < 2 + 300 {
+        stolen.extend(rogue.receive_descriptors());
+    }
+    exchange_all(&mut failing.peers);
+    failing.expect_failure("failed: the successor was silent for 10000 ms; serving on with 300 peers");
+    // It still holds them, and that keeps no connection open.
+    let leaving = failing.peers.pop().expect("there are 300");
+    leaving.end_sending();
+    leaving.expect_end();
+    failing.end_with_a_takeover();
+    drop(stolen);
+}
+
+#[test]
+fn thousand_calls_on_the_takeover_path_keep_nobody_waiting() {
+    /// How many callers a server listens to at once.
+    const CALLERS_MAX: usize = 16;
+    let mut failing = Failing::with_peers(100);
+    let files_before = failing.predecessor.open_files();
+    let address = SocketAddrUnix::new(failing.path()).unwrap();
+    let mut callers: VecDeque<OwnedFd> = VecDeque::new();
+    let mut most_at_once = 0;
+    for number in 0..1000 {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let caller = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        // The queue is full: the first ones leave.
+        while connect(&caller, &address).is_err() {
+            callers.pop_front();
+            exchange_all(&mut failing.peers);
+        }
+        match number % 3 {
+            0 => drop(rustix::io::write(&caller, b"garbage, and enough of it for a header")),
+            1 => drop(rustix::io::write(&caller, &hello("seqnum")[..20])),
+            _ => {}
+        }
+        callers.push_back(caller);
+        most_at_once = most_at_once.max(callers.len());
+        let files = failing.predecessor.open_files();
+        assert!(files <= files_before + CALLERS_MAX + 1, "{files} open files, {files_before} before");
+    }
+    assert!(most_at_once > CALLERS_MAX, "{most_at_once} callers at once");
+    exchange_all(&mut failing.peers);
+    drop(callers);
+    assert_eq!(caller_sees_pid(&failing.path()), failing.predecessor.pid());
+    assert!(failing.predecessor.comes_down_to_open_files(files_before));
+    failing.end_with_a_takeover();
+}
+
+#[test]
+fn frame_that_announces_4_gib_costs_a_predecessor_no_memory() {
+    for step in Step::ALL {
+        let mut failing = Failing::with_peers(10);
+        let resident_before = failing.predecessor.resident_bytes();
+        let mut successor = step.reach(&failing.path());
+        successor.send(&frame_of_4_gib(kind::HELLO));
+        failing.expect_failure("a frame announces 4294967295 bytes, at most 65536 are allowed");
+        while successor.try_receive().is_some() {}
+        let grown = failing.predecessor.resident_bytes().saturating_sub(resident_before);
+        assert!(grown < 4 << 20, "{grown} bytes");
+        failing.end_with_a_takeover();
+    }
+}
+
+/// A successor that has called on a path where the test answers, and said Hello.
+#[track_caller]
+fn called(path: &Path) -> (Server, UnixStream) {
+    let listener = UnixListener::bind(path).unwrap();
+    let successor = Server::take_over(path, "");
+    let (socket, _) = listener.accept().unwrap();
+    (successor, socket)
+}
+
+#[test]
+fn frame_that_announces_4_gib_ends_a_successor() {
+    let place = Place::new();
+    let (successor, socket) = called(&place.path());
+    send_with_descriptors(&socket, &frame_of_4_gib(kind::WELCOME), &[]).unwrap();
+    let (_, log) = successor.output(3);
+    assert!(log.contains("a frame announces 4294967295 bytes, at most 1073741824 are allowed"), "{log}");
+}
+
+#[test]
+fn descriptors_that_come_to_a_predecessor_unasked_are_closed() {
+    let mut failing = Failing::with_peers(10);
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let unasked = [file.as_fd(); 200];
+    let files_before = failing.predecessor.open_files();
+    // With the first byte, with a Hello, and with what comes later.
+    let silent = ScriptedSuccessor::call(&failing.path());
+    silent.send_with(&hello("seqnum")[..5], &unasked);
+    let mut successor = ScriptedSuccessor::call(&failing.path());
+    successor.send_with(&hello("seqnum"), &unasked);
+    successor.receive_until(kind::PEERS);
+    successor.send_with(&frame(99, b""), &unasked);
+    failing.expect_failure("a frame has the unknown kind 99");
+    assert!(failing.predecessor.comes_down_to_open_files(files_before + 1), "{}", failing.predecessor.open_files());
+    drop(silent);
+    failing.end_with_a_takeover();
+}
+
+/// Where somebody between the two sides slips another listener in among the descriptors on their way to the successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unasked {
+    /// In the place of the listener, or of the takeover listener.
+    Instead(usize),
+    /// With Welcome, which comes without any.
+    First,
+    /// With everything that comes after the listeners.
+    Later,
+}
+
+#[test]
+fn descriptors_that_come_to_a_successor_unasked_end_it_before_it_owns_a_peer() {
+    for (unasked, peers) in [
+        (Unasked::Instead(0), 0),
+        (Unasked::Instead(1), 0),
+        (Unasked::First, 0),
+        (Unasked::First, 10),
+        (Unasked::Later, 0),
+        (Unasked::Later, 10),
+    ] {
+        let place = Place::new();
+        let predecessor = Server::serve(&place.path(), "");
+        let mut peers = Peer::connect_many(predecessor.address(), peers);
+        exchange_all(&mut peers);
+        let between = place.file("between");
+        let (successor, back) = called(&between);
+        let forth = UnixStream::connect(place.path()).unwrap();
+        let (_, log) = std::thread::scope(|scope| {
+            let (forth, back) = (&forth, &back);
+            scope.spawn(move || pass_on(back, forth, |_, _| {}));
+            scope.spawn(move || {
+                let mut messages = 0;
+                pass_on(forth, back, |descriptors, surplus| {
+                    messages += 1;
+                    match unasked {
+                        Unasked::Instead(index) if messages <= 2 && !descriptors.is_empty() => {
+                            descriptors[index] = surplus
+                        }
+                        Unasked::First if messages == 1 => descriptors.insert(0, surplus),
+                        Unasked::Later if messages > 1 => descriptors.insert(0, surplus),
+                        _ => {}
+                    }
+                });
+            });
+            successor.output(3)
+        });
+        assert!(log.contains("descriptor") || log.contains("came with the socket"), "{unasked:?}: {log}");
+        predecessor.wait_for_line(|line| line.contains("WARN") && line.contains("serving on"));
+        exchange_all(&mut peers);
+        let successor = predecessor.taken_over("");
+        exchange_all(&mut peers);
+        successor.stop_with(peers);
+    }
+}
+
+/// Passes on what comes from one side to the other, and lets `slip_in` do something to the descriptors with a listener
+/// that could be taken for one of those that are expected.
+fn pass_on(
+    from: &UnixStream,
+    to: &UnixStream,
+    mut slip_in: impl for<'a> FnMut(&mut Vec<BorrowedFd<'a>>, BorrowedFd<'a>),
+) {
+    let surplus = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    loop {
+        let (bytes, descriptors) = receive_with_descriptors(from);
+        if bytes.is_empty() {
+            // Each side is to learn that the other one has ended.
+            let _ = to.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+        let mut all: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        slip_in(&mut all, surplus.as_fd());
+        if send_with_descriptors(to, &bytes, &all).is_err() {
+            return;
+        }
+    }
+}
+
+// ── The path ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn path_that_is_removed_while_serving_is_missed_at_the_stop() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "");
+    let mut peer = Peer::connect(server.address());
+    std::fs::remove_file(place.path()).unwrap();
+    peer.exchange();
+    let missed = format!("Takeover path {} is gone already", place.path().display());
+    server.signal(Signal::SIGTERM);
+    peer.expect_end();
+    assert_eq!(server.exit_code(), 0);
+    server.wait_for_line(|line| line.contains("WARN") && line.contains(&missed));
+}
+
+#[test]
+fn path_that_is_renamed_while_serving_leads_to_the_server_and_is_left_behind() {
+    let place = Place::new();
+    let renamed = place.file("renamed");
+    let predecessor = Server::serve(&place.path(), "");
+    let mut peer = Peer::connect(predecessor.address());
+    std::fs::rename(place.path(), &renamed).unwrap();
+    peer.exchange();
+    let successor = predecessor.taken_over_by(Server::take_over(&renamed, ""));
+    peer.exchange();
+    // Somebody else takes the name, and keeps it.
+    let other = Server::serve(&place.path(), "");
+    successor.signal(Signal::SIGTERM);
+    peer.expect_end();
+    assert_eq!(successor.exit_code(), 0);
+    successor.wait_for_line(|line| line.contains("WARN") && line.contains("belongs to somebody else by now"));
+    assert!(renamed.exists(), "nobody knows whose it is");
+    assert_eq!(caller_sees_pid(&place.path()), other.pid());
+    other.stop();
+}
+
+#[test]
+fn path_in_a_directory_that_became_unwritable_is_left_behind_with_a_warning() {
+    let place = Place::new();
+    let directory = place.file("directory");
+    std::fs::create_dir(&directory).unwrap();
+    let path = directory.join("takeover");
+    let start = |arguments: &[&str]| {
+        let arguments = [arguments, &[path.to_str().expect("a test's path is UTF-8")]].concat();
+        match daemon_of_stranger(&place, 1024) {
+            Some(mut command) => Server::spawn(&path, command.args(&arguments)),
+            None => Server::run(&arguments),
+        }
+    };
+    if nix::unistd::geteuid().is_root() {
+        chown(&directory, Some(STRANGER), Some(STRANGER)).unwrap();
+    }
+    let predecessor = start(&["-p", "0", "-t"]).started();
+    let mut peer = Peer::connect(predecessor.address());
+    peer.exchange();
+    std::fs::set_permissions(&directory, Permissions::from_mode(0o555)).unwrap();
+    let successor = predecessor.taken_over_by(start(&["-T"]));
+    peer.exchange();
+    successor.signal(Signal::SIGTERM);
+    peer.expect_end();
+    assert_eq!(successor.exit_code(), 0);
+    successor.wait_for_line(|line| line.contains("WARN") && line.contains("is left behind: Permission denied"));
+    assert!(path.exists());
+    std::fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+}
