@@ -1,0 +1,82 @@
+/* Calls the functions that its arguments name, in order, and prints for each what it returned, errno, and at the end how many
+ * descriptors are open that were not open at the start. */
+#define REACTORD_WORKER_IMPLEMENTATION
+#include "reactord_worker.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <sys/resource.h>
+
+static const char *name(int error)
+{
+    switch (error) {
+    case 0: return "OK";
+    case EBADF: return "EBADF";
+    case EBADMSG: return "EBADMSG";
+    case EINVAL: return "EINVAL";
+    case EMFILE: return "EMFILE";
+    case ENOENT: return "ENOENT";
+    case ENOTSOCK: return "ENOTSOCK";
+    case EPIPE: return "EPIPE";
+    default: return strerror(error);
+    }
+}
+
+static int open_descriptors(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    int count = 0;
+    while (readdir(directory) != NULL)
+        count++;
+    closedir(directory);
+    return count;
+}
+
+int main(int argc, char **argv)
+{
+    reactord_connection connections[8];
+    int at, accepted = 0, before = open_descriptors();
+    reactord_worker *worker = reactord_worker_create();
+
+    if (worker == NULL) {
+        printf("create %s\n", name(errno));
+        return 1;
+    }
+    if (getenv("REACTORD_QUEUE") != NULL || !(fcntl(reactord_worker_fd(worker), F_GETFD) & FD_CLOEXEC))
+        printf("a program that is started from here would inherit the queue\n");
+    for (at = 1; at < argc; at++) {
+        const reactord_connection *last = &connections[accepted - 1];
+        int result = 0;
+        errno = 0;
+        if (strcmp(argv[at], "limit") == 0) {
+            struct rlimit limit = { 4, 4 };
+            setrlimit(RLIMIT_NOFILE, &limit);
+            continue;
+        } else if (strcmp(argv[at], "end") == 0) {
+            /* Waits until the other end is closed. */
+            struct pollfd queue = { reactord_worker_fd(worker), 0, 0 };
+            poll(&queue, 1, -1);
+            continue;
+        } else if (strcmp(argv[at], "accept") == 0) {
+            result = reactord_worker_accept(worker, &connections[accepted]);
+        } else if (strcmp(argv[at], "acknowledge") == 0) {
+            result = reactord_worker_acknowledge(worker, last);
+        } else if (strcmp(argv[at], "done") == 0) {
+            result = reactord_worker_done(worker, last);
+        } else if (strcmp(argv[at], "terminated") == 0) {
+            result = reactord_worker_terminated(worker);
+        }
+        printf("%s %d %s", argv[at], result, result < 0 ? name(errno) : "OK");
+        if (strcmp(argv[at], "accept") == 0 && result == 1) {
+            last = &connections[accepted++];
+            printf(" %llu %s %s", last->id, last->peer, last->local);
+        }
+        printf("\n");
+    }
+    reactord_worker_close(worker);
+    while (accepted > 0)
+        close(connections[--accepted].fd);
+    /* The queue itself was open before, and is closed. */
+    printf("descriptors %d\n", open_descriptors() - before + 1);
+    return 0;
+}
