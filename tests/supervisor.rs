@@ -1,0 +1,879 @@
+//! `reactord supervise` as clients, workers and operators see it: real processes, with a scripted worker.
+//!
+//! In this order: serving, deaths, generations, signals, the supervisor's own end and replacement, surroundings, what
+//! is refused, limits, and workers that get the listening sockets.
+
+#[path = "supervisor/client.rs"]
+mod client;
+#[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
+mod harness;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use client::{Client, spawn, supervise, worker};
+use harness::{PATIENCE, Peer, Place, Server, daemon};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use procfs::process::{Process, all_processes};
+use rustix::process::{Resource, Rlimit, prlimit};
+
+/// How long nothing may happen to be held for settled.
+const QUIET: Duration = Duration::from_millis(300);
+
+fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.cast_signed()), signal).expect("the worker is there");
+}
+
+/// The children of a process, zombies included: pid and state.
+fn children(parent: u32) -> Vec<(u32, char)> {
+    all_processes()
+        .expect("/proc is there")
+        .filter_map(|process| process.ok()?.stat().ok())
+        .filter(|stat| stat.ppid == parent.cast_signed())
+        .map(|stat| (stat.pid.unsigned_abs(), stat.state))
+        .collect()
+}
+
+/// Returns when the process is gone. It need not be a child of this one.
+#[track_caller]
+fn wait_until_gone(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    while Process::new(pid.cast_signed()).and_then(|process| process.stat()).is_ok_and(|stat| stat.state != 'Z') {
+        assert!(Instant::now() < deadline, "pid {pid} should be gone");
+        std::thread::yield_now();
+    }
+}
+
+/// The processor time that a process has used.
+fn processor_time(pid: u32) -> Duration {
+    let stat = Process::new(pid.cast_signed()).and_then(|process| process.stat()).expect("it runs");
+    Duration::from_secs(stat.utime + stat.stime) / u32::try_from(procfs::ticks_per_second()).expect("it is small")
+}
+
+#[track_caller]
+fn wait_for_workers(supervisor: &Server, count: usize) -> Vec<u32> {
+    let ready = |line: &str| line.contains("Worker pid ") && line.ends_with(" is ready");
+    supervisor.wait_for_lines(count, ready).iter().map(|line| pid_in(line)).collect()
+}
+
+/// The pid that a line of the log names.
+fn pid_in(line: &str) -> u32 {
+    let (_, pid) = line.split_once("orker pid ").expect("the line names a worker");
+    pid.split(|letter: char| !letter.is_ascii_digit()).next().and_then(|pid| pid.parse().ok()).expect("a pid")
+}
+
+/// Puts a program in place by another process: had this one the file open for writing when another test starts a process,
+/// which has it open then too for an instant, it could not be executed (`ETXTBSY`, execve(2)).
+fn install(source: &Path, program: &Path) {
+    let installed = Command::new("install").args(["-m", "755"]).args([source, program]).status();
+    assert!(installed.expect("install(1) is there").success(), "there is room for {}", program.display());
+}
+
+fn install_script(place: &Place, program: &Path, script: &str) {
+    let source = place.file("script");
+    std::fs::write(&source, script).expect("there is room");
+    install(&source, program);
+}
+
+#[track_caller]
+fn stop(supervisor: Server) {
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+}
+
+// ── Serving ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn three_workers_serve_eight_clients_in_the_order_in_which_they_came_and_waiting_costs_nothing() {
+    let supervisor = supervise("--workers 3", &worker(""));
+    wait_for_workers(&supervisor, 3);
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(supervisor.address())).collect();
+    for client in &mut clients[..3] {
+        client.worker();
+    }
+
+    let before = processor_time(supervisor.pid());
+    clients[3].assert_silent_for(Duration::from_secs(1));
+    let used = processor_time(supervisor.pid()) - before;
+    assert!(used <= Duration::from_millis(20), "waiting for a second took {used:?} of the processor");
+
+    let mut clients = clients.into_iter();
+    let mut served: Vec<Client> = clients.by_ref().take(3).collect();
+    for mut next in clients {
+        next.assert_silent_for(Duration::from_millis(50));
+        served.remove(0).end();
+        next.worker();
+        served.push(next);
+    }
+    served.into_iter().for_each(Client::end);
+    stop(supervisor);
+}
+
+#[test]
+fn a_worker_learns_to_which_of_several_ports_a_client_connected() {
+    let example = vec!["python3".to_owned(), concat!(env!("CARGO_MANIFEST_DIR"), "/examples/worker.py").to_owned()];
+    let supervisor = supervise("-p 0", &example);
+    let lines = supervisor.wait_for_lines(2, |line| line.contains("Starting TCP server on "));
+    for line in lines {
+        let (_, port) = line.rsplit_once(':').expect("a port");
+        let address: SocketAddr = format!("127.0.0.1:{port}").parse().expect("an address");
+        let client = Peer::connect(address);
+        let worker = wait_for_workers(&supervisor, 1)[0];
+        client.expect(format!("worker {worker}, client {}, server {address}\n", client.address()).as_bytes());
+        client.end_sending();
+        client.expect_end();
+    }
+    stop(supervisor);
+}
+
+#[test]
+fn sockets_are_handed_out_without_delay_with_keep_alive_and_uncorked() {
+    let supervisor = supervise("", &worker(""));
+    let (mut client, _) = Client::served(supervisor.address());
+    assert_eq!(client.ask("socket"), "1 1 0");
+    client.end();
+    stop(supervisor);
+}
+
+#[test]
+fn six_thousand_connections_leave_no_memory_behind() {
+    let command = [env!("CARGO_BIN_EXE_reactord"), "--worker"].map(str::to_owned);
+    let supervisor = supervise("--workers 2", &command);
+    let resident_kib = || {
+        let process = Process::new(supervisor.pid().cast_signed()).expect("it runs");
+        process.status().expect("it runs").vmrss.expect("it has memory")
+    };
+    let connect = |count: usize| {
+        for _ in 0..count {
+            let mut peer = Peer::connect(supervisor.address());
+            peer.exchange();
+            peer.end_sending();
+            peer.expect_end();
+        }
+    };
+    connect(500);
+    let before = resident_kib();
+    connect(6000);
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown <= 256, "it has grown by {grown} KiB");
+    stop(supervisor);
+}
+
+// ── Deaths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn what_a_killed_worker_had_not_taken_is_served_by_its_replacement() {
+    let place = Place::new();
+    let once = place.file("once");
+    std::fs::write(&once, "").expect("the directory is there");
+    // The first worker takes 3 of the 20 that it gets; those that follow take what they get.
+    let script = format!(
+        "if rm {} 2>/dev/null; then exec {} at-once=20 takes=3; else exec {} at-once=20; fi",
+        once.display(),
+        worker("").join(" "),
+        worker("").join(" ")
+    );
+    let supervisor = supervise("-v", &["sh", "-c", &script].map(str::to_owned));
+    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(supervisor.address())).collect();
+    let first = clients[0].worker();
+    clients[1..3].iter_mut().for_each(|client| assert_eq!(client.worker(), first));
+    supervisor.wait_for_lines(3, |line| line.contains("was taken by worker pid "));
+    clients[3].assert_silent_for(QUIET);
+
+    signal(first, Signal::SIGKILL);
+    for client in &mut clients[3..] {
+        assert_ne!(client.worker(), first);
+        client.exchange();
+    }
+    clients.drain(3..).for_each(Client::end);
+    stop(supervisor);
+}
+
+#[test]
+fn six_workers_killed_at_once_are_replaced_and_leave_no_zombie() {
+    let supervisor = supervise("--workers 6", &worker(""));
+    let killed = wait_for_workers(&supervisor, 6);
+    killed.iter().for_each(|pid| signal(*pid, Signal::SIGKILL));
+    let all = wait_for_workers(&supervisor, 12);
+    let mut there = children(supervisor.pid());
+    there.sort_unstable();
+    let mut replacements: Vec<u32> = all[6..].to_vec();
+    replacements.sort_unstable();
+    assert_eq!(there.iter().map(|(pid, _)| *pid).collect::<Vec<u32>>(), replacements);
+    assert!(there.iter().all(|(_, state)| *state != 'Z'), "{there:?}");
+    stop(supervisor);
+}
+
+#[test]
+fn a_killed_worker_leaves_no_takeover_path() {
+    let place = Place::new();
+    let mut binary = daemon();
+    binary.env("TMPDIR", place.directory());
+    let command = [env!("CARGO_BIN_EXE_reactord").to_owned(), "--worker".to_owned()];
+    let supervisor = spawn(binary, "--replace takeover", &command);
+    let pid = wait_for_workers(&supervisor, 1)[0];
+    signal(pid, Signal::SIGKILL);
+    wait_for_workers(&supervisor, 2);
+    let paths = || {
+        let directories = std::fs::read_dir(place.directory()).expect("it is there").filter_map(Result::ok);
+        let files = directories.filter_map(|directory| std::fs::read_dir(directory.path()).ok()).flatten();
+        files.map(|file| file.expect("it is there").file_name().into_string().expect("text")).collect::<Vec<String>>()
+    };
+    assert_eq!(paths(), ["worker-2.takeover"]);
+    stop(supervisor);
+    assert_eq!(paths(), [""; 0]);
+}
+
+#[test]
+fn a_supervisor_that_was_started_with_sigchld_ignored_learns_that_its_workers_end() {
+    let mut python = Command::new("python3");
+    let script =
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
+    python.args(["-c", script, env!("CARGO_BIN_EXE_reactord")]);
+    let supervisor = spawn(python, "--drain-timeout 0.5", &worker("tied"));
+    let pid = wait_for_workers(&supervisor, 1)[0];
+    signal(pid, Signal::SIGKILL);
+    supervisor.wait_for_line(|line| line.contains(&format!("Worker pid {pid} of generation 1 was killed by SIGKILL")));
+    wait_for_workers(&supervisor, 2);
+    stop(supervisor);
+}
+
+#[test]
+fn a_worker_that_cannot_start_is_started_five_times_in_two_seconds() {
+    let begun = Instant::now();
+    let supervisor = supervise("", &["/bin/false".to_owned()]);
+    supervisor.wait_for_lines(5, |line| line.contains("exited with code 1; it is replaced in "));
+    assert!(begun.elapsed() < Duration::from_secs(20), "five starts take a second and a half");
+    supervisor.wait_for_lines(6, |line| line.contains("exited with code 1; it is replaced in "));
+    assert!(begun.elapsed() > Duration::from_secs(2), "a sixth start comes after three seconds");
+    let delays: Vec<u64> = supervisor
+        .lines_with("it is replaced in ")
+        .iter()
+        .map(|line| line.rsplit(' ').nth(1).and_then(|ms| ms.parse().ok()).expect("a delay"))
+        .collect();
+    assert_eq!(delays[..6], [100, 200, 400, 800, 1600, 3200]);
+    stop(supervisor);
+}
+
+#[test]
+fn a_worker_that_says_what_it_may_not_loses_its_queue_and_is_replaced() {
+    let script = "import os, socket; queue = socket.socket(fileno=int(os.environ['REACTORD_QUEUE'])); queue.send(b'ready 1'); \
+                  queue.send(b'took 7'); queue.recv(9)";
+    let supervisor = supervise("--drain-timeout 0.1", &["python3", "-c", script].map(str::to_owned));
+    supervisor
+        .wait_for_line(|line| line.contains("ended its queue: connection 7 is not under way to it; it is replaced"));
+    wait_for_workers(&supervisor, 2);
+    stop(supervisor);
+}
+
+#[test]
+fn a_stopped_worker_gets_nothing_more_and_holds_up_no_signal() {
+    let supervisor = supervise("--workers 2 --drain-timeout 0.5", &worker("tied"));
+    let workers = wait_for_workers(&supervisor, 2);
+    signal(workers[0], Signal::SIGSTOP);
+    // It has asked for one, and may get it; what it has not taken waits until it is gone.
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(supervisor.address())).collect();
+    let served: Vec<bool> =
+        clients.iter_mut().map(|client| client.worker_within(Duration::from_secs(1)) == Some(workers[1])).collect();
+    assert_eq!(served.iter().filter(|served| **served).count(), 1, "the other worker serves one");
+    let served = served.iter().position(|served| *served).expect("one was counted");
+    clients.remove(served).end();
+
+    supervisor.signal(Signal::SIGUSR1);
+    supervisor.wait_for_line(|line| line.contains("A worker is added: there are to be 3"));
+    supervisor.signal(Signal::SIGTTOU);
+    supervisor.wait_for_line(|line| line.contains("there are to be 2"));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| line.contains("Generation 2 serves"));
+    // It is killed when its time to finish is over, and the connection that it never took is served.
+    let mut pids: Vec<u32> = clients.iter_mut().map(Client::worker).collect();
+    pids.retain(|pid| *pid == workers[0]);
+    assert!(pids.is_empty());
+    clients.into_iter().for_each(Client::end);
+    stop(supervisor);
+}
+
+#[test]
+fn a_worker_that_does_not_finish_is_terminated_and_then_killed() {
+    let supervisor = supervise("--drain-timeout 0.2", &worker("deaf"));
+    let pid = wait_for_workers(&supervisor, 1)[0];
+    supervisor.signal(Signal::SIGTERM);
+    supervisor.wait_for_line(|line| line.contains(&format!("pid {pid} has not finished in time and is sent SIGTERM")));
+    supervisor.wait_for_line(|line| line.contains(&format!("pid {pid} has not finished in time and is sent SIGKILL")));
+    assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+}
+
+// ── Generations ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn ten_generations_under_load_lose_nobody() {
+    let supervisor = supervise("--workers 2", &worker("at-once=16"));
+    wait_for_workers(&supervisor, 2);
+    let address = supervisor.address();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let short = scope.spawn(|| {
+            let mut served = 0;
+            while !over.load(Ordering::Relaxed) {
+                let (mut client, _) = Client::served(address);
+                client.exchange();
+                client.end();
+                served += 1;
+            }
+            served
+        });
+        let mut long: Vec<(Client, u32)> = Vec::new();
+        for generation in 2..12 {
+            long.push(Client::served(address));
+            supervisor.signal(Signal::SIGHUP);
+            supervisor.wait_for_line(|line| line.contains(&format!("Generation {generation} serves: 2 workers")));
+            for (client, _) in &mut long {
+                client.exchange();
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(short.join().expect("every short one was answered") > 0);
+        for (client, pid) in long {
+            assert!(Process::new(pid.cast_signed()).is_ok(), "it stays with its worker");
+            client.end();
+            wait_until_gone(pid);
+        }
+    });
+    assert_eq!(supervisor.lines_with("was killed").len() + supervisor.lines_with("in time").len(), 0);
+    stop(supervisor);
+}
+
+#[test]
+fn three_hups_during_a_slow_start_make_one_new_generation() {
+    let place = Place::new();
+    let slow = place.file("slow");
+    let supervisor = supervise("--workers 2", &worker(&format!("wait-for={}", slow.display())));
+    let first = wait_for_workers(&supervisor, 2);
+    std::fs::write(&slow, "").expect("the directory is there");
+    for begun in ["Generation 2 begins: ", "begins again", "begins again"] {
+        let count = supervisor.lines_with(begun).len() + 1;
+        supervisor.signal(Signal::SIGHUP);
+        supervisor.wait_for_lines(count, |line| line.contains(begun));
+    }
+    let (mut client, served_by) = Client::served(supervisor.address());
+    assert!(first.contains(&served_by), "the generation before goes on until the new one is ready");
+    std::fs::remove_file(&slow).expect("it is there");
+    supervisor.wait_for_line(|line| line.contains("Generation 2 serves: 2 workers"));
+    client.exchange();
+    client.end();
+    first.iter().for_each(|pid| wait_until_gone(*pid));
+    let (client, served_by) = Client::served(supervisor.address());
+    assert!(wait_for_workers(&supervisor, 4)[2..].contains(&served_by));
+    client.end();
+    assert_eq!(supervisor.lines_with(" serves: ").len(), 1, "{}", supervisor.log());
+    assert_eq!(supervisor.lines_with("is ready").len(), 4, "{}", supervisor.log());
+    stop(supervisor);
+}
+
+#[test]
+fn a_generation_whose_workers_exit_is_given_up_and_the_one_before_goes_on() {
+    let place = Place::new();
+    let fail = place.file("fail");
+    let supervisor = supervise("--workers 2", &worker(&format!("fail-if={}", fail.display())));
+    let first = wait_for_workers(&supervisor, 2);
+    std::fs::write(&fail, "").expect("the directory is there");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| {
+        line.contains("Generation 2 is given up: worker pid ")
+            && line.ends_with("exited with code 7 before it was ready; generation 1 goes on")
+    });
+    let (client, served_by) = Client::served(supervisor.address());
+    assert!(first.contains(&served_by));
+    client.end();
+
+    std::fs::remove_file(&fail).expect("it is there");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| line.contains("Generation 2 serves: 2 workers"));
+    assert_eq!(supervisor.lines_with("given up").len(), 1);
+    stop(supervisor);
+}
+
+#[test]
+fn a_generation_that_does_not_get_ready_is_given_up_and_the_one_before_goes_on() {
+    let place = Place::new();
+    let slow = place.file("slow");
+    let supervisor = supervise("--ready-timeout 3", &worker(&format!("wait-for={}", slow.display())));
+    let first = wait_for_workers(&supervisor, 1);
+    std::fs::write(&slow, "").expect("the directory is there");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| {
+        line.contains("Generation 2 is given up: worker pid ")
+            && line.ends_with("is not ready after 3000 ms; generation 1 goes on")
+    });
+    let (client, served_by) = Client::served(supervisor.address());
+    assert_eq!(served_by, first[0]);
+    client.end();
+    stop(supervisor);
+}
+
+#[test]
+fn live_connections_move_to_the_next_generation_by_takeover() {
+    let command = [env!("CARGO_BIN_EXE_reactord"), "--worker"].map(str::to_owned);
+    let supervisor = supervise("--workers 3 --replace takeover", &command);
+    let mut before = wait_for_workers(&supervisor, 3);
+    let mut peers = Peer::connect_many(supervisor.address(), 30);
+    harness::exchange_all(&mut peers);
+    for generation in 2..5 {
+        supervisor.signal(Signal::SIGHUP);
+        supervisor.wait_for_line(|line| line.contains(&format!("Generation {generation} serves: 3 workers")));
+        harness::exchange_all(&mut peers);
+        before.iter().for_each(|pid| wait_until_gone(*pid));
+        before = wait_for_workers(&supervisor, 3 * (generation - 1) + 3).split_off(3 * (generation - 1));
+        Peer::connect(supervisor.address()).exchange();
+    }
+    drop(peers);
+    let line = supervisor.wait_for_line(|line| line.contains("Starting Takeover channel on ["));
+    let (_, path) = line.split_once(" on [").expect("the line was found by it");
+    let directory = Path::new(path).parent().expect("it is in a directory").to_owned();
+    assert_eq!(std::fs::metadata(&directory).expect("it is there").permissions().mode() & 0o777, 0o700);
+    stop(supervisor);
+    assert!(!directory.exists());
+}
+
+// ── Signals ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn workers_are_added_and_removed_and_the_last_one_stays() {
+    let supervisor = supervise("", &worker(""));
+    let (mut held, first) = Client::served(supervisor.address());
+    for (count, signal) in [(2, Signal::SIGUSR1), (3, Signal::SIGTTIN)] {
+        supervisor.signal(signal);
+        wait_for_workers(&supervisor, count);
+        let (client, _) = Client::served(supervisor.address());
+        client.end();
+    }
+    for left in [2, 1] {
+        supervisor.signal(Signal::SIGTTOU);
+        let line = supervisor
+            .wait_for_line(|line| line.ends_with(&format!("is removed and finishes: there are to be {left}")));
+        wait_until_gone(pid_in(&line));
+    }
+    supervisor.signal(Signal::SIGTTOU);
+    supervisor.wait_for_line(|line| line.contains("The last worker is not removed"));
+    held.exchange();
+    held.end();
+    assert_eq!(children(supervisor.pid()).iter().map(|(pid, _)| *pid).collect::<Vec<u32>>(), [first]);
+    stop(supervisor);
+}
+
+#[test]
+fn a_stop_serves_the_queue_and_lets_workers_finish() {
+    for stop in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        let supervisor = supervise("", &worker(""));
+        let address = supervisor.address();
+        let (mut first, _) = Client::served(address);
+        let mut queued = Client::connect(address);
+        queued.assert_silent_for(QUIET);
+        supervisor.signal(stop);
+        supervisor.wait_for_line(|line| {
+            line.contains(&format!("{stop}: stopping with 1 workers, 1 connections in the queue"))
+        });
+        assert!(TcpStream::connect(address).is_err(), "nobody is accepted any more");
+        first.exchange();
+        first.end();
+        queued.worker();
+        queued.exchange();
+        queued.end();
+        assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+    }
+}
+
+#[test]
+fn who_has_connected_when_a_stop_comes_is_served() {
+    let supervisor = supervise("", &worker(""));
+    wait_for_workers(&supervisor, 1);
+    supervisor.signal(Signal::SIGSTOP);
+    supervisor.signal(Signal::SIGTERM);
+    let mut clients: Vec<Client> = (0..300).map(|_| Client::connect(supervisor.address())).collect();
+    supervisor.signal(Signal::SIGCONT);
+    for mut client in clients.drain(..) {
+        client.worker();
+        client.end();
+    }
+    assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+}
+
+#[test]
+fn a_stop_with_a_full_queue_ends_in_time_though_another_connects() {
+    let supervisor = supervise("--queue-max 1 --drain-timeout 0.5", &worker("takes=0 tied"));
+    wait_for_workers(&supervisor, 1);
+    let _clients: Vec<Client> = (0..3).map(|_| Client::connect(supervisor.address())).collect();
+    supervisor.wait_for_line(|line| line.contains("The queue is full: 1 connections wait"));
+    supervisor.signal(Signal::SIGSTOP);
+    supervisor.signal(Signal::SIGTERM);
+    let _another = Client::connect(supervisor.address());
+    supervisor.signal(Signal::SIGCONT);
+    assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+}
+
+// ── The supervisor's own end, and its replacement ──────────────────────────────────────────────────────────────────
+
+#[test]
+fn workers_of_a_killed_supervisor_finish_and_the_port_is_free_at_once() {
+    let supervisor = supervise("", &worker(""));
+    let (mut client, pid) = Client::served(supervisor.address());
+    let port = supervisor.address().port();
+    supervisor.kill();
+
+    let next = spawn(daemon(), &format!("-p {port}"), &worker(""));
+    let lines = next.wait_for_lines(2, |line| line.contains("Starting TCP server on "));
+    assert!(lines[1].ends_with(&format!(":{port}")), "{lines:?}");
+    let (other, served_by) = Client::served(SocketAddr::from(([127, 0, 0, 1], port)));
+    assert_ne!(served_by, pid);
+    other.end();
+    client.exchange();
+    client.end();
+    wait_until_gone(pid);
+    stop(next);
+}
+
+#[test]
+fn the_supervisor_executes_its_binary_anew_with_everything_that_it_has() {
+    let supervisor = supervise("--workers 2", &worker(""));
+    let mut workers = wait_for_workers(&supervisor, 2);
+    workers.sort_unstable();
+    let mut clients: Vec<Client> = (0..6).map(|_| Client::connect(supervisor.address())).collect();
+    let mut served: Vec<u32> = clients[..2].iter_mut().map(Client::worker).collect();
+    served.sort_unstable();
+    assert_eq!(served, workers);
+    for resumed in 1..=3 {
+        supervisor.signal(Signal::SIGUSR2);
+        let lines = supervisor.wait_for_lines(resumed, |line| line.contains("Resumed as pid "));
+        let said = format!("Resumed as pid {} with 2 workers, 4 connections in the queue", supervisor.pid());
+        assert!(lines[resumed - 1].ends_with(&said), "{lines:?}");
+        clients[2].assert_silent_for(QUIET);
+    }
+    let mut clients = clients.into_iter();
+    let mut held: Vec<Client> = clients.by_ref().take(2).collect();
+    for mut next in clients {
+        held.remove(0).end();
+        assert!(workers.contains(&next.worker()));
+        held.push(next);
+    }
+    held.into_iter().for_each(Client::end);
+
+    // Deaths, signals and the ids of connections go on as well.
+    signal(workers[0], Signal::SIGKILL);
+    supervisor.wait_for_line(|line| {
+        line.contains(&format!("Worker pid {} of generation 1 was killed by SIGKILL", workers[0]))
+    });
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| line.contains("Generation 2 serves: 2 workers"));
+    let (client, _) = Client::served(supervisor.address());
+    client.end();
+    stop(supervisor);
+}
+
+#[test]
+fn a_binary_that_does_not_start_leaves_the_supervisor_as_it_was() {
+    let place = Place::new();
+    let binary = place.file("reactord");
+    install(Path::new(env!("CARGO_BIN_EXE_reactord")), &binary);
+    let supervisor = spawn(Command::new(&binary), "", &worker(""));
+    let (mut client, pid) = Client::served(supervisor.address());
+    let mut queued = Client::connect(supervisor.address());
+    let replace = |content: &str| {
+        let next = place.file("next");
+        install_script(&place, &next, content);
+        std::fs::rename(&next, &binary).expect("a running binary can be replaced");
+    };
+    for (content, reason) in [
+        ("#!/bin/sh\nexit 1\n", "exited with code 1"),
+        ("#!/bin/sh\nexit 0\n", "exited with code 0"),
+        ("#!/bin/sh\nkill -SEGV $$\n", "was killed by SIGSEGV"),
+        ("nothing", "Exec format error"),
+    ] {
+        replace(content);
+        supervisor.signal(Signal::SIGUSR2);
+        supervisor.wait_for_line(|line| line.contains("The binary is not replaced") && line.contains(reason));
+        client.exchange();
+    }
+    std::fs::remove_file(&binary).expect("it is there");
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_line(|line| line.contains("The binary is not replaced") && line.contains("No such file"));
+    // Also a worker can be started without the binary.
+    client.end();
+    assert_eq!(queued.worker(), pid);
+    queued.end();
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| line.contains("Generation 2 serves"));
+
+    install(Path::new(env!("CARGO_BIN_EXE_reactord")), &binary);
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
+    let (client, _) = Client::served(supervisor.address());
+    client.end();
+    stop(supervisor);
+}
+
+#[test]
+fn a_supervisor_that_is_replaced_goes_on_without_its_command_until_that_is_there_again() {
+    let place = Place::new();
+    let (script, aside) = (place.file("worker"), place.file("aside"));
+    install_script(&place, &script, &format!("#!/bin/sh\nexec {}\n", worker("").join(" ")));
+    let supervisor = supervise("", &[script.to_str().expect("text").to_owned()]);
+    let (mut client, _) = Client::served(supervisor.address());
+    std::fs::rename(&script, &aside).expect("it is there");
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
+    client.exchange();
+    supervisor.signal(Signal::SIGHUP);
+    supervisor
+        .wait_for_line(|line| line.contains("Generation 2 is given up: worker pid ") && line.contains("code 127"));
+    client.exchange();
+    std::fs::rename(&aside, &script).expect("it is there");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| line.contains("Generation 2 serves"));
+    client.end();
+    stop(supervisor);
+}
+
+// ── Surroundings ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn workers_start_with_clean_surroundings() {
+    let place = Place::new();
+    let report = place.file("report");
+    let mut shell = Command::new("sh");
+    // Files that the supervisor itself inherited, signals that it ignores, a umask of its own.
+    let script =
+        "umask 0077; trap '' HUP PIPE TERM; ulimit -S -n 500; exec 8</dev/null 9</dev/null; exec \"$0\" \"$@\"";
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_reactord")]).current_dir(place.directory());
+    let supervisor = spawn(shell, "--workers 2", &worker(&format!("report={}", report.display())));
+    wait_for_workers(&supervisor, 2);
+    let report = std::fs::read_to_string(report).expect("it was written before the worker was ready");
+    let number = |name: &str| -> String {
+        let (_, value) = report.split_once(&format!("\"{name}\": ")).unwrap_or_else(|| panic!("{name} in {report}"));
+        let end = if value.starts_with('[') { value.find(']').map(|end| end + 1) } else { value.find([',', '}']) };
+        value[..end.expect("it ends")].trim_matches('"').to_owned()
+    };
+    assert_eq!(number("umask"), "0022");
+    assert_eq!(number("blocked"), "0");
+    // Python itself ignores SIGPIPE and SIGXFSZ; the C library keeps 32 and 33 for itself.
+    let ignored: u64 = number("ignored").parse().expect("a number");
+    assert_eq!(ignored & !(1 << 12 | 1 << 24 | 3 << 31), 0);
+    assert_eq!(number("directory"), place.directory().canonicalize().expect("it is there").to_str().expect("text"));
+    assert_eq!(number("files_max"), "500");
+    // One more is the listing itself.
+    let queue = number("queue");
+    let descriptors = number("descriptors");
+    let descriptors: Vec<&str> = descriptors.trim_matches(['[', ']']).split(", ").collect();
+    assert_eq!(descriptors.len(), 5, "{descriptors:?}");
+    assert!(descriptors[..3] == ["0", "1", "2"] && descriptors.contains(&queue.as_str()), "{descriptors:?}");
+    assert_eq!(number("variables"), "[\"REACTORD_QUEUE\"]");
+    stop(supervisor);
+}
+
+#[test]
+fn a_relative_command_is_found_as_a_shell_would() {
+    let place = Place::new();
+    let script = place.file("serve-it");
+    install_script(&place, &script, &format!("#!/bin/sh\nexec {}\n", worker("").join(" ")));
+    let mut by_path = daemon();
+    by_path.env("PATH", format!("{}:{}", place.directory().display(), std::env::var("PATH").expect("a search path")));
+    let mut by_directory = daemon();
+    by_directory.current_dir(place.directory());
+    for (binary, command) in [(by_path, "serve-it"), (by_directory, "./serve-it")] {
+        let supervisor = spawn(binary, "", &[command.to_owned()]);
+        let (client, _) = Client::served(supervisor.address());
+        client.end();
+        stop(supervisor);
+    }
+}
+
+// ── What is refused ────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn what_cannot_be_begun_is_said_and_nothing_is_started() {
+    let place = Place::new();
+    let started = place.file("started");
+    let touch = started.to_str().expect("text");
+    let busy = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let busy = busy.local_addr().expect("it has one").port().to_string();
+    let not_executable = place.file("data");
+    std::fs::write(&not_executable, "").expect("there is room");
+    for (arguments, exit_code, said) in [
+        (&["supervise", "-p", "0", "touch", touch][..], 2, "-- is missing"),
+        (&["supervise", "-p", "0"], 2, "-- is missing"),
+        (&["supervise", "-p", "0", "--"], 2, "no command follows --"),
+        (&["supervise", "--", "touch", touch], 2, "-p PORT"),
+        (&["-p", "0", "supervise", "-p", "0", "--", "touch", touch], 2, "-p stands before supervise"),
+        (&["supervise", "-p", "0", "-p", &busy, "--", "touch", touch], 1, "Address already in use"),
+        (&["supervise", "-p", "0", "--", "no-such-program"], 1, "no-such-program"),
+        (&["supervise", "-p", "0", "--", "./no-such-program"], 1, "no-such-program"),
+        (&["supervise", "-p", "0", "--", not_executable.to_str().expect("text")], 1, "data"),
+        (&["supervise", "-p", "0", "--", "/tmp"], 1, "/tmp"),
+    ] {
+        let (_, errors) = Server::run(arguments).output(exit_code);
+        assert!(errors.contains(said), "{arguments:?}: {errors}");
+        assert!(errors.lines().count() <= 3, "{errors}");
+    }
+    assert!(!started.exists());
+}
+
+#[test]
+fn a_port_that_needs_privilege_is_refused_without_it() {
+    let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    if !nix::unistd::geteuid().is_root() || start.trim() == "0" {
+        return harness::skip("a_port_that_needs_privilege_is_refused_without_it", "every port is allowed here");
+    }
+    let place = Place::new();
+    std::fs::set_permissions(place.directory(), PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let binary = place.file("reactord");
+    install(Path::new(env!("CARGO_BIN_EXE_reactord")), &binary);
+    let mut command = Command::new(binary);
+    command.uid(65534).gid(65534).args(["supervise", "-p", "81", "--", "true"]);
+    let (_, errors) = Server::spawn(Path::new(""), &mut command).output(1);
+    assert!(errors.contains("listening on [127.0.0.1]:81: Permission denied"), "{errors}");
+    assert!(errors.contains("CAP_NET_BIND_SERVICE"), "{errors}");
+}
+
+// ── Limits ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn what_does_not_fit_into_the_queue_waits_in_the_kernel_and_that_is_said() {
+    let supervisor = supervise("--queue-max 2", &worker(""));
+    wait_for_workers(&supervisor, 1);
+    let mut clients: Vec<Client> = (0..9).map(|_| Client::connect(supervisor.address())).collect();
+    clients[0].worker();
+    supervisor.wait_for_line(|line| line.contains("The queue is full: 2 connections wait, 1 workers hold "));
+    clients[1].assert_silent_for(QUIET);
+    for mut client in clients.drain(1..).collect::<Vec<Client>>() {
+        client.assert_silent_for(Duration::from_millis(20));
+        std::mem::replace(&mut clients[0], client).end();
+        clients[0].worker();
+    }
+    clients.remove(0).end();
+    assert_eq!(supervisor.lines_with("The queue is full").len(), 1);
+    supervisor.wait_for_line(|line| line.contains("Nobody waits in the kernel on "));
+    stop(supervisor);
+}
+
+#[test]
+fn accepting_pauses_without_descriptors_says_so_once_and_goes_on() {
+    let supervisor = supervise("", &worker(""));
+    let (held, _) = Client::served(supervisor.address());
+    let pid = rustix::process::Pid::from_raw(supervisor.pid().cast_signed());
+    let limit = |files_max| {
+        let limit = Rlimit { current: Some(files_max), maximum: Some(20_000) };
+        prlimit(pid, Resource::Nofile, limit).expect("its limit may be changed")
+    };
+    // More are open; poll(2) itself, which looks after the log, wants one.
+    let before = limit(3);
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(supervisor.address())).collect();
+    supervisor.wait_for_line(|line| line.contains("Accepting on ") && line.contains("Too many open files"));
+    let used_before = processor_time(supervisor.pid());
+    clients[0].assert_silent_for(Duration::from_secs(2));
+    let used = processor_time(supervisor.pid()) - used_before;
+    assert!(used <= Duration::from_millis(50), "to pause for two seconds took {used:?} of the processor");
+    limit(before.current.expect("there was one"));
+    held.end();
+    for mut client in clients {
+        client.worker();
+        client.end();
+    }
+    assert_eq!(supervisor.lines_with("Too many open files").len(), 1, "{}", supervisor.log());
+    stop(supervisor);
+}
+
+#[test]
+fn connections_leave_enough_descriptors_to_replace_a_worker() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_reactord")]);
+    let supervisor = spawn(shell, "", &worker(""));
+    let (_held, first) = Client::served(supervisor.address());
+    let clients: Vec<Client> = (0..80).map(|_| Client::connect(supervisor.address())).collect();
+    supervisor.wait_for_line(|line| line.contains("The queue is full: "));
+    signal(first, Signal::SIGKILL);
+    for mut client in clients {
+        assert_ne!(client.worker(), first);
+        client.end();
+    }
+    assert_eq!(supervisor.lines_with("Too many open files").len(), 0, "{}", supervisor.log());
+    stop(supervisor);
+}
+
+// ── Workers that get the listening sockets ─────────────────────────────────────────────────────────────────────────
+
+/// Serves by the systemd convention, one client at a time; says that it is ready if it is asked to.
+const LISTENER: &str = r#"
+import os, select, signal, socket, sys
+assert os.environ["LISTEN_PID"] == str(os.getpid())
+assert "REACTORD_QUEUE" not in os.environ
+assert os.stat(os.path.dirname(os.environ["NOTIFY_SOCKET"])).st_mode & 0o777 == 0o700
+count = int(os.environ["LISTEN_FDS"])
+names = os.environ["LISTEN_FDNAMES"].split(":")
+listeners = [socket.socket(fileno=3 + number) for number in range(count)]
+assert names == [f"tcp-{listener.getsockname()[1]}" for listener in listeners]
+assert sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1] == list(range(3 + count))
+over = False
+def stop(*_):
+    global over
+    over = True
+signal.signal(signal.SIGTERM, stop)
+if "notify" in sys.argv:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.sendto(b"STATUS=x\nREADY=1\n", os.environ["NOTIFY_SOCKET"])
+while not over:
+    for listener in select.select(listeners, [], [], 0.05)[0]:
+        try:
+            client = listener.accept()[0]
+        except BlockingIOError:
+            continue
+        with client:
+            client.setblocking(True)
+            client.sendall(f"worker {os.getpid()}\n".encode())
+            for line in client.makefile("r"):
+                client.sendall(line.encode())
+            client.shutdown(socket.SHUT_RDWR)
+"#;
+
+#[test]
+fn unmodified_daemons_get_the_listening_sockets_and_are_replaced_without_a_failed_request() {
+    for option in ["notify", ""] {
+        let command = ["python3", "-c", LISTENER, option].map(str::to_owned);
+        // One that is killed leaves its sockets behind.
+        let place = Place::new();
+        let mut binary = daemon();
+        binary.env("TMPDIR", place.directory());
+        let supervisor = spawn(binary, "-p 0 --workers 2 --hand-over listen", &command);
+        let first = wait_for_workers(&supervisor, 2);
+        let address = supervisor.address();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let requests = scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let (mut client, _) = Client::served(address);
+                    client.exchange();
+                    client.end();
+                }
+            });
+            for generation in 2..5 {
+                supervisor.signal(Signal::SIGHUP);
+                supervisor.wait_for_line(|line| line.contains(&format!("Generation {generation} serves: 2 workers")));
+            }
+            over.store(true, Ordering::Relaxed);
+            requests.join().expect("no request failed");
+        });
+        first.iter().for_each(|pid| wait_until_gone(*pid));
+        supervisor.signal(Signal::SIGUSR2);
+        supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
+        let (mut client, pid) = Client::served(address);
+        client.exchange();
+        client.end();
+        // They have no queue whose end would tell them.
+        supervisor.kill();
+        wait_until_gone(pid);
+    }
+}

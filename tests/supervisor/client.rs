@@ -1,0 +1,112 @@
+//! A client of the scripted worker, and the supervisor around that.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::{PATIENCE, Place, Server, daemon};
+
+/// One connection, line by line.
+pub(crate) struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects, whether or not anybody serves it yet.
+    #[track_caller]
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the supervisor's listener is always there");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// Connects, and waits until a worker has greeted it.
+    #[track_caller]
+    pub(crate) fn served(address: SocketAddr) -> (Self, u32) {
+        let mut client = Self::connect(address);
+        let worker = client.worker();
+        (client, worker)
+    }
+
+    /// The pid of the worker, as it greets.
+    #[track_caller]
+    pub(crate) fn worker(&mut self) -> u32 {
+        let greeting = self.line();
+        let pid = greeting.strip_prefix("worker ").and_then(|pid| pid.parse().ok());
+        pid.unwrap_or_else(|| panic!("a worker should greet: {greeting:?}"))
+    }
+
+    /// The pid of the worker, if one greets in time.
+    #[track_caller]
+    pub(crate) fn worker_within(&mut self, patience: Duration) -> Option<u32> {
+        self.stream.get_ref().set_read_timeout(Some(patience)).expect("a timeout can be set");
+        let greets = self.stream.fill_buf().is_ok();
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        greets.then(|| self.worker())
+    }
+
+    #[track_caller]
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let received = self.stream.read_line(&mut line);
+        received.unwrap_or_else(|error| panic!("receiving a line after {line:?}: {error}"));
+        line.trim_end_matches('\n').to_owned()
+    }
+
+    /// Sends a line, and returns the answer.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.stream.get_ref().write_all(format!("{line}\n").as_bytes()).expect("the connection is open");
+        self.line()
+    }
+
+    /// The worker answers with what it was sent.
+    #[track_caller]
+    pub(crate) fn exchange(&mut self) {
+        assert_eq!(self.ask("how are you?"), "how are you?");
+    }
+
+    /// Nobody says anything for so long.
+    #[track_caller]
+    pub(crate) fn assert_silent_for(&mut self, time: Duration) {
+        self.stream.get_ref().set_read_timeout(Some(time)).expect("a timeout can be set");
+        match self.stream.fill_buf() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            other => panic!("nothing should come: {other:?}"),
+        }
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    }
+
+    /// Ends the connection, and waits until the worker has done so, too.
+    #[track_caller]
+    pub(crate) fn end(mut self) {
+        self.stream.get_ref().shutdown(Shutdown::Write).expect("an open connection can be half-closed");
+        assert_eq!(self.line(), "");
+    }
+}
+
+/// The command of a scripted worker with these options.
+pub(crate) fn worker(options: &str) -> Vec<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/supervisor/worker.py");
+    let mut command = vec!["python3".to_owned(), script.to_str().expect("the tree's path is text").to_owned()];
+    command.extend(options.split_whitespace().map(str::to_owned));
+    command
+}
+
+/// A supervisor on a port that the kernel chooses, with these options and this command. It listens when this returns.
+#[track_caller]
+pub(crate) fn supervise(options: &str, command: &[String]) -> Server {
+    let supervisor = spawn(daemon(), options, command);
+    supervisor.address();
+    supervisor
+}
+
+/// The same, of a binary or a script that becomes one.
+pub(crate) fn spawn(mut binary: Command, options: &str, command: &[String]) -> Server {
+    // It raises the limit of open files, which clients in this process need, too.
+    Place::new();
+    binary.args(["supervise", "-p", "0"]).args(options.split_whitespace()).arg("--").args(command);
+    Server::spawn(Path::new(""), &mut binary)
+}
