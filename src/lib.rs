@@ -102,6 +102,10 @@ pub mod service;
 pub mod supervisor;
 pub mod worker;
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod accept;
 mod descriptors;
 mod entrance;

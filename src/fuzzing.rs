@@ -1,0 +1,427 @@
+//! Properties that hold for any bytes, each a function that panics where it does not hold. The targets in `fuzz/` call
+//! them with what the fuzzer finds, the tests with what proptest makes up and with the fuzzer's corpus.
+//!
+//! Bytes from the other side of a takeover are frames as they are on the wire. Where it says so, their checksums are
+//! [mended](mended) first: hardly anything that was made up would get past them otherwise, and a liar can compute them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::service::{Seqnum, Service};
+use crate::takeover::predecessor::{Accepted, Copying, Estate, Frozen, Heard, Outgoing, greet};
+use crate::takeover::successor::{Action, Called, Receiving};
+use crate::takeover::wire::{
+    Commit, Frame, HEADER_BYTES, Offer, Phase, RawFrame, Record, RecordsWriter, TO_PREDECESSOR_BYTES_MAX,
+    TO_SUCCESSOR_BYTES_MAX, Versions, WireError,
+};
+
+pub use crate::reactor::script::take_over_anywhere;
+
+/// What a log line about the other side may have at most.
+const LINE_BYTES_MAX: usize = 1000;
+
+/// Whatever came from the other side, what is said about it is one line.
+fn assert_one_line(said: &dyn std::fmt::Display) {
+    let line = said.to_string();
+    assert!(!line.chars().any(char::is_control), "{line:?}");
+    assert!(line.len() <= LINE_BYTES_MAX, "{} bytes: {line}", line.len());
+}
+
+/// The same frames, each with the checksum that fits it. What follows the last whole one stays as it is.
+fn mended(bytes: &[u8]) -> Vec<u8> {
+    let mut mended = bytes.to_vec();
+    let mut at = 0;
+    while let Some(header) = mended[at..].first_chunk::<HEADER_BYTES>() {
+        let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let Some(body) = mended.get(at + HEADER_BYTES..at + HEADER_BYTES + length) else {
+            break;
+        };
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&header[4..5]);
+        checksum.update(body);
+        let checksum = checksum.finalize().to_be_bytes();
+        mended[at + 5..at + HEADER_BYTES].copy_from_slice(&checksum);
+        at += HEADER_BYTES + length;
+    }
+    mended
+}
+
+// ── Frames ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Any bytes, with their checksums mended or not, are frames up to a point, and the same ones however they are cut. A
+/// frame that can be decoded says the same when it has been encoded again.
+pub fn decode_frames(bytes: &[u8]) {
+    for bytes in [bytes, &mended(bytes)] {
+        for bytes_max in [TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX] {
+            let whole = take_all([bytes].into_iter(), bytes_max);
+            assert_eq!(take_all(pieces(bytes), bytes_max), whole);
+            for raw in &whole.0 {
+                match raw.decode() {
+                    Ok(frame) => assert_encodes_alike(&frame),
+                    Err(error) => assert_one_line(&error),
+                }
+            }
+        }
+    }
+}
+
+/// All frames, and what is left: why nothing more is a frame, or the beginning of the next one.
+fn take_all<'b>(pieces: impl Iterator<Item = &'b [u8]>, bytes_max: u32) -> (Vec<RawFrame>, Result<Vec<u8>, WireError>) {
+    let (mut received, mut frames) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        received.extend_from_slice(piece);
+        loop {
+            match RawFrame::take(&mut received, bytes_max) {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Err(error)),
+            }
+        }
+    }
+    (frames, Ok(received))
+}
+
+/// Pieces whose lengths the bytes themselves choose.
+fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = usize::from(*rest.last()?) % 37 + 1;
+        let (piece, behind) = rest.split_at(length.min(rest.len()));
+        rest = behind;
+        Some(piece)
+    })
+}
+
+fn assert_encodes_alike(frame: &Frame<'_>) {
+    let encoded = frame.encode();
+    let raw = RawFrame::take(&mut encoded.clone(), u32::MAX).expect("it is a frame").expect("it is whole");
+    let decoded = raw.decode().expect("it was encoded here");
+    assert_eq!(decoded.kind(), frame.kind());
+    assert_eq!(decoded.encode(), encoded);
+}
+
+// ── The predecessor ────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// How many peers there are at first, by the length of what is heard: fewer than a successor may claim to have, more
+/// than a batch, more than a window.
+const PEERS: [u64; 3] = [3, 300, 1300];
+
+/// What the window promises.
+const PEERS_IN_FLIGHT_MAX: u64 = 1000;
+
+/// A predecessor that hears any frames, with their checksums mended, ends the takeover or goes on; it sends no more
+/// than a window, what it sends is what an honest successor accepts, and it holds the successor for the owner only if
+/// that has said Accept after Commit.
+pub fn predecessor_hears(bytes: &[u8]) {
+    let mut received = mended(bytes);
+    let mut predecessor = Predecessor::new(PEERS[bytes.len() % PEERS.len()]);
+    loop {
+        let heard = RawFrame::take(&mut received, TO_PREDECESSOR_BYTES_MAX).map_err(|error| error.to_string());
+        let ended = match heard {
+            Ok(None) => return,
+            Ok(Some(raw)) => match raw.decode() {
+                Ok(frame) => predecessor.hear(frame),
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(why) = ended {
+            return assert_one_line(&why);
+        }
+        predecessor.assert_consistent();
+    }
+}
+
+/// A predecessor of whose peers only the records are left.
+struct Predecessor {
+    step: Step,
+    /// Cookie, and how often it has changed.
+    peers: Slab<(u64, u32)>,
+    peers_at_first: u64,
+    cookies: u64,
+    peers_sent: u64,
+    peers_acknowledged: u64,
+    /// A successor that hears all that is sent, and says nothing.
+    honest: Receiving,
+    /// What it would accept.
+    accepted_by_honest: bool,
+    now: Instant,
+}
+
+enum Step {
+    Listening,
+    Copying(Copying),
+    Frozen(Frozen),
+    Retired,
+    /// It goes on, and the takeover does not.
+    Serving,
+}
+
+impl Predecessor {
+    fn new(peers: u64) -> Self {
+        let peers_at_first = peers;
+        let peers = (0..peers).map(|cookie| (cookie as usize, (cookie, 0))).collect();
+        Self {
+            step: Step::Listening,
+            peers,
+            peers_at_first,
+            cookies: peers_at_first,
+            peers_sent: 0,
+            peers_acknowledged: 0,
+            honest: Receiving::default(),
+            accepted_by_honest: false,
+            now: Instant::now(),
+        }
+    }
+
+    fn hear(&mut self, frame: Frame<'_>) -> Result<(), String> {
+        self.now += Duration::from_millis(1);
+        let step = std::mem::replace(&mut self.step, Step::Serving);
+        self.step = match (step, frame) {
+            (Step::Listening, Frame::Hello(hello)) => {
+                let estate = Estate { service: Seqnum::NAME, state_version: 1, peers: self.peers.len() as u64 };
+                greet(&hello, &estate, 1).map_err(|refusal| refusal.to_string())?;
+                self.tell_honest(&listeners());
+                self.copy(Copying::new(hello, self.peers.capacity(), self.now))?
+            }
+            (Step::Listening, frame) => return Err(format!("{:?} is no greeting", frame.kind())),
+            (Step::Copying(mut copying), frame) => {
+                self.live(&mut copying);
+                let claimed = if let Frame::Copied(copied) = &frame { copied.peers } else { 0 };
+                match copying.hear(frame, self.now).map_err(|mistake| mistake.to_string())? {
+                    Heard::Copying(copying) => {
+                        assert!(claimed <= self.peers_sent, "{claimed} claimed, {} sent", self.peers_sent);
+                        self.peers_acknowledged = self.peers_acknowledged.max(claimed);
+                        self.copy(copying)?
+                    }
+                    Heard::Ready(ready) => self.commit(ready.freeze(self.now, 77))?,
+                }
+            }
+            (Step::Frozen(mut frozen), frame) => {
+                let accepts = frame == Frame::Accept;
+                match frozen.hear(frame) {
+                    Ok(Some(Accepted { peers, .. })) => {
+                        assert!(accepts, "only Accept moves the peers");
+                        assert_eq!(peers, self.peers.len() as u64);
+                        Step::Retired
+                    }
+                    Ok(None) => Step::Frozen(frozen),
+                    // It ends the channel, and looks for Accept in what is left.
+                    Err(mistake) => {
+                        assert_one_line(&mistake);
+                        Step::Frozen(frozen)
+                    }
+                }
+            }
+            (Step::Retired, _) => Step::Retired,
+            (Step::Serving, _) => Step::Serving,
+        };
+        Ok(())
+    }
+
+    /// Peers come, change and leave while the copy goes on.
+    fn live(&mut self, copying: &mut Copying) {
+        self.cookies += 1;
+        let came = self.peers.insert((self.cookies, 0));
+        copying.mirror_mut().touched(came);
+        let busy = (self.cookies * 7919 % self.peers_at_first) as usize;
+        if let Some((_, changes)) = self.peers.get_mut(busy) {
+            *changes += 1;
+            copying.mirror_mut().touched(busy);
+        }
+        let leaving = (self.cookies * 104_729 % self.peers_at_first) as usize;
+        if let Some((cookie, _)) = self.peers.try_remove(leaving) {
+            copying.mirror_mut().closed(leaving, cookie);
+        }
+    }
+
+    /// Sends all that there is to send.
+    fn copy(&mut self, mut copying: Copying) -> Result<Step, String> {
+        while let Some(outgoing) = copying.next(write(&self.peers)).map_err(|mistake| mistake.to_string())? {
+            match &outgoing {
+                Outgoing::Batch(batch) => {
+                    self.peers_sent += batch.descriptor_keys().count() as u64;
+                    let frame = batch.frame.clone();
+                    self.tell_honest(&frame);
+                }
+                Outgoing::Round { frame, .. } => {
+                    let frame = frame.clone();
+                    self.tell_honest(&frame);
+                }
+            }
+            copying.sent(outgoing, self.now);
+        }
+        Ok(Step::Copying(copying))
+    }
+
+    fn commit(&mut self, mut frozen: Frozen) -> Result<Step, String> {
+        while let Some(batch) = frozen.next(write(&self.peers)).map_err(|mistake| mistake.to_string())? {
+            let frame = batch.frame.clone();
+            self.tell_honest(&frame);
+            frozen.sent(batch);
+        }
+        for frame in frozen.commit(b"shared") {
+            self.tell_honest(&frame);
+        }
+        frozen.committed();
+        Ok(Step::Frozen(frozen))
+    }
+
+    fn tell_honest(&mut self, frame: &[u8]) {
+        let raw =
+            RawFrame::take(&mut frame.to_vec(), TO_SUCCESSOR_BYTES_MAX).expect("it is a frame").expect("it is whole");
+        let action = self.honest.hear(raw.decode().expect("it was encoded here")).expect("what is sent is in order");
+        self.accepted_by_honest |= matches!(action, Action::Accept(_));
+    }
+
+    fn assert_consistent(&self) {
+        let frozen = matches!(self.step, Step::Frozen(_) | Step::Retired);
+        assert_eq!(self.accepted_by_honest, frozen, "who would have accepted, and who has committed");
+        assert!(self.peers_sent - self.peers_acknowledged <= PEERS_IN_FLIGHT_MAX || frozen);
+    }
+}
+
+fn listeners() -> Vec<u8> {
+    use crate::takeover::wire::Listeners;
+    let tcp = vec![([127, 0, 0, 1], 1234).into()];
+    let listeners = Listeners { tcp, takeover_path: b"/run/path".to_vec(), takeover_device: 1, takeover_inode: 2 };
+    Frame::Listeners(listeners).encode()
+}
+
+/// Writes the record of the peer at a key, as the predecessor's loop does.
+fn write(peers: &Slab<(u64, u32)>) -> impl FnMut(usize, &mut RecordsWriter) -> Option<u32> + '_ {
+    |key, writer| {
+        let (cookie, changes) = peers.get(key)?;
+        let (address, session) = (([127, 0, 0, 1], 1).into(), changes.to_be_bytes());
+        let record =
+            Record { cookie: *cookie, address, phase: Phase::Open, session: &session, inbound: &[], outbound: &[] };
+        Some(writer.push(&record))
+    }
+}
+
+// ── The successor ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A successor that hears any frames, with their checksums mended, ends the takeover or goes on; it acknowledges what
+/// has come, knows each peer once, and accepts only what was committed to: so many peers, with these records, and so
+/// many bytes of state.
+pub fn successor_hears(bytes: &[u8]) {
+    let mut received = mended(bytes);
+    let offer = Offer { service: Seqnum::NAME.to_owned(), state_versions: Versions { oldest: 1, newest: 2 } };
+    let mut called = Some(Called::new(vec![offer], 20_000, 7).0);
+    let mut successor = Successor::default();
+    loop {
+        let raw = match RawFrame::take(&mut received, TO_SUCCESSOR_BYTES_MAX) {
+            Ok(Some(raw)) => raw,
+            Ok(None) => return,
+            Err(error) => return assert_one_line(&error),
+        };
+        let heard = match (raw.decode(), called.take()) {
+            (Err(error), _) => return assert_one_line(&error),
+            (Ok(frame), Some(called)) => called.hear(frame).map(drop).map_err(|fault| fault.to_string()),
+            (Ok(frame), None) => successor.hear(frame),
+        };
+        if let Err(why) = heard {
+            return assert_one_line(&why);
+        }
+        if successor.accepted {
+            return;
+        }
+    }
+}
+
+/// A successor, and what it should know by what it has heard.
+#[derive(Default)]
+struct Successor {
+    receiving: Receiving,
+    /// The digest of each peer, by cookie.
+    known: BTreeMap<u64, u32>,
+    peers_adopted: u64,
+    rounds: u32,
+    state: Vec<u8>,
+    accepted: bool,
+}
+
+impl Successor {
+    fn hear(&mut self, frame: Frame<'_>) -> Result<(), String> {
+        if let Frame::State(state) = &frame {
+            self.state.extend_from_slice(state.part);
+        }
+        let (committed, round) = match &frame {
+            Frame::Commit(commit) => (Some(commit.clone()), None),
+            Frame::Round(round) => (None, Some(round.clone())),
+            _ => (None, None),
+        };
+        match self.receiving.hear(frame).map_err(|fault| fault.to_string())? {
+            Action::Adopt(records, answer) => {
+                self.peers_adopted += records.len() as u64;
+                for record in records {
+                    let twice = self.known.insert(record.record.cookie, record.digest);
+                    assert_eq!(twice, None, "a peer is adopted once");
+                    restore(&record.record);
+                }
+                self.assert_acknowledged(&answer);
+            }
+            Action::Change(records) => {
+                for record in records {
+                    let known = self.known.insert(record.record.cookie, record.digest);
+                    assert!(known.is_some(), "a peer that changes was adopted");
+                    restore(&record.record);
+                }
+            }
+            Action::Discard(cookies) => {
+                for cookie in cookies {
+                    assert!(self.known.remove(&cookie).is_some(), "a peer that leaves was adopted");
+                }
+            }
+            Action::Answer(answer) => {
+                self.rounds = round.expect("only a round is answered so").number;
+                self.assert_acknowledged(&answer);
+            }
+            Action::GetReady(answer) => {
+                let round = round.expect("the last round is followed by it");
+                assert!(round.last);
+                self.rounds = round.number;
+                assert_eq!(decoded(&answer), Some(Frame::Ready.encode()));
+            }
+            Action::Listen(_) | Action::Wait => {}
+            Action::Accept(accept) => {
+                let Commit { peers, digest, state_bytes, .. } = committed.expect("it is Commit that is accepted");
+                assert_eq!(peers, self.known.len() as u64);
+                let sum = self.known.values().fold(0u64, |sum, digest| sum.wrapping_add(u64::from(*digest)));
+                assert_eq!(digest, sum);
+                assert_eq!((accept.state.as_slice(), state_bytes), (self.state.as_slice(), self.state.len() as u64));
+                self.accepted = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn assert_acknowledged(&self, answer: &[u8]) {
+        let raw = RawFrame::take(&mut answer.to_vec(), TO_PREDECESSOR_BYTES_MAX).expect("it is a frame");
+        let raw = raw.expect("it is whole");
+        let Ok(Frame::Copied(copied)) = raw.decode() else { panic!("batches and rounds are acknowledged") };
+        assert_eq!((copied.peers, copied.rounds), (self.peers_adopted, self.rounds));
+    }
+}
+
+/// A session that cannot be restored is an error, and never more than that.
+fn restore(record: &Record<'_>) {
+    match Seqnum.restore_session(Seqnum::STATE_VERSION, record.session) {
+        Ok(session) => {
+            let mut saved = Vec::new();
+            Seqnum.save_session(&session, &mut saved);
+            assert_eq!(saved, record.session);
+        }
+        Err(error) => assert_one_line(&error),
+    }
+}
+
+fn decoded(frame: &[u8]) -> Option<Vec<u8>> {
+    let raw = RawFrame::take(&mut frame.to_vec(), TO_PREDECESSOR_BYTES_MAX).ok()??;
+    raw.decode().ok().map(|frame| frame.encode())
+}
+
+#[cfg(test)]
+mod tests;

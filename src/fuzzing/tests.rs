@@ -1,0 +1,147 @@
+use std::path::Path;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+use crate::takeover::wire::Kind;
+
+type Property = fn(&[u8]);
+
+/// The properties, by the name of their fuzz target.
+const TARGETS: [(&str, Property); 4] = [
+    ("frames", decode_frames),
+    ("predecessor", predecessor_hears),
+    ("successor", successor_hears),
+    ("takeover", take_over_anywhere),
+];
+
+fn files(directory: &str) -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    // The order of a directory is no property of it, and a failing case should be found again.
+    paths.sort();
+    assert!(!paths.is_empty(), "{}", directory.display());
+    paths.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    files(&format!("fuzz/corpus/{target}"))
+}
+
+#[test]
+fn every_input_that_the_fuzzer_found_worth_keeping_has_the_property() {
+    for (target, property) in TARGETS {
+        corpus(target).iter().for_each(|input| property(input));
+    }
+}
+
+/// Bytes with some of them changed.
+fn changed(mut input: Vec<u8>, changes: &[(Index, u8)]) -> Vec<u8> {
+    if !input.is_empty() {
+        for (at, byte) in changes {
+            let at = at.index(input.len());
+            input[at] = *byte;
+        }
+    }
+    input
+}
+
+/// An input of the corpus that is cut somewhere, with the rest of another one behind it, and with some bytes changed.
+fn altered(target: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let corpus = corpus(target);
+    let cut = any::<(Index, Index, Index, Index)>();
+    (cut, vec(any::<(Index, u8)>(), 0..6)).prop_map(move |((first, first_end, second, second_start), changes)| {
+        let (first, second) = (first.get(&corpus), second.get(&corpus));
+        let end = &first[..first_end.index(first.len() + 1)];
+        let start = &second[second_start.index(second.len() + 1)..];
+        changed([end, start].concat(), &changes)
+    })
+}
+
+/// The frames that an input consists of.
+fn split(input: &[u8]) -> Vec<Vec<u8>> {
+    take_all([mended(input).as_slice()].into_iter(), TO_SUCCESSOR_BYTES_MAX).0.iter().map(encoded).collect()
+}
+
+fn kind(frame: &[u8]) -> Kind {
+    frame[4].try_into().unwrap()
+}
+
+fn encoded(raw: &RawFrame) -> Vec<u8> {
+    raw.decode().map_or_else(|_| Frame::Ready.encode(), |frame| frame.encode())
+}
+
+/// What one side says in a recorded conversation, with frames that are lost, repeated or out of turn, and with some
+/// bytes changed.
+fn rearranged(target: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let all: Vec<Vec<Vec<u8>>> = corpus(target).iter().map(|input| split(input)).collect();
+    // One that does not come to its end has nothing that could be missed there.
+    let ends =
+        |frames: &Vec<Vec<u8>>| frames.last().is_some_and(|frame| [Kind::Commit, Kind::Serving].contains(&kind(frame)));
+    let conversations: Vec<Vec<Vec<u8>>> = all.iter().filter(|frames| ends(frames)).cloned().collect();
+    let all = all.concat();
+    let step = (0..3u8, any::<Index>(), any::<Index>());
+    (any::<Index>(), vec(step, 0..4), vec(any::<(Index, u8)>(), 0..3)).prop_map(move |(chosen, steps, changes)| {
+        let mut frames = chosen.get(&conversations).clone();
+        for (step, at, other) in steps {
+            let at = at.index(frames.len());
+            match step {
+                0 if frames.len() > 1 => drop(frames.remove(at)),
+                1 => frames.insert(at, frames[at].clone()),
+                _ => frames.insert(at, other.get(&all).clone()),
+            }
+        }
+        changed(frames.concat(), &changes)
+    })
+}
+
+/// A frame of this kind with any body.
+fn any_body() -> impl Strategy<Value = Vec<u8>> {
+    (0..20u8, vec(any::<u8>(), 0..100)).prop_map(|(kind, body)| {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        [&length[..], &[kind, 0, 0, 0, 0], &body].concat()
+    })
+}
+
+fn bytes(length_max: usize) -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..=length_max)
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_the_same_frames_however_they_are_cut(
+        input in prop_oneof![altered("frames"), any_body(), bytes(300)],
+    ) {
+        decode_frames(&input);
+    }
+
+    #[test]
+    fn whatever_a_successor_says_the_predecessor_sends_what_can_be_accepted(
+        input in prop_oneof![rearranged("predecessor"), altered("predecessor"), any_body()],
+    ) {
+        predecessor_hears(&input);
+    }
+
+    #[test]
+    fn whatever_a_predecessor_says_the_successor_accepts_only_what_is_committed(
+        input in prop_oneof![rearranged("successor"), altered("successor"), any_body()],
+    ) {
+        successor_hears(&input);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1000), ..ProptestConfig::default() })]
+
+    /// A hundred thousand of them, in less than a minute:
+    /// `PROPTEST_CASES=100000 cargo test --release --lib whatever_clients_send_and_whenever`.
+    #[test]
+    fn whatever_clients_send_and_whenever_they_are_taken_over_they_receive_the_same(
+        script in prop_oneof![9 => bytes(300), 1 => altered("takeover")],
+    ) {
+        take_over_anywhere(&script);
+    }
+}
