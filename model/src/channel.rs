@@ -1,0 +1,198 @@
+//! The takeover channel as the kernel keeps it: a Unix stream socket with a queue for each direction (unix(7)).
+//!
+//! Stands for `src/takeover/channel.rs` and what it calls. Three facts of the kernel carry the protocol:
+//! - what was sent before the end of a channel can be received after it;
+//! - a send after a shutdown of that direction, or after the other end is closed, fails with `EPIPE`;
+//! - a process that dies closes its ends, and what it had sent stays readable.
+//!
+//! Each method is one system call that the kernel makes under the socket's lock, so each is one step of the model.
+
+use crate::Pid;
+
+/// How much has happened to the one peer. Who acts on the peer adds one, so who has another number than the peer itself
+/// would repeat a byte or lose one.
+pub type Record = u8;
+
+/// What one side can say to the other: `wire::Frame`, as far as it decides about ownership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Frame {
+    Hello,
+    Refuse,
+    Welcome,
+    Listeners,
+    Peers(Record),
+    Changed(Record),
+    Round { number: u8, last: bool },
+    Copied { rounds: u8 },
+    Ready,
+    Commit { digest: Record },
+    Accept,
+    Serving,
+}
+
+/// One of the two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Side {
+    Predecessor,
+    Successor,
+}
+
+/// Who has the predecessor's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// Nobody has called yet.
+    Unconnected,
+    /// The takeover listener: the call has not been accepted yet.
+    Backlog,
+    /// The process that has accepted the call.
+    Process(Pid),
+    /// Nobody any more.
+    Closed,
+}
+
+/// What became of a frame that was sent: `channel::Sent`, or `ChannelError::Closed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// It is in the channel.
+    Taken,
+    /// `EPIPE`.
+    Closed,
+}
+
+/// What one call of `Channel::receive` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Received {
+    /// The next frame.
+    Frame(Frame),
+    /// End of file: no frame can come any more.
+    Closed,
+    /// `WouldBlock`.
+    NotYet,
+}
+
+/// A channel. It is named by the successor, which calls once in its life.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Channel {
+    predecessor: Holder,
+    successor_open: bool,
+    to_predecessor: Queue,
+    to_successor: Queue,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Queue {
+    frames: Vec<Frame>,
+    /// Nothing more can be sent.
+    shut: bool,
+}
+
+impl Channel {
+    /// Before the successor calls.
+    pub fn unconnected() -> Self {
+        Self {
+            predecessor: Holder::Unconnected,
+            successor_open: false,
+            to_predecessor: Queue::default(),
+            to_successor: Queue::default(),
+        }
+    }
+
+    /// connect(2): whoever polls the takeover listener may accept the call.
+    pub fn connect(&mut self) {
+        self.predecessor = Holder::Backlog;
+        self.successor_open = true;
+    }
+
+    /// accept(2).
+    pub fn accept(&mut self, pid: Pid) {
+        self.predecessor = Holder::Process(pid);
+    }
+
+    /// Who has the predecessor's end.
+    pub fn predecessor(&self) -> Holder {
+        self.predecessor
+    }
+
+    /// What a send from `from` would lead to.
+    pub fn sendable(&self, from: Side) -> Sent {
+        let (queue, reader_open) = match from {
+            Side::Predecessor => (&self.to_successor, self.successor_open),
+            Side::Successor => (&self.to_predecessor, self.predecessor != Holder::Closed),
+        };
+        if queue.shut || !reader_open { Sent::Closed } else { Sent::Taken }
+    }
+
+    /// sendmsg(2). Whether it fails is decided here, at this instant, and by nothing else.
+    pub fn send(&mut self, from: Side, frame: Frame) -> Sent {
+        let sent = self.sendable(from);
+        if sent == Sent::Taken {
+            match from {
+                Side::Predecessor => self.to_successor.frames.push(frame),
+                Side::Successor => self.to_predecessor.frames.push(frame),
+            }
+        }
+        sent
+    }
+
+    /// What recvmsg(2) would return at `at`.
+    pub fn receivable(&self, at: Side) -> Received {
+        let (queue, writer_open) = match at {
+            Side::Predecessor => (&self.to_predecessor, self.successor_open),
+            Side::Successor => (&self.to_successor, self.predecessor != Holder::Closed),
+        };
+        match queue.frames.first() {
+            Some(frame) => Received::Frame(*frame),
+            None if queue.shut || !writer_open => Received::Closed,
+            None => Received::NotYet,
+        }
+    }
+
+    /// recvmsg(2).
+    pub fn receive(&mut self, at: Side) -> Received {
+        let received = self.receivable(at);
+        if let Received::Frame(_) = received {
+            match at {
+                Side::Predecessor => self.to_predecessor.frames.remove(0),
+                Side::Successor => self.to_successor.frames.remove(0),
+            };
+        }
+        received
+    }
+
+    /// shutdown(2) with `SHUT_RDWR`: nothing more can be sent either way; what is queued stays readable.
+    pub fn shutdown(&mut self) {
+        self.to_predecessor.shut = true;
+        self.to_successor.shut = true;
+    }
+
+    /// shutdown(2) with `SHUT_WR` at the predecessor's end, which only a mutant calls.
+    pub fn shutdown_write(&mut self) {
+        self.to_successor.shut = true;
+    }
+
+    /// Whether nothing can be sent to the predecessor because it has called for that.
+    pub fn is_shut(&self) -> bool {
+        self.to_predecessor.shut
+    }
+
+    /// close(2), or the process dies: what this end has not read is gone.
+    pub fn close(&mut self, side: Side) {
+        match side {
+            Side::Predecessor => {
+                self.predecessor = Holder::Closed;
+                self.to_predecessor.frames.clear();
+            }
+            Side::Successor => {
+                self.successor_open = false;
+                self.to_successor.frames.clear();
+            }
+        }
+    }
+
+    /// How many frames wait to be received in each direction: to the predecessor, to the successor.
+    pub fn queued(&self) -> (usize, usize) {
+        (self.to_predecessor.frames.len(), self.to_successor.frames.len())
+    }
+}

@@ -1,0 +1,90 @@
+//! The ownership protocol of reactord's takeover, as a model whose every state is visited.
+//!
+//! # What is modelled
+//!
+//! Three processes and one client. Process 0 serves; 1 and 2 call on the takeover path whenever they like, so a run may
+//! hold a takeover that fails and another after it, two at once, or a chain. At any moment, between any two system
+//! calls, each process may be killed, stopped, and continued later or never; each of its steps may fail; each deadline
+//! may end a wait, however short it was; a server may get SIGTERM; and the client may send.
+//!
+//! | module | stands for |
+//! | --- | --- |
+//! | [`channel`] | the kernel's Unix socket, as `src/takeover/channel.rs` uses it |
+//! | [`protocol`] | `takeover/predecessor.rs`, `successor.rs`, `handover.rs`, `arrival.rs`, and the parts of `reactor.rs` that call them |
+//! | [`properties`] | the promise |
+//! | [`progress`] | why "in the end" comes |
+//! | [`mutants`] | faults that the check must find |
+//!
+//! # Which step is which code
+//!
+//! | in the model | in the code |
+//! | --- | --- |
+//! | `Start` | `path::call`: connect; "nobody answers" if no process holds the takeover listener |
+//! | `Connected`, `Called` | `arrival::greet`; `Called::hear` |
+//! | `Receiving` | `Successor::receive` with `Receiving::hear`; each `answer` is the `send_by` at the end of its loop |
+//! | `Receiving`, before the answer to a round | `Reactor::sift`: the epoll set is polled, no peer is read from: no acting |
+//! | `Step::Accept` | `Action::Accept`: `Receiving::verify` and `Reactor::restore` have succeeded |
+//! | `Send Accept`: `Taken`, `Closed` | `channel.send_by(&accept.frame, …)`: `Ok`, the commit point; `ChannelError::Closed`, `Cause::TooLate` |
+//! | `Arrived`, `FirstPoll`, `Arriving` | `Reactor::run(Some(arrival))`, `Reactor::arrive`, `Arrival::serving` |
+//! | `Answer`, `RefuseCaller`, `Receive Hello` | `Reactor::answer`, `hear_caller`, `begin_handover`, `Handover::begin`, `predecessor::greet` |
+//! | `Polling(Some(handover))` | the loop with `Handover::turn` between two polls; `Copying::next`, `sent`, `hear` |
+//! | `Receive Ready` | `Heard::Ready`: from here on the loop is not polled |
+//! | `SendFinal`, `WaitForAccept` | `handover::send_final`, `wait_for_accept`, with `Frozen::next`, `commit`, `committed`, `hear` |
+//! | `Shutdown`, `AcceptedAlready` | the `or_else` of `ReadyHandover::commit`: `channel.shutdown()`, `accepted_already` |
+//! | `Thaw` | the channel is dropped, `Reactor::thaw`, the loop polls again |
+//! | `HandedOver` | `HandedOver::retire`, `Reactor::disband`, exit |
+//! | `Deadline` | `HELLO_PATIENCE`, both `SILENCE_MAX`, `freeze_timeout`, `RETIRED_PATIENCE` |
+//! | `Fail` | any other error: before the commit point a successor gives up (Refuse, code 3), a predecessor drops the handover or goes to the shutdown; afterwards `Error::Loop` |
+//! | `Terminate` | `Reactor::stop`: `Refusal::Stopping`, then exit |
+//! | `Act` | `Reactor::turn`: reads from the peer and answers it |
+//!
+//! # What is left out, and why that is sound
+//!
+//! - **One peer, two rounds.** The peer stands for the whole table, listener included, because the protocol hands over
+//!   all or nothing: its [`Record`](channel::Record) counts what has happened to it, and Commit's digest is the record
+//!   that was sent last (`Mirror::digest`), not the one that is true, so a change that is not sent after the freeze is
+//!   not noticed by `verify` but by the property. Closed and State travel as Changed does.
+//! - **When what is pending is sent.** `Mirror` decides by what was pending when the round began; the model allows it
+//!   before and after the end of the round, so it does whatever the code does, and more.
+//! - **Time.** A deadline may end a wait at once. More runs are possible than in fact, none fewer.
+//! - **A full channel, and half a frame.** A send that has to wait is a process that is slow, and a deadline may end
+//!   its run there. A frame that is cut off by a death is not delivered (`RawFrame::take`), as if it had not been sent.
+//!   Accept is 10 bytes, which the kernel takes whole or not at all.
+//! - **Steps that are one here and several in the code** are those between which nobody else can see a difference: to
+//!   hear Hello and send Welcome and Listeners; to send Refuse and exit; what happens in memory. Every send and every
+//!   receive that may decide about ownership is a step of its own, and so are the shutdown, the look at what is left,
+//!   and the close.
+//! - **Failures of shutdown(2), of the recvmsg(2) after it, and of close(2)** on a Unix socket: they have none but
+//!   `ENOTCONN`.
+//! - **Lies.** Both sides are this code. What a stranger can do on the channel is the matter of tests, not of this
+//!   model; `Frozen::committed`, for one, is of consequence only against a successor that sends Accept unasked.
+//! - **The takeover path** as a file, its removal, and a successor that moves it.
+//!
+//! The checker keeps 64 bits of each state; that two of a million states share them has a chance of one in forty
+//! million.
+
+use std::collections::BTreeSet;
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+use protocol::Protocol;
+
+pub mod channel;
+pub mod mutants;
+pub mod progress;
+pub mod properties;
+pub mod protocol;
+
+/// A process, by number.
+pub type Pid = usize;
+
+/// Visits the states of the protocol in the order of their distance from the start: all of them, or, of a mutant, as
+/// many as it takes to break the property that should catch it.
+pub fn check(protocol: Protocol) -> impl Checker<Protocol> {
+    let checker = protocol.checker();
+    let checker = match protocol.mutant {
+        None => checker,
+        Some(mutant) => checker.finish_when(HasDiscoveries::AnyOf(BTreeSet::from([mutant.caught_by()]))),
+    };
+    checker.spawn_bfs().join()
+}

@@ -1,0 +1,96 @@
+//! Variants of the protocol with one fault each. The check must catch every one of them, or it proves nothing.
+
+use crate::properties;
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// The predecessor looks for Accept at the deadline, and thaws, without ending the channel.
+    ThawWithoutShutdown,
+    /// It looks for Accept first, and ends the channel then.
+    DrainBeforeShutdown,
+    /// It ends the channel, and thaws without looking for Accept.
+    ThawWithoutDrain,
+    /// An Accept that is found after the deadline is taken for too late.
+    AcceptOnlyBeforeDeadline,
+    /// It ends only its own direction (`SHUT_WR`).
+    ShutdownOfOneDirection,
+    /// It serves while it waits for Accept.
+    PollWhileFrozen,
+    /// It waits for Accept as long as it takes.
+    NoDeadline,
+    /// It takes the end of the channel for Accept.
+    RetireAtEndOfFile,
+    /// It takes it for granted that Accept follows Commit.
+    RetireOnCommit,
+    /// It thaws when it has Accept but does not hear Serving.
+    ThawWithoutServing,
+    /// It does not send after the freeze what has changed since the last round.
+    LastChangesUnsent,
+    /// It does not notice during the copy that the successor has closed the channel.
+    DeafDuringCopy,
+    /// The successor reads from the peers when it sifts its epoll set after the last round.
+    ReadWhileSifting,
+    /// It polls when it has verified Commit, and sends Accept then.
+    PollBeforeAccept,
+    /// It sends Accept right after Ready, without waiting for Commit.
+    AcceptBeforeCommit,
+    /// It serves although the sending of Accept has failed.
+    IgnoreEpipe,
+    /// It does not answer a round with Copied.
+    RoundUnanswered,
+    /// It takes the takeover for failed when Serving cannot be sent.
+    ServingMustArrive,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::ThawWithoutShutdown,
+        Self::DrainBeforeShutdown,
+        Self::ThawWithoutDrain,
+        Self::AcceptOnlyBeforeDeadline,
+        Self::ShutdownOfOneDirection,
+        Self::PollWhileFrozen,
+        Self::NoDeadline,
+        Self::RetireAtEndOfFile,
+        Self::RetireOnCommit,
+        Self::ThawWithoutServing,
+        Self::LastChangesUnsent,
+        Self::DeafDuringCopy,
+        Self::ReadWhileSifting,
+        Self::PollBeforeAccept,
+        Self::AcceptBeforeCommit,
+        Self::IgnoreEpipe,
+        Self::RoundUnanswered,
+        Self::ServingMustArrive,
+    ];
+
+    /// The mutant with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name)
+    }
+
+    /// The property that it breaks.
+    pub fn caught_by(self) -> &'static str {
+        match self {
+            Self::ThawWithoutShutdown
+            | Self::DrainBeforeShutdown
+            | Self::ThawWithoutDrain
+            | Self::ShutdownOfOneDirection
+            | Self::PollWhileFrozen
+            | Self::ThawWithoutServing
+            | Self::ReadWhileSifting
+            | Self::PollBeforeAccept
+            | Self::IgnoreEpipe => properties::ONE_ACTS,
+            Self::AcceptOnlyBeforeDeadline => properties::SIDES_AGREE,
+            Self::AcceptBeforeCommit => properties::ONLY_THE_OWNER_ACTS,
+            Self::LastChangesUnsent => properties::NOTHING_LOST,
+            Self::NoDeadline => properties::OWNER_SERVES,
+            Self::RetireOnCommit => properties::SOMEBODY_SERVES,
+            Self::RetireAtEndOfFile => properties::RETIRES_ON_ACCEPT,
+            Self::DeafDuringCopy | Self::RoundUnanswered => properties::NO_DEADLOCK,
+            Self::ServingMustArrive => properties::EXIT_CODES,
+        }
+    }
+}
