@@ -35,11 +35,15 @@ use crate::options::{Arguments, Command, Options};
 
 const PROGRAM: &str = "reactord-client";
 
+/// The program and its subcommand, as who has got that wrong is sent to its help.
+const SOAK: &str = "reactord-client soak";
+
 /// The exit code when anything was lost, out of order, or could not be connected.
 const EXIT_LOSS: u8 = 1;
 
 fn main() -> ExitCode {
-    let arguments: Arguments = match arguments::parse(PROGRAM) {
+    let soaks = std::env::args_os().nth(1).is_some_and(|first| first == "soak");
+    let arguments: Arguments = match arguments::parse(if soaks { SOAK } else { PROGRAM }) {
         Ok(arguments) => arguments,
         Err(exit_code) => return exit_code,
     };
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
     if let Some(Command::Soak(soak)) = arguments.command {
         return match options::nothing_before_subcommand().and_then(|()| soak.try_into()) {
             Ok(options) => run_soak(&options),
-            Err(message) => arguments::usage_error(PROGRAM, &message),
+            Err(message) => arguments::usage_error(if soaks { SOAK } else { PROGRAM }, &message),
         };
     }
     let options = match Options::try_from(arguments) {
@@ -64,12 +68,16 @@ fn main() -> ExitCode {
             say(&report.to_string());
             verdict(report.everything_came_back())
         }
-        Err(error) => failure(&error),
+        Err(error) => failure(PROGRAM, &error),
     }
 }
 
 fn run_soak(options: &soak::options::Options) -> ExitCode {
     start_logging(options.verbose);
+    if let Err(message) = options.check_files() {
+        error!("{message}");
+        return verdict(false);
+    }
     match soak::run(options) {
         Ok(outcome) => {
             say(&outcome.to_string());
@@ -81,7 +89,7 @@ fn run_soak(options: &soak::options::Options) -> ExitCode {
                 }
             }
         }
-        Err(soak::Error::Load(error)) => failure(&error),
+        Err(soak::Error::Load(error)) => failure(SOAK, &error),
         Err(soak::Error::Server(message)) => {
             error!("{message}");
             verdict(false)
@@ -98,9 +106,9 @@ fn verdict(good: bool) -> ExitCode {
 }
 
 /// What to leave with when there are no figures.
-fn failure(error: &Error) -> ExitCode {
+fn failure(program: &str, error: &Error) -> ExitCode {
     if let Error::TooManyConnections { .. } = error {
-        return arguments::usage_error(PROGRAM, &error.to_string());
+        return arguments::usage_error(program, &error.to_string());
     }
     error!("{error}");
     verdict(false)

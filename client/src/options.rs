@@ -188,7 +188,7 @@ pub(crate) fn nothing_before_subcommand() -> Result<(), String> {
 }
 
 fn connect_address(value: &str) -> Result<IpAddr, String> {
-    value.parse().map_err(|_| "an IPv4 or IPv6 address is allowed, such as 127.0.0.1 or ::1".to_owned())
+    value.parse().map_err(|_| "an IPv4 or IPv6 address is expected, such as 127.0.0.1 or ::1".to_owned())
 }
 
 fn connect_port(value: &str) -> Result<u16, String> {
@@ -214,17 +214,17 @@ fn rate(value: &str) -> Result<Rate, String> {
         return Ok(Rate::Max);
     }
     let per_second = value.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    per_second.map(Rate::PerSecond).ok_or("a number of messages a second above 0 is allowed, or max".to_owned())
+    per_second.map(Rate::PerSecond).ok_or("a number of messages a second above 0 is expected, or max".to_owned())
 }
 
 pub(crate) fn duration(value: &str) -> Result<Duration, String> {
     seconds(value)
         .filter(|duration| !duration.is_zero())
-        .ok_or("a number of seconds above 0 is allowed, such as 60 or 0.5".to_owned())
+        .ok_or("a number of seconds above 0 is expected, such as 60 or 0.5".to_owned())
 }
 
 pub(crate) fn drain(value: &str) -> Result<Duration, String> {
-    seconds(value).ok_or("a number of seconds from 0 up is allowed, such as 10 or 0.5".to_owned())
+    seconds(value).ok_or("a number of seconds from 0 up is expected, such as 10 or 0.5".to_owned())
 }
 
 fn seconds(value: &str) -> Option<Duration> {
@@ -234,7 +234,7 @@ fn seconds(value: &str) -> Option<Duration> {
 fn whole_number<T: FromStr + PartialOrd + Display>(value: &str, min: T, max: T) -> Result<T, String> {
     match value.parse() {
         Ok(number) if min <= number && number <= max => Ok(number),
-        _ => Err(format!("a whole number from {min} to {max} is allowed")),
+        _ => Err(format!("a whole number from {min} to {max} is expected")),
     }
 }
 
@@ -287,9 +287,9 @@ mod tests {
             ("-n", "-1", "a whole number from 0"),
             ("--idle", "many", "a whole number from 0"),
             ("--slow-readers", "1.5", "a whole number from 0"),
-            ("--rate", "0", "above 0 is allowed, or max"),
-            ("--rate", "inf", "above 0 is allowed, or max"),
-            ("--rate", "NaN", "above 0 is allowed, or max"),
+            ("--rate", "0", "above 0 is expected, or max"),
+            ("--rate", "inf", "above 0 is expected, or max"),
+            ("--rate", "NaN", "above 0 is expected, or max"),
             ("--depth", "0", "from 1 to 1000000"),
             ("--duration", "0", "seconds above 0"),
             ("--duration", "1e300", "seconds above 0"),

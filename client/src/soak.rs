@@ -19,7 +19,9 @@
 //! stopped, and killed only if it has fewer files open than there are peers, so that it cannot have all of them.
 //! Otherwise it goes on, and is spared.
 
+mod chain;
 mod html;
+mod launcher;
 pub(crate) mod options;
 mod outcome;
 mod picture;
@@ -47,6 +49,7 @@ use crate::report::Report;
 use crate::timeline::Timeline;
 use crate::wakeups::{STOPS, Wakeups};
 
+use self::chain::{Chain, End};
 use self::options::{Options, Target};
 pub(crate) use self::outcome::Outcome;
 use self::outcome::{Fate, Sample, Takeover};
@@ -63,8 +66,12 @@ const OTHER_FILES: usize = 64;
 const START_PATIENCE: Duration = Duration::from_secs(10);
 const DEATH_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a takeover may take. One of a million peers takes seconds.
+/// How long a takeover may take, and a server to stop.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(60);
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much longer, for each connection: a takeover of a million took 58 s where the processor was emulated.
+const PATIENCE_PER_CONNECTION: Duration = Duration::from_micros(100);
 
 /// What passes before a successor gets its first peer, about.
 const SUCCESSOR_STARTS: Duration = Duration::from_millis(1);
@@ -72,6 +79,10 @@ const SUCCESSOR_STARTS: Duration = Duration::from_millis(1);
 /// How often the processes are looked at, and how often while a takeover is under way.
 const SAMPLE: Duration = Duration::from_millis(100);
 const SAMPLE_DURING_TAKEOVER: Duration = Duration::from_millis(3);
+
+/// How long the server may take to see that connections are gone, and how often it is looked at meanwhile.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
+const LEAVING_LOOK: Duration = Duration::from_millis(10);
 
 /// How many lost connections are worth a line each.
 const LINES_ABOUT_LOSSES: usize = 10;
@@ -120,6 +131,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
         }
     };
     let mut soak = Soak::new(options, servers);
+    soak.look_at_first();
     let opened = {
         let other = |token| {
             soak.hear(token);
@@ -215,6 +227,9 @@ struct Soak<'a> {
     /// The shortest copy so far.
     copy_time: Option<Duration>,
     takeovers: Vec<Takeover>,
+    /// The first process, and the two ends of the chain when it has come to its last.
+    first: Option<End>,
+    chain: Option<Chain>,
     samples: Vec<Sample>,
     next_sample: Instant,
     progress: Progress,
@@ -253,6 +268,8 @@ impl<'a> Soak<'a> {
             under_way: None,
             copy_time: None,
             takeovers: Vec::new(),
+            first: None,
+            chain: None,
             samples: Vec::new(),
             next_sample: start,
             next_progress: start,
@@ -295,7 +312,48 @@ impl<'a> Soak<'a> {
             self.turn(load, deadline)?;
         }
         load.end_draining();
+        self.look_at_last(load);
         Ok(())
+    }
+
+    /// What the first process has open before there are any connections.
+    fn look_at_first(&mut self) {
+        if let (Some(servers), Succession::Serving { owner }) = (&self.servers, self.succession) {
+            self.first = servers.usage(owner).map(|usage| End::new(servers.pid(owner), usage, 0));
+        }
+    }
+
+    /// How much memory the first process has, with all its connections and before its first takeover.
+    fn weigh_first(&mut self) {
+        if let (Some(servers), Some(first), true) = (&self.servers, &mut self.first, self.takeovers.is_empty())
+            && let Succession::Serving { owner } = self.succession
+            && let Some(usage) = servers.usage(owner)
+        {
+            first.resident_bytes = usage.resident_bytes;
+        }
+    }
+
+    /// Compares the last process of the chain with the first. Those who have just left may still be on their way.
+    fn look_at_last(&mut self, load: &Load) {
+        let (Some(servers), Some(first), Succession::Serving { owner }) = (&self.servers, self.first, self.succession)
+        else {
+            return;
+        };
+        if self.takeovers.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + LEAVING_PATIENCE;
+        let chain = loop {
+            let Some(usage) = servers.usage(owner) else { return };
+            let last = End::new(servers.pid(owner), usage, load.open_connections());
+            if last.other_files == first.other_files || Instant::now() >= deadline {
+                let slow_readers = self.options.demand.slow_readers;
+                break Chain { first, last, slow_readers, started: servers.started(), left: servers.running().count() };
+            }
+            std::thread::sleep(LEAVING_LOOK);
+        };
+        self.complaints.extend(chain.complaints());
+        self.chain = Some(chain);
     }
 
     fn is_over(&mut self, load: &Load) -> bool {
@@ -357,6 +415,7 @@ impl<'a> Soak<'a> {
     }
 
     fn begin_takeover(&mut self, attempt: Attempt, now: Instant) {
+        self.weigh_first();
         let Some(servers) = &mut self.servers else { return };
         match servers.start_successor() {
             Ok(number) => {
@@ -367,7 +426,7 @@ impl<'a> Soak<'a> {
                     begun: now,
                     kill_at: attempt.kill_after.map(|share| now + window.mul_f64(share)),
                     spared: false,
-                    deadline: now + TAKEOVER_PATIENCE,
+                    deadline: now + self.patience(TAKEOVER_PATIENCE),
                     summary: None,
                 });
                 // Right after its start it still has all files open that are open here.
@@ -381,7 +440,13 @@ impl<'a> Soak<'a> {
         }
     }
 
+    /// So much patience, and more with many connections.
+    fn patience(&self, least: Duration) -> Duration {
+        least + PATIENCE_PER_CONNECTION * self.options.demand.connections() as u32
+    }
+
     fn kill_if_due(&mut self, load: &Load, now: Instant) {
+        let patience = self.patience(TAKEOVER_PATIENCE);
         let (Some(under_way), Some(servers)) = (&mut self.under_way, &mut self.servers) else { return };
         let (slow, successor) = match self.succession {
             Succession::Arriving { successor, .. } => (successor, Some(successor)),
@@ -389,10 +454,10 @@ impl<'a> Soak<'a> {
             Succession::Serving { .. } | Succession::Over => return,
         };
         if now >= under_way.deadline {
-            let (pid, seconds) = (servers.pid(slow), TAKEOVER_PATIENCE.as_secs());
+            let (pid, seconds) = (servers.pid(slow), patience.as_secs());
             self.complaints.push(format!("pid {pid} was not done with its takeover after {seconds} s, and was killed"));
             servers.kill(slow);
-            under_way.deadline = now + TAKEOVER_PATIENCE;
+            under_way.deadline = now + patience;
         } else if let Some(successor) = successor
             && under_way.kill_at.is_some_and(|at| at <= now)
         {
@@ -519,6 +584,7 @@ impl<'a> Soak<'a> {
     }
 
     fn into_outcome(mut self, mut load: Load) -> Result<Outcome, Error> {
+        let patience = self.patience(STOP_PATIENCE);
         self.progress.finish();
         let mut timeline = load.take_timeline().expect("it was set");
         timeline.close_slice();
@@ -527,13 +593,14 @@ impl<'a> Soak<'a> {
             error!("{death}");
         }
         if let Some(servers) = &mut self.servers {
-            self.complaints.extend(servers.stop(&mut wakeups)?);
+            self.complaints.extend(servers.stop(&mut wakeups, patience)?);
         }
         Ok(Outcome {
             options: self.options.clone(),
             report,
             timeline,
             takeovers: self.takeovers,
+            chain: self.chain,
             samples: self.samples,
             complaints: self.complaints,
             death: self.death,

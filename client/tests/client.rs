@@ -367,10 +367,10 @@ fn nobody_listening_is_one_clear_line_and_exits_1() {
 #[test]
 fn wrong_options_exit_2_and_name_the_value_and_what_is_allowed() {
     for (arguments, culprit, allowed) in [
-        ("--rate fast", "'fast'", "a number of messages a second above 0 is allowed, or max"),
-        ("--rate=-1", "'-1'", "a number of messages a second above 0 is allowed, or max"),
-        ("-p 70000", "'70000'", "a whole number from 1 to 65535 is allowed"),
-        ("-a example.org", "'example.org'", "an IPv4 or IPv6 address is allowed"),
+        ("--rate fast", "'fast'", "a number of messages a second above 0 is expected, or max"),
+        ("--rate=-1", "'-1'", "a number of messages a second above 0 is expected, or max"),
+        ("-p 70000", "'70000'", "a whole number from 1 to 65535 is expected"),
+        ("-a example.org", "'example.org'", "an IPv4 or IPv6 address is expected"),
         ("--rate max --fragment", "--fragment", "needs a --rate in messages a second"),
         ("--depth 2", "--depth 2", "needs --rate max"),
         ("--fast", "--fast", "--help"),

@@ -225,6 +225,34 @@ fn the_predecessors_of_killed_successors_go_on_until_one_takes_over() {
 }
 
 #[test]
+fn the_last_process_of_a_long_chain_has_what_the_first_had_and_is_alone() {
+    let options = "-n 300 --rate 20 --churn 100 --takeovers 40 --interval 0.08 --kill-successors 0.3 --seed 6 -v";
+    let mut soak = Soak::new(options).with_file("--json", "figures.json");
+    let outcome = soak.run();
+    outcome.assert_clean();
+    assert_gone(&outcome.log, 41);
+    let figures: Value = serde_json::from_slice(&std::fs::read(soak.file("figures.json")).unwrap()).unwrap();
+    let Value::Object(chain) = &figures["chain"] else { panic!("{}", figures["chain"]) };
+    assert_eq!((&chain["processes_started"], &chain["processes_left"]), (&41.into(), &1.into()));
+    assert_eq!(chain["first"]["other_files"], chain["last"]["other_files"]);
+    let pids: Vec<i32> = pids(&outcome.log);
+    assert_eq!((&chain["first"]["pid"], &chain["last"]["pid"]), (&pids[0].into(), &pids[40].into()));
+}
+
+#[test]
+fn a_chain_that_passes_on_a_descriptor_is_no_good() {
+    // Whoever takes over has one file more open than the first one.
+    let directory = TempDir::new().unwrap();
+    let script = directory.path().join("reactord");
+    let text = format!("#!/bin/sh\n[ \"$1\" = -T ] && exec 7</dev/null\nexec {} \"$@\"\n", server().display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let outcome = Soak::new(&format!("-n 20 --takeovers 2 --interval 0.2 --server {}", script.display())).run();
+    assert_eq!(outcome.exit_code, Some(1), "{outcome:#?}");
+    assert!(outcome.table.contains(" files open besides its connections, the first had "), "{outcome:#?}");
+}
+
+#[test]
 fn a_server_that_dies_is_reported_as_dead() {
     let mut soak = Soak::new("-n 50 --takeovers 2 --interval 600 -v");
     let mut running = Running::start(&mut soak);
@@ -254,6 +282,20 @@ fn a_server_that_does_not_start_is_one_clear_line() {
         outcome.log.contains("/nowhere/reactord is not there: `cargo build --release --workspace`"),
         "{outcome:#?}"
     );
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_before_anything_is_started() {
+    for (option, name, in_the_way) in [
+        ("--report", "nowhere/report.html", "nowhere/report.html: No such file or directory"),
+        ("--json", ".", ": Is a directory"),
+    ] {
+        let mut soak = Soak::new("-n 1 --takeovers 0").with_file(option, name);
+        let outcome = soak.run();
+        assert_eq!((outcome.exit_code, outcome.table.as_str()), (Some(1), ""), "{outcome:#?}");
+        assert!(outcome.log.contains(in_the_way) && outcome.log.lines().count() == 1, "{outcome:#?}");
+        soak.assert_leaves(&[]);
+    }
 }
 
 #[test]
@@ -322,7 +364,8 @@ fn wrong_options_exit_2_and_say_why() {
         ("soak --connections 5 --active 6", "--active 6"),
         ("soak --attach 127.0.0.1:1 --takeovers 2", "--takeovers contradicts --attach"),
         ("-n 3 soak", "-n stands before the subcommand"),
-        ("soak --connections 5 --kill-successors 2", "a share from 0 to 1"),
+        ("soak --connections 5 --kill-successors 2", "option '--kill-successors' with value '2': a share from 0 to 1"),
+        ("soak --bogus", "Run reactord-client soak --help"),
     ] {
         let output = Command::new(CLIENT).args(arguments.split_whitespace()).output().unwrap();
         let outcome = Outcome::from(output);

@@ -48,8 +48,8 @@ pub(crate) fn page(outcome: &Outcome) -> Result<String, Box<dyn Error>> {
             "During takeovers, and without",
             "The share of the round trips that took no longer than this; each nine has the same room. A round trip \
              counts as during a takeover if any part of it falls into a band above. Part of what is to be seen then is \
-             that three processes want the processors: the client, the predecessor and the successor, whose start \
-             takes the client half a millisecond, too.",
+             that three processes want the processors, the client, the predecessor and the successor, and that the kernel \
+             starts one and forgets another.",
             &[(picture::distributions(outcome, WIDE)?, "wide"), (picture::distributions(outcome, NARROW)?, "narrow")],
         )?;
         section(

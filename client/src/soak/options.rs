@@ -1,10 +1,12 @@
 //! The command line of a soak, and what it asks for once it has been found to make sense.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use argh::FromArgs;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
 use crate::options::{Demand, Pace, count, drain, duration};
 
@@ -121,6 +123,28 @@ pub(crate) struct Options {
     pub(crate) verbose: bool,
 }
 
+impl Options {
+    /// Whether the files that were asked for can be written, as far as can be seen without a trace: rather now than
+    /// after hours of load.
+    ///
+    /// # Errors
+    /// The path, and what is in the way.
+    pub(crate) fn check_files(&self) -> Result<(), String> {
+        let paths = [&self.json, &self.report, &self.picture];
+        paths.into_iter().flatten().try_for_each(|path| check_writable(path))
+    }
+}
+
+fn check_writable(path: &Path) -> Result<(), String> {
+    let in_the_way = |errno: Errno| format!("{}: {}", path.display(), std::io::Error::from(errno));
+    if path.is_dir() {
+        return Err(in_the_way(Errno::EISDIR));
+    }
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = if path.exists() { path } else { directory };
+    access(written, AccessFlags::W_OK).map_err(in_the_way)
+}
+
 /// So many active connections, and so many takeovers, show what there is to see in about ten seconds.
 const ACTIVE: usize = 1000;
 const TAKEOVERS: usize = 5;
@@ -194,12 +218,12 @@ fn address(value: &str) -> Result<SocketAddr, String> {
         .parse()
         .ok()
         .filter(|address: &SocketAddr| address.port() > 0)
-        .ok_or("an address and a port are allowed, such as 127.0.0.1:1234 or [::1]:1234".to_owned())
+        .ok_or("an address and a port are expected, such as 127.0.0.1:1234 or [::1]:1234".to_owned())
 }
 
 fn rate(value: &str) -> Result<f64, String> {
     let per_second = value.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    per_second.ok_or("a number of messages a second above 0 is allowed".to_owned())
+    per_second.ok_or("a number of messages a second above 0 is expected".to_owned())
 }
 
 /// With more, connections would wait for each other in the client.
@@ -207,12 +231,12 @@ const CHURN_MAX: f64 = 5_000.0;
 
 fn churn(value: &str) -> Result<f64, String> {
     let per_second = value.parse().ok().filter(|rate: &f64| (0.0..=CHURN_MAX).contains(rate));
-    per_second.ok_or(format!("a number of connections a second from 0 to {CHURN_MAX} is allowed"))
+    per_second.ok_or(format!("a number of connections a second from 0 to {CHURN_MAX} is expected"))
 }
 
 fn share(value: &str) -> Result<f64, String> {
     let share = value.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share));
-    share.ok_or("a share from 0 to 1 is allowed, such as 0.3".to_owned())
+    share.ok_or("a share from 0 to 1 is expected, such as 0.3".to_owned())
 }
 
 #[cfg(test)]
@@ -258,10 +282,10 @@ mod tests {
             (&["--attach", "127.0.0.1:1", "--server", "x"], "--server contradicts --attach"),
             (&["--attach", "127.0.0.1:1", "--kill-successors", "1"], "--kill-successors contradicts --attach"),
             (&["--duration", "5"], "--duration needs --takeovers 0 or --attach"),
-            (&["--attach", "127.0.0.1:0"], "an address and a port are allowed"),
+            (&["--attach", "127.0.0.1:0"], "an address and a port are expected"),
             (&["--kill-successors", "1.5"], "a share from 0 to 1"),
             (&["--churn", "-1"], "a number of connections a second from 0"),
-            (&["--rate", "max"], "above 0 is allowed"),
+            (&["--rate", "max"], "above 0 is expected"),
         ] {
             let message = options(arguments).unwrap_err();
             assert!(message.contains(reason), "{message}");

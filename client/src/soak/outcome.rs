@@ -7,6 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use super::chain::{Chain, End};
 use super::html;
 use super::options::{Options, Target};
 use super::picture;
@@ -70,6 +71,8 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     pub(crate) timeline: Timeline,
     pub(crate) takeovers: Vec<Takeover>,
+    /// The first process and the last, if there was more than one and the last one lives.
+    pub(crate) chain: Option<Chain>,
     pub(crate) samples: Vec<Sample>,
     /// What else went wrong, without loss.
     pub(crate) complaints: Vec<String>,
@@ -188,6 +191,12 @@ impl Outcome {
             "takeovers": self.takeovers.iter().enumerate().map(|(number, takeover)| {
                 self.takeover(number, takeover)
             }).collect::<Vec<_>>(),
+            "chain": self.chain.map(|Chain { first, last, started, left, .. }| json!({
+                "first": end(first),
+                "last": end(last),
+                "processes_started": started,
+                "processes_left": left,
+            })),
             "processes": self.samples.iter().map(|sample| json!({
                 "at_s": sample.at.as_secs_f64(),
                 "pid": sample.pid,
@@ -230,6 +239,10 @@ impl Outcome {
         }
         value
     }
+}
+
+fn end(End { pid, other_files, resident_bytes }: End) -> Value {
+    json!({ "pid": pid, "other_files": other_files, "resident_bytes": resident_bytes })
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), String> {
@@ -277,6 +290,9 @@ impl fmt::Display for Outcome {
             writeln!(formatter)?;
         }
         self.write_takeovers(formatter)?;
+        if let Some(chain) = &self.chain {
+            chain.fmt(formatter)?;
+        }
         for complaint in self.complaints.iter().chain(&self.death) {
             writeln!(formatter, "{complaint}")?;
         }
@@ -393,6 +409,7 @@ mod tests {
             },
             timeline,
             takeovers,
+            chain: None,
             samples: Vec::new(),
             complaints: Vec::new(),
             death: None,

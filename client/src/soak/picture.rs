@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -62,6 +64,7 @@ const POINTS_MAX: f64 = 2_400.0;
 
 type Drawn = Result<String, Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a, 'b, X, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>;
 type Failure<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
 
 /// The main picture as a file of its own.
@@ -109,6 +112,24 @@ fn legend<'a>(area: &Area<'a>, entries: &[(&str, RGBColor)]) -> Result<Area<'a>,
     Ok(below)
 }
 
+/// A chart with room for its labels, and for the half of the last one that stands out.
+fn frame<'a, 'b>(area: &'a Area<'b>) -> ChartBuilder<'a, 'a, SVGBackend<'b>> {
+    let mut frame = ChartBuilder::on(area);
+    frame.margin_right(14).margin_top(6).x_label_area_size(32).y_label_area_size(66);
+    frame
+}
+
+/// The lines and labels of a chart, in the colours that all of them have.
+fn grid<'a, 'b, 'c, X, Y>(chart: &'b mut Chart<'a, 'c, X, Y>) -> MeshStyle<'a, 'b, X, Y, SVGBackend<'c>>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let mut grid = chart.configure_mesh();
+    grid.bold_line_style(GRID).light_line_style(TRANSPARENT).axis_style(GRID).label_style(text(TEXT));
+    grid
+}
+
 /// Nanoseconds in words: `250 µs`, `1.5 ms`.
 pub(crate) fn duration(nanoseconds: f64) -> String {
     let (value, unit) = match nanoseconds {
@@ -149,19 +170,9 @@ pub(crate) fn round_trips(outcome: &Outcome, size: Size) -> Drawn {
         let entries = [(worst.as_str(), WORST), ("median", MEDIAN), (takeover, TAKEOVER)];
         let entries = if outcome.takeovers.is_empty() { &entries[..2] } else { &entries };
         let area = legend(area, entries)?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin_right(14)
-            .margin_top(22)
-            .x_label_area_size(32)
-            .y_label_area_size(66)
-            .build_cartesian_2d(0.0..length, range.clone().log_scale())?;
-        chart
-            .configure_mesh()
+        let mut chart = frame(&area).margin_top(22).build_cartesian_2d(0.0..length, range.clone().log_scale())?;
+        grid(&mut chart)
             .disable_x_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(GRID)
-            .label_style(text(TEXT))
             .x_labels(if narrow { 5 } else { 10 })
             .y_labels(8)
             .x_label_formatter(&|x| format!("{x} s"))
@@ -227,18 +238,10 @@ pub(crate) fn distributions(outcome: &Outcome, size: Size) -> Drawn {
     draw(size, |area| {
         let entries = [(distributions[0].0, MEDIAN), (distributions[1].0, TAKEOVER)];
         let area = legend(area, &entries)?;
-        let mut chart = ChartBuilder::on(&area)
+        let mut chart = frame(&area)
             .margin_right(32)
-            .margin_top(6)
-            .x_label_area_size(32)
-            .y_label_area_size(66)
             .build_cartesian_2d(0.0..nines, decades(low as f64, high as f64).log_scale())?;
-        chart
-            .configure_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(GRID)
-            .label_style(text(TEXT))
+        grid(&mut chart)
             .x_labels(nines as usize + 1)
             .y_labels(8)
             .x_label_formatter(&|x| format!("{}{unit}", percentile(*x)))
@@ -283,23 +286,8 @@ pub(crate) fn bars(outcome: &Outcome, title: &str, value_ns: impl Fn(&super::sum
     let number = values.len().max(1);
     draw(HALF, |area| {
         let area = legend(area, &[(title, TAKEOVER)])?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin_right(14)
-            .margin_top(6)
-            .x_label_area_size(30)
-            .y_label_area_size(66)
-            .build_cartesian_2d(0.0..number as f64, 0.0..high)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(GRID)
-            .label_style(text(TEXT))
-            .x_labels(0)
-            .y_labels(5)
-            .y_label_formatter(&|y| duration(*y))
-            .draw()?;
+        let mut chart = frame(&area).build_cartesian_2d(0.0..number as f64, 0.0..high)?;
+        grid(&mut chart).disable_x_mesh().x_labels(0).y_labels(5).y_label_formatter(&|y| duration(*y)).draw()?;
         chart.draw_series(values.iter().enumerate().filter_map(|(index, value)| {
             let left = index as f64;
             value.map(|value| Rectangle::new([(left + 0.2, 0.0), (left + 0.8, value)], TAKEOVER.filled()))
@@ -335,19 +323,9 @@ pub(crate) fn usage(
     let last = samples.iter().map(|sample| sample.process).max().unwrap_or(0);
     draw(HALF, |area| {
         let area = legend(area, &[(legends[0], WORST), (legends[1], MEDIAN)])?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin_right(14)
-            .margin_top(6)
-            .x_label_area_size(30)
-            .y_label_area_size(66)
-            .build_cartesian_2d(from..to, 0.0..high)?;
-        chart
-            .configure_mesh()
+        let mut chart = frame(&area).build_cartesian_2d(from..to, 0.0..high)?;
+        grid(&mut chart)
             .disable_x_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(GRID)
-            .label_style(text(TEXT))
             .x_labels(5)
             .y_labels(5)
             .x_label_formatter(&|x| if to - from < 1.0 { format!("{x:.2} s") } else { format!("{x} s") })

@@ -3,8 +3,11 @@
 //! It knows nothing about takeovers: `succession` does.
 
 use std::collections::VecDeque;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -12,10 +15,14 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 use mio::unix::pipe::Receiver;
 use mio::{Events, Interest, Registry, Token};
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
+use super::launcher::Launcher;
 use super::succession::Number;
 use super::usage::Usage;
 use crate::wakeups::{SIGNALS, Wakeups};
@@ -23,11 +30,11 @@ use crate::wakeups::{SIGNALS, Wakeups};
 /// The tokens of the servers' logs count from here: the indices of connections stay below.
 const LOGS_FROM: usize = usize::MAX / 2;
 
+/// The token that says that a process is reaped.
+const REAPED: Token = Token(LOGS_FROM - 1);
+
 /// How many of its last lines are told when a process ends as it should not.
 const LAST_LINES: usize = 3;
-
-/// How long a server may take to stop.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often the state of a process is looked at that was sent SIGSTOP. Twice is the rule.
 const LOOKS_FOR_STOP: usize = 10_000;
@@ -46,12 +53,15 @@ pub(crate) struct Servers {
     /// Holds the takeover path.
     directory: TempDir,
     registry: Registry,
+    launcher: Launcher,
     processes: Vec<Process>,
     verbose: bool,
 }
 
 struct Process {
-    child: Child,
+    pid: u32,
+    /// `None` once it has ended. Then it is reaped, which may take a while.
+    child: Option<Child>,
     log: Option<Receiver>,
     /// The beginning of a line.
     unread: Vec<u8>,
@@ -60,9 +70,11 @@ struct Process {
 }
 
 impl Servers {
+    /// To be called while few files are open.
     pub(crate) fn new(program: PathBuf, registry: Registry, verbose: bool) -> io::Result<Self> {
+        let launcher = Launcher::new(&registry, REAPED)?;
         let directory = tempfile::Builder::new().prefix("reactord-soak-").tempdir()?;
-        Ok(Self { program, directory, registry, processes: Vec::new(), verbose })
+        Ok(Self { program, directory, registry, launcher, processes: Vec::new(), verbose })
     }
 
     pub(crate) fn program(&self) -> &Path {
@@ -72,40 +84,55 @@ impl Servers {
     /// Starts one that listens on a port of the kernel's choice.
     pub(crate) fn start_first(&mut self) -> io::Result<Number> {
         let path = self.takeover_path();
-        self.start(|command| command.args(["-a", "127.0.0.1", "-p", "0", "-t"]).arg(path))
+        self.start(move |command| command.args(["-a", "127.0.0.1", "-p", "0", "-t"]).arg(path))
     }
 
     /// Starts one that takes over from whichever serves.
     pub(crate) fn start_successor(&mut self) -> io::Result<Number> {
         let path = self.takeover_path();
-        self.start(|command| command.arg("-T").arg(path))
+        self.start(move |command| command.arg("-T").arg(path))
     }
 
     fn takeover_path(&self) -> PathBuf {
         self.directory.path().join("takeover")
     }
 
-    fn start(&mut self, arguments: impl FnOnce(&mut Command) -> &mut Command) -> io::Result<Number> {
+    fn start(&mut self, arguments: impl FnOnce(&mut Command) -> &mut Command + Send + 'static) -> io::Result<Number> {
         let number = self.processes.len();
-        let mut command = Command::new(&self.program);
-        arguments(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // What a terminal sends to the foreground, such as SIGINT, is for this process alone to act on.
+        // It has a name, because the launcher shares no descriptors.
+        let log_path = self.directory.path().join(format!("log-{number}"));
+        mkfifo(&log_path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        let log = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&log_path)?;
         let begun = Instant::now();
-        let mut child = command.process_group(0).spawn()?;
-        let log = child.stderr.take().expect("standard error is a pipe");
+        let (program, fifo) = (self.program.clone(), log_path.clone());
+        let child = self.launcher.start(move || {
+            let mut command = Command::new(program);
+            arguments(&mut command).stdin(Stdio::null()).stdout(Stdio::null());
+            // What a terminal sends to the foreground, such as SIGINT, is for this process alone to act on.
+            command.stderr(OpenOptions::new().write(true).open(fifo)?).process_group(0);
+            Ok(command)
+        })?;
         // From here on the child is ours to end, whatever else goes wrong.
-        let process = Process { child, log: None, unread: Vec::new(), last_lines: VecDeque::new(), status: None };
+        let pid = child.id();
+        let process = Process {
+            pid,
+            child: Some(child),
+            log: None,
+            unread: Vec::new(),
+            last_lines: VecDeque::new(),
+            status: None,
+        };
         self.processes.push(process);
-        let mut log = Receiver::from(log);
-        log.set_nonblocking(true)?;
+        debug!("pid {} started in {} us", self.pid(number), begun.elapsed().as_micros());
+        fs::remove_file(log_path)?;
+        let mut log = Receiver::from(OwnedFd::from(log));
         self.registry.register(&mut log, Token(LOGS_FROM + number), Interest::READABLE)?;
         self.processes[number].log = Some(log);
-        debug!("pid {} started in {} us", self.pid(number), begun.elapsed().as_micros());
         Ok(number)
     }
 
     pub(crate) fn pid(&self, number: Number) -> u32 {
-        self.processes[number].child.id()
+        self.processes[number].pid
     }
 
     /// What a process is called in a message, and what it said last: `pid 7 (INFO starting; WARN stopping)`.
@@ -119,7 +146,13 @@ impl Servers {
         let mut heard = Vec::new();
         if token == SIGNALS {
             for number in 0..self.processes.len() {
-                self.reap(number, &mut heard);
+                self.look_after(number);
+            }
+        } else if token == REAPED {
+            for pid in self.launcher.reaped() {
+                // A pid that was used again belongs to the later one.
+                let number = self.processes.iter().rposition(|process| process.pid == pid && process.child.is_none());
+                self.take_leave(number.expect("only what has ended here is reaped"), &mut heard);
             }
         } else if let Some(number) = token.0.checked_sub(LOGS_FROM) {
             self.read_log(number, &mut heard);
@@ -127,23 +160,29 @@ impl Servers {
         heard
     }
 
-    fn reap(&mut self, number: Number, heard: &mut Vec<Heard>) {
+    /// Has a process reaped that has ended.
+    fn look_after(&mut self, number: Number) {
         let process = &mut self.processes[number];
-        if process.status.is_some() {
+        if process.child.is_none() {
             return;
         }
-        match process.child.try_wait() {
+        match has_ended(process.pid) {
             Ok(None) => {}
             Ok(Some(status)) => {
+                debug!("pid {} ended: {status}", process.pid);
                 process.status = Some(status);
-                debug!("pid {} ended: {status}", process.child.id());
-                // All that it said is in the pipe.
-                self.read_log(number, heard);
-                self.processes[number].log = None;
-                heard.push(Heard::Ended(number, status));
+                self.launcher.reap(process.child.take().expect("it was just looked at"));
             }
-            Err(error) => warn!("pid {} cannot be waited for: {error}", process.child.id()),
+            Err(error) => warn!("pid {} cannot be waited for: {error}", process.pid),
         }
+    }
+
+    /// A process is gone. All that it said is in the pipe.
+    fn take_leave(&mut self, number: Number, heard: &mut Vec<Heard>) {
+        self.read_log(number, heard);
+        let process = &mut self.processes[number];
+        process.log = None;
+        heard.push(Heard::Ended(number, process.status.expect("it is known how it ended")));
     }
 
     fn read_log(&mut self, number: Number, heard: &mut Vec<Heard>) {
@@ -157,7 +196,7 @@ impl Servers {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    warn!("the log of pid {} cannot be read: {error}", process.child.id());
+                    warn!("the log of pid {} cannot be read: {error}", process.pid);
                     break;
                 }
             }
@@ -166,7 +205,7 @@ impl Servers {
             let line: Vec<u8> = process.unread.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             if self.verbose {
-                debug!("pid {} says: {line}", process.child.id());
+                debug!("pid {} says: {line}", process.pid);
             }
             if process.last_lines.len() == LAST_LINES {
                 process.last_lines.pop_front();
@@ -181,8 +220,8 @@ impl Servers {
     }
 
     pub(crate) fn kill(&mut self, number: Number) {
-        if let Err(error) = self.processes[number].child.kill() {
-            warn!("pid {} cannot be killed: {error}", self.pid(number));
+        if !self.signal(number, Signal::SIGKILL) {
+            warn!("pid {} cannot be killed", self.pid(number));
         }
     }
 
@@ -202,18 +241,18 @@ impl Servers {
     /// Sends a signal to a process that has not been waited for. False if that is not possible.
     fn signal(&self, number: Number, signal: Signal) -> bool {
         let process = &self.processes[number];
-        let pid = Pid::from_raw(process.child.id() as i32);
+        let pid = Pid::from_raw(process.pid.cast_signed());
         process.status.is_none() && kill(pid, signal).is_ok()
     }
 
     /// Stops all that still run, and waits for them. Returns the complaints: about those that do not stop as they
     /// should.
-    pub(crate) fn stop(&mut self, wakeups: &mut Wakeups) -> io::Result<Vec<String>> {
-        let running: Vec<Number> = (0..self.processes.len()).filter(|number| self.is_running(*number)).collect();
+    pub(crate) fn stop(&mut self, wakeups: &mut Wakeups, patience: Duration) -> io::Result<Vec<String>> {
+        let running: Vec<Number> = self.running().collect();
         for number in &running {
             self.signal(*number, Signal::SIGTERM);
         }
-        let deadline = Instant::now() + STOP_PATIENCE;
+        let deadline = Instant::now() + patience;
         let stops_before = wakeups.stops;
         let mut events = Events::with_capacity(16);
         while running.iter().any(|number| self.is_running(*number))
@@ -240,6 +279,16 @@ impl Servers {
         Ok(running.iter().filter_map(complaint).collect())
     }
 
+    /// How many processes have been started.
+    pub(crate) fn started(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Those that have not ended.
+    pub(crate) fn running(&self) -> impl Iterator<Item = Number> {
+        (0..self.processes.len()).filter(|number| self.is_running(*number))
+    }
+
     fn is_running(&self, number: Number) -> bool {
         self.processes[number].status.is_none()
     }
@@ -247,14 +296,23 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        for process in &mut self.processes {
-            if process.status.is_none() {
-                // It may have ended by itself, which is as good.
-                let _ = process.child.kill();
-                let _ = process.child.wait();
-            }
+        for mut child in self.processes.iter_mut().filter_map(|process| process.child.take()) {
+            // It may have ended by itself, which is as good.
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
+}
+
+/// How a child has ended, if it has. It remains to be reaped.
+fn has_ended(pid: u32) -> nix::Result<Option<ExitStatus>> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    // As wait(2) writes it: the exit code in the second byte, or the signal in the first.
+    Ok(match waitid(Id::Pid(Pid::from_raw(pid.cast_signed())), flags)? {
+        WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
+        WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::from_raw(signal as i32)),
+        _ => None,
+    })
 }
 
 /// The program to start: this one, or the one beside this program.
