@@ -5,10 +5,10 @@
 //! ```
 //!
 //! Each server is a process with one thread, and all are asked by the same client, `reactord-client --rate max`, which
-//! keeps so many messages (`depth`) in flight on each connection and checks every one. The rounds are interleaved, so that
-//! a machine whose speed drifts is unfair to none. The table gives medians over the rounds; the ratios are medians of the
-//! ratios of each round. The bare loop and the tokio echo do what any echo server must and nothing else: no messages, no
-//! back-pressure, no takeover.
+//! keeps so many messages (`depth`) in flight on each connection and checks every one. Server and client have a
+//! processor each. The rounds are interleaved, so that a machine whose speed drifts is unfair to none. The table gives
+//! medians over the rounds; the ratios are medians of the ratios of each round. The bare loop and the tokio echo do
+//! what any echo server must and nothing else: no messages, no back-pressure, no takeover.
 
 use std::process::Command;
 
@@ -71,6 +71,7 @@ fn main() -> std::io::Result<()> {
 }
 
 /// What one server did in one round.
+#[derive(Clone, Copy, Default)]
 struct Figures {
     messages_per_second: f64,
     processor_us_per_message: f64,
@@ -81,23 +82,19 @@ fn compare(connections: u32, depth: u32, arguments: &Arguments) -> std::io::Resu
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("takeover");
     let this = std::env::current_exe()?;
+    let start = |server: usize| match server {
+        0 => Server::reactord(&path),
+        1 => Server::start(Command::new(&this).args(["--serve", "bare"])),
+        _ => Server::start(Command::new(&this).args(["--serve", "tokio"])),
+    };
     let mut rounds: Vec<[Figures; 3]> = Vec::new();
-    for _ in 0..arguments.rounds {
-        rounds.push([
-            measure(&Server::reactord(&path)?, connections, depth, arguments.seconds)?,
-            measure(
-                &Server::start(Command::new(&this).args(["--serve", "bare"]))?,
-                connections,
-                depth,
-                arguments.seconds,
-            )?,
-            measure(
-                &Server::start(Command::new(&this).args(["--serve", "tokio"]))?,
-                connections,
-                depth,
-                arguments.seconds,
-            )?,
-        ]);
+    for round in 0..arguments.rounds {
+        let mut figures = [Figures::default(); 3];
+        // Each is the first as often as the others.
+        for server in (0..3).map(|turn| (turn + round as usize) % 3) {
+            figures[server] = measure(&start(server)?, connections, depth, arguments.seconds)?;
+        }
+        rounds.push(figures);
     }
     let over_rounds = |figure: &dyn Fn(&[Figures; 3]) -> f64| median(rounds.iter().map(figure).collect());
     let speed = |server: usize| over_rounds(&|round| round[server].messages_per_second);
@@ -121,8 +118,11 @@ fn compare(connections: u32, depth: u32, arguments: &Arguments) -> std::io::Resu
 fn measure(server: &Server, connections: u32, depth: u32, seconds: u32) -> std::io::Result<Figures> {
     let (connections, depth, duration) = (connections.to_string(), depth.to_string(), seconds.to_string());
     let load = ["-n", &connections, "--depth", &depth, "--duration", &duration, "--rate", "max"];
+    server.pin()?;
     let before = server.processor_ns()?;
-    let report = Client::begin(server.address(), &load)?.report()?;
+    let client = Client::begin(server.address(), &load)?;
+    client.pin()?;
+    let report = client.report()?;
     let processor_ns = server.processor_ns()? - before;
     let number = |name: &str| -> f64 {
         let rest = report.lines().find_map(|line| line.strip_prefix(name)).expect("the report has this figure");

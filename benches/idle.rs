@@ -4,9 +4,9 @@
 //! cargo build --release --workspace && cargo bench --bench idle -- --peers 19000
 //! ```
 //!
-//! The memory is what a server has more with all peers than with none. Accepting is given as the server's processor time
-//! for each connection, beside that of a bare loop: how long the client takes to open them depends mostly on the kernel's
-//! search for free ports. The rounds are interleaved, and the figures are medians.
+//! The memory is what a server has more with all peers than with none. Accepting is given as the server's processor
+//! time for each connection, beside that of a bare loop: how long the client takes to open them depends mostly on the
+//! kernel's search for free ports. The rounds are interleaved, and the figures are medians.
 
 use std::process::Command;
 use std::time::Duration;

@@ -14,12 +14,16 @@
 //!
 //! The rounds are interleaved, so that a machine whose speed drifts is unfair to none. The bare process restores no
 //! sessions and checks nothing, so what it takes is less than a server built that way would.
+//!
+//! Then it asks what the clients notice: the worst round trip of all their messages while `reactord` is taken over
+//! twenty times, beside that of a run that is as long and has no takeover.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -51,6 +55,12 @@ struct Arguments {
     /// rounds (default: 50)
     #[argh(option, default = "50")]
     rounds: usize,
+    /// takeovers in each run that looks for the worst round trip (default: 20)
+    #[argh(option, default = "20")]
+    takeovers: usize,
+    /// pairs of such runs (default: 5)
+    #[argh(option, default = "5")]
+    runs: usize,
     /// be the bare process that receives so many descriptors
     #[argh(option)]
     receive: Option<usize>,
@@ -71,10 +81,65 @@ fn main() -> std::io::Result<()> {
         "peers", "way", "us per peer", "pause us", "99th", "worst", "rounds", "dirty"
     );
     let sizes = if arguments.peers.is_empty() { vec![1000, 5000, 19000] } else { arguments.peers.clone() };
-    for peers in sizes {
+    for &peers in &sizes {
         measure(peers, arguments.active.min(peers), arguments.rounds)?;
     }
+    if arguments.active == 0 || arguments.runs == 0 {
+        return Ok(());
+    }
+    println!("{:>6} {:>26} {:>14} {:>6}", "peers", "worst round trip in us with", "takeovers, without", "ratio");
+    for &peers in &sizes {
+        compare_round_trips(peers, arguments.active.min(peers), arguments.takeovers, arguments.runs)?;
+    }
     Ok(())
+}
+
+/// Prints the worst round trip with so many takeovers, and without any: medians over the runs.
+fn compare_round_trips(peers: usize, active: usize, takeovers: usize, runs: usize) -> std::io::Result<()> {
+    let (mut with_us, mut without_us) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let begun = Instant::now();
+        with_us.push(worst_round_trip_us(peers, active, |server, path| {
+            (0..takeovers).try_fold(server, |server, _| {
+                std::thread::sleep(BETWEEN_TAKEOVERS);
+                Ok(server.taken_over(path)?.0)
+            })
+        })?);
+        let elapsed = begun.elapsed();
+        without_us.push(worst_round_trip_us(peers, active, |server, _| {
+            std::thread::sleep(elapsed);
+            Ok(server)
+        })?);
+    }
+    let (with_us, without_us) = (rig::median(with_us), rig::median(without_us));
+    println!("{peers:>6} {with_us:>26.0} {without_us:>18.0} {:>6.2}", with_us / without_us);
+    Ok(())
+}
+
+/// How long the clients have time to themselves.
+const BETWEEN_TAKEOVERS: Duration = Duration::from_millis(100);
+
+/// The worst round trip of a load during `events`, which end with the server that serves then.
+fn worst_round_trip_us(
+    peers: usize,
+    active: usize,
+    events: impl FnOnce(Server, &Path) -> std::io::Result<Server>,
+) -> std::io::Result<f64> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("takeover");
+    let server = Server::reactord(&path)?;
+    let mut load = begin_load(&server, peers, active)?;
+    load.wait_until_open()?;
+    let server = events(server, &path)?;
+    load.interrupt();
+    let report = load.report()?;
+    drop(server);
+    Ok(figure(&report, "round trip worst", " µs"))
+}
+
+/// So many peers, some of which send ten messages a second.
+fn begin_load(server: &Server, peers: usize, active: usize) -> std::io::Result<Client> {
+    Client::begin(server.address(), &["-n", &active.to_string(), "--idle", &(peers - active).to_string()])
 }
 
 /// What the rounds of one way of passing peers have shown.
@@ -116,7 +181,9 @@ fn quantile(values: &mut [f64], share: f64) -> f64 {
 /// The number in a summary between these two texts.
 fn figure(summary: &str, before: &str, after: &str) -> f64 {
     let number = summary.split_once(before).and_then(|(_, rest)| rest.split_once(after));
-    number.and_then(|(number, _)| number.parse().ok()).unwrap_or_else(|| panic!("no {before}N{after} in {summary:?}"))
+    number
+        .and_then(|(number, _)| number.trim().parse().ok())
+        .unwrap_or_else(|| panic!("no {before}N{after} in {summary:?}"))
 }
 
 /// Prints the rows for so many peers.
@@ -124,11 +191,11 @@ fn measure(peers: usize, active: usize, rounds: usize) -> std::io::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("takeover");
     let mut server = Server::reactord(&path)?;
-    let load = ["-n", &active.to_string(), "--idle", &(peers - active).to_string()];
-    let mut load = Client::begin(server.address(), &load)?;
+    let mut load = begin_load(&server, peers, active)?;
     load.wait_until_open()?;
     let quiet_listener = TcpListener::bind("127.0.0.1:0")?;
-    // The client opens 256 connections at a time, and one that finds the queue full is not seen again for a second or more.
+    // The client opens 256 connections at a time, and one that finds the queue full is not seen again for a second or
+    // more.
     rustix::net::listen(&quiet_listener, 4096)?;
     let quiet = Client::begin(quiet_listener.local_addr()?, &["-n", "0", "--idle", &peers.to_string()])?;
     let held: Vec<TcpStream> = (0..peers).map(|_| Ok(quiet_listener.accept()?.0)).collect::<std::io::Result<_>>()?;

@@ -37,8 +37,8 @@ pub(crate) fn serve() -> std::io::Result<()> {
     }
 }
 
-/// Echoes what is there, and says whether the connection goes on. A short read has read everything, unless the client has
-/// stopped sending (epoll(7)).
+/// Echoes what is there, and says whether the connection goes on. A short read has read everything, unless the client
+/// has stopped sending (epoll(7)).
 fn echo(connection: &mut TcpStream, buffer: &mut [u8], read_closed: bool) -> bool {
     loop {
         match connection.read(buffer) {

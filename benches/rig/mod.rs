@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -61,6 +62,13 @@ impl Drop for Process {
     }
 }
 
+/// Keeps a process on one processor. Who shares one with whom would otherwise be decided by chance in each round.
+fn pin(process: &Child, processor: usize) -> io::Result<()> {
+    let mut processors = CpuSet::new();
+    processors.set(processor)?;
+    Ok(sched_setaffinity(Pid::from_raw(process.id().cast_signed()), &processors)?)
+}
+
 /// A server.
 pub(crate) struct Server {
     process: Process,
@@ -85,6 +93,12 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on it has the first processor for itself.
+    #[allow(dead_code, reason = "only what is pinned can be compared by the microsecond")]
+    pub(crate) fn pin(&self) -> io::Result<()> {
+        pin(&self.process.child, 0)
     }
 
     /// How long its one thread has run, in ns (`/proc/PID/schedstat`, proc(5)).
@@ -128,6 +142,12 @@ impl Client {
         command.args(["--connect-address", &server.ip().to_string()]);
         command.args(["--connect-port", &server.port().to_string()]).args(arguments).stdout(Stdio::piped());
         Process::start(&mut command).map(Self)
+    }
+
+    /// From now on it has the second processor for itself.
+    #[allow(dead_code, reason = "only what is pinned can be compared by the microsecond")]
+    pub(crate) fn pin(&self) -> io::Result<()> {
+        pin(&self.0.child, 1)
     }
 
     /// Waits until all connections are open.
