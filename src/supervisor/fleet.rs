@@ -233,7 +233,7 @@ pub(crate) struct Worker {
     pub(crate) under_way: BTreeSet<ConnectionId>,
     /// Taken, and not said to have ended.
     pub(crate) held: u64,
-    /// Whom it takes over from.
+    /// Whom it takes over from, until it is ready.
     pub(crate) predecessor: Option<WorkerId>,
 }
 
@@ -244,6 +244,12 @@ impl Worker {
 
     fn is_starting(&self) -> bool {
         matches!(self.standing, Standing::Starting { .. })
+    }
+
+    /// Whether its end may be the end of connections: one that takes over, or accepts itself, has them before it can
+    /// say that it is ready.
+    fn may_have_connections(&self, hand_over: HandOver) -> bool {
+        self.said_ready || self.predecessor.is_some() || hand_over == HandOver::Listen
     }
 
     /// It is to finish by then.
@@ -460,7 +466,6 @@ impl Fleet {
             // It has what this one had, or will not need it.
             Some(successor) if exit == Exit::Code(0) => {
                 successor.crew = Crew::Current;
-                successor.predecessor = None;
                 self.actions.push_back(Action::Report(Report::HandedOver { pid: worker.pid }));
             }
             _ => self.lost(&worker, exit, now),
@@ -532,7 +537,7 @@ impl Fleet {
             let starting: Vec<WorkerId> =
                 self.workers.iter().filter(|(_, worker)| worker.is_starting()).map(|(id, _)| *id).collect();
             for id in starting {
-                self.leave(id, Some((now, Signal::SIGTERM)));
+                self.finish(id, now);
             }
         }
         for _ in 0..self.target.max(predecessors.len()) {
@@ -641,8 +646,8 @@ impl Fleet {
                 Standing::Leaving { signal: Some((due, signal)) } if now >= due => {
                     let next = (signal == Signal::SIGTERM).then_some((now + KILL_DELAY, Signal::SIGKILL));
                     worker.standing = Standing::Leaving { signal: next };
-                    // One that was never ready has nothing to finish, and is not late with it.
-                    if worker.said_ready {
+                    // One that has nothing to finish is not late with it.
+                    if worker.may_have_connections(self.rules.hand_over) {
                         self.actions.push_back(Action::Report(Report::Overdue { pid: worker.pid, signal }));
                     }
                     self.actions.push_back(Action::Signal { worker: id, signal });
@@ -657,7 +662,7 @@ impl Fleet {
         let worker = self.workers[&id].clone();
         let Worker { pid, generation, .. } = worker;
         let ready_timeout = self.rules.ready_timeout;
-        self.leave(id, Some((now, Signal::SIGTERM)));
+        self.finish(id, now);
         if worker.crew == Crew::Coming {
             self.fail(&worker, &format!("worker pid {pid} is not ready after {} ms", ready_timeout.as_millis()), now);
         } else {
@@ -692,12 +697,13 @@ impl Fleet {
                 self.back_off = BackOff::default();
             }
             Replace::Takeover => {
-                let replaced =
+                let mut replaced =
                     self.workers.values().filter(|worker| worker.generation == generation && !worker.is_leaving());
-                if coming.count() > 0 {
+                // One whose predecessor has gone serves, but cannot hand over yet.
+                if coming.count() > 0 || replaced.clone().any(Worker::is_starting) {
                     return;
                 }
-                if replaced.count() == 0 && self.workers.values().any(|worker| !worker.is_leaving()) {
+                if replaced.next().is_none() && self.workers.values().any(|worker| !worker.is_leaving()) {
                     return self.give_up("none of its workers became ready", now);
                 }
             }
@@ -732,7 +738,7 @@ impl Fleet {
             .map(|(id, _)| *id)
             .collect();
         for id in coming {
-            self.leave(id, Some((now, Signal::SIGTERM)));
+            self.finish(id, now);
         }
     }
 
@@ -815,7 +821,7 @@ impl Fleet {
             return;
         };
         let drained_by = now + self.rules.drain_timeout;
-        if !worker.said_ready {
+        if !worker.may_have_connections(self.rules.hand_over) {
             return self.leave(id, Some((now, Signal::SIGTERM)));
         }
         match self.rules.hand_over {

@@ -517,6 +517,64 @@ fn a_takeover_that_fails_leaves_its_predecessor_and_the_others_go_through() {
     assert_eq!(world.fleet.current, 3);
 }
 
+/// Two workers whose successors have not said that they are ready, whether or not they have all connections by now.
+fn with_silent_successors(predecessors_are_gone: bool) -> World {
+    let mut world = World::new(2, Replace::Takeover, HandOver::Queue);
+    world.all_ready();
+    world.fleet.replace(world.now);
+    world.decide();
+    if predecessors_are_gone {
+        world.exit(WorkerId(1), Exit::Code(0));
+        world.exit(WorkerId(2), Exit::Code(0));
+        world.decide();
+    }
+    world
+}
+
+#[test]
+fn a_successor_that_may_have_connections_finishes_them_whyever_it_is_let_go() {
+    let late = |world: &mut World| world.pass(READY_TIMEOUT);
+    let stop = |world: &mut World| world.fleet.stop(world.now);
+    let remove = |world: &mut World| world.fleet.remove(world.now);
+    let reasons: [fn(&mut World); 3] = [late, stop, remove];
+    for (case, let_go) in reasons.into_iter().enumerate() {
+        for predecessors_are_gone in [false, true] {
+            let mut world = with_silent_successors(predecessors_are_gone);
+            let_go(&mut world);
+            world.decide();
+            assert_eq!(world.signals, [], "{case} {predecessors_are_gone}");
+            assert!(world.workers[&WorkerId(4)].told_to_finish, "{case} {predecessors_are_gone}");
+            world.pass(DRAIN_TIMEOUT);
+            assert!(world.signals.contains(&(WorkerId(4), Signal::SIGTERM)), "{case} {predecessors_are_gone}");
+        }
+    }
+}
+
+#[test]
+fn a_generation_is_not_replaced_before_its_workers_can_hand_over_what_they_have_taken_over() {
+    let mut world = with_silent_successors(true);
+    world.fleet.replace(world.now);
+    world.decide();
+    assert_eq!(world.signals, []);
+    assert_eq!(world.starts.len(), 4, "nobody takes over from one that is not ready");
+    world.all_ready();
+    assert_eq!(world.said("Generation 2 serves: 2 workers"), 1);
+    assert_eq!(world.starts.len(), 6, "it was asked for again");
+}
+
+#[test]
+fn a_worker_that_accepts_itself_may_have_connections_from_the_start() {
+    let mut world = World::new(1, Replace::Drain, HandOver::Listen);
+    world.pass(ASSUMED_READY);
+    world.fleet.replace(world.now);
+    world.decide();
+    world.fleet.replace(world.now);
+    world.decide();
+    assert_eq!(world.signals, [(WorkerId(2), Signal::SIGTERM)]);
+    world.pass(DRAIN_TIMEOUT - Duration::from_millis(1));
+    assert!(!world.signals.contains(&(WorkerId(2), Signal::SIGKILL)), "{:?}", world.signals);
+}
+
 #[test]
 fn workers_that_accept_themselves_are_ready_when_they_have_lived_for_a_second() {
     let mut world = World::new(1, Replace::Drain, HandOver::Listen);
