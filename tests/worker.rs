@@ -660,12 +660,16 @@ fn live_connections_move_with_each_hangup_while_others_come_and_go() {
     let address = supervisor.address();
     let mut idle = Peer::connect_many(address, 100);
     exchange_all(&mut idle);
+    // All of them are served before the first hangup, and so handed over each time.
+    let mut busy = [(); 2].map(|()| Peer::connect_many(address, 5));
+    busy.iter_mut().for_each(|peers| exchange_all(peers));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let busy: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut peers = Peer::connect_many(address, 5);
+        let busy: Vec<_> = busy
+            .into_iter()
+            .map(|mut peers| {
+                let over = &over;
+                scope.spawn(move || {
                     let mut rounds = 0;
                     while !over.load(Ordering::Relaxed) {
                         exchange_all(&mut peers);
