@@ -519,9 +519,6 @@ impl<S: Service> Reactor<S> {
     fn open(&mut self, socket: TcpStream, address: SocketAddr) {
         let address = Address(address);
         debug!("Accepting connection from Peer {address}");
-        if let Err(error) = socket.set_nodelay(true) {
-            debug!("Peer {address} is without TCP_NODELAY: {error}");
-        }
         let id = match socket_cookie(&socket) {
             Ok(cookie) => PeerId::from(cookie),
             Err(error) => return warn!("Peer {address} has no cookie and is not served: {error}"),

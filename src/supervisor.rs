@@ -65,7 +65,6 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, mkdtemp};
-use rustix::net::sockopt;
 
 use crate::accept::{ACCEPTS_PER_TURN, Accepting, listen_on};
 use crate::open_files;
@@ -590,12 +589,7 @@ impl<'p> Supervisor<'p> {
     }
 
     fn enqueue(&mut self, socket: TcpStream, peer: SocketAddr) {
-        let prepared = socket.local_addr().and_then(|local| {
-            socket.set_nodelay(true)?;
-            sockopt::set_socket_keepalive(&socket, true)?;
-            Ok(local)
-        });
-        let local = match prepared {
+        let local = match socket.local_addr() {
             Ok(local) => local,
             Err(error) => return debug!("Peer {} is gone already: {error}", Address(peer)),
         };
