@@ -28,7 +28,8 @@ const FILES_RESERVED: u64 = crate::open_files::RESERVED as u64;
 
 const PREDECESSOR_PID: u32 = 1;
 const FROZEN_AT_NS: u64 = 77;
-const MIB: usize = 1024 * 1024;
+/// The most of the shared state that one frame carries.
+const PART_BYTES: usize = 64 * 1024;
 
 fn offers() -> Vec<Offer> {
     vec![
@@ -329,8 +330,8 @@ impl World {
         let Some(mut frames) = frames else {
             let next = frozen.next(writer(&self.peers)).unwrap();
             let Some(batch) = next else {
-                let frames = frozen.commit(&self.shared_state);
-                return Predecessor::Frozen(frozen, Some(frames.into()));
+                let frames = frozen.commit(&self.shared_state).collect();
+                return Predecessor::Frozen(frozen, Some(frames));
             };
             self.descriptors.extend(batch.descriptor_keys().map(|key| self.peers[key].cookie));
             self.send_to_successor(batch.frame.clone());
@@ -555,7 +556,7 @@ fn peers_that_come_change_and_leave_at_every_step_arrive_as_they_are() {
 
 #[test]
 fn shared_state_of_any_size_arrives_whole() {
-    for (bytes, parts) in [(0, 0), (1, 1), (MIB, 1), (MIB + 1, 2), (3 * MIB + 1, 4)] {
+    for (bytes, parts) in [(0, 0), (1, 1), (PART_BYTES, 1), (PART_BYTES + 1, 2), (3 * PART_BYTES + 1, 4)] {
         let mut world = World::new(3);
         world.shared_state = (0..bytes).map(|at| (at % 251) as u8).collect();
         world.finish(|_| {});
@@ -710,7 +711,7 @@ impl World {
     /// A takeover that is lively at every step, up to so many steps.
     fn lively(steps: usize) -> Self {
         let mut world = Self::new(300);
-        world.shared_state = vec![1; MIB + 1];
+        world.shared_state = vec![1; PART_BYTES + 1];
         (0..steps).for_each(|step| world.lively_step(step));
         world
     }
@@ -1039,7 +1040,7 @@ fn frozen(committed: bool) -> Frozen {
     let mut frozen = ready.freeze(now, FROZEN_AT_NS);
     assert!(frozen.next(|_, _| None).unwrap().is_none());
     if committed {
-        assert_eq!(frozen.commit(&[]).len(), 1);
+        assert_eq!(frozen.commit(&[]).count(), 1);
         frozen.committed();
     }
     frozen
@@ -1094,7 +1095,7 @@ fn accept_before_commit_is_refused_and_accept_after_it_is_not() {
     let mut frozen = frozen(false);
     let mistake = frozen.hear(Frame::Accept).unwrap_err();
     assert_eq!(mistake, Mistake::OutOfTurn { kind: Kind::Accept, step: "after the freeze" });
-    assert_eq!(frozen.commit(b"state").len(), 2);
+    assert_eq!(frozen.commit(b"state").count(), 2);
     frozen.hear(Frame::Accept).expect_err("the frames are made, and not sent");
     frozen.committed();
     assert!(frozen.hear(Frame::Accept).unwrap().is_some());
@@ -1245,7 +1246,7 @@ fn faults_say_both_numbers() {
 /// All that a predecessor said after Welcome in a takeover with everything in it, and the records in the end.
 fn recorded() -> (Vec<Vec<u8>>, BTreeMap<u64, Vec<u8>>) {
     let mut world = World::new(600);
-    world.shared_state = (0..2 * MIB + 5).map(|at| (at % 251) as u8).collect();
+    world.shared_state = (0..2 * PART_BYTES + 5).map(|at| (at % 251) as u8).collect();
     let mut step = 0;
     world.finish(|world| {
         step += 1;

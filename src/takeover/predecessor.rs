@@ -30,8 +30,8 @@ const ROUNDS_MAX: u32 = 12;
 /// How long the successor may take to come further during the copy.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// A part of the shared state in one frame.
-const STATE_PART_BYTES: usize = 1024 * 1024;
+/// A part of the shared state in one frame. While one is on its way the next is written, into memory that is warm.
+const STATE_PART_BYTES: usize = 64 * 1024;
 
 /// What there is to take over.
 #[derive(Clone, Debug)]
@@ -421,22 +421,34 @@ impl Frozen {
         self.mirror.sent(batch);
     }
 
-    /// The frames that end the takeover: the shared state, and Commit.
-    pub(crate) fn commit(&mut self, state: &[u8]) -> Vec<Vec<u8>> {
-        let parts = state.chunks(STATE_PART_BYTES).map(|part| Frame::State(State { part }).encode());
-        let mut frames: Vec<Vec<u8>> = parts.collect();
-        self.figures.bytes += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+    /// The frames that end the takeover, each written when it is asked for: the shared state, and Commit.
+    pub(crate) fn commit<'s>(&'s mut self, state: &'s [u8]) -> impl Iterator<Item = Vec<u8>> + 's {
+        let mut parts = state.chunks(STATE_PART_BYTES);
         #[cfg(all(feature = "wire-2", not(test)))]
-        frames.extend(super::rehearsal::before_commit(&self.hello, self.mirror.peers()));
-        let commit = Commit {
-            peers: self.mirror.peers(),
-            digest: self.mirror.digest(),
-            state_bytes: state.len() as u64,
-            frozen_at_ns: self.frozen_at_ns,
-            figures: self.figures,
-        };
-        frames.push(Frame::Commit(commit).encode());
-        frames
+        let mut census = super::rehearsal::before_commit(&self.hello, self.mirror.peers());
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if let Some(part) = parts.next() {
+                let frame = Frame::State(State { part }).encode();
+                self.figures.bytes += frame.len() as u64;
+                return Some(frame);
+            }
+            #[cfg(all(feature = "wire-2", not(test)))]
+            if let Some(frame) = census.take() {
+                return Some(frame);
+            }
+            if std::mem::replace(&mut ended, true) {
+                return None;
+            }
+            let commit = Commit {
+                peers: self.mirror.peers(),
+                digest: self.mirror.digest(),
+                state_bytes: state.len() as u64,
+                frozen_at_ns: self.frozen_at_ns,
+                figures: self.figures,
+            };
+            Some(Frame::Commit(commit).encode())
+        })
     }
 
     /// All frames of [`Frozen::commit`] are in the channel: from here on the successor may accept.

@@ -202,7 +202,7 @@ impl Predecessor {
             self.to_say.push_back((batch.frame.clone(), batch.descriptor_keys().count()));
             frozen.sent(batch);
         }
-        self.to_say.extend(frozen.commit(SHARED_STATE).into_iter().map(|frame| (frame, 0)));
+        self.to_say.extend(frozen.commit(SHARED_STATE).map(|frame| (frame, 0)));
         frozen.committed();
         PredecessorStep::Frozen(frozen)
     }
