@@ -84,7 +84,7 @@ pub(crate) struct Peer<T> {
     pub(crate) inbound: Vec<u8>,
     outbound: Outbound,
     pub(crate) phase: Phase,
-    /// Stopped by back-pressure.
+    /// Stopped by back-pressure, or restored and not served yet.
     held: bool,
     /// Somebody else's message waits for this peer to be settled at the end of the turn.
     pub(crate) unsettled: bool,
@@ -119,7 +119,9 @@ impl<T> Peer<T> {
         self.inbound = record.inbound.to_vec();
         self.outbound = Outbound { bytes: record.outbound.to_vec(), written: 0 };
         self.phase = record.phase;
-        self.held = self.outbound.pending() > marks.low_bytes;
+        // Until its first turn also whoever has bytes in here: by this process's marks and boundaries they may hold
+        // whole messages, and those come before what is read.
+        self.held = self.outbound.pending() > marks.low_bytes || !self.inbound.is_empty();
     }
 
     /// What another process needs to go on, besides the descriptor. `session` is the session as the service saved it.

@@ -563,7 +563,7 @@ impl<S: Service> Reactor<S> {
         }
         let held = !peer.listens();
         peer.flush(marks)?;
-        if peer.listens() && !peer.inbound.is_empty() && (held || wake == Wake::Due) {
+        if peer.listens() && !peer.inbound.is_empty() && held {
             let inbound = std::mem::take(&mut peer.inbound);
             self.handle(key, inbound, 0)?;
         }

@@ -333,8 +333,8 @@ fn a_stop_waits_for_what_is_written_and_not_delivered() {
 }
 
 /// A second reactor that has adopted duplicates of all peers of the first, as a successor does.
-fn successor_of(predecessor: &Rig<Seqnum>) -> Reactor<Seqnum> {
-    let mut successor = Reactor::new(Seqnum, &Config::default(), 0).unwrap();
+fn successor_of<S: Service + Default>(predecessor: &Rig<S>, config: &Config) -> Reactor<S> {
+    let mut successor = Reactor::new(S::default(), config, 0).unwrap();
     for key in predecessor.reactor.peers.keys() {
         let peer = predecessor.reactor.peers.get(key).unwrap();
         let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
@@ -344,11 +344,29 @@ fn successor_of(predecessor: &Rig<Seqnum>) -> Reactor<Seqnum> {
 }
 
 #[test]
+fn a_successor_that_holds_a_peer_less_handles_what_it_received_before_what_comes() {
+    let config = Config { outbound_high_bytes: BIG / 2, ..Config::default() };
+    let mut predecessor = Rig::new(Commands::default(), &config);
+    let (mut held, key) = predecessor.connect();
+    held.write_all(b"B\nE1\nE22\n").unwrap();
+    predecessor.turn_until(|rig| !rig.reactor.peers.get(key).unwrap().inbound.is_empty());
+    assert!(!predecessor.reactor.peers.get(key).unwrap().listens());
+
+    let generous = Config { outbound_high_bytes: 2 * BIG, outbound_low_bytes: 2 * BIG, ..config };
+    let reactor = successor_of(&predecessor, &generous);
+    let mut successor = Rig { reactor, address: predecessor.address, events: predecessor.events };
+    // It comes with the first poll.
+    held.write_all(b"E333\n").unwrap();
+    let answers = successor.receive(&mut held, BIG + 3);
+    assert_eq!(answers[BIG..], [3, 4, 5], "each message is answered by itself");
+}
+
+#[test]
 fn what_the_predecessor_has_read_during_the_copy_is_no_matter_for_the_first_poll() {
     let mut predecessor = Rig::new(Seqnum, &Config::default());
     let (mut answered, _) = predecessor.connect();
     let (mut unread, _) = predecessor.connect();
-    let mut successor = successor_of(&predecessor);
+    let mut successor = successor_of(&predecessor, &Config::default());
 
     answered.write_all(&[0, 0, 0, 7]).unwrap();
     assert_eq!(predecessor.receive(&mut answered, 4), [0, 0, 0, 7]);
