@@ -292,7 +292,8 @@ impl<S: Service> Reactor<S> {
     fn take_up(&mut self, key: usize) {
         let peer = self.peers.get_mut(key).expect("the caller has just restored it");
         if peer.phase == Phase::Lingering {
-            self.lingering.push_back((self.now + LINGER_MAX, key, peer.generation()));
+            // The loop's own time stands still until it runs.
+            self.lingering.push_back((Instant::now() + LINGER_MAX, key, peer.generation()));
         }
         if peer.has_unfinished_work() {
             self.make_due(key);

@@ -362,6 +362,19 @@ fn a_successor_that_holds_a_peer_less_handles_what_it_received_before_what_comes
 }
 
 #[test]
+fn a_client_that_is_waited_for_has_its_time_however_long_the_copy_has_taken() {
+    let mut predecessor = Rig::new(Seqnum, &Config::default());
+    let (_client, key) = predecessor.connect();
+    let mut successor = Reactor::new(Seqnum, &Config::default(), 0).unwrap();
+    successor.now -= LINGER_MAX;
+    let peer = predecessor.reactor.peers.get(key).unwrap();
+    let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
+    successor.adopt(duplicate.into(), &Record { phase: Phase::Lingering, ..peer.record(&[]) }, 1).unwrap();
+    successor.turn(&Events::with_capacity(0));
+    assert_eq!(successor.peers.len(), 1, "it has only begun to wait");
+}
+
+#[test]
 fn what_the_predecessor_has_read_during_the_copy_is_no_matter_for_the_first_poll() {
     let mut predecessor = Rig::new(Seqnum, &Config::default());
     let (mut answered, _) = predecessor.connect();
