@@ -362,6 +362,8 @@ impl<S: Service> Reactor<S> {
         }
         loop {
             if self.stopped() {
+                // To close them would not be enough while a successor that was given up holds duplicates.
+                self.peers.iter().for_each(Peer::hang_up);
                 return Ok(Outcome::Stopped);
             }
             if self.finished() {

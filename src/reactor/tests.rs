@@ -332,6 +332,25 @@ fn a_stop_waits_for_what_is_written_and_not_delivered() {
     rig.turn_until(|rig| rig.reactor.stopped());
 }
 
+#[test]
+fn a_stop_that_waits_no_longer_ends_connections_of_which_another_process_holds_duplicates() {
+    let mut rig = Rig::new(Commands::default(), &Config::default());
+    let (mut client, key) = rig.connect();
+    client.write_all(b"B\n").unwrap();
+    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().pending_bytes() > 0);
+    // As a successor that was stopped in the middle of its takeover.
+    let _duplicate = rig.reactor.peers.get(key).unwrap().as_fd().try_clone_to_owned().unwrap();
+
+    rig.reactor.stop(Signal::SIGTERM);
+    rig.reactor.stop(Signal::SIGTERM);
+    assert_eq!(rig.reactor.run(None).unwrap(), Outcome::Stopped);
+    client.set_nonblocking(false).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).expect("the connection ends");
+    assert!(received.len() < BIG, "not all was written");
+}
+
 /// A second reactor that has adopted duplicates of all peers of the first, as a successor does.
 fn successor_of<S: Service + Default>(predecessor: &Rig<S>, config: &Config) -> Reactor<S> {
     let mut successor = Reactor::new(S::default(), config, 0).unwrap();
