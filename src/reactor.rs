@@ -689,6 +689,7 @@ impl<S: Service> Reactor<S> {
             Verdict::Over
         })
     }
+
     /// The client has sent all it will send.
     fn end(&mut self, key: usize) -> io::Result<()> {
         let Self { service, peers, replies, now, .. } = self;
@@ -750,12 +751,13 @@ impl<S: Service> Reactor<S> {
         if peer.registered != Some(interest) {
             let token = Source::Peer { key, generation: peer.generation() }.into();
             let registry = self.poll.registry();
-            let registered = match peer.registered.replace(interest) {
+            let registered = match peer.registered {
                 None => registry.register(peer.source(), token, interest),
                 Some(_) => registry.reregister(peer.source(), token, interest),
             };
-            if let Err(error) = registered {
-                return self.lose(key, &error);
+            match registered {
+                Ok(()) => peer.registered = Some(interest),
+                Err(error) => return self.lose(key, &error),
             }
         }
         if let Some(handover) = &mut self.handover {
