@@ -644,7 +644,6 @@ impl<S: Service> Reactor<S> {
     fn handle_messages(&mut self, key: usize, input: &[u8], mut searched: usize) -> io::Result<usize> {
         let mut handled = 0;
         loop {
-            let before = handled;
             let verdict = self.call_service(key, input, &mut handled, searched);
             searched = 0;
             self.write_replies(key)?;
@@ -655,7 +654,8 @@ impl<S: Service> Reactor<S> {
                     return Ok(input.len());
                 }
                 Verdict::Incomplete => return Ok(handled),
-                Verdict::TooMuchPending if !peer.listens() || handled == before => return Ok(handled),
+                Verdict::TooMuchPending if !peer.listens() => return Ok(handled),
+                // The socket has taken them.
                 Verdict::TooMuchPending => {}
             }
         }
