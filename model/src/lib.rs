@@ -21,7 +21,7 @@
 //! | --- | --- |
 //! | `Start` | `path::call`: connect; "nobody answers" if no process holds the takeover listener |
 //! | `Connected`, `Called` | `arrival::greet`; `Called::hear` |
-//! | `Receiving` | `Successor::receive` with `Receiving::hear`; each `answer` is the `send_by` at the end of its loop |
+//! | `Receiving` | `Arriving::receive` and `hear` with `Receiving::hear`; each `answer` is the `send_by` at the end of `Arriving::hear` |
 //! | `Receiving`, before the answer to a round | `Reactor::sift`: the epoll set is polled, no peer is read from: no acting |
 //! | `Step::Accept` | `Action::Accept`: `Receiving::verify` and `Reactor::restore` have succeeded |
 //! | `Send Accept`: `Taken`, `Closed` | `channel.send_by(&accept.frame, …)`: `Ok`, the commit point; `ChannelError::Closed`, `Cause::TooLate` |

@@ -96,7 +96,7 @@ pub enum Step {
     Receiving(Receiving),
     /// `successor::Action::Accept`: Commit is verified, Accept is not sent.
     Accept,
-    /// `arrival::Arrived`: Accept is in the channel, nothing has been polled.
+    /// `arrival::Arrival`: Accept is in the channel, nothing has been polled.
     Arrived,
     /// `Reactor::arrive`: the first turn of the loop, then Serving.
     Arriving,
@@ -453,7 +453,7 @@ impl Protocol {
             // `greet`
             Step::Connected => actions.push(send(pid, Side::Successor, Frame::Hello)),
             Step::Called => actions.extend([receive(pid, Side::Successor), deadline(pid)]),
-            // `Successor::receive`
+            // `Arriving::receive`
             Step::Receiving(Receiving { answer: Some(answer), .. }) => {
                 actions.push(send(pid, Side::Successor, answer));
             }

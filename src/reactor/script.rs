@@ -15,8 +15,8 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::*;
 use crate::service::{Line, Seqnum};
-use crate::takeover::successor::{Action, Receiving};
-use crate::takeover::wire::{Digested, Listeners, WIRE_VERSIONS};
+use crate::takeover::arrival::Arriving;
+use crate::takeover::wire::WIRE_VERSIONS;
 
 const CLIENTS_MAX: usize = 6;
 
@@ -103,9 +103,7 @@ struct World<S: Service> {
 
 /// A successor that does not serve yet.
 struct Takeover<S: Service> {
-    reactor: Reactor<S>,
-    channel: Channel,
-    receiving: Receiving,
+    arriving: Arriving<S>,
     accepted: bool,
 }
 
@@ -172,7 +170,7 @@ impl<S: Service + Default> World<S> {
             Err(failure) => Err(failure),
         };
         match (committed, self.takeover.take()) {
-            (Ok(_), Some(Takeover { reactor, accepted: true, .. })) => self.reactor = reactor,
+            (Ok(_), Some(Takeover { arriving, accepted: true })) => self.reactor = arriving.into_reactor(),
             (Err(_), None) => {}
             (Ok(_), _) => panic!("nobody has accepted"),
             (Err(failure), Some(_)) => panic!("the successor lives: {failure}"),
@@ -195,15 +193,9 @@ impl<S: Service + Default> World<S> {
         let keys_end = self.reactor.peers.keys_end();
         let handover = Handover::of_peers(Channel::of_predecessor(ours), hello, keys_end, self.reactor.now);
         self.reactor.handover = Some(handover);
-        let mut receiving = Receiving::default();
-        let listeners = Listeners { tcp: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
-        receiving.hear(Frame::Listeners(listeners)).expect("listeners come first");
-        self.takeover = Some(Takeover {
-            reactor: Reactor::new(S::default(), &self.config, 0).expect("epoll"),
-            channel: Channel::of_successor(theirs),
-            receiving,
-            accepted: false,
-        });
+        let reactor = Reactor::new(S::default(), &self.config, 0).expect("epoll");
+        let arriving = Arriving::of_peers(Channel::of_successor(theirs), reactor);
+        self.takeover = Some(Takeover { arriving, accepted: false });
     }
 
     /// The successor hears a frame.
@@ -247,47 +239,12 @@ impl<S: Service + Default> World<S> {
 }
 
 impl<S: Service> Takeover<S> {
-    /// Hears a frame, if one is there, and does what [`Successor`](crate::Successor) does.
+    /// Hears a frame, if one is there.
     fn hear(&mut self) -> bool {
-        let Self { reactor, channel, receiving, accepted } = self;
-        let raw = match channel.receive() {
-            Ok(Some(raw)) => raw,
-            Ok(None) => return false,
-            Err(error) => panic!("the predecessor lives: {error}"),
+        let Some(raw) = self.arriving.next().expect("the predecessor lives") else {
+            return false;
         };
-        let answer = match receiving.hear(raw.decode().expect("a frame")).expect("the predecessor is in order") {
-            Action::Adopt(records, answer) => {
-                let sockets = channel.take_descriptors(records.len()).expect("each record comes with its descriptor");
-                for (socket, Digested { record, .. }) in sockets.into_iter().zip(records) {
-                    assert_eq!(socket_cookie(&socket), Ok(record.cookie));
-                    reactor.adopt(socket.into(), &record, S::STATE_VERSION).expect("it can be adopted");
-                }
-                Some(answer)
-            }
-            Action::Change(records) => {
-                for Digested { record, .. } in records {
-                    reactor.change(&record, S::STATE_VERSION).expect("it can be restored");
-                }
-                None
-            }
-            Action::Discard(cookies) => {
-                cookies.into_iter().for_each(|cookie| reactor.discard(cookie.into()));
-                None
-            }
-            Action::Answer(answer) | Action::GetReady(answer) => {
-                reactor.sift().expect("epoll_wait");
-                Some(answer)
-            }
-            Action::Listen(_) | Action::Wait => None,
-            Action::Accept(accept) => {
-                reactor.restore(S::STATE_VERSION, &accept.state).expect("the state can be restored");
-                *accepted = true;
-                Some(accept.frame)
-            }
-        };
-        if let Some(answer) = answer {
-            channel.try_send(&answer, &[]).expect("the predecessor lives");
-        }
+        self.accepted |= self.arriving.hear(&raw).expect("the predecessor is in order").is_some();
         true
     }
 }

@@ -22,7 +22,7 @@ use super::channel::{Channel, ChannelError, Deadline};
 use super::fault::{self, SuccessorStep as Step};
 use super::path::{self, PathError, TakeoverListener};
 use super::successor::{Accept, Action, Called, Fault, Receiving};
-use super::wire::{self, Digested, Frame, Listeners, RawFrame, Refuse, Serving, Versions, Welcome};
+use super::wire::{self, Digested, Frame, Listeners, RawFrame, Record, Refuse, Serving, Versions, Welcome};
 use crate::entrance::{Draw, Entrance};
 use crate::open_files;
 use crate::peer::Address;
@@ -49,7 +49,7 @@ pub struct TakeoverError {
 }
 
 #[derive(Debug)]
-enum Cause {
+pub(crate) enum Cause {
     Connect(io::Error),
     Channel(ChannelError),
     Fault(Fault),
@@ -186,24 +186,35 @@ impl Successor {
     ///
     /// # Panics
     /// If `S` is not [the service](Self::service) to be taken over.
-    pub fn take_over<S: Service>(mut self, service: S, config: &Config) -> Result<Outcome, Error> {
+    pub fn take_over<S: Service>(self, service: S, config: &Config) -> Result<Outcome, Error> {
         assert_eq!(S::NAME, self.service(), "the service is the one that the predecessor has chosen from the offers");
-        let arrived = Reactor::new(service, config, self.peers_expected())
-            .map_err(|error| Cause::Io { what: "epoll", error })
-            .and_then(|mut reactor| match self.receive(&mut reactor, config.takeover_path.as_deref()) {
-                Ok(arrived) => Ok((reactor, arrived)),
-                Err(cause) => {
-                    reactor.leave();
-                    Err(cause)
-                }
-            });
-        match arrived {
-            Ok((reactor, arrived)) => {
-                reactor.run(Some(Arrival { channel: self.channel, arrived, pid: self.predecessor_pid }))
+        let peers_expected = self.peers_expected();
+        let Self { channel, path, predecessor_pid: pid, welcome, queue } = self;
+        let give_up = |channel: Channel, cause: Cause| {
+            channel.close_with(&Frame::Refuse(Refuse { reason: cause.to_string() }).encode());
+            Err(Error::Takeover(TakeoverError { path, pid: Some(pid), cause }))
+        };
+        let reactor = match Reactor::new(service, config, peers_expected) {
+            Ok(reactor) => reactor,
+            Err(error) => return give_up(channel, in_context("epoll")(error)),
+        };
+        let mut arriving = Arriving {
+            channel,
+            reactor,
+            receiving: Receiving::expecting(peers_expected),
+            state_version: welcome.state_version,
+            queue,
+            moved_to: config.takeover_path.clone(),
+            left_behind: None,
+        };
+        match arriving.receive() {
+            Ok(accept) => {
+                let Arriving { channel, reactor, receiving, left_behind, .. } = arriving;
+                reactor.run(Some(Arrival { channel, pid, accept, left_behind, _receiving: receiving }))
             }
             Err(cause) => {
-                self.give_up(&cause);
-                Err(Error::Takeover(TakeoverError { path: self.path, pid: Some(self.predecessor_pid), cause }))
+                arriving.reactor.leave();
+                give_up(arriving.channel, cause)
             }
         }
     }
@@ -212,90 +223,146 @@ impl Successor {
     fn peers_expected(&self) -> usize {
         usize::try_from(self.welcome.peers).unwrap_or(usize::MAX).min(open_files::limit())
     }
+}
 
-    /// Tells the predecessor why, as far as the channel still carries it.
-    fn give_up(&mut self, cause: &Cause) {
-        let reason = Frame::Refuse(Refuse { reason: cause.to_string() }).encode();
-        if let Err(error) = self.channel.try_send(&reason, &[]) {
-            debug!("The predecessor was not told: {error}");
-        }
-    }
+fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Cause {
+    move |error| Cause::Io { what, error }
+}
 
+/// A successor up to the commit point: what arrives fills a reactor that does not run yet.
+pub(crate) struct Arriving<S: Service> {
+    channel: Channel,
+    reactor: Reactor<S>,
+    receiving: Receiving,
+    /// The version of all state that the predecessor saves.
+    state_version: u32,
+    /// Where further peers come from, if not from the predecessor's listener.
+    queue: Option<Queue>,
+    /// The takeover path from now on, if it is to be another one.
+    moved_to: Option<PathBuf>,
+    /// The takeover listener on the path before, if it is another one now.
+    left_behind: Option<TakeoverListener>,
+}
+
+impl<S: Service> Arriving<S> {
     /// Receives everything, up to and including the commit point.
-    fn receive<S: Service>(&mut self, reactor: &mut Reactor<S>, moved_to: Option<&Path>) -> Result<Arrived, Cause> {
-        let in_context = |what| move |error| Cause::Io { what, error };
-        let version = self.welcome.state_version;
-        let mut receiving = Receiving::expecting(self.peers_expected());
-        let channel = &mut self.channel;
-        let mut previous = None;
-        reactor.watch_signals().map_err(in_context("signals"))?;
-        fault::at(Step::Welcome, channel)?;
+    fn receive(&mut self) -> Result<Box<Accept>, Cause> {
+        self.reactor.watch_signals().map_err(in_context("signals"))?;
+        fault::at(Step::Welcome, &mut self.channel)?;
         loop {
-            let raw = receive_unless_stopped(channel, reactor)?;
-            let answer = match receiving.hear(raw.decode()?)? {
-                Action::Listen(listeners) => {
-                    fault::at(Step::Listeners, channel)?;
-                    let (entrance, takeover) = take_listeners(channel, &listeners, self.queue.take())?;
-                    reactor.open_entrance(entrance).map_err(in_context("the listener"))?;
-                    let (current, left_behind) = move_to(takeover, moved_to)?;
-                    previous = left_behind;
-                    reactor.answer_on(current).map_err(in_context("the takeover listener"))?;
-                    None
-                }
-                Action::Adopt(records, answer) => {
-                    fault::at(Step::Adopt, channel)?;
-                    let sockets = channel.take_descriptors(records.len())?;
-                    adopt_all(reactor, sockets.into_iter().zip(records), version)?;
-                    fault::at(Step::Copied, channel)?;
-                    Some(answer)
-                }
-                Action::Change(records) => {
-                    fault::at(Step::Change, channel)?;
-                    for Digested { record, .. } in records {
-                        reactor
-                            .change(&record, version)
-                            .map_err(|error| Cause::Adopt { address: Address(record.address), error })?;
-                    }
-                    None
-                }
-                Action::Discard(cookies) => {
-                    fault::at(Step::Discard, channel)?;
-                    for cookie in cookies {
-                        reactor.discard(cookie.into());
-                    }
-                    None
-                }
-                Action::Answer(answer) => {
-                    fault::at(Step::Round, channel)?;
-                    reactor.sift().map_err(in_context("epoll_wait"))?;
-                    Some(answer)
-                }
-                Action::GetReady(answer) => {
-                    fault::at(Step::Ready, channel)?;
-                    reactor.sift().map_err(in_context("epoll_wait"))?;
-                    Some(answer)
-                }
-                Action::Wait => None,
-                Action::Accept(accept) => {
-                    match channel.descriptors_left() {
-                        0 => {}
-                        count => return Err(Cause::DescriptorsLeft { count }),
-                    }
-                    reactor.restore(version, &accept.state).map_err(Cause::State)?;
-                    stop_if_told(reactor)?;
-                    fault::at(Step::Accept, channel)?;
-                    return match channel.send_by(&accept.frame, &[], Deadline::after(SILENCE_MAX)) {
-                        Ok(()) => Ok(Arrived { accept: *accept, previous, _receiving: receiving }),
-                        Err(ChannelError::Closed) => Err(Cause::TooLate),
-                        Err(error) => Err(error.into()),
-                    };
-                }
-            };
-            if let Some(answer) = answer {
-                channel.send_by(&answer, &[], Deadline::after(SILENCE_MAX))?;
+            let raw = receive_unless_stopped(&mut self.channel, &self.reactor)?;
+            if let Some(accept) = self.hear(&raw)? {
+                return Ok(accept);
             }
         }
     }
+
+    /// Does what a frame asks for, and answers. Returns what there is to know once Accept is in the channel: from then
+    /// on the peers are this process's.
+    pub(crate) fn hear(&mut self, raw: &RawFrame) -> Result<Option<Box<Accept>>, Cause> {
+        let answer = match self.receiving.hear(raw.decode()?)? {
+            Action::Listen(listeners) => {
+                self.listen(&listeners)?;
+                None
+            }
+            Action::Adopt(records, answer) => {
+                self.adopt(records)?;
+                Some(answer)
+            }
+            Action::Change(records) => {
+                self.change(records)?;
+                None
+            }
+            Action::Discard(cookies) => {
+                self.discard(cookies)?;
+                None
+            }
+            Action::Answer(answer) => {
+                self.sift(Step::Round)?;
+                Some(answer)
+            }
+            Action::GetReady(answer) => {
+                self.sift(Step::Ready)?;
+                Some(answer)
+            }
+            Action::Wait => None,
+            Action::Accept(accept) => {
+                self.accept(&accept)?;
+                return Ok(Some(accept));
+            }
+        };
+        if let Some(answer) = answer {
+            self.channel.send_by(&answer, &[], Deadline::after(SILENCE_MAX))?;
+        }
+        Ok(None)
+    }
+
+    fn listen(&mut self, listeners: &Listeners) -> Result<(), Cause> {
+        fault::at(Step::Listeners, &mut self.channel)?;
+        let (entrance, takeover) = take_listeners(&mut self.channel, listeners, self.queue.take())?;
+        self.reactor.open_entrance(entrance).map_err(in_context("the listener"))?;
+        let (current, left_behind) = move_to(takeover, self.moved_to.as_deref())?;
+        self.left_behind = left_behind;
+        self.reactor.answer_on(current).map_err(in_context("the takeover listener"))
+    }
+
+    /// Adopts a socket with each record, which must be about it.
+    fn adopt(&mut self, records: Vec<Digested<'_>>) -> Result<(), Cause> {
+        fault::at(Step::Adopt, &mut self.channel)?;
+        let sockets = self.channel.take_descriptors(records.len())?;
+        for (adopted, (socket, Digested { record, .. })) in sockets.into_iter().zip(records).enumerate() {
+            if adopted % ADOPTED_AT_A_STRETCH == 0 {
+                std::thread::yield_now();
+            }
+            let cookie = socket_cookie(&socket).map_err(io::Error::from).map_err(in_context("SO_COOKIE"))?;
+            if cookie != record.cookie {
+                return Err(Cause::Cookie { record: record.cookie, socket: cookie });
+            }
+            self.reactor.adopt(socket.into(), &record, self.state_version).map_err(about(&record))?;
+        }
+        Ok(fault::at(Step::Copied, &mut self.channel)?)
+    }
+
+    fn change(&mut self, records: Vec<Digested<'_>>) -> Result<(), Cause> {
+        fault::at(Step::Change, &mut self.channel)?;
+        for Digested { record, .. } in records {
+            self.reactor.change(&record, self.state_version).map_err(about(&record))?;
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self, cookies: Vec<u64>) -> Result<(), Cause> {
+        fault::at(Step::Discard, &mut self.channel)?;
+        for cookie in cookies {
+            self.reactor.discard(cookie.into());
+        }
+        Ok(())
+    }
+
+    fn sift(&mut self, step: Step) -> Result<(), Cause> {
+        fault::at(step, &mut self.channel)?;
+        self.reactor.sift().map_err(in_context("epoll_wait"))
+    }
+
+    /// Takes the peers over, if nothing is missing and nobody minds: when this returns, Accept is in the channel.
+    fn accept(&mut self, accept: &Accept) -> Result<(), Cause> {
+        match self.channel.descriptors_left() {
+            0 => {}
+            count => return Err(Cause::DescriptorsLeft { count }),
+        }
+        self.reactor.restore(self.state_version, &accept.state).map_err(Cause::State)?;
+        stop_if_told(&self.reactor)?;
+        fault::at(Step::Accept, &mut self.channel)?;
+        match self.channel.send_by(&accept.frame, &[], Deadline::after(SILENCE_MAX)) {
+            Err(ChannelError::Closed) => Err(Cause::TooLate),
+            sent => Ok(sent?),
+        }
+    }
+}
+
+fn about(record: &Record<'_>) -> impl FnOnce(AdoptError) -> Cause {
+    let address = Address(record.address);
+    move |error| Cause::Adopt { address, error }
 }
 
 /// The next frame, unless a signal asks this process to stop: it owns no peer yet, and the predecessor will keep them.
@@ -380,44 +447,17 @@ fn move_to(
     }
 }
 
-/// Adopts each socket with the record that is about it.
-fn adopt_all<'b, S: Service>(
-    reactor: &mut Reactor<S>,
-    arrived: impl Iterator<Item = (OwnedFd, Digested<'b>)>,
-    version: u32,
-) -> Result<(), Cause> {
-    for (adopted, (socket, Digested { record, .. })) in arrived.enumerate() {
-        if adopted % ADOPTED_AT_A_STRETCH == 0 {
-            std::thread::yield_now();
-        }
-        let cookie = socket_cookie(&socket).map_err(|errno| Cause::Io { what: "SO_COOKIE", error: errno.into() })?;
-        if cookie != record.cookie {
-            return Err(Cause::Cookie { record: record.cookie, socket: cookie });
-        }
-        reactor
-            .adopt(socket.into(), &record, version)
-            .map_err(|error| Cause::Adopt { address: Address(record.address), error })?;
-    }
-    Ok(())
-}
-
-/// What came up to the commit point, besides the peers.
-#[derive(Debug)]
-struct Arrived {
-    accept: Accept,
-    /// The takeover listener that is not listened on any more.
-    previous: Option<TakeoverListener>,
-    /// To free it takes as long as there are peers, which is no matter for the pause.
-    _receiving: Receiving,
-}
-
 /// What a successor has left to do when it serves for the first time.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     channel: Channel,
-    arrived: Arrived,
     /// The predecessor's process id.
     pid: u32,
+    accept: Box<Accept>,
+    /// The takeover listener that is not listened on any more.
+    left_behind: Option<TakeoverListener>,
+    /// To free it takes as long as there are peers, which is no matter for the pause.
+    _receiving: Receiving,
 }
 
 impl Arrival {
@@ -425,7 +465,7 @@ impl Arrival {
     /// the summary, puts this process's name on the takeover listener, and leaves the path that the takeover has moved
     /// away from.
     pub(crate) fn serving(mut self, polled_at_ns: u64, listener: Option<&TakeoverListener>) {
-        let pause_us = polled_at_ns.saturating_sub(self.arrived.accept.frozen_at_ns) / 1000;
+        let pause_us = polled_at_ns.saturating_sub(self.accept.frozen_at_ns) / 1000;
         let said = fault::at(Step::Serving, &mut self.channel)
             .and_then(|()| self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]));
         if let Err(error) = said {
@@ -435,15 +475,37 @@ impl Arrival {
             debug!("Callers see a predecessor's pid: {error}");
         }
         let summary = Summary {
-            peers: self.arrived.accept.peers,
-            figures: self.arrived.accept.figures,
+            peers: self.accept.peers,
+            figures: self.accept.figures,
             pause_us: Some(pause_us),
             predecessor_pid: self.pid,
             successor_pid: std::process::id(),
         };
         info!("Took over {summary}");
-        if let Some(previous) = self.arrived.previous {
-            previous.remove();
+        if let Some(left_behind) = self.left_behind {
+            left_behind.remove();
         }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl<S: Service> Arriving<S> {
+    /// A takeover of peers alone, from a predecessor of the same process.
+    pub(crate) fn of_peers(channel: Channel, reactor: Reactor<S>) -> Self {
+        let mut receiving = Receiving::default();
+        let listeners = Listeners { tcp: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
+        receiving.hear(Frame::Listeners(listeners)).expect("listeners come first");
+        let state_version = S::STATE_VERSION;
+        Self { channel, reactor, receiving, state_version, queue: None, moved_to: None, left_behind: None }
+    }
+
+    /// The next frame, if it is there.
+    pub(crate) fn next(&mut self) -> Result<Option<RawFrame>, ChannelError> {
+        self.channel.receive()
+    }
+
+    /// The reactor, which owns the peers once Accept is in the channel.
+    pub(crate) fn into_reactor(self) -> Reactor<S> {
+        self.reactor
     }
 }
