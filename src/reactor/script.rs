@@ -23,9 +23,10 @@ const CLIENTS_MAX: usize = 6;
 /// The kernel raises it to its minimum, about 4 KiB (socket(7)).
 const SEND_BUFFER_BYTES: usize = 1;
 
-/// Below what one answer may have, so that peers are held often.
-const HIGH_BYTES: usize = 2048;
-const LOW_BYTES: usize = 256;
+/// The high and the low mark of every other process: below what one answer may have, so that peers are held often. Who
+/// takes over from such a one holds fewer.
+const MARKS: (usize, usize) = (2048, 256);
+const GENEROUS_MARKS: (usize, usize) = (16 * 1024, 8 * 1024);
 
 /// In so many turns in which every client reads and writes all it can, whatever is to come has come.
 const TURNS_MAX: u32 = 1000;
@@ -97,7 +98,6 @@ struct World<S: Service> {
     /// The one that serves.
     reactor: Reactor<S>,
     takeover: Option<Takeover<S>>,
-    config: Config,
     events: Events,
 }
 
@@ -109,10 +109,8 @@ struct Takeover<S: Service> {
 
 impl<S: Service + Default> World<S> {
     fn new() -> Self {
-        let config = Config { outbound_high_bytes: HIGH_BYTES, outbound_low_bytes: LOW_BYTES, ..Config::default() };
-        let reactor = Reactor::new(S::default(), &config, 0).expect("epoll");
         let events = Events::with_capacity(64);
-        let mut world = Self { clients: Vec::new(), reactor, takeover: None, config, events };
+        let mut world = Self { clients: Vec::new(), reactor: reactor(MARKS), takeover: None, events };
         (0..3).for_each(|_| world.connect());
         world
     }
@@ -193,7 +191,7 @@ impl<S: Service + Default> World<S> {
         let keys_end = self.reactor.peers.keys_end();
         let handover = Handover::of_peers(Channel::of_predecessor(ours), hello, keys_end, self.reactor.now);
         self.reactor.handover = Some(handover);
-        let reactor = Reactor::new(S::default(), &self.config, 0).expect("epoll");
+        let reactor = reactor(if self.reactor.peers.marks().high_bytes == MARKS.0 { GENEROUS_MARKS } else { MARKS });
         let arriving = Arriving::of_peers(Channel::of_successor(theirs), reactor);
         self.takeover = Some(Takeover { arriving, accepted: false });
     }
@@ -236,6 +234,11 @@ impl<S: Service + Default> World<S> {
         }
         panic!("the loop does not come to rest");
     }
+}
+
+fn reactor<S: Service + Default>((outbound_high_bytes, outbound_low_bytes): (usize, usize)) -> Reactor<S> {
+    let config = Config { outbound_high_bytes, outbound_low_bytes, ..Config::default() };
+    Reactor::new(S::default(), &config, 0).expect("epoll")
 }
 
 impl<S: Service> Takeover<S> {
