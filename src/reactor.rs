@@ -17,9 +17,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use rustix::net::sockopt::socket_cookie;
-use slab::Slab;
 
-use crate::accept::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, Accepting};
+use crate::accept::{ACCEPTS_PER_TURN, Accepting};
 use crate::entrance::Entrance;
 use crate::open_files;
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING, Received};
@@ -28,13 +27,14 @@ use crate::server::{Config, Error, Outcome};
 use crate::service::{Context, RestoreError, Service, Violation};
 use crate::signals::Signals;
 use crate::takeover::arrival::Arrival;
-use crate::takeover::channel::{Channel, ChannelError};
+use crate::takeover::callers::{Callers, Greeting};
+use crate::takeover::channel::ChannelError;
 use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::handover::{Failure, Handover, Turn};
 use crate::takeover::monotonic_ns;
-use crate::takeover::path::{Call, TakeoverListener};
+use crate::takeover::path::TakeoverListener;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
-use crate::takeover::wire::{Frame, Hello, Record};
+use crate::takeover::wire::Record;
 use crate::undelivered::Undelivered;
 
 /// Events taken from one poll.
@@ -58,12 +58,6 @@ const DISBAND_DELAY: Duration = Duration::from_millis(50);
 const DISBAND_CHUNK: usize = 64;
 const DISBAND_REST: Duration = Duration::from_micros(100);
 const DISBAND_RESTS_MAX: usize = 1000;
-
-/// How many callers on the takeover path are listened to at once. Further ones wait in the kernel.
-const CALLERS_MAX: usize = 16;
-
-/// How long a caller may take to say Hello.
-const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 
 const _: () = assert!(usize::BITS == 64, "a token holds a generation and a key of 32 bits each");
 
@@ -137,14 +131,6 @@ enum Progress {
     Over,
 }
 
-/// Somebody on the takeover path who has not said Hello yet.
-#[derive(Debug)]
-struct Caller {
-    channel: Channel,
-    pid: u32,
-    deadline: Instant,
-}
-
 /// Why a peer that is being taken over cannot be adopted.
 #[derive(Debug)]
 pub(crate) enum AdoptError {
@@ -175,10 +161,8 @@ pub(crate) struct Reactor<S: Service> {
     /// Where peers come from, until a stop begins.
     entrance: Option<Entrance>,
     accepting: Accepting,
-    takeover_listener: Option<TakeoverListener>,
-    callers: Slab<Caller>,
-    /// Callers could not be let in, and when to try again.
-    answer_at: Option<Instant>,
+    /// Who calls on the takeover path, if there is one.
+    callers: Option<Callers>,
     handover: Option<Handover>,
     signals: Option<Signals>,
     /// Since a signal asked for it: stop when all is written, at the latest then.
@@ -210,9 +194,7 @@ impl<S: Service> Reactor<S> {
             lingering: VecDeque::new(),
             entrance: None,
             accepting: Accepting::begin(),
-            takeover_listener: None,
-            callers: Slab::new(),
-            answer_at: None,
+            callers: None,
             handover: None,
             signals: None,
             stop_by: None,
@@ -232,10 +214,13 @@ impl<S: Service> Reactor<S> {
     }
 
     /// Answers callers on a takeover listener, once the loop runs.
-    pub(crate) fn answer_on(&mut self, mut listener: TakeoverListener) -> io::Result<()> {
-        self.poll.registry().register(listener.source(), Source::TakeoverListener.into(), Interest::READABLE)?;
-        self.takeover_listener = Some(listener);
-        Ok(())
+    pub(crate) fn answer_on(&mut self, listener: TakeoverListener) -> io::Result<()> {
+        let callers = self.callers.insert(Callers::on(listener, |key| Source::Caller(key).into()));
+        callers.register(self.poll.registry(), Source::TakeoverListener.into())
+    }
+
+    fn takeover_listener(&self) -> Option<&TakeoverListener> {
+        self.callers.as_ref().map(Callers::listener)
     }
 
     /// Stops at SIGTERM and SIGINT, if the configuration asks for that.
@@ -348,7 +333,7 @@ impl<S: Service> Reactor<S> {
 
     /// Gives up before it has served, and leaves no takeover path that was bound for it.
     pub(crate) fn leave(self) {
-        if let Some(listener) = self.takeover_listener.filter(TakeoverListener::bound_here) {
+        if let Some(listener) = self.takeover_listener().filter(|listener| listener.bound_here()) {
             listener.remove();
         }
     }
@@ -392,7 +377,7 @@ impl<S: Service> Reactor<S> {
         self.answer();
         self.obey_signals();
         self.announce()?;
-        arrival.serving(polled_at_ns, self.takeover_listener.as_ref());
+        arrival.serving(polled_at_ns, self.takeover_listener());
         fault::here(SuccessorStep::Served);
         Ok(())
     }
@@ -418,7 +403,7 @@ impl<S: Service> Reactor<S> {
         if let Some(entrance) = &mut self.entrance {
             entrance.announce().map_err(in_context)?;
         }
-        if let Some(listener) = &self.takeover_listener {
+        if let Some(listener) = self.takeover_listener() {
             info!("Starting Takeover channel on [{}] domain socket", listener.path().display());
         }
         Ok(())
@@ -464,16 +449,8 @@ impl<S: Service> Reactor<S> {
         while let Some((key, generation)) = self.peers.pop_unsettled() {
             self.serve(key, generation, Wake::SentTo);
         }
-        if self.answer_at.is_some_and(|instant| self.now >= instant) {
-            self.answer_at = None;
-            self.answer();
-        }
-        let late: Vec<usize> =
-            self.callers.iter().filter(|(_, caller)| self.now >= caller.deadline).map(|(key, _)| key).collect();
-        for key in late {
-            let caller = self.callers.remove(key);
-            warn!("Takeover by pid {} dropped: it said nothing for {} ms", caller.pid, HELLO_PATIENCE.as_millis());
-            self.answer();
+        if let Some(callers) = &mut self.callers {
+            callers.tend(self.poll.registry(), self.now);
         }
     }
 
@@ -484,10 +461,9 @@ impl<S: Service> Reactor<S> {
         }
         let retry = self.accepting.due(self.now);
         let handover = self.handover.as_ref().map(|handover| handover.due(self.now));
-        let callers = self.callers.iter().map(|(_, caller)| caller.deadline);
+        let callers = self.callers.as_ref().and_then(Callers::due);
         let lingering = self.lingering.front().map(|(until, ..)| *until);
-        let others = [retry, handover, lingering, self.answer_at, self.stop_by];
-        let due = callers.chain(others.into_iter().flatten()).min()?;
+        let due = [retry, handover, lingering, callers, self.stop_by].into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
@@ -807,57 +783,19 @@ impl<S: Service> Reactor<S> {
 
     /// Lets in those who call on the takeover path.
     fn answer(&mut self) {
-        while self.callers.len() < CALLERS_MAX {
-            let Some(listener) = &self.takeover_listener else {
-                return;
-            };
-            let Call { socket, pid } = match listener.accept() {
-                Ok(Some(call)) => call,
-                Ok(None) => return,
-                Err(error) => {
-                    warn!("The takeover path answers again in {} ms: {error}", ACCEPT_PAUSE.as_millis());
-                    self.answer_at = Some(self.now + ACCEPT_PAUSE);
-                    return;
-                }
-            };
-            let mut channel = Channel::of_predecessor(socket);
-            let entry = self.callers.vacant_entry();
-            let token = Source::Caller(entry.key()).into();
-            match self.poll.registry().register(channel.source(), token, Interest::READABLE) {
-                Ok(()) => drop(entry.insert(Caller { channel, pid, deadline: self.now + HELLO_PATIENCE })),
-                Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
-            }
+        if let Some(callers) = &mut self.callers {
+            callers.answer(self.poll.registry(), self.now);
         }
     }
 
-    /// A caller says something: Hello, or nothing that is listened to.
     fn hear_caller(&mut self, key: usize) {
-        let Some(caller) = self.callers.get_mut(key) else {
-            return;
-        };
-        let heard = fault::at(PredecessorStep::Hello, &mut caller.channel).and_then(|()| caller.channel.receive());
-        if matches!(heard, Ok(None)) {
-            return;
+        let callers = self.callers.as_mut();
+        if let Some(greeting) = callers.and_then(|callers| callers.hear(key, self.poll.registry(), self.now)) {
+            self.begin_handover(greeting);
         }
-        let Caller { mut channel, pid, .. } = self.callers.remove(key);
-        if let Err(error) = self.poll.registry().deregister(channel.source()) {
-            warn!("Caller pid {pid} stays in the epoll set: {error}");
-        }
-        match heard {
-            Ok(None) => {}
-            Ok(Some(raw)) => match raw.decode() {
-                Ok(Frame::Hello(hello)) => self.begin_handover(channel, pid, hello),
-                Ok(frame) => warn!("Takeover by pid {pid} dropped: it sent {:?} before Hello", frame.kind()),
-                Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
-            },
-            // Whoever only looks whether somebody answers is no news.
-            Err(ChannelError::Closed) => debug!("Caller pid {pid} left without a word"),
-            Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
-        }
-        self.answer();
     }
 
-    fn begin_handover(&mut self, channel: Channel, pid: u32, hello: Hello) {
+    fn begin_handover(&mut self, Greeting { channel, pid, hello }: Greeting) {
         let estate = Estate { service: S::NAME, state_version: S::STATE_VERSION, peers: self.peers.len() as u64 };
         let welcome = match (&self.handover, self.stop_by) {
             (_, Some(_)) => Err(Refusal::Stopping),
@@ -871,7 +809,7 @@ impl<S: Service> Reactor<S> {
                 return channel.close_with(&refusal.frame());
             }
         };
-        let (Some(entrance), Some(takeover)) = (&self.entrance, &self.takeover_listener) else {
+        let (Some(entrance), Some(takeover)) = (&self.entrance, self.takeover_listener()) else {
             unreachable!("both are there until a stop begins");
         };
         let listeners = (entrance.listener(), takeover);
@@ -994,14 +932,8 @@ impl<S: Service> Reactor<S> {
 
     /// Answers nobody on the takeover path any more.
     fn leave_takeover_path(&mut self) {
-        if let Some(listener) = self.takeover_listener.take() {
-            listener.remove();
-            while let Ok(Some(Call { socket, .. })) = listener.accept() {
-                Channel::of_predecessor(socket).close_with(&Refusal::Stopping.frame());
-            }
-        }
-        for caller in self.callers.drain() {
-            caller.channel.close_with(&Refusal::Stopping.frame());
+        if let Some(callers) = self.callers.take() {
+            callers.leave(&Refusal::Stopping);
         }
     }
 

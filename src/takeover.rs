@@ -63,12 +63,14 @@
 //! | `wire` | bytes to records and back |
 //! | `channel` | frames and descriptors over the socket |
 //! | `path` | the takeover path, and who may call |
+//! | `callers` | who calls, until Hello |
 //! | `mirror` | what the successor knows of each peer |
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
 //! | `handover`, `arrival` | the two halves of the I/O, without decisions |
 //! | `fault` | the steps by name, where tests let either side fail |
 
 pub(crate) mod arrival;
+pub(crate) mod callers;
 pub(crate) mod channel;
 pub(crate) mod fault;
 pub(crate) mod handover;

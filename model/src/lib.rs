@@ -26,7 +26,7 @@
 //! | `Step::Accept` | `Action::Accept`: `Receiving::verify` and `Reactor::restore` have succeeded |
 //! | `Send Accept`: `Taken`, `Closed` | `channel.send_by(&accept.frame, …)`: `Ok`, the commit point; `ChannelError::Closed`, `Cause::TooLate` |
 //! | `Arrived`, `FirstPoll`, `Arriving` | `Reactor::run(Some(arrival))`, `Reactor::arrive`, `Arrival::serving` |
-//! | `Answer`, `RefuseCaller`, `Receive Hello` | `Reactor::answer`, `hear_caller`, `begin_handover`, `Handover::begin`, `predecessor::greet` |
+//! | `Answer`, `RefuseCaller`, `Receive Hello` | `Callers::answer`, `hear`, `Reactor::begin_handover`, `Handover::begin`, `predecessor::greet` |
 //! | `Polling(Some(handover))` | the loop with `Handover::turn` between two polls; `Copying::next`, `sent`, `hear` |
 //! | `Receive Ready` | `Heard::Ready`: from here on the loop is not polled |
 //! | `SendFinal`, `WaitForAccept` | `handover::send_final`, `wait_for_accept`, with `Frozen::next`, `commit`, `committed`, `hear` |

@@ -464,13 +464,13 @@ impl Protocol {
             Step::Arriving => actions.push(send(pid, Side::Successor, Frame::Serving)),
             // `Reactor::run`
             Step::Polling(handover) => {
-                // `Reactor::answer`
+                // `Callers::answer`
                 for (caller, takeover) in state.takeovers.iter().enumerate() {
                     if takeover.channel.predecessor() == Holder::Backlog {
                         actions.push(Action::Answer { pid, caller });
                     }
                 }
-                // `Reactor::hear_caller`
+                // `Callers::hear`
                 for caller in state.callers(pid) {
                     if state.takeovers[caller].channel.receivable(Side::Predecessor) == Received::Frame(Frame::Hello) {
                         actions.push(Action::RefuseCaller { pid, caller });
@@ -645,7 +645,7 @@ impl Protocol {
         }
     }
 
-    /// `Reactor::hear_caller`, `Reactor::begin_handover`, `Handover::begin`: a small frame or two, on a channel on
+    /// `Callers::hear`, `Reactor::begin_handover`, `Handover::begin`: a small frame or two, on a channel on
     /// which nothing has been sent.
     fn hear_caller(state: &mut State, pid: Pid, from: Pid, handover: Option<Handover>, received: Received) {
         let channel = state.channel(from);

@@ -16,7 +16,8 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 use super::*;
 use crate::service::{Line, Seqnum};
 use crate::takeover::arrival::Arriving;
-use crate::takeover::wire::WIRE_VERSIONS;
+use crate::takeover::channel::Channel;
+use crate::takeover::wire::{Hello, WIRE_VERSIONS};
 
 const CLIENTS_MAX: usize = 6;
 

@@ -8,6 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::*;
 use crate::service::Seqnum;
+use crate::takeover::callers::CALLERS_MAX;
 
 #[test]
 fn every_source_survives_its_token() {
