@@ -20,6 +20,7 @@ use super::super::wire::{
     Frame, Offer, Phase, RawFrame, Record, RecordsWriter, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
     Versions,
 };
+use super::turns::KINDS;
 use super::{FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
 
 /// Between any two lines of a recording.
@@ -414,7 +415,7 @@ fn recorded_conversations_hold_every_kind_of_frame() {
         Line::ToPredecessor(frame) | Line::ToSuccessor(frame, _) => Some(kind_of(&frame)),
     });
     let kinds: BTreeSet<String> = frames.collect();
-    assert_eq!(kinds.len(), super::KINDS.len(), "{kinds:?}");
+    assert_eq!(kinds.len(), KINDS.len(), "{kinds:?}");
 }
 
 /// Makes the recordings of a wire version that is about to be released. Those of released versions never change.

@@ -1,0 +1,104 @@
+//! The greeting: who is welcomed, and what those who are not are told.
+
+use super::super::predecessor::{Refusal, greet};
+use super::super::successor::{Called, Fault};
+use super::super::wire::{Frame, Hello, Offer, RawFrame, TO_SUCCESSOR_BYTES_MAX, Versions, Welcome};
+use super::{FILES_RESERVED, PREDECESSOR_PID, estate, hello, offers};
+
+#[test]
+fn a_caller_that_fits_is_welcomed() {
+    let expected = Welcome {
+        wire_version: 1,
+        build: crate::BUILD.to_owned(),
+        pid: PREDECESSOR_PID,
+        service: "seqnum".to_owned(),
+        state_version: 2,
+        peers: 5,
+    };
+    assert_eq!(greet(&hello(), &estate(5), PREDECESSOR_PID), Ok(expected.clone()));
+    let (called, _) = Called::new(offers(), 20_000, 7);
+    assert_eq!(called.hear(Frame::Welcome(expected.clone())), Ok(expected));
+}
+
+#[test]
+fn a_service_that_is_offered_twice_is_looked_for_in_both_offers() {
+    let offer = |oldest, newest| Offer { service: "seqnum".to_owned(), state_versions: Versions { oldest, newest } };
+    for services in [vec![offer(3, 4), offer(2, 2)], vec![offer(2, 2), offer(3, 4)]] {
+        assert!(greet(&Hello { services, ..hello() }, &estate(5), PREDECESSOR_PID).is_ok());
+    }
+}
+
+#[test]
+fn a_caller_that_does_not_fit_is_told_both_sides_of_the_reason() {
+    let newer = Versions { oldest: 2, newest: 3 };
+    let other = vec![Offer { service: "other".to_owned(), state_versions: newer }];
+    let state = vec![Offer { service: "seqnum".to_owned(), state_versions: Versions { oldest: 3, newest: 4 } }];
+    let refused = [
+        (
+            Hello { wire_versions: newer, ..hello() },
+            "the successor speaks wire versions 2 to 3, the predecessor 1 to 1",
+        ),
+        (Hello { services: other, ..hello() }, "the predecessor serves seqnum, the successor offers other"),
+        (Hello { services: Vec::new(), ..hello() }, "the predecessor serves seqnum, the successor offers "),
+        (Hello { services: state, ..hello() }, "seqnum has state version 2, the successor restores versions 3 to 4"),
+        (Hello { files_max: 1024, ..hello() }, "the successor may open 1024 files, 19039 are needed"),
+        (
+            Hello { files_open: u64::MAX, ..hello() },
+            "the successor may open 20000 files, 18446744073709551615 are needed",
+        ),
+    ];
+    for (hello, reason) in refused {
+        let refusal = greet(&hello, &estate(19_000), PREDECESSOR_PID).unwrap_err();
+        assert_eq!(refusal.to_string(), reason);
+        assert_eq!(heard_by_caller(&refusal), Fault::Refused { reason: reason.to_owned() });
+    }
+}
+
+fn heard_by_caller(refusal: &Refusal) -> Fault {
+    let mut bytes = refusal.frame();
+    let raw = RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
+    let (called, _) = Called::new(offers(), 20_000, 7);
+    called.hear(raw.decode().unwrap()).unwrap_err()
+}
+
+#[test]
+fn the_other_refusals_name_whom_and_whose() {
+    assert_eq!(Refusal::Busy { pid: 123 }.to_string(), "pid 123 is taking over already");
+    assert_eq!(Refusal::Uid { ours: 0, theirs: 1000 }.to_string(), "uid 1000 may not take over from uid 0");
+    assert_eq!(Refusal::Stopping.to_string(), "the predecessor is stopping");
+}
+
+#[test]
+fn room_for_exactly_what_is_needed_suffices() {
+    let hello = |files_max| Hello { files_max, ..hello() };
+    let files_needed = 7 + FILES_RESERVED + 100;
+    assert!(greet(&hello(files_needed), &estate(100), PREDECESSOR_PID).is_ok());
+    let files_max = files_needed - 1;
+    let refusal = greet(&hello(files_max), &estate(100), PREDECESSOR_PID);
+    assert_eq!(refusal, Err(Refusal::Room { files_max, files_needed }));
+}
+
+#[test]
+fn a_refusal_stays_one_line_whatever_the_caller_offers() {
+    let offer = Offer { service: "evil\n\x1b[2J".repeat(50), state_versions: Versions { oldest: 0, newest: 0 } };
+    let refusal = greet(&Hello { services: vec![offer; 50], ..hello() }, &estate(0), PREDECESSOR_PID).unwrap_err();
+    let line = refusal.to_string();
+    assert!(!line.chars().any(char::is_control));
+    assert!(line.len() < 600, "{} bytes", line.len());
+}
+
+#[test]
+fn a_welcome_to_what_was_not_offered_is_a_fault() {
+    let welcome = greet(&hello(), &estate(5), PREDECESSOR_PID).unwrap();
+    let hear = |welcome| Called::new(offers(), 20_000, 7).0.hear(Frame::Welcome(welcome)).unwrap_err();
+    for wire_version in [0, 2, u32::MAX] {
+        let fault = hear(Welcome { wire_version, ..welcome.clone() });
+        assert_eq!(fault, Fault::WireVersion { wire_version });
+        assert!(fault.to_string().contains(&wire_version.to_string()));
+    }
+    // The line service was offered, but not in version 2.
+    for (service, state_version) in [("other", 1), ("seqnum", 0), ("seqnum", 3), ("line", 2)] {
+        let fault = hear(Welcome { service: service.to_owned(), state_version, ..welcome.clone() });
+        assert_eq!(fault, Fault::Service { service: service.to_owned(), state_version });
+    }
+}

@@ -1,0 +1,298 @@
+//! Whose turn it is: every frame in every state of either half.
+
+use std::time::Instant;
+
+use super::super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet};
+use super::super::successor::{Accept, Action, Called, Fault, Receiving};
+use super::super::wire::{
+    Closed, Commit, Copied, Figures, Frame, Kind, RawFrame, RecordsKind, RecordsWriter, Refuse, Round, Serving, State,
+    TO_SUCCESSOR_BYTES_MAX,
+};
+use super::{FROZEN_AT_NS, FakePeer, PREDECESSOR_PID, estate, hello, listeners, offers};
+
+pub(super) const KINDS: [Kind; 14] = [
+    Kind::Hello,
+    Kind::Refuse,
+    Kind::Welcome,
+    Kind::Listeners,
+    Kind::Peers,
+    Kind::Copied,
+    Kind::Changed,
+    Kind::Closed,
+    Kind::Round,
+    Kind::Ready,
+    Kind::State,
+    Kind::Commit,
+    Kind::Accept,
+    Kind::Serving,
+];
+
+/// The records of one peer, whose session is `version`, as a frame.
+fn records_frame(kind: RecordsKind, cookie: u64, version: u32) -> Vec<u8> {
+    let mut writer = RecordsWriter::new(kind);
+    let peer = FakePeer { cookie, session: version.to_be_bytes().to_vec(), inbound: Vec::new() };
+    writer.push(&peer.record());
+    writer.finish()
+}
+
+/// A frame of each kind, about the peer with this cookie, where it is about one.
+fn frame(kind: Kind, cookie: u64) -> RawFrame {
+    let mut bytes = match kind {
+        Kind::Hello => Frame::Hello(hello()).encode(),
+        Kind::Refuse => Frame::Refuse(Refuse { reason: "no\nmore".to_owned() }).encode(),
+        Kind::Welcome => Frame::Welcome(greet(&hello(), &estate(0), PREDECESSOR_PID).unwrap()).encode(),
+        Kind::Listeners => Frame::Listeners(listeners()).encode(),
+        Kind::Peers => records_frame(RecordsKind::Peers, cookie, 0),
+        Kind::Copied => Frame::Copied(Copied::default()).encode(),
+        Kind::Changed => records_frame(RecordsKind::Changed, cookie, 1),
+        Kind::Closed => Frame::Closed(Closed { cookies: vec![cookie] }).encode(),
+        Kind::Round => Frame::Round(Round { number: 1, last: false }).encode(),
+        Kind::Ready => Frame::Ready.encode(),
+        Kind::State => Frame::State(State { part: b"state" }).encode(),
+        Kind::Commit => {
+            let figures = Figures::default();
+            Frame::Commit(Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures }).encode()
+        }
+        Kind::Accept => Frame::Accept.encode(),
+        Kind::Serving => Frame::Serving(Serving { pause_us: 1 }).encode(),
+    };
+    RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CopyStep {
+    Sending,
+    RoundSent,
+    LastRoundSent,
+}
+
+/// A copy of no peers, in each of its steps.
+pub(super) fn copying(step: CopyStep) -> Copying {
+    let now = Instant::now();
+    let mut copying = Copying::new(hello(), 0, now);
+    if step != CopyStep::Sending {
+        send_round(&mut copying, false);
+    }
+    if step == CopyStep::LastRoundSent {
+        let copied = Frame::Copied(Copied { peers: 0, rounds: 1 });
+        let Ok(Heard::Copying(next)) = copying.hear(copied, now) else { panic!("the copy goes on") };
+        copying = next;
+        send_round(&mut copying, true);
+    }
+    copying
+}
+
+pub(super) fn send_round(copying: &mut Copying, expected_last: bool) {
+    let outgoing = copying.next(|_, _| None).unwrap().expect("the round has an end");
+    assert!(matches!(outgoing, Outgoing::Round { last, .. } if last == expected_last));
+    copying.sent(outgoing, Instant::now());
+}
+
+fn frozen(committed: bool) -> Frozen {
+    let now = Instant::now();
+    let Ok(Heard::Ready(ready)) = copying(CopyStep::LastRoundSent).hear(Frame::Ready, now) else {
+        panic!("the successor may get ready now");
+    };
+    let mut frozen = ready.freeze(now, FROZEN_AT_NS);
+    assert!(frozen.next(|_, _| None).unwrap().is_none());
+    if committed {
+        assert_eq!(frozen.commit(&[]).count(), 1);
+        frozen.committed();
+    }
+    frozen
+}
+
+#[test]
+fn a_predecessor_that_copies_hears_what_it_waits_for_and_nothing_else() {
+    for step in [CopyStep::Sending, CopyStep::RoundSent, CopyStep::LastRoundSent] {
+        for kind in KINDS {
+            let raw = frame(kind, 1);
+            let heard = copying(step).hear(raw.decode().unwrap(), Instant::now());
+            match (kind, step, heard) {
+                (Kind::Copied, _, Ok(Heard::Copying(_))) => {}
+                (Kind::Ready, CopyStep::LastRoundSent, Ok(Heard::Ready(_))) => {}
+                (Kind::Refuse, _, Err(mistake)) => {
+                    assert_eq!(mistake, Mistake::GaveUp { reason: r"no\nmore".to_owned() });
+                }
+                (_, _, Err(mistake)) => {
+                    assert_eq!(mistake, Mistake::OutOfTurn { kind, step: "during the copy" });
+                    let text = format!("the successor sent {kind:?} during the copy");
+                    assert_eq!(mistake.to_string(), text);
+                }
+                (_, _, Ok(heard)) => panic!("{kind:?} led to {heard:?} in {step:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_frozen_predecessor_hears_accept_after_commit_and_nothing_else() {
+    for committed in [false, true] {
+        for kind in KINDS {
+            let mut frozen = frozen(committed);
+            let raw = frame(kind, 1);
+            match (kind, frozen.hear(raw.decode().unwrap())) {
+                (Kind::Copied, Ok(None)) => {}
+                (Kind::Accept, Ok(Some(Accepted { peers: 0, .. }))) if committed => continue,
+                (Kind::Refuse, Err(mistake)) => {
+                    assert_eq!(mistake, Mistake::GaveUp { reason: r"no\nmore".to_owned() });
+                }
+                (_, Err(mistake)) => assert_eq!(mistake, Mistake::OutOfTurn { kind, step: "after the freeze" }),
+                (_, Ok(heard)) => panic!("{kind:?} led to {heard:?}, committed: {committed}"),
+            }
+            // Whatever it was, it does not change what counts: Accept does, and only after Commit.
+            assert_eq!(frozen.hear(Frame::Accept).is_ok_and(|heard| heard.is_some()), committed, "after {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn accept_before_commit_is_refused_and_accept_after_it_is_not() {
+    let mut frozen = frozen(false);
+    let mistake = frozen.hear(Frame::Accept).unwrap_err();
+    assert_eq!(mistake, Mistake::OutOfTurn { kind: Kind::Accept, step: "after the freeze" });
+    assert_eq!(frozen.commit(b"state").count(), 2);
+    frozen.hear(Frame::Accept).expect_err("the frames are made, and not sent");
+    frozen.committed();
+    assert!(frozen.hear(Frame::Accept).unwrap().is_some());
+}
+
+#[test]
+fn a_caller_hears_welcome_or_refuse_and_nothing_else() {
+    for kind in KINDS {
+        let (called, _) = Called::new(offers(), 20_000, 7);
+        let raw = frame(kind, 1);
+        match (kind, called.hear(raw.decode().unwrap())) {
+            (Kind::Welcome, Ok(_)) => {}
+            (Kind::Refuse, Err(fault)) => assert_eq!(fault, Fault::Refused { reason: r"no\nmore".to_owned() }),
+            (_, Err(fault)) => assert_eq!(fault, Fault::OutOfTurn { kind, step: "in answer to Hello" }),
+            (_, Ok(welcome)) => panic!("{kind:?} led to {welcome:?}"),
+        }
+    }
+}
+
+/// The known peer, in the tests of what a successor hears.
+const KNOWN: u64 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReceiveStep {
+    BeforeListeners,
+    Copying,
+    AfterLastRound,
+    AfterState,
+}
+
+/// What the predecessor says in a whole takeover of one peer, by the step in which the successor hears it.
+fn takeover_of_one() -> [(ReceiveStep, Vec<u8>); 6] {
+    let known = records_frame(RecordsKind::Peers, KNOWN, 0);
+    let digest = digest(&known);
+    let figures = Figures::default();
+    let commit = Commit { peers: 1, digest, state_bytes: 5, frozen_at_ns: FROZEN_AT_NS, figures };
+    [
+        (ReceiveStep::BeforeListeners, Frame::Listeners(listeners()).encode()),
+        (ReceiveStep::BeforeListeners, known),
+        (ReceiveStep::Copying, Frame::Round(Round { number: 1, last: false }).encode()),
+        (ReceiveStep::Copying, Frame::Round(Round { number: 2, last: true }).encode()),
+        (ReceiveStep::AfterLastRound, Frame::State(State { part: b"state" }).encode()),
+        (ReceiveStep::AfterState, Frame::Commit(commit).encode()),
+    ]
+}
+
+fn digest(frame: &[u8]) -> u64 {
+    let raw = RawFrame::take(&mut frame.to_vec(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
+    let (Frame::Peers(records) | Frame::Changed(records)) = raw.decode().unwrap() else { panic!("no records") };
+    records.iter().map(|record| u64::from(record.digest)).sum()
+}
+
+/// Lets the successor hear frames, up to Accept or a fault.
+fn hear_all(receiving: &mut Receiving, frames: &[Vec<u8>]) -> Result<Option<Accept>, Fault> {
+    for frame in frames {
+        let raw = RawFrame::take(&mut frame.clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
+        if let Action::Accept(accept) = receiving.hear(raw.decode().unwrap())? {
+            return Ok(Some(*accept));
+        }
+    }
+    Ok(None)
+}
+
+/// A successor in this step, and what it has yet to hear.
+pub(super) fn receiving(step: ReceiveStep) -> (Receiving, Vec<Vec<u8>>) {
+    let mut receiving = Receiving::default();
+    let mut heard = takeover_of_one().to_vec();
+    let to_hear = heard.split_off(match step {
+        ReceiveStep::BeforeListeners => 0,
+        ReceiveStep::Copying => 2,
+        ReceiveStep::AfterLastRound => 4,
+        ReceiveStep::AfterState => 5,
+    });
+    let frames = |steps: Vec<(ReceiveStep, Vec<u8>)>| steps.into_iter().map(|(_, frame)| frame).collect::<Vec<_>>();
+    assert_eq!(hear_all(&mut receiving, &frames(heard)), Ok(None));
+    (receiving, frames(to_hear))
+}
+
+#[test]
+fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
+    use ReceiveStep::{AfterLastRound, AfterState, BeforeListeners, Copying};
+    for step in [BeforeListeners, Copying, AfterLastRound, AfterState] {
+        for (kind, cookie) in KINDS.into_iter().flat_map(|kind| [(kind, KNOWN), (kind, KNOWN + 1)]) {
+            let (mut receiving, to_hear) = receiving(step);
+            let knows = step != BeforeListeners && cookie == KNOWN;
+            let raw = frame(kind, cookie);
+            let fault = match (kind, step, receiving.hear(raw.decode().unwrap())) {
+                (Kind::Listeners, BeforeListeners, Ok(Action::Listen(_))) => continue,
+                (Kind::Peers, Copying | AfterLastRound | AfterState, Ok(Action::Adopt(records, _)))
+                    if !knows && records.len() == 1 =>
+                {
+                    continue;
+                }
+                (Kind::Changed, _, Ok(Action::Change(records))) if knows && records.len() == 1 => continue,
+                (Kind::Closed, _, Ok(Action::Discard(cookies))) if knows && cookies == [KNOWN] => continue,
+                (Kind::Round, Copying, Ok(Action::Answer(_))) => continue,
+                (Kind::State, AfterLastRound | AfterState, Ok(Action::Wait)) => continue,
+                (_, _, Ok(action)) => panic!("{kind:?} led to {action:?} in {step:?}"),
+                (_, _, Err(fault)) => fault,
+            };
+            match (kind, fault) {
+                (Kind::Refuse, fault) => assert_eq!(fault, Fault::Refused { reason: r"no\nmore".to_owned() }),
+                (Kind::Peers, fault) if knows => assert_eq!(fault, Fault::Twice { cookie }),
+                (Kind::Changed | Kind::Closed, Fault::Unknown { .. }) if !knows && step != BeforeListeners => {}
+                // It has a peer and no shared state, or a part of it; this one tells of neither.
+                (Kind::Commit, Fault::Incomplete { .. }) if matches!(step, AfterLastRound | AfterState) => {}
+                (_, fault) => {
+                    let step = match step {
+                        BeforeListeners => "before its listeners",
+                        Copying => "during the copy",
+                        AfterLastRound | AfterState => "after the last round",
+                    };
+                    assert_eq!(fault, Fault::OutOfTurn { kind, step });
+                }
+            }
+            // What was refused has changed nothing: all the rest still leads to Accept.
+            let accept = hear_all(&mut receiving, &to_hear).unwrap().expect("the rest ends with Accept");
+            assert_eq!(accept.state, b"state", "after {kind:?} in {step:?}");
+        }
+    }
+}
+
+#[test]
+fn peers_before_the_listeners_are_out_of_turn() {
+    let (mut receiving, _) = receiving(ReceiveStep::BeforeListeners);
+    let raw = frame(Kind::Peers, KNOWN);
+    let fault = receiving.hear(raw.decode().unwrap()).expect_err("the listeners come first");
+    assert_eq!(fault, Fault::OutOfTurn { kind: Kind::Peers, step: "before its listeners" });
+}
+
+#[test]
+fn faults_say_both_numbers() {
+    let fault = Fault::Incomplete { what: "number of peers", arrived: 9, sent: 10 };
+    assert_eq!(fault.to_string(), "the number of peers that arrived is 9, 10 was sent");
+    assert_eq!(Fault::Round { number: 3, expected: 2 }.to_string(), "round 3 ended, 2 was expected to");
+    let several = Fault::Listeners { count: 2, expected: 1 };
+    assert_eq!(several.to_string(), "the predecessor has 2 listeners, 1 is expected");
+    let unexpected = Fault::Listeners { count: 1, expected: 0 };
+    let said = "the predecessor has 1 listeners, and a worker of a supervisor takes over none";
+    assert_eq!(unexpected.to_string(), said);
+    let mistake = Mistake::Room { files_max: 1024, files_needed: 1025 };
+    assert_eq!(mistake.to_string(), "the successor may open 1024 files, 1025 are needed by now");
+    assert_eq!(Mistake::Silent { silence: SILENCE_MAX }.to_string(), "the successor was silent for 10000 ms");
+}
