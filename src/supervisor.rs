@@ -92,9 +92,6 @@ const SEND_RETRY: Duration = Duration::from_millis(10);
 /// opens to start a process.
 const FILES_SPARE: usize = 12;
 
-/// Descriptors for each worker: one while it serves, and one while the one that takes its place gets ready.
-const FILES_PER_WORKER: usize = 2;
-
 /// A worker that exits closes its queue first. How that happened is better known a moment later.
 const EXIT_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -281,8 +278,8 @@ struct Supervisor<'p> {
     signals: Signals,
     listeners: Vec<Listener>,
     connections: HashMap<ConnectionId, Connection>,
-    /// How many there may be at once, as far as the limit of open files goes.
-    connections_max: usize,
+    /// How many descriptors connections and workers may have together, as far as the limit of open files goes.
+    files_max: usize,
     next_connection: ConnectionId,
     fleet: Fleet,
     lines: HashMap<WorkerId, Line>,
@@ -317,6 +314,7 @@ impl<'p> Supervisor<'p> {
         let mut supervisor =
             Self::with(config, program, surroundings, fleet, directory).map_err(in_context("the loop"))?;
         supervisor.listen(sockets).map_err(in_context("the listeners"))?;
+        supervisor.count_files();
         for listener in &supervisor.listeners {
             info!("Starting TCP server on {}", Address(listener.address));
         }
@@ -374,8 +372,7 @@ impl<'p> Supervisor<'p> {
             Ok(())
         };
         resume().map_err(in_context("going on"))?;
-        // They were counted among what is taken.
-        supervisor.connections_max = supervisor.connections_max.saturating_add(supervisor.connections.len());
+        supervisor.count_files();
         let (workers, waiting) = (supervisor.fleet.workers.len(), supervisor.fleet.waiting.len());
         info!("Resumed as pid {} with {workers} workers, {waiting} connections in the queue", std::process::id());
         for listener in &supervisor.listeners {
@@ -406,7 +403,7 @@ impl<'p> Supervisor<'p> {
             signals,
             listeners: Vec::new(),
             connections: HashMap::new(),
-            connections_max: usize::MAX,
+            files_max: usize::MAX,
             next_connection: ConnectionId::FIRST,
             fleet,
             lines: HashMap::new(),
@@ -429,10 +426,13 @@ impl<'p> Supervisor<'p> {
             let address = socket.local_addr()?;
             self.listeners.push(Listener { socket, address, accepting: Accepting::begin(), full_said: false });
         }
-        // Counted now, while they are few.
-        let taken = open_files::count() + FILES_SPARE + FILES_PER_WORKER * self.fleet.target;
-        self.connections_max = open_files::limit().saturating_sub(taken).max(1);
         Ok(())
+    }
+
+    /// Finds out how many descriptors are left, while few are taken.
+    fn count_files(&mut self) {
+        let taken_otherwise = open_files::count().saturating_sub(self.connections.len() + self.lines.len());
+        self.files_max = open_files::limit().saturating_sub(taken_otherwise + FILES_SPARE);
     }
 
     fn run(mut self) -> Result<(), Error> {
@@ -570,7 +570,13 @@ impl<'p> Supervisor<'p> {
     }
 
     fn is_full(&self) -> bool {
-        self.fleet.waiting.len() >= self.config.queue_max || self.connections.len() >= self.connections_max
+        self.fleet.waiting.len() >= self.config.queue_max || self.connections.len() >= self.connections_max()
+    }
+
+    /// How many connections there may be: each worker has a descriptor, and so will each that takes its place.
+    fn connections_max(&self) -> usize {
+        let workers_max = self.fleet.target + self.lines.len().max(self.fleet.target);
+        self.files_max.saturating_sub(workers_max).max(1)
     }
 
     fn pause_full(&mut self, place: usize) {

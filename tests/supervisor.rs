@@ -804,6 +804,28 @@ fn connections_leave_enough_descriptors_to_replace_a_worker() {
     stop(supervisor);
 }
 
+#[test]
+fn connections_leave_enough_descriptors_to_replace_workers_that_were_added() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_reactord")]);
+    let supervisor = spawn(shell, "", &worker(""));
+    wait_for_workers(&supervisor, 1);
+    for count in 2..=7 {
+        supervisor.signal(Signal::SIGUSR1);
+        wait_for_workers(&supervisor, count);
+    }
+    let clients: Vec<Client> = (0..60).map(|_| Client::connect(supervisor.address())).collect();
+    supervisor.wait_for_line(|line| line.contains("The queue is full: "));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| line.contains("Generation 2 serves: 7 workers"));
+    for mut client in clients {
+        client.worker();
+        client.end();
+    }
+    assert_eq!(supervisor.lines_with("Too many open files").len(), 0, "{}", supervisor.log());
+    stop(supervisor);
+}
+
 // ── Workers that get the listening sockets ─────────────────────────────────────────────────────────────────────────
 
 /// Serves by the systemd convention, one client at a time; says that it is ready if it is asked to.
