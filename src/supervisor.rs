@@ -40,8 +40,10 @@
 //! | `fleet` | what is decided, without I/O |
 //! | `link` | the supervisor's end of a worker's queue |
 //! | `launch` | from a command to a process with clean surroundings |
+//! | `directory` | where workers' sockets are that have a path |
 //! | `resume` | executing the binary anew with everything that it has |
 
+mod directory;
 mod fleet;
 mod launch;
 mod link;
@@ -53,7 +55,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,13 +66,14 @@ use mio::{Events, Interest, Poll, Token};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, mkdtemp};
+use nix::unistd::Pid;
 
 use crate::accept::{ACCEPTS_PER_TURN, Accepting, listen_on};
 use crate::open_files;
 use crate::peer::Address;
 use crate::queue::{ConnectionId, FromSupervisor};
 use crate::signals::Signals;
+use directory::Directory;
 use fleet::{Action, Exit, Fleet, Rules, WorkerId};
 pub use fleet::{HandOver, Replace};
 use launch::{Inheritance, Program};
@@ -266,9 +269,6 @@ struct Trial {
     deadline: Instant,
 }
 
-/// A directory of this user's alone, for the sockets of workers.
-struct Directory(PathBuf);
-
 /// The loop, with everything that it holds.
 struct Supervisor<'p> {
     config: Config,
@@ -308,7 +308,10 @@ impl<'p> Supervisor<'p> {
         let in_context = |what| move |error| Error::Loop { what, error };
         let directory = match (config.hand_over, config.replace) {
             (HandOver::Queue, Replace::Drain) => None,
-            _ => Some(Directory::make().map_err(in_context("a directory for the workers' sockets"))?),
+            _ => Some(
+                Directory::make_in(&std::env::temp_dir())
+                    .map_err(in_context("a directory for the workers' sockets"))?,
+            ),
         };
         let fleet = Fleet::new(rules(config), config.workers);
         let mut supervisor =
@@ -339,7 +342,7 @@ impl<'p> Supervisor<'p> {
         };
         let now = Instant::now();
         let fleet = state.fleet.into_fleet(rules(config), now);
-        let directory = state.directory.map(|path| Directory(path.into()));
+        let directory = state.directory.map(|path| Directory::adopt(path.into()));
         let mut supervisor =
             Self::with(config, program, surroundings, fleet, directory).map_err(in_context("the loop"))?;
         if state.complete {
@@ -899,7 +902,7 @@ impl<'p> Supervisor<'p> {
                 }
             })
             .collect();
-        state.directory = self.directory.as_ref().and_then(|directory| directory.0.to_str().map(str::to_owned));
+        state.directory = self.directory.as_ref().and_then(|directory| directory.path().to_str().map(str::to_owned));
         state.kept = self.surroundings.kept.iter().map(|(name, kept)| ((*name).to_owned(), kept.as_raw_fd())).collect();
         state.complete = self.surroundings.serving.is_none();
         state.files_max = self.program.files_max;
@@ -943,34 +946,6 @@ impl<'p> Supervisor<'p> {
         let descriptors: Vec<BorrowedFd<'_>> = listeners.chain(connections).chain(lines).chain(kept).collect();
         let error = resume::execute(&path, &state, &descriptors);
         warn!("The binary is not replaced: {}: {error}", path.display());
-    }
-}
-
-impl Directory {
-    fn make() -> io::Result<Self> {
-        Ok(Self(mkdtemp(&std::env::temp_dir().join("reactord-XXXXXX"))?))
-    }
-
-    /// Where a worker answers the one that takes its place.
-    fn takeover_path(&self, WorkerId(id): WorkerId) -> PathBuf {
-        self.0.join(format!("worker-{id}.takeover"))
-    }
-
-    /// Where a worker says that it is ready.
-    fn notify_path(&self, WorkerId(id): WorkerId) -> PathBuf {
-        self.0.join(format!("worker-{id}.notify"))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(self.path()) {
-            warn!("The directory {} is left behind: {error}", self.path().display());
-        }
     }
 }
 

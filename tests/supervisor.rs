@@ -723,6 +723,24 @@ fn what_cannot_be_begun_is_said_and_nothing_is_started() {
 }
 
 #[test]
+fn a_directory_whose_sockets_would_have_too_long_paths_is_refused_once_and_nothing_is_started() {
+    let place = Place::new();
+    let started = place.file("started");
+    let directory = place.file(&"x".repeat(100));
+    std::fs::create_dir(&directory).expect("there is room");
+    for option in [&["--hand-over", "listen"], &["--replace", "takeover"]] {
+        let mut command = daemon();
+        command.env("TMPDIR", &directory).args(["supervise", "-p", "0"]).args(option);
+        command.args(["--", "touch", started.to_str().expect("text")]);
+        let (_, errors) = Server::spawn(Path::new(""), &mut command).output(1);
+        assert!(errors.contains(" bytes, 107 are allowed; choose a shorter TMPDIR"), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    assert!(!started.exists());
+    assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 0);
+}
+
+#[test]
 fn a_port_that_needs_privilege_is_refused_without_it() {
     let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
     if !nix::unistd::geteuid().is_root() || start.trim() == "0" {
