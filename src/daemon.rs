@@ -2,16 +2,18 @@
 //! who is told that it serves.
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use log::warn;
+use log::{debug, warn};
 use nix::sys::signal::{Signal, raise};
-use reactord::supervisor::{self, Beginning, Config, Resumption, Surroundings, supervise};
+use reactord::supervisor::{self, Beginning, Config, Resumption, Show, Surroundings, supervise};
 use reactord_cli::detach::{self, Background, NotServing};
 use reactord_cli::log_file::LogFile;
 use reactord_cli::logger::{self, Destination};
@@ -32,6 +34,10 @@ const LAUNCH_GRACE: Duration = Duration::from_secs(5);
 
 /// The name of the pid file's descriptor, for a binary that is executed in place of this one.
 const PID_FILE: &str = "pid-file";
+
+/// The environment variable with the socket of whoever has started this process and wants to know how it is
+/// (sd_notify(3)).
+const SERVICE_MANAGER: &str = "NOTIFY_SOCKET";
 
 /// How the supervisor runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,6 +107,8 @@ impl Daemon {
         let pid_file = self.pid_file(resumption.as_mut())?;
         let surroundings = Surroundings {
             serving: Some(Box::new(|| tell_that_it_serves(launching_command.take()))),
+            status: std::env::var_os(SERVICE_MANAGER)
+                .map(|path| -> Show<'_> { Box::new(move |line| show(line, &path)) }),
             kept: pid_file.iter().map(|pid_file| (PID_FILE, pid_file.as_fd())).collect(),
         };
         Ok(supervise(config, resumption, surroundings)?)
@@ -148,5 +156,17 @@ fn tell_that_it_serves(launching_command: Option<Background>) {
     if let Some(Err(error)) = launching_command.map(Background::serves) {
         warn!("The launching command has not waited, so its supervisor stops: {error}");
         raise(Signal::SIGTERM).expect("a process may signal itself");
+    }
+}
+
+/// Has the service manager show this line, if it takes it at once: that it serves is worth waiting to be told, and this
+/// is not, so it is not sent by the crate.
+fn show(line: &str, service_manager: &OsStr) {
+    let shown = UnixDatagram::unbound().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.send_to(NotifyState::Status(line).to_string().as_bytes(), service_manager)
+    });
+    if let Err(error) = shown {
+        debug!("The service manager does not show \"{line}\": {error}");
     }
 }

@@ -42,12 +42,14 @@
 //! | `launch` | from a command to a process with clean surroundings |
 //! | `directory` | where workers' sockets are that have a path |
 //! | `resume` | executing the binary anew with everything that it has |
+//! | `status` | the line that a service manager shows, and when it is told |
 
 mod directory;
 mod fleet;
 mod launch;
 mod link;
 mod resume;
+mod status;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -81,6 +83,7 @@ pub use launch::{become_worker, is_stage};
 use link::{Flushed, Heard, Link};
 pub use resume::{Beginning, EXIT_UNDERSTOOD, Resumption, beginning};
 use resume::{ConnectionState, FleetState, LinkState, State, TRIAL_PATIENCE};
+use status::{QueueStatus, Status, Telling};
 
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 256;
@@ -179,11 +182,17 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Shows a line to whoever looks after this process.
+pub type Show<'p> = Box<dyn Fn(&str) + 'p>;
+
 /// What the program around the supervisor wants of it.
 #[derive(Default)]
 pub struct Surroundings<'p> {
     /// Called once, when all workers serve for the first time.
     pub serving: Option<Box<dyn FnOnce() + 'p>>,
+    /// Called from then on with a line that says what it does: when that has changed, but once a second at most. It is
+    /// called from the loop, so it must not wait.
+    pub status: Option<Show<'p>>,
     /// Descriptors that a binary which is executed in place of this one [finds again](Resumption::take_kept).
     pub kept: Vec<(&'static str, BorrowedFd<'p>)>,
 }
@@ -293,6 +302,7 @@ struct Supervisor<'p> {
     /// Which binary is executed in place of this one.
     own_path: PathBuf,
     trial: Option<Trial>,
+    telling: Telling,
     now: Instant,
 }
 
@@ -416,6 +426,7 @@ impl<'p> Supervisor<'p> {
             directory,
             own_path: resume::own_path()?,
             trial: None,
+            telling: Telling::default(),
             now: Instant::now(),
         })
     }
@@ -447,6 +458,7 @@ impl<'p> Supervisor<'p> {
             if self.fleet.is_over() {
                 break;
             }
+            self.tell_status();
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -513,9 +525,29 @@ impl<'p> Supervisor<'p> {
         };
         let trial = self.trial.as_ref().map(|trial| trial.deadline);
         let ended = self.ended.iter().map(|(due, _)| *due).min();
-        let due = [accepting, trial, ended, self.send_again_at, self.fleet.deadline()].into_iter().flatten().min()?;
+        let status = self.status().and_then(|status| self.telling.due(&status, self.now));
+        let due = [accepting, trial, ended, self.send_again_at, status, self.fleet.deadline()];
+        let due = due.into_iter().flatten().min()?;
         // Rounded up: what is half a millisecond away is waited for, not spun for.
         Some(due.checked_duration_since(Instant::now()).map_or(Duration::ZERO, |wait| wait + Duration::from_millis(1)))
+    }
+
+    /// What is to be known of it, if anybody wants to know and it serves already.
+    fn status(&self) -> Option<Status> {
+        if self.surroundings.status.is_none() || self.surroundings.serving.is_some() {
+            return None;
+        }
+        let (waiting, waiting_max) = (self.fleet.waiting.len(), self.config.queue_max);
+        Some(Status::of(&self.fleet, QueueStatus { waiting, waiting_max, is_full: self.is_full() }))
+    }
+
+    fn tell_status(&mut self) {
+        if let Some(status) = self.status()
+            && let Some(line) = self.telling.tell(status, self.now)
+            && let Some(tell) = &self.surroundings.status
+        {
+            tell(&line);
+        }
     }
 
     // ── Connections ────────────────────────────────────────────────────────────────────────────────────────────────

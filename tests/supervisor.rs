@@ -1,7 +1,7 @@
 //! `reactord supervise` as clients, workers and operators see it: real processes, with a scripted worker.
 //!
 //! In this order: serving, deaths, generations, signals, the supervisor's own end and replacement, surroundings, what
-//! is refused, limits, and workers that get the listening sockets.
+//! is refused, limits, the service manager, and workers that get the listening sockets.
 
 #[path = "supervisor/client.rs"]
 mod client;
@@ -10,8 +10,9 @@ mod harness;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -841,6 +842,102 @@ fn connections_leave_enough_descriptors_to_replace_workers_that_were_added() {
         client.end();
     }
     assert_eq!(supervisor.lines_with("Too many open files").len(), 0, "{}", supervisor.log());
+    stop(supervisor);
+}
+
+// ── The service manager ────────────────────────────────────────────────────────────────────────────────────────────
+
+/// What a service manager is told.
+struct ServiceManager {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl ServiceManager {
+    fn in_place(place: &Place) -> Self {
+        let path = place.file("notify");
+        let socket = UnixDatagram::bind(&path).expect("a socket can be bound");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        Self { socket, path }
+    }
+
+    fn supervise(&self, options: &str, command: &[String]) -> Server {
+        let mut binary = daemon();
+        binary.env("NOTIFY_SOCKET", &self.path);
+        spawn(binary, options, command)
+    }
+
+    #[track_caller]
+    fn next(&self) -> String {
+        let mut message = [0; 1024];
+        let length = self.socket.recv(&mut message).expect("it is told");
+        String::from_utf8(message[..length].to_vec()).expect("text")
+    }
+
+    /// Whatever comes until this status does.
+    #[track_caller]
+    fn wait_for_status(&self, wanted: &str) {
+        while self.next() != format!("STATUS={wanted}") {}
+    }
+}
+
+#[test]
+fn the_service_manager_shows_how_many_wait_and_goes_on_doing_so_when_the_binary_is_replaced() {
+    let place = Place::new();
+    let manager = ServiceManager::in_place(&place);
+    let supervisor = manager.supervise("--queue-max 2", &worker(""));
+    assert_eq!(manager.next(), "READY=1\n");
+    assert_eq!(manager.next(), "STATUS=Generation 1: 1 of 1 workers serve; 0 of at most 2 connections wait");
+    let (held, _) = Client::served(supervisor.address());
+    let _waiting: Vec<Client> = (0..3).map(|_| Client::connect(supervisor.address())).collect();
+    let full = "Generation 1: 1 of 1 workers serve; 2 of at most 2 connections wait, further ones in the kernel";
+    manager.wait_for_status(full);
+
+    let used_before = processor_time(supervisor.pid());
+    manager.socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout can be set");
+    assert!(manager.socket.recv(&mut [0; 1024]).is_err(), "nothing changes, so nothing is told");
+    let used = processor_time(supervisor.pid()) - used_before;
+    assert!(used <= Duration::from_millis(20), "to wait for two seconds took {used:?} of the processor");
+    manager.socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+
+    supervisor.signal(Signal::SIGUSR2);
+    assert_eq!(manager.next(), format!("STATUS={full}"));
+    supervisor.signal(Signal::SIGHUP);
+    // It serves one of those that waited, and the one in the kernel gets its place.
+    let full = "Generation 2: 1 of 1 workers serve; 2 of at most 2 connections wait, further ones in the kernel";
+    manager.wait_for_status(&format!("{full}; 1 workers finish"));
+    held.end();
+    manager.wait_for_status(full);
+    supervisor.signal(Signal::SIGTERM);
+    manager.wait_for_status("Stopping: 1 of 1 workers serve; 2 of at most 2 connections wait");
+}
+
+#[test]
+fn a_service_manager_that_does_not_listen_holds_nobody_up() {
+    let place = Place::new();
+    let manager = ServiceManager::in_place(&place);
+    let supervisor = manager.supervise("-v", &worker(""));
+    assert_eq!(manager.next(), "READY=1\n");
+    let (held, _) = Client::served(supervisor.address());
+    let filler = UnixDatagram::unbound().expect("a socket can be made");
+    filler.set_nonblocking(true).expect("it need not block");
+    while filler.send_to(b"x", &manager.path).is_ok() {}
+    let mut waiting = Client::connect(supervisor.address());
+    supervisor.wait_for_line(|line| line.contains("The service manager does not show \"Generation 1: "));
+    held.end();
+    waiting.worker();
+    waiting.end();
+    stop(supervisor);
+}
+
+#[test]
+fn workers_have_a_service_manager_of_their_own() {
+    let place = Place::new();
+    let manager = ServiceManager::in_place(&place);
+    let command = ["python3", "-c", LISTENER, "notify"].map(str::to_owned);
+    let supervisor = manager.supervise("--hand-over listen", &command);
+    assert_eq!(manager.next(), "READY=1\n");
+    assert_eq!(manager.next(), "STATUS=Generation 1: 1 of 1 workers serve");
     stop(supervisor);
 }
 

@@ -238,12 +238,16 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn is_leaving(&self) -> bool {
+    pub(crate) fn is_leaving(&self) -> bool {
         matches!(self.standing, Standing::Leaving { .. })
     }
 
     fn is_starting(&self) -> bool {
         matches!(self.standing, Standing::Starting { .. })
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.standing, Standing::Serving { .. })
     }
 
     /// Whether its end may be the end of connections: one that takes over, or accepts itself, has them before it can
@@ -262,7 +266,7 @@ impl Worker {
     }
 
     fn may_be_sent_one(&self) -> bool {
-        matches!(self.standing, Standing::Serving { .. }) && self.credits > 0 && self.under_way.len() < UNDER_WAY_MAX
+        self.is_serving() && self.credits > 0 && self.under_way.len() < UNDER_WAY_MAX
     }
 }
 
@@ -530,7 +534,7 @@ impl Fleet {
         let mut predecessors = VecDeque::new();
         if self.rules.replace == Replace::Takeover {
             for (id, worker) in &self.workers {
-                if worker.crew == Crew::Current && matches!(worker.standing, Standing::Serving { .. }) {
+                if worker.crew == Crew::Current && worker.is_serving() {
                     predecessors.push_back(*id);
                 }
             }
@@ -626,8 +630,17 @@ impl Fleet {
 
     /// Whether there are as many workers as there are to be, and connections go to all of them.
     pub(crate) fn is_complete(&self) -> bool {
-        self.workers.values().filter(|worker| matches!(worker.standing, Standing::Serving { .. })).count()
-            >= self.target
+        self.serving() >= self.target
+    }
+
+    /// How many workers connections go to.
+    pub(crate) fn serving(&self) -> usize {
+        self.workers.values().filter(|worker| worker.is_serving()).count()
+    }
+
+    /// How many finish what they have.
+    pub(crate) fn leaving(&self) -> usize {
+        self.workers.values().filter(|worker| worker.is_leaving()).count()
     }
 
     fn look_at_deadlines(&mut self, now: Instant) {
@@ -709,7 +722,7 @@ impl Fleet {
             }
         }
         (self.current, self.coming) = (generation, None);
-        let leaving = self.workers.values().filter(|worker| worker.is_leaving()).count();
+        let leaving = self.leaving();
         let workers = self.workers.len() - leaving;
         self.actions.push_back(Action::Report(Report::Serves { generation, workers, leaving }));
         if std::mem::take(&mut self.again) {
@@ -769,8 +782,7 @@ impl Fleet {
             return;
         }
         let succeeded = self.workers.values().any(|worker| {
-            matches!(worker.standing, Standing::Serving { .. })
-                && self.back_off.failed_at.is_none_or(|failed_at| worker.started >= failed_at)
+            worker.is_serving() && self.back_off.failed_at.is_none_or(|failed_at| worker.started >= failed_at)
         });
         // After a failure one tries, and the others follow when it is ready.
         let starts = if self.back_off.failures == 0 || succeeded { missing } else { 1 };
@@ -801,8 +813,7 @@ impl Fleet {
     /// The queue is served first; when it is empty, or nobody is there to serve it, everybody is to finish.
     fn finish_all(&mut self, stop_by: Instant, now: Instant) {
         let under_way = self.workers.values().any(|worker| !worker.under_way.is_empty());
-        let served = self.workers.values().any(|worker| matches!(worker.standing, Standing::Serving { .. }));
-        if served && (!self.waiting.is_empty() || under_way) && now < stop_by {
+        if self.serving() > 0 && (!self.waiting.is_empty() || under_way) && now < stop_by {
             return;
         }
         let staying: Vec<WorkerId> =
