@@ -312,6 +312,23 @@ fn workers_that_cannot_start_are_tried_one_at_a_time() {
 }
 
 #[test]
+fn several_workers_that_cannot_start_are_four_starts_more_in_two_seconds_than_there_are_to_be() {
+    let mut world = World::new(4, Replace::Drain, HandOver::Queue);
+    while world.now - world.begun < Duration::from_secs(60) {
+        // They do not all take as long to fail.
+        for id in world.living() {
+            world.exit(id, Exit::Code(1));
+            world.pass(Duration::from_millis(1));
+        }
+        let due = world.fleet.deadline().expect("it is tried again");
+        world.pass(due - world.now);
+    }
+    let before = |seconds| world.starts.iter().filter(|start| **start < Duration::from_secs(seconds)).count();
+    assert_eq!(before(2), 4 + 4);
+    assert_eq!(before(60), 4 + 9, "as with one worker");
+}
+
+#[test]
 fn six_that_die_together_are_one_failure() {
     let mut world = World::new(6, Replace::Drain, HandOver::Queue);
     world.all_ready();
