@@ -91,7 +91,7 @@ const EVENTS_PER_TURN: usize = 256;
 /// How many packets of one worker are heard in one turn; then it is the others' turn.
 const PACKETS_PER_TURN: u32 = 256;
 
-/// When descriptors are sent again that the kernel has refused while others were in flight (`ETOOMANYREFS`).
+/// When that is sent again for which the kernel had no room.
 const SEND_RETRY: Duration = Duration::from_millis(10);
 
 /// Descriptors that connections may not take, so that workers can be started: the two ends of a queue, and what std
@@ -765,7 +765,7 @@ impl<'p> Supervisor<'p> {
         let connections = &self.connections;
         match link.flush(|id| connections.get(&id).map(|connection| connection.socket.as_fd())) {
             Ok(Flushed::All | Flushed::Full) => {}
-            Ok(Flushed::TooManyInFlight) => self.send_again_at = self.send_again_at.or(Some(self.now + SEND_RETRY)),
+            Ok(Flushed::WantOfRoom) => self.send_again_at = self.send_again_at.or(Some(self.now + SEND_RETRY)),
             // The end follows, after what it has said before.
             Err(errno) => {
                 debug!("Worker pid {} takes nothing more: {errno}", self.pid(id));

@@ -274,6 +274,29 @@ fn a_worker_that_says_what_it_may_not_loses_its_queue_and_is_replaced() {
 }
 
 #[test]
+fn a_worker_that_lives_and_receives_nothing_more_is_replaced_and_what_it_was_to_get_is_served() {
+    let place = Place::new();
+    let once = place.file("once");
+    std::fs::write(&once, "").expect("the directory is there");
+    let half_closed = "import ctypes, os, signal, socket; ctypes.CDLL(None).prctl(1, signal.SIGKILL); \
+                       queue = socket.socket(fileno=int(os.environ['REACTORD_QUEUE'])); queue.send(b'ready 1'); queue.send(b'want 9'); queue.shutdown(socket.SHUT_RD); signal.pause()";
+    let script = format!(
+        "if rm {} 2>/dev/null; then exec python3 -c \"{half_closed}\"; else exec {}; fi",
+        once.display(),
+        worker("at-once=9").join(" ")
+    );
+    let supervisor = supervise("--drain-timeout 0.1", &["sh", "-c", &script].map(str::to_owned));
+    wait_for_workers(&supervisor, 1);
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(supervisor.address())).collect();
+    for client in &mut clients {
+        client.worker();
+    }
+    clients.into_iter().for_each(Client::end);
+    supervisor.wait_for_line(|line| line.contains("ended its queue: it has closed it; it is replaced"));
+    stop(supervisor);
+}
+
+#[test]
 fn a_stopped_worker_gets_nothing_more_and_holds_up_no_signal() {
     let supervisor = supervise("--workers 2 --drain-timeout 0.5", &worker("tied"));
     let workers = wait_for_workers(&supervisor, 2);

@@ -18,7 +18,7 @@ pub(crate) enum Heard {
     Said(FromWorker),
     /// Nothing more for now.
     Nothing,
-    /// Nothing more ever: the worker has closed its end.
+    /// Nothing more, or nothing that could be answered: the worker has closed its end, or one direction of it.
     End,
 }
 
@@ -28,8 +28,8 @@ pub(crate) enum Flushed {
     All,
     /// The socket is full: writability comes next.
     Full,
-    /// Too many descriptors are in flight (`ETOOMANYREFS`): no event will tell.
-    TooManyInFlight,
+    /// The kernel has no room for it now, or too many descriptors are in flight: no event will tell.
+    WantOfRoom,
 }
 
 /// Why a link is of no use any more.
@@ -55,6 +55,8 @@ impl std::fmt::Display for LinkError {
 pub(crate) struct Link {
     socket: OwnedFd,
     unsent: VecDeque<FromSupervisor>,
+    /// Nothing more can be sent: the worker has closed its end, or will receive nothing more.
+    is_broken: bool,
 }
 
 impl Link {
@@ -65,7 +67,7 @@ impl Link {
     }
 
     pub(crate) fn of(socket: OwnedFd, unsent: VecDeque<FromSupervisor>) -> Self {
-        Self { socket, unsent }
+        Self { socket, unsent, is_broken: false }
     }
 
     pub(crate) fn unsent(&self) -> &VecDeque<FromSupervisor> {
@@ -81,7 +83,7 @@ impl Link {
     /// for them; one for which there is none any more is passed over.
     ///
     /// # Errors
-    /// When the worker's end is closed. What it said before can still be [heard](Self::hear).
+    /// When the worker takes nothing more. What it has said can still be [heard](Self::hear), and then its end.
     pub(crate) fn flush<'c>(
         &mut self,
         lend: impl Fn(ConnectionId) -> Option<BorrowedFd<'c>>,
@@ -100,8 +102,11 @@ impl Link {
             match descriptors::send(&self.socket, word.to_string().as_bytes(), descriptor.as_slice()) {
                 Ok(_) => drop(self.unsent.pop_front()),
                 Err(Errno::AGAIN) => return Ok(Flushed::Full),
-                Err(Errno::TOOMANYREFS) => return Ok(Flushed::TooManyInFlight),
-                Err(errno) => return Err(errno),
+                Err(errno) if is_want_of_room(errno) => return Ok(Flushed::WantOfRoom),
+                Err(errno) => {
+                    self.is_broken = true;
+                    return Err(errno);
+                }
             }
         }
         Ok(Flushed::All)
@@ -127,6 +132,8 @@ impl Link {
                 Ok(received) => {
                     return FromWorker::parse(&buffer[..received.bytes]).map(Heard::Said).map_err(LinkError::Malformed);
                 }
+                // A worker that lives may have closed one direction only, and this one never ends by itself.
+                Err(Errno::AGAIN) if self.is_broken => return Ok(Heard::End),
                 Err(Errno::AGAIN) => return Ok(Heard::Nothing),
                 // It was closed with something unread in it, and says so once; what it sent comes after that.
                 Err(Errno::CONNRESET) => {}
@@ -136,7 +143,8 @@ impl Link {
     }
 
     /// Ends the queue, and returns what the worker has taken up to then: the kernel orders the end and the sending of
-    /// `took` under one lock.
+    /// `took` under one lock. To receive what is in the socket already can fail with nothing but `ECONNRESET`, once: it
+    /// neither waits nor allocates (unix_dgram_recvmsg of Linux). So no error hides a `took`.
     pub(crate) fn end(mut self) -> Vec<ConnectionId> {
         // The only error is ENOTCONN, and then it has ended already.
         let _ = shutdown(&self.socket, Shutdown::Both);
@@ -149,6 +157,12 @@ impl Link {
             }
         }
     }
+}
+
+/// Whether sending failed for want of memory, or because too many descriptors are in flight (unix(7), send(2)): it may
+/// succeed a moment later.
+fn is_want_of_room(errno: Errno) -> bool {
+    matches!(errno, Errno::TOOMANYREFS | Errno::NOMEM | Errno::NOBUFS)
 }
 
 impl AsFd for Link {
@@ -209,6 +223,33 @@ mod tests {
         }
         assert!(received.is_sorted());
         assert!(link.unsent().is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_will_receive_nothing_more_comes_to_its_end_after_what_it_has_said() {
+        let (mut link, worker) = Link::pair().unwrap();
+        send(&worker, b"took 1");
+        // It lives, and its end is open for sending.
+        shutdown(&worker, Shutdown::Read).unwrap();
+        link.say(FromSupervisor::Finish);
+        assert_eq!(link.flush(|_| None), Err(Errno::PIPE));
+        assert!(matches!(link.hear(), Ok(Heard::Said(FromWorker::Took(_)))));
+        send(&worker, b"took 2");
+        assert!(matches!(link.hear(), Ok(Heard::Said(FromWorker::Took(_)))));
+        assert!(matches!(link.hear(), Ok(Heard::End)));
+        send(&worker, b"took 3");
+        assert_eq!(link.end(), [id(3)]);
+        assert!(descriptors::send(&worker, b"took 4", &[]).is_err());
+    }
+
+    #[test]
+    fn want_of_room_in_the_kernel_passes_and_a_closed_end_does_not() {
+        for errno in [Errno::TOOMANYREFS, Errno::NOMEM, Errno::NOBUFS] {
+            assert!(is_want_of_room(errno), "after {errno} it may be sent a moment later");
+        }
+        for errno in [Errno::PIPE, Errno::CONNRESET, Errno::BADF] {
+            assert!(!is_want_of_room(errno), "after {errno} nothing can be sent any more");
+        }
     }
 
     #[test]
