@@ -18,6 +18,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use signal_hook::consts::FORBIDDEN;
 
 use crate::{inherited, open_files, queue};
 
@@ -204,14 +205,39 @@ fn place(numbers: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
 }
 
 /// Sets all signals to what they are by default. The ones that are blocked are told in one call; execve(2) sets to
-/// their default those that have a handler, and not those that are ignored, so a handler is set for each.
+/// their default those that have a handler, and not those that are ignored, so a handler is set for each of those. Not for
+/// any other: the SIGTERM of a supervisor that wants this worker no more would be lost.
 fn restore_signals() -> io::Result<()> {
-    for signal in 1..=SIGNAL_MAX {
-        if !signal_hook::consts::FORBIDDEN.contains(&signal) {
-            // The C library keeps some for itself, and refuses them.
-            let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
-        }
+    for signal in ignored_signals(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
+        // The C library keeps some for itself, and refuses them.
+        let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
     SigSet::empty().thread_set_mask()?;
     Ok(())
+}
+
+/// The signals that a process ignores, as its status tells (proc(5)); all that can be, where it does not.
+fn ignored_signals(status: &str) -> impl Iterator<Item = i32> {
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let mask = mask.unwrap_or(u64::MAX);
+    (1..=SIGNAL_MAX).filter(move |signal| mask & (1 << (signal - 1)) != 0).filter(|signal| !FORBIDDEN.contains(signal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_signals_that_are_ignored_get_a_handler() {
+        let status = "SigBlk:\t0000000000000004\nSigIgn:\t8000000000001005\nSigCgt:\tffffffffffffffff\n";
+        assert_eq!(ignored_signals(status).collect::<Vec<i32>>(), [1, 3, 13, 64]);
+        assert!(ignored_signals("SigIgn:\t0000000000000000\n").next().is_none());
+    }
+
+    #[test]
+    fn where_it_is_not_known_what_is_ignored_all_get_one_that_may_have_one() {
+        let all: Vec<i32> = ignored_signals("").collect();
+        assert!(all.contains(&(Signal::SIGTERM as i32)) && all.contains(&SIGNAL_MAX));
+        assert!(!all.contains(&(Signal::SIGKILL as i32)) && !all.contains(&(Signal::SIGSTOP as i32)));
+    }
 }
