@@ -24,9 +24,10 @@ use crate::peers::Peers;
 /// each whole message, in order. A takeover never happens inside a call.
 ///
 /// # State in a takeover
-/// Sessions are saved while the predecessor still serves, and again when they have changed. The state shared by all
-/// peers is saved once, after the freeze: nobody serves while it is saved, sent and restored, which takes about four
-/// milliseconds for each megabyte. Keep it small, or keep in it only what the sessions do not hold already.
+/// Sessions are saved while the predecessor still serves, and again after a call about their peer. What changes in
+/// other calls, through an `Rc` for instance, belongs into the state shared by all peers. That is saved once, after the
+/// freeze: nobody serves while it is saved, sent and restored, which takes about four milliseconds for each megabyte.
+/// Keep it small, or keep in it only what the sessions do not hold already.
 pub trait Service: Sized {
     /// The state of the conversation with one peer.
     type Session;
