@@ -49,6 +49,9 @@ const READS_PER_TURN: u32 = 4;
 /// How many peers get a turn without an event in one turn of the loop, so that many of them do not hold up the others.
 const DUE_PER_TURN: usize = 256;
 
+/// How often a successor looks for what arrives while it looks for what has arrived.
+const SIFTED_MORE: usize = 16;
+
 /// How long a client may take to end a connection that the server has ended.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
@@ -298,13 +301,14 @@ impl<S: Service> Reactor<S> {
     /// due.
     pub(crate) fn sift(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        loop {
+        // Often enough to see every peer once, and some more. Clients may send faster than this looks at them.
+        for _ in 0..self.peers.len() / EVENTS_PER_TURN + SIFTED_MORE {
             match self.poll.poll(&mut events, Some(Duration::ZERO)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 polled => polled?,
             }
             if events.is_empty() {
-                return Ok(());
+                break;
             }
             for event in &events {
                 // The others are all looked after in the first turn in any case.
@@ -315,6 +319,7 @@ impl<S: Service> Reactor<S> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Gives a peer a turn without an event, once.
