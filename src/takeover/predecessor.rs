@@ -174,6 +174,12 @@ fn check_room(hello: &Hello, peers: u64) -> Result<(), (u64, u64)> {
     if files_needed > hello.files_max { Err((hello.files_max, files_needed)) } else { Ok(()) }
 }
 
+/// The same for the peers in a batch, besides those that the successor has by now.
+fn check_room_for(batch: &Batch, mirror: &Mirror, hello: &Hello) -> Result<(), Mistake> {
+    let peers = mirror.peers() + batch.descriptor_keys().count() as u64;
+    check_room(hello, peers).map_err(|(files_max, files_needed)| Mistake::Room { files_max, files_needed })
+}
+
 /// The predecessor serves, and sends its peers to the successor between two turns of the loop.
 #[derive(Debug)]
 pub(crate) struct Copying {
@@ -257,9 +263,7 @@ impl Copying {
             return Ok(None);
         }
         if let Some(batch) = self.mirror.next_batch(write) {
-            let peers = self.mirror.peers() + batch.descriptor_keys().count() as u64;
-            check_room(&self.hello, peers)
-                .map_err(|(files_max, files_needed)| Mistake::Room { files_max, files_needed })?;
+            check_room_for(&batch, &self.mirror, &self.hello)?;
             return Ok(Some(Outgoing::Batch(batch)));
         }
         // The first round took long, and the successor is behind: what is pending by then is known only after it.
@@ -406,9 +410,7 @@ impl Frozen {
     ) -> Result<Option<Batch>, Mistake> {
         let batch = self.mirror.next_batch(write);
         if let Some(batch) = &batch {
-            let peers = self.mirror.peers() + batch.descriptor_keys().count() as u64;
-            check_room(&self.hello, peers)
-                .map_err(|(files_max, files_needed)| Mistake::Room { files_max, files_needed })?;
+            check_room_for(batch, &self.mirror, &self.hello)?;
             self.figures.batches += 1;
             self.figures.dirty += batch.records() as u64;
             self.figures.bytes += batch.frame.len() as u64;
