@@ -1120,7 +1120,7 @@ fn sigterm_writes_pending_output_to_a_slow_reader() {
     }
     assert_eq!(server.exit_code(), 0);
     assert!(!place.path().exists());
-    assert_eq!(server.lines_with("not all written"), Vec::<String>::new());
+    assert!(!server.last_words().contains("not all written"), "{}", server.log());
 }
 
 #[test]
@@ -1139,7 +1139,7 @@ fn sigterm_writes_pending_output_to_a_slow_reader_whose_requests_were_not_all_re
     assert!(bytes.starts_with(&received), "what came is what was sent");
     assert_eq!(received.last(), Some(&b'\n'), "the last line that came is whole");
     assert!(!place.path().exists());
-    assert_eq!(server.lines_with("not all written"), Vec::<String>::new());
+    assert!(!server.last_words().contains("not all written"), "{}", server.log());
 }
 
 #[test]

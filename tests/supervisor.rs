@@ -298,11 +298,12 @@ fn a_worker_that_lives_and_receives_nothing_more_is_replaced_and_what_it_was_to_
 
 #[test]
 fn a_stopped_worker_gets_nothing_more_and_holds_up_no_signal() {
-    let supervisor = supervise("--workers 2 --drain-timeout 0.5", &worker("tied"));
+    let supervisor = supervise("-v --workers 2 --drain-timeout 0.5", &worker("tied"));
     let workers = wait_for_workers(&supervisor, 2);
     signal(workers[0], Signal::SIGSTOP);
     // It has asked for one, and may get it; what it has not taken waits until it is gone.
     let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(supervisor.address())).collect();
+    supervisor.wait_for_line(|line| line.ends_with(&format!("was taken by worker pid {}", workers[1])));
     let served: Vec<bool> =
         clients.iter_mut().map(|client| client.worker_within(Duration::from_secs(1)) == Some(workers[1])).collect();
     assert_eq!(served.iter().filter(|served| **served).count(), 1, "the other worker serves one");
@@ -494,10 +495,11 @@ fn workers_are_added_and_removed_and_the_last_one_stays() {
 #[test]
 fn a_stop_serves_the_queue_and_lets_workers_finish() {
     for stop in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
-        let supervisor = supervise("", &worker(""));
+        let supervisor = supervise("-v", &worker(""));
         let address = supervisor.address();
         let (mut first, _) = Client::served(address);
         let mut queued = Client::connect(address);
+        supervisor.wait_for_lines(2, |line| line.ends_with(" is in the queue"));
         queued.assert_silent_for(QUIET);
         supervisor.signal(stop);
         supervisor.wait_for_line(|line| {
@@ -517,10 +519,10 @@ fn a_stop_serves_the_queue_and_lets_workers_finish() {
 fn who_has_connected_when_a_stop_comes_is_served() {
     let supervisor = supervise("", &worker(""));
     wait_for_workers(&supervisor, 1);
-    supervisor.signal(Signal::SIGSTOP);
+    assert!(supervisor.suspend());
     supervisor.signal(Signal::SIGTERM);
     let mut clients: Vec<Client> = (0..300).map(|_| Client::connect(supervisor.address())).collect();
-    supervisor.signal(Signal::SIGCONT);
+    supervisor.resume();
     for mut client in clients.drain(..) {
         client.worker();
         client.end();
@@ -534,10 +536,10 @@ fn a_stop_with_a_full_queue_ends_in_time_though_another_connects() {
     wait_for_workers(&supervisor, 1);
     let _clients: Vec<Client> = (0..3).map(|_| Client::connect(supervisor.address())).collect();
     supervisor.wait_for_line(|line| line.contains("The queue is full: 1 connections wait"));
-    supervisor.signal(Signal::SIGSTOP);
+    assert!(supervisor.suspend());
     supervisor.signal(Signal::SIGTERM);
     let _another = Client::connect(supervisor.address());
-    supervisor.signal(Signal::SIGCONT);
+    supervisor.resume();
     assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
 }
 
@@ -564,10 +566,11 @@ fn workers_of_a_killed_supervisor_finish_and_the_port_is_free_at_once() {
 
 #[test]
 fn the_supervisor_executes_its_binary_anew_with_everything_that_it_has() {
-    let supervisor = supervise("--workers 2", &worker(""));
+    let supervisor = supervise("-v --workers 2", &worker(""));
     let mut workers = wait_for_workers(&supervisor, 2);
     workers.sort_unstable();
     let mut clients: Vec<Client> = (0..6).map(|_| Client::connect(supervisor.address())).collect();
+    supervisor.wait_for_lines(6, |line| line.ends_with(" is in the queue"));
     let mut served: Vec<u32> = clients[..2].iter_mut().map(Client::worker).collect();
     served.sort_unstable();
     assert_eq!(served, workers);

@@ -89,7 +89,7 @@ fn sigterm_to_a_predecessor_at_any_moment_leaves_peers_with_one_owner_or_ends_th
         let end = failing.predecessor.ended();
         // In its very last moment, when it is nobody's server any more, a signal is a signal.
         assert!(matches!(end, Ok(0) | Err(Signal::SIGTERM)), "{end:?}");
-        if failing.predecessor.lines_with("Handed over ").is_empty() {
+        if !failing.predecessor.last_words().contains("Handed over ") {
             let (_, log) = successor.output(3);
             // The path goes first, so that it may find nobody to call; and a full channel takes no last word.
             let told = ["the predecessor is stopping", "takeover on ", "the other side closed the channel"];
@@ -113,7 +113,7 @@ fn sigterm_to_a_predecessor_that_has_handed_over_is_no_matter() {
     assert_eq!(failing.predecessor.exit_code(), 0);
     failing.predecessor.wait_for_line(|line| line.contains("Handed over 10 peers ") && line.contains("pause unknown"));
     assert!(failing.path().exists(), "it belongs to the successor");
-    assert!(failing.predecessor.lines_with("stopping").is_empty());
+    assert!(!failing.predecessor.last_words().contains("stopping"), "{}", failing.predecessor.log());
 }
 
 #[test]

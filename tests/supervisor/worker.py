@@ -32,9 +32,10 @@ if "report" in options:
         "queue": int(os.environ["REACTORD_QUEUE"]),
         "variables": sorted(name for name in os.environ if name.startswith("REACTORD")),
     }
-    with open(options["report"] + ".part", "w") as file:
+    part = f"{options['report']}.{os.getpid()}"  # Other workers write theirs.
+    with open(part, "w") as file:
         json.dump(report, file)
-    os.rename(options["report"] + ".part", options["report"])
+    os.rename(part, options["report"])
 if "tied" in options or "deaf" in options:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if "deaf" in options:
