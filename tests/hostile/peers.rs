@@ -80,7 +80,7 @@ fn connections_reset_at_any_moment_of_a_takeover_are_gone_and_no_other_is() {
 
 #[test]
 fn connections_reset_during_the_freeze_are_gone_after_the_thaw() {
-    let mut failing = Failing::with_peers(300);
+    let mut failing = Failing::with_peers_and_little_patience(300);
     let successor = Step::Frozen.reach(&failing.path());
     for peer in failing.peers.drain(..100) {
         peer.send(&[0; 7]);

@@ -118,7 +118,7 @@ fn sigterm_to_a_predecessor_that_has_handed_over_is_no_matter() {
 
 #[test]
 fn sigterm_to_a_frozen_predecessor_is_obeyed_after_the_thaw() {
-    let failing = Failing::with_peers(300);
+    let failing = Failing::with_peers_and_little_patience(300);
     let successor = Step::Frozen.reach(&failing.path());
     failing.predecessor.signal(Signal::SIGTERM);
     failing.peers.iter().for_each(Peer::expect_end);
