@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -54,6 +55,10 @@ struct Text {
     ended: bool,
 }
 
+/// How much a process may say before somebody reads it: of hundreds of peers, the lines of one turn at debug level. What
+/// a pipe does not take is dropped, and of the 64 KiB that it has by itself a busy machine makes too little.
+const UNREAD_BYTES_MAX: i32 = 512 * 1024;
+
 /// How a process ended: `Ok` with its exit code, `Err` with the signal that killed it.
 pub(crate) type Exit = Result<i32, Signal>;
 
@@ -91,6 +96,7 @@ impl Server {
     /// Starts `command`, which is the daemon or becomes it.
     pub(crate) fn spawn(path: &Path, command: &mut Command) -> Self {
         let (mut server, stderr) = Self::spawn_unread(path, command);
+        fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(UNREAD_BYTES_MAX)).expect("a user may have a pipe of this size");
         server.threads.push(read_lines(stderr, server.stderr.clone()));
         server
     }
