@@ -11,7 +11,6 @@ use std::sync::mpsc;
 use std::thread;
 
 use log::debug;
-use mio::{Registry, Token, Waker};
 use nix::sched::{CloneFlags, unshare};
 
 enum Order {
@@ -23,17 +22,13 @@ enum Order {
 pub(crate) struct Launcher {
     orders: mpsc::Sender<Order>,
     started: mpsc::Receiver<io::Result<Child>>,
-    /// The process ids of those that are reaped.
-    reaped: mpsc::Receiver<u32>,
 }
 
 impl Launcher {
-    /// To be called while few files are open. The token tells that a process is reaped.
-    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+    /// To be called while few files are open.
+    pub(crate) fn new() -> io::Result<Self> {
         let (orders, to_do) = mpsc::channel();
         let (tell, started) = mpsc::channel();
-        let (tell_reaped, reaped) = mpsc::channel();
-        let waker = Waker::new(registry, token)?;
         thread::Builder::new().name("launcher".to_owned()).spawn(move || {
             if let Err(errno) = unshare(CloneFlags::CLONE_FILES) {
                 debug!("Successors start with a copy of all connections: {errno}");
@@ -42,17 +37,12 @@ impl Launcher {
                 match order {
                     // Nobody wants to know only when the launcher is gone, and then there are no further orders.
                     Order::Start(start) => drop(tell.send(start().and_then(|mut command| command.spawn()))),
-                    Order::Reap(mut child) => {
-                        // How it ended is known.
-                        let _ = child.wait();
-                        if tell_reaped.send(child.id()).is_ok() {
-                            waker.wake().expect("an eventfd can be written to");
-                        }
-                    }
+                    // How it ended is known.
+                    Order::Reap(mut child) => drop(child.wait()),
                 }
             }
         })?;
-        Ok(Self { orders, started, reaped })
+        Ok(Self { orders, started })
     }
 
     /// Starts a process, and waits until it is started. A descriptor that its command holds has to be opened by
@@ -63,14 +53,9 @@ impl Launcher {
         self.started.recv().map_err(|_| ended())?
     }
 
-    /// Takes a process that has ended from the kernel's table, and [tells](Self::reaped) when that is done.
+    /// Takes a process that has ended from the kernel's table, some time.
     pub(crate) fn reap(&self, child: Child) {
         // Without the thread it stays a zombie until this program ends.
         let _ = self.orders.send(Order::Reap(child));
-    }
-
-    /// The process ids of those that are reaped since the last call.
-    pub(crate) fn reaped(&self) -> Vec<u32> {
-        self.reaped.try_iter().collect()
     }
 }

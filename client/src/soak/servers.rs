@@ -30,9 +30,6 @@ use crate::wakeups::{SIGNALS, Wakeups};
 /// The tokens of the servers' logs count from here: the indices of connections stay below.
 const LOGS_FROM: usize = usize::MAX / 2;
 
-/// The token that says that a process is reaped.
-const REAPED: Token = Token(LOGS_FROM - 1);
-
 /// How many of its last lines are told when a process ends as it should not.
 const LAST_LINES: usize = 3;
 
@@ -60,7 +57,7 @@ pub(crate) struct Servers {
 
 struct Process {
     pid: u32,
-    /// `None` once it has ended. Then it is reaped, which may take a while.
+    /// `None` once it has ended: the launcher reaps it.
     child: Option<Child>,
     log: Option<Receiver>,
     /// The beginning of a line.
@@ -72,7 +69,7 @@ struct Process {
 impl Servers {
     /// To be called while few files are open.
     pub(crate) fn new(program: PathBuf, registry: Registry, verbose: bool) -> io::Result<Self> {
-        let launcher = Launcher::new(&registry, REAPED)?;
+        let launcher = Launcher::new()?;
         let directory = tempfile::Builder::new().prefix("reactord-soak-").tempdir()?;
         Ok(Self { program, directory, registry, launcher, processes: Vec::new(), verbose })
     }
@@ -146,13 +143,7 @@ impl Servers {
         let mut heard = Vec::new();
         if token == SIGNALS {
             for number in 0..self.processes.len() {
-                self.look_after(number);
-            }
-        } else if token == REAPED {
-            for pid in self.launcher.reaped() {
-                // A pid that was used again belongs to the later one.
-                let number = self.processes.iter().rposition(|process| process.pid == pid && process.child.is_none());
-                self.take_leave(number.expect("only what has ended here is reaped"), &mut heard);
+                self.look_after(number, &mut heard);
             }
         } else if let Some(number) = token.0.checked_sub(LOGS_FROM) {
             self.read_log(number, &mut heard);
@@ -160,8 +151,8 @@ impl Servers {
         heard
     }
 
-    /// Has a process reaped that has ended.
-    fn look_after(&mut self, number: Number) {
+    /// Takes leave of a process that has ended.
+    fn look_after(&mut self, number: Number, heard: &mut Vec<Heard>) {
         let process = &mut self.processes[number];
         if process.child.is_none() {
             return;
@@ -172,17 +163,13 @@ impl Servers {
                 debug!("pid {} ended: {status}", process.pid);
                 process.status = Some(status);
                 self.launcher.reap(process.child.take().expect("it was just looked at"));
+                // It has no file open any more: all that it said is in the pipe.
+                self.read_log(number, heard);
+                self.processes[number].log = None;
+                heard.push(Heard::Ended(number, status));
             }
             Err(error) => warn!("pid {} cannot be waited for: {error}", process.pid),
         }
-    }
-
-    /// A process is gone. All that it said is in the pipe.
-    fn take_leave(&mut self, number: Number, heard: &mut Vec<Heard>) {
-        self.read_log(number, heard);
-        let process = &mut self.processes[number];
-        process.log = None;
-        heard.push(Heard::Ended(number, process.status.expect("it is known how it ended")));
     }
 
     fn read_log(&mut self, number: Number, heard: &mut Vec<Heard>) {
