@@ -18,6 +18,15 @@ fn server() -> PathBuf {
     server
 }
 
+/// A server that is a shell script up to a point. Another process puts it in place: while this one has a file open for
+/// writing, a child that another test starts has it, too, and then it cannot be executed (`ETXTBSY`, execve(2)).
+fn script(directory: &TempDir, before_it_serves: &str) -> PathBuf {
+    let [source, script] = ["source", "reactord"].map(|name| directory.path().join(name));
+    std::fs::write(&source, format!("#!/bin/sh\n{before_it_serves}\nexec {} \"$@\"\n", server().display())).unwrap();
+    assert!(Command::new("install").args(["-m", "755"]).args([&source, &script]).status().unwrap().success());
+    script
+}
+
 /// A soak with a directory for all that it writes, so that what it leaves behind can be seen.
 struct Soak {
     directory: TempDir,
@@ -243,10 +252,7 @@ fn the_last_process_of_a_long_chain_has_what_the_first_had_and_is_alone() {
 fn a_chain_that_passes_on_a_descriptor_is_no_good() {
     // Whoever takes over has one file more open than the first one.
     let directory = TempDir::new().unwrap();
-    let script = directory.path().join("reactord");
-    let text = format!("#!/bin/sh\n[ \"$1\" = -T ] && exec 7</dev/null\nexec {} \"$@\"\n", server().display());
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = script(&directory, "[ \"$1\" = -T ] && exec 7</dev/null");
     let outcome = Soak::new(&format!("-n 20 --takeovers 2 --interval 0.2 --server {}", script.display())).run();
     assert_eq!(outcome.exit_code, Some(1), "{outcome:#?}");
     assert!(outcome.table.contains(" files open besides its connections, the first had "), "{outcome:#?}");
@@ -302,11 +308,7 @@ fn a_file_that_cannot_be_written_is_named_before_anything_is_started() {
 fn a_successor_that_fails_is_a_failed_takeover_and_loses_nothing() {
     // It serves, and refuses to take over.
     let directory = TempDir::new().unwrap();
-    let script = directory.path().join("reactord");
-    let text =
-        format!("#!/bin/sh\n[ \"$1\" = -T ] && {{ echo no >&2; exit 3; }}\nexec {} \"$@\"\n", server().display());
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = script(&directory, "[ \"$1\" = -T ] && { echo no >&2; exit 3; }");
     let outcome = Soak::new(&format!("-n 20 --takeovers 1 --interval 0.2 --server {}", script.display())).run();
     assert_eq!(outcome.exit_code, Some(1), "{outcome:#?}");
     assert_eq!(outcome.last_line(), "0 lost, 0 discontinuities, 1 takeovers failed", "{outcome:#?}");
