@@ -15,9 +15,10 @@ use std::process::Command;
 use argh::FromArgs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+#[allow(dead_code, reason = "it has what other benchmarks need, too")]
 mod rig;
 
-use rig::{Client, Server, median};
+use rig::{Client, Server, figure, median};
 
 /// Compares reactord with other echo servers.
 #[derive(FromArgs)]
@@ -116,22 +117,15 @@ fn compare(connections: u32, depth: u32, arguments: &Arguments) -> std::io::Resu
 
 /// What the client gets answered by `server`. Every message is checked.
 fn measure(server: &Server, connections: u32, depth: u32, seconds: u32) -> std::io::Result<Figures> {
-    let (connections, depth, duration) = (connections.to_string(), depth.to_string(), seconds.to_string());
-    let load = ["-n", &connections, "--depth", &depth, "--duration", &duration, "--rate", "max"];
     server.pin()?;
     let before = server.processor_ns()?;
-    let client = Client::begin(server.address(), &load)?;
+    let client = Client::begin_at_full_rate(server.address(), connections, depth, seconds)?;
     client.pin()?;
     let report = client.report()?;
     let processor_ns = server.processor_ns()? - before;
-    let number = |name: &str| -> f64 {
-        let rest = report.lines().find_map(|line| line.strip_prefix(name)).expect("the report has this figure");
-        let first = rest.split_whitespace().next().expect("the name of a figure is followed by it");
-        first.parse().expect("a figure is a number")
-    };
     Ok(Figures {
-        messages_per_second: number("messages a second"),
-        processor_us_per_message: processor_ns as f64 / 1000.0 / number("messages "),
+        messages_per_second: figure(&report, "messages a second"),
+        processor_us_per_message: processor_ns as f64 / 1000.0 / figure(&report, "messages "),
     })
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
+#[allow(dead_code, reason = "it has what other benchmarks need, too")]
 mod rig;
 
 use rig::{Client, Server, median};

@@ -35,6 +35,7 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 
+#[allow(dead_code, reason = "it has what other benchmarks need, too")]
 mod rig;
 
 use rig::{Client, Server};
@@ -134,7 +135,7 @@ fn worst_round_trip_us(
     load.interrupt();
     let report = load.report()?;
     drop(server);
-    Ok(figure(&report, "round trip worst", " µs"))
+    Ok(rig::figure(&report, "round trip worst"))
 }
 
 /// So many peers, some of which send ten messages a second.

@@ -25,7 +25,7 @@ use rustix::net::sockopt::set_socket_linger;
 #[allow(dead_code, reason = "it has what other benchmarks need, too")]
 mod rig;
 
-use rig::{Client, Server, median, raise_limit};
+use rig::{Client, Server, figure, median, raise_limit};
 
 /// Compares one process with a supervisor and its workers.
 #[derive(FromArgs)]
@@ -107,19 +107,12 @@ fn messages_per_second(
     arguments: &Arguments,
 ) -> std::io::Result<f64> {
     let clients = arguments.workers.min(connections);
-    let (depth, duration) = (depth.to_string(), arguments.seconds.to_string());
     let begin = |client: u32| {
-        let share = (connections / clients + u32::from(client < connections % clients)).to_string();
-        Client::begin(server, &["-n", &share, "--depth", &depth, "--duration", &duration, "--rate", "max"])
+        let share = connections / clients + u32::from(client < connections % clients);
+        Client::begin_at_full_rate(server, share, depth, arguments.seconds)
     };
     let clients: Vec<Client> = (0..clients).map(begin).collect::<Result<_, _>>()?;
     clients.into_iter().map(|client| Ok(figure(&client.report()?, "messages a second"))).sum()
-}
-
-fn figure(report: &str, name: &str) -> f64 {
-    let rest = report.lines().find_map(|line| line.strip_prefix(name)).expect("the report has this figure");
-    let first = rest.split_whitespace().next().expect("the name of a figure is followed by it");
-    first.parse().expect("a figure is a number")
 }
 
 /// How many connections are opened, get an answer, and are reset, by all threads together.

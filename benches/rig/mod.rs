@@ -1,6 +1,5 @@
 //! What the benchmarks stand on: the daemon and the client as processes, which end with their values.
 
-#[allow(dead_code, reason = "not all benchmarks compare with it")]
 pub(crate) mod bare;
 
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,7 +13,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// Raises the soft limit of open files to the hard one.
-#[allow(dead_code, reason = "not all benchmarks open many files themselves")]
 pub(crate) fn raise_limit() {
     let raised =
         getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
@@ -22,7 +20,6 @@ pub(crate) fn raise_limit() {
 }
 
 /// The value in the middle; of an even number, the upper of the two.
-#[allow(dead_code, reason = "not all benchmarks need it")]
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -96,13 +93,11 @@ impl Server {
     }
 
     /// From now on it has the first processor for itself.
-    #[allow(dead_code, reason = "only what is pinned can be compared by the microsecond")]
     pub(crate) fn pin(&self) -> io::Result<()> {
         pin(&self.process.child, 0)
     }
 
     /// How long its one thread has run, in ns (`/proc/PID/schedstat`, proc(5)).
-    #[allow(dead_code, reason = "not all benchmarks look at it")]
     pub(crate) fn processor_ns(&self) -> io::Result<u64> {
         let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.process.child.id()))?;
         let running = schedstat.split(' ').next().and_then(|ns| ns.parse().ok());
@@ -110,7 +105,6 @@ impl Server {
     }
 
     /// Its resident memory, in bytes (`/proc/PID/smaps_rollup`, proc(5)).
-    #[allow(dead_code, reason = "not all benchmarks look at it")]
     pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
         let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.child.id()))?;
         let rss = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
@@ -120,7 +114,6 @@ impl Server {
     }
 
     /// The server that has taken over from this one, and its summary.
-    #[allow(dead_code, reason = "not all benchmarks take over")]
     pub(crate) fn taken_over(mut self, takeover_path: &Path) -> io::Result<(Self, String)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reactord"));
         let mut successor = Process::start(command.arg("--takeover").arg(takeover_path))?;
@@ -144,20 +137,28 @@ impl Client {
         Process::start(&mut command).map(Self)
     }
 
+    /// Starts it against `server`, with so many messages (`depth`) in flight on each connection, for so many seconds.
+    pub(crate) fn begin_at_full_rate(
+        server: SocketAddr,
+        connections: u32,
+        depth: u32,
+        seconds: u32,
+    ) -> io::Result<Self> {
+        let (connections, depth, duration) = (connections.to_string(), depth.to_string(), seconds.to_string());
+        Self::begin(server, &["-n", &connections, "--depth", &depth, "--duration", &duration, "--rate", "max"])
+    }
+
     /// From now on it has the second processor for itself.
-    #[allow(dead_code, reason = "only what is pinned can be compared by the microsecond")]
     pub(crate) fn pin(&self) -> io::Result<()> {
         pin(&self.0.child, 1)
     }
 
     /// Waits until all connections are open.
-    #[allow(dead_code, reason = "not all benchmarks do something in between")]
     pub(crate) fn wait_until_open(&mut self) -> io::Result<()> {
         self.0.line("open in").map(drop)
     }
 
     /// Ends the load, unless it has a duration of its own.
-    #[allow(dead_code, reason = "not all loads are ended from outside")]
     pub(crate) fn interrupt(&self) {
         kill(Pid::from_raw(self.0.child.id().cast_signed()), Signal::SIGINT).expect("an own child can be signalled");
     }
@@ -169,4 +170,11 @@ impl Client {
         assert!(self.0.child.wait()?.success(), "the client lost something:\n{report}");
         Ok(report)
     }
+}
+
+/// The figure of this name in a client's report.
+pub(crate) fn figure(report: &str, name: &str) -> f64 {
+    let rest = report.lines().find_map(|line| line.strip_prefix(name)).expect("the report has this figure");
+    let first = rest.split_whitespace().next().expect("the name of a figure is followed by it");
+    first.parse().expect("a figure is a number")
 }
