@@ -909,6 +909,13 @@ fn refused_on(path: &Path) -> String {
     log
 }
 
+/// Leaves a socket that nobody answers on. It is shut down, not only closed: a process that another test is starting has
+/// it open, too, for an instant, in which a caller would find somebody.
+fn leave_socket(path: &Path) {
+    let listener = UnixListener::bind(path).unwrap();
+    rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+}
+
 #[test]
 fn what_is_no_socket_is_left_alone() {
     let place = Place::new();
@@ -934,7 +941,7 @@ fn what_is_no_socket_is_left_alone() {
 #[test]
 fn path_is_private_and_replaces_a_stale_socket() {
     let place = Place::new();
-    drop(UnixListener::bind(place.path()).unwrap());
+    leave_socket(&place.path());
     assert!(place.path().exists(), "a socket that nobody answers on is left behind");
     let server = Server::serve(&place.path(), "");
     let metadata = std::fs::symlink_metadata(place.path()).unwrap();
@@ -970,12 +977,7 @@ fn path_of_a_live_server_is_left_alone_also_after_a_takeover() {
 
 #[test]
 fn path_that_belongs_to_somebody_else_by_now_is_not_removed() {
-    for replace in [
-        |path: &Path| std::fs::write(path, "precious").unwrap(),
-        |path: &Path| {
-            drop(UnixListener::bind(path).unwrap());
-        },
-    ] {
+    for replace in [|path: &Path| std::fs::write(path, "precious").unwrap(), leave_socket] {
         let place = Place::new();
         let server = Server::serve(&place.path(), "").taken_over("");
         std::fs::remove_file(place.path()).unwrap();
@@ -1012,7 +1014,7 @@ fn takeover_on_a_path_that_nobody_answers_on_fails() {
     let path = place.path();
     let (_, log) = Server::take_over(&path, "").output(3);
     assert!(log.contains("there is no such path"), "{log}");
-    drop(UnixListener::bind(&path).unwrap());
+    leave_socket(&path);
     let (_, log) = Server::take_over(&path, "").output(3);
     assert!(log.contains("nobody answers"), "{log}");
     assert!(path.exists(), "a successor that could not call has touched nothing");
