@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use harness::{PATIENCE, Peer, Place, Server, daemon, skip};
+use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, daemon, skip};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -36,7 +36,7 @@ const LISTENS: &str = "Starting TCP server on [127.0.0.1]:";
 #[test]
 fn interrupt_from_the_terminal_lets_workers_finish_what_they_have() {
     if Command::new("python3").arg("--version").output().is_err() {
-        return skip("interrupt_from_the_terminal_lets_workers_finish_what_they_have", "there is no python3");
+        return skip("there is no python3");
     }
     let mut command = daemon();
     command.args(["supervise", "-p", "0", "--", "python3", "examples/worker.py"]);
@@ -424,20 +424,10 @@ fn request(address: SocketAddr) -> Result<u32, String> {
     if head.contains(" 200 OK\r\n") { Ok(pid) } else { Err(answer) }
 }
 
-/// Lets the clients end also when the test fails.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn unmodified_web_server_is_replaced_under_load_without_a_failed_request() {
-    const NAME: &str = "unmodified_web_server_is_replaced_under_load_without_a_failed_request";
     if Command::new("gunicorn").arg("--version").output().is_err() {
-        return skip(NAME, "there is no gunicorn (Debian: apt install gunicorn)");
+        return skip("there is no gunicorn (Debian: apt install gunicorn)");
     }
     let place = Place::new();
     std::fs::write(place.file("app.py"), APPLICATION).expect("a program can be written");
@@ -475,7 +465,7 @@ fn unmodified_web_server_is_replaced_under_load_without_a_failed_request() {
                 }
             });
         }
-        let _ends = SetOnDrop(&ends);
+        let _ends = StopAtEnd(&ends);
         for generation in 2..=6 {
             supervisor.signal(Signal::SIGHUP);
             serves(generation);

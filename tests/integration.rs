@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use harness::{
-    Frame, PATIENCE, Peer, Place, Record, ScriptedSuccessor, Server, Source, accept, caller_sees_pid, copied, daemon,
-    empty, exchange_all, frame, hello, kind, limited, lines, ready, skip,
+    Frame, PATIENCE, Peer, Place, Record, ScriptedSuccessor, Server, Source, StopAtEnd, accept, caller_sees_pid,
+    copied, daemon, empty, exchange_all, frame, hello, install, kind, limited, lines, ready, skip,
 };
 use nix::sys::signal::Signal;
 
@@ -270,7 +270,7 @@ fn takeover_moves_to_another_path_and_chains_from_there() {
 #[test]
 fn takeover_works_on_ipv6() {
     if let Err(error) = TcpListener::bind("[::1]:0") {
-        return skip("takeover_works_on_ipv6", &format!("this machine has no ::1: {error}"));
+        return skip(&format!("this machine has no ::1: {error}"));
     }
     let place = Place::new();
     let path = place.path();
@@ -339,15 +339,6 @@ fn chain(mut server: Server, takeovers: usize, mut between: impl FnMut()) -> Ser
         between();
     }
     server
-}
-
-/// Tells the threads of a test to stop, also when the test fails: otherwise it would wait for them forever.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]
@@ -832,17 +823,13 @@ fn successor_that_may_not_open_enough_files_is_refused_with_both_numbers() {
 fn successor_of_another_user_is_refused_with_both_uids() {
     const NOBODY: u32 = 65534;
     if !nix::unistd::geteuid().is_root() {
-        return skip("successor_of_another_user_is_refused_with_both_uids", "only root can become another user");
+        return skip("only root can become another user");
     }
     let mut failing = Failing::with_peers(10);
     let path = failing.path();
     let binary = failing.place.file("reactord");
-    // Copied by another process: while this one has a file open for writing, a child that another test starts has it,
-    // too, and then it cannot be executed (execve(2), ETXTBSY).
-    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_reactord")).arg(&binary).status().expect("cp runs");
-    assert!(copied.success(), "the binary can be copied to where nobody may run it");
+    install(Path::new(env!("CARGO_BIN_EXE_reactord")), &binary);
     std::fs::set_permissions(failing.place.directory(), Permissions::from_mode(0o755)).unwrap();
-    std::fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
     let refused = Server::spawn(&path, Command::new(&binary).arg("-T").arg(&path).uid(NOBODY).gid(NOBODY));
     let (_, log) = refused.output(3);

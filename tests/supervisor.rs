@@ -18,11 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use client::{Client, spawn, supervise, worker};
-use harness::{PATIENCE, Peer, Place, Server, daemon};
+use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, daemon, install};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procfs::process::{Process, all_processes};
-use rustix::process::{Resource, Rlimit, prlimit};
 
 /// How long nothing may happen to be held for settled.
 const QUIET: Duration = Duration::from_millis(300);
@@ -51,12 +50,6 @@ fn wait_until_gone(pid: u32) {
     }
 }
 
-/// The processor time that a process has used.
-fn processor_time(pid: u32) -> Duration {
-    let stat = Process::new(pid.cast_signed()).and_then(|process| process.stat()).expect("it runs");
-    Duration::from_secs(stat.utime + stat.stime) / u32::try_from(procfs::ticks_per_second()).expect("it is small")
-}
-
 #[track_caller]
 fn wait_for_workers(supervisor: &Server, count: usize) -> Vec<u32> {
     let ready = |line: &str| line.contains("Worker pid ") && line.ends_with(" is ready");
@@ -69,23 +62,10 @@ fn pid_in(line: &str) -> u32 {
     pid.split(|letter: char| !letter.is_ascii_digit()).next().and_then(|pid| pid.parse().ok()).expect("a pid")
 }
 
-/// Puts a program in place by another process: had this one the file open for writing when another test starts a process,
-/// which has it open then too for an instant, it could not be executed (`ETXTBSY`, execve(2)).
-fn install(source: &Path, program: &Path) {
-    let installed = Command::new("install").args(["-m", "755"]).args([source, program]).status();
-    assert!(installed.expect("install(1) is there").success(), "there is room for {}", program.display());
-}
-
 fn install_script(place: &Place, program: &Path, script: &str) {
     let source = place.file("script");
     std::fs::write(&source, script).expect("there is room");
     install(&source, program);
-}
-
-#[track_caller]
-fn stop(supervisor: Server) {
-    supervisor.signal(Signal::SIGTERM);
-    assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
 }
 
 // ── Serving ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,9 +79,9 @@ fn three_workers_serve_eight_clients_in_the_order_in_which_they_came_and_waiting
         client.worker();
     }
 
-    let before = processor_time(supervisor.pid());
+    let before = supervisor.processor_time();
     clients[3].assert_silent_for(Duration::from_secs(1));
-    let used = processor_time(supervisor.pid()) - before;
+    let used = supervisor.processor_time() - before;
     assert!(used <= Duration::from_millis(20), "waiting for a second took {used:?} of the processor");
 
     let mut clients = clients.into_iter();
@@ -113,7 +93,7 @@ fn three_workers_serve_eight_clients_in_the_order_in_which_they_came_and_waiting
         served.push(next);
     }
     served.into_iter().for_each(Client::end);
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -130,7 +110,7 @@ fn a_worker_learns_to_which_of_several_ports_a_client_connected() {
         client.end_sending();
         client.expect_end();
     }
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -139,17 +119,13 @@ fn sockets_are_handed_out_without_delay_with_keep_alive_and_uncorked() {
     let (mut client, _) = Client::served(supervisor.address());
     assert_eq!(client.ask("socket"), "1 1 0");
     client.end();
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
 fn six_thousand_connections_leave_no_memory_behind() {
     let command = [env!("CARGO_BIN_EXE_reactord"), "--worker"].map(str::to_owned);
     let supervisor = supervise("--workers 2", &command);
-    let resident_kib = || {
-        let process = Process::new(supervisor.pid().cast_signed()).expect("it runs");
-        process.status().expect("it runs").vmrss.expect("it has memory")
-    };
     let connect = |count: usize| {
         for _ in 0..count {
             let mut peer = Peer::connect(supervisor.address());
@@ -159,11 +135,11 @@ fn six_thousand_connections_leave_no_memory_behind() {
         }
     };
     connect(500);
-    let before = resident_kib();
+    let before = supervisor.resident_bytes();
     connect(6000);
-    let grown = resident_kib().saturating_sub(before);
+    let grown = supervisor.resident_bytes().saturating_sub(before) / 1024;
     assert!(grown <= 256, "it has grown by {grown} KiB");
-    stop(supervisor);
+    supervisor.stop();
 }
 
 // ── Deaths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -193,7 +169,7 @@ fn what_a_killed_worker_had_not_taken_is_served_by_its_replacement() {
         client.exchange();
     }
     clients.drain(3..).for_each(Client::end);
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -208,7 +184,7 @@ fn six_workers_killed_at_once_are_replaced_and_leave_no_zombie() {
     replacements.sort_unstable();
     assert_eq!(there.iter().map(|(pid, _)| *pid).collect::<Vec<u32>>(), replacements);
     assert!(there.iter().all(|(_, state)| *state != 'Z'), "{there:?}");
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -227,7 +203,7 @@ fn a_killed_worker_leaves_no_takeover_path() {
         files.map(|file| file.expect("it is there").file_name().into_string().expect("text")).collect::<Vec<String>>()
     };
     assert_eq!(paths(), ["worker-2.takeover"]);
-    stop(supervisor);
+    supervisor.stop();
     assert_eq!(paths(), [""; 0]);
 }
 
@@ -242,7 +218,7 @@ fn a_supervisor_that_was_started_with_sigchld_ignored_learns_that_its_workers_en
     signal(pid, Signal::SIGKILL);
     supervisor.wait_for_line(|line| line.contains(&format!("Worker pid {pid} of generation 1 was killed by SIGKILL")));
     wait_for_workers(&supervisor, 2);
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -259,7 +235,7 @@ fn a_worker_that_cannot_start_is_started_five_times_in_two_seconds() {
         .map(|line| line.rsplit(' ').nth(1).and_then(|ms| ms.parse().ok()).expect("a delay"))
         .collect();
     assert_eq!(delays[..6], [100, 200, 400, 800, 1600, 3200]);
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -270,7 +246,7 @@ fn a_worker_that_says_what_it_may_not_loses_its_queue_and_is_replaced() {
     supervisor
         .wait_for_line(|line| line.contains("ended its queue: connection 7 is not under way to it; it is replaced"));
     wait_for_workers(&supervisor, 2);
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -293,7 +269,7 @@ fn a_worker_that_lives_and_receives_nothing_more_is_replaced_and_what_it_was_to_
     }
     clients.into_iter().for_each(Client::end);
     supervisor.wait_for_line(|line| line.contains("ended its queue: it has closed it; it is replaced"));
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -321,7 +297,7 @@ fn a_stopped_worker_gets_nothing_more_and_holds_up_no_signal() {
     pids.retain(|pid| *pid == workers[0]);
     assert!(pids.is_empty());
     clients.into_iter().for_each(Client::end);
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -343,6 +319,7 @@ fn ten_generations_under_load_lose_nobody() {
     let address = supervisor.address();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = StopAtEnd(&over);
         let short = scope.spawn(|| {
             let mut served = 0;
             while !over.load(Ordering::Relaxed) {
@@ -371,7 +348,7 @@ fn ten_generations_under_load_lose_nobody() {
         }
     });
     assert_eq!(supervisor.lines_with("was killed").len() + supervisor.lines_with("in time").len(), 0);
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -398,7 +375,7 @@ fn three_hups_during_a_slow_start_make_one_new_generation() {
     client.end();
     assert_eq!(supervisor.lines_with(" serves: ").len(), 1, "{}", supervisor.log());
     assert_eq!(supervisor.lines_with("is ready").len(), 4, "{}", supervisor.log());
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -421,7 +398,7 @@ fn a_generation_whose_workers_exit_is_given_up_and_the_one_before_goes_on() {
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_line(|line| line.contains("Generation 2 serves: 2 workers"));
     assert_eq!(supervisor.lines_with("given up").len(), 1);
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -439,7 +416,7 @@ fn a_generation_that_does_not_get_ready_is_given_up_and_the_one_before_goes_on()
     let (client, served_by) = Client::served(supervisor.address());
     assert_eq!(served_by, first[0]);
     client.end();
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -462,7 +439,7 @@ fn live_connections_move_to_the_next_generation_by_takeover() {
     let (_, path) = line.split_once(" on [").expect("the line was found by it");
     let directory = Path::new(path).parent().expect("it is in a directory").to_owned();
     assert_eq!(std::fs::metadata(&directory).expect("it is there").permissions().mode() & 0o777, 0o700);
-    stop(supervisor);
+    supervisor.stop();
     assert!(!directory.exists());
 }
 
@@ -489,7 +466,7 @@ fn workers_are_added_and_removed_and_the_last_one_stays() {
     held.exchange();
     held.end();
     assert_eq!(children(supervisor.pid()).iter().map(|(pid, _)| *pid).collect::<Vec<u32>>(), [first]);
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -561,7 +538,7 @@ fn workers_of_a_killed_supervisor_finish_and_the_port_is_free_at_once() {
     client.exchange();
     client.end();
     wait_until_gone(pid);
-    stop(next);
+    next.stop();
 }
 
 #[test]
@@ -599,7 +576,7 @@ fn the_supervisor_executes_its_binary_anew_with_everything_that_it_has() {
     supervisor.wait_for_line(|line| line.contains("Generation 2 serves: 2 workers"));
     let (client, _) = Client::served(supervisor.address());
     client.end();
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -641,7 +618,7 @@ fn a_binary_that_does_not_start_leaves_the_supervisor_as_it_was() {
     supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
     let (client, _) = Client::served(supervisor.address());
     client.end();
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -663,7 +640,7 @@ fn a_supervisor_that_is_replaced_goes_on_without_its_command_until_that_is_there
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_line(|line| line.contains("Generation 2 serves"));
     client.end();
-    stop(supervisor);
+    supervisor.stop();
 }
 
 // ── Surroundings ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -699,7 +676,7 @@ fn workers_start_with_clean_surroundings() {
     assert_eq!(descriptors.len(), 5, "{descriptors:?}");
     assert!(descriptors[..3] == ["0", "1", "2"] && descriptors.contains(&queue.as_str()), "{descriptors:?}");
     assert_eq!(number("variables"), "[\"REACTORD_QUEUE\"]");
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -715,7 +692,7 @@ fn a_relative_command_is_found_as_a_shell_would() {
         let supervisor = spawn(binary, "", &[command.to_owned()]);
         let (client, _) = Client::served(supervisor.address());
         client.end();
-        stop(supervisor);
+        supervisor.stop();
     }
 }
 
@@ -771,7 +748,7 @@ fn a_directory_whose_sockets_would_have_too_long_paths_is_refused_once_and_nothi
 fn a_port_that_needs_privilege_is_refused_without_it() {
     let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
     if !nix::unistd::geteuid().is_root() || start.trim() == "0" {
-        return harness::skip("a_port_that_needs_privilege_is_refused_without_it", "every port is allowed here");
+        return harness::skip("every port is allowed here");
     }
     let place = Place::new();
     std::fs::set_permissions(place.directory(), PermissionsExt::from_mode(0o755)).expect("it is ours");
@@ -802,34 +779,29 @@ fn what_does_not_fit_into_the_queue_waits_in_the_kernel_and_that_is_said() {
     clients.remove(0).end();
     assert_eq!(supervisor.lines_with("The queue is full").len(), 1);
     supervisor.wait_for_line(|line| line.contains("Nobody waits in the kernel on "));
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
 fn accepting_pauses_without_descriptors_says_so_once_and_goes_on() {
     let supervisor = supervise("", &worker(""));
     let (held, _) = Client::served(supervisor.address());
-    let pid = rustix::process::Pid::from_raw(supervisor.pid().cast_signed());
-    let limit = |files_max| {
-        let limit = Rlimit { current: Some(files_max), maximum: Some(20_000) };
-        prlimit(pid, Resource::Nofile, limit).expect("its limit may be changed")
-    };
     // More are open; poll(2) itself, which looks after the log, wants one.
-    let before = limit(3);
+    let before = supervisor.limit_open_files(3);
     let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(supervisor.address())).collect();
     supervisor.wait_for_line(|line| line.contains("Accepting on ") && line.contains("Too many open files"));
-    let used_before = processor_time(supervisor.pid());
+    let used_before = supervisor.processor_time();
     clients[0].assert_silent_for(Duration::from_secs(2));
-    let used = processor_time(supervisor.pid()) - used_before;
+    let used = supervisor.processor_time() - used_before;
     assert!(used <= Duration::from_millis(50), "to pause for two seconds took {used:?} of the processor");
-    limit(before.current.expect("there was one"));
+    supervisor.limit_open_files(before);
     held.end();
     for mut client in clients {
         client.worker();
         client.end();
     }
     assert_eq!(supervisor.lines_with("Too many open files").len(), 1, "{}", supervisor.log());
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -846,7 +818,7 @@ fn connections_leave_enough_descriptors_to_replace_a_worker() {
         client.end();
     }
     assert_eq!(supervisor.lines_with("Too many open files").len(), 0, "{}", supervisor.log());
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -868,7 +840,7 @@ fn connections_leave_enough_descriptors_to_replace_workers_that_were_added() {
         client.end();
     }
     assert_eq!(supervisor.lines_with("Too many open files").len(), 0, "{}", supervisor.log());
-    stop(supervisor);
+    supervisor.stop();
 }
 
 // ── The service manager ────────────────────────────────────────────────────────────────────────────────────────────
@@ -919,10 +891,10 @@ fn the_service_manager_shows_how_many_wait_and_goes_on_doing_so_when_the_binary_
     let full = "Generation 1: 1 of 1 workers serve; 2 of at most 2 connections wait, further ones in the kernel";
     manager.wait_for_status(full);
 
-    let used_before = processor_time(supervisor.pid());
+    let used_before = supervisor.processor_time();
     manager.socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout can be set");
     assert!(manager.socket.recv(&mut [0; 1024]).is_err(), "nothing changes, so nothing is told");
-    let used = processor_time(supervisor.pid()) - used_before;
+    let used = supervisor.processor_time() - used_before;
     assert!(used <= Duration::from_millis(20), "to wait for two seconds took {used:?} of the processor");
     manager.socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
 
@@ -953,7 +925,7 @@ fn a_service_manager_that_does_not_listen_holds_nobody_up() {
     held.end();
     waiting.worker();
     waiting.end();
-    stop(supervisor);
+    supervisor.stop();
 }
 
 #[test]
@@ -964,7 +936,7 @@ fn workers_have_a_service_manager_of_their_own() {
     let supervisor = manager.supervise("--hand-over listen", &command);
     assert_eq!(manager.next(), "READY=1\n");
     assert_eq!(manager.next(), "STATUS=Generation 1: 1 of 1 workers serve");
-    stop(supervisor);
+    supervisor.stop();
 }
 
 // ── Workers that get the listening sockets ─────────────────────────────────────────────────────────────────────────
@@ -1015,6 +987,7 @@ fn unmodified_daemons_get_the_listening_sockets_and_are_replaced_without_a_faile
         let address = supervisor.address();
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _over = StopAtEnd(&over);
             let requests = scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     let (mut client, _) = Client::served(address);

@@ -16,16 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{PATIENCE, Peer, Place, Server, caller_sees_pid, exchange_all, skip};
+use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, caller_sees_pid, exchange_all, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use rustix::process::{Resource, Rlimit, prlimit};
 use supervisor::ScriptedSupervisor;
-
-/// Says why this test, whose name its thread has, does not test all it should.
-fn skip_this(reason: &str) {
-    skip(std::thread::current().name().unwrap_or("a test"), reason);
-}
 
 // ── The examples ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -43,14 +38,14 @@ fn examples(place: &Place) -> Vec<(&'static str, Command)> {
     let mut examples = vec![("rust", Command::new(rust))];
     match compiled(place, &in_tree("examples/worker.c"), &["-O2"]) {
         Some(program) => examples.push(("c", Command::new(program))),
-        None => skip_this("for C: there is no cc"),
+        None => skip("for C: there is no cc"),
     }
     if Command::new("python3").arg("--version").output().is_ok() {
         let mut python = Command::new("python3");
         python.arg(in_tree("examples/worker.py"));
         examples.push(("python", python));
     } else {
-        skip_this("for Python: there is no python3");
+        skip("for Python: there is no python3");
     }
     examples
 }
@@ -206,7 +201,7 @@ fn a_program_that_no_supervisor_has_started_says_so() {
 fn header(place: &Place) -> Option<PathBuf> {
     let program = compiled(place, &in_tree("tests/worker/header.c"), &["-g"]);
     if program.is_none() {
-        skip_this("there is no cc");
+        skip("there is no cc");
     }
     program
 }
@@ -601,10 +596,10 @@ const NOBODY: u32 = 65534;
 fn another_user_gets_at_neither_end_of_a_queue() {
     let place = Place::new();
     if !geteuid().is_root() {
-        return skip_this("only root can become another user");
+        return skip("only root can become another user");
     }
     let Some(program) = compiled(&place, &in_tree("tests/worker/stranger.c"), &[]) else {
-        return skip_this("there is no cc");
+        return skip("there is no cc");
     };
     std::fs::set_permissions(place.directory(), Permissions::from_mode(0o755)).expect("it is ours");
     let (mut supervisor, worker) = ready("", 16);
@@ -668,6 +663,7 @@ fn live_connections_move_with_each_hangup_while_others_come_and_go() {
     busy.iter_mut().for_each(|peers| exchange_all(peers));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = StopAtEnd(&over);
         let busy: Vec<_> = busy
             .into_iter()
             .map(|mut peers| {

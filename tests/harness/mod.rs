@@ -11,9 +11,10 @@ mod wire;
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -64,17 +65,30 @@ pub(crate) fn daemon_of_stranger(place: &Place, files_max: u32) -> Option<Comman
     }
     let binary = place.file("reactord");
     if !binary.exists() {
-        // Copied by another process: while this one has a file open for writing, a child that another test starts has
-        // it, too, and then it cannot be executed (execve(2), ETXTBSY).
-        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_reactord")).arg(&binary).status().expect("cp runs");
-        assert!(copied.success(), "the binary can be copied to where a stranger may run it");
-        std::fs::set_permissions(&binary, Permissions::from_mode(0o755)).expect("an own file");
+        install(Path::new(env!("CARGO_BIN_EXE_reactord")), &binary);
     }
     std::fs::set_permissions(place.directory(), Permissions::from_mode(0o755)).expect("an own directory");
     let mut command = Command::new("setpriv");
     command.args(["--reuid", &STRANGER.to_string(), "--regid", &STRANGER.to_string(), "--clear-groups"]);
     command.args(["sh", "-c", &format!("ulimit -n {files_max} && exec \"$0\" \"$@\"")]).arg(&binary);
     Some(command)
+}
+
+/// Puts a program where anybody may execute it. Another process does it: while this one has a file open for writing, a
+/// child that another test starts has it, too, and then it cannot be executed (`ETXTBSY`, execve(2)).
+#[track_caller]
+pub(crate) fn install(source: &Path, program: &Path) {
+    let installed = Command::new("install").args(["-m", "755"]).args([source, program]).status();
+    assert!(installed.expect("install(1) is there").success(), "there is room for {}", program.display());
+}
+
+/// Tells the threads of a test to stop, also when the test fails: otherwise it would wait for them forever.
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A soft limit of 1024 is usual, and some tests have more clients than that.
@@ -86,7 +100,9 @@ fn raise_limit_of_open_files() {
     });
 }
 
-/// Says why a test was skipped, past the test runner's capture.
-pub(crate) fn skip(test: &str, reason: &str) {
+/// Says why this test, whose name its thread has, does not test all it should, past the test runner's capture.
+pub(crate) fn skip(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
     writeln!(std::io::stderr(), "{test}: skipped, {reason}").expect("standard error takes a line");
 }

@@ -195,12 +195,13 @@ impl Server {
         Duration::from_secs(stat.utime + stat.stime) / u32::try_from(procfs::ticks_per_second()).expect("it is 100")
     }
 
-    /// Sets its limit of open files, which is its own affair otherwise.
+    /// Sets its limit of open files, which is its own affair otherwise. Returns the one that it had.
     #[track_caller]
-    pub(crate) fn limit_open_files(&self, files_max: u64) {
+    pub(crate) fn limit_open_files(&self, files_max: u64) -> u64 {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed());
         let rlimit = rustix::process::Rlimit { current: Some(files_max), maximum: Some(20_000) };
-        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, rlimit).expect("an own child can be limited");
+        let before = rustix::process::prlimit(pid, rustix::process::Resource::Nofile, rlimit);
+        before.expect("an own child can be limited").current.expect("nobody may have any number of them")
     }
 
     fn proc(&self) -> procfs::process::Process {
@@ -228,8 +229,8 @@ impl Server {
     #[track_caller]
     pub(crate) fn wait_for_lines(&self, count: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let found = self.stderr.wait(PATIENCE, |text| {
-            let found: Vec<String> = text.lines.iter().filter(|line| wanted(line)).take(count).cloned().collect();
-            (found.len() == count || text.ended).then_some(found)
+            let found: Vec<&String> = text.lines.iter().filter(|line| wanted(line)).take(count).collect();
+            (found.len() == count || text.ended).then(|| found.into_iter().cloned().collect::<Vec<String>>())
         });
         match found {
             Some(found) if found.len() == count => found,

@@ -58,11 +58,10 @@ fn server_out_of_descriptors_serves_on_sleeps_and_recovers_by_itself() {
 
 #[test]
 fn unprivileged_user_with_4000_peers_and_a_limit_of_4100_is_taken_over() {
-    const NAME: &str = "unprivileged_user_with_4000_peers_and_a_limit_of_4100_is_taken_over";
     let place = Place::new();
     let path = place.path();
     let Some(mut predecessor) = daemon_of_stranger(&place, 4100) else {
-        return skip(NAME, "only root can become another user, who has a limit of descriptors in flight");
+        return skip("only root can become another user, who has a limit of descriptors in flight");
     };
     chown(place.directory(), Some(STRANGER), None).unwrap();
     let predecessor = Server::spawn(&path, predecessor.args(["-p", "0", "-t"]).arg(&path)).started();

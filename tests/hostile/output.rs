@@ -9,8 +9,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::StopAtEnd;
-use crate::harness::{Peer, Place, Server, exchange_all, skip};
+use crate::harness::{Peer, Place, Server, StopAtEnd, exchange_all, skip};
 
 /// A successor that logs every message, on a standard error of its own.
 fn mute(path: &Path, redirection: &str) -> Command {
@@ -117,10 +116,9 @@ impl Drop for TinyDisk {
 
 #[test]
 fn server_whose_log_is_on_a_full_disk_serves_on_and_counts_what_is_missing() {
-    const NAME: &str = "server_whose_log_is_on_a_full_disk_serves_on_and_counts_what_is_missing";
     let place = Place::new();
     let Some(disk) = TinyDisk::mount(place.file("disk")) else {
-        return skip(NAME, "only root can make a file system");
+        return skip("only root can make a file system");
     };
     let (log, filler) = (disk.0.join("log"), disk.0.join("filler"));
     let (mute, mut peers) = taken_over_by_mute(&place, &format!("2>>{}", log.display()));
