@@ -1,8 +1,8 @@
 //! The loop: one thread, one poll, edge-triggered.
 //!
-//! It is the only place that registers interest, and the only one that calls the service. Whatever happens to a peer
-//! ends in [`Reactor::settle`]. It knows the takeover as two things: a caller on the takeover path, and a [`Handover`]
-//! that gets a turn between two polls and in the end says to freeze.
+//! Nobody else has interest registered, and nobody else calls the service. Whatever happens to a peer ends in
+//! [`Reactor::settle`]. It knows the takeover as two things: [`Callers`], one of whom says Hello, and a [`Handover`] that
+//! gets a turn between two polls and in the end says to freeze.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
