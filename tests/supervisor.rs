@@ -1,4 +1,5 @@
-//! `reactord supervise` as clients, workers and operators see it: real processes, with a scripted worker.
+//! `reactord supervise` as clients, workers and operators see it: real processes, with a scripted worker or, where live
+//! connections are to move, `reactord --worker`.
 //!
 //! In this order: serving, deaths, generations, signals, the supervisor's own end and replacement, surroundings, what
 //! is refused, limits, the service manager, and workers that get the listening sockets.
@@ -17,8 +18,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use client::{Client, spawn, supervise, worker};
-use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, daemon, install};
+use client::{Client, reactord, spawn, supervise, worker};
+use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, daemon, exchange_all, install};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procfs::process::{Process, all_processes};
@@ -124,8 +125,7 @@ fn sockets_are_handed_out_without_delay_with_keep_alive_and_uncorked() {
 
 #[test]
 fn six_thousand_connections_leave_no_memory_behind() {
-    let command = [env!("CARGO_BIN_EXE_reactord"), "--worker"].map(str::to_owned);
-    let supervisor = supervise("--workers 2", &command);
+    let supervisor = supervise("--workers 2", &reactord());
     let connect = |count: usize| {
         for _ in 0..count {
             let mut peer = Peer::connect(supervisor.address());
@@ -192,12 +192,32 @@ fn six_workers_killed_at_once_are_replaced_and_leave_no_zombie() {
 }
 
 #[test]
+fn two_workers_share_the_connections_and_a_killed_one_takes_only_its_own() {
+    /// So many that both get some, also if one asks for them a little later than the other.
+    const CLIENTS: usize = 400;
+    let supervisor = supervise("--workers 2", &reactord());
+    let killed = wait_for_workers(&supervisor, 2)[0];
+    let connect = |_| {
+        let mut peer = Peer::connect(supervisor.address());
+        peer.exchange();
+        peer
+    };
+    let peers: Vec<Peer> = (0..CLIENTS).map(connect).collect();
+    signal(killed, Signal::SIGKILL);
+    // When its replacement is ready, it is gone with all its sockets.
+    wait_for_workers(&supervisor, 3);
+    let mut kept: Vec<Peer> = peers.into_iter().filter(Peer::is_open_and_silent).collect();
+    assert!((1..CLIENTS).contains(&kept.len()), "of {CLIENTS} connections, {} are left", kept.len());
+    exchange_all(&mut kept);
+    let _later: Vec<Peer> = (0..10).map(connect).collect();
+}
+
+#[test]
 fn a_killed_worker_leaves_no_takeover_path() {
     let place = Place::new();
     let mut binary = daemon();
     binary.env("TMPDIR", place.directory());
-    let command = [env!("CARGO_BIN_EXE_reactord").to_owned(), "--worker".to_owned()];
-    let supervisor = spawn(binary, "--replace takeover", &command);
+    let supervisor = spawn(binary, "--replace takeover", &reactord());
     let pid = wait_for_workers(&supervisor, 1)[0];
     signal(pid, Signal::SIGKILL);
     wait_for_workers(&supervisor, 2);
@@ -425,16 +445,76 @@ fn a_generation_that_does_not_get_ready_is_given_up_and_the_one_before_goes_on()
 }
 
 #[test]
+fn live_connections_move_with_each_hangup_while_others_come_and_go() {
+    let supervisor = supervise("--workers 2 --replace takeover", &reactord());
+    wait_for_workers(&supervisor, 2);
+    let address = supervisor.address();
+    let mut idle = Peer::connect_many(address, 100);
+    exchange_all(&mut idle);
+    // All of them are served before the first hangup, and so handed over each time.
+    let mut busy = [(); 2].map(|()| Peer::connect_many(address, 5));
+    busy.iter_mut().for_each(|peers| exchange_all(peers));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = StopAtEnd(&over);
+        let busy: Vec<_> = busy
+            .into_iter()
+            .map(|mut peers| {
+                let over = &over;
+                scope.spawn(move || {
+                    let mut rounds = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        exchange_all(&mut peers);
+                        rounds += 1;
+                    }
+                    rounds
+                })
+            })
+            .collect();
+        let short = scope.spawn(|| {
+            let mut served = 0;
+            while !over.load(Ordering::Relaxed) {
+                Peer::connect(address).exchange();
+                served += 1;
+            }
+            served
+        });
+        for generation in 2..=6 {
+            supervisor.signal(Signal::SIGHUP);
+            let serves = format!("Generation {generation} serves");
+            supervisor.wait_for_line(|line| line.contains(&serves));
+            exchange_all(&mut idle);
+        }
+        over.store(true, Ordering::Relaxed);
+        for rounds in busy {
+            assert!(rounds.join().expect("no byte is lost, repeated or out of order") > 0);
+        }
+        assert!(short.join().expect("every connection is served") > 0);
+    });
+    // Two workers, five times.
+    let handed_over = supervisor.wait_for_lines(10, |line| line.contains("Handed over "));
+    // Which of them a worker has is chance: one that was the first to ask may have all.
+    let peers = |line: &String| -> usize {
+        let (_, figures) = line.split_once("Handed over ").expect("the line says so");
+        figures.split(' ').next().and_then(|peers| peers.parse().ok()).expect("a number of peers")
+    };
+    let moved: usize = handed_over.iter().map(peers).sum();
+    assert!(moved >= 5 * (idle.len() + 2 * 5), "{moved} peers were handed over\n{}", handed_over.join("\n"));
+    exchange_all(&mut idle);
+    drop(idle);
+    supervisor.stop();
+}
+
+#[test]
 fn live_connections_move_to_the_next_generation_by_takeover() {
-    let command = [env!("CARGO_BIN_EXE_reactord"), "--worker"].map(str::to_owned);
-    let supervisor = supervise("--workers 3 --replace takeover", &command);
+    let supervisor = supervise("--workers 3 --replace takeover", &reactord());
     let mut before = wait_for_workers(&supervisor, 3);
     let mut peers = Peer::connect_many(supervisor.address(), 30);
-    harness::exchange_all(&mut peers);
+    exchange_all(&mut peers);
     for generation in 2..5 {
         supervisor.signal(Signal::SIGHUP);
         supervisor.wait_for_line(|line| line.contains(&format!("Generation {generation} serves: 3 workers")));
-        harness::exchange_all(&mut peers);
+        exchange_all(&mut peers);
         before.iter().for_each(|pid| wait_until_gone(*pid));
         before = wait_for_workers(&supervisor, 3 * (generation - 1) + 3).split_off(3 * (generation - 1));
         Peer::connect(supervisor.address()).exchange();

@@ -6,19 +6,17 @@ mod harness;
 mod supervisor;
 
 use std::fs::{File, Permissions};
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, caller_sees_pid, exchange_all, skip};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use harness::{PATIENCE, Peer, Place, Server, caller_sees_pid, exchange_all, skip};
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use rustix::process::{Resource, Rlimit, prlimit};
 use supervisor::ScriptedSupervisor;
 
@@ -636,117 +634,4 @@ fn queue_number(pid: u32) -> i32 {
         is_unix(link.to_str()?).then(|| entry.file_name().to_str()?.parse().ok()).flatten()
     });
     sockets.last().expect("a worker has a queue")
-}
-
-// ── With the real supervisor ───────────────────────────────────────────────────────────────────────────────────────
-
-/// A supervisor of `reactord --worker`, whose workers are all ready.
-#[track_caller]
-fn supervised(workers: usize, arguments: &str) -> Server {
-    let binary = env!("CARGO_BIN_EXE_reactord");
-    let mut command = Command::new(binary);
-    command.args(["supervise", "-p", "0", "--workers", &workers.to_string()]);
-    command.args(arguments.split_whitespace()).args(["--", binary, "--worker"]);
-    let supervisor = Server::spawn(Path::new(""), &mut command);
-    supervisor.wait_for_lines(workers, |line| line.contains("of generation 1 is ready"));
-    supervisor
-}
-
-#[test]
-fn live_connections_move_with_each_hangup_while_others_come_and_go() {
-    let supervisor = supervised(2, "--replace takeover");
-    let address = supervisor.address();
-    let mut idle = Peer::connect_many(address, 100);
-    exchange_all(&mut idle);
-    // All of them are served before the first hangup, and so handed over each time.
-    let mut busy = [(); 2].map(|()| Peer::connect_many(address, 5));
-    busy.iter_mut().for_each(|peers| exchange_all(peers));
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _over = StopAtEnd(&over);
-        let busy: Vec<_> = busy
-            .into_iter()
-            .map(|mut peers| {
-                let over = &over;
-                scope.spawn(move || {
-                    let mut rounds = 0;
-                    while !over.load(Ordering::Relaxed) {
-                        exchange_all(&mut peers);
-                        rounds += 1;
-                    }
-                    rounds
-                })
-            })
-            .collect();
-        let short = scope.spawn(|| {
-            let mut served = 0;
-            while !over.load(Ordering::Relaxed) {
-                Peer::connect(address).exchange();
-                served += 1;
-            }
-            served
-        });
-        for generation in 2..=6 {
-            supervisor.signal(Signal::SIGHUP);
-            let serves = format!("Generation {generation} serves");
-            supervisor.wait_for_line(|line| line.contains(&serves));
-            exchange_all(&mut idle);
-        }
-        over.store(true, Ordering::Relaxed);
-        for rounds in busy {
-            assert!(rounds.join().expect("no byte is lost, repeated or out of order") > 0);
-        }
-        assert!(short.join().expect("every connection is served") > 0);
-    });
-    // Two workers, five times.
-    let handed_over = supervisor.wait_for_lines(10, |line| line.contains("Handed over "));
-    // Which of them a worker has is chance: one that was the first to ask may have all.
-    let peers = |line: &String| -> usize {
-        let (_, figures) = line.split_once("Handed over ").expect("the line says so");
-        figures.split(' ').next().and_then(|peers| peers.parse().ok()).expect("a number of peers")
-    };
-    let moved: usize = handed_over.iter().map(peers).sum();
-    assert!(moved >= 5 * (idle.len() + 2 * 5), "{moved} peers were handed over\n{}", handed_over.join("\n"));
-    exchange_all(&mut idle);
-    drop(idle);
-    supervisor.signal(Signal::SIGTERM);
-    assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
-}
-
-#[test]
-fn two_workers_share_the_connections_and_a_killed_one_takes_only_its_own() {
-    /// So many that both get some, also if one asks for them a little later than the other.
-    const CLIENTS: usize = 400;
-    let supervisor = supervised(2, "");
-    let exchange = |client: &mut TcpStream| {
-        client.write_all(b"echo").expect("the worker is there");
-        let mut answer = [0; 4];
-        client.read_exact(&mut answer).expect("the worker is there");
-        assert_eq!(&answer, b"echo");
-    };
-    let connect = |_| {
-        let mut client = TcpStream::connect(supervisor.address()).expect("the supervisor listens");
-        client.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        exchange(&mut client);
-        client
-    };
-    let clients: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
-    let ready = supervisor.lines_with("of generation 1 is ready");
-    let (_, pid) = ready[0].split_once("Worker pid ").expect("the line was found by it");
-    let pid = pid.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id");
-    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("a worker can be killed");
-    // When its replacement is ready, it is gone with all its sockets.
-    supervisor.wait_for_lines(3, |line| line.contains("of generation 1 is ready"));
-    let mut kept: Vec<TcpStream> = clients.into_iter().filter(is_open).collect();
-    assert!((1..CLIENTS).contains(&kept.len()), "of {CLIENTS} connections, {} are left", kept.len());
-    kept.iter_mut().for_each(exchange);
-    let _later: Vec<TcpStream> = (0..10).map(connect).collect();
-}
-
-/// Whether a connection is open, and nothing has come on it.
-fn is_open(client: &TcpStream) -> bool {
-    client.set_nonblocking(true).expect("blocking can be unset");
-    let open = client.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-    client.set_nonblocking(false).expect("blocking can be set");
-    open
 }

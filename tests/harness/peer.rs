@@ -268,12 +268,23 @@ impl Peer {
     /// The connection is open, and nothing has come on it.
     #[track_caller]
     pub(crate) fn assert_open_and_silent(&self) {
-        self.stream.set_nonblocking(true).expect("blocking can be unset");
-        match (&self.stream).read(&mut [0]) {
+        match self.receive_some(&mut [0]) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             other => panic!("the connection should be open and silent: {other:?}"),
         }
+    }
+
+    /// Whether the connection is open, and nothing has come on it.
+    pub(crate) fn is_open_and_silent(&self) -> bool {
+        self.receive_some(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Receives what there is, without waiting.
+    fn receive_some(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_nonblocking(true).expect("blocking can be unset");
+        let received = (&self.stream).read(buffer);
         self.stream.set_nonblocking(false).expect("blocking can be set");
+        received
     }
 }
 

@@ -95,6 +95,11 @@ pub(crate) fn worker(options: &str) -> Vec<String> {
     command
 }
 
+/// The command of a worker that is `reactord` itself.
+pub(crate) fn reactord() -> Vec<String> {
+    [env!("CARGO_BIN_EXE_reactord"), "--worker"].map(str::to_owned).into()
+}
+
 /// A supervisor on a port that the kernel chooses, with these options and this command. It listens when this returns.
 #[track_caller]
 pub(crate) fn supervise(options: &str, command: &[String]) -> Server {
