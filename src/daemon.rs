@@ -116,11 +116,20 @@ impl Daemon {
 
     fn pid_file(&self, resumption: Option<&mut Resumption>) -> Result<Option<PidFile>, Failure> {
         let Some(path) = &self.pid_file else { return Ok(None) };
+        let is_resumed = resumption.is_some();
         let pid_file = match resumption.and_then(|resumption| resumption.take_kept(PID_FILE)) {
             Some(file) => PidFile::adopt(path, file),
             None => PidFile::claim(path),
         };
-        pid_file.map(Some).map_err(|error| Failure { reason: error.to_string(), exit_code: EXIT_SERVE })
+        match pid_file {
+            Ok(pid_file) => Ok(Some(pid_file)),
+            // The connections that it has are worth more than the file.
+            Err(error) if is_resumed => {
+                warn!("{error}");
+                Ok(None)
+            }
+            Err(error) => Err(Failure { reason: error.to_string(), exit_code: EXIT_SERVE }),
+        }
     }
 }
 

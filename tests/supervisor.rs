@@ -665,6 +665,26 @@ fn the_supervisor_executes_its_binary_anew_with_everything_that_it_has() {
 }
 
 #[test]
+fn a_supervisor_whose_directory_is_gone_is_replaced_all_the_same() {
+    let place = Place::new();
+    let directory = place.file("directory");
+    std::fs::create_dir(&directory).expect("there is room");
+    let mut binary = daemon();
+    binary.current_dir(&directory);
+    let supervisor = spawn(binary, "--pid-file pid", &worker(""));
+    let (mut client, _) = Client::served(supervisor.address());
+    let mut waiting = Client::connect(supervisor.address());
+    std::fs::remove_dir_all(&directory).expect("it is ours");
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
+    client.exchange();
+    client.end();
+    waiting.worker();
+    waiting.end();
+    supervisor.stop();
+}
+
+#[test]
 fn a_binary_that_does_not_start_leaves_the_supervisor_as_it_was() {
     let place = Place::new();
     let binary = place.file("reactord");

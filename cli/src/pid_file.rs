@@ -97,7 +97,8 @@ impl PidFile {
     /// # Errors
     /// If the file cannot be locked, because it never was.
     pub fn adopt(path: &Path, file: OwnedFd) -> Result<Self, PidFileError> {
-        let path = absolute(path)?;
+        // A directory that was removed takes the file along, and then there is nothing to be found again.
+        let path = absolute(path).unwrap_or_else(|_| path.to_owned());
         let file = lock(&path, file.into())?;
         Ok(Self { file, path })
     }
