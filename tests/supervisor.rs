@@ -528,6 +528,35 @@ fn live_connections_move_to_the_next_generation_by_takeover() {
     assert!(!directory.exists());
 }
 
+#[test]
+fn who_connects_while_connections_move_by_takeover_is_served() {
+    let command = [env!("CARGO_BIN_EXE_reactord"), "--worker"].map(str::to_owned);
+    let supervisor = supervise("--workers 2 --replace takeover", &command);
+    wait_for_workers(&supervisor, 2);
+    let address = supervisor.address();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = StopAtEnd(&over);
+        let connecting = scope.spawn(|| {
+            let mut served = 0;
+            while !over.load(Ordering::Relaxed) {
+                let mut peers = Peer::connect_many(address, 20);
+                harness::exchange_all(&mut peers);
+                served += peers.len();
+            }
+            served
+        });
+        for generation in 2..8 {
+            supervisor.signal(Signal::SIGHUP);
+            supervisor.wait_for_line(|line| line.contains(&format!("Generation {generation} serves: 2 workers")));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(connecting.join().expect("everybody was answered") > 0);
+    });
+    assert_eq!(supervisor.lines_with("is not replaced").len(), 0, "{}", supervisor.log());
+    supervisor.stop();
+}
+
 // ── Signals ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
@@ -662,6 +691,60 @@ fn the_supervisor_executes_its_binary_anew_with_everything_that_it_has() {
     let (client, _) = Client::served(supervisor.address());
     client.end();
     supervisor.stop();
+}
+
+#[test]
+fn what_was_sent_and_not_taken_when_the_binary_is_replaced_is_served_by_another_worker() {
+    let place = Place::new();
+    let once = place.file("once");
+    std::fs::write(&once, "").expect("the directory is there");
+    let script = format!(
+        "if rm {} 2>/dev/null; then exec {} at-once=9 takes=2; else exec {} at-once=9; fi",
+        once.display(),
+        worker("").join(" "),
+        worker("").join(" ")
+    );
+    let supervisor = supervise("-v", &["sh", "-c", &script].map(str::to_owned));
+    let mut clients: Vec<Client> = (0..12).map(|_| Client::connect(supervisor.address())).collect();
+    let first = clients[0].worker();
+    assert_eq!(clients[1].worker(), first);
+    supervisor.wait_for_lines(2, |line| line.contains("was taken by worker pid "));
+    supervisor.wait_for_lines(12, |line| line.ends_with(" is in the queue"));
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid ") && line.ends_with(" 3 connections in the queue"));
+    clients[2].assert_silent_for(QUIET);
+    clients[0].exchange();
+
+    signal(first, Signal::SIGKILL);
+    for mut client in clients.drain(2..) {
+        assert_ne!(client.worker(), first);
+        client.end();
+    }
+    supervisor.stop();
+}
+
+#[test]
+fn a_stop_that_comes_while_the_binary_is_replaced_serves_the_queue() {
+    for begin in [[Signal::SIGUSR2, Signal::SIGTERM], [Signal::SIGTERM, Signal::SIGUSR2]] {
+        let supervisor = supervise("", &worker(""));
+        let (mut held, _) = Client::served(supervisor.address());
+        let mut waiting = Client::connect(supervisor.address());
+        waiting.assert_silent_for(QUIET);
+        // Both are there when it looks.
+        supervisor.signal(Signal::SIGSTOP);
+        begin.into_iter().for_each(|signal| supervisor.signal(signal));
+        supervisor.signal(Signal::SIGCONT);
+        supervisor.wait_for_line(|line| line.contains("SIGTERM: stopping with 1 workers, 1 connections in the queue"));
+        supervisor.wait_for_line(|line| {
+            line.ends_with(" with 1 workers, 1 connections in the queue") && line.contains("Resumed")
+        });
+        held.exchange();
+        held.end();
+        waiting.worker();
+        waiting.exchange();
+        waiting.end();
+        assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+    }
 }
 
 #[test]
