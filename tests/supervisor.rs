@@ -279,7 +279,8 @@ fn a_worker_that_lives_and_receives_nothing_more_is_replaced_and_what_it_was_to_
     let once = place.file("once");
     std::fs::write(&once, "").expect("the directory is there");
     let half_closed = "import ctypes, os, signal, socket; ctypes.CDLL(None).prctl(1, signal.SIGKILL); \
-                       queue = socket.socket(fileno=int(os.environ['REACTORD_QUEUE'])); queue.send(b'ready 1'); queue.send(b'want 9'); queue.shutdown(socket.SHUT_RD); signal.pause()";
+                       queue = socket.socket(fileno=int(os.environ['REACTORD_QUEUE'])); \
+                       queue.shutdown(socket.SHUT_RD); queue.send(b'ready 1'); queue.send(b'want 9'); signal.pause()";
     let script = format!(
         "if rm {} 2>/dev/null; then exec python3 -c \"{half_closed}\"; else exec {}; fi",
         once.display(),
