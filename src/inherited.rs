@@ -27,6 +27,16 @@ pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     arrived.pop().ok_or_else(|| Errno::EMFILE.into())
 }
 
+/// An owned descriptor in place of the one with this number, which nothing else in the process may own.
+///
+/// # Errors
+/// As of [`duplicate`]; then it stays what it is.
+pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
+    let taken = duplicate(number)?;
+    let_go(number);
+    Ok(taken)
+}
+
 /// Closes the descriptor with this number, of which there is a [duplicate]. Nothing else in the process may
 /// own it.
 pub(crate) fn let_go(number: RawFd) {

@@ -42,6 +42,7 @@
 //! | `launch` | from a command to a process with clean surroundings |
 //! | `directory` | where workers' sockets are that have a path |
 //! | `resume` | executing the binary anew with everything that it has |
+//! | `state` | what that binary is told, as a record |
 //! | `status` | the line that a service manager shows, and when it is told |
 
 mod directory;
@@ -49,6 +50,7 @@ mod fleet;
 mod launch;
 mod link;
 mod resume;
+mod state;
 mod status;
 
 use std::collections::HashMap;
@@ -81,8 +83,9 @@ pub use fleet::{HandOver, Replace};
 use launch::{Inheritance, Program};
 pub use launch::{become_worker, is_stage};
 use link::{Flushed, Heard, Link};
+use resume::Trial;
 pub use resume::{Beginning, EXIT_UNDERSTOOD, Resumption, beginning};
-use resume::{ConnectionState, FleetState, LinkState, State, TRIAL_PATIENCE};
+use state::State;
 use status::{QueueStatus, Status, Telling};
 
 /// Events taken from one poll.
@@ -271,13 +274,6 @@ impl AsFd for Line {
     }
 }
 
-/// Another binary that is tried out.
-struct Trial {
-    pid: u32,
-    path: PathBuf,
-    deadline: Instant,
-}
-
 /// The loop, with everything that it holds.
 struct Supervisor<'p> {
     config: Config,
@@ -339,7 +335,7 @@ impl<'p> Supervisor<'p> {
         config: &Config,
         program: Result<Program, String>,
         surroundings: Surroundings<'p>,
-        state: State,
+        mut state: State,
     ) -> Result<Self, Error> {
         let in_context = |what| move |error| Error::Loop { what, error };
         let program = match program {
@@ -347,44 +343,19 @@ impl<'p> Supervisor<'p> {
             // Those who serve go on; the command may be there again when the next worker is started.
             Err(error) => {
                 warn!("{error}");
-                Program { path: state.program.into(), arguments: config.command.clone(), files_max: state.files_max }
+                let path = std::mem::take(&mut state.program).into();
+                Program { path, arguments: config.command.clone(), files_max: state.files_max }
             }
         };
         let now = Instant::now();
-        let fleet = state.fleet.into_fleet(rules(config), now);
-        let directory = state.directory.map(|path| Directory::adopt(path.into()));
+        let fleet = state.take_fleet(rules(config), now);
+        let directory = state.directory.take().map(|path| Directory::adopt(path.into()));
         let mut supervisor =
             Self::with(config, program, surroundings, fleet, directory).map_err(in_context("the loop"))?;
         if state.complete {
             supervisor.surroundings.serving = None;
         }
-        let resume = || -> io::Result<()> {
-            let mut sockets = Vec::new();
-            for number in state.listeners {
-                sockets.push(TcpListener::from_std(resume::adopt(number)?.into()));
-            }
-            supervisor.listen(sockets)?;
-            supervisor.next_connection =
-                ConnectionId::from_number(state.next_connection).ok_or(io::ErrorKind::InvalidData)?;
-            for ConnectionState { id, descriptor, peer, local } in state.connections {
-                let id = ConnectionId::from_number(id).ok_or(io::ErrorKind::InvalidData)?;
-                let address = |text: String| text.parse().map_err(io::Error::other);
-                let connection =
-                    Connection { socket: resume::adopt(descriptor)?, peer: address(peer)?, local: address(local)? };
-                supervisor.connections.insert(id, connection);
-            }
-            for LinkState { worker, queue, notify, unsent } in state.links {
-                let unsent = unsent.iter().filter_map(|packet| FromSupervisor::parse(packet.as_bytes()).ok()?);
-                let line = match (queue, notify) {
-                    (Some(number), _) => Line::Queue(Link::of(resume::adopt(number)?, unsent.collect())),
-                    (None, Some(number)) => Line::Notify(resume::adopt(number)?.into()),
-                    (None, None) => continue,
-                };
-                supervisor.watch_line(WorkerId(worker), line)?;
-            }
-            Ok(())
-        };
-        resume().map_err(in_context("going on"))?;
+        supervisor.take_up(state).map_err(in_context("going on"))?;
         supervisor.count_files();
         let (workers, waiting) = (supervisor.fleet.workers.len(), supervisor.fleet.waiting.len());
         info!("Resumed as pid {} with {workers} workers, {waiting} connections in the queue", std::process::id());
@@ -392,6 +363,17 @@ impl<'p> Supervisor<'p> {
             info!("Starting TCP server on {}", Address(listener.address));
         }
         Ok(supervisor)
+    }
+
+    /// Has everything that this process had open.
+    fn take_up(&mut self, mut state: State) -> io::Result<()> {
+        self.listen(state.take_listeners()?)?;
+        self.next_connection = state.next_connection()?;
+        self.connections = state.take_connections()?;
+        for (id, line) in state.take_lines()? {
+            self.watch_line(id, line)?;
+        }
+        Ok(())
     }
 
     fn with(
@@ -505,12 +487,8 @@ impl<'p> Supervisor<'p> {
         for (_, id) in self.ended.extract_if(.., |(due, _)| now >= *due) {
             self.fleet.queue_ended(id, "it has closed it".to_owned(), now);
         }
-        if let Some(Trial { pid, deadline, .. }) = self.trial
-            && self.now >= deadline
-        {
-            warn!("The binary is not replaced: its trial, pid {pid}, took over {} ms", TRIAL_PATIENCE.as_millis());
-            self.trial = None;
-            send_signal(pid, Signal::SIGKILL);
+        if let Some(trial) = self.trial.take_if(|trial| now >= trial.deadline()) {
+            warn!("The binary is not replaced: {}", trial.give_up());
         }
     }
 
@@ -523,7 +501,7 @@ impl<'p> Supervisor<'p> {
             HandOver::Queue => self.listeners.iter().filter_map(|listener| listener.accepting.due(self.now)).min(),
             HandOver::Listen => None,
         };
-        let trial = self.trial.as_ref().map(|trial| trial.deadline);
+        let trial = self.trial.as_ref().map(Trial::deadline);
         let ended = self.ended.iter().map(|(due, _)| *due).min();
         let status = self.status().and_then(|status| self.telling.due(&status, self.now));
         let due = [accepting, trial, ended, self.send_again_at, status, self.fleet.deadline()];
@@ -905,79 +883,41 @@ impl<'p> Supervisor<'p> {
 
     // ── Another binary in place of this one ────────────────────────────────────────────────────────────────────────
 
-    fn state(&self) -> State {
-        let mut state = State::new(FleetState::of(&self.fleet, self.now));
-        state.listeners = self.listeners.iter().map(|listener| listener.socket.as_raw_fd()).collect();
-        state.connections = self
-            .connections
-            .iter()
-            .map(|(id, Connection { socket, peer, local })| ConnectionState {
-                id: id.number(),
-                descriptor: socket.as_raw_fd(),
-                peer: peer.to_string(),
-                local: local.to_string(),
-            })
-            .collect();
-        state.next_connection = self.next_connection.number();
-        state.links = self
-            .lines
-            .iter()
-            .map(|(id, line)| match line {
-                Line::Queue(link) => LinkState {
-                    worker: id.0,
-                    queue: Some(link.as_fd().as_raw_fd()),
-                    notify: None,
-                    unsent: link.unsent().iter().map(ToString::to_string).collect(),
-                },
-                Line::Notify(socket) => {
-                    LinkState { worker: id.0, queue: None, notify: Some(socket.as_raw_fd()), unsent: Vec::new() }
-                }
-            })
-            .collect();
-        state.directory = self.directory.as_ref().and_then(|directory| directory.path().to_str().map(str::to_owned));
-        state.kept = self.surroundings.kept.iter().map(|(name, kept)| ((*name).to_owned(), kept.as_raw_fd())).collect();
-        state.complete = self.surroundings.serving.is_none();
-        state.files_max = self.program.files_max;
-        state.program = self.program.path.to_string_lossy().into_owned();
-        state
-    }
-
     /// Runs the binary that is at our path by now, to see whether it understands what it would have to go on with.
     fn try_out(&mut self) {
-        if let Some(Trial { pid, .. }) = self.trial {
+        if let Some(Trial { pid, .. }) = &self.trial {
             return info!("The binary is being tried out already, as pid {pid}");
         }
-        match resume::try_out(&self.own_path, &self.state()) {
-            Ok(pid) => {
-                info!("Trying out {} as pid {pid}", self.own_path.display());
-                let deadline = self.now + TRIAL_PATIENCE;
-                self.trial = Some(Trial { pid, path: self.own_path.clone(), deadline });
+        match Trial::begin(&self.own_path, &State::of(self), self.now) {
+            Ok(trial) => {
+                info!("Trying out {} as pid {}", self.own_path.display(), trial.pid);
+                self.trial = Some(trial);
             }
             Err(error) => warn!("The binary is not replaced: {}: {error}", self.own_path.display()),
         }
     }
 
     fn end_trial(&mut self, exit: &Exit) {
-        let Some(Trial { pid, path, .. }) = self.trial.take() else {
+        let Some(trial) = self.trial.take() else {
             return;
         };
-        if *exit != Exit::Code(i32::from(EXIT_UNDERSTOOD)) {
-            return warn!("The binary is not replaced: its trial, pid {pid}, {exit}");
+        if let Err(reason) = trial.judge(exit) {
+            return warn!("The binary is not replaced: {reason}");
         }
         // What was decided and not done yet would be lost.
         for (_, id) in std::mem::take(&mut self.ended) {
             self.fleet.queue_ended(id, "it has closed it".to_owned(), self.now);
         }
         self.decide();
-        info!("Executing {}", path.display());
-        let state = self.state();
+        info!("Executing {}", self.own_path.display());
+        let state = State::of(self);
         let listeners = self.listeners.iter().map(|listener| listener.socket.as_fd());
         let connections = self.connections.values().map(|connection| connection.socket.as_fd());
         let lines = self.lines.values().map(Line::as_fd);
         let kept = self.surroundings.kept.iter().map(|(_, kept)| *kept);
         let descriptors: Vec<BorrowedFd<'_>> = listeners.chain(connections).chain(lines).chain(kept).collect();
-        let error = resume::execute(&path, &state, &descriptors);
-        warn!("The binary is not replaced: {}: {error}", path.display());
+        let error = resume::execute(&self.own_path, &state, &descriptors);
+        warn!("The binary is not replaced: {}: {error}", self.own_path.display());
     }
 }
 

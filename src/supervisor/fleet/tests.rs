@@ -249,7 +249,7 @@ proptest! {
                 Step::Pass(milliseconds) => world.pass(Duration::from_millis(milliseconds)),
                 Step::Resume => {
                     world.decide();
-                    let state = crate::supervisor::resume::FleetState::of(&world.fleet, world.now);
+                    let state = crate::supervisor::state::FleetState::of(&world.fleet, world.now);
                     world.fleet = state.into_fleet(world.fleet.rules, world.now);
                 }
             }
