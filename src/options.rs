@@ -37,8 +37,8 @@ struct Arguments {
     listen_port: Option<u16>,
 
     /// connections that may wait to be accepted (default: the kernel's maximum)
-    #[argh(option, short = 'b', arg_name = "N", from_str_fn(count))]
-    listen_backlog: Option<usize>,
+    #[argh(option, short = 'b', arg_name = "N", from_str_fn(backlog))]
+    listen_backlog: Option<u32>,
 
     /// unix socket on which a successor calls (default: reactord.takeover in the user's runtime directory); with
     /// --takeover, the path to move to
@@ -191,7 +191,7 @@ fn command(arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Command
         let address = arguments.listen_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let config = Config {
             listen_address: SocketAddr::new(address, arguments.listen_port.unwrap_or(1234)),
-            listen_backlog: arguments.listen_backlog.map(|backlog| backlog.try_into().unwrap_or(u32::MAX)),
+            listen_backlog: arguments.listen_backlog,
             takeover_path: Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?),
             ..config
         };
@@ -280,11 +280,16 @@ fn port(value: &str) -> Result<u16, String> {
 }
 
 fn count(value: &str) -> Result<usize, String> {
-    value
-        .parse()
-        .ok()
-        .filter(|count| (1..=COUNT_MAX).contains(count))
-        .ok_or_else(|| format!("a number from 1 to {COUNT_MAX} is expected"))
+    number(value, COUNT_MAX)
+}
+
+fn number(value: &str, max: usize) -> Result<usize, String> {
+    let number = value.parse().ok().filter(|number| (1..=max).contains(number));
+    number.ok_or_else(|| format!("a number from 1 to {max} is expected"))
+}
+
+fn backlog(value: &str) -> Result<u32, String> {
+    count(value).map(|count| u32::try_from(count).expect("COUNT_MAX has 32 bits"))
 }
 
 /// More than any machine has descriptors for.

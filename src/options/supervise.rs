@@ -8,7 +8,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use reactord::supervisor::{Config, HandOver, Replace};
 
-use super::{address, count, port};
+use super::{address, backlog, count, number, port};
 use crate::daemon::Daemon;
 
 /// Hold ports, start workers, and pass the connections on to them: reactord supervise -p PORT -- COMMAND ARGS.
@@ -34,8 +34,8 @@ pub(super) struct Arguments {
     listen_port: Vec<u16>,
 
     /// connections that may wait in the kernel to be accepted (default: the kernel's maximum)
-    #[argh(option, short = 'b', arg_name = "N", from_str_fn(count))]
-    listen_backlog: Option<usize>,
+    #[argh(option, short = 'b', arg_name = "N", from_str_fn(backlog))]
+    listen_backlog: Option<u32>,
 
     /// workers to start (default: 1)
     #[argh(option, arg_name = "N", default = "1", from_str_fn(workers))]
@@ -113,7 +113,7 @@ pub(super) fn config(arguments: Arguments, command: Option<Vec<OsString>>) -> Re
             .into_iter()
             .map(|port| SocketAddr::new(arguments.listen_address, port))
             .collect(),
-        listen_backlog: arguments.listen_backlog.map(|backlog| backlog.try_into().unwrap_or(u32::MAX)),
+        listen_backlog: arguments.listen_backlog,
         command,
         workers: arguments.workers,
         hand_over: arguments.hand_over,
@@ -129,8 +129,7 @@ pub(super) fn config(arguments: Arguments, command: Option<Vec<OsString>>) -> Re
 const WORKERS_MAX: usize = 1024;
 
 fn workers(value: &str) -> Result<usize, String> {
-    let workers = value.parse().ok().filter(|workers| (1..=WORKERS_MAX).contains(workers));
-    workers.ok_or_else(|| format!("a number from 1 to {WORKERS_MAX} is expected"))
+    number(value, WORKERS_MAX)
 }
 
 fn hand_over(value: &str) -> Result<HandOver, String> {
