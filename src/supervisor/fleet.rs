@@ -538,11 +538,7 @@ impl Fleet {
                     predecessors.push_back(*id);
                 }
             }
-            let starting: Vec<WorkerId> =
-                self.workers.iter().filter(|(_, worker)| worker.is_starting()).map(|(id, _)| *id).collect();
-            for id in starting {
-                self.finish(id, now);
-            }
+            self.finish_those(Worker::is_starting, now);
         }
         for _ in 0..self.target.max(predecessors.len()) {
             self.start(generation, Crew::Coming, predecessors.pop_front(), now);
@@ -694,15 +690,7 @@ impl Fleet {
                 if coming.clone().count() < self.target || coming.clone().any(Worker::is_starting) {
                     return;
                 }
-                let before: Vec<WorkerId> = self
-                    .workers
-                    .iter()
-                    .filter(|(_, worker)| worker.crew == Crew::Current && !worker.is_leaving())
-                    .map(|(id, _)| *id)
-                    .collect();
-                for id in before {
-                    self.finish(id, now);
-                }
+                self.finish_those(|worker| worker.crew == Crew::Current, now);
                 for worker in self.workers.values_mut().filter(|worker| worker.standing == Standing::Ready) {
                     worker.crew = Crew::Current;
                     worker.standing = Standing::Serving { since: now };
@@ -744,15 +732,7 @@ impl Fleet {
     }
 
     fn dismiss_coming(&mut self, now: Instant) {
-        let coming: Vec<WorkerId> = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.crew == Crew::Coming && !worker.is_leaving())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in coming {
-            self.finish(id, now);
-        }
+        self.finish_those(|worker| worker.crew == Crew::Coming, now);
     }
 
     /// How many workers are missing from the current generation.
@@ -816,14 +796,19 @@ impl Fleet {
         if self.serving() > 0 && (!self.waiting.is_empty() || under_way) && now < stop_by {
             return;
         }
-        let staying: Vec<WorkerId> =
-            self.workers.iter().filter(|(_, worker)| !worker.is_leaving()).map(|(id, _)| *id).collect();
-        for id in staying {
-            self.finish(id, now);
+        for id in self.finish_those(|_| true, now) {
             if let Some(worker) = self.workers.get_mut(&id) {
                 worker.hurry(stop_by);
             }
         }
+    }
+
+    /// Lets those workers finish what they have, and tells which have not been told so before.
+    fn finish_those(&mut self, which: impl Fn(&Worker) -> bool, now: Instant) -> Vec<WorkerId> {
+        let those = self.workers.iter().filter(|(_, worker)| which(worker) && !worker.is_leaving());
+        let ids: Vec<WorkerId> = those.map(|(id, _)| *id).collect();
+        ids.iter().for_each(|id| self.finish(*id, now));
+        ids
     }
 
     /// Lets a worker finish what it has.
