@@ -13,6 +13,8 @@ use mio::net::{TcpListener, TcpStream};
 use nix::errno::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
+use crate::peer::Address;
+
 /// How many connections are accepted in one turn.
 pub(crate) const ACCEPTS_PER_TURN: u32 = 256;
 
@@ -22,11 +24,36 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is logged that accepting pauses.
 const PAUSE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
+/// Why a server cannot listen.
+#[derive(Debug)]
+pub struct ListenError {
+    /// The address it should listen on.
+    pub address: SocketAddr,
+    /// How that failed.
+    pub error: io::Error,
+}
+
+impl std::fmt::Display for ListenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "listening on {}: {}", Address(self.address), self.error)?;
+        if self.error.kind() == ErrorKind::PermissionDenied {
+            write!(f, "; a port that low needs CAP_NET_BIND_SERVICE (capabilities(7))")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ListenError {}
+
 /// A socket that listens on `address`. The kernel cuts the backlog to its maximum (listen(2)).
 ///
 /// What is set here holds for each connection that it accepts, without a system call for each: answers go out at once,
 /// and a client whose host has vanished is noticed in the time that the kernel is set to (tcp(7)).
-pub(crate) fn listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
+pub(crate) fn listen_on(address: SocketAddr, backlog: Option<u32>) -> Result<TcpListener, ListenError> {
+    try_to_listen_on(address, backlog).map_err(|error| ListenError { address, error })
+}
+
+fn try_to_listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;

@@ -120,6 +120,7 @@ mod signals;
 mod takeover;
 mod undelivered;
 
+pub use accept::ListenError;
 pub use peer::PeerId;
 pub use server::{Config, Error, Outcome, serve, take_over, work};
 pub use service::{Context, RestoreError, SendError, Service, Violation};

@@ -5,10 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::accept::listen_on;
+use crate::accept::{ListenError, listen_on};
 use crate::entrance::{Draw, Entrance};
 use crate::open_files;
-use crate::peer::Address;
 use crate::reactor::Reactor;
 use crate::service::Service;
 use crate::takeover::arrival::{Offer, Successor, TakeoverError};
@@ -86,12 +85,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub enum Error {
     /// It could not listen.
-    Listen {
-        /// The address it should listen on.
-        address: SocketAddr,
-        /// How that failed.
-        error: io::Error,
-    },
+    Listen(ListenError),
     /// The takeover path could not be used.
     TakeoverPath(PathError),
     /// There is no supervisor's queue to draw from.
@@ -117,7 +111,7 @@ pub enum Error {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Listen { address, error } => write!(f, "listening on {}: {error}", Address(*address)),
+            Self::Listen(error) => error.fmt(f),
             Self::TakeoverPath(error) => error.fmt(f),
             Self::Inherit(error) => error.fmt(f),
             Self::OpenFiles { files_max, files_needed } => {
@@ -149,8 +143,7 @@ impl From<PathError> for Error {
 /// If it cannot listen, cannot use the takeover path, or the loop fails.
 pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> {
     make_room()?;
-    let listener = listen_on(config.listen_address, config.listen_backlog)
-        .map_err(|error| Error::Listen { address: config.listen_address, error })?;
+    let listener = listen_on(config.listen_address, config.listen_backlog).map_err(Error::Listen)?;
     begin(service, Entrance::Listener(listener), config)
 }
 

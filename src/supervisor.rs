@@ -72,7 +72,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::accept::{ACCEPTS_PER_TURN, Accepting, listen_on};
+use crate::accept::{ACCEPTS_PER_TURN, Accepting, ListenError, listen_on};
 use crate::open_files;
 use crate::peer::Address;
 use crate::queue::{ConnectionId, FromSupervisor};
@@ -147,12 +147,7 @@ pub struct Config {
 #[derive(Debug)]
 pub enum Error {
     /// It could not listen.
-    Listen {
-        /// The address it should listen on.
-        address: SocketAddr,
-        /// How that failed.
-        error: io::Error,
-    },
+    Listen(ListenError),
     /// The command cannot be run.
     Command(String),
     /// What an earlier binary left is not understood.
@@ -169,13 +164,7 @@ pub enum Error {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Listen { address, error } => {
-                write!(f, "listening on {}: {error}", Address(*address))?;
-                if error.kind() == ErrorKind::PermissionDenied {
-                    write!(f, "; a port that low needs CAP_NET_BIND_SERVICE (capabilities(7))")?;
-                }
-                Ok(())
-            }
+            Self::Listen(error) => error.fmt(f),
             Self::Command(error) => f.write_str(error),
             Self::State(error) => write!(f, "the state of the supervisor: {error}"),
             Self::Loop { what, error } => write!(f, "{what}: {error}"),
@@ -308,8 +297,7 @@ impl<'p> Supervisor<'p> {
         open_files::raise_limit();
         let mut sockets = Vec::new();
         for address in &config.listen_addresses {
-            let listened = listen_on(*address, config.listen_backlog);
-            sockets.push(listened.map_err(|error| Error::Listen { address: *address, error })?);
+            sockets.push(listen_on(*address, config.listen_backlog).map_err(Error::Listen)?);
         }
         let in_context = |what| move |error| Error::Loop { what, error };
         let directory = match (config.hand_over, config.replace) {

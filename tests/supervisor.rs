@@ -943,11 +943,13 @@ fn a_port_that_needs_privilege_is_refused_without_it() {
     std::fs::set_permissions(place.directory(), PermissionsExt::from_mode(0o755)).expect("it is ours");
     let binary = place.file("reactord");
     install(Path::new(env!("CARGO_BIN_EXE_reactord")), &binary);
-    let mut command = Command::new(binary);
-    command.uid(65534).gid(65534).args(["supervise", "-p", "81", "--", "true"]);
-    let (_, errors) = Server::spawn(Path::new(""), &mut command).output(1);
-    assert!(errors.contains("listening on [127.0.0.1]:81: Permission denied"), "{errors}");
-    assert!(errors.contains("CAP_NET_BIND_SERVICE"), "{errors}");
+    for arguments in [&["supervise", "-p", "81", "--", "true"][..], &["-p", "81", "-t", "/tmp/.takeover"]] {
+        let mut command = Command::new(&binary);
+        command.uid(65534).gid(65534).args(arguments);
+        let (_, errors) = Server::spawn(Path::new(""), &mut command).output(1);
+        assert!(errors.contains("listening on [127.0.0.1]:81: Permission denied"), "{errors}");
+        assert!(errors.contains("CAP_NET_BIND_SERVICE"), "{errors}");
+    }
 }
 
 // ── Limits ─────────────────────────────────────────────────────────────────────────────────────────────────────────
