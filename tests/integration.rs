@@ -1,15 +1,13 @@
 //! Real binaries: what clients, operators and successors see of the daemon, byte for byte.
 //!
 //! In this order: takeovers that succeed, takeovers under load, takeovers that fail, callers, the takeover path, the
-//! command line, stopping, limits, standard error, the service `line`, the library, and versions. What is there to harm
-//! is in `hostile/`.
+//! command line, stopping, limits, the service `line`, the library, and versions. What is there to harm is in `hostile/`.
 
 #[allow(dead_code, unused_imports, reason = "other tests need other parts of it")]
 mod harness;
 mod hostile;
 
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -1259,62 +1257,6 @@ fn server_at_its_limit_of_open_files_serves_on_and_can_be_taken_over() {
     peers[served..].iter_mut().for_each(Peer::hear);
     exchange_all(&mut peers);
     larger.stop_with(peers);
-}
-
-// ── Standard error ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-#[test]
-fn server_whose_standard_error_is_full_or_gone_serves_on() {
-    let place = Place::new();
-    let path = place.path();
-    let arguments = ["-v", "-p", "0", "-t", path.to_str().expect("a test's path is UTF-8")];
-    let (server, stderr) = Server::spawn_unread(&path, daemon().args(arguments));
-    let mut lines = BufReader::new(stderr).lines().map(|line| line.expect("the daemon writes UTF-8"));
-    let start = lines.find(|line| line.contains("Starting TCP server on ")).expect("it starts");
-    let port = start.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let mut peers = Peer::connect_many((std::net::Ipv4Addr::LOCALHOST, port).into(), 10);
-    // A pipe holds 64 KiB, and each message is a line.
-    for _ in 0..300 {
-        exchange_all(&mut peers);
-    }
-    lines.find(|line| line.contains("seqnum:")).expect("messages are logged");
-    // Somebody reads again: the log goes on, and says what is missing.
-    let mut dropped = false;
-    while !dropped {
-        exchange_all(&mut peers);
-        dropped = lines.by_ref().take(10).any(|line| line.contains("log lines dropped"));
-    }
-    drop(lines);
-    for _ in 0..10 {
-        exchange_all(&mut peers);
-    }
-    let successor = Server::take_over(&path, "");
-    successor.wait_for_line(|line| line.contains("Took over 10 peers "));
-    assert_eq!(server.exit_code(), 0);
-    exchange_all(&mut peers);
-    successor.stop_with(peers);
-}
-
-#[test]
-fn server_without_standard_error_serves_and_is_taken_over() {
-    let place = Place::new();
-    let path = place.path();
-    let predecessor = Server::serve(&path, "");
-    let mut peers = Peer::connect_many(predecessor.address(), 10);
-    exchange_all(&mut peers);
-    let mut mute = Command::new("sh");
-    mute.args(["-c", "exec \"$0\" \"$@\" 2>&-", env!("CARGO_BIN_EXE_reactord"), "-v", "-T"]).arg(&path);
-    let mute = Server::spawn(&path, &mut mute);
-    assert_eq!(predecessor.exit_code(), 0);
-    for _ in 0..100 {
-        exchange_all(&mut peers);
-    }
-    assert!(mute.is_running());
-    let successor = Server::take_over(&path, "");
-    successor.wait_for_line(|line| line.contains("Took over 10 peers "));
-    assert_eq!(mute.exit_code(), 0);
-    exchange_all(&mut peers);
-    successor.stop_with(peers);
 }
 
 // ── The service `line` ─────────────────────────────────────────────────────────────────────────────────────────────

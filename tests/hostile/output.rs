@@ -1,5 +1,4 @@
-//! Output: standard error on a full disk, and in a pipe that others fill. Closed or with nobody who reads is in
-//! `integration.rs`.
+//! Output: standard error that is closed, that nobody reads, that is on a full disk, and in a pipe that others fill.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::harness::{Peer, Place, Server, StopAtEnd, exchange_all, skip};
+use crate::harness::{Peer, Place, Server, StopAtEnd, daemon, exchange_all, skip};
 
 /// A successor that logs every message, on a standard error of its own.
 fn mute(path: &Path, redirection: &str) -> Command {
@@ -39,6 +38,43 @@ fn end_with_a_takeover(place: &Place, mute: &Server, mut peers: Vec<Peer>) {
     assert_eq!(mute.exit_code(), 0);
     exchange_all(&mut peers);
     successor.stop_with(peers);
+}
+
+#[test]
+fn server_without_standard_error_serves_and_is_taken_over() {
+    let place = Place::new();
+    let (mute, mut peers) = taken_over_by_mute(&place, "2>&-");
+    (0..100).for_each(|_| exchange_all(&mut peers));
+    assert!(mute.is_running());
+    end_with_a_takeover(&place, &mute, peers);
+}
+
+#[test]
+fn server_whose_standard_error_is_full_or_gone_serves_on() {
+    let place = Place::new();
+    let path = place.path();
+    let arguments = ["-v", "-p", "0", "-t", path.to_str().expect("a test's path is UTF-8")];
+    let (server, stderr) = Server::spawn_unread(&path, daemon().args(arguments));
+    let mut lines = BufReader::new(stderr).lines().map(|line| line.expect("the daemon writes UTF-8"));
+    let start = lines.find(|line| line.contains("Starting TCP server on ")).expect("it starts");
+    let port = start.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let mut peers = Peer::connect_many((std::net::Ipv4Addr::LOCALHOST, port).into(), 10);
+    // A pipe holds 64 KiB, and each message is a line.
+    for _ in 0..300 {
+        exchange_all(&mut peers);
+    }
+    lines.find(|line| line.contains("seqnum:")).expect("messages are logged");
+    // Somebody reads again: the log goes on, and says what is missing.
+    let mut dropped = false;
+    while !dropped {
+        exchange_all(&mut peers);
+        dropped = lines.by_ref().take(10).any(|line| line.contains("log lines dropped"));
+    }
+    drop(lines);
+    for _ in 0..10 {
+        exchange_all(&mut peers);
+    }
+    end_with_a_takeover(&place, &server, peers);
 }
 
 #[test]
