@@ -529,35 +529,6 @@ fn live_connections_move_to_the_next_generation_by_takeover() {
     assert!(!directory.exists());
 }
 
-#[test]
-fn who_connects_while_connections_move_by_takeover_is_served() {
-    let command = [env!("CARGO_BIN_EXE_reactord"), "--worker"].map(str::to_owned);
-    let supervisor = supervise("--workers 2 --replace takeover", &command);
-    wait_for_workers(&supervisor, 2);
-    let address = supervisor.address();
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _over = StopAtEnd(&over);
-        let connecting = scope.spawn(|| {
-            let mut served = 0;
-            while !over.load(Ordering::Relaxed) {
-                let mut peers = Peer::connect_many(address, 20);
-                harness::exchange_all(&mut peers);
-                served += peers.len();
-            }
-            served
-        });
-        for generation in 2..8 {
-            supervisor.signal(Signal::SIGHUP);
-            supervisor.wait_for_line(|line| line.contains(&format!("Generation {generation} serves: 2 workers")));
-        }
-        over.store(true, Ordering::Relaxed);
-        assert!(connecting.join().expect("everybody was answered") > 0);
-    });
-    assert_eq!(supervisor.lines_with("is not replaced").len(), 0, "{}", supervisor.log());
-    supervisor.stop();
-}
-
 // ── Signals ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
