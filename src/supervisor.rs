@@ -403,12 +403,16 @@ impl<'p> Supervisor<'p> {
 
     fn listen(&mut self, sockets: Vec<TcpListener>) -> io::Result<()> {
         for (place, mut socket) in sockets.into_iter().enumerate() {
-            // Where the workers accept, the kernel wakes them.
-            if self.config.hand_over == HandOver::Queue {
-                self.poll.registry().register(&mut socket, Source::Listener(place).into(), Interest::READABLE)?;
+            let mut accepting = Accepting::begin();
+            match self.config.hand_over {
+                HandOver::Queue => {
+                    self.poll.registry().register(&mut socket, Source::Listener(place).into(), Interest::READABLE)?;
+                }
+                // The kernel wakes the workers, which accept.
+                HandOver::Listen => accepting.wait_for_event(),
             }
             let address = socket.local_addr()?;
-            self.listeners.push(Listener { socket, address, accepting: Accepting::begin(), full_said: false });
+            self.listeners.push(Listener { socket, address, accepting, full_said: false });
         }
         Ok(())
     }
@@ -485,10 +489,7 @@ impl<'p> Supervisor<'p> {
         if !self.unheard.is_empty() {
             return Some(Duration::ZERO);
         }
-        let accepting = match self.config.hand_over {
-            HandOver::Queue => self.listeners.iter().filter_map(|listener| listener.accepting.due(self.now)).min(),
-            HandOver::Listen => None,
-        };
+        let accepting = self.listeners.iter().filter_map(|listener| listener.accepting.due(self.now)).min();
         let trial = self.trial.as_ref().map(Trial::deadline);
         let ended = self.ended.iter().map(|(due, _)| *due).min();
         let status = self.status().and_then(|status| self.telling.due(&status, self.now));
@@ -519,8 +520,8 @@ impl<'p> Supervisor<'p> {
     // ── Connections ────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn accept(&mut self, place: usize) {
-        // Where the workers accept; and when a stop has ended the listening since the event came.
-        if self.config.hand_over == HandOver::Listen || place >= self.listeners.len() {
+        // A stop may have ended the listening since the event came.
+        if place >= self.listeners.len() {
             return;
         }
         for _ in 0..ACCEPTS_PER_TURN {
