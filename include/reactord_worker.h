@@ -67,7 +67,8 @@ reactord_worker *reactord_worker_create(void);
 int reactord_worker_accept(reactord_worker *worker, reactord_connection *connection);
 
 /* Makes a connection the worker's own. Returns 0, or -1 with errno: EPIPE if it cannot be any more, because the supervisor is
- * gone or has ended this worker's queue. Close connection->fd then, without shutdown: another worker may serve it. */
+ * gone or has ended this worker's queue, or what send(2) may fail with; then the queue has ended. Close connection->fd without
+ * shutdown: another worker may serve it. */
 int reactord_worker_acknowledge(reactord_worker *worker, const reactord_connection *connection);
 
 /* Tells the supervisor that an acknowledged connection has ended, so that it knows how many the worker has. It need not be
@@ -121,17 +122,23 @@ struct reactord_worker {
     int ended;   /* No more connections come. */
 };
 
+/* Ends the queue for both sides, setting errno. */
+static int reactord_worker_fail(reactord_worker *worker, int error)
+{
+    worker->ended = 1;
+    shutdown(worker->fd, SHUT_RDWR);
+    errno = error;
+    return -1;
+}
+
 static int reactord_worker_say(reactord_worker *worker, const char *word)
 {
     ssize_t sent;
     do {
         sent = send(worker->fd, word, strlen(word), MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    if (sent < 0 && errno == ECONNRESET)
-        errno = EPIPE;
-    if (sent < 0 && errno == EPIPE)
-        worker->ended = 1;
-    return sent < 0 ? -1 : 0;
+    /* What the supervisor does not learn must not keep a connection waiting here. */
+    return sent < 0 ? reactord_worker_fail(worker, errno == ECONNRESET ? EPIPE : errno) : 0;
 }
 
 static int reactord_worker_say_id(reactord_worker *worker, const char *word, unsigned long long id)
@@ -139,15 +146,6 @@ static int reactord_worker_say_id(reactord_worker *worker, const char *word, uns
     char packet[REACTORD_WORKER_PACKET_MAX + 1];
     snprintf(packet, sizeof packet, "%s %llu", word, id);
     return reactord_worker_say(worker, packet);
-}
-
-/* Ends the queue for both sides, keeping errno. */
-static int reactord_worker_fail(reactord_worker *worker, int error)
-{
-    worker->ended = 1;
-    shutdown(worker->fd, SHUT_RDWR);
-    errno = error;
-    return -1;
 }
 
 reactord_worker *reactord_worker_create(void)
@@ -255,11 +253,8 @@ int reactord_worker_accept(reactord_worker *worker, reactord_connection *connect
         ssize_t received;
         int fd = -1, arrived, flags, read_to = 0, error = 0;
 
-        if (reactord_worker_ask(worker) < 0) {
-            if (errno == EPIPE)
-                break;
-            return reactord_worker_fail(worker, errno);
-        }
+        if (reactord_worker_ask(worker) < 0)
+            return errno == EPIPE ? 0 : -1;
         memset(&message, 0, sizeof message);
         part.iov_base = packet;
         part.iov_len = sizeof packet - 1;

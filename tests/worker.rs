@@ -295,6 +295,18 @@ fn the_c_library_does_not_acknowledge_to_a_supervisor_that_is_gone() {
 }
 
 #[test]
+fn the_c_library_leaves_the_queue_when_it_cannot_acknowledge_so_that_another_worker_may() {
+    let functions = ["accept", "full", "acknowledge", "terminated", "accept"];
+    let Some((mut supervisor, worker)) = calling(&Place::new(), &functions) else {
+        return;
+    };
+    let (id, _client) = supervisor.offer();
+    let (said, _) = worker.output(0);
+    assert!(said.ends_with("acknowledge -1 EAGAIN\nterminated 1 OK\naccept 0 OK\ndescriptors 0"), "{said}");
+    assert_eq!(supervisor.hear_out(), [id], "the supervisor still has it");
+}
+
+#[test]
 fn the_c_library_says_what_is_wrong_with_the_environment() {
     let place = Place::new();
     let Some(program) = header(&place) else { return };

@@ -11,6 +11,7 @@ static const char *name(int error)
 {
     switch (error) {
     case 0: return "OK";
+    case EAGAIN: return "EAGAIN";
     case EBADF: return "EBADF";
     case EBADMSG: return "EBADMSG";
     case EINVAL: return "EINVAL";
@@ -51,6 +52,12 @@ int main(int argc, char **argv)
         if (strcmp(argv[at], "limit") == 0) {
             struct rlimit limit = { 4, 4 };
             setrlimit(RLIMIT_NOFILE, &limit);
+            continue;
+        } else if (strcmp(argv[at], "full") == 0) {
+            /* Lets nothing more be sent for now. */
+            fcntl(reactord_worker_fd(worker), F_SETFL, O_NONBLOCK);
+            while (send(reactord_worker_fd(worker), "done 1", 6, MSG_NOSIGNAL) > 0)
+                ;
             continue;
         } else if (strcmp(argv[at], "end") == 0) {
             /* Waits until the other end is closed. */
