@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use client::{Client, reactord, spawn, supervise, worker};
+use command_fds::{CommandFdExt, FdMapping};
 use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, daemon, exchange_all, install};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -837,6 +838,22 @@ fn workers_start_with_clean_surroundings() {
     assert!(descriptors[..3] == ["0", "1", "2"] && descriptors.contains(&queue.as_str()), "{descriptors:?}");
     assert_eq!(number("variables"), "[\"REACTORD_QUEUE\"]");
     supervisor.stop();
+}
+
+#[test]
+fn a_worker_that_would_accept_itself_does_not_begin_without_its_supervisor() {
+    let place = Place::new();
+    let started = place.file("started");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    // As the supervisor starts it, which has died since: whoever is the parent now is another process.
+    let gone = std::os::unix::process::parent_id().to_string();
+    let mut stage = daemon();
+    stage.args(["--launch-worker", "listen", "3", "1024", &gone, "/bin/touch", "touch"]).arg(&started);
+    let mappings = vec![FdMapping { parent_fd: listener.into(), child_fd: 3 }];
+    stage.fd_mappings(mappings).expect("one mapping cannot collide");
+    let (_, errors) = Server::spawn(Path::new(""), &mut stage).output(127);
+    assert!(errors.contains("the supervisor is gone"), "{errors}");
+    assert!(!started.exists());
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl Program {
         // Not by its path: there may be another version by now.
         let mut stage = Command::new("/proc/self/exe");
         stage.arg0("reactord").args([STAGE, kind, &numbers.join(",")]).arg(self.files_max.to_string());
+        stage.arg(std::process::id().to_string());
         stage.arg(&self.path).args(&self.arguments).stdin(Stdio::null());
         // A terminal sends SIGINT and SIGQUIT to its whole foreground group, and workers are to finish what they have.
         stage.process_group(0);
@@ -144,7 +145,7 @@ pub fn is_stage() -> bool {
 }
 
 fn execute(arguments: &[OsString]) -> Result<std::convert::Infallible, String> {
-    let [kind, numbers, files_max, path, name, arguments @ ..] = arguments else {
+    let [kind, numbers, files_max, supervisor, path, name, arguments @ ..] = arguments else {
         return Err(format!("{STAGE} is not for users"));
     };
     let numbers = numbers.to_str().unwrap_or_default();
@@ -157,6 +158,10 @@ fn execute(arguments: &[OsString]) -> Result<std::convert::Infallible, String> {
         // It has no queue whose end would tell it.
         let told = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
         told.map_err(|errno| format!("a signal when the supervisor dies: {errno}"))?;
+        // One that has died before does so no more.
+        if *supervisor != *nix::unistd::getppid().to_string() {
+            return Err("the supervisor is gone".to_owned());
+        }
         place(&numbers).map_err(|error| format!("the listening sockets: {error}"))?
     } else {
         close_all_but(&numbers);
