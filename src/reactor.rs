@@ -361,6 +361,9 @@ impl<S: Service> Reactor<S> {
                 return Ok(Outcome::Stopped);
             }
             if let Some(pid) = self.hand_over() {
+                if let Some(callers) = &mut self.callers {
+                    callers.refuse(&Refusal::Busy { pid });
+                }
                 // What a supervisor has offered here and nobody has taken goes to another worker now.
                 self.entrance = None;
                 self.disband();

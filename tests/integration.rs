@@ -761,6 +761,19 @@ fn second_successor_is_refused_while_the_first_takes_over() {
 }
 
 #[test]
+fn caller_that_has_said_nothing_is_told_who_took_over() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "");
+    // It was let in before whoever calls after it.
+    let mut caller = ScriptedSuccessor::call(&place.path());
+    let successor = predecessor.taken_over("");
+    let refusal = caller.receive_until(kind::REFUSE);
+    assert_eq!(refusal.reason(), format!("pid {} is taking over already", successor.pid()));
+    assert!(caller.try_receive().is_none());
+    successor.stop_with(Vec::new());
+}
+
+#[test]
 fn of_two_successors_at_once_one_takes_over() {
     let place = Place::new();
     let predecessor = Server::serve(&place.path(), "");

@@ -131,13 +131,19 @@ impl Callers {
         }
     }
 
+    /// Lets go of those who were let in, and tells them why. Whoever was not is for the next to have the listener.
+    pub(crate) fn refuse(&mut self, refusal: &Refusal) {
+        for caller in self.waiting.drain() {
+            caller.channel.close_with(&refusal.frame());
+        }
+    }
+
     /// Leaves the takeover path, and tells whoever has called why.
     pub(crate) fn leave(mut self, refusal: &Refusal) {
         self.listener.remove();
-        let let_in = self.waiting.drain().map(|caller| caller.channel);
-        let not_yet = std::iter::from_fn(|| Some(Channel::of_predecessor(self.listener.accept().ok()??.socket)));
-        for channel in let_in.chain(not_yet) {
-            channel.close_with(&refusal.frame());
+        self.refuse(refusal);
+        while let Ok(Some(call)) = self.listener.accept() {
+            Channel::of_predecessor(call.socket).close_with(&refusal.frame());
         }
     }
 }
