@@ -26,7 +26,7 @@ use crate::peers::Peers;
 /// # State in a takeover
 /// Sessions are saved while the predecessor still serves, and again after a call about their peer. What changes in
 /// other calls, through an `Rc` for instance, belongs into the state shared by all peers. That is saved once, after the
-/// freeze: nobody serves while it is saved, sent and restored, which takes about four milliseconds for each megabyte.
+/// freeze: nobody serves while it is saved, sent and restored, which takes about two milliseconds for each megabyte.
 /// Keep it small, or keep in it only what the sessions do not hold already.
 pub trait Service: Sized {
     /// The state of the conversation with one peer.
