@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::service::{Seqnum, Service};
+use crate::service::Service;
+use crate::services::Seqnum;
 use crate::takeover::predecessor::{Accepted, Copying, Estate, Frozen, Heard, Outgoing, greet};
 use crate::takeover::successor::{Action, Called, Receiving};
 use crate::takeover::wire::{

@@ -65,7 +65,7 @@
 //!
 //! Both calls return when the server has been stopped by a signal, or when a successor has taken over
 //! ([`Outcome`]); then the process should exit. `examples/pubsub.rs` is a service with a state that all peers share and
-//! with messages from one peer to others; [`service::Seqnum`] and [`service::Line`] are the ones of the daemon
+//! with messages from one peer to others; [`services::Seqnum`] and [`services::Line`] are the ones of the daemon
 //! `reactord`.
 //!
 //! A server that a supervisor has started [works](work) for it: it gets its peers from the supervisor's queue instead
@@ -99,6 +99,7 @@
 //!   but one.
 
 pub mod service;
+pub mod services;
 pub mod supervisor;
 pub mod worker;
 
@@ -107,24 +108,28 @@ pub mod worker;
 pub mod fuzzing;
 
 mod accept;
+mod clock;
+mod config;
 mod descriptors;
-mod entrance;
 mod inherited;
+mod lane;
 mod open_files;
 mod peer;
-mod peers;
 mod queue;
 mod reactor;
 mod server;
 mod signals;
+mod sources;
+mod table;
 mod takeover;
 mod undelivered;
 
 pub use accept::ListenError;
+pub use config::{Config, Outcome};
 pub use peer::PeerId;
-pub use server::{Config, Error, Outcome, serve, take_over, work};
+pub use server::{Error, Successor, serve, take_over, work};
 pub use service::{Context, RestoreError, SendError, Service, Violation};
-pub use takeover::arrival::{Offer, Successor, TakeoverError};
+pub use takeover::arrival::{Offer, TakeoverError};
 pub use takeover::path::{PathError, TAKEOVER_PATH_BYTES_MAX};
 
 /// What this build calls itself when it meets another.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use log::error;
 use options::{BuiltIn, Command};
-use reactord::service::{Line, Seqnum};
+use reactord::services::{Line, Seqnum};
 use reactord::supervisor;
 use reactord::worker::Queue;
 use reactord::{Config, Error, Offer, Outcome, Successor, serve, work};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use log::LevelFilter;
 use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
-use reactord::{Config, Service, TAKEOVER_PATH_BYTES_MAX, service, supervisor};
+use reactord::{Config, Service, TAKEOVER_PATH_BYTES_MAX, services, supervisor};
 use reactord_cli::arguments::usage_error;
 
 use crate::daemon::Daemon;
@@ -106,8 +106,8 @@ impl BuiltIn {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Seqnum => service::Seqnum::NAME,
-            Self::Line => service::Line::NAME,
+            Self::Seqnum => services::Seqnum::NAME,
+            Self::Line => services::Line::NAME,
         }
     }
 

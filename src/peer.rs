@@ -1,18 +1,22 @@
-//! One connection: its socket, its buffers, its session.
+//! One connection: its socket, and what has been said on it.
 //!
-//! A peer moves bytes between its socket and its buffers and says what it wants to be woken for. It does not know the
-//! loop, does not call the service, and does not register itself.
+//! A peer moves bytes between its socket and its [`Talk`]. It knows neither the loop nor the service, and what it is
+//! woken for is for the table to say.
+
+mod talk;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use mio::Interest;
+use log::warn;
 use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::set_tcp_user_timeout;
 
-pub(crate) use crate::takeover::wire::Phase;
+pub(crate) use talk::{Marks, Phase, READING, Talk};
+
 use crate::takeover::wire::Record;
 
 /// The identity of a peer. It stays the same through every takeover, and no other peer ever has it, so that sessions
@@ -46,19 +50,6 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// What a peer is woken for when it is read from. Urgent data (tcp(7)) is read like any other, but the kernel has reads
-/// stop short before it; so the loop must know of it.
-pub(crate) const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
-
-/// The marks of pending output between which a peer is read from, or not.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Marks {
-    /// With more bytes pending, a peer is held: it is not read from, and its messages are not handled.
-    pub(crate) high_bytes: usize,
-    /// With no more bytes pending, a held peer is let go.
-    pub(crate) low_bytes: usize,
-}
-
 /// What became of reading from a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
@@ -70,58 +61,44 @@ pub(crate) enum Received {
     End,
 }
 
-/// One connection. `T` is its session.
+/// One connection.
 #[derive(Debug)]
-pub(crate) struct Peer<T> {
+pub(crate) struct Peer {
     socket: TcpStream,
-    /// Which of the peers that had this one's key it is; see the reactor's tokens.
-    generation: u32,
+    /// Which of the peers that had this one's key it is.
+    stamp: u32,
     id: PeerId,
     address: Address,
-    /// `None` only while the service handles a call about this peer.
-    pub(crate) session: Option<T>,
-    /// Received and not handled: less than a message, unless the peer is held.
-    pub(crate) inbound: Vec<u8>,
-    outbound: Outbound,
-    pub(crate) phase: Phase,
-    /// Stopped by back-pressure, or restored and not served yet.
-    held: bool,
+    pub(crate) talk: Talk,
     /// Somebody else's message waits for this peer to be settled at the end of the turn.
     pub(crate) unsettled: bool,
     /// It gets its next turn without an event.
     pub(crate) due: bool,
+    /// The service was called with its session since somebody who watches the table was told of it.
+    pub(crate) session_changed: bool,
     /// What the loop wakes it for.
-    pub(crate) registered: Option<Interest>,
+    registered: Option<Interest>,
 }
 
-impl<T> Peer<T> {
-    /// A connection that has just been accepted. Its session comes when the service has opened it.
-    pub(crate) fn new(socket: TcpStream, generation: u32, id: PeerId, address: Address) -> Self {
+impl Peer {
+    /// A connection on which nothing has been said.
+    pub(crate) fn new(socket: TcpStream, stamp: u32, id: PeerId, address: Address) -> Self {
         Self {
             socket,
-            generation,
+            stamp,
             id,
             address,
-            session: None,
-            inbound: Vec::new(),
-            outbound: Outbound::default(),
-            phase: Phase::Open,
-            held: false,
+            talk: Talk::new(),
             unsettled: false,
             due: false,
+            session_changed: false,
             registered: None,
         }
     }
 
     /// Goes on where a record says that another process left off.
-    pub(crate) fn restore(&mut self, record: &Record<'_>, session: T, marks: Marks) {
-        self.session = Some(session);
-        self.inbound = record.inbound.to_vec();
-        self.outbound = Outbound { bytes: record.outbound.to_vec(), written: 0 };
-        self.phase = record.phase;
-        // Until its first turn also whoever has bytes in here: by this process's marks and boundaries they may hold
-        // whole messages, and those come before what is read.
-        self.held = self.outbound.pending() > marks.low_bytes || !self.inbound.is_empty();
+    pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) {
+        self.talk = Talk::resume(record.phase, record.inbound.to_vec(), record.outbound.to_vec(), marks);
     }
 
     /// What another process needs to go on, besides the descriptor. `session` is the session as the service saved it.
@@ -129,10 +106,10 @@ impl<T> Peer<T> {
         Record {
             cookie: self.id.into(),
             address: self.address.0,
-            phase: self.phase,
+            phase: self.talk.phase(),
             session,
-            inbound: &self.inbound,
-            outbound: self.outbound.as_slice(),
+            inbound: &self.talk.inbound,
+            outbound: self.talk.pending(),
         }
     }
 
@@ -144,41 +121,29 @@ impl<T> Peer<T> {
         self.address
     }
 
-    pub(crate) fn generation(&self) -> u32 {
-        self.generation
+    pub(crate) fn stamp(&self) -> u32 {
+        self.stamp
     }
 
-    /// The socket, for the loop to register.
-    pub(crate) fn source(&mut self) -> &mut TcpStream {
-        &mut self.socket
-    }
-
-    /// What the peer is to be woken for now.
-    pub(crate) fn interest(&self) -> Interest {
-        match self.phase {
-            Phase::Closing => Interest::WRITABLE,
-            Phase::Lingering => READING,
-            Phase::Open | Phase::Ended if self.held => Interest::WRITABLE,
-            Phase::Open | Phase::Ended if self.outbound.pending() > 0 => READING | Interest::WRITABLE,
-            Phase::Open | Phase::Ended => READING,
+    /// Has the loop woken for what the peer wants now, if that is something else than before.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        match self.registered {
+            Some(registered) if registered == interest => return Ok(()),
+            Some(_) => registry.reregister(&mut self.socket, token, interest)?,
+            None => registry.register(&mut self.socket, token, interest)?,
         }
+        self.registered = Some(interest);
+        Ok(())
     }
 
-    /// Whether it is read from and its messages are handled.
-    pub(crate) fn listens(&self) -> bool {
-        !self.held && matches!(self.phase, Phase::Open | Phase::Ended)
-    }
-
-    /// How many bytes wait to be written.
-    pub(crate) fn pending_bytes(&self) -> usize {
-        self.outbound.pending()
-    }
-
-    /// Whether something was left undone that no event will ask for.
-    pub(crate) fn has_unfinished_work(&self) -> bool {
-        !self.inbound.is_empty()
-            || self.outbound.pending() > 0
-            || matches!(self.phase, Phase::Closing | Phase::Lingering)
+    /// Takes it out of the epoll set, before it is closed: a duplicate in another process would keep the entry there
+    /// alive (epoll(7)).
+    pub(crate) fn deregister(&mut self, registry: &Registry) {
+        if self.registered.take().is_some()
+            && let Err(error) = registry.deregister(&mut self.socket)
+        {
+            warn!("Peer {} stays in the epoll set: {error}", self.address);
+        }
     }
 
     /// Reads once, into `buffer`.
@@ -196,30 +161,21 @@ impl<T> Peer<T> {
 
     /// Adds `bytes` to the pending output, and writes as much of it as the socket takes.
     pub(crate) fn send(&mut self, bytes: &[u8], marks: Marks) -> io::Result<()> {
-        let written = match self.outbound.pending() {
+        let written = match self.talk.pending_bytes() {
             0 => write_all_possible(&mut self.socket, bytes)?,
             _ => 0,
         };
-        self.outbound.push(&bytes[written..]);
+        self.talk.push(&bytes[written..]);
         self.flush(marks)
-    }
-
-    /// Adds `bytes` to the pending output, to be [flushed](Self::flush) later.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.outbound.push(bytes);
     }
 
     /// Writes as much of the pending output as the socket takes, and holds the peer or lets it go.
     pub(crate) fn flush(&mut self, marks: Marks) -> io::Result<()> {
-        if self.outbound.pending() > 0 {
-            let written = write_all_possible(&mut self.socket, self.outbound.as_slice())?;
-            self.outbound.advance(written);
+        if self.talk.pending_bytes() > 0 {
+            let written = write_all_possible(&mut self.socket, self.talk.pending())?;
+            self.talk.written(written);
         }
-        self.held = match self.outbound.pending() {
-            pending if pending > marks.high_bytes => true,
-            pending if pending <= marks.low_bytes => false,
-            _ => self.held,
-        };
+        self.talk.weigh(marks);
         Ok(())
     }
 
@@ -259,7 +215,7 @@ impl<T> Peer<T> {
     }
 }
 
-impl<T> AsFd for Peer<T> {
+impl AsFd for Peer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -280,57 +236,9 @@ fn write_all_possible(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize>
     Ok(written)
 }
 
-/// Bytes that wait to be written. It holds no memory while it is empty.
-#[derive(Debug, Default)]
-struct Outbound {
-    bytes: Vec<u8>,
-    /// So many of them are written already.
-    written: usize,
-}
-
-impl Outbound {
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.written..]
-    }
-
-    fn pending(&self) -> usize {
-        self.bytes.len() - self.written
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        // What is written makes room before the buffer would grow.
-        if self.bytes.len() + bytes.len() > self.bytes.capacity() {
-            self.bytes.drain(..std::mem::take(&mut self.written));
-        }
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn advance(&mut self, written: usize) {
-        self.written += written;
-        if self.pending() == 0 {
-            *self = Self::default();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn outbound_keeps_the_order_and_frees_its_memory_when_empty() {
-        let mut outbound = Outbound::default();
-        let mut expected = Vec::new();
-        for round in 0..100u8 {
-            outbound.push(&[round; 7]);
-            expected.extend([round; 7]);
-            outbound.advance(5);
-            expected.drain(..5);
-            assert_eq!(outbound.as_slice(), expected);
-        }
-        outbound.advance(outbound.pending());
-        assert_eq!((outbound.pending(), outbound.bytes.capacity()), (0, 0));
-    }
 
     #[test]
     fn an_address_is_written_alike_for_both_families() {

@@ -1,88 +1,26 @@
-//! What a program calls: [`serve`], [`work`], [`take_over`], and what the two are told and tell.
+//! What a program calls: [`serve`], [`work`], [`take_over`]; it puts together what they need, and says why one failed.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+
+use mio::Poll;
 
 use crate::accept::{ListenError, listen_on};
-use crate::entrance::{Draw, Entrance};
+use crate::config::{Config, Outcome};
+use crate::lane::Lane;
 use crate::open_files;
+use crate::peer::Marks;
 use crate::reactor::Reactor;
 use crate::service::Service;
-use crate::takeover::arrival::{Offer, Successor, TakeoverError};
+use crate::sources::{Callers, Draw, Entrance, Sources, StopSignals};
+use crate::table::Table;
+use crate::takeover::arrival::{Arrived, Offer, TakeoverError, Welcomed};
 use crate::takeover::path::{PathError, TakeoverListener};
 use crate::worker::{InheritError, Queue};
 
-/// How a server behaves.
-///
-/// Start from [`Config::default`], and change what should be different:
-///
-/// ```
-/// let config = reactord::Config { max_peers: 1000, ..reactord::Config::default() };
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Where peers connect to; port 0 lets the kernel choose. Not used by [`take_over`]: the listener comes with the
-    /// takeover. Default: 127.0.0.1, port 0.
-    pub listen_address: SocketAddr,
-    /// How many connections may wait in the kernel to be accepted (listen(2)). Default: the kernel's maximum. Not used
-    /// by [`take_over`].
-    pub listen_backlog: Option<u32>,
-    /// Where a successor calls. With [`serve`], `None` means that nobody can take over; with [`take_over`], it means
-    /// that the path stays what it is. Default: `None`.
-    pub takeover_path: Option<PathBuf>,
-    /// How many peers are served at once at most; others wait in the kernel. The limit of open files bounds it in any
-    /// case. Together with what one peer may need ([the crate](crate#what-to-know-when-writing-one) says how much), it
-    /// bounds the memory of the process. Default: no further bound.
-    pub max_peers: usize,
-    /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Default: 1 s.
-    pub freeze_timeout: Duration,
-    /// How long a stop waits for pending output to be written. Default: 5 s.
-    pub drain_timeout: Duration,
-    /// How long a peer that the service has closed may take nothing of what is still to be sent to it, before it is
-    /// given up. Default: 30 s.
-    pub close_timeout: Duration,
-    /// A peer with more bytes of pending output than this is not read from. Default: 256 KiB.
-    pub outbound_high_bytes: usize,
-    /// A peer that is not read from is read again with no more bytes of pending output than this. Default: 64 KiB.
-    pub outbound_low_bytes: usize,
-    /// Whether SIGTERM and SIGINT stop the server in an orderly way; they are blocked in the calling thread meanwhile.
-    /// Default: true.
-    pub stop_on_signals: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen_address: (Ipv4Addr::LOCALHOST, 0).into(),
-            listen_backlog: None,
-            takeover_path: None,
-            max_peers: usize::MAX,
-            freeze_timeout: Duration::from_secs(1),
-            drain_timeout: Duration::from_secs(5),
-            close_timeout: Duration::from_secs(30),
-            outbound_high_bytes: 256 * 1024,
-            outbound_low_bytes: 64 * 1024,
-            stop_on_signals: true,
-        }
-    }
-}
-
-/// How serving came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A signal stopped it, or it was a worker that has finished; the takeover path is removed.
-    Stopped,
-    /// A successor has taken over.
-    HandedOver {
-        /// The successor's process id.
-        pid: u32,
-    },
-}
-
 /// Why a server could not serve, or could not go on.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Error {
     /// It could not listen.
     Listen(ListenError),
@@ -123,7 +61,19 @@ impl std::fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // What a variant wraps is what it displays, so the source is what that one has.
+        match self {
+            Self::Listen(error) => error.source(),
+            Self::TakeoverPath(error) => error.source(),
+            Self::Inherit(error) => error.source(),
+            Self::OpenFiles { .. } => None,
+            Self::Takeover(error) => error.source(),
+            Self::Loop { error, .. } => Some(error),
+        }
+    }
+}
 
 impl From<InheritError> for Error {
     fn from(error: InheritError) -> Self {
@@ -142,9 +92,9 @@ impl From<PathError> for Error {
 /// # Errors
 /// If it cannot listen, cannot use the takeover path, or the loop fails.
 pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> {
-    make_room()?;
+    let peers_max = make_room(config)?;
     let listener = listen_on(config.listen_address, config.listen_backlog).map_err(Error::Listen)?;
-    begin(service, Entrance::Listener(listener), config)
+    begin(service, Entrance::of_listener(listener), config, peers_max)
 }
 
 /// Draws peers from a supervisor's queue, and serves until it is stopped, a successor has taken over, or the supervisor
@@ -153,31 +103,8 @@ pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> 
 /// # Errors
 /// If it cannot use the takeover path, or the loop fails.
 pub fn work<S: Service>(service: S, queue: Queue, config: &Config) -> Result<Outcome, Error> {
-    make_room()?;
-    begin(service, Entrance::Queue(Draw::from(queue)), config)
-}
-
-fn make_room() -> Result<(), Error> {
-    open_files::raise_limit();
-    let (files_max, files_needed) = (open_files::limit(), open_files::count() + open_files::RESERVED + 1);
-    if files_max < files_needed {
-        return Err(Error::OpenFiles { files_max, files_needed });
-    }
-    Ok(())
-}
-
-fn begin<S: Service>(service: S, entrance: Entrance, config: &Config) -> Result<Outcome, Error> {
-    let in_context = |what| move |error| Error::Loop { what, error };
-    let mut reactor = Reactor::new(service, config, 0).map_err(in_context("epoll"))?;
-    if let Some(path) = &config.takeover_path {
-        reactor.answer_on(TakeoverListener::bind(path)?).map_err(in_context("the takeover listener"))?;
-    }
-    let ready = reactor.open_entrance(entrance).and_then(|()| reactor.watch_signals());
-    if let Err(error) = ready {
-        reactor.leave();
-        return Err(in_context("the listener")(error));
-    }
-    reactor.run(None)
+    let peers_max = make_room(config)?;
+    begin(service, Entrance::of_queue(Draw::from(queue)), config, peers_max)
 }
 
 /// Calls on `path`, takes over from the server that answers there, and serves until it is stopped or a successor has
@@ -188,4 +115,110 @@ fn begin<S: Service>(service: S, entrance: Entrance, config: &Config) -> Result<
 /// error comes afterwards.
 pub fn take_over<S: Service>(service: S, path: &Path, config: &Config) -> Result<Outcome, Error> {
     Successor::call(path, &[Offer::of::<S>()]).map_err(Error::Takeover)?.take_over(service, config)
+}
+
+/// A successor whom the predecessor has welcomed. To drop it is to give up: the predecessor serves on.
+#[derive(Debug)]
+pub struct Successor {
+    welcomed: Welcomed,
+    /// Where further peers come from, if not from the predecessor's listener.
+    queue: Option<Queue>,
+}
+
+impl Successor {
+    /// Calls on `path`, and offers to run one of several services.
+    ///
+    /// [`take_over`] does this and the rest for a program that has one service.
+    ///
+    /// # Errors
+    /// If nobody answers, or the predecessor refuses.
+    pub fn call(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
+        open_files::raise_limit();
+        Ok(Self { welcomed: Welcomed::call(path, offers)?, queue: None })
+    }
+
+    /// The name of the service to be taken over, which is one of those offered.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        self.welcomed.service()
+    }
+
+    /// Draws further peers from a supervisor's queue. The predecessor must do so, too.
+    #[must_use]
+    pub fn with_queue(self, queue: Queue) -> Self {
+        Self { queue: Some(queue), ..self }
+    }
+
+    /// Takes over, and serves until it is stopped or its peers are taken over in turn.
+    ///
+    /// # Errors
+    /// [`Error::Takeover`] before the commit point, after which the predecessor serves on; any other error means that
+    /// this process cannot serve, and before the commit point the predecessor does.
+    ///
+    /// # Panics
+    /// If `S` is not [the service](Self::service) to be taken over.
+    pub fn take_over<S: Service>(self, service: S, config: &Config) -> Result<Outcome, Error> {
+        assert_eq!(S::NAME, self.service(), "the service is the one that the predecessor has chosen from the offers");
+        let Self { welcomed, queue } = self;
+        let peers_max = peers_max(config);
+        let (poll, lane, sources) = found(service, config, welcomed.peers_expected())?;
+        let moved_to = config.takeover_path.as_deref();
+        let arrived = welcomed.receive(poll, lane, sources, queue, moved_to).map_err(Error::Takeover)?;
+        let Arrived { poll, lane, sources, arrival } = arrived;
+        let reactor = Reactor::new(poll, lane, sources, config, peers_max);
+        reactor.run(Some(arrival)).map_err(in_context("epoll_wait"))
+    }
+}
+
+/// Raises the limit of open files, and says how many peers there may be.
+///
+/// # Errors
+/// If not even one.
+fn make_room(config: &Config) -> Result<usize, Error> {
+    open_files::raise_limit();
+    let (files_max, files_needed) = (open_files::limit(), open_files::count() + open_files::RESERVED + 1);
+    if files_max < files_needed {
+        return Err(Error::OpenFiles { files_max, files_needed });
+    }
+    Ok(peers_max(config))
+}
+
+/// How many peers the configuration and the limit of open files allow. Files are counted now, while they are few.
+fn peers_max(config: &Config) -> usize {
+    let files_left = open_files::limit().saturating_sub(open_files::count() + open_files::RESERVED);
+    config.max_peers.min(files_left)
+}
+
+fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::Loop { what, error }
+}
+
+/// What every server begins with: nobody, with room for `capacity` peers, and no source but signals.
+fn found<S: Service>(service: S, config: &Config, capacity: usize) -> Result<(Poll, Lane<S>, Sources), Error> {
+    let poll = Poll::new().map_err(in_context("epoll"))?;
+    let marks = Marks {
+        high_bytes: config.outbound_high_bytes,
+        low_bytes: config.outbound_low_bytes.min(config.outbound_high_bytes),
+    };
+    let registry = poll.registry().try_clone().map_err(in_context("epoll"))?;
+    let lane = Lane::new(service, Table::new(registry, marks, config.close_timeout, capacity), capacity);
+    let mut sources = Sources::none();
+    if config.stop_on_signals {
+        let signals = StopSignals::watch().map_err(in_context("signals"))?;
+        sources.obey(poll.registry(), signals).map_err(in_context("signals"))?;
+    }
+    Ok((poll, lane, sources))
+}
+
+fn begin<S: Service>(service: S, entrance: Entrance, config: &Config, peers_max: usize) -> Result<Outcome, Error> {
+    let (poll, lane, mut sources) = found(service, config, 0)?;
+    if let Some(path) = &config.takeover_path {
+        let callers = Callers::on(TakeoverListener::bind(path)?);
+        sources.answer(poll.registry(), callers).map_err(in_context("the takeover listener"))?;
+    }
+    if let Err(error) = sources.open(poll.registry(), entrance) {
+        sources.give_up();
+        return Err(in_context("the listener")(error));
+    }
+    Reactor::new(poll, lane, sources, config, peers_max).run(None).map_err(in_context("epoll_wait"))
 }

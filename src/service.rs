@@ -4,19 +4,13 @@
 //! time is what the context says. Because it does no I/O of its own, the reactor can save it between two messages and
 //! go on with it in another process.
 
-mod line;
-mod seqnum;
-
-pub use line::Line;
-pub use seqnum::Seqnum;
-
-pub use crate::peers::SendError;
+pub use crate::table::SendError;
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::peer::{Address, PeerId};
-use crate::peers::Peers;
+use crate::table::{Others, Peers};
 
 /// A protocol, its conversations, and the state they share.
 ///
@@ -112,7 +106,8 @@ pub struct Context<'a, S: Service> {
     now: Instant,
     replies: &'a mut Vec<u8>,
     closing: bool,
-    peers: &'a mut Peers<S::Session>,
+    peers: &'a mut Peers,
+    sessions: Others<'a, S::Session>,
 }
 
 impl<'a, S: Service> Context<'a, S> {
@@ -121,9 +116,10 @@ impl<'a, S: Service> Context<'a, S> {
         address: Address,
         now: Instant,
         replies: &'a mut Vec<u8>,
-        peers: &'a mut Peers<S::Session>,
+        peers: &'a mut Peers,
+        sessions: Others<'a, S::Session>,
     ) -> Self {
-        Self { peer, address, now, replies, closing: false, peers }
+        Self { peer, address, now, replies, closing: false, peers, sessions }
     }
 
     /// Whether the service has closed the peer that this context is about.
@@ -171,6 +167,14 @@ impl<'a, S: Service> Context<'a, S> {
             return Ok(());
         }
         self.peers.send(peer, bytes)
+    }
+
+    /// The session of another peer, which has been opened and is not gone. What is changed there is saved with that peer.
+    pub fn session(&mut self, peer: PeerId) -> Option<&mut S::Session> {
+        let key = self.peers.key(peer)?;
+        let session = self.sessions.get_mut(key)?;
+        self.peers.touch(key);
+        Some(session)
     }
 
     /// Closes the peer that this call is about, after its answers are written. It is sent no more messages.
@@ -230,6 +234,3 @@ impl std::fmt::Display for RestoreError {
 }
 
 impl std::error::Error for RestoreError {}
-
-#[cfg(test)]
-mod tests;

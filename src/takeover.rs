@@ -63,58 +63,24 @@
 //! | `wire` | bytes to records and back |
 //! | `channel` | frames and descriptors over the socket |
 //! | `path` | the takeover path, and who may call |
-//! | `callers` | who calls, until Hello |
 //! | `mirror` | what the successor knows of each peer |
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
-//! | `handover`, `arrival` | the two halves of the I/O, without decisions |
+//! | `departure`, `arrival` | the two halves of the I/O, without decisions |
+//! | `summary` | what a takeover took, as both sides log it |
 //! | `fault` | the steps by name, where tests let either side fail |
 
 pub(crate) mod arrival;
-pub(crate) mod callers;
 pub(crate) mod channel;
+pub(crate) mod departure;
 pub(crate) mod fault;
-pub(crate) mod handover;
 mod mirror;
 pub(crate) mod path;
 pub(crate) mod predecessor;
 #[cfg(all(feature = "wire-2", not(test)))]
 mod rehearsal;
 pub(crate) mod successor;
+mod summary;
 pub(crate) mod wire;
-
-use nix::time::{ClockId, clock_gettime};
-
-use wire::Figures;
-
-/// `CLOCK_MONOTONIC` in ns, which is the same in all processes of a machine (clock_gettime(2)).
-pub(crate) fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has a monotonic clock");
-    now.tv_sec().unsigned_abs() * 1_000_000_000 + now.tv_nsec().unsigned_abs()
-}
-
-/// What a takeover took, as both sides log it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Summary {
-    pub(crate) peers: u64,
-    pub(crate) figures: Figures,
-    /// From the freeze to the successor's first poll. `None` if the predecessor never heard.
-    pub(crate) pause_us: Option<u64>,
-    pub(crate) predecessor_pid: u32,
-    pub(crate) successor_pid: u32,
-}
-
-impl std::fmt::Display for Summary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Figures { batches, rounds, dirty, bytes, copy_us } = self.figures;
-        let Self { peers, pause_us, predecessor_pid, successor_pid, .. } = self;
-        write!(f, "{peers} peers from pid {predecessor_pid} to pid {successor_pid}: ")?;
-        write!(f, "{batches} batches, {rounds} rounds, {dirty} dirty, {bytes} bytes, copy {copy_us} us, ")?;
-        match pause_us {
-            Some(pause_us) => write!(f, "pause {pause_us} us"),
-            None => write!(f, "pause unknown"),
-        }
-    }
-}
 
 #[cfg(test)]
 mod conversation;

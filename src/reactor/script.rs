@@ -11,10 +11,14 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use mio::net::TcpStream;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::*;
-use crate::service::{Line, Seqnum};
+use crate::peer::{Marks, PeerId};
+use crate::service::{Context, RestoreError, Violation};
+use crate::services::{Line, Seqnum};
+use crate::table::Table;
 use crate::takeover::arrival::Arriving;
 use crate::takeover::channel::Channel;
 use crate::takeover::wire::{Hello, WIRE_VERSIONS};
@@ -80,7 +84,7 @@ fn play<S: Service + Default>(script: &[u8], check: impl FnOnce(&[Client], &S)) 
         }
     }
     world.finish();
-    check(&world.clients, &world.reactor.service);
+    check(&world.clients, world.reactor.lane.service());
 }
 
 /// A byte of the script as a client sends it: some more of those than chance would have that mean something to a
@@ -111,7 +115,8 @@ struct Takeover<S: Service> {
 impl<S: Service + Default> World<S> {
     fn new() -> Self {
         let events = Events::with_capacity(64);
-        let mut world = Self { clients: Vec::new(), reactor: reactor(MARKS), takeover: None, events };
+        let (poll, lane) = marked_lane(MARKS);
+        let mut world = Self { clients: Vec::new(), reactor: alone(poll, lane), takeover: None, events };
         (0..3).for_each(|_| world.connect());
         world
     }
@@ -123,7 +128,7 @@ impl<S: Service + Default> World<S> {
             server.set_nonblocking(true).expect("it can be unblocked");
             set_socket_send_buffer_size(&server, SEND_BUFFER_BYTES).expect("a buffer can be small");
             let socket = TcpStream::from_std(OwnedFd::from(server).into());
-            self.reactor.open(socket, ([127, 0, 0, 1], 1).into());
+            self.reactor.lane.open(socket, ([127, 0, 0, 1], 1).into());
             self.clients.push(Client::new(client));
         }
     }
@@ -150,16 +155,16 @@ impl<S: Service + Default> World<S> {
     /// freeze, the successor accepts, or dies before it does.
     fn predecessor_turn(&mut self, accepts: bool) {
         let reactor = &mut self.reactor;
-        let Some(mut handover) = reactor.handover.take() else {
+        let Some(mut departure) = reactor.departure.take() else {
             return self.begin_takeover();
         };
-        handover.writable();
-        let committed = match handover.turn(&reactor.service, &reactor.peers, reactor.now) {
-            Ok(Turn::Copying(handover)) => {
-                reactor.handover = Some(handover);
+        departure.writable();
+        let committed = match departure.turn(&mut reactor.lane, reactor.now) {
+            Ok(Turn::Copying(departure)) => {
+                reactor.departure = Some(departure);
                 return;
             }
-            Ok(Turn::Ready(ready)) => ready.commit_to(&reactor.service, &reactor.peers, || {
+            Ok(Turn::Ready(ready)) => ready.commit_to(&reactor.lane, || {
                 if accepts && let Some(successor) = &mut self.takeover {
                     while successor.hear() {}
                 } else {
@@ -169,7 +174,10 @@ impl<S: Service + Default> World<S> {
             Err(failure) => Err(failure),
         };
         match (committed, self.takeover.take()) {
-            (Ok(_), Some(Takeover { arriving, accepted: true })) => self.reactor = arriving.into_reactor(),
+            (Ok(_), Some(Takeover { arriving, accepted: true })) => {
+                let (poll, lane) = arriving.into_lane();
+                self.reactor = alone(poll, lane);
+            }
             (Err(_), None) => {}
             (Ok(_), _) => panic!("nobody has accepted"),
             (Err(failure), Some(_)) => panic!("the successor lives: {failure}"),
@@ -189,11 +197,14 @@ impl<S: Service + Default> World<S> {
             files_max: u64::MAX,
             files_open: 0,
         };
-        let keys_end = self.reactor.peers.keys_end();
-        let handover = Handover::of_peers(Channel::of_predecessor(ours), hello, keys_end, self.reactor.now);
-        self.reactor.handover = Some(handover);
-        let reactor = reactor(if self.reactor.peers.marks().high_bytes == MARKS.0 { GENEROUS_MARKS } else { MARKS });
-        let arriving = Arriving::of_peers(Channel::of_successor(theirs), reactor);
+        let table = self.reactor.lane.table_mut();
+        let marks = if table.peers().marks().high_bytes == MARKS.0 { GENEROUS_MARKS } else { MARKS };
+        table.watch();
+        let keys_end = table.peers().keys_end();
+        let departure = Departure::of_peers(Channel::of_predecessor(ours), hello, keys_end, self.reactor.now);
+        self.reactor.departure = Some(departure);
+        let (poll, lane) = marked_lane(marks);
+        let arriving = Arriving::of_peers(Channel::of_successor(theirs), poll, lane);
         self.takeover = Some(Takeover { arriving, accepted: false });
     }
 
@@ -213,7 +224,7 @@ impl<S: Service + Default> World<S> {
         let received: Vec<usize> = self.clients.iter().map(|client| client.received.len()).collect();
         self.clients.iter_mut().for_each(Client::half_close);
         self.settle_down();
-        assert!(self.reactor.peers.is_empty(), "{} peers are stuck", self.reactor.peers.len());
+        assert!(self.reactor.lane.is_empty(), "{} peers are stuck", self.reactor.lane.peers());
         let received_by_now = self.clients.iter().map(|client| client.received.len());
         assert!(received_by_now.eq(received), "what was to come came before anybody said that there is no more");
     }
@@ -227,7 +238,8 @@ impl<S: Service + Default> World<S> {
             let before = moved(&self.clients);
             self.clients.iter_mut().for_each(|client| client.receive(usize::MAX));
             self.turn();
-            let still = self.events.is_empty() && self.reactor.due.is_empty() && moved(&self.clients) == before;
+            let still =
+                self.events.is_empty() && self.reactor.lane.table().due() == 0 && moved(&self.clients) == before;
             quiet = if still { quiet + 1 } else { 0 };
             if quiet == 2 {
                 return;
@@ -237,9 +249,21 @@ impl<S: Service + Default> World<S> {
     }
 }
 
-fn reactor<S: Service + Default>((outbound_high_bytes, outbound_low_bytes): (usize, usize)) -> Reactor<S> {
-    let config = Config { outbound_high_bytes, outbound_low_bytes, ..Config::default() };
-    Reactor::new(S::default(), &config, 0).expect("epoll")
+/// A lane without peers, and what wakes them.
+pub(super) fn lane<S: Service>(service: S, config: &Config) -> (Poll, Lane<S>) {
+    let poll = Poll::new().expect("epoll");
+    let registry = poll.registry().try_clone().expect("epoll");
+    let marks = Marks { high_bytes: config.outbound_high_bytes, low_bytes: config.outbound_low_bytes };
+    (poll, Lane::new(service, Table::new(registry, marks, config.close_timeout, 0), 0))
+}
+
+fn marked_lane<S: Service + Default>((outbound_high_bytes, outbound_low_bytes): (usize, usize)) -> (Poll, Lane<S>) {
+    lane(S::default(), &Config { outbound_high_bytes, outbound_low_bytes, ..Config::default() })
+}
+
+/// A loop that listens to nobody but its peers.
+fn alone<S: Service>(poll: Poll, lane: Lane<S>) -> Reactor<S> {
+    Reactor::new(poll, lane, Sources::none(), &Config::default(), usize::MAX)
 }
 
 impl<S: Service> Takeover<S> {

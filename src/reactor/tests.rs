@@ -1,37 +1,31 @@
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream as Client};
+use std::net::{Shutdown, SocketAddr, TcpStream as Client};
 use std::os::fd::AsFd;
 
+use mio::Token;
 use mio::net::TcpListener;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use super::script::lane;
 use super::*;
-use crate::service::Seqnum;
-use crate::takeover::callers::CALLERS_MAX;
-
-#[test]
-fn every_source_survives_its_token() {
-    let peer = |key, generation| Source::Peer { key, generation };
-    let sources = [
-        Source::Entrance,
-        Source::TakeoverListener,
-        Source::Signals,
-        Source::Successor,
-        Source::Caller(0),
-        Source::Caller(CALLERS_MAX),
-        peer(0, 0),
-        peer(3, 1),
-        peer(0xffff_ffff, GENERATIONS - 1),
-    ];
-    for source in sources {
-        assert_eq!(Source::from(Token::from(source)), source);
-    }
-}
+use crate::peer::{Address, Peer, PeerId, Phase};
+use crate::service::{Context, RestoreError, Violation};
+use crate::services::Seqnum;
+use crate::sources::Entrance;
+use crate::table::LINGER_MAX;
+use crate::takeover::arrival::sift;
+use crate::takeover::wire::Record;
 
 /// How many turns a loop gets at most to do what a test waits for. A turn waits for events, but not long.
 const TURNS_MAX: u32 = 2000;
 const TURN: Duration = Duration::from_millis(5);
+
+/// A loop without sources.
+fn reactor<S: Service>(service: S, config: &Config) -> Reactor<S> {
+    let (poll, lane) = lane(service, config);
+    Reactor::new(poll, lane, Sources::none(), config, config.max_peers)
+}
 
 /// A reactor whose turns a test gives.
 struct Rig<S: Service> {
@@ -42,11 +36,23 @@ struct Rig<S: Service> {
 
 impl<S: Service> Rig<S> {
     fn new(service: S, config: &Config) -> Self {
-        let mut reactor = Reactor::new(service, config, 0).unwrap();
+        let mut reactor = reactor(service, config);
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        reactor.open_entrance(Entrance::Listener(listener)).unwrap();
+        reactor.sources.open(reactor.poll.registry(), Entrance::of_listener(listener)).unwrap();
         Self { reactor, address, events: Events::with_capacity(EVENTS_PER_TURN) }
+    }
+
+    fn peer(&self, key: usize) -> &Peer {
+        self.reactor.lane.table().peers().get(key).unwrap()
+    }
+
+    fn handle(&self, key: usize) -> Handle {
+        Handle::new(key, self.peer(key).stamp())
+    }
+
+    fn keys(&self) -> Vec<usize> {
+        self.reactor.lane.table().peers().handles().into_iter().map(Handle::key).collect()
     }
 
     fn turn(&mut self) {
@@ -71,9 +77,7 @@ impl<S: Service> Rig<S> {
         let client = Client::connect(self.address).unwrap();
         client.set_nonblocking(true).unwrap();
         let address = Address(client.local_addr().unwrap());
-        let key = |rig: &Self| {
-            rig.reactor.peers.keys().into_iter().find(|key| rig.reactor.peers.get(*key).unwrap().address() == address)
-        };
+        let key = |rig: &Self| rig.keys().into_iter().find(|key| rig.peer(*key).address() == address);
         self.turn_until(|rig| key(rig).is_some());
         let key = key(self).unwrap();
         (client, key)
@@ -154,8 +158,8 @@ fn a_held_peer_that_is_let_go_by_anothers_message_has_each_of_its_own_handled() 
     let (mut held, key) = rig.connect();
     let (mut other, _) = rig.connect();
     held.write_all(b"B\nE1\nE22\n").unwrap();
-    rig.turn_until(|rig| !rig.reactor.peers.get(key).unwrap().inbound.is_empty());
-    assert!(!rig.reactor.peers.get(key).unwrap().listens());
+    rig.turn_until(|rig| !rig.peer(key).talk.inbound.is_empty());
+    assert!(!rig.peer(key).talk.listens());
 
     let mut answers: Vec<u8> = Vec::new();
     let mut read_answers = |held: &mut Client| {
@@ -168,27 +172,27 @@ fn a_held_peer_that_is_let_go_by_anothers_message_has_each_of_its_own_handled() 
     // What follows begins between the marks, where others may send to it.
     rig.turn_until(|rig| {
         read_answers(&mut held);
-        rig.reactor.peers.get(key).unwrap().pending_bytes() <= BIG / 2
+        rig.peer(key).talk.pending_bytes() <= BIG / 2
     });
-    assert!(!rig.reactor.peers.get(key).unwrap().listens());
+    assert!(!rig.peer(key).talk.listens());
 
     // The client reads, and what it makes room for is used by the other's messages alone: its own event is kept back,
     // as if it came a little later.
-    let kept_back = Source::Peer { key, generation: rig.reactor.peers.get(key).unwrap().generation() };
+    let kept_back = Token::from(rig.handle(key));
     for _ in 0..TURNS_MAX {
         read_answers(&mut held);
         other.write_all(b"S\n").unwrap();
         rig.reactor.poll(&mut rig.events, Some(TURN)).unwrap();
-        rig.reactor.now = Instant::now();
-        for event in rig.events.iter().filter(|event| Source::from(event.token()) != kept_back) {
+        rig.reactor.begin_turn();
+        for event in rig.events.iter().filter(|event| event.token() != kept_back) {
             rig.reactor.dispatch(event);
         }
         rig.reactor.finish_turn();
-        if rig.reactor.peers.get(key).unwrap().listens() {
+        if rig.peer(key).talk.listens() {
             break;
         }
     }
-    assert!(rig.reactor.peers.get(key).unwrap().listens(), "its pending output is below the low mark");
+    assert!(rig.peer(key).talk.listens(), "its pending output is below the low mark");
     held.write_all(b"E333\n").unwrap();
     rig.turn_until(|_| read_answers(&mut held).len() == 3);
     assert_eq!(read_answers(&mut held), [3, 4, 5], "each message is answered by itself");
@@ -205,8 +209,8 @@ fn a_greedy_peer_gets_one_turn_at_a_time() {
     let reading = std::thread::spawn(move || while matches!((&reader).read(&mut [0; 1 << 16]), Ok(1..)) {});
     let mut due = 0;
     rig.turn_until(|rig| {
-        due += rig.reactor.due.len();
-        assert!(rig.reactor.due.len() <= 1, "{:?}", rig.reactor.due);
+        due += rig.reactor.lane.table().due();
+        assert!(rig.reactor.lane.table().due() <= 1, "{}", rig.reactor.lane.table().due());
         due >= 100
     });
     greedy.shutdown(Shutdown::Both).unwrap();
@@ -234,7 +238,7 @@ fn what_was_answered_before_a_close_reaches_a_client_that_goes_on_sending() {
     });
     assert_eq!(received, BIG);
     client.shutdown(Shutdown::Both).unwrap();
-    rig.turn_until(|rig| rig.reactor.peers.is_empty());
+    rig.turn_until(|rig| rig.reactor.lane.is_empty());
 }
 
 #[test]
@@ -243,11 +247,12 @@ fn a_client_that_does_not_end_does_not_linger_for_ever() {
     let (mut client, key) = rig.connect();
     client.write_all(b"C\n").unwrap();
     assert_eq!(rig.receive(&mut client, BIG).len(), BIG);
-    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().phase == Phase::Lingering);
+    rig.turn_until(|rig| rig.peer(key).talk.phase() == Phase::Lingering);
     let due = rig.reactor.timeout().expect("the loop wakes up for it");
     assert!(due <= LINGER_MAX, "{due:?}");
-    rig.reactor.lingering[0].0 = Instant::now();
-    rig.turn_until(|rig| rig.reactor.peers.is_empty());
+    rig.reactor.lane.begin_turn(Instant::now() + LINGER_MAX);
+    rig.reactor.lane.finish_turn();
+    assert!(rig.reactor.lane.is_empty());
 }
 
 #[test]
@@ -255,10 +260,10 @@ fn a_client_that_reads_nothing_of_its_last_answer_is_given_up() {
     let mut rig = Rig::new(Commands::default(), &Config { close_timeout: Duration::from_secs(1), ..Config::default() });
     let (mut client, key) = rig.connect();
     client.write_all(b"C\n").unwrap();
-    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().phase == Phase::Closing);
-    assert!(rig.reactor.peers.get(key).unwrap().pending_bytes() > 0);
+    rig.turn_until(|rig| rig.peer(key).talk.phase() == Phase::Closing);
+    assert!(rig.peer(key).talk.pending_bytes() > 0);
     let began = Instant::now();
-    rig.turn_until(|rig| rig.reactor.peers.is_empty());
+    rig.turn_until(|rig| rig.reactor.lane.is_empty());
     assert!(began.elapsed() > Duration::from_millis(500), "not before its time: {:?}", began.elapsed());
 }
 
@@ -267,7 +272,7 @@ fn a_client_that_reads_its_last_answer_slowly_is_not_given_up() {
     let mut rig = Rig::new(Commands::default(), &Config { close_timeout: Duration::from_secs(1), ..Config::default() });
     let (mut client, key) = rig.connect();
     client.write_all(b"C\n").unwrap();
-    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().phase == Phase::Closing);
+    rig.turn_until(|rig| rig.peer(key).talk.phase() == Phase::Closing);
     // For twice the time, it reads a little every now and then.
     let (began, mut received, mut buffer) = (Instant::now(), 0, vec![0; 512 << 10]);
     while began.elapsed() < Duration::from_secs(2) {
@@ -287,13 +292,13 @@ fn a_stop_waits_for_nobody_who_has_all_answers_and_asks_nothing() {
     answered.write_all(b"E1\n").unwrap();
     assert_eq!(rig.receive(&mut answered, 1), [3]);
     // Its kernel may take a moment to acknowledge that (tcp(7), delayed acknowledgements).
-    rig.turn_until(|rig| !Undelivered::now().contains(rig.reactor.peers.get(answered_key).unwrap()));
+    rig.turn_until(|rig| !Undelivered::now().contains(rig.peer(answered_key)));
     let (mut pending, key) = rig.connect();
     pending.write_all(b"B\n").unwrap();
-    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().pending_bytes() > 0);
+    rig.turn_until(|rig| rig.peer(key).talk.pending_bytes() > 0);
 
     rig.reactor.stop(Signal::SIGTERM);
-    assert_eq!(rig.reactor.peers.keys(), [key], "only whose output is pending is waited for");
+    assert_eq!(rig.keys(), [key], "only whose output is pending is waited for");
     assert!(!rig.reactor.stopped());
     assert_eq!(rig.receive(&mut pending, BIG).len(), BIG);
     drop(pending);
@@ -320,8 +325,8 @@ fn a_stop_waits_for_what_is_written_and_not_delivered() {
     let mut client = Client::from(client);
     client.set_nonblocking(true).unwrap();
     client.write_all(b"K\n").unwrap();
-    rig.turn_until(|rig| rig.reactor.peers.iter().any(|peer| Undelivered::now().contains(peer)));
-    assert_eq!(rig.reactor.peers.iter().next().unwrap().pending_bytes(), 0, "all is written");
+    rig.turn_until(|rig| rig.reactor.lane.table().peers().iter().any(|peer| Undelivered::now().contains(peer)));
+    assert_eq!(rig.reactor.lane.table().peers().iter().next().unwrap().talk.pending_bytes(), 0, "all is written");
 
     rig.reactor.stop(Signal::SIGTERM);
     // It asks on, and only then reads.
@@ -338,9 +343,9 @@ fn a_stop_that_waits_no_longer_ends_connections_of_which_another_process_holds_d
     let mut rig = Rig::new(Commands::default(), &Config::default());
     let (mut client, key) = rig.connect();
     client.write_all(b"B\n").unwrap();
-    rig.turn_until(|rig| rig.reactor.peers.get(key).unwrap().pending_bytes() > 0);
+    rig.turn_until(|rig| rig.peer(key).talk.pending_bytes() > 0);
     // As a successor that was stopped in the middle of its takeover.
-    let _duplicate = rig.reactor.peers.get(key).unwrap().as_fd().try_clone_to_owned().unwrap();
+    let _duplicate = rig.peer(key).as_fd().try_clone_to_owned().unwrap();
 
     rig.reactor.stop(Signal::SIGTERM);
     rig.reactor.stop(Signal::SIGTERM);
@@ -352,13 +357,13 @@ fn a_stop_that_waits_no_longer_ends_connections_of_which_another_process_holds_d
     assert!(received.len() < BIG, "not all was written");
 }
 
-/// A second reactor that has adopted duplicates of all peers of the first, as a successor does.
+/// A second loop that has adopted duplicates of all peers of the first, as a successor does.
 fn successor_of<S: Service + Default>(predecessor: &Rig<S>, config: &Config) -> Reactor<S> {
-    let mut successor = Reactor::new(S::default(), config, 0).unwrap();
-    for key in predecessor.reactor.peers.keys() {
-        let peer = predecessor.reactor.peers.get(key).unwrap();
+    let mut successor = reactor(S::default(), config);
+    for key in predecessor.keys() {
+        let peer = predecessor.peer(key);
         let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
-        successor.adopt(duplicate.into(), &peer.record(&[]), 1).unwrap();
+        successor.lane.adopt(duplicate.into(), &peer.record(&[]), 1).unwrap();
     }
     successor
 }
@@ -369,8 +374,8 @@ fn a_successor_that_holds_a_peer_less_handles_what_it_received_before_what_comes
     let mut predecessor = Rig::new(Commands::default(), &config);
     let (mut held, key) = predecessor.connect();
     held.write_all(b"B\nE1\nE22\n").unwrap();
-    predecessor.turn_until(|rig| !rig.reactor.peers.get(key).unwrap().inbound.is_empty());
-    assert!(!predecessor.reactor.peers.get(key).unwrap().listens());
+    predecessor.turn_until(|rig| !rig.peer(key).talk.inbound.is_empty());
+    assert!(!predecessor.peer(key).talk.listens());
 
     let generous = Config { outbound_high_bytes: 2 * BIG, outbound_low_bytes: 2 * BIG, ..config };
     let reactor = successor_of(&predecessor, &generous);
@@ -385,13 +390,13 @@ fn a_successor_that_holds_a_peer_less_handles_what_it_received_before_what_comes
 fn a_client_that_is_waited_for_has_its_time_however_long_the_copy_has_taken() {
     let mut predecessor = Rig::new(Seqnum, &Config::default());
     let (_client, key) = predecessor.connect();
-    let mut successor = Reactor::new(Seqnum, &Config::default(), 0).unwrap();
-    successor.now -= LINGER_MAX;
-    let peer = predecessor.reactor.peers.get(key).unwrap();
+    let mut successor = reactor(Seqnum, &Config::default());
+    successor.lane.begin_turn(successor.now - LINGER_MAX);
+    let peer = predecessor.peer(key);
     let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
-    successor.adopt(duplicate.into(), &Record { phase: Phase::Lingering, ..peer.record(&[]) }, 1).unwrap();
+    successor.lane.adopt(duplicate.into(), &Record { phase: Phase::Lingering, ..peer.record(&[]) }, 1).unwrap();
     successor.turn(&Events::with_capacity(0));
-    assert_eq!(successor.peers.len(), 1, "it has only begun to wait");
+    assert_eq!(successor.lane.peers(), 1, "it has only begun to wait");
 }
 
 #[test]
@@ -405,8 +410,8 @@ fn what_the_predecessor_has_read_during_the_copy_is_no_matter_for_the_first_poll
     assert_eq!(predecessor.receive(&mut answered, 4), [0, 0, 0, 7]);
     unread.write_all(&[0, 0, 0, 8]).unwrap();
     // From here on the predecessor is frozen.
-    successor.sift().unwrap();
-    assert_eq!(successor.due.len(), 1, "only what is unread is of interest");
+    sift(&mut successor.poll, &mut successor.lane).unwrap();
+    assert_eq!(successor.lane.table().due(), 1, "only what is unread is of interest");
     let mut events = Events::with_capacity(EVENTS_PER_TURN);
     successor.poll(&mut events, Some(Duration::ZERO)).unwrap();
     assert!(events.is_empty(), "{events:?}");
@@ -424,13 +429,15 @@ fn a_successor_that_gives_up_leaves_the_takeover_path_to_its_predecessor() {
     let path = directory.path().join("takeover");
     let bound = TakeoverListener::bind(&path).unwrap();
     let duplicate = bound.as_fd().try_clone_to_owned().unwrap();
-    let mut successor = Reactor::new(Seqnum, &Config::default(), 0).unwrap();
-    successor.answer_on(TakeoverListener::adopt(duplicate, path.clone(), bound.file())).unwrap();
-    successor.leave();
+    let registry = reactor(Seqnum, &Config::default()).poll.registry().try_clone().unwrap();
+    let mut arriving = Sources::none();
+    let adopted = TakeoverListener::adopt(duplicate, path.clone(), bound.file());
+    arriving.answer(&registry, Callers::on(adopted)).unwrap();
+    arriving.give_up();
     assert!(path.exists());
 
-    let mut starting = Reactor::new(Seqnum, &Config::default(), 0).unwrap();
-    starting.answer_on(bound).unwrap();
-    starting.leave();
+    let mut starting = Sources::none();
+    starting.answer(&registry, Callers::on(bound)).unwrap();
+    starting.give_up();
     assert!(!path.exists(), "a path of its own is not left behind");
 }

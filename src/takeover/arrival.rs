@@ -1,7 +1,7 @@
 //! The successor's side of the channel: it moves frames and descriptors, and decides nothing.
 //!
-//! It calls on the takeover path, fills a reactor that does not run yet with what arrives, and lets it run once Accept
-//! is in the channel. Until then it can fail at any point, by leaving: nobody's byte has been touched.
+//! It calls on the takeover path, and fills a lane that is not served yet with what arrives, until Accept is in the
+//! channel. Until then it can fail at any point, by leaving: nobody's byte has been touched.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,23 +13,23 @@ use std::time::Duration;
 
 use log::{debug, info};
 use mio::net::TcpListener;
+use mio::{Events, Poll};
 use nix::sys::signal::Signal;
 use rustix::net::sockopt::{socket_acceptconn, socket_cookie, socket_domain};
 use rustix::net::{AddressFamily, getsockname};
 
-use super::Summary;
 use super::channel::{Channel, ChannelError, Deadline};
 use super::fault::{self, SuccessorStep as Step};
 use super::path::{self, PathError, TakeoverListener};
 use super::successor::{Accept, Action, Called, Fault, Receiving};
+use super::summary::Summary;
 use super::wire::{self, Digested, Frame, Listeners, RawFrame, Record, Refuse, Serving, Versions, Welcome};
-use crate::entrance::{Draw, Entrance};
+use crate::lane::{AdoptError, Lane};
 use crate::open_files;
 use crate::peer::Address;
-use crate::reactor::{AdoptError, Reactor};
-use crate::server::{Config, Error, Outcome};
 use crate::service::{RestoreError, Service};
-use crate::signals::Signals;
+use crate::sources::{Callers, Draw, Entrance, Sources, StopSignals};
+use crate::table::Handle;
 use crate::worker::Queue;
 
 /// How long the predecessor may say nothing.
@@ -38,6 +38,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// After so many peers, about 100 us of work, the processor goes to whoever else wants it: the predecessor serves, and
 /// its clients wait.
 const ADOPTED_AT_A_STRETCH: usize = 64;
+
+/// Events taken from one look at what has arrived for peers, and how often more is looked than there are peers.
+const EVENTS_SIFTED: usize = 1024;
+const SIFTED_MORE: usize = 16;
 
 /// Why a takeover failed before the commit point: no peer was touched, and a predecessor that lives serves on.
 #[derive(Debug)]
@@ -141,98 +145,96 @@ impl Offer {
 
 /// A successor whom the predecessor has welcomed. To drop it is to give up: the predecessor serves on.
 #[derive(Debug)]
-pub struct Successor {
+pub(crate) struct Welcomed {
     channel: Channel,
     path: PathBuf,
     predecessor_pid: u32,
     welcome: Welcome,
-    /// Where further peers come from, if not from the predecessor's listener.
-    queue: Option<Queue>,
 }
 
-impl Successor {
+impl Welcomed {
     /// Calls on `path`, and offers to run one of several services.
-    ///
-    /// [`take_over`](crate::take_over) does this and the rest for a program that has one service.
     ///
     /// # Errors
     /// If nobody answers, or the predecessor refuses.
-    pub fn call(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
-        open_files::raise_limit();
+    pub(crate) fn call(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
         let in_context = |pid| move |cause| TakeoverError { path: path.to_owned(), pid, cause };
         let path::Call { socket, pid } = path::call(path).map_err(Cause::Connect).map_err(in_context(None))?;
         let mut channel = Channel::of_successor(socket);
         let welcome = greet(&mut channel, offers).map_err(in_context(Some(pid)))?;
         debug!("Welcomed by {} as pid {pid}, with {} peers", wire::printable(&welcome.build), welcome.peers);
-        Ok(Self { channel, path: path.to_owned(), predecessor_pid: welcome.pid, welcome, queue: None })
+        Ok(Self { channel, path: path.to_owned(), predecessor_pid: welcome.pid, welcome })
     }
 
     /// The name of the service to be taken over, which is one of those offered.
-    #[must_use]
-    pub fn service(&self) -> &str {
+    pub(crate) fn service(&self) -> &str {
         &self.welcome.service
     }
 
-    /// Draws further peers from a supervisor's queue. The predecessor must do so, too.
-    #[must_use]
-    pub fn with_queue(self, queue: Queue) -> Self {
-        Self { queue: Some(queue), ..self }
+    /// How many peers there will be about, and not more than can be.
+    pub(crate) fn peers_expected(&self) -> usize {
+        usize::try_from(self.welcome.peers).unwrap_or(usize::MAX).min(open_files::limit())
     }
 
-    /// Takes over, and serves until it is stopped or its peers are taken over in turn.
+    /// Receives everything into `lane`, whose peers `poll` wakes. When this returns, Accept is in the channel, and the
+    /// peers are this process's.
     ///
     /// # Errors
-    /// [`Error::Takeover`] before the commit point, after which the predecessor serves on; any other afterwards.
-    ///
-    /// # Panics
-    /// If `S` is not [the service](Self::service) to be taken over.
-    pub fn take_over<S: Service>(self, service: S, config: &Config) -> Result<Outcome, Error> {
-        assert_eq!(S::NAME, self.service(), "the service is the one that the predecessor has chosen from the offers");
+    /// Before the commit point: the predecessor serves on, and knows why.
+    pub(crate) fn receive<S: Service>(
+        self,
+        poll: Poll,
+        lane: Lane<S>,
+        sources: Sources,
+        queue: Option<Queue>,
+        moved_to: Option<&Path>,
+    ) -> Result<Arrived<S>, TakeoverError> {
         let peers_expected = self.peers_expected();
-        let Self { channel, path, predecessor_pid: pid, welcome, queue } = self;
-        let give_up = |channel: Channel, cause: Cause| {
-            channel.close_with(&Frame::Refuse(Refuse { reason: cause.to_string() }).encode());
-            Err(Error::Takeover(TakeoverError { path, pid: Some(pid), cause }))
-        };
-        let reactor = match Reactor::new(service, config, peers_expected) {
-            Ok(reactor) => reactor,
-            Err(error) => return give_up(channel, in_context("epoll")(error)),
-        };
+        let Self { channel, path, predecessor_pid, welcome } = self;
         let mut arriving = Arriving {
             channel,
-            reactor,
+            poll,
+            lane,
+            sources,
             receiving: Receiving::expecting(peers_expected),
             state_version: welcome.state_version,
             queue,
-            moved_to: config.takeover_path.clone(),
+            moved_to: moved_to.map(Path::to_owned),
             left_behind: None,
         };
         match arriving.receive() {
             Ok(accept) => {
-                let Arriving { channel, reactor, receiving, left_behind, .. } = arriving;
-                reactor.run(Some(Arrival { channel, pid, accept, left_behind, _receiving: receiving }))
+                let Arriving { channel, poll, lane, sources, receiving, left_behind, .. } = arriving;
+                let arrival = Arrival { channel, predecessor_pid, accept, left_behind, _receiving: receiving };
+                Ok(Arrived { poll, lane, sources, arrival })
             }
             Err(cause) => {
-                arriving.reactor.leave();
-                give_up(arriving.channel, cause)
+                arriving.sources.give_up();
+                arriving.channel.close_with(&Frame::Refuse(Refuse { reason: cause.to_string() }).encode());
+                Err(TakeoverError { path, pid: Some(predecessor_pid), cause })
             }
         }
     }
+}
 
-    /// How many peers there will be about, and not more than can be.
-    fn peers_expected(&self) -> usize {
-        usize::try_from(self.welcome.peers).unwrap_or(usize::MAX).min(open_files::limit())
-    }
+/// A successor that owns the peers, and has not polled yet.
+pub(crate) struct Arrived<S: Service> {
+    pub(crate) poll: Poll,
+    pub(crate) lane: Lane<S>,
+    pub(crate) sources: Sources,
+    pub(crate) arrival: Arrival,
 }
 
 fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Cause {
     move |error| Cause::Io { what, error }
 }
 
-/// A successor up to the commit point: what arrives fills a reactor that does not run yet.
+/// A successor up to the commit point: what arrives fills a lane that is not served yet.
 pub(crate) struct Arriving<S: Service> {
     channel: Channel,
-    reactor: Reactor<S>,
+    poll: Poll,
+    lane: Lane<S>,
+    sources: Sources,
     receiving: Receiving,
     /// The version of all state that the predecessor saves.
     state_version: u32,
@@ -247,10 +249,9 @@ pub(crate) struct Arriving<S: Service> {
 impl<S: Service> Arriving<S> {
     /// Receives everything, up to and including the commit point.
     fn receive(&mut self) -> Result<Box<Accept>, Cause> {
-        self.reactor.watch_signals().map_err(in_context("signals"))?;
         fault::at(Step::Welcome, &mut self.channel)?;
         loop {
-            let raw = receive_unless_stopped(&mut self.channel, &self.reactor)?;
+            let raw = receive_unless_stopped(&mut self.channel, self.sources.signals.as_ref())?;
             if let Some(accept) = self.hear(&raw)? {
                 return Ok(accept);
             }
@@ -300,10 +301,11 @@ impl<S: Service> Arriving<S> {
     fn listen(&mut self, listeners: &Listeners) -> Result<(), Cause> {
         fault::at(Step::Listeners, &mut self.channel)?;
         let (entrance, takeover) = take_listeners(&mut self.channel, listeners, self.queue.take())?;
-        self.reactor.open_entrance(entrance).map_err(in_context("the listener"))?;
+        let registry = self.poll.registry();
+        self.sources.open(registry, entrance).map_err(in_context("the listener"))?;
         let (current, left_behind) = move_to(takeover, self.moved_to.as_deref())?;
         self.left_behind = left_behind;
-        self.reactor.answer_on(current).map_err(in_context("the takeover listener"))
+        self.sources.answer(registry, Callers::on(current)).map_err(in_context("the takeover listener"))
     }
 
     /// Adopts a socket with each record, which must be about it.
@@ -318,7 +320,7 @@ impl<S: Service> Arriving<S> {
             if cookie != record.cookie {
                 return Err(Cause::Cookie { record: record.cookie, socket: cookie });
             }
-            self.reactor.adopt(socket.into(), &record, self.state_version).map_err(about(&record))?;
+            self.lane.adopt(socket.into(), &record, self.state_version).map_err(about(&record))?;
         }
         Ok(fault::at(Step::Copied, &mut self.channel)?)
     }
@@ -326,7 +328,7 @@ impl<S: Service> Arriving<S> {
     fn change(&mut self, records: Vec<Digested<'_>>) -> Result<(), Cause> {
         fault::at(Step::Change, &mut self.channel)?;
         for Digested { record, .. } in records {
-            self.reactor.change(&record, self.state_version).map_err(about(&record))?;
+            self.lane.readopt(&record, self.state_version).map_err(about(&record))?;
         }
         Ok(())
     }
@@ -334,14 +336,14 @@ impl<S: Service> Arriving<S> {
     fn discard(&mut self, cookies: Vec<u64>) -> Result<(), Cause> {
         fault::at(Step::Discard, &mut self.channel)?;
         for cookie in cookies {
-            self.reactor.discard(cookie.into());
+            self.lane.discard(cookie.into());
         }
         Ok(())
     }
 
     fn sift(&mut self, step: Step) -> Result<(), Cause> {
         fault::at(step, &mut self.channel)?;
-        self.reactor.sift().map_err(in_context("epoll_wait"))
+        sift(&mut self.poll, &mut self.lane).map_err(in_context("epoll_wait"))
     }
 
     /// Takes the peers over, if nothing is missing and nobody minds: when this returns, Accept is in the channel.
@@ -350,8 +352,8 @@ impl<S: Service> Arriving<S> {
             0 => {}
             count => return Err(Cause::DescriptorsLeft { count }),
         }
-        self.reactor.restore(self.state_version, &accept.state).map_err(Cause::State)?;
-        stop_if_told(&self.reactor)?;
+        self.lane.restore(self.state_version, &accept.state).map_err(Cause::State)?;
+        stop_if_told(self.sources.signals.as_ref())?;
         fault::at(Step::Accept, &mut self.channel)?;
         match self.channel.send_by(&accept.frame, &[], Deadline::after(SILENCE_MAX)) {
             Err(ChannelError::Closed) => Err(Cause::TooLate),
@@ -360,17 +362,39 @@ impl<S: Service> Arriving<S> {
     }
 }
 
+/// Takes from the epoll set what has become of no interest since it was registered. Whatever arrived for a peer during
+/// the copy has left an entry there, also where the predecessor has read it long ago, and the first poll would look at all
+/// of them while nobody serves. Nothing is read from anybody: who has something to read becomes due.
+pub(crate) fn sift<S: Service>(poll: &mut Poll, lane: &mut Lane<S>) -> io::Result<()> {
+    let mut events = Events::with_capacity(EVENTS_SIFTED);
+    // Often enough to see every peer once, and some more. Clients may send faster than this looks at them.
+    for _ in 0..lane.peers() / EVENTS_SIFTED + SIFTED_MORE {
+        match poll.poll(&mut events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            polled => polled?,
+        }
+        if events.is_empty() {
+            break;
+        }
+        // Sources are all tended in the first turn in any case.
+        for handle in events.iter().filter_map(|event| Handle::from_token(event.token())) {
+            lane.table_mut().make_due(handle);
+        }
+    }
+    Ok(())
+}
+
 fn about(record: &Record<'_>) -> impl FnOnce(AdoptError) -> Cause {
     let address = Address(record.address);
     move |error| Cause::Adopt { address, error }
 }
 
 /// The next frame, unless a signal asks this process to stop: it owns no peer yet, and the predecessor will keep them.
-fn receive_unless_stopped<S: Service>(channel: &mut Channel, reactor: &Reactor<S>) -> Result<RawFrame, Cause> {
+fn receive_unless_stopped(channel: &mut Channel, signals: Option<&StopSignals>) -> Result<RawFrame, Cause> {
     let deadline = Deadline::after(SILENCE_MAX);
     loop {
-        stop_if_told(reactor)?;
-        match (channel.receive()?, reactor.signals()) {
+        stop_if_told(signals)?;
+        match (channel.receive()?, signals) {
             (Some(raw), _) => return Ok(raw),
             (None, Some(signals)) => channel.wait_beside(signals.as_fd(), deadline)?,
             (None, None) => return Ok(channel.receive_by(deadline)?),
@@ -380,8 +404,8 @@ fn receive_unless_stopped<S: Service>(channel: &mut Channel, reactor: &Reactor<S
 
 /// # Errors
 /// If a signal has asked this process to stop.
-fn stop_if_told<S: Service>(reactor: &Reactor<S>) -> Result<(), Cause> {
-    match reactor.signals().map(Signals::next) {
+fn stop_if_told(signals: Option<&StopSignals>) -> Result<(), Cause> {
+    match signals.map(StopSignals::look) {
         Some(Ok(Some(signal))) => Err(Cause::Signal(signal)),
         Some(Err(error)) => Err(Cause::Io { what: "signals", error }),
         Some(Ok(None)) | None => Ok(()),
@@ -426,8 +450,8 @@ fn take_listeners(
         return Err(Cause::Listener { what: "the takeover listener" });
     }
     let entrance = match (queue, tcp) {
-        (Some(queue), _) => Entrance::Queue(Draw::from(queue)),
-        (None, Some(tcp)) => Entrance::Listener(TcpListener::from_std(tcp.into())),
+        (Some(queue), _) => Entrance::of_queue(Draw::from(queue)),
+        (None, Some(tcp)) => Entrance::of_listener(TcpListener::from_std(tcp.into())),
         (None, None) => unreachable!("without a queue, one listener was expected"),
     };
     let path = PathBuf::from(OsStr::from_bytes(&listeners.takeover_path));
@@ -451,8 +475,7 @@ fn move_to(
 #[derive(Debug)]
 pub(crate) struct Arrival {
     channel: Channel,
-    /// The predecessor's process id.
-    pid: u32,
+    predecessor_pid: u32,
     accept: Box<Accept>,
     /// The takeover listener that is not listened on any more.
     left_behind: Option<TakeoverListener>,
@@ -469,7 +492,7 @@ impl Arrival {
         let said = fault::at(Step::Serving, &mut self.channel)
             .and_then(|()| self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]));
         if let Err(error) = said {
-            debug!("Predecessor pid {} was not told how long the pause was: {error}", self.pid);
+            debug!("Predecessor pid {} was not told how long the pause was: {error}", self.predecessor_pid);
         }
         if let Some(Err(error)) = listener.map(TakeoverListener::sign) {
             debug!("Callers see a predecessor's pid: {error}");
@@ -478,7 +501,7 @@ impl Arrival {
             peers: self.accept.peers,
             figures: self.accept.figures,
             pause_us: Some(pause_us),
-            predecessor_pid: self.pid,
+            predecessor_pid: self.predecessor_pid,
             successor_pid: std::process::id(),
         };
         info!("Took over {summary}");
@@ -491,12 +514,21 @@ impl Arrival {
 #[cfg(any(test, fuzzing))]
 impl<S: Service> Arriving<S> {
     /// A takeover of peers alone, from a predecessor of the same process.
-    pub(crate) fn of_peers(channel: Channel, reactor: Reactor<S>) -> Self {
+    pub(crate) fn of_peers(channel: Channel, poll: Poll, lane: Lane<S>) -> Self {
         let mut receiving = Receiving::default();
         let listeners = Listeners { tcp: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
         receiving.hear(Frame::Listeners(listeners)).expect("listeners come first");
-        let state_version = S::STATE_VERSION;
-        Self { channel, reactor, receiving, state_version, queue: None, moved_to: None, left_behind: None }
+        Self {
+            channel,
+            poll,
+            lane,
+            sources: Sources::none(),
+            receiving,
+            state_version: S::STATE_VERSION,
+            queue: None,
+            moved_to: None,
+            left_behind: None,
+        }
     }
 
     /// The next frame, if it is there.
@@ -504,8 +536,8 @@ impl<S: Service> Arriving<S> {
         self.channel.receive()
     }
 
-    /// The reactor, which owns the peers once Accept is in the channel.
-    pub(crate) fn into_reactor(self) -> Reactor<S> {
-        self.reactor
+    /// What owns the peers once Accept is in the channel.
+    pub(crate) fn into_lane(self) -> (Poll, Lane<S>) {
+        (self.poll, self.lane)
     }
 }

@@ -3,18 +3,22 @@
 //! It owns the takeover listener, hears whoever it lets in, and lets go of whoever says anything else or nothing. What
 //! comes of a Hello is not decided here.
 
+use std::collections::VecDeque;
+use std::io;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
-use mio::{Interest, Registry, Token};
+use mio::event::Event;
+use mio::{Interest, Registry};
 use slab::Slab;
 
-use super::channel::{Channel, ChannelError};
-use super::fault::{self, PredecessorStep};
-use super::path::{Call, TakeoverListener};
-use super::predecessor::Refusal;
-use super::wire::{Frame, Hello};
+use super::source::{Name, Source, Tokens};
 use crate::accept::ACCEPT_PAUSE;
+use crate::takeover::channel::{Channel, ChannelError};
+use crate::takeover::fault::{self, PredecessorStep};
+use crate::takeover::path::{Call, TakeoverListener};
+use crate::takeover::predecessor::Refusal;
+use crate::takeover::wire::{Frame, Hello};
 
 /// How many callers are listened to at once. Further ones wait in the kernel.
 pub(crate) const CALLERS_MAX: usize = 16;
@@ -26,9 +30,13 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Callers {
     listener: TakeoverListener,
-    /// By the key that is in their token.
+    /// How it is registered, once it is.
+    tokens: Tokens,
     waiting: Slab<Caller>,
-    token: fn(usize) -> Token,
+    /// Keys of those who have something to say.
+    heard: VecDeque<usize>,
+    /// Somebody may be calling: an edge that was left before all were let in does not come again.
+    calling: bool,
     /// Nobody could be let in, and when to try again.
     answer_at: Option<Instant>,
 }
@@ -50,52 +58,75 @@ pub(crate) struct Greeting {
 }
 
 impl Callers {
-    /// Those who call on `listener`. The one at a key is registered with the token of that key.
-    pub(crate) fn on(listener: TakeoverListener, token: fn(usize) -> Token) -> Self {
-        Self { listener, waiting: Slab::new(), token, answer_at: None }
+    /// Those who call on `listener`.
+    pub(crate) fn on(listener: TakeoverListener) -> Self {
+        Self {
+            listener,
+            tokens: Tokens::of(Name::Callers),
+            waiting: Slab::new(),
+            heard: VecDeque::new(),
+            calling: true,
+            answer_at: None,
+        }
     }
 
     pub(crate) fn listener(&self) -> &TakeoverListener {
         &self.listener
     }
 
-    /// Registers what tells that somebody calls.
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> std::io::Result<()> {
-        registry.register(self.listener.source(), token, Interest::READABLE)
+    /// Lets callers in and hears them. Returns one who has said Hello; there may be more. Those who say anything else, or
+    /// nothing for too long, are let go.
+    pub(crate) fn tend(&mut self, registry: &Registry, now: Instant) -> Option<Greeting> {
+        self.calling |= self.answer_at.take_if(|instant| now >= *instant).is_some();
+        self.answer(registry, now);
+        // What has arrived in time was said in time, however late this process comes to hear it.
+        self.heard.extend(self.waiting.iter().filter(|(_, caller)| now >= caller.deadline).map(|(key, _)| key));
+        while let Some(key) = self.heard.pop_front() {
+            if let Some(greeting) = self.hear_caller(key, registry) {
+                return Some(greeting);
+            }
+        }
+        self.judge(now);
+        None
     }
 
-    /// Lets callers in. An edge that was left before all were in does not come again, so this is called whenever there
-    /// may be room for more.
-    pub(crate) fn answer(&mut self, registry: &Registry, now: Instant) {
-        while self.waiting.len() < CALLERS_MAX {
+    /// Lets callers in.
+    fn answer(&mut self, registry: &Registry, now: Instant) {
+        while self.calling && self.waiting.len() < CALLERS_MAX {
             let Call { socket, pid } = match self.listener.accept() {
                 Ok(Some(call)) => call,
-                Ok(None) => return,
+                Ok(None) => {
+                    self.calling = false;
+                    return;
+                }
                 Err(error) => {
                     warn!("The takeover path answers again in {} ms: {error}", ACCEPT_PAUSE.as_millis());
+                    self.calling = false;
                     self.answer_at = Some(now + ACCEPT_PAUSE);
                     return;
                 }
             };
             let mut channel = Channel::of_predecessor(socket);
             let entry = self.waiting.vacant_entry();
-            match registry.register(channel.source(), (self.token)(entry.key()), Interest::READABLE) {
+            let token = self.tokens.token(1 + entry.key());
+            match registry.register(channel.source(), token, Interest::READABLE) {
                 Ok(()) => drop(entry.insert(Caller { channel, pid, deadline: now + HELLO_PATIENCE })),
                 Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
             }
         }
     }
 
-    /// The caller at `key` says something: Hello, or nothing that is listened to.
-    pub(crate) fn hear(&mut self, key: usize, registry: &Registry, now: Instant) -> Option<Greeting> {
+    /// The caller at `key` may say something: Hello, or nothing that is listened to.
+    fn hear_caller(&mut self, key: usize, registry: &Registry) -> Option<Greeting> {
         let caller = self.waiting.get_mut(key)?;
         let heard = fault::at(PredecessorStep::Hello, &mut caller.channel).and_then(|()| caller.channel.receive());
         let heard = heard.transpose()?;
         let Caller { mut channel, pid, .. } = self.waiting.remove(key);
+        // There is room for another.
+        self.calling = true;
         if let Err(error) = registry.deregister(channel.source()) {
             warn!("Caller pid {pid} stays in the epoll set: {error}");
         }
-        self.answer(registry, now);
         match heard {
             Ok(raw) => match raw.decode() {
                 Ok(Frame::Hello(hello)) => return Some(Greeting { channel, pid, hello }),
@@ -109,14 +140,8 @@ impl Callers {
         None
     }
 
-    /// When [`Callers::tend`] is due.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.waiting.iter().map(|(_, caller)| caller.deadline).chain(self.answer_at).min()
-    }
-
-    /// Does what no event will ask for: lets go of those who have said nothing for too long, and tries again where
-    /// nobody could be let in.
-    pub(crate) fn tend(&mut self, registry: &Registry, now: Instant) {
+    /// Lets go of those who have said nothing for too long.
+    fn judge(&mut self, now: Instant) {
         let before = self.waiting.len();
         self.waiting.retain(|_, Caller { pid, deadline, .. }| {
             let waits = now < *deadline;
@@ -125,10 +150,7 @@ impl Callers {
             }
             waits
         });
-        let again = self.answer_at.take_if(|instant| now >= *instant).is_some();
-        if again || self.waiting.len() < before {
-            self.answer(registry, now);
-        }
+        self.calling |= self.waiting.len() < before;
     }
 
     /// Lets go of those who were let in, and tells them why. Whoever was not is for the next to have the listener.
@@ -145,5 +167,27 @@ impl Callers {
         while let Ok(Some(call)) = self.listener.accept() {
             Channel::of_predecessor(call.socket).close_with(&refusal.frame());
         }
+    }
+}
+
+impl Source for Callers {
+    /// The listener has key 0, and each caller one of those that follow.
+    fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
+        self.tokens = tokens;
+        registry.register(self.listener.source(), tokens.token(0), Interest::READABLE)
+    }
+
+    fn hear(&mut self, key: usize, _: &Event) {
+        match key.checked_sub(1) {
+            None => self.calling = true,
+            Some(caller) => self.heard.push_back(caller),
+        }
+    }
+
+    fn due(&self, now: Instant) -> Option<Instant> {
+        if !self.heard.is_empty() || (self.calling && self.waiting.len() < CALLERS_MAX) {
+            return Some(now);
+        }
+        self.waiting.iter().map(|(_, caller)| caller.deadline).chain(self.answer_at).min()
     }
 }

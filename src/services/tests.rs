@@ -3,8 +3,13 @@
 
 use proptest::prelude::*;
 
+use std::net::SocketAddr;
+use std::time::Instant;
+
 use super::*;
-use crate::peer::Marks;
+use crate::peer::{Address, Marks, PeerId};
+use crate::service::{Context, SendError, Service, Violation};
+use crate::table::{Peers, Sessions};
 
 /// What the service `line` promises: a line has at most so many bytes, its newline not counted.
 const LINE_BYTES_MAX: usize = 65_536;
@@ -13,14 +18,20 @@ const LINE_BYTES_MAX: usize = 65_536;
 struct Driver<S: Service> {
     service: S,
     session: S::Session,
-    peers: Peers<S::Session>,
+    peers: Peers,
+    sessions: Sessions<S::Session>,
     inbound: Vec<u8>,
     output: Vec<u8>,
     violation: Option<Violation>,
 }
 
-fn context<'a, S: Service>(output: &'a mut Vec<u8>, peers: &'a mut Peers<S::Session>) -> Context<'a, S> {
-    Context::new(PeerId::from(1), Address(([127, 0, 0, 1], 57796).into()), Instant::now(), output, peers)
+fn context<'a, S: Service>(
+    output: &'a mut Vec<u8>,
+    peers: &'a mut Peers,
+    sessions: &'a mut Sessions<S::Session>,
+) -> Context<'a, S> {
+    let address = Address(([127, 0, 0, 1], 57796).into());
+    Context::new(PeerId::from(1), address, Instant::now(), output, peers, sessions.all())
 }
 
 impl<S: Service + Default> Driver<S> {
@@ -28,8 +39,9 @@ impl<S: Service + Default> Driver<S> {
         let mut service = S::default();
         let mut peers = Peers::new(Marks { high_bytes: usize::MAX, low_bytes: usize::MAX }, 0);
         let mut output = Vec::new();
-        let session = service.open(&mut context(&mut output, &mut peers));
-        Self { service, session, peers, inbound: Vec::new(), output, violation: None }
+        let mut sessions = Sessions::new(0);
+        let session = service.open(&mut context(&mut output, &mut peers, &mut sessions));
+        Self { service, session, peers, sessions, inbound: Vec::new(), output, violation: None }
     }
 
     /// The client sends `input`.
@@ -54,7 +66,7 @@ impl<S: Service + Default> Driver<S> {
             };
             assert!(0 < bytes && bytes <= S::MESSAGE_BYTES_MAX);
             let (message, behind) = rest.split_at(bytes);
-            let mut context = context(&mut self.output, &mut self.peers);
+            let mut context = context(&mut self.output, &mut self.peers, &mut self.sessions);
             let result = self.service.message(&mut self.session, message, &mut context);
             assert!(!context.closing());
             self.violation = result.err();
@@ -270,7 +282,8 @@ fn what_a_service_saves_is_appended() {
 fn a_context_collects_answers_and_closes_its_own_peer() {
     let mut peers = Peers::new(Marks { high_bytes: 10, low_bytes: 5 }, 0);
     let mut output = Vec::new();
-    let mut context = context::<Line>(&mut output, &mut peers);
+    let mut sessions = Sessions::new(0);
+    let mut context = context::<Line>(&mut output, &mut peers, &mut sessions);
     let (own, gone) = (context.peer(), PeerId::from(99));
     assert_eq!(context.address(), SocketAddr::from(([127, 0, 0, 1], 57796)));
     context.reply(b"to ");
@@ -287,7 +300,7 @@ fn a_context_collects_answers_and_closes_its_own_peer() {
 #[test]
 fn a_service_closes_a_peer_that_has_ended_unless_it_says_otherwise() {
     let mut driver = Driver::<Line>::new();
-    let mut context = context(&mut driver.output, &mut driver.peers);
+    let mut context = context(&mut driver.output, &mut driver.peers, &mut driver.sessions);
     driver.service.ended(&mut driver.session, &mut context);
     assert!(context.closing());
 }

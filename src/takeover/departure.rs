@@ -1,6 +1,6 @@
 //! The predecessor's side of the channel: it moves frames and descriptors, and decides nothing.
 //!
-//! The loop gives a [`Handover`] one turn between two polls, and gets back what to do: go on, or freeze. What comes of
+//! The loop gives a [`Departure`] one turn between two polls, and gets back what to do: go on, or freeze. What comes of
 //! the freeze is either [`HandedOver`] or a [`Failure`], after which the loop simply polls again: that is the thaw.
 
 use std::fmt;
@@ -9,16 +9,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
-use mio::net::{TcpListener, UnixStream};
+use mio::event::Event;
+use mio::net::TcpListener;
+use mio::{Interest, Registry};
 
 use super::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
 use super::fault::{self, PredecessorStep as Step};
 use super::path::TakeoverListener;
 use super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
-use super::wire::{Frame, Hello, Listeners, RecordsWriter, Welcome, printable};
-use super::{Summary, monotonic_ns};
-use crate::peers::Peers;
+use super::summary::Summary;
+use super::wire::{Frame, Listeners, RecordsWriter, Welcome, printable};
+use crate::clock::monotonic_ns;
+use crate::lane::Lane;
 use crate::service::Service;
+use crate::sources::{Greeting, Source, Tokens};
+use crate::table::Touch;
 
 /// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
 const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
@@ -56,7 +61,7 @@ impl From<Mistake> for Failure {
 
 /// A takeover in its copy phase.
 #[derive(Debug)]
-pub(crate) struct Handover {
+pub(crate) struct Departure {
     channel: Channel,
     /// The successor's process id.
     pid: u32,
@@ -77,23 +82,25 @@ enum Blocked {
 #[derive(Debug)]
 pub(crate) enum Turn {
     /// Serve, and give it the next turn.
-    Copying(Handover),
+    Copying(Departure),
     /// Stop reading and accepting, and let it commit.
-    Ready(ReadyHandover),
+    Ready(ReadyDeparture),
 }
 
-impl Handover {
+impl Departure {
     /// Welcomes the successor.
     ///
     /// # Errors
     /// If the channel does not take it.
     pub(crate) fn begin(
-        (mut channel, pid): (Channel, u32),
-        (hello, welcome): (Hello, Welcome),
-        (tcp, takeover): (Option<&TcpListener>, &TakeoverListener),
+        greeting: Greeting,
+        welcome: Welcome,
+        tcp: Option<&TcpListener>,
+        takeover: &TakeoverListener,
         keys_end: usize,
         now: Instant,
     ) -> Result<Self, Failure> {
+        let Greeting { mut channel, pid, hello } = greeting;
         let (takeover_device, takeover_inode) = takeover.file();
         let listeners = Listeners {
             tcp: tcp.map(TcpListener::local_addr).transpose().map_err(ChannelError::Io)?.into_iter().collect(),
@@ -115,50 +122,13 @@ impl Handover {
         self.pid
     }
 
-    /// The channel's socket, for the loop to register.
-    pub(crate) fn source(&mut self) -> &mut UnixStream {
-        self.channel.source()
-    }
-
-    /// A peer came to be at `key`, or its record changed.
-    pub(crate) fn touched(&mut self, key: usize) {
-        self.copying.mirror_mut().touched(key);
-    }
-
-    /// The peer at `key` is gone.
-    pub(crate) fn closed(&mut self, key: usize, cookie: u64) {
-        self.copying.mirror_mut().closed(key, cookie);
-    }
-
-    /// The channel takes more.
-    pub(crate) fn writable(&mut self) {
-        if matches!(self.blocked, Some(Blocked::UntilWritable)) {
-            self.blocked = None;
-        }
-    }
-
-    /// When the next turn is due if no event comes before.
-    pub(crate) fn due(&self, now: Instant) -> Instant {
-        let deadline = self.copying.deadline();
-        match self.blocked {
-            _ if self.more_to_hear => now,
-            _ if !self.copying.has_next() => deadline,
-            None => now,
-            Some(Blocked::UntilWritable) => deadline,
-            Some(Blocked::Until(instant)) => instant.min(deadline),
-        }
-    }
-
     /// Hears the successor out, and sends it at most one batch.
     ///
     /// # Errors
     /// If the takeover has failed.
-    pub(crate) fn turn<S: Service>(
-        mut self,
-        service: &S,
-        peers: &Peers<S::Session>,
-        now: Instant,
-    ) -> Result<Turn, Failure> {
+    pub(crate) fn turn<S: Service>(mut self, lane: &mut Lane<S>, now: Instant) -> Result<Turn, Failure> {
+        self.note(lane.table_mut().touches());
+        let lane = &*lane;
         self.more_to_hear = true;
         for _ in 0..FRAMES_PER_TURN {
             let Some(raw) = self.channel.receive()? else {
@@ -171,7 +141,7 @@ impl Handover {
                     fault::at(Step::Copied, &mut self.channel)?;
                 }
                 Heard::Ready(ready) => {
-                    return Ok(Turn::Ready(ReadyHandover { channel: self.channel, pid: self.pid, ready }));
+                    return Ok(Turn::Ready(ReadyDeparture { channel: self.channel, pid: self.pid, ready }));
                 }
             }
         }
@@ -183,12 +153,12 @@ impl Handover {
             Some(Blocked::Until(instant)) if now < instant => return Ok(Turn::Copying(self)),
             _ => {}
         }
-        let mut write = record_writer(service, peers);
+        let mut write = record_writer(lane);
         if let Some(outgoing) = self.copying.next(&mut write)? {
             fault::at(step_of(&outgoing), &mut self.channel)?;
             let sent = match &outgoing {
                 Outgoing::Batch(batch) => {
-                    self.channel.try_send(&batch.frame, &descriptors(peers, batch.descriptor_keys()))
+                    self.channel.try_send(&batch.frame, &descriptors(lane, batch.descriptor_keys()))
                 }
                 Outgoing::Round { frame, .. } => self.channel.try_send(frame, &[]),
             };
@@ -208,9 +178,51 @@ impl Handover {
         Ok(Turn::Copying(self))
     }
 
+    /// The channel takes more.
+    pub(crate) fn writable(&mut self) {
+        if matches!(self.blocked, Some(Blocked::UntilWritable)) {
+            self.blocked = None;
+        }
+    }
+
+    /// Enters into the book what has happened to peers.
+    fn note(&mut self, touches: Vec<Touch>) {
+        let mirror = self.copying.mirror_mut();
+        for touch in touches {
+            match touch {
+                Touch::Changed { key, .. } => mirror.touched(key),
+                Touch::Gone { key, id } => mirror.closed(key, id.into()),
+            }
+        }
+    }
+
     /// Ends the takeover, and tells the successor why.
     pub(crate) fn abandon(self, refusal: &Refusal) {
         self.channel.close_with(&refusal.frame());
+    }
+}
+
+impl Source for Departure {
+    fn register(&mut self, registry: &Registry, tokens: Tokens) -> std::io::Result<()> {
+        registry.register(self.channel.source(), tokens.token(0), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// It has its turn between any two polls; only that the channel takes more would be missed.
+    fn hear(&mut self, _: usize, event: &Event) {
+        if event.is_writable() {
+            self.writable();
+        }
+    }
+
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let deadline = self.copying.deadline();
+        Some(match self.blocked {
+            _ if self.more_to_hear => now,
+            _ if !self.copying.has_next() => deadline,
+            None => now,
+            Some(Blocked::UntilWritable) => deadline,
+            Some(Blocked::Until(instant)) => instant.min(deadline),
+        })
     }
 }
 
@@ -224,33 +236,24 @@ fn step_of(outgoing: &Outgoing) -> Step {
 }
 
 /// Writes the record of the peer at a key, if one is there, and returns its digest.
-fn record_writer<'a, S: Service>(
-    service: &'a S,
-    peers: &'a Peers<S::Session>,
-) -> impl FnMut(usize, &mut RecordsWriter) -> Option<u32> + 'a {
+fn record_writer<S: Service>(lane: &Lane<S>) -> impl FnMut(usize, &mut RecordsWriter) -> Option<u32> {
     let mut saved = Vec::new();
-    move |key, writer| {
-        let peer = peers.get(key)?;
-        saved.clear();
-        let session = peer.session.as_ref().expect("no call of the service is under way between two turns");
-        service.save_session(session, &mut saved);
-        Some(writer.push(&peer.record(&saved)))
-    }
+    move |key, writer| lane.record(key, &mut saved).map(|record| writer.push(&record))
 }
 
-fn descriptors<'a, T>(peers: &'a Peers<T>, keys: impl Iterator<Item = usize>) -> Vec<BorrowedFd<'a>> {
-    keys.map(|key| peers.get(key).expect("its record was written in this turn").as_fd()).collect()
+fn descriptors<S: Service>(lane: &Lane<S>, keys: impl Iterator<Item = usize>) -> Vec<BorrowedFd<'_>> {
+    keys.map(|key| lane.descriptor(key)).collect()
 }
 
-/// A takeover whose successor is ready: the loop stops reading and accepting, and calls [`ReadyHandover::commit`].
+/// A takeover whose successor is ready: the loop stops reading and accepting, and calls [`ReadyDeparture::commit`].
 #[derive(Debug)]
-pub(crate) struct ReadyHandover {
+pub(crate) struct ReadyDeparture {
     channel: Channel,
     pid: u32,
     ready: Ready,
 }
 
-impl ReadyHandover {
+impl ReadyDeparture {
     /// Freezes, sends what is pending, and waits for the successor to accept. The loop is not polled meanwhile.
     ///
     /// # Errors
@@ -258,14 +261,13 @@ impl ReadyHandover {
     /// again.
     pub(crate) fn commit<S: Service>(
         mut self,
-        service: &S,
-        peers: &Peers<S::Session>,
+        lane: &Lane<S>,
         freeze_timeout: Duration,
     ) -> Result<HandedOver, Failure> {
         let deadline = Deadline::after(freeze_timeout);
         let mut frozen = self.ready.freeze(Instant::now(), monotonic_ns());
         let channel = &mut self.channel;
-        let accepted = send_final(channel, &mut frozen, service, peers, deadline)
+        let accepted = send_final(channel, &mut frozen, lane, deadline)
             .and_then(|()| wait_for_accept(channel, &mut frozen, deadline))
             .or_else(|failure| {
                 // From here on the successor's Accept fails with EPIPE; one that was sent before is still there.
@@ -279,19 +281,18 @@ impl ReadyHandover {
 fn send_final<S: Service>(
     channel: &mut Channel,
     frozen: &mut Frozen,
-    service: &S,
-    peers: &Peers<S::Session>,
+    lane: &Lane<S>,
     deadline: Deadline,
 ) -> Result<(), Failure> {
     fault::at(Step::Freeze, channel)?;
-    let mut write = record_writer(service, peers);
+    let mut write = record_writer(lane);
     while let Some(batch) = frozen.next(&mut write)? {
-        channel.send_by(&batch.frame, &descriptors(peers, batch.descriptor_keys()), deadline)?;
+        channel.send_by(&batch.frame, &descriptors(lane, batch.descriptor_keys()), deadline)?;
         frozen.sent(batch);
     }
     fault::at(Step::Commit, channel)?;
     let mut state = Vec::new();
-    service.save(&mut state);
+    lane.save(&mut state);
     for frame in frozen.commit(&state) {
         channel.send_by(&frame, &[], deadline)?;
     }
@@ -371,26 +372,25 @@ impl HandedOver {
 }
 
 #[cfg(any(test, fuzzing))]
-impl Handover {
+impl Departure {
     /// A takeover of peers alone, by a successor of the same process.
-    pub(crate) fn of_peers(channel: Channel, hello: Hello, keys_end: usize, now: Instant) -> Self {
+    pub(crate) fn of_peers(channel: Channel, hello: super::wire::Hello, keys_end: usize, now: Instant) -> Self {
         let copying = Copying::new(hello, keys_end, now);
         Self { channel, pid: std::process::id(), copying, blocked: None, more_to_hear: false }
     }
 }
 
 #[cfg(any(test, fuzzing))]
-impl ReadyHandover {
+impl ReadyDeparture {
     /// Commits to a successor of the same thread, which has its turn when all is sent.
     pub(crate) fn commit_to<S: Service>(
         mut self,
-        service: &S,
-        peers: &Peers<S::Session>,
+        lane: &Lane<S>,
         successor: impl FnOnce(),
     ) -> Result<HandedOver, Failure> {
         let deadline = Deadline::after(Duration::from_secs(1));
         let mut frozen = self.ready.freeze(Instant::now(), monotonic_ns());
-        send_final(&mut self.channel, &mut frozen, service, peers, deadline)?;
+        send_final(&mut self.channel, &mut frozen, lane, deadline)?;
         successor();
         let accepted = wait_for_accept(&mut self.channel, &mut frozen, deadline)?;
         Ok(HandedOver { channel: self.channel, pid: self.pid, accepted })

@@ -2,8 +2,8 @@
 
 use log::debug;
 
-use super::{Context, RestoreError, Service, Violation};
 use crate::peer::Address;
+use crate::service::{Context, RestoreError, Service, Violation};
 
 /// Messages are sequence numbers: 4 bytes, big-endian, echoed back.
 ///

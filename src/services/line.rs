@@ -1,6 +1,6 @@
 //! The service `line`: lines of text, echoed.
 
-use super::{Context, RestoreError, Service, Violation};
+use crate::service::{Context, RestoreError, Service, Violation};
 
 /// Messages are lines: up to 64 KiB of any bytes but the newline, then a newline; echoed back whole.
 #[derive(Debug, Default)]

@@ -1,0 +1,72 @@
+//! What a server is told before it serves, and what it tells when it has served.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a server behaves.
+///
+/// Start from [`Config::default`], and change what should be different:
+///
+/// ```
+/// let config = reactord::Config { max_peers: 1000, ..reactord::Config::default() };
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where peers connect to; port 0 lets the kernel choose. Not used by [`take_over`]: the listener comes with the
+    /// takeover. Default: 127.0.0.1, port 0.
+    pub listen_address: SocketAddr,
+    /// How many connections may wait in the kernel to be accepted (listen(2)). Default: the kernel's maximum. Not used
+    /// by [`take_over`].
+    pub listen_backlog: Option<u32>,
+    /// Where a successor calls. With [`serve`], `None` means that nobody can take over; with [`take_over`], it means
+    /// that the path stays what it is. Default: `None`.
+    pub takeover_path: Option<PathBuf>,
+    /// How many peers are served at once at most; others wait in the kernel. The limit of open files bounds it in any
+    /// case. Together with what one peer may need ([the crate](crate#what-to-know-when-writing-one) says how much), it
+    /// bounds the memory of the process. Default: no further bound.
+    pub max_peers: usize,
+    /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Default: 1 s.
+    pub freeze_timeout: Duration,
+    /// How long a stop waits for pending output to be written. Default: 5 s.
+    pub drain_timeout: Duration,
+    /// How long a peer that the service has closed may take nothing of what is still to be sent to it, before it is
+    /// given up. Default: 30 s.
+    pub close_timeout: Duration,
+    /// A peer with more bytes of pending output than this is not read from. Default: 256 KiB.
+    pub outbound_high_bytes: usize,
+    /// A peer that is not read from is read again with no more bytes of pending output than this. Default: 64 KiB.
+    pub outbound_low_bytes: usize,
+    /// Whether SIGTERM and SIGINT stop the server in an orderly way; they are blocked in the calling thread meanwhile.
+    /// Default: true.
+    pub stop_on_signals: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen_address: (Ipv4Addr::LOCALHOST, 0).into(),
+            listen_backlog: None,
+            takeover_path: None,
+            max_peers: usize::MAX,
+            freeze_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(30),
+            outbound_high_bytes: 256 * 1024,
+            outbound_low_bytes: 64 * 1024,
+            stop_on_signals: true,
+        }
+    }
+}
+
+/// How serving came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A signal stopped it, or it was a worker that has finished; the takeover path is removed.
+    Stopped,
+    /// A successor has taken over.
+    HandedOver {
+        /// The successor's process id.
+        pid: u32,
+    },
+}

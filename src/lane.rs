@@ -1,0 +1,237 @@
+//! A lane: one service, the table of its peers, and their sessions.
+//!
+//! It serves: whoever has its turn is written to and read from as far as its budget goes, and nobody else calls the
+//! service. It knows neither where peers come from nor what a takeover is; it can be copied, and filled from a copy,
+//! between two of its turns.
+
+mod answering;
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use log::{debug, warn};
+use mio::net::TcpStream;
+use rustix::net::sockopt::socket_cookie;
+
+use crate::peer::{Address, PeerId, Phase, Received};
+use crate::service::{RestoreError, Service};
+use crate::table::{self, Gone, Handle, Progress, Table};
+use crate::takeover::wire::Record;
+use crate::undelivered::Undelivered;
+use answering::Answering;
+pub(crate) use answering::Wake;
+
+/// What one read takes at most. One buffer of this size serves all peers.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How many peers get a turn without an event in one turn of the loop, so that many of them do not hold up the others.
+const DUE_PER_TURN: usize = 256;
+
+/// Why a peer of a predecessor cannot be adopted.
+#[derive(Debug)]
+pub(crate) enum AdoptError {
+    Restore(RestoreError),
+    Table(table::AdoptError),
+    Unknown,
+}
+
+impl std::fmt::Display for AdoptError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Restore(error) => write!(f, "its session: {error}"),
+            Self::Table(table::AdoptError::Register(error)) => write!(f, "registering it: {error}"),
+            Self::Table(table::AdoptError::Twice) => f.write_str("it is there twice"),
+            Self::Unknown => f.write_str("it was never adopted"),
+        }
+    }
+}
+
+/// A service with its peers.
+pub(crate) struct Lane<S: Service> {
+    table: Table,
+    answering: Answering<S>,
+    /// What was read last.
+    input: Box<[u8]>,
+    /// Those who have left since somebody asked.
+    released: Vec<PeerId>,
+}
+
+impl<S: Service> Lane<S> {
+    /// A lane without peers, whose sessions have room for `capacity`.
+    pub(crate) fn new(service: S, table: Table, capacity: usize) -> Self {
+        Self {
+            table,
+            answering: Answering::new(service, capacity),
+            input: vec![0; READ_BYTES].into_boxed_slice(),
+            released: Vec::new(),
+        }
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(crate) fn table_mut(&mut self) -> &mut Table {
+        &mut self.table
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn service(&self) -> &S {
+        self.answering.service()
+    }
+
+    /// How many peers there are.
+    pub(crate) fn peers(&self) -> usize {
+        self.table.peers().len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.peers().is_empty()
+    }
+
+    /// Those who have left since this was last called.
+    pub(crate) fn released(&mut self) -> Vec<PeerId> {
+        std::mem::take(&mut self.released)
+    }
+
+    // ── Serving ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A turn of the loop begins.
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        self.table.begin_turn(now);
+        self.answering.begin_turn(now);
+    }
+
+    /// Takes in a connection.
+    pub(crate) fn open(&mut self, socket: TcpStream, address: SocketAddr) {
+        let address = Address(address);
+        debug!("Accepting connection from Peer {address}");
+        let id = match socket_cookie(&socket) {
+            Ok(cookie) => PeerId::from(cookie),
+            Err(error) => return warn!("Peer {address} has no cookie and is not served: {error}"),
+        };
+        let Ok(handle) = self.table.insert(socket, id, address) else {
+            return warn!("Peer {address} has the cookie of another and is not served");
+        };
+        let Self { table, answering, .. } = self;
+        let gone = table.change(handle, |turn| answering.open(turn));
+        self.part_with(gone);
+    }
+
+    /// Gives a peer its turn, unless it has left.
+    pub(crate) fn serve(&mut self, handle: Handle, wake: Wake) {
+        let Self { table, answering, input, .. } = self;
+        let gone = table.change(handle, |turn| answering.advance(turn, wake, input));
+        self.part_with(gone);
+    }
+
+    /// Does what no event will ask for.
+    pub(crate) fn finish_turn(&mut self) {
+        for _ in 0..self.table.due().min(DUE_PER_TURN) {
+            if let Some(handle) = self.table.next_due() {
+                self.serve(handle, Wake::Due);
+            }
+        }
+        while let Some(handle) = self.table.next_overdue() {
+            self.end(handle);
+        }
+        while let Some(handle) = self.table.next_unsettled() {
+            self.serve(handle, Wake::SentTo);
+        }
+    }
+
+    fn end(&mut self, handle: Handle) {
+        let gone = self.table.change(handle, |_| Ok(Progress::Over));
+        self.part_with(gone);
+    }
+
+    fn part_with(&mut self, gone: Option<Gone>) {
+        if let Some(gone) = gone {
+            self.answering.part_with(gone, self.table.peers_mut());
+            self.released.push(gone.id);
+        }
+    }
+
+    /// Closes all peers: what is pending for them is written first.
+    pub(crate) fn close_all(&mut self, undelivered: &Undelivered) {
+        for handle in self.table.peers().handles() {
+            let input = &mut self.input;
+            let gone = self.table.change(handle, |turn| {
+                if turn.talk.phase() == Phase::Lingering {
+                    return Ok(Progress::Drained);
+                }
+                let unread = matches!(turn.receive(input), Ok(Received::Bytes(_)));
+                // Whatever the client sends to a closed connection resets it, and takes along what is still on its way.
+                if unread || turn.talk.pending_bytes() > 0 || undelivered.contains(&**turn) {
+                    turn.talk.close();
+                    Ok(Progress::Drained)
+                } else {
+                    // It has its answers, and is asking for nothing: no reason to wait for it.
+                    Ok(Progress::Over)
+                }
+            });
+            self.part_with(gone);
+        }
+    }
+
+    // ── Being copied ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// What a peer is, as the service saves it into `saved`, unless nobody is at this key.
+    pub(crate) fn record<'a>(&'a self, key: usize, saved: &'a mut Vec<u8>) -> Option<Record<'a>> {
+        let peer = self.table.peers().get(key)?;
+        saved.clear();
+        self.answering.save_session(key, saved);
+        Some(peer.record(saved))
+    }
+
+    /// # Panics
+    /// If nobody is at this key.
+    pub(crate) fn descriptor(&self, key: usize) -> BorrowedFd<'_> {
+        self.table.peers().get(key).expect("its record was written in this turn").as_fd()
+    }
+
+    /// Appends the state that all peers share.
+    pub(crate) fn save(&self, saved: &mut Vec<u8>) {
+        self.answering.service().save(saved);
+    }
+
+    // ── Being filled ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Takes in a peer of the predecessor, which owns it until the commit point.
+    pub(crate) fn adopt(
+        &mut self,
+        socket: std::net::TcpStream,
+        record: &Record<'_>,
+        version: u32,
+    ) -> Result<(), AdoptError> {
+        let session = self.restore_session(record, version)?;
+        let key = self.table.adopt(TcpStream::from_std(socket), record).map_err(AdoptError::Table)?;
+        self.answering.insert_session(key, session);
+        Ok(())
+    }
+
+    /// The record of an adopted peer has changed.
+    pub(crate) fn readopt(&mut self, record: &Record<'_>, version: u32) -> Result<(), AdoptError> {
+        let session = self.restore_session(record, version)?;
+        let key = self.table.readopt(record).ok_or(AdoptError::Unknown)?;
+        self.answering.insert_session(key, session);
+        Ok(())
+    }
+
+    /// An adopted peer has left the predecessor. Only the duplicate is closed: the connection is not ours.
+    pub(crate) fn discard(&mut self, id: PeerId) {
+        if let Some(key) = self.table.discard(id) {
+            self.answering.drop_session(key);
+        }
+    }
+
+    /// Restores the state that all peers share.
+    pub(crate) fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError> {
+        self.answering.service_mut().restore(version, state)
+    }
+
+    fn restore_session(&self, record: &Record<'_>, version: u32) -> Result<S::Session, AdoptError> {
+        self.answering.service().restore_session(version, record.session).map_err(AdoptError::Restore)
+    }
+}

@@ -1,0 +1,287 @@
+//! The only calls of the service: it gets whole messages in order, and what it answers is written.
+
+use std::io;
+use std::time::Instant;
+
+use log::warn;
+
+use crate::peer::{Phase, Received};
+use crate::service::{Context, Service, Violation};
+use crate::table::{Gone, Peers, Progress, Sessions, Turn};
+
+/// How often one peer is read from in one turn; then it is the others' turn.
+const READS_PER_TURN: u32 = 4;
+
+/// Why a peer has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// The kernel says so. Unless it says that the client has stopped sending, or has sent urgent data, a short read
+    /// has read everything.
+    Event { readable: bool, read_closed: bool },
+    /// No event will come for what it has left to do: its last turn ended with its budget, it has been taken over with
+    /// bytes in its buffers.
+    Due,
+    /// The service has sent to it or closed it while it handled another peer.
+    SentTo,
+}
+
+/// A service with its sessions, and what it has answered in the call that is under way.
+pub(super) struct Answering<S: Service> {
+    service: S,
+    sessions: Sessions<S::Session>,
+    replies: Vec<u8>,
+    /// The time of this turn of the loop.
+    now: Instant,
+}
+
+/// What came of calls of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// No further message is whole.
+    Incomplete,
+    /// Answers are over the high-water mark.
+    TooMuchPending,
+    /// The peer is to be closed.
+    Over,
+}
+
+impl<S: Service> Answering<S> {
+    pub(super) fn new(service: S, capacity: usize) -> Self {
+        Self { service, sessions: Sessions::new(capacity), replies: Vec::new(), now: Instant::now() }
+    }
+
+    pub(super) fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    pub(super) fn service(&self) -> &S {
+        &self.service
+    }
+
+    pub(super) fn service_mut(&mut self) -> &mut S {
+        &mut self.service
+    }
+
+    // ── Sessions ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
+        let session = self.sessions.get(key).expect("every peer has a session between two calls of the service");
+        self.service.save_session(session, saved);
+    }
+
+    pub(super) fn insert_session(&mut self, key: usize, session: S::Session) {
+        self.sessions.insert(key, session);
+    }
+
+    pub(super) fn drop_session(&mut self, key: usize) {
+        self.sessions.remove(key);
+    }
+
+    // ── A peer's life ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A peer has come.
+    pub(super) fn open(&mut self, turn: &mut Turn<'_>) -> io::Result<Progress> {
+        let Self { service, sessions, replies, now } = self;
+        let (key, id, address) = (turn.key(), turn.id(), turn.address());
+        let mut context = Context::new(id, address, *now, replies, turn.everybody(), sessions.all());
+        let session = service.open(&mut context);
+        let closing = context.closing();
+        sessions.insert(key, session);
+        if closing {
+            turn.talk.close();
+        }
+        self.write_replies(turn)?;
+        Ok(Progress::Drained)
+    }
+
+    /// A peer is gone.
+    pub(super) fn part_with(&mut self, Gone { key, id, address }: Gone, peers: &mut Peers) {
+        let Self { service, sessions, replies, now } = self;
+        let session = sessions.remove(key).expect("a peer has a session from its first turn to its last");
+        let mut context = Context::new(id, address, *now, replies, peers, sessions.all());
+        service.closed(session, &mut context);
+        replies.clear();
+    }
+
+    /// Writes what is pending, handles what was held back, and reads, as far as each goes.
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<Progress> {
+        let marks = turn.marks();
+        let peer = &mut **turn;
+        if peer.talk.phase() == Phase::Lingering {
+            return linger(turn, input);
+        }
+        let held = !peer.talk.listens();
+        peer.flush(marks)?;
+        if peer.talk.listens() && !peer.talk.inbound.is_empty() && held {
+            let inbound = std::mem::take(&mut peer.talk.inbound);
+            self.handle(turn, inbound, 0)?;
+        }
+        // What the kernel said of a peer that was held, or in an earlier turn, is forgotten by now.
+        let (readable, read_closed) = match wake {
+            _ if held => (true, true),
+            Wake::Event { readable, read_closed } => (readable, read_closed),
+            Wake::Due => (true, true),
+            Wake::SentTo => (false, false),
+        };
+        if readable { self.read(turn, input, read_closed) } else { Ok(Progress::Drained) }
+    }
+
+    fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<Progress> {
+        for _ in 0..READS_PER_TURN {
+            let peer = &mut **turn;
+            if !peer.talk.listens() {
+                return Ok(Progress::Drained);
+            }
+            match peer.receive(input)? {
+                Received::Bytes(bytes) => {
+                    if peer.talk.inbound.is_empty() {
+                        self.handle_in_place(turn, &input[..bytes])?;
+                    } else {
+                        let mut inbound = std::mem::take(&mut peer.talk.inbound);
+                        let searched = inbound.len();
+                        inbound.extend_from_slice(&input[..bytes]);
+                        self.handle(turn, inbound, searched)?;
+                    }
+                    if bytes < input.len() && !to_the_end {
+                        return Ok(Progress::Drained);
+                    }
+                }
+                Received::WouldBlock => return Ok(Progress::Drained),
+                Received::End => {
+                    if peer.talk.end() {
+                        self.end(turn)?;
+                    }
+                    return Ok(Progress::Drained);
+                }
+            }
+        }
+        Ok(Progress::BudgetSpent)
+    }
+
+    /// Handles the messages in `input`, and keeps what is left.
+    fn handle_in_place(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> io::Result<()> {
+        let handled = self.handle_messages(turn, input, 0)?;
+        if handled < input.len() {
+            turn.talk.inbound = input[handled..].to_vec();
+        }
+        Ok(())
+    }
+
+    /// Handles the messages in `inbound`, whose first `searched` bytes hold no message's end, and keeps what is left.
+    fn handle(&mut self, turn: &mut Turn<'_>, mut inbound: Vec<u8>, searched: usize) -> io::Result<()> {
+        let handled = self.handle_messages(turn, &inbound, searched)?;
+        if handled < inbound.len() {
+            inbound.drain(..handled);
+            inbound.shrink_to(2 * inbound.len());
+            turn.talk.inbound = inbound;
+        }
+        Ok(())
+    }
+
+    /// Calls the service with one message after another, until none is whole or the answers are over the high-water
+    /// mark and the socket does not take them. Returns how many bytes need not be kept.
+    fn handle_messages(&mut self, turn: &mut Turn<'_>, input: &[u8], mut searched: usize) -> io::Result<usize> {
+        let mut handled = 0;
+        loop {
+            let verdict = self.call_service(turn, input, &mut handled, std::mem::take(&mut searched));
+            self.write_replies(turn)?;
+            match verdict {
+                Verdict::Over => {
+                    turn.talk.close();
+                    return Ok(input.len());
+                }
+                Verdict::Incomplete => return Ok(handled),
+                Verdict::TooMuchPending if !turn.talk.listens() => return Ok(handled),
+                // The socket has taken them.
+                Verdict::TooMuchPending => {}
+            }
+        }
+    }
+
+    fn call_service(&mut self, turn: &mut Turn<'_>, input: &[u8], handled: &mut usize, searched: usize) -> Verdict {
+        let address = turn.address();
+        let answered = self.answer(turn, input, handled, searched);
+        answered.unwrap_or_else(|violation| {
+            warn!("Peer {address} broke the protocol and is closed: {violation}");
+            Verdict::Over
+        })
+    }
+
+    fn answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        input: &[u8],
+        handled: &mut usize,
+        mut searched: usize,
+    ) -> Result<Verdict, Violation> {
+        let Self { service, sessions, replies, now } = self;
+        let high_bytes = turn.marks().high_bytes;
+        let peer = &mut **turn;
+        peer.session_changed = true;
+        let (id, address, pending) = (peer.id(), peer.address(), peer.talk.pending_bytes());
+        let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
+        let mut context = Context::<S>::new(id, address, *now, replies, turn.everybody(), others);
+        while *handled < input.len() {
+            if pending + context.replies_bytes() > high_bytes {
+                return Ok(Verdict::TooMuchPending);
+            }
+            let rest = &input[*handled..];
+            let Some(message) = first_message(service, session, rest, std::mem::take(&mut searched))? else {
+                return Ok(Verdict::Incomplete);
+            };
+            service.message(session, message, &mut context)?;
+            *handled += message.len();
+            if context.closing() {
+                return Ok(Verdict::Over);
+            }
+        }
+        Ok(Verdict::Incomplete)
+    }
+
+    /// The client has sent all it will send.
+    fn end(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
+        let Self { service, sessions, replies, now } = self;
+        turn.session_changed = true;
+        let (id, address) = (turn.id(), turn.address());
+        let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
+        let mut context = Context::new(id, address, *now, replies, turn.everybody(), others);
+        service.ended(session, &mut context);
+        if context.closing() {
+            turn.talk.close();
+        }
+        self.write_replies(turn)
+    }
+
+    /// Writes what the service has answered to this peer, after what was pending already.
+    fn write_replies(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
+        let marks = turn.marks();
+        let written = turn.send(&self.replies, marks);
+        self.replies.clear();
+        written
+    }
+}
+
+/// Throws away what a peer sends to which all is written.
+fn linger(turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<Progress> {
+    match turn.discard(input, READS_PER_TURN)? {
+        Received::End => Ok(Progress::Over),
+        Received::WouldBlock => Ok(Progress::Drained),
+        Received::Bytes(_) => Ok(Progress::BudgetSpent),
+    }
+}
+
+/// The first message in `input`, if it is whole.
+fn first_message<'i, S: Service>(
+    service: &S,
+    session: &S::Session,
+    input: &'i [u8],
+    searched: usize,
+) -> Result<Option<&'i [u8]>, Violation> {
+    let bytes = service.boundary(session, input, searched)?;
+    if bytes.unwrap_or(input.len()) > S::MESSAGE_BYTES_MAX {
+        return Err(Violation::new(format!("a message of more than {} bytes", S::MESSAGE_BYTES_MAX)));
+    }
+    let message = bytes.map(|bytes| input.get(..bytes).expect("a message ends within what has come"));
+    assert!(message.is_none_or(|message| !message.is_empty()), "a message has at least one byte");
+    Ok(message)
+}

@@ -1,0 +1,77 @@
+//! What the loop listens to besides peers. All sources have one shape: an event is only noted, and what it stands for is
+//! done when the source is tended, in each turn of the loop.
+
+mod callers;
+mod entrance;
+mod queue;
+mod signals;
+mod source;
+
+use std::io;
+use std::time::Instant;
+
+use mio::Registry;
+
+pub(crate) use callers::{Callers, Greeting};
+pub(crate) use entrance::Entrance;
+pub(crate) use queue::Draw;
+pub(crate) use signals::StopSignals;
+pub(crate) use source::{Name, Source, Tokens};
+
+/// Those that a server has for all its life.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) entrance: Entrance,
+    /// Who calls on the takeover path, if there is one.
+    pub(crate) callers: Option<Callers>,
+    pub(crate) signals: Option<StopSignals>,
+}
+
+impl Sources {
+    /// None yet.
+    pub(crate) fn none() -> Self {
+        Self { entrance: Entrance::nowhere(), callers: None, signals: None }
+    }
+
+    /// Lets peers in.
+    pub(crate) fn open(&mut self, registry: &Registry, entrance: Entrance) -> io::Result<()> {
+        self.entrance = entrance;
+        self.entrance.register(registry, Tokens::of(Name::Entrance))
+    }
+
+    /// Answers those who call.
+    pub(crate) fn answer(&mut self, registry: &Registry, callers: Callers) -> io::Result<()> {
+        self.callers.insert(callers).register(registry, Tokens::of(Name::Callers))
+    }
+
+    /// Obeys signals.
+    pub(crate) fn obey(&mut self, registry: &Registry, signals: StopSignals) -> io::Result<()> {
+        self.signals.insert(signals).register(registry, Tokens::of(Name::Signals))
+    }
+
+    /// The source with this name.
+    pub(crate) fn find(&mut self, name: Name) -> Option<&mut dyn Source> {
+        match name {
+            Name::Entrance => Some(&mut self.entrance),
+            Name::Callers => self.callers.as_mut().map(|callers| -> &mut dyn Source { callers }),
+            Name::Signals => self.signals.as_mut().map(|signals| -> &mut dyn Source { signals }),
+            // It comes and goes with a takeover.
+            Name::Departure => None,
+        }
+    }
+
+    /// When the first of them is to be tended if no event comes before.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        let callers = self.callers.as_ref().and_then(|callers| callers.due(now));
+        let signals = self.signals.as_ref().and_then(|signals| signals.due(now));
+        [self.entrance.due(now), callers, signals].into_iter().flatten().min()
+    }
+
+    /// Gives up before anybody was served, and leaves no takeover path that was bound for it.
+    pub(crate) fn give_up(self) {
+        let listener = self.callers.as_ref().map(Callers::listener);
+        if let Some(listener) = listener.filter(|listener| listener.bound_here()) {
+            listener.remove();
+        }
+    }
+}

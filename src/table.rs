@@ -1,0 +1,301 @@
+//! The table of peers: it owns them, and is called; it calls nobody.
+//!
+//! It has one door. Whoever changes a peer does so in [`Table::change`]: the peer is looked up, has its turn, and when it
+//! ends, what it is to be woken for is derived from what it has become, whoever watches the table hears of it, and a
+//! connection that is over is taken out. Nothing else registers interest.
+
+mod handle;
+mod peers;
+mod sessions;
+mod turns;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use log::debug;
+use mio::Registry;
+use mio::net::TcpStream;
+
+pub(crate) use handle::{Handle, STAMPS};
+pub use peers::SendError;
+pub(crate) use peers::{Peers, Turn};
+pub(crate) use sessions::{Others, Sessions};
+
+use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
+use crate::takeover::wire::Record;
+use turns::Turns;
+
+/// How long a client may take to end a connection that the server has ended.
+pub(crate) const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// How far a peer came in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing is left to do until the next event.
+    Drained,
+    /// There may be more to read.
+    BudgetSpent,
+    /// The connection has come to its end.
+    Over,
+}
+
+/// A peer that is no more. Its connection has ended; its session has not.
+#[must_use = "its service is to be told"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) key: usize,
+    pub(crate) id: PeerId,
+    pub(crate) address: Address,
+}
+
+/// What happened to a peer, for whoever watches the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// There is a peer at this key that is new, or is not what it was.
+    Changed {
+        key: usize,
+        /// Whether its session may be another one, too.
+        session: bool,
+    },
+    /// The peer at this key is gone.
+    Gone { key: usize, id: PeerId },
+}
+
+/// Why a peer of another process cannot be adopted.
+#[derive(Debug)]
+pub(crate) enum AdoptError {
+    Twice,
+    Register(io::Error),
+}
+
+/// All peers of a service.
+#[derive(Debug)]
+pub(crate) struct Table {
+    peers: Peers,
+    registry: Registry,
+    /// The time of this turn of the loop.
+    now: Instant,
+    /// Those who get a turn without an event.
+    due: Turns,
+    /// Those who linger, and until when, in the order in which they began.
+    lingering: VecDeque<(Instant, Handle)>,
+    /// What has happened since the watcher has last looked, while somebody watches.
+    touches: Option<Vec<Touch>>,
+    close_timeout: Duration,
+}
+
+impl Table {
+    /// A table of nobody, with room for `capacity` peers, who are woken by `registry`.
+    pub(crate) fn new(registry: Registry, marks: Marks, close_timeout: Duration, capacity: usize) -> Self {
+        Self {
+            peers: Peers::new(marks, capacity),
+            registry,
+            now: Instant::now(),
+            due: Turns::new(|peer| &mut peer.due),
+            lingering: VecDeque::new(),
+            touches: None,
+            close_timeout,
+        }
+    }
+
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Everybody, for a call of the service about somebody who is no more.
+    pub(crate) fn peers_mut(&mut self) -> &mut Peers {
+        &mut self.peers
+    }
+
+    /// A turn of the loop begins.
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    // ── The door ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Gives the peer that a handle is for its turn, unless it has left. Returns it if it is over with that.
+    pub(crate) fn change(
+        &mut self,
+        handle: Handle,
+        act: impl FnOnce(&mut Turn<'_>) -> io::Result<Progress>,
+    ) -> Option<Gone> {
+        let mut turn = self.peers.turn_of(handle)?;
+        let progress = act(&mut turn).and_then(|progress| match progress {
+            Progress::Over => Ok(Progress::Over),
+            progress => {
+                let lingers = settle(&mut turn, handle, &self.registry, self.close_timeout)?;
+                if !lingers {
+                    return Ok(progress);
+                }
+                self.lingering.push_back((self.now + LINGER_MAX, handle));
+                // What the client has sent meanwhile is thrown away.
+                Ok(Progress::BudgetSpent)
+            }
+        });
+        match progress {
+            Ok(Progress::Over) => return Some(self.retire(handle)),
+            Ok(Progress::BudgetSpent) => self.make_due(handle),
+            Ok(Progress::Drained) => {}
+            Err(error) => {
+                debug!("Connection with Peer {} lost: {error}", turn.address());
+                return Some(self.retire(handle));
+            }
+        }
+        self.touched(handle);
+        None
+    }
+
+    /// Ends a connection, and takes it out.
+    fn retire(&mut self, handle: Handle) -> Gone {
+        let key = handle.key();
+        let mut peer = self.peers.remove(key);
+        let (id, address) = (peer.id(), peer.address());
+        debug!("Releasing Peer {address}");
+        peer.deregister(&self.registry);
+        peer.hang_up();
+        if let Some(touches) = &mut self.touches {
+            touches.push(Touch::Gone { key, id });
+        }
+        Gone { key, id, address }
+    }
+
+    fn touched(&mut self, handle: Handle) {
+        if let (Some(touches), Some(mut turn)) = (&mut self.touches, self.peers.turn_of(handle)) {
+            let session = std::mem::take(&mut turn.session_changed);
+            touches.push(Touch::Changed { key: handle.key(), session });
+        }
+    }
+
+    // ── Who comes ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Takes in a connection, which gets its first turn with its handle.
+    ///
+    /// # Errors
+    /// If there is a peer with this id already: the socket is given back.
+    pub(crate) fn insert(&mut self, socket: TcpStream, id: PeerId, address: Address) -> Result<Handle, TcpStream> {
+        self.peers.insert(socket, id, address)
+    }
+
+    /// Takes in a peer of another process, which owns it until the commit point. Returns its key.
+    ///
+    /// # Errors
+    /// If it is here already, or cannot be registered.
+    pub(crate) fn adopt(&mut self, socket: TcpStream, record: &Record<'_>) -> Result<usize, AdoptError> {
+        let address = Address(record.address);
+        let inserted = self.peers.insert(socket, record.cookie.into(), address);
+        let handle = inserted.map_err(|_| AdoptError::Twice)?;
+        // For reading alone: all sockets are writable at once, and that many events would prolong the pause.
+        let mut turn = self.peers.turn_of(handle).expect("it was just inserted");
+        turn.register(&self.registry, handle.into(), READING).map_err(AdoptError::Register)?;
+        self.resume(handle, record);
+        debug!("Holding connection with Peer {address}");
+        Ok(handle.key())
+    }
+
+    /// The record of an adopted peer has changed. Returns its key, unless nobody has this id.
+    pub(crate) fn readopt(&mut self, record: &Record<'_>) -> Option<usize> {
+        let handle = self.peers.handle(record.cookie.into())?;
+        self.resume(handle, record);
+        Some(handle.key())
+    }
+
+    /// Sees to it that an adopted peer goes on where it was, once it is served.
+    fn resume(&mut self, handle: Handle, record: &Record<'_>) {
+        let mut turn = self.peers.turn_of(handle).expect("the caller has its handle from the table");
+        let marks = turn.marks();
+        turn.restore(record, marks);
+        if turn.talk.phase() == Phase::Lingering {
+            // The table's own time stands still until the loop runs.
+            self.lingering.push_back((Instant::now() + LINGER_MAX, handle));
+        }
+        if turn.talk.has_unfinished_work() {
+            self.make_due(handle);
+        }
+    }
+
+    /// Lets go of a peer that belongs to another process. The connection goes on there. Returns its key, unless nobody
+    /// has this id.
+    pub(crate) fn discard(&mut self, id: PeerId) -> Option<usize> {
+        let key = self.peers.key(id)?;
+        self.let_go(key);
+        Some(key)
+    }
+
+    /// The same, by its key.
+    pub(crate) fn let_go(&mut self, key: usize) {
+        self.peers.remove(key).deregister(&self.registry);
+    }
+
+    // ── Turns without an event ─────────────────────────────────────────────────────────────────────────────────────
+
+    /// Gives a peer a turn without an event, once.
+    pub(crate) fn make_due(&mut self, handle: Handle) {
+        if self.peers.turn_of(handle).is_some() {
+            self.peers.queue_in(&mut self.due, handle.key());
+        }
+    }
+
+    /// How many are due.
+    pub(crate) fn due(&self) -> usize {
+        self.due.len()
+    }
+
+    /// Whose turn it is of those who are due.
+    pub(crate) fn next_due(&mut self) -> Option<Handle> {
+        self.peers.next_in(&mut self.due)
+    }
+
+    /// Whose turn it is of those to whom others have sent, or whom others have closed.
+    pub(crate) fn next_unsettled(&mut self) -> Option<Handle> {
+        self.peers.next_unsettled()
+    }
+
+    /// Who has lingered for too long.
+    pub(crate) fn next_overdue(&mut self) -> Option<Handle> {
+        let (_, handle) = self.lingering.pop_front_if(|(until, _)| *until <= self.now)?;
+        Some(handle)
+    }
+
+    /// When somebody gets a turn if no event comes before.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        if self.due.is_empty() { self.lingering.front().map(|(until, _)| *until) } else { Some(self.now) }
+    }
+
+    // ── Who watches ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// From now on it is kept what happens to whom.
+    pub(crate) fn watch(&mut self) {
+        self.touches = Some(Vec::new());
+    }
+
+    /// Nobody wants to know any more.
+    pub(crate) fn unwatch(&mut self) {
+        self.touches = None;
+    }
+
+    /// What has happened since this was last called, in order.
+    pub(crate) fn touches(&mut self) -> Vec<Touch> {
+        self.touches.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Ends all connections, also where another process holds duplicates of their sockets.
+    pub(crate) fn hang_up(&self) {
+        self.peers.iter().for_each(Peer::hang_up);
+    }
+}
+
+/// Derives what a peer is woken for from what it has become. True if it lingers from now on.
+fn settle(peer: &mut Peer, handle: Handle, registry: &Registry, close_timeout: Duration) -> io::Result<bool> {
+    let lingers = peer.talk.has_said_all();
+    if lingers {
+        peer.talk.linger();
+        peer.end_output();
+    } else if peer.talk.phase() == Phase::Closing {
+        peer.give_up_after(close_timeout)?;
+    }
+    let interest = peer.talk.interest();
+    peer.register(registry, handle.into(), interest)?;
+    Ok(lingers)
+}

@@ -1,0 +1,54 @@
+//! Queues of peers that get a turn without an event. Pure, and the one place where the stamp of a queued peer is compared
+//! with that of whoever is at its key by now.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use super::handle::Handle;
+use crate::peer::Peer;
+
+/// Where the peer that a handle is for is, unless it has left.
+pub(super) fn find(peers: &mut Slab<Peer>, handle: Handle) -> Option<&mut Peer> {
+    peers.get_mut(handle.key()).filter(|peer| peer.stamp() == handle.stamp())
+}
+
+/// Peers in the order in which they get their turn. A peer stands in it once; what says that it does is in the peer.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    queue: VecDeque<Handle>,
+    is_queued: fn(&mut Peer) -> &mut bool,
+}
+
+impl Turns {
+    pub(crate) fn new(is_queued: fn(&mut Peer) -> &mut bool) -> Self {
+        Self { queue: VecDeque::new(), is_queued }
+    }
+
+    /// Gives the peer at `key` a turn.
+    pub(crate) fn push(&mut self, key: usize, peer: &mut Peer) {
+        if !std::mem::replace((self.is_queued)(peer), true) {
+            self.queue.push_back(Handle::new(key, peer.stamp()));
+        }
+    }
+
+    /// Whose turn it is. Those who have left are passed over.
+    pub(crate) fn pop(&mut self, peers: &mut Slab<Peer>) -> Option<Handle> {
+        while let Some(handle) = self.queue.pop_front() {
+            if let Some(peer) = find(peers, handle) {
+                *(self.is_queued)(peer) = false;
+                return Some(handle);
+            }
+        }
+        None
+    }
+
+    /// How many wait, those who have left among them.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
