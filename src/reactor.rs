@@ -310,6 +310,7 @@ impl<S: Service> Reactor<S> {
         if let Some(Stop::LastCall { until, by }) = self.stop
             && self.now >= if self.departure.is_some() { by } else { until }
         {
+            info!("Nobody has taken over: stopping with {} peers", self.lane.peers());
             self.drain(by);
         }
     }

@@ -92,9 +92,9 @@ impl From<PathError> for Error {
 /// # Errors
 /// If it cannot listen, cannot use the takeover path, or the loop fails.
 pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> {
-    let peers_max = make_room(config)?;
+    make_room()?;
     let listener = listen_on(config.listen_address, config.listen_backlog).map_err(Error::Listen)?;
-    begin(service, Entrance::of_listener(listener), config, peers_max)
+    begin(service, Entrance::of_listener(listener), config)
 }
 
 /// Draws peers from a supervisor's queue, and serves until it is stopped, a successor has taken over, or the supervisor
@@ -103,8 +103,8 @@ pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> 
 /// # Errors
 /// If it cannot use the takeover path, or the loop fails.
 pub fn work<S: Service>(service: S, queue: Queue, config: &Config) -> Result<Outcome, Error> {
-    let peers_max = make_room(config)?;
-    begin(service, Entrance::of_queue(Draw::from(queue)), config, peers_max)
+    make_room()?;
+    begin(service, Entrance::of_queue(Draw::from(queue)), config)
 }
 
 /// Calls on `path`, takes over from the server that answers there, and serves until it is stopped or a successor has
@@ -170,20 +170,21 @@ impl Successor {
     }
 }
 
-/// Raises the limit of open files, and says how many peers there may be.
+/// Raises the limit of open files.
 ///
 /// # Errors
-/// If not even one.
-fn make_room(config: &Config) -> Result<usize, Error> {
+/// If it has no room for a single peer.
+fn make_room() -> Result<(), Error> {
     open_files::raise_limit();
     let (files_max, files_needed) = (open_files::limit(), open_files::count() + open_files::RESERVED + 1);
     if files_max < files_needed {
         return Err(Error::OpenFiles { files_max, files_needed });
     }
-    Ok(peers_max(config))
+    Ok(())
 }
 
-/// How many peers the configuration and the limit of open files allow. Files are counted now, while they are few.
+/// How many peers the configuration and the limit of open files allow. Files are counted while they are few, and while a
+/// server has as many open as a successor has when it says Hello: where they come from, and what every process has.
 fn peers_max(config: &Config) -> usize {
     let files_left = open_files::limit().saturating_sub(open_files::count() + open_files::RESERVED);
     config.max_peers.min(files_left)
@@ -210,7 +211,8 @@ fn found<S: Service>(service: S, config: &Config, capacity: usize) -> Result<(Po
     Ok((poll, lane, sources))
 }
 
-fn begin<S: Service>(service: S, entrance: Entrance, config: &Config, peers_max: usize) -> Result<Outcome, Error> {
+fn begin<S: Service>(service: S, entrance: Entrance, config: &Config) -> Result<Outcome, Error> {
+    let peers_max = peers_max(config);
     let (poll, lane, mut sources) = found(service, config, 0)?;
     if let Some(path) = &config.takeover_path {
         let callers = Callers::on(TakeoverListener::bind(path)?);
