@@ -126,9 +126,13 @@ impl Peer {
     }
 
     /// Has the loop woken for what the peer wants now, if that is something else than before.
+    #[inline]
     pub(crate) fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        if self.registered == Some(interest) { Ok(()) } else { self.reregister(registry, token, interest) }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         match self.registered {
-            Some(registered) if registered == interest => return Ok(()),
             Some(_) => registry.reregister(&mut self.socket, token, interest)?,
             None => registry.register(&mut self.socket, token, interest)?,
         }
@@ -159,23 +163,34 @@ impl Peer {
         }
     }
 
-    /// Adds `bytes` to the pending output, and writes as much of it as the socket takes.
+    /// Writes `bytes`, after what is pending, and keeps what the socket does not take.
+    #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8], marks: Marks) -> io::Result<()> {
-        let written = match self.talk.pending_bytes() {
-            0 => write_all_possible(&mut self.socket, bytes)?,
-            _ => 0,
-        };
-        self.talk.push(&bytes[written..]);
-        self.flush(marks)
+        if self.talk.pending_bytes() > 0 {
+            self.talk.push(bytes);
+            return self.flush(marks);
+        }
+        let written = write_all_possible(&mut self.socket, bytes)?;
+        if written < bytes.len() {
+            self.talk.push(&bytes[written..]);
+        }
+        self.talk.weigh(marks);
+        Ok(())
     }
 
     /// Writes as much of the pending output as the socket takes, and holds the peer or lets it go.
+    #[inline]
     pub(crate) fn flush(&mut self, marks: Marks) -> io::Result<()> {
         if self.talk.pending_bytes() > 0 {
-            let written = write_all_possible(&mut self.socket, self.talk.pending())?;
-            self.talk.written(written);
+            self.write_pending()?;
         }
         self.talk.weigh(marks);
+        Ok(())
+    }
+
+    fn write_pending(&mut self) -> io::Result<()> {
+        let written = write_all_possible(&mut self.socket, self.talk.pending())?;
+        self.talk.written(written);
         Ok(())
     }
 

@@ -122,29 +122,33 @@ impl Table {
         act: impl FnOnce(&mut Turn<'_>) -> io::Result<Progress>,
     ) -> Option<Gone> {
         let mut turn = self.peers.turn_of(handle)?;
-        let progress = act(&mut turn).and_then(|progress| match progress {
-            Progress::Over => Ok(Progress::Over),
-            progress => {
-                let lingers = settle(&mut turn, handle, &self.registry, self.close_timeout)?;
-                if !lingers {
-                    return Ok(progress);
+        match act(&mut turn).and_then(|progress| settle(progress, &mut turn, handle, &self.registry)) {
+            Ok(Settled::Rests) => {}
+            Ok(Settled::IsDue) => self.make_due(handle),
+            Ok(Settled::Closes) => {
+                if let Err(error) = turn.give_up_after(self.close_timeout) {
+                    return Some(self.lose(handle, &error));
                 }
+            }
+            Ok(Settled::Lingers) => {
                 self.lingering.push_back((self.now + LINGER_MAX, handle));
                 // What the client has sent meanwhile is thrown away.
-                Ok(Progress::BudgetSpent)
+                self.make_due(handle);
             }
-        });
-        match progress {
-            Ok(Progress::Over) => return Some(self.retire(handle)),
-            Ok(Progress::BudgetSpent) => self.make_due(handle),
-            Ok(Progress::Drained) => {}
-            Err(error) => {
-                debug!("Connection with Peer {} lost: {error}", turn.address());
-                return Some(self.retire(handle));
-            }
+            Ok(Settled::IsOver) => return Some(self.retire(handle)),
+            Err(error) => return Some(self.lose(handle, &error)),
         }
-        self.touched(handle);
+        if self.touches.is_some() {
+            self.touched(handle);
+        }
         None
+    }
+
+    /// A connection has failed.
+    fn lose(&mut self, handle: Handle, error: &io::Error) -> Gone {
+        let gone = self.retire(handle);
+        debug!("Connection with Peer {} lost: {error}", gone.address);
+        gone
     }
 
     /// Ends a connection, and takes it out.
@@ -286,16 +290,37 @@ impl Table {
     }
 }
 
-/// Derives what a peer is woken for from what it has become. True if it lingers from now on.
-fn settle(peer: &mut Peer, handle: Handle, registry: &Registry, close_timeout: Duration) -> io::Result<bool> {
+/// What has become of a peer at the end of its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    /// It waits for an event.
+    Rests,
+    /// It has its next turn without one.
+    IsDue,
+    /// It is woken when more of its last words can be written.
+    Closes,
+    /// Its last word is written.
+    Lingers,
+    /// Its connection has come to its end.
+    IsOver,
+}
+
+/// Derives what a peer is woken for from what it has become.
+#[inline]
+fn settle(progress: Progress, peer: &mut Peer, handle: Handle, registry: &Registry) -> io::Result<Settled> {
+    if progress == Progress::Over {
+        return Ok(Settled::IsOver);
+    }
     let lingers = peer.talk.has_said_all();
     if lingers {
         peer.talk.linger();
         peer.end_output();
-    } else if peer.talk.phase() == Phase::Closing {
-        peer.give_up_after(close_timeout)?;
     }
-    let interest = peer.talk.interest();
-    peer.register(registry, handle.into(), interest)?;
-    Ok(lingers)
+    peer.register(registry, handle.into(), peer.talk.interest())?;
+    Ok(match peer.talk.phase() {
+        Phase::Lingering if lingers => Settled::Lingers,
+        Phase::Closing => Settled::Closes,
+        _ if progress == Progress::BudgetSpent => Settled::IsDue,
+        _ => Settled::Rests,
+    })
 }
