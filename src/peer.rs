@@ -5,6 +5,9 @@
 
 mod talk;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the loop does not ask yet"))]
+pub(crate) mod parting;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
