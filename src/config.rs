@@ -28,10 +28,11 @@ pub struct Config {
     pub max_peers: usize,
     /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Default: 1 s.
     pub freeze_timeout: Duration,
-    /// How long a stop waits for pending output to be written. Default: 5 s.
+    /// How long a stop waits for output to be written and acknowledged. Default: 5 s.
     pub drain_timeout: Duration,
-    /// How long a peer that the service has closed may take nothing of what is still to be sent to it, before it is
-    /// given up. Default: 30 s.
+    /// How long nothing may be heard of a peer that the service has closed while something is to be delivered to it,
+    /// before it is given up. It may take nothing for ten times as long while its system answers that it has no room,
+    /// for so looks a client that reads slowly. Default: 30 s.
     pub close_timeout: Duration,
     /// A peer with more bytes of pending output than this is not read from. Default: 256 KiB.
     pub outbound_high_bytes: usize,

@@ -296,8 +296,15 @@ fn write(peers: &Slab<(u64, u32)>) -> impl FnMut(usize, &mut RecordsWriter) -> O
     |key, writer| {
         let (cookie, changes) = peers.get(key)?;
         let (address, session) = (([127, 0, 0, 1], 1).into(), changes.to_be_bytes());
-        let record =
-            Record { cookie: *cookie, address, phase: Phase::Open, session: &session, inbound: &[], outbound: &[] };
+        let record = Record {
+            cookie: *cookie,
+            address,
+            phase: Phase::Open,
+            session: &session,
+            inbound: &[],
+            outbound: &[],
+            parting: None,
+        };
         Some(writer.push(&record))
     }
 }

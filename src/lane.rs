@@ -18,7 +18,6 @@ use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{RestoreError, Service};
 use crate::table::{self, Gone, Handle, Progress, Table};
 use crate::takeover::wire::Record;
-use crate::undelivered::Undelivered;
 use answering::Answering;
 pub(crate) use answering::Wake;
 
@@ -133,17 +132,13 @@ impl<S: Service> Lane<S> {
                 self.serve(handle, Wake::Due);
             }
         }
-        while let Some(handle) = self.table.next_overdue() {
-            self.end(handle);
+        for _ in 0..DUE_PER_TURN {
+            let Some(handle) = self.table.next_parting() else { break };
+            self.serve(handle, Wake::Due);
         }
         while let Some(handle) = self.table.next_unsettled() {
             self.serve(handle, Wake::SentTo);
         }
-    }
-
-    fn end(&mut self, handle: Handle) {
-        let gone = self.table.change(handle, |_| Ok(Progress::Over));
-        self.part_with(gone);
     }
 
     fn part_with(&mut self, gone: Option<Gone>) {
@@ -154,7 +149,7 @@ impl<S: Service> Lane<S> {
     }
 
     /// Closes all peers: what is pending for them is written first.
-    pub(crate) fn close_all(&mut self, undelivered: &Undelivered) {
+    pub(crate) fn close_all(&mut self) {
         for handle in self.table.peers().handles() {
             let input = &mut self.input;
             let gone = self.table.change(handle, |turn| {
@@ -163,7 +158,7 @@ impl<S: Service> Lane<S> {
                 }
                 let unread = matches!(turn.receive(input), Ok(Received::Bytes(_)));
                 // Whatever the client sends to a closed connection resets it, and takes along what is still on its way.
-                if unread || turn.talk.pending_bytes() > 0 || undelivered.contains(&**turn) {
+                if unread || turn.is_undelivered() {
                     turn.talk.close();
                     Ok(Progress::Drained)
                 } else {

@@ -110,7 +110,6 @@ pub mod fuzzing;
 mod accept;
 mod clock;
 mod config;
-#[cfg_attr(not(test), expect(dead_code, reason = "whoever ends connections does not ask yet"))]
 mod delivery;
 mod descriptors;
 mod inherited;
@@ -124,7 +123,6 @@ mod signals;
 mod sources;
 mod table;
 mod takeover;
-mod undelivered;
 
 pub use accept::ListenError;
 pub use config::{Config, Outcome};

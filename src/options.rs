@@ -65,12 +65,12 @@ struct Arguments {
     #[argh(option, arg_name = "MS", default = "Duration::from_secs(1)", from_str_fn(milliseconds))]
     freeze_timeout: Duration,
 
-    /// how long a stop may take to write pending output, in ms (default: 5000)
+    /// how long a stop may take to deliver pending output, in ms (default: 5000)
     #[argh(option, arg_name = "MS", default = "Duration::from_secs(5)", from_str_fn(milliseconds))]
     drain_timeout: Duration,
 
-    /// how long a peer that was closed may take nothing of its last output before it is given up, in ms (default:
-    /// 30000)
+    /// how long a peer that was closed may acknowledge nothing of its last output before it is given up, in ms; ten
+    /// times as long while it answers that it has no room (default: 30000)
     #[argh(option, arg_name = "MS", default = "Duration::from_secs(30)", from_str_fn(milliseconds))]
     close_timeout: Duration,
 

@@ -3,24 +3,23 @@
 //! A peer moves bytes between its socket and its [`Talk`]. It knows neither the loop nor the service, and what it is
 //! woken for is for the table to say.
 
-mod talk;
-
-#[cfg_attr(not(test), expect(dead_code, reason = "the loop does not ask yet"))]
 pub(crate) mod parting;
+mod talk;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use log::warn;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use rustix::net::sockopt::set_tcp_user_timeout;
+use rustix::net::connect_unspec;
 
 pub(crate) use talk::{Marks, Phase, READING, Talk};
 
+use crate::delivery::Delivery;
 use crate::takeover::wire::Record;
+use parting::{Output, Parting, Patience, Sight, Step};
 
 /// The identity of a peer. It stays the same through every takeover, and no other peer ever has it, so that sessions
 /// and shared state may hold it.
@@ -77,6 +76,10 @@ pub(crate) struct Peer {
     pub(crate) unsettled: bool,
     /// It gets its next turn without an event.
     pub(crate) due: bool,
+    /// It will be looked at again without an event.
+    pub(crate) awaited: bool,
+    /// Since the server began to end it.
+    parting: Option<Box<Parting>>,
     /// The service was called with its session since somebody who watches the table was told of it.
     pub(crate) session_changed: bool,
     /// What the loop wakes it for.
@@ -94,6 +97,8 @@ impl Peer {
             talk: Talk::new(),
             unsettled: false,
             due: false,
+            awaited: false,
+            parting: None,
             session_changed: false,
             registered: None,
         }
@@ -102,6 +107,7 @@ impl Peer {
     /// Goes on where a record says that another process left off.
     pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) {
         self.talk = Talk::resume(record.phase, record.inbound.to_vec(), record.outbound.to_vec(), marks);
+        self.parting = record.parting.map(Box::new);
     }
 
     /// What another process needs to go on, besides the descriptor. `session` is the session as the service saved it.
@@ -113,6 +119,7 @@ impl Peer {
             session,
             inbound: &self.talk.inbound,
             outbound: self.talk.pending(),
+            parting: self.parting.as_deref().copied(),
         }
     }
 
@@ -202,16 +209,25 @@ impl Peer {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
-    /// Has the kernel end the connection when the client takes nothing of what is pending for so long
-    /// (`TCP_USER_TIMEOUT`, tcp(7)). Only the kernel sees what a client takes: a socket with a large buffer is writable
-    /// again after a long while. Another process that takes over this peer finds the timeout set.
-    pub(crate) fn give_up_after(&self, timeout: Duration) -> io::Result<()> {
-        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u32::MAX);
-        match set_tcp_user_timeout(&self.socket, timeout_ms) {
-            // The loop's own tests have peers on socket pairs.
-            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-            set => Ok(set?),
-        }
+    /// Says what is to be done about a connection that the server is ending.
+    pub(crate) fn part(&mut self, client_ended: bool, now_ns: u64, patience: &Patience) -> Step {
+        let output = match self.talk.phase() {
+            Phase::Lingering => Output::Ended,
+            _ => Output::Pending { bytes: self.talk.pending_bytes() },
+        };
+        let sight = Sight { output, delivery: Delivery::of(&self.socket), client_ended };
+        self.parting.get_or_insert_with(|| Box::new(Parting::begin(now_ns, &sight))).look(now_ns, &sight, patience)
+    }
+
+    /// Whether something was sent, or is to be, that the client's kernel has not acknowledged.
+    pub(crate) fn is_undelivered(&self) -> bool {
+        self.talk.pending_bytes() > 0 || !Delivery::of(&self.socket).complete
+    }
+
+    /// Ends the connection without delivering what is left, also where another process holds a duplicate of its socket.
+    pub(crate) fn abort(&self) {
+        // A connection that has failed has ended already.
+        let _ = connect_unspec(&self.socket);
     }
 
     /// Throws away what the client still sends, as far as a turn goes.

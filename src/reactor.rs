@@ -24,7 +24,6 @@ use crate::takeover::departure::{Departure, Failure, Turn};
 use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::path::TakeoverListener;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
-use crate::undelivered::Undelivered;
 
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 1024;
@@ -326,13 +325,7 @@ impl<S: Service> Reactor<S> {
             departure.abandon(&Refusal::Stopping);
             self.lane.table_mut().unwatch();
         }
-        // To look for what is undelivered takes time where the system has many sockets.
-        if !self.lane.is_empty() {
-            let undelivered = Undelivered::now();
-            // That may have taken a while, which is not on the account of those who linger from now on.
-            self.begin_turn();
-            self.lane.close_all(&undelivered);
-        }
+        self.lane.close_all();
     }
 
     /// Answers nobody on the takeover path any more.
@@ -358,9 +351,9 @@ impl<S: Service> Reactor<S> {
         if self.now < by {
             return false;
         }
-        let unwritten = self.lane.table().peers().iter().filter(|peer| peer.talk.pending_bytes() > 0).count();
-        if unwritten > 0 {
-            warn!("Stopping: the output of {unwritten} peers is not all written");
+        let undelivered = self.lane.table().peers().iter().filter(|peer| peer.is_undelivered()).count();
+        if undelivered > 0 {
+            warn!("Stopping: the output of {undelivered} peers is not all delivered");
         }
         true
     }

@@ -9,7 +9,8 @@ mod peers;
 mod sessions;
 mod turns;
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -22,12 +23,11 @@ pub use peers::SendError;
 pub(crate) use peers::{Peers, Turn};
 pub(crate) use sessions::{Others, Sessions};
 
+use crate::clock::monotonic_ns;
+use crate::peer::parting::{Patience, Step};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
 use crate::takeover::wire::Record;
 use turns::Turns;
-
-/// How long a client may take to end a connection that the server has ended.
-pub(crate) const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// How far a peer came in its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) enum Progress {
     Drained,
     /// There may be more to read.
     BudgetSpent,
-    /// The connection has come to its end.
+    /// The connection has come to its end, or the client has sent all it will send on one that the server is ending.
     Over,
 }
 
@@ -78,11 +78,11 @@ pub(crate) struct Table {
     now: Instant,
     /// Those who get a turn without an event.
     due: Turns,
-    /// Those who linger, and until when, in the order in which they began.
-    lingering: VecDeque<(Instant, Handle)>,
+    /// Those whom the server is ending, each at most once, and when they are looked at again.
+    parting: BinaryHeap<Reverse<(Instant, Handle)>>,
     /// What has happened since the watcher has last looked, while somebody watches.
     touches: Option<Vec<Touch>>,
-    close_timeout: Duration,
+    patience: Patience,
 }
 
 impl Table {
@@ -93,9 +93,9 @@ impl Table {
             registry,
             now: Instant::now(),
             due: Turns::new(|peer| &mut peer.due),
-            lingering: VecDeque::new(),
+            parting: BinaryHeap::new(),
             touches: None,
-            close_timeout,
+            patience: Patience::new(close_timeout),
         }
     }
 
@@ -122,20 +122,26 @@ impl Table {
         act: impl FnOnce(&mut Turn<'_>) -> io::Result<Progress>,
     ) -> Option<Gone> {
         let mut turn = self.peers.turn_of(handle)?;
-        match act(&mut turn).and_then(|progress| settle(progress, &mut turn, handle, &self.registry)) {
-            Ok(Settled::Rests) => {}
-            Ok(Settled::IsDue) => self.make_due(handle),
-            Ok(Settled::Closes) => {
-                if let Err(error) = turn.give_up_after(self.close_timeout) {
-                    return Some(self.lose(handle, &error));
+        let progress = act(&mut turn).and_then(|mut progress| {
+            if turn.talk.is_closing() {
+                let wait;
+                (progress, wait) = part(&mut turn, progress, &self.patience);
+                if let Some(wait) = wait
+                    && !std::mem::replace(&mut turn.awaited, true)
+                {
+                    self.parting.push(Reverse((self.now + wait, handle)));
                 }
             }
-            Ok(Settled::Lingers) => {
-                self.lingering.push_back((self.now + LINGER_MAX, handle));
-                // What the client has sent meanwhile is thrown away.
-                self.make_due(handle);
+            if progress != Progress::Over {
+                let interest = turn.talk.interest();
+                turn.register(&self.registry, handle.into(), interest)?;
             }
-            Ok(Settled::IsOver) => return Some(self.retire(handle)),
+            Ok(progress)
+        });
+        match progress {
+            Ok(Progress::Drained) => {}
+            Ok(Progress::BudgetSpent) => self.make_due(handle),
+            Ok(Progress::Over) => return Some(self.retire(handle)),
             Err(error) => return Some(self.lose(handle, &error)),
         }
         if self.touches.is_some() {
@@ -210,10 +216,6 @@ impl Table {
         let mut turn = self.peers.turn_of(handle).expect("the caller has its handle from the table");
         let marks = turn.marks();
         turn.restore(record, marks);
-        if turn.talk.phase() == Phase::Lingering {
-            // The table's own time stands still until the loop runs.
-            self.lingering.push_back((Instant::now() + LINGER_MAX, handle));
-        }
         if turn.talk.has_unfinished_work() {
             self.make_due(handle);
         }
@@ -256,15 +258,21 @@ impl Table {
         self.peers.next_unsettled()
     }
 
-    /// Who has lingered for too long.
-    pub(crate) fn next_overdue(&mut self) -> Option<Handle> {
-        let (_, handle) = self.lingering.pop_front_if(|(until, _)| *until <= self.now)?;
-        Some(handle)
+    /// Whom no event has told about for long enough, of those whom the server is ending.
+    pub(crate) fn next_parting(&mut self) -> Option<Handle> {
+        while self.parting.peek().is_some_and(|Reverse((at, _))| *at <= self.now) {
+            let Reverse((_, handle)) = self.parting.pop()?;
+            if let Some(mut turn) = self.peers.turn_of(handle) {
+                turn.awaited = false;
+                return Some(handle);
+            }
+        }
+        None
     }
 
     /// When somebody gets a turn if no event comes before.
     pub(crate) fn due_at(&self) -> Option<Instant> {
-        if self.due.is_empty() { self.lingering.front().map(|(until, _)| *until) } else { Some(self.now) }
+        if self.due.is_empty() { self.parting.peek().map(|Reverse((at, _))| *at) } else { Some(self.now) }
     }
 
     // ── Who watches ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -290,37 +298,27 @@ impl Table {
     }
 }
 
-/// What has become of a peer at the end of its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Settled {
-    /// It waits for an event.
-    Rests,
-    /// It has its next turn without one.
-    IsDue,
-    /// It is woken when more of its last words can be written.
-    Closes,
-    /// Its last word is written.
-    Lingers,
-    /// Its connection has come to its end.
-    IsOver,
-}
-
-/// Derives what a peer is woken for from what it has become.
-#[inline]
-fn settle(progress: Progress, peer: &mut Peer, handle: Handle, registry: &Registry) -> io::Result<Settled> {
-    if progress == Progress::Over {
-        return Ok(Settled::IsOver);
+/// Does what is to be done about a peer that the server is ending, and that has come so far. Returns how far that brings
+/// it, and after how long it is looked at again if nothing happens before.
+fn part(peer: &mut Peer, progress: Progress, patience: &Patience) -> (Progress, Option<Duration>) {
+    let client_ended = progress == Progress::Over;
+    if client_ended && peer.talk.phase() != Phase::Lingering {
+        return (progress, None);
     }
-    let lingers = peer.talk.has_said_all();
-    if lingers {
-        peer.talk.linger();
-        peer.end_output();
+    match peer.part(client_ended, monotonic_ns(), patience) {
+        Step::EndOutput => {
+            peer.talk.linger();
+            peer.end_output();
+            // What the client has sent meanwhile is thrown away.
+            (Progress::BudgetSpent, None)
+        }
+        Step::Wait(wait) if client_ended => (Progress::Drained, Some(wait)),
+        Step::Wait(wait) => (progress, Some(wait)),
+        Step::Over => (Progress::Over, None),
+        Step::GiveUp(reason) => {
+            debug!("Peer {} is given up: {reason}", peer.address());
+            peer.abort();
+            (Progress::Over, None)
+        }
     }
-    peer.register(registry, handle.into(), peer.talk.interest())?;
-    Ok(match peer.talk.phase() {
-        Phase::Lingering if lingers => Settled::Lingers,
-        Phase::Closing => Settled::Closes,
-        _ if progress == Progress::BudgetSpent => Settled::IsDue,
-        _ => Settled::Rests,
-    })
 }

@@ -1136,7 +1136,7 @@ fn sigterm_writes_pending_output_to_a_slow_reader() {
     }
     assert_eq!(server.exit_code(), 0);
     assert!(!place.path().exists());
-    assert!(!server.last_words().contains("not all written"), "{}", server.log());
+    assert!(!server.last_words().contains("not all delivered"), "{}", server.log());
 }
 
 #[test]
@@ -1155,7 +1155,7 @@ fn sigterm_writes_pending_output_to_a_slow_reader_whose_requests_were_not_all_re
     assert!(bytes.starts_with(&received), "what came is what was sent");
     assert_eq!(received.last(), Some(&b'\n'), "the last line that came is whole");
     assert!(!place.path().exists());
-    assert!(!server.last_words().contains("not all written"), "{}", server.log());
+    assert!(!server.last_words().contains("not all delivered"), "{}", server.log());
 }
 
 #[test]
@@ -1170,7 +1170,7 @@ fn second_signal_stops_at_once() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_code(), 0);
     server.wait_for_line(|line| line.contains("again: stopping at once with 1 peers"));
-    server.wait_for_line(|line| line.contains("WARN") && line.contains("the output of 1 peers is not all written"));
+    server.wait_for_line(|line| line.contains("WARN") && line.contains("the output of 1 peers is not all delivered"));
     assert!(!place.path().exists());
 }
 
@@ -1182,7 +1182,7 @@ fn drain_timeout_ends_a_stop() {
     reader.send_until_stuck(&lines(5, 24 * 1024 * 1024));
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_code(), 0);
-    server.wait_for_line(|line| line.contains("WARN") && line.contains("the output of 1 peers is not all written"));
+    server.wait_for_line(|line| line.contains("WARN") && line.contains("the output of 1 peers is not all delivered"));
 }
 
 #[test]

@@ -68,11 +68,6 @@ impl Talk {
         matches!(self.phase, Phase::Closing | Phase::Lingering)
     }
 
-    /// Whether the last word is written, and the client is to be told that it was.
-    pub(crate) fn has_said_all(&self) -> bool {
-        self.phase == Phase::Closing && self.outbound.pending() == 0
-    }
-
     /// How many bytes wait to be written.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.outbound.pending()

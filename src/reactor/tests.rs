@@ -13,9 +13,7 @@ use crate::peer::{Address, Peer, PeerId, Phase};
 use crate::service::{Context, RestoreError, Violation};
 use crate::services::Seqnum;
 use crate::sources::Entrance;
-use crate::table::LINGER_MAX;
 use crate::takeover::arrival::sift;
-use crate::takeover::wire::Record;
 
 /// How many turns a loop gets at most to do what a test waits for. A turn waits for events, but not long.
 const TURNS_MAX: u32 = 2000;
@@ -249,22 +247,29 @@ fn a_client_that_does_not_end_does_not_linger_for_ever() {
     assert_eq!(rig.receive(&mut client, BIG).len(), BIG);
     rig.turn_until(|rig| rig.peer(key).talk.phase() == Phase::Lingering);
     let due = rig.reactor.timeout().expect("the loop wakes up for it");
-    assert!(due <= LINGER_MAX, "{due:?}");
-    rig.reactor.lane.begin_turn(Instant::now() + LINGER_MAX);
-    rig.reactor.lane.finish_turn();
-    assert!(rig.reactor.lane.is_empty());
+    assert!(due <= Duration::from_secs(2), "{due:?}");
+    rig.turn_until(|rig| rig.reactor.lane.is_empty());
 }
 
 #[test]
 fn a_client_that_reads_nothing_of_its_last_answer_is_given_up() {
-    let mut rig = Rig::new(Commands::default(), &Config { close_timeout: Duration::from_secs(1), ..Config::default() });
+    let config = Config { close_timeout: Duration::from_millis(100), ..Config::default() };
+    let mut rig = Rig::new(Commands::default(), &config);
     let (mut client, key) = rig.connect();
     client.write_all(b"C\n").unwrap();
     rig.turn_until(|rig| rig.peer(key).talk.phase() == Phase::Closing);
     assert!(rig.peer(key).talk.pending_bytes() > 0);
+    // As a successor that is copying.
+    let _duplicate = rig.peer(key).as_fd().try_clone_to_owned().unwrap();
     let began = Instant::now();
     rig.turn_until(|rig| rig.reactor.lane.is_empty());
     assert!(began.elapsed() > Duration::from_millis(500), "not before its time: {:?}", began.elapsed());
+    let ended = loop {
+        if let Err(error) = client.read(&mut [0; 64 << 10]) {
+            break error;
+        }
+    };
+    assert_eq!(ended.kind(), ErrorKind::ConnectionReset, "the kernel keeps nothing of what is left");
 }
 
 #[test]
@@ -292,7 +297,7 @@ fn a_stop_waits_for_nobody_who_has_all_answers_and_asks_nothing() {
     answered.write_all(b"E1\n").unwrap();
     assert_eq!(rig.receive(&mut answered, 1), [3]);
     // Its kernel may take a moment to acknowledge that (tcp(7), delayed acknowledgements).
-    rig.turn_until(|rig| !Undelivered::now().contains(rig.peer(answered_key)));
+    rig.turn_until(|rig| !rig.peer(answered_key).is_undelivered());
     let (mut pending, key) = rig.connect();
     pending.write_all(b"B\n").unwrap();
     rig.turn_until(|rig| rig.peer(key).talk.pending_bytes() > 0);
@@ -325,7 +330,7 @@ fn a_stop_waits_for_what_is_written_and_not_delivered() {
     let mut client = Client::from(client);
     client.set_nonblocking(true).unwrap();
     client.write_all(b"K\n").unwrap();
-    rig.turn_until(|rig| rig.reactor.lane.table().peers().iter().any(|peer| Undelivered::now().contains(peer)));
+    rig.turn_until(|rig| rig.reactor.lane.table().peers().iter().any(Peer::is_undelivered));
     assert_eq!(rig.reactor.lane.table().peers().iter().next().unwrap().talk.pending_bytes(), 0, "all is written");
 
     rig.reactor.stop(Signal::SIGTERM);
@@ -387,16 +392,17 @@ fn a_successor_that_holds_a_peer_less_handles_what_it_received_before_what_comes
 }
 
 #[test]
-fn a_client_that_is_waited_for_has_its_time_however_long_the_copy_has_taken() {
-    let mut predecessor = Rig::new(Seqnum, &Config::default());
-    let (_client, key) = predecessor.connect();
-    let mut successor = reactor(Seqnum, &Config::default());
-    successor.lane.begin_turn(successor.now - LINGER_MAX);
-    let peer = predecessor.peer(key);
-    let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
-    successor.lane.adopt(duplicate.into(), &Record { phase: Phase::Lingering, ..peer.record(&[]) }, 1).unwrap();
-    successor.turn(&Events::with_capacity(0));
-    assert_eq!(successor.lane.peers(), 1, "it has only begun to wait");
+fn a_takeover_does_not_begin_anew_how_long_a_client_is_waited_for() {
+    let mut predecessor = Rig::new(Commands::default(), &Config::default());
+    let (mut client, key) = predecessor.connect();
+    client.write_all(b"C\n").unwrap();
+    assert_eq!(predecessor.receive(&mut client, BIG).len(), BIG);
+    predecessor.turn_until(|rig| rig.peer(key).talk.phase() == Phase::Lingering);
+    let parting = predecessor.peer(key).record(b"").parting;
+    assert!(parting.is_some(), "it has begun");
+
+    let successor = successor_of(&predecessor, &Config::default());
+    assert_eq!(successor.lane.table().peers().iter().next().unwrap().record(b"").parting, parting);
 }
 
 #[test]

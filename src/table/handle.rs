@@ -9,7 +9,7 @@ pub(crate) const STAMPS: u32 = u32::MAX;
 
 /// A peer by its key in the table, and by the stamp that tells it from those who had the key before: an event that was
 /// already in the batch must not reach the next owner of the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Handle {
     key: u32,
     stamp: u32,

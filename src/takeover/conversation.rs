@@ -83,6 +83,7 @@ impl FakePeer {
             session: &self.session,
             inbound: &self.inbound,
             outbound: &[],
+            parting: None,
         }
     }
 

@@ -322,7 +322,15 @@ mod tests {
         let &(cookie, version) = peers.get(key)?;
         let address = ([127, 0, 0, 1], 1).into();
         let session = version.to_be_bytes();
-        let record = Record { cookie, address, phase: Phase::Open, session: &session, inbound: &[], outbound: &[] };
+        let record = Record {
+            cookie,
+            address,
+            phase: Phase::Open,
+            session: &session,
+            inbound: &[],
+            outbound: &[],
+            parting: None,
+        };
         Some(writer.push(&record))
     }
 

@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
+use crate::peer::parting::Parting;
+
 /// The wire versions that this build speaks.
 pub(crate) const WIRE_VERSIONS: Versions =
     Versions { oldest: 1, newest: if cfg!(all(feature = "wire-2", not(test))) { 2 } else { 1 } };
@@ -179,6 +181,9 @@ pub(crate) struct Record<'b> {
     /// Answered and not written yet.
     #[cbor(b(5), with = "minicbor::bytes", skip_if = "is_empty")]
     pub(crate) outbound: &'b [u8],
+    /// How long the server has been ending the connection, if it does.
+    #[n(6)]
+    pub(crate) parting: Option<Parting>,
 }
 
 fn is_empty(bytes: &&[u8]) -> bool {

@@ -90,7 +90,15 @@ impl Peer {
         let session = self.changes.to_be_bytes();
         let (inbound, outbound) = (vec![7; cookie as usize % 4], vec![0xff; self.changes as usize * 5 % 32]);
         let address = address.parse().expect("an address");
-        writer.push(&Record { cookie, address, phase, session: &session, inbound: &inbound, outbound: &outbound })
+        writer.push(&Record {
+            cookie,
+            address,
+            phase,
+            session: &session,
+            inbound: &inbound,
+            outbound: &outbound,
+            parting: None,
+        })
     }
 }
 

@@ -52,6 +52,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 session: &[],
                 inbound: &[],
                 outbound: &[],
+                parting: None,
             }),
             digested(Record {
                 cookie: u64::MAX,
@@ -60,6 +61,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 session: &[0, 0, 0, 20],
                 inbound: b"half a mess",
                 outbound: &[0xff; 40],
+                parting: None,
             }),
         ]),
         Kind::Copied => Frame::Copied(Copied { peers: 250, rounds: 1 }),
@@ -71,6 +73,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 session: &[],
                 inbound: &[],
                 outbound: b"good bye\n",
+                parting: None,
             }),
             digested(Record {
                 cookie: 4098,
@@ -79,6 +82,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 session: &[1],
                 inbound: &[],
                 outbound: &[],
+                parting: None,
             }),
         ]),
         Kind::Closed => Frame::Closed(Closed { cookies: vec![1, 4097, u64::MAX] }),
@@ -231,7 +235,7 @@ fn records() -> impl Strategy<Value = Vec<Digested<'static>>> {
     let phase = prop_oneof![Just(Phase::Open), Just(Phase::Ended), Just(Phase::Closing), Just(Phase::Lingering)];
     let record = (any::<u64>(), peer_address(), phase, bytes(8), bytes(300), bytes(300)).prop_map(
         |(cookie, address, phase, session, inbound, outbound)| {
-            digested(Record { cookie, address, phase, session, inbound, outbound })
+            digested(Record { cookie, address, phase, session, inbound, outbound, parting: None })
         },
     );
     proptest::collection::vec(record, 0..6)
@@ -604,6 +608,7 @@ fn a_link_local_address_keeps_its_scope() {
         session: &[],
         inbound: &[],
         outbound: &[],
+        parting: None,
     })
     .record;
     let frame = Frame::Peers(vec![digested(record.clone())]).encode();
