@@ -9,8 +9,6 @@ mod peers;
 mod sessions;
 mod turns;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -27,7 +25,7 @@ use crate::clock::monotonic_ns;
 use crate::peer::parting::{Patience, Step};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
 use crate::takeover::wire::Record;
-use turns::Turns;
+use turns::{Deadlines, Turns};
 
 /// How far a peer came in its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +77,7 @@ pub(crate) struct Table {
     /// Those who get a turn without an event.
     due: Turns,
     /// Those whom the server is ending, each at most once, and when they are looked at again.
-    parting: BinaryHeap<Reverse<(Instant, Handle)>>,
+    parting: Deadlines,
     /// What has happened since the watcher has last looked, while somebody watches.
     touches: Option<Vec<Touch>>,
     patience: Patience,
@@ -93,7 +91,7 @@ impl Table {
             registry,
             now: Instant::now(),
             due: Turns::new(|peer| &mut peer.due),
-            parting: BinaryHeap::new(),
+            parting: Deadlines::new(|peer| &mut peer.awaited),
             touches: None,
             patience: Patience::new(close_timeout),
         }
@@ -126,10 +124,8 @@ impl Table {
             if turn.talk.is_closing() {
                 let wait;
                 (progress, wait) = part(&mut turn, progress, &self.patience);
-                if let Some(wait) = wait
-                    && !std::mem::replace(&mut turn.awaited, true)
-                {
-                    self.parting.push(Reverse((self.now + wait, handle)));
+                if let Some(wait) = wait {
+                    self.parting.push(self.now + wait, handle, &mut turn);
                 }
             }
             if progress != Progress::Over {
@@ -260,19 +256,12 @@ impl Table {
 
     /// Whom no event has told about for long enough, of those whom the server is ending.
     pub(crate) fn next_parting(&mut self) -> Option<Handle> {
-        while self.parting.peek().is_some_and(|Reverse((at, _))| *at <= self.now) {
-            let Reverse((_, handle)) = self.parting.pop()?;
-            if let Some(mut turn) = self.peers.turn_of(handle) {
-                turn.awaited = false;
-                return Some(handle);
-            }
-        }
-        None
+        self.peers.next_deadline_in(&mut self.parting, self.now)
     }
 
     /// When somebody gets a turn if no event comes before.
     pub(crate) fn due_at(&self) -> Option<Instant> {
-        if self.due.is_empty() { self.parting.peek().map(|Reverse((at, _))| *at) } else { Some(self.now) }
+        if self.due.is_empty() { self.parting.first() } else { Some(self.now) }
     }
 
     // ── Who watches ────────────────────────────────────────────────────────────────────────────────────────────────

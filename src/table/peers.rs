@@ -4,12 +4,13 @@
 //! the loop's turn.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Instant;
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use slab::Slab;
 
 use super::handle::{Handle, STAMPS};
-use super::turns::{self, Turns};
+use super::turns::{self, Deadlines, Turns};
 use crate::peer::{Address, Marks, Peer, PeerId};
 
 /// All peers, and who of them waits to be settled.
@@ -74,6 +75,10 @@ impl Peers {
 
     pub(super) fn next_in(&mut self, turns: &mut Turns) -> Option<Handle> {
         turns.pop(&mut self.slab)
+    }
+
+    pub(super) fn next_deadline_in(&mut self, deadlines: &mut Deadlines, now: Instant) -> Option<Handle> {
+        deadlines.pop(now, &mut self.slab)
     }
 
     /// Whose turn it is of those who wait to be settled.

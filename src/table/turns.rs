@@ -1,7 +1,9 @@
 //! Queues of peers that get a turn without an event. Pure, and the one place where the stamp of a queued peer is compared
 //! with that of whoever is at its key by now.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Instant;
 
 use slab::Slab;
 
@@ -50,5 +52,42 @@ impl Turns {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+}
+
+/// Peers that get their turn at an instant. A peer stands in it once; what says that it does is in the peer.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    heap: BinaryHeap<Reverse<(Instant, Handle)>>,
+    is_queued: fn(&mut Peer) -> &mut bool,
+}
+
+impl Deadlines {
+    pub(crate) fn new(is_queued: fn(&mut Peer) -> &mut bool) -> Self {
+        Self { heap: BinaryHeap::new(), is_queued }
+    }
+
+    /// Gives the peer a turn at that instant, unless it has one coming.
+    pub(crate) fn push(&mut self, at: Instant, handle: Handle, peer: &mut Peer) {
+        if !std::mem::replace((self.is_queued)(peer), true) {
+            self.heap.push(Reverse((at, handle)));
+        }
+    }
+
+    /// Whose turn it is by now. Those who have left are passed over.
+    pub(crate) fn pop(&mut self, now: Instant, peers: &mut Slab<Peer>) -> Option<Handle> {
+        while self.first().is_some_and(|at| at <= now) {
+            let Reverse((_, handle)) = self.heap.pop()?;
+            if let Some(peer) = find(peers, handle) {
+                *(self.is_queued)(peer) = false;
+                return Some(handle);
+            }
+        }
+        None
+    }
+
+    /// When the first turn is due.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
     }
 }
