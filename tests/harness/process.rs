@@ -375,6 +375,13 @@ pub(crate) fn caller_sees_pid(path: &Path) -> u32 {
     getsockopt(&socket, PeerCredentials).expect("a Unix socket has credentials").pid().unsigned_abs()
 }
 
+/// The figure that precedes `unit` in a summary.
+#[track_caller]
+pub(crate) fn figure(summary: &str, unit: &str) -> u64 {
+    let (before, _) = summary.split_once(unit).expect("the summary has this figure");
+    before.rsplit(' ').next().and_then(|figure| figure.parse().ok()).expect("a figure is a number")
+}
+
 fn whole(text: &Watched<Text>) -> String {
     text.wait(PATIENCE, |text| text.ended.then(|| text.lines.join("\n"))).expect("an output ends with its process")
 }

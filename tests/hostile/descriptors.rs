@@ -3,9 +3,8 @@
 use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
 
-use crate::figure;
 use crate::harness::{
-    Peer, Place, STRANGER, ScriptedSuccessor, Server, daemon_of_stranger, exchange_all, hello, kind, skip,
+    Peer, Place, STRANGER, ScriptedSuccessor, Server, daemon_of_stranger, exchange_all, figure, hello, kind, skip,
 };
 
 /// How long a server out of descriptors pauses before it tries again.

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use procfs::net::TcpState;
 
 use crate::harness::{PATIENCE, Peer, Place, Server, exchange_all, lines};
-use crate::{Failing, MOMENTS, Step};
+use crate::integration::failing::{Failing, MOMENTS, Step};
 
 /// Waits until the kernel says so of the server's end of a connection.
 #[track_caller]

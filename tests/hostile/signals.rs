@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::harness::{
     Peer, Place, Server, accept, caller_sees_pid, exchange_all, receive_with_descriptors, send_with_descriptors,
 };
-use crate::{Failing, MOMENTS, Step};
+use crate::integration::failing::{Failing, MOMENTS, Step};
 
 #[test]
 fn sigterm_to_a_successor_at_any_moment_leaves_peers_with_one_owner() {

@@ -15,7 +15,7 @@ use crate::harness::{
     Peer, Place, STRANGER, ScriptedSuccessor, Server, caller_sees_pid, daemon_of_stranger, exchange_all, frame, hello,
     kind, receive_with_descriptors, send_with_descriptors,
 };
-use crate::{Failing, Step};
+use crate::integration::failing::{Failing, Step};
 
 /// The header of a frame that announces as much as a frame can.
 fn frame_of_4_gib(kind: u8) -> Vec<u8> {

@@ -1,0 +1,43 @@
+//! The library, as its examples use it.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{Peer, Place, Server};
+
+/// An example, which cargo builds before it runs the tests, in a folder beside the daemon's.
+#[track_caller]
+pub(super) fn example(name: &str) -> Command {
+    let example = Path::new(env!("CARGO_BIN_EXE_reactord")).with_file_name("examples").join(name);
+    assert!(example.exists(), "{} is missing; `cargo build --example {name}` makes it", example.display());
+    Command::new(example)
+}
+
+#[test]
+fn shared_state_and_peer_ids_of_the_example_survive_two_takeovers() {
+    let place = Place::new();
+    let mut server = Server::spawn(&place.path(), example("pubsub").arg("127.0.0.1:0").arg(place.path())).started();
+    let address = server.address();
+    let [subscriber, leaving, publisher] = std::array::from_fn(|_| Peer::connect(address));
+    for peer in [&subscriber, &leaving] {
+        peer.send(b"SUB news\n");
+        peer.expect(b"\n");
+    }
+    for (text, subscribers) in [("one", "2\n"), ("two", "2\n")] {
+        server = server.taken_over_by(Server::spawn(&place.path(), example("pubsub").arg(place.path())));
+        publisher.send(format!("PUB news {text}\n").as_bytes());
+        publisher.expect(subscribers.as_bytes());
+        for peer in [&subscriber, &leaving] {
+            peer.expect(format!("news {text}\n").as_bytes());
+        }
+    }
+    leaving.end_sending();
+    leaving.expect_end();
+    publisher.send(b"PUB news three\n");
+    publisher.expect(b"1\n");
+    subscriber.expect(b"news three\n");
+    let late = Peer::connect(address);
+    late.send(b"SUB news\n");
+    late.expect(b"three\n");
+    server.stop_with([subscriber, publisher, late]);
+}

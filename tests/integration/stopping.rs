@@ -1,0 +1,122 @@
+//! Stopping: what a signal to stop does to peers, to pending output and to a takeover.
+
+use nix::sys::signal::Signal;
+
+use super::failing::Step;
+use super::half_closed::{HalfClosed, half_close_peers};
+use crate::harness::{Frame, Peer, Place, Server, exchange_all, kind, lines};
+
+#[test]
+fn sigterm_and_sigint_close_every_peer_in_an_orderly_way() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let place = Place::new();
+        let server = Server::serve(&place.path(), "");
+        let mut peers = Peer::connect_many(server.address(), 100);
+        exchange_all(&mut peers);
+        server.signal(signal);
+        for peer in peers {
+            peer.expect_end();
+        }
+        assert_eq!(server.exit_code(), 0);
+        assert!(!place.path().exists());
+        server.wait_for_line(|line| line.contains(&format!("{signal}: stopping with 100 peers")));
+    }
+}
+
+#[test]
+fn sigterm_writes_pending_output_to_a_slow_reader() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 30000");
+    let mut peers = half_close_peers(&place, &server);
+    peers.retain(|(_, _, half_closed)| *half_closed != HalfClosed::Held);
+    server.signal(Signal::SIGTERM);
+    server.wait_for_line(|line| line.contains(": stopping with "));
+    assert!(server.is_running(), "output is pending");
+    for (peer, bytes, _) in &peers {
+        peer.expect(bytes);
+        peer.expect_end();
+    }
+    assert_eq!(server.exit_code(), 0);
+    assert!(!place.path().exists());
+    assert!(!server.last_words().contains("not all delivered"), "{}", server.log());
+}
+
+#[test]
+fn sigterm_writes_pending_output_to_a_slow_reader_whose_requests_were_not_all_read() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 30000");
+    let bytes = lines(3, 24 * 1024 * 1024);
+    let reader = Peer::connect(server.address());
+    let sent = reader.send_until_stuck(&bytes);
+    server.signal(Signal::SIGTERM);
+    server.wait_for_line(|line| line.contains("stopping with 1 peers"));
+    assert!(server.is_running(), "output is pending");
+    let received = reader.receive_to_end();
+    assert_eq!(server.exit_code(), 0);
+    assert!(received.len() > 256 * 1024 && received.len() <= sent, "{} of {sent} bytes came", received.len());
+    assert!(bytes.starts_with(&received), "what came is what was sent");
+    assert_eq!(received.last(), Some(&b'\n'), "the last line that came is whole");
+    assert!(!place.path().exists());
+    assert!(!server.last_words().contains("not all delivered"), "{}", server.log());
+}
+
+#[test]
+fn second_signal_stops_at_once() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 60000");
+    let reader = Peer::connect(server.address());
+    reader.send_until_stuck(&lines(4, 24 * 1024 * 1024));
+    server.signal(Signal::SIGTERM);
+    server.wait_for_line(|line| line.contains("stopping with 1 peers"));
+    assert!(server.is_running(), "output is pending");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    server.wait_for_line(|line| line.contains("again: stopping at once with 1 peers"));
+    server.wait_for_line(|line| line.contains("WARN") && line.contains("the output of 1 peers is not all delivered"));
+    assert!(!place.path().exists());
+}
+
+#[test]
+fn drain_timeout_ends_a_stop() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 50");
+    let reader = Peer::connect(server.address());
+    reader.send_until_stuck(&lines(5, 24 * 1024 * 1024));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    server.wait_for_line(|line| line.contains("WARN") && line.contains("the output of 1 peers is not all delivered"));
+}
+
+#[test]
+fn sigterm_during_a_copy_stops_the_server_and_tells_the_successor() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(server.address(), 300);
+    exchange_all(&mut peers);
+    let mut successor = Step::Copying.reach(&place.path());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    assert!(!place.path().exists());
+    let refusal: Frame = successor.receive_until(kind::REFUSE);
+    assert_eq!(refusal.reason(), "the predecessor is stopping");
+    assert!(successor.try_receive().is_none());
+    // The successor holds no duplicate, and would not keep the connections open if it did.
+    peers.iter().for_each(Peer::expect_end);
+}
+
+#[test]
+fn server_that_is_stopping_hands_over_nothing() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 60000");
+    let reader = Peer::connect(server.address());
+    reader.send_until_stuck(&lines(6, 24 * 1024 * 1024));
+    server.signal(Signal::SIGTERM);
+    server.wait_for_line(|line| line.contains("stopping with 1 peers"));
+    let (_, log) = Server::take_over(&place.path(), "").output(3);
+    // The path goes just after the line that was waited for, and whoever calls in between is told.
+    let told = ["there is no such path", "refused: the predecessor is stopping", "the other side closed the channel"];
+    assert!(told.iter().any(|reason| log.contains(reason)), "{log}");
+    assert!(server.is_running());
+    server.signal(Signal::SIGINT);
+    assert_eq!(server.exit_code(), 0);
+}
