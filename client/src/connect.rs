@@ -12,7 +12,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::load::{Error, bracketed};
+use crate::address::bracketed;
+use crate::error::Error;
 use crate::wakeups::Wakeups;
 
 /// Open files besides the connections: standard streams, epoll, signals, alarm, and what a parent may have left open.

@@ -9,9 +9,11 @@ use std::time::Instant;
 use log::{debug, warn};
 use mio::net::TcpStream;
 
+use crate::address::bracketed;
 use crate::connect::Opened;
 use crate::connection::{Connection, MESSAGE_BYTES};
-use crate::load::{Tally, bracketed};
+use crate::demand::Kind;
+use crate::tally::Tally;
 
 /// How much a connection may read, or flood, before it is the turn of the others.
 const BYTES_PER_TURN: usize = 256 * 1024;
@@ -21,21 +23,6 @@ const SLOW_READ_BYTES: usize = 4 * 1024;
 
 /// How much a slow reader writes at once.
 const FLOOD_MESSAGES: u32 = 4 * 1024;
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Kind {
-    Sending,
-    Fragmenting,
-    Idle,
-    SlowReader,
-    /// Comes, stays for a moment, and goes.
-    Passing,
-}
-
-impl Kind {
-    pub(crate) const ALL: [Self; 5] = [Self::Sending, Self::Fragmenting, Self::Idle, Self::SlowReader, Self::Passing];
-}
 
 /// How far the life of a connection has come. Those that last are always `Open`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -136,13 +123,11 @@ impl Endpoint {
         let now = Instant::now();
         let local_address = self.local_address;
         self.connection.receive(&buffer[..count], |answer| {
-            if let Some(sent_at) = answer.sent_at
-                && tally.sending_ended.is_none_or(|ended| sent_at < ended)
-            {
+            if let Some(sent_at) = answer.sent_at {
                 tally.record(sent_at, now);
             }
             if answer.is_discontinuity() {
-                tally.discontinuities += 1;
+                tally.note_discontinuity();
                 warn!("{}: expected {}, received {}", bracketed(local_address), answer.expected, answer.received);
             }
         });

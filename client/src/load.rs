@@ -9,20 +9,22 @@
 //! sent, except one message on each connection that was idle, and what is still due is waited for.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use log::{debug, info, warn};
 use mio::{Events, Interest, Token};
 
+use crate::address::bracketed;
 use crate::connect::{self, Opened};
-use crate::endpoint::{Endpoint, Kind, Progress, Stage};
-use crate::options::{Demand, Options, Pace};
-use crate::report::{Count, Report};
+use crate::demand::{Demand, Kind, Pace};
+use crate::endpoint::{Endpoint, Progress, Stage};
+use crate::error::Error;
+use crate::options::Options;
+use crate::report::Report;
 use crate::schedule::{Agenda, Schedule, Task};
+use crate::tally::Tally;
 use crate::timeline::Timeline;
 use crate::wakeups::{STOPS, Wakeups};
 
@@ -45,46 +47,6 @@ pub(crate) const STAY: Duration = Duration::from_secs(1);
 
 /// A schedule that is later than this at the end was more than this machine or the server can do.
 const LATE: Duration = Duration::from_millis(100);
-
-/// Why there is no report.
-#[derive(Debug)]
-pub(crate) enum Error {
-    /// The hard limit on open files is too low.
-    TooManyConnections { connections: usize, needed: usize, limit: u64 },
-    /// A connection could not be opened, after `open` of `total` others.
-    Connect { server: SocketAddr, open: usize, total: usize, source: io::Error },
-    /// A signal came while the connections were being opened.
-    Stopped { open: usize, total: usize },
-    /// The kernel denied something that no load can do without.
-    System(io::Error),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooManyConnections { connections, needed, limit } => write!(
-                formatter,
-                "{connections} connections need {needed} open files, and this process may open {limit} (ulimit -Hn): \
-                 {} would do",
-                limit.saturating_sub((needed - connections) as u64)
-            ),
-            Self::Connect { server, open, total, source } => {
-                write!(formatter, "cannot connect to {}: {source}", bracketed(*server))?;
-                if *total > 1 { write!(formatter, " ({open} of {total} connections were open)") } else { Ok(()) }
-            }
-            Self::Stopped { open, total } => {
-                write!(formatter, "stopped while connecting: {open} of {total} connections were open")
-            }
-            Self::System(source) => write!(formatter, "the event loop cannot go on: {source}"),
-        }
-    }
-}
-
-impl From<io::Error> for Error {
-    fn from(source: io::Error) -> Self {
-        Self::System(source)
-    }
-}
 
 /// Does what the options ask for.
 pub(crate) fn run(options: &Options) -> Result<Report, Error> {
@@ -114,7 +76,8 @@ pub(crate) struct Load {
     agenda: Agenda,
     /// What is due at this instant or later is not done any more.
     end: Option<Instant>,
-    /// The connections by index: those that last in the order of [`Kind`], then the passing ones, in any order. Those
+    /// The connections by index: those that last in the order of
+    /// [`Demand::lasting`], then the passing ones, in any order. Those
     /// that were lost or have gone are `None`.
     endpoints: Vec<Option<Endpoint>>,
     /// Where the next passing connections may go.
@@ -127,51 +90,17 @@ pub(crate) struct Load {
     unsettled: usize,
     buffer: Box<[u8]>,
     tally: Tally,
-}
-
-/// What outlives a connection.
-pub(crate) struct Tally {
-    round_trips_ns: Histogram<u64>,
-    /// The same round trips in the order of time, if that is wanted.
-    timeline: Option<Timeline>,
-    /// When the first part of the load ended. What the second part writes, it writes all at once, so that the messages
-    /// wait for each other: their round trips would say nothing about the server.
-    pub(crate) sending_ended: Option<Instant>,
-    pub(crate) discontinuities: u64,
-    /// The messages of the connections that were lost or have gone.
-    sent_on_gone: u64,
-    answered_on_gone: u64,
-    counts: [Count; Kind::ALL.len()],
     /// How many lines may still be logged about lost connections.
     lines_about_losses: usize,
-    duration: Duration,
-    answered_within_duration: u64,
-}
-
-impl Tally {
-    /// An answer has come.
-    pub(crate) fn record(&mut self, sent_at: Instant, now: Instant) {
-        let round_trip_ns = u64::try_from(now.duration_since(sent_at).as_nanos()).unwrap_or(u64::MAX);
-        self.round_trips_ns.saturating_record(round_trip_ns);
-        if let Some(timeline) = &mut self.timeline {
-            timeline.record(sent_at, now);
-        }
-    }
 }
 
 impl Load {
-    /// The connections that were opened, in the order of [`Kind`].
+    /// The connections that were opened, in the order of [`Demand::lasting`].
     pub(crate) fn new(wakeups: Wakeups, server: SocketAddr, demand: Demand, opened: Vec<Opened>) -> Self {
         let mut endpoints = Vec::with_capacity(opened.len());
         let mut opened = opened.into_iter();
-        let numbers = [demand.sending, demand.fragmenting, demand.idle, demand.slow_readers];
-        for (kind, number) in Kind::ALL.into_iter().zip(numbers) {
+        for (kind, number) in demand.lasting() {
             endpoints.extend(opened.by_ref().take(number).map(|opened| Some(Endpoint::new(opened, kind))));
-        }
-        let round_trip_ns_max = Duration::from_secs(3600).as_nanos() as u64;
-        let mut counts = [Count::default(); Kind::ALL.len()];
-        for (count, opened) in counts.iter_mut().zip(numbers) {
-            count.opened = opened;
         }
         Self {
             wakeups,
@@ -187,18 +116,8 @@ impl Load {
             ready: VecDeque::new(),
             unsettled: 0,
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
-            tally: Tally {
-                round_trips_ns: Histogram::new_with_bounds(1, round_trip_ns_max, 3).expect("the bounds are constant"),
-                timeline: None,
-                sending_ended: None,
-                discontinuities: 0,
-                sent_on_gone: 0,
-                answered_on_gone: 0,
-                counts,
-                lines_about_losses: usize::MAX,
-                duration: Duration::ZERO,
-                answered_within_duration: 0,
-            },
+            tally: Tally::new(&demand),
+            lines_about_losses: usize::MAX,
         }
     }
 
@@ -217,7 +136,7 @@ impl Load {
 
     /// Logs no more than so many lost connections: a server that dies loses them all.
     pub(crate) fn limit_lines_about_losses(&mut self, lines: usize) {
-        self.tally.lines_about_losses = lines;
+        self.lines_about_losses = lines;
     }
 
     /// How many signals have asked to stop.
@@ -227,8 +146,7 @@ impl Load {
 
     /// How many connections are open now.
     pub(crate) fn open_connections(&self) -> usize {
-        let lost: usize = self.tally.counts.iter().take(Kind::Passing as usize).map(|count| count.lost).sum();
-        self.endpoints.len() - self.vacant.len() - lost
+        self.endpoints.len() - self.vacant.len() - self.tally.lost_of_lasting()
     }
 
     /// The first part: sends until the time is over, a signal arrives, or no connection is left.
@@ -253,8 +171,7 @@ impl Load {
     /// Ends the first part, which began at `start`.
     pub(crate) fn end_sending(&mut self, start: Instant) {
         let now = Instant::now();
-        self.tally.duration = now - start;
-        self.tally.answered_within_duration = self.answered();
+        self.tally.note_duration(now - start, self.answered());
         if let Some(late) = self.agenda.sends.as_ref().and_then(Schedule::due).map(|due| now.duration_since(due))
             && late > LATE
         {
@@ -300,7 +217,7 @@ impl Load {
         self.agenda = Agenda::default();
         self.end = None;
         let now = Instant::now();
-        self.tally.sending_ended = Some(now);
+        self.tally.end_measuring(now);
         for endpoint in self.endpoints.iter_mut().flatten() {
             endpoint.connection.complete_message(now);
             if endpoint.kind == Kind::Idle {
@@ -345,7 +262,7 @@ impl Load {
             let bytes = endpoint.connection.answer_begun_bytes();
             if bytes > 0 {
                 warn!("{}: {bytes} bytes after the last answer", bracketed(endpoint.local_address));
-                self.tally.discontinuities += 1;
+                self.tally.note_discontinuity();
             }
         }
     }
@@ -356,33 +273,23 @@ impl Load {
 
     /// Closes all connections. What is left are the figures, and what can still wake the loop.
     pub(crate) fn into_report_and_wakeups(self) -> (Report, Wakeups) {
-        let answered = self.answered();
-        let live = self.endpoints.iter().flatten();
-        let report = Report {
-            sending: self.tally.counts[Kind::Sending as usize],
-            fragmenting: self.tally.counts[Kind::Fragmenting as usize],
-            idle: self.tally.counts[Kind::Idle as usize],
-            slow_readers: self.tally.counts[Kind::SlowReader as usize],
-            passing: self.tally.counts[Kind::Passing as usize],
-            sent: self.tally.sent_on_gone + live.map(|endpoint| endpoint.connection.sent()).sum::<u64>(),
-            answered,
-            discontinuities: self.tally.discontinuities,
-            duration: self.tally.duration,
-            answered_within_duration: self.tally.answered_within_duration,
-            round_trips_ns: self.tally.round_trips_ns,
-        };
-        (report, self.wakeups)
+        let (sent, answered) = (self.sent(), self.answered());
+        (self.tally.into_report(sent, answered), self.wakeups)
     }
 
+    /// How many messages were sent on the connections that are live.
+    fn sent(&self) -> u64 {
+        self.endpoints.iter().flatten().map(|endpoint| endpoint.connection.sent()).sum()
+    }
+
+    /// How many answers have come on them.
     fn answered(&self) -> u64 {
-        let live = self.endpoints.iter().flatten();
-        self.tally.answered_on_gone + live.map(|endpoint| endpoint.connection.answered()).sum::<u64>()
+        self.endpoints.iter().flatten().map(|endpoint| endpoint.connection.answered()).sum()
     }
 
     /// Whether any of the connections is left that last.
     pub(crate) fn any_open(&self) -> bool {
-        let lasting = self.tally.counts.iter().take(Kind::Passing as usize);
-        lasting.map(|count| count.lost).sum::<usize>() < self.demand.connections()
+        self.tally.lost_of_lasting() < self.demand.connections()
     }
 
     /// Waits for the next thing to do, at most until `wake_by`, and does it. What woke the loop and is not known here
@@ -462,9 +369,8 @@ impl Load {
 
     /// Begins to open a passing connection. It sends a message when it is open, and another one when it goes.
     fn receive_passing(&mut self) {
-        let count = &mut self.tally.counts[Kind::Passing as usize];
-        let source = connect::passing_source_address(self.server, count.opened as u64);
-        count.opened += 1;
+        let number = self.tally.note_begun(Kind::Passing);
+        let source = connect::passing_source_address(self.server, number as u64);
         let index = self.vacant.pop().unwrap_or(self.endpoints.len());
         let begun = connect::begin(self.server, source).and_then(|mut socket| {
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -477,7 +383,7 @@ impl Load {
                 Some(Endpoint { stage: Stage::Connecting, ..Endpoint::new(opened, Kind::Passing) })
             }
             Err(error) => {
-                count.lost += 1;
+                self.tally.note_lost(Kind::Passing);
                 warn!("a passing connection cannot be opened: {error}");
                 self.vacant.push(index);
                 None
@@ -558,14 +464,14 @@ impl Load {
             io::ErrorKind::UnexpectedEof => "closed by the server".to_owned(),
             _ => error.to_string(),
         };
-        if self.tally.lines_about_losses > 0 {
-            self.tally.lines_about_losses -= 1;
+        if self.lines_about_losses > 0 {
+            self.lines_about_losses -= 1;
             warn!("{}: connection lost, {}: {reason}", bracketed(endpoint.local_address), connection.outstanding());
-            if self.tally.lines_about_losses == 0 {
+            if self.lines_about_losses == 0 {
                 warn!("whatever connections are lost from here on are only counted");
             }
         }
-        self.tally.counts[endpoint.kind as usize].lost += 1;
+        self.tally.note_lost(endpoint.kind);
         if self.phase == Phase::Drain && !endpoint.settled {
             self.unsettled -= 1;
         }
@@ -575,8 +481,7 @@ impl Load {
     /// Closes a connection, and keeps its figures.
     fn part_with(&mut self, index: usize) {
         let Some(endpoint) = self.endpoints[index].take() else { return };
-        self.tally.sent_on_gone += endpoint.connection.sent();
-        self.tally.answered_on_gone += endpoint.connection.answered();
+        self.tally.note_gone(&endpoint.connection);
         if endpoint.kind == Kind::Passing {
             self.vacant.push(index);
         }
@@ -588,9 +493,4 @@ impl Load {
             endpoint.ready = true;
         }
     }
-}
-
-/// `[address]:port`, for both address families alike.
-pub(crate) fn bracketed(address: SocketAddr) -> String {
-    format!("[{}]:{}", address.ip(), address.port())
 }

@@ -3,26 +3,34 @@
 //! It sends consecutive sequence numbers on many connections at once and verifies that every one of them comes back,
 //! once and in order, whatever happens to the server process meanwhile. Its exit code is the verdict.
 //!
-//! - [`options`]: the command line.
-//! - [`connect`]: opens all connections before the load starts.
+//! - [`options`]: the command line. [`values`]: what its options take.
+//! - [`soak`]: a server of our own, replaced again and again under load.
 //! - [`load`]: the event loop; the only place that waits.
+//! - [`connect`]: opens all connections before the load starts.
 //! - [`endpoint`]: one open connection; the only place that reads and writes.
 //! - [`connection`]: what was sent and what is expected on one connection; knows no sockets.
 //! - [`schedule`]: when which connection is to act; knows no clocks.
 //! - [`wakeups`]: what wakes the loop besides sockets.
-//! - [`soak`]: a server of our own, replaced again and again under load.
+//! - [`demand`]: which connections there are, and what they do.
+//! - [`tally`]: what outlives a connection.
 //! - [`timeline`]: round trips in the order of time; knows no clocks.
-//! - [`report`]: the figures, and the verdict.
+//! - [`report`]: the figures, and the verdict. [`mod@error`]: why there are none.
+//! - [`address`]: how an address is written.
 
+mod address;
 mod connect;
 mod connection;
+mod demand;
 mod endpoint;
+mod error;
 mod load;
 mod options;
 mod report;
 mod schedule;
 mod soak;
+mod tally;
 mod timeline;
+mod values;
 mod wakeups;
 
 use std::process::ExitCode;
@@ -30,7 +38,7 @@ use std::process::ExitCode;
 use log::{LevelFilter, error};
 use reactord_cli::{arguments, logger, say};
 
-use crate::load::Error;
+use crate::error::Error;
 use crate::options::{Arguments, Command, Options};
 
 const PROGRAM: &str = "reactord-client";
@@ -74,14 +82,14 @@ fn main() -> ExitCode {
 
 fn run_soak(options: &soak::options::Options) -> ExitCode {
     start_logging(options.verbose);
-    if let Err(message) = options.check_files() {
+    if let Err(message) = soak::files::check(options) {
         error!("{message}");
         return verdict(false);
     }
     match soak::run(options) {
         Ok(outcome) => {
             say(&outcome.to_string());
-            match outcome.write_files() {
+            match soak::files::write(&outcome) {
                 Ok(()) => verdict(outcome.is_good()),
                 Err(message) => {
                     error!("{message}");
@@ -89,11 +97,7 @@ fn run_soak(options: &soak::options::Options) -> ExitCode {
                 }
             }
         }
-        Err(soak::Error::Load(error)) => failure(SOAK, &error),
-        Err(soak::Error::Server(message)) => {
-            error!("{message}");
-            verdict(false)
-        }
+        Err(error) => failure(SOAK, &error),
     }
 }
 

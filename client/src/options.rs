@@ -3,14 +3,14 @@
 //! [`Arguments`] is what argh understands; [`Options`] is what the load runs on, in which options that exclude each
 //! other cannot meet.
 
-use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::str::FromStr;
 use std::time::Duration;
 
 use argh::FromArgs;
 
-use crate::soak;
+use crate::demand::{Demand, Pace};
+use crate::soak::options::Arguments as Soak;
+use crate::values::{count, drain, duration, whole_number};
 
 /// Sends sequence numbers to a reactord server and verifies that every one comes back, once and in order.
 #[derive(FromArgs)]
@@ -81,7 +81,7 @@ pub(crate) struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 pub(crate) enum Command {
-    Soak(soak::options::Arguments),
+    Soak(Soak),
 }
 
 /// What `--rate` may be.
@@ -89,37 +89,6 @@ pub(crate) enum Command {
 enum Rate {
     PerSecond(f64),
     Max,
-}
-
-/// What makes a sending connection send.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Pace {
-    /// The clock: so many messages a second on each connection.
-    Clock { per_second: f64 },
-    /// The answers: so many messages are in flight on each connection at any time.
-    Answers { depth: u32 },
-}
-
-/// Which connections there are, and what they do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Demand {
-    /// They send whole messages.
-    pub(crate) sending: usize,
-    /// They send each message in two parts. Only the clock can pace them.
-    pub(crate) fragmenting: usize,
-    pub(crate) idle: usize,
-    pub(crate) slow_readers: usize,
-    /// What makes the first two send.
-    pub(crate) pace: Pace,
-    /// How many short-lived connections come and go, besides the others.
-    pub(crate) churn_per_second: f64,
-}
-
-impl Demand {
-    /// How many connections last.
-    pub(crate) fn connections(&self) -> usize {
-        self.sending + self.fragmenting + self.idle + self.slow_readers
-    }
 }
 
 /// What the load is to be.
@@ -195,13 +164,6 @@ fn connect_port(value: &str) -> Result<u16, String> {
     whole_number(value, 1, u16::MAX)
 }
 
-/// No machine has more connections than this to offer; it keeps the sum of three counts from overflowing.
-const COUNT_MAX: usize = 100_000_000;
-
-pub(crate) fn count(value: &str) -> Result<usize, String> {
-    whole_number(value, 0, COUNT_MAX)
-}
-
 /// So many messages are 4 MB: more than the sockets between two processes hold, and deeper makes no difference.
 const DEPTH_MAX: u32 = 1_000_000;
 
@@ -215,27 +177,6 @@ fn rate(value: &str) -> Result<Rate, String> {
     }
     let per_second = value.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
     per_second.map(Rate::PerSecond).ok_or("a number of messages a second above 0 is expected, or max".to_owned())
-}
-
-pub(crate) fn duration(value: &str) -> Result<Duration, String> {
-    seconds(value)
-        .filter(|duration| !duration.is_zero())
-        .ok_or("a number of seconds above 0 is expected, such as 60 or 0.5".to_owned())
-}
-
-pub(crate) fn drain(value: &str) -> Result<Duration, String> {
-    seconds(value).ok_or("a number of seconds from 0 up is expected, such as 10 or 0.5".to_owned())
-}
-
-fn seconds(value: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(value.parse().ok()?).ok()
-}
-
-fn whole_number<T: FromStr + PartialOrd + Display>(value: &str, min: T, max: T) -> Result<T, String> {
-    match value.parse() {
-        Ok(number) if min <= number && number <= max => Ok(number),
-        _ => Err(format!("a whole number from {min} to {max} is expected")),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!     ╲                                                   ╱
 //!      this file: one turn after another ── load: the connections ── timeline: their round trips
 //!     ╱                                                   ╲
-//! succession ──▶ who serves, and who died             outcome ──▶ table, JSON, page
+//! succession ──▶ who serves, and who died             outcome ──▶ table; files: JSON, page
 //! ```
 //!
 //! It is the loop of a plain load: the logs of the servers, their ends, and all that is due at some instant wake the
@@ -20,8 +20,12 @@
 //! Otherwise it goes on, and is spared.
 
 mod chain;
+pub(crate) mod files;
 mod html;
+mod json;
 mod launcher;
+#[cfg(test)]
+mod made_up;
 pub(crate) mod options;
 mod outcome;
 mod picture;
@@ -30,10 +34,10 @@ mod progress;
 mod servers;
 mod succession;
 mod summary;
+mod table;
 mod usage;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitStatus;
@@ -44,7 +48,8 @@ use mio::{Events, Token};
 use nix::sys::signal::Signal;
 
 use crate::connect;
-use crate::load::{self, Load, STAY};
+use crate::error::Error;
+use crate::load::{Load, STAY};
 use crate::report::Report;
 use crate::timeline::Timeline;
 use crate::wakeups::{STOPS, Wakeups};
@@ -87,35 +92,6 @@ const LEAVING_LOOK: Duration = Duration::from_millis(10);
 /// How many lost connections are worth a line each.
 const LINES_ABOUT_LOSSES: usize = 10;
 
-/// Why there is no outcome.
-#[derive(Debug)]
-pub(crate) enum Error {
-    Load(load::Error),
-    /// There is no server to start, or it does not serve.
-    Server(String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Load(error) => error.fmt(formatter),
-            Self::Server(error) => formatter.write_str(error),
-        }
-    }
-}
-
-impl From<load::Error> for Error {
-    fn from(error: load::Error) -> Self {
-        Self::Load(error)
-    }
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Load(error.into())
-    }
-}
-
 /// Does what the options ask for.
 pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
     let passing = (options.demand.churn_per_second * 2.0 * STAY.as_secs_f64()).ceil() as usize;
@@ -143,7 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
         Ok(opened) => opened,
         Err(error) => {
             soak.await_death(&mut wakeups)?;
-            return Err(soak.death.map_or(error.into(), Error::Server));
+            return Err(soak.death.map_or(error, Error::Server));
         }
     };
     let mut load = Load::new(wakeups, address, options.demand, opened);

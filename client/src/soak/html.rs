@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::options::Target;
 use super::outcome::{Fate, Outcome, Sample};
 use super::picture::{self, NARROW, STYLE, WIDE, duration, grouped};
-use crate::options::Pace;
+use crate::demand::Pace;
 
 /// What the page looks like, by day and by night, on a screen and on a phone.
 const PAGE_STYLE: &str = include_str!("page.css");

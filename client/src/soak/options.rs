@@ -1,14 +1,13 @@
 //! The command line of a soak, and what it asks for once it has been found to make sense.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::FromArgs;
-use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
 
-use crate::options::{Demand, Pace, count, drain, duration};
+use crate::demand::{Demand, Pace};
+use crate::values::{count, drain, duration};
 
 /// Starts a reactord, replaces it under load again and again, checks every byte, and tells what it was like.
 #[derive(FromArgs)]
@@ -121,28 +120,6 @@ pub(crate) struct Options {
     pub(crate) report: Option<PathBuf>,
     pub(crate) picture: Option<PathBuf>,
     pub(crate) verbose: bool,
-}
-
-impl Options {
-    /// Whether the files that were asked for can be written, as far as can be seen without a trace: rather now than
-    /// after hours of load.
-    ///
-    /// # Errors
-    /// The path, and what is in the way.
-    pub(crate) fn check_files(&self) -> Result<(), String> {
-        let paths = [&self.json, &self.report, &self.picture];
-        paths.into_iter().flatten().try_for_each(|path| check_writable(path))
-    }
-}
-
-fn check_writable(path: &Path) -> Result<(), String> {
-    let in_the_way = |errno: Errno| format!("{}: {}", path.display(), std::io::Error::from(errno));
-    if path.is_dir() {
-        return Err(in_the_way(Errno::EISDIR));
-    }
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = if path.exists() { path } else { directory };
-    access(written, AccessFlags::W_OK).map_err(in_the_way)
 }
 
 /// So many active connections, and so many takeovers, show what there is to see in about ten seconds.

@@ -1,0 +1,129 @@
+//! The figures of a soak for machines, as JSON.
+
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value, json};
+
+use super::chain::{Chain, End};
+use super::options::{Options, Target};
+use super::outcome::{Fate, Outcome, QUANTILES, Takeover, microseconds};
+use crate::demand::Pace;
+use crate::timeline::Timeline;
+
+/// All figures.
+pub(crate) fn figures(outcome: &Outcome) -> Value {
+    let Outcome { options, report, timeline, takeovers, chain, samples, complaints, death, interrupted } = outcome;
+    json!({
+        "good": outcome.is_good(),
+        "interrupted": interrupted,
+        "death": death,
+        "complaints": complaints,
+        "options": asked_for(options),
+        "connections": by_name(outcome.counts(), |count| json!({ "opened": count.opened, "lost": count.lost })),
+        "messages": {
+            "sent": report.sent,
+            "answered": report.answered,
+            "lost": report.lost(),
+            "discontinuities": report.discontinuities,
+            "per_second": report.per_second(),
+        },
+        "duration_s": report.duration.as_secs_f64(),
+        "round_trips_us": by_name(outcome.distributions(), distribution),
+        "takeovers": takeovers.iter().enumerate().map(|(number, takeover)| {
+            self::takeover(takeover, outcome.worst_during_ns(number))
+        }).collect::<Vec<_>>(),
+        "chain": chain.map(ends),
+        "processes": samples.iter().map(|sample| json!({
+            "at_s": sample.at.as_secs_f64(),
+            "pid": sample.pid,
+            "resident_bytes": sample.usage.resident_bytes,
+            "open_files": sample.usage.open_files,
+        })).collect::<Vec<_>>(),
+        "timeline": slices(timeline),
+    })
+}
+
+fn asked_for(options: &Options) -> Value {
+    let Options { target, demand, takeovers, interval, kill_share, seed, .. } = options;
+    let Pace::Clock { per_second } = demand.pace else { unreachable!("a soak is paced by the clock") };
+    let attach = match target {
+        Target::Attach(address) => Some(address.to_string()),
+        Target::Start { .. } => None,
+    };
+    json!({
+        "attach": attach,
+        "connections": demand.connections(),
+        "active": demand.sending + demand.fragmenting,
+        "fragmenting": demand.fragmenting,
+        "slow_readers": demand.slow_readers,
+        "rate": per_second,
+        "churn": demand.churn_per_second,
+        "takeovers": takeovers,
+        "interval_s": interval.as_secs_f64(),
+        "kill_successors": kill_share,
+        "seed": seed,
+    })
+}
+
+/// An object whose fields are named as people are told them, without blanks.
+fn by_name<T>(named: impl IntoIterator<Item = (&'static str, T)>, value: impl Fn(T) -> Value) -> Map<String, Value> {
+    named.into_iter().map(|(name, figure)| (name.replace(' ', "_"), value(figure))).collect()
+}
+
+fn takeover(takeover: &Takeover, worst_round_trip_ns: u64) -> Value {
+    let mut value = json!({
+        "begun_s": takeover.begun.as_secs_f64(),
+        "ended_s": takeover.ended.as_secs_f64(),
+        "fate": match takeover.fate {
+            Fate::TookOver(_) => "took over",
+            Fate::Killed => "killed",
+            Fate::Failed(_) => "failed",
+        },
+        "spared": takeover.spared,
+        "worst_round_trip_us": microseconds(worst_round_trip_ns),
+    });
+    match &takeover.fate {
+        Fate::TookOver(summary) => {
+            value["peers"] = summary.peers.into();
+            value["predecessor_pid"] = summary.predecessor_pid.into();
+            value["successor_pid"] = summary.successor_pid.into();
+            value["rounds"] = summary.rounds.into();
+            value["dirty"] = summary.dirty.into();
+            value["bytes"] = summary.bytes.into();
+            value["copy_us"] = summary.copy_us.into();
+            value["pause_us"] = summary.pause_us.into();
+        }
+        Fate::Killed => {}
+        Fate::Failed(reason) => value["reason"] = reason.as_str().into(),
+    }
+    value
+}
+
+fn ends(Chain { first, last, started, left, .. }: Chain) -> Value {
+    json!({ "first": end(first), "last": end(last), "processes_started": started, "processes_left": left })
+}
+
+fn end(End { pid, other_files, resident_bytes }: End) -> Value {
+    json!({ "pid": pid, "other_files": other_files, "resident_bytes": resident_bytes })
+}
+
+fn distribution(nanoseconds: &Histogram<u64>) -> Value {
+    let mut value = json!({ "count": nanoseconds.len() });
+    if !nanoseconds.is_empty() {
+        for (name, quantile) in QUANTILES {
+            value[name] = microseconds(nanoseconds.value_at_quantile(quantile)).into();
+        }
+    }
+    value
+}
+
+fn slices(timeline: &Timeline) -> Value {
+    let slices = timeline
+        .slices()
+        .iter()
+        .map(|slice| json!([slice.index, slice.answers, microseconds(slice.median_ns), microseconds(slice.worst_ns)]));
+    json!({
+        "slice_ms": timeline.slice().as_secs_f64() * 1e3,
+        "columns": ["slice", "answers", "median_us", "worst_us"],
+        "slices": slices.collect::<Vec<_>>(),
+    })
+}

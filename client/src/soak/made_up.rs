@@ -1,0 +1,81 @@
+//! Outcomes of soaks that never were, for tests.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::options::{Options, Target};
+use super::outcome::{Fate, Outcome, Takeover};
+use super::summary::Summary;
+use crate::demand::{Demand, Pace};
+use crate::report::{Count, Report};
+use crate::timeline::Timeline;
+
+/// A takeover that was carried through in 5 ms.
+pub(crate) fn took_over(begun_ms: u64) -> Takeover {
+    let summary = Summary {
+        peers: 100,
+        predecessor_pid: 1,
+        successor_pid: 2,
+        rounds: 2,
+        dirty: 4,
+        bytes: 2048,
+        copy_us: 1500,
+        pause_us: 42,
+    };
+    let begun = Duration::from_millis(begun_ms);
+    let fate = Fate::TookOver(summary);
+    Takeover { begun, ended: begun + Duration::from_millis(5), fate, spared: false }
+}
+
+/// What came of a soak of 100 connections with these takeovers, in which nothing was lost.
+pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
+    let start = Instant::now();
+    let mut timeline = Timeline::new(start);
+    timeline.record(start, start + Duration::from_micros(25));
+    timeline.takeover_begins();
+    timeline.record(start, start + Duration::from_micros(70));
+    Outcome {
+        options: Options {
+            target: Target::Start { program: None },
+            demand: Demand {
+                sending: 10,
+                fragmenting: 0,
+                idle: 90,
+                slow_readers: 0,
+                pace: Pace::Clock { per_second: 10.0 },
+                churn_per_second: 0.0,
+            },
+            takeovers: takeovers.len(),
+            interval: Duration::from_secs(1),
+            kill_share: 0.5,
+            duration: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+            seed: 7,
+            json: None,
+            report: None,
+            picture: None,
+            verbose: false,
+        },
+        report: Report {
+            sending: Count { opened: 10, lost: 0 },
+            fragmenting: Count::default(),
+            idle: Count { opened: 90, lost: 0 },
+            slow_readers: Count::default(),
+            passing: Count::default(),
+            sent: 300,
+            answered: 300,
+            discontinuities: 0,
+            duration: Duration::from_secs(2),
+            answered_within_duration: 200,
+            round_trips_ns: Histogram::new(3).unwrap(),
+        },
+        timeline,
+        takeovers,
+        chain: None,
+        samples: Vec::new(),
+        complaints: Vec::new(),
+        death: None,
+        interrupted: false,
+    }
+}

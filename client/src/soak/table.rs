@@ -1,0 +1,134 @@
+//! The table of a soak, as the terminal shows it.
+
+use std::fmt;
+
+use super::options::Options;
+use super::outcome::{Fate, Outcome, QUANTILES, microseconds};
+use super::summary::Summary;
+use crate::report::Report;
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, count) in self.counts().into_iter().filter(|(_, count)| count.opened > 0) {
+            let label = format!("connections {kind}");
+            writeln!(formatter, "{label:<26}{:>12} opened, {} lost", count.opened, count.lost)?;
+        }
+        let Report { sent, answered, discontinuities, duration, .. } = &self.report;
+        writeln!(formatter, "{:<26}{sent:>12} sent, {answered} answered, {} lost", "messages", self.report.lost())?;
+        writeln!(formatter, "{:<26}{discontinuities:>12}", "discontinuities")?;
+        writeln!(formatter, "{:<26}{:>12.1}", "messages a second", self.report.per_second())?;
+        writeln!(formatter, "{:<26}{:>12.2} s", "duration", duration.as_secs_f64())?;
+        for (name, nanoseconds) in self.distributions() {
+            if nanoseconds.is_empty() {
+                continue;
+            }
+            write!(formatter, "{:<26}", format!("round trips {}", name.split(' ').next().unwrap_or(name)))?;
+            for (quantile_name, quantile) in QUANTILES {
+                let value = microseconds(nanoseconds.value_at_quantile(quantile));
+                let separator = if quantile_name == "median" { "" } else { ", " };
+                write!(formatter, "{separator}{quantile_name} {value:.0} µs")?;
+            }
+            writeln!(formatter)?;
+        }
+        self.write_takeovers(formatter)?;
+        if let Some(chain) = &self.chain {
+            chain.fmt(formatter)?;
+        }
+        for complaint in self.complaints.iter().chain(&self.death) {
+            writeln!(formatter, "{complaint}")?;
+        }
+        write!(formatter, "{} lost, {discontinuities} discontinuities", self.report.lost())?;
+        let failed = self.failed().count();
+        for (number, what) in [(self.report.connections_lost(), "connections lost"), (failed, "takeovers failed")] {
+            if number > 0 {
+                write!(formatter, ", {number} {what}")?;
+            }
+        }
+        writeln!(formatter, "{}", if self.death.is_some() { ", server died" } else { "" })
+    }
+}
+
+impl Outcome {
+    fn write_takeovers(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { takeovers, seed, .. } = self.options;
+        if takeovers == 0 {
+            return Ok(());
+        }
+        let done = self.carried_through().count();
+        write!(formatter, "{:<26}{done:>12} of {takeovers} carried through", "takeovers")?;
+        let spared = self.takeovers.iter().filter(|takeover| takeover.spared).count();
+        for (number, what) in [(self.killed(), "successors killed"), (spared, "spared because they were done")] {
+            if number > 0 {
+                write!(formatter, ", {number} {what}")?;
+            }
+        }
+        writeln!(formatter, "{} (seed {seed})", if self.interrupted { ", interrupted" } else { "" })?;
+        writeln!(
+            formatter,
+            "{:>4}{:>10}{:>10}{:>14}{:>12}{:>20}",
+            "#", "at", "peers", "copy", "pause", "worst round trip"
+        )?;
+        for (number, takeover) in self.takeovers.iter().enumerate() {
+            write!(formatter, "{:>4}{:>8.2} s", number + 1, takeover.begun.as_secs_f64())?;
+            let worst_us = microseconds(self.worst_during_ns(number));
+            match &takeover.fate {
+                Fate::TookOver(Summary { peers, copy_us, pause_us, .. }) => {
+                    write!(formatter, "{peers:>10}{copy_us:>11} µs{pause_us:>9} µs{worst_us:>17.0} µs")?;
+                }
+                Fate::Killed => write!(formatter, "{:>36}{worst_us:>17.0} µs", "killed, predecessor went on")?,
+                Fate::Failed(reason) => write!(formatter, "  {reason}")?,
+            }
+            writeln!(formatter)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made_up::{outcome, took_over};
+    use super::super::outcome::Takeover;
+    use super::*;
+
+    #[test]
+    fn a_good_soak_is_a_table_that_ends_with_zeros() {
+        let killed = Takeover { fate: Fate::Killed, ..took_over(250) };
+        let outcome = outcome(vec![took_over(100), killed, Takeover { spared: true, ..took_over(1000) }]);
+        assert!(outcome.is_good());
+        let expected = "\
+connections sending                 10 opened, 0 lost
+connections idle                    90 opened, 0 lost
+messages                           300 sent, 300 answered, 0 lost
+discontinuities                      0
+messages a second                100.0
+duration                          2.00 s
+round trips between       median 25 µs, 99th 25 µs, 99.9th 25 µs, worst 25 µs
+round trips during        median 70 µs, 99th 70 µs, 99.9th 70 µs, worst 70 µs
+takeovers                            2 of 3 carried through, 1 successors killed, 1 spared because they were done (seed 7)
+   #        at     peers          copy       pause    worst round trip
+   1    0.10 s       100       1500 µs       42 µs               70 µs
+   2    0.25 s         killed, predecessor went on                0 µs
+   3    1.00 s       100       1500 µs       42 µs                0 µs
+0 lost, 0 discontinuities
+";
+        assert_eq!(outcome.to_string(), expected);
+    }
+
+    #[test]
+    fn whatever_went_wrong_is_in_the_last_line_and_in_the_verdict() {
+        let good = || outcome(vec![took_over(100)]);
+        let failed = Takeover { fate: Fate::Failed("refused".to_owned()), ..took_over(100) };
+        let mut lossy = good();
+        lossy.report.answered = 298;
+        lossy.report.idle.lost = 1;
+        for (outcome, last_line) in [
+            (lossy, "2 lost, 0 discontinuities, 1 connections lost"),
+            (outcome(vec![failed]), "0 lost, 0 discontinuities, 1 takeovers failed"),
+            (Outcome { death: Some("gone".to_owned()), ..good() }, "0 lost, 0 discontinuities, server died"),
+            (Outcome { complaints: vec!["late".to_owned()], ..good() }, "0 lost, 0 discontinuities"),
+        ] {
+            assert!(!outcome.is_good());
+            assert_eq!(outcome.to_string().lines().last(), Some(last_line));
+        }
+    }
+}
