@@ -7,7 +7,8 @@
 //!
 //! Each method is one system call that the kernel makes under the socket's lock, so each is one step of the model.
 
-use crate::Pid;
+/// A process, by number.
+pub type Pid = usize;
 
 /// How much has happened to the one peer. Who acts on the peer adds one, so who has another number than the peer itself
 /// would repeat a byte or lose one.

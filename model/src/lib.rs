@@ -10,9 +10,11 @@
 //! | module | stands for |
 //! | --- | --- |
 //! | [`channel`] | the kernel's Unix socket, as `src/takeover/channel.rs` uses it |
-//! | [`protocol`] | `takeover/predecessor.rs`, `successor.rs`, `handover.rs`, `arrival.rs`, and the parts of `reactor.rs` that call them |
+//! | [`state`] | what processes remember, and what the kernel does when one dies |
+//! | [`action`], [`choices`], [`consequences`] | `takeover/predecessor.rs`, `successor.rs`, `handover.rs`, `arrival.rs`, and the parts of `reactor.rs` that call them |
+//! | [`protocol`] | the protocol, or one of its mutants |
 //! | [`properties`] | the promise |
-//! | [`progress`] | why "in the end" comes |
+//! | [`mod@progress`] | why "in the end" comes |
 //! | [`mutants`] | faults that the check must find |
 //!
 //! # Which step is which code
@@ -65,18 +67,22 @@
 
 use std::collections::BTreeSet;
 
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::{Checker, HasDiscoveries, Model, Property};
 
+use action::Action;
+use progress::progress;
 use protocol::Protocol;
+use state::State;
 
+pub mod action;
 pub mod channel;
+pub mod choices;
+pub mod consequences;
 pub mod mutants;
 pub mod progress;
 pub mod properties;
 pub mod protocol;
-
-/// A process, by number.
-pub type Pid = usize;
+pub mod state;
 
 /// Visits the states of the protocol in the order of their distance from the start: all of them, or, of a mutant, as
 /// many as it takes to break the property that should catch it.
@@ -87,4 +93,30 @@ pub fn check(protocol: Protocol) -> impl Checker<Protocol> {
         Some(mutant) => checker.finish_when(HasDiscoveries::AnyOf(BTreeSet::from([mutant.caught_by()]))),
     };
     checker.spawn_bfs().join()
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State::start()]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.choices(state, actions);
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let after = self.after(action, before);
+        assert!(
+            self.mutant.is_some() || !action.is_due() || progress(&after) > progress(before),
+            "{action:?} leads nowhere in {before:#?}"
+        );
+        Some(after)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::all()
+    }
 }

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use argh::FromArgs;
+use reactord_model::action::Action;
 use reactord_model::mutants::Mutant;
-use reactord_model::protocol::{Action, Protocol};
+use reactord_model::protocol::Protocol;
 use reactord_model::{check, properties};
 use stateright::Checker;
 

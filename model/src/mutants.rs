@@ -1,7 +1,5 @@
 //! Variants of the protocol with one fault each. The check must catch every one of them, or it proves nothing.
 
-use crate::properties;
-
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -69,28 +67,5 @@ impl Mutant {
     /// The mutant with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name)
-    }
-
-    /// The property that it breaks.
-    pub fn caught_by(self) -> &'static str {
-        match self {
-            Self::ThawWithoutShutdown
-            | Self::DrainBeforeShutdown
-            | Self::ThawWithoutDrain
-            | Self::ShutdownOfOneDirection
-            | Self::PollWhileFrozen
-            | Self::ThawWithoutServing
-            | Self::ReadWhileSifting
-            | Self::PollBeforeAccept
-            | Self::IgnoreEpipe => properties::ONE_ACTS,
-            Self::AcceptOnlyBeforeDeadline => properties::SIDES_AGREE,
-            Self::AcceptBeforeCommit => properties::ONLY_THE_OWNER_ACTS,
-            Self::LastChangesUnsent => properties::NOTHING_LOST,
-            Self::NoDeadline => properties::OWNER_SERVES,
-            Self::RetireOnCommit => properties::SOMEBODY_SERVES,
-            Self::RetireAtEndOfFile => properties::RETIRES_ON_ACCEPT,
-            Self::DeafDuringCopy | Self::RoundUnanswered => properties::NO_DEADLOCK,
-            Self::ServingMustArrive => properties::EXIT_CODES,
-        }
     }
 }

@@ -5,7 +5,7 @@
 //! anything left to do, and "in the end", in [`crate::properties`], means that state.
 
 use crate::channel::Holder;
-use crate::protocol::{CopyingStep, Frozen, FrozenStep, Handover, PROCESSES, Process, Receiving, State, Step};
+use crate::state::{CopyingStep, Frozen, FrozenStep, Handover, PROCESSES, Process, Receiving, State, Step};
 
 /// What a frame takes away while it is queued. To receive one is progress, to answer it still is.
 const QUEUED_FOR_SUCCESSOR: i32 = 4;

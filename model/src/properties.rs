@@ -2,7 +2,10 @@
 
 use stateright::Property;
 
-use crate::protocol::{Action, Exit, Life, Protocol, State, Step, Verdict};
+use crate::action::Action;
+use crate::mutants::Mutant;
+use crate::protocol::Protocol;
+use crate::state::{Exit, Life, State, Step, Verdict};
 
 /// Never two processes who act on the peers, be it that one of them is stopped and acts when it is continued.
 pub const ONE_ACTS: &str = "at most one process acts";
@@ -127,4 +130,29 @@ pub fn sometimes() -> Vec<Property<Protocol>> {
 fn acting(protocol: &Protocol, state: &State) -> impl Iterator<Item = usize> {
     let acts = |(pid, process)| protocol.acts(process).then_some(pid);
     state.processes.iter().enumerate().filter_map(acts)
+}
+
+impl Mutant {
+    /// The property that it breaks.
+    pub fn caught_by(self) -> &'static str {
+        match self {
+            Self::ThawWithoutShutdown
+            | Self::DrainBeforeShutdown
+            | Self::ThawWithoutDrain
+            | Self::ShutdownOfOneDirection
+            | Self::PollWhileFrozen
+            | Self::ThawWithoutServing
+            | Self::ReadWhileSifting
+            | Self::PollBeforeAccept
+            | Self::IgnoreEpipe => ONE_ACTS,
+            Self::AcceptOnlyBeforeDeadline => SIDES_AGREE,
+            Self::AcceptBeforeCommit => ONLY_THE_OWNER_ACTS,
+            Self::LastChangesUnsent => NOTHING_LOST,
+            Self::NoDeadline => OWNER_SERVES,
+            Self::RetireOnCommit => SOMEBODY_SERVES,
+            Self::RetireAtEndOfFile => RETIRES_ON_ACCEPT,
+            Self::DeafDuringCopy | Self::RoundUnanswered => NO_DEADLOCK,
+            Self::ServingMustArrive => EXIT_CODES,
+        }
+    }
 }

@@ -1,0 +1,272 @@
+//! The processes, the takeovers and the peer: all that can differ between two moments, and what the kernel does to it.
+
+use crate::channel::{Channel, Frame, Holder, Pid, Record, Side};
+
+/// Process 0 serves from the start. Processes 1 and 2 call on the takeover path, at any time and once each: one after
+/// the other from process 0, if the first takeover fails; both at once; or process 2 from process 1.
+pub const PROCESSES: usize = 3;
+
+/// Everything that matters of a machine with a client, its server, and two successors.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// The processes, by pid.
+    pub processes: [Process; PROCESSES],
+    /// The takeovers, by the successor's pid; the first place stays empty.
+    pub takeovers: [Takeover; PROCESSES],
+    /// What has happened to the peer, as its client sees it.
+    pub peer: Record,
+    /// Who owns the peer: process 0, and from then on whoever sends Accept and is not told `EPIPE`.
+    pub owner: Pid,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Whether it runs.
+    pub life: Life,
+    /// Where it is in its program.
+    pub step: Step,
+    /// What has happened to the peer as it knows: the peer's buffers and session.
+    pub record: Record,
+    /// Whether it has ever acted on the peer.
+    pub acted: bool,
+}
+
+/// Whether a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Life {
+    /// It has not been started.
+    NotStarted,
+    /// It runs.
+    Running,
+    /// SIGSTOP.
+    Stopped,
+    /// SIGKILL.
+    Killed,
+    /// It has exited.
+    Exited(Exit),
+}
+
+/// How a process says that it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// `Error::Takeover`, code 3.
+    Takeover,
+    /// `Error::Takeover` with `Cause::TooLate`, code 3: the sending of Accept failed with `EPIPE`.
+    TooLate,
+    /// `Outcome::HandedOver`, code 0.
+    HandedOver,
+    /// `Outcome::Stopped`, code 0: SIGTERM.
+    Stopped,
+    /// `Error::Loop`, code 1: an owner cannot go on.
+    Loop,
+}
+
+/// Where a process is in its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// `path::call` has connected.
+    Connected,
+    /// `successor::Called`: Hello is sent.
+    Called,
+    /// `successor::Receiving`.
+    Receiving(Receiving),
+    /// `successor::Action::Accept`: Commit is verified, Accept is not sent.
+    Accept,
+    /// `arrival::Arrival`: Accept is in the channel, nothing has been polled.
+    Arrived,
+    /// `Reactor::arrive`: the first turn of the loop, then Serving.
+    Arriving,
+    /// `Reactor::run`, with the handover that is under way.
+    Polling(Option<Handover>),
+    /// `handover::ReadyHandover::commit`: the loop is not polled.
+    Frozen(Frozen),
+    /// `handover::HandedOver`: Accept was found.
+    HandedOver {
+        /// The successor.
+        to: Pid,
+    },
+    /// None: it is dead.
+    Ended,
+}
+
+/// What `successor::Receiving` remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Receiving {
+    /// The listeners have come.
+    pub listening: bool,
+    /// The peer has come.
+    pub known: bool,
+    /// So many rounds are applied.
+    pub rounds: u8,
+    /// The last round is applied.
+    pub last_round: bool,
+    /// What is to be sent before the next frame is received.
+    pub answer: Option<Frame>,
+}
+
+/// `handover::Handover` with its `predecessor::Copying`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Handover {
+    /// The successor.
+    pub to: Pid,
+    /// `Copying::step`.
+    pub step: CopyingStep,
+    /// The number of this round.
+    pub round: u8,
+    /// `Mirror`: the peer as the successor knows it.
+    pub mirror: Option<Record>,
+}
+
+/// `predecessor::Step`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum CopyingStep {
+    Sending,
+    RoundSent,
+    LastRoundSent,
+}
+
+/// `predecessor::Frozen`, and how far `ReadyHandover::commit` has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Frozen {
+    /// The successor.
+    pub to: Pid,
+    /// `Frozen::mirror`.
+    pub mirror: Option<Record>,
+    /// `Frozen::committed`: Commit is in the channel.
+    pub committed: bool,
+    /// How far it has come.
+    pub step: FrozenStep,
+}
+
+/// The parts of `ReadyHandover::commit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrozenStep {
+    /// `send_final`.
+    SendFinal,
+    /// `wait_for_accept`.
+    WaitForAccept,
+    /// One of the two has failed: `channel.shutdown()` comes next.
+    Shutdown,
+    /// `accepted_already`.
+    AcceptedAlready,
+    /// Accept was not there: the channel is closed, and the loop polls again.
+    Thaw,
+}
+
+/// A takeover, as the world outside both processes knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Takeover {
+    /// Between the two.
+    pub channel: Channel,
+    /// The successor's `send(Accept)` has succeeded.
+    pub accept_sent: bool,
+    /// What the predecessor has made of it.
+    pub verdict: Option<Verdict>,
+}
+
+/// What a predecessor makes of a takeover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// `Ok(HandedOver)`: it has found Accept.
+    HandedOver,
+    /// `Err(Failure)`: it serves on.
+    Failed,
+}
+
+impl Process {
+    pub(crate) fn lives(&self) -> bool {
+        matches!(self.life, Life::Running | Life::Stopped)
+    }
+
+    /// Whether it holds the takeover listener, and with it the calls that nobody has accepted.
+    pub(crate) fn holds_takeover_listener(&self) -> bool {
+        let arrived = !matches!(
+            self.step,
+            Step::Connected | Step::Called | Step::Receiving(Receiving { listening: false, .. }) | Step::Ended
+        );
+        self.lives() && arrived
+    }
+
+    pub(crate) fn handover(&self) -> Option<Handover> {
+        match self.step {
+            Step::Polling(handover) => handover,
+            _ => None,
+        }
+    }
+
+    /// As `main` returns it.
+    pub fn exit_code(&self) -> Option<u8> {
+        match self.life {
+            Life::Exited(Exit::HandedOver | Exit::Stopped) => Some(0),
+            Life::Exited(Exit::Loop) => Some(1),
+            Life::Exited(Exit::Takeover | Exit::TooLate) => Some(3),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    /// Process 0 serves, and nothing has happened yet.
+    pub(crate) fn start() -> Self {
+        let process = |pid: Pid| {
+            let (life, step) =
+                if pid == 0 { (Life::Running, Step::Polling(None)) } else { (Life::NotStarted, Step::Connected) };
+            Process { life, step, record: 0, acted: pid == 0 }
+        };
+        let takeover = |_| Takeover { channel: Channel::unconnected(), accept_sent: false, verdict: None };
+        Self { processes: std::array::from_fn(process), takeovers: std::array::from_fn(takeover), peer: 0, owner: 0 }
+    }
+
+    /// The takeover by the successor `pid`.
+    pub(crate) fn channel(&mut self, successor: Pid) -> &mut Channel {
+        &mut self.takeovers[successor].channel
+    }
+
+    /// The process is dead: the kernel closes what it held.
+    pub(crate) fn end(&mut self, pid: Pid, life: Life) {
+        self.processes[pid].life = life;
+        self.processes[pid].step = Step::Ended;
+        self.processes[pid].record = 0;
+        for (successor, takeover) in self.takeovers.iter_mut().enumerate() {
+            if successor == pid && takeover.channel.predecessor() != Holder::Unconnected {
+                takeover.channel.close(Side::Successor);
+            }
+            if takeover.channel.predecessor() == Holder::Process(pid) {
+                takeover.channel.close(Side::Predecessor);
+            }
+        }
+        if !self.processes.iter().any(Process::holds_takeover_listener) {
+            for takeover in &mut self.takeovers {
+                if takeover.channel.predecessor() == Holder::Backlog {
+                    takeover.channel.close(Side::Predecessor);
+                }
+            }
+        }
+    }
+
+    /// `Successor::give_up`, then exit: the predecessor is told as far as the channel still carries it.
+    pub(crate) fn give_up(&mut self, pid: Pid, exit: Exit) {
+        self.channel(pid).send(Side::Successor, Frame::Refuse);
+        self.end(pid, Life::Exited(exit));
+    }
+
+    /// `Reactor::thaw` after a failure during the copy: the handover is dropped, and the loop polls on.
+    pub(crate) fn drop_handover(&mut self, pid: Pid, to: Pid) {
+        self.channel(to).close(Side::Predecessor);
+        self.takeovers[to].verdict = Some(Verdict::Failed);
+        self.processes[pid].step = Step::Polling(None);
+    }
+
+    /// Those whose call `pid` has accepted and who are not its successor (`Reactor::callers`).
+    pub(crate) fn callers(&self, pid: Pid) -> impl Iterator<Item = Pid> {
+        let to = self.processes[pid].handover().map(|handover| handover.to);
+        let called = move |takeover: &Takeover| takeover.channel.predecessor() == Holder::Process(pid);
+        self.takeovers
+            .iter()
+            .enumerate()
+            .filter(move |(caller, takeover)| called(takeover) && Some(*caller) != to)
+            .map(|(caller, _)| caller)
+    }
+}
