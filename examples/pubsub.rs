@@ -18,11 +18,23 @@
 //! ```
 //!
 //! The first process has exited, the subscriber reads `news it works`, and has noticed nothing.
+//!
+//! In a package of your own it needs
+//!
+//! ```toml
+//! [dependencies]
+//! log = "0.4"
+//! memchr = "2"
+//! minicbor = { version = "2", features = ["derive", "std"] }
+//! reactord = { path = "…" }
+//! simple_logger = { version = "5", default-features = false, features = ["stderr"] }
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 use reactord::{Config, Context, PeerId, RestoreError, SendError, Service, Violation};
+use simple_logger::SimpleLogger;
 
 #[derive(Default, Encode, Decode)]
 struct Topic {
@@ -94,7 +106,7 @@ impl Service for PubSub {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    reactord_cli::logger::init(log::LevelFilter::Info);
+    SimpleLogger::new().with_level(log::LevelFilter::Info).without_timestamps().init()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [address, path] => {

@@ -18,11 +18,21 @@
 //! cargo run --example versions -- 2 127.0.0.1:1234 /tmp/versions.takeover
 //! cargo run --example versions -- 3 /tmp/versions.takeover
 //! ```
+//!
+//! In a package of your own it needs
+//!
+//! ```toml
+//! [dependencies]
+//! log = "0.4"
+//! reactord = { path = "…" }
+//! simple_logger = { version = "5", default-features = false, features = ["stderr"] }
+//! ```
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use reactord::{Config, Context, Outcome, RestoreError, Service, Violation};
+use simple_logger::SimpleLogger;
 
 /// A release that saves sessions in one version and restores those of a range.
 struct Numbers<const SAVED: u32, const OLDEST: u32, const NEWEST: u32>;
@@ -105,7 +115,6 @@ fn run(service: impl Service, address: Option<&str>, path: &Path) -> Result<Outc
 }
 
 pub(crate) fn main() -> ExitCode {
-    reactord_cli::logger::init(log::LevelFilter::Info);
     match run_release() {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
@@ -116,6 +125,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run_release() -> Result<Outcome, Box<dyn std::error::Error>> {
+    SimpleLogger::new().with_level(log::LevelFilter::Info).without_timestamps().init()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (release, address, path) = match arguments.as_slice() {
         [release, address, path] => (release, Some(address.as_str()), path.as_ref()),

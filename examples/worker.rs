@@ -1,4 +1,4 @@
-//! A worker that serves one client at a time: it says who serves whom, and echoes.
+//! A worker that serves one client at a time: it says who serves whom, and echoes. `reactord` is all it needs.
 //!
 //! ```sh
 //! cargo build --release --example worker
