@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use argh::{EarlyExit, TopLevelCommand};
 
+use crate::standard_output::say;
+
 /// The exit code for a command line that cannot be understood.
 pub const EXIT_USAGE: u8 = 2;
 
@@ -30,7 +32,7 @@ pub fn parse_these<T: TopLevelCommand>(
     match parse_from(program, arguments) {
         Ok(command) => Ok(command),
         Err(EarlyExit { output, status: Ok(()) }) => {
-            crate::say(&format!("{}\n", output.trim_end()));
+            say(&format!("{}\n", output.trim_end()));
             Err(ExitCode::SUCCESS)
         }
         Err(EarlyExit { output, .. }) => {

@@ -11,13 +11,7 @@ pub mod log_file;
 pub mod logger;
 pub mod pid_file;
 mod standard_error;
+mod standard_output;
 pub mod system_log;
 
-use std::io::Write;
-
-/// Writes to standard output what the program was asked for.
-pub fn say(text: &str) {
-    let mut standard_output = std::io::stdout();
-    // A reader that has gone away has no use for the text, and the exit code tells what there is to know.
-    let _ = standard_output.write_all(text.as_bytes()).and_then(|()| standard_output.flush());
-}
+pub use standard_output::say;
