@@ -21,6 +21,7 @@ use crate::standard_error;
 use crate::system_log::SystemLog;
 
 /// Where log lines go.
+#[non_exhaustive]
 pub enum Destination {
     /// To standard error.
     StandardError,

@@ -21,6 +21,7 @@ const CONTENT_BYTES_MAX: u64 = 32;
 
 /// Why a pid file cannot be had.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum PidFileError {
     /// A running process holds it.
     Alive {
@@ -58,7 +59,14 @@ impl std::fmt::Display for PidFileError {
     }
 }
 
-impl std::error::Error for PidFileError {}
+impl std::error::Error for PidFileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            Self::Alive { .. } | Self::NoPidFile { .. } => None,
+        }
+    }
+}
 
 /// This process's pid file, locked. Dropping it removes the file, if it is still the one that was locked.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use crate::channel::{Frame, Pid, Received, Sent};
 /// Everything that can happen. What a channel answers is part of the action, so that a path reads like a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Action {
     // What befalls a process.
     Start {

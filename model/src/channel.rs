@@ -17,6 +17,7 @@ pub type Record = u8;
 /// What one side can say to the other: `wire::Frame`, as far as it decides about ownership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Frame {
     Hello,
     Refuse,

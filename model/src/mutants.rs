@@ -2,6 +2,7 @@
 
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mutant {
     /// The predecessor looks for Accept at the deadline, and thaws, without ending the channel.
     ThawWithoutShutdown,
