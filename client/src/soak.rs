@@ -5,7 +5,8 @@
 //!     ╲                                                   ╱
 //!      this file: one turn after another ── load: the connections ── timeline: their round trips
 //!     ╱                                                   ╲
-//! succession ──▶ who serves, and who died             outcome ──▶ table; files: JSON, page
+//! succession ──▶ who serves, and who died             watch ──▶ what processes use ── chain: first and last
+//!                                                     outcome ──▶ table; files: JSON, page
 //! ```
 //!
 //! It is the loop of a plain load: the logs of the servers, their ends, and all that is due at some instant wake the
@@ -21,6 +22,7 @@
 
 mod chain;
 pub(crate) mod files;
+mod first;
 mod html;
 mod json;
 mod launcher;
@@ -36,10 +38,10 @@ mod succession;
 mod summary;
 mod table;
 mod usage;
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -54,21 +56,21 @@ use crate::report::Report;
 use crate::timeline::Timeline;
 use crate::wakeups::{STOPS, Wakeups};
 
-use self::chain::{Chain, End};
+use self::chain::Chain;
 use self::options::{Options, Target};
 pub(crate) use self::outcome::Outcome;
-use self::outcome::{Fate, Sample, Takeover};
+use self::outcome::{Fate, Takeover};
 use self::plan::{Attempt, Plan, copy_time_min};
 use self::progress::{Progress, State};
 use self::servers::{Heard, Servers};
 use self::succession::{Number, Succession, Turn};
 use self::summary::Summary;
+use self::watch::Watch;
 
 /// What a server needs besides its peers, or this process besides its connections: the greater of both.
 const OTHER_FILES: usize = 64;
 
-/// How long a server may take to be ready, and to be seen dead when a connection says so first.
-const START_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take to be seen dead when a connection says so first.
 const DEATH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a takeover may take, and a server to stop.
@@ -80,14 +82,6 @@ const PATIENCE_PER_CONNECTION: Duration = Duration::from_micros(100);
 
 /// What passes before a successor gets its first peer, about.
 const SUCCESSOR_STARTS: Duration = Duration::from_millis(1);
-
-/// How often the processes are looked at, and how often while a takeover is under way.
-const SAMPLE: Duration = Duration::from_millis(100);
-const SAMPLE_DURING_TAKEOVER: Duration = Duration::from_millis(3);
-
-/// How long the server may take to see that connections are gone, and how often it is looked at meanwhile.
-const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
-const LEAVING_LOOK: Duration = Duration::from_millis(10);
 
 /// How many lost connections are worth a line each.
 const LINES_ABOUT_LOSSES: usize = 10;
@@ -103,11 +97,13 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
             let program = servers::find_program(program.as_deref()).map_err(Error::Server)?;
             let mut wakeups = Wakeups::new(&signals())?;
             let mut servers = Servers::new(program, wakeups.poll.registry().try_clone()?, options.verbose)?;
-            (start_first(&mut servers, &mut wakeups)?, Some(servers), wakeups)
+            (first::start(&mut servers, &mut wakeups)?, Some(servers), wakeups)
         }
     };
     let mut soak = Soak::new(options, servers);
-    soak.look_at_first();
+    if let (Some(servers), Succession::Serving { owner }) = (&soak.servers, soak.succession) {
+        soak.watch.look_at_first(servers, owner);
+    }
     let opened = {
         let other = |token| {
             soak.hear(token);
@@ -133,53 +129,6 @@ fn signals() -> Vec<Signal> {
     [&STOPS[..], &[Signal::SIGHUP, Signal::SIGCHLD]].concat()
 }
 
-/// Starts the first server, and waits until it is ready.
-fn start_first(servers: &mut Servers, wakeups: &mut Wakeups) -> Result<SocketAddr, Error> {
-    let number = servers
-        .start_first()
-        .map_err(|error| Error::Server(format!("{} cannot be started: {error}", servers.program().display())))?;
-    let deadline = Instant::now() + START_PATIENCE;
-    let mut events = Events::with_capacity(16);
-    let mut address = None;
-    while Instant::now() < deadline && wakeups.stops == 0 {
-        wakeups.wait(&mut events, Some(deadline))?;
-        for event in &events {
-            if wakeups.take(event.token())? {
-                continue;
-            }
-            for heard in servers.hear(event.token()) {
-                match heard {
-                    Heard::Line(_, line) => {
-                        address = address.or_else(|| listening(&line));
-                        if line.contains("Starting Takeover channel")
-                            && let Some(address) = address
-                        {
-                            return Ok(address);
-                        }
-                    }
-                    Heard::Ended(number, status) => {
-                        let (pid, words) = (servers.pid(number), servers.last_words(number));
-                        return Err(Error::Server(format!("the server (pid {pid}) did not start: {status}; {words}")));
-                    }
-                }
-            }
-        }
-    }
-    if wakeups.stops > 0 {
-        return Err(Error::Server("stopped while the server was starting".to_owned()));
-    }
-    let (pid, seconds) = (servers.pid(number), START_PATIENCE.as_secs());
-    let words = servers.last_words(number);
-    Err(Error::Server(format!("the server (pid {pid}) was not ready after {seconds} s; {words}")))
-}
-
-/// The address in `Starting TCP server on [127.0.0.1]:1234`.
-fn listening(line: &str) -> Option<SocketAddr> {
-    let (_, address) = line.split_once("Starting TCP server on [")?;
-    let (ip, port) = address.split_once("]:")?;
-    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
-}
-
 /// The takeover that is under way.
 #[derive(Debug)]
 struct UnderWay {
@@ -203,27 +152,16 @@ struct Soak<'a> {
     /// The shortest copy so far.
     copy_time: Option<Duration>,
     takeovers: Vec<Takeover>,
-    /// The first process, and the two ends of the chain when it has come to its last.
-    first: Option<End>,
+    watch: Watch,
+    /// The two ends of the chain, when it has come to its last process.
     chain: Option<Chain>,
-    samples: Vec<Sample>,
-    next_sample: Instant,
     progress: Progress,
-    next_progress: Instant,
-    window: Window,
     complaints: Vec<String>,
     /// Why nobody serves any more.
     death: Option<String>,
     interrupted: bool,
     /// When a takeover has ended, for the timeline to be told.
     takeover_ended: Option<Instant>,
-}
-
-/// What the live line says, over about a second.
-struct Window {
-    begun: Instant,
-    /// Messages a second, and the worst round trip in ns, of the last one that is over.
-    recent: Option<(f64, u64)>,
 }
 
 impl<'a> Soak<'a> {
@@ -239,17 +177,13 @@ impl<'a> Soak<'a> {
             servers,
             start,
             end: start + plan.end,
-            progress: Progress::new(plan.end),
+            progress: Progress::new(plan.end, start),
             attempts: plan.attempts.into(),
             under_way: None,
             copy_time: None,
             takeovers: Vec::new(),
-            first: None,
+            watch: Watch::new(start),
             chain: None,
-            samples: Vec::new(),
-            next_sample: start,
-            next_progress: start,
-            window: Window { begun: start, recent: None },
             complaints: Vec::new(),
             death: None,
             interrupted: false,
@@ -262,8 +196,8 @@ impl<'a> Soak<'a> {
         // What the plan says counts from now.
         let now = Instant::now();
         (self.end, self.start) = (self.end + (now - self.start), now);
-        (self.next_sample, self.next_progress) = (now, now + self.progress.interval());
-        self.window.begun = now;
+        self.watch.begin(now);
+        self.progress.begin(now);
         load.set_timeline(Timeline::new(now));
         load.begin_sending(now);
         while !self.is_over(load) {
@@ -292,44 +226,23 @@ impl<'a> Soak<'a> {
         Ok(())
     }
 
-    /// What the first process has open before there are any connections.
-    fn look_at_first(&mut self) {
-        if let (Some(servers), Succession::Serving { owner }) = (&self.servers, self.succession) {
-            self.first = servers.usage(owner).map(|usage| End::new(servers.pid(owner), usage, 0));
+    /// The process that serves, while there is one of our own and nobody takes over from it.
+    fn serving(&self) -> Option<(&Servers, Number)> {
+        match (&self.servers, self.succession) {
+            (Some(servers), Succession::Serving { owner }) => Some((servers, owner)),
+            _ => None,
         }
     }
 
-    /// How much memory the first process has, with all its connections and before its first takeover.
-    fn weigh_first(&mut self) {
-        if let (Some(servers), Some(first), true) = (&self.servers, &mut self.first, self.takeovers.is_empty())
-            && let Succession::Serving { owner } = self.succession
-            && let Some(usage) = servers.usage(owner)
-        {
-            first.resident_bytes = usage.resident_bytes;
-        }
-    }
-
-    /// Compares the last process of the chain with the first. Those who have just left may still be on their way.
+    /// Compares the last process of the chain with the first.
     fn look_at_last(&mut self, load: &Load) {
-        let (Some(servers), Some(first), Succession::Serving { owner }) = (&self.servers, self.first, self.succession)
-        else {
-            return;
-        };
+        let slow_readers = self.options.demand.slow_readers;
         if self.takeovers.is_empty() {
             return;
         }
-        let deadline = Instant::now() + LEAVING_PATIENCE;
-        let chain = loop {
-            let Some(usage) = servers.usage(owner) else { return };
-            let last = End::new(servers.pid(owner), usage, load.open_connections());
-            if last.other_files == first.other_files || Instant::now() >= deadline {
-                let slow_readers = self.options.demand.slow_readers;
-                break Chain { first, last, slow_readers, started: servers.started(), left: servers.running().count() };
-            }
-            std::thread::sleep(LEAVING_LOOK);
-        };
-        self.complaints.extend(chain.complaints());
-        self.chain = Some(chain);
+        let looked = |(servers, last)| self.watch.look_at_last(servers, last, load.open_connections(), slow_readers);
+        self.chain = self.serving().and_then(looked);
+        self.complaints.extend(self.chain.iter().flat_map(Chain::complaints));
     }
 
     fn is_over(&mut self, load: &Load) -> bool {
@@ -365,7 +278,7 @@ impl<'a> Soak<'a> {
             _ => under_way.deadline,
         });
         let end = (self.end > Instant::now()).then_some(self.end);
-        [attempt, kill, Some(self.next_sample), Some(self.next_progress), end].into_iter().flatten().min()
+        [attempt, kill, Some(self.watch.due), Some(self.progress.due), end].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -379,19 +292,21 @@ impl<'a> Soak<'a> {
             self.begin_takeover(attempt, now);
         }
         self.kill_if_due(load, now);
-        if now >= self.next_sample {
+        if now >= self.watch.due {
             self.sample(now);
-            let interval = if self.succession.is_under_way() { SAMPLE_DURING_TAKEOVER } else { SAMPLE };
-            self.next_sample = now + interval;
+            self.watch.wait(now, self.succession.is_under_way());
         }
-        if now >= self.next_progress {
+        if now >= self.progress.due {
             self.show_progress(load, now);
-            self.next_progress = now + self.progress.interval();
         }
     }
 
     fn begin_takeover(&mut self, attempt: Attempt, now: Instant) {
-        self.weigh_first();
+        if let (Some(servers), Succession::Serving { owner }, true) =
+            (&self.servers, self.succession, self.takeovers.is_empty())
+        {
+            self.watch.weigh_first(servers, owner);
+        }
         let Some(servers) = &mut self.servers else { return };
         match servers.start_successor() {
             Ok(number) => {
@@ -406,7 +321,7 @@ impl<'a> Soak<'a> {
                     summary: None,
                 });
                 // Right after its start it still has all files open that are open here.
-                self.next_sample = Instant::now() + SAMPLE_DURING_TAKEOVER;
+                self.watch.wait(Instant::now(), true);
             }
             Err(error) => {
                 self.takeover_ended = Some(now);
@@ -521,27 +436,18 @@ impl<'a> Soak<'a> {
 
     fn sample(&mut self, now: Instant) {
         let Some(servers) = &self.servers else { return };
-        for process in self.succession.processes().into_iter().flatten() {
-            if let Some(usage) = servers.usage(process) {
-                self.samples.push(Sample { at: now - self.start, pid: servers.pid(process), process, usage });
-            }
-        }
+        let processes = self.succession.processes().into_iter().flatten();
+        self.watch.sample(servers, processes, now);
     }
 
     fn show_progress(&mut self, load: &mut Load, now: Instant) {
-        let elapsed = now - self.window.begun;
-        if elapsed >= self.progress.window() {
-            let recent = load.timeline().expect("it was set").take_recent();
-            let messages_per_second = recent.answers as f64 / elapsed.as_secs_f64();
-            self.window = Window { begun: now, recent: Some((messages_per_second, recent.worst_ns)) };
-        }
-        self.progress.show(State {
-            elapsed: now - self.start,
+        let state = State {
             connections: load.open_connections(),
-            recent: self.window.recent,
             takeovers_done: self.takeovers.len(),
             takeovers: self.options.takeovers,
-        });
+        };
+        let timeline = load.timeline().expect("it was set");
+        self.progress.show(now, state, || timeline.take_recent());
     }
 
     /// Waits until a server that seems to have died is known to have.
@@ -577,7 +483,7 @@ impl<'a> Soak<'a> {
             timeline,
             takeovers: self.takeovers,
             chain: self.chain,
-            samples: self.samples,
+            samples: self.watch.samples,
             complaints: self.complaints,
             death: self.death,
             interrupted: self.interrupted,
