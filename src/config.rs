@@ -28,7 +28,8 @@ pub struct Config {
     pub max_peers: usize,
     /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Default: 1 s.
     pub freeze_timeout: Duration,
-    /// How long a stop waits for output to be written and acknowledged. Default: 5 s.
+    /// How long a stop waits for a takeover that is under way, and for output to be written and acknowledged. Default:
+    /// 5 s.
     pub drain_timeout: Duration,
     /// How long nothing may be heard of a peer that the service has closed while something is to be delivered to it,
     /// before it is given up. It may take nothing for ten times as long while its system answers that it has no room,
