@@ -311,6 +311,30 @@ fn a_stop_waits_for_nobody_who_has_all_answers_and_asks_nothing() {
 }
 
 #[test]
+fn a_stop_serves_on_for_a_moment_where_somebody_could_take_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("takeover");
+    let mut rig = Rig::new(Seqnum, &Config::default());
+    let callers = Callers::on(TakeoverListener::bind(&path).unwrap());
+    rig.reactor.sources.answer(rig.reactor.poll.registry(), callers).unwrap();
+    let (mut client, _) = rig.connect();
+
+    rig.reactor.stop(Signal::SIGTERM);
+    assert!(rig.reactor.timeout().expect("the loop wakes up for it") <= LAST_CALL);
+    let later = Instant::now() + Duration::from_secs(60);
+    rig.reactor.stop = Some(Stop::LastCall { until: later, by: later });
+    client.write_all(&[0, 0, 0, 7]).unwrap();
+    assert_eq!(rig.receive(&mut client, 4), [0, 0, 0, 7]);
+    rig.connect();
+    assert!(path.exists() && !rig.reactor.stopped());
+
+    rig.reactor.stop = Some(Stop::LastCall { until: rig.reactor.now, by: later });
+    rig.turn();
+    assert!(!path.exists());
+    rig.turn_until(|rig| rig.reactor.stopped());
+}
+
+#[test]
 fn urgent_data_does_not_hide_what_follows_it() {
     let mut rig = Rig::new(Seqnum, &Config::default());
     let (mut client, _) = rig.connect();

@@ -88,9 +88,23 @@ fn drain_timeout_ends_a_stop() {
 }
 
 #[test]
-fn sigterm_during_a_copy_stops_the_server_and_tells_the_successor() {
+fn sigterm_during_a_copy_lets_the_successor_take_over() {
     let place = Place::new();
-    let server = Server::serve(&place.path(), "");
+    let server = Server::serve(&place.path(), "-v");
+    let mut peers = Peer::connect_many(server.address(), 500);
+    exchange_all(&mut peers);
+    let successor = Server::take_over(&place.path(), "");
+    server.wait_for_line(|line| line.contains("begins, with 500 peers"));
+    server.signal(Signal::SIGTERM);
+    let successor = server.taken_over_by(successor);
+    exchange_all(&mut peers);
+    successor.stop_with(peers);
+}
+
+#[test]
+fn sigterm_ends_a_copy_that_does_not_end_within_the_drain_timeout() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--drain-timeout 300");
     let mut peers = Peer::connect_many(server.address(), 300);
     exchange_all(&mut peers);
     let mut successor = Step::Copying.reach(&place.path());
