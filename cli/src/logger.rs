@@ -1,23 +1,22 @@
 //! Log lines that can neither block nor end the process: on standard error, in a log file, or in the system log.
 //!
-//! `simple_logger` writes with `eprintln!`, which blocks while a pipe is full, panics when it has no reader or a disk
-//! is full, and writes a line in two pieces, between which another process may write. A server must survive all of
-//! that, so it writes files and terminals, and what others may fill or share is written in `standard_error.rs`. A line
-//! that cannot be written at once is dropped and counted, and the next line that can be written is preceded by the
-//! count.
+//! `simple_logger` writes with `eprintln!`, which blocks while a pipe is full or a terminal stopped, panics when nobody
+//! reads or a disk is full, and writes a line in pieces, between which other processes may write. A server must survive
+//! all of that, so its lines are written in `standard_error.rs`, in that format. A line that cannot be written at once is
+//! dropped and counted, and the next line that can be written is preceded by the count.
 
 use std::fmt::Arguments;
-use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Instant;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use signal_hook::consts::SIGXFSZ;
 use simple_logger::SimpleLogger;
 
 use crate::log_file::LogFile;
-use crate::standard_error;
+use crate::standard_error::{self, StandardError};
 use crate::system_log::SystemLog;
 
 /// Where log lines go.
@@ -41,6 +40,8 @@ impl Destination {
     }
 }
 
+static STANDARD_ERROR: LazyLock<StandardError> = LazyLock::new(|| StandardError::on(io::stderr()));
+
 /// Where lines go since [`move_to`]; standard error before.
 static DESTINATION: OnceLock<Destination> = OnceLock::new();
 
@@ -50,7 +51,11 @@ static DESTINATION: OnceLock<Destination> = OnceLock::new();
 /// If the process has a logger already.
 pub fn init(level: LevelFilter) {
     let logger = SimpleLogger::new().with_level(level);
-    let guarded = Guarded { logger, lines_dropped: AtomicU64::new(0), torn: AtomicBool::new(false) };
+    let guarded = Guarded { logger, lines_dropped: AtomicU64::new(0) };
+    // A line over the limit of a file's size is to fail, and not to end the process (setrlimit(2)). Where no handler is
+    // let in, it ends it as before.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    LazyLock::force(&STANDARD_ERROR);
     log::set_boxed_logger(Box::new(guarded)).expect("a program sets its logger once");
     log::set_max_level(level);
 }
@@ -61,6 +66,7 @@ pub fn init(level: LevelFilter) {
 /// If they have been moved already.
 pub fn move_to(destination: Destination) {
     assert!(DESTINATION.set(destination).is_ok(), "a program moves its lines once");
+    STANDARD_ERROR.leave_terminal();
 }
 
 fn destination() -> &'static Destination {
@@ -70,31 +76,17 @@ fn destination() -> &'static Destination {
 struct Guarded {
     logger: SimpleLogger,
     lines_dropped: AtomicU64,
-    /// Whether only the beginning of the last line may have been written.
-    torn: AtomicBool,
 }
 
 impl Guarded {
     /// Writes one line if that is possible at once, and says whether it was.
     fn try_log(&self, record: &Record) -> bool {
         match destination() {
-            Destination::StandardError | Destination::File(_) => self.try_standard_error(record),
+            Destination::StandardError | Destination::File(_) => {
+                STANDARD_ERROR.try_write(&standard_error::line(record)).is_ok()
+            }
             Destination::SystemLog(log) => log.try_log(record, Instant::now()),
         }
-    }
-
-    fn try_standard_error(&self, record: &Record) -> bool {
-        let standard_error = io::stderr();
-        if standard_error::is_shared(&standard_error) {
-            return standard_error::try_write(&standard_error, &standard_error::line(record), &self.torn).is_ok();
-        }
-        // A full disk shows only in the write itself, which panics, and may have taken a part of the line.
-        let repaired = !self.torn.load(Ordering::Relaxed) || standard_error.lock().write_all(b"\n").is_ok();
-        let written = repaired
-            && standard_error::has_room(&standard_error)
-            && catch_unwind(AssertUnwindSafe(|| self.logger.log(record))).is_ok();
-        self.torn.store(!written, Ordering::Relaxed);
-        written
     }
 
     /// Goes over to a new log file, if the one that lines go to has been moved.

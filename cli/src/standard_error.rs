@@ -1,17 +1,20 @@
-//! Lines to a pipe or a socket that nobody may be reading and that others may share: each by one write that does not
-//! wait.
+//! Lines to standard error, whatever it is and whoever shares it: each whole, by one write that does not wait.
 //!
-//! To look first whether there is room, as poll(2) does, would say nothing about the moment after it. To set
-//! `O_NONBLOCK` would set it for all processes that share the pipe (open(2)); so it is the write that is told not to
-//! wait.
+//! To look first whether there is room, as poll(2) does, says nothing about the moment after it, and of a terminal that
+//! somebody has stopped with Ctrl-S it says that there is room. To set `O_NONBLOCK` would set it for all processes that
+//! share the pipe or the terminal (open(2)). So it is the write that is told not to wait, and where a write cannot be
+//! told, at a terminal, lines go through an open file of our own.
 
-use std::io::IoSlice;
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::borrow::Cow;
+use std::io::{IoSlice, IsTerminal, Stderr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use log::Record;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::fs::{FileType, fstat};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::termios::tcgetsid;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
 use rustix::net::{SendFlags, send};
 use time::OffsetDateTime;
@@ -23,16 +26,8 @@ const LINE_BYTES_MAX: usize = 4096;
 /// The offset that stands for the end of a pipe (pwritev2(2)).
 const NO_OFFSET: u64 = u64::MAX;
 
-/// Whether it is a pipe or a socket.
-pub(crate) fn is_shared(output: impl AsFd) -> bool {
-    matches!(file_type(output), Some(FileType::Fifo | FileType::Socket))
-}
-
-fn file_type(output: impl AsFd) -> Option<FileType> {
-    fstat(output).ok().map(|status| FileType::from_raw_mode(status.st_mode))
-}
-
-/// A record as `simple_logger` writes it.
+/// A record as `simple_logger` writes it. That logger itself writes a line in pieces, between which other processes
+/// write theirs.
 pub(crate) fn line(record: &Record) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let time = OffsetDateTime::now_utc().format(format).unwrap_or_default();
@@ -42,44 +37,111 @@ pub(crate) fn line(record: &Record) -> String {
     line
 }
 
-/// Writes a line whole and at once. `torn` says whether only the beginning of the line before is there, and is told.
-///
-/// # Errors
-/// If it is not all written. Only a socket ever takes a part.
-pub(crate) fn try_write(output: impl AsFd, line: &str, torn: &AtomicBool) -> Result<(), Errno> {
-    if torn.load(Ordering::Relaxed) {
-        write_without_waiting(&output, b"\n")?;
-        torn.store(false, Ordering::Relaxed);
-    }
-    let written = write_without_waiting(&output, line.as_bytes())?;
-    torn.store(written < line.len(), Ordering::Relaxed);
-    if written < line.len() { Err(Errno::AGAIN) } else { Ok(()) }
+/// Standard error, or in tests what may stand for it.
+pub(crate) struct StandardError<D = Stderr> {
+    descriptor: D,
+    state: Mutex<State>,
 }
 
-fn write_without_waiting(output: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
-    if file_type(&output) == Some(FileType::Socket) {
-        return send(&output, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+struct State {
+    /// The terminal that it leads to, in an open file of our own that does not wait.
+    terminal: Option<OwnedFd>,
+    /// Whether only the beginning of the last line has been written.
+    is_torn: bool,
+}
+
+impl<D: AsFd> StandardError<D> {
+    pub(crate) fn on(descriptor: D) -> Self {
+        let terminal = open_terminal(&descriptor);
+        Self { descriptor, state: Mutex::new(State { terminal, is_torn: false }) }
     }
-    match pwritev2(&output, &[IoSlice::new(bytes)], NO_OFFSET, ReadWriteFlags::NOWAIT) {
+
+    /// Keeps no terminal open any more that nothing will be written to.
+    pub(crate) fn leave_terminal(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).terminal = None;
+    }
+
+    /// Writes a line whole and at once.
+    ///
+    /// # Errors
+    /// If it is not all written. A pipe never takes a part, and a file only if it becomes too big or the disk full.
+    pub(crate) fn try_write(&self, line: &str) -> Result<(), Errno> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // By the same write, so that the end of the line before does not come as an empty one between those of others.
+        let text = if state.is_torn { Cow::Owned(format!("\n{line}")) } else { Cow::Borrowed(line) };
+        let written = self.write_at_once(text.as_bytes(), state.terminal.as_ref())?;
+        if written > 0 {
+            state.is_torn = written < text.len() && text.as_bytes()[written - 1] != b'\n';
+        }
+        if written < text.len() { Err(Errno::AGAIN) } else { Ok(()) }
+    }
+
+    fn write_at_once(&self, bytes: &[u8], terminal: Option<&OwnedFd>) -> Result<usize, Errno> {
+        let output = self.descriptor.as_fd();
+        match FileType::from_raw_mode(fstat(output)?.st_mode) {
+            FileType::Socket => send(output, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            FileType::Fifo => write_to_pipe(output, bytes),
+            FileType::CharacterDevice if output.is_terminal() => match terminal {
+                Some(terminal) => in_the_background_too(|| write(terminal, bytes)),
+                // Nobody is let into it anew, for it belongs to another user: then looking has to do.
+                None => in_the_background_too(|| write_if_ready(output, bytes)),
+            },
+            FileType::RegularFile => write(output, bytes),
+            _ => write_if_ready(output, bytes),
+        }
+    }
+}
+
+/// Opens the terminal that `output` leads to once more. By its descriptor only its owner may, and by its name whoever it
+/// controls.
+fn open_terminal(output: &impl AsFd) -> Option<OwnedFd> {
+    let output = output.as_fd();
+    if !output.is_terminal() {
+        return None;
+    }
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let number = std::os::fd::AsRawFd::as_raw_fd(&output);
+    let controlling = || tcgetsid(output).is_ok().then(|| open("/dev/tty", flags, Mode::empty()).ok()).flatten();
+    open(format!("/proc/self/fd/{number}"), flags, Mode::empty()).ok().or_else(controlling)
+}
+
+fn write_to_pipe(pipe: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
+    match pwritev2(&pipe, &[IoSlice::new(bytes)], NO_OFFSET, ReadWriteFlags::NOWAIT) {
         // A kernel before 6.4 cannot tell a write to a pipe not to wait: then looking has to do.
-        Err(Errno::OPNOTSUPP) if has_room(&output) => write(&output, bytes),
-        Err(Errno::OPNOTSUPP) => Err(Errno::AGAIN),
+        Err(Errno::OPNOTSUPP) => write_if_ready(&pipe, bytes),
         written => written,
     }
 }
 
-/// Whether a line can be written now: a pipe is ready for as much as is cut to (poll(2)).
-pub(crate) fn has_room(output: impl AsFd) -> bool {
+/// Writes if that seems possible at once: a pipe is ready for as much as a line is cut to (poll(2)).
+fn write_if_ready(output: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
     let mut awaited = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut awaited, PollTimeout::ZERO).is_ok() && awaited[0].revents() == Some(PollFlags::POLLOUT)
+    let is_ready = poll(&mut awaited, PollTimeout::ZERO).is_ok() && awaited[0].revents() == Some(PollFlags::POLLOUT);
+    if is_ready { write(&output, bytes) } else { Err(Errno::AGAIN) }
+}
+
+/// Writes to a terminal also where it is set to stop whoever writes to it from the background (`tostop`, termios(3)): the
+/// signal for that is blocked meanwhile, and the terminal then takes what is written.
+fn in_the_background_too(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    let before = SigSet::from(Signal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let written = write();
+    if let Ok(before) = before {
+        before.thread_set_mask().expect("a mask that was in force can be in force again");
+    }
+    written
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{File, OpenOptions};
     use std::io::{self, BufRead, BufReader, Read, Write};
     use std::os::unix::net::UnixStream;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
+
+    use nix::pty::openpty;
+    use nix::sys::termios::{FlowArg, tcflow};
+    use tempfile::TempDir;
 
     use super::*;
 
@@ -115,10 +177,10 @@ mod tests {
             for number in 0..WRITERS {
                 let (dropped, writer) = (&dropped, writer.try_clone().unwrap());
                 scope.spawn(move || {
-                    let torn = AtomicBool::new(false);
+                    let output = StandardError::on(writer);
                     let text = number.to_string().repeat([1, 100, 3000, 4000][number]);
                     for _ in 0..LINES {
-                        let written = try_write(&writer, &line_of(&text), &torn);
+                        let written = output.try_write(&line_of(&text));
                         dropped.fetch_add(u64::from(written.is_err()), Ordering::Relaxed);
                     }
                 });
@@ -144,28 +206,29 @@ mod tests {
     #[test]
     fn a_full_pipe_that_nobody_reads_is_not_waited_for() {
         let (_reader, writer) = io::pipe().unwrap();
-        let torn = AtomicBool::new(false);
+        let output = StandardError::on(writer);
         let mut written = 0;
-        while try_write(&writer, &line_of(&"x".repeat(4000)), &torn).is_ok() {
+        while output.try_write(&line_of(&"x".repeat(4000))).is_ok() {
             written += 1;
         }
         assert_eq!(written, 16, "a pipe has room for 64 KiB (pipe(7))");
-        assert_eq!(try_write(&writer, &line_of(&"x".repeat(4000)), &torn), Err(Errno::AGAIN));
+        assert_eq!(output.try_write(&line_of(&"x".repeat(4000))), Err(Errno::AGAIN));
     }
 
     #[test]
     fn a_pipe_without_a_reader_is_an_error() {
         let (_, writer) = io::pipe().unwrap();
-        assert_eq!(try_write(&writer, &line_of("text"), &AtomicBool::new(false)), Err(Errno::PIPE));
+        assert_eq!(StandardError::on(writer).try_write(&line_of("text")), Err(Errno::PIPE));
     }
 
     #[test]
     fn a_line_of_which_a_socket_took_a_part_is_ended_before_the_next() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let torn = AtomicBool::new(true);
+        let output = StandardError::on(&theirs);
+        output.state.lock().unwrap().is_torn = true;
         (&theirs).write_all(b"the beginning").unwrap();
-        try_write(&theirs, &line_of("text"), &torn).unwrap();
-        assert!(!torn.load(Ordering::Relaxed));
+        output.try_write(&line_of("text")).unwrap();
+        assert!(!output.state.lock().unwrap().is_torn);
         drop(theirs);
         let mut all = String::new();
         ours.read_to_string(&mut all).unwrap();
@@ -176,8 +239,42 @@ mod tests {
     #[test]
     fn a_socket_that_nobody_reads_is_not_waited_for() {
         let (_ours, theirs) = UnixStream::pair().unwrap();
-        let torn = AtomicBool::new(false);
-        let full = (0..100_000).any(|_| try_write(&theirs, &line_of(&"x".repeat(1000)), &torn).is_err());
+        let output = StandardError::on(theirs);
+        let full = (0..100_000).any(|_| output.try_write(&line_of(&"x".repeat(1000))).is_err());
         assert!(full);
+    }
+
+    #[test]
+    fn lines_of_several_to_one_file_are_whole_and_none_is_empty() {
+        const WRITERS: usize = 4;
+        const LINES: usize = 2000;
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("log");
+        thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                scope.spawn(|| {
+                    // Each opens it by itself, as processes do.
+                    let output = StandardError::on(OpenOptions::new().create(true).append(true).open(&path).unwrap());
+                    (0..LINES).for_each(|number| output.try_write(&line_of(&format!("line {number}"))).unwrap());
+                });
+            }
+        });
+        let lines: Vec<String> = BufReader::new(File::open(&path).unwrap()).lines().map(Result::unwrap).collect();
+        assert_eq!(lines.len(), WRITERS * LINES);
+        assert!(lines.iter().all(|line| line.starts_with("20") && text_of(line).starts_with("line ")));
+    }
+
+    #[test]
+    fn a_terminal_that_is_stopped_is_not_waited_for_and_nobody_elses_writes_are_changed() {
+        let terminal = openpty(None, None).unwrap();
+        let output = StandardError::on(terminal.slave.try_clone().unwrap());
+        output.try_write(&line_of("before")).unwrap();
+        // What Ctrl-S does.
+        tcflow(&terminal.slave, FlowArg::TCOOFF).unwrap();
+        assert_eq!(output.try_write(&line_of("while it is stopped")), Err(Errno::AGAIN));
+        let flags = rustix::fs::fcntl_getfl(&terminal.slave).unwrap();
+        assert!(!flags.contains(OFlags::NONBLOCK));
+        output.leave_terminal();
+        assert!(output.state.lock().unwrap().terminal.is_none());
     }
 }

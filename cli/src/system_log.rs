@@ -49,8 +49,10 @@ impl SystemLog {
 
     /// Sends one line if that is possible at once, and says whether it was.
     pub(crate) fn try_log(&self, record: &Record, now: Instant) -> bool {
+        // Before the lock: what is formatted may itself have something to log.
+        let (level, line) = (record.level(), record.args().to_string());
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        match send(&mut connection.logger, record) {
+        match send(&mut connection.logger, level, &line) {
             Ok(()) => return true,
             Err(syslog::Error::Write(error)) if error.kind() == ErrorKind::WouldBlock => return false,
             Err(_) => {}
@@ -61,7 +63,7 @@ impl SystemLog {
         connection.made_at = Some(now);
         let Ok(logger) = call(&self.socket, &self.program) else { return false };
         connection.logger = logger;
-        send(&mut connection.logger, record).is_ok()
+        send(&mut connection.logger, level, &line).is_ok()
     }
 }
 
@@ -78,9 +80,8 @@ fn call(socket: &Path, program: &str) -> io::Result<Logger<LoggerBackend, Format
     Ok(Logger::new(LoggerBackend::Unix(datagrams), formatter))
 }
 
-fn send(logger: &mut Logger<LoggerBackend, Formatter3164>, record: &Record) -> syslog::Result<()> {
-    let line = record.args();
-    match record.level() {
+fn send(logger: &mut Logger<LoggerBackend, Formatter3164>, level: Level, line: &str) -> syslog::Result<()> {
+    match level {
         Level::Error => logger.err(line),
         Level::Warn => logger.warning(line),
         Level::Info => logger.info(line),

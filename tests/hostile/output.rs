@@ -1,19 +1,23 @@
-//! Output: standard error that is closed, that nobody reads, that is on a full disk, and in a pipe that others fill.
+//! Output: standard error that is closed, that nobody reads, that is on a full disk or over the limit of a file's size,
+//! in a pipe that others fill, and a terminal that is stopped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+use nix::pty::openpty;
+use nix::unistd::ttyname;
 
 use crate::harness::{Peer, Place, Server, StopAtEnd, daemon, exchange_all, skip};
 
 /// A successor that logs every message, on a standard error of its own.
 fn mute(path: &Path, redirection: &str) -> Command {
     let mut command = Command::new("sh");
-    let script = format!("exec \"$0\" \"$@\" {redirection}");
+    let script = format!("exec {redirection}; exec \"$0\" \"$@\"");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_reactord"), "-v", "-T"]).arg(path);
     command
 }
@@ -131,6 +135,52 @@ fn server_that_shares_its_standard_error_with_others_who_fill_it_serves_on() {
     });
 }
 
+/// A terminal: the end that shows it, and the end that programs write to, by its name.
+struct Terminal {
+    shown: File,
+    written: OwnedFd,
+    path: PathBuf,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let pair = openpty(None, None).unwrap();
+        let path = ttyname(&pair.slave).unwrap();
+        Self { shown: pair.master.into(), written: pair.slave, path }
+    }
+
+    fn type_in(&mut self, key: u8) {
+        self.shown.write_all(&[key]).unwrap();
+    }
+}
+
+/// With Ctrl-S, nothing is written to a terminal until Ctrl-Q.
+const CTRL_S: u8 = 0x13;
+const CTRL_Q: u8 = 0x11;
+
+#[test]
+fn server_on_a_terminal_that_is_stopped_or_not_read_serves_on_and_counts_what_is_missing() {
+    for is_stopped in [true, false] {
+        let place = Place::new();
+        let mut terminal = Terminal::open();
+        if is_stopped {
+            terminal.type_in(CTRL_S);
+        }
+        let (mute, mut peers) = taken_over_by_mute(&place, &format!("2>{}", terminal.path.display()));
+        // Each message is a line, and a terminal holds some kilobytes.
+        (0..100).for_each(|_| exchange_all(&mut peers));
+        terminal.type_in(CTRL_Q);
+        let mut lines = BufReader::new(terminal.shown.try_clone().unwrap()).lines().map(Result::unwrap);
+        let mut counted = false;
+        while !counted {
+            exchange_all(&mut peers);
+            counted = lines.by_ref().take(10).any(|line| line.contains("log lines dropped"));
+        }
+        end_with_a_takeover(&place, &mute, peers);
+        drop(terminal.written);
+    }
+}
+
 /// A file system with hardly any room, which is gone with this.
 struct TinyDisk(PathBuf);
 
@@ -176,4 +226,15 @@ fn server_whose_log_is_on_a_full_disk_serves_on_and_counts_what_is_missing() {
     // The line that did not fit has been ended before the next.
     assert!(lines[counted].starts_with("20"), "{}", lines[counted]);
     assert!(lines[counted + 1..].iter().all(|line| line.starts_with("20")), "{lines:?}");
+}
+
+#[test]
+fn server_whose_log_is_over_the_limit_of_a_files_size_serves_on() {
+    let place = Place::new();
+    let log = place.file("log");
+    // In blocks of 512 or 1024 bytes: less than the lines of 20 messages.
+    let (mute, mut peers) = taken_over_by_mute(&place, &format!("2>>{}; ulimit -f 1", log.display()));
+    (0..100).for_each(|_| exchange_all(&mut peers));
+    assert!(std::fs::metadata(&log).unwrap().len() <= 1024);
+    end_with_a_takeover(&place, &mute, peers);
 }
