@@ -39,9 +39,16 @@ pub struct Config {
     pub outbound_high_bytes: usize,
     /// A peer that is not read from is read again with no more bytes of pending output than this. Default: 64 KiB.
     pub outbound_low_bytes: usize,
-    /// Whether SIGTERM and SIGINT stop the server in an orderly way; they are blocked in the calling thread meanwhile.
-    /// Default: true.
+    /// Whether SIGTERM and SIGINT stop the server in an orderly way, the second time at once. Each server of the process
+    /// that asks for it hears them, in whatever thread it runs; they are not blocked there meanwhile. When the last has
+    /// returned, they do what they did before; a handler that the program had then is called in any case. One that the
+    /// process ignores stays ignored. Default: true.
     pub stop_on_signals: bool,
+    /// Whether the process outlives, from then on, what is sent by habit or by the kernel and by default ends a process:
+    /// SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM and SIGPROF leave a line in the log, and after SIGXFSZ it is the write
+    /// to a file that has grown too big that fails. A handler that the program had before is called as well. Default:
+    /// false, since a program may know better; one that is all server, like the daemon, sets it.
+    pub survive_signals: bool,
 }
 
 impl Default for Config {
@@ -57,6 +64,7 @@ impl Default for Config {
             outbound_high_bytes: 256 * 1024,
             outbound_low_bytes: 64 * 1024,
             stop_on_signals: true,
+            survive_signals: false,
         }
     }
 }

@@ -95,8 +95,7 @@
 //! - The pause, from the last byte the predecessor handles to the first that the successor does, depends on how many
 //!   peers changed in the last moments, and not on how many there are.
 //! - Input that breaks a service's protocol closes that peer and touches nobody else.
-//! - Nothing is global: several servers can run in threads of one process, with [`Config::stop_on_signals`] off in all
-//!   but one.
+//! - Nothing is global but signals, and those are heard by each: several servers can run in threads of one process.
 
 pub mod service;
 pub mod services;
@@ -112,8 +111,11 @@ mod clock;
 mod config;
 mod delivery;
 mod descriptors;
+mod handled_signals;
 mod inherited;
 mod lane;
+#[allow(dead_code, reason = "the loop and what listens to callers are to ask it")]
+mod limited;
 mod open_files;
 mod peer;
 mod queue;

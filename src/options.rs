@@ -182,6 +182,7 @@ fn command(arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Command
         freeze_timeout: arguments.freeze_timeout,
         drain_timeout: arguments.drain_timeout,
         close_timeout: arguments.close_timeout,
+        survive_signals: true,
         ..Config::default()
     };
     if arguments.worker {

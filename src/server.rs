@@ -204,8 +204,7 @@ fn found<S: Service>(service: S, config: &Config, capacity: usize) -> Result<(Po
     let registry = poll.registry().try_clone().map_err(in_context("epoll"))?;
     let lane = Lane::new(service, Table::new(registry, marks, config.close_timeout, capacity), capacity);
     let mut sources = Sources::none();
-    if config.stop_on_signals {
-        let signals = StopSignals::watch().map_err(in_context("signals"))?;
+    if let Some(signals) = StopSignals::watch(config).map_err(in_context("signals"))? {
         sources.obey(poll.registry(), signals).map_err(in_context("signals"))?;
     }
     Ok((poll, lane, sources))

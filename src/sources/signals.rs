@@ -1,4 +1,4 @@
-//! The signals that ask the server to stop, as a source of the loop.
+//! Signals, of which some ask the server to stop, as a source of the loop.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -11,19 +11,21 @@ use mio::{Interest, Registry};
 use nix::sys::signal::Signal;
 
 use super::source::{Source, Tokens};
-use crate::signals::Signals;
+use crate::config::Config;
+use crate::handled_signals::HandledSignals;
 
-/// SIGTERM and SIGINT.
+/// SIGTERM and SIGINT, and beside them those that are harmless.
 #[derive(Debug)]
 pub(crate) struct StopSignals {
-    signals: Signals,
+    signals: HandledSignals,
     /// One may have come.
     heard: bool,
 }
 
 impl StopSignals {
-    pub(crate) fn watch() -> io::Result<Self> {
-        Ok(Self { signals: Signals::watch(&[Signal::SIGTERM, Signal::SIGINT])?, heard: true })
+    /// Those that the configuration says, if there are any.
+    pub(crate) fn watch(config: &Config) -> io::Result<Option<Self>> {
+        Ok(HandledSignals::watch(config)?.map(|signals| Self { signals, heard: true }))
     }
 
     /// The next one that came, where the loop does not run and hears of nothing.

@@ -1,11 +1,14 @@
-//! Signals: on both sides of a takeover, at any moment, and by the hundred.
+//! Signals: on both sides of a takeover, at any moment, by the hundred, by habit, and blocked or ignored by whoever starts
+//! the server.
 
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Peer, Place, Server, accept, caller_sees_pid, exchange_all, receive_with_descriptors, send_with_descriptors,
+    Peer, Place, Server, accept, caller_sees_pid, exchange_all, receive_with_descriptors, send_with_descriptors, skip,
 };
 use crate::integration::failing::{Failing, MOMENTS, Step};
 
@@ -161,4 +164,69 @@ fn signals_by_the_hundred_disturb_no_takeover() {
     peers.iter().for_each(Peer::expect_end);
     assert_eq!(server.exit_code(), 0);
     assert!(!place.path().exists());
+}
+
+/// What nobody means to end a server with, though by default it would.
+const BY_HABIT: [Signal; 5] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGXFSZ];
+
+#[test]
+fn signals_of_habit_disturb_neither_peers_nor_takeovers_and_few_lines_tell_of_them() {
+    let place = Place::new();
+    let mut server = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(server.address(), 100);
+    for _ in 0..3 {
+        let began = Instant::now();
+        for _ in 0..100 {
+            BY_HABIT.into_iter().for_each(|signal| server.signal(signal));
+            exchange_all(&mut peers);
+        }
+        server.wait_for_line(|line| line.contains("INFO") && line.contains("SIGHUP means nothing to this server"));
+        let lines = server.lines_with(" to this server").len();
+        assert!(lines <= 10 * (1 + began.elapsed().as_secs() as usize), "ten in each second: {lines}");
+        let successor = Server::take_over(&place.path(), "");
+        while server.is_running() {
+            BY_HABIT.into_iter().for_each(|signal| server.signal(signal));
+        }
+        server = server.taken_over_by(successor);
+        exchange_all(&mut peers);
+    }
+    server.stop_with(peers);
+}
+
+/// A server that is started with this option of env(1), if that is known here.
+fn started_with(place: &Place, option: &str) -> Option<Server> {
+    let known = Command::new("env").args([option, "true"]).stderr(Stdio::null()).status();
+    known.is_ok_and(|status| status.success()).then(|| {
+        let mut command = Command::new("env");
+        command.args([option, env!("CARGO_BIN_EXE_reactord"), "-p", "0", "-t"]).arg(place.path());
+        Server::spawn(&place.path(), &mut command).started()
+    })
+}
+
+#[test]
+fn server_that_is_started_with_blocked_signals_stops_at_them() {
+    let place = Place::new();
+    let Some(server) = started_with(&place, "--block-signal") else {
+        return skip("env(1) cannot block signals");
+    };
+    let mut peers = Peer::connect_many(server.address(), 10);
+    exchange_all(&mut peers);
+    server.stop_with(peers);
+}
+
+#[test]
+fn server_that_is_started_with_an_ignored_signal_ignores_it() {
+    let place = Place::new();
+    let Some(server) = started_with(&place, "--ignore-signal=INT,HUP") else {
+        return skip("env(1) cannot ignore signals");
+    };
+    let mut peers = Peer::connect_many(server.address(), 10);
+    for _ in 0..10 {
+        server.signal(Signal::SIGINT);
+        server.signal(Signal::SIGHUP);
+        exchange_all(&mut peers);
+    }
+    // It hears this one, and would have heard the others before.
+    server.stop_serving(peers);
+    assert!(!server.last_words().contains("SIGINT") && !server.last_words().contains("SIGHUP"));
 }
