@@ -5,13 +5,15 @@
 //! all of that, so its lines are written in `standard_error.rs`, in that format. A line that cannot be written at once is
 //! dropped and counted, and the next line that can be written is preceded by the count.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Arguments;
 use std::io;
+use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Instant;
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use signal_hook::consts::SIGXFSZ;
 use simple_logger::SimpleLogger;
 
@@ -45,7 +47,7 @@ static STANDARD_ERROR: LazyLock<StandardError> = LazyLock::new(|| StandardError:
 /// Where lines go since [`move_to`]; standard error before.
 static DESTINATION: OnceLock<Destination> = OnceLock::new();
 
-/// Writes log lines of `level` and above to standard error from now on.
+/// Writes log lines of `level` and above to standard error from now on, and a line for a panic.
 ///
 /// # Panics
 /// If the process has a logger already.
@@ -58,6 +60,22 @@ pub fn init(level: LevelFilter) {
     LazyLock::force(&STANDARD_ERROR);
     log::set_boxed_logger(Box::new(guarded)).expect("a program sets its logger once");
     log::set_max_level(level);
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Says what the standard library would, without waiting for standard error as it does: some panics are survived.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let (thread, text) =
+        (thread.name().unwrap_or("without a name"), panic.payload_as_str().unwrap_or("without a text"));
+    match panic.location() {
+        Some(location) => error!("thread {thread} panicked at {location}: {text}"),
+        None => error!("thread {thread} panicked: {text}"),
+    }
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        backtrace.to_string().lines().for_each(|line| error!("{line}"));
+    }
 }
 
 /// Writes lines to `destination` from now on.
@@ -135,4 +153,31 @@ impl Log for Guarded {
 /// A line of the logger's own.
 fn warning(text: Arguments<'_>) -> Record<'_> {
     Record::builder().level(Level::Warn).target(module_path!()).args(text).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Whether this is the process that a test has started.
+    const AGAIN: &str = "REACTORD_TEST_AGAIN";
+
+    #[test]
+    fn a_panic_is_a_line_like_any_other() {
+        if std::env::var_os(AGAIN).is_some() {
+            init(LevelFilter::Info);
+            std::panic::catch_unwind(|| panic!("the {}", "text")).unwrap_err();
+            return;
+        }
+        // In a process of its own: it has one logger, and one thing to do at a panic.
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "logger::tests::a_panic_is_a_line_like_any_other", "--nocapture"]);
+        let output = again.env(AGAIN, "").env("RUST_BACKTRACE", "0").output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stderr).unwrap();
+        let line = text.strip_suffix(": the text\n").expect("one line, and it ends with the text");
+        assert!(line.contains("Z ERROR [reactord_cli::logger] thread ") && line.contains(" panicked at "), "{line}");
+        assert_eq!(line.lines().count(), 1);
+    }
 }
