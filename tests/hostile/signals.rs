@@ -176,7 +176,7 @@ fn signals_of_habit_disturb_neither_peers_nor_takeovers_and_few_lines_tell_of_th
     let mut peers = Peer::connect_many(server.address(), 100);
     for _ in 0..3 {
         let began = Instant::now();
-        for _ in 0..100 {
+        for _ in 0..30 {
             BY_HABIT.into_iter().for_each(|signal| server.signal(signal));
             exchange_all(&mut peers);
         }
@@ -186,6 +186,7 @@ fn signals_of_habit_disturb_neither_peers_nor_takeovers_and_few_lines_tell_of_th
         let successor = Server::take_over(&place.path(), "");
         while server.is_running() {
             BY_HABIT.into_iter().for_each(|signal| server.signal(signal));
+            peers[0].exchange();
         }
         server = server.taken_over_by(successor);
         exchange_all(&mut peers);
