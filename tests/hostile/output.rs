@@ -7,12 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Instant;
 
 use nix::pty::openpty;
 use nix::unistd::ttyname;
 
-use crate::harness::{Peer, Place, Server, StopAtEnd, daemon, exchange_all, skip};
+use crate::harness::{PATIENCE, Peer, Place, Server, StopAtEnd, daemon, exchange_all, skip};
 
 /// A successor that logs every message, on a standard error of its own.
 fn mute(path: &Path, redirection: &str) -> Command {
@@ -152,6 +154,20 @@ impl Terminal {
     fn type_in(&mut self, key: u8) {
         self.shown.write_all(&[key]).unwrap();
     }
+
+    /// Has a thread read what it shows, until nobody can write to it any more.
+    fn read_aside(&self) -> Receiver<String> {
+        let (sender, receiver) = mpsc::channel();
+        let shown = BufReader::new(self.shown.try_clone().unwrap());
+        thread::spawn(move || {
+            for line in shown.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        receiver
+    }
 }
 
 /// With Ctrl-S, nothing is written to a terminal until Ctrl-Q.
@@ -170,11 +186,12 @@ fn server_on_a_terminal_that_is_stopped_or_not_read_serves_on_and_counts_what_is
         // Each message is a line, and a terminal holds some kilobytes.
         (0..100).for_each(|_| exchange_all(&mut peers));
         terminal.type_in(CTRL_Q);
-        let mut lines = BufReader::new(terminal.shown.try_clone().unwrap()).lines().map(Result::unwrap);
-        let mut counted = false;
-        while !counted {
+        let lines = terminal.read_aside();
+        let began = Instant::now();
+        // The terminal goes on when it has got round to it, and what comes before is dropped like the rest.
+        while !lines.try_iter().any(|line| line.contains("log lines dropped")) {
+            assert!(began.elapsed() < PATIENCE, "it does not say what is missing");
             exchange_all(&mut peers);
-            counted = lines.by_ref().take(10).any(|line| line.contains("log lines dropped"));
         }
         end_with_a_takeover(&place, &mute, peers);
         drop(terminal.written);
