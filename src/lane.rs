@@ -14,6 +14,7 @@ use log::{debug, warn};
 use mio::net::TcpStream;
 use rustix::net::sockopt::socket_cookie;
 
+use crate::limited::{Kind, Limited};
 use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{RestoreError, Service};
 use crate::table::{self, Gone, Handle, Progress, Table};
@@ -89,6 +90,14 @@ impl<S: Service> Lane<S> {
         self.table.peers().is_empty()
     }
 
+    pub(crate) fn limited(&self) -> &Limited {
+        self.answering.limited()
+    }
+
+    pub(crate) fn limited_mut(&mut self) -> &mut Limited {
+        self.answering.limited_mut()
+    }
+
     /// Those who have left since this was last called.
     pub(crate) fn released(&mut self) -> Vec<PeerId> {
         std::mem::take(&mut self.released)
@@ -108,14 +117,20 @@ impl<S: Service> Lane<S> {
         debug!("Accepting connection from Peer {address}");
         let id = match socket_cookie(&socket) {
             Ok(cookie) => PeerId::from(cookie),
-            Err(error) => return warn!("Peer {address} has no cookie and is not served: {error}"),
+            Err(error) => return self.turn_away(address, &format_args!("no cookie: {error}")),
         };
         let Ok(handle) = self.table.insert(socket, id, address) else {
-            return warn!("Peer {address} has the cookie of another and is not served");
+            return self.turn_away(address, &"the cookie of another");
         };
         let Self { table, answering, .. } = self;
         let gone = table.change(handle, |turn| answering.open(turn));
         self.part_with(gone);
+    }
+
+    fn turn_away(&mut self, address: Address, reason: &dyn std::fmt::Display) {
+        if self.answering.admits(Kind::NotServed) {
+            warn!("Peer {address} is not served, for it has {reason}");
+        }
     }
 
     /// Gives a peer its turn, unless it has left.

@@ -114,7 +114,6 @@ mod descriptors;
 mod handled_signals;
 mod inherited;
 mod lane;
-#[allow(dead_code, reason = "the loop and what listens to callers are to ask it")]
 mod limited;
 mod open_files;
 mod peer;

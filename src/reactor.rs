@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use crate::clock::monotonic_ns;
 use crate::config::{Config, Outcome};
 use crate::lane::{Lane, Wake};
+use crate::limited::{Kind, Limited};
 use crate::service::Service;
 use crate::sources::{Callers, Greeting, Name, Source, Sources, StopSignals, Tokens};
 use crate::table::Handle;
@@ -59,13 +60,25 @@ pub(crate) struct Reactor<S: Service> {
     /// How many peers there may be.
     peers_max: usize,
     now: Instant,
+    /// How many lines callers may cause.
+    limited: Limited,
 }
 
 impl<S: Service> Reactor<S> {
     /// A loop that serves the peers of `lane`, whom `poll` wakes, and listens to `sources`.
     pub(crate) fn new(poll: Poll, lane: Lane<S>, sources: Sources, config: &Config, peers_max: usize) -> Self {
         let config = config.clone();
-        Self { poll, lane, sources, departure: None, stop: None, config, peers_max, now: Instant::now() }
+        Self {
+            poll,
+            lane,
+            sources,
+            departure: None,
+            stop: None,
+            config,
+            peers_max,
+            now: Instant::now(),
+            limited: Limited::default(),
+        }
     }
 
     /// Serves, until it is stopped or a successor has taken over.
@@ -167,6 +180,8 @@ impl<S: Service> Reactor<S> {
         for id in self.lane.released() {
             self.sources.entrance.released(id);
         }
+        let left_out = self.limited.left_out(self.now).chain(self.lane.limited_mut().left_out(self.now));
+        left_out.for_each(|left_out| warn!("{left_out}"));
     }
 
     /// How long the next poll may sleep.
@@ -176,7 +191,8 @@ impl<S: Service> Reactor<S> {
             Stop::LastCall { until, .. } if self.departure.is_none() => until,
             Stop::LastCall { by, .. } | Stop::Draining { by } => by,
         });
-        let due = [self.lane.table().due_at(), self.sources.due(self.now), departure, stop];
+        let limited = [self.limited.due(), self.lane.limited().due()].into_iter().flatten().min();
+        let due = [self.lane.table().due_at(), self.sources.due(self.now), departure, stop, limited];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -219,7 +235,9 @@ impl<S: Service> Reactor<S> {
         let welcome = match welcome {
             Ok(welcome) => welcome,
             Err(refusal) => {
-                warn!("Takeover by pid {pid} refused: {refusal}");
+                if self.limited.admits(Kind::Caller, self.now) {
+                    warn!("Takeover by pid {pid} refused: {refusal}");
+                }
                 return greeting.channel.close_with(&refusal.frame());
             }
         };
@@ -267,7 +285,9 @@ impl<S: Service> Reactor<S> {
     fn thaw(&mut self, pid: u32, failure: &Failure) {
         fault::here(PredecessorStep::Thaw);
         self.lane.table_mut().unwatch();
-        warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.lane.peers());
+        if self.limited.admits(Kind::FailedTakeover, self.now) {
+            warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.lane.peers());
+        }
     }
 
     /// Closes what another process owns by now. It takes milliseconds in the kernel, in one piece if it is left to the

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use log::warn;
 
+use crate::limited::{Kind, Limited};
 use crate::peer::{Phase, Received};
 use crate::service::{Context, Service, Violation};
 use crate::table::{Gone, Peers, Progress, Sessions, Turn};
@@ -32,6 +33,8 @@ pub(super) struct Answering<S: Service> {
     replies: Vec<u8>,
     /// The time of this turn of the loop.
     now: Instant,
+    /// How many lines peers may cause.
+    limited: Limited,
 }
 
 /// What came of calls of the service.
@@ -47,11 +50,30 @@ enum Verdict {
 
 impl<S: Service> Answering<S> {
     pub(super) fn new(service: S, capacity: usize) -> Self {
-        Self { service, sessions: Sessions::new(capacity), replies: Vec::new(), now: Instant::now() }
+        Self {
+            service,
+            sessions: Sessions::new(capacity),
+            replies: Vec::new(),
+            now: Instant::now(),
+            limited: Limited::default(),
+        }
     }
 
     pub(super) fn begin_turn(&mut self, now: Instant) {
         self.now = now;
+    }
+
+    pub(super) fn limited(&self) -> &Limited {
+        &self.limited
+    }
+
+    pub(super) fn limited_mut(&mut self) -> &mut Limited {
+        &mut self.limited
+    }
+
+    /// Whether a line of this kind may be written.
+    pub(super) fn admits(&mut self, kind: Kind) -> bool {
+        self.limited.admits(kind, self.now)
     }
 
     pub(super) fn service(&self) -> &S {
@@ -81,7 +103,7 @@ impl<S: Service> Answering<S> {
 
     /// A peer has come.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>) -> io::Result<Progress> {
-        let Self { service, sessions, replies, now } = self;
+        let Self { service, sessions, replies, now, .. } = self;
         let (key, id, address) = (turn.key(), turn.id(), turn.address());
         let mut context = Context::new(id, address, *now, replies, turn.everybody(), sessions.all());
         let session = service.open(&mut context);
@@ -96,7 +118,7 @@ impl<S: Service> Answering<S> {
 
     /// A peer is gone.
     pub(super) fn part_with(&mut self, Gone { key, id, address }: Gone, peers: &mut Peers) {
-        let Self { service, sessions, replies, now } = self;
+        let Self { service, sessions, replies, now, .. } = self;
         let session = sessions.remove(key).expect("a peer has a session from its first turn to its last");
         let mut context = Context::new(id, address, *now, replies, peers, sessions.all());
         service.closed(session, &mut context);
@@ -202,7 +224,9 @@ impl<S: Service> Answering<S> {
         let address = turn.address();
         let answered = self.answer(turn, input, handled, searched);
         answered.unwrap_or_else(|violation| {
-            warn!("Peer {address} broke the protocol and is closed: {violation}");
+            if self.admits(Kind::BrokenProtocol) {
+                warn!("Peer {address} broke the protocol and is closed: {violation}");
+            }
             Verdict::Over
         })
     }
@@ -214,7 +238,7 @@ impl<S: Service> Answering<S> {
         handled: &mut usize,
         mut searched: usize,
     ) -> Result<Verdict, Violation> {
-        let Self { service, sessions, replies, now } = self;
+        let Self { service, sessions, replies, now, .. } = self;
         let high_bytes = turn.marks().high_bytes;
         let peer = &mut **turn;
         peer.session_changed = true;
@@ -240,7 +264,7 @@ impl<S: Service> Answering<S> {
 
     /// The client has sent all it will send.
     fn end(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
-        let Self { service, sessions, replies, now } = self;
+        let Self { service, sessions, replies, now, .. } = self;
         turn.session_changed = true;
         let (id, address) = (turn.id(), turn.address());
         let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");

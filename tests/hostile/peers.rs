@@ -1,6 +1,8 @@
 //! Peers: resets at every moment, every state that TCP knows, clients that vanish, and clients that take their time.
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use procfs::net::TcpState;
@@ -262,4 +264,26 @@ fn clients_that_send_a_byte_at_a_time_keep_nobody_waiting() {
     }
     slow.iter().for_each(|peer| peer.expect(LINE));
     server.stop_with(slow.into_iter().chain(busy));
+}
+
+// ── Lines in the log ───────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn peers_that_break_the_protocol_by_the_hundred_get_some_lines_and_the_others_are_counted() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line");
+    let began = Instant::now();
+    for _ in 0..100 {
+        let mut breaker = TcpStream::connect(server.address()).unwrap();
+        // Part of it may come back as a reset.
+        let _ = breaker.write_all(&[b'x'; 70_000]);
+        let _ = breaker.read_to_end(&mut Vec::new());
+    }
+    server.wait_for_line(|line| {
+        line.contains(" more lines about peers that broke the protocol left out within a second")
+    });
+    let told = server.lines_with("broke the protocol and is closed").len();
+    let seconds = began.elapsed().as_secs() as usize + 1;
+    assert!((10..=10 * seconds).contains(&told), "{told} in {seconds} s");
+    server.stop();
 }
