@@ -129,6 +129,17 @@ impl Mirror {
         self.peers
     }
 
+    /// How many peers the successor holds: those that it knows, and those that are gone and that it has not been told of.
+    pub(crate) fn held(&self) -> u64 {
+        self.peers + self.closed.len() as u64
+    }
+
+    /// Has those that are gone told of next, and not in the next round. False if there are none.
+    pub(crate) fn tell_closed(&mut self) -> bool {
+        self.closed.begin_round();
+        self.closed.len() > 0
+    }
+
     /// The sum of the digests of all records that the successor knows.
     pub(crate) fn digest(&self) -> u64 {
         self.digest

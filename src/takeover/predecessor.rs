@@ -174,9 +174,26 @@ fn check_room(hello: &Hello, peers: u64) -> Result<(), (u64, u64)> {
     if files_needed > hello.files_max { Err((hello.files_max, files_needed)) } else { Ok(()) }
 }
 
-/// The same for the peers in a batch, besides those that the successor has by now.
+/// What to send next, if the successor has room for it. If it has none, those that are gone come first: until it is told
+/// of them, it holds their descriptors.
+fn next_with_room(
+    mirror: &mut Mirror,
+    hello: &Hello,
+    mut write: impl FnMut(usize, &mut RecordsWriter) -> Option<u32>,
+) -> Result<Option<Batch>, Mistake> {
+    let Some(batch) = mirror.next_batch(&mut write) else {
+        return Ok(None);
+    };
+    let Err(mistake) = check_room_for(&batch, mirror, hello) else {
+        return Ok(Some(batch));
+    };
+    mirror.unsent(batch);
+    if mirror.tell_closed() { Ok(mirror.next_batch(write)) } else { Err(mistake) }
+}
+
+/// The same for the peers in a batch, besides those that the successor holds by now.
 fn check_room_for(batch: &Batch, mirror: &Mirror, hello: &Hello) -> Result<(), Mistake> {
-    let peers = mirror.peers() + batch.descriptor_keys().count() as u64;
+    let peers = mirror.held() + batch.descriptor_keys().count() as u64;
     check_room(hello, peers).map_err(|(files_max, files_needed)| Mistake::Room { files_max, files_needed })
 }
 
@@ -262,8 +279,7 @@ impl Copying {
         if self.step != Step::Sending || self.window_full() {
             return Ok(None);
         }
-        if let Some(batch) = self.mirror.next_batch(write) {
-            check_room_for(&batch, &self.mirror, &self.hello)?;
+        if let Some(batch) = next_with_room(&mut self.mirror, &self.hello, write)? {
             return Ok(Some(Outgoing::Batch(batch)));
         }
         // The first round took long, and the successor is behind: what is pending by then is known only after it.
@@ -408,9 +424,8 @@ impl Frozen {
         &mut self,
         write: impl FnMut(usize, &mut RecordsWriter) -> Option<u32>,
     ) -> Result<Option<Batch>, Mistake> {
-        let batch = self.mirror.next_batch(write);
+        let batch = next_with_room(&mut self.mirror, &self.hello, write)?;
         if let Some(batch) = &batch {
-            check_room_for(batch, &self.mirror, &self.hello)?;
             self.figures.batches += 1;
             self.figures.dirty += batch.records() as u64;
             self.figures.bytes += batch.frame.len() as u64;
