@@ -26,7 +26,8 @@ pub struct Config {
     /// case. Together with what one peer may need ([the crate](crate#what-to-know-when-writing-one) says how much), it
     /// bounds the memory of the process. Default: no further bound.
     pub max_peers: usize,
-    /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Default: 1 s.
+    /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Within this time the
+    /// [shared state](crate::Service#state-in-a-takeover) is saved, sent and restored. Default: 1 s.
     pub freeze_timeout: Duration,
     /// How long a stop waits for a takeover that is under way, and for output to be written and acknowledged. Default:
     /// 5 s.

@@ -21,7 +21,7 @@ use crate::sources::{Callers, Greeting, Name, Source, Sources, StopSignals, Toke
 use crate::table::Handle;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::channel::ChannelError;
-use crate::takeover::departure::{Departure, Failure, Turn};
+use crate::takeover::departure::{Departure, Failure, Turn, check_memory};
 use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::path::TakeoverListener;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
@@ -116,10 +116,11 @@ impl<S: Service> Reactor<S> {
     }
 
     /// The first turn after the commit point. What it took is told and logged when all who waited have been served.
-    fn arrive(&mut self, arrival: Arrival, events: &mut Events) -> io::Result<()> {
+    fn arrive(&mut self, mut arrival: Arrival, events: &mut Events) -> io::Result<()> {
         fault::here(SuccessorStep::Poll);
         self.poll(events, Some(Duration::ZERO))?;
         let polled_at_ns = monotonic_ns();
+        arrival.polled();
         self.turn(events);
         self.announce();
         arrival.serving(polled_at_ns, self.takeover_listener());
@@ -230,7 +231,8 @@ impl<S: Service> Reactor<S> {
         let welcome = match (&self.departure, self.stop) {
             (Some(departure), _) => Err(Refusal::Busy { pid: departure.pid() }),
             (None, Some(Stop::Draining { .. })) => Err(Refusal::Stopping),
-            (None, _) => greet(&greeting.hello, &estate, std::process::id()),
+            (None, _) => check_memory(pid, self.lane.table().peers())
+                .and_then(|()| greet(&greeting.hello, &estate, std::process::id())),
         };
         let welcome = match welcome {
             Ok(welcome) => welcome,

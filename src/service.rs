@@ -21,7 +21,14 @@ use crate::table::{Others, Peers};
 /// Sessions are saved while the predecessor still serves, and again after a call about their peer. What changes in
 /// other calls, through an `Rc` for instance, belongs into the state shared by all peers. That is saved once, after the
 /// freeze: nobody serves while it is saved, sent and restored, which takes about two milliseconds for each megabyte.
-/// Keep it small, or keep in it only what the sessions do not hold already.
+/// Keep it small, or keep in it only what the sessions do not hold already: all of that has to be done within
+/// [`Config::freeze_timeout`](crate::Config::freeze_timeout), and a takeover for which it is not enough says on both sides
+/// what the time went into.
+///
+/// Saving changes nothing, neither in what it saves nor elsewhere, and may be repeated: a takeover may fail at any point,
+/// and the next one saves again. If one of the four calls panics, that takeover fails, on both sides with the panic's
+/// text, and the predecessor serves on (unless the program is built to abort at a panic). So a service that is to save
+/// more than there may be memory for asks with `try_reserve` first, and panics if it is refused.
 pub trait Service: Sized {
     /// The state of the conversation with one peer.
     type Session;

@@ -66,6 +66,9 @@
 //! | `mirror` | what the successor knows of each peer |
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
 //! | `departure`, `arrival` | the two halves of the I/O, without decisions |
+//! | `freeze` | what the time of a freeze went into |
+//! | `memory` | whether there is enough memory for a takeover, and who is killed if not |
+//! | `panicked` | a service that panics while it is saved or restored |
 //! | `summary` | what a takeover took, as both sides log it |
 //! | `fault` | the steps by name, where tests let either side fail |
 
@@ -73,7 +76,10 @@ pub(crate) mod arrival;
 pub(crate) mod channel;
 pub(crate) mod departure;
 pub(crate) mod fault;
+mod freeze;
+mod memory;
 mod mirror;
+mod panicked;
 pub(crate) mod path;
 pub(crate) mod predecessor;
 #[cfg(all(feature = "wire-2", not(test)))]

@@ -190,6 +190,8 @@ impl<S: Service + Default> World<S> {
             socket.set_nonblocking(true).expect("it can be unblocked");
             mio::net::UnixStream::from_std(socket)
         });
+        let predecessor = Channel::of_predecessor(ours).expect("memory");
+        let successor = Channel::of_successor(theirs).expect("memory");
         let hello = Hello {
             wire_versions: WIRE_VERSIONS,
             build: String::new(),
@@ -201,10 +203,10 @@ impl<S: Service + Default> World<S> {
         let marks = if table.peers().marks().high_bytes == MARKS.0 { GENEROUS_MARKS } else { MARKS };
         table.watch();
         let keys_end = table.peers().keys_end();
-        let departure = Departure::of_peers(Channel::of_predecessor(ours), hello, keys_end, self.reactor.now);
+        let departure = Departure::of_peers(predecessor, hello, keys_end, self.reactor.now);
         self.reactor.departure = Some(departure);
         let (poll, lane) = marked_lane(marks);
-        let arriving = Arriving::of_peers(Channel::of_successor(theirs), poll, lane);
+        let arriving = Arriving::of_peers(successor, poll, lane);
         self.takeover = Some(Takeover { arriving, accepted: false });
     }
 

@@ -16,7 +16,7 @@ use super::source::{Name, Source, Tokens};
 use crate::accept::ACCEPT_PAUSE;
 use crate::takeover::channel::{Channel, ChannelError};
 use crate::takeover::fault::{self, PredecessorStep};
-use crate::takeover::path::{Call, TakeoverListener};
+use crate::takeover::path::{Call, TakeoverListener, refuse};
 use crate::takeover::predecessor::Refusal;
 use crate::takeover::wire::{Frame, Hello};
 
@@ -106,7 +106,13 @@ impl Callers {
                     return;
                 }
             };
-            let mut channel = Channel::of_predecessor(socket);
+            let mut channel = match Channel::of_predecessor(socket) {
+                Ok(channel) => channel,
+                Err(error) => {
+                    warn!("Takeover by pid {pid} dropped: {error}");
+                    continue;
+                }
+            };
             let entry = self.waiting.vacant_entry();
             let token = self.tokens.token(1 + entry.key());
             match registry.register(channel.source(), token, Interest::READABLE) {
@@ -165,7 +171,7 @@ impl Callers {
         self.listener.remove();
         self.refuse(refusal);
         while let Ok(Some(call)) = self.listener.accept() {
-            Channel::of_predecessor(call.socket).close_with(&refusal.frame());
+            refuse(call.socket, refusal);
         }
     }
 }
@@ -189,5 +195,34 @@ impl Source for Callers {
             return Some(now);
         }
         self.waiting.iter().map(|(_, caller)| caller.deadline).chain(self.answer_at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use mio::Poll;
+
+    use super::*;
+    use crate::takeover::successor::Called;
+
+    #[test]
+    fn a_caller_whose_hello_was_there_in_time_is_heard_however_late_that_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("takeover");
+        let poll = Poll::new().unwrap();
+        let mut callers = Callers::on(TakeoverListener::bind(&path).unwrap());
+        let [mut prompt, mut stammering, _silent] = std::array::from_fn(|_| UnixStream::connect(&path).unwrap());
+        let began = Instant::now();
+        assert!(callers.tend(poll.registry(), began).is_none(), "nobody has said anything");
+        let (_, hello) = Called::new(Vec::new(), 1, 1);
+        prompt.write_all(&hello).unwrap();
+        stammering.write_all(&hello[..5]).unwrap();
+        assert!(callers.tend(poll.registry(), began + HELLO_PATIENCE / 2).is_none(), "no event has come yet");
+        assert!(callers.tend(poll.registry(), began + HELLO_PATIENCE).is_some(), "and it was there in time");
+        assert!(callers.tend(poll.registry(), began + HELLO_PATIENCE).is_none());
+        assert!(callers.waiting.is_empty(), "the others have had their time");
     }
 }

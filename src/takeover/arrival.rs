@@ -15,15 +15,19 @@ use log::{debug, info};
 use mio::net::TcpListener;
 use mio::{Events, Poll};
 use nix::sys::signal::Signal;
+use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::{socket_acceptconn, socket_cookie, socket_domain};
 use rustix::net::{AddressFamily, getsockname};
 
 use super::channel::{Channel, ChannelError, Deadline};
 use super::fault::{self, SuccessorStep as Step};
+use super::memory::Expendable;
+use super::panicked::{Panicked, caught};
 use super::path::{self, PathError, TakeoverListener};
 use super::successor::{Accept, Action, Called, Fault, Receiving};
-use super::summary::Summary;
+use super::summary::{Pause, Summary};
 use super::wire::{self, Digested, Frame, Listeners, RawFrame, Record, Refuse, Serving, Versions, Welcome};
+use crate::clock::monotonic_ns;
 use crate::lane::{AdoptError, Lane};
 use crate::open_files;
 use crate::peer::Address;
@@ -58,14 +62,36 @@ pub(crate) enum Cause {
     Channel(ChannelError),
     Fault(Fault),
     Path(PathError),
-    Cookie { record: u64, socket: u64 },
-    Listener { what: &'static str },
-    DescriptorsLeft { count: usize },
-    Adopt { address: Address, error: AdoptError },
+    Cookie {
+        record: u64,
+        socket: u64,
+    },
+    Listener {
+        what: &'static str,
+    },
+    DescriptorsLeft {
+        count: usize,
+    },
+    Adopt {
+        address: Address,
+        error: AdoptError,
+    },
     State(RestoreError),
+    /// The service did, while its shared state or a peer's session was restored.
+    Panicked {
+        address: Option<Address>,
+        panicked: Panicked,
+    },
     Signal(Signal),
     TooLate,
-    Io { what: &'static str, error: io::Error },
+    /// The predecessor ended the takeover after the freeze, and no reason came through.
+    Ended {
+        since_ready: Duration,
+    },
+    Io {
+        what: &'static str,
+        error: io::Error,
+    },
 }
 
 impl fmt::Display for TakeoverError {
@@ -73,6 +99,15 @@ impl fmt::Display for TakeoverError {
         match self.pid {
             Some(pid) => write!(f, "takeover from pid {pid} on {}: {}", self.path.display(), self.cause),
             None => write!(f, "takeover on {}: {}", self.path.display(), self.cause),
+        }
+    }
+}
+
+impl Cause {
+    /// Tells the predecessor, unless it has said so itself, and leaves.
+    fn tell(&self, channel: Channel) {
+        if !matches!(self, Self::Fault(Fault::Refused { .. })) {
+            channel.close_with(&Frame::Refuse(Refuse { reason: self.to_string() }).encode());
         }
     }
 }
@@ -93,8 +128,16 @@ impl fmt::Display for Cause {
             Self::DescriptorsLeft { count } => write!(f, "{count} descriptors came that no frame speaks of"),
             Self::Adopt { address, error } => write!(f, "peer {address}: {error}"),
             Self::State(error) => write!(f, "the shared state: {error}"),
+            Self::Panicked { address: Some(address), panicked } => write!(f, "peer {address}: {panicked}"),
+            Self::Panicked { address: None, panicked } => write!(f, "the shared state: {panicked}"),
             Self::Signal(signal) => write!(f, "{signal} came before the peers were taken over"),
             Self::TooLate => write!(f, "too late: the predecessor has taken up its peers again"),
+            Self::Ended { since_ready } => write!(
+                f,
+                "the predecessor ended the takeover, {} ms after this process was ready: its log has the reason, which may be \
+                 its freeze timeout (--freeze-timeout, Config::freeze_timeout)",
+                since_ready.as_millis()
+            ),
             Self::Io { what, error } => write!(f, "{what}: {error}"),
         }
     }
@@ -150,6 +193,8 @@ pub(crate) struct Welcomed {
     path: PathBuf,
     predecessor_pid: u32,
     welcome: Welcome,
+    /// Until it owns the peers, this process can go, and nobody is the worse for it.
+    expendable: Option<Expendable>,
 }
 
 impl Welcomed {
@@ -160,10 +205,11 @@ impl Welcomed {
     pub(crate) fn call(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
         let in_context = |pid| move |cause| TakeoverError { path: path.to_owned(), pid, cause };
         let path::Call { socket, pid } = path::call(path).map_err(Cause::Connect).map_err(in_context(None))?;
-        let mut channel = Channel::of_successor(socket);
+        let mut channel = Channel::of_successor(socket).map_err(Cause::Channel).map_err(in_context(Some(pid)))?;
         let welcome = greet(&mut channel, offers).map_err(in_context(Some(pid)))?;
         debug!("Welcomed by {} as pid {pid}, with {} peers", wire::printable(&welcome.build), welcome.peers);
-        Ok(Self { channel, path: path.to_owned(), predecessor_pid: welcome.pid, welcome })
+        let expendable = Expendable::until_dropped();
+        Ok(Self { channel, path: path.to_owned(), predecessor_pid: welcome.pid, welcome, expendable })
     }
 
     /// The name of the service to be taken over, which is one of those offered.
@@ -190,7 +236,7 @@ impl Welcomed {
         moved_to: Option<&Path>,
     ) -> Result<Arrived<S>, TakeoverError> {
         let peers_expected = self.peers_expected();
-        let Self { channel, path, predecessor_pid, welcome } = self;
+        let Self { channel, path, predecessor_pid, welcome, expendable } = self;
         let mut arriving = Arriving {
             channel,
             poll,
@@ -201,16 +247,20 @@ impl Welcomed {
             queue,
             moved_to: moved_to.map(Path::to_owned),
             left_behind: None,
+            ready_at_ns: None,
+            frozen: None,
         };
         match arriving.receive() {
             Ok(accept) => {
-                let Arriving { channel, poll, lane, sources, receiving, left_behind, .. } = arriving;
-                let arrival = Arrival { channel, predecessor_pid, accept, left_behind, _receiving: receiving };
+                let Arriving { channel, poll, lane, sources, receiving, left_behind, frozen, .. } = arriving;
+                let frozen = frozen.expect("it was frozen when it committed");
+                let _receiving = receiving;
+                let arrival = Arrival { channel, predecessor_pid, accept, frozen, left_behind, expendable, _receiving };
                 Ok(Arrived { poll, lane, sources, arrival })
             }
             Err(cause) => {
                 arriving.sources.give_up();
-                arriving.channel.close_with(&Frame::Refuse(Refuse { reason: cause.to_string() }).encode());
+                cause.tell(arriving.channel);
                 Err(TakeoverError { path, pid: Some(predecessor_pid), cause })
             }
         }
@@ -244,11 +294,19 @@ pub(crate) struct Arriving<S: Service> {
     moved_to: Option<PathBuf>,
     /// The takeover listener on the path before, if it is another one now.
     left_behind: Option<TakeoverListener>,
+    /// When the predecessor was last told that it may freeze: `CLOCK_MONOTONIC`, ns.
+    ready_at_ns: Option<u64>,
+    /// When it has frozen, once it has committed.
+    frozen: Option<FrozenAt>,
 }
 
 impl<S: Service> Arriving<S> {
     /// Receives everything, up to and including the commit point.
     fn receive(&mut self) -> Result<Box<Accept>, Cause> {
+        self.receive_all().map_err(|cause| self.explain(cause))
+    }
+
+    fn receive_all(&mut self) -> Result<Box<Accept>, Cause> {
         fault::at(Step::Welcome, &mut self.channel)?;
         loop {
             let raw = receive_unless_stopped(&mut self.channel, self.sources.signals.as_ref())?;
@@ -256,6 +314,20 @@ impl<S: Service> Arriving<S> {
                 return Ok(accept);
             }
         }
+    }
+
+    /// What the predecessor has said of the end of the channel, if it is that. After the freeze it may have had no time to.
+    fn explain(&mut self, cause: Cause) -> Cause {
+        if !matches!(cause, Cause::TooLate | Cause::Channel(ChannelError::Closed)) {
+            return cause;
+        }
+        let ready_at_ns = self.ready_at_ns;
+        last_word(&mut self.channel).unwrap_or_else(|| match (cause, ready_at_ns) {
+            (Cause::Channel(_), Some(ready_at_ns)) => {
+                Cause::Ended { since_ready: Duration::from_nanos(monotonic_ns().saturating_sub(ready_at_ns)) }
+            }
+            (cause, _) => cause,
+        })
     }
 
     /// Does what a frame asks for, and answers. Returns what there is to know once Accept is in the channel: from then
@@ -284,10 +356,12 @@ impl<S: Service> Arriving<S> {
             }
             Action::GetReady(answer) => {
                 self.sift(Step::Ready)?;
+                self.ready_at_ns = Some(monotonic_ns());
                 Some(answer)
             }
             Action::Wait => None,
             Action::Accept(accept) => {
+                self.frozen = Some(FrozenAt::between(self.ready_at_ns, accept.frozen_at_ns, monotonic_ns()));
                 self.accept(&accept)?;
                 return Ok(Some(accept));
             }
@@ -320,7 +394,8 @@ impl<S: Service> Arriving<S> {
             if cookie != record.cookie {
                 return Err(Cause::Cookie { record: record.cookie, socket: cookie });
             }
-            self.lane.adopt(socket.into(), &record, self.state_version).map_err(about(&record))?;
+            let adopted = caught(|| self.lane.adopt(socket.into(), &record, self.state_version));
+            restored(adopted, &record)?;
         }
         Ok(fault::at(Step::Copied, &mut self.channel)?)
     }
@@ -328,7 +403,8 @@ impl<S: Service> Arriving<S> {
     fn change(&mut self, records: Vec<Digested<'_>>) -> Result<(), Cause> {
         fault::at(Step::Change, &mut self.channel)?;
         for Digested { record, .. } in records {
-            self.lane.readopt(&record, self.state_version).map_err(about(&record))?;
+            let changed = caught(|| self.lane.readopt(&record, self.state_version));
+            restored(changed, &record)?;
         }
         Ok(())
     }
@@ -352,7 +428,9 @@ impl<S: Service> Arriving<S> {
             0 => {}
             count => return Err(Cause::DescriptorsLeft { count }),
         }
-        self.lane.restore(self.state_version, &accept.state).map_err(Cause::State)?;
+        caught(|| self.lane.restore(self.state_version, &accept.state))
+            .map_err(|panicked| Cause::Panicked { address: None, panicked })?
+            .map_err(Cause::State)?;
         stop_if_told(self.sources.signals.as_ref())?;
         fault::at(Step::Accept, &mut self.channel)?;
         match self.channel.send_by(&accept.frame, &[], Deadline::after(SILENCE_MAX)) {
@@ -384,9 +462,11 @@ pub(crate) fn sift<S: Service>(poll: &mut Poll, lane: &mut Lane<S>) -> io::Resul
     Ok(())
 }
 
-fn about(record: &Record<'_>) -> impl FnOnce(AdoptError) -> Cause {
+/// What came of restoring a peer, with its name.
+fn restored(result: Result<Result<(), AdoptError>, Panicked>, record: &Record<'_>) -> Result<(), Cause> {
     let address = Address(record.address);
-    move |error| Cause::Adopt { address, error }
+    let result = result.map_err(|panicked| Cause::Panicked { address: Some(address), panicked })?;
+    result.map_err(|error| Cause::Adopt { address, error })
 }
 
 /// The next frame, unless a signal asks this process to stop: it owns no peer yet, and the predecessor will keep them.
@@ -394,12 +474,26 @@ fn receive_unless_stopped(channel: &mut Channel, signals: Option<&StopSignals>) 
     let deadline = Deadline::after(SILENCE_MAX);
     loop {
         stop_if_told(signals)?;
+        let verdict = deadline.check();
         match (channel.receive()?, signals) {
             (Some(raw), _) => return Ok(raw),
-            (None, Some(signals)) => channel.wait_beside(signals.as_fd(), deadline)?,
+            (None, Some(signals)) => {
+                verdict?;
+                channel.wait_beside(signals.as_fd(), deadline)?;
+            }
             (None, None) => return Ok(channel.receive_by(deadline)?),
         }
     }
+}
+
+/// Why the predecessor has ended the takeover: it may have said so before it ended the channel.
+fn last_word(channel: &mut Channel) -> Option<Cause> {
+    while let Ok(Some(raw)) = channel.receive() {
+        if let Ok(Frame::Refuse(refuse)) = raw.decode() {
+            return Some(Fault::Refused { reason: wire::printable(&refuse.reason) }.into());
+        }
+    }
+    None
 }
 
 /// # Errors
@@ -449,6 +543,11 @@ fn take_listeners(
     if !listens(&takeover) || socket_domain(&takeover) != Ok(AddressFamily::UNIX) {
         return Err(Cause::Listener { what: "the takeover listener" });
     }
+    // It belongs to the open file, which others may have: a call on a listener that blocks would hold up every peer. Peers
+    // need no such care: the predecessor read from each of them until it would have blocked.
+    for listener in tcp.iter().chain([&takeover]) {
+        ioctl_fionbio(listener, true).map_err(io::Error::from).map_err(in_context("O_NONBLOCK"))?;
+    }
     let entrance = match (queue, tcp) {
         (Some(queue), _) => Entrance::of_queue(Draw::from(queue)),
         (None, Some(tcp)) => Entrance::of_listener(TcpListener::from_std(tcp.into())),
@@ -471,12 +570,42 @@ fn move_to(
     }
 }
 
+/// When the predecessor froze, by this process's clock, in ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FrozenAt {
+    Exactly(u64),
+    /// The predecessor's clock is another one (time_namespaces(7)): it was not before this process was ready.
+    NotBefore(u64),
+}
+
+impl FrozenAt {
+    /// The predecessor says by its own clock when it was. By one that both share, that is after this process was ready,
+    /// and before this process heard of it.
+    fn between(ready_at_ns: Option<u64>, told_ns: u64, heard_at_ns: u64) -> Self {
+        match ready_at_ns {
+            Some(ready_at_ns) if !(ready_at_ns..=heard_at_ns).contains(&told_ns) => Self::NotBefore(ready_at_ns),
+            _ => Self::Exactly(told_ns),
+        }
+    }
+
+    /// The time up to the first poll.
+    fn pause(self, polled_at_ns: u64) -> Pause {
+        match self {
+            Self::Exactly(at_ns) => Pause::Exactly { us: polled_at_ns.saturating_sub(at_ns) / 1000 },
+            Self::NotBefore(at_ns) => Pause::AtMost { us: polled_at_ns.saturating_sub(at_ns) / 1000 },
+        }
+    }
+}
+
 /// What a successor has left to do when it serves for the first time.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     channel: Channel,
     predecessor_pid: u32,
     accept: Box<Accept>,
+    frozen: FrozenAt,
+    /// Nobody has told the kernel yet that this process must live.
+    expendable: Option<Expendable>,
     /// The takeover listener that is not listened on any more.
     left_behind: Option<TakeoverListener>,
     /// To free it takes as long as there are peers, which is no matter for the pause.
@@ -484,11 +613,19 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// The first poll has returned: what the peers need is done next, and this process must live.
+    pub(crate) fn polled(&mut self) {
+        self.expendable = None;
+    }
+
     /// The first poll has returned, at `polled_at_ns`, and all that was due has been done: tells the predecessor, logs
     /// the summary, puts this process's name on the takeover listener, and leaves the path that the takeover has moved
     /// away from.
     pub(crate) fn serving(mut self, polled_at_ns: u64, listener: Option<&TakeoverListener>) {
-        let pause_us = polled_at_ns.saturating_sub(self.accept.frozen_at_ns) / 1000;
+        let pause = self.frozen.pause(polled_at_ns);
+        let (Pause::Exactly { us: pause_us } | Pause::AtMost { us: pause_us }) = pause else {
+            unreachable!("who has polled knows when that was");
+        };
         let said = fault::at(Step::Serving, &mut self.channel)
             .and_then(|()| self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]));
         if let Err(error) = said {
@@ -500,7 +637,7 @@ impl Arrival {
         let summary = Summary {
             peers: self.accept.peers,
             figures: self.accept.figures,
-            pause_us: Some(pause_us),
+            pause,
             predecessor_pid: self.predecessor_pid,
             successor_pid: std::process::id(),
         };
@@ -528,6 +665,8 @@ impl<S: Service> Arriving<S> {
             queue: None,
             moved_to: None,
             left_behind: None,
+            ready_at_ns: None,
+            frozen: None,
         }
     }
 
@@ -541,3 +680,6 @@ impl<S: Service> Arriving<S> {
         (self.poll, self.lane)
     }
 }
+
+#[cfg(test)]
+mod tests;

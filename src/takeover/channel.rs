@@ -13,9 +13,11 @@ use log::debug;
 use mio::net::UnixStream;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::SendFlags;
+use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size};
 
 use crate::descriptors::{self, SCM_MAX_FD, retry_interrupted};
 
+use super::memory::{self, Shortage};
 use super::wire::{DESCRIPTORS_PER_FRAME_MAX, RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, WireError};
 
 const _: () = assert!(DESCRIPTORS_PER_FRAME_MAX <= SCM_MAX_FD);
@@ -27,19 +29,33 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 /// tells when those in flight have been received.
 pub(crate) const TOO_MANY_IN_FLIGHT_RETRY: Duration = Duration::from_millis(1);
 
+/// What the kernel counts against the room in a channel besides bytes that are sent, for two messages.
+const SEND_BUFFER_SPARE: usize = 16 * 1024;
+
 /// Why the channel is of no use any more.
 #[derive(Debug)]
 pub(crate) enum ChannelError {
     /// The other side closed it, or died.
     Closed,
     /// The other side said nothing, or took nothing, for too long.
-    Silent { waited: Duration },
+    Silent {
+        waited: Duration,
+    },
     /// What arrived is not a frame.
     Wire(WireError),
     /// Descriptors were lost on the way (`MSG_CTRUNC`): this process has reached its limit of open files.
     DescriptorsLost,
     /// Fewer descriptors arrived than the frame speaks of.
-    DescriptorsMissing { announced: usize, arrived: usize },
+    DescriptorsMissing {
+        announced: usize,
+        arrived: usize,
+    },
+    /// The kernel has refused to send descriptors for too long: this user has too many of them on their way
+    /// (`ETOOMANYREFS`, unix(7)).
+    TooManyInFlight {
+        waited: Duration,
+    },
+    Memory(Shortage),
     /// A system call failed.
     Io(io::Error),
 }
@@ -54,12 +70,25 @@ impl std::fmt::Display for ChannelError {
             Self::DescriptorsMissing { announced, arrived } => {
                 write!(f, "{announced} descriptors announced, {arrived} arrived")
             }
+            Self::TooManyInFlight { waited } => write!(
+                f,
+                "no descriptor could be sent for {} ms: this user has more of them on their way to other processes than \
+                 it may open files (ETOOMANYREFS)",
+                waited.as_millis()
+            ),
+            Self::Memory(shortage) => shortage.fmt(f),
             Self::Io(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for ChannelError {}
+
+impl From<Shortage> for ChannelError {
+    fn from(shortage: Shortage) -> Self {
+        Self::Memory(shortage)
+    }
+}
 
 impl From<WireError> for ChannelError {
     fn from(error: WireError) -> Self {
@@ -104,24 +133,31 @@ pub(crate) struct Channel {
 
 impl Channel {
     /// The end that the predecessor holds.
-    pub(crate) fn of_predecessor(socket: UnixStream) -> Self {
-        Self {
-            socket,
-            buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
-            received: Vec::new(),
-            descriptors: None,
-            frame_bytes_max: TO_PREDECESSOR_BYTES_MAX,
-            unsent: Vec::new(),
-        }
+    ///
+    /// # Errors
+    /// If there is no memory for it: whoever calls must not bring down a server that has none left.
+    pub(crate) fn of_predecessor(socket: UnixStream) -> Result<Self, ChannelError> {
+        Self::new(socket, None, TO_PREDECESSOR_BYTES_MAX)
     }
 
     /// The end that the successor holds.
-    pub(crate) fn of_successor(socket: UnixStream) -> Self {
-        Self {
-            descriptors: Some(VecDeque::new()),
-            frame_bytes_max: TO_SUCCESSOR_BYTES_MAX,
-            ..Self::of_predecessor(socket)
-        }
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub(crate) fn of_successor(socket: UnixStream) -> Result<Self, ChannelError> {
+        Self::new(socket, Some(VecDeque::new()), TO_SUCCESSOR_BYTES_MAX)
+    }
+
+    fn new(
+        socket: UnixStream,
+        descriptors: Option<VecDeque<OwnedFd>>,
+        frame_bytes_max: u32,
+    ) -> Result<Self, ChannelError> {
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(RECEIVE_BYTES).map_err(|_| Shortage { bytes: RECEIVE_BYTES })?;
+        buffer.resize(RECEIVE_BYTES, 0);
+        let buffer = buffer.into_boxed_slice();
+        Ok(Self { socket, buffer, received: Vec::new(), descriptors, frame_bytes_max, unsent: Vec::new() })
     }
 
     /// The socket, for the loop to register.
@@ -150,7 +186,11 @@ impl Channel {
     /// Receives once, without waiting. 0 is the end.
     fn receive_bytes(&mut self) -> Result<usize, ChannelError> {
         let message = descriptors::receive(&self.socket, &mut self.buffer, self.descriptors.as_mut())?;
-        self.received.extend_from_slice(&self.buffer[..message.bytes]);
+        append(&mut self.received, &self.buffer[..message.bytes])?;
+        if self.received.len() > RECEIVE_BYTES {
+            // A frame that is whole moves out of here.
+            memory::spare(self.received.len())?;
+        }
         if message.descriptors_lost && self.descriptors.is_some() {
             return Err(ChannelError::DescriptorsLost);
         }
@@ -189,7 +229,7 @@ impl Channel {
         }
         match descriptors::send(&self.socket, frame, descriptors) {
             Ok(bytes) => {
-                self.unsent.extend_from_slice(&frame[bytes..]);
+                append(&mut self.unsent, &frame[bytes..])?;
                 Ok(Sent::Taken)
             }
             Err(rustix::io::Errno::AGAIN) => Ok(Sent::Full),
@@ -216,14 +256,16 @@ impl Channel {
     /// Waits for the next frame.
     pub(crate) fn receive_by(&mut self, deadline: Deadline) -> Result<RawFrame, ChannelError> {
         loop {
+            let verdict = deadline.check();
             if let Some(frame) = self.receive()? {
                 return Ok(frame);
             }
+            verdict?;
             deadline.wait(self.socket.as_fd(), PollFlags::POLLIN)?;
         }
     }
 
-    /// Waits until a frame may be there, or something to read from `other`.
+    /// Waits until a frame may be there, or something to read from `other`, up to a deadline that it does not judge.
     pub(crate) fn wait_beside(&self, other: BorrowedFd<'_>, deadline: Deadline) -> Result<(), ChannelError> {
         let awaited = [self.socket.as_fd(), other].map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
         deadline.wait_for_any(awaited)
@@ -237,23 +279,46 @@ impl Channel {
         deadline: Deadline,
     ) -> Result<(), ChannelError> {
         loop {
+            let verdict = deadline.check();
             match self.try_send(frame, descriptors)? {
                 Sent::Taken => break,
-                Sent::Full => deadline.wait(self.socket.as_fd(), PollFlags::POLLOUT)?,
-                Sent::TooManyInFlight => deadline.pause(TOO_MANY_IN_FLIGHT_RETRY)?,
+                Sent::Full => {
+                    verdict?;
+                    deadline.wait(self.socket.as_fd(), PollFlags::POLLOUT)?;
+                }
+                Sent::TooManyInFlight => {
+                    verdict.map_err(|_| ChannelError::TooManyInFlight { waited: deadline.patience })?;
+                    std::thread::sleep(TOO_MANY_IN_FLIGHT_RETRY);
+                }
             }
         }
-        while !self.flush()? {
+        loop {
+            let verdict = deadline.check();
+            if self.flush()? {
+                return Ok(());
+            }
+            verdict?;
             deadline.wait(self.socket.as_fd(), PollFlags::POLLOUT)?;
         }
-        Ok(())
     }
 
-    /// Closes the channel with a last frame, as far as the other side still listens.
-    pub(crate) fn close_with(mut self, frame: &[u8]) {
-        if let Err(error) = self.try_send(frame, &[]) {
-            debug!("A last word did not reach the other side: {error}");
+    /// Sends a last frame, as far as the other side still listens, and does not wait for that.
+    pub(crate) fn send_last(&mut self, frame: &[u8]) {
+        // What the other side has not taken yet may fill the channel, and part of a frame comes before the last one.
+        // Nothing is sent after this, so the channel need not stay as small as it is. Where it does, nothing is said.
+        let room = self.unsent.len() + frame.len() + SEND_BUFFER_SPARE;
+        let widened = socket_send_buffer_size(&self.socket)
+            .and_then(|bytes| set_socket_send_buffer_size(&self.socket, bytes + room));
+        match widened.map_err(ChannelError::from).and_then(|()| self.try_send(frame, &[])) {
+            Ok(Sent::Taken) if self.unsent.is_empty() => {}
+            Ok(_) => debug!("A last word did not reach the other side: the channel is full"),
+            Err(error) => debug!("A last word did not reach the other side: {error}"),
         }
+    }
+
+    /// Closes the channel with a last frame.
+    pub(crate) fn close_with(mut self, frame: &[u8]) {
+        self.send_last(frame);
     }
 
     /// Ends the channel for both sides: what the other side sends from now on fails with `EPIPE`, what it sent before
@@ -264,7 +329,18 @@ impl Channel {
     }
 }
 
+/// # Errors
+/// If there is no memory for it: that ends the takeover, and not the process that serves.
+fn append(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), ChannelError> {
+    buffer.try_reserve(bytes.len()).map_err(|_| Shortage { bytes: bytes.len() })?;
+    buffer.extend_from_slice(bytes);
+    Ok(())
+}
+
 /// An instant up to which a call may wait.
+///
+/// It is judged by the clock as it was *before* the last look at the channel: whoever was stopped or starved itself finds
+/// that the instant has passed, and in the channel what came in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     from: Instant,
@@ -278,13 +354,19 @@ impl Deadline {
 
     /// How long it was waited for, once it has passed.
     pub(crate) fn passed(self) -> Option<Duration> {
-        self.remaining().is_err().then_some(self.patience)
+        self.remaining().is_zero().then_some(self.patience)
     }
 
-    fn remaining(self) -> Result<Duration, ChannelError> {
-        match self.patience.checked_sub(self.from.elapsed()) {
-            Some(remaining) if !remaining.is_zero() => Ok(remaining),
-            _ => Err(ChannelError::Silent { waited: self.patience }),
+    fn remaining(self) -> Duration {
+        self.patience.saturating_sub(self.from.elapsed())
+    }
+
+    /// # Errors
+    /// If it has passed.
+    pub(crate) fn check(self) -> Result<(), ChannelError> {
+        match self.passed() {
+            Some(waited) => Err(ChannelError::Silent { waited }),
+            None => Ok(()),
         }
     }
 
@@ -293,18 +375,12 @@ impl Deadline {
     }
 
     fn wait_for_any<const N: usize>(self, mut awaited: [PollFd<'_>; N]) -> Result<(), ChannelError> {
-        let remaining = self.remaining()?;
         // Rounded up: a deadline that is half a millisecond away is waited for, not spun for.
-        let timeout = PollTimeout::try_from(remaining + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(self.remaining() + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut awaited, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(errno) => Err(ChannelError::Io(errno.into())),
         }
-    }
-
-    fn pause(self, pause: Duration) -> Result<(), ChannelError> {
-        std::thread::sleep(pause.min(self.remaining()?));
-        Ok(())
     }
 }
 

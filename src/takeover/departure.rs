@@ -4,7 +4,8 @@
 //! the freeze is either [`HandedOver`] or a [`Failure`], after which the loop simply polls again: that is the thaw.
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -15,15 +16,18 @@ use mio::{Interest, Registry};
 
 use super::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
 use super::fault::{self, PredecessorStep as Step};
+use super::freeze::{Freeze, Overdue};
+use super::memory;
+use super::panicked::{Panicked, caught};
 use super::path::TakeoverListener;
 use super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
-use super::summary::Summary;
-use super::wire::{Frame, Listeners, RecordsWriter, Welcome, printable};
+use super::summary::{Pause, Summary};
+use super::wire::{Frame, Listeners, RecordsWriter, Refuse, Welcome, printable};
 use crate::clock::monotonic_ns;
 use crate::lane::Lane;
 use crate::service::Service;
 use crate::sources::{Greeting, Source, Tokens};
-use crate::table::Touch;
+use crate::table::{Peers, Touch};
 
 /// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
 const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
@@ -31,11 +35,30 @@ const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
 /// How many frames of the successor are heard in one turn of the loop: a caller may talk without end.
 const FRAMES_PER_TURN: usize = 64;
 
+/// What the book of what the successor knows takes for each key, and more than any frame takes while it is written: it
+/// grows by doubling, and may have to move.
+const BOOK_BYTES_PER_KEY: usize = 32;
+const FRAME_SPARE_BYTES: usize = 2 << 20;
+
+/// What a peer takes in a successor besides what its buffers hold.
+const PEER_BYTES: u64 = 256;
+
 /// Why a takeover failed. The predecessor owns the peers, and serves on.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Channel(ChannelError),
     Successor(Mistake),
+    /// The freeze took too long.
+    Overdue(Overdue),
+    /// The service did, while it was saved.
+    Panicked(Panicked),
+}
+
+impl Failure {
+    /// The failure as the successor hears it.
+    fn frame(&self) -> Vec<u8> {
+        Frame::Refuse(Refuse { reason: self.to_string() }).encode()
+    }
 }
 
 impl fmt::Display for Failure {
@@ -43,6 +66,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Channel(error) => error.fmt(f),
             Self::Successor(mistake) => mistake.fmt(f),
+            Self::Overdue(overdue) => overdue.fmt(f),
+            Self::Panicked(panicked) => panicked.fmt(f),
         }
     }
 }
@@ -50,6 +75,12 @@ impl fmt::Display for Failure {
 impl<E: Into<ChannelError>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Channel(error.into())
+    }
+}
+
+impl From<Panicked> for Failure {
+    fn from(panicked: Panicked) -> Self {
+        Self::Panicked(panicked)
     }
 }
 
@@ -65,11 +96,26 @@ pub(crate) struct Departure {
     channel: Channel,
     /// The successor's process id.
     pid: u32,
+    progress: Progress,
+}
+
+/// How far the copy has come.
+#[derive(Debug)]
+struct Progress {
     copying: Copying,
-    /// The channel refused the last batch, and when to try again if no event will tell.
+    /// The listeners, if the channel has not taken them yet.
+    listeners: Option<Unsent>,
+    /// The channel refused the last frame, and when to try again if no event will tell.
     blocked: Option<Blocked>,
     /// The last turn ended before the successor was heard out.
     more_to_hear: bool,
+}
+
+/// A frame with its descriptors, to be sent later.
+#[derive(Debug)]
+struct Unsent {
+    frame: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,11 +133,17 @@ pub(crate) enum Turn {
     Ready(ReadyDeparture),
 }
 
+/// What a turn led to.
+enum Advanced {
+    Copying(Progress),
+    Ready(Ready),
+}
+
 impl Departure {
     /// Welcomes the successor.
     ///
     /// # Errors
-    /// If the channel does not take it.
+    /// If the takeover has failed already. The successor is told why, if it still listens.
     pub(crate) fn begin(
         greeting: Greeting,
         welcome: Welcome,
@@ -101,90 +153,56 @@ impl Departure {
         now: Instant,
     ) -> Result<Self, Failure> {
         let Greeting { mut channel, pid, hello } = greeting;
-        let (takeover_device, takeover_inode) = takeover.file();
-        let listeners = Listeners {
-            tcp: tcp.map(TcpListener::local_addr).transpose().map_err(ChannelError::Io)?.into_iter().collect(),
-            takeover_path: takeover.path().as_os_str().as_bytes().to_vec(),
-            takeover_device,
-            takeover_inode,
+        let opened = memory::spare(keys_end * BOOK_BYTES_PER_KEY + FRAME_SPARE_BYTES)
+            .map_err(Failure::from)
+            .and_then(|()| send_welcome(&mut channel, welcome))
+            .and_then(|()| send_listeners(&mut channel, tcp, takeover));
+        let listeners = match opened {
+            Ok(listeners) => listeners,
+            Err(failure) => {
+                channel.close_with(&failure.frame());
+                return Err(failure);
+            }
         };
-        let descriptors: Vec<BorrowedFd<'_>> = tcp.map(AsFd::as_fd).into_iter().chain([takeover.as_fd()]).collect();
-        // Nothing has been sent on this channel, so it takes these two small frames at once.
-        let patience = Deadline::after(Duration::ZERO);
-        fault::at(Step::Welcome, &mut channel)?;
-        channel.send_by(&Frame::Welcome(welcome).encode(), &[], patience)?;
-        fault::at(Step::Listeners, &mut channel)?;
-        channel.send_by(&Frame::Listeners(listeners).encode(), &descriptors, patience)?;
-        Ok(Self { channel, pid, copying: Copying::new(hello, keys_end, now), blocked: None, more_to_hear: false })
+        let blocked = listeners.as_ref().map(|_| Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY));
+        let copying = Copying::new(hello, keys_end, now);
+        Ok(Self { channel, pid, progress: Progress { copying, listeners, blocked, more_to_hear: false } })
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
+    /// The channel takes more.
+    pub(crate) fn writable(&mut self) {
+        let blocked = &mut self.progress.blocked;
+        blocked.take_if(|blocked| matches!(blocked, Blocked::UntilWritable));
+    }
+
     /// Hears the successor out, and sends it at most one batch.
     ///
     /// # Errors
-    /// If the takeover has failed.
-    pub(crate) fn turn<S: Service>(mut self, lane: &mut Lane<S>, now: Instant) -> Result<Turn, Failure> {
-        self.note(lane.table_mut().touches());
-        let lane = &*lane;
-        self.more_to_hear = true;
-        for _ in 0..FRAMES_PER_TURN {
-            let Some(raw) = self.channel.receive()? else {
-                self.more_to_hear = false;
-                break;
-            };
-            match self.copying.hear(raw.decode()?, now)? {
-                Heard::Copying(copying) => {
-                    self.copying = copying;
-                    fault::at(Step::Copied, &mut self.channel)?;
-                }
-                Heard::Ready(ready) => {
-                    return Ok(Turn::Ready(ReadyDeparture { channel: self.channel, pid: self.pid, ready }));
-                }
+    /// If the takeover has failed. The successor is told why, if it still listens.
+    pub(crate) fn turn<S: Service>(self, lane: &mut Lane<S>, now: Instant) -> Result<Turn, Failure> {
+        let Self { mut channel, pid, mut progress } = self;
+        progress.note(lane.table_mut().touches());
+        match progress.advance(&mut channel, lane, now) {
+            Ok(Advanced::Copying(progress)) => Ok(Turn::Copying(Self { channel, pid, progress })),
+            Ok(Advanced::Ready(ready)) => Ok(Turn::Ready(ReadyDeparture { channel, pid, ready })),
+            Err(failure) => {
+                channel.close_with(&failure.frame());
+                Err(failure)
             }
-        }
-        if now >= self.copying.deadline() {
-            return Err(Mistake::Silent { silence: SILENCE_MAX }.into());
-        }
-        match self.blocked {
-            Some(Blocked::UntilWritable) => return Ok(Turn::Copying(self)),
-            Some(Blocked::Until(instant)) if now < instant => return Ok(Turn::Copying(self)),
-            _ => {}
-        }
-        let mut write = record_writer(lane);
-        if let Some(outgoing) = self.copying.next(&mut write)? {
-            fault::at(step_of(&outgoing), &mut self.channel)?;
-            let sent = match &outgoing {
-                Outgoing::Batch(batch) => {
-                    self.channel.try_send(&batch.frame, &descriptors(lane, batch.descriptor_keys()))
-                }
-                Outgoing::Round { frame, .. } => self.channel.try_send(frame, &[]),
-            };
-            let sent = sent.map_err(|error| last_word(&mut self.channel).unwrap_or(error.into()))?;
-            self.blocked = match sent {
-                Sent::Taken => None,
-                Sent::Full => Some(Blocked::UntilWritable),
-                Sent::TooManyInFlight => Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)),
-            };
-            match sent {
-                Sent::Taken => self.copying.sent(outgoing, now),
-                Sent::Full | Sent::TooManyInFlight => self.copying.unsent(outgoing),
-            }
-        } else {
-            self.channel.flush()?;
-        }
-        Ok(Turn::Copying(self))
-    }
-
-    /// The channel takes more.
-    pub(crate) fn writable(&mut self) {
-        if matches!(self.blocked, Some(Blocked::UntilWritable)) {
-            self.blocked = None;
         }
     }
 
+    /// Ends the takeover, and tells the successor why.
+    pub(crate) fn abandon(self, refusal: &Refusal) {
+        self.channel.close_with(&refusal.frame());
+    }
+}
+
+impl Progress {
     /// Enters into the book what has happened to peers.
     fn note(&mut self, touches: Vec<Touch>) {
         let mirror = self.copying.mirror_mut();
@@ -196,10 +214,120 @@ impl Departure {
         }
     }
 
-    /// Ends the takeover, and tells the successor why.
-    pub(crate) fn abandon(self, refusal: &Refusal) {
-        self.channel.close_with(&refusal.frame());
+    fn advance<S: Service>(mut self, channel: &mut Channel, lane: &Lane<S>, now: Instant) -> Result<Advanced, Failure> {
+        self.more_to_hear = true;
+        for _ in 0..FRAMES_PER_TURN {
+            let Some(raw) = channel.receive()? else {
+                self.more_to_hear = false;
+                break;
+            };
+            match self.copying.hear(raw.decode()?, now)? {
+                Heard::Copying(copying) => {
+                    self.copying = copying;
+                    fault::at(Step::Copied, channel)?;
+                }
+                Heard::Ready(ready) => return Ok(Advanced::Ready(ready)),
+            }
+        }
+        if now >= self.copying.deadline() {
+            return Err(self.overdue());
+        }
+        match self.blocked {
+            Some(Blocked::UntilWritable) => return Ok(Advanced::Copying(self)),
+            Some(Blocked::Until(instant)) if now < instant => return Ok(Advanced::Copying(self)),
+            _ => {}
+        }
+        self.blocked = match self.send_next(channel, lane, now)? {
+            Sent::Taken => None,
+            Sent::Full => Some(Blocked::UntilWritable),
+            Sent::TooManyInFlight => Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)),
+        };
+        Ok(Advanced::Copying(self))
     }
+
+    /// Why nothing has come of the takeover for too long.
+    fn overdue(&self) -> Failure {
+        match self.blocked {
+            Some(Blocked::Until(_)) => ChannelError::TooManyInFlight { waited: SILENCE_MAX }.into(),
+            Some(Blocked::UntilWritable) | None => Mistake::Silent { silence: SILENCE_MAX }.into(),
+        }
+    }
+
+    /// Sends what comes next, if anything does.
+    fn send_next<S: Service>(&mut self, channel: &mut Channel, lane: &Lane<S>, now: Instant) -> Result<Sent, Failure> {
+        if let Some(listeners) = self.listeners.take() {
+            let descriptors: Vec<BorrowedFd<'_>> = listeners.descriptors.iter().map(AsFd::as_fd).collect();
+            let sent = channel.try_send(&listeners.frame, &descriptors)?;
+            self.listeners = (sent != Sent::Taken).then_some(listeners);
+            return Ok(sent);
+        }
+        memory::spare(FRAME_SPARE_BYTES)?;
+        let mut write = record_writer(lane);
+        let Some(outgoing) = caught(|| self.copying.next(&mut write))?? else {
+            channel.flush()?;
+            return Ok(Sent::Taken);
+        };
+        fault::at(step_of(&outgoing), channel)?;
+        let sent = match &outgoing {
+            Outgoing::Batch(batch) => channel.try_send(&batch.frame, &descriptors(lane, batch.descriptor_keys())),
+            Outgoing::Round { frame, .. } => channel.try_send(frame, &[]),
+        };
+        let sent = sent.map_err(|error| last_word(channel).unwrap_or(error.into()))?;
+        match sent {
+            Sent::Taken => self.copying.sent(outgoing, now),
+            Sent::Full | Sent::TooManyInFlight => self.copying.unsent(outgoing),
+        }
+        Ok(sent)
+    }
+}
+
+/// Whether the successor may have as much memory as it needs for these peers, where its control group limits that.
+///
+/// # Errors
+/// If it may not: the kernel would have to kill a process, and this one holds no less.
+pub(crate) fn check_memory(pid: u32, peers: &Peers) -> Result<(), Refusal> {
+    let Some(bytes_free) = memory::room_bytes(pid) else {
+        return Ok(());
+    };
+    // With room for everything that is here, there is no need to look at each peer.
+    let frames = 2 * FRAME_SPARE_BYTES as u64;
+    let everything = memory::resident_bytes().map_or(u64::MAX, |resident| resident + frames);
+    if everything <= bytes_free {
+        return Ok(());
+    }
+    // A buffer that is as large as what it holds doubles with the next byte.
+    let buffers: usize = peers.iter().map(|peer| 2 * (peer.talk.inbound.len() + peer.talk.pending_bytes())).sum();
+    let bytes_needed = everything.min(buffers as u64 + peers.len() as u64 * PEER_BYTES + frames);
+    if bytes_needed > bytes_free { Err(Refusal::Memory { bytes_free, bytes_needed }) } else { Ok(()) }
+}
+
+fn send_welcome(channel: &mut Channel, welcome: Welcome) -> Result<(), Failure> {
+    fault::at(Step::Welcome, channel)?;
+    // Nothing has been sent on this channel, so it takes this small frame at once.
+    Ok(channel.send_by(&Frame::Welcome(welcome).encode(), &[], Deadline::after(Duration::ZERO))?)
+}
+
+/// Sends what this process listens on. If the kernel takes no descriptors now, that is to be sent later.
+fn send_listeners(
+    channel: &mut Channel,
+    tcp: Option<&TcpListener>,
+    takeover: &TakeoverListener,
+) -> Result<Option<Unsent>, Failure> {
+    fault::at(Step::Listeners, channel)?;
+    let (takeover_device, takeover_inode) = takeover.file();
+    let listeners = Listeners {
+        tcp: tcp.map(TcpListener::local_addr).transpose().map_err(ChannelError::Io)?.into_iter().collect(),
+        takeover_path: takeover.path().as_os_str().as_bytes().to_vec(),
+        takeover_device,
+        takeover_inode,
+    };
+    let frame = Frame::Listeners(listeners).encode();
+    let descriptors: Vec<BorrowedFd<'_>> = tcp.map(AsFd::as_fd).into_iter().chain([takeover.as_fd()]).collect();
+    if channel.try_send(&frame, &descriptors)? == Sent::Taken {
+        return Ok(None);
+    }
+    let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>();
+    Ok(Some(Unsent { frame, descriptors: descriptors.map_err(ChannelError::Io)? }))
 }
 
 impl Source for Departure {
@@ -215,10 +343,11 @@ impl Source for Departure {
     }
 
     fn due(&self, now: Instant) -> Option<Instant> {
-        let deadline = self.copying.deadline();
-        Some(match self.blocked {
-            _ if self.more_to_hear => now,
-            _ if !self.copying.has_next() => deadline,
+        let Progress { copying, blocked, more_to_hear, .. } = &self.progress;
+        let deadline = copying.deadline();
+        Some(match *blocked {
+            _ if *more_to_hear => now,
+            _ if !copying.has_next() => deadline,
             None => now,
             Some(Blocked::UntilWritable) => deadline,
             Some(Blocked::Until(instant)) => instant.min(deadline),
@@ -264,12 +393,19 @@ impl ReadyDeparture {
         lane: &Lane<S>,
         freeze_timeout: Duration,
     ) -> Result<HandedOver, Failure> {
-        let deadline = Deadline::after(freeze_timeout);
-        let mut frozen = self.ready.freeze(Instant::now(), monotonic_ns());
+        let (now, deadline) = (Instant::now(), Deadline::after(freeze_timeout));
+        let mut frozen = self.ready.freeze(now, monotonic_ns());
+        let mut freeze = Freeze::begin(freeze_timeout, now);
         let channel = &mut self.channel;
-        let accepted = send_final(channel, &mut frozen, lane, deadline)
+        let accepted = send_final(channel, &mut frozen, &mut freeze, lane, deadline)
             .and_then(|()| wait_for_accept(channel, &mut frozen, deadline))
             .or_else(|failure| {
+                let failure = match failure {
+                    Failure::Channel(ChannelError::Silent { .. }) => Failure::Overdue(freeze.over(Instant::now())),
+                    failure => failure,
+                };
+                // It decides nothing: a successor that has sent Accept reads no more, and any other learns why it leaves.
+                channel.send_last(&failure.frame());
                 // From here on the successor's Accept fails with EPIPE; one that was sent before is still there.
                 channel.shutdown();
                 accepted_already(channel, &mut frozen).map_err(|last_word| last_word.unwrap_or(failure))
@@ -281,22 +417,48 @@ impl ReadyDeparture {
 fn send_final<S: Service>(
     channel: &mut Channel,
     frozen: &mut Frozen,
+    freeze: &mut Freeze,
     lane: &Lane<S>,
     deadline: Deadline,
 ) -> Result<(), Failure> {
     fault::at(Step::Freeze, channel)?;
+    memory::spare(FRAME_SPARE_BYTES)?;
     let mut write = record_writer(lane);
-    while let Some(batch) = frozen.next(&mut write)? {
+    while let Some(batch) = caught(|| frozen.next(&mut write))?? {
         channel.send_by(&batch.frame, &descriptors(lane, batch.descriptor_keys()), deadline)?;
         frozen.sent(batch);
     }
+    freeze.save(Instant::now());
     fault::at(Step::Commit, channel)?;
     let mut state = Vec::new();
-    lane.save(&mut state);
-    for frame in frozen.commit(&state) {
+    caught(|| lane.save(&mut state))?;
+    deadline.check()?;
+    freeze.send(state.len(), Instant::now());
+    let mut frames = frozen.commit(&state).peekable();
+    let commit = loop {
+        let frame = frames.next().expect("Commit comes last");
+        hear_before_commit(channel, deadline)?;
+        if frames.peek().is_none() {
+            break frame;
+        }
         channel.send_by(&frame, &[], deadline)?;
-    }
+        freeze.sent(frame.len());
+    };
+    drop(frames);
+    // Said before it is sent: whatever then becomes of the rest of it, an Accept that is found later counts.
     frozen.committed();
+    channel.send_by(&commit, &[], deadline)?;
+    freeze.wait(Instant::now());
+    Ok(())
+}
+
+/// Hears what the successor has said up to now, before more is sent to it: once Commit is in the channel, nobody could
+/// tell an Accept that was said before from one that is said to it.
+fn hear_before_commit(channel: &mut Channel, deadline: Deadline) -> Result<(), Failure> {
+    while let Some(raw) = channel.receive()? {
+        Frozen::hear_before_commit(raw.decode()?)?;
+        deadline.check()?;
+    }
     Ok(())
 }
 
@@ -354,18 +516,18 @@ impl HandedOver {
         let Accepted { figures, peers, .. } = self.accepted;
         let heard = fault::at(Step::Retire, &mut self.channel)
             .and_then(|()| self.channel.receive_by(Deadline::after(RETIRED_PATIENCE)));
-        let pause_us = match heard {
+        let pause = match heard {
             Ok(raw) => match raw.decode() {
-                Ok(Frame::Serving(serving)) => Some(serving.pause_us),
-                _ => None,
+                Ok(Frame::Serving(serving)) => Pause::Exactly { us: serving.pause_us },
+                _ => Pause::Unknown,
             },
             Err(error) => {
                 debug!("Successor pid {} did not say when it began to serve: {error}", self.pid);
-                None
+                Pause::Unknown
             }
         };
         let predecessor_pid = std::process::id();
-        let summary = Summary { peers, figures, pause_us, predecessor_pid, successor_pid: self.pid };
+        let summary = Summary { peers, figures, pause, predecessor_pid, successor_pid: self.pid };
         info!("Handed over {summary}");
         self.pid
     }
@@ -376,7 +538,8 @@ impl Departure {
     /// A takeover of peers alone, by a successor of the same process.
     pub(crate) fn of_peers(channel: Channel, hello: super::wire::Hello, keys_end: usize, now: Instant) -> Self {
         let copying = Copying::new(hello, keys_end, now);
-        Self { channel, pid: std::process::id(), copying, blocked: None, more_to_hear: false }
+        let progress = Progress { copying, listeners: None, blocked: None, more_to_hear: false };
+        Self { channel, pid: std::process::id(), progress }
     }
 }
 
@@ -390,7 +553,8 @@ impl ReadyDeparture {
     ) -> Result<HandedOver, Failure> {
         let deadline = Deadline::after(Duration::from_secs(1));
         let mut frozen = self.ready.freeze(Instant::now(), monotonic_ns());
-        send_final(&mut self.channel, &mut frozen, lane, deadline)?;
+        let mut freeze = Freeze::begin(Duration::from_secs(1), Instant::now());
+        send_final(&mut self.channel, &mut frozen, &mut freeze, lane, deadline)?;
         successor();
         let accepted = wait_for_accept(&mut self.channel, &mut frozen, deadline)?;
         Ok(HandedOver { channel: self.channel, pid: self.pid, accepted })

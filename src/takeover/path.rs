@@ -15,6 +15,7 @@ use log::{debug, warn};
 use mio::net::{UnixListener, UnixStream};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::geteuid;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
 use super::channel::Channel;
@@ -28,6 +29,9 @@ const BACKLOG: i32 = 64;
 
 /// How long to wait for another process that is binding a takeover path in the same directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The uid that stands for those that cannot be shown, unless the machine's administrator has chosen another.
+const OVERFLOW_UID: u32 = 65534;
 
 /// Why a takeover path cannot be used.
 #[derive(Debug)]
@@ -122,6 +126,10 @@ impl TakeoverListener {
             let path = path.clone();
             move |error: io::Error| PathError::Io { path, what, error }
         };
+        let uid = geteuid().as_raw();
+        if stands_for_anybody(uid) {
+            warn!("Takeover path {}: {}; choose another user", path.display(), Refusal::Unmapped { theirs: uid });
+        }
         let lock = lock_directory(&path)?;
         clear(&path)?;
 
@@ -184,13 +192,13 @@ impl TakeoverListener {
                 }
             };
             let pid = caller.pid().unsigned_abs();
-            let (ours, theirs) = (nix::unistd::geteuid().as_raw(), caller.uid());
-            if theirs == ours || theirs == 0 {
-                return Ok(Some(Call { socket, pid }));
+            match check_caller(caller.uid(), geteuid().as_raw(), stands_for_anybody) {
+                Ok(()) => return Ok(Some(Call { socket, pid })),
+                Err(refusal) => {
+                    warn!("Takeover by pid {pid} refused: {refusal}");
+                    refuse(socket, &refusal);
+                }
             }
-            let refusal = Refusal::Uid { ours, theirs };
-            warn!("Takeover by pid {pid} refused: {refusal}");
-            Channel::of_predecessor(socket).close_with(&refusal.frame());
         }
     }
 
@@ -225,6 +233,37 @@ pub(crate) fn call(path: &Path) -> io::Result<Call> {
     let socket = UnixStream::connect(path)?;
     let pid = getsockopt(&socket, PeerCredentials)?.pid().unsigned_abs();
     Ok(Call { socket, pid })
+}
+
+/// Whether a user may take over: this one and root may.
+fn check_caller(theirs: u32, ours: u32, stands_for_anybody: impl FnOnce(u32) -> bool) -> Result<(), Refusal> {
+    match theirs {
+        theirs if theirs != ours && theirs != 0 => Err(Refusal::Uid { ours, theirs }),
+        theirs if stands_for_anybody(theirs) => Err(Refusal::Unmapped { theirs }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the kernel shows this uid also for users that the user namespace does not map (user_namespaces(7)), so that it
+/// may be anybody's. Where `/proc` does not tell, it may.
+fn stands_for_anybody(uid: u32) -> bool {
+    let overflow_uid = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+    let overflow_uid = overflow_uid.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(OVERFLOW_UID);
+    uid == overflow_uid && !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_everybody(&map))
+}
+
+/// Whether a map of users, lines of first uid inside, first uid outside and length, leaves nobody out.
+fn maps_everybody(map: &str) -> bool {
+    let lengths = map.lines().filter_map(|line| line.split_ascii_whitespace().nth(2)?.parse::<u64>().ok());
+    lengths.sum::<u64>() >= u32::MAX.into()
+}
+
+/// Tells a caller why it is not heard.
+pub(crate) fn refuse(socket: UnixStream, refusal: &Refusal) {
+    match Channel::of_predecessor(socket) {
+        Ok(channel) => channel.close_with(&refusal.frame()),
+        Err(error) => debug!("A caller was not told why it is not heard: {error}"),
+    }
 }
 
 /// Makes the path free, if nobody answers on it.
@@ -279,5 +318,31 @@ fn lock_directory(path: &Path) -> Result<Option<Flock<File>>, PathError> {
             }
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_who_may_be_anybody_may_not_take_over() {
+        let anybody = |uid| uid == 65534;
+        for (theirs, ours) in [(1, 1), (0, 1), (0, 0)] {
+            assert_eq!(check_caller(theirs, ours, anybody), Ok(()));
+        }
+        for ours in [0, 1, 65534] {
+            assert_eq!(check_caller(2, ours, anybody), Err(Refusal::Uid { ours, theirs: 2 }));
+        }
+        assert_eq!(check_caller(65534, 65534, anybody), Err(Refusal::Unmapped { theirs: 65534 }));
+    }
+
+    #[test]
+    fn a_map_leaves_nobody_out_if_its_lines_are_as_long_as_all_uids() {
+        assert!(maps_everybody("         0          0 4294967295\n"));
+        assert!(maps_everybody("0 0 1000\n1000 1000 1\n1001 1001 4294966294\n"));
+        for map in ["", "0 1000 1\n", "0 1000 1\n1 100000 65536\n", "nonsense"] {
+            assert!(!maps_everybody(map), "{map}");
+        }
     }
 }

@@ -52,10 +52,14 @@ pub(crate) enum Refusal {
     StateVersion { service: &'static str, ours: u32, theirs: Versions },
     /// The successor may not open enough files.
     Room { files_max: u64, files_needed: u64 },
+    /// The successor's control group does not allow it enough memory.
+    Memory { bytes_free: u64, bytes_needed: u64 },
     /// Another successor is taking over.
     Busy { pid: u32 },
     /// The caller's uid is neither the server's nor root's.
     Uid { ours: u32, theirs: u32 },
+    /// The caller's uid is what the kernel shows for any user that it cannot show.
+    Unmapped { theirs: u32 },
     /// The server is about to exit.
     Stopping,
 }
@@ -76,8 +80,18 @@ impl std::fmt::Display for Refusal {
             Self::Room { files_max, files_needed } => {
                 write!(f, "the successor may open {files_max} files, {files_needed} are needed")
             }
+            Self::Memory { bytes_free, bytes_needed } => write!(
+                f,
+                "the successor's control group leaves it {bytes_free} bytes of memory, {bytes_needed} are needed"
+            ),
             Self::Busy { pid } => write!(f, "pid {pid} is taking over already"),
             Self::Uid { ours, theirs } => write!(f, "uid {theirs} may not take over from uid {ours}"),
+            Self::Unmapped { theirs } => {
+                write!(
+                    f,
+                    "uid {theirs} stands for every user that this user namespace does not map, and may not take over"
+                )
+            }
             Self::Stopping => write!(f, "the predecessor is stopping"),
         }
     }
@@ -468,7 +482,8 @@ impl Frozen {
         })
     }
 
-    /// All frames of [`Frozen::commit`] are in the channel: from here on the successor may accept.
+    /// All frames of [`Frozen::commit`] are in the channel, or the last one is about to be: from here on the successor may
+    /// accept.
     pub(crate) fn committed(&mut self) {
         self.committed = true;
     }
@@ -479,8 +494,18 @@ impl Frozen {
     /// If the takeover is over with that, unless Accept follows.
     pub(crate) fn hear(&mut self, frame: Frame<'_>) -> Result<Option<Accepted>, Mistake> {
         match frame {
-            Frame::Copied(_) => Ok(None),
             Frame::Accept if self.committed => Ok(Some(Accepted { figures: self.figures, peers: self.mirror.peers() })),
+            frame => Self::hear_before_commit(frame).map(|()| None),
+        }
+    }
+
+    /// The successor says something before Commit is in the channel, which is not the time for Accept.
+    ///
+    /// # Errors
+    /// If the takeover is over with that.
+    pub(crate) fn hear_before_commit(frame: Frame<'_>) -> Result<(), Mistake> {
+        match frame {
+            Frame::Copied(_) => Ok(()),
             Frame::Refuse(refuse) => Err(Mistake::GaveUp { reason: printable(&refuse.reason) }),
             frame => Err(Mistake::OutOfTurn { kind: frame.kind(), step: "after the freeze" }),
         }

@@ -7,21 +7,40 @@ use super::wire::Figures;
 pub(crate) struct Summary {
     pub(crate) peers: u64,
     pub(crate) figures: Figures,
-    /// From the freeze to the successor's first poll. `None` if the predecessor never heard.
-    pub(crate) pause_us: Option<u64>,
+    pub(crate) pause: Pause,
     pub(crate) predecessor_pid: u32,
     pub(crate) successor_pid: u32,
+}
+
+/// From the freeze to the successor's first poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    Exactly {
+        us: u64,
+    },
+    /// The two processes do not share a clock.
+    AtMost {
+        us: u64,
+    },
+    /// The predecessor never heard.
+    Unknown,
+}
+
+impl std::fmt::Display for Pause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exactly { us } => write!(f, "pause {us} us"),
+            Self::AtMost { us } => write!(f, "pause at most {us} us"),
+            Self::Unknown => write!(f, "pause unknown"),
+        }
+    }
 }
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Figures { batches, rounds, dirty, bytes, copy_us } = self.figures;
-        let Self { peers, pause_us, predecessor_pid, successor_pid, .. } = self;
+        let Self { peers, pause, predecessor_pid, successor_pid, .. } = self;
         write!(f, "{peers} peers from pid {predecessor_pid} to pid {successor_pid}: ")?;
-        write!(f, "{batches} batches, {rounds} rounds, {dirty} dirty, {bytes} bytes, copy {copy_us} us, ")?;
-        match pause_us {
-            Some(pause_us) => write!(f, "pause {pause_us} us"),
-            None => write!(f, "pause unknown"),
-        }
+        write!(f, "{batches} batches, {rounds} rounds, {dirty} dirty, {bytes} bytes, copy {copy_us} us, {pause}")
     }
 }

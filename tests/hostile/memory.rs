@@ -1,9 +1,12 @@
 //! Memory: what it costs a server that clients send and do not read.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
-use crate::harness::{PATIENCE, Peer, Place, Server, any_takes_more, lines};
+use crate::harness::{PATIENCE, Peer, Place, Server, any_takes_more, figure, lines, skip};
 
 /// What a peer costs at most, as README.md says it for the service `line`: twice (a buffer that grows doubles) the
 /// mark, an answer, a message, and what is read at once.
@@ -95,4 +98,54 @@ fn line_without_an_end_costs_no_more_than_the_longest_that_is_allowed() {
     others[0].send(b"unharmed\n");
     others[0].expect(b"unharmed\n");
     server.stop_with(others.drain(..));
+}
+
+/// A control group that may have so many bytes of memory, removed at the end.
+struct Group(PathBuf);
+
+impl Group {
+    /// `None` where this user may make none.
+    fn with_memory(bytes_max: u64) -> Option<Self> {
+        let name = format!("reactord-test-{}", std::process::id());
+        [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")].into_iter().find_map(
+            |(root, limit)| {
+                let directory = Path::new(root).join(&name);
+                fs::create_dir(&directory).ok()?;
+                let group = Self(directory);
+                fs::write(group.0.join(limit), bytes_max.to_string()).ok().map(|()| group)
+            },
+        )
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Its processes are gone, so it can be removed.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn successor_whose_control_group_has_no_room_for_the_peers_is_refused_with_both_numbers() {
+    const FREE: u64 = 4 << 20;
+    let Some(group) = Group::with_memory(FREE) else {
+        return skip("this user may make no control group");
+    };
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line");
+    let modest = Peer::connect(server.address());
+    let greedy = Peer::connect_many(server.address(), 200);
+    send_until_all_stuck(&greedy, &lines(11, 4 << 20));
+    let mut poor = Command::new("sh");
+    poor.args(["-c", "echo $$ > \"$0\"/cgroup.procs && exec \"$1\" -T \"$2\""]);
+    poor.arg(&group.0).arg(env!("CARGO_BIN_EXE_reactord")).arg(place.path());
+    let refused = Server::spawn(&place.path(), &mut poor);
+    let (_, log) = refused.output(3);
+    assert!(log.contains("refused: the successor's control group leaves it "), "{log}");
+    let (free, needed) = (figure(&log, " bytes of memory"), figure(&log, " are needed"));
+    assert!(free < FREE && FREE < needed, "{log}");
+    modest.send(b"unharmed\n");
+    modest.expect(b"unharmed\n");
+    drop((refused, greedy));
+    server.taken_over("").stop_with([modest]);
 }

@@ -90,7 +90,7 @@ fn connections_reset_during_the_freeze_are_gone_after_the_thaw() {
     }
     failing.peers.iter_mut().for_each(Peer::ask);
     failing.peers.iter_mut().for_each(Peer::hear);
-    failing.expect_failure("failed: the other side was silent for 100 ms; serving on with 300 peers");
+    failing.expect_failure("failed: the successor has not accepted within the freeze timeout of 100 ms");
     drop(successor);
     let successor = failing.predecessor.taken_over("");
     exchange_all(&mut failing.peers);

@@ -126,7 +126,9 @@ fn sigterm_to_a_frozen_predecessor_is_obeyed_after_the_thaw() {
     failing.predecessor.signal(Signal::SIGTERM);
     failing.peers.iter().for_each(Peer::expect_end);
     assert_eq!(failing.predecessor.exit_code(), 0);
-    failing.predecessor.wait_for_line(|line| line.contains("failed: the other side was silent for 100 ms"));
+    failing.predecessor.wait_for_line(|line| {
+        line.contains("failed: the successor has not accepted within the freeze timeout of 100 ms")
+    });
     failing.predecessor.wait_for_line(|line| line.contains("SIGTERM: stopping with 300 peers"));
     assert!(!failing.path().exists());
     drop(successor);

@@ -7,13 +7,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
+use rustix::io::ioctl_fionbio;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::harness::{
-    Peer, Place, STRANGER, ScriptedSuccessor, Server, caller_sees_pid, daemon_of_stranger, exchange_all, frame, hello,
-    kind, receive_with_descriptors, send_with_descriptors,
+    Peer, Place, STRANGER, ScriptedSuccessor, Server, caller_sees_pid, daemon_of_stranger, exchange_all, figure, frame,
+    hello, kind, receive_with_descriptors, send_with_descriptors, skip,
 };
 use crate::integration::failing::{Failing, Step};
 
@@ -211,6 +214,119 @@ fn pass_on(
             return;
         }
     }
+}
+
+/// A successor that takes over through somebody who is between the two sides, who does `look` to it and to the descriptors
+/// of each message on their way.
+#[track_caller]
+fn taken_over_past(
+    place: &Place,
+    predecessor: Server,
+    mut look: impl FnMut(&Server, &[BorrowedFd<'_>]) + Send,
+) -> Server {
+    let (successor, back) = called(&place.file("between"));
+    let forth = UnixStream::connect(place.path()).unwrap();
+    std::thread::scope(|scope| {
+        let (forth, back, successor) = (&forth, &back, &successor);
+        scope.spawn(move || pass_on(back, forth, |_, _| {}));
+        scope.spawn(move || pass_on(forth, back, |descriptors, _| look(successor, descriptors)));
+    });
+    std::fs::remove_file(place.file("between")).unwrap();
+    // The predecessor knows it by the pid of whoever is between.
+    assert_eq!(predecessor.exit_code(), 0);
+    successor.started()
+}
+
+#[test]
+fn listeners_that_block_hold_up_no_successor() {
+    let place = Place::new();
+    let predecessor = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(predecessor.address(), 10);
+    exchange_all(&mut peers);
+    let mut blocking = 0;
+    let successor = taken_over_past(&place, predecessor, |_, descriptors| {
+        // The listener and the takeover listener; peers come in one message after that.
+        if descriptors.len() == 2 {
+            descriptors.iter().for_each(|listener| ioctl_fionbio(listener, false).unwrap());
+            blocking += descriptors.len();
+        }
+    });
+    assert_eq!(blocking, 2);
+    exchange_all(&mut peers);
+    peers.extend(Peer::connect_many(successor.address(), 1));
+    exchange_all(&mut peers);
+    let successor = successor.taken_over_by(Server::take_over(&place.path(), ""));
+    exchange_all(&mut peers);
+    successor.stop_with(peers);
+}
+
+#[test]
+fn successor_is_the_first_to_be_killed_for_memory_until_it_owns_the_peers() {
+    let place = Place::new();
+    let score = |server: &Server| std::fs::read_to_string(format!("/proc/{}/oom_score_adj", server.pid())).unwrap();
+    let predecessor = Server::serve(&place.path(), "");
+    let before = score(&predecessor);
+    let mut peers = Peer::connect_many(predecessor.address(), 10);
+    exchange_all(&mut peers);
+    let mut during = Vec::new();
+    let successor = taken_over_past(&place, predecessor, |successor, _| during.push(score(successor)));
+    // Before its first answer it is a process like any other.
+    assert!(during[1..].iter().any(|score| score == "1000\n"), "{during:?}");
+    exchange_all(&mut peers);
+    assert_eq!(score(&successor), before);
+    successor.stop_with(peers);
+}
+
+#[test]
+fn user_that_a_user_namespace_does_not_map_is_not_taken_for_the_servers_own() {
+    const NOBODY: u32 = 65534;
+    let place = Place::new();
+    let path = place.path();
+    let Some(mut stranger) = daemon_of_stranger(&place, 1024) else {
+        return skip("only root can become other users");
+    };
+    let within = |program: &Path| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "unshare", "-U"]);
+        command.args(["--map-user=65534", "--map-group=65534"]).arg(program);
+        command
+    };
+    if !within(Path::new("true")).status().is_ok_and(|status| status.success()) {
+        return skip("there are no user namespaces");
+    }
+    chown(place.directory(), Some(NOBODY), None).unwrap();
+    let server = Server::spawn(&path, within(&place.file("reactord")).args(["-p", "0", "-t"]).arg(&path)).started();
+    server.wait_for_line(|line| line.contains("WARN") && line.contains("uid 65534 stands for every user"));
+    let mut peers = Peer::connect_many(server.address(), 10);
+    exchange_all(&mut peers);
+    std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+    let refused = Server::spawn(&path, stranger.arg("-T").arg(&path));
+    let (_, log) = refused.output(3);
+    assert!(log.contains("refused: uid 65534 stands for every user that this user namespace does not map"), "{log}");
+    exchange_all(&mut peers);
+    server.stop_with(peers);
+}
+
+#[test]
+fn pause_across_time_namespaces_is_given_as_a_bound() {
+    let place = Place::new();
+    let mut elsewhere = Command::new("unshare");
+    elsewhere.args(["--time", "--monotonic", "86400"]);
+    if !Command::new("unshare").args(["--time", "--monotonic", "86400", "true"]).status().is_ok_and(|s| s.success()) {
+        return skip("there are no time namespaces, or only root can have them");
+    }
+    let predecessor = Server::serve(&place.path(), "");
+    let mut peers = Peer::connect_many(predecessor.address(), 10);
+    exchange_all(&mut peers);
+    let began = Instant::now();
+    let successor =
+        Server::spawn(&place.path(), elsewhere.arg(env!("CARGO_BIN_EXE_reactord")).arg("-T").arg(place.path()));
+    let successor = predecessor.taken_over_by(successor);
+    let told = successor.wait_for_line(|line| line.contains("Took over "));
+    let (_, pause) = told.split_once("pause at most ").expect("the two have no clock in common");
+    assert!(u128::from(figure(pause, " us")) < began.elapsed().as_micros(), "{told}");
+    exchange_all(&mut peers);
+    successor.stop_with(peers);
 }
 
 // ── The path ───────────────────────────────────────────────────────────────────────────────────────────────────────

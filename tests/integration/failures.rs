@@ -94,7 +94,7 @@ fn accept_after_the_freeze_timeout_comes_too_late() {
     let successor = Step::Frozen.reach(&failing.path());
     failing.peers.iter_mut().for_each(Peer::ask);
     failing.peers.iter_mut().for_each(Peer::hear);
-    failing.expect_failure("failed: the other side was silent for 100 ms; serving on with 300 peers");
+    failing.expect_failure("failed: the successor has not accepted within the freeze timeout of 100 ms: ");
     let error = successor.try_send(&accept()).expect_err("the channel has ended for both sides");
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
     failing.end_with_a_takeover();

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn pair() -> (Channel, Channel) {
     let (predecessor, successor) = UnixStream::pair().unwrap();
-    (Channel::of_predecessor(predecessor), Channel::of_successor(successor))
+    (Channel::of_predecessor(predecessor).unwrap(), Channel::of_successor(successor).unwrap())
 }
 
 /// A frame that holds `number`, of about so many bytes.

@@ -1,0 +1,234 @@
+//! Both sides of the I/O over a pair of sockets: what each of them learns when a takeover fails.
+
+use std::os::unix::net::UnixStream as Pair;
+use std::time::Instant;
+
+use mio::net::{TcpStream, UnixStream};
+
+use super::*;
+use crate::peer::Marks;
+use crate::service::{Context, Violation};
+use crate::table::Table;
+use crate::takeover::departure::{Departure, Failure, Turn};
+use crate::takeover::predecessor::{Copying, Outgoing};
+use crate::takeover::wire::{Hello, WIRE_VERSIONS};
+
+/// A service that panics in one of its calls.
+struct Moody(&'static str);
+
+impl Moody {
+    fn panic_in(&self, call: &str) {
+        assert_ne!(self.0, call, "today");
+    }
+}
+
+impl Service for Moody {
+    type Session = ();
+    const NAME: &'static str = "moody";
+    const STATE_VERSION: u32 = 1;
+
+    fn open(&mut self, _: &mut Context<'_, Self>) {}
+
+    fn boundary(&self, (): &(), _: &[u8], _: usize) -> Result<Option<usize>, Violation> {
+        Ok(None)
+    }
+
+    fn message(&mut self, (): &mut (), _: &[u8], _: &mut Context<'_, Self>) -> Result<(), Violation> {
+        Ok(())
+    }
+
+    fn save_session(&self, (): &(), _: &mut Vec<u8>) {
+        self.panic_in("save_session");
+    }
+
+    fn restore_session(&self, _: u32, _: &[u8]) -> Result<(), RestoreError> {
+        self.panic_in("restore_session");
+        Ok(())
+    }
+
+    fn save(&self, record: &mut Vec<u8>) {
+        self.panic_in("save");
+        record.extend_from_slice(&[7; STATE_BYTES]);
+    }
+
+    fn restore(&mut self, _: u32, _: &[u8]) -> Result<(), RestoreError> {
+        self.panic_in("restore");
+        Ok(())
+    }
+}
+
+/// More than a channel holds.
+const STATE_BYTES: usize = 1 << 20;
+
+/// Nobody waits for so long unless a test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn unblocked() -> (Pair, Pair) {
+    let (ours, theirs) = Pair::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (ours, theirs)
+}
+
+fn channels() -> (Channel, Channel) {
+    let (predecessor, successor) = unblocked();
+    let [predecessor, successor] = [predecessor, successor].map(UnixStream::from_std);
+    (Channel::of_predecessor(predecessor).unwrap(), Channel::of_successor(successor).unwrap())
+}
+
+/// A lane without peers, and what they would be woken by.
+fn lane(service: Moody) -> (Poll, Lane<Moody>) {
+    let poll = Poll::new().unwrap();
+    let marks = Marks { high_bytes: 1, low_bytes: 1 };
+    let table = Table::new(poll.registry().try_clone().unwrap(), marks, PATIENCE, 0);
+    (poll, Lane::new(service, table, 0))
+}
+
+fn hello() -> Hello {
+    let build = String::new();
+    Hello { wire_versions: WIRE_VERSIONS, build, services: Vec::new(), files_max: u64::MAX, files_open: 0 }
+}
+
+/// The predecessor's side, up to its end.
+fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Result<(), Failure> {
+    let (_poll, mut lane) = lane(service);
+    let (_client, socket) = unblocked();
+    lane.open(TcpStream::from_std(OwnedFd::from(socket).into()), ([127, 0, 0, 1], 1).into());
+    lane.table_mut().watch();
+    let keys_end = lane.table().peers().keys_end();
+    let mut departure = Departure::of_peers(channel, hello(), keys_end, Instant::now());
+    loop {
+        match departure.turn(&mut lane, Instant::now())? {
+            Turn::Copying(next) => departure = next,
+            Turn::Ready(ready) => return ready.commit(&lane, freeze_timeout).map(drop),
+        }
+        departure.writable();
+        std::thread::yield_now();
+    }
+}
+
+/// The successor's side, up to its end.
+fn arrive(channel: Channel, service: Moody) -> Result<(), Cause> {
+    let (poll, lane) = lane(service);
+    let mut arriving = Arriving::of_peers(channel, poll, lane);
+    let arrived = arriving.receive().map(drop);
+    if let Err(cause) = &arrived {
+        cause.tell(arriving.channel);
+    }
+    arrived
+}
+
+/// What each side says of a takeover.
+fn take_over(predecessor: Moody, successor: Moody) -> (Result<(), String>, Result<(), String>) {
+    let (ours, theirs) = channels();
+    let arriving = std::thread::spawn(|| arrive(theirs, successor).map_err(|cause| cause.to_string()));
+    let handed_over = hand_over(ours, predecessor, PATIENCE).map_err(|failure| failure.to_string());
+    (handed_over, arriving.join().expect("a panic of the service is none of this thread"))
+}
+
+#[test]
+fn panic_while_saving_fails_the_takeover_and_both_sides_learn_its_text() {
+    for call in ["save_session", "save"] {
+        let (handed_over, arrived) = take_over(Moody(call), Moody("nothing"));
+        let (failure, cause) = (handed_over.unwrap_err(), arrived.unwrap_err());
+        assert!(failure.starts_with("the service panicked: ") && failure.contains(call), "{failure}");
+        assert_eq!(cause, format!("refused: {failure}"));
+    }
+}
+
+#[test]
+fn panic_while_restoring_fails_the_takeover_and_both_sides_learn_its_text() {
+    for (call, whose) in [("restore_session", "peer [127.0.0.1]:1"), ("restore", "the shared state")] {
+        let (handed_over, arrived) = take_over(Moody("nothing"), Moody(call));
+        let (failure, cause) = (handed_over.unwrap_err(), arrived.unwrap_err());
+        assert!(cause.starts_with(&format!("{whose}: the service panicked: ")) && cause.contains(call), "{cause}");
+        assert_eq!(failure, format!("the successor gave up: {cause}"));
+    }
+}
+
+#[test]
+fn service_in_a_good_mood_is_taken_over() {
+    assert_eq!(take_over(Moody("nothing"), Moody("nothing")), (Ok(()), Ok(())));
+}
+
+/// A successor that says Ready and takes no more; what it was told since.
+fn ready_and_deaf(mut channel: Channel, then: &[u8]) -> Channel {
+    let mut said = 0;
+    loop {
+        let raw = channel.receive_by(Deadline::after(PATIENCE)).unwrap();
+        let answer = match raw.decode().unwrap() {
+            Frame::Round(round) if round.last => {
+                channel.send_by(&[&Frame::Ready.encode(), then].concat(), &[], Deadline::after(PATIENCE)).unwrap();
+                return channel;
+            }
+            Frame::Round(round) => wire::Copied { peers: said, rounds: round.number },
+            Frame::Peers(peers) => {
+                said += peers.len() as u64;
+                wire::Copied { peers: said, rounds: 0 }
+            }
+            _ => continue,
+        };
+        channel.send_by(&Frame::Copied(answer).encode(), &[], Deadline::after(PATIENCE)).unwrap();
+    }
+}
+
+#[test]
+fn accept_that_is_said_with_ready_is_out_of_turn() {
+    let (ours, theirs) = channels();
+    let rogue = std::thread::spawn(|| ready_and_deaf(theirs, &Frame::Accept.encode()));
+    let failure = hand_over(ours, Moody("nothing"), PATIENCE).unwrap_err();
+    assert_eq!(failure.to_string(), "the successor sent Accept after the freeze");
+    rogue.join().unwrap();
+}
+
+#[test]
+fn freeze_that_takes_too_long_is_explained_to_both_sides_also_when_the_channel_is_full() {
+    let (ours, theirs) = channels();
+    let deaf = std::thread::spawn(|| ready_and_deaf(theirs, &[]));
+    let failure = hand_over(ours, Moody("nothing"), Duration::from_millis(100)).unwrap_err().to_string();
+    assert!(failure.starts_with("the successor has not accepted within the freeze timeout of 100 ms: "), "{failure}");
+    assert!(failure.contains(" of 1048576 bytes of shared state, saved in "), "{failure}");
+    assert!(failure.ends_with("(--freeze-timeout, Config::freeze_timeout)"), "{failure}");
+    let cause = last_word(&mut deaf.join().unwrap()).expect("it was said before the end");
+    assert_eq!(cause.to_string(), format!("refused: {failure}"));
+}
+
+#[test]
+fn freeze_by_another_clock_is_known_by_its_bounds() {
+    let frozen = |told_ns| FrozenAt::between(Some(1000), told_ns, 3000);
+    for told_ns in [1000, 2000, 3000] {
+        assert_eq!(frozen(told_ns).pause(5_000_000), Pause::Exactly { us: (5_000_000 - told_ns) / 1000 });
+    }
+    for told_ns in [0, 999, 3001, 86_400_000_000_000] {
+        assert_eq!(frozen(told_ns).pause(5_001_000), Pause::AtMost { us: 5000 });
+    }
+    assert_eq!(Pause::AtMost { us: 5 }.to_string(), "pause at most 5 us");
+}
+
+#[test]
+fn successor_that_holds_peers_that_are_gone_is_told_of_them_before_it_gets_more() {
+    let hello = Hello { files_max: crate::open_files::RESERVED as u64 + 2, ..hello() };
+    let mut copying = Copying::new(hello, 3, Instant::now());
+    // Each fills a batch.
+    let large = vec![0; 64 * 1024];
+    let record = |key: usize| Record {
+        cookie: key as u64,
+        address: ([127, 0, 0, 1], 1).into(),
+        phase: crate::peer::Phase::Open,
+        session: &large,
+        inbound: &[],
+        outbound: &[],
+        parting: None,
+    };
+    let next = |copying: &mut Copying| {
+        let outgoing = copying.next(|key, writer| Some(writer.push(&record(key)))).unwrap().expect("there is more");
+        let Outgoing::Batch(batch) = &outgoing else { panic!("the round is not over") };
+        let kind = batch.frame[4];
+        copying.sent(outgoing, Instant::now());
+        kind
+    };
+    let (peers, closed) = (wire::Kind::Peers as u8, wire::Kind::Closed as u8);
+    assert_eq!(next(&mut copying), peers);
+    copying.mirror_mut().closed(0, 0);
+    assert_eq!([next(&mut copying), next(&mut copying), next(&mut copying)], [peers, closed, peers]);
+}

@@ -1,0 +1,171 @@
+//! Memory in a takeover: whether there is enough of it, and who is killed if there is not.
+//!
+//! For a moment everything is there twice. Where a control group limits both processes, the kernel may have to kill one
+//! of them, and it must not be the one that serves.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, read_to_string};
+use std::io::{self, Write};
+use std::path::Path;
+
+use log::{debug, warn};
+
+/// Whether so many bytes could be had now. To ask for them ends a takeover if they cannot; to be refused them in the
+/// middle of something would end the process.
+pub(crate) fn spare(bytes: usize) -> Result<(), Shortage> {
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Shortage { bytes })
+}
+
+/// There is no memory for what is to be sent or has arrived.
+#[derive(Debug)]
+pub(crate) struct Shortage {
+    pub(crate) bytes: usize,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no memory for {} more bytes", self.bytes)
+    }
+}
+
+/// Where a version of control groups shows what a group's processes may have and have (cgroups(7)).
+struct Hierarchy {
+    root: &'static str,
+    max: &'static str,
+    current: &'static str,
+    /// The lines of `memory.stat` that speak of what the kernel takes back before it kills anybody.
+    reclaimable: [&'static str; 2],
+}
+
+const V1: Hierarchy = Hierarchy {
+    root: "/sys/fs/cgroup/memory",
+    max: "memory.limit_in_bytes",
+    current: "memory.usage_in_bytes",
+    reclaimable: ["total_inactive_file", "total_active_file"],
+};
+
+const V2: Hierarchy = Hierarchy {
+    root: "/sys/fs/cgroup",
+    max: "memory.max",
+    current: "memory.current",
+    reclaimable: ["inactive_file", "active_file"],
+};
+
+/// How many more bytes a process may have, as far as its control group limits that. `None` if nothing does, or nobody
+/// can tell: with swap space, there is more than the group's limit.
+pub(crate) fn room_bytes(pid: u32) -> Option<u64> {
+    let swaps = read_to_string("/proc/swaps").unwrap_or_default();
+    let groups = read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    if swaps.lines().count() > 1 {
+        return None;
+    }
+    let room = |line: &str| {
+        let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
+        let hierarchy = match controllers {
+            "" => V2,
+            controllers if controllers.split(',').any(|controller| controller == "memory") => V1,
+            _ => return None,
+        };
+        room_below(&hierarchy, Path::new(hierarchy.root), Path::new(group.trim_start_matches('/')))
+    };
+    groups.lines().filter_map(room).min()
+}
+
+/// The room in a group, which is within all groups above.
+fn room_below(hierarchy: &Hierarchy, root: &Path, group: &Path) -> Option<u64> {
+    group.ancestors().filter_map(|group| room_in(hierarchy, &root.join(group))).min()
+}
+
+fn room_in(hierarchy: &Hierarchy, group: &Path) -> Option<u64> {
+    let number = |file| read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
+    let (max, current) = (number(hierarchy.max)?, number(hierarchy.current)?);
+    let stat = read_to_string(group.join("memory.stat")).unwrap_or_default();
+    let reclaimable: u64 = stat
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(name, _)| hierarchy.reclaimable.contains(name))
+        .filter_map(|(_, bytes)| bytes.parse::<u64>().ok())
+        .sum();
+    Some(max.saturating_sub(current.saturating_sub(reclaimable)))
+}
+
+/// How many bytes this process has in memory (proc(5), `statm`, whose pages have 4 KiB at least).
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let statm = read_to_string("/proc/self/statm").ok()?;
+    Some(statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 4096)
+}
+
+/// As long as this lives, the kernel kills this process before any other when memory runs out.
+#[derive(Debug)]
+pub(crate) struct Expendable {
+    score: File,
+    /// What it was.
+    before: String,
+}
+
+/// The file with what is added to a process's badness (proc(5)), and the most that can be.
+const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
+const OOM_SCORE_ADJ_MAX: &str = "1000";
+
+impl Expendable {
+    /// `None` if it cannot be, or is so already.
+    pub(crate) fn until_dropped() -> Option<Self> {
+        match Self::begin() {
+            Ok(expendable) => expendable,
+            Err(error) => {
+                debug!("{OOM_SCORE_ADJ} stays as it is: {error}");
+                None
+            }
+        }
+    }
+
+    fn begin() -> io::Result<Option<Self>> {
+        let before = read_to_string(OOM_SCORE_ADJ)?.trim().to_owned();
+        if before == OOM_SCORE_ADJ_MAX {
+            return Ok(None);
+        }
+        // It stays open: what is written at the end is written while clients wait.
+        let mut score = OpenOptions::new().write(true).open(OOM_SCORE_ADJ)?;
+        score.write_all(OOM_SCORE_ADJ_MAX.as_bytes())?;
+        Ok(Some(Self { score, before }))
+    }
+}
+
+impl Drop for Expendable {
+    fn drop(&mut self) {
+        if let Err(error) = self.score.write_all(self.before.as_bytes()) {
+            warn!("{OOM_SCORE_ADJ} stays at {OOM_SCORE_ADJ_MAX}, it was {}: {error}", self.before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_has_the_least_room_of_all_that_it_is_in_and_files_in_memory_are_room() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |group: &str, file: &str, text: &str| {
+            std::fs::create_dir_all(root.path().join(group)).unwrap();
+            std::fs::write(root.path().join(group).join(file), text).unwrap();
+        };
+        for (group, max) in [("outer", "1000\n"), ("outer/inner", "5000\n"), ("outer/inner/free", "max\n")] {
+            write(group, V2.max, max);
+            write(group, V2.current, "900\n");
+            write(group, "memory.stat", "anon 600\ninactive_file 200\nactive_file 50\n");
+        }
+        let room = |group: &str| room_below(&V2, root.path(), Path::new(group));
+        assert_eq!(room_in(&V2, &root.path().join("outer/inner/free")), None);
+        assert_eq!(room_in(&V2, &root.path().join("outer/inner")), Some(4350));
+        assert_eq!(room("outer/inner/free"), Some(350));
+        assert_eq!(room("elsewhere"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_with_its_number() {
+        spare(1 << 20).unwrap();
+        let error = spare(usize::MAX / 4).unwrap_err();
+        assert_eq!(error.to_string(), format!("there is no memory for {} more bytes", usize::MAX / 4));
+    }
+}
