@@ -385,4 +385,4 @@ impl Deadline {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

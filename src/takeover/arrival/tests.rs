@@ -1,5 +1,6 @@
 //! Both sides of the I/O over a pair of sockets: what each of them learns when a takeover fails.
 
+use std::cell::RefCell;
 use std::os::unix::net::UnixStream as Pair;
 use std::time::Instant;
 
@@ -8,7 +9,10 @@ use mio::net::{TcpStream, UnixStream};
 use super::*;
 use crate::peer::Marks;
 use crate::service::{Context, Violation};
+use crate::sources::Greeting;
 use crate::table::Table;
+use crate::takeover::channel::TOO_MANY_IN_FLIGHT_RETRY;
+use crate::takeover::channel::tests::{alone, while_too_many_are_in_flight};
 use crate::takeover::departure::{Departure, Failure, Turn};
 use crate::takeover::predecessor::{Copying, Outgoing};
 use crate::takeover::wire::{Hello, WIRE_VERSIONS};
@@ -231,4 +235,51 @@ fn successor_that_holds_peers_that_are_gone_is_told_of_them_before_it_gets_more(
     assert_eq!(next(&mut copying), peers);
     copying.mirror_mut().closed(0, 0);
     assert_eq!([next(&mut copying), next(&mut copying), next(&mut copying)], [peers, closed, peers]);
+}
+
+#[test]
+fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
+    alone(module_path!(), "listeners_are_sent_when_the_kernel_takes_descriptors_again", || {
+        let directory = tempfile::tempdir().unwrap();
+        let takeover = TakeoverListener::bind(&directory.path().join("takeover")).unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (_poll, mut lane) = lane(Moody("nothing"));
+        let (channel, mut successor) = channels();
+        let welcome = Welcome {
+            wire_version: 1,
+            build: String::new(),
+            pid: 1,
+            service: Moody::NAME.to_owned(),
+            state_version: 1,
+            peers: 0,
+        };
+        let departure = RefCell::new(None);
+        let turn = |lane: &mut Lane<Moody>| {
+            let now = Instant::now() + TOO_MANY_IN_FLIGHT_RETRY;
+            let next = departure.take().map(|departure: Departure| departure.turn(lane, now).unwrap());
+            let Some(Turn::Copying(next)) = next else { panic!("the copy has just begun") };
+            departure.replace(Some(next));
+        };
+        let lane = RefCell::new(&mut lane);
+        while_too_many_are_in_flight(
+            || {
+                let greeting = Greeting { channel, pid: 1, hello: hello() };
+                let begun = Departure::begin(greeting, welcome, Some(&tcp), &takeover, 0, Instant::now());
+                departure.replace(Some(begun.unwrap()));
+                turn(&mut lane.borrow_mut());
+            },
+            || {
+                let kinds = [(); 2].map(|()| {
+                    loop {
+                        if let Some(raw) = successor.receive().unwrap() {
+                            return raw.decode().unwrap().kind();
+                        }
+                        turn(&mut lane.borrow_mut());
+                    }
+                });
+                assert_eq!(kinds, [wire::Kind::Welcome, wire::Kind::Listeners]);
+                assert_eq!(successor.take_descriptors(2).unwrap().len(), 2);
+            },
+        );
+    });
 }

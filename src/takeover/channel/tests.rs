@@ -348,12 +348,12 @@ fn only_a_successor_takes_large_frames() {
 /// Says that this process is one of its own for the test of that name.
 const ALONE: &str = "REACTORD_TEST_ALONE";
 
-/// Runs `test`, whose name is `name`, in a process of its own, where it may change the limit of open files.
-fn alone(name: &str, test: impl FnOnce()) {
+/// Runs `test`, which `module` has under this `name`, in a process of its own, where it may change the limit of open files.
+pub(in crate::takeover) fn alone(module: &str, name: &str, test: impl FnOnce()) {
     if std::env::var_os(ALONE).is_some() {
         return test();
     }
-    let name = format!("{}::{name}", module_path!().split_once("::").expect("the crate's name comes first").1);
+    let name = format!("{}::{name}", module.split_once("::").expect("the crate's name comes first").1);
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &name, "--nocapture", "--test-threads", "1"])
         .env(ALONE, "1")
@@ -375,7 +375,7 @@ fn leave_room_for(descriptors: u64) {
 
 #[test]
 fn a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost() {
-    alone("a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost", || {
+    alone(module_path!(), "a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost", || {
         for room in [0, 1, 100, 249] {
             crate::open_files::raise_limit();
             let (mut predecessor, mut successor) = pair();
@@ -397,27 +397,46 @@ fn a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost() {
     });
 }
 
+/// Sends as many descriptors as may be in flight, as somebody whom that limits, and returns the limits of open files
+/// before. Nothing limits the privileged (unix(7)): where the privilege cannot be given up, there is nothing to see.
+fn fill_with_descriptors(predecessor: &mut Channel, batch: &[UnixDatagram]) -> Option<(u64, u64)> {
+    if geteuid().is_root() && setuid(Uid::from_raw(65534)).is_err() {
+        return None;
+    }
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 400, hard).unwrap();
+    let mut taken = 0;
+    let refused = loop {
+        match predecessor.try_send(&frame(taken, 100), &borrowed(batch)).unwrap() {
+            Sent::Taken => taken += 1,
+            refused => break refused,
+        }
+    };
+    assert_eq!(refused, Sent::TooManyInFlight);
+    assert_eq!(taken, 2, "the second batch goes over the limit, and the third is refused");
+    Some((soft, hard))
+}
+
+/// Does `test` while no descriptor can be sent, and then lets it be; the limits are as before for both.
+pub(in crate::takeover) fn while_too_many_are_in_flight(test: impl FnOnce(), then: impl FnOnce()) {
+    let batch = sockets(DESCRIPTORS_PER_FRAME_MAX);
+    let (mut predecessor, successor) = pair();
+    if let Some((soft, hard)) = fill_with_descriptors(&mut predecessor, &batch) {
+        test();
+        drop((predecessor, successor));
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        then();
+    }
+}
+
 #[test]
 fn too_many_descriptors_in_flight_are_back_pressure() {
-    alone("too_many_descriptors_in_flight_are_back_pressure", || {
+    alone(module_path!(), "too_many_descriptors_in_flight_are_back_pressure", || {
         let batch = sockets(DESCRIPTORS_PER_FRAME_MAX);
         let (mut predecessor, mut successor) = pair();
-        // Nothing limits the privileged (unix(7)). Where the privilege cannot be given up, there is nothing to see.
-        if geteuid().is_root() && setuid(Uid::from_raw(65534)).is_err() {
+        let Some((soft, hard)) = fill_with_descriptors(&mut predecessor, &batch) else {
             return;
-        }
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        setrlimit(Resource::RLIMIT_NOFILE, 400, hard).unwrap();
-        let mut taken = 0;
-        let refused = loop {
-            match predecessor.try_send(&frame(taken, 100), &borrowed(&batch)).unwrap() {
-                Sent::Taken => taken += 1,
-                refused => break refused,
-            }
         };
-        assert_eq!(refused, Sent::TooManyInFlight);
-        assert_eq!(taken, 2, "the second batch goes over the limit, and the third is refused");
-
         // The limit is for those in flight; to receive them, this process needs room for its own copies.
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
         for sent in 0..2 {
