@@ -99,6 +99,7 @@
 
 pub mod service;
 pub mod services;
+#[path = "../supervisor/src/supervisor.rs"]
 pub mod supervisor;
 pub mod worker;
 
@@ -106,20 +107,26 @@ pub mod worker;
 #[doc(hidden)]
 pub mod fuzzing;
 
+#[path = "../process/src/accept.rs"]
 mod accept;
 mod clock;
 mod config;
 mod delivery;
+#[path = "../process/src/descriptors.rs"]
 mod descriptors;
 mod handled_signals;
+#[path = "../process/src/inherited.rs"]
 mod inherited;
 mod lane;
 mod limited;
+#[path = "../process/src/open_files.rs"]
 mod open_files;
 mod peer;
+#[path = "../process/src/words.rs"]
 mod queue;
 mod reactor;
 mod server;
+#[path = "../process/src/signals.rs"]
 mod signals;
 mod sources;
 mod table;

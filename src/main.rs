@@ -1,5 +1,6 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
+#[path = "../supervisor/src/daemon.rs"]
 mod daemon;
 mod options;
 

@@ -1,5 +1,6 @@
 //! The daemon's command line: what may be asked for, what goes together, and what it means as a `Config`.
 
+#[path = "../supervisor/src/options.rs"]
 mod supervise;
 
 use std::ffi::OsString;
