@@ -107,30 +107,20 @@ pub mod worker;
 #[doc(hidden)]
 pub mod fuzzing;
 
-#[path = "../process/src/accept.rs"]
-mod accept;
 mod clock;
 mod config;
 mod delivery;
-#[path = "../process/src/descriptors.rs"]
-mod descriptors;
 mod handled_signals;
-#[path = "../process/src/inherited.rs"]
-mod inherited;
 mod lane;
 mod limited;
-#[path = "../process/src/open_files.rs"]
-mod open_files;
 mod peer;
-#[path = "../process/src/words.rs"]
-mod queue;
 mod reactor;
 mod server;
-#[path = "../process/src/signals.rs"]
-mod signals;
 mod sources;
 mod table;
 mod takeover;
+
+use reactord_process::{accept, descriptors, inherited, open_files, signals, words};
 
 pub use accept::ListenError;
 pub use config::{Config, Outcome};

@@ -7,12 +7,13 @@ pub(crate) mod parting;
 mod talk;
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use log::warn;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+pub(crate) use reactord_process::address::Address;
 use rustix::net::connect_unspec;
 
 pub(crate) use talk::{Marks, Phase, READING, Talk};
@@ -39,16 +40,6 @@ impl From<PeerId> for u64 {
     /// An id as a number, to be saved.
     fn from(id: PeerId) -> Self {
         id.0
-    }
-}
-
-/// An address as the log writes it: `[127.0.0.1]:1234`, IPv4 and IPv6 alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Address(pub(crate) SocketAddr);
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{}]:{}", self.0.ip(), self.0.port())
     }
 }
 
@@ -268,15 +259,4 @@ fn write_all_possible(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize>
         }
     }
     Ok(written)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_written_alike_for_both_families() {
-        assert_eq!(Address("127.0.0.1:80".parse().unwrap()).to_string(), "[127.0.0.1]:80");
-        assert_eq!(Address("[::1]:80".parse().unwrap()).to_string(), "[::1]:80");
-    }
 }

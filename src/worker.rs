@@ -42,14 +42,8 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::descriptors::{self, Received};
 use crate::inherited;
-pub use crate::queue::ConnectionId;
-use crate::queue::{FromSupervisor, FromWorker, PACKET_BYTES_MAX, SOCKET_VARIABLE, VERSION};
-
-/// The environment variable with the path on which a worker is to answer successors, if it can.
-pub const TAKEOVER_VARIABLE: &str = "REACTORD_TAKEOVER";
-
-/// The environment variable with the path of the worker to take over from, for one that replaces it.
-pub const PREDECESSOR_VARIABLE: &str = "REACTORD_PREDECESSOR";
+pub use crate::words::{ConnectionId, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
+use crate::words::{FromSupervisor, FromWorker, PACKET_BYTES_MAX, SOCKET_VARIABLE, VERSION};
 
 /// Why there is no queue to draw from.
 #[derive(Debug)]

@@ -13,13 +13,13 @@ use mio::net::{TcpListener, TcpStream};
 use nix::errno::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
-use crate::peer::Address;
+use crate::address::Address;
 
 /// How many connections are accepted in one turn.
-pub(crate) const ACCEPTS_PER_TURN: u32 = 256;
+pub const ACCEPTS_PER_TURN: u32 = 256;
 
 /// How long accepting pauses when the process or the system is out of descriptors, unless one is closed before.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often it is logged that accepting pauses.
 const PAUSE_LOGGED_EVERY: Duration = Duration::from_secs(60);
@@ -43,13 +43,20 @@ impl std::fmt::Display for ListenError {
     }
 }
 
-impl std::error::Error for ListenError {}
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
 
 /// A socket that listens on `address`. The kernel cuts the backlog to its maximum (listen(2)).
 ///
 /// What is set here holds for each connection that it accepts, without a system call for each: answers go out at once,
 /// and a client whose host has vanished is noticed in the time that the kernel is set to (tcp(7)).
-pub(crate) fn listen_on(address: SocketAddr, backlog: Option<u32>) -> Result<TcpListener, ListenError> {
+///
+/// # Errors
+/// If a system call fails.
+pub fn listen_on(address: SocketAddr, backlog: Option<u32>) -> Result<TcpListener, ListenError> {
     try_to_listen_on(address, backlog).map_err(|error| ListenError { address, error })
 }
 
@@ -69,7 +76,7 @@ fn try_to_listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<Tcp
 
 /// Whether and when connections of one listener are accepted.
 #[derive(Debug)]
-pub(crate) struct Accepting {
+pub struct Accepting {
     when: When,
     pause_logged: Option<Instant>,
 }
@@ -88,7 +95,7 @@ enum When {
 
 impl Accepting {
     /// Accepting begins in the next turn.
-    pub(crate) fn begin() -> Self {
+    pub fn begin() -> Self {
         Self { when: When::NextTurn, pause_logged: None }
     }
 
@@ -96,11 +103,7 @@ impl Accepting {
     ///
     /// # Errors
     /// If none can be accepted for now. Accepting pauses.
-    pub(crate) fn accept(
-        &mut self,
-        listener: &TcpListener,
-        now: Instant,
-    ) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    pub fn accept(&mut self, listener: &TcpListener, now: Instant) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         loop {
             match listener.accept() {
                 Ok(accepted) => return Ok(Some(accepted)),
@@ -120,23 +123,23 @@ impl Accepting {
     }
 
     /// Nothing is left to be accepted, or nobody listens.
-    pub(crate) fn wait_for_event(&mut self) {
+    pub fn wait_for_event(&mut self) {
         self.when = When::OnEvent;
     }
 
     /// This turn's budget is spent, and there may be more.
-    pub(crate) fn go_on_next_turn(&mut self) {
+    pub fn go_on_next_turn(&mut self) {
         self.when = When::NextTurn;
     }
 
     /// There is no room for another connection until [`Self::resume`] is called.
-    pub(crate) fn pause(&mut self) {
+    pub fn pause(&mut self) {
         self.when = When::PausedFull;
     }
 
     /// Whether it is time to log that accepting pauses: at the limit, each connection that ends makes room for one that
     /// comes, and a line for each would say nothing.
-    pub(crate) fn pause_is_news(&mut self, now: Instant) -> bool {
+    pub fn pause_is_news(&mut self, now: Instant) -> bool {
         let news = self.pause_logged.is_none_or(|logged| now - logged >= PAUSE_LOGGED_EVERY);
         if news {
             self.pause_logged = Some(now);
@@ -145,19 +148,19 @@ impl Accepting {
     }
 
     /// A connection has ended, so there is room for another.
-    pub(crate) fn resume(&mut self) {
+    pub fn resume(&mut self) {
         if matches!(self.when, When::PausedFull | When::PausedUntil(_)) {
             self.when = When::NextTurn;
         }
     }
 
     /// Whether accepting is due without an event.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
+    pub fn is_due(&self, now: Instant) -> bool {
         self.due(now).is_some_and(|due| due <= now)
     }
 
     /// When accepting is due without an event, if it is.
-    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+    pub fn due(&self, now: Instant) -> Option<Instant> {
         match self.when {
             When::OnEvent | When::PausedFull => None,
             When::NextTurn => Some(now),

@@ -14,23 +14,26 @@ use rustix::net::{
 };
 
 /// What the kernel may put into one message; a smaller control buffer would lose descriptors (`MSG_CTRUNC`).
-pub(crate) const SCM_MAX_FD: usize = 253;
+pub const SCM_MAX_FD: usize = 253;
 
 /// What one message brought, besides its bytes.
 #[derive(Debug)]
-pub(crate) struct Received {
+pub struct Received {
     /// How many bytes. 0 is the end.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// Whether descriptors were lost (`MSG_CTRUNC`): there was no place for them, or this process has reached its limit
     /// of open files.
-    pub(crate) descriptors_lost: bool,
+    pub descriptors_lost: bool,
 }
 
 /// Sends bytes with descriptors, all of them or none. Returns how many bytes went.
 ///
+/// # Errors
+/// `EAGAIN` if the socket takes nothing now, or how the system call failed.
+///
 /// # Panics
 /// If there are more than [`SCM_MAX_FD`] descriptors.
-pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<usize> {
+pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SCM_MAX_FD))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
@@ -45,7 +48,10 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_
 }
 
 /// Receives into `buffer`, and adds the descriptors to `descriptors`. Without such a place the kernel discards them.
-pub(crate) fn receive(
+///
+/// # Errors
+/// `EAGAIN` if there is nothing now, or how the system call failed.
+pub fn receive(
     socket: impl AsFd,
     buffer: &mut [u8],
     descriptors: Option<&mut impl Extend<OwnedFd>>,
@@ -70,7 +76,10 @@ pub(crate) fn receive(
 }
 
 /// Calls again what a signal has interrupted.
-pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+///
+/// # Errors
+/// What the call returns otherwise.
+pub fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match call() {
             Err(Errno::INTR) => {}

@@ -17,7 +17,7 @@ use crate::descriptors;
 ///
 /// # Errors
 /// `EBADF` if no open descriptor has this number.
-pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     let (outbox, inbox) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let byte = [IoSlice::new(&[0])];
     sendmsg::<()>(outbox.as_raw_fd(), &byte, &[ControlMessage::ScmRights(&[number])], MsgFlags::MSG_NOSIGNAL, None)?;
@@ -31,7 +31,7 @@ pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// As of [`duplicate`]; then it stays what it is.
-pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
+pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     let taken = duplicate(number)?;
     let_go(number);
     Ok(taken)
@@ -39,7 +39,7 @@ pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
 
 /// Closes the descriptor with this number, of which there is a [duplicate]. Nothing else in the process may
 /// own it.
-pub(crate) fn let_go(number: RawFd) {
+pub fn let_go(number: RawFd) {
     // It was open when it was duplicated, and Linux closes it whatever is reported.
     let _ = nix::unistd::close(number);
 }

@@ -7,13 +7,19 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 
 /// The version of these words.
-pub(crate) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// What one packet has at most. Who receives gives more room, so that a longer one shows.
-pub(crate) const PACKET_BYTES_MAX: usize = 255;
+pub const PACKET_BYTES_MAX: usize = 255;
 
 /// The environment variable with the number of a worker's end of the queue.
-pub(crate) const SOCKET_VARIABLE: &str = "REACTORD_QUEUE";
+pub const SOCKET_VARIABLE: &str = "REACTORD_QUEUE";
+
+/// The environment variable with the path on which a worker is to answer successors, if it can.
+pub const TAKEOVER_VARIABLE: &str = "REACTORD_TAKEOVER";
+
+/// The environment variable with the path of the worker to take over from, for one that replaces it.
+pub const PREDECESSOR_VARIABLE: &str = "REACTORD_PREDECESSOR";
 
 /// A connection, as long as its supervisor lives. Increases in the order of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,23 +27,23 @@ pub struct ConnectionId(NonZeroU64);
 
 impl ConnectionId {
     /// The first that a supervisor gives.
-    pub(crate) const FIRST: Self = Self(NonZeroU64::MIN);
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
 
     /// The one after this.
     ///
     /// # Panics
     /// After 2⁶⁴ connections.
-    pub(crate) fn next(self) -> Self {
+    pub fn next(self) -> Self {
         Self(self.0.checked_add(1).expect("nobody accepts 2⁶⁴ connections"))
     }
 
     /// The number that stands for it.
-    pub(crate) fn number(self) -> u64 {
+    pub fn number(self) -> u64 {
         self.0.get()
     }
 
     /// What the number stands for, if it may be one.
-    pub(crate) fn from_number(number: u64) -> Option<Self> {
+    pub fn from_number(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)
     }
 }
@@ -50,9 +56,12 @@ impl fmt::Display for ConnectionId {
 
 /// Said by a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FromWorker {
+pub enum FromWorker {
     /// It serves, and speaks this version.
-    Ready { version: u32 },
+    Ready {
+        /// Of these words.
+        version: u32,
+    },
     /// So many more connections may be sent.
     Want(NonZeroU32),
     /// This connection is the worker's from now on.
@@ -63,16 +72,23 @@ pub(crate) enum FromWorker {
 
 /// Said by the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FromSupervisor {
+pub enum FromSupervisor {
     /// A connection, whose descriptor comes with the packet.
-    Connection { id: ConnectionId, peer: SocketAddr, local: SocketAddr },
+    Connection {
+        /// Which it is.
+        id: ConnectionId,
+        /// The client's address.
+        peer: SocketAddr,
+        /// The server's address.
+        local: SocketAddr,
+    },
     /// Take no more, finish, exit.
     Finish,
 }
 
 /// A packet that does not say what it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed {
+pub struct Malformed {
     packet: String,
 }
 
@@ -81,6 +97,8 @@ impl Malformed {
         Self { packet: packet.escape_ascii().to_string() }
     }
 }
+
+impl std::error::Error for Malformed {}
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,7 +131,7 @@ impl FromWorker {
     ///
     /// # Errors
     /// If a worker may not say that.
-    pub(crate) fn parse(packet: &[u8]) -> Result<Self, Malformed> {
+    pub fn parse(packet: &[u8]) -> Result<Self, Malformed> {
         let said = match *words(packet)?.as_slice() {
             ["ready", version] => number(version).map(|version| Self::Ready { version }),
             ["want", credits] => number(credits).map(Self::Want),
@@ -130,7 +148,7 @@ impl FromSupervisor {
     ///
     /// # Errors
     /// If the supervisor may not say that.
-    pub(crate) fn parse(packet: &[u8]) -> Result<Option<Self>, Malformed> {
+    pub fn parse(packet: &[u8]) -> Result<Option<Self>, Malformed> {
         let said = match *words(packet)?.as_slice() {
             ["connection", id, peer, local] => {
                 let id = number(id).map(ConnectionId);

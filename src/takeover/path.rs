@@ -21,8 +21,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use super::channel::Channel;
 use super::predecessor::Refusal;
 
-/// The bytes that a Unix socket's path may have: `sun_path` has 108, and the last one is a NUL (unix(7)).
-pub const TAKEOVER_PATH_BYTES_MAX: usize = 107;
+/// The bytes that a takeover path may have: those of any Unix socket.
+pub const TAKEOVER_PATH_BYTES_MAX: usize = reactord_process::SOCKET_PATH_BYTES_MAX;
 
 /// How many callers may wait in the kernel.
 const BACKLOG: i32 = 64;

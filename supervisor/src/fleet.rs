@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::queue::{ConnectionId, FromWorker, VERSION};
+use crate::words::{ConnectionId, FromWorker, VERSION};
 
 /// Connections that are under way to one worker at once at most: sent, and not taken. More would only wait where no
 /// other worker can get at them, and so many fit into the socket.

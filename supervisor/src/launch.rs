@@ -20,7 +20,7 @@ use nix::sys::stat::{Mode, umask};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use signal_hook::consts::FORBIDDEN;
 
-use crate::{inherited, open_files, queue};
+use crate::{inherited, open_files, words};
 
 /// The first argument of the stage.
 pub(crate) const STAGE: &str = "--launch-worker";
@@ -93,7 +93,7 @@ impl Program {
         }
         match inheritance {
             Inheritance::Queue(socket) => {
-                stage.env(queue::SOCKET_VARIABLE, socket.as_raw_fd().to_string());
+                stage.env(words::SOCKET_VARIABLE, socket.as_raw_fd().to_string());
             }
             Inheritance::Listeners { sockets, names, notify } => {
                 stage.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names);

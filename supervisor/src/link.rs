@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
 use crate::descriptors;
-use crate::queue::{ConnectionId, FromSupervisor, FromWorker, Malformed, PACKET_BYTES_MAX};
+use crate::words::{ConnectionId, FromSupervisor, FromWorker, Malformed, PACKET_BYTES_MAX};
 
 /// What a worker's end says.
 #[derive(Debug)]

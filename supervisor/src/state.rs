@@ -18,7 +18,7 @@ use super::fleet::{BackOff, Crew, Fleet, Rules, Standing, Worker, WorkerId};
 use super::link::Link;
 use super::{Connection, Line, Supervisor};
 use crate::inherited;
-use crate::queue::{ConnectionId, FromSupervisor};
+use crate::words::{ConnectionId, FromSupervisor};
 
 /// The version of [`State`]. A binary that reads another one refuses.
 const VERSION: u32 = 1;
