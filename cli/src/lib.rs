@@ -2,14 +2,11 @@
 //!
 //! [`say`] writes to standard output, [`arguments`] turns argv into an argh command, and [`logger`] writes log lines
 //! without ever blocking or panicking because of it: on standard error, into a [`log_file`] or to the system log
-//! ([`system_log`]). For a program that goes on without a terminal there are [`detach`] and the [`pid_file`]. Nothing
-//! here knows what any program does.
+//! ([`system_log`]). Nothing here knows what any program does.
 
 pub mod arguments;
-pub mod detach;
 pub mod log_file;
 pub mod logger;
-pub mod pid_file;
 mod standard_error;
 mod standard_output;
 pub mod system_log;

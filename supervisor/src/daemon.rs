@@ -1,6 +1,11 @@
 //! `reactord supervise` as a process among others: its way into the background, its pid file, where its lines go, and
 //! who is told that it serves.
 
+#[path = "daemon/detach.rs"]
+mod detach;
+#[path = "daemon/pid_file.rs"]
+mod pid_file;
+
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io;
@@ -11,13 +16,13 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use detach::{Background, NotServing};
 use log::{debug, warn};
 use nix::sys::signal::{Signal, raise};
+use pid_file::PidFile;
 use reactord::supervisor::{self, Beginning, Config, Resumption, Show, Surroundings, supervise};
-use reactord_cli::detach::{self, Background, NotServing};
 use reactord_cli::log_file::LogFile;
 use reactord_cli::logger::{self, Destination};
-use reactord_cli::pid_file::PidFile;
 use reactord_cli::system_log::SystemLog;
 use sd_notify::NotifyState;
 
