@@ -7,6 +7,16 @@
 //! You write a [`Service`]: where messages end, how they are answered, how its state is saved and restored. You get a
 //! server on one epoll thread that [serves](serve) it, and that its next version can [take over](take_over).
 //!
+//! # The library alone
+//!
+//! The program `reactord` is in the same package, with its command line, its log and its supervisor. A program that has
+//! its own wants none of that:
+//!
+//! ```toml
+//! [dependencies]
+//! reactord = { version = "0.1", default-features = false }
+//! ```
+//!
 //! # A service
 //!
 //! This one counts the lines that each peer sends, and answers each with its number. The count survives any number of
@@ -99,8 +109,6 @@
 
 pub mod service;
 pub mod services;
-#[path = "../supervisor/src/supervisor.rs"]
-pub mod supervisor;
 pub mod worker;
 
 #[cfg(any(test, fuzzing))]
@@ -120,8 +128,6 @@ mod sources;
 mod table;
 mod takeover;
 
-use reactord_process::{accept, descriptors, inherited, open_files, signals, words};
-
 pub use accept::ListenError;
 pub use config::{Config, Outcome};
 pub use peer::PeerId;
@@ -129,6 +135,9 @@ pub use server::{Error, Successor, serve, take_over, work};
 pub use service::{Context, RestoreError, SendError, Service, Violation};
 pub use takeover::arrival::{Offer, TakeoverError};
 pub use takeover::path::{PathError, TAKEOVER_PATH_BYTES_MAX};
+
+// What a server stands on, as a supervisor does: so these modules are a package below both.
+use reactord_process::{accept, descriptors, inherited, open_files, words};
 
 /// What this build calls itself when it meets another.
 const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));

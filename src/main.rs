@@ -1,7 +1,5 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
-#[path = "../supervisor/src/daemon.rs"]
-mod daemon;
 mod options;
 
 use std::process::ExitCode;
@@ -9,9 +7,9 @@ use std::process::ExitCode;
 use log::error;
 use options::{BuiltIn, Command};
 use reactord::services::{Line, Seqnum};
-use reactord::supervisor;
 use reactord::worker::Queue;
 use reactord::{Config, Error, Offer, Outcome, Successor, serve, work};
+use reactord_supervisor::{NotServing, become_worker, is_stage};
 
 /// The exit code for a server that could not serve.
 const EXIT_SERVE: u8 = 1;
@@ -20,8 +18,8 @@ const EXIT_SERVE: u8 = 1;
 const EXIT_TAKEOVER: u8 = 3;
 
 fn main() -> ExitCode {
-    if supervisor::is_stage() {
-        return ExitCode::from(supervisor::become_worker());
+    if is_stage() {
+        return ExitCode::from(become_worker());
     }
     let (command, level) = match options::parse() {
         Ok(parsed) => parsed,
@@ -50,9 +48,9 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<supervisor::Error> for Failure {
-    fn from(error: supervisor::Error) -> Self {
-        Self { reason: error.to_string(), exit_code: EXIT_SERVE }
+impl From<NotServing> for Failure {
+    fn from(NotServing { reason, exit_code }: NotServing) -> Self {
+        Self { reason, exit_code }
     }
 }
 
@@ -62,7 +60,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             reactord_cli::say(concat!("reactord ", env!("CARGO_PKG_VERSION"), "\n"));
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Supervise { config, daemon } => return daemon.run(&config),
+        Command::Supervise(daemon) => return Ok(ExitCode::from(daemon.run()?)),
         Command::Serve { service: BuiltIn::Seqnum, config } => serve(Seqnum, &config)?,
         Command::Serve { service: BuiltIn::Line, config } => serve(Line, &config)?,
         Command::Work { service: BuiltIn::Seqnum, config } => work(Seqnum, inherit()?, &config)?,

@@ -1,8 +1,5 @@
 //! The daemon's command line: what may be asked for, what goes together, and what it means as a `Config`.
 
-#[path = "../supervisor/src/options.rs"]
-mod supervise;
-
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
@@ -13,10 +10,10 @@ use std::time::Duration;
 use argh::FromArgs;
 use log::LevelFilter;
 use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
-use reactord::{Config, Service, TAKEOVER_PATH_BYTES_MAX, services, supervisor};
+use reactord::{Config, Service, TAKEOVER_PATH_BYTES_MAX, services};
 use reactord_cli::arguments::usage_error;
-
-use crate::daemon::Daemon;
+use reactord_cli::values::{address, backlog, count, milliseconds, port};
+use reactord_supervisor::Daemon;
 
 /// A TCP server that can be replaced while its connections stay open.
 #[derive(FromArgs, Debug)]
@@ -90,7 +87,7 @@ struct Arguments {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum Subcommand {
-    Supervise(supervise::Arguments),
+    Supervise(reactord_supervisor::Arguments),
 }
 
 /// The services that the daemon has.
@@ -130,7 +127,7 @@ pub(crate) enum Command {
     /// To take over from the server at this path, whichever of these services it runs; for a worker, from one like it.
     TakeOver { path: PathBuf, services: Vec<BuiltIn>, is_worker: bool, config: Config },
     /// To hold ports and feed workers.
-    Supervise { config: supervisor::Config, daemon: Daemon },
+    Supervise(Daemon),
 }
 
 /// What the command line asks for, and how much is to be logged.
@@ -171,8 +168,7 @@ fn command(arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Command
         return Ok(Command::Version);
     }
     if let Some(Subcommand::Supervise(supervise)) = arguments.subcommand {
-        let (config, daemon) = supervise::config(supervise, after)?;
-        return Ok(Command::Supervise { config, daemon });
+        return supervise.daemon(after).map(Command::Supervise);
     }
     if let Some(argument) = after.and_then(|after| after.into_iter().next()) {
         return Err(format!("nothing may follow --, but {argument:?} does"));
@@ -272,40 +268,6 @@ fn default_takeover_path() -> Result<PathBuf, String> {
         }
     }
 }
-
-fn address(value: &str) -> Result<IpAddr, String> {
-    value.parse().map_err(|_| "an IPv4 or IPv6 address is expected, such as 127.0.0.1 or ::1".to_owned())
-}
-
-fn port(value: &str) -> Result<u16, String> {
-    value.parse().map_err(|_| format!("a port from 0 to {} is expected", u16::MAX))
-}
-
-fn count(value: &str) -> Result<usize, String> {
-    number(value, COUNT_MAX)
-}
-
-fn number(value: &str, max: usize) -> Result<usize, String> {
-    let number = value.parse().ok().filter(|number| (1..=max).contains(number));
-    number.ok_or_else(|| format!("a number from 1 to {max} is expected"))
-}
-
-fn backlog(value: &str) -> Result<u32, String> {
-    count(value).map(|count| u32::try_from(count).expect("COUNT_MAX has 32 bits"))
-}
-
-/// More than any machine has descriptors for.
-const COUNT_MAX: usize = 1_000_000_000;
-
-fn milliseconds(value: &str) -> Result<Duration, String> {
-    let milliseconds = value.parse().ok().filter(|milliseconds| (1..=MILLISECONDS_MAX).contains(milliseconds));
-    milliseconds
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("milliseconds from 1 to {MILLISECONDS_MAX} are expected"))
-}
-
-/// One hour.
-const MILLISECONDS_MAX: u64 = 3_600_000;
 
 fn built_in(value: &str) -> Result<BuiltIn, String> {
     let names = BuiltIn::ALL.map(BuiltIn::name).join(" or ");

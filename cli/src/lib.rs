@@ -1,6 +1,6 @@
 //! What the daemon and the client share on a command line and on standard error.
 //!
-//! [`say`] writes to standard output, [`arguments`] turns argv into an argh command, and [`logger`] writes log lines
+//! [`say`] writes to standard output, [`arguments`] turns argv into an argh command with [`values`] that are allowed, and [`logger`] writes log lines
 //! without ever blocking or panicking because of it: on standard error, into a [`log_file`] or to the system log
 //! ([`system_log`]). Nothing here knows what any program does.
 
@@ -10,5 +10,6 @@ pub mod logger;
 mod standard_error;
 mod standard_output;
 pub mod system_log;
+pub mod values;
 
 pub use standard_output::say;

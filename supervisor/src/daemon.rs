@@ -1,9 +1,7 @@
 //! `reactord supervise` as a process among others: its way into the background, its pid file, where its lines go, and
 //! who is told that it serves.
 
-#[path = "daemon/detach.rs"]
 mod detach;
-#[path = "daemon/pid_file.rs"]
 mod pid_file;
 
 use std::cell::Cell;
@@ -13,20 +11,25 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
 
-use detach::{Background, NotServing};
 use log::{debug, warn};
 use nix::sys::signal::{Signal, raise};
-use pid_file::PidFile;
-use reactord::supervisor::{self, Beginning, Config, Resumption, Show, Surroundings, supervise};
 use reactord_cli::log_file::LogFile;
 use reactord_cli::logger::{self, Destination};
 use reactord_cli::system_log::SystemLog;
 use sd_notify::NotifyState;
 
-use crate::{EXIT_SERVE, Failure};
+use crate::config::Config;
+use crate::not_serving::NotServing;
+use crate::resume::{Beginning, EXIT_UNDERSTOOD, Resumption, beginning};
+use crate::supervisor::{Show, Surroundings, supervise};
+use detach::Background;
+use pid_file::PidFile;
+
+/// The exit code of a supervisor that was stopped, and of a launching command whose supervisor serves.
+const EXIT_SERVED: u8 = 0;
 
 /// What this program is called in the system log.
 const PROGRAM: &str = "reactord";
@@ -44,9 +47,10 @@ const PID_FILE: &str = "pid-file";
 /// (sd_notify(3)).
 const SERVICE_MANAGER: &str = "NOTIFY_SOCKET";
 
-/// How the supervisor runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Daemon {
+/// A supervisor, and how it runs as a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    pub(crate) config: Config,
     /// To go into the background when it serves.
     pub(crate) detach: bool,
     /// To be the process in the background.
@@ -58,30 +62,31 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Supervises, and tells the launching command if it cannot.
+    /// Supervises until it is stopped, and tells the launching command if it cannot. Returns the exit code to leave
+    /// with. The process must have one thread.
     ///
     /// # Errors
     /// If it cannot supervise, or in the launching command, if the supervisor in the background cannot.
-    pub(crate) fn run(&self, config: &Config) -> Result<ExitCode, Failure> {
-        let resumption = match supervisor::beginning()? {
-            Beginning::Trial => return Ok(ExitCode::from(supervisor::EXIT_UNDERSTOOD)),
-            Beginning::Fresh if self.detach && !self.background => return launch(config),
+    pub fn run(&self) -> Result<u8, NotServing> {
+        let resumption = match beginning()? {
+            Beginning::Trial => return Ok(EXIT_UNDERSTOOD),
+            Beginning::Fresh if self.detach && !self.background => return launch(&self.config),
             Beginning::Fresh => None,
             Beginning::Resumed(resumption) => Some(resumption),
         };
         let enters = self.background && resumption.is_none();
         let launching_command = Cell::new(if enters { Some(Background::enter().map_err(detaching)?) } else { None });
         let supervised = self.move_log(resumption.is_some());
-        let supervised = supervised.and_then(|()| self.supervise(config, resumption, &launching_command));
+        let supervised = supervised.and_then(|()| self.supervise(resumption, &launching_command));
         if let (Err(failure), Some(launching_command)) = (&supervised, launching_command.take()) {
             // If it has gone away, the log and the exit code have to do.
             let _ = launching_command.does_not_serve(&failure.reason);
         }
-        supervised.map(|()| ExitCode::SUCCESS)
+        supervised.map(|()| EXIT_SERVED)
     }
 
     /// Has lines written where they belong, once there is no terminal.
-    fn move_log(&self, is_resumed: bool) -> Result<(), Failure> {
+    fn move_log(&self, is_resumed: bool) -> Result<(), NotServing> {
         if !self.background {
             return Ok(());
         }
@@ -89,7 +94,7 @@ impl Daemon {
             Ok(destination) => logger::move_to(destination),
             // It has served before, and standard error leads where it did then.
             Err(reason) if is_resumed => warn!("{reason}"),
-            Err(reason) => return Err(Failure { reason, exit_code: EXIT_SERVE }),
+            Err(reason) => return Err(NotServing::new(reason)),
         }
         Ok(())
     }
@@ -105,10 +110,9 @@ impl Daemon {
 
     fn supervise(
         &self,
-        config: &Config,
         mut resumption: Option<Resumption>,
         launching_command: &Cell<Option<Background>>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotServing> {
         let pid_file = self.pid_file(resumption.as_mut())?;
         let surroundings = Surroundings {
             serving: Some(Box::new(|| tell_that_it_serves(launching_command.take()))),
@@ -116,10 +120,10 @@ impl Daemon {
                 .map(|path| -> Show<'_> { Box::new(move |line| show(line, &path)) }),
             kept: pid_file.iter().map(|pid_file| (PID_FILE, pid_file.as_fd())).collect(),
         };
-        Ok(supervise(config, resumption, surroundings)?)
+        Ok(supervise(&self.config, resumption, surroundings)?)
     }
 
-    fn pid_file(&self, resumption: Option<&mut Resumption>) -> Result<Option<PidFile>, Failure> {
+    fn pid_file(&self, resumption: Option<&mut Resumption>) -> Result<Option<PidFile>, NotServing> {
         let Some(path) = &self.pid_file else { return Ok(None) };
         let is_resumed = resumption.is_some();
         let pid_file = match resumption.and_then(|resumption| resumption.take_kept(PID_FILE)) {
@@ -133,13 +137,13 @@ impl Daemon {
                 warn!("{error}");
                 Ok(None)
             }
-            Err(error) => Err(Failure { reason: error.to_string(), exit_code: EXIT_SERVE }),
+            Err(error) => Err(NotServing::new(error.to_string())),
         }
     }
 }
 
 /// Starts this binary once more, to be the one in the background.
-fn launch(config: &Config) -> Result<ExitCode, Failure> {
+fn launch(config: &Config) -> Result<u8, NotServing> {
     let mut arguments = std::env::args_os();
     let mut command = Command::new("/proc/self/exe");
     command.arg0(arguments.next().unwrap_or_else(|| PROGRAM.into()));
@@ -152,14 +156,12 @@ fn launch(config: &Config) -> Result<ExitCode, Failure> {
         }
         command.arg(argument);
     }
-    match detach::launch(&mut command, config.ready_timeout.saturating_add(LAUNCH_GRACE)) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(NotServing { reason, exit_code }) => Err(Failure { reason, exit_code }),
-    }
+    detach::launch(&mut command, config.ready_timeout.saturating_add(LAUNCH_GRACE))?;
+    Ok(EXIT_SERVED)
 }
 
-fn detaching(error: io::Error) -> Failure {
-    Failure { reason: format!("detaching: {error}"), exit_code: EXIT_SERVE }
+fn detaching(error: io::Error) -> NotServing {
+    NotServing::new(format!("detaching: {error}"))
 }
 
 /// Tells the service manager, if one has asked for it (sd_notify(3)), and the launching command, if there is one.

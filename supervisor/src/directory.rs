@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use log::warn;
 use nix::unistd::mkdtemp;
+use reactord_process::SOCKET_PATH_BYTES_MAX;
 
-use super::fleet::WorkerId;
-use crate::takeover::path::TAKEOVER_PATH_BYTES_MAX as SOCKET_PATH_BYTES_MAX;
+use crate::fleet::WorkerId;
 
 /// More workers than are ever started; a longer number would not fit the length that is looked at.
 const LAST_WORKER: WorkerId = WorkerId(9_999_999_999);

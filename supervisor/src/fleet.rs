@@ -8,8 +8,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use reactord_process::words::{ConnectionId, FromWorker, VERSION};
 
-use crate::words::{ConnectionId, FromWorker, VERSION};
+use crate::config::{Replace, Supply};
 
 /// Connections that are under way to one worker at once at most: sent, and not taken. More would only wait where no
 /// other worker can get at them, and so many fit into the socket.
@@ -31,30 +32,10 @@ const PROVEN: Duration = Duration::from_secs(10);
 /// A worker that gets the listeners and never says that it is ready counts as ready after this.
 pub(crate) const ASSUMED_READY: Duration = Duration::from_secs(1);
 
-/// How connections get to the workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum HandOver {
-    /// The supervisor accepts; a worker draws connections from the queue.
-    #[default]
-    Queue,
-    /// The workers get the listening sockets, and accept themselves.
-    Listen,
-}
-
-/// How a generation takes the place of the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Replace {
-    /// The one before finishes what it has.
-    #[default]
-    Drain,
-    /// Each worker hands its connections to the one that takes its place.
-    Takeover,
-}
-
 /// What the fleet keeps to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    pub(crate) hand_over: HandOver,
+    pub(crate) supply: Supply,
     pub(crate) replace: Replace,
     pub(crate) ready_timeout: Duration,
     pub(crate) drain_timeout: Duration,
@@ -252,8 +233,8 @@ impl Worker {
 
     /// Whether its end may be the end of connections: one that takes over, or accepts itself, has them before it can
     /// say that it is ready.
-    fn may_have_connections(&self, hand_over: HandOver) -> bool {
-        self.said_ready || self.predecessor.is_some() || hand_over == HandOver::Listen
+    fn may_have_connections(&self, supply: Supply) -> bool {
+        self.said_ready || self.predecessor.is_some() || supply == Supply::Listeners
     }
 
     /// It is to finish by then.
@@ -607,7 +588,7 @@ impl Fleet {
 
     /// When [`Self::advance`] has something to do, if nothing happens before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let assumed_ready = self.rules.hand_over == HandOver::Listen;
+        let assumed_ready = self.rules.supply == Supply::Listeners;
         let workers = self.workers.values().filter_map(|worker| match worker.standing {
             Standing::Starting { deadline } if assumed_ready => Some(deadline.min(worker.started + ASSUMED_READY)),
             Standing::Starting { deadline } => Some(deadline),
@@ -647,7 +628,7 @@ impl Fleet {
             };
             match worker.standing {
                 Standing::Starting { .. }
-                    if self.rules.hand_over == HandOver::Listen && now >= worker.started + ASSUMED_READY =>
+                    if self.rules.supply == Supply::Listeners && now >= worker.started + ASSUMED_READY =>
                 {
                     self.ready(id, now);
                 }
@@ -656,7 +637,7 @@ impl Fleet {
                     let next = (signal == Signal::SIGTERM).then_some((now + KILL_DELAY, Signal::SIGKILL));
                     worker.standing = Standing::Leaving { signal: next };
                     // One that has nothing to finish is not late with it.
-                    if worker.may_have_connections(self.rules.hand_over) {
+                    if worker.may_have_connections(self.rules.supply) {
                         self.actions.push_back(Action::Report(Report::Overdue { pid: worker.pid, signal }));
                     }
                     self.actions.push_back(Action::Signal { worker: id, signal });
@@ -817,16 +798,16 @@ impl Fleet {
             return;
         };
         let drained_by = now + self.rules.drain_timeout;
-        if !worker.may_have_connections(self.rules.hand_over) {
+        if !worker.may_have_connections(self.rules.supply) {
             return self.leave(id, Some((now, Signal::SIGTERM)));
         }
-        match self.rules.hand_over {
-            HandOver::Queue => {
+        match self.rules.supply {
+            Supply::Queue => {
                 self.leave(id, Some((drained_by, Signal::SIGTERM)));
                 self.actions.push_back(Action::Finish { worker: id });
             }
             // There is no other word for it.
-            HandOver::Listen => {
+            Supply::Listeners => {
                 self.leave(id, Some((drained_by, Signal::SIGKILL)));
                 self.actions.push_back(Action::Signal { worker: id, signal: Signal::SIGTERM });
             }

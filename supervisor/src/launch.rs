@@ -17,10 +17,11 @@ use std::sync::atomic::AtomicBool;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
+use reactord_process::{inherited, open_files, words};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use signal_hook::consts::FORBIDDEN;
 
-use crate::{inherited, open_files, words};
+use crate::resume::VARIABLES;
 
 /// The first argument of the stage.
 pub(crate) const STAGE: &str = "--launch-worker";
@@ -85,7 +86,7 @@ impl Program {
         stage.arg(&self.path).args(&self.arguments).stdin(Stdio::null());
         // A terminal sends SIGINT and SIGQUIT to its whole foreground group, and workers are to finish what they have.
         stage.process_group(0);
-        for variable in super::resume::VARIABLES {
+        for variable in VARIABLES {
             stage.env_remove(variable);
         }
         for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
-use crate::descriptors;
-use crate::words::{ConnectionId, FromSupervisor, FromWorker, Malformed, PACKET_BYTES_MAX};
+use reactord_process::descriptors;
+use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker, Malformed, PACKET_BYTES_MAX};
 
 /// What a worker's end says.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! `reactord supervise`: its options, and what they mean as a `supervisor::Config`.
+//! `reactord supervise`: its options, and what they mean.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::FromArgs;
-use reactord::supervisor::{Config, HandOver, Replace};
+use reactord_cli::values::{address, backlog, count, number, port};
 
-use super::{address, backlog, count, number, port};
+use crate::config::{Config, Replace, Supply};
 use crate::daemon::Daemon;
 
 /// Hold ports, start workers, and pass the connections on to them: reactord supervise -p PORT -- COMMAND ARGS.
@@ -24,7 +24,7 @@ use crate::daemon::Daemon;
     error_code(1, "Could not begin: a port is busy, the command does not exist, ..."),
     error_code(2, "The command line cannot be understood, or contradicts itself.")
 )]
-pub(super) struct Arguments {
+pub struct Arguments {
     /// address to listen on, IPv4 or IPv6 (default: 127.0.0.1)
     #[argh(option, short = 'a', arg_name = "ADDR", default = "Ipv4Addr::LOCALHOST.into()", from_str_fn(address))]
     listen_address: IpAddr,
@@ -43,8 +43,8 @@ pub(super) struct Arguments {
 
     /// queue: workers draw accepted connections; listen: they get the listening sockets by the systemd convention
     /// (default: queue)
-    #[argh(option, arg_name = "queue|listen", default = "HandOver::Queue", from_str_fn(hand_over))]
-    hand_over: HandOver,
+    #[argh(option, arg_name = "queue|listen", default = "Supply::Queue", from_str_fn(supply))]
+    hand_over: Supply,
 
     /// drain: workers that are replaced finish what they have; takeover: they hand it to those that replace them
     /// (default: drain)
@@ -81,48 +81,54 @@ pub(super) struct Arguments {
 
     /// say what happens to each connection
     #[argh(switch, short = 'v')]
-    pub(super) verbose: bool,
+    pub verbose: bool,
 }
 
-/// What the options mean, with the command that followed `--`.
-pub(super) fn config(arguments: Arguments, command: Option<Vec<OsString>>) -> Result<(Config, Daemon), String> {
-    let command = command.ok_or("-- is missing: reactord supervise -p PORT -- COMMAND ARGS")?;
-    if command.is_empty() {
-        return Err("no command follows --".to_owned());
+impl Arguments {
+    /// What the options mean, with the command that followed `--`.
+    ///
+    /// # Errors
+    /// What is missing, or contradicts something else.
+    pub fn daemon(self, command: Option<Vec<OsString>>) -> Result<Daemon, String> {
+        let command = command.ok_or("-- is missing: reactord supervise -p PORT -- COMMAND ARGS")?;
+        if command.is_empty() {
+            return Err("no command follows --".to_owned());
+        }
+        if self.listen_port.is_empty() {
+            return Err("a port to listen on is missing: -p PORT".to_owned());
+        }
+        if self.hand_over == Supply::Listeners && self.replace == Replace::Takeover {
+            return Err(
+                "--replace takeover contradicts --hand-over listen: it is for workers that draw from the queue"
+                    .to_owned(),
+            );
+        }
+        if self.log_file.is_some() && !self.detach {
+            return Err("--log-file is for --detach; without it, lines go to standard error".to_owned());
+        }
+        let config = Config {
+            listen_addresses: self
+                .listen_port
+                .into_iter()
+                .map(|port| SocketAddr::new(self.listen_address, port))
+                .collect(),
+            listen_backlog: self.listen_backlog,
+            command,
+            workers: self.workers,
+            supply: self.hand_over,
+            replace: self.replace,
+            queue_max: self.queue_max,
+            ready_timeout: self.ready_timeout,
+            drain_timeout: self.drain_timeout,
+        };
+        Ok(Daemon {
+            config,
+            detach: self.detach,
+            background: self.background,
+            pid_file: self.pid_file,
+            log_file: self.log_file,
+        })
     }
-    if arguments.listen_port.is_empty() {
-        return Err("a port to listen on is missing: -p PORT".to_owned());
-    }
-    if arguments.hand_over == HandOver::Listen && arguments.replace == Replace::Takeover {
-        return Err(
-            "--replace takeover contradicts --hand-over listen: it is for workers that draw from the queue".to_owned()
-        );
-    }
-    if arguments.log_file.is_some() && !arguments.detach {
-        return Err("--log-file is for --detach; without it, lines go to standard error".to_owned());
-    }
-    let daemon = Daemon {
-        detach: arguments.detach,
-        background: arguments.background,
-        pid_file: arguments.pid_file,
-        log_file: arguments.log_file,
-    };
-    let config = Config {
-        listen_addresses: arguments
-            .listen_port
-            .into_iter()
-            .map(|port| SocketAddr::new(arguments.listen_address, port))
-            .collect(),
-        listen_backlog: arguments.listen_backlog,
-        command,
-        workers: arguments.workers,
-        hand_over: arguments.hand_over,
-        replace: arguments.replace,
-        queue_max: arguments.queue_max,
-        ready_timeout: arguments.ready_timeout,
-        drain_timeout: arguments.drain_timeout,
-    };
-    Ok((config, daemon))
 }
 
 /// More workers than any machine has cores for.
@@ -132,10 +138,10 @@ fn workers(value: &str) -> Result<usize, String> {
     number(value, WORKERS_MAX)
 }
 
-fn hand_over(value: &str) -> Result<HandOver, String> {
+fn supply(value: &str) -> Result<Supply, String> {
     match value {
-        "queue" => Ok(HandOver::Queue),
-        "listen" => Ok(HandOver::Listen),
+        "queue" => Ok(Supply::Queue),
+        "listen" => Ok(Supply::Listeners),
         _ => Err("queue or listen is expected".to_owned()),
     }
 }
@@ -164,18 +170,20 @@ fn seconds(value: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    fn parsed(arguments: &[&str], command: Option<&[&str]>) -> Result<(Config, Daemon), String> {
+    fn parsed(arguments: &[&str], command: Option<&[&str]>) -> Result<Daemon, String> {
         let arguments = Arguments::from_args(&["reactord", "supervise"], arguments).map_err(|exit| exit.output)?;
-        config(arguments, command.map(|command| command.iter().map(OsString::from).collect()))
+        arguments.daemon(command.map(|command| command.iter().map(OsString::from).collect()))
     }
 
     #[test]
     fn a_port_and_a_command_are_enough() {
-        let (config, daemon) = parsed(&["-p", "80", "-p", "0"], Some(&["worker", "-x"])).unwrap();
+        let daemon = parsed(&["-p", "80", "-p", "0"], Some(&["worker", "-x"])).unwrap();
+        let config = &daemon.config;
         assert_eq!(config.listen_addresses, ["127.0.0.1:80".parse().unwrap(), "127.0.0.1:0".parse().unwrap()]);
         assert_eq!(config.command, ["worker", "-x"]);
-        assert_eq!((config.workers, config.hand_over, config.replace), (1, HandOver::Queue, Replace::Drain));
-        assert_eq!(daemon, Daemon::default());
+        assert_eq!((config.workers, config.supply, config.replace), (1, Supply::Queue, Replace::Drain));
+        assert!(!daemon.detach && !daemon.background);
+        assert_eq!((daemon.pid_file, daemon.log_file), (None, None));
     }
 
     #[test]

@@ -17,12 +17,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use reactord_process::inherited;
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use super::fleet::Exit;
-use super::state::State;
-use super::{Error, send_signal};
-use crate::inherited;
+use crate::fleet::Exit;
+use crate::state::State;
+use crate::supervisor::{Error, send_signal};
 
 /// The environment variables with the number of the file: to go on with it, or only to say whether it is understood.
 const RESUME: &str = "REACTORD_RESUME";
@@ -32,20 +32,20 @@ const TRIAL: &str = "REACTORD_RESUME_TRIAL";
 pub(crate) const VARIABLES: [&str; 2] = [RESUME, TRIAL];
 
 /// The exit code of a binary that understands the state. No other program is likely to exit with it.
-pub const EXIT_UNDERSTOOD: u8 = 113;
+pub(crate) const EXIT_UNDERSTOOD: u8 = 113;
 
 /// How long a trial may take.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What this process was before it executed the binary that runs now.
 #[derive(Debug)]
-pub struct Resumption {
+pub(crate) struct Resumption {
     state: Box<State>,
 }
 
 /// How a supervisor is begun.
 #[derive(Debug)]
-pub enum Beginning {
+pub(crate) enum Beginning {
     /// From nothing.
     Fresh,
     /// By going on with what an earlier binary had.
@@ -58,7 +58,7 @@ pub enum Beginning {
 ///
 /// # Errors
 /// If the state that it left is not understood.
-pub fn beginning() -> Result<Beginning, Error> {
+pub(crate) fn beginning() -> Result<Beginning, Error> {
     let read = |number: OsString| {
         let number: RawFd = number.to_str().and_then(|number| number.parse().ok()).ok_or("it has no number")?;
         let file = inherited::take(number).map_err(|error| error.to_string())?;
@@ -77,7 +77,7 @@ pub fn beginning() -> Result<Beginning, Error> {
 
 impl Resumption {
     /// A descriptor that was kept under this name.
-    pub fn take_kept(&mut self, name: &str) -> Option<OwnedFd> {
+    pub(crate) fn take_kept(&mut self, name: &str) -> Option<OwnedFd> {
         self.state.take_kept(name)
     }
 

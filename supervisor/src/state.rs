@@ -13,12 +13,12 @@ use minicbor::{Decode, Encode};
 use mio::net::TcpListener;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
+use reactord_process::inherited;
+use reactord_process::words::{ConnectionId, FromSupervisor};
 
-use super::fleet::{BackOff, Crew, Fleet, Rules, Standing, Worker, WorkerId};
-use super::link::Link;
-use super::{Connection, Line, Supervisor};
-use crate::inherited;
-use crate::words::{ConnectionId, FromSupervisor};
+use crate::fleet::{BackOff, Crew, Fleet, Rules, Standing, Worker, WorkerId};
+use crate::link::Link;
+use crate::supervisor::{Connection, Line, Supervisor};
 
 /// The version of [`State`]. A binary that reads another one refuses.
 const VERSION: u32 = 1;
@@ -159,7 +159,7 @@ enum StandingState {
 
 impl State {
     /// What `supervisor` knows.
-    pub(super) fn of(supervisor: &Supervisor<'_>) -> Self {
+    pub(crate) fn of(supervisor: &Supervisor<'_>) -> Self {
         let connections = supervisor.connections.iter().map(|(id, connection)| ConnectionState::of(*id, connection));
         let kept = supervisor.surroundings.kept.iter();
         let directory = supervisor.directory.as_ref();
@@ -220,7 +220,7 @@ impl State {
     }
 
     /// The connections that no worker has taken yet.
-    pub(super) fn take_connections(&mut self) -> io::Result<HashMap<ConnectionId, Connection>> {
+    pub(crate) fn take_connections(&mut self) -> io::Result<HashMap<ConnectionId, Connection>> {
         std::mem::take(&mut self.connections).into_iter().map(ConnectionState::into_connection).collect()
     }
 
@@ -230,7 +230,7 @@ impl State {
     }
 
     /// What workers are spoken to by.
-    pub(super) fn take_lines(&mut self) -> io::Result<Vec<(WorkerId, Line)>> {
+    pub(crate) fn take_lines(&mut self) -> io::Result<Vec<(WorkerId, Line)>> {
         std::mem::take(&mut self.links).into_iter().filter_map(|link| link.into_line().transpose()).collect()
     }
 }

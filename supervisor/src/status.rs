@@ -5,7 +5,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::fleet::{Fleet, HandOver};
+use crate::config::Supply;
+use crate::fleet::Fleet;
 
 /// How often it is told at most. A queue that empties and fills may change with each connection.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ impl Status {
             serving: fleet.serving(),
             target: fleet.target,
             leaving: fleet.leaving(),
-            queue: (fleet.rules.hand_over == HandOver::Queue).then_some(queue),
+            queue: (fleet.rules.supply == Supply::Queue).then_some(queue),
         }
     }
 }

@@ -1,60 +1,6 @@
-//! The supervisor: it holds the ports, feeds workers with connections, and replaces the workers without losing anybody.
-//!
-//! It is one concept: **a queue of accepted connections, and workers that draw from it.**
-//!
-//! ```text
-//!             accept             queue, first in, first out            one socket for each worker
-//!  clients ───────────▶ listeners ────────────▶ waiting ──────────────▶ worker: ready, want 8
-//!                                                  ▲      connection 41 ▶ worker: took 41, done 41
-//!                                                  └── not taken, and the worker is gone
-//! ```
-//!
-//! # Who owns a connection
-//!
-//! The supervisor, until a worker has said `took`; up to then it keeps a duplicate of the descriptor. A worker that
-//! dies before has lost nobody: the connection goes back to its place, and to the next who asks. A worker that is
-//! stopped, or hangs, is not dead: it may have read from what it was sent, or do so a moment later. So what is under
-//! way to it stays with it until it has taken it or its end of the socket is closed, and nothing more is sent to it
-//! than it has asked for, and never more than a few dozen at once. The others go on with the rest of the queue.
-//!
-//! # Life of a worker
-//!
-//! | | starts | ready | gets connections | leaves |
-//! | --- | --- | --- | --- | --- |
-//! | at the beginning, or in place of one that died | when the back-off allows | has to be, in time | at once | when it is told to finish |
-//! | of a new generation (SIGHUP) | at once | has to be, in time | when all of its generation are ready | |
-//!
-//! One that leaves is told to `finish`, keeps what it has, is sent SIGTERM when the drain timeout is over, and SIGKILL
-//! some seconds later. If one of a new generation fails to become ready, the whole generation is given up and the one
-//! before goes on. A SIGHUP during that starts the new generation over, with the same number: the last one wins.
-//!
-//! # A stop
-//!
-//! SIGTERM, SIGINT and SIGQUIT end the listening. Who is in the queue already is served as far as workers ask; when the
-//! queue is empty, or the drain timeout is over, the workers are told to finish. A second such signal does not wait.
-//!
-//! # Where things are
-//!
-//! | module | owns |
-//! | --- | --- |
-//! | `fleet` | what is decided, without I/O |
-//! | `link` | the supervisor's end of a worker's queue |
-//! | `launch` | from a command to a process with clean surroundings |
-//! | `directory` | where workers' sockets are that have a path |
-//! | `resume` | executing the binary anew with everything that it has |
-//! | `state` | what that binary is told, as a record |
-//! | `status` | the line that a service manager shows, and when it is told |
-
-mod directory;
-mod fleet;
-mod launch;
-mod link;
-mod resume;
-mod state;
-mod status;
+//! The loop: it holds the ports and the workers' ends, hears what happens, and does what the fleet decides.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -72,21 +18,20 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::accept::{ACCEPTS_PER_TURN, Accepting, ListenError, listen_on};
-use crate::open_files;
-use crate::peer::Address;
-use crate::signals::Signals;
-use crate::words::{ConnectionId, FromSupervisor};
-use directory::Directory;
-use fleet::{Action, Exit, Fleet, Rules, WorkerId};
-pub use fleet::{HandOver, Replace};
-use launch::{Inheritance, Program};
-pub use launch::{become_worker, is_stage};
-use link::{Flushed, Heard, Link};
-use resume::Trial;
-pub use resume::{Beginning, EXIT_UNDERSTOOD, Resumption, beginning};
-use state::State;
-use status::{QueueStatus, Status, Telling};
+use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting, ListenError, listen_on};
+use reactord_process::address::Address;
+use reactord_process::open_files;
+use reactord_process::signals::Signals;
+use reactord_process::words::{ConnectionId, FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
+
+use crate::config::{Config, Replace, Supply};
+use crate::directory::Directory;
+use crate::fleet::{Action, Exit, Fleet, Rules, WorkerId};
+use crate::launch::{Inheritance, Program};
+use crate::link::{Flushed, Heard, Link};
+use crate::resume::{self, Resumption, Trial};
+use crate::state::State;
+use crate::status::{QueueStatus, Status, Telling};
 
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 256;
@@ -120,32 +65,9 @@ const SIGNALS: [Signal; 9] = [
     Signal::SIGUSR2,
 ];
 
-/// How a supervisor behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Where clients connect to; port 0 lets the kernel choose.
-    pub listen_addresses: Vec<SocketAddr>,
-    /// How many connections may wait in the kernel to be accepted. `None`: the kernel's maximum.
-    pub listen_backlog: Option<u32>,
-    /// What workers run: a command, found as a shell would, and its arguments.
-    pub command: Vec<OsString>,
-    /// How many workers there are to be, until signals change it.
-    pub workers: usize,
-    /// How connections get to the workers.
-    pub hand_over: HandOver,
-    /// How a generation takes the place of the one before.
-    pub replace: Replace,
-    /// How many connections may wait in the queue.
-    pub queue_max: usize,
-    /// How long a worker may take to become ready.
-    pub ready_timeout: Duration,
-    /// How long a worker may take to finish what it has.
-    pub drain_timeout: Duration,
-}
-
 /// Why a supervisor could not begin, or could not go on.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// It could not listen.
     Listen(ListenError),
     /// The command cannot be run.
@@ -172,28 +94,40 @@ impl std::fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen(error) => Some(error),
+            Self::Loop { error, .. } => Some(error),
+            Self::Command(_) | Self::State(_) => None,
+        }
+    }
+}
 
 /// Shows a line to whoever looks after this process.
-pub type Show<'p> = Box<dyn Fn(&str) + 'p>;
+pub(crate) type Show<'p> = Box<dyn Fn(&str) + 'p>;
 
 /// What the program around the supervisor wants of it.
 #[derive(Default)]
-pub struct Surroundings<'p> {
+pub(crate) struct Surroundings<'p> {
     /// Called once, when all workers serve for the first time.
-    pub serving: Option<Box<dyn FnOnce() + 'p>>,
+    pub(crate) serving: Option<Box<dyn FnOnce() + 'p>>,
     /// Called from then on with a line that says what it does: when that has changed, but once a second at most. It is
     /// called from the loop, so it must not wait.
-    pub status: Option<Show<'p>>,
+    pub(crate) status: Option<Show<'p>>,
     /// Descriptors that a binary which is executed in place of this one [finds again](Resumption::take_kept).
-    pub kept: Vec<(&'static str, BorrowedFd<'p>)>,
+    pub(crate) kept: Vec<(&'static str, BorrowedFd<'p>)>,
 }
 
 /// Holds the ports and feeds workers, until a signal stops it. The process must have one thread.
 ///
 /// # Errors
 /// If it cannot listen or run the command; then nothing was started. Or if the loop fails.
-pub fn supervise(config: &Config, resumption: Option<Resumption>, surroundings: Surroundings<'_>) -> Result<(), Error> {
+pub(crate) fn supervise(
+    config: &Config,
+    resumption: Option<Resumption>,
+    surroundings: Surroundings<'_>,
+) -> Result<(), Error> {
     let program = Program::find(&config.command);
     let supervisor = match resumption {
         None => Supervisor::begin(config, program.map_err(Error::Command)?, surroundings)?,
@@ -232,8 +166,8 @@ impl From<Token> for Source {
 }
 
 /// A socket that listens.
-struct Listener {
-    socket: TcpListener,
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
     address: SocketAddr,
     accepting: Accepting,
     /// It was said that connections wait in the kernel, and not yet that they do no more.
@@ -241,14 +175,14 @@ struct Listener {
 }
 
 /// A connection that no worker has taken yet.
-struct Connection {
-    socket: OwnedFd,
-    peer: SocketAddr,
-    local: SocketAddr,
+pub(crate) struct Connection {
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
 }
 
 /// What a worker is spoken to by.
-enum Line {
+pub(crate) enum Line {
     Queue(Link),
     /// Where it says that it is ready.
     Notify(UnixDatagram),
@@ -264,31 +198,31 @@ impl AsFd for Line {
 }
 
 /// The loop, with everything that it holds.
-struct Supervisor<'p> {
-    config: Config,
-    program: Program,
-    surroundings: Surroundings<'p>,
-    poll: Poll,
-    signals: Signals,
-    listeners: Vec<Listener>,
-    connections: HashMap<ConnectionId, Connection>,
+pub(crate) struct Supervisor<'p> {
+    pub(crate) config: Config,
+    pub(crate) program: Program,
+    pub(crate) surroundings: Surroundings<'p>,
+    pub(crate) poll: Poll,
+    pub(crate) signals: Signals,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) connections: HashMap<ConnectionId, Connection>,
     /// How many descriptors connections and workers may have together, as far as the limit of open files goes.
-    files_max: usize,
-    next_connection: ConnectionId,
-    fleet: Fleet,
-    lines: HashMap<WorkerId, Line>,
+    pub(crate) files_max: usize,
+    pub(crate) next_connection: ConnectionId,
+    pub(crate) fleet: Fleet,
+    pub(crate) lines: HashMap<WorkerId, Line>,
     /// Workers whose packets were not all heard.
-    unheard: Vec<WorkerId>,
+    pub(crate) unheard: Vec<WorkerId>,
     /// Workers that have closed their queue, and when that is held to be all there is to say.
-    ended: Vec<(Instant, WorkerId)>,
+    pub(crate) ended: Vec<(Instant, WorkerId)>,
     /// Something could not be sent for want of room in the kernel.
-    send_again_at: Option<Instant>,
-    directory: Option<Directory>,
+    pub(crate) send_again_at: Option<Instant>,
+    pub(crate) directory: Option<Directory>,
     /// Which binary is executed in place of this one.
-    own_path: PathBuf,
-    trial: Option<Trial>,
-    telling: Telling,
-    now: Instant,
+    pub(crate) own_path: PathBuf,
+    pub(crate) trial: Option<Trial>,
+    pub(crate) telling: Telling,
+    pub(crate) now: Instant,
 }
 
 impl<'p> Supervisor<'p> {
@@ -300,8 +234,8 @@ impl<'p> Supervisor<'p> {
             sockets.push(listen_on(*address, config.listen_backlog).map_err(Error::Listen)?);
         }
         let in_context = |what| move |error| Error::Loop { what, error };
-        let directory = match (config.hand_over, config.replace) {
-            (HandOver::Queue, Replace::Drain) => None,
+        let directory = match (config.supply, config.replace) {
+            (Supply::Queue, Replace::Drain) => None,
             _ => Some(
                 Directory::make_in(&std::env::temp_dir())
                     .map_err(in_context("a directory for the workers' sockets"))?,
@@ -404,12 +338,12 @@ impl<'p> Supervisor<'p> {
     fn listen(&mut self, sockets: Vec<TcpListener>) -> io::Result<()> {
         for (place, mut socket) in sockets.into_iter().enumerate() {
             let mut accepting = Accepting::begin();
-            match self.config.hand_over {
-                HandOver::Queue => {
+            match self.config.supply {
+                Supply::Queue => {
                     self.poll.registry().register(&mut socket, Source::Listener(place).into(), Interest::READABLE)?;
                 }
                 // The kernel wakes the workers, which accept.
-                HandOver::Listen => accepting.wait_for_event(),
+                Supply::Listeners => accepting.wait_for_event(),
             }
             let address = socket.local_addr()?;
             self.listeners.push(Listener { socket, address, accepting, full_said: false });
@@ -560,7 +494,7 @@ impl<'p> Supervisor<'p> {
     /// Takes into the queue who has connected already, as far as there is room: the kernel resets those whom it holds when
     /// the listening ends.
     fn accept_the_last(&mut self) {
-        if self.config.hand_over == HandOver::Listen {
+        if self.config.supply == Supply::Listeners {
             return;
         }
         for place in 0..self.listeners.len() {
@@ -675,13 +609,13 @@ impl<'p> Supervisor<'p> {
         if let Some(directory) = &self.directory
             && self.config.replace == Replace::Takeover
         {
-            variables.push(("REACTORD_TAKEOVER", directory.takeover_path(id).into_os_string()));
+            variables.push((TAKEOVER_VARIABLE, directory.takeover_path(id).into_os_string()));
             if let Some(predecessor) = predecessor {
-                variables.push(("REACTORD_PREDECESSOR", directory.takeover_path(predecessor).into_os_string()));
+                variables.push((PREDECESSOR_VARIABLE, directory.takeover_path(predecessor).into_os_string()));
             }
         }
-        match (self.config.hand_over, &self.directory) {
-            (HandOver::Listen, Some(directory)) => {
+        match (self.config.supply, &self.directory) {
+            (Supply::Listeners, Some(directory)) => {
                 let notify = directory.notify_path(id);
                 let socket = UnixDatagram::bind(&notify)?;
                 socket.set_nonblocking(true)?;
@@ -912,7 +846,7 @@ impl<'p> Supervisor<'p> {
 
 fn rules(config: &Config) -> Rules {
     Rules {
-        hand_over: config.hand_over,
+        supply: config.supply,
         replace: config.replace,
         ready_timeout: config.ready_timeout,
         drain_timeout: config.drain_timeout,
@@ -920,7 +854,7 @@ fn rules(config: &Config) -> Rules {
 }
 
 /// A pid that has not been waited for yet is nobody else's.
-fn send_signal(pid: u32, signal: Signal) {
+pub(crate) fn send_signal(pid: u32, signal: Signal) {
     if let Err(errno) = kill(Pid::from_raw(pid.cast_signed()), signal) {
         debug!("{signal} to pid {pid}: {errno}");
     }

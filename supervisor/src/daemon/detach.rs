@@ -24,33 +24,20 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, close, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
+use crate::not_serving::NotServing;
+
 /// The report of a background process that serves. Any other is the reason why it does not.
 const SERVING: &str = "serving";
 
 /// More than any reason has, so that something else at the other end of the pipe does not fill the memory.
 const REPORT_BYTES_MAX: u64 = 64 << 10;
 
-/// Why there is no background process that serves.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NotServing {
-    /// What the background process says, or what is known of its end.
-    pub reason: String,
-    /// Its exit code, or 1 if it has none.
-    pub exit_code: u8,
-}
-
-impl NotServing {
-    fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), exit_code: 1 }
-    }
-}
-
 /// Starts `command`, which is to become a [`Background`], and returns when it serves.
 ///
 /// # Errors
 /// If it cannot be started, or ends before it serves; or does not serve within `patience`, and is told to stop
 /// (SIGTERM).
-pub fn launch(command: &mut Command, patience: Duration) -> Result<(), NotServing> {
+pub(crate) fn launch(command: &mut Command, patience: Duration) -> Result<(), NotServing> {
     let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut process =
         started.map_err(|error| NotServing::new(format!("{}: {error}", command.get_program().display())))?;
@@ -101,7 +88,7 @@ fn end_of(status: ExitStatus) -> String {
 
 /// This process, started by [`launch`], which waits for its report.
 #[derive(Debug)]
-pub struct Background {
+pub(crate) struct Background {
     launching_command: File,
 }
 
@@ -114,7 +101,7 @@ impl Background {
     ///
     /// # Errors
     /// If a system call fails, which is said on standard error if it is still there.
-    pub fn enter() -> io::Result<Self> {
+    pub(crate) fn enter() -> io::Result<Self> {
         close_inherited()?;
         let launching_command = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         setsid()?;
@@ -129,7 +116,7 @@ impl Background {
     ///
     /// # Errors
     /// If the launching command has gone away.
-    pub fn serves(self) -> io::Result<()> {
+    pub(crate) fn serves(self) -> io::Result<()> {
         self.report(SERVING)
     }
 
@@ -137,7 +124,7 @@ impl Background {
     ///
     /// # Errors
     /// If the launching command has gone away.
-    pub fn does_not_serve(self, reason: &str) -> io::Result<()> {
+    pub(crate) fn does_not_serve(self, reason: &str) -> io::Result<()> {
         self.report(reason)
     }
 

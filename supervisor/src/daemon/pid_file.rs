@@ -21,8 +21,7 @@ const CONTENT_BYTES_MAX: u64 = 32;
 
 /// Why a pid file cannot be had.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum PidFileError {
+pub(crate) enum PidFileError {
     /// A running process holds it.
     Alive {
         /// The file.
@@ -70,7 +69,7 @@ impl std::error::Error for PidFileError {
 
 /// This process's pid file, locked. Dropping it removes the file, if it is still the one that was locked.
 #[derive(Debug)]
-pub struct PidFile {
+pub(crate) struct PidFile {
     file: Flock<File>,
     path: PathBuf,
 }
@@ -82,7 +81,7 @@ impl PidFile {
     /// # Errors
     /// If a running process holds the file, if what is at `path` is no pid file, or if a system call fails. Whatever is
     /// there then stays as it is.
-    pub fn claim(path: &Path) -> Result<Self, PidFileError> {
+    pub(crate) fn claim(path: &Path) -> Result<Self, PidFileError> {
         let path = absolute(path)?;
         let file = loop {
             let file = lock(&path, open(&path)?)?;
@@ -104,17 +103,11 @@ impl PidFile {
     ///
     /// # Errors
     /// If the file cannot be locked, because it never was.
-    pub fn adopt(path: &Path, file: OwnedFd) -> Result<Self, PidFileError> {
+    pub(crate) fn adopt(path: &Path, file: OwnedFd) -> Result<Self, PidFileError> {
         // A directory that was removed takes the file along, and then there is nothing to be found again.
         let path = absolute(path).unwrap_or_else(|_| path.to_owned());
         let file = lock(&path, file.into())?;
         Ok(Self { file, path })
-    }
-
-    /// The file, as an absolute path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     fn write(&self) -> io::Result<()> {

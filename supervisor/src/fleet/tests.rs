@@ -37,8 +37,8 @@ struct World {
 }
 
 impl World {
-    fn new(target: usize, replace: Replace, hand_over: HandOver) -> Self {
-        let rules = Rules { hand_over, replace, ready_timeout: READY_TIMEOUT, drain_timeout: DRAIN_TIMEOUT };
+    fn new(target: usize, replace: Replace, supply: Supply) -> Self {
+        let rules = Rules { supply, replace, ready_timeout: READY_TIMEOUT, drain_timeout: DRAIN_TIMEOUT };
         let now = Instant::now();
         let mut world = Self {
             fleet: Fleet::new(rules, target),
@@ -224,7 +224,7 @@ proptest! {
         steps in prop::collection::vec(step(), 0..200),
     ) {
         let replace = if takeover { Replace::Takeover } else { Replace::Drain };
-        let mut world = World::new(target, replace, HandOver::Queue);
+        let mut world = World::new(target, replace, Supply::Queue);
         for step in steps {
             let living = world.living();
             let worker = |place: usize| living.get(place % living.len().max(1)).copied();
@@ -249,7 +249,7 @@ proptest! {
                 Step::Pass(milliseconds) => world.pass(Duration::from_millis(milliseconds)),
                 Step::Resume => {
                     world.decide();
-                    let state = crate::supervisor::state::FleetState::of(&world.fleet, world.now);
+                    let state = crate::state::FleetState::of(&world.fleet, world.now);
                     world.fleet = state.into_fleet(world.fleet.rules, world.now);
                 }
             }
@@ -277,7 +277,7 @@ proptest! {
 
 #[test]
 fn a_worker_that_cannot_start_is_started_five_times_in_two_seconds_and_once_a_minute_later() {
-    let mut world = World::new(1, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(1, Replace::Drain, Supply::Queue);
     while world.now - world.begun < Duration::from_secs(3600) {
         for id in world.living() {
             world.exit(id, Exit::Code(1));
@@ -288,7 +288,7 @@ fn a_worker_that_cannot_start_is_started_five_times_in_two_seconds_and_once_a_mi
     }
     let within = |from: u64, to: u64| {
         let (from, to) = (Duration::from_secs(from), Duration::from_secs(to));
-        world.starts.iter().filter(|start| (from..to).contains(start)).count()
+        world.starts.iter().filter(|start| (from..to).contains(*start)).count()
     };
     assert_eq!(within(0, 2), 5);
     for minute in 3..59 {
@@ -299,7 +299,7 @@ fn a_worker_that_cannot_start_is_started_five_times_in_two_seconds_and_once_a_mi
 
 #[test]
 fn workers_that_cannot_start_are_tried_one_at_a_time() {
-    let mut world = World::new(4, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(4, Replace::Drain, Supply::Queue);
     for id in world.living() {
         world.exit(id, Exit::Code(1));
     }
@@ -313,7 +313,7 @@ fn workers_that_cannot_start_are_tried_one_at_a_time() {
 
 #[test]
 fn several_workers_that_cannot_start_are_four_starts_more_in_two_seconds_than_there_are_to_be() {
-    let mut world = World::new(4, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(4, Replace::Drain, Supply::Queue);
     while world.now - world.begun < Duration::from_secs(60) {
         // They do not all take as long to fail.
         for id in world.living() {
@@ -330,7 +330,7 @@ fn several_workers_that_cannot_start_are_four_starts_more_in_two_seconds_than_th
 
 #[test]
 fn six_that_die_together_are_one_failure() {
-    let mut world = World::new(6, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(6, Replace::Drain, Supply::Queue);
     world.all_ready();
     world.pass(Duration::from_secs(1));
     for id in world.living() {
@@ -345,7 +345,7 @@ fn six_that_die_together_are_one_failure() {
 
 #[test]
 fn a_worker_that_has_served_is_replaced_at_once() {
-    let mut world = World::new(1, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(1, Replace::Drain, Supply::Queue);
     world.all_ready();
     world.pass(PROVEN);
     world.exit(world.living()[0], Exit::Code(1));
@@ -356,7 +356,7 @@ fn a_worker_that_has_served_is_replaced_at_once() {
 
 #[test]
 fn connections_go_to_those_who_ask_in_turn() {
-    let mut world = World::new(3, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(3, Replace::Drain, Supply::Queue);
     world.all_ready();
     for id in world.living() {
         world.want(id, 2);
@@ -371,7 +371,7 @@ fn connections_go_to_those_who_ask_in_turn() {
 
 #[test]
 fn what_a_dead_worker_had_not_taken_goes_first() {
-    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(2, Replace::Drain, Supply::Queue);
     world.all_ready();
     world.want(WorkerId(1), 3);
     (0..5).for_each(|_| world.accept());
@@ -386,7 +386,7 @@ fn what_a_dead_worker_had_not_taken_goes_first() {
 
 #[test]
 fn several_requests_for_a_generation_make_one() {
-    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(2, Replace::Drain, Supply::Queue);
     world.all_ready();
     for _ in 0..3 {
         world.fleet.replace(world.now);
@@ -404,7 +404,7 @@ fn several_requests_for_a_generation_make_one() {
 
 #[test]
 fn a_generation_gets_connections_only_when_all_of_it_are_ready() {
-    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(2, Replace::Drain, Supply::Queue);
     world.all_ready();
     world.fleet.replace(world.now);
     world.decide();
@@ -431,7 +431,7 @@ fn a_generation_that_fails_is_given_up_with_one_line() {
         }),
     ];
     for (reason, fail) in failures {
-        let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+        let mut world = World::new(2, Replace::Drain, Supply::Queue);
         world.all_ready();
         world.fleet.replace(world.now);
         world.decide();
@@ -450,7 +450,7 @@ fn a_generation_that_fails_is_given_up_with_one_line() {
 
 #[test]
 fn one_that_does_not_finish_is_terminated_and_then_killed() {
-    let mut world = World::new(1, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(1, Replace::Drain, Supply::Queue);
     world.all_ready();
     world.fleet.stop(world.now);
     world.decide();
@@ -466,7 +466,7 @@ fn one_that_does_not_finish_is_terminated_and_then_killed() {
 
 #[test]
 fn a_second_stop_does_not_wait() {
-    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(2, Replace::Drain, Supply::Queue);
     world.all_ready();
     world.accept();
     world.fleet.stop(world.now);
@@ -480,7 +480,7 @@ fn a_second_stop_does_not_wait() {
 #[test]
 fn a_second_stop_does_not_wait_for_workers_that_accept_themselves() {
     for at_once in [false, true] {
-        let mut world = World::new(1, Replace::Drain, HandOver::Listen);
+        let mut world = World::new(1, Replace::Drain, Supply::Listeners);
         world.pass(ASSUMED_READY);
         world.fleet.stop(world.now);
         if !at_once {
@@ -498,7 +498,7 @@ fn a_second_stop_does_not_wait_for_workers_that_accept_themselves() {
 
 #[test]
 fn a_stop_starts_nobody_and_waits_for_nobody_who_is_not_ready() {
-    let mut world = World::new(2, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(2, Replace::Drain, Supply::Queue);
     world.ready(WorkerId(1));
     world.decide();
     world.fleet.stop(world.now);
@@ -513,7 +513,7 @@ fn a_stop_starts_nobody_and_waits_for_nobody_who_is_not_ready() {
 
 #[test]
 fn a_takeover_that_fails_leaves_its_predecessor_and_the_others_go_through() {
-    let mut world = World::new(2, Replace::Takeover, HandOver::Queue);
+    let mut world = World::new(2, Replace::Takeover, Supply::Queue);
     world.all_ready();
     world.fleet.replace(world.now);
     world.decide();
@@ -536,7 +536,7 @@ fn a_takeover_that_fails_leaves_its_predecessor_and_the_others_go_through() {
 
 /// Two workers whose successors have not said that they are ready, whether or not they have all connections by now.
 fn with_silent_successors(predecessors_are_gone: bool) -> World {
-    let mut world = World::new(2, Replace::Takeover, HandOver::Queue);
+    let mut world = World::new(2, Replace::Takeover, Supply::Queue);
     world.all_ready();
     world.fleet.replace(world.now);
     world.decide();
@@ -581,7 +581,7 @@ fn a_generation_is_not_replaced_before_its_workers_can_hand_over_what_they_have_
 
 #[test]
 fn a_worker_that_accepts_itself_may_have_connections_from_the_start() {
-    let mut world = World::new(1, Replace::Drain, HandOver::Listen);
+    let mut world = World::new(1, Replace::Drain, Supply::Listeners);
     world.pass(ASSUMED_READY);
     world.fleet.replace(world.now);
     world.decide();
@@ -594,7 +594,7 @@ fn a_worker_that_accepts_itself_may_have_connections_from_the_start() {
 
 #[test]
 fn workers_that_accept_themselves_are_ready_when_they_have_lived_for_a_second() {
-    let mut world = World::new(1, Replace::Drain, HandOver::Listen);
+    let mut world = World::new(1, Replace::Drain, Supply::Listeners);
     world.pass(ASSUMED_READY);
     assert!(world.fleet.is_complete());
     world.fleet.replace(world.now);
@@ -608,7 +608,7 @@ fn workers_that_accept_themselves_are_ready_when_they_have_lived_for_a_second() 
 
 #[test]
 fn a_worker_may_not_say_what_is_not_so() {
-    let mut world = World::new(1, Replace::Drain, HandOver::Queue);
+    let mut world = World::new(1, Replace::Drain, Supply::Queue);
     let (now, id, connection) = (world.now, WorkerId(1), ConnectionId::FIRST);
     let want = FromWorker::Want(NonZeroU32::MIN);
     assert_eq!(world.fleet.hear(id, want, now), Err(Breach::NotReady));

@@ -1,0 +1,48 @@
+//! How a supervisor behaves, whoever says so.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How a supervisor behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Where clients connect to; port 0 lets the kernel choose.
+    pub(crate) listen_addresses: Vec<SocketAddr>,
+    /// How many connections may wait in the kernel to be accepted. `None`: the kernel's maximum.
+    pub(crate) listen_backlog: Option<u32>,
+    /// What workers run: a command, found as a shell would, and its arguments.
+    pub(crate) command: Vec<OsString>,
+    /// How many workers there are to be, until signals change it.
+    pub(crate) workers: usize,
+    /// How connections get to the workers.
+    pub(crate) supply: Supply,
+    /// How a generation takes the place of the one before.
+    pub(crate) replace: Replace,
+    /// How many connections may wait in the queue.
+    pub(crate) queue_max: usize,
+    /// How long a worker may take to become ready.
+    pub(crate) ready_timeout: Duration,
+    /// How long a worker may take to finish what it has.
+    pub(crate) drain_timeout: Duration,
+}
+
+/// How connections get to the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Supply {
+    /// The supervisor accepts; a worker draws connections from the queue.
+    #[default]
+    Queue,
+    /// The workers get the listening sockets, and accept themselves.
+    Listeners,
+}
+
+/// How a generation takes the place of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Replace {
+    /// The one before finishes what it has.
+    #[default]
+    Drain,
+    /// Each worker hands its connections to the one that takes its place.
+    Takeover,
+}

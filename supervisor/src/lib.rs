@@ -1,0 +1,71 @@
+//! The supervisor: it holds the ports, feeds workers with connections, and replaces the workers without losing anybody.
+//!
+//! It is one concept: **a queue of accepted connections, and workers that draw from it.**
+//!
+//! ```text
+//!             accept             queue, first in, first out            one socket for each worker
+//!  clients ───────────▶ listeners ────────────▶ waiting ──────────────▶ worker: ready, want 8
+//!                                                  ▲      connection 41 ▶ worker: took 41, done 41
+//!                                                  └── not taken, and the worker is gone
+//! ```
+//!
+//! # Who owns a connection
+//!
+//! The supervisor, until a worker has said `took`; up to then it keeps a duplicate of the descriptor. A worker that
+//! dies before has lost nobody: the connection goes back to its place, and to the next who asks. A worker that is
+//! stopped, or hangs, is not dead: it may have read from what it was sent, or do so a moment later. So what is under
+//! way to it stays with it until it has taken it or its end of the socket is closed, and nothing more is sent to it
+//! than it has asked for, and never more than a few dozen at once. The others go on with the rest of the queue.
+//!
+//! # Life of a worker
+//!
+//! | | starts | ready | gets connections | leaves |
+//! | --- | --- | --- | --- | --- |
+//! | at the beginning, or in place of one that died | when the back-off allows | has to be, in time | at once | when it is told to finish |
+//! | of a new generation (SIGHUP) | at once | has to be, in time | when all of its generation are ready | |
+//!
+//! One that leaves is told to `finish`, keeps what it has, is sent SIGTERM when the drain timeout is over, and SIGKILL
+//! some seconds later. If one of a new generation fails to become ready, the whole generation is given up and the one
+//! before goes on. A SIGHUP during that starts the new generation over, with the same number: the last one wins.
+//!
+//! # A stop
+//!
+//! SIGTERM, SIGINT and SIGQUIT end the listening. Who is in the queue already is served as far as workers ask; when the
+//! queue is empty, or the drain timeout is over, the workers are told to finish. A second such signal does not wait.
+//!
+//! # Where things are
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | `options` | the command line of `reactord supervise` |
+//! | `daemon` | the process: the background, the pid file, the log, the service manager |
+//! | `config` | how a supervisor behaves |
+//! | `supervisor` | the loop |
+//! | `fleet` | what is decided, without I/O |
+//! | `link` | the supervisor's end of a worker's queue |
+//! | `launch` | from a command to a process with clean surroundings |
+//! | `directory` | where workers' sockets are that have a path |
+//! | `resume` | executing the binary anew with everything that it has |
+//! | `state` | what that binary is told, as a record |
+//! | `status` | the line that a service manager shows, and when it is told |
+//!
+//! This package is for the program `reactord`, and promises nobody else anything. A worker needs none of it: it needs
+//! `reactord::worker`, or the page `docs/queue.md`.
+
+mod config;
+mod daemon;
+mod directory;
+mod fleet;
+mod launch;
+mod link;
+mod not_serving;
+mod options;
+mod resume;
+mod state;
+mod status;
+mod supervisor;
+
+pub use daemon::Daemon;
+pub use launch::{become_worker, is_stage};
+pub use not_serving::NotServing;
+pub use options::Arguments;
