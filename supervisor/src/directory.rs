@@ -57,6 +57,14 @@ impl Directory {
     pub(crate) fn notify_path(&self, WorkerId(id): WorkerId) -> PathBuf {
         self.0.join(format!("worker-{id}.notify"))
     }
+
+    /// Removes the sockets of a worker that is gone: one that was killed has left them behind.
+    pub(crate) fn remove_sockets(&self, worker: WorkerId) {
+        for path in [self.takeover_path(worker), self.notify_path(worker)] {
+            // It has none, or has removed it itself.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 impl Drop for Directory {

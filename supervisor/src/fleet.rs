@@ -1,9 +1,16 @@
 //! The fleet: which worker gets the next connection, which workers there are to be, and when one has to go.
 //!
-//! Pure: what happens is told with the time at which it does, and what is to be done comes out as [`Action`]s. A
-//! connection is an id here, a worker an id and the pid that log lines name it by.
+//! Pure: it is told what happens, with the time at which it does, and asked what is to be done. A connection is an id
+//! here, a worker an id and the pid that log lines name it by.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod back_off;
+mod exit;
+mod queue;
+mod record;
+mod report;
+mod worker;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -11,26 +18,17 @@ use nix::sys::signal::Signal;
 use reactord_process::words::{ConnectionId, FromWorker, VERSION};
 
 use crate::config::{Replace, Supply};
-
-/// Connections that are under way to one worker at once at most: sent, and not taken. More would only wait where no
-/// other worker can get at them, and so many fit into the socket.
-pub(crate) const UNDER_WAY_MAX: usize = 64;
-
-/// How long a worker that was sent SIGTERM has before it is sent SIGKILL.
-const KILL_DELAY: Duration = Duration::from_secs(5);
-
-/// The delay after the first failure. It doubles with each further one, so that the fifth start comes after 1.5 s, and
-/// the sixth after 3.1 s.
-const DELAY_MIN: Duration = Duration::from_millis(100);
-
-/// One start a minute is what a worker costs that cannot start.
-const DELAY_MAX: Duration = Duration::from_secs(60);
-
-/// A worker that dies after it has served so long was no failure to start.
-const PROVEN: Duration = Duration::from_secs(10);
+use back_off::BackOff;
+pub(crate) use exit::Exit;
+use queue::Queue;
+pub(crate) use record::FleetRecord;
+use record::{SuccessionRecord, instant_at, milliseconds_to};
+pub(crate) use report::Report;
+pub(crate) use worker::WorkerId;
+use worker::{Crew, KILL_DELAY, Standing, Worker};
 
 /// A worker that gets the listeners and never says that it is ready counts as ready after this.
-pub(crate) const ASSUMED_READY: Duration = Duration::from_secs(1);
+const ASSUMED_READY: Duration = Duration::from_secs(1);
 
 /// What the fleet keeps to.
 #[derive(Clone, Copy, Debug)]
@@ -41,124 +39,17 @@ pub(crate) struct Rules {
     pub(crate) drain_timeout: Duration,
 }
 
-/// A worker, as long as its supervisor lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct WorkerId(pub(crate) u64);
-
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Start a process, and tell [`Fleet::launched`] its pid or [`Fleet::exited`].
     Start { worker: WorkerId, predecessor: Option<WorkerId> },
-    /// Send a connection to a worker.
-    Send { worker: WorkerId, connection: ConnectionId },
     /// Tell a worker to finish.
     Finish { worker: WorkerId },
-    /// Send a signal to a worker.
+    /// Send a signal to a worker, if its process runs.
     Signal { worker: WorkerId, signal: Signal },
     /// Say something that the operator wants to know.
     Report(Report),
-}
-
-/// How a process ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    Code(i32),
-    Signal(Signal),
-    /// It never ran.
-    NotStarted(String),
-    /// It runs, but takes no connection any more: its queue has ended.
-    QueueEnded(String),
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "exited with code {code}"),
-            Self::Signal(signal) => write!(f, "was killed by {signal}"),
-            Self::NotStarted(error) => write!(f, "could not be started: {error}"),
-            Self::QueueEnded(reason) => write!(f, "ended its queue: {reason}"),
-        }
-    }
-}
-
-/// What the operator wants to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
-    Ready { pid: u32, generation: u64 },
-    Died { pid: u32, generation: u64, exit: Exit, delay: Duration },
-    Late { pid: u32, generation: u64, ready_timeout: Duration },
-    Left { pid: u32, generation: u64, exit: Exit },
-    HandedOver { pid: u32 },
-    Begins { generation: u64, workers: usize },
-    BeginsAgain { generation: u64 },
-    Serves { generation: u64, workers: usize, leaving: usize },
-    GivenUp { generation: u64, reason: String, current: u64 },
-    NotReplaced { pid: u32, reason: String },
-    Added { workers: usize },
-    Removed { pid: Option<u32>, workers: usize },
-    LastOne,
-    Overdue { pid: u32, signal: Signal },
-}
-
-impl Report {
-    /// Whether something is wrong.
-    pub(crate) fn is_warning(&self) -> bool {
-        matches!(
-            self,
-            Self::Died { .. }
-                | Self::Late { .. }
-                | Self::GivenUp { .. }
-                | Self::NotReplaced { .. }
-                | Self::Overdue { .. }
-        )
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ready { pid, generation } => write!(f, "Worker pid {pid} of generation {generation} is ready"),
-            Self::Died { pid, generation, exit, delay } => {
-                if *pid == 0 {
-                    write!(f, "A worker of generation {generation} {exit}")?;
-                } else {
-                    write!(f, "Worker pid {pid} of generation {generation} {exit}")?;
-                }
-                match delay.as_millis() {
-                    0 => write!(f, "; it is replaced at once"),
-                    delay_ms => write!(f, "; it is replaced in {delay_ms} ms"),
-                }
-            }
-            Self::Late { pid, generation, ready_timeout } => write!(
-                f,
-                "Worker pid {pid} of generation {generation} is not ready after {} ms, and is stopped",
-                ready_timeout.as_millis()
-            ),
-            Self::Left { pid, generation, exit } => write!(f, "Worker pid {pid} of generation {generation} {exit}"),
-            Self::HandedOver { pid } => write!(f, "Worker pid {pid} has handed over its connections"),
-            Self::Begins { generation, workers } => write!(f, "Generation {generation} begins: {workers} workers"),
-            Self::BeginsAgain { generation } => {
-                write!(f, "Generation {generation} begins again: it was asked for again before it was ready")
-            }
-            Self::Serves { generation, workers, leaving } => {
-                write!(f, "Generation {generation} serves: {workers} workers, {leaving} of earlier ones finish")
-            }
-            Self::GivenUp { generation, reason, current } => {
-                write!(f, "Generation {generation} is given up: {reason}; generation {current} goes on")
-            }
-            Self::NotReplaced { pid, reason } => write!(f, "Worker pid {pid} is not replaced and goes on: {reason}"),
-            Self::Added { workers } => write!(f, "A worker is added: there are to be {workers}"),
-            Self::Removed { pid: Some(pid), workers } => {
-                write!(f, "Worker pid {pid} is removed and finishes: there are to be {workers}")
-            }
-            Self::Removed { pid: None, workers } => write!(f, "A worker is removed: there are to be {workers}"),
-            Self::LastOne => write!(f, "The last worker is not removed"),
-            Self::Overdue { pid, signal } => {
-                write!(f, "Worker pid {pid} has not finished in time and is sent {signal}")
-            }
-        }
-    }
 }
 
 /// What a worker must not say.
@@ -181,132 +72,31 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Where a worker is in its life.
+/// Whether another generation is to take the place of the one that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It has not said yet that it is ready, and has until then.
-    Starting { deadline: Instant },
-    /// It is ready, and waits for the others of its generation.
-    Ready,
-    /// Connections go to it.
-    Serving { since: Instant },
-    /// It takes no more, and is sent this signal then.
-    Leaving { signal: Option<(Instant, Signal)> },
-}
-
-/// Whether a worker's generation serves, or is to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Crew {
-    Current,
-    Coming,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Worker {
-    pub(crate) pid: u32,
-    pub(crate) generation: u64,
-    pub(crate) crew: Crew,
-    pub(crate) standing: Standing,
-    pub(crate) started: Instant,
-    pub(crate) said_ready: bool,
-    pub(crate) credits: u64,
-    /// Sent, or to be, and not taken.
-    pub(crate) under_way: BTreeSet<ConnectionId>,
-    /// Taken, and not said to have ended.
-    pub(crate) held: u64,
-    /// Whom it takes over from, until it is ready.
-    pub(crate) predecessor: Option<WorkerId>,
-}
-
-impl Worker {
-    pub(crate) fn is_leaving(&self) -> bool {
-        matches!(self.standing, Standing::Leaving { .. })
-    }
-
-    fn is_starting(&self) -> bool {
-        matches!(self.standing, Standing::Starting { .. })
-    }
-
-    pub(crate) fn is_serving(&self) -> bool {
-        matches!(self.standing, Standing::Serving { .. })
-    }
-
-    /// Whether its end may be the end of connections: one that takes over, or accepts itself, has them before it can
-    /// say that it is ready.
-    fn may_have_connections(&self, supply: Supply) -> bool {
-        self.said_ready || self.predecessor.is_some() || supply == Supply::Listeners
-    }
-
-    /// It is to finish by then.
-    fn hurry(&mut self, by: Instant) {
-        if let Standing::Leaving { signal: Some((due, signal)) } = &mut self.standing {
-            // One that is next sent SIGKILL has heard SIGTERM, perhaps a moment ago.
-            let by = if *signal == Signal::SIGKILL { by + KILL_DELAY } else { by };
-            *due = by.min(*due);
-        }
-    }
-
-    fn may_be_sent_one(&self) -> bool {
-        self.is_serving() && self.credits > 0 && self.under_way.len() < UNDER_WAY_MAX
-    }
-}
-
-/// When a worker that died is replaced.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct BackOff {
-    /// In a row.
-    pub(crate) failures: u32,
-    /// The last one.
-    pub(crate) failed_at: Option<Instant>,
-}
-
-impl BackOff {
-    fn delay(&self) -> Duration {
-        match self.failures {
-            0 => Duration::ZERO,
-            // 2^10 times the first delay is over the last one.
-            failures => (DELAY_MIN * 2u32.pow((failures - 1).min(10))).min(DELAY_MAX),
-        }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        self.failed_at.map(|failed_at| failed_at + self.delay())
-    }
-
-    /// A worker has died that was started then, and has served since then.
-    fn note(&mut self, started: Instant, serving_since: Option<Instant>, now: Instant) {
-        // Those that die together are one failure. After a failure the next is started later than that.
-        let together = |failed_at| started < failed_at || (started == failed_at && self.failures > 0);
-        if self.failed_at.is_some_and(together) {
-            return;
-        }
-        let proven = serving_since.is_some_and(|since| now - since >= PROVEN);
-        self.failures = if proven { 0 } else { self.failures.saturating_add(1) };
-        self.failed_at = Some(now);
-    }
+enum Succession {
+    None,
+    /// It is; and `again`, one more is to follow at once.
+    UnderWay {
+        again: bool,
+    },
 }
 
 /// Workers, the queue, and what is decided about both.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    pub(crate) rules: Rules,
+    rules: Rules,
     /// How many workers there are to be.
-    pub(crate) target: usize,
-    pub(crate) workers: BTreeMap<WorkerId, Worker>,
-    pub(crate) next_worker: WorkerId,
+    target: usize,
+    workers: BTreeMap<WorkerId, Worker>,
+    next_worker: WorkerId,
     /// The generation that serves, or that shall at last.
-    pub(crate) current: u64,
-    /// The one that is to take its place.
-    pub(crate) coming: Option<u64>,
-    /// Another one is to follow at once.
-    pub(crate) again: bool,
-    pub(crate) back_off: BackOff,
-    /// Connections that nobody has yet.
-    pub(crate) waiting: BTreeSet<ConnectionId>,
-    /// Workers with credits, the one whose turn it is first.
-    pub(crate) asking: VecDeque<WorkerId>,
+    current: u64,
+    succession: Succession,
+    back_off: BackOff,
+    queue: Queue,
     /// Since a stop was asked for: all must have finished then.
-    pub(crate) stop_by: Option<Instant>,
+    stop_by: Option<Instant>,
     actions: VecDeque<Action>,
 }
 
@@ -319,13 +109,46 @@ impl Fleet {
             workers: BTreeMap::new(),
             next_worker: WorkerId(1),
             current: 1,
-            coming: None,
-            again: false,
+            succession: Succession::None,
             back_off: BackOff::default(),
-            waiting: BTreeSet::new(),
-            asking: VecDeque::new(),
+            queue: Queue::default(),
             stop_by: None,
             actions: VecDeque::new(),
+        }
+    }
+
+    /// The fleet that an earlier binary has left.
+    pub(crate) fn from_record(record: FleetRecord, rules: Rules, now: Instant) -> Self {
+        let workers = record.workers.iter().map(|worker| (WorkerId(worker.id), Worker::from_record(worker, now)));
+        Self {
+            workers: workers.collect(),
+            next_worker: WorkerId(record.next_worker),
+            current: record.current,
+            succession: match record.succession {
+                SuccessionRecord::None => Succession::None,
+                SuccessionRecord::UnderWay { again } => Succession::UnderWay { again },
+            },
+            back_off: BackOff::from_record(&record.back_off, now),
+            queue: Queue::from_record(record.queue),
+            stop_by: record.stop_by_ms.map(|stop_by_ms| instant_at(stop_by_ms, now)),
+            ..Self::new(rules, usize::try_from(record.target).unwrap_or(1).max(1))
+        }
+    }
+
+    /// What it knows. What it has decided must have been done.
+    pub(crate) fn record(&self, now: Instant) -> FleetRecord {
+        FleetRecord {
+            target: self.target as u64,
+            workers: self.workers.iter().map(|(id, worker)| worker.record(*id, now)).collect(),
+            next_worker: self.next_worker.0,
+            current: self.current,
+            succession: match self.succession {
+                Succession::None => SuccessionRecord::None,
+                Succession::UnderWay { again } => SuccessionRecord::UnderWay { again },
+            },
+            back_off: self.back_off.record(now),
+            queue: self.queue.record(),
+            stop_by_ms: self.stop_by.map(|stop_by| milliseconds_to(stop_by, now)),
         }
     }
 
@@ -333,7 +156,7 @@ impl Fleet {
 
     /// A connection was accepted. Ids increase.
     pub(crate) fn enqueue(&mut self, connection: ConnectionId) {
-        self.waiting.insert(connection);
+        self.queue.enqueue(connection);
     }
 
     /// The process of a worker runs.
@@ -353,37 +176,28 @@ impl Fleet {
         said: FromWorker,
         now: Instant,
     ) -> Result<Option<ConnectionId>, Breach> {
-        let Some(worker) = self.workers.get_mut(&id) else {
+        let Some(worker) = self.workers.get(&id) else {
             return Ok(None);
         };
         match said {
             FromWorker::Ready { version } if version != VERSION => return Err(Breach::Version(version)),
-            FromWorker::Ready { .. } if worker.said_ready => return Err(Breach::ReadyTwice),
+            FromWorker::Ready { .. } if worker.said_ready() => return Err(Breach::ReadyTwice),
             FromWorker::Ready { .. } => self.ready(id, now),
-            _ if !worker.said_ready => return Err(Breach::NotReady),
-            FromWorker::Want(credits) => {
-                if worker.credits == 0 && !worker.is_leaving() {
-                    self.asking.push_back(id);
-                }
-                worker.credits = worker.credits.saturating_add(u64::from(credits.get()));
-            }
+            _ if !worker.said_ready() => return Err(Breach::NotReady),
+            // One that leaves gets none.
+            FromWorker::Want(_) if worker.is_leaving() => {}
+            FromWorker::Want(credits) => self.queue.want(id, credits),
             FromWorker::Took(connection) => {
                 return if self.took(id, connection) { Ok(Some(connection)) } else { Err(Breach::NotSent(connection)) };
             }
-            // What has ended need not be known; that it was taken is not kept.
-            FromWorker::Done(_) => worker.held = worker.held.saturating_sub(1),
+            FromWorker::Done(_) => self.queue.ended(id),
         }
         Ok(None)
     }
 
     /// A worker had taken a connection before its queue ended. False if that was not under way to it.
     pub(crate) fn took(&mut self, id: WorkerId, connection: ConnectionId) -> bool {
-        let worker = self.workers.get_mut(&id);
-        worker.is_some_and(|worker| {
-            let taken = worker.under_way.remove(&connection);
-            worker.held += u64::from(taken);
-            taken
-        })
+        self.queue.took(id, connection)
     }
 
     /// A worker is ready.
@@ -392,7 +206,9 @@ impl Fleet {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        worker.said_ready = true;
+        if let Standing::Leaving { said_ready, .. } = &mut worker.standing {
+            *said_ready = true;
+        }
         if !worker.is_starting() {
             return;
         }
@@ -411,11 +227,7 @@ impl Fleet {
 
     /// A worker gets nothing more, and what it has not taken goes back to its place in the queue.
     pub(crate) fn cut_off(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            self.waiting.append(&mut worker.under_way);
-            worker.credits = 0;
-        }
-        self.asking.retain(|asking| *asking != id);
+        self.queue.cut_off(id);
     }
 
     /// The queue of a worker that still runs has ended, for whatever reason.
@@ -434,7 +246,7 @@ impl Fleet {
 
     /// The process of a worker has ended, or was never there.
     pub(crate) fn exited(&mut self, id: WorkerId, exit: Exit, now: Instant) {
-        self.cut_off(id);
+        self.queue.forget(id);
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
@@ -468,11 +280,7 @@ impl Fleet {
             };
         }
         if self.stop_by.is_none() {
-            let serving_since = match worker.standing {
-                Standing::Serving { since } => Some(since),
-                _ => None,
-            };
-            self.back_off.note(started, serving_since, now);
+            self.back_off.note(started, worker.serving_since(), now);
         }
         let delay = self.back_off.due().map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
         self.actions.push_back(Action::Report(Report::Died { pid, generation, exit, delay }));
@@ -498,19 +306,20 @@ impl Fleet {
         if self.stop_by.is_some() {
             return;
         }
-        let report = match self.coming {
-            None => Report::Begins { generation: self.current + 1, workers: self.target },
+        let generation = self.current + 1;
+        let report = match self.succession {
+            Succession::None => Report::Begins { generation, workers: self.target },
             // One that was about to answer may have the connections by now.
-            Some(_) if self.rules.replace == Replace::Takeover => {
-                self.again = true;
+            Succession::UnderWay { .. } if self.rules.replace == Replace::Takeover => {
+                self.succession = Succession::UnderWay { again: true };
                 return;
             }
-            Some(generation) => {
+            Succession::UnderWay { .. } => {
                 self.dismiss_coming(now);
                 Report::BeginsAgain { generation }
             }
         };
-        let generation = *self.coming.get_or_insert(self.current + 1);
+        self.succession = Succession::UnderWay { again: false };
         self.actions.push_back(Action::Report(report));
         let mut predecessors = VecDeque::new();
         if self.rules.replace == Replace::Takeover {
@@ -530,7 +339,7 @@ impl Fleet {
     pub(crate) fn add(&mut self, now: Instant) {
         self.target += 1;
         self.actions.push_back(Action::Report(Report::Added { workers: self.target }));
-        if let Some(generation) = self.coming.filter(|_| self.rules.replace == Replace::Drain) {
+        if let Some(generation) = self.coming().filter(|_| self.rules.replace == Replace::Drain) {
             self.start(generation, Crew::Coming, None, now);
         }
     }
@@ -558,11 +367,10 @@ impl Fleet {
     pub(crate) fn stop(&mut self, now: Instant) {
         let at_once = self.stop_by.is_some();
         self.stop_by = Some(if at_once { now } else { now + self.rules.drain_timeout });
-        if self.coming.is_some() {
+        if self.coming().is_some() {
             self.dismiss_coming(now);
-            self.coming = None;
+            self.succession = Succession::None;
         }
-        self.again = false;
         if at_once {
             self.workers.values_mut().for_each(|worker| worker.hurry(now));
         }
@@ -583,7 +391,12 @@ impl Fleet {
             None => self.start_missing(now),
             Some(stop_by) => self.finish_all(stop_by, now),
         }
-        self.hand_out();
+    }
+
+    /// The oldest connection, and the worker that is to be sent it, as long as any waits that a worker asks for. It
+    /// counts as under way from then on.
+    pub(crate) fn hand_out(&mut self) -> Option<(WorkerId, ConnectionId)> {
+        self.queue.hand_out(|id| self.workers.get(&id).is_some_and(Worker::is_serving))
     }
 
     /// When [`Self::advance`] has something to do, if nothing happens before.
@@ -592,7 +405,7 @@ impl Fleet {
         let workers = self.workers.values().filter_map(|worker| match worker.standing {
             Standing::Starting { deadline } if assumed_ready => Some(deadline.min(worker.started + ASSUMED_READY)),
             Standing::Starting { deadline } => Some(deadline),
-            Standing::Leaving { signal } => signal.map(|(due, _)| due),
+            Standing::Leaving { signal, .. } => signal.map(|(due, _)| due),
             Standing::Ready | Standing::Serving { .. } => None,
         });
         let restart = self.back_off.due().filter(|_| self.missing() > 0 && self.may_start() && self.stop_by.is_none());
@@ -610,6 +423,16 @@ impl Fleet {
         self.serving() >= self.target
     }
 
+    /// How many workers there are to be.
+    pub(crate) fn target(&self) -> usize {
+        self.target
+    }
+
+    /// How many there are, whatever they do.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// How many workers connections go to.
     pub(crate) fn serving(&self) -> usize {
         self.workers.values().filter(|worker| worker.is_serving()).count()
@@ -618,6 +441,41 @@ impl Fleet {
     /// How many finish what they have.
     pub(crate) fn leaving(&self) -> usize {
         self.workers.values().filter(|worker| worker.is_leaving()).count()
+    }
+
+    /// The process of a worker, if it runs.
+    pub(crate) fn pid(&self, id: WorkerId) -> Option<u32> {
+        self.workers.get(&id).map(|worker| worker.pid).filter(|pid| *pid != 0)
+    }
+
+    /// The worker whose process this is.
+    pub(crate) fn with_pid(&self, pid: u32) -> Option<WorkerId> {
+        self.workers.iter().find(|(_, worker)| worker.pid == pid).map(|(id, _)| *id)
+    }
+
+    /// How many connections wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    /// How many connections workers hold, as far as they say when one has ended.
+    pub(crate) fn held(&self) -> u64 {
+        self.queue.held()
+    }
+
+    /// The generation that serves.
+    pub(crate) fn current(&self) -> u64 {
+        self.current
+    }
+
+    /// The generation that is to take its place, if there is one.
+    pub(crate) fn coming(&self) -> Option<u64> {
+        (self.succession != Succession::None).then_some(self.current + 1)
+    }
+
+    /// Whether everybody is to finish.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop_by.is_some()
     }
 
     fn look_at_deadlines(&mut self, now: Instant) {
@@ -633,9 +491,9 @@ impl Fleet {
                     self.ready(id, now);
                 }
                 Standing::Starting { deadline } if now >= deadline => self.late(id, now),
-                Standing::Leaving { signal: Some((due, signal)) } if now >= due => {
+                Standing::Leaving { signal: Some((due, signal)), .. } if now >= due => {
                     let next = (signal == Signal::SIGTERM).then_some((now + KILL_DELAY, Signal::SIGKILL));
-                    worker.standing = Standing::Leaving { signal: next };
+                    worker.leave(next);
                     // One that has nothing to finish is not late with it.
                     if worker.may_have_connections(self.rules.supply) {
                         self.actions.push_back(Action::Report(Report::Overdue { pid: worker.pid, signal }));
@@ -662,7 +520,7 @@ impl Fleet {
     }
 
     fn change_generations(&mut self, now: Instant) {
-        let Some(generation) = self.coming else {
+        let Some(generation) = self.coming() else {
             return;
         };
         let coming = self.workers.values().filter(|worker| worker.crew == Crew::Coming && !worker.is_leaving());
@@ -690,24 +548,27 @@ impl Fleet {
                 }
             }
         }
-        (self.current, self.coming) = (generation, None);
+        self.current = generation;
         let leaving = self.leaving();
         let workers = self.workers.len() - leaving;
         self.actions.push_back(Action::Report(Report::Serves { generation, workers, leaving }));
-        if std::mem::take(&mut self.again) {
-            self.replace(now);
-        }
+        self.end_succession(now);
     }
 
     fn give_up(&mut self, reason: &str, now: Instant) {
-        let Some(generation) = self.coming else {
+        let Some(generation) = self.coming() else {
             return;
         };
         self.dismiss_coming(now);
-        self.coming = None;
         let report = Report::GivenUp { generation, reason: reason.to_owned(), current: self.current };
         self.actions.push_back(Action::Report(report));
-        if std::mem::take(&mut self.again) {
+        self.end_succession(now);
+    }
+
+    /// A generation has taken the place of the one before, or will not. Another may be asked for already.
+    fn end_succession(&mut self, now: Instant) {
+        let ended = std::mem::replace(&mut self.succession, Succession::None);
+        if ended == (Succession::UnderWay { again: true }) {
             self.replace(now);
         }
     }
@@ -724,17 +585,14 @@ impl Fleet {
 
     /// Whether a worker is being started to see whether it can be.
     fn trying(&self) -> bool {
-        self.back_off.failures > 0
-            && self.workers.values().any(|worker| {
-                worker.crew == Crew::Current
-                    && worker.is_starting()
-                    && self.back_off.failed_at.is_some_and(|failed_at| worker.started >= failed_at)
-            })
+        let mut current = self.workers.values().filter(|worker| worker.crew == Crew::Current);
+        self.back_off.is_in_doubt()
+            && current.any(|worker| worker.is_starting() && self.back_off.is_after(worker.started))
     }
 
     /// Whether missing workers may be started when the back-off is over. A takeover brings them itself.
     fn may_start(&self) -> bool {
-        !self.trying() && (self.coming.is_none() || self.rules.replace == Replace::Drain)
+        !self.trying() && (self.coming().is_none() || self.rules.replace == Replace::Drain)
     }
 
     fn start_missing(&mut self, now: Instant) {
@@ -742,11 +600,10 @@ impl Fleet {
         if missing == 0 || !self.may_start() || self.back_off.due().is_some_and(|due| now < due) {
             return;
         }
-        let succeeded = self.workers.values().any(|worker| {
-            worker.is_serving() && self.back_off.failed_at.is_none_or(|failed_at| worker.started >= failed_at)
-        });
+        let mut serving = self.workers.values().filter(|worker| worker.is_serving());
+        let succeeded = serving.any(|worker| self.back_off.is_after(worker.started));
         // After a failure one tries, and the others follow when it is ready.
-        let starts = if self.back_off.failures == 0 || succeeded { missing } else { 1 };
+        let starts = if self.back_off.is_in_doubt() && !succeeded { 1 } else { missing };
         for _ in 0..starts {
             self.start(self.current, Crew::Current, None, now);
         }
@@ -761,10 +618,6 @@ impl Fleet {
             crew,
             standing: Standing::Starting { deadline: now + self.rules.ready_timeout },
             started: now,
-            said_ready: false,
-            credits: 0,
-            under_way: BTreeSet::new(),
-            held: 0,
             predecessor,
         };
         self.workers.insert(id, worker);
@@ -773,8 +626,7 @@ impl Fleet {
 
     /// The queue is served first; when it is empty, or nobody is there to serve it, everybody is to finish.
     fn finish_all(&mut self, stop_by: Instant, now: Instant) {
-        let under_way = self.workers.values().any(|worker| !worker.under_way.is_empty());
-        if self.serving() > 0 && (!self.waiting.is_empty() || under_way) && now < stop_by {
+        if self.serving() > 0 && self.queue.waiting() + self.queue.under_way() > 0 && now < stop_by {
             return;
         }
         for id in self.finish_those(|_| true, now) {
@@ -816,27 +668,8 @@ impl Fleet {
 
     fn leave(&mut self, id: WorkerId, signal: Option<(Instant, Signal)>) {
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.standing = Standing::Leaving { signal };
-            worker.credits = 0;
-            self.asking.retain(|asking| *asking != id);
-        }
-    }
-
-    /// Sends the oldest connections to those that ask, in turn.
-    fn hand_out(&mut self) {
-        while let Some(connection) = self.waiting.first().copied() {
-            let Some(place) = self.asking.iter().position(|id| self.workers[id].may_be_sent_one()) else {
-                return;
-            };
-            let id = self.asking.remove(place).expect("it was just found there");
-            let worker = self.workers.get_mut(&id).expect("only workers ask");
-            worker.credits -= 1;
-            worker.under_way.insert(connection);
-            if worker.credits > 0 {
-                self.asking.push_back(id);
-            }
-            self.waiting.remove(&connection);
-            self.actions.push_back(Action::Send { worker: id, connection });
+            worker.leave(signal);
+            self.queue.withdraw(id);
         }
     }
 }

@@ -40,9 +40,13 @@
 //! | `options` | the command line of `reactord supervise` |
 //! | `daemon` | the process: the background, the pid file, the log, the service manager |
 //! | `config` | how a supervisor behaves |
-//! | `supervisor` | the loop |
-//! | `fleet` | what is decided, without I/O |
+//! | `supervisor` | the loop, which starts and ends processes |
+//! | `traffic` | connections in, connections and words out to workers and back; it cannot start a process |
+//! | `fleet` | what is decided, without I/O; `fleet/queue` is who gets the next connection |
+//! | `source` | who an event is for |
+//! | `connection`, `line` | what has come in and nobody has; what a worker is spoken to by |
 //! | `link` | the supervisor's end of a worker's queue |
+//! | `children` | processes by pid: their ends, signals to them |
 //! | `launch` | from a command to a process with clean surroundings |
 //! | `directory` | where workers' sockets are that have a path |
 //! | `resume` | executing the binary anew with everything that it has |
@@ -52,18 +56,24 @@
 //! This package is for the program `reactord`, and promises nobody else anything. A worker needs none of it: it needs
 //! `reactord::worker`, or the page `docs/queue.md`.
 
+mod children;
 mod config;
+mod connection;
 mod daemon;
 mod directory;
+mod error;
 mod fleet;
 mod launch;
+mod line;
 mod link;
 mod not_serving;
 mod options;
 mod resume;
+mod source;
 mod state;
 mod status;
 mod supervisor;
+mod traffic;
 
 pub use daemon::Daemon;
 pub use launch::{become_worker, is_stage};

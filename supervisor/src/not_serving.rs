@@ -1,6 +1,6 @@
 //! Why there is no supervisor that serves, and how the process exits then.
 
-use crate::supervisor::Error;
+use crate::error::Error;
 
 /// The exit code of a supervisor that cannot serve.
 const EXIT_SERVE: u8 = 1;

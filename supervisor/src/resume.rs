@@ -20,9 +20,10 @@ use nix::sys::signal::Signal;
 use reactord_process::inherited;
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use crate::children::send_signal;
+use crate::error::Error;
 use crate::fleet::Exit;
 use crate::state::State;
-use crate::supervisor::{Error, send_signal};
 
 /// The environment variables with the number of the file: to go on with it, or only to say whether it is understood.
 const RESUME: &str = "REACTORD_RESUME";

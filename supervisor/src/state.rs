@@ -1,55 +1,64 @@
 //! What a supervisor knows, as a record for the binary that is executed in its place, and back.
 //!
-//! The record is apart from the structs of the loop and of the fleet, so that those can change and a binary still
-//! understands what an earlier one has written.
+//! The record is apart from the structs of the loop, so that those can change and a binary still understands what an
+//! earlier one has written. Descriptors are numbers: they stay open.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use minicbor::{Decode, Encode};
 use mio::net::TcpListener;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::Signal;
 use reactord_process::inherited;
 use reactord_process::words::{ConnectionId, FromSupervisor};
 
-use crate::fleet::{BackOff, Crew, Fleet, Rules, Standing, Worker, WorkerId};
+use crate::connection::Connection;
+use crate::fleet::{FleetRecord, WorkerId};
+use crate::line::Line;
 use crate::link::Link;
-use crate::supervisor::{Connection, Line, Supervisor};
 
-/// The version of [`State`]. A binary that reads another one refuses.
+/// The version of [`State`], which is written before it. A binary that reads another one refuses.
 const VERSION: u32 = 1;
 
-/// What a supervisor knows. Descriptors are numbers, times are milliseconds from now, and negative in the past.
-#[derive(Debug, Default, Encode, Decode)]
+/// What a supervisor knows.
+#[derive(Debug, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct State {
     #[n(0)]
-    version: u32,
+    pub(crate) traffic: TrafficState,
     #[n(1)]
-    listeners: Vec<RawFd>,
+    pub(crate) fleet: FleetRecord,
+    /// Where workers' sockets are that have a path.
     #[n(2)]
-    connections: Vec<ConnectionState>,
-    #[n(3)]
-    next_connection: u64,
-    #[n(4)]
-    links: Vec<LinkState>,
-    #[n(5)]
-    fleet: FleetState,
-    #[n(6)]
     pub(crate) directory: Option<String>,
-    #[n(7)]
-    kept: Vec<(String, RawFd)>,
-    #[n(8)]
+    /// Descriptors that the program around the supervisor wants back, by name.
+    #[n(3)]
+    pub(crate) kept: Vec<(String, RawFd)>,
+    /// Whether all workers have served at once already.
+    #[n(4)]
     pub(crate) complete: bool,
-    #[n(9)]
+    /// The limit of open files that workers are to have.
+    #[n(5)]
     pub(crate) files_max: u64,
     /// Where the command was.
-    #[n(10)]
+    #[n(6)]
     pub(crate) program: String,
+}
+
+/// What goes on between clients and workers.
+#[derive(Debug, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct TrafficState {
+    #[n(0)]
+    listeners: Vec<RawFd>,
+    #[n(1)]
+    connections: Vec<ConnectionState>,
+    #[n(2)]
+    next_connection: u64,
+    #[n(3)]
+    links: Vec<LinkState>,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -80,108 +89,11 @@ struct LinkState {
     unsent: Vec<String>,
 }
 
-#[derive(Debug, Default, Encode, Decode)]
-#[cbor(map)]
-pub(crate) struct FleetState {
-    #[n(0)]
-    target: u64,
-    #[n(1)]
-    workers: Vec<WorkerState>,
-    #[n(2)]
-    next_worker: u64,
-    #[n(3)]
-    current: u64,
-    #[n(4)]
-    coming: Option<u64>,
-    #[n(5)]
-    again: bool,
-    #[n(6)]
-    failures: u32,
-    #[n(7)]
-    failed_at_ms: Option<i64>,
-    #[n(8)]
-    waiting: Vec<u64>,
-    #[n(9)]
-    asking: Vec<u64>,
-    #[n(10)]
-    stop_by_ms: Option<i64>,
-}
-
-#[derive(Debug, Encode, Decode)]
-#[cbor(map)]
-struct WorkerState {
-    #[n(0)]
-    id: u64,
-    #[n(1)]
-    pid: u32,
-    #[n(2)]
-    generation: u64,
-    #[n(3)]
-    coming: bool,
-    #[n(4)]
-    standing: StandingState,
-    #[n(5)]
-    started_ms: i64,
-    #[n(6)]
-    said_ready: bool,
-    #[n(7)]
-    credits: u64,
-    #[n(8)]
-    under_way: Vec<u64>,
-    #[n(9)]
-    held: u64,
-    #[n(10)]
-    predecessor: Option<u64>,
-}
-
-#[derive(Debug, Encode, Decode)]
-enum StandingState {
-    #[n(0)]
-    Starting {
-        #[n(0)]
-        deadline_ms: i64,
-    },
-    #[n(1)]
-    Ready,
-    #[n(2)]
-    Serving {
-        #[n(0)]
-        since_ms: i64,
-    },
-    #[n(3)]
-    Leaving {
-        #[n(0)]
-        due_ms: Option<i64>,
-        #[n(1)]
-        kill: bool,
-    },
-}
-
 impl State {
-    /// What `supervisor` knows.
-    pub(crate) fn of(supervisor: &Supervisor<'_>) -> Self {
-        let connections = supervisor.connections.iter().map(|(id, connection)| ConnectionState::of(*id, connection));
-        let kept = supervisor.surroundings.kept.iter();
-        let directory = supervisor.directory.as_ref();
-        Self {
-            version: VERSION,
-            listeners: supervisor.listeners.iter().map(|listener| listener.socket.as_raw_fd()).collect(),
-            connections: connections.collect(),
-            next_connection: supervisor.next_connection.number(),
-            links: supervisor.lines.iter().map(|(id, line)| LinkState::of(*id, line)).collect(),
-            fleet: FleetState::of(&supervisor.fleet, supervisor.now),
-            directory: directory.and_then(|directory| directory.path().to_str().map(str::to_owned)),
-            kept: kept.map(|(name, kept)| ((*name).to_owned(), kept.as_raw_fd())).collect(),
-            complete: supervisor.surroundings.serving.is_none(),
-            files_max: supervisor.program.files_max,
-            program: supervisor.program.path.to_string_lossy().into_owned(),
-        }
-    }
-
     /// Writes it into a file in memory that a process inherits.
     pub(crate) fn write(&self) -> io::Result<File> {
         let mut file = File::from(memfd_create("reactord-supervisor", MFdFlags::empty())?);
-        file.write_all(&minicbor::to_vec(self).map_err(io::Error::other)?)?;
+        file.write_all(&minicbor::to_vec((VERSION, self)).map_err(io::Error::other)?)?;
         file.rewind()?;
         Ok(file)
     }
@@ -194,11 +106,13 @@ impl State {
         let mut bytes = Vec::new();
         file.rewind()?;
         file.read_to_end(&mut bytes)?;
-        let state: Self = minicbor::decode(&bytes).map_err(io::Error::other)?;
-        if state.version != VERSION {
-            return Err(io::Error::other(format!("it has version {}, {VERSION} is understood", state.version)));
+        let mut decoder = minicbor::Decoder::new(&bytes);
+        decoder.array().map_err(io::Error::other)?;
+        let version = decoder.u32().map_err(io::Error::other)?;
+        if version != VERSION {
+            return Err(io::Error::other(format!("it has version {version}, {VERSION} is understood")));
         }
-        Ok(state)
+        decoder.decode().map_err(io::Error::other)
     }
 
     /// The descriptor that was kept under this name.
@@ -207,10 +121,21 @@ impl State {
         let (_, number) = self.kept.remove(place);
         inherited::take(number).ok()
     }
+}
 
-    /// The workers, and the queue.
-    pub(crate) fn take_fleet(&mut self, rules: Rules, now: Instant) -> Fleet {
-        std::mem::take(&mut self.fleet).into_fleet(rules, now)
+impl TrafficState {
+    pub(crate) fn of<'t>(
+        listeners: impl Iterator<Item = BorrowedFd<'t>>,
+        connections: &HashMap<ConnectionId, Connection>,
+        next_connection: ConnectionId,
+        lines: &HashMap<WorkerId, Line>,
+    ) -> Self {
+        Self {
+            listeners: listeners.map(|listener| listener.as_raw_fd()).collect(),
+            connections: connections.iter().map(|(id, connection)| ConnectionState::of(*id, connection)).collect(),
+            next_connection: next_connection.number(),
+            links: lines.iter().map(|(id, line)| LinkState::of(*id, line)).collect(),
+        }
     }
 
     /// The sockets that listen.
@@ -273,103 +198,5 @@ impl LinkState {
             (None, None) => return Ok(None),
         };
         Ok(Some((WorkerId(worker), line)))
-    }
-}
-
-fn milliseconds_to(instant: Instant, now: Instant) -> i64 {
-    let ahead = i64::try_from(instant.saturating_duration_since(now).as_millis()).unwrap_or(i64::MAX);
-    let behind = i64::try_from(now.saturating_duration_since(instant).as_millis()).unwrap_or(i64::MAX);
-    ahead - behind
-}
-
-fn instant_at(milliseconds: i64, now: Instant) -> Instant {
-    let distance = Duration::from_millis(milliseconds.unsigned_abs());
-    let instant = if milliseconds < 0 { now.checked_sub(distance) } else { now.checked_add(distance) };
-    instant.unwrap_or(now)
-}
-
-fn worker_state(id: WorkerId, worker: &Worker, now: Instant) -> WorkerState {
-    let from_now = |instant| milliseconds_to(instant, now);
-    WorkerState {
-        id: id.0,
-        pid: worker.pid,
-        generation: worker.generation,
-        coming: worker.crew == Crew::Coming,
-        standing: match worker.standing {
-            Standing::Starting { deadline } => StandingState::Starting { deadline_ms: from_now(deadline) },
-            Standing::Ready => StandingState::Ready,
-            Standing::Serving { since } => StandingState::Serving { since_ms: from_now(since) },
-            Standing::Leaving { signal } => StandingState::Leaving {
-                due_ms: signal.map(|(due, _)| from_now(due)),
-                kill: matches!(signal, Some((_, Signal::SIGKILL))),
-            },
-        },
-        started_ms: from_now(worker.started),
-        said_ready: worker.said_ready,
-        credits: worker.credits,
-        under_way: worker.under_way.iter().map(|id| id.number()).collect(),
-        held: worker.held,
-        predecessor: worker.predecessor.map(|id| id.0),
-    }
-}
-
-impl FleetState {
-    /// What `fleet` knows.
-    pub(crate) fn of(fleet: &Fleet, now: Instant) -> Self {
-        Self {
-            target: fleet.target as u64,
-            workers: fleet.workers.iter().map(|(id, worker)| worker_state(*id, worker, now)).collect(),
-            next_worker: fleet.next_worker.0,
-            current: fleet.current,
-            coming: fleet.coming,
-            again: fleet.again,
-            failures: fleet.back_off.failures,
-            failed_at_ms: fleet.back_off.failed_at.map(|failed_at| milliseconds_to(failed_at, now)),
-            waiting: fleet.waiting.iter().map(|id| id.number()).collect(),
-            asking: fleet.asking.iter().map(|id| id.0).collect(),
-            stop_by_ms: fleet.stop_by.map(|stop_by| milliseconds_to(stop_by, now)),
-        }
-    }
-
-    /// The fleet that it was.
-    pub(crate) fn into_fleet(self, rules: Rules, now: Instant) -> Fleet {
-        let at = |milliseconds| instant_at(milliseconds, now);
-        let ids = |numbers: Vec<u64>| numbers.into_iter().filter_map(ConnectionId::from_number);
-        let mut fleet = Fleet::new(rules, usize::try_from(self.target).unwrap_or(1).max(1));
-        fleet.workers = self
-            .workers
-            .into_iter()
-            .map(|state| {
-                let standing = match state.standing {
-                    StandingState::Starting { deadline_ms } => Standing::Starting { deadline: at(deadline_ms) },
-                    StandingState::Ready => Standing::Ready,
-                    StandingState::Serving { since_ms } => Standing::Serving { since: at(since_ms) },
-                    StandingState::Leaving { due_ms, kill } => {
-                        let signal = if kill { Signal::SIGKILL } else { Signal::SIGTERM };
-                        Standing::Leaving { signal: due_ms.map(|due_ms| (at(due_ms), signal)) }
-                    }
-                };
-                let worker = Worker {
-                    pid: state.pid,
-                    generation: state.generation,
-                    crew: if state.coming { Crew::Coming } else { Crew::Current },
-                    standing,
-                    started: at(state.started_ms),
-                    said_ready: state.said_ready,
-                    credits: state.credits,
-                    under_way: ids(state.under_way).collect(),
-                    held: state.held,
-                    predecessor: state.predecessor.map(WorkerId),
-                };
-                (WorkerId(state.id), worker)
-            })
-            .collect();
-        fleet.next_worker = WorkerId(self.next_worker);
-        (fleet.current, fleet.coming, fleet.again) = (self.current, self.coming, self.again);
-        fleet.back_off = BackOff { failures: self.failures, failed_at: self.failed_at_ms.map(at) };
-        fleet.waiting = ids(self.waiting).collect();
-        fleet.asking = self.asking.into_iter().map(WorkerId).filter(|id| fleet.workers.contains_key(id)).collect();
-        fleet.stop_by = self.stop_by_ms.map(at);
-        fleet
     }
 }

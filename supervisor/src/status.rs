@@ -5,7 +5,6 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::config::Supply;
 use crate::fleet::Fleet;
 
 /// How often it is told at most. A queue that empties and fills may change with each connection.
@@ -33,15 +32,15 @@ pub(crate) struct QueueStatus {
 }
 
 impl Status {
-    pub(crate) fn of(fleet: &Fleet, queue: QueueStatus) -> Self {
+    pub(crate) fn of(fleet: &Fleet, queue: Option<QueueStatus>) -> Self {
         Self {
-            generation: fleet.current,
-            coming: fleet.coming,
-            is_stopping: fleet.stop_by.is_some(),
+            generation: fleet.current(),
+            coming: fleet.coming(),
+            is_stopping: fleet.is_stopping(),
             serving: fleet.serving(),
-            target: fleet.target,
+            target: fleet.target(),
             leaving: fleet.leaving(),
-            queue: (fleet.rules.supply == Supply::Queue).then_some(queue),
+            queue,
         }
     }
 }

@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
+use super::back_off::PROVEN;
+use super::queue::UNDER_WAY_MAX;
 use super::*;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,6 +67,10 @@ impl World {
                 idle = false;
                 self.act(action);
             }
+            while let Some((worker, connection)) = self.fleet.hand_out() {
+                idle = false;
+                self.send(worker, connection);
+            }
             if idle {
                 return;
             }
@@ -77,17 +83,6 @@ impl World {
                 self.starts.push(self.now - self.begun);
                 self.workers.insert(worker, Scripted::default());
                 self.fleet.launched(worker, u32::try_from(worker.0).unwrap() + 1000);
-            }
-            Action::Send { worker, connection } => {
-                let scripted = self.workers.get_mut(&worker).expect("only one that lives is sent anything");
-                assert!(scripted.ready && !scripted.told_to_finish && scripted.credits > 0, "{scripted:?}");
-                scripted.credits -= 1;
-                scripted.inbox.push(connection);
-                assert!(scripted.inbox.len() <= UNDER_WAY_MAX);
-                assert!(!self.taken.contains_key(&connection), "it is taken already");
-                let elsewhere = self.workers.values().flat_map(|other| &other.inbox).filter(|id| **id == connection);
-                assert_eq!(elsewhere.count(), 1, "it is under way to two");
-                assert!(self.fleet.waiting.iter().all(|waiting| *waiting > connection), "an older one waits");
             }
             Action::Finish { worker } => {
                 if let Some(scripted) = self.workers.get_mut(&worker) {
@@ -102,6 +97,19 @@ impl World {
             }
             Action::Report(report) => self.reports.push(report),
         }
+    }
+
+    /// A connection goes to a worker.
+    fn send(&mut self, worker: WorkerId, connection: ConnectionId) {
+        let scripted = self.workers.get_mut(&worker).expect("only one that lives is sent anything");
+        assert!(scripted.ready && !scripted.told_to_finish && scripted.credits > 0, "{scripted:?}");
+        scripted.credits -= 1;
+        scripted.inbox.push(connection);
+        assert!(scripted.inbox.len() <= UNDER_WAY_MAX);
+        assert!(!self.taken.contains_key(&connection), "it is taken already");
+        let elsewhere = self.workers.values().flat_map(|other| &other.inbox).filter(|id| **id == connection);
+        assert_eq!(elsewhere.count(), 1, "it is under way to two");
+        assert!(self.fleet.queue.oldest().is_none_or(|oldest| oldest > connection), "an older one waits");
     }
 
     fn accept(&mut self) {
@@ -174,9 +182,8 @@ impl World {
     /// Every connection is in one place.
     fn check(&self) {
         let under_way: usize = self.workers.values().map(|scripted| scripted.inbox.len()).sum();
-        let known: usize = self.fleet.workers.values().map(|worker| worker.under_way.len()).sum();
-        assert_eq!(under_way, known);
-        assert_eq!(self.fleet.waiting.len() + under_way + self.taken.len(), usize::try_from(self.accepted).unwrap());
+        assert_eq!(under_way, self.fleet.queue.under_way());
+        assert_eq!(self.fleet.waiting() + under_way + self.taken.len(), usize::try_from(self.accepted).unwrap());
     }
 
     fn said(&self, part: &str) -> usize {
@@ -249,8 +256,9 @@ proptest! {
                 Step::Pass(milliseconds) => world.pass(Duration::from_millis(milliseconds)),
                 Step::Resume => {
                     world.decide();
-                    let state = crate::state::FleetState::of(&world.fleet, world.now);
-                    world.fleet = state.into_fleet(world.fleet.rules, world.now);
+                    let record = minicbor::to_vec(world.fleet.record(world.now)).unwrap();
+                    let record = minicbor::decode(&record).unwrap();
+                    world.fleet = Fleet::from_record(record, world.fleet.rules, world.now);
                 }
             }
             world.decide();
@@ -366,7 +374,7 @@ fn connections_go_to_those_who_ask_in_turn() {
     assert!(world.workers.values().all(|scripted| scripted.inbox.len() == 2));
     let first: Vec<u64> = world.workers[&WorkerId(1)].inbox.iter().map(|id| id.number()).collect();
     assert_eq!(first, [1, 4]);
-    assert_eq!(world.fleet.waiting.len(), 1);
+    assert_eq!(world.fleet.waiting(), 1);
 }
 
 #[test]
@@ -398,7 +406,7 @@ fn several_requests_for_a_generation_make_one() {
     assert_eq!(world.said("Generation 2 serves: 2 workers"), 1);
     assert_eq!(world.said(" serves: "), 1);
     assert_eq!(world.fleet.current, 2);
-    let serving = world.fleet.workers.values().filter(|worker| matches!(worker.standing, Standing::Serving { .. }));
+    let serving = world.fleet.workers.values().filter(|worker| worker.is_serving());
     assert_eq!(serving.count(), 2);
 }
 
@@ -412,7 +420,7 @@ fn a_generation_gets_connections_only_when_all_of_it_are_ready() {
     world.want(WorkerId(3), 1);
     world.accept();
     world.decide();
-    assert_eq!(world.fleet.waiting.len(), 1);
+    assert_eq!(world.fleet.waiting(), 1);
     world.ready(WorkerId(4));
     world.decide();
     assert_eq!(world.workers[&WorkerId(3)].inbox.len(), 1);
@@ -444,7 +452,7 @@ fn a_generation_that_fails_is_given_up_with_one_line() {
         assert!(!world.workers[&WorkerId(1)].told_to_finish);
         world.fleet.replace(world.now);
         world.decide();
-        assert_eq!(world.fleet.coming, Some(2));
+        assert_eq!(world.fleet.coming(), Some(2));
     }
 }
 

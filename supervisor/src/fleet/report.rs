@@ -1,0 +1,87 @@
+//! What the operator wants to know of the fleet: one line of the log for each thing that happens.
+
+use std::fmt;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::exit::Exit;
+
+/// One of these things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Ready { pid: u32, generation: u64 },
+    Died { pid: u32, generation: u64, exit: Exit, delay: Duration },
+    Late { pid: u32, generation: u64, ready_timeout: Duration },
+    Left { pid: u32, generation: u64, exit: Exit },
+    HandedOver { pid: u32 },
+    Begins { generation: u64, workers: usize },
+    BeginsAgain { generation: u64 },
+    Serves { generation: u64, workers: usize, leaving: usize },
+    GivenUp { generation: u64, reason: String, current: u64 },
+    NotReplaced { pid: u32, reason: String },
+    Added { workers: usize },
+    Removed { pid: Option<u32>, workers: usize },
+    LastOne,
+    Overdue { pid: u32, signal: Signal },
+}
+
+impl Report {
+    /// Whether something is wrong.
+    pub(crate) fn is_warning(&self) -> bool {
+        matches!(
+            self,
+            Self::Died { .. }
+                | Self::Late { .. }
+                | Self::GivenUp { .. }
+                | Self::NotReplaced { .. }
+                | Self::Overdue { .. }
+        )
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready { pid, generation } => write!(f, "Worker pid {pid} of generation {generation} is ready"),
+            Self::Died { pid, generation, exit, delay } => {
+                if *pid == 0 {
+                    write!(f, "A worker of generation {generation} {exit}")?;
+                } else {
+                    write!(f, "Worker pid {pid} of generation {generation} {exit}")?;
+                }
+                match delay.as_millis() {
+                    0 => write!(f, "; it is replaced at once"),
+                    delay_ms => write!(f, "; it is replaced in {delay_ms} ms"),
+                }
+            }
+            Self::Late { pid, generation, ready_timeout } => write!(
+                f,
+                "Worker pid {pid} of generation {generation} is not ready after {} ms, and is stopped",
+                ready_timeout.as_millis()
+            ),
+            Self::Left { pid, generation, exit } => write!(f, "Worker pid {pid} of generation {generation} {exit}"),
+            Self::HandedOver { pid } => write!(f, "Worker pid {pid} has handed over its connections"),
+            Self::Begins { generation, workers } => write!(f, "Generation {generation} begins: {workers} workers"),
+            Self::BeginsAgain { generation } => {
+                write!(f, "Generation {generation} begins again: it was asked for again before it was ready")
+            }
+            Self::Serves { generation, workers, leaving } => {
+                write!(f, "Generation {generation} serves: {workers} workers, {leaving} of earlier ones finish")
+            }
+            Self::GivenUp { generation, reason, current } => {
+                write!(f, "Generation {generation} is given up: {reason}; generation {current} goes on")
+            }
+            Self::NotReplaced { pid, reason } => write!(f, "Worker pid {pid} is not replaced and goes on: {reason}"),
+            Self::Added { workers } => write!(f, "A worker is added: there are to be {workers}"),
+            Self::Removed { pid: Some(pid), workers } => {
+                write!(f, "Worker pid {pid} is removed and finishes: there are to be {workers}")
+            }
+            Self::Removed { pid: None, workers } => write!(f, "A worker is removed: there are to be {workers}"),
+            Self::LastOne => write!(f, "The last worker is not removed"),
+            Self::Overdue { pid, signal } => {
+                write!(f, "Worker pid {pid} has not finished in time and is sent {signal}")
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One worker of the fleet: who it is, where it is in its life, and what may become of it.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::record::{StandingRecord, WorkerRecord, instant_at, milliseconds_to};
+use crate::config::Supply;
+
+/// How long a worker that was sent SIGTERM has before it is sent SIGKILL.
+pub(crate) const KILL_DELAY: Duration = Duration::from_secs(5);
+
+/// A worker, as long as its supervisor lives. An id is used once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkerId(pub(crate) u64);
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has not said yet that it is ready, and has until then.
+    Starting { deadline: Instant },
+    /// It is ready, and waits for the others of its generation.
+    Ready,
+    /// Connections go to it.
+    Serving { since: Instant },
+    /// It takes no more, and is sent this signal then. It may say only now that it is ready.
+    Leaving { said_ready: bool, signal: Option<(Instant, Signal)> },
+}
+
+/// Whether a worker's generation serves, or is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crew {
+    Current,
+    Coming,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    /// 0 until its process runs.
+    pub(crate) pid: u32,
+    pub(crate) generation: u64,
+    pub(crate) crew: Crew,
+    pub(crate) standing: Standing,
+    pub(crate) started: Instant,
+    /// Whom it takes over from, until it is ready.
+    pub(crate) predecessor: Option<WorkerId>,
+}
+
+impl Worker {
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(self.standing, Standing::Leaving { .. })
+    }
+
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self.standing, Standing::Starting { .. })
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.standing, Standing::Serving { .. })
+    }
+
+    pub(crate) fn said_ready(&self) -> bool {
+        match self.standing {
+            Standing::Starting { .. } => false,
+            Standing::Ready | Standing::Serving { .. } => true,
+            Standing::Leaving { said_ready, .. } => said_ready,
+        }
+    }
+
+    /// Since when connections have gone to it, if they do.
+    pub(crate) fn serving_since(&self) -> Option<Instant> {
+        match self.standing {
+            Standing::Serving { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Whether its end may be the end of connections: one that takes over, or accepts itself, has them before it can
+    /// say that it is ready.
+    pub(crate) fn may_have_connections(&self, supply: Supply) -> bool {
+        self.said_ready() || self.predecessor.is_some() || supply == Supply::Listeners
+    }
+
+    /// It takes no more, and is sent this signal then.
+    pub(crate) fn leave(&mut self, signal: Option<(Instant, Signal)>) {
+        self.standing = Standing::Leaving { said_ready: self.said_ready(), signal };
+    }
+
+    /// It is to finish by then.
+    pub(crate) fn hurry(&mut self, by: Instant) {
+        if let Standing::Leaving { signal: Some((due, signal)), .. } = &mut self.standing {
+            // One that is next sent SIGKILL has heard SIGTERM, perhaps a moment ago.
+            let by = if *signal == Signal::SIGKILL { by + KILL_DELAY } else { by };
+            *due = by.min(*due);
+        }
+    }
+
+    pub(crate) fn record(&self, WorkerId(id): WorkerId, now: Instant) -> WorkerRecord {
+        let from_now = |instant| milliseconds_to(instant, now);
+        WorkerRecord {
+            id,
+            pid: self.pid,
+            generation: self.generation,
+            coming: self.crew == Crew::Coming,
+            standing: match self.standing {
+                Standing::Starting { deadline } => StandingRecord::Starting { deadline_ms: from_now(deadline) },
+                Standing::Ready => StandingRecord::Ready,
+                Standing::Serving { since } => StandingRecord::Serving { since_ms: from_now(since) },
+                Standing::Leaving { said_ready, signal } => StandingRecord::Leaving {
+                    said_ready,
+                    due_ms: signal.map(|(due, _)| from_now(due)),
+                    kill: matches!(signal, Some((_, Signal::SIGKILL))),
+                },
+            },
+            started_ms: from_now(self.started),
+            predecessor: self.predecessor.map(|id| id.0),
+        }
+    }
+
+    pub(crate) fn from_record(record: &WorkerRecord, now: Instant) -> Self {
+        let at = |milliseconds| instant_at(milliseconds, now);
+        Self {
+            pid: record.pid,
+            generation: record.generation,
+            crew: if record.coming { Crew::Coming } else { Crew::Current },
+            standing: match record.standing {
+                StandingRecord::Starting { deadline_ms } => Standing::Starting { deadline: at(deadline_ms) },
+                StandingRecord::Ready => Standing::Ready,
+                StandingRecord::Serving { since_ms } => Standing::Serving { since: at(since_ms) },
+                StandingRecord::Leaving { said_ready, due_ms, kill } => {
+                    let signal = if kill { Signal::SIGKILL } else { Signal::SIGTERM };
+                    Standing::Leaving { said_ready, signal: due_ms.map(|due_ms| (at(due_ms), signal)) }
+                }
+            },
+            started: at(record.started_ms),
+            predecessor: record.predecessor.map(WorkerId),
+        }
+    }
+}
