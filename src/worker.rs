@@ -47,6 +47,7 @@ use crate::words::{FromSupervisor, FromWorker, PACKET_BYTES_MAX, SOCKET_VARIABLE
 
 /// Why there is no queue to draw from.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum InheritError {
     /// `REACTORD_QUEUE` is not in the environment.
     NotStartedBySupervisor,
@@ -92,11 +93,19 @@ impl fmt::Display for InheritError {
     }
 }
 
-impl std::error::Error for InheritError {}
+impl std::error::Error for InheritError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// Why no connection can come any more, though the supervisor has not said so. What was offered and not acknowledged
 /// goes to another worker.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum QueueError {
     /// The supervisor said something that this version does not understand.
     Malformed {
@@ -126,7 +135,14 @@ impl fmt::Display for QueueError {
     }
 }
 
-impl std::error::Error for QueueError {}
+impl std::error::Error for QueueError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<Errno> for QueueError {
     fn from(errno: Errno) -> Self {
