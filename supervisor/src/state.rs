@@ -200,3 +200,16 @@ impl LinkState {
         Ok(Some((WorkerId(worker), line)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_has_written_is_refused_by_its_number_whatever_follows() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&minicbor::to_vec((VERSION + 1, "it may look like anything")).unwrap()).unwrap();
+        let error = State::read(file).unwrap_err().to_string();
+        assert_eq!(error, "it has version 2, 1 is understood");
+    }
+}

@@ -160,3 +160,61 @@ fn numbers(ids: &BTreeSet<ConnectionId>) -> Vec<u64> {
 fn ids(numbers: Vec<u64>) -> BTreeSet<ConnectionId> {
     numbers.into_iter().filter_map(ConnectionId::from_number).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: WorkerId = WorkerId(1);
+    const OTHER: WorkerId = WorkerId(2);
+
+    fn queue_of(connections: u64) -> Queue {
+        let mut queue = Queue::default();
+        (1..=connections).filter_map(ConnectionId::from_number).for_each(|id| queue.enqueue(id));
+        queue
+    }
+
+    fn want(queue: &mut Queue, worker: WorkerId, credits: u32) {
+        queue.want(worker, NonZeroU32::new(credits).unwrap());
+    }
+
+    /// Who is sent which, until nobody is sent any.
+    fn handed_out(queue: &mut Queue) -> Vec<(WorkerId, u64)> {
+        std::iter::from_fn(|| queue.hand_out(|_| true)).map(|(worker, id)| (worker, id.number())).collect()
+    }
+
+    #[test]
+    fn a_worker_that_takes_nothing_is_passed_over_until_it_does() {
+        let mut queue = queue_of(UNDER_WAY_MAX as u64 + 3);
+        want(&mut queue, ONE, u32::MAX);
+        assert_eq!(handed_out(&mut queue).len(), UNDER_WAY_MAX);
+        want(&mut queue, OTHER, 1);
+        assert_eq!(handed_out(&mut queue), [(OTHER, 65)]);
+        assert!(queue.took(ONE, ConnectionId::from_number(7).unwrap()));
+        assert_eq!(handed_out(&mut queue), [(ONE, 66)]);
+        assert_eq!((queue.waiting(), queue.under_way(), queue.held()), (1, UNDER_WAY_MAX + 1, 1));
+    }
+
+    #[test]
+    fn a_worker_that_may_not_draw_keeps_its_credits_and_its_turn() {
+        let mut queue = queue_of(3);
+        want(&mut queue, ONE, 1);
+        want(&mut queue, OTHER, 2);
+        assert_eq!(queue.hand_out(|worker| worker == OTHER).unwrap().0, OTHER);
+        assert_eq!(handed_out(&mut queue), [(ONE, 2), (OTHER, 3)]);
+    }
+
+    #[test]
+    fn what_a_worker_has_not_taken_goes_first_when_it_is_cut_off_and_stays_with_it_when_it_withdraws() {
+        let mut queue = queue_of(4);
+        want(&mut queue, ONE, 3);
+        assert_eq!(handed_out(&mut queue), [(ONE, 1), (ONE, 2), (ONE, 3)]);
+        assert!(queue.took(ONE, ConnectionId::from_number(2).unwrap()));
+        queue.withdraw(ONE);
+        assert_eq!(queue.oldest(), ConnectionId::from_number(4));
+        queue.cut_off(ONE);
+        want(&mut queue, OTHER, 9);
+        assert_eq!(handed_out(&mut queue), [(OTHER, 1), (OTHER, 3), (OTHER, 4)]);
+        assert!(!queue.took(ONE, ConnectionId::from_number(1).unwrap()), "it is another's by now");
+    }
+}
