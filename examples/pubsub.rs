@@ -26,8 +26,8 @@
 //! log = "0.4"
 //! memchr = "2"
 //! minicbor = { version = "2", features = ["derive", "std"] }
-//! reactord = { path = "…" }
-//! simple_logger = { version = "5", default-features = false, features = ["stderr"] }
+//! reactord = { path = "…", default-features = false }
+//! simple_logger = { version = "5", default-features = false, features = ["stderr", "timestamps"] }
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -24,8 +24,8 @@
 //! ```toml
 //! [dependencies]
 //! log = "0.4"
-//! reactord = { path = "…" }
-//! simple_logger = { version = "5", default-features = false, features = ["stderr"] }
+//! reactord = { path = "…", default-features = false }
+//! simple_logger = { version = "5", default-features = false, features = ["stderr", "timestamps"] }
 //! ```
 
 use std::path::Path;

@@ -8,7 +8,9 @@ const TREE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The dependencies in the example's documentation. Where there are none, `reactord` is all that it needs.
 fn dependencies(example: &str) -> String {
-    let (_, told) = example.split_once("//! [dependencies]\n").unwrap_or(("", "//! reactord = { path = \"…\" }\n"));
+    let (_, told) = example
+        .split_once("//! [dependencies]\n")
+        .unwrap_or(("", "//! reactord = { path = \"…\", default-features = false }\n"));
     let lines = told.lines().map_while(|line| line.strip_prefix("//! ")).take_while(|line| *line != "```");
     lines.collect::<Vec<_>>().join("\n").replace('…', TREE)
 }
