@@ -1,5 +1,5 @@
-//! What a process of reactord stands on, whether it serves or supervises: its descriptors, its signals, its limit of
-//! open files, the sockets that it listens on, and the words in which a supervisor and a worker speak.
+//! What a process of reactord stands on, whether it serves or supervises: its descriptors, its limit of open
+//! files, the sockets that it listens on, and the words in which a supervisor and a worker speak.
 //!
 //! This package is for `reactord` and `reactord-supervisor`, and promises nobody else anything. What it has for users
 //! is in `reactord`, where it stays what it is.
@@ -11,7 +11,6 @@
 //! | [`descriptors`] | one message with descriptors over a Unix socket, out and in |
 //! | [`inherited`] | descriptors that the process was started with, by number |
 //! | [`open_files`] | the limit of open files, and how much of it is used |
-//! | [`signals`] | signals as events |
 //! | [`words`] | what a worker and the supervisor say to each other, as values |
 //!
 //! Nothing here knows of a peer, a worker or a takeover.
@@ -21,7 +20,6 @@ pub mod address;
 pub mod descriptors;
 pub mod inherited;
 pub mod open_files;
-pub mod signals;
 pub mod words;
 
 /// The bytes that a Unix socket's path may have: `sun_path` has 108, and the last one is a NUL (unix(7)).

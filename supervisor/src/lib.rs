@@ -43,6 +43,7 @@
 //! | `supervisor` | the loop, which starts and ends processes |
 //! | `traffic` | connections in, connections and words out to workers and back; it cannot start a process |
 //! | `fleet` | what is decided, without I/O; `fleet/queue` is who gets the next connection |
+//! | `signals` | signals as events, for a process with one thread |
 //! | `source` | who an event is for |
 //! | `connection`, `line` | what has come in and nobody has; what a worker is spoken to by |
 //! | `link` | the supervisor's end of a worker's queue |
@@ -69,6 +70,7 @@ mod link;
 mod not_serving;
 mod options;
 mod resume;
+mod signals;
 mod source;
 mod state;
 mod status;

@@ -9,7 +9,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 /// Signals that are blocked in this thread and wait to be read. Dropping it brings the thread's mask back; a signal
 /// that nobody has read by then was meant for the server, and is gone with it.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     descriptor: SignalFd,
     mask_before: SigSet,
 }
@@ -19,7 +19,7 @@ impl Signals {
     ///
     /// # Errors
     /// If a system call fails.
-    pub fn watch(signals: &[Signal]) -> io::Result<Self> {
+    pub(crate) fn watch(signals: &[Signal]) -> io::Result<Self> {
         let mask = SigSet::from_iter(signals.iter().copied());
         let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let mask_before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
@@ -30,7 +30,7 @@ impl Signals {
     ///
     /// # Errors
     /// If a system call fails.
-    pub fn next(&self) -> io::Result<Option<Signal>> {
+    pub(crate) fn next(&self) -> io::Result<Option<Signal>> {
         let Some(info) = self.descriptor.read_signal()? else {
             return Ok(None);
         };

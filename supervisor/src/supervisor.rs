@@ -14,7 +14,6 @@ use mio::{Events, Interest, Poll};
 use nix::sys::signal::Signal;
 use reactord_process::accept::listen_on;
 use reactord_process::open_files;
-use reactord_process::signals::Signals;
 use reactord_process::words::{FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 
 use crate::children::{next_exit, send_signal};
@@ -26,6 +25,7 @@ use crate::launch::{Inheritance, Program};
 use crate::line::Line;
 use crate::link::Link;
 use crate::resume::{self, Resumption, Trial};
+use crate::signals::Signals;
 use crate::source::Source;
 use crate::state::State;
 use crate::status::{Status, Telling};
