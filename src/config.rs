@@ -13,14 +13,14 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where peers connect to; port 0 lets the kernel choose. Not used by [`take_over`]: the listener comes with the
-    /// takeover. Default: 127.0.0.1, port 0.
+    /// Where peers connect to; port 0 lets the kernel choose. Not used by [`take_over`](crate::take_over): the listener
+    /// comes with the takeover. Default: 127.0.0.1, port 0.
     pub listen_address: SocketAddr,
     /// How many connections may wait in the kernel to be accepted (listen(2)). Default: the kernel's maximum. Not used
-    /// by [`take_over`].
+    /// by [`take_over`](crate::take_over).
     pub listen_backlog: Option<u32>,
-    /// Where a successor calls. With [`serve`], `None` means that nobody can take over; with [`take_over`], it means
-    /// that the path stays what it is. Default: `None`.
+    /// Where a successor calls. With [`serve`](crate::serve), `None` means that nobody can take over; with
+    /// [`take_over`](crate::take_over), it means that the path stays what it is. Default: `None`.
     pub takeover_path: Option<PathBuf>,
     /// How many peers are served at once at most; others wait in the kernel. The limit of open files bounds it in any
     /// case. Together with what one peer may need ([the crate](crate#what-to-know-when-writing-one) says how much), it
