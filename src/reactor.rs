@@ -220,8 +220,8 @@ impl<S: Service> Reactor<S> {
     // ── Handing over ───────────────────────────────────────────────────────────────────────────────────────────────
 
     fn next_greeting(&mut self) -> Option<Greeting> {
-        let Self { sources, poll, now, .. } = self;
-        sources.callers.as_mut()?.tend(poll.registry(), *now)
+        let Self { sources, poll, limited, now, .. } = self;
+        sources.callers.as_mut()?.tend(poll.registry(), *now, limited)
     }
 
     /// Welcomes who has said Hello, if it can take over.

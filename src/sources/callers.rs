@@ -4,6 +4,7 @@
 //! comes of a Hello is not decided here.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use slab::Slab;
 
 use super::source::{Name, Source, Tokens};
 use crate::accept::ACCEPT_PAUSE;
+use crate::limited::{Kind, Limited};
 use crate::takeover::channel::{Channel, ChannelError};
 use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::path::{Call, TakeoverListener, refuse};
@@ -57,6 +59,9 @@ pub(crate) struct Greeting {
     pub(crate) hello: Hello,
 }
 
+/// Writes a line about a caller, unless there are too many.
+type Complain<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>);
+
 impl Callers {
     /// Those who call on `listener`.
     pub(crate) fn on(listener: TakeoverListener) -> Self {
@@ -76,31 +81,37 @@ impl Callers {
 
     /// Lets callers in and hears them. Returns one who has said Hello; there may be more. Those who say anything else, or
     /// nothing for too long, are let go.
-    pub(crate) fn tend(&mut self, registry: &Registry, now: Instant) -> Option<Greeting> {
+    pub(crate) fn tend(&mut self, registry: &Registry, now: Instant, limited: &mut Limited) -> Option<Greeting> {
+        let mut complain = |complaint: fmt::Arguments<'_>| {
+            if limited.admits(Kind::Caller, now) {
+                warn!("{complaint}");
+            }
+        };
         self.calling |= self.answer_at.take_if(|instant| now >= *instant).is_some();
-        self.answer(registry, now);
+        self.answer(registry, now, &mut complain);
         // What has arrived in time was said in time, however late this process comes to hear it.
         self.heard.extend(self.waiting.iter().filter(|(_, caller)| now >= caller.deadline).map(|(key, _)| key));
         while let Some(key) = self.heard.pop_front() {
-            if let Some(greeting) = self.hear_caller(key, registry) {
+            if let Some(greeting) = self.hear_caller(key, registry, &mut complain) {
                 return Some(greeting);
             }
         }
-        self.judge(now);
+        self.judge(now, &mut complain);
         None
     }
 
     /// Lets callers in.
-    fn answer(&mut self, registry: &Registry, now: Instant) {
+    fn answer(&mut self, registry: &Registry, now: Instant, complain: Complain<'_>) {
         while self.calling && self.waiting.len() < CALLERS_MAX {
-            let Call { socket, pid } = match self.listener.accept() {
+            let Call { socket, pid } = match self.listener.accept(complain) {
                 Ok(Some(call)) => call,
                 Ok(None) => {
                     self.calling = false;
                     return;
                 }
                 Err(error) => {
-                    warn!("The takeover path answers again in {} ms: {error}", ACCEPT_PAUSE.as_millis());
+                    let pause_ms = ACCEPT_PAUSE.as_millis();
+                    complain(format_args!("The takeover path answers again in {pause_ms} ms: {error}"));
                     self.calling = false;
                     self.answer_at = Some(now + ACCEPT_PAUSE);
                     return;
@@ -109,7 +120,7 @@ impl Callers {
             let mut channel = match Channel::of_predecessor(socket) {
                 Ok(channel) => channel,
                 Err(error) => {
-                    warn!("Takeover by pid {pid} dropped: {error}");
+                    complain(format_args!("Takeover by pid {pid} dropped: {error}"));
                     continue;
                 }
             };
@@ -117,13 +128,13 @@ impl Callers {
             let token = self.tokens.token(1 + entry.key());
             match registry.register(channel.source(), token, Interest::READABLE) {
                 Ok(()) => drop(entry.insert(Caller { channel, pid, deadline: now + HELLO_PATIENCE })),
-                Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
+                Err(error) => complain(format_args!("Takeover by pid {pid} dropped: {error}")),
             }
         }
     }
 
     /// The caller at `key` may say something: Hello, or nothing that is listened to.
-    fn hear_caller(&mut self, key: usize, registry: &Registry) -> Option<Greeting> {
+    fn hear_caller(&mut self, key: usize, registry: &Registry, complain: Complain<'_>) -> Option<Greeting> {
         let caller = self.waiting.get_mut(key)?;
         let heard = fault::at(PredecessorStep::Hello, &mut caller.channel).and_then(|()| caller.channel.receive());
         let heard = heard.transpose()?;
@@ -136,23 +147,27 @@ impl Callers {
         match heard {
             Ok(raw) => match raw.decode() {
                 Ok(Frame::Hello(hello)) => return Some(Greeting { channel, pid, hello }),
-                Ok(frame) => warn!("Takeover by pid {pid} dropped: it sent {:?} before Hello", frame.kind()),
-                Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
+                Ok(frame) => {
+                    let kind = frame.kind();
+                    complain(format_args!("Takeover by pid {pid} dropped: it sent {kind:?} before Hello"));
+                }
+                Err(error) => complain(format_args!("Takeover by pid {pid} dropped: {error}")),
             },
             // Whoever only looks whether somebody answers is no news.
             Err(ChannelError::Closed) => debug!("Caller pid {pid} left without a word"),
-            Err(error) => warn!("Takeover by pid {pid} dropped: {error}"),
+            Err(error) => complain(format_args!("Takeover by pid {pid} dropped: {error}")),
         }
         None
     }
 
     /// Lets go of those who have said nothing for too long.
-    fn judge(&mut self, now: Instant) {
+    fn judge(&mut self, now: Instant, complain: Complain<'_>) {
         let before = self.waiting.len();
         self.waiting.retain(|_, Caller { pid, deadline, .. }| {
             let waits = now < *deadline;
             if !waits {
-                warn!("Takeover by pid {pid} dropped: it said nothing for {} ms", HELLO_PATIENCE.as_millis());
+                let patience_ms = HELLO_PATIENCE.as_millis();
+                complain(format_args!("Takeover by pid {pid} dropped: it said nothing for {patience_ms} ms"));
             }
             waits
         });
@@ -170,7 +185,9 @@ impl Callers {
     pub(crate) fn leave(mut self, refusal: &Refusal) {
         self.listener.remove();
         self.refuse(refusal);
-        while let Ok(Some(call)) = self.listener.accept() {
+        // They all hear why, and the log knows it.
+        let complain: Complain<'_> = &mut |complaint| debug!("{complaint}");
+        while let Ok(Some(call)) = self.listener.accept(complain) {
             refuse(call.socket, refusal);
         }
     }
@@ -216,13 +233,14 @@ mod tests {
         let mut callers = Callers::on(TakeoverListener::bind(&path).unwrap());
         let [mut prompt, mut stammering, _silent] = std::array::from_fn(|_| UnixStream::connect(&path).unwrap());
         let began = Instant::now();
-        assert!(callers.tend(poll.registry(), began).is_none(), "nobody has said anything");
+        let limited = &mut Limited::default();
+        assert!(callers.tend(poll.registry(), began, limited).is_none(), "nobody has said anything");
         let (_, hello) = Called::new(Vec::new(), 1, 1);
         prompt.write_all(&hello).unwrap();
         stammering.write_all(&hello[..5]).unwrap();
-        assert!(callers.tend(poll.registry(), began + HELLO_PATIENCE / 2).is_none(), "no event has come yet");
-        assert!(callers.tend(poll.registry(), began + HELLO_PATIENCE).is_some(), "and it was there in time");
-        assert!(callers.tend(poll.registry(), began + HELLO_PATIENCE).is_none());
+        assert!(callers.tend(poll.registry(), began + HELLO_PATIENCE / 2, limited).is_none(), "no event has come yet");
+        assert!(callers.tend(poll.registry(), began + HELLO_PATIENCE, limited).is_some(), "and it was there in time");
+        assert!(callers.tend(poll.registry(), began + HELLO_PATIENCE, limited).is_none());
         assert!(callers.waiting.is_empty(), "the others have had their time");
     }
 }

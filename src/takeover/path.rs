@@ -3,6 +3,7 @@
 //! It owns the file: how it comes to be, who may call, and that it is removed only by the process it belongs to. What
 //! is at the path and is not a takeover socket that nobody answers on is left alone.
 
+use std::fmt;
 use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -172,11 +173,11 @@ impl TakeoverListener {
     }
 
     /// The next caller, or `None` if there is none now. Those who may not call are refused here, before anything they
-    /// have said is read.
+    /// have said is read, and `complain` writes a line about each.
     ///
     /// # Errors
     /// If the kernel has no caller to give though there may be one.
-    pub(crate) fn accept(&self) -> io::Result<Option<Call>> {
+    pub(crate) fn accept(&self, complain: &mut dyn FnMut(fmt::Arguments<'_>)) -> io::Result<Option<Call>> {
         loop {
             let socket = match self.listener.accept() {
                 Ok((socket, _)) => socket,
@@ -187,7 +188,7 @@ impl TakeoverListener {
             let caller = match getsockopt(&socket, PeerCredentials) {
                 Ok(caller) => caller,
                 Err(errno) => {
-                    warn!("A caller on the takeover path is nobody that the kernel knows: {errno}");
+                    complain(format_args!("A caller on the takeover path is nobody that the kernel knows: {errno}"));
                     continue;
                 }
             };
@@ -195,7 +196,7 @@ impl TakeoverListener {
             match check_caller(caller.uid(), geteuid().as_raw(), stands_for_anybody) {
                 Ok(()) => return Ok(Some(Call { socket, pid })),
                 Err(refusal) => {
-                    warn!("Takeover by pid {pid} refused: {refusal}");
+                    complain(format_args!("Takeover by pid {pid} refused: {refusal}"));
                     refuse(socket, &refusal);
                 }
             }
