@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use crate::peer::record::{Phase, Record};
 use crate::service::Service;
 use crate::services::Seqnum;
 use crate::takeover::predecessor::{Accepted, Copying, Estate, Frozen, Heard, Outgoing, greet};
 use crate::takeover::successor::{Action, Called, Receiving};
 use crate::takeover::wire::{
-    Commit, Frame, HEADER_BYTES, Offer, Phase, RawFrame, Record, RecordsWriter, TO_PREDECESSOR_BYTES_MAX,
-    TO_SUCCESSOR_BYTES_MAX, Versions, WireError,
+    Commit, Frame, HEADER_BYTES, Offer, RawFrame, RecordsWriter, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
+    Versions, WireError,
 };
 
 pub use crate::reactor::script::take_over_anywhere;

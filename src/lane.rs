@@ -15,10 +15,10 @@ use mio::net::TcpStream;
 use rustix::net::sockopt::socket_cookie;
 
 use crate::limited::{Kind, Limited};
+use crate::peer::record::Record;
 use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{RestoreError, Service};
 use crate::table::{self, Gone, Handle, Progress, Table};
-use crate::takeover::wire::Record;
 use answering::Answering;
 pub(crate) use answering::Wake;
 

@@ -4,6 +4,7 @@
 //! woken for is for the table to say.
 
 pub(crate) mod parting;
+pub(crate) mod record;
 mod talk;
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,11 +17,12 @@ use mio::{Interest, Registry, Token};
 pub(crate) use reactord_process::address::Address;
 use rustix::net::connect_unspec;
 
-pub(crate) use talk::{Marks, Phase, READING, Talk};
+pub(crate) use record::Phase;
+pub(crate) use talk::{Marks, READING, Talk};
 
 use crate::delivery::Delivery;
-use crate::takeover::wire::Record;
 use parting::{Output, Parting, Patience, Sight, Step};
+use record::Record;
 
 /// The identity of a peer. It stays the same through every takeover, and no other peer ever has it, so that sessions
 /// and shared state may hold it.

@@ -23,8 +23,8 @@ pub(crate) use sessions::{Others, Sessions};
 
 use crate::clock::monotonic_ns;
 use crate::peer::parting::{Patience, Step};
+use crate::peer::record::Record;
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
-use crate::takeover::wire::Record;
 use turns::{Deadlines, Turns};
 
 /// How far a peer came in its turn.

@@ -3,7 +3,7 @@
 
 use mio::Interest;
 
-pub(crate) use crate::takeover::wire::Phase;
+use super::record::Phase;
 
 /// What a peer is woken for when it is read from. Urgent data (tcp(7)) is read like any other, but the kernel has reads
 /// stop short before it; so the loop must know of it.

@@ -15,9 +15,10 @@ use slab::Slab;
 use super::predecessor::{Accepted, Copying, Estate, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet};
 use super::successor::{Accept, Action, Called, Receiving};
 use super::wire::{
-    Figures, Frame, Hello, Kind, Listeners, Offer, Phase, RawFrame, Record, RecordsWriter, Refuse,
-    TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions, WIRE_VERSIONS,
+    Figures, Frame, Hello, Kind, Listeners, Offer, RawFrame, RecordsWriter, Refuse, TO_PREDECESSOR_BYTES_MAX,
+    TO_SUCCESSOR_BYTES_MAX, Versions, WIRE_VERSIONS,
 };
+use crate::peer::record::{Phase, Record};
 
 /// What the window promises.
 const PEERS_IN_FLIGHT_MAX: u64 = 1000;

@@ -296,7 +296,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::takeover::wire::{Phase, RawFrame, Record};
+    use crate::peer::record::{Phase, Record};
+    use crate::takeover::wire::RawFrame;
 
     /// What happens to the predecessor's peers, and to the channel.
     #[derive(Clone, Debug)]

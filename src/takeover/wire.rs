@@ -11,7 +11,9 @@ use std::net::SocketAddr;
 
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::peer::parting::Parting;
+use crate::peer::record::Record;
+
+mod record;
 
 /// The wire versions that this build speaks.
 pub(crate) const WIRE_VERSIONS: Versions =
@@ -159,95 +161,6 @@ pub(crate) struct Listeners {
     pub(crate) takeover_device: u64,
     #[n(3)]
     pub(crate) takeover_inode: u64,
-}
-
-/// What is known of one peer, besides its descriptor.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub(crate) struct Record<'b> {
-    /// The socket's cookie (`SO_COOKIE`, socket(7)): the peer's identity.
-    #[n(0)]
-    pub(crate) cookie: u64,
-    #[cbor(n(1), with = "address")]
-    pub(crate) address: SocketAddr,
-    #[n(2)]
-    pub(crate) phase: Phase,
-    /// The session, as the service saved it.
-    #[cbor(b(3), with = "minicbor::bytes", skip_if = "is_empty")]
-    pub(crate) session: &'b [u8],
-    /// Received and not handled yet.
-    #[cbor(b(4), with = "minicbor::bytes", skip_if = "is_empty")]
-    pub(crate) inbound: &'b [u8],
-    /// Answered and not written yet.
-    #[cbor(b(5), with = "minicbor::bytes", skip_if = "is_empty")]
-    pub(crate) outbound: &'b [u8],
-    /// How long the server has been ending the connection, if it does.
-    #[n(6)]
-    pub(crate) parting: Option<Parting>,
-}
-
-fn is_empty(bytes: &&[u8]) -> bool {
-    bytes.is_empty()
-}
-
-/// A peer's address: an array of the IP address, the port, and, for IPv6, the scope, without which a link-local address
-/// is none (ipv6(7)).
-mod address {
-    use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-
-    use minicbor::decode::Error;
-    use minicbor::encode::{Error as EncodeError, Write};
-    use minicbor::{Decoder, Encoder};
-
-    pub(super) fn encode<C, W: Write>(
-        address: &SocketAddr,
-        encoder: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
-        match address {
-            SocketAddr::V4(address) => encoder.array(2)?.bytes(&address.ip().octets())?.u16(address.port())?,
-            SocketAddr::V6(address) => {
-                encoder.array(3)?.bytes(&address.ip().octets())?.u16(address.port())?.u32(address.scope_id())?
-            }
-        };
-        Ok(())
-    }
-
-    pub(super) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Result<SocketAddr, Error> {
-        let malformed = || Error::message("an address has 4 bytes and a port, or 16, a port and a scope");
-        let fields = decoder.array()?;
-        let octets = decoder.bytes()?;
-        match (fields, octets.len()) {
-            (Some(2), 4) => {
-                let octets: [u8; 4] = octets.try_into().map_err(|_| malformed())?;
-                Ok(SocketAddr::new(IpAddr::from(octets), decoder.u16()?))
-            }
-            (Some(3), 16) => {
-                let octets: [u8; 16] = octets.try_into().map_err(|_| malformed())?;
-                Ok(SocketAddrV6::new(octets.into(), decoder.u16()?, 0, decoder.u32()?).into())
-            }
-            _ => Err(malformed()),
-        }
-    }
-}
-
-/// How far the conversation with a peer has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
-pub(crate) enum Phase {
-    /// Both directions are open.
-    #[n(0)]
-    Open,
-    /// The client has sent all it will send (a half-close), and still reads.
-    #[n(1)]
-    Ended,
-    /// What is pending is written, then nothing more.
-    #[n(2)]
-    Closing,
-    /// All is written. What the client still sends is thrown away until it has ended too: to close at once would reset
-    /// the connection, and take what is on its way to the client with it.
-    #[n(3)]
-    Lingering,
 }
 
 /// A record together with the digest of its encoded bytes.

@@ -17,11 +17,11 @@ use slab::Slab;
 use super::super::predecessor::{Accepted, Copying, Frozen, Heard, Outgoing, greet};
 use super::super::successor::{Action, Called, Receiving};
 use super::super::wire::{
-    Frame, Offer, Phase, RawFrame, Record, RecordsWriter, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
-    Versions,
+    Frame, Offer, RawFrame, RecordsWriter, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions,
 };
 use super::turns::KINDS;
 use super::{FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
+use crate::peer::record::{Phase, Record};
 
 /// Between any two lines of a recording.
 const LINE: Duration = Duration::from_millis(1);

@@ -6,6 +6,7 @@ use minicbor::data::Type;
 use proptest::prelude::*;
 
 use super::*;
+use crate::peer::record::Phase;
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
