@@ -3,6 +3,7 @@
 //! A peer moves bytes between its socket and its [`Talk`]. It knows neither the loop nor the service, and what it is
 //! woken for is for the table to say.
 
+mod backlog;
 pub(crate) mod parting;
 pub(crate) mod record;
 mod talk;
@@ -17,6 +18,7 @@ use mio::{Interest, Registry, Token};
 pub(crate) use reactord_process::address::Address;
 use rustix::net::connect_unspec;
 
+pub(crate) use backlog::Backlog;
 pub(crate) use record::Phase;
 pub(crate) use talk::{Marks, READING, Talk};
 
@@ -99,7 +101,8 @@ impl Peer {
 
     /// Goes on where a record says that another process left off.
     pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) {
-        self.talk = Talk::resume(record.phase, record.inbound.to_vec(), record.outbound.to_vec(), marks);
+        let [inbound, outbound] = [record.inbound, record.outbound].map(|bytes| Backlog::at(0, bytes));
+        self.talk = Talk::resume(record.phase, inbound, outbound, marks);
         self.parting = record.parting.map(Box::new);
     }
 
@@ -110,7 +113,7 @@ impl Peer {
             address: self.address.0,
             phase: self.talk.phase(),
             session,
-            inbound: &self.talk.inbound,
+            inbound: self.talk.inbound.as_slice(),
             outbound: self.talk.pending(),
             parting: self.parting.as_deref().copied(),
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use log::warn;
 
 use crate::limited::{Kind, Limited};
-use crate::peer::{Phase, Received};
+use crate::peer::{Backlog, Phase, Received};
 use crate::service::{Context, Service, Violation};
 use crate::table::{Gone, Peers, Progress, Sessions, Turn};
 
@@ -161,7 +161,7 @@ impl<S: Service> Answering<S> {
                     } else {
                         let mut inbound = std::mem::take(&mut peer.talk.inbound);
                         let searched = inbound.len();
-                        inbound.extend_from_slice(&input[..bytes]);
+                        inbound.push(&input[..bytes]);
                         self.handle(turn, inbound, searched)?;
                     }
                     if bytes < input.len() && !to_the_end {
@@ -184,19 +184,16 @@ impl<S: Service> Answering<S> {
     fn handle_in_place(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> io::Result<()> {
         let handled = self.handle_messages(turn, input, 0)?;
         if handled < input.len() {
-            turn.talk.inbound = input[handled..].to_vec();
+            turn.talk.inbound.push(&input[handled..]);
         }
         Ok(())
     }
 
     /// Handles the messages in `inbound`, whose first `searched` bytes hold no message's end, and keeps what is left.
-    fn handle(&mut self, turn: &mut Turn<'_>, mut inbound: Vec<u8>, searched: usize) -> io::Result<()> {
-        let handled = self.handle_messages(turn, &inbound, searched)?;
-        if handled < inbound.len() {
-            inbound.drain(..handled);
-            inbound.shrink_to(2 * inbound.len());
-            turn.talk.inbound = inbound;
-        }
+    fn handle(&mut self, turn: &mut Turn<'_>, mut inbound: Backlog, searched: usize) -> io::Result<()> {
+        let handled = self.handle_messages(turn, inbound.as_slice(), searched)?;
+        inbound.advance(handled);
+        turn.talk.inbound = inbound;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use mio::Interest;
 
+use super::backlog::Backlog;
 use super::record::Phase;
 
 /// What a peer is woken for when it is read from. Urgent data (tcp(7)) is read like any other, but the kernel has reads
@@ -22,8 +23,8 @@ pub(crate) struct Marks {
 #[derive(Debug)]
 pub(crate) struct Talk {
     /// Received and not handled: less than a message, unless the peer is held.
-    pub(crate) inbound: Vec<u8>,
-    outbound: Outbound,
+    pub(crate) inbound: Backlog,
+    outbound: Backlog,
     phase: Phase,
     /// Stopped by back-pressure, or restored and not served yet.
     held: bool,
@@ -32,15 +33,15 @@ pub(crate) struct Talk {
 impl Talk {
     /// Nothing has been said.
     pub(crate) fn new() -> Self {
-        Self { inbound: Vec::new(), outbound: Outbound::default(), phase: Phase::Open, held: false }
+        Self { inbound: Backlog::default(), outbound: Backlog::default(), phase: Phase::Open, held: false }
     }
 
     /// Goes on where another process left off.
-    pub(crate) fn resume(phase: Phase, inbound: Vec<u8>, outbound: Vec<u8>, marks: Marks) -> Self {
+    pub(crate) fn resume(phase: Phase, inbound: Backlog, outbound: Backlog, marks: Marks) -> Self {
         // Until its first turn also whoever has bytes in here: by this process's marks and boundaries they may hold
         // whole messages, and those come before what is read.
         let held = outbound.len() > marks.low_bytes || !inbound.is_empty();
-        Self { inbound, outbound: Outbound { bytes: outbound, written: 0 }, phase, held }
+        Self { inbound, outbound, phase, held }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -53,7 +54,7 @@ impl Talk {
             Phase::Closing => Interest::WRITABLE,
             Phase::Lingering => READING,
             Phase::Open | Phase::Ended if self.held => Interest::WRITABLE,
-            Phase::Open | Phase::Ended if self.outbound.pending() > 0 => READING | Interest::WRITABLE,
+            Phase::Open | Phase::Ended if !self.outbound.is_empty() => READING | Interest::WRITABLE,
             Phase::Open | Phase::Ended => READING,
         }
     }
@@ -70,7 +71,7 @@ impl Talk {
 
     /// How many bytes wait to be written.
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.outbound.pending()
+        self.outbound.len()
     }
 
     /// What waits to be written.
@@ -80,7 +81,7 @@ impl Talk {
 
     /// Whether something was left undone that no event will ask for.
     pub(crate) fn has_unfinished_work(&self) -> bool {
-        !self.inbound.is_empty() || self.outbound.pending() > 0 || self.is_closing()
+        !self.inbound.is_empty() || !self.outbound.is_empty() || self.is_closing()
     }
 
     /// Adds to what waits to be written.
@@ -95,7 +96,7 @@ impl Talk {
 
     /// Holds the peer, or lets it go, by what waits to be written.
     pub(crate) fn weigh(&mut self, marks: Marks) {
-        self.held = match self.outbound.pending() {
+        self.held = match self.outbound.len() {
             pending if pending > marks.high_bytes => true,
             pending if pending <= marks.low_bytes => false,
             _ => self.held,
@@ -121,58 +122,5 @@ impl Talk {
     /// The last word is written, and nothing that the client says is listened to.
     pub(crate) fn linger(&mut self) {
         self.phase = Phase::Lingering;
-    }
-}
-
-/// Bytes that wait to be written. It holds no memory while it is empty.
-#[derive(Debug, Default)]
-struct Outbound {
-    bytes: Vec<u8>,
-    /// So many of them are written already.
-    written: usize,
-}
-
-impl Outbound {
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.written..]
-    }
-
-    fn pending(&self) -> usize {
-        self.bytes.len() - self.written
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        // What is written makes room before the buffer would grow.
-        if self.bytes.len() + bytes.len() > self.bytes.capacity() {
-            self.bytes.drain(..std::mem::take(&mut self.written));
-        }
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn advance(&mut self, written: usize) {
-        self.written += written;
-        if self.pending() == 0 {
-            *self = Self::default();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outbound_keeps_the_order_and_frees_its_memory_when_empty() {
-        let mut outbound = Outbound::default();
-        let mut expected = Vec::new();
-        for round in 0..100u8 {
-            outbound.push(&[round; 7]);
-            expected.extend([round; 7]);
-            outbound.advance(5);
-            expected.drain(..5);
-            assert_eq!(outbound.as_slice(), expected);
-        }
-        outbound.advance(outbound.pending());
-        assert_eq!((outbound.pending(), outbound.bytes.capacity()), (0, 0));
     }
 }
