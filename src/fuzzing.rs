@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::peer::record::{Phase, Record};
+use crate::peer::Backlog;
+use crate::peer::record::{Phase, Record, Stretch};
 use crate::service::Service;
 use crate::services::Seqnum;
+use crate::takeover::mirror::Originals;
 use crate::takeover::predecessor::{Accepted, Copying, Estate, Frozen, Heard, Outgoing, greet};
 use crate::takeover::successor::{Action, Called, Receiving};
 use crate::takeover::wire::{
-    Commit, Frame, HEADER_BYTES, Offer, RawFrame, RecordsWriter, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
-    Versions, WireError,
+    Commit, Digested, Frame, HEADER_BYTES, Offer, RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions,
+    WireError, chained,
 };
 
 pub use crate::reactor::script::take_over_anywhere;
@@ -227,11 +229,11 @@ impl Predecessor {
     fn live(&mut self, copying: &mut Copying) {
         self.cookies += 1;
         let came = self.peers.insert((self.cookies, 0));
-        copying.mirror_mut().touched(came);
+        copying.mirror_mut().touched(came, true);
         let busy = (self.cookies * 7919 % self.peers_at_first) as usize;
         if let Some((_, changes)) = self.peers.get_mut(busy) {
             *changes += 1;
-            copying.mirror_mut().touched(busy);
+            copying.mirror_mut().touched(busy, true);
         }
         let leaving = (self.cookies * 104_729 % self.peers_at_first) as usize;
         if let Some((cookie, _)) = self.peers.try_remove(leaving) {
@@ -241,7 +243,7 @@ impl Predecessor {
 
     /// Sends all that there is to send.
     fn copy(&mut self, mut copying: Copying) -> Result<Step, String> {
-        while let Some(outgoing) = copying.next(write(&self.peers)).map_err(|mistake| mistake.to_string())? {
+        while let Some(outgoing) = copying.next(&self.peers).map_err(|mistake| mistake.to_string())? {
             match &outgoing {
                 Outgoing::Batch(batch) => {
                     self.peers_sent += batch.descriptor_keys().count() as u64;
@@ -259,7 +261,7 @@ impl Predecessor {
     }
 
     fn commit(&mut self, mut frozen: Frozen) -> Result<Step, String> {
-        while let Some(batch) = frozen.next(write(&self.peers)).map_err(|mistake| mistake.to_string())? {
+        while let Some(batch) = frozen.next(&self.peers).map_err(|mistake| mistake.to_string())? {
             let frame = batch.frame.clone();
             self.tell_honest(&frame);
             frozen.sent(batch);
@@ -292,21 +294,17 @@ fn listeners() -> Vec<u8> {
     Frame::Listeners(listeners).encode()
 }
 
-/// Writes the record of the peer at a key, as the predecessor's loop does.
-fn write(peers: &Slab<(u64, u32)>) -> impl FnMut(usize, &mut RecordsWriter) -> Option<u32> + '_ {
-    |key, writer| {
-        let (cookie, changes) = peers.get(key)?;
-        let (address, session) = (([127, 0, 0, 1], 1).into(), changes.to_be_bytes());
-        let record = Record {
-            cookie: *cookie,
-            address,
-            phase: Phase::Open,
-            session: &session,
-            inbound: &[],
-            outbound: &[],
-            parting: None,
-        };
-        Some(writer.push(&record))
+impl Originals for Slab<(u64, u32)> {
+    fn record(&self, key: usize) -> Option<Record<'_>> {
+        let (cookie, _) = self.get(key)?;
+        let (address, nothing) = (([127, 0, 0, 1], 1).into(), Stretch::default());
+        let (inbound, outbound) = (nothing, nothing);
+        let phase = Phase::Open;
+        Some(Record { cookie: *cookie, address, phase, session: &[], inbound, outbound, parting: None })
+    }
+
+    fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
+        saved.extend(self[key].1.to_be_bytes());
     }
 }
 
@@ -344,8 +342,8 @@ pub fn successor_hears(bytes: &[u8]) {
 #[derive(Default)]
 struct Successor {
     receiving: Receiving,
-    /// The digest of each peer, by cookie.
-    known: BTreeMap<u64, u32>,
+    /// Each peer, by cookie: its digest, and what waits in either direction.
+    known: BTreeMap<u64, (u32, [Backlog; 2])>,
     peers_adopted: u64,
     rounds: u32,
     state: Vec<u8>,
@@ -365,18 +363,24 @@ impl Successor {
         match self.receiving.hear(frame).map_err(|fault| fault.to_string())? {
             Action::Adopt(records, answer) => {
                 self.peers_adopted += records.len() as u64;
-                for record in records {
-                    let twice = self.known.insert(record.record.cookie, record.digest);
-                    assert_eq!(twice, None, "a peer is adopted once");
-                    restore(&record.record);
+                for Digested { value: record, digest } in records {
+                    let backlogs = [record.inbound, record.outbound].map(|all| Backlog::at(all.start, all.bytes));
+                    let twice = self.known.insert(record.cookie, (digest, backlogs));
+                    assert!(twice.is_none(), "a peer is adopted once");
+                    restore(record.session);
                 }
                 self.assert_acknowledged(&answer);
             }
-            Action::Change(records) => {
-                for record in records {
-                    let known = self.known.insert(record.record.cookie, record.digest);
-                    assert!(known.is_some(), "a peer that changes was adopted");
-                    restore(&record.record);
+            Action::Change(changes) => {
+                for Digested { value: change, digest } in changes {
+                    let (known, backlogs) =
+                        self.known.get_mut(&change.cookie).expect("a peer that changes was adopted");
+                    *known = chained(*known, digest);
+                    change.session.map(restore);
+                    for (backlog, shift) in backlogs.iter_mut().zip([change.inbound, change.outbound]) {
+                        backlog.shift(shift).map_err(|misplaced| misplaced.to_string())?;
+                        assert_eq!(backlog.stretch().end(), shift.appended.end());
+                    }
                 }
             }
             Action::Discard(cookies) => {
@@ -398,7 +402,7 @@ impl Successor {
             Action::Accept(accept) => {
                 let Commit { peers, digest, state_bytes, .. } = committed.expect("it is Commit that is accepted");
                 assert_eq!(peers, self.known.len() as u64);
-                let sum = self.known.values().fold(0u64, |sum, digest| sum.wrapping_add(u64::from(*digest)));
+                let sum = self.known.values().fold(0u64, |sum, (digest, _)| sum.wrapping_add(u64::from(*digest)));
                 assert_eq!(digest, sum);
                 assert_eq!((accept.state.as_slice(), state_bytes), (self.state.as_slice(), self.state.len() as u64));
                 self.accepted = true;
@@ -416,12 +420,12 @@ impl Successor {
 }
 
 /// A session that cannot be restored is an error, and never more than that.
-fn restore(record: &Record<'_>) {
-    match Seqnum.restore_session(Seqnum::STATE_VERSION, record.session) {
+fn restore(record: &[u8]) {
+    match Seqnum.restore_session(Seqnum::STATE_VERSION, record) {
         Ok(session) => {
             let mut saved = Vec::new();
             Seqnum.save_session(&session, &mut saved);
-            assert_eq!(saved, record.session);
+            assert_eq!(saved, record);
         }
         Err(error) => assert_one_line(&error),
     }

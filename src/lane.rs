@@ -15,8 +15,8 @@ use mio::net::TcpStream;
 use rustix::net::sockopt::socket_cookie;
 
 use crate::limited::{Kind, Limited};
-use crate::peer::record::Record;
-use crate::peer::{Address, PeerId, Phase, Received};
+use crate::peer::record::{Change, Record};
+use crate::peer::{Address, Peer, PeerId, Phase, Received};
 use crate::service::{RestoreError, Service};
 use crate::table::{self, Gone, Handle, Progress, Table};
 use answering::Answering;
@@ -33,16 +33,13 @@ const DUE_PER_TURN: usize = 256;
 pub(crate) enum AdoptError {
     Restore(RestoreError),
     Table(table::AdoptError),
-    Unknown,
 }
 
 impl std::fmt::Display for AdoptError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Restore(error) => write!(f, "its session: {error}"),
-            Self::Table(table::AdoptError::Register(error)) => write!(f, "registering it: {error}"),
-            Self::Table(table::AdoptError::Twice) => f.write_str("it is there twice"),
-            Self::Unknown => f.write_str("it was never adopted"),
+            Self::Table(error) => error.fmt(f),
         }
     }
 }
@@ -187,12 +184,17 @@ impl<S: Service> Lane<S> {
 
     // ── Being copied ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// What a peer is, as the service saves it into `saved`, unless nobody is at this key.
-    pub(crate) fn record<'a>(&'a self, key: usize, saved: &'a mut Vec<u8>) -> Option<Record<'a>> {
-        let peer = self.table.peers().get(key)?;
-        saved.clear();
+    /// What a peer is, save its session, unless nobody is at this key.
+    pub(crate) fn record(&self, key: usize) -> Option<Record<'_>> {
+        self.table.peers().get(key).map(Peer::record)
+    }
+
+    /// Appends the session of the peer at this key.
+    ///
+    /// # Panics
+    /// If nobody is there.
+    pub(crate) fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
         self.answering.save_session(key, saved);
-        Some(peer.record(saved))
     }
 
     /// # Panics
@@ -215,17 +217,29 @@ impl<S: Service> Lane<S> {
         record: &Record<'_>,
         version: u32,
     ) -> Result<(), AdoptError> {
-        let session = self.restore_session(record, version)?;
+        let session = self.restore_session(record.session, version)?;
         let key = self.table.adopt(TcpStream::from_std(socket), record).map_err(AdoptError::Table)?;
         self.answering.insert_session(key, session);
         Ok(())
     }
 
-    /// The record of an adopted peer has changed.
-    pub(crate) fn readopt(&mut self, record: &Record<'_>, version: u32) -> Result<(), AdoptError> {
-        let session = self.restore_session(record, version)?;
-        let key = self.table.readopt(record).ok_or(AdoptError::Unknown)?;
-        self.answering.insert_session(key, session);
+    /// Where an adopted peer connects from.
+    ///
+    /// # Panics
+    /// If it was never adopted.
+    pub(crate) fn address(&self, id: PeerId) -> Address {
+        let peers = self.table.peers();
+        let peer = peers.key(id).and_then(|key| peers.get(key));
+        peer.expect("the conversation knows who was adopted").address()
+    }
+
+    /// An adopted peer has changed.
+    pub(crate) fn follow(&mut self, change: &Change<'_>, version: u32) -> Result<(), AdoptError> {
+        let key = self.table.follow(change).map_err(AdoptError::Table)?;
+        if let Some(session) = change.session {
+            let session = self.restore_session(session, version)?;
+            self.answering.insert_session(key, session);
+        }
         Ok(())
     }
 
@@ -241,7 +255,7 @@ impl<S: Service> Lane<S> {
         self.answering.service_mut().restore(version, state)
     }
 
-    fn restore_session(&self, record: &Record<'_>, version: u32) -> Result<S::Session, AdoptError> {
-        self.answering.service().restore_session(version, record.session).map_err(AdoptError::Restore)
+    fn restore_session(&self, session: &[u8], version: u32) -> Result<S::Session, AdoptError> {
+        self.answering.service().restore_session(version, session).map_err(AdoptError::Restore)
     }
 }

@@ -3,7 +3,7 @@
 //! A peer moves bytes between its socket and its [`Talk`]. It knows neither the loop nor the service, and what it is
 //! woken for is for the table to say.
 
-mod backlog;
+pub(crate) mod backlog;
 pub(crate) mod parting;
 pub(crate) mod record;
 mod talk;
@@ -19,12 +19,13 @@ pub(crate) use reactord_process::address::Address;
 use rustix::net::connect_unspec;
 
 pub(crate) use backlog::Backlog;
+use backlog::Misplaced;
 pub(crate) use record::Phase;
 pub(crate) use talk::{Marks, READING, Talk};
 
 use crate::delivery::Delivery;
 use parting::{Output, Parting, Patience, Sight, Step};
-use record::Record;
+use record::{Change, Record};
 
 /// The identity of a peer. It stays the same through every takeover, and no other peer ever has it, so that sessions
 /// and shared state may hold it.
@@ -101,20 +102,29 @@ impl Peer {
 
     /// Goes on where a record says that another process left off.
     pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) {
-        let [inbound, outbound] = [record.inbound, record.outbound].map(|bytes| Backlog::at(0, bytes));
+        let [inbound, outbound] = [record.inbound, record.outbound].map(|all| Backlog::at(all.start, all.bytes));
         self.talk = Talk::resume(record.phase, inbound, outbound, marks);
         self.parting = record.parting.map(Box::new);
     }
 
-    /// What another process needs to go on, besides the descriptor. `session` is the session as the service saved it.
-    pub(crate) fn record<'a>(&'a self, session: &'a [u8]) -> Record<'a> {
+    /// Follows another process, which has gone on since.
+    ///
+    /// # Errors
+    /// If it has not gone on from here; says in which direction.
+    pub(crate) fn follow(&mut self, change: &Change<'_>, marks: Marks) -> Result<(), (&'static str, Misplaced)> {
+        self.parting = change.parting.map(Box::new);
+        self.talk.follow(change, marks)
+    }
+
+    /// What another process needs to go on, besides descriptor and session.
+    pub(crate) fn record(&self) -> Record<'_> {
         Record {
             cookie: self.id.into(),
             address: self.address.0,
             phase: self.talk.phase(),
-            session,
-            inbound: self.talk.inbound.as_slice(),
-            outbound: self.talk.pending(),
+            session: &[],
+            inbound: self.talk.inbound.stretch(),
+            outbound: self.talk.outbound(),
             parting: self.parting.as_deref().copied(),
         }
     }

@@ -22,8 +22,9 @@ pub(crate) use peers::{Peers, Turn};
 pub(crate) use sessions::{Others, Sessions};
 
 use crate::clock::monotonic_ns;
+use crate::peer::backlog::Misplaced;
 use crate::peer::parting::{Patience, Step};
-use crate::peer::record::Record;
+use crate::peer::record::{Change, Record};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
 use turns::{Deadlines, Turns};
 
@@ -65,6 +66,21 @@ pub(crate) enum Touch {
 pub(crate) enum AdoptError {
     Twice,
     Register(io::Error),
+    /// It has gone on from elsewhere, in this direction.
+    Misplaced {
+        direction: &'static str,
+        misplaced: Misplaced,
+    },
+}
+
+impl std::fmt::Display for AdoptError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Twice => f.write_str("it is there twice"),
+            Self::Register(error) => write!(f, "registering it: {error}"),
+            Self::Misplaced { direction, misplaced } => write!(f, "its {direction}: {misplaced}"),
+        }
+    }
 }
 
 /// All peers of a service.
@@ -195,23 +211,30 @@ impl Table {
         // For reading alone: all sockets are writable at once, and that many events would prolong the pause.
         let mut turn = self.peers.turn_of(handle).expect("it was just inserted");
         turn.register(&self.registry, handle.into(), READING).map_err(AdoptError::Register)?;
-        self.resume(handle, record);
+        let marks = turn.marks();
+        turn.restore(record, marks);
+        self.resume(handle);
         debug!("Holding connection with Peer {address}");
         Ok(handle.key())
     }
 
-    /// The record of an adopted peer has changed. Returns its key, unless nobody has this id.
-    pub(crate) fn readopt(&mut self, record: &Record<'_>) -> Option<usize> {
-        let handle = self.peers.handle(record.cookie.into())?;
-        self.resume(handle, record);
-        Some(handle.key())
+    /// An adopted peer has changed. Returns its key.
+    ///
+    /// # Panics
+    /// If nobody has this id.
+    pub(crate) fn follow(&mut self, change: &Change<'_>) -> Result<usize, AdoptError> {
+        let handle = self.peers.handle(change.cookie.into()).expect("the conversation knows who was adopted");
+        let mut turn = self.peers.turn_of(handle).expect("the handle is from the table");
+        let marks = turn.marks();
+        let followed = turn.follow(change, marks);
+        followed.map_err(|(direction, misplaced)| AdoptError::Misplaced { direction, misplaced })?;
+        self.resume(handle);
+        Ok(handle.key())
     }
 
     /// Sees to it that an adopted peer goes on where it was, once it is served.
-    fn resume(&mut self, handle: Handle, record: &Record<'_>) {
-        let mut turn = self.peers.turn_of(handle).expect("the caller has its handle from the table");
-        let marks = turn.marks();
-        turn.restore(record, marks);
+    fn resume(&mut self, handle: Handle) {
+        let turn = self.peers.turn_of(handle).expect("the caller has its handle from the table");
         if turn.talk.has_unfinished_work() {
             self.make_due(handle);
         }

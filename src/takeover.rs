@@ -78,7 +78,7 @@ pub(crate) mod departure;
 pub(crate) mod fault;
 mod freeze;
 mod memory;
-mod mirror;
+pub(crate) mod mirror;
 mod panicked;
 pub(crate) mod path;
 pub(crate) mod predecessor;

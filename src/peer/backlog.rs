@@ -1,5 +1,7 @@
 //! Bytes of a peer that wait, in one direction: received and not handled, or answered and not written.
 
+use super::record::{Shift, Stretch};
+
 /// Bytes that wait. Each has a position: how many bytes have waited before it, in this direction, since the connection
 /// began. What is handled or written at once never waits, and has none.
 ///
@@ -54,6 +56,11 @@ impl Backlog {
         self.waiting.as_ref().map_or(&[], |waiting| waiting.as_slice())
     }
 
+    /// All that waits, with its position.
+    pub(crate) fn stretch(&self) -> Stretch<'_> {
+        Stretch { start: self.start, bytes: self.as_slice() }
+    }
+
     /// Adds bytes at the end.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         match &mut self.waiting {
@@ -82,7 +89,45 @@ impl Backlog {
             None => unreachable!("something is left"),
         }
     }
+
+    /// Does what another process did to the same bytes.
+    ///
+    /// # Errors
+    /// If it did that to other bytes: it means positions that these do not have. Then nothing has changed.
+    pub(crate) fn shift(&mut self, Shift { gone, appended }: Shift<'_>) -> Result<(), Misplaced> {
+        let Stretch { start, bytes: waiting } = self.stretch();
+        if gone < start {
+            return Err(Misplaced { what: "what waits begins", position: gone, expected: start });
+        }
+        // What came and went since is never told.
+        let expected = self.stretch().end().max(gone);
+        if appended.start != expected {
+            return Err(Misplaced { what: "what is new begins", position: appended.start, expected });
+        }
+        match usize::try_from(gone - start) {
+            Ok(count) if count < waiting.len() => self.advance(count),
+            _ => *self = Self { start: gone, waiting: None },
+        }
+        self.push(appended.bytes);
+        Ok(())
+    }
 }
+
+/// A process speaks of other bytes than those that wait here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Misplaced {
+    what: &'static str,
+    position: u64,
+    expected: u64,
+}
+
+impl std::fmt::Display for Misplaced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at position {}, {} was expected", self.what, self.position, self.expected)
+    }
+}
+
+impl std::error::Error for Misplaced {}
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +198,40 @@ mod tests {
             moves += u32::from(backlog.waiting.as_ref().is_some_and(|waiting| waiting.gone == 0));
         }
         assert!(moves <= BYTES.ilog2(), "{moves} moves");
+    }
+
+    proptest! {
+        #[test]
+        fn a_shift_of_other_bytes_is_an_error_with_both_positions_and_changes_nothing(
+            start in 0..20u64,
+            bytes in proptest::collection::vec(any::<u8>(), 0..10),
+            gone in prop_oneof![0..40u64, 0..1u64 << 62],
+            at in prop_oneof![0..40u64, 0..1u64 << 62],
+        ) {
+            let mut backlog = Backlog::at(start, &bytes);
+            let appended = Stretch { start: at, bytes: b"new" };
+            let end = start + bytes.len() as u64;
+            match backlog.shift(Shift { gone, appended }) {
+                Ok(()) => {
+                    prop_assert!(gone >= start && at == end.max(gone));
+                    prop_assert_eq!((backlog.start, backlog.stretch().end()), (gone, at + 3));
+                }
+                Err(misplaced) => {
+                    prop_assert!(gone < start || at != end.max(gone));
+                    prop_assert_ne!(misplaced.position, misplaced.expected);
+                    prop_assert_eq!(backlog.stretch(), Stretch { start, bytes: &bytes });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn errors_say_both_positions() {
+        let shift =
+            |gone, start| Backlog::at(5, b"five").shift(Shift { gone, appended: Stretch { start, bytes: b"" } });
+        let said = |gone, start| shift(gone, start).unwrap_err().to_string();
+        assert_eq!(said(4, 9), "what waits begins at position 4, 5 was expected");
+        assert_eq!(said(5, 8), "what is new begins at position 8, 9 was expected");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What is known of a peer besides its descriptor, as plain values: what another process needs to go on with it.
+//! What is known of a peer besides its descriptor, as plain values: what another process needs to go on with it, and
+//! what such a process needs later to keep up with it.
 //!
 //! How they are written down is the business of whoever sends them.
 
@@ -30,9 +31,164 @@ pub(crate) struct Record<'b> {
     /// The session, as the service saved it.
     pub(crate) session: &'b [u8],
     /// Received and not handled yet.
-    pub(crate) inbound: &'b [u8],
+    pub(crate) inbound: Stretch<'b>,
     /// Answered and not written yet.
-    pub(crate) outbound: &'b [u8],
+    pub(crate) outbound: Stretch<'b>,
     /// How long the server has been ending the connection, if it does.
     pub(crate) parting: Option<Parting>,
+}
+
+/// What has become of a peer since somebody had its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change<'b> {
+    pub(crate) cookie: u64,
+    pub(crate) phase: Phase,
+    /// The session, as the service saved it, if it may be another one.
+    pub(crate) session: Option<&'b [u8]>,
+    pub(crate) inbound: Shift<'b>,
+    pub(crate) outbound: Shift<'b>,
+    pub(crate) parting: Option<Parting>,
+}
+
+/// Bytes of one direction that follow one another. [`Backlog`](super::Backlog) says what a position is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stretch<'b> {
+    /// The position of the first byte.
+    pub(crate) start: u64,
+    pub(crate) bytes: &'b [u8],
+}
+
+/// What has become of the bytes of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shift<'b> {
+    /// No byte before this position waits any more.
+    pub(crate) gone: u64,
+    /// What has come at the end. Its place is known also if it is empty, so that nothing can be missing between.
+    pub(crate) appended: Stretch<'b>,
+}
+
+/// Up to which positions somebody knows the bytes of the two directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) inbound: u64,
+    pub(crate) outbound: u64,
+}
+
+impl<'b> Record<'b> {
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { inbound: self.inbound.end(), outbound: self.outbound.end() }
+    }
+
+    /// The same peer with at most so many of its bytes; the rest are for changes to tell.
+    pub(crate) fn cut(self, bytes_max: usize) -> Self {
+        let inbound = self.inbound.cut(bytes_max);
+        let outbound = self.outbound.cut(bytes_max - inbound.bytes.len());
+        Self { inbound, outbound, ..self }
+    }
+
+    /// What somebody is told who knows the bytes up to these ends: at most `bytes_max` that are new. The session is told
+    /// where there is one.
+    pub(crate) fn since(&self, known: Ends, session: Option<&'b [u8]>, bytes_max: usize) -> Change<'b> {
+        let inbound = self.inbound.since(known.inbound, bytes_max);
+        let outbound = self.outbound.since(known.outbound, bytes_max - inbound.appended.bytes.len());
+        Change { cookie: self.cookie, phase: self.phase, session, inbound, outbound, parting: self.parting }
+    }
+
+    #[cfg(test)]
+    /// How many bytes that wait are not known to somebody who knows them up to these ends.
+    pub(crate) fn bytes_since(&self, known: Ends) -> usize {
+        self.inbound.after(known.inbound).bytes.len() + self.outbound.after(known.outbound).bytes.len()
+    }
+}
+
+impl Change<'_> {
+    /// What is known after it.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { inbound: self.inbound.appended.end(), outbound: self.outbound.appended.end() }
+    }
+}
+
+impl<'b> Stretch<'b> {
+    pub(crate) fn end(self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// No more than its first bytes.
+    fn cut(self, bytes_max: usize) -> Self {
+        Self { bytes: &self.bytes[..self.bytes.len().min(bytes_max)], ..self }
+    }
+
+    /// What of it comes at this position or later.
+    fn after(self, position: u64) -> Self {
+        let before = position.saturating_sub(self.start).min(self.bytes.len() as u64);
+        let before_bytes = usize::try_from(before).expect("it is no more than there are bytes");
+        Self { start: self.start + before, bytes: &self.bytes[before_bytes..] }
+    }
+
+    fn since(self, known: u64, bytes_max: usize) -> Shift<'b> {
+        Shift { gone: self.start, appended: self.after(known).cut(bytes_max) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::peer::Backlog;
+
+    /// What happens to the bytes of one direction.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(Vec<u8>),
+        Advance(usize),
+        /// The other process is told, of at most so many bytes.
+        Tell(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..50).prop_map(Step::Push),
+            (0..80usize).prop_map(Step::Advance),
+            (0..60usize).prop_map(Step::Tell),
+        ]
+    }
+
+    fn record<'b>(inbound: &'b Backlog, outbound: &'b Backlog) -> Record<'b> {
+        let address = ([127, 0, 0, 1], 1).into();
+        let (inbound, outbound) = (inbound.stretch(), outbound.stretch());
+        Record { cookie: 1, address, phase: Phase::Open, session: &[], inbound, outbound, parting: None }
+    }
+
+    proptest! {
+        #[test]
+        fn who_is_told_of_every_change_ends_with_the_same_bytes_however_they_are_cut(
+            before in proptest::collection::vec(any::<u8>(), 0..100),
+            cut in 0..120usize,
+            steps in proptest::collection::vec((any::<bool>(), step()), 0..40),
+        ) {
+            let [mut inbound, mut outbound] = [Backlog::at(7, &before), Backlog::at(1 << 40, &before)];
+            let first = record(&inbound, &outbound).cut(cut);
+            let mut known = first.ends();
+            let [mut told_in, mut told_out] = [first.inbound, first.outbound].map(|all| Backlog::at(all.start, all.bytes));
+            let last = (0..30).map(|_| (true, Step::Tell(50)));
+            for (is_inbound, step) in steps.into_iter().chain(last) {
+                let backlog = if is_inbound { &mut inbound } else { &mut outbound };
+                match step {
+                    Step::Push(bytes) => backlog.push(&bytes),
+                    Step::Advance(count) => backlog.advance(count.min(backlog.len())),
+                    Step::Tell(bytes_max) => {
+                        let record = record(&inbound, &outbound);
+                        let change = record.since(known, None, bytes_max);
+                        let bytes = change.inbound.appended.bytes.len() + change.outbound.appended.bytes.len();
+                        prop_assert!(bytes == bytes_max.min(record.bytes_since(known)));
+                        prop_assert_eq!(told_in.shift(change.inbound), Ok(()));
+                        prop_assert_eq!(told_out.shift(change.outbound), Ok(()));
+                        known = change.ends();
+                    }
+                }
+            }
+            prop_assert_eq!(record(&told_in, &told_out), record(&inbound, &outbound));
+        }
+    }
 }

@@ -3,8 +3,8 @@
 
 use mio::Interest;
 
-use super::backlog::Backlog;
-use super::record::Phase;
+use super::backlog::{Backlog, Misplaced};
+use super::record::{Change, Phase, Stretch};
 
 /// What a peer is woken for when it is read from. Urgent data (tcp(7)) is read like any other, but the kernel has reads
 /// stop short before it; so the loop must know of it.
@@ -38,10 +38,27 @@ impl Talk {
 
     /// Goes on where another process left off.
     pub(crate) fn resume(phase: Phase, inbound: Backlog, outbound: Backlog, marks: Marks) -> Self {
+        let mut talk = Self { inbound, outbound, phase, held: false };
+        talk.hold_until_served(marks);
+        talk
+    }
+
+    /// Follows another process, which has gone on since.
+    ///
+    /// # Errors
+    /// If it has not gone on from here; says in which direction.
+    pub(crate) fn follow(&mut self, change: &Change<'_>, marks: Marks) -> Result<(), (&'static str, Misplaced)> {
+        self.inbound.shift(change.inbound).map_err(|misplaced| ("input", misplaced))?;
+        self.outbound.shift(change.outbound).map_err(|misplaced| ("output", misplaced))?;
+        self.phase = change.phase;
+        self.hold_until_served(marks);
+        Ok(())
+    }
+
+    fn hold_until_served(&mut self, marks: Marks) {
         // Until its first turn also whoever has bytes in here: by this process's marks and boundaries they may hold
         // whole messages, and those come before what is read.
-        let held = outbound.len() > marks.low_bytes || !inbound.is_empty();
-        Self { inbound, outbound, phase, held }
+        self.held = self.outbound.len() > marks.low_bytes || !self.inbound.is_empty();
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -77,6 +94,11 @@ impl Talk {
     /// What waits to be written.
     pub(crate) fn pending(&self) -> &[u8] {
         self.outbound.as_slice()
+    }
+
+    /// The same, with its position.
+    pub(crate) fn outbound(&self) -> Stretch<'_> {
+        self.outbound.stretch()
     }
 
     /// Whether something was left undone that no event will ask for.

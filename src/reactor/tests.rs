@@ -392,7 +392,7 @@ fn successor_of<S: Service + Default>(predecessor: &Rig<S>, config: &Config) -> 
     for key in predecessor.keys() {
         let peer = predecessor.peer(key);
         let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
-        successor.lane.adopt(duplicate.into(), &peer.record(&[]), 1).unwrap();
+        successor.lane.adopt(duplicate.into(), &peer.record(), 1).unwrap();
     }
     successor
 }
@@ -422,11 +422,11 @@ fn a_takeover_does_not_begin_anew_how_long_a_client_is_waited_for() {
     client.write_all(b"C\n").unwrap();
     assert_eq!(predecessor.receive(&mut client, BIG).len(), BIG);
     predecessor.turn_until(|rig| rig.peer(key).talk.phase() == Phase::Lingering);
-    let parting = predecessor.peer(key).record(b"").parting;
+    let parting = predecessor.peer(key).record().parting;
     assert!(parting.is_some(), "it has begun");
 
     let successor = successor_of(&predecessor, &Config::default());
-    assert_eq!(successor.lane.table().peers().iter().next().unwrap().record(b"").parting, parting);
+    assert_eq!(successor.lane.table().peers().iter().next().unwrap().record().parting, parting);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::clock::monotonic_ns;
 use crate::lane::{AdoptError, Lane};
 use crate::open_files;
 use crate::peer::Address;
-use crate::peer::record::Record;
+use crate::peer::record::{Change, Record};
 use crate::service::{RestoreError, Service};
 use crate::sources::{Callers, Draw, Entrance, Sources, StopSignals};
 use crate::table::Handle;
@@ -343,8 +343,8 @@ impl<S: Service> Arriving<S> {
                 self.adopt(records)?;
                 Some(answer)
             }
-            Action::Change(records) => {
-                self.change(records)?;
+            Action::Change(changes) => {
+                self.change(changes)?;
                 None
             }
             Action::Discard(cookies) => {
@@ -384,10 +384,10 @@ impl<S: Service> Arriving<S> {
     }
 
     /// Adopts a socket with each record, which must be about it.
-    fn adopt(&mut self, records: Vec<Digested<'_>>) -> Result<(), Cause> {
+    fn adopt(&mut self, records: Vec<Digested<Record<'_>>>) -> Result<(), Cause> {
         fault::at(Step::Adopt, &mut self.channel)?;
         let sockets = self.channel.take_descriptors(records.len())?;
-        for (adopted, (socket, Digested { record, .. })) in sockets.into_iter().zip(records).enumerate() {
+        for (adopted, (socket, Digested { value: record, .. })) in sockets.into_iter().zip(records).enumerate() {
             if adopted % ADOPTED_AT_A_STRETCH == 0 {
                 std::thread::yield_now();
             }
@@ -396,16 +396,17 @@ impl<S: Service> Arriving<S> {
                 return Err(Cause::Cookie { record: record.cookie, socket: cookie });
             }
             let adopted = caught(|| self.lane.adopt(socket.into(), &record, self.state_version));
-            restored(adopted, &record)?;
+            restored(adopted, Address(record.address))?;
         }
         Ok(fault::at(Step::Copied, &mut self.channel)?)
     }
 
-    fn change(&mut self, records: Vec<Digested<'_>>) -> Result<(), Cause> {
+    fn change(&mut self, changes: Vec<Digested<Change<'_>>>) -> Result<(), Cause> {
         fault::at(Step::Change, &mut self.channel)?;
-        for Digested { record, .. } in records {
-            let changed = caught(|| self.lane.readopt(&record, self.state_version));
-            restored(changed, &record)?;
+        for Digested { value: change, .. } in changes {
+            let address = self.lane.address(change.cookie.into());
+            let followed = caught(|| self.lane.follow(&change, self.state_version));
+            restored(followed, address)?;
         }
         Ok(())
     }
@@ -464,8 +465,7 @@ pub(crate) fn sift<S: Service>(poll: &mut Poll, lane: &mut Lane<S>) -> io::Resul
 }
 
 /// What came of restoring a peer, with its name.
-fn restored(result: Result<Result<(), AdoptError>, Panicked>, record: &Record<'_>) -> Result<(), Cause> {
-    let address = Address(record.address);
+fn restored(result: Result<Result<(), AdoptError>, Panicked>, address: Address) -> Result<(), Cause> {
     let result = result.map_err(|panicked| Cause::Panicked { address: Some(address), panicked })?;
     result.map_err(|error| Cause::Adopt { address, error })
 }

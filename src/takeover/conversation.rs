@@ -1,6 +1,6 @@
 //! Tests of both halves of the conversation together: the real halves, the real wire, and no socket.
 //!
-//! A world holds a predecessor with a table of peers that are nothing but records, a successor, and the bytes that are
+//! A world holds a predecessor with a table of [peers] that are nothing but records, a successor, and the bytes that are
 //! on their way between the two. Each side advances by one frame at a time, so that anything can happen in between.
 //!
 //! Here are whole takeovers, and those in which a side is killed or stopped. `greeting`, `turns`, `tampering` and `pace`
@@ -15,10 +15,11 @@ use slab::Slab;
 use super::predecessor::{Accepted, Copying, Estate, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet};
 use super::successor::{Accept, Action, Called, Receiving};
 use super::wire::{
-    Figures, Frame, Hello, Kind, Listeners, Offer, RawFrame, RecordsWriter, Refuse, TO_PREDECESSOR_BYTES_MAX,
-    TO_SUCCESSOR_BYTES_MAX, Versions, WIRE_VERSIONS,
+    Figures, Frame, Hello, Kind, Listeners, Offer, RawFrame, Refuse, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
+    Versions, WIRE_VERSIONS,
 };
-use crate::peer::record::{Phase, Record};
+use crate::peer::record::Record;
+use peers::{Adopted, FakePeer};
 
 /// What the window promises.
 const PEERS_IN_FLIGHT_MAX: u64 = 1000;
@@ -30,6 +31,9 @@ const ROUNDS_MAX: u32 = 12;
 const FILES_RESERVED: u64 = crate::open_files::RESERVED as u64;
 
 const PREDECESSOR_PID: u32 = 1;
+
+const NOBODY: Slab<FakePeer> = Slab::new();
+
 const FROZEN_AT_NS: u64 = 77;
 /// The most of the shared state that one frame carries.
 const PART_BYTES: usize = 64 * 1024;
@@ -66,42 +70,8 @@ fn listeners() -> Listeners {
 
 // ── The world ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// A peer of which only the record is left.
-#[derive(Clone, Debug)]
-struct FakePeer {
-    cookie: u64,
-    session: Vec<u8>,
-    inbound: Vec<u8>,
-}
-
-impl FakePeer {
-    fn record(&self) -> Record<'_> {
-        let phase = if self.cookie.is_multiple_of(3) { Phase::Ended } else { Phase::Open };
-        Record {
-            cookie: self.cookie,
-            address: ([127, 0, 0, 1], 1).into(),
-            phase,
-            session: &self.session,
-            inbound: &self.inbound,
-            outbound: &[],
-            parting: None,
-        }
-    }
-
-    fn change(&mut self) {
-        let changes = u32::from_be_bytes(self.session[..4].try_into().unwrap()) + 1;
-        self.session[..4].copy_from_slice(&changes.to_be_bytes());
-        self.inbound = vec![7; changes as usize % 5];
-    }
-}
-
 fn encoded(record: &Record<'_>) -> Vec<u8> {
     minicbor::to_vec(record).unwrap()
-}
-
-/// Writes the record of the peer at a key, as the predecessor's loop does.
-fn writer(peers: &Slab<FakePeer>) -> impl FnMut(usize, &mut RecordsWriter) -> Option<u32> + '_ {
-    |key, writer| peers.get(key).map(|peer| writer.push(&peer.record()))
 }
 
 #[derive(Debug)]
@@ -153,8 +123,8 @@ struct World {
     ended: bool,
     /// All that was ever sent to the successor.
     sent: Vec<Vec<u8>>,
-    /// The records of the peers that the successor has adopted.
-    adopted: BTreeMap<u64, Vec<u8>>,
+    /// The peers that the successor has adopted.
+    adopted: BTreeMap<u64, Adopted>,
     /// How many peers were sent with their descriptors, and how many of them the successor has acknowledged.
     peers_sent: u64,
     peers_acknowledged: u64,
@@ -220,19 +190,18 @@ impl World {
     fn accept(&mut self) {
         if self.serves() {
             self.cookies += 1;
-            let session = vec![0; self.session_bytes];
-            let key = self.peers.insert(FakePeer { cookie: self.cookies, session, inbound: Vec::new() });
+            let key = self.peers.insert(FakePeer::new(self.cookies, self.session_bytes));
             if let Predecessor::Copying(copying) = &mut self.predecessor {
-                copying.mirror_mut().touched(key);
+                copying.mirror_mut().touched(key, true);
             }
         }
     }
 
     fn change(&mut self, choice: usize) {
         if let Some(key) = self.key(choice).filter(|_| self.serves()) {
-            self.peers[key].change();
+            let session_changed = self.peers[key].change();
             if let Predecessor::Copying(copying) = &mut self.predecessor {
-                copying.mirror_mut().touched(key);
+                copying.mirror_mut().touched(key, session_changed);
             }
         }
     }
@@ -308,7 +277,7 @@ impl World {
             return Err(Mistake::Silent { silence: SILENCE_MAX });
         }
         let has_next = copying.has_next();
-        let next = copying.next(writer(&self.peers))?;
+        let next = copying.next(&self.peers)?;
         assert_eq!(has_next, next.is_some());
         match next {
             Some(outgoing) if full => copying.unsent(outgoing),
@@ -332,7 +301,7 @@ impl World {
 
     fn commit(&mut self, mut frozen: Frozen, frames: Option<VecDeque<Vec<u8>>>) -> Predecessor {
         let Some(mut frames) = frames else {
-            let next = frozen.next(writer(&self.peers)).unwrap();
+            let next = frozen.next(&self.peers).unwrap();
             let Some(batch) = next else {
                 let frames = frozen.commit(&self.shared_state).collect();
                 return Predecessor::Frozen(frozen, Some(frames));
@@ -417,16 +386,16 @@ impl World {
             Action::Adopt(records, answer) => {
                 for record in records {
                     let cookie = self.descriptors.pop_front().expect("each record comes with its descriptor");
-                    assert_eq!(record.record.cookie, cookie, "each record comes with its own descriptor");
-                    let before = self.adopted.insert(cookie, encoded(&record.record));
-                    assert_eq!(before, None, "a peer is adopted once");
+                    assert_eq!(record.value.cookie, cookie, "each record comes with its own descriptor");
+                    let before = self.adopted.insert(cookie, Adopted::of(&record.value));
+                    assert!(before.is_none(), "a peer is adopted once");
                 }
                 self.send_to_predecessor(answer);
             }
-            Action::Change(records) => {
-                for record in records {
-                    let before = self.adopted.insert(record.record.cookie, encoded(&record.record));
-                    assert!(before.is_some(), "a peer that changes was adopted");
+            Action::Change(changes) => {
+                for change in changes {
+                    let peer = self.adopted.get_mut(&change.value.cookie).expect("a peer that changes was adopted");
+                    peer.follow(&change.value).expect("it is told what it does not know");
                 }
             }
             Action::Discard(cookies) => {
@@ -509,13 +478,17 @@ impl World {
         self.peers.iter().map(|(_, peer)| (peer.cookie, encoded(&peer.record()))).collect()
     }
 
+    fn adopted_records(&self) -> BTreeMap<u64, Vec<u8>> {
+        self.adopted.iter().map(|(cookie, peer)| (*cookie, encoded(&peer.record()))).collect()
+    }
+
     /// The successor owns the peers, and has all that the predecessor had.
     fn assert_taken_over(&self) {
         assert_eq!(self.owner(), Owner::Successor);
         let (Predecessor::Retired(accepted), Successor::Owner(accept)) = (&self.predecessor, &self.successor) else {
             panic!("the predecessor is {:?}, the successor {:?}", self.predecessor, self.successor);
         };
-        assert!(self.adopted == self.records(), "the records are the same on both sides");
+        assert!(self.adopted_records() == self.records(), "the records are the same on both sides");
         assert!(accept.state == self.shared_state, "the shared state is the same on both sides");
         assert_eq!(accepted.peers, self.peers.len() as u64);
         assert_eq!(accept.figures, accepted.figures);
@@ -820,6 +793,7 @@ fn predecessor_stopped_before_accept_keeps_its_peers_and_retires_later_after_it(
 
 mod greeting;
 mod pace;
+pub(crate) mod peers;
 mod recorded;
 mod tampering;
 mod turns;

@@ -18,13 +18,15 @@ use super::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_R
 use super::fault::{self, PredecessorStep as Step};
 use super::freeze::{Freeze, Overdue};
 use super::memory;
+use super::mirror::Originals;
 use super::panicked::{Panicked, caught};
 use super::path::TakeoverListener;
 use super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
 use super::summary::{Pause, Summary};
-use super::wire::{Frame, Listeners, RecordsWriter, Refuse, Welcome, printable};
+use super::wire::{Frame, Listeners, Refuse, Welcome, printable};
 use crate::clock::monotonic_ns;
 use crate::lane::Lane;
+use crate::peer::record::Record;
 use crate::service::Service;
 use crate::sources::{Greeting, Source, Tokens};
 use crate::table::{Peers, Touch};
@@ -208,7 +210,7 @@ impl Progress {
         let mirror = self.copying.mirror_mut();
         for touch in touches {
             match touch {
-                Touch::Changed { key, .. } => mirror.touched(key),
+                Touch::Changed { key, session } => mirror.touched(key, session),
                 Touch::Gone { key, id } => mirror.closed(key, id.into()),
             }
         }
@@ -262,8 +264,7 @@ impl Progress {
             return Ok(sent);
         }
         memory::spare(FRAME_SPARE_BYTES)?;
-        let mut write = record_writer(lane);
-        let Some(outgoing) = caught(|| self.copying.next(&mut write))?? else {
+        let Some(outgoing) = caught(|| self.copying.next(lane))?? else {
             channel.flush()?;
             return Ok(Sent::Taken);
         };
@@ -364,10 +365,14 @@ fn step_of(outgoing: &Outgoing) -> Step {
     }
 }
 
-/// Writes the record of the peer at a key, if one is there, and returns its digest.
-fn record_writer<S: Service>(lane: &Lane<S>) -> impl FnMut(usize, &mut RecordsWriter) -> Option<u32> {
-    let mut saved = Vec::new();
-    move |key, writer| lane.record(key, &mut saved).map(|record| writer.push(&record))
+impl<S: Service> Originals for Lane<S> {
+    fn record(&self, key: usize) -> Option<Record<'_>> {
+        self.record(key)
+    }
+
+    fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
+        self.save_session(key, saved);
+    }
 }
 
 fn descriptors<S: Service>(lane: &Lane<S>, keys: impl Iterator<Item = usize>) -> Vec<BorrowedFd<'_>> {
@@ -423,8 +428,7 @@ fn send_final<S: Service>(
 ) -> Result<(), Failure> {
     fault::at(Step::Freeze, channel)?;
     memory::spare(FRAME_SPARE_BYTES)?;
-    let mut write = record_writer(lane);
-    while let Some(batch) = caught(|| frozen.next(&mut write))?? {
+    while let Some(batch) = caught(|| frozen.next(lane))?? {
         channel.send_by(&batch.frame, &descriptors(lane, batch.descriptor_keys()), deadline)?;
         frozen.sent(batch);
     }

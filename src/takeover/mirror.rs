@@ -6,35 +6,70 @@
 
 use std::collections::VecDeque;
 
-use super::wire::{Closed, DESCRIPTORS_PER_FRAME_MAX, Frame, RecordsKind, RecordsWriter};
+use super::wire::{Closed, DESCRIPTORS_PER_FRAME_MAX, Frame, RecordsKind, RecordsWriter, chained};
+use crate::peer::record::{Ends, Record};
 
 /// A batch of records ends when it is as large as this, so that sending it delays nobody for long.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// So many of a peer's bytes one record or change holds; what is left follows in changes. So no frame is much larger
+/// than a batch, however much a peer has, save where a session is: that is the service's, and goes whole.
+const PEER_BYTES_MAX: usize = 256 * 1024;
+
 /// How many closed peers one frame names.
 const CLOSED_PER_FRAME_MAX: usize = 4096;
 
+/// The peers that the book is about, as they are now.
+pub(crate) trait Originals {
+    /// The peer at `key`, without its session. `None` if nobody is there.
+    fn record(&self, key: usize) -> Option<Record<'_>>;
+
+    /// Appends the session of the peer at `key`.
+    fn save_session(&self, key: usize, saved: &mut Vec<u8>);
+}
+
 /// What the successor knows of the peer at a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    /// Nothing, and nothing is pending: no peer is there, or the walk will come by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    state: State,
+    /// Of all that was sent of the peer.
+    digest: u32,
+    /// Up to where its bytes were sent.
+    ends: Ends,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// It knows nothing, and nothing is pending: no peer is there, or the walk will come by.
+    #[default]
     Nothing,
-    /// Nothing yet; the peer is pending.
+    /// It knows nothing yet; the peer is pending.
     Pending,
-    /// The record with this digest, and it still holds.
-    Clean(u32),
-    /// The record with this digest, which holds no more; the peer is pending.
-    Dirty(u32),
+    /// It knows the peer as it is.
+    Clean,
+    /// The peer has changed since, perhaps with its session; it is pending.
+    Dirty { session: bool },
 }
 
 impl Known {
     fn digest(self) -> Option<u32> {
-        match self {
-            Self::Nothing | Self::Pending => None,
-            Self::Clean(digest) | Self::Dirty(digest) => Some(digest),
+        match self.state {
+            State::Nothing | State::Pending => None,
+            State::Clean | State::Dirty { .. } => Some(self.digest),
+        }
+    }
+
+    /// Whether frames of this kind are for such a peer.
+    fn wants(self, kind: RecordsKind) -> bool {
+        match (kind, self.state) {
+            (RecordsKind::Peers, State::Nothing | State::Pending) => true,
+            (RecordsKind::Changed, State::Dirty { .. }) => true,
+            (_, _) => false,
         }
     }
 }
+
+const _: () = assert!(size_of::<Known>() <= 24, "there is one for each of a million peers");
 
 /// Keys that wait for this round, and keys that wait for the next.
 #[derive(Debug, Default)]
@@ -79,12 +114,12 @@ pub(crate) struct Batch {
     taken: Taken,
 }
 
-/// A record in a batch: its key, and what the successor knew of that key before.
+/// What a batch holds of a peer: its key, and what the successor knew of that key before and knows with it.
 #[derive(Debug)]
 struct Written {
     key: usize,
     before: Known,
-    digest: u32,
+    after: Known,
 }
 
 /// From where a batch was taken, and how many entries of there it settles.
@@ -113,7 +148,8 @@ impl Mirror {
     /// An empty book: the successor knows nothing. Keys below `walk_end` are walked.
     pub(crate) fn new(walk_end: usize) -> Self {
         Self {
-            known: vec![Known::Nothing; walk_end],
+            // It grows as the walk goes: to write all of it at once would hold up the loop.
+            known: Vec::with_capacity(walk_end),
             walked: 0,
             walk_end,
             fresh: Queue::default(),
@@ -150,24 +186,23 @@ impl Mirror {
         self.fresh.len() + self.dirty.len() + self.closed.len()
     }
 
-    /// A peer came to be at `key`, or its record changed.
-    pub(crate) fn touched(&mut self, key: usize) {
+    /// A peer came to be at `key`, or it changed; its session may have only if `session_changed`.
+    pub(crate) fn touched(&mut self, key: usize, session_changed: bool) {
         if (self.walked..self.walk_end).contains(&key) {
             return;
         }
-        if key >= self.known.len() {
-            self.known.resize(key + 1, Known::Nothing);
-        }
-        match self.known[key] {
-            Known::Nothing => {
-                self.known[key] = Known::Pending;
+        let known = entry(&mut self.known, key);
+        match &mut known.state {
+            State::Nothing => {
+                known.state = State::Pending;
                 self.fresh.next.push_back(key);
             }
-            Known::Clean(digest) => {
-                self.known[key] = Known::Dirty(digest);
+            State::Clean => {
+                known.state = State::Dirty { session: session_changed };
                 self.dirty.next.push_back(key);
             }
-            Known::Pending | Known::Dirty(_) => {}
+            State::Dirty { session } => *session |= session_changed,
+            State::Pending => {}
         }
     }
 
@@ -176,7 +211,7 @@ impl Mirror {
         let Some(known) = self.known.get_mut(key) else {
             return;
         };
-        if let Some(digest) = std::mem::replace(known, Known::Nothing).digest() {
+        if let Some(digest) = std::mem::take(known).digest() {
             self.peers -= 1;
             self.digest = self.digest.wrapping_sub(digest.into());
             self.closed.next.push_back(cookie);
@@ -192,12 +227,7 @@ impl Mirror {
 
     /// What to send next in this round, or `None` at its end. Each batch is followed by [`Mirror::sent`] or
     /// [`Mirror::unsent`] before anything else happens to the book.
-    ///
-    /// `write` writes the record of the peer at a key and returns its digest, or `None` if nobody is there.
-    pub(crate) fn next_batch(
-        &mut self,
-        mut write: impl FnMut(usize, &mut RecordsWriter) -> Option<u32>,
-    ) -> Option<Batch> {
+    pub(crate) fn next_batch(&mut self, originals: &impl Originals) -> Option<Batch> {
         if !self.closed.round.is_empty() {
             let cookies: Vec<u64> = self.closed.round.iter().copied().take(CLOSED_PER_FRAME_MAX).collect();
             let taken = Taken::Closed(cookies.len());
@@ -206,7 +236,7 @@ impl Mirror {
         let known = &mut self.known;
         while self.walked < self.walk_end {
             let keys = self.walked..self.walk_end;
-            let (frame, records, passed) = gather(RecordsKind::Peers, keys, known, &mut write);
+            let (frame, records, passed) = gather(RecordsKind::Peers, keys, known, originals);
             if !records.is_empty() {
                 return Some(Batch { frame, records, taken: Taken::Walk(passed) });
             }
@@ -214,7 +244,7 @@ impl Mirror {
         }
         while !self.fresh.round.is_empty() {
             let keys = self.fresh.round.iter().copied();
-            let (frame, records, passed) = gather(RecordsKind::Peers, keys, known, &mut write);
+            let (frame, records, passed) = gather(RecordsKind::Peers, keys, known, originals);
             if !records.is_empty() {
                 return Some(Batch { frame, records, taken: Taken::Fresh(passed) });
             }
@@ -222,7 +252,7 @@ impl Mirror {
         }
         while !self.dirty.round.is_empty() {
             let keys = self.dirty.round.iter().copied();
-            let (frame, records, passed) = gather(RecordsKind::Changed, keys, known, &mut write);
+            let (frame, records, passed) = gather(RecordsKind::Changed, keys, known, originals);
             if !records.is_empty() {
                 return Some(Batch { frame, records, taken: Taken::Dirty(passed) });
             }
@@ -239,12 +269,15 @@ impl Mirror {
             Taken::Dirty(passed) => drop(self.dirty.round.drain(..passed)),
             Taken::Closed(passed) => drop(self.closed.round.drain(..passed)),
         }
-        for Written { before, digest, .. } in batch.records {
+        for Written { key, before, after } in batch.records {
             match before.digest() {
                 Some(previous) => self.digest = self.digest.wrapping_sub(previous.into()),
                 None => self.peers += 1,
             }
-            self.digest = self.digest.wrapping_add(digest.into());
+            self.digest = self.digest.wrapping_add(after.digest.into());
+            if after.state != State::Clean {
+                self.dirty.next.push_back(key);
+            }
         }
     }
 
@@ -256,16 +289,25 @@ impl Mirror {
     }
 }
 
-/// Writes the records of those `keys` that `kind` is for into one frame, until it is full or the keys end. Returns it
+/// What is known of `key`, about which nobody may have asked before.
+fn entry(known: &mut Vec<Known>, key: usize) -> &mut Known {
+    if key >= known.len() {
+        known.resize(key + 1, Known::default());
+    }
+    &mut known[key]
+}
+
+/// Writes what those `keys` that `kind` is for have to tell into one frame, until it is full or the keys end. Returns it
 /// with what it holds and with the number of keys it passed.
 fn gather(
     kind: RecordsKind,
     keys: impl Iterator<Item = usize>,
-    known: &mut [Known],
-    mut write: impl FnMut(usize, &mut RecordsWriter) -> Option<u32>,
+    known: &mut Vec<Known>,
+    originals: &impl Originals,
 ) -> (Vec<u8>, Vec<Written>, usize) {
     let mut writer = RecordsWriter::new(kind);
     let mut records: Vec<Written> = Vec::new();
+    let mut saved = Vec::new();
     let mut passed = 0;
     for key in keys {
         if records.len() == DESCRIPTORS_PER_FRAME_MAX || writer.bytes() >= BATCH_BYTES {
@@ -273,20 +315,40 @@ fn gather(
         }
         passed += 1;
         // A key may stand in a queue twice, or in vain: its first peer left, and another one came.
-        let before = known[key];
-        let wanted = match kind {
-            RecordsKind::Peers => matches!(before, Known::Nothing | Known::Pending),
-            RecordsKind::Changed => matches!(before, Known::Dirty(_)),
-        };
-        if !wanted {
+        let entry = entry(known, key);
+        if !entry.wants(kind) {
             continue;
         }
-        if let Some(digest) = write(key, &mut writer) {
-            known[key] = Known::Clean(digest);
-            records.push(Written { key, before, digest });
+        let Some(record) = originals.record(key) else {
+            continue;
+        };
+        let before = *entry;
+        saved.clear();
+        if before.state != (State::Dirty { session: false }) {
+            originals.save_session(key, &mut saved);
         }
+        *entry = write(&record, &saved, before, &mut writer);
+        records.push(Written { key, before, after: *entry });
     }
     (writer.finish(), records, passed)
+}
+
+/// Writes what the successor does not know of a peer, and returns what it knows then. `session` is the session, unless
+/// that has not changed.
+fn write(record: &Record<'_>, session: &[u8], before: Known, writer: &mut RecordsWriter) -> Known {
+    let (digest, ends) = match before.state {
+        State::Dirty { session: session_changed } => {
+            let change = record.since(before.ends, session_changed.then_some(session), PEER_BYTES_MAX);
+            (chained(before.digest, writer.push(&change)), change.ends())
+        }
+        _ => {
+            let record = Record { session, ..record.clone() }.cut(PEER_BYTES_MAX);
+            (writer.push(&record), record.ends())
+        }
+    };
+    let whole = ends == record.ends();
+    let state = if whole { State::Clean } else { State::Dirty { session: false } };
+    Known { state, digest, ends }
 }
 
 #[cfg(test)]
@@ -295,9 +357,11 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use slab::Slab;
+
+    use super::super::conversation::peers::{Adopted, FakePeer};
+    use super::super::wire::{Digested, RawFrame};
     use super::*;
-    use crate::peer::record::{Phase, Record};
-    use crate::takeover::wire::RawFrame;
 
     /// What happens to the predecessor's peers, and to the channel.
     #[derive(Clone, Debug)]
@@ -321,37 +385,21 @@ mod tests {
         ]
     }
 
-    /// A predecessor of which only the table of peers is left, and a successor of which only the records are.
+    /// A predecessor of which only the table of peers is left, and a successor of which only its own is.
     struct World {
-        /// Cookie and version of the record, by key.
-        peers: slab::Slab<(u64, u32)>,
+        peers: Slab<FakePeer>,
         cookies: u64,
         mirror: Option<Mirror>,
-        successor: BTreeMap<u64, (u32, u32)>,
-    }
-
-    fn write(peers: &slab::Slab<(u64, u32)>, key: usize, writer: &mut RecordsWriter) -> Option<u32> {
-        let &(cookie, version) = peers.get(key)?;
-        let address = ([127, 0, 0, 1], 1).into();
-        let session = version.to_be_bytes();
-        let record = Record {
-            cookie,
-            address,
-            phase: Phase::Open,
-            session: &session,
-            inbound: &[],
-            outbound: &[],
-            parting: None,
-        };
-        Some(writer.push(&record))
+        /// By cookie: the peer and its digest.
+        successor: BTreeMap<u64, (Adopted, u32)>,
     }
 
     impl World {
         fn accept(&mut self) {
             self.cookies += 1;
-            let key = self.peers.insert((self.cookies, 0));
+            let key = self.peers.insert(FakePeer::new(self.cookies, 4));
             if let Some(mirror) = &mut self.mirror {
-                mirror.touched(key);
+                mirror.touched(key, true);
             }
         }
 
@@ -364,13 +412,13 @@ mod tests {
                 Event::Accept => self.accept(),
                 Event::Change(choice) => {
                     if let Some(key) = self.key(choice) {
-                        self.peers[key].1 += 1;
-                        self.mirror.as_mut().unwrap().touched(key);
+                        let session_changed = self.peers[key].change();
+                        self.mirror.as_mut().unwrap().touched(key, session_changed);
                     }
                 }
                 Event::Close(choice) => {
                     if let Some(key) = self.key(choice) {
-                        let (cookie, _) = self.peers.remove(key);
+                        let FakePeer { cookie, .. } = self.peers.remove(key);
                         self.mirror.as_mut().unwrap().closed(key, cookie);
                     }
                 }
@@ -383,7 +431,7 @@ mod tests {
         /// Sends one batch, and says whether there was one.
         fn send(&mut self, taken: bool) -> bool {
             let mirror = self.mirror.as_mut().unwrap();
-            let Some(batch) = mirror.next_batch(|key, writer| write(&self.peers, key, writer)) else {
+            let Some(batch) = mirror.next_batch(&self.peers) else {
                 return false;
             };
             if !taken {
@@ -395,14 +443,17 @@ mod tests {
                 Frame::Peers(records) => {
                     assert_eq!(batch.descriptor_keys().count(), records.len());
                     for record in records {
-                        let known = self.successor.insert(record.record.cookie, entry(&record));
-                        assert_eq!(known, None, "a peer is copied once");
+                        let adopted = (Adopted::of(&record.value), record.digest);
+                        let before = self.successor.insert(record.value.cookie, adopted);
+                        assert!(before.is_none(), "a peer is copied once");
                     }
                 }
-                Frame::Changed(records) => {
+                Frame::Changed(changes) => {
                     assert_eq!(batch.descriptor_keys().count(), 0);
-                    for record in records {
-                        self.successor.insert(record.record.cookie, entry(&record)).expect("the peer is known");
+                    for Digested { value: change, digest } in changes {
+                        let (peer, known) = self.successor.get_mut(&change.cookie).expect("the peer is known");
+                        peer.follow(&change).expect("it is told what it does not know");
+                        *known = chained(*known, digest);
                     }
                 }
                 Frame::Closed(closed) => {
@@ -417,10 +468,6 @@ mod tests {
         }
     }
 
-    fn entry(record: &crate::takeover::wire::Digested<'_>) -> (u32, u32) {
-        (u32::from_be_bytes(record.record.session.try_into().unwrap()), record.digest)
-    }
-
     proptest! {
         #[test]
         fn after_the_last_round_the_successor_knows_every_peer_as_it_is(
@@ -428,7 +475,7 @@ mod tests {
             events in proptest::collection::vec(event(), 0..400),
         ) {
             let mut world =
-                World { peers: slab::Slab::new(), cookies: 0, mirror: None, successor: BTreeMap::new() };
+                World { peers: Slab::new(), cookies: 0, mirror: None, successor: BTreeMap::new() };
             for _ in 0..peers_before {
                 world.accept();
             }
@@ -442,12 +489,41 @@ mod tests {
 
             let mirror = world.mirror.unwrap();
             prop_assert_eq!(mirror.pending(), 0);
-            let expected: BTreeMap<u64, u32> = world.peers.iter().map(|(_, peer)| *peer).collect();
-            let known: BTreeMap<u64, u32> = world.successor.iter().map(|(&cookie, &(version, _))| (cookie, version)).collect();
+            let expected: BTreeMap<_, _> = world.peers.iter().map(|(_, peer)| (peer.cookie, peer.record())).collect();
+            let known: BTreeMap<_, _> = world.successor.iter().map(|(cookie, (peer, _))| (*cookie, peer.record())).collect();
             prop_assert_eq!(known, expected);
             prop_assert_eq!(mirror.peers(), world.peers.len() as u64);
             let digest = world.successor.values().map(|&(_, digest)| u64::from(digest)).sum::<u64>();
             prop_assert_eq!(mirror.digest(), digest);
         }
+    }
+
+    #[test]
+    fn a_peer_with_much_is_cut_over_frames_of_bounded_size_and_arrives_whole() {
+        let mut world = World { peers: Slab::new(), cookies: 0, mirror: None, successor: BTreeMap::new() };
+        (0..3).for_each(|_| world.accept());
+        world.peers[1].outbound.push(&(0..5 * PEER_BYTES_MAX + 1).map(|at| (at % 251) as u8).collect::<Vec<_>>());
+        world.peers[1].inbound.push(&[7; PEER_BYTES_MAX]);
+        world.mirror = Some(Mirror::new(world.peers.capacity()));
+        let mut rounds = 1;
+        loop {
+            while let Some(batch) = world.mirror.as_mut().unwrap().next_batch(&world.peers) {
+                assert!(batch.frame.len() <= BATCH_BYTES + PEER_BYTES_MAX + 100, "{} bytes", batch.frame.len());
+                world.mirror.as_mut().unwrap().unsent(batch);
+                world.send(true);
+            }
+            if world.mirror.as_ref().unwrap().pending() == 0 {
+                break;
+            }
+            world.mirror.as_mut().unwrap().begin_round();
+            rounds += 1;
+            // It goes on meanwhile.
+            world.peers[1].outbound.advance(1000);
+            world.peers[1].inbound.push(b"more");
+            world.mirror.as_mut().unwrap().touched(1, false);
+        }
+        assert!(rounds < 10, "{rounds} rounds");
+        let record = world.peers[1].record();
+        assert_eq!(world.successor[&record.cookie].0.record(), record);
     }
 }

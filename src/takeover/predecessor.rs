@@ -10,10 +10,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::mirror::{Batch, Mirror};
+use super::mirror::{Batch, Mirror, Originals};
 use super::wire::{
-    Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, RecordsWriter, Refuse, Round, State, Versions,
-    WIRE_VERSIONS, Welcome, agree, printable,
+    Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Refuse, Round, State, Versions, WIRE_VERSIONS,
+    Welcome, agree, printable,
 };
 use crate::open_files;
 
@@ -190,19 +190,15 @@ fn check_room(hello: &Hello, peers: u64) -> Result<(), (u64, u64)> {
 
 /// What to send next, if the successor has room for it. If it has none, those that are gone come first: until it is told
 /// of them, it holds their descriptors.
-fn next_with_room(
-    mirror: &mut Mirror,
-    hello: &Hello,
-    mut write: impl FnMut(usize, &mut RecordsWriter) -> Option<u32>,
-) -> Result<Option<Batch>, Mistake> {
-    let Some(batch) = mirror.next_batch(&mut write) else {
+fn next_with_room(mirror: &mut Mirror, hello: &Hello, originals: &impl Originals) -> Result<Option<Batch>, Mistake> {
+    let Some(batch) = mirror.next_batch(originals) else {
         return Ok(None);
     };
     let Err(mistake) = check_room_for(&batch, mirror, hello) else {
         return Ok(Some(batch));
     };
     mirror.unsent(batch);
-    if mirror.tell_closed() { Ok(mirror.next_batch(write)) } else { Err(mistake) }
+    if mirror.tell_closed() { Ok(mirror.next_batch(originals)) } else { Err(mistake) }
 }
 
 /// The same for the peers in a batch, besides those that the successor holds by now.
@@ -286,14 +282,11 @@ impl Copying {
     ///
     /// # Errors
     /// If the successor has no room for what is to be sent.
-    pub(crate) fn next(
-        &mut self,
-        write: impl FnMut(usize, &mut RecordsWriter) -> Option<u32>,
-    ) -> Result<Option<Outgoing>, Mistake> {
+    pub(crate) fn next(&mut self, originals: &impl Originals) -> Result<Option<Outgoing>, Mistake> {
         if self.step != Step::Sending || self.window_full() {
             return Ok(None);
         }
-        if let Some(batch) = next_with_room(&mut self.mirror, &self.hello, write)? {
+        if let Some(batch) = next_with_room(&mut self.mirror, &self.hello, originals)? {
             return Ok(Some(Outgoing::Batch(batch)));
         }
         // The first round took long, and the successor is behind: what is pending by then is known only after it.
@@ -434,11 +427,13 @@ impl Frozen {
     ///
     /// # Errors
     /// If the successor has no room for what is pending.
-    pub(crate) fn next(
-        &mut self,
-        write: impl FnMut(usize, &mut RecordsWriter) -> Option<u32>,
-    ) -> Result<Option<Batch>, Mistake> {
-        let batch = next_with_room(&mut self.mirror, &self.hello, write)?;
+    pub(crate) fn next(&mut self, originals: &impl Originals) -> Result<Option<Batch>, Mistake> {
+        let mut batch = next_with_room(&mut self.mirror, &self.hello, originals)?;
+        if batch.is_none() {
+            // What was too much for one change.
+            self.mirror.begin_round();
+            batch = next_with_room(&mut self.mirror, &self.hello, originals)?;
+        }
         if let Some(batch) = &batch {
             self.figures.batches += 1;
             self.figures.dirty += batch.records() as u64;

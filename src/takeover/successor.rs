@@ -11,8 +11,9 @@ use std::collections::hash_map::Entry;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::wire::{
-    Commit, Copied, Digested, Figures, Frame, Hello, Kind, Listeners, Offer, WIRE_VERSIONS, Welcome, printable,
+    Commit, Copied, Digested, Figures, Frame, Hello, Kind, Listeners, Offer, WIRE_VERSIONS, Welcome, chained, printable,
 };
+use crate::peer::record::{Change, Record};
 
 /// Why the takeover cannot be.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Called {
 #[derive(Debug, Default)]
 pub(crate) struct Receiving {
     listening: bool,
-    /// The digest of each peer's record, by cookie.
+    /// The digest of each peer, by cookie.
     known: FxHashMap<u64, u32>,
     digest: u64,
     copied: Copied,
@@ -129,9 +130,9 @@ pub(crate) enum Action<'b> {
     /// Take the descriptors of these listeners, and of the takeover listener.
     Listen(Listeners),
     /// Take a descriptor for each record, and adopt the two; then answer with the frame.
-    Adopt(Vec<Digested<'b>>, Vec<u8>),
-    /// Put these records in place of those before.
-    Change(Vec<Digested<'b>>),
+    Adopt(Vec<Digested<Record<'b>>>, Vec<u8>),
+    /// Follow these changes, each from where its peer was.
+    Change(Vec<Digested<Change<'b>>>),
     /// Let go of these peers.
     Discard(Vec<u64>),
     /// Answer with the frame.
@@ -173,7 +174,7 @@ impl Receiving {
                 Ok(Action::Listen(listeners))
             }
             Frame::Peers(records) if self.listening => {
-                for Digested { record, digest } in &records {
+                for Digested { value: record, digest } in &records {
                     match self.known.entry(record.cookie) {
                         Entry::Occupied(_) => return Err(Fault::Twice { cookie: record.cookie }),
                         Entry::Vacant(entry) => entry.insert(*digest),
@@ -183,14 +184,15 @@ impl Receiving {
                 self.copied.peers += records.len() as u64;
                 Ok(Action::Adopt(records, self.copied_frame()))
             }
-            Frame::Changed(records) if self.listening => {
-                for Digested { record, digest } in &records {
-                    let known = self.known.get_mut(&record.cookie);
-                    let known = known.ok_or(Fault::Unknown { cookie: record.cookie })?;
-                    let before = std::mem::replace(known, *digest);
-                    self.digest = self.digest.wrapping_sub(before.into()).wrapping_add((*digest).into());
+            Frame::Changed(changes) if self.listening => {
+                for Digested { value: change, digest } in &changes {
+                    let known = self.known.get_mut(&change.cookie);
+                    let known = known.ok_or(Fault::Unknown { cookie: change.cookie })?;
+                    let before = *known;
+                    *known = chained(before, *digest);
+                    self.digest = self.digest.wrapping_sub(before.into()).wrapping_add((*known).into());
                 }
-                Ok(Action::Change(records))
+                Ok(Action::Change(changes))
             }
             Frame::Closed(closed) if self.listening => {
                 for &cookie in &closed.cookies {

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::peer::record::Record;
+use crate::peer::record::{Change, Record};
 
 mod record;
 
@@ -26,8 +26,8 @@ pub(crate) const HEADER_BYTES: usize = 4 + 1 + 4;
 /// call.
 pub(crate) const TO_PREDECESSOR_BYTES_MAX: u32 = 64 * 1024;
 
-/// What a frame to the successor may hold at most: the largest record of one peer.
-pub(crate) const TO_SUCCESSOR_BYTES_MAX: u32 = 1 << 30;
+/// What a frame to the successor may hold at most. A batch is cut long before; this is for a session, which is not cut.
+pub(crate) const TO_SUCCESSOR_BYTES_MAX: u32 = 64 << 20;
 
 /// Descriptors that go with one frame. The kernel allows 253 in a message (`SCM_MAX_FD`, unix(7)); more is `EINVAL`.
 pub(crate) const DESCRIPTORS_PER_FRAME_MAX: usize = 250;
@@ -163,11 +163,19 @@ pub(crate) struct Listeners {
     pub(crate) takeover_inode: u64,
 }
 
-/// A record together with the digest of its encoded bytes.
+/// A record or a change together with the digest of its encoded bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Digested<'b> {
-    pub(crate) record: Record<'b>,
+pub(crate) struct Digested<T> {
+    pub(crate) value: T,
     pub(crate) digest: u32,
+}
+
+/// The digest of all that was said of a peer, if this was its digest before a change with this one.
+pub(crate) fn chained(before: u32, change: u32) -> u32 {
+    let mut digests = [0; 8];
+    digests[..4].copy_from_slice(&before.to_be_bytes());
+    digests[4..].copy_from_slice(&change.to_be_bytes());
+    crc32fast::hash(&digests)
 }
 
 /// Predecessor: these peers, known to the successor, are gone.
@@ -216,7 +224,7 @@ pub(crate) struct State<'b> {
 pub(crate) struct Commit {
     #[n(0)]
     pub(crate) peers: u64,
-    /// The sum of the digests of all peers' records.
+    /// The sum of the digests of all peers: of each, its record's, [chained] with those of its changes.
     #[n(1)]
     pub(crate) digest: u64,
     #[n(2)]
@@ -265,10 +273,10 @@ pub(crate) enum Frame<'b> {
     Welcome(Welcome),
     Listeners(Listeners),
     /// Peers that the successor does not know yet, with one descriptor each.
-    Peers(Vec<Digested<'b>>),
+    Peers(Vec<Digested<Record<'b>>>),
     Copied(Copied),
-    /// Peers that the successor knows, and whose record has changed.
-    Changed(Vec<Digested<'b>>),
+    /// What has become of peers that the successor knows.
+    Changed(Vec<Digested<Change<'b>>>),
     Closed(Closed),
     Round(Round),
     /// Successor: all is in place; the predecessor may freeze.
@@ -367,7 +375,7 @@ impl Frame<'_> {
             Self::Listeners(listeners) => encode_body(Kind::Listeners, listeners),
             Self::Peers(records) => encode_records(RecordsKind::Peers, records),
             Self::Copied(copied) => encode_body(Kind::Copied, copied),
-            Self::Changed(records) => encode_records(RecordsKind::Changed, records),
+            Self::Changed(changes) => encode_records(RecordsKind::Changed, changes),
             Self::Closed(closed) => encode_body(Kind::Closed, closed),
             Self::Round(round) => encode_body(Kind::Round, round),
             Self::Ready => encode_body(Kind::Ready, &Empty {}),
@@ -392,10 +400,10 @@ fn encode_body(kind: Kind, body: &impl Encode<()>) -> Vec<u8> {
     finish(frame)
 }
 
-fn encode_records(kind: RecordsKind, records: &[Digested<'_>]) -> Vec<u8> {
+fn encode_records<T: Encode<()>>(kind: RecordsKind, records: &[Digested<T>]) -> Vec<u8> {
     let mut writer = RecordsWriter::new(kind);
-    for Digested { record, .. } in records {
-        writer.push(record);
+    for Digested { value, .. } in records {
+        writer.push(value);
     }
     writer.finish()
 }
@@ -420,7 +428,7 @@ fn checksum(kind: u8, body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The two kinds of frame that carry records.
+/// The two kinds of frame that carry records of peers, or changes to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordsKind {
     Peers,
@@ -449,8 +457,8 @@ impl RecordsWriter {
         Self { frame }
     }
 
-    /// Appends one record, and returns its digest.
-    pub(crate) fn push(&mut self, record: &Record<'_>) -> u32 {
+    /// Appends one record or change, and returns its digest.
+    pub(crate) fn push(&mut self, record: &impl Encode<()>) -> u32 {
         let start = self.frame.len();
         minicbor::encode(record, &mut self.frame).expect("encoding into a Vec does not fail");
         crc32fast::hash(&self.frame[start..])
@@ -532,7 +540,9 @@ impl RawFrame {
     }
 }
 
-fn decode_records<'b>(decoder: &mut Decoder<'b>) -> Result<Vec<Digested<'b>>, minicbor::decode::Error> {
+fn decode_records<'b, T: Decode<'b, ()>>(
+    decoder: &mut Decoder<'b>,
+) -> Result<Vec<Digested<T>>, minicbor::decode::Error> {
     let mut records = None;
     let fields = decoder.map()?.ok_or_else(|| minicbor::decode::Error::message("a body is a map of known length"))?;
     for _ in 0..fields {
@@ -545,7 +555,9 @@ fn decode_records<'b>(decoder: &mut Decoder<'b>) -> Result<Vec<Digested<'b>>, mi
     records.ok_or_else(|| minicbor::decode::Error::missing_value(RECORDS_FIELD.into()))
 }
 
-fn decode_array_of_records<'b>(decoder: &mut Decoder<'b>) -> Result<Vec<Digested<'b>>, minicbor::decode::Error> {
+fn decode_array_of_records<'b, T: Decode<'b, ()>>(
+    decoder: &mut Decoder<'b>,
+) -> Result<Vec<Digested<T>>, minicbor::decode::Error> {
     let mut records = Vec::new();
     let length = decoder.array()?;
     while length.is_none_or(|length| (records.len() as u64) < length) {
@@ -554,9 +566,9 @@ fn decode_array_of_records<'b>(decoder: &mut Decoder<'b>) -> Result<Vec<Digested
             break;
         }
         let start = decoder.position();
-        let record = decoder.decode()?;
+        let value = decoder.decode()?;
         let digest = crc32fast::hash(&decoder.input()[start..decoder.position()]);
-        records.push(Digested { record, digest });
+        records.push(Digested { value, digest });
     }
     Ok(records)
 }

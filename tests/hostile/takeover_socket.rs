@@ -112,7 +112,7 @@ fn frame_that_announces_4_gib_ends_a_successor() {
     let (successor, socket) = called(&place.path());
     send_with_descriptors(&socket, &frame_of_4_gib(kind::WELCOME), &[]).unwrap();
     let (_, log) = successor.output(3);
-    assert!(log.contains("a frame announces 4294967295 bytes, at most 1073741824 are allowed"), "{log}");
+    assert!(log.contains("a frame announces 4294967295 bytes, at most 67108864 are allowed"), "{log}");
 }
 
 #[test]

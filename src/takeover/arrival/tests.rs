@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream as Pair;
 use std::time::Instant;
 
 use mio::net::{TcpStream, UnixStream};
+use slab::Slab;
 
 use super::*;
 use crate::peer::Marks;
@@ -13,6 +14,7 @@ use crate::sources::Greeting;
 use crate::table::Table;
 use crate::takeover::channel::TOO_MANY_IN_FLIGHT_RETRY;
 use crate::takeover::channel::tests::{alone, while_too_many_are_in_flight};
+use crate::takeover::conversation::peers::FakePeer;
 use crate::takeover::departure::{Departure, Failure, Turn};
 use crate::takeover::predecessor::{Copying, Outgoing};
 use crate::takeover::wire::{Hello, WIRE_VERSIONS};
@@ -214,18 +216,9 @@ fn successor_that_holds_peers_that_are_gone_is_told_of_them_before_it_gets_more(
     let hello = Hello { files_max: crate::open_files::RESERVED as u64 + 2, ..hello() };
     let mut copying = Copying::new(hello, 3, Instant::now());
     // Each fills a batch.
-    let large = vec![0; 64 * 1024];
-    let record = |key: usize| Record {
-        cookie: key as u64,
-        address: ([127, 0, 0, 1], 1).into(),
-        phase: crate::peer::Phase::Open,
-        session: &large,
-        inbound: &[],
-        outbound: &[],
-        parting: None,
-    };
+    let table: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64, 64 * 1024))).collect();
     let next = |copying: &mut Copying| {
-        let outgoing = copying.next(|key, writer| Some(writer.push(&record(key)))).unwrap().expect("there is more");
+        let outgoing = copying.next(&table).unwrap().expect("there is more");
         let Outgoing::Batch(batch) = &outgoing else { panic!("the round is not over") };
         let kind = batch.frame[4];
         copying.sent(outgoing, Instant::now());

@@ -9,7 +9,7 @@ use super::super::predecessor::{Copying, Heard, Mistake, Outgoing, SILENCE_MAX};
 use super::super::wire::{Copied, Frame, Hello};
 use super::turns::{CopyStep, copying, send_round};
 use super::{
-    Event, FILES_RESERVED, FROZEN_AT_NS, FakePeer, PEERS_IN_FLIGHT_MAX, Predecessor, ROUNDS_MAX, World, hello, writer,
+    Event, FILES_RESERVED, FROZEN_AT_NS, FakePeer, NOBODY, PEERS_IN_FLIGHT_MAX, Predecessor, ROUNDS_MAX, World, hello,
 };
 
 // ── The window ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,10 +95,10 @@ fn peers_that_come_during_the_copy_are_refused_when_the_successor_has_no_room_fo
     let hello = Hello { files_max, ..hello() };
     let mut peers = Slab::new();
     for cookie in 1..=3 {
-        peers.insert(FakePeer { cookie, session: vec![0; 4], inbound: Vec::new() });
+        peers.insert(FakePeer::new(cookie, 4));
     }
     let mut copying = Copying::new(hello, peers.capacity(), Instant::now());
-    let mistake = copying.next(writer(&peers)).unwrap_err();
+    let mistake = copying.next(&peers).unwrap_err();
     assert_eq!(mistake, Mistake::Room { files_max, files_needed: files_max + 1 });
 }
 
@@ -114,11 +114,11 @@ fn peers_that_come_before_the_freeze_are_refused_when_the_successor_has_no_room_
     send_round(&mut copying, true);
     let mut peers = Slab::new();
     for cookie in 1..=3 {
-        let key = peers.insert(FakePeer { cookie, session: vec![0; 4], inbound: Vec::new() });
-        copying.mirror_mut().touched(key);
+        let key = peers.insert(FakePeer::new(cookie, 4));
+        copying.mirror_mut().touched(key, true);
     }
     let Ok(Heard::Ready(ready)) = copying.hear(Frame::Ready, now) else { panic!("the last round was sent") };
-    let mistake = ready.freeze(now, FROZEN_AT_NS).next(writer(&peers)).unwrap_err();
+    let mistake = ready.freeze(now, FROZEN_AT_NS).next(&peers).unwrap_err();
     assert_eq!(mistake, Mistake::Room { files_max, files_needed: files_max + 1 });
 }
 
@@ -128,7 +128,7 @@ fn peers_that_come_before_the_freeze_are_refused_when_the_successor_has_no_room_
 fn rounds(dirty: impl IntoIterator<Item = usize>) -> u32 {
     let mut peers: Slab<FakePeer> = Slab::new();
     for cookie in 1..=2000 {
-        peers.insert(FakePeer { cookie, session: vec![0; 4], inbound: Vec::new() });
+        peers.insert(FakePeer::new(cookie, 4));
     }
     let now = Instant::now();
     let mut copying = Copying::new(hello(), peers.capacity(), now);
@@ -139,7 +139,7 @@ fn rounds(dirty: impl IntoIterator<Item = usize>) -> u32 {
         // What changes in a round is pending at its end, also what changes early in it.
         let changed = dirty.next().unwrap_or(0);
         let mut at_the_end_of_the_walk = true;
-        while let Some(outgoing) = copying.next(writer(&peers)).unwrap() {
+        while let Some(outgoing) = copying.next(&peers).unwrap() {
             if let Outgoing::Batch(batch) = &outgoing {
                 peers_sent += batch.descriptor_keys().count() as u64;
                 copying.sent(outgoing, Instant::now());
@@ -151,8 +151,8 @@ fn rounds(dirty: impl IntoIterator<Item = usize>) -> u32 {
             if std::mem::take(&mut at_the_end_of_the_walk) {
                 copying.unsent(outgoing);
                 for key in 0..changed.min(peers.len()) {
-                    peers[key].change();
-                    copying.mirror_mut().touched(key);
+                    let session_changed = peers[key].change();
+                    copying.mirror_mut().touched(key, session_changed);
                 }
                 continue;
             }
@@ -220,10 +220,10 @@ fn each_frame_that_the_channel_takes_moves_the_deadline() {
     let now = Instant::now();
     let mut copying = Copying::new(hello(), 0, now);
     let later = now + Duration::from_secs(3);
-    let outgoing = copying.next(|_, _| None).unwrap().expect("the round has an end");
+    let outgoing = copying.next(&NOBODY).unwrap().expect("the round has an end");
     copying.unsent(outgoing);
     assert_eq!(copying.deadline(), now + SILENCE_MAX, "a frame that it does not take changes nothing");
-    let outgoing = copying.next(|_, _| None).unwrap().expect("the round has an end");
+    let outgoing = copying.next(&NOBODY).unwrap().expect("the round has an end");
     copying.sent(outgoing, later);
     assert_eq!(copying.deadline(), later + SILENCE_MAX);
 }
@@ -234,12 +234,12 @@ fn only_an_answer_that_acknowledges_more_moves_the_deadline() {
     let later = |seconds| now + Duration::from_secs(seconds);
     let mut peers = Slab::new();
     for cookie in 1..=2 {
-        peers.insert(FakePeer { cookie, session: vec![0; 4], inbound: Vec::new() });
+        peers.insert(FakePeer::new(cookie, 4));
     }
     let mut copying = Copying::new(hello(), peers.capacity(), now);
-    let batch = copying.next(writer(&peers)).unwrap().expect("there are peers");
+    let batch = copying.next(&peers).unwrap().expect("there are peers");
     copying.sent(batch, now);
-    let round = copying.next(writer(&peers)).unwrap().expect("the round has an end");
+    let round = copying.next(&peers).unwrap().expect("the round has an end");
     copying.sent(round, now);
     // What a successor says again and again must not keep a takeover alive.
     for (peers, rounds, seconds, deadline) in

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::super::mirror::Originals;
 use super::super::predecessor::{Accepted, Copying, Frozen, Heard, Outgoing, greet};
 use super::super::successor::{Action, Called, Receiving};
-use super::super::wire::{
-    Frame, Offer, RawFrame, RecordsWriter, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions,
-};
+use super::super::wire::{Frame, Offer, RawFrame, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions};
 use super::turns::KINDS;
 use super::{FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
+use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record};
 
 /// Between any two lines of a recording.
@@ -68,14 +68,31 @@ fn lively(line: usize) -> Vec<String> {
 
 // ── The predecessor ────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// A peer of which only what its record says is left, and that follows from these two numbers.
+/// A peer of which only what its record says is left.
+#[derive(Default)]
 struct Peer {
     cookie: u64,
     changes: u32,
+    inbound: Backlog,
+    outbound: Backlog,
 }
 
 impl Peer {
-    fn push_to(&self, writer: &mut RecordsWriter) -> u32 {
+    fn new(cookie: u64) -> Self {
+        Self { cookie, inbound: Backlog::at(0, &vec![7; cookie as usize % 4]), ..Self::default() }
+    }
+
+    /// Something happens to it, every other time also to its session. Says whether it did.
+    fn change(&mut self) -> bool {
+        self.changes += 1;
+        self.inbound.advance(self.inbound.len() / 2);
+        self.inbound.push(&vec![7; self.changes as usize % 3]);
+        self.outbound.advance(self.outbound.len() / 2);
+        self.outbound.push(&vec![0xff; self.changes as usize * 5 % 32]);
+        self.changes.is_multiple_of(2)
+    }
+
+    fn record(&self) -> Record<'_> {
         let cookie = self.cookie;
         let address = match cookie % 3 {
             0 => format!("[fe80::1%{cookie}]:80"),
@@ -87,18 +104,19 @@ impl Peer {
             2 => Phase::Lingering,
             _ => Phase::Open,
         };
-        let session = self.changes.to_be_bytes();
-        let (inbound, outbound) = (vec![7; cookie as usize % 4], vec![0xff; self.changes as usize * 5 % 32]);
         let address = address.parse().expect("an address");
-        writer.push(&Record {
-            cookie,
-            address,
-            phase,
-            session: &session,
-            inbound: &inbound,
-            outbound: &outbound,
-            parting: None,
-        })
+        let (inbound, outbound) = (self.inbound.stretch(), self.outbound.stretch());
+        Record { cookie, address, phase, session: &[], inbound, outbound, parting: None }
+    }
+}
+
+impl Originals for Slab<Peer> {
+    fn record(&self, key: usize) -> Option<Record<'_>> {
+        self.get(key).map(Peer::record)
+    }
+
+    fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
+        saved.extend((self[key].changes / 2).to_be_bytes());
     }
 }
 
@@ -126,16 +144,15 @@ impl Predecessor {
     }
 
     fn happen(&mut self, event: &str) {
-        let touched = match event.split_once(' ') {
+        let (touched, session_changed) = match event.split_once(' ') {
             None if event == "accept" => {
                 self.cookies += 1;
-                self.peers.insert(Peer { cookie: self.cookies, changes: 0 })
+                (self.peers.insert(Peer::new(self.cookies)), true)
             }
             Some(("change", key)) => {
                 let key = key.parse().unwrap();
                 let Some(peer) = self.peers.get_mut(key) else { return };
-                peer.changes += 1;
-                key
+                (key, peer.change())
             }
             Some(("close", key)) => {
                 let key = key.parse().unwrap();
@@ -148,7 +165,7 @@ impl Predecessor {
             _ => panic!("{event} is no event"),
         };
         if let PredecessorStep::Copying(copying) = &mut self.step {
-            copying.mirror_mut().touched(touched);
+            copying.mirror_mut().touched(touched, session_changed);
         }
     }
 
@@ -165,8 +182,7 @@ impl Predecessor {
         let PredecessorStep::Copying(copying) = &mut self.step else {
             return None;
         };
-        let peers = &self.peers;
-        let outgoing = copying.next(|key, writer| Some(peers.get(key)?.push_to(writer))).unwrap()?;
+        let outgoing = copying.next(&self.peers).unwrap()?;
         let said = match &outgoing {
             Outgoing::Batch(batch) => (batch.frame.clone(), batch.descriptor_keys().count()),
             Outgoing::Round { frame, .. } => (frame.clone(), 0),
@@ -207,7 +223,7 @@ impl Predecessor {
     }
 
     fn commit(&mut self, mut frozen: Frozen) -> PredecessorStep {
-        while let Some(batch) = frozen.next(|key, writer| Some(self.peers.get(key)?.push_to(writer))).unwrap() {
+        while let Some(batch) = frozen.next(&self.peers).unwrap() {
             self.to_say.push_back((batch.frame.clone(), batch.descriptor_keys().count()));
             frozen.sent(batch);
         }

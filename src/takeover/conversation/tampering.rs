@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use super::super::successor::{Action, Fault, Receiving};
 use super::super::wire::{
-    Commit, Copied, Frame, Kind, RawFrame, RecordsKind, RecordsWriter, Round, TO_PREDECESSOR_BYTES_MAX,
-    TO_SUCCESSOR_BYTES_MAX,
+    Commit, Copied, Frame, Kind, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
 };
 use super::turns::{ReceiveStep, receiving};
-use super::{PART_BYTES, World, encoded};
+use super::{Adopted, PART_BYTES, World, encoded};
+use crate::peer::backlog::Misplaced;
 
 /// All that a predecessor said after Welcome in a takeover with everything in it, and the records in the end.
 fn recorded() -> (Vec<Vec<u8>>, BTreeMap<u64, Vec<u8>>) {
@@ -25,27 +25,45 @@ fn recorded() -> (Vec<Vec<u8>>, BTreeMap<u64, Vec<u8>>) {
         world.close(step * 17);
     });
     world.assert_taken_over();
+    let records = world.adopted_records();
     let frames = world.sent.split_off(1);
     let kinds: Vec<Kind> = frames.iter().map(|frame| frame[4].try_into().unwrap()).collect();
     for kind in [Kind::Peers, Kind::Changed, Kind::Closed, Kind::Round, Kind::State] {
         let count = kinds.iter().filter(|other| **other == kind).count();
         assert!(count >= 2, "{count} times {kind:?}");
     }
-    (frames, world.adopted)
+    (frames, records)
+}
+
+/// How a successor notices that something is wrong.
+#[derive(Debug, PartialEq, Eq)]
+enum Noticed {
+    Fault(Fault),
+    /// A change is about bytes that its peer does not have.
+    Misplaced(Misplaced),
 }
 
 /// What a successor makes of these frames: the records that it ends with, if it accepts.
-fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Fault> {
+fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Noticed> {
     let mut receiving = Receiving::default();
-    let mut adopted = BTreeMap::new();
+    let mut adopted: BTreeMap<u64, Adopted> = BTreeMap::new();
     for frame in frames {
         let raw = RawFrame::take(&mut frame.clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
-        match receiving.hear(raw.decode().unwrap())? {
-            Action::Adopt(records, _) | Action::Change(records) => {
-                adopted.extend(records.iter().map(|record| (record.record.cookie, encoded(&record.record))));
+        match receiving.hear(raw.decode().unwrap()).map_err(Noticed::Fault)? {
+            Action::Adopt(records, _) => {
+                adopted.extend(records.iter().map(|record| (record.value.cookie, Adopted::of(&record.value))));
+            }
+            Action::Change(changes) => {
+                for change in changes {
+                    let peer = adopted.get_mut(&change.value.cookie).expect("the conversation knows whom it knows");
+                    peer.follow(&change.value).map_err(Noticed::Misplaced)?;
+                }
             }
             Action::Discard(cookies) => adopted.retain(|cookie, _| !cookies.contains(cookie)),
-            Action::Accept(_) => return Ok(Some(adopted)),
+            Action::Accept(_) => {
+                let records = adopted.iter().map(|(cookie, peer)| (*cookie, encoded(&peer.record())));
+                return Ok(Some(records.collect()));
+            }
             Action::Listen(_) | Action::Answer(_) | Action::GetReady(_) | Action::Wait => {}
         }
     }
@@ -69,14 +87,14 @@ fn a_lost_frame_is_noticed() {
         let mut left = frames.clone();
         let kind = kind_of(&left.remove(lost));
         match (kind, replay(&left)) {
-            (Kind::Listeners, Err(Fault::OutOfTurn { kind: Kind::Peers, .. })) => {}
-            (Kind::Peers, Err(Fault::Unknown { .. } | Fault::Incomplete { .. })) => {}
-            (Kind::Changed, Err(Fault::Incomplete { what: "digest", .. })) => {}
-            // Every record in it was sent again later.
+            (Kind::Listeners, Err(Noticed::Fault(Fault::OutOfTurn { kind: Kind::Peers, .. }))) => {}
+            (Kind::Peers, Err(Noticed::Fault(Fault::Unknown { .. } | Fault::Incomplete { .. }))) => {}
+            (Kind::Changed, Err(Noticed::Misplaced(_) | Noticed::Fault(Fault::Incomplete { what: "digest", .. }))) => {}
+            // Every peer in it has left.
             (Kind::Changed, Ok(Some(arrived))) => assert_eq!(arrived, records),
-            (Kind::Closed, Err(Fault::Incomplete { what: "number of peers", .. })) => {}
-            (Kind::Round, Err(Fault::Round { .. } | Fault::OutOfTurn { .. })) => {}
-            (Kind::State, Err(Fault::Incomplete { what: "size of the shared state", .. })) => {}
+            (Kind::Closed, Err(Noticed::Fault(Fault::Incomplete { what: "number of peers", .. }))) => {}
+            (Kind::Round, Err(Noticed::Fault(Fault::Round { .. } | Fault::OutOfTurn { .. }))) => {}
+            (Kind::State, Err(Noticed::Fault(Fault::Incomplete { what: "size of the shared state", .. }))) => {}
             (Kind::Commit, Ok(None)) => {}
             (kind, result) => panic!("without frame {lost}, {kind:?}: {:?}", result.map(|_| "accepted")),
         }
@@ -90,43 +108,50 @@ fn a_repeated_frame_is_noticed() {
         let mut more = frames.clone();
         more.insert(repeated, frames[repeated].clone());
         match (kind_of(&frames[repeated]), replay(&more)) {
-            (Kind::Listeners, Err(Fault::OutOfTurn { kind: Kind::Listeners, .. })) => {}
-            (Kind::Peers, Err(Fault::Twice { .. })) => {}
-            // The same records once more are the same records.
+            (Kind::Listeners, Err(Noticed::Fault(Fault::OutOfTurn { kind: Kind::Listeners, .. }))) => {}
+            (Kind::Peers, Err(Noticed::Fault(Fault::Twice { .. }))) => {}
+            (Kind::Changed, Err(Noticed::Misplaced(_) | Noticed::Fault(Fault::Incomplete { what: "digest", .. }))) => {}
+            // Every peer in it has left; what follows the end is not heard.
             (Kind::Changed | Kind::Commit, Ok(Some(arrived))) => assert_eq!(arrived, records),
-            (Kind::Closed, Err(Fault::Unknown { .. })) => {}
-            (Kind::Round, Err(Fault::Round { .. } | Fault::OutOfTurn { .. })) => {}
-            (Kind::State, Err(Fault::Incomplete { what: "size of the shared state", .. })) => {}
+            (Kind::Closed, Err(Noticed::Fault(Fault::Unknown { .. }))) => {}
+            (Kind::Round, Err(Noticed::Fault(Fault::Round { .. } | Fault::OutOfTurn { .. }))) => {}
+            (Kind::State, Err(Noticed::Fault(Fault::Incomplete { what: "size of the shared state", .. }))) => {}
             (kind, result) => panic!("with frame {repeated} twice, {kind:?}: {:?}", result.map(|_| "accepted")),
         }
     }
 }
 
+/// The frame with a byte more in its last record or change, and whom that is about.
+fn tampered(frame: &[u8]) -> Option<(Vec<u8>, u64)> {
+    let raw = RawFrame::take(&mut frame.to_vec(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
+    match raw.decode().unwrap() {
+        Frame::Peers(mut records) => {
+            let last = &mut records.last_mut().expect("a batch is not empty").value;
+            last.outbound.bytes = b"a byte more";
+            let cookie = last.cookie;
+            Some((Frame::Peers(records).encode(), cookie))
+        }
+        Frame::Changed(mut changes) => {
+            let last = &mut changes.last_mut().expect("a batch is not empty").value;
+            last.outbound.appended.bytes = b"a byte more";
+            let cookie = last.cookie;
+            Some((Frame::Changed(changes).encode(), cookie))
+        }
+        _ => None,
+    }
+}
+
 #[test]
-fn a_record_that_was_changed_on_its_way_is_noticed() {
+fn a_record_or_a_change_that_was_changed_on_its_way_is_noticed() {
     let (frames, _) = recorded();
     let mut noticed = 0;
     for changed in 0..frames.len() {
-        let kind = match kind_of(&frames[changed]) {
-            Kind::Peers => RecordsKind::Peers,
-            Kind::Changed => RecordsKind::Changed,
-            _ => continue,
-        };
-        let raw = RawFrame::take(&mut frames[changed].clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
-        let (Frame::Peers(mut records) | Frame::Changed(mut records)) = raw.decode().unwrap() else { unreachable!() };
-        let last = records.last_mut().expect("a batch is not empty");
-        last.record.outbound = b"a byte more";
-        let mut writer = RecordsWriter::new(kind);
-        for record in &records {
-            writer.push(&record.record);
-        }
-        let cookie = records.last().unwrap().record.cookie;
-        let mut tampered = frames.clone();
-        tampered[changed] = writer.finish();
-        match replay(&tampered) {
-            Err(Fault::Incomplete { what: "digest", .. }) => noticed += 1,
-            // It was sent again later, or left.
-            Ok(Some(arrived)) => assert_ne!(arrived.get(&cookie), Some(&encoded(&records.last().unwrap().record))),
+        let Some((frame, cookie)) = tampered(&frames[changed]) else { continue };
+        let mut altered = frames.clone();
+        altered[changed] = frame;
+        match replay(&altered) {
+            Err(Noticed::Misplaced(_) | Noticed::Fault(Fault::Incomplete { what: "digest", .. })) => noticed += 1,
+            Ok(Some(arrived)) => assert!(!arrived.contains_key(&cookie), "only who has left by then may differ"),
             result => panic!("with a record of frame {changed} changed: {:?}", result.map(|_| "accepted")),
         }
     }

@@ -8,7 +8,8 @@ use super::super::wire::{
     Closed, Commit, Copied, Figures, Frame, Kind, RawFrame, RecordsKind, RecordsWriter, Refuse, Round, Serving, State,
     TO_SUCCESSOR_BYTES_MAX,
 };
-use super::{FROZEN_AT_NS, FakePeer, PREDECESSOR_PID, estate, hello, listeners, offers};
+use super::{FROZEN_AT_NS, FakePeer, NOBODY, PREDECESSOR_PID, estate, hello, listeners, offers};
+use crate::peer::record::Record;
 
 pub(super) const KINDS: [Kind; 14] = [
     Kind::Hello,
@@ -27,11 +28,16 @@ pub(super) const KINDS: [Kind; 14] = [
     Kind::Serving,
 ];
 
-/// The records of one peer, whose session is `version`, as a frame.
+/// The record of one peer, whose session is `version`, or the change to that, as a frame.
 fn records_frame(kind: RecordsKind, cookie: u64, version: u32) -> Vec<u8> {
     let mut writer = RecordsWriter::new(kind);
-    let peer = FakePeer { cookie, session: version.to_be_bytes().to_vec(), inbound: Vec::new() };
-    writer.push(&peer.record());
+    let session = version.to_be_bytes();
+    let peer = FakePeer::new(cookie, 0);
+    let record = peer.record();
+    match kind {
+        RecordsKind::Peers => writer.push(&Record { session: &session, ..record.clone() }),
+        RecordsKind::Changed => writer.push(&record.since(record.ends(), Some(&session), 0)),
+    };
     writer.finish()
 }
 
@@ -83,7 +89,7 @@ pub(super) fn copying(step: CopyStep) -> Copying {
 }
 
 pub(super) fn send_round(copying: &mut Copying, expected_last: bool) {
-    let outgoing = copying.next(|_, _| None).unwrap().expect("the round has an end");
+    let outgoing = copying.next(&NOBODY).unwrap().expect("the round has an end");
     assert!(matches!(outgoing, Outgoing::Round { last, .. } if last == expected_last));
     copying.sent(outgoing, Instant::now());
 }
@@ -94,7 +100,7 @@ fn frozen(committed: bool) -> Frozen {
         panic!("the successor may get ready now");
     };
     let mut frozen = ready.freeze(now, FROZEN_AT_NS);
-    assert!(frozen.next(|_, _| None).unwrap().is_none());
+    assert!(frozen.next(&NOBODY).unwrap().is_none());
     if committed {
         assert_eq!(frozen.commit(&[]).count(), 1);
         frozen.committed();
@@ -200,7 +206,7 @@ fn takeover_of_one() -> [(ReceiveStep, Vec<u8>); 6] {
 
 fn digest(frame: &[u8]) -> u64 {
     let raw = RawFrame::take(&mut frame.to_vec(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
-    let (Frame::Peers(records) | Frame::Changed(records)) = raw.decode().unwrap() else { panic!("no records") };
+    let Frame::Peers(records) = raw.decode().unwrap() else { panic!("no records") };
     records.iter().map(|record| u64::from(record.digest)).sum()
 }
 

@@ -1,4 +1,4 @@
-//! Records of peers as they are on the wire: the values of `peer/record.rs`, with a number for each field.
+//! Records of peers, and changes to them, as they are on the wire: the values of `peer/record.rs`, with a number for each field.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,10 @@ use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::peer::parting::Parting;
-use crate::peer::record::{Phase, Record};
+use crate::peer::record::{Change, Phase, Record, Shift, Stretch};
+
+/// Positions are below this, so that what is added to one is one still.
+const POSITIONS_END: u64 = 1 << 62;
 
 /// The fields of a [`Record`].
 #[derive(Encode, Decode)]
@@ -27,21 +30,119 @@ struct RecordFields<'b> {
     outbound: &'b [u8],
     #[n(6)]
     parting: Option<Parting>,
+    /// The positions at which the two directions begin.
+    #[cbor(n(7), skip_if = "is_zero")]
+    inbound_start: u64,
+    #[cbor(n(8), skip_if = "is_zero")]
+    outbound_start: u64,
 }
 
 impl<C> Encode<C> for Record<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
         let Self { cookie, address, phase, session, inbound, outbound, parting } = *self;
-        RecordFields { cookie, address, phase, session, inbound, outbound, parting }.encode(encoder, context)
+        let fields = RecordFields {
+            cookie,
+            address,
+            phase,
+            session,
+            inbound: inbound.bytes,
+            outbound: outbound.bytes,
+            parting,
+            inbound_start: inbound.start,
+            outbound_start: outbound.start,
+        };
+        fields.encode(encoder, context)
     }
 }
 
 impl<'b, C> Decode<'b, C> for Record<'b> {
     fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
         let fields = RecordFields::decode(decoder, context)?;
-        let RecordFields { cookie, address, phase, session, inbound, outbound, parting } = fields;
+        let inbound = stretch(fields.inbound_start, fields.inbound)?;
+        let outbound = stretch(fields.outbound_start, fields.outbound)?;
+        let RecordFields { cookie, address, phase, session, parting, .. } = fields;
         Ok(Self { cookie, address, phase, session, inbound, outbound, parting })
     }
+}
+
+/// The fields of a [`Change`].
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct ChangeFields<'b> {
+    #[n(0)]
+    cookie: u64,
+    #[cbor(n(1), with = "phase")]
+    phase: Phase,
+    #[cbor(b(2), with = "minicbor::bytes")]
+    session: Option<&'b [u8]>,
+    #[cbor(b(3), skip_if = "is_at_zero")]
+    inbound: ShiftFields<'b>,
+    #[cbor(b(4), skip_if = "is_at_zero")]
+    outbound: ShiftFields<'b>,
+    #[n(5)]
+    parting: Option<Parting>,
+}
+
+/// The fields of a [`Shift`].
+#[derive(Default, Encode, Decode)]
+#[cbor(map)]
+struct ShiftFields<'b> {
+    #[cbor(n(0), skip_if = "is_zero")]
+    gone: u64,
+    /// The position at which bytes are appended.
+    #[cbor(n(1), skip_if = "is_zero")]
+    at: u64,
+    #[cbor(b(2), with = "minicbor::bytes", skip_if = "is_empty")]
+    bytes: &'b [u8],
+}
+
+impl<C> Encode<C> for Change<'_> {
+    fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
+        let Self { cookie, phase, session, inbound, outbound, parting } = *self;
+        let [inbound, outbound] = [inbound, outbound].map(|Shift { gone, appended }| ShiftFields {
+            gone,
+            at: appended.start,
+            bytes: appended.bytes,
+        });
+        ChangeFields { cookie, phase, session, inbound, outbound, parting }.encode(encoder, context)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Change<'b> {
+    fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
+        let ChangeFields { cookie, phase, session, inbound, outbound, parting } =
+            ChangeFields::decode(decoder, context)?;
+        let (inbound, outbound) = (inbound.try_into()?, outbound.try_into()?);
+        Ok(Self { cookie, phase, session, inbound, outbound, parting })
+    }
+}
+
+impl<'b> TryFrom<ShiftFields<'b>> for Shift<'b> {
+    type Error = DecodeError;
+
+    fn try_from(ShiftFields { gone, at, bytes }: ShiftFields<'b>) -> Result<Self, DecodeError> {
+        Ok(Self { gone: position(gone)?, appended: stretch(at, bytes)? })
+    }
+}
+
+fn stretch(start: u64, bytes: &[u8]) -> Result<Stretch<'_>, DecodeError> {
+    Ok(Stretch { start: position(start)?, bytes })
+}
+
+fn position(position: u64) -> Result<u64, DecodeError> {
+    match position {
+        0..POSITIONS_END => Ok(position),
+        _ => Err(DecodeError::message(format!("position {position}, all are below {POSITIONS_END}"))),
+    }
+}
+
+fn is_at_zero(shift: &ShiftFields<'_>) -> bool {
+    matches!(shift, ShiftFields { gone: 0, at: 0, bytes: [] })
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "that is how it is called")]
+fn is_zero(position: &u64) -> bool {
+    *position == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "that is how it is called")]

@@ -6,15 +6,19 @@ use minicbor::data::Type;
 use proptest::prelude::*;
 
 use super::*;
-use crate::peer::record::Phase;
+use crate::peer::record::{Phase, Shift, Stretch};
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn digested<'b>(record: Record<'b>) -> Digested<'b> {
-    let digest = RecordsWriter::new(RecordsKind::Peers).push(&record);
-    Digested { record, digest }
+fn digested<T: Encode<()>>(value: T) -> Digested<T> {
+    let digest = RecordsWriter::new(RecordsKind::Peers).push(&value);
+    Digested { value, digest }
+}
+
+fn stretch(start: u64, bytes: &[u8]) -> Stretch<'_> {
+    Stretch { start, bytes }
 }
 
 /// The frame of each kind that its golden file holds. A kind without one does not compile.
@@ -51,8 +55,8 @@ fn example(kind: Kind) -> Frame<'static> {
                 address: address("127.0.0.1:57796"),
                 phase: Phase::Open,
                 session: &[],
-                inbound: &[],
-                outbound: &[],
+                inbound: stretch(0, &[]),
+                outbound: stretch(0, &[]),
                 parting: None,
             }),
             digested(Record {
@@ -60,29 +64,27 @@ fn example(kind: Kind) -> Frame<'static> {
                 address: address("[2001:db8::1]:80"),
                 phase: Phase::Ended,
                 session: &[0, 0, 0, 20],
-                inbound: b"half a mess",
-                outbound: &[0xff; 40],
+                inbound: stretch(0, b"half a mess"),
+                outbound: stretch(1 << 20, &[0xff; 40]),
                 parting: None,
             }),
         ]),
         Kind::Copied => Frame::Copied(Copied { peers: 250, rounds: 1 }),
         Kind::Changed => Frame::Changed(vec![
-            digested(Record {
+            digested(Change {
                 cookie: 4097,
-                address: address("10.0.0.1:1"),
                 phase: Phase::Closing,
-                session: &[],
-                inbound: &[],
-                outbound: b"good bye\n",
+                session: Some(&[]),
+                inbound: Shift::default(),
+                outbound: Shift { gone: 5, appended: stretch(9, b"good bye\n") },
                 parting: None,
             }),
-            digested(Record {
+            digested(Change {
                 cookie: 4098,
-                address: address("[fe80::1%3]:2"),
                 phase: Phase::Lingering,
-                session: &[1],
-                inbound: &[],
-                outbound: &[],
+                session: Some(&[1]),
+                inbound: Shift { gone: 1 << 20, appended: stretch(1 << 20, &[]) },
+                outbound: Shift::default(),
                 parting: None,
             }),
         ]),
@@ -232,9 +234,33 @@ fn offers() -> impl Strategy<Value = Vec<Offer>> {
     proptest::collection::vec(offer, 0..4)
 }
 
-fn records() -> impl Strategy<Value = Vec<Digested<'static>>> {
-    let phase = prop_oneof![Just(Phase::Open), Just(Phase::Ended), Just(Phase::Closing), Just(Phase::Lingering)];
-    let record = (any::<u64>(), peer_address(), phase, bytes(8), bytes(300), bytes(300)).prop_map(
+fn phase() -> impl Strategy<Value = Phase> {
+    prop_oneof![Just(Phase::Open), Just(Phase::Ended), Just(Phase::Closing), Just(Phase::Lingering)]
+}
+
+fn position() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 0..1u64 << 62]
+}
+
+fn any_stretch() -> impl Strategy<Value = Stretch<'static>> {
+    (position(), bytes(300)).prop_map(|(start, bytes)| Stretch { start, bytes })
+}
+
+fn shift() -> impl Strategy<Value = Shift<'static>> {
+    (position(), any_stretch()).prop_map(|(gone, appended)| Shift { gone, appended })
+}
+
+fn changes() -> impl Strategy<Value = Vec<Digested<Change<'static>>>> {
+    let session = proptest::option::of(bytes(8));
+    let change =
+        (any::<u64>(), phase(), session, shift(), shift()).prop_map(|(cookie, phase, session, inbound, outbound)| {
+            digested(Change { cookie, phase, session, inbound, outbound, parting: None })
+        });
+    proptest::collection::vec(change, 0..6)
+}
+
+fn records() -> impl Strategy<Value = Vec<Digested<Record<'static>>>> {
+    let record = (any::<u64>(), peer_address(), phase(), bytes(8), any_stretch(), any_stretch()).prop_map(
         |(cookie, address, phase, session, inbound, outbound)| {
             digested(Record { cookie, address, phase, session, inbound, outbound, parting: None })
         },
@@ -272,7 +298,7 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
         ),
         records().prop_map(Frame::Peers),
         any::<(u64, u32)>().prop_map(|(peers, rounds)| Frame::Copied(Copied { peers, rounds })),
-        records().prop_map(Frame::Changed),
+        changes().prop_map(Frame::Changed),
         proptest::collection::vec(any::<u64>(), 0..50).prop_map(|cookies| Frame::Closed(Closed { cookies })),
         any::<(u32, bool)>().prop_map(|(number, last)| Frame::Round(Round { number, last })),
         Just(Frame::Ready),
@@ -502,50 +528,96 @@ fn unknown_fields_are_skipped_in_every_map_of_every_frame() {
 }
 
 fn without_digests(frame: Frame<'_>) -> Frame<'_> {
-    let strip = |records: Vec<_>| records.into_iter().map(|record| Digested { digest: 0, ..record }).collect();
+    fn strip<T>(digested: Vec<Digested<T>>) -> Vec<Digested<T>> {
+        digested.into_iter().map(|digested| Digested { digest: 0, ..digested }).collect()
+    }
     match frame {
         Frame::Peers(records) => Frame::Peers(strip(records)),
-        Frame::Changed(records) => Frame::Changed(strip(records)),
+        Frame::Changed(changes) => Frame::Changed(strip(changes)),
         frame => frame,
     }
 }
 
+/// What the records or changes of a frame are, each encoded.
+fn encoded_values(frame: &Frame<'_>) -> Vec<Vec<u8>> {
+    match frame {
+        Frame::Peers(records) => records.iter().map(|record| minicbor::to_vec(&record.value).unwrap()).collect(),
+        Frame::Changed(changes) => changes.iter().map(|change| minicbor::to_vec(&change.value).unwrap()).collect(),
+        frame => panic!("{frame:?} has no records"),
+    }
+}
+
+fn digests(frame: &Frame<'_>) -> Vec<u32> {
+    match frame {
+        Frame::Peers(records) => records.iter().map(|record| record.digest).collect(),
+        Frame::Changed(changes) => changes.iter().map(|change| change.digest).collect(),
+        frame => panic!("{frame:?} has no records"),
+    }
+}
+
 #[test]
-fn the_digest_of_a_record_covers_the_fields_that_are_not_known() {
-    let Frame::Peers(records) = example(Kind::Peers) else { unreachable!() };
-    for unknown in unknown_fields() {
-        let mut known = Vec::new();
-        minicbor::encode(&records[1].record, &mut known).unwrap();
-        let extended = rewritten(&known, |fields| fields.push(unknown.clone()));
-        for kind in [Kind::Peers, Kind::Changed] {
-            let mut body = vec![0xa1, 0, 0x82];
-            body.extend_from_slice(&extended);
-            body.extend_from_slice(&known);
+fn the_digest_of_a_record_or_change_covers_the_fields_that_are_not_known() {
+    for kind in [Kind::Peers, Kind::Changed] {
+        let known = encoded_values(&example(kind)).remove(1);
+        for unknown in unknown_fields() {
+            let extended = rewritten(&known, |fields| fields.push(unknown.clone()));
+            let body = [&[0xa1, 0, 0x82], extended.as_slice(), &known].concat();
             let raw = frame_of(kind, &body);
-            let (Frame::Peers(decoded) | Frame::Changed(decoded)) = raw.decode().unwrap() else { unreachable!() };
-            assert_eq!(decoded.len(), 2);
-            assert_eq!(decoded[0].record, records[1].record);
-            assert_eq!(decoded[0].digest, crc32fast::hash(&extended));
-            assert_eq!(decoded[1], records[1], "with definite length, and after a record of a later version");
-            assert_ne!(decoded[0].digest, decoded[1].digest);
+            let decoded = raw.decode().unwrap();
+            let values = encoded_values(&decoded);
+            assert_eq!(values, [known.as_slice(), &known], "with definite length, and after one of a later version");
+            assert_eq!(digests(&decoded), [crc32fast::hash(&extended), crc32fast::hash(&known)]);
+            assert_ne!(extended, known);
         }
     }
 }
 
 #[test]
 fn the_digests_of_writer_and_reader_agree() {
-    for kind in [RecordsKind::Peers, RecordsKind::Changed] {
-        let Frame::Peers(records) = example(Kind::Peers) else { unreachable!() };
-        let mut writer = RecordsWriter::new(kind);
-        let written: Vec<u32> = records.iter().map(|record| writer.push(&record.record)).collect();
-        let bytes_before = writer.bytes();
-        let frame = writer.finish();
-        assert_eq!(frame.len(), bytes_before + 1, "the end of the records is one byte");
-        let raw = take_one(frame);
-        let (Frame::Peers(read) | Frame::Changed(read)) = raw.decode().unwrap() else { unreachable!() };
-        assert_eq!(read.iter().map(|record| record.digest).collect::<Vec<_>>(), written);
+    let Frame::Peers(records) = example(Kind::Peers) else { unreachable!() };
+    let mut writer = RecordsWriter::new(RecordsKind::Peers);
+    let written: Vec<u32> = records.iter().map(|record| writer.push(&record.value)).collect();
+    let bytes_before = writer.bytes();
+    let frame = writer.finish();
+    assert_eq!(frame.len(), bytes_before + 1, "the end of the records is one byte");
+    assert_eq!(digests(&take_one(frame).decode().unwrap()), written);
+}
+
+#[test]
+fn a_chain_of_digests_depends_on_each_and_on_their_order() {
+    let chain = |digests: &[u32]| digests.iter().fold(7, |before, change| chained(before, *change));
+    let chains = [chain(&[]), chain(&[1]), chain(&[1, 2]), chain(&[2, 1]), chain(&[1, 1]), chain(&[0])];
+    let distinct: std::collections::BTreeSet<u32> = chains.into_iter().collect();
+    assert_eq!(distinct.len(), chains.len());
+}
+
+#[test]
+fn a_position_to_which_nothing_could_be_added_is_an_error() {
+    const FIRST_TOO_HIGH: u64 = 1 << 62;
+    let record = |start| {
+        let Frame::Peers(mut records) = example(Kind::Peers) else { unreachable!() };
+        records[0].value.inbound.start = start;
+        take_one(Frame::Peers(records).encode())
+    };
+    let change = |gone, at| {
+        let Frame::Changed(mut changes) = example(Kind::Changed) else { unreachable!() };
+        changes[0].value.outbound = Shift { gone, appended: stretch(at, b"") };
+        take_one(Frame::Changed(changes).encode())
+    };
+    let highest = FIRST_TOO_HIGH - 1;
+    for fits in [record(highest), change(highest, highest)] {
+        assert!(fits.decode().is_ok());
+    }
+    for position in [FIRST_TOO_HIGH, u64::MAX] {
+        for too_high in [record(position), change(position, 0), change(0, position)] {
+            let error = too_high.decode().expect_err("nothing could be added to it").to_string();
+            assert!(error.contains(&format!("position {position}, all are below {FIRST_TOO_HIGH}")), "{error}");
+        }
     }
 }
+
+/// A change of the examples has more fields than any of its shifts.
+const SHIFT_FIELDS: usize = 3;
 
 #[test]
 fn a_missing_field_is_an_error_that_names_the_kind() {
@@ -558,8 +630,13 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
             let body = rewritten(&body(&frame), |fields| {
                 let here = passed..passed + fields.len();
                 passed = here.end;
-                // The only field of a frame of records has a test of its own.
-                if here.contains(&dropped) && !(has_records && fields.len() == 1) {
+                // The only field of a frame of records has a test of its own, and those of a shift are all optional.
+                let optional = match kind {
+                    Kind::Peers => fields.len() == 1,
+                    Kind::Changed => fields.len() <= SHIFT_FIELDS,
+                    _ => false,
+                };
+                if here.contains(&dropped) && !optional {
                     number = Some(fields.remove(dropped - here.start)[0]);
                 }
             });
@@ -569,8 +646,9 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
             let raw = frame_of(kind, &body);
             match number {
                 None => assert!(has_records),
-                // Empty buffers are left out of a record.
-                Some(3..=5) if has_records => assert!(raw.decode().is_ok(), "{kind:?}"),
+                // Empty buffers are left out of a record, and what has not changed of a change.
+                Some(3..=8) if kind == Kind::Peers => assert!(raw.decode().is_ok(), "{kind:?}"),
+                Some(2..=5) if kind == Kind::Changed => assert!(raw.decode().is_ok(), "{kind:?}"),
                 Some(number) => {
                     let error = raw.decode().expect_err("a mandatory field is missing").to_string();
                     assert!(error.contains(&format!("{kind:?}")), "{error}, without field {number}");
@@ -595,7 +673,7 @@ fn records_missing_from_a_frame_of_records_are_an_error_that_names_the_kind() {
 fn the_buffers_of_a_record_cost_nothing_while_they_are_empty() {
     let Frame::Peers(records) = example(Kind::Peers) else { unreachable!() };
     let mut encoded = Vec::new();
-    minicbor::encode(&records[0].record, &mut encoded).unwrap();
+    minicbor::encode(&records[0].value, &mut encoded).unwrap();
     assert_eq!(Decoder::new(&encoded).map().unwrap(), Some(3), "cookie, address, phase");
 }
 
@@ -607,15 +685,15 @@ fn a_link_local_address_keeps_its_scope() {
         address: scoped.into(),
         phase: Phase::Open,
         session: &[],
-        inbound: &[],
-        outbound: &[],
+        inbound: stretch(0, &[]),
+        outbound: stretch(0, &[]),
         parting: None,
     })
-    .record;
+    .value;
     let frame = Frame::Peers(vec![digested(record.clone())]).encode();
     let raw = take_one(frame);
     let Frame::Peers(decoded) = raw.decode().unwrap() else { unreachable!() };
-    record.address = decoded[0].record.address;
+    record.address = decoded[0].value.address;
     assert_eq!(record.address, SocketAddr::from(scoped));
 }
 
