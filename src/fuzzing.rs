@@ -14,7 +14,7 @@ use crate::peer::record::{Phase, Record, Stretch};
 use crate::service::Service;
 use crate::services::Seqnum;
 use crate::takeover::mirror::Originals;
-use crate::takeover::predecessor::{Accepted, Copying, Estate, Frozen, Heard, Outgoing, greet};
+use crate::takeover::predecessor::{Accepted, Copying, Decision, Estate, Frozen, Heard, Outgoing, Ready, greet};
 use crate::takeover::successor::{Action, Called, Receiving};
 use crate::takeover::wire::{
     Commit, Digested, Frame, HEADER_BYTES, Offer, RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions,
@@ -200,7 +200,7 @@ impl Predecessor {
                         self.peers_acknowledged = self.peers_acknowledged.max(claimed);
                         self.copy(copying)?
                     }
-                    Heard::Ready(ready) => self.commit(ready.freeze(self.now, 77))?,
+                    Heard::Ready(ready) => self.decide(ready)?,
                 }
             }
             (Step::Frozen(mut frozen), frame) => {
@@ -258,6 +258,14 @@ impl Predecessor {
             copying.sent(outgoing, self.now);
         }
         Ok(Step::Copying(copying))
+    }
+
+    fn decide(&mut self, ready: Ready) -> Result<Step, String> {
+        let decision = ready.decide(&self.peers, Duration::from_secs(1), self.now);
+        match decision.map_err(|mistake| mistake.to_string())? {
+            Decision::Copy(copying) => self.copy(copying),
+            Decision::Freeze(ready, _) => self.commit(ready.freeze(self.now, 77)),
+        }
     }
 
     fn commit(&mut self, mut frozen: Frozen) -> Result<Step, String> {

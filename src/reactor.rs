@@ -29,6 +29,9 @@ use crate::takeover::predecessor::{Estate, Refusal, greet};
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 1024;
 
+/// The same when a predecessor is about to freeze: whoever has an event is pending then.
+const EVENTS_NEAR_FREEZE: usize = 64;
+
 /// How long a server that is to stop goes on, for a successor that is on its way: whoever replaces a server by starting
 /// one and stopping the other does both at about the same time.
 const LAST_CALL: Duration = Duration::from_millis(100);
@@ -87,6 +90,7 @@ impl<S: Service> Reactor<S> {
     /// If `epoll_wait` fails.
     pub(crate) fn run(mut self, arrival: Option<Arrival>) -> io::Result<Outcome> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let mut few_events = Events::with_capacity(EVENTS_NEAR_FREEZE);
         match arrival {
             Some(arrival) => self.arrive(arrival, &mut events)?,
             None => self.announce(),
@@ -110,8 +114,10 @@ impl<S: Service> Reactor<S> {
                 return Ok(Outcome::HandedOver { pid });
             }
             let timeout = self.timeout();
-            self.poll(&mut events, timeout)?;
-            self.turn(&events);
+            let nears_freeze = self.departure.as_ref().is_some_and(Departure::nears_the_freeze);
+            let events = if nears_freeze { &mut few_events } else { &mut events };
+            self.poll(events, timeout)?;
+            self.turn(events);
         }
     }
 
@@ -265,7 +271,7 @@ impl<S: Service> Reactor<S> {
     fn hand_over(&mut self) -> Option<u32> {
         let departure = self.departure.take()?;
         let pid = departure.pid();
-        let committed = match departure.turn(&mut self.lane, self.now) {
+        let committed = match departure.turn(&mut self.lane, self.config.freeze_timeout, Instant::now()) {
             Ok(Turn::Copying(departure)) => {
                 self.departure = Some(departure);
                 return None;

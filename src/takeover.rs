@@ -12,8 +12,9 @@
 //!   Copied ───────────────────────────────────▶
 //!                                              ◀ Round
 //!                                              ◀ Changed, Closed, Peers, Round … until little is dirty
-//!                                              ◀ Round, the last one
-//!   Ready ────────────────────────────────────▶ freeze: stops reading and accepting
+//!                                              ◀ Round, perhaps the last one
+//!   Ready ────────────────────────────────────▶ copies another round if too much is pending by now; else
+//!                                                freeze: stops reading and accepting
 //!                                              ◀ Changed, Closed, Peers, State
 //!                                              ◀ Commit
 //!   verifies count and digest
@@ -64,6 +65,7 @@
 //! | `channel` | frames and descriptors over the socket |
 //! | `path` | the takeover path, and who may call |
 //! | `mirror` | what the successor knows of each peer |
+//! | `pace` | how much may be pending at the freeze |
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
 //! | `departure`, `arrival` | the two halves of the I/O, without decisions |
 //! | `freeze` | what the time of a freeze went into |
@@ -79,6 +81,7 @@ pub(crate) mod fault;
 mod freeze;
 mod memory;
 pub(crate) mod mirror;
+pub(crate) mod pace;
 mod panicked;
 pub(crate) mod path;
 pub(crate) mod predecessor;

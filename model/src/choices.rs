@@ -11,7 +11,7 @@ use crate::state::{CopyingStep, Frozen, FrozenStep, Handover, Life, Receiving, S
 /// How often something happens to the peer in a run: once before it is copied and once after, or twice after.
 const RECORD_MAX: Record = 2;
 
-/// `Copying::little_is_pending`: the first round is never the last.
+/// `Pace::may_freeze_with`: the first round is never the last.
 const ROUNDS: u8 = 2;
 
 impl Protocol {

@@ -2,6 +2,10 @@
 
 use super::record::{Shift, Stretch};
 
+/// Whoever takes over bytes has room for this share of them again: what comes after most of them is little, and to move
+/// each peer's bytes for it takes longer than anybody should be waited for.
+const ROOM_SHARE: usize = 16;
+
 /// Bytes that wait. Each has a position: how many bytes have waited before it, in this direction, since the connection
 /// began. What is handled or written at once never waits, and has none.
 ///
@@ -38,9 +42,12 @@ impl Waiting {
 impl Backlog {
     /// `bytes` that wait, the first of which has the position `start`.
     pub(crate) fn at(start: u64, bytes: &[u8]) -> Self {
-        let mut backlog = Self { start, waiting: None };
-        backlog.push(bytes);
-        backlog
+        if bytes.is_empty() {
+            return Self { start, waiting: None };
+        }
+        let mut room = Vec::with_capacity(bytes.len() + bytes.len() / ROOM_SHARE);
+        room.extend_from_slice(bytes);
+        Self { start, waiting: Some(Box::new(Waiting { bytes: room, gone: 0 })) }
     }
 
     /// How many bytes wait.

@@ -94,7 +94,6 @@ impl<'b> Record<'b> {
         Change { cookie: self.cookie, phase: self.phase, session, inbound, outbound, parting: self.parting }
     }
 
-    #[cfg(test)]
     /// How many bytes that wait are not known to somebody who knows them up to these ends.
     pub(crate) fn bytes_since(&self, known: Ends) -> usize {
         self.inbound.after(known.inbound).bytes.len() + self.outbound.after(known.outbound).bytes.len()

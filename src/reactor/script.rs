@@ -159,7 +159,7 @@ impl<S: Service + Default> World<S> {
             return self.begin_takeover();
         };
         departure.writable();
-        let committed = match departure.turn(&mut reactor.lane, reactor.now) {
+        let committed = match departure.turn(&mut reactor.lane, reactor.config.freeze_timeout, Instant::now()) {
             Ok(Turn::Copying(departure)) => {
                 reactor.departure = Some(departure);
                 return;

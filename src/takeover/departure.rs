@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Interest, Registry};
@@ -19,9 +19,10 @@ use super::fault::{self, PredecessorStep as Step};
 use super::freeze::{Freeze, Overdue};
 use super::memory;
 use super::mirror::Originals;
+use super::pace::Load;
 use super::panicked::{Panicked, caught};
 use super::path::TakeoverListener;
-use super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
+use super::predecessor::{Accepted, Copying, Decision, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
 use super::summary::{Pause, Summary};
 use super::wire::{Frame, Listeners, Refuse, Welcome, printable};
 use crate::clock::monotonic_ns;
@@ -138,7 +139,8 @@ pub(crate) enum Turn {
 /// What a turn led to.
 enum Advanced {
     Copying(Progress),
-    Ready(Ready),
+    /// Freeze; and if more is pending than should be, how much, and for how long.
+    Ready(Ready, Option<(Load, Duration)>),
 }
 
 impl Departure {
@@ -181,16 +183,29 @@ impl Departure {
         blocked.take_if(|blocked| matches!(blocked, Blocked::UntilWritable));
     }
 
-    /// Hears the successor out, and sends it at most one batch.
+    /// Whether all peers are copied. From here on short turns of the loop pay: what one of them changes is pending.
+    pub(crate) fn nears_the_freeze(&self) -> bool {
+        self.progress.copying.nears_the_freeze()
+    }
+
+    /// Hears the successor out, and sends it as much as the copy's share of a turn allows, at least one batch.
     ///
     /// # Errors
     /// If the takeover has failed. The successor is told why, if it still listens.
-    pub(crate) fn turn<S: Service>(self, lane: &mut Lane<S>, now: Instant) -> Result<Turn, Failure> {
+    pub(crate) fn turn<S: Service>(
+        self,
+        lane: &mut Lane<S>,
+        freeze_timeout: Duration,
+        now: Instant,
+    ) -> Result<Turn, Failure> {
         let Self { mut channel, pid, mut progress } = self;
         progress.note(lane.table_mut().touches());
-        match progress.advance(&mut channel, lane, now) {
+        match progress.advance(&mut channel, lane, freeze_timeout, now) {
             Ok(Advanced::Copying(progress)) => Ok(Turn::Copying(Self { channel, pid, progress })),
-            Ok(Advanced::Ready(ready)) => Ok(Turn::Ready(ReadyDeparture { channel, pid, ready })),
+            Ok(Advanced::Ready(ready, strain)) => {
+                warn_of(strain, pid);
+                Ok(Turn::Ready(ReadyDeparture { channel, pid, ready }))
+            }
             Err(failure) => {
                 channel.close_with(&failure.frame());
                 Err(failure)
@@ -216,7 +231,13 @@ impl Progress {
         }
     }
 
-    fn advance<S: Service>(mut self, channel: &mut Channel, lane: &Lane<S>, now: Instant) -> Result<Advanced, Failure> {
+    fn advance<S: Service>(
+        mut self,
+        channel: &mut Channel,
+        lane: &Lane<S>,
+        freeze_timeout: Duration,
+        now: Instant,
+    ) -> Result<Advanced, Failure> {
         self.more_to_hear = true;
         for _ in 0..FRAMES_PER_TURN {
             let Some(raw) = channel.receive()? else {
@@ -228,7 +249,10 @@ impl Progress {
                     self.copying = copying;
                     fault::at(Step::Copied, channel)?;
                 }
-                Heard::Ready(ready) => return Ok(Advanced::Ready(ready)),
+                Heard::Ready(ready) => match ready.decide(lane, freeze_timeout, now)? {
+                    Decision::Copy(copying) => self.copying = copying,
+                    Decision::Freeze(ready, strain) => return Ok(Advanced::Ready(ready, strain)),
+                },
             }
         }
         if now >= self.copying.deadline() {
@@ -239,12 +263,17 @@ impl Progress {
             Some(Blocked::Until(instant)) if now < instant => return Ok(Advanced::Copying(self)),
             _ => {}
         }
-        self.blocked = match self.send_next(channel, lane, now)? {
-            Sent::Taken => None,
-            Sent::Full => Some(Blocked::UntilWritable),
-            Sent::TooManyInFlight => Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)),
-        };
-        Ok(Advanced::Copying(self))
+        let share = self.copying.share();
+        loop {
+            self.blocked = match self.send_next(channel, lane, now)? {
+                Sent::Taken => None,
+                Sent::Full => Some(Blocked::UntilWritable),
+                Sent::TooManyInFlight => Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)),
+            };
+            if self.blocked.is_some() || !self.copying.has_next() || now.elapsed() >= share {
+                return Ok(Advanced::Copying(self));
+            }
+        }
     }
 
     /// Why nothing has come of the takeover for too long.
@@ -353,6 +382,14 @@ impl Source for Departure {
             Some(Blocked::UntilWritable) => deadline,
             Some(Blocked::Until(instant)) => instant.min(deadline),
         })
+    }
+}
+
+/// Says so if the freeze will take longer than it should, and why.
+fn warn_of(strain: Option<(Load, Duration)>, pid: u32) {
+    if let Some((load, rounds_for)) = strain {
+        let rounds_for_ms = rounds_for.as_millis();
+        warn!("Takeover by pid {pid} freezes with {load} to send: rounds of {rounds_for_ms} ms have not made it less");
     }
 }
 

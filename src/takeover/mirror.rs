@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::pace::{Load, Pending};
 use super::wire::{Closed, DESCRIPTORS_PER_FRAME_MAX, Frame, RecordsKind, RecordsWriter, chained};
 use crate::peer::record::{Ends, Record};
 
@@ -15,6 +16,9 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// So many of a peer's bytes one record or change holds; what is left follows in changes. So no frame is much larger
 /// than a batch, however much a peer has, save where a session is: that is the service's, and goes whole.
 const PEER_BYTES_MAX: usize = 256 * 1024;
+
+/// About what a record or a change takes besides session and bytes.
+const RECORD_BYTES: usize = 40;
 
 /// How many closed peers one frame names.
 const CLOSED_PER_FRAME_MAX: usize = 4096;
@@ -36,6 +40,8 @@ struct Known {
     digest: u32,
     /// Up to where its bytes were sent.
     ends: Ends,
+    /// When its session was sent last, it had fewer bytes than this power of two.
+    session_magnitude: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +62,18 @@ impl Known {
         match self.state {
             State::Nothing | State::Pending => None,
             State::Clean | State::Dirty { .. } => Some(self.digest),
+        }
+    }
+
+    /// About how many bytes it takes to tell the successor of such a peer, which is like this now.
+    fn bytes_pending(self, record: &Record<'_>) -> usize {
+        match self.state {
+            State::Clean | State::Nothing => 0,
+            State::Pending => RECORD_BYTES + record.bytes_since(Ends::default()),
+            State::Dirty { session } => {
+                let session_bytes = if session { 1 << self.session_magnitude } else { 0 };
+                RECORD_BYTES + session_bytes + record.bytes_since(self.ends)
+            }
         }
     }
 
@@ -85,6 +103,10 @@ impl<T> Queue<T> {
 
     fn len(&self) -> usize {
         self.round.len() + self.next.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        self.round.iter().chain(&self.next)
     }
 }
 
@@ -184,6 +206,24 @@ impl Mirror {
     /// How many peers the successor does not know as they are, leaving out those that the walk will find.
     pub(crate) fn pending(&self) -> usize {
         self.fresh.len() + self.dirty.len() + self.closed.len()
+    }
+
+    /// What all that is in about as many bytes as it will take in frames, and who has the most of it. This looks at all of
+    /// them.
+    pub(crate) fn load(&self, originals: &impl Originals) -> Load {
+        let mut load = Load { pending: Pending { peers: self.pending(), bytes: 0 }, most: None };
+        for &key in self.fresh.iter().chain(self.dirty.iter()) {
+            let Some(record) = originals.record(key) else {
+                continue;
+            };
+            let bytes = self.known[key].bytes_pending(&record);
+            load.pending.bytes += bytes;
+            if load.most.is_none_or(|(_, most)| most < bytes) {
+                load.most = Some((record.address, bytes));
+            }
+        }
+        load.pending.bytes += self.closed.len() * size_of::<u64>();
+        load
     }
 
     /// A peer came to be at `key`, or it changed; its session may have only if `session_changed`.
@@ -289,6 +329,11 @@ impl Mirror {
     }
 }
 
+/// The power of two that is larger.
+fn magnitude(bytes: usize) -> u8 {
+    u8::try_from(usize::BITS - bytes.leading_zeros()).expect("there are 64 bits")
+}
+
 /// What is known of `key`, about which nobody may have asked before.
 fn entry(known: &mut Vec<Known>, key: usize) -> &mut Known {
     if key >= known.len() {
@@ -348,7 +393,11 @@ fn write(record: &Record<'_>, session: &[u8], before: Known, writer: &mut Record
     };
     let whole = ends == record.ends();
     let state = if whole { State::Clean } else { State::Dirty { session: false } };
-    Known { state, digest, ends }
+    let session_magnitude = match before.state {
+        State::Dirty { session: false } => before.session_magnitude,
+        _ => magnitude(session.len()),
+    };
+    Known { state, digest, ends, session_magnitude }
 }
 
 #[cfg(test)]

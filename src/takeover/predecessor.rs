@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::mirror::{Batch, Mirror, Originals};
+use super::pace::{Load, Pace, Verdict};
 use super::wire::{
     Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Refuse, Round, State, Versions, WIRE_VERSIONS,
     Welcome, agree, printable,
@@ -21,11 +22,10 @@ use crate::open_files;
 /// of open files that a server would have (descriptors in flight count against it, unix(7)).
 const PEERS_IN_FLIGHT_MAX: u64 = 1000;
 
-/// With no more peers pending than this, another round would take longer than sending them after the freeze.
-const PENDING_LITTLE: usize = 16;
-
-/// After so many rounds the predecessor freezes, however much is pending.
-const ROUNDS_MAX: u32 = 12;
+/// How much of a turn of the loop the copy gets: in the first round, which takes long and need not win against anybody,
+/// and in the others, up to what nobody notices to be missing.
+const SHARE_FIRST: Duration = Duration::from_micros(300);
+const SHARE_MAX: Duration = Duration::from_millis(1);
 
 /// How long the successor may take to come further during the copy.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -121,6 +121,8 @@ pub(crate) enum Mistake {
     NotAccepted { waited: Duration },
     /// It has not answered.
     Silent { silence: Duration },
+    /// It is not its fault: peers change faster than they can be sent to it.
+    TooMuch { load: Load, needed: Duration, allowed: Duration },
 }
 
 impl std::fmt::Display for Mistake {
@@ -139,6 +141,13 @@ impl std::fmt::Display for Mistake {
                 write!(f, "the successor has not accepted within {} ms, and talks on", waited.as_millis())
             }
             Self::Silent { silence } => write!(f, "the successor was silent for {} ms", silence.as_millis()),
+            Self::TooMuch { load, needed, allowed } => write!(
+                f,
+                "peers change faster than they are copied: {load}, are pending, and take {} ms to send after the \
+                 freeze, {} ms are allowed, half the freeze timeout",
+                needed.as_millis(),
+                allowed.as_millis()
+            ),
         }
     }
 }
@@ -216,8 +225,7 @@ pub(crate) struct Copying {
     peers_sent: u64,
     peers_copied: u64,
     rounds_copied: u32,
-    /// How many peers were pending when the last round began.
-    pending_before: usize,
+    pace: Pace,
     figures: Figures,
     began: Instant,
     /// When the takeover last came further.
@@ -265,7 +273,7 @@ impl Copying {
             peers_sent: 0,
             peers_copied: 0,
             rounds_copied: 0,
-            pending_before: usize::MAX,
+            pace: Pace::new(now),
             figures: Figures { rounds: 1, ..Figures::default() },
             began: now,
             progressed: now,
@@ -290,7 +298,7 @@ impl Copying {
             return Ok(Some(Outgoing::Batch(batch)));
         }
         // The first round took long, and the successor is behind: what is pending by then is known only after it.
-        let last = self.figures.rounds > 1 && self.little_is_pending();
+        let last = self.pace.may_freeze_with(self.mirror.pending(), self.progressed);
         let round = Round {
             number: self.figures.rounds,
             last,
@@ -310,10 +318,14 @@ impl Copying {
         self.peers_sent - self.peers_copied + DESCRIPTORS_PER_FRAME_MAX as u64 > PEERS_IN_FLIGHT_MAX
     }
 
-    /// Whether a further round is not worth its time: little is pending, or rounds do not make it less.
-    fn little_is_pending(&self) -> bool {
-        let pending = self.mirror.pending();
-        pending <= PENDING_LITTLE || pending >= self.pending_before / 4 * 3 || self.figures.rounds >= ROUNDS_MAX
+    /// How much of a turn the copy gets.
+    pub(crate) fn share(&self) -> Duration {
+        SHARE_MAX.min(SHARE_FIRST.saturating_mul(self.figures.rounds))
+    }
+
+    /// Whether all peers are copied, and only what changes is left.
+    pub(crate) fn nears_the_freeze(&self) -> bool {
+        self.figures.rounds > 1
     }
 
     /// The channel has taken it. The channel is small, so that is progress too: the successor does not answer every
@@ -364,18 +376,23 @@ impl Copying {
                 self.peers_copied = self.peers_copied.max(copied.peers);
                 self.rounds_copied = self.rounds_copied.max(copied.rounds);
                 if self.step == Step::RoundSent && self.rounds_copied == self.figures.rounds {
+                    self.pace.round_ended(self.figures.bytes, now);
                     self.begin_round();
                 }
                 Ok(Heard::Copying(self))
             }
-            Frame::Ready if self.step == Step::LastRoundSent => Ok(Heard::Ready(Ready(self))),
+            Frame::Ready if self.step == Step::LastRoundSent => {
+                self.progressed = now;
+                self.rounds_copied = self.figures.rounds;
+                self.pace.round_ended(self.figures.bytes, now);
+                Ok(Heard::Ready(Ready(self)))
+            }
             Frame::Refuse(refuse) => Err(Mistake::GaveUp { reason: printable(&refuse.reason) }),
             frame => Err(Mistake::OutOfTurn { kind: frame.kind(), step: "during the copy" }),
         }
     }
 
     fn begin_round(&mut self) {
-        self.pending_before = self.mirror.pending();
         self.mirror.begin_round();
         self.figures.rounds += 1;
         self.step = Step::Sending;
@@ -387,7 +404,43 @@ impl Copying {
     }
 }
 
+/// What to do with a successor that is ready.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// Freeze. If more is pending than should be: how much, and after how long a time in which it did not become less.
+    Freeze(Ready, Option<(Load, Duration)>),
+    /// Too much is pending; the copy goes on with another round.
+    Copy(Copying),
+}
+
 impl Ready {
+    /// Whether to freeze, at `now`.
+    ///
+    /// # Errors
+    /// If what is pending could not be sent in time.
+    pub(crate) fn decide(
+        mut self,
+        originals: &impl Originals,
+        freeze_timeout: Duration,
+        now: Instant,
+    ) -> Result<Decision, Mistake> {
+        let Self(copying) = &mut self;
+        if !copying.pace.may_freeze_with(copying.mirror.pending(), now) {
+            self.0.begin_round();
+            return Ok(Decision::Copy(self.0));
+        }
+        let load = copying.mirror.load(originals);
+        match copying.pace.judge(load.pending, freeze_timeout, now) {
+            Verdict::Freeze => Ok(Decision::Freeze(self, None)),
+            Verdict::FreezeStrained { rounds_for } => Ok(Decision::Freeze(self, Some((load, rounds_for)))),
+            Verdict::Another => {
+                self.0.begin_round();
+                Ok(Decision::Copy(self.0))
+            }
+            Verdict::TooMuch { needed, allowed } => Err(Mistake::TooMuch { load, needed, allowed }),
+        }
+    }
+
     /// The predecessor has stopped reading and accepting, at `now`, which on the clock that both processes share is
     /// `frozen_at_ns`.
     pub(crate) fn freeze(self, now: Instant, frozen_at_ns: u64) -> Frozen {

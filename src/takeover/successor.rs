@@ -115,13 +115,26 @@ impl Called {
 /// The successor takes in what the predecessor copies, and serves nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving {
-    listening: bool,
+    step: Step,
     /// The digest of each peer, by cookie.
     known: FxHashMap<u64, u32>,
     digest: u64,
     copied: Copied,
-    last_round: bool,
     state: Vec<u8>,
+}
+
+/// How far the predecessor has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Step {
+    /// Its listeners come first.
+    #[default]
+    BeforeListeners,
+    /// It copies peers, in rounds.
+    Copying,
+    /// That round was the last one, unless another follows: it may freeze.
+    Ready,
+    /// It has frozen, and sends what all peers share.
+    Frozen,
 }
 
 /// What is to be done about a frame.
@@ -169,11 +182,11 @@ impl Receiving {
     /// If the takeover is over with that.
     pub(crate) fn hear<'b>(&mut self, frame: Frame<'b>) -> Result<Action<'b>, Fault> {
         match frame {
-            Frame::Listeners(listeners) if !self.listening => {
-                self.listening = true;
+            Frame::Listeners(listeners) if self.step == Step::BeforeListeners => {
+                self.step = Step::Copying;
                 Ok(Action::Listen(listeners))
             }
-            Frame::Peers(records) if self.listening => {
+            Frame::Peers(records) if self.copies() => {
                 for Digested { value: record, digest } in &records {
                     match self.known.entry(record.cookie) {
                         Entry::Occupied(_) => return Err(Fault::Twice { cookie: record.cookie }),
@@ -184,7 +197,7 @@ impl Receiving {
                 self.copied.peers += records.len() as u64;
                 Ok(Action::Adopt(records, self.copied_frame()))
             }
-            Frame::Changed(changes) if self.listening => {
+            Frame::Changed(changes) if self.copies() => {
                 for Digested { value: change, digest } in &changes {
                     let known = self.known.get_mut(&change.cookie);
                     let known = known.ok_or(Fault::Unknown { cookie: change.cookie })?;
@@ -194,14 +207,14 @@ impl Receiving {
                 }
                 Ok(Action::Change(changes))
             }
-            Frame::Closed(closed) if self.listening => {
+            Frame::Closed(closed) if self.copies() => {
                 for &cookie in &closed.cookies {
                     let digest = self.known.remove(&cookie).ok_or(Fault::Unknown { cookie })?;
                     self.digest = self.digest.wrapping_sub(digest.into());
                 }
                 Ok(Action::Discard(closed.cookies))
             }
-            Frame::Round(round) if self.listening && !self.last_round => {
+            Frame::Round(round) if self.copies() => {
                 let expected = self.copied.rounds + 1;
                 if round.number != expected {
                     return Err(Fault::Round { number: round.number, expected });
@@ -209,23 +222,24 @@ impl Receiving {
                 #[cfg(all(feature = "wire-2", not(test)))]
                 super::rehearsal::note(&round);
                 self.copied.rounds = round.number;
-                self.last_round = round.last;
+                self.step = if round.last { Step::Ready } else { Step::Copying };
                 if round.last {
                     Ok(Action::GetReady(Frame::Ready.encode()))
                 } else {
                     Ok(Action::Answer(self.copied_frame()))
                 }
             }
-            Frame::State(state) if self.last_round => {
+            Frame::State(state) if self.may_be_frozen() => {
+                self.step = Step::Frozen;
                 self.state.extend_from_slice(state.part);
                 Ok(Action::Wait)
             }
             #[cfg(all(feature = "wire-2", not(test)))]
-            Frame::Census(census) if self.last_round => {
+            Frame::Census(census) if self.may_be_frozen() => {
                 census.verify(self.known.len() as u64)?;
                 Ok(Action::Wait)
             }
-            Frame::Commit(commit) if self.last_round => {
+            Frame::Commit(commit) if self.may_be_frozen() => {
                 self.verify(&commit)?;
                 Ok(Action::Accept(Box::new(Accept {
                     state: std::mem::take(&mut self.state),
@@ -236,15 +250,25 @@ impl Receiving {
                 })))
             }
             Frame::Refuse(refuse) => Err(Fault::Refused { reason: printable(&refuse.reason) }),
-            frame => Err(Fault::OutOfTurn { kind: frame.kind(), step: self.step() }),
+            frame => Err(Fault::OutOfTurn { kind: frame.kind(), step: self.when() }),
         }
     }
 
-    fn step(&self) -> &'static str {
-        match (self.listening, self.last_round) {
-            (false, _) => "before its listeners",
-            (true, false) => "during the copy",
-            (true, true) => "after the last round",
+    /// Whether peers may come, change and leave.
+    fn copies(&self) -> bool {
+        matches!(self.step, Step::Copying | Step::Ready)
+    }
+
+    fn may_be_frozen(&self) -> bool {
+        matches!(self.step, Step::Ready | Step::Frozen)
+    }
+
+    fn when(&self) -> &'static str {
+        match self.step {
+            Step::BeforeListeners => "before its listeners",
+            Step::Copying => "during the copy",
+            Step::Ready => "after the last round",
+            Step::Frozen => "after its state",
         }
     }
 

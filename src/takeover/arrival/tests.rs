@@ -104,7 +104,7 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
     let keys_end = lane.table().peers().keys_end();
     let mut departure = Departure::of_peers(channel, hello(), keys_end, Instant::now());
     loop {
-        match departure.turn(&mut lane, Instant::now())? {
+        match departure.turn(&mut lane, Duration::from_secs(1), Instant::now())? {
             Turn::Copying(next) => departure = next,
             Turn::Ready(ready) => return ready.commit(&lane, freeze_timeout).map(drop),
         }
@@ -249,7 +249,8 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
         let departure = RefCell::new(None);
         let turn = |lane: &mut Lane<Moody>| {
             let now = Instant::now() + TOO_MANY_IN_FLIGHT_RETRY;
-            let next = departure.take().map(|departure: Departure| departure.turn(lane, now).unwrap());
+            let next =
+                departure.take().map(|departure: Departure| departure.turn(lane, Duration::from_secs(1), now).unwrap());
             let Some(Turn::Copying(next)) = next else { panic!("the copy has just begun") };
             departure.replace(Some(next));
         };

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::super::mirror::Originals;
-use super::super::predecessor::{Accepted, Copying, Frozen, Heard, Outgoing, greet};
+use super::super::predecessor::{Accepted, Copying, Decision, Frozen, Heard, Outgoing, greet};
 use super::super::successor::{Action, Called, Receiving};
 use super::super::wire::{Frame, Offer, RawFrame, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions};
 use super::turns::KINDS;
-use super::{FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
+use super::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record};
 
@@ -211,7 +211,10 @@ impl Predecessor {
             }
             (PredecessorStep::Copying(copying), frame) => match copying.hear(frame, self.now).unwrap() {
                 Heard::Copying(copying) => PredecessorStep::Copying(copying),
-                Heard::Ready(ready) => self.commit(ready.freeze(self.now, FROZEN_AT_NS)),
+                Heard::Ready(ready) => match ready.decide(&self.peers, FREEZE_TIMEOUT, self.now).unwrap() {
+                    Decision::Copy(copying) => PredecessorStep::Copying(copying),
+                    Decision::Freeze(ready, _) => self.commit(ready.freeze(self.now, FROZEN_AT_NS)),
+                },
             },
             (PredecessorStep::Frozen(mut frozen), frame) => match frozen.hear(frame).unwrap() {
                 Some(accepted) => PredecessorStep::Retired(accepted),

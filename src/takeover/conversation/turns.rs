@@ -246,13 +246,21 @@ fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
             let raw = frame(kind, cookie);
             let fault = match (kind, step, receiving.hear(raw.decode().unwrap())) {
                 (Kind::Listeners, BeforeListeners, Ok(Action::Listen(_))) => continue,
-                (Kind::Peers, Copying | AfterLastRound | AfterState, Ok(Action::Adopt(records, _)))
+                (Kind::Peers, Copying | AfterLastRound, Ok(Action::Adopt(records, _)))
                     if !knows && records.len() == 1 =>
                 {
                     continue;
                 }
-                (Kind::Changed, _, Ok(Action::Change(records))) if knows && records.len() == 1 => continue,
-                (Kind::Closed, _, Ok(Action::Discard(cookies))) if knows && cookies == [KNOWN] => continue,
+                (Kind::Changed, Copying | AfterLastRound, Ok(Action::Change(records)))
+                    if knows && records.len() == 1 =>
+                {
+                    continue;
+                }
+                (Kind::Closed, Copying | AfterLastRound, Ok(Action::Discard(cookies)))
+                    if knows && cookies == [KNOWN] =>
+                {
+                    continue;
+                }
                 (Kind::Round, Copying, Ok(Action::Answer(_))) => continue,
                 (Kind::State, AfterLastRound | AfterState, Ok(Action::Wait)) => continue,
                 (_, _, Ok(action)) => panic!("{kind:?} led to {action:?} in {step:?}"),
@@ -260,15 +268,19 @@ fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
             };
             match (kind, fault) {
                 (Kind::Refuse, fault) => assert_eq!(fault, Fault::Refused { reason: r"no\nmore".to_owned() }),
-                (Kind::Peers, fault) if knows => assert_eq!(fault, Fault::Twice { cookie }),
-                (Kind::Changed | Kind::Closed, Fault::Unknown { .. }) if !knows && step != BeforeListeners => {}
+                (Kind::Peers, fault) if knows && step != AfterState => assert_eq!(fault, Fault::Twice { cookie }),
+                (Kind::Changed | Kind::Closed, Fault::Unknown { .. }) if matches!(step, Copying | AfterLastRound) => {}
+                (Kind::Round, fault) if step == AfterLastRound => {
+                    assert_eq!(fault, Fault::Round { number: 1, expected: 3 })
+                }
                 // It has a peer and no shared state, or a part of it; this one tells of neither.
                 (Kind::Commit, Fault::Incomplete { .. }) if matches!(step, AfterLastRound | AfterState) => {}
                 (_, fault) => {
                     let step = match step {
                         BeforeListeners => "before its listeners",
                         Copying => "during the copy",
-                        AfterLastRound | AfterState => "after the last round",
+                        AfterLastRound => "after the last round",
+                        AfterState => "after its state",
                     };
                     assert_eq!(fault, Fault::OutOfTurn { kind, step });
                 }
@@ -278,6 +290,19 @@ fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
             assert_eq!(accept.state, b"state", "after {kind:?} in {step:?}");
         }
     }
+}
+
+#[test]
+fn after_a_last_round_another_one_may_follow() {
+    let (mut receiving, to_hear) = receiving(ReceiveStep::AfterLastRound);
+    let round = |number, last| Frame::Round(Round { number, last });
+    assert!(matches!(receiving.hear(round(3, false)), Ok(Action::Answer(_))));
+    let early = receiving.hear(Frame::State(State { part: b"state" }));
+    assert_eq!(early, Err(Fault::OutOfTurn { kind: Kind::State, step: "during the copy" }));
+    for number in [4, 5] {
+        assert_eq!(receiving.hear(round(number, true)), Ok(Action::GetReady(Frame::Ready.encode())));
+    }
+    assert!(hear_all(&mut receiving, &to_hear).unwrap().is_some(), "the rest ends with Accept");
 }
 
 #[test]
