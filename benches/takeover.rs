@@ -15,6 +15,9 @@
 //! The rounds are interleaved, so that a machine whose speed drifts is unfair to none. The bare process restores no
 //! sessions and checks nothing, so what it takes is less than a server built that way would.
 //!
+//! With `--dirty-all`, only `reactord` is taken over, while all peers send their next message as soon as the last one is
+//! answered: every one of them changes all the time.
+//!
 //! Then it asks what the clients notice: the worst round trip of all their messages while `reactord` is taken over
 //! twenty times, beside that of a run that is as long and has no takeover.
 
@@ -62,6 +65,9 @@ struct Arguments {
     /// pairs of such runs (default: 5)
     #[argh(option, default = "5")]
     runs: usize,
+    /// all peers change all the time: each sends as soon as it is answered
+    #[argh(switch)]
+    dirty_all: bool,
     /// be the bare process that receives so many descriptors
     #[argh(option)]
     receive: Option<usize>,
@@ -82,6 +88,9 @@ fn main() -> std::io::Result<()> {
         "peers", "way", "us per peer", "pause us", "99th", "worst", "rounds", "dirty"
     );
     let sizes = if arguments.peers.is_empty() { vec![1000, 5000, 19000] } else { arguments.peers.clone() };
+    if arguments.dirty_all {
+        return sizes.into_iter().try_for_each(|peers| measure_dirty(peers, arguments.rounds));
+    }
     for &peers in &sizes {
         measure(peers, arguments.active.min(peers), arguments.rounds)?;
     }
@@ -153,6 +162,16 @@ struct Way {
 }
 
 impl Way {
+    /// Lets a successor take over, and returns it.
+    fn take_over(&mut self, server: Server, path: &Path) -> std::io::Result<Server> {
+        let (successor, summary) = server.taken_over(path)?;
+        self.copy_us.push(figure(&summary, "copy ", " us"));
+        self.pause_us.push(figure(&summary, "pause ", " us"));
+        self.rounds.push(figure(&summary, "batches, ", " rounds"));
+        self.dirty.push(figure(&summary, "rounds, ", " dirty"));
+        Ok(successor)
+    }
+
     fn print(mut self, peers: usize, name: &str) -> (f64, f64) {
         let (copy_us, pause_us) = (quantile(&mut self.copy_us, 0.5) / peers as f64, quantile(&mut self.pause_us, 0.5));
         println!(
@@ -204,13 +223,7 @@ fn measure(peers: usize, active: usize, rounds: usize) -> std::io::Result<()> {
     let (mut reactord, mut floor, mut freeze_first, mut one_by_one) =
         (Way::default(), Way::default(), Way::default(), Way::default());
     for _ in 0..rounds {
-        let (successor, summary) = server.taken_over(&path)?;
-        server = successor;
-        reactord.copy_us.push(figure(&summary, "copy ", " us"));
-        reactord.pause_us.push(figure(&summary, "pause ", " us"));
-        reactord.rounds.push(figure(&summary, "batches, ", " rounds"));
-        reactord.dirty.push(figure(&summary, "rounds, ", " dirty"));
-
+        server = reactord.take_over(server, &path)?;
         let passed = pass(&held, BATCH, UNDER_WAY_MAX)?;
         floor.copy_us.push(passed.copied.as_secs_f64() * 1e6);
         freeze_first.copy_us.push(passed.copied.as_secs_f64() * 1e6);
@@ -236,6 +249,23 @@ fn measure(peers: usize, active: usize, rounds: usize) -> std::io::Result<()> {
     }
     drop((quiet, held));
     Ok(())
+}
+
+/// Prints the row for so many peers, all of which change all the time.
+fn measure_dirty(peers: usize, rounds: usize) -> std::io::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("takeover");
+    let mut server = Server::reactord(&path)?;
+    let mut load = Client::begin(server.address(), &["-n", &peers.to_string(), "--rate", "max"])?;
+    load.wait_until_open()?;
+    let mut reactord = Way::default();
+    for _ in 0..rounds {
+        std::thread::sleep(BETWEEN_TAKEOVERS);
+        server = reactord.take_over(server, &path)?;
+    }
+    reactord.print(peers, "all dirty");
+    load.interrupt();
+    load.report().map(drop)
 }
 
 /// From the first send until the receiver has added all, and until it has polled once.
