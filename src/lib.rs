@@ -117,8 +117,6 @@ pub mod fuzzing;
 
 mod clock;
 mod config;
-mod delivery;
-mod handled_signals;
 mod lane;
 mod limited;
 mod peer;

@@ -4,6 +4,7 @@
 //! woken for is for the table to say.
 
 pub(crate) mod backlog;
+pub(crate) mod delivery;
 pub(crate) mod parting;
 pub(crate) mod record;
 mod talk;
@@ -23,7 +24,7 @@ use backlog::Misplaced;
 pub(crate) use record::Phase;
 pub(crate) use talk::{Marks, READING, Talk};
 
-use crate::delivery::Delivery;
+use delivery::Delivery;
 use parting::{Output, Parting, Patience, Sight, Step};
 use record::{Change, Record};
 

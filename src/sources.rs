@@ -3,6 +3,7 @@
 
 mod callers;
 mod entrance;
+mod handled_signals;
 mod queue;
 mod signals;
 mod source;

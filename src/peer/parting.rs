@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 
-use crate::delivery::Delivery;
+use super::delivery::Delivery;
 
 /// How long whom is waited for, and how often it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use nix::sys::signal::Signal;
 
+use super::handled_signals::HandledSignals;
 use super::source::{Source, Tokens};
 use crate::config::Config;
-use crate::handled_signals::HandledSignals;
 
 /// SIGTERM and SIGINT, and beside them those that are harmless.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ const PLACE: &str = "REACTORD_TEST_PLACE";
 /// Starts this test once more, in a process of its own.
 fn again(name: &str, place: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("handled_signals::tests::{name}"), "--nocapture"]);
+    command.args(["--exact", &format!("sources::handled_signals::tests::{name}"), "--nocapture"]);
     command.env(PLACE, place).stdout(Stdio::null()).spawn().unwrap()
 }
 
