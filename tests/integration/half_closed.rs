@@ -19,23 +19,31 @@ pub(crate) fn half_close_peers(place: &Place, server: &Server) -> Vec<(Peer, Vec
         let half_closed = look_at(peer.address(), place, server);
         (peer, bytes, half_closed)
     };
-    // How much the kernel takes is its own affair, so search for what leaves a peer ended with answers pending.
-    let (mut little_bytes, mut much_bytes) = (0usize, 6 * 1024 * 1024);
-    let mut peers = vec![half_close(much_bytes)];
+    // How much the kernel takes is its own affair, so search for what leaves a peer ended with answers pending. It need
+    // not take as much the next time, so a search that finds nothing begins anew.
+    let mut peers = vec![half_close(MUCH_BYTES)];
     assert_eq!(peers[0].2, HalfClosed::Held);
-    loop {
-        let bytes = little_bytes.midpoint(much_bytes);
-        let peer = half_close(bytes);
-        let half_closed = peer.2;
-        peers.push(peer);
-        match half_closed {
-            HalfClosed::Written => little_bytes = bytes,
-            HalfClosed::Held => much_bytes = bytes,
-            HalfClosed::Pending => return peers,
+    for _ in 0..SEARCHES_MAX {
+        let (mut little_bytes, mut much_bytes) = (0, MUCH_BYTES);
+        while much_bytes - little_bytes > 1024 {
+            let bytes = little_bytes.midpoint(much_bytes);
+            let peer = half_close(bytes);
+            let half_closed = peer.2;
+            peers.push(peer);
+            match half_closed {
+                HalfClosed::Written => little_bytes = bytes,
+                HalfClosed::Held => much_bytes = bytes,
+                HalfClosed::Pending => return peers,
+            }
         }
-        assert!(much_bytes - little_bytes > 1024, "no number of bytes leaves answers pending");
     }
+    panic!("no number of bytes leaves answers pending");
 }
+
+/// More than the kernel and the high-water mark take.
+const MUCH_BYTES: usize = 6 * 1024 * 1024;
+
+const SEARCHES_MAX: u32 = 5;
 
 /// What has become of a half-closed peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
