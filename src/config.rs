@@ -29,12 +29,12 @@ pub struct Config {
     /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Within this time the
     /// [shared state](crate::Service#state-in-a-takeover) is saved, sent and restored. Default: 1 s.
     pub freeze_timeout: Duration,
-    /// How long a stop waits for a takeover that is under way, and for output to be written and acknowledged. Default:
-    /// 5 s.
+    /// How long a stop waits for output to be written and acknowledged, and half as long for a takeover that is under way.
+    /// Default: 5 s.
     pub drain_timeout: Duration,
     /// How long nothing may be heard of a peer that the service has closed while something is to be delivered to it,
     /// before it is given up. It may take nothing for ten times as long while its system answers that it has no room,
-    /// for so looks a client that reads slowly. Default: 30 s.
+    /// for so looks a client that reads slowly. Less than 300 ms is taken for 300 ms. Default: 30 s.
     pub close_timeout: Duration,
     /// A peer with more bytes of pending output than this is not read from. Default: 256 KiB.
     pub outbound_high_bytes: usize,

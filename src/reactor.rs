@@ -46,8 +46,9 @@ const DISBAND_RESTS_MAX: usize = 1000;
 /// A stop that a signal has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
-    /// Everybody is served as before, until then, in case somebody takes over; then, and at the latest at `by`, it stops.
-    LastCall { until: Instant, by: Instant },
+    /// Everybody is served as before, in case somebody takes over: until then if nobody does, and as long as it may take
+    /// if somebody does.
+    LastCall { until: Instant, taken_over_by: Instant, drained_by: Instant },
     /// Nobody is let in and nobody is listened to; what is pending is written, at the latest until then.
     Draining { by: Instant },
 }
@@ -196,7 +197,8 @@ impl<S: Service> Reactor<S> {
         let departure = self.departure.as_ref().and_then(|departure| departure.due(self.now));
         let stop = self.stop.map(|stop| match stop {
             Stop::LastCall { until, .. } if self.departure.is_none() => until,
-            Stop::LastCall { by, .. } | Stop::Draining { by } => by,
+            Stop::LastCall { taken_over_by, .. } => taken_over_by,
+            Stop::Draining { by } => by,
         });
         let limited = [self.limited.due(), self.lane.limited().due()].into_iter().flatten().min();
         let due = [self.lane.table().due_at(), self.sources.due(self.now), departure, stop, limited];
@@ -234,11 +236,10 @@ impl<S: Service> Reactor<S> {
     fn begin_departure(&mut self, greeting: Greeting) {
         let pid = greeting.pid;
         let estate = Estate { service: S::NAME, state_version: S::STATE_VERSION, peers: self.lane.peers() as u64 };
-        let welcome = match (&self.departure, self.stop) {
-            (Some(departure), _) => Err(Refusal::Busy { pid: departure.pid() }),
-            (None, Some(Stop::Draining { .. })) => Err(Refusal::Stopping),
-            (None, _) => check_memory(pid, self.lane.table().peers())
-                .and_then(|()| greet(&greeting.hello, &estate, std::process::id())),
+        let welcome = match &self.departure {
+            Some(departure) => Err(Refusal::Busy { pid: departure.pid() }),
+            None => greet(&greeting.hello, &estate, std::process::id())
+                .and_then(|welcome| check_memory(pid, self.lane.table().peers()).map(|()| welcome)),
         };
         let welcome = match welcome {
             Ok(welcome) => welcome,
@@ -324,21 +325,23 @@ impl<S: Service> Reactor<S> {
             return self.drain(self.now);
         }
         info!("{signal}: stopping with {peers} peers");
-        let by = self.now + self.config.drain_timeout;
+        let drained_by = self.now + self.config.drain_timeout;
         if self.departure.is_some() || (self.sources.callers.is_some() && peers > 0) {
-            self.stop = Some(Stop::LastCall { until: self.now + LAST_CALL, by });
+            // What is left of the time is for what has been answered, should the takeover not succeed.
+            let taken_over_by = self.now + self.config.drain_timeout / 2;
+            self.stop = Some(Stop::LastCall { until: self.now + LAST_CALL, taken_over_by, drained_by });
         } else {
-            self.drain(by);
+            self.drain(drained_by);
         }
     }
 
     /// A stop goes on when nobody will take over any more.
     fn tend_stop(&mut self) {
-        if let Some(Stop::LastCall { until, by }) = self.stop
-            && self.now >= if self.departure.is_some() { by } else { until }
+        if let Some(Stop::LastCall { until, taken_over_by, drained_by }) = self.stop
+            && self.now >= if self.departure.is_some() { taken_over_by } else { until }
         {
             info!("Nobody has taken over: stopping with {} peers", self.lane.peers());
-            self.drain(by);
+            self.drain(drained_by);
         }
     }
 

@@ -219,7 +219,10 @@ impl<S: Service> Answering<S> {
 
     fn call_service(&mut self, turn: &mut Turn<'_>, input: &[u8], handled: &mut usize, searched: usize) -> Verdict {
         let address = turn.address();
+        let handled_before = *handled;
         let answered = self.answer(turn, input, handled, searched);
+        // Whoever only sends more of a message changes nothing that would have to be saved again.
+        turn.session_changed |= *handled > handled_before || answered.is_err();
         answered.unwrap_or_else(|violation| {
             if self.admits(Kind::BrokenProtocol) {
                 warn!("Peer {address} broke the protocol and is closed: {violation}");
@@ -237,8 +240,7 @@ impl<S: Service> Answering<S> {
     ) -> Result<Verdict, Violation> {
         let Self { service, sessions, replies, now, .. } = self;
         let high_bytes = turn.marks().high_bytes;
-        let peer = &mut **turn;
-        peer.session_changed = true;
+        let peer = &**turn;
         let (id, address, pending) = (peer.id(), peer.address(), peer.talk.pending_bytes());
         let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
         let mut context = Context::<S>::new(id, address, *now, replies, turn.everybody(), others);

@@ -38,11 +38,15 @@ pub(crate) struct Patience {
 /// At the default, that is a sixteenth of the largest buffer (`tcp_rmem`, tcp(7)) at 1,300 bytes a second.
 const SHUT_WINDOW_FACTOR: u32 = 10;
 
+/// Nobody is given up sooner: a round trip around the world takes so long, and Linux sends nothing again before 200 ms.
+const SILENCE_MIN: Duration = Duration::from_millis(300);
+
 impl Patience {
     pub(crate) fn new(close_timeout: Duration) -> Self {
+        let silence = close_timeout.max(SILENCE_MIN);
         Self {
-            silence: close_timeout,
-            shut_window: close_timeout.saturating_mul(SHUT_WINDOW_FACTOR),
+            silence,
+            shut_window: silence.saturating_mul(SHUT_WINDOW_FACTOR),
             linger: Duration::from_secs(2),
             look_first: Duration::from_millis(100),
             look_max: Duration::from_secs(1),

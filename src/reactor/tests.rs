@@ -13,6 +13,7 @@ use crate::peer::{Address, Peer, PeerId, Phase};
 use crate::service::{Context, RestoreError, Violation};
 use crate::services::Seqnum;
 use crate::sources::Entrance;
+use crate::table::Touch;
 use crate::takeover::arrival::sift;
 
 /// How many turns a loop gets at most to do what a test waits for. A turn waits for events, but not long.
@@ -253,7 +254,7 @@ fn a_client_that_does_not_end_does_not_linger_for_ever() {
 
 #[test]
 fn a_client_that_reads_nothing_of_its_last_answer_is_given_up() {
-    let config = Config { close_timeout: Duration::from_millis(100), ..Config::default() };
+    let config = Config { close_timeout: Duration::ZERO, ..Config::default() };
     let mut rig = Rig::new(Commands::default(), &config);
     let (mut client, key) = rig.connect();
     client.write_all(b"C\n").unwrap();
@@ -270,6 +271,32 @@ fn a_client_that_reads_nothing_of_its_last_answer_is_given_up() {
         }
     };
     assert_eq!(ended.kind(), ErrorKind::ConnectionReset, "the kernel keeps nothing of what is left");
+}
+
+#[test]
+fn a_client_that_reads_all_the_time_is_not_given_up_however_short_the_timeout() {
+    let mut rig = Rig::new(Commands::default(), &Config { close_timeout: Duration::ZERO, ..Config::default() });
+    let (mut client, _) = rig.connect();
+    client.write_all(b"C\n").unwrap();
+    assert_eq!(rig.receive(&mut client, BIG).len(), BIG);
+}
+
+#[test]
+fn whoever_only_sends_more_of_a_message_has_the_same_session() {
+    let mut rig = Rig::new(Seqnum, &Config::default());
+    let (mut client, key) = rig.connect();
+    let mut touched = |rig: &mut Rig<Seqnum>, bytes: &[u8]| {
+        rig.reactor.lane.table_mut().watch();
+        client.write_all(bytes).unwrap();
+        let mut touches = Vec::new();
+        rig.turn_until(|rig| {
+            touches.extend(rig.reactor.lane.table_mut().touches());
+            !touches.is_empty()
+        });
+        touches
+    };
+    assert_eq!(touched(&mut rig, &[0]), [Touch::Changed { key, session: false }]);
+    assert_eq!(touched(&mut rig, &[0, 0, 7]), [Touch::Changed { key, session: true }]);
 }
 
 #[test]
@@ -322,13 +349,13 @@ fn a_stop_serves_on_for_a_moment_where_somebody_could_take_over() {
     rig.reactor.stop(Signal::SIGTERM);
     assert!(rig.reactor.timeout().expect("the loop wakes up for it") <= LAST_CALL);
     let later = Instant::now() + Duration::from_secs(60);
-    rig.reactor.stop = Some(Stop::LastCall { until: later, by: later });
+    rig.reactor.stop = Some(Stop::LastCall { until: later, taken_over_by: later, drained_by: later });
     client.write_all(&[0, 0, 0, 7]).unwrap();
     assert_eq!(rig.receive(&mut client, 4), [0, 0, 0, 7]);
     rig.connect();
     assert!(path.exists() && !rig.reactor.stopped());
 
-    rig.reactor.stop = Some(Stop::LastCall { until: rig.reactor.now, by: later });
+    rig.reactor.stop = Some(Stop::LastCall { until: rig.reactor.now, taken_over_by: later, drained_by: later });
     rig.turn();
     assert!(!path.exists());
     rig.turn_until(|rig| rig.reactor.stopped());

@@ -54,7 +54,11 @@ impl Draw {
         let connection = connection?;
         match socket_cookie(&connection.stream) {
             Ok(cookie) => drop(self.drawn.insert(cookie.into(), connection.id)),
-            Err(error) => debug!("Connection {} has no cookie: {error}", connection.id),
+            Err(error) => {
+                debug!("Connection {} has no cookie, and is not served: {error}", connection.id);
+                let said = self.queue.done(connection.id);
+                self.end_at(said);
+            }
         }
         Some((TcpStream::from_std(connection.stream), connection.peer))
     }

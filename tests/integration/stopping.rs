@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::failing::Step;
 use super::half_closed::{HalfClosed, half_close_peers};
-use crate::harness::{Frame, Peer, Place, Server, exchange_all, kind, lines};
+use crate::harness::{Frame, Peer, Place, ScriptedSuccessor, Server, exchange_all, kind, lines};
 
 #[test]
 fn sigterm_and_sigint_close_every_peer_in_an_orderly_way() {
@@ -99,6 +99,23 @@ fn sigterm_during_a_copy_lets_the_successor_take_over() {
     let successor = server.taken_over_by(successor);
     exchange_all(&mut peers);
     successor.stop_with(peers);
+}
+
+#[test]
+fn a_copy_that_does_not_end_leaves_time_for_what_has_been_answered() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--service line --drain-timeout 10000");
+    let reader = Peer::connect(server.address());
+    let bytes = lines(7, 24 * 1024 * 1024);
+    reader.send_until_stuck(&bytes);
+    let mut successor = ScriptedSuccessor::welcomed(&place.path(), "line");
+    successor.receive_until(kind::PEERS);
+    server.signal(Signal::SIGTERM);
+    server.wait_for_line(|line| line.contains("Nobody has taken over: stopping with 1 peers"));
+    let received = reader.receive_to_end();
+    assert_eq!(server.exit_code(), 0);
+    assert!(received.len() > 256 * 1024 && bytes.starts_with(&received), "{} bytes came", received.len());
+    assert!(!server.last_words().contains("not all delivered"), "{}", server.log());
 }
 
 #[test]
