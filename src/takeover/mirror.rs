@@ -13,6 +13,9 @@ use crate::peer::record::{Ends, Record};
 /// A batch of records ends when it is as large as this, so that sending it delays nobody for long.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// So many keys are passed for one batch: most of them have nobody where many peers have left.
+const KEYS_PER_BATCH_MAX: usize = 4096;
+
 /// So many of a peer's bytes one record or change holds; what is left follows in changes. So no frame is much larger
 /// than a batch, however much a peer has, save where a session is: that is the service's, and goes whole.
 const PEER_BYTES_MAX: usize = 256 * 1024;
@@ -40,8 +43,6 @@ struct Known {
     digest: u32,
     /// Up to where its bytes were sent.
     ends: Ends,
-    /// When its session was sent last, it had fewer bytes than this power of two.
-    session_magnitude: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,16 +66,18 @@ impl Known {
         }
     }
 
-    /// About how many bytes it takes to tell the successor of such a peer, which is like this now.
+    /// About how many bytes it takes to tell the successor of such a peer, which is like this now, besides its session.
     fn bytes_pending(self, record: &Record<'_>) -> usize {
         match self.state {
             State::Clean | State::Nothing => 0,
             State::Pending => RECORD_BYTES + record.bytes_since(Ends::default()),
-            State::Dirty { session } => {
-                let session_bytes = if session { 1 << self.session_magnitude } else { 0 };
-                RECORD_BYTES + session_bytes + record.bytes_since(self.ends)
-            }
+            State::Dirty { .. } => RECORD_BYTES + record.bytes_since(self.ends),
         }
+    }
+
+    /// Whether the successor does not know its session.
+    fn lacks_session(self) -> bool {
+        matches!(self.state, State::Nothing | State::Pending | State::Dirty { session: true })
     }
 
     /// Whether frames of this kind are for such a peer.
@@ -209,14 +212,20 @@ impl Mirror {
     }
 
     /// What all that is in about as many bytes as it will take in frames, and who has the most of it. This looks at all of
-    /// them.
+    /// them, and at the sessions that they have now: nothing else tells how large those have become.
     pub(crate) fn load(&self, originals: &impl Originals) -> Load {
         let mut load = Load { pending: Pending { peers: self.pending(), bytes: 0 }, most: None };
+        let mut saved = Vec::new();
         for &key in self.fresh.iter().chain(self.dirty.iter()) {
             let Some(record) = originals.record(key) else {
                 continue;
             };
-            let bytes = self.known[key].bytes_pending(&record);
+            let known = self.known[key];
+            saved.clear();
+            if known.lacks_session() {
+                originals.save_session(key, &mut saved);
+            }
+            let bytes = known.bytes_pending(&record) + saved.len();
             load.pending.bytes += bytes;
             if load.most.is_none_or(|(_, most)| most < bytes) {
                 load.most = Some((record.address, bytes));
@@ -277,7 +286,8 @@ impl Mirror {
         while self.walked < self.walk_end {
             let keys = self.walked..self.walk_end;
             let (frame, records, passed) = gather(RecordsKind::Peers, keys, known, originals);
-            if !records.is_empty() {
+            // A frame that holds nothing gives the others their turn before the walk goes on.
+            if !records.is_empty() || passed == KEYS_PER_BATCH_MAX {
                 return Some(Batch { frame, records, taken: Taken::Walk(passed) });
             }
             self.walked += passed;
@@ -323,15 +333,11 @@ impl Mirror {
 
     /// The channel did not take the batch: it is as if it had never been.
     pub(crate) fn unsent(&mut self, batch: Batch) {
-        for Written { key, before, .. } in batch.records {
+        // A key may stand in it twice; what it was at first comes last.
+        for Written { key, before, .. } in batch.records.into_iter().rev() {
             self.known[key] = before;
         }
     }
-}
-
-/// The power of two that is larger.
-fn magnitude(bytes: usize) -> u8 {
-    u8::try_from(usize::BITS - bytes.leading_zeros()).expect("there are 64 bits")
 }
 
 /// What is known of `key`, about which nobody may have asked before.
@@ -355,7 +361,7 @@ fn gather(
     let mut saved = Vec::new();
     let mut passed = 0;
     for key in keys {
-        if records.len() == DESCRIPTORS_PER_FRAME_MAX || writer.bytes() >= BATCH_BYTES {
+        if records.len() == DESCRIPTORS_PER_FRAME_MAX || writer.bytes() >= BATCH_BYTES || passed == KEYS_PER_BATCH_MAX {
             break;
         }
         passed += 1;
@@ -369,7 +375,7 @@ fn gather(
         };
         let before = *entry;
         saved.clear();
-        if before.state != (State::Dirty { session: false }) {
+        if before.lacks_session() {
             originals.save_session(key, &mut saved);
         }
         *entry = write(&record, &saved, before, &mut writer);
@@ -393,11 +399,7 @@ fn write(record: &Record<'_>, session: &[u8], before: Known, writer: &mut Record
     };
     let whole = ends == record.ends();
     let state = if whole { State::Clean } else { State::Dirty { session: false } };
-    let session_magnitude = match before.state {
-        State::Dirty { session: false } => before.session_magnitude,
-        _ => magnitude(session.len()),
-    };
-    Known { state, digest, ends, session_magnitude }
+    Known { state, digest, ends }
 }
 
 #[cfg(test)]
@@ -515,6 +517,19 @@ mod tests {
             mirror.sent(batch);
             true
         }
+    }
+
+    #[test]
+    fn a_walk_over_keys_that_nobody_has_goes_in_steps() {
+        let nobody = World { peers: slab::Slab::new(), cookies: 0, mirror: None, successor: BTreeMap::new() };
+        let mut mirror = Mirror::new(3 * KEYS_PER_BATCH_MAX + 1);
+        let mut batches = 0;
+        while let Some(batch) = mirror.next_batch(&nobody.peers) {
+            assert_eq!(batch.records(), 0);
+            mirror.sent(batch);
+            batches += 1;
+        }
+        assert_eq!(batches, 3);
     }
 
     proptest! {

@@ -257,7 +257,7 @@ fn peers_that_change_faster_than_can_be_sent_in_time_are_named() {
 }
 
 #[test]
-fn sessions_that_are_large_count_by_what_they_were() {
+fn sessions_that_are_large_count_by_what_they_are() {
     let mut peers: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64 + 1, 60_000))).collect();
     let (rounds, strained) = rounds_of(&mut peers, |copying, _| copying.mirror_mut().touched(1, true)).unwrap();
     assert_eq!((rounds, strained), (3, false), "one of them fits");
@@ -265,6 +265,17 @@ fn sessions_that_are_large_count_by_what_they_were() {
         (0..3).for_each(|key| copying.mirror_mut().touched(key, true));
     };
     let (rounds, strained) = rounds_of(&mut peers, change_all).unwrap();
+    assert!(strained && rounds > 100, "{rounds} rounds");
+
+    // Also those that were small when they were sent last.
+    let mut peers: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64 + 1, 4))).collect();
+    let grow_all = |copying: &mut Copying, peers: &mut Slab<FakePeer>| {
+        (0..3).for_each(|key| {
+            peers[key].session = vec![7; 60_000];
+            copying.mirror_mut().touched(key, true);
+        });
+    };
+    let (rounds, strained) = rounds_of(&mut peers, grow_all).unwrap();
     assert!(strained && rounds > 100, "{rounds} rounds");
 }
 
