@@ -16,8 +16,6 @@
 
 use std::time::Duration;
 
-use minicbor::{Decode, Encode};
-
 use super::delivery::Delivery;
 
 /// How long whom is waited for, and how often it is looked at.
@@ -105,24 +103,18 @@ impl std::fmt::Display for GivenUp {
 }
 
 /// A connection that the server is ending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parting {
-    #[n(0)]
-    began_ns: u64,
+    pub(crate) began_ns: u64,
     /// When progress was last seen.
-    #[n(1)]
-    progress_ns: u64,
+    pub(crate) progress_ns: u64,
     /// When there last was progress or the answer that there is no room.
-    #[n(2)]
-    heard_ns: u64,
+    pub(crate) heard_ns: u64,
     /// What was acknowledged, and what was pending, at the last look.
-    #[n(3)]
-    acknowledged_bytes: u64,
-    #[n(4)]
-    pending_bytes: u64,
+    pub(crate) acknowledged_bytes: u64,
+    pub(crate) pending_bytes: u64,
     /// Since when it is seen that everything is acknowledged, the end of the output too.
-    #[n(5)]
-    delivered_ns: Option<u64>,
+    pub(crate) delivered_ns: Option<u64>,
 }
 
 impl Parting {

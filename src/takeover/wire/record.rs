@@ -65,6 +65,39 @@ impl<'b, C> Decode<'b, C> for Record<'b> {
     }
 }
 
+/// The fields of a [`Parting`].
+#[derive(Encode, Decode)]
+struct PartingFields {
+    #[n(0)]
+    began_ns: u64,
+    #[n(1)]
+    progress_ns: u64,
+    #[n(2)]
+    heard_ns: u64,
+    #[n(3)]
+    acknowledged_bytes: u64,
+    #[n(4)]
+    pending_bytes: u64,
+    #[n(5)]
+    delivered_ns: Option<u64>,
+}
+
+impl<C> Encode<C> for Parting {
+    fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
+        let Self { began_ns, progress_ns, heard_ns, acknowledged_bytes, pending_bytes, delivered_ns } = *self;
+        PartingFields { began_ns, progress_ns, heard_ns, acknowledged_bytes, pending_bytes, delivered_ns }
+            .encode(encoder, context)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Parting {
+    fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
+        let PartingFields { began_ns, progress_ns, heard_ns, acknowledged_bytes, pending_bytes, delivered_ns } =
+            PartingFields::decode(decoder, context)?;
+        Ok(Self { began_ns, progress_ns, heard_ns, acknowledged_bytes, pending_bytes, delivered_ns })
+    }
+}
+
 /// The fields of a [`Change`].
 #[derive(Encode, Decode)]
 #[cbor(map)]
