@@ -17,8 +17,8 @@ static ASKED: LazyLock<Vec<u8>> = LazyLock::new(|| lines(1, 10 * 1024 * 1024));
 /// What a peer asks for that gets its answers at once.
 const LITTLE_BYTES: usize = 100 * 1024;
 
-/// How long the server takes nothing before it is held to have stopped reading.
-const STUCK: Duration = Duration::from_millis(30);
+/// How long nothing is taken before enough is under way.
+const SLOW: Duration = Duration::from_millis(30);
 
 /// From one line of a busy client to the next, so that many crowds can be there at once.
 const PACE: Duration = Duration::from_millis(1);
@@ -93,7 +93,7 @@ impl Crowd {
         let [full, held] = std::array::from_fn(|_| {
             let peer = Peer::connect(address);
             peer.keep_little();
-            let sent = peer.send_until_stuck_for(STUCK, &ASKED);
+            let sent = peer.send_until_slow(SLOW, &ASKED);
             (peer, sent)
         });
         held.0.end_sending();

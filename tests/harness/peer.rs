@@ -4,17 +4,17 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use procfs::FromBufReadSI;
 use procfs::net::{TcpNetEntries, TcpNetEntry};
 use rustix::net::{SendFlags, sockopt};
 
-use super::PATIENCE;
+use super::{PATIENCE, Server};
 
-/// How long a server takes nothing before it is held to have stopped reading.
-const STUCK: Duration = Duration::from_millis(300);
+/// How long a server that takes nothing gets before it is looked at again. It decides nothing: see [`Peer::is_held_by`].
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A connection that has ended, and after how much of what was to be sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,14 +114,26 @@ impl Peer {
 
     /// Sends until the server does not read any more, which it must do, and returns how many bytes went.
     #[track_caller]
-    pub(crate) fn send_until_stuck(&self, bytes: &[u8]) -> usize {
-        self.send_until_stuck_for(STUCK, bytes)
+    pub(crate) fn send_until_stuck(&self, server: &Server, bytes: &[u8]) -> usize {
+        let (mut sent, mut deadline) = (0, Instant::now() + PATIENCE);
+        loop {
+            let more = self.send_some(&bytes[sent..]);
+            sent += more;
+            assert!(sent < bytes.len(), "the server has read all {sent} bytes though nobody reads its answers");
+            if more > 0 {
+                deadline = Instant::now() + PATIENCE;
+            } else if self.is_stuck(server) {
+                return sent;
+            }
+            assert!(Instant::now() < deadline, "after {sent} bytes, nothing goes on: {:?}", self.server_end());
+        }
     }
 
-    /// The same, where the server is held to have stopped reading when it has taken nothing for so long.
+    /// Sends until nothing has been taken for so long, and returns how many bytes went: for whoever does not mind whether
+    /// the server has stopped reading or is slow.
     #[track_caller]
-    pub(crate) fn send_until_stuck_for(&self, stuck: Duration, bytes: &[u8]) -> usize {
-        self.stream.set_write_timeout(Some(stuck)).expect("a timeout can be set");
+    pub(crate) fn send_until_slow(&self, silence: Duration, bytes: &[u8]) -> usize {
+        self.stream.set_write_timeout(Some(silence)).expect("a timeout can be set");
         let mut sent = 0;
         while sent < bytes.len() {
             match (&self.stream).write(&bytes[sent..]) {
@@ -133,6 +145,17 @@ impl Peer {
         assert!(sent < bytes.len(), "the server has read all {sent} bytes though nobody reads its answers");
         self.stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         sent
+    }
+
+    /// Whether the server goes to sleep with something unread, and something that it could not write, and the peer cannot
+    /// send. One that is only slow does not sleep then, however little of the processor it gets.
+    #[track_caller]
+    fn is_stuck(&self, server: &Server) -> bool {
+        let held = |end: &TcpNetEntry| end.rx_queue > 0 && end.tx_queue > 0;
+        let look = || self.server_end().filter(held).map(|end| (end.rx_queue, end.tx_queue));
+        let (before, sleeps) = (look(), server.sleeps());
+        let takes_more = any_takes_more(std::slice::from_ref(self));
+        before.is_some() && !takes_more && server.has_slept_since(sleeps) && look() == before
     }
 
     /// Receives exactly these bytes.
@@ -292,11 +315,17 @@ fn is_loss(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
 }
 
-/// Whether any of these connections takes something before the server must be held to have stopped reading.
-pub(crate) fn any_takes_more(peers: &[Peer]) -> bool {
+/// Whether any of these connections comes to take something within a moment.
+fn any_takes_more(peers: &[Peer]) -> bool {
     let mut awaited: Vec<_> = peers.iter().map(|peer| PollFd::new(peer.stream.as_fd(), PollFlags::POLLOUT)).collect();
-    let timeout = PollTimeout::try_from(STUCK).expect("it is short");
+    let timeout = PollTimeout::try_from(LOOK_AGAIN).expect("it is short");
     poll(&mut awaited, timeout).expect("descriptors can be waited for") > 0
+}
+
+/// Whether the server has stopped reading from all of these connections, each of which has sent all that it could.
+#[track_caller]
+pub(crate) fn all_are_stuck(peers: &[Peer], server: &Server) -> bool {
+    !any_takes_more(peers) && peers.iter().all(|peer| peer.is_stuck(server))
 }
 
 /// Every peer sends its next number, then every peer receives it, so that all are on their way at once.

@@ -199,6 +199,21 @@ impl Server {
         Duration::from_secs(stat.utime + stat.stime) / u32::try_from(procfs::ticks_per_second()).expect("it is 100")
     }
 
+    /// How often it has gone to sleep.
+    #[track_caller]
+    pub(crate) fn sleeps(&self) -> u64 {
+        let status = self.proc().status().expect("a living process has a status");
+        status.voluntary_ctxt_switches.expect("the kernel counts them")
+    }
+
+    /// Whether it sleeps now, or has done a whole turn since it had gone to sleep so often: then it has seen to everything
+    /// that was there by then.
+    #[track_caller]
+    pub(crate) fn has_slept_since(&self, sleeps: u64) -> bool {
+        let status = self.proc().status().expect("a living process has a status");
+        status.state.starts_with('S') || self.sleeps() > sleeps + 1
+    }
+
     /// Sets its limit of open files, which is its own affair otherwise. Returns the one that it had.
     #[track_caller]
     pub(crate) fn limit_open_files(&self, files_max: u64) -> u64 {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
-use crate::harness::{PATIENCE, Peer, Place, Server, any_takes_more, figure, lines, skip};
+use crate::harness::{PATIENCE, Peer, Place, Server, all_are_stuck, figure, lines, skip};
 
 /// What a peer costs at most, as README.md says it for the service `line`: twice (a buffer that grows doubles) the
 /// mark, an answer, a message, and what is read at once.
@@ -28,7 +28,7 @@ fn clients_that_send_gigabytes_and_read_nothing_cost_no_more_than_is_documented(
     let greedy = Peer::connect_many(server.address(), GREEDY as usize);
     let sent: usize = thread::scope(|scope| {
         let sending: Vec<_> =
-            greedy.chunks(10).map(|peers| scope.spawn(|| send_until_all_stuck(peers, &text))).collect();
+            greedy.chunks(10).map(|peers| scope.spawn(|| send_until_all_stuck(&server, peers, &text))).collect();
         // Others are served meanwhile.
         while !sending.iter().all(thread::ScopedJoinHandle::is_finished) {
             modest.send(b"meanwhile\n");
@@ -59,16 +59,16 @@ fn clients_that_send_gigabytes_and_read_nothing_cost_no_more_than_is_documented(
     // Who leaves is paid back for, as far as the allocator goes: new ones cost nothing more.
     drop(greedy);
     let again = Peer::connect_many(server.address(), GREEDY as usize);
-    send_until_all_stuck(&again, &text);
+    send_until_all_stuck(&server, &again, &text);
     assert!(server.resident_bytes() <= resident_before + GREEDY * PEER_BYTES_MAX);
     drop(again);
     server.stop_with([modest]);
 }
 
 /// Sends the text over and over on each connection, until none takes any more, and returns how many bytes went.
-fn send_until_all_stuck(peers: &[Peer], text: &[u8]) -> usize {
+fn send_until_all_stuck(server: &Server, peers: &[Peer], text: &[u8]) -> usize {
     let mut sent = vec![0; peers.len()];
-    while any_takes_more(peers) {
+    while !all_are_stuck(peers, server) {
         for (peer, sent) in peers.iter().zip(&mut sent) {
             // Where a line is cut does not matter: its rest comes next time.
             *sent += peer.send_some(&text[*sent % text.len()..]);
@@ -135,7 +135,7 @@ fn successor_whose_control_group_has_no_room_for_the_peers_is_refused_with_both_
     let server = Server::serve(&place.path(), "--service line");
     let modest = Peer::connect(server.address());
     let greedy = Peer::connect_many(server.address(), 200);
-    send_until_all_stuck(&greedy, &lines(11, 4 << 20));
+    send_until_all_stuck(&server, &greedy, &lines(11, 4 << 20));
     let mut poor = Command::new("sh");
     poor.args(["-c", "echo $$ > \"$0\"/cgroup.procs && exec \"$1\" -T \"$2\""]);
     poor.arg(&group.0).arg(env!("CARGO_BIN_EXE_reactord")).arg(place.path());

@@ -147,7 +147,7 @@ fn connections_in_every_state_go_on_after_two_takeovers() {
     // The same, and there is no room in either direction.
     let stuck = Peer::connect(address);
     let stuck_bytes = lines(5, 24 << 20);
-    let stuck_sent = stuck.send_until_stuck(&stuck_bytes);
+    let stuck_sent = stuck.send_until_stuck(&server, &stuck_bytes);
 
     for turn in 0..2 {
         wait_for_state(&established, TcpState::Established);

@@ -47,7 +47,7 @@ fn sigterm_writes_pending_output_to_a_slow_reader_whose_requests_were_not_all_re
     let server = Server::serve(&place.path(), "--service line --drain-timeout 30000");
     let bytes = lines(3, 24 * 1024 * 1024);
     let reader = Peer::connect(server.address());
-    let sent = reader.send_until_stuck(&bytes);
+    let sent = reader.send_until_stuck(&server, &bytes);
     server.signal(Signal::SIGTERM);
     server.wait_for_line(|line| line.contains("stopping with 1 peers"));
     assert!(server.is_running(), "output is pending");
@@ -65,7 +65,7 @@ fn second_signal_stops_at_once() {
     let place = Place::new();
     let server = Server::serve(&place.path(), "--service line --drain-timeout 60000");
     let reader = Peer::connect(server.address());
-    reader.send_until_stuck(&lines(4, 24 * 1024 * 1024));
+    reader.send_until_stuck(&server, &lines(4, 24 * 1024 * 1024));
     server.signal(Signal::SIGTERM);
     server.wait_for_line(|line| line.contains("stopping with 1 peers"));
     assert!(server.is_running(), "output is pending");
@@ -81,7 +81,7 @@ fn drain_timeout_ends_a_stop() {
     let place = Place::new();
     let server = Server::serve(&place.path(), "--service line --drain-timeout 50");
     let reader = Peer::connect(server.address());
-    reader.send_until_stuck(&lines(5, 24 * 1024 * 1024));
+    reader.send_until_stuck(&server, &lines(5, 24 * 1024 * 1024));
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_code(), 0);
     server.wait_for_line(|line| line.contains("WARN") && line.contains("the output of 1 peers is not all delivered"));
@@ -107,7 +107,7 @@ fn a_copy_that_does_not_end_leaves_time_for_what_has_been_answered() {
     let server = Server::serve(&place.path(), "--service line --drain-timeout 10000");
     let reader = Peer::connect(server.address());
     let bytes = lines(7, 24 * 1024 * 1024);
-    reader.send_until_stuck(&bytes);
+    reader.send_until_stuck(&server, &bytes);
     let mut successor = ScriptedSuccessor::welcomed(&place.path(), "line");
     successor.receive_until(kind::PEERS);
     server.signal(Signal::SIGTERM);
@@ -140,7 +140,7 @@ fn server_that_is_stopping_hands_over_nothing() {
     let place = Place::new();
     let server = Server::serve(&place.path(), "--service line --drain-timeout 60000");
     let reader = Peer::connect(server.address());
-    reader.send_until_stuck(&lines(6, 24 * 1024 * 1024));
+    reader.send_until_stuck(&server, &lines(6, 24 * 1024 * 1024));
     server.signal(Signal::SIGTERM);
     // It goes on for a moment, for a successor that is on its way.
     server.wait_for_line(|line| line.contains("Nobody has taken over: stopping with 1 peers"));

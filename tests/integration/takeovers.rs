@@ -98,7 +98,7 @@ fn slow_reader_gets_every_byte(arguments: &str, bytes: &[u8]) {
     let place = Place::new();
     let mut server = Server::serve(&place.path(), arguments);
     let reader = Peer::connect(server.address());
-    let sent = reader.send_until_stuck(bytes);
+    let sent = reader.send_until_stuck(&server, bytes);
     server = server.taken_over("");
     let summary = server.wait_for_line(|line| line.contains("Took over "));
     let copied_bytes: u64 = figure(&summary, " bytes");
