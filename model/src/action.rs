@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::channel::{Frame, Pid, Received, Sent};
+use crate::channel::{Frame, Pid, Received, Sent, Slip};
 
 /// Everything that can happen. What a channel answers is part of the action, so that a path reads like a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,16 @@ pub enum Action {
     Fail {
         pid: Pid,
     },
+    /// A mistake of the predecessor befalls the change that it has sent last.
+    Slip {
+        pid: Pid,
+        to: Pid,
+        slip: Slip,
+    },
+    /// The successor says Accept although it has not been asked to, and goes on as if it had not.
+    AcceptUnasked {
+        pid: Pid,
+    },
     /// The client sends, and the process reads and answers.
     Act {
         pid: Pid,
@@ -49,6 +59,14 @@ pub enum Action {
     Deadline {
         pid: Pid,
         with: Pid,
+    },
+    /// Ready is received, and too much is pending to freeze.
+    AnotherRound {
+        pid: Pid,
+    },
+    /// Nobody has taken over from a server that was told to stop, and it waits no longer.
+    Drain {
+        pid: Pid,
     },
     /// A call on the takeover path is let in.
     Answer {
@@ -80,10 +98,14 @@ impl Action {
             | Self::Continue { pid }
             | Self::Terminate { pid }
             | Self::Fail { pid }
+            | Self::Slip { pid, .. }
+            | Self::AcceptUnasked { pid }
             | Self::Act { pid }
             | Self::Send { pid, .. }
             | Self::Receive { pid, .. }
             | Self::Deadline { pid, .. }
+            | Self::AnotherRound { pid }
+            | Self::Drain { pid }
             | Self::Answer { pid, .. }
             | Self::RefuseCaller { pid, .. }
             | Self::Shutdown { pid }
@@ -102,9 +124,16 @@ impl Action {
                 | Self::Continue { .. }
                 | Self::Terminate { .. }
                 | Self::Fail { .. }
+                | Self::Slip { .. }
+                | Self::AcceptUnasked { .. }
                 | Self::Act { .. }
                 | Self::RefuseCaller { .. }
         )
+    }
+
+    /// Whether it ends a wait for no other reason than that it was long.
+    pub fn is_deadline(self) -> bool {
+        matches!(self, Self::Deadline { .. } | Self::Drain { .. })
     }
 }
 
@@ -118,6 +147,8 @@ impl fmt::Display for Action {
             Self::Continue { .. } => write!(f, "is continued"),
             Self::Terminate { .. } => write!(f, "gets SIGTERM"),
             Self::Fail { .. } => write!(f, "fails at what it is doing"),
+            Self::Slip { to, slip, .. } => write!(f, "has its last change to process {to} {slip:?}"),
+            Self::AcceptUnasked { .. } => write!(f, "sends Accept unasked"),
             Self::Act { .. } => write!(f, "reads from the peer and answers it"),
             Self::Send { frame, sent: Sent::Taken, .. } => write!(f, "sends {frame:?}"),
             Self::Send { frame, sent: Sent::Closed, .. } => write!(f, "sends {frame:?}: EPIPE"),
@@ -125,6 +156,8 @@ impl fmt::Display for Action {
             Self::Receive { received: Received::Closed, .. } => write!(f, "receives the end of the channel"),
             Self::Receive { received: Received::NotYet, .. } => write!(f, "finds nothing in the channel"),
             Self::Deadline { .. } => write!(f, "has waited too long"),
+            Self::AnotherRound { .. } => write!(f, "receives Ready, and begins another round"),
+            Self::Drain { .. } => write!(f, "waits for no successor any longer, and stops"),
             Self::Answer { caller, .. } => write!(f, "lets in process {caller}"),
             Self::RefuseCaller { caller, .. } => write!(f, "receives Hello, and refuses process {caller}"),
             Self::Shutdown { .. } => write!(f, "calls shutdown on the channel"),

@@ -7,12 +7,10 @@
 //!
 //! Each method is one system call that the kernel makes under the socket's lock, so each is one step of the model.
 
+use crate::record::Record;
+
 /// A process, by number.
 pub type Pid = usize;
-
-/// How much has happened to the one peer. Who acts on the peer adds one, so who has another number than the peer itself
-/// would repeat a byte or lose one.
-pub type Record = u8;
 
 /// What one side can say to the other: `wire::Frame`, as far as it decides about ownership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,11 +22,19 @@ pub enum Frame {
     Welcome,
     Listeners,
     Peers(Record),
+    /// What has become of the peer since it was told of last.
     Changed(Record),
-    Round { number: u8, last: bool },
-    Copied { rounds: u8 },
+    Round {
+        number: u8,
+        last: bool,
+    },
+    Copied {
+        rounds: u8,
+    },
     Ready,
-    Commit { digest: Record },
+    Commit {
+        digest: Record,
+    },
     Accept,
     Serving,
 }
@@ -39,6 +45,20 @@ pub enum Frame {
 pub enum Side {
     Predecessor,
     Successor,
+}
+
+/// What a mistake of the sender makes of the changes that are on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Slip {
+    Lost,
+    Doubled,
+    Reordered,
+}
+
+impl Slip {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Lost, Self::Doubled, Self::Reordered];
 }
 
 /// Who has the predecessor's end.
@@ -191,6 +211,38 @@ impl Channel {
                 self.to_successor.frames.clear();
             }
         }
+    }
+
+    /// What a slip would make of what waits for the successor, if it concerns the change that was sent last.
+    fn slipped(&self, slip: Slip) -> Option<Vec<Frame>> {
+        let mut frames = self.to_successor.frames.clone();
+        match (slip, frames.as_slice()) {
+            (Slip::Lost, [.., Frame::Changed(_)]) => drop(frames.pop()),
+            (Slip::Doubled, [.., last @ Frame::Changed(_)]) => frames.push(*last),
+            (Slip::Reordered, [.., Frame::Changed(_), Frame::Changed(_)]) => {
+                let end = frames.len();
+                frames.swap(end - 2, end - 1);
+            }
+            _ => return None,
+        }
+        Some(frames)
+    }
+
+    /// Whether there is a change which that could befall.
+    pub fn can_slip(&self, slip: Slip) -> bool {
+        self.slipped(slip).is_some()
+    }
+
+    /// The change that was sent last is lost, comes twice, or comes before the one before it.
+    pub fn slip(&mut self, slip: Slip) {
+        if let Some(frames) = self.slipped(slip) {
+            self.to_successor.frames = frames;
+        }
+    }
+
+    /// `last_word`: whether the predecessor has said why it leaves, in what the successor has not received yet.
+    pub fn has_last_word(&self) -> bool {
+        self.to_successor.frames.contains(&Frame::Refuse)
     }
 
     /// How many frames wait to be received in each direction: to the predecessor, to the successor.

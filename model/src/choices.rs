@@ -3,16 +3,18 @@
 //! Each step is named, where it is listed, with the line of code that it stands for.
 
 use crate::action::Action;
-use crate::channel::{Frame, Holder, Pid, Received, Record, Side};
+use crate::channel::{Frame, Holder, Pid, Received, Side, Slip};
 use crate::mutants::Mutant;
 use crate::protocol::Protocol;
+use crate::record::Record;
 use crate::state::{CopyingStep, Frozen, FrozenStep, Handover, Life, Receiving, State, Step};
 
 /// How often something happens to the peer in a run: once before it is copied and once after, or twice after.
-const RECORD_MAX: Record = 2;
+const EVENTS_MAX: u8 = 2;
 
-/// `Pace::may_freeze_with`: the first round is never the last.
-const ROUNDS: u8 = 2;
+/// `Pace::may_freeze_with`: the first round is never the last. Any other may be, unless another follows.
+const ROUND_LAST: u8 = 2;
+const ROUNDS_MAX: u8 = 3;
 
 impl Protocol {
     /// Everything that can happen in a state.
@@ -25,7 +27,10 @@ impl Protocol {
                     if matches!(process.step, Step::Polling(_)) {
                         actions.push(Action::Terminate { pid });
                     }
-                    if self.acts(process) && state.peer < RECORD_MAX {
+                    if !state.disturbed {
+                        self.mistakes(state, pid, actions);
+                    }
+                    if self.acts(process) && state.peer.events() < EVENTS_MAX {
                         actions.push(Action::Act { pid });
                     }
                     if Self::can_fail(process.step) {
@@ -37,10 +42,13 @@ impl Protocol {
                 Life::Killed | Life::Exited(_) => {}
             }
         }
-        // Who finds nothing in the channel waits, except that the drain ends there.
+        // Who finds nothing in the channel waits, except where it is only looked at.
         actions.retain(|action| match action {
             Action::Receive { pid, received: Received::NotYet, .. } => {
-                matches!(state.processes[*pid].step, Step::Frozen(Frozen { step: FrozenStep::AcceptedAlready, .. }))
+                let Step::Frozen(frozen) = state.processes[*pid].step else {
+                    return false;
+                };
+                frozen.step == FrozenStep::AcceptedAlready
             }
             Action::Receive { pid, from, received: Received::Closed } if self.has(Mutant::DeafDuringCopy) => {
                 state.processes[*pid].handover().is_none_or(|handover| handover.to != *from)
@@ -55,6 +63,21 @@ impl Protocol {
         self.choices(state, &mut actions);
         actions.retain(|action| action.is_due());
         actions
+    }
+
+    /// What may go wrong that a process cannot notice: once, and before anything else does.
+    fn mistakes(&self, state: &State, pid: Pid, actions: &mut Vec<Action>) {
+        if let Some(to) = state.processes[pid].successor() {
+            let channel = &state.takeovers[to].channel;
+            actions.extend(Slip::ALL.into_iter().filter(|&slip| channel.can_slip(slip)).map(|slip| Action::Slip {
+                pid,
+                to,
+                slip,
+            }));
+        }
+        if matches!(state.processes[pid].step, Step::Receiving(_)) && state.may_tell_accept_unasked(pid) {
+            actions.push(Action::AcceptUnasked { pid });
+        }
     }
 
     /// What process `pid` may do next.
@@ -97,8 +120,17 @@ impl Protocol {
                     }
                     actions.extend([receive(caller, Side::Predecessor), deadline(caller)]);
                 }
-                // `Handover::turn`
+                // `Reactor::tend_stop`
+                if process.last_call && !(self.has(Mutant::LastCallForever) && handover.is_none()) {
+                    actions.push(Action::Drain { pid });
+                }
+                // `Departure::turn`
                 if let Some(handover) = handover {
+                    let ready = state.takeovers[handover.to].channel.receivable(Side::Predecessor);
+                    let awaited = handover.step == CopyingStep::LastRoundSent && handover.round < ROUNDS_MAX;
+                    if awaited && ready == Received::Frame(Frame::Ready) {
+                        actions.push(Action::AnotherRound { pid });
+                    }
                     actions.extend([receive(handover.to, Side::Predecessor), deadline(handover.to)]);
                     if handover.step == CopyingStep::Sending {
                         let next = Self::next(&handover, process.record);
@@ -106,14 +138,22 @@ impl Protocol {
                     }
                 }
             }
-            // `ReadyHandover::commit`
+            // `ReadyDeparture::commit`
             Step::Frozen(Frozen { to, mirror, step, .. }) => match step {
                 FrozenStep::SendFinal => {
-                    let changed = mirror != Some(process.record) && !self.has(Mutant::LastChangesUnsent);
-                    let digest = mirror.unwrap_or_default();
-                    let frame = if changed { Frame::Changed(process.record) } else { Frame::Commit { digest } };
-                    actions.push(send(to, Side::Predecessor, frame));
-                    actions.push(deadline(to));
+                    let known = mirror.unwrap_or_default();
+                    let change = Frame::Changed(process.record.since(known));
+                    actions.extend([send(to, Side::Predecessor, change), deadline(to)]);
+                }
+                FrozenStep::SendCommit => {
+                    let heard_out = state.takeovers[to].channel.receivable(Side::Predecessor) == Received::NotYet;
+                    let commit = Frame::Commit { digest: mirror.unwrap_or_default() };
+                    let next = if heard_out || self.has(Mutant::CommitUnheard) {
+                        send(to, Side::Predecessor, commit)
+                    } else {
+                        receive(to, Side::Predecessor)
+                    };
+                    actions.extend([next, deadline(to)]);
                 }
                 FrozenStep::WaitForAccept => {
                     actions.push(receive(to, Side::Predecessor));
@@ -134,10 +174,10 @@ impl Protocol {
     /// `Copying::next`: the frames that may be sent now. The code decides between them by what was pending when the
     /// round began; here both are possible whenever the peer has changed.
     fn next(handover: &Handover, record: Record) -> impl Iterator<Item = Frame> {
-        let round = Frame::Round { number: handover.round, last: handover.round == ROUNDS };
+        let round = Frame::Round { number: handover.round, last: handover.round >= ROUND_LAST };
         let frames = match handover.mirror {
             None => [Some(Frame::Peers(record)), None],
-            Some(known) if known != record => [Some(Frame::Changed(record)), Some(round)],
+            Some(known) if known != record => [Some(Frame::Changed(record.since(known))), Some(round)],
             Some(_) => [Some(round), None],
         };
         frames.into_iter().flatten()
@@ -147,7 +187,7 @@ impl Protocol {
     /// (shutdown, recvmsg and close of a Unix socket).
     fn can_fail(step: Step) -> bool {
         match step {
-            Step::Frozen(frozen) => matches!(frozen.step, FrozenStep::SendFinal | FrozenStep::WaitForAccept),
+            Step::Frozen(frozen) => frozen.step < FrozenStep::Shutdown,
             Step::HandedOver { .. } | Step::Ended => false,
             _ => true,
         }

@@ -6,6 +6,7 @@ use crate::action::Action;
 use crate::channel::{Frame, Holder, Pid, Received, Sent, Side};
 use crate::mutants::Mutant;
 use crate::protocol::Protocol;
+use crate::record::Record;
 use crate::state::{
     CopyingStep, Exit, Frozen, FrozenStep, Handover, Life, PROCESSES, Process, Receiving, State, Step, Verdict,
 };
@@ -28,11 +29,16 @@ impl Protocol {
             Action::Kill { .. } => state.end(pid, Life::Killed),
             Action::Stop { .. } => state.processes[pid].life = Life::Stopped,
             Action::Continue { .. } => state.processes[pid].life = Life::Running,
+            // The second time, or a last call that has passed: until then it does what it would have done anyway.
+            Action::Terminate { .. } if state.disturbed || state.processes[pid].last_call => Self::drain(state, pid),
             Action::Terminate { .. } => self.terminate(state, pid),
+            Action::Drain { .. } => Self::drain(state, pid),
+            Action::Slip { to, slip, .. } => state.channel(to).slip(slip),
+            Action::AcceptUnasked { .. } => drop(state.channel(pid).send(Side::Successor, Frame::Accept)),
             Action::Fail { .. } => self.fail(state, pid),
             Action::Act { .. } => {
-                state.peer += 1;
-                state.processes[pid].record += 1;
+                state.peer.happen();
+                state.processes[pid].record.happen();
             }
             Action::Send { frame, sent, .. } => {
                 match state.processes[pid].step {
@@ -52,6 +58,7 @@ impl Protocol {
                     self.predecessor_hears(state, pid, from, received);
                 }
             }
+            Action::AnotherRound { .. } => self.begin_another_round(state, pid),
             Action::Deadline { with, .. } => self.deadline(state, pid, with),
             Action::Answer { caller, .. } => state.channel(caller).accept(pid),
             Action::RefuseCaller { caller, .. } => Self::refuse(state, caller),
@@ -64,21 +71,52 @@ impl Protocol {
             }
             Action::FirstPoll { .. } => state.processes[pid].step = Step::Arriving,
         }
+        state.disturbed |= Self::disturbs(action, before);
         for process in &mut state.processes {
             process.acted |= self.acts(process);
         }
         after
     }
 
-    /// `channel.shutdown()` in the `or_else` of `ReadyHandover::commit`.
+    /// Whether it is anything that may make a takeover fail.
+    fn disturbs(action: Action, before: &State) -> bool {
+        match action {
+            Action::Terminate { pid } => before.processes[pid].last_call,
+            Action::Kill { .. }
+            | Action::Stop { .. }
+            | Action::Fail { .. }
+            | Action::Slip { .. }
+            | Action::AcceptUnasked { .. } => true,
+            action => action.is_deadline(),
+        }
+    }
+
+    /// `Verdict::Another`: more is pending than may be sent after the freeze.
+    fn begin_another_round(&self, state: &mut State, pid: Pid) {
+        let Some(handover) = state.processes[pid].handover() else {
+            unreachable!("only a predecessor that copies begins a round");
+        };
+        state.channel(handover.to).receive(Side::Predecessor);
+        let round = if self.has(Mutant::AnotherRoundUncounted) { handover.round } else { handover.round + 1 };
+        let handover = Handover { step: CopyingStep::Sending, round, ..handover };
+        state.processes[pid].step = Step::Polling(Some(handover));
+    }
+
+    /// `channel.send_last`, which decides nothing, and `channel.shutdown` in the `or_else` of `ReadyDeparture::commit`.
     fn shut_down(&self, state: &mut State, pid: Pid) {
         let Step::Frozen(frozen) = state.processes[pid].step else {
             unreachable!("only a frozen predecessor ends the channel");
         };
+        if !self.has(Mutant::LastWordAfterShutdown) {
+            state.channel(frozen.to).send(Side::Predecessor, Frame::Refuse);
+        }
         if self.has(Mutant::ShutdownOfOneDirection) {
             state.channel(frozen.to).shutdown_write();
         } else {
             state.channel(frozen.to).shutdown();
+        }
+        if self.has(Mutant::LastWordAfterShutdown) {
+            state.channel(frozen.to).send(Side::Predecessor, Frame::Refuse);
         }
         let blind = self.has(Mutant::ThawWithoutDrain) || self.has(Mutant::DrainBeforeShutdown);
         let step = if blind { FrozenStep::Thaw } else { FrozenStep::AcceptedAlready };
@@ -91,14 +129,14 @@ impl Protocol {
         match (state.processes[pid].step, frame) {
             // `greet` looks for what the predecessor said before it left, also if Hello did not reach it.
             (Step::Connected, _) => state.processes[pid].step = Step::Called,
-            (Step::Receiving(_), _) if closed => state.give_up(pid, Exit::Takeover),
+            (Step::Receiving(_), _) if closed => state.leave_closed(pid, Exit::Takeover),
             (Step::Receiving(receiving), answer) => {
                 let early = answer == Frame::Ready && self.has(Mutant::AcceptBeforeCommit);
                 let receiving = Receiving { answer: None, ..receiving };
                 state.processes[pid].step = if early { Step::Accept } else { Step::Receiving(receiving) };
             }
             // The commit point.
-            (Step::Accept, _) if closed && !self.has(Mutant::IgnoreEpipe) => state.give_up(pid, Exit::TooLate),
+            (Step::Accept, _) if closed && !self.has(Mutant::IgnoreEpipe) => state.leave_closed(pid, Exit::TooLate),
             (Step::Accept, _) => {
                 if !closed {
                     state.takeovers[pid].accept_sent = true;
@@ -114,11 +152,12 @@ impl Protocol {
                 state.channel(pid).close(Side::Successor);
                 state.processes[pid].step = Step::Polling(None);
             }
-            // `Handover::turn`
+            // `Departure::turn`
             (Step::Polling(Some(handover)), _) if closed => state.drop_handover(pid, handover.to),
             (Step::Polling(Some(handover)), frame) => {
                 let handover = match frame {
-                    Frame::Peers(record) | Frame::Changed(record) => Handover { mirror: Some(record), ..handover },
+                    Frame::Peers(record) => Handover { mirror: Some(record), ..handover },
+                    Frame::Changed(change) => Handover { mirror: followed(handover.mirror, change), ..handover },
                     Frame::Round { last: true, .. } => Handover { step: CopyingStep::LastRoundSent, ..handover },
                     _ => Handover { step: CopyingStep::RoundSent, ..handover },
                 };
@@ -128,7 +167,10 @@ impl Protocol {
             (Step::Frozen(frozen), _) if closed => state.processes[pid].step = Step::Frozen(self.failed(frozen)),
             (Step::Frozen(frozen), frame) => {
                 state.processes[pid].step = Step::Frozen(match frame {
-                    Frame::Changed(record) => Frozen { mirror: Some(record), ..frozen },
+                    Frame::Changed(change) => {
+                        let mirror = followed(frozen.mirror, change);
+                        Frozen { mirror, step: FrozenStep::SendCommit, ..frozen }
+                    }
                     _ if self.has(Mutant::RetireOnCommit) => {
                         state.processes[pid].step = Step::HandedOver { to: frozen.to };
                         return;
@@ -140,7 +182,7 @@ impl Protocol {
         }
     }
 
-    /// `or_else` in `ReadyHandover::commit`: what was sent or waited for has failed.
+    /// `or_else` in `ReadyDeparture::commit`: what was sent or waited for has failed.
     fn failed(&self, frozen: Frozen) -> Frozen {
         let without = self.has(Mutant::ThawWithoutShutdown) || self.has(Mutant::DrainBeforeShutdown);
         Frozen { step: if without { FrozenStep::AcceptedAlready } else { FrozenStep::Shutdown }, ..frozen }
@@ -151,8 +193,8 @@ impl Protocol {
         let process = &mut state.processes[pid];
         let Received::Frame(frame) = received else {
             return match process.step {
-                Step::Called => state.end(pid, Life::Exited(Exit::Takeover)),
-                _ => state.give_up(pid, Exit::Takeover),
+                Step::Called => state.end(pid, Life::Exited(Exit::Unexplained)),
+                _ => state.leave_closed(pid, Exit::Takeover),
             };
         };
         process.step = match (process.step, frame) {
@@ -168,21 +210,22 @@ impl Protocol {
                 Step::Receiving(Receiving { known: true, answer, ..receiving })
             }
             // `Action::Change`
-            (Step::Receiving(receiving), Frame::Changed(record)) if receiving.known => {
-                process.record = record;
+            (Step::Receiving(receiving), Frame::Changed(change)) if receiving.known => {
+                process.record = process.record.changed(change);
                 Step::Receiving(receiving)
             }
             // `Action::Answer`, `Action::GetReady`: `Reactor::sift` polls and reads nothing, then it answers.
             (Step::Receiving(receiving), Frame::Round { number, last })
-                if number == receiving.rounds + 1 && !receiving.last_round =>
+                if number == receiving.rounds + 1 && !(receiving.last_round && self.has(Mutant::ReadyIsFinal)) =>
             {
                 let copied = Some(Frame::Copied { rounds: number }).filter(|_| !self.has(Mutant::RoundUnanswered));
-                let answer = if last { Some(Frame::Ready) } else { copied };
+                let ready = Some(Frame::Ready).filter(|_| !(receiving.last_round && self.has(Mutant::ReadyOnce)));
+                let answer = if last { ready } else { copied };
                 Step::Receiving(Receiving { rounds: number, last_round: last, answer, ..receiving })
             }
             // `Receiving::verify`
             (Step::Receiving(receiving), Frame::Commit { digest })
-                if receiving.last_round && digest == process.record =>
+                if receiving.last_round && self.verifies(process.record, digest) =>
             {
                 Step::Accept
             }
@@ -191,10 +234,19 @@ impl Protocol {
         };
     }
 
+    /// `Receiving::verify`
+    fn verifies(&self, arrived: Record, sent: Record) -> bool {
+        match self.mutant {
+            Some(Mutant::DigestUnverified) => true,
+            Some(Mutant::DigestWithoutOrder) => arrived.sum() == sent.sum(),
+            _ => arrived == sent,
+        }
+    }
+
     /// A predecessor hears its successor, or somebody who calls.
     fn predecessor_hears(&self, state: &mut State, pid: Pid, from: Pid, received: Received) {
         match state.processes[pid].step {
-            Step::Polling(Some(handover)) if handover.to == from => Self::copying_hears(state, pid, handover, received),
+            Step::Polling(Some(handover)) if handover.to == from => self.copying_hears(state, pid, handover, received),
             Step::Polling(handover) => Self::hear_caller(state, pid, from, handover, received),
             Step::Frozen(frozen) => state.processes[pid].step = self.frozen_hears(frozen, received),
             // `HandedOver::retire`: whatever comes, it goes.
@@ -207,7 +259,7 @@ impl Protocol {
         }
     }
 
-    /// `Callers::hear`, `Reactor::begin_handover`, `Handover::begin`: a small frame or two, on a channel on
+    /// `Callers::tend`, `Reactor::begin_departure`, `Departure::begin`: a small frame or two, on a channel on
     /// which nothing has been sent.
     fn hear_caller(state: &mut State, pid: Pid, from: Pid, handover: Option<Handover>, received: Received) {
         let channel = state.channel(from);
@@ -233,12 +285,14 @@ impl Protocol {
     }
 
     /// `Copying::hear`.
-    fn copying_hears(state: &mut State, pid: Pid, handover: Handover, received: Received) {
+    fn copying_hears(&self, state: &mut State, pid: Pid, handover: Handover, received: Received) {
         let round_copied = Frame::Copied { rounds: handover.round };
         match received {
             Received::Frame(Frame::Ready) if handover.step == CopyingStep::LastRoundSent => {
                 let Handover { to, mirror, .. } = handover;
-                let frozen = Frozen { to, mirror, committed: false, step: FrozenStep::SendFinal };
+                let changed = mirror != Some(state.processes[pid].record) && !self.has(Mutant::LastChangesUnsent);
+                let step = if changed { FrozenStep::SendFinal } else { FrozenStep::SendCommit };
+                let frozen = Frozen { to, mirror, committed: false, step };
                 state.processes[pid].step = Step::Frozen(frozen);
             }
             Received::Frame(frame) if frame == round_copied && handover.step == CopyingStep::RoundSent => {
@@ -246,16 +300,17 @@ impl Protocol {
                 state.processes[pid].step = Step::Polling(Some(handover));
             }
             Received::Frame(Frame::Copied { rounds }) if rounds < handover.round => {}
+            Received::Frame(frame) if frame == round_copied && handover.step == CopyingStep::LastRoundSent => {}
             _ => state.drop_handover(pid, handover.to),
         }
     }
 
-    /// `Frozen::hear`, as `wait_for_accept` and `accepted_already` call it.
+    /// `Frozen::hear`, as `hear_before_commit`, `wait_for_accept` and `accepted_already` call it.
     fn frozen_hears(&self, frozen: Frozen, received: Received) -> Step {
         let handed_over = Step::HandedOver { to: frozen.to };
         let draining = frozen.step == FrozenStep::AcceptedAlready;
         match received {
-            Received::Frame(Frame::Accept) if frozen.committed => {
+            Received::Frame(Frame::Accept) if frozen.committed || self.has(Mutant::AcceptAnyTime) => {
                 let late = draining && self.has(Mutant::AcceptOnlyBeforeDeadline);
                 if late { Step::Frozen(frozen) } else { handed_over }
             }
@@ -314,9 +369,17 @@ impl Protocol {
         }
     }
 
-    /// `Reactor::stop`: callers and the successor are refused. That peers get their pending output first is of no
-    /// consequence for anybody else.
+    /// `Reactor::stop`: there is a peer to lose, so it serves on in case somebody takes over.
     fn terminate(&self, state: &mut State, pid: Pid) {
+        if self.has(Mutant::StopAbandons) {
+            return Self::drain(state, pid);
+        }
+        state.processes[pid].last_call = true;
+    }
+
+    /// `Reactor::drain`: callers and the successor are refused. That peers get their pending output first is of no
+    /// consequence for anybody else.
+    fn drain(state: &mut State, pid: Pid) {
         let to = state.processes[pid].handover().map(|handover| handover.to);
         let callers: Vec<Pid> = state.callers(pid).chain(to).collect();
         for caller in callers {
@@ -332,4 +395,9 @@ impl Protocol {
         }
         state.end(pid, Life::Exited(Exit::Stopped));
     }
+}
+
+/// What the successor knows when it has been told of a change.
+fn followed(known: Option<Record>, change: Record) -> Option<Record> {
+    known.map(|known| known.changed(change))
 }

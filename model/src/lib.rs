@@ -5,13 +5,15 @@
 //! Three processes and one client. Process 0 serves; 1 and 2 call on the takeover path whenever they like, so a run may
 //! hold a takeover that fails and another after it, two at once, or a chain. At any moment, between any two system
 //! calls, each process may be killed, stopped, and continued later or never; each of its steps may fail; each deadline
-//! may end a wait, however short it was; a server may get SIGTERM; and the client may send.
+//! may end a wait, however short it was; a server may get SIGTERM; and the client may send. Once in a run, before anything
+//! else goes wrong, a change may be lost, come twice or out of order, or a successor say Accept unasked.
 //!
 //! | module | stands for |
 //! | --- | --- |
+//! | [`record`] | `peer/record.rs`: what is known of the peer, and what has become of it since |
 //! | [`channel`] | the kernel's Unix socket, as `src/takeover/channel.rs` uses it |
 //! | [`state`] | what processes remember, and what the kernel does when one dies |
-//! | [`action`], [`choices`], [`consequences`] | `takeover/predecessor.rs`, `successor.rs`, `handover.rs`, `arrival.rs`, and the parts of `reactor.rs` that call them |
+//! | [`action`], [`choices`], [`consequences`] | `takeover/predecessor.rs`, `successor.rs`, `departure.rs`, `arrival.rs`, `sources/callers.rs`, and the parts of `reactor.rs` that call them |
 //! | [`protocol`] | the protocol, or one of its mutants |
 //! | [`properties`] | the promise |
 //! | [`mod@progress`] | why "in the end" comes |
@@ -24,28 +26,32 @@
 //! | `Start` | `path::call`: connect; "nobody answers" if no process holds the takeover listener |
 //! | `Connected`, `Called` | `arrival::greet`; `Called::hear` |
 //! | `Receiving` | `Arriving::receive` and `hear` with `Receiving::hear`; each `answer` is the `send_by` at the end of `Arriving::hear` |
-//! | `Receiving`, before the answer to a round | `Reactor::sift`: the epoll set is polled, no peer is read from: no acting |
-//! | `Step::Accept` | `Action::Accept`: `Receiving::verify` and `Reactor::restore` have succeeded |
-//! | `Send Accept`: `Taken`, `Closed` | `channel.send_by(&accept.frame, …)`: `Ok`, the commit point; `ChannelError::Closed`, `Cause::TooLate` |
+//! | `Receiving`, before the answer to a round | `arrival::sift`: the epoll set is polled, no peer is read from: no acting |
+//! | `Step::Accept` | `Action::Accept`: `Receiving::verify` has succeeded, and all is restored |
+//! | `Send Accept`: `Taken`, `Closed` | `channel.send_by(&accept.frame, …)`: `Ok`, the commit point; `ChannelError::Closed`, `Cause::TooLate`; `Exit::Unexplained` where `last_word` finds nothing |
 //! | `Arrived`, `FirstPoll`, `Arriving` | `Reactor::run(Some(arrival))`, `Reactor::arrive`, `Arrival::serving` |
-//! | `Answer`, `RefuseCaller`, `Receive Hello` | `Callers::answer`, `hear`, `Reactor::begin_handover`, `Handover::begin`, `predecessor::greet` |
-//! | `Polling(Some(handover))` | the loop with `Handover::turn` between two polls; `Copying::next`, `sent`, `hear` |
-//! | `Receive Ready` | `Heard::Ready`: from here on the loop is not polled |
-//! | `SendFinal`, `WaitForAccept` | `handover::send_final`, `wait_for_accept`, with `Frozen::next`, `commit`, `committed`, `hear` |
-//! | `Shutdown`, `AcceptedAlready` | the `or_else` of `ReadyHandover::commit`: `channel.shutdown()`, `accepted_already` |
+//! | `Answer`, `RefuseCaller`, `Receive Hello` | `Callers::tend`, `Reactor::begin_departure`, `Departure::begin`, `predecessor::greet` |
+//! | `Polling(Some(handover))` | the loop with `Departure::turn` between two polls; `Copying::next`, `sent`, `hear` |
+//! | `Receive Ready` | `Heard::Ready` and `Decision::Freeze`: from here on the loop is not polled |
+//! | `AnotherRound` | `Heard::Ready` and `Decision::Copy`: too much is pending (`pace.rs`), and another round begins |
+//! | `SendFinal`, `SendCommit`, `WaitForAccept` | `departure::send_final`, `hear_before_commit`, `wait_for_accept`, with `Frozen::next`, `commit`, `committed`, `hear` |
+//! | `Shutdown`, `AcceptedAlready` | the `or_else` of `ReadyDeparture::commit`: `channel.send_last`, `channel.shutdown`, `accepted_already` |
 //! | `Thaw` | the channel is dropped, `Reactor::thaw`, the loop polls again |
 //! | `HandedOver` | `HandedOver::retire`, `Reactor::disband`, exit |
+//! | `Terminate`, `last_call` | `Reactor::stop`, `Stop::LastCall`: it serves on, and a takeover goes on |
+//! | `Drain` | `Reactor::drain`, by `tend_stop` or a second signal: `Refusal::Stopping`, then exit |
 //! | `Deadline` | `HELLO_PATIENCE`, both `SILENCE_MAX`, `freeze_timeout`, `RETIRED_PATIENCE` |
 //! | `Fail` | any other error: before the commit point a successor gives up (Refuse, code 3), a predecessor drops the handover or goes to the shutdown; afterwards `Error::Loop` |
-//! | `Terminate` | `Reactor::stop`: `Refusal::Stopping`, then exit |
+//! | `Slip`, `AcceptUnasked` | nothing: mistakes that both sides must see through |
 //! | `Act` | `Reactor::turn`: reads from the peer and answers it |
 //!
 //! # What is left out, and why that is sound
 //!
-//! - **One peer, two rounds.** The peer stands for the whole table, listener included, because the protocol hands over
-//!   all or nothing: its [`Record`](channel::Record) counts what has happened to it, and Commit's digest is the record
-//!   that was sent last (`Mirror::digest`), not the one that is true, so a change that is not sent after the freeze is
-//!   not noticed by `verify` but by the property. Closed and State travel as Changed does.
+//! - **One peer, two rounds, or three if another follows Ready.** The peer stands for the whole table, listener included, because the protocol hands over
+//!   all or nothing: its [`Record`](record::Record) is what has happened to it, and a change what came since. Commit's
+//!   digest is that of all that was sent (`Mirror::digest`), not the one that is true, so a change that is not sent after
+//!   the freeze is not noticed by `verify` but by the property. Closed and State travel as Changed does.
+//! - **Positions of bytes** (`Backlog::shift`). They find at once what the digest finds at Commit; a session has none.
 //! - **When what is pending is sent.** `Mirror` decides by what was pending when the round began; the model allows it
 //!   before and after the end of the round, so it does whatever the code does, and more.
 //! - **Time.** A deadline may end a wait at once. More runs are possible than in fact, none fewer.
@@ -53,17 +59,20 @@
 //!   its run there. A frame that is cut off by a death is not delivered (`RawFrame::take`), as if it had not been sent.
 //!   Accept is 10 bytes, which the kernel takes whole or not at all.
 //! - **Steps that are one here and several in the code** are those between which nobody else can see a difference: to
-//!   hear Hello and send Welcome and Listeners; to send Refuse and exit; what happens in memory. Every send and every
+//!   hear Hello and send Welcome and Listeners; to send Refuse and exit, or to shut down, since nobody who waits to send
+//!   Accept reads; to find that the successor has said nothing and send Commit; what happens in memory. Every send and every
 //!   receive that may decide about ownership is a step of its own, and so are the shutdown, the look at what is left,
 //!   and the close.
 //! - **Failures of shutdown(2), of the recvmsg(2) after it, and of close(2)** on a Unix socket: they have none but
 //!   `ENOTCONN`.
-//! - **Lies.** Both sides are this code. What a stranger can do on the channel is the matter of tests, not of this
-//!   model; `Frozen::committed`, for one, is of consequence only against a successor that sends Accept unasked.
+//! - **Lies**, but one: an Accept that is said before the predecessor looks for it the last time. What else a stranger can
+//!   do on the channel is the matter of tests.
+//! - **A last call of a server to which anything else has happened before.** Until it ends, the server does what it does
+//!   anyway, so SIGTERM then is the end of the last call.
 //! - **The takeover path** as a file, its removal, and a successor that moves it.
 //!
-//! The checker keeps 64 bits of each state; that two of a million states share them has a chance of one in forty
-//! million.
+//! The checker keeps 64 bits of each state; that two of seven million states share them has a chance of one in eight
+//! hundred thousand.
 
 use std::collections::BTreeSet;
 
@@ -82,12 +91,14 @@ pub mod mutants;
 pub mod progress;
 pub mod properties;
 pub mod protocol;
+pub mod record;
 pub mod state;
 
 /// Visits the states of the protocol in the order of their distance from the start: all of them, or, of a mutant, as
 /// many as it takes to break the property that should catch it.
 pub fn check(protocol: Protocol) -> impl Checker<Protocol> {
-    let checker = protocol.checker();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let checker = protocol.checker().threads(threads);
     let checker = match protocol.mutant {
         None => checker,
         Some(mutant) => checker.finish_when(HasDiscoveries::AnyOf(BTreeSet::from([mutant.caught_by()]))),

@@ -26,6 +26,18 @@ pub enum Mutant {
     ThawWithoutServing,
     /// It does not send after the freeze what has changed since the last round.
     LastChangesUnsent,
+    /// It does not count a round that it begins because too much was pending when the successor was ready.
+    AnotherRoundUncounted,
+    /// It sends Commit without having heard what the successor has said up to then.
+    CommitUnheard,
+    /// It takes an Accept for one that was said before Commit.
+    AcceptAnyTime,
+    /// It says why the takeover has failed after it has ended the channel.
+    LastWordAfterShutdown,
+    /// It drops the takeover that is under way as soon as it is told to stop.
+    StopAbandons,
+    /// Told to stop, it waits as long as it takes for a successor to call.
+    LastCallForever,
     /// It does not notice during the copy that the successor has closed the channel.
     DeafDuringCopy,
     /// The successor reads from the peers when it sifts its epoll set after the last round.
@@ -34,6 +46,14 @@ pub enum Mutant {
     PollBeforeAccept,
     /// It sends Accept right after Ready, without waiting for Commit.
     AcceptBeforeCommit,
+    /// It accepts what has come without comparing it with what was sent.
+    DigestUnverified,
+    /// It compares a digest in which the order of changes does not show.
+    DigestWithoutOrder,
+    /// It takes a round after Ready for a mistake.
+    ReadyIsFinal,
+    /// It says Ready to the first last round alone.
+    ReadyOnce,
     /// It serves although the sending of Accept has failed.
     IgnoreEpipe,
     /// It does not answer a round with Copied.
@@ -44,7 +64,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 28] = [
         Self::ThawWithoutShutdown,
         Self::DrainBeforeShutdown,
         Self::ThawWithoutDrain,
@@ -56,10 +76,20 @@ impl Mutant {
         Self::RetireOnCommit,
         Self::ThawWithoutServing,
         Self::LastChangesUnsent,
+        Self::AnotherRoundUncounted,
+        Self::CommitUnheard,
+        Self::AcceptAnyTime,
+        Self::LastWordAfterShutdown,
+        Self::StopAbandons,
+        Self::LastCallForever,
         Self::DeafDuringCopy,
         Self::ReadWhileSifting,
         Self::PollBeforeAccept,
         Self::AcceptBeforeCommit,
+        Self::DigestUnverified,
+        Self::DigestWithoutOrder,
+        Self::ReadyIsFinal,
+        Self::ReadyOnce,
         Self::IgnoreEpipe,
         Self::RoundUnanswered,
         Self::ServingMustArrive,

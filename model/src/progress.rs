@@ -5,6 +5,7 @@
 //! anything left to do, and "in the end", in [`crate::properties`], means that state.
 
 use crate::channel::Holder;
+use crate::record::Record;
 use crate::state::{CopyingStep, Frozen, FrozenStep, Handover, PROCESSES, Process, Receiving, State, Step};
 
 /// What a frame takes away while it is queued. To receive one is progress, to answer it still is.
@@ -48,7 +49,7 @@ fn takeover(state: &State, successor: usize) -> i32 {
 }
 
 fn conversation(predecessor: &Process, successor: usize) -> i32 {
-    let known = |mirror: Option<u8>| mirror.map_or(0, |record| 10 * (i32::from(record) + 1));
+    let known = |mirror: Option<Record>| mirror.map_or(0, |record| 10 * (i32::from(record.events()) + 1));
     match predecessor.step {
         Step::Polling(Some(Handover { to, step, round, mirror })) if to == successor => {
             let step = match step {
@@ -61,14 +62,15 @@ fn conversation(predecessor: &Process, successor: usize) -> i32 {
         Step::Frozen(Frozen { to, mirror, step, .. }) if to == successor => {
             let step = match step {
                 FrozenStep::SendFinal => 0,
-                FrozenStep::WaitForAccept => 10,
-                FrozenStep::Shutdown => 20,
-                FrozenStep::AcceptedAlready => 30,
-                FrozenStep::Thaw => 40,
+                FrozenStep::SendCommit => 10,
+                FrozenStep::WaitForAccept => 20,
+                FrozenStep::Shutdown => 30,
+                FrozenStep::AcceptedAlready => 40,
+                FrozenStep::Thaw => 50,
             };
             200 + step + known(mirror)
         }
-        Step::HandedOver { to } if to == successor => 300,
+        Step::HandedOver { to } if to == successor => 350,
         // It has called, and nothing has come of that yet.
         _ => 20,
     }

@@ -2,10 +2,9 @@
 
 use stateright::Property;
 
-use crate::action::Action;
 use crate::mutants::Mutant;
 use crate::protocol::Protocol;
-use crate::state::{Exit, Life, State, Step, Verdict};
+use crate::state::{CopyingStep, Exit, Handover, Life, Process, Receiving, State, Step, Verdict};
 
 /// Never two processes who act on the peers, be it that one of them is stopped and acts when it is continued.
 pub const ONE_ACTS: &str = "at most one process acts";
@@ -26,6 +25,13 @@ pub const SIDES_AGREE: &str = "a takeover that the predecessor takes for failed 
 pub const RETIRES_ON_ACCEPT: &str = "a predecessor retires only on Accept";
 /// Who exits with code 3 has never owned nor acted, who exits with another has acted or owned.
 pub const EXIT_CODES: &str = "the exit code says whether the process has owned";
+
+/// As long as nothing befalls anybody, be it that the server is told to stop, a takeover that has begun comes through.
+pub const FAILS_FOR_A_REASON: &str = "a takeover fails only if something befalls somebody";
+/// A successor that leaves because its predecessor has ended the takeover knows why.
+pub const TOLD_WHY: &str = "a successor whose predecessor serves on is told why";
+/// A server that gets SIGTERM exits, or hands over and exits.
+pub const STOPS: &str = "who is told to stop stops in the end";
 
 /// All properties.
 pub fn all() -> Vec<Property<Protocol>> {
@@ -54,7 +60,7 @@ pub fn always() -> Vec<Property<Protocol>> {
         }),
         Property::<Protocol>::always(NO_DEADLOCK, |protocol, state| {
             let stopped = state.processes.iter().any(|process| process.life == Life::Stopped);
-            let due = || protocol.due(state).iter().any(|action| !matches!(action, Action::Deadline { .. }));
+            let due = || protocol.due(state).iter().any(|action| !action.is_deadline());
             let waiting = state
                 .processes
                 .iter()
@@ -76,6 +82,21 @@ pub fn always() -> Vec<Property<Protocol>> {
                 let owned = pid == 0 || state.takeovers[pid].accept_sent;
                 process.exit_code().is_none_or(|code| if code == 3 { !owned && !process.acted } else { owned })
             })
+        }),
+        Property::<Protocol>::always(FAILS_FOR_A_REASON, |_, state| {
+            state.disturbed || state.takeovers.iter().all(|takeover| takeover.verdict != Some(Verdict::Failed))
+        }),
+        Property::<Protocol>::always(TOLD_WHY, |_, state| {
+            let unexplained = |pid: usize| state.processes[pid].life == Life::Exited(Exit::Unexplained);
+            state
+                .takeovers
+                .iter()
+                .enumerate()
+                .all(|(pid, takeover)| takeover.verdict != Some(Verdict::Failed) || !unexplained(pid))
+        }),
+        Property::<Protocol>::always(STOPS, |protocol, state| {
+            let told = |process: &Process| process.last_call && process.life == Life::Running;
+            !state.processes.iter().any(told) || !protocol.due(state).is_empty()
         }),
     ]
 }
@@ -120,6 +141,15 @@ pub fn sometimes() -> Vec<Property<Protocol>> {
                 shut && protocol.acts(&state.processes[0])
             },
         ),
+        Property::<Protocol>::sometimes("the copy goes on although the successor is ready", |_, state| {
+            let copies = matches!(state.processes[0].step, Step::Polling(Some(Handover { step, .. })) if step == CopyingStep::Sending);
+            let ready = matches!(state.processes[1].step, Step::Receiving(Receiving { last_round: true, .. }));
+            copies && ready && state.takeovers[1].verdict.is_none()
+        }),
+        Property::<Protocol>::sometimes("a server that was told to stop hands over to who calls then", |_, state| {
+            let first = &state.processes[0];
+            first.last_call && matches!(first.step, Step::HandedOver { .. })
+        }),
         Property::<Protocol>::sometimes("a second caller is turned away while a takeover is under way", |_, state| {
             let copying = matches!(state.processes[0].step, Step::Polling(Some(_)));
             copying && state.processes[2].life == Life::Exited(Exit::Takeover)
@@ -147,11 +177,14 @@ impl Mutant {
             | Self::IgnoreEpipe => ONE_ACTS,
             Self::AcceptOnlyBeforeDeadline => SIDES_AGREE,
             Self::AcceptBeforeCommit => ONLY_THE_OWNER_ACTS,
-            Self::LastChangesUnsent => NOTHING_LOST,
+            Self::LastChangesUnsent | Self::DigestUnverified | Self::DigestWithoutOrder => NOTHING_LOST,
             Self::NoDeadline => OWNER_SERVES,
             Self::RetireOnCommit => SOMEBODY_SERVES,
-            Self::RetireAtEndOfFile => RETIRES_ON_ACCEPT,
-            Self::DeafDuringCopy | Self::RoundUnanswered => NO_DEADLOCK,
+            Self::RetireAtEndOfFile | Self::CommitUnheard | Self::AcceptAnyTime => RETIRES_ON_ACCEPT,
+            Self::DeafDuringCopy | Self::RoundUnanswered | Self::ReadyOnce => NO_DEADLOCK,
+            Self::ReadyIsFinal | Self::AnotherRoundUncounted | Self::StopAbandons => FAILS_FOR_A_REASON,
+            Self::LastWordAfterShutdown => TOLD_WHY,
+            Self::LastCallForever => STOPS,
             Self::ServingMustArrive => EXIT_CODES,
         }
     }

@@ -1,6 +1,7 @@
 //! The processes, the takeovers and the peer: all that can differ between two moments, and what the kernel does to it.
 
-use crate::channel::{Channel, Frame, Holder, Pid, Record, Side};
+use crate::channel::{Channel, Frame, Holder, Pid, Side};
+use crate::record::Record;
 
 /// Process 0 serves from the start. Processes 1 and 2 call on the takeover path, at any time and once each: one after
 /// the other from process 0, if the first takeover fails; both at once; or process 2 from process 1.
@@ -17,6 +18,9 @@ pub struct State {
     pub peer: Record,
     /// Who owns the peer: process 0, and from then on whoever sends Accept and is not told `EPIPE`.
     pub owner: Pid,
+    /// Whether anything has befallen anybody: a kill, a stop, a failure, a mistake, the end of a wait by its deadline. A
+    /// first SIGTERM is nothing of the kind.
+    pub disturbed: bool,
 }
 
 /// One process.
@@ -30,6 +34,8 @@ pub struct Process {
     pub record: Record,
     /// Whether it has ever acted on the peer.
     pub acted: bool,
+    /// `Stop::LastCall`: it was told to stop, and serves on in case somebody takes over.
+    pub last_call: bool,
 }
 
 /// Whether a process runs.
@@ -52,8 +58,10 @@ pub enum Life {
 pub enum Exit {
     /// `Error::Takeover`, code 3.
     Takeover,
-    /// `Error::Takeover` with `Cause::TooLate`, code 3: the sending of Accept failed with `EPIPE`.
+    /// The same with `Cause::TooLate`, code 3: the sending of Accept failed with `EPIPE`, and the predecessor had said why.
     TooLate,
+    /// The same, code 3: the channel is closed, and the predecessor has not said why.
+    Unexplained,
     /// `Outcome::HandedOver`, code 0.
     HandedOver,
     /// `Outcome::Stopped`, code 0: SIGTERM.
@@ -99,7 +107,7 @@ pub struct Receiving {
     pub known: bool,
     /// So many rounds are applied.
     pub rounds: u8,
-    /// The last round is applied.
+    /// The round that was applied last is the last one, unless another follows.
     pub last_round: bool,
     /// What is to be sent before the next frame is received.
     pub answer: Option<Frame>,
@@ -140,14 +148,16 @@ pub struct Frozen {
     pub step: FrozenStep,
 }
 
-/// The parts of `ReadyHandover::commit`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The parts of `ReadyDeparture::commit`, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FrozenStep {
-    /// `send_final`.
+    /// `send_final`: what is pending.
     SendFinal,
+    /// `hear_before_commit`, and then Commit.
+    SendCommit,
     /// `wait_for_accept`.
     WaitForAccept,
-    /// One of the two has failed: `channel.shutdown()` comes next.
+    /// One of these has failed: `channel.send_last` and `channel.shutdown` come next.
     Shutdown,
     /// `accepted_already`.
     AcceptedAlready,
@@ -196,12 +206,20 @@ impl Process {
         }
     }
 
+    /// Who takes over from it.
+    pub(crate) fn successor(&self) -> Option<Pid> {
+        match self.step {
+            Step::Polling(Some(Handover { to, .. })) | Step::Frozen(Frozen { to, .. }) => Some(to),
+            _ => None,
+        }
+    }
+
     /// As `main` returns it.
     pub fn exit_code(&self) -> Option<u8> {
         match self.life {
             Life::Exited(Exit::HandedOver | Exit::Stopped) => Some(0),
             Life::Exited(Exit::Loop) => Some(1),
-            Life::Exited(Exit::Takeover | Exit::TooLate) => Some(3),
+            Life::Exited(Exit::Takeover | Exit::TooLate | Exit::Unexplained) => Some(3),
             _ => None,
         }
     }
@@ -213,10 +231,16 @@ impl State {
         let process = |pid: Pid| {
             let (life, step) =
                 if pid == 0 { (Life::Running, Step::Polling(None)) } else { (Life::NotStarted, Step::Connected) };
-            Process { life, step, record: 0, acted: pid == 0 }
+            Process { life, step, record: Record::default(), acted: pid == 0, last_call: false }
         };
         let takeover = |_| Takeover { channel: Channel::unconnected(), accept_sent: false, verdict: None };
-        Self { processes: std::array::from_fn(process), takeovers: std::array::from_fn(takeover), peer: 0, owner: 0 }
+        Self {
+            processes: std::array::from_fn(process),
+            takeovers: std::array::from_fn(takeover),
+            peer: Record::default(),
+            owner: 0,
+            disturbed: false,
+        }
     }
 
     /// The takeover by the successor `pid`.
@@ -228,7 +252,8 @@ impl State {
     pub(crate) fn end(&mut self, pid: Pid, life: Life) {
         self.processes[pid].life = life;
         self.processes[pid].step = Step::Ended;
-        self.processes[pid].record = 0;
+        self.processes[pid].record = Record::default();
+        self.processes[pid].last_call = false;
         for (successor, takeover) in self.takeovers.iter_mut().enumerate() {
             if successor == pid && takeover.channel.predecessor() != Holder::Unconnected {
                 takeover.channel.close(Side::Successor);
@@ -252,11 +277,31 @@ impl State {
         self.end(pid, Life::Exited(exit));
     }
 
-    /// `Reactor::thaw` after a failure during the copy: the handover is dropped, and the loop polls on.
+    /// `explain`, then exit: the channel takes no more. Whether the predecessor has said why is in what it still holds.
+    pub(crate) fn leave_closed(&mut self, pid: Pid, told: Exit) {
+        let exit = if self.channel(pid).has_last_word() { told } else { Exit::Unexplained };
+        self.give_up(pid, exit);
+    }
+
+    /// `close_with`, then `Reactor::thaw`: the takeover is dropped, the successor told, and the loop polls on.
     pub(crate) fn drop_handover(&mut self, pid: Pid, to: Pid) {
+        self.channel(to).send(Side::Predecessor, Frame::Refuse);
         self.channel(to).close(Side::Predecessor);
         self.takeovers[to].verdict = Some(Verdict::Failed);
         self.processes[pid].step = Step::Polling(None);
+    }
+
+    /// Whether the predecessor still looks for an Accept that was not asked for. Once it has looked for the last time, it
+    /// cannot tell it from one that answers Commit.
+    pub(crate) fn may_tell_accept_unasked(&self, successor: Pid) -> bool {
+        let Holder::Process(predecessor) = self.takeovers[successor].channel.predecessor() else {
+            return false;
+        };
+        match self.processes[predecessor].step {
+            Step::Polling(handover) => handover.is_some_and(|handover| handover.to == successor),
+            Step::Frozen(frozen) => frozen.to == successor && frozen.step <= FrozenStep::SendCommit,
+            _ => false,
+        }
     }
 
     /// Those whose call `pid` has accepted and who are not its successor (`Reactor::callers`).
