@@ -29,7 +29,10 @@
 //! read nor written a byte of any peer. When the successor's `send(Accept)` has succeeded, it is the successor. A
 //! predecessor that cannot wait any longer ends the channel with `shutdown` and then looks at what is still in it: the
 //! kernel orders the shutdown and the send under one lock, so either Accept is there, or its sending fails with `EPIPE`
-//! (unix(7)).
+//! (unix(7)). Before it does that, it says why (Refuse): a successor whose Accept fails finds that word in the channel.
+//!
+//! Before it sends Commit, the predecessor hears what the successor has said up to then: an Accept that was said before
+//! is out of turn, and nobody could tell it later from one that answers Commit.
 //!
 //! # What the two epoll sets see
 //!
