@@ -13,8 +13,11 @@ use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record, Stretch};
 use crate::service::Service;
 use crate::services::Seqnum;
-use crate::takeover::mirror::Originals;
-use crate::takeover::predecessor::{Accepted, Copying, Decision, Estate, Frozen, Heard, Outgoing, Ready, greet};
+use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
+use crate::takeover::mirror::{Batch, Originals};
+use crate::takeover::predecessor::{
+    Accepted, Copying, Decision, Estate, Frozen, Heard, Mistake, Outgoing, Ready, greet,
+};
 use crate::takeover::successor::{Action, Called, Receiving};
 use crate::takeover::wire::{
     Commit, Digested, Frame, HEADER_BYTES, Offer, RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions,
@@ -119,27 +122,20 @@ const PEERS_IN_FLIGHT_MAX: u64 = 1000;
 /// than a window, what it sends is what an honest successor accepts, and it holds the successor for the owner only if
 /// that has said Accept after Commit.
 pub fn predecessor_hears(bytes: &[u8]) {
-    let mut received = mended(bytes);
-    let mut predecessor = Predecessor::new(PEERS[bytes.len() % PEERS.len()]);
+    let mut predecessor = Predecessor::new(PEERS[bytes.len() % PEERS.len()], mended(bytes));
     loop {
-        let heard = RawFrame::take(&mut received, TO_PREDECESSOR_BYTES_MAX).map_err(|error| error.to_string());
-        let ended = match heard {
-            Ok(None) => return,
-            Ok(Some(raw)) => match raw.decode() {
-                Ok(frame) => predecessor.hear(frame),
-                Err(error) => Err(error.to_string()),
-            },
-            Err(error) => Err(error),
-        };
-        if let Err(why) = ended {
-            return assert_one_line(&why);
+        match predecessor.turn() {
+            Ok(true) => predecessor.assert_consistent(),
+            Ok(false) => return,
+            Err(why) => return assert_one_line(&why),
         }
-        predecessor.assert_consistent();
     }
 }
 
 /// A predecessor of whose peers only the records are left.
 struct Predecessor {
+    /// What it has yet to hear.
+    received: Vec<u8>,
     step: Step,
     /// Cookie, and how often it has changed.
     peers: Slab<(u64, u32)>,
@@ -151,23 +147,26 @@ struct Predecessor {
     honest: Receiving,
     /// What it would accept.
     accepted_by_honest: bool,
+    /// It has said Accept since Commit was sent.
+    accepts: bool,
     now: Instant,
 }
 
 enum Step {
     Listening,
     Copying(Copying),
-    Frozen(Frozen),
+    Ending(Drive<String>),
     Retired,
     /// It goes on, and the takeover does not.
     Serving,
 }
 
 impl Predecessor {
-    fn new(peers: u64) -> Self {
+    fn new(peers: u64, received: Vec<u8>) -> Self {
         let peers_at_first = peers;
         let peers = (0..peers).map(|cookie| (cookie as usize, (cookie, 0))).collect();
         Self {
+            received,
             step: Step::Listening,
             peers,
             peers_at_first,
@@ -176,21 +175,48 @@ impl Predecessor {
             peers_acknowledged: 0,
             honest: Receiving::default(),
             accepted_by_honest: false,
+            accepts: false,
             now: Instant::now(),
         }
     }
 
-    fn hear(&mut self, frame: Frame<'_>) -> Result<(), String> {
+    fn receive(&mut self) -> Result<Option<RawFrame>, String> {
+        RawFrame::take(&mut self.received, TO_PREDECESSOR_BYTES_MAX).map_err(|error| error.to_string())
+    }
+
+    /// Takes a step of the end, or hears a frame. False if nothing is left to hear.
+    fn turn(&mut self) -> Result<bool, String> {
+        self.step = match std::mem::replace(&mut self.step, Step::Serving) {
+            Step::Ending(drive) => match drive.step(self) {
+                Stepped::On(drive) => Step::Ending(drive),
+                Stepped::HandedOver(Accepted { peers, .. }) => {
+                    assert!(self.accepts, "only Accept moves the peers");
+                    assert_eq!(peers, self.peers.len() as u64);
+                    Step::Retired
+                }
+                Stepped::Thaw(why) => {
+                    assert!(!self.accepts, "an Accept that is there is found: {why}");
+                    return Err(why);
+                }
+            },
+            step => match self.receive()? {
+                Some(raw) => self.hear(step, raw.decode().map_err(|error| error.to_string())?)?,
+                None => return Ok(false),
+            },
+        };
+        Ok(true)
+    }
+
+    fn hear(&mut self, step: Step, frame: Frame<'_>) -> Result<Step, String> {
         self.now += Duration::from_millis(1);
-        let step = std::mem::replace(&mut self.step, Step::Serving);
-        self.step = match (step, frame) {
+        match (step, frame) {
             (Step::Listening, Frame::Hello(hello)) => {
                 let estate = Estate { service: Seqnum::NAME, state_version: 1, peers: self.peers.len() as u64 };
                 greet(&hello, &estate, 1).map_err(|refusal| refusal.to_string())?;
                 self.tell_honest(&listeners());
-                self.copy(Copying::new(hello, self.peers.capacity(), self.now))?
+                self.copy(Copying::new(hello, self.peers.capacity(), self.now))
             }
-            (Step::Listening, frame) => return Err(format!("{:?} is no greeting", frame.kind())),
+            (Step::Listening, frame) => Err(format!("{:?} is no greeting", frame.kind())),
             (Step::Copying(mut copying), frame) => {
                 self.live(&mut copying);
                 let claimed = if let Frame::Copied(copied) = &frame { copied.peers } else { 0 };
@@ -198,31 +224,13 @@ impl Predecessor {
                     Heard::Copying(copying) => {
                         assert!(claimed <= self.peers_sent, "{claimed} claimed, {} sent", self.peers_sent);
                         self.peers_acknowledged = self.peers_acknowledged.max(claimed);
-                        self.copy(copying)?
+                        self.copy(copying)
                     }
-                    Heard::Ready(ready) => self.decide(ready)?,
+                    Heard::Ready(ready) => self.decide(ready),
                 }
             }
-            (Step::Frozen(mut frozen), frame) => {
-                let accepts = frame == Frame::Accept;
-                match frozen.hear(frame) {
-                    Ok(Some(Accepted { peers, .. })) => {
-                        assert!(accepts, "only Accept moves the peers");
-                        assert_eq!(peers, self.peers.len() as u64);
-                        Step::Retired
-                    }
-                    Ok(None) => Step::Frozen(frozen),
-                    // It ends the channel, and looks for Accept in what is left.
-                    Err(mistake) => {
-                        assert_one_line(&mistake);
-                        Step::Frozen(frozen)
-                    }
-                }
-            }
-            (Step::Retired, _) => Step::Retired,
-            (Step::Serving, _) => Step::Serving,
-        };
-        Ok(())
+            (step, _) => Ok(step),
+        }
     }
 
     /// Peers come, change and leave while the copy goes on.
@@ -264,21 +272,8 @@ impl Predecessor {
         let decision = ready.decide(&self.peers, Duration::from_secs(1), self.now);
         match decision.map_err(|mistake| mistake.to_string())? {
             Decision::Copy(copying) => self.copy(copying),
-            Decision::Freeze(ready, _) => self.commit(ready.freeze(self.now, 77)),
+            Decision::Freeze(ready, _) => Ok(Step::Ending(Drive::new(ready))),
         }
-    }
-
-    fn commit(&mut self, mut frozen: Frozen) -> Result<Step, String> {
-        while let Some(batch) = frozen.next(&self.peers).map_err(|mistake| mistake.to_string())? {
-            let frame = batch.frame.clone();
-            self.tell_honest(&frame);
-            frozen.sent(batch);
-        }
-        for frame in frozen.commit(b"shared") {
-            self.tell_honest(&frame);
-        }
-        frozen.committed();
-        Ok(Step::Frozen(frozen))
     }
 
     fn tell_honest(&mut self, frame: &[u8]) {
@@ -289,9 +284,86 @@ impl Predecessor {
     }
 
     fn assert_consistent(&self) {
-        let frozen = matches!(self.step, Step::Frozen(_) | Step::Retired);
-        assert_eq!(self.accepted_by_honest, frozen, "who would have accepted, and who has committed");
-        assert!(self.peers_sent - self.peers_acknowledged <= PEERS_IN_FLIGHT_MAX || frozen);
+        let (ends, committed) = match &self.step {
+            Step::Ending(drive) => (true, drive.has_committed()),
+            Step::Retired => (true, true),
+            _ => (false, false),
+        };
+        assert!(self.accepted_by_honest || !committed, "what is committed to can be accepted");
+        assert!(ends || !self.accepted_by_honest, "who accepts was committed to");
+        assert!(self.peers_sent - self.peers_acknowledged <= PEERS_IN_FLIGHT_MAX || ends);
+    }
+}
+
+impl PredecessorEnd for Predecessor {
+    type Failure = String;
+
+    fn freeze(&mut self, ready: Ready) -> Result<Frozen, String> {
+        Ok(ready.freeze(self.now, 77))
+    }
+
+    fn next_batch(&mut self, frozen: &mut Frozen) -> Result<Option<Batch>, String> {
+        frozen.next(&self.peers).map_err(String::from)
+    }
+
+    fn send_batch(&mut self, batch: &Batch) -> Result<(), String> {
+        self.send_part(&batch.frame)
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, String> {
+        Ok(b"shared".to_vec())
+    }
+
+    fn send_part(&mut self, frame: &[u8]) -> Result<(), String> {
+        self.tell_honest(frame);
+        Ok(())
+    }
+
+    fn send_commit(&mut self, frame: &[u8]) -> Result<(), String> {
+        self.send_part(frame)
+    }
+
+    /// All that is left comes after Commit.
+    fn arrived(&mut self) -> Result<Option<RawFrame>, String> {
+        Ok(None)
+    }
+
+    fn check_time(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn hear(&mut self) -> Result<Option<RawFrame>, String> {
+        let raw = self.receive()?.ok_or("nothing more comes")?;
+        self.accepts |= raw.decode() == Ok(Frame::Accept);
+        Ok(Some(raw))
+    }
+
+    fn out_of_patience(&self) -> Option<Mistake> {
+        None
+    }
+
+    fn say_last(&mut self, failure: &String) {
+        assert_one_line(failure);
+    }
+
+    fn shut_down(&mut self) {}
+
+    fn look(&mut self) -> Option<RawFrame> {
+        let raw = self.receive().ok().flatten()?;
+        self.accepts |= raw.decode() == Ok(Frame::Accept);
+        Some(raw)
+    }
+}
+
+impl From<Mistake> for String {
+    fn from(mistake: Mistake) -> Self {
+        mistake.to_string()
+    }
+}
+
+impl From<WireError> for String {
+    fn from(error: WireError) -> Self {
+        error.to_string()
     }
 }
 

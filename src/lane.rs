@@ -197,10 +197,12 @@ impl<S: Service> Lane<S> {
         self.answering.save_session(key, saved);
     }
 
+    /// The descriptors of the peers at these keys.
+    ///
     /// # Panics
-    /// If nobody is at this key.
-    pub(crate) fn descriptor(&self, key: usize) -> BorrowedFd<'_> {
-        self.table.peers().get(key).expect("its record was written in this turn").as_fd()
+    /// If nobody is at one of them.
+    pub(crate) fn descriptors(&self, keys: impl Iterator<Item = usize>) -> Vec<BorrowedFd<'_>> {
+        keys.map(|key| self.table.peers().get(key).expect("its record was written in this turn").as_fd()).collect()
     }
 
     /// Appends the state that all peers share.

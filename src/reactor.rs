@@ -21,8 +21,10 @@ use crate::sources::{Callers, Greeting, Name, Source, Sources, StopSignals, Toke
 use crate::table::Handle;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::channel::ChannelError;
-use crate::takeover::departure::{Departure, Failure, Turn, check_memory};
+use crate::takeover::departure::{Departure, Turn};
+use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
+use crate::takeover::memory;
 use crate::takeover::path::TakeoverListener;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
 
@@ -239,7 +241,7 @@ impl<S: Service> Reactor<S> {
         let welcome = match &self.departure {
             Some(departure) => Err(Refusal::Busy { pid: departure.pid() }),
             None => greet(&greeting.hello, &estate, std::process::id())
-                .and_then(|welcome| check_memory(pid, self.lane.table().peers()).map(|()| welcome)),
+                .and_then(|welcome| memory::check(pid, self.lane.table().peers()).map(|()| welcome)),
         };
         let welcome = match welcome {
             Ok(welcome) => welcome,

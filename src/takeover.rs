@@ -70,7 +70,10 @@
 //! | `mirror` | what the successor knows of each peer |
 //! | `pace` | how much may be pending at the freeze |
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
-//! | `departure`, `arrival` | the two halves of the I/O, without decisions |
+//! | `drive` | the rule of ownership: the order in which either side does what ends the takeover |
+//! | `departure`, `commit` | the predecessor's I/O, without decisions: the copy, the end |
+//! | `failure` | why a takeover failed, as the predecessor sees it |
+//! | `arrival` | the successor's I/O, without decisions |
 //! | `freeze` | what the time of a freeze went into |
 //! | `memory` | whether there is enough memory for a takeover, and who is killed if not |
 //! | `panicked` | a service that panics while it is saved or restored |
@@ -79,10 +82,13 @@
 
 pub(crate) mod arrival;
 pub(crate) mod channel;
+mod commit;
 pub(crate) mod departure;
+pub(crate) mod drive;
+pub(crate) mod failure;
 pub(crate) mod fault;
 mod freeze;
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod mirror;
 pub(crate) mod pace;
 mod panicked;

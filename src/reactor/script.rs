@@ -73,11 +73,11 @@ fn play<S: Service + Default>(script: &[u8], check: impl FnOnce(&[Client], &S)) 
             24 => world.clients[client].half_close(),
             25 if script.next().unwrap_or(0) < 64 => world.clients[client].vanish(),
             26 => world.take_over(),
-            27 | 28 => world.predecessor_turn(true),
+            27 | 28 => world.predecessor_turn(None),
             29 | 30 => world.successor_turn(),
             31 => match script.next().unwrap_or(0) {
                 0..64 => world.takeover = None,
-                64..128 => world.predecessor_turn(false),
+                byte @ 64..128 => world.predecessor_turn(Some(usize::from(byte % 8))),
                 _ => {}
             },
             _ => {}
@@ -140,20 +140,20 @@ impl<S: Service + Default> World<S> {
 
     /// A takeover without an interruption.
     fn take_over(&mut self) {
-        self.predecessor_turn(true);
+        self.predecessor_turn(None);
         for _ in 0..TURNS_MAX {
             if self.takeover.is_none() {
                 return;
             }
             self.successor_turn();
-            self.predecessor_turn(true);
+            self.predecessor_turn(None);
         }
         panic!("the takeover does not end");
     }
 
     /// The predecessor's part between two turns of the loop. A takeover begins if none is under way. If it comes to the
-    /// freeze, the successor accepts, or dies before it does.
-    fn predecessor_turn(&mut self, accepts: bool) {
+    /// freeze, the successor accepts, unless it dies after so many of the predecessor's steps and before it does.
+    fn predecessor_turn(&mut self, lives_for: Option<usize>) {
         let reactor = &mut self.reactor;
         let Some(mut departure) = reactor.departure.take() else {
             return self.begin_takeover();
@@ -164,13 +164,14 @@ impl<S: Service + Default> World<S> {
                 reactor.departure = Some(departure);
                 return;
             }
-            Ok(Turn::Ready(ready)) => ready.commit_to(&reactor.lane, || {
-                if accepts && let Some(successor) = &mut self.takeover {
-                    while successor.hear() {}
-                } else {
-                    self.takeover = None;
-                }
-            }),
+            Ok(Turn::Ready(ready)) => {
+                let mut steps = 0..lives_for.unwrap_or(usize::MAX);
+                ready.commit_beside(&reactor.lane, reactor.config.freeze_timeout, || {
+                    let dies = steps.next().is_none();
+                    self.takeover.take_if(|successor| dies && !successor.accepted);
+                    while self.takeover.as_mut().is_some_and(Takeover::hear) {}
+                })
+            }
             Err(failure) => Err(failure),
         };
         match (committed, self.takeover.take()) {
@@ -271,6 +272,9 @@ fn alone<S: Service>(poll: Poll, lane: Lane<S>) -> Reactor<S> {
 impl<S: Service> Takeover<S> {
     /// Hears a frame, if one is there.
     fn hear(&mut self) -> bool {
+        if self.accepted {
+            return false;
+        }
         let Some(raw) = self.arriving.next().expect("the predecessor lives") else {
             return false;
         };

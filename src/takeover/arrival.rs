@@ -20,11 +20,12 @@ use rustix::net::sockopt::{socket_acceptconn, socket_cookie, socket_domain};
 use rustix::net::{AddressFamily, getsockname};
 
 use super::channel::{Channel, ChannelError, Deadline};
+use super::drive::{Accepting, Owner, SuccessorEnd};
 use super::fault::{self, SuccessorStep as Step};
 use super::memory::Expendable;
 use super::panicked::{Panicked, caught};
 use super::path::{self, PathError, TakeoverListener};
-use super::successor::{Accept, Action, Called, Fault, Receiving};
+use super::successor::{Action, Called, Fault, Receiving};
 use super::summary::{Pause, Summary};
 use super::wire::{self, Digested, Frame, Listeners, RawFrame, Refuse, Serving, Versions, Welcome};
 use crate::clock::monotonic_ns;
@@ -252,11 +253,11 @@ impl Welcomed {
             frozen: None,
         };
         match arriving.receive() {
-            Ok(accept) => {
+            Ok(owner) => {
                 let Arriving { channel, poll, lane, sources, receiving, left_behind, frozen, .. } = arriving;
                 let frozen = frozen.expect("it was frozen when it committed");
                 let _receiving = receiving;
-                let arrival = Arrival { channel, predecessor_pid, accept, frozen, left_behind, expendable, _receiving };
+                let arrival = Arrival { channel, predecessor_pid, owner, frozen, left_behind, expendable, _receiving };
                 Ok(Arrived { poll, lane, sources, arrival })
             }
             Err(cause) => {
@@ -303,16 +304,16 @@ pub(crate) struct Arriving<S: Service> {
 
 impl<S: Service> Arriving<S> {
     /// Receives everything, up to and including the commit point.
-    fn receive(&mut self) -> Result<Box<Accept>, Cause> {
+    fn receive(&mut self) -> Result<Owner, Cause> {
         self.receive_all().map_err(|cause| self.explain(cause))
     }
 
-    fn receive_all(&mut self) -> Result<Box<Accept>, Cause> {
+    fn receive_all(&mut self) -> Result<Owner, Cause> {
         fault::at(Step::Welcome, &mut self.channel)?;
         loop {
             let raw = receive_unless_stopped(&mut self.channel, self.sources.signals.as_ref())?;
-            if let Some(accept) = self.hear(&raw)? {
-                return Ok(accept);
+            if let Some(owner) = self.hear(&raw)? {
+                return Ok(owner);
             }
         }
     }
@@ -333,7 +334,7 @@ impl<S: Service> Arriving<S> {
 
     /// Does what a frame asks for, and answers. Returns what there is to know once Accept is in the channel: from then
     /// on the peers are this process's.
-    pub(crate) fn hear(&mut self, raw: &RawFrame) -> Result<Option<Box<Accept>>, Cause> {
+    pub(crate) fn hear(&mut self, raw: &RawFrame) -> Result<Option<Owner>, Cause> {
         let answer = match self.receiving.hear(raw.decode()?)? {
             Action::Listen(listeners) => {
                 self.listen(&listeners)?;
@@ -363,8 +364,7 @@ impl<S: Service> Arriving<S> {
             Action::Wait => None,
             Action::Accept(accept) => {
                 self.frozen = Some(FrozenAt::between(self.ready_at_ns, accept.frozen_at_ns, monotonic_ns()));
-                self.accept(&accept)?;
-                return Ok(Some(accept));
+                return Accepting::Verified(accept).finish(self).map(Some);
             }
         };
         if let Some(answer) = answer {
@@ -423,19 +423,25 @@ impl<S: Service> Arriving<S> {
         fault::at(step, &mut self.channel)?;
         sift(&mut self.poll, &mut self.lane).map_err(in_context("epoll_wait"))
     }
+}
 
-    /// Takes the peers over, if nothing is missing and nobody minds: when this returns, Accept is in the channel.
-    fn accept(&mut self, accept: &Accept) -> Result<(), Cause> {
+impl<S: Service> SuccessorEnd for Arriving<S> {
+    type Cause = Cause;
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), Cause> {
         match self.channel.descriptors_left() {
             0 => {}
             count => return Err(Cause::DescriptorsLeft { count }),
         }
-        caught(|| self.lane.restore(self.state_version, &accept.state))
+        caught(|| self.lane.restore(self.state_version, state))
             .map_err(|panicked| Cause::Panicked { address: None, panicked })?
-            .map_err(Cause::State)?;
+            .map_err(Cause::State)
+    }
+
+    fn send_accept(&mut self, frame: &[u8]) -> Result<(), Cause> {
         stop_if_told(self.sources.signals.as_ref())?;
         fault::at(Step::Accept, &mut self.channel)?;
-        match self.channel.send_by(&accept.frame, &[], Deadline::after(SILENCE_MAX)) {
+        match self.channel.send_by(frame, &[], Deadline::after(SILENCE_MAX)) {
             Err(ChannelError::Closed) => Err(Cause::TooLate),
             sent => Ok(sent?),
         }
@@ -603,7 +609,7 @@ impl FrozenAt {
 pub(crate) struct Arrival {
     channel: Channel,
     predecessor_pid: u32,
-    accept: Box<Accept>,
+    owner: Owner,
     frozen: FrozenAt,
     /// Nobody has told the kernel yet that this process must live.
     expendable: Option<Expendable>,
@@ -636,8 +642,8 @@ impl Arrival {
             debug!("Callers see a predecessor's pid: {error}");
         }
         let summary = Summary {
-            peers: self.accept.peers,
-            figures: self.accept.figures,
+            peers: self.owner.accept().peers,
+            figures: self.owner.accept().figures,
             pause,
             predecessor_pid: self.predecessor_pid,
             successor_pid: std::process::id(),

@@ -3,8 +3,8 @@
 //! A world holds a predecessor with a table of [peers] that are nothing but records, a successor, and the bytes that are
 //! on their way between the two. Each side advances by one frame at a time, so that anything can happen in between.
 //!
-//! Here are whole takeovers, and those in which a side is killed or stopped. `greeting`, `turns`, `tampering` and `pace`
-//! look at one thing each; `recorded` plays what released versions said.
+//! Here are whole takeovers, and those in which a side is killed or stopped. `greeting`, `turns`, `tampering`, `pace` and
+//! `ending` look at one thing each; `recorded` plays what released versions said.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use slab::Slab;
 
-use super::predecessor::{Accepted, Copying, Decision, Estate, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet};
-use super::successor::{Accept, Action, Called, Receiving};
+use super::drive::{Accepting, Came, Drive, Owner, PredecessorEnd, Stepped, SuccessorEnd};
+use super::mirror::Batch;
+use super::predecessor::{
+    Accepted, Copying, Decision, Estate, Frozen, Heard, Mistake, Outgoing, Ready, SILENCE_MAX, greet,
+};
+use super::successor::{Action, Called, Receiving};
 use super::wire::{
     Figures, Frame, Hello, Kind, Listeners, Offer, RawFrame, Refuse, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
     Versions, WIRE_VERSIONS,
@@ -84,8 +88,8 @@ enum Predecessor {
     /// It serves, and nobody has called.
     Listening,
     Copying(Copying),
-    /// Frozen, with the frames that end the takeover once all batches are sent.
-    Frozen(Frozen, Option<VecDeque<Vec<u8>>>),
+    /// It ends the takeover.
+    Ending(Drive<String>),
     /// The takeover has failed, and it serves on.
     Thawed(String),
     Retired(Accepted),
@@ -96,8 +100,10 @@ enum Predecessor {
 enum Successor {
     Called(Called),
     Receiving(Box<Receiving>),
+    /// It has heard Commit.
+    Accepting(Accepting),
     /// Its Accept is in the channel.
-    Owner(Box<Accept>),
+    Owner(Owner),
     /// It has given up.
     Gone(String),
     Killed,
@@ -105,7 +111,7 @@ enum Successor {
 
 /// Who owns the peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
+enum Whose {
     Predecessor,
     Successor,
     Nobody,
@@ -126,6 +132,11 @@ struct World {
     to_predecessor: Vec<u8>,
     /// The channel has ended: what was sent before can be received, nothing can be sent.
     ended: bool,
+    /// The time of the freeze is over.
+    overdue: bool,
+    /// What the predecessor sends stays with it, until it says its last word.
+    stuck: bool,
+    unsent: Vec<u8>,
     /// All that was ever sent to the successor.
     sent: Vec<Vec<u8>>,
     /// The peers that the successor has adopted.
@@ -156,6 +167,9 @@ impl World {
             descriptors: VecDeque::new(),
             to_predecessor: Vec::new(),
             ended: false,
+            overdue: false,
+            stuck: false,
+            unsent: Vec::new(),
             sent: Vec::new(),
             adopted: BTreeMap::new(),
             peers_sent: 0,
@@ -179,6 +193,9 @@ impl World {
         self.descriptors = VecDeque::new();
         self.to_predecessor = hello;
         self.ended = false;
+        self.overdue = false;
+        self.stuck = false;
+        self.unsent = Vec::new();
         self.sent = Vec::new();
         self.adopted = BTreeMap::new();
         self.peers_sent = 0;
@@ -230,7 +247,7 @@ impl World {
         self.predecessor = match std::mem::replace(&mut self.predecessor, Predecessor::Killed) {
             Predecessor::Listening => self.greet_caller(),
             Predecessor::Copying(copying) => self.copy(copying, full).unwrap_or_else(|mistake| self.thaw(&mistake)),
-            Predecessor::Frozen(frozen, frames) => self.commit(frozen, frames),
+            Predecessor::Ending(drive) => self.end(drive),
             other => other,
         };
         self.in_flight_most = self.in_flight_most.max(self.peers_sent - self.peers_acknowledged);
@@ -242,7 +259,8 @@ impl World {
 
     fn send_to_successor(&mut self, frame: Vec<u8>) {
         if !self.ended {
-            self.to_successor.extend_from_slice(&frame);
+            let channel = if self.stuck { &mut self.unsent } else { &mut self.to_successor };
+            channel.extend_from_slice(&frame);
             self.sent.push(frame);
         }
     }
@@ -277,7 +295,7 @@ impl World {
                     Decision::Copy(goes_on) => copying = goes_on,
                     Decision::Freeze(ready, strain) => {
                         self.strained = strain.is_some();
-                        return Ok(Predecessor::Frozen(ready.freeze(self.now, FROZEN_AT_NS), None));
+                        return Ok(Predecessor::Ending(Drive::new(ready)));
                     }
                 },
             }
@@ -311,52 +329,19 @@ impl World {
         Ok(Predecessor::Copying(copying))
     }
 
-    fn commit(&mut self, mut frozen: Frozen, frames: Option<VecDeque<Vec<u8>>>) -> Predecessor {
-        let Some(mut frames) = frames else {
-            let next = frozen.next(&self.peers).unwrap();
-            let Some(batch) = next else {
-                let frames = frozen.commit(&self.shared_state).collect();
-                return Predecessor::Frozen(frozen, Some(frames));
-            };
-            self.descriptors.extend(batch.descriptor_keys().map(|key| self.peers[key].cookie));
-            self.send_to_successor(batch.frame.clone());
-            frozen.sent(batch);
-            return Predecessor::Frozen(frozen, None);
-        };
-        if let Some(frame) = frames.pop_front() {
-            self.send_to_successor(frame);
-            if frames.is_empty() {
-                frozen.committed();
-            }
-            return Predecessor::Frozen(frozen, Some(frames));
-        }
-        let mut failure = None;
-        while let Some(raw) = self.receive_at_predecessor() {
-            match frozen.hear(raw.decode().unwrap()) {
-                Ok(Some(accepted)) => return Predecessor::Retired(accepted),
-                Ok(None) => {}
-                Err(mistake) => failure = Some(mistake.to_string()),
-            }
-        }
-        match failure {
-            Some(failure) => self.thaw(&failure),
-            None if self.ended => self.thaw(&"the channel has ended"),
-            None => Predecessor::Frozen(frozen, Some(frames)),
+    fn end(&mut self, drive: Drive<String>) -> Predecessor {
+        match drive.step(self) {
+            Stepped::On(drive) => Predecessor::Ending(drive),
+            Stepped::HandedOver(accepted) => Predecessor::Retired(accepted),
+            Stepped::Thaw(why) => self.thaw(&why),
         }
     }
 
-    /// At the predecessor's deadline: it waits no longer, ends the channel, and looks at what is there.
+    /// The predecessor's deadline passes, after its freeze.
     fn freeze_timeout(&mut self) {
-        self.ended = true;
-        if let Predecessor::Frozen(mut frozen, _) = std::mem::replace(&mut self.predecessor, Predecessor::Killed) {
-            let mut accepted = None;
-            while let Some(raw) = self.receive_at_predecessor() {
-                accepted = accepted.or(frozen.hear(raw.decode().unwrap()).ok().flatten());
-            }
-            self.predecessor = match accepted {
-                Some(accepted) => Predecessor::Retired(accepted),
-                None => self.thaw(&"the successor was silent"),
-            };
+        self.overdue = true;
+        while matches!(self.predecessor, Predecessor::Ending(_)) {
+            self.predecessor_turn(false);
         }
     }
 
@@ -369,7 +354,11 @@ impl World {
 
     /// The successor hears one frame, and does what comes of it.
     fn successor_turn(&mut self) {
-        if !matches!(self.successor, Successor::Called(_) | Successor::Receiving(_)) {
+        match std::mem::replace(&mut self.successor, Successor::Killed) {
+            Successor::Accepting(accepting) => return self.successor = self.commit(accepting),
+            successor => self.successor = successor,
+        }
+        if !self.successor_listens() {
             return;
         }
         let Some(raw) = RawFrame::take(&mut self.to_successor, TO_SUCCESSOR_BYTES_MAX).unwrap() else {
@@ -419,15 +408,21 @@ impl World {
                 self.send_to_predecessor(answer);
             }
             Action::Wait => {}
-            Action::Accept(accept) => {
-                return if self.send_to_predecessor(accept.frame.clone()) {
-                    Successor::Owner(accept)
-                } else {
-                    Successor::Gone("too late".to_owned())
-                };
-            }
+            Action::Accept(accept) => return Successor::Accepting(Accepting::Verified(accept)),
         }
         Successor::Receiving(receiving)
+    }
+
+    fn commit(&mut self, accepting: Accepting) -> Successor {
+        match accepting.step(self) {
+            Ok(Came::On(accepting)) => Successor::Accepting(accepting),
+            Ok(Came::Owner(owner)) => Successor::Owner(owner),
+            Err(why) => Successor::Gone(why.to_owned()),
+        }
+    }
+
+    fn successor_listens(&self) -> bool {
+        matches!(self.successor, Successor::Called(_) | Successor::Receiving(_))
     }
 
     /// Whether the channel took it.
@@ -477,13 +472,13 @@ impl World {
     }
 
     /// Who owns the peers once the takeover is over.
-    fn owner(&self) -> Owner {
+    fn owner(&self) -> Whose {
         assert!(self.is_over());
         match (&self.predecessor, &self.successor) {
             (Predecessor::Thawed(_), Successor::Owner(_)) => panic!("both own the peers"),
-            (Predecessor::Thawed(_), _) => Owner::Predecessor,
-            (_, Successor::Owner(_)) => Owner::Successor,
-            _ => Owner::Nobody,
+            (Predecessor::Thawed(_), _) => Whose::Predecessor,
+            (_, Successor::Owner(_)) => Whose::Successor,
+            _ => Whose::Nobody,
         }
     }
 
@@ -497,10 +492,11 @@ impl World {
 
     /// The successor owns the peers, and has all that the predecessor had.
     fn assert_taken_over(&self) {
-        assert_eq!(self.owner(), Owner::Successor, "{:?}, {:?}", self.predecessor, self.successor);
-        let (Predecessor::Retired(accepted), Successor::Owner(accept)) = (&self.predecessor, &self.successor) else {
+        assert_eq!(self.owner(), Whose::Successor, "{:?}, {:?}", self.predecessor, self.successor);
+        let (Predecessor::Retired(accepted), Successor::Owner(owner)) = (&self.predecessor, &self.successor) else {
             panic!("the predecessor is {:?}, the successor {:?}", self.predecessor, self.successor);
         };
+        let accept = owner.accept();
         assert!(self.adopted_records() == self.records(), "the records are the same on both sides");
         assert!(accept.state == self.shared_state, "the shared state is the same on both sides");
         assert_eq!(accepted.peers, self.peers.len() as u64);
@@ -511,6 +507,85 @@ impl World {
         // Welcome, Listeners and Commit are not counted.
         let bytes: usize = self.sent[2..self.sent.len() - 1].iter().map(Vec::len).sum();
         assert_eq!(accept.figures.bytes, bytes as u64);
+    }
+}
+
+impl PredecessorEnd for World {
+    type Failure = String;
+
+    fn freeze(&mut self, ready: Ready) -> Result<Frozen, String> {
+        Ok(ready.freeze(self.now, FROZEN_AT_NS))
+    }
+
+    fn next_batch(&mut self, frozen: &mut Frozen) -> Result<Option<Batch>, String> {
+        Ok(frozen.next(&self.peers)?)
+    }
+
+    fn send_batch(&mut self, batch: &Batch) -> Result<(), String> {
+        self.descriptors.extend(batch.descriptor_keys().map(|key| self.peers[key].cookie));
+        self.send_part(&batch.frame)
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, String> {
+        Ok(self.shared_state.clone())
+    }
+
+    fn send_part(&mut self, frame: &[u8]) -> Result<(), String> {
+        self.send_to_successor(frame.to_vec());
+        if self.stuck { Err("the successor was silent".to_owned()) } else { Ok(()) }
+    }
+
+    fn send_commit(&mut self, frame: &[u8]) -> Result<(), String> {
+        self.send_part(frame)
+    }
+
+    fn arrived(&mut self) -> Result<Option<RawFrame>, String> {
+        match self.receive_at_predecessor() {
+            None if self.ended => Err("the channel has ended".to_owned()),
+            received => Ok(received),
+        }
+    }
+
+    fn check_time(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn hear(&mut self) -> Result<Option<RawFrame>, String> {
+        match self.arrived()? {
+            None if self.overdue => Err("the successor was silent".to_owned()),
+            arrived => Ok(arrived),
+        }
+    }
+
+    fn out_of_patience(&self) -> Option<Mistake> {
+        None
+    }
+
+    fn say_last(&mut self, why: &String) {
+        self.stuck = false;
+        self.to_successor.append(&mut self.unsent);
+        self.send_to_successor(Frame::Refuse(Refuse { reason: why.clone() }).encode());
+    }
+
+    fn shut_down(&mut self) {
+        self.ended = true;
+    }
+
+    fn look(&mut self) -> Option<RawFrame> {
+        self.receive_at_predecessor()
+    }
+}
+
+impl SuccessorEnd for World {
+    type Cause = &'static str;
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), &'static str> {
+        assert!(state == self.shared_state, "the shared state is the same on both sides");
+        Ok(())
+    }
+
+    fn send_accept(&mut self, frame: &[u8]) -> Result<(), &'static str> {
+        if self.send_to_predecessor(frame.to_vec()) { Ok(()) } else { Err("too late") }
     }
 }
 
@@ -654,9 +729,9 @@ proptest! {
         let accepted = accepted_before || matches!(world.successor, Successor::Owner(_));
         world.finish(|_| {});
         let expected = match (end, accepted) {
-            (0, true) | (1, false) => Owner::Nobody,
-            (_, true) => Owner::Successor,
-            (_, false) => Owner::Predecessor,
+            (0, true) | (1, false) => Whose::Nobody,
+            (_, true) => Whose::Successor,
+            (_, false) => Whose::Predecessor,
         };
         prop_assert_eq!(world.owner(), expected);
     }
@@ -682,18 +757,19 @@ impl World {
                 let Predecessor::Thawed(why) = &self.predecessor else { panic!("the deadline is over") };
                 assert_eq!(why, "the successor was silent for 10000 ms");
             }
-            Predecessor::Frozen(..) => self.freeze_timeout(),
+            Predecessor::Ending(_) => self.freeze_timeout(),
             _ => {}
         }
     }
 
     /// The predecessor is stopped for so long that the successor gives it up, and is continued then.
     fn stop_predecessor(&mut self) {
-        while !self.to_successor.is_empty() && matches!(self.successor, Successor::Called(_) | Successor::Receiving(_))
+        while (!self.to_successor.is_empty() && self.successor_listens())
+            || matches!(self.successor, Successor::Accepting(_))
         {
             self.successor_turn();
         }
-        if matches!(self.successor, Successor::Called(_) | Successor::Receiving(_)) {
+        if self.successor_listens() {
             self.successor = self.give_up(&"the predecessor was silent");
         }
     }
@@ -735,7 +811,7 @@ impl World {
 
     /// The predecessor serves on with all its peers, and the next successor gets them.
     fn assert_thawed(&mut self) {
-        assert_eq!(self.owner(), Owner::Predecessor);
+        assert_eq!(self.owner(), Whose::Predecessor);
         self.call();
         self.finish(|_| {});
         self.assert_taken_over();
@@ -753,7 +829,7 @@ fn successor_killed_before_accept_leaves_peers_with_predecessor() {
             world.assert_thawed();
         } else {
             assert!(matches!(world.predecessor, Predecessor::Retired(_)), "after Accept there is no way back");
-            assert_eq!(world.owner(), Owner::Nobody);
+            assert_eq!(world.owner(), Whose::Nobody);
         }
     }
 }
@@ -767,7 +843,8 @@ fn successor_stopped_before_accept_leaves_peers_with_predecessor_and_finds_out_l
         world.finish(|_| {});
         if steps < accepted {
             let Successor::Gone(why) = &world.successor else { panic!("the successor has not accepted") };
-            assert!(["the channel has ended", "too late"].contains(&why.as_str()), "{why}");
+            let reasons = ["the channel has ended", "too late", "refused: the successor was silent"];
+            assert!(reasons.contains(&why.as_str()), "{why}");
             world.assert_thawed();
         } else {
             world.assert_taken_over();
@@ -782,7 +859,7 @@ fn predecessor_killed_before_accept_leaves_peers_with_nobody() {
         let mut world = World::lively(steps);
         world.kill_predecessor();
         world.finish(|_| {});
-        let expected = if steps < accepted { Owner::Nobody } else { Owner::Successor };
+        let expected = if steps < accepted { Whose::Nobody } else { Whose::Successor };
         assert_eq!(world.owner(), expected);
     }
 }
@@ -804,6 +881,7 @@ fn predecessor_stopped_before_accept_keeps_its_peers_and_retires_later_after_it(
     }
 }
 
+mod ending;
 mod greeting;
 mod pace;
 pub(crate) mod peers;

@@ -1,97 +1,39 @@
-//! The predecessor's side of the channel: it moves frames and descriptors, and decides nothing.
+//! The copy on the predecessor's side of the channel: it moves frames and descriptors, and decides nothing.
 //!
-//! The loop gives a [`Departure`] one turn between two polls, and gets back what to do: go on, or freeze. What comes of
-//! the freeze is either [`HandedOver`] or a [`Failure`], after which the loop simply polls again: that is the thaw.
+//! The loop gives a [`Departure`] one turn between two polls, and gets back what to do: go on, or freeze.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::warn;
 use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Interest, Registry};
 
 use super::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
+use super::commit::ReadyDeparture;
+use super::failure::{Failure, last_word};
 use super::fault::{self, PredecessorStep as Step};
-use super::freeze::{Freeze, Overdue};
 use super::memory;
 use super::mirror::Originals;
 use super::pace::Load;
-use super::panicked::{Panicked, caught};
+use super::panicked::caught;
 use super::path::TakeoverListener;
-use super::predecessor::{Accepted, Copying, Decision, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
-use super::summary::{Pause, Summary};
-use super::wire::{Frame, Listeners, Refuse, Welcome, printable};
-use crate::clock::monotonic_ns;
+use super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
+use super::wire::{Frame, Listeners, Welcome};
 use crate::lane::Lane;
 use crate::peer::record::Record;
 use crate::service::Service;
 use crate::sources::{Greeting, Source, Tokens};
-use crate::table::{Peers, Touch};
-
-/// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
-const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
+use crate::table::Touch;
 
 /// How many frames of the successor are heard in one turn of the loop: a caller may talk without end.
 const FRAMES_PER_TURN: usize = 64;
 
-/// What the book of what the successor knows takes for each key, and more than any frame takes while it is written: it
-/// grows by doubling, and may have to move.
+/// What the book of what the successor knows takes for each key: it grows by doubling, and may have to move.
 const BOOK_BYTES_PER_KEY: usize = 32;
-const FRAME_SPARE_BYTES: usize = 2 << 20;
-
-/// What a peer takes in a successor besides what its buffers hold.
-const PEER_BYTES: u64 = 256;
-
-/// Why a takeover failed. The predecessor owns the peers, and serves on.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    Channel(ChannelError),
-    Successor(Mistake),
-    /// The freeze took too long.
-    Overdue(Overdue),
-    /// The service did, while it was saved.
-    Panicked(Panicked),
-}
-
-impl Failure {
-    /// The failure as the successor hears it.
-    fn frame(&self) -> Vec<u8> {
-        Frame::Refuse(Refuse { reason: self.to_string() }).encode()
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Channel(error) => error.fmt(f),
-            Self::Successor(mistake) => mistake.fmt(f),
-            Self::Overdue(overdue) => overdue.fmt(f),
-            Self::Panicked(panicked) => panicked.fmt(f),
-        }
-    }
-}
-
-impl<E: Into<ChannelError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Channel(error.into())
-    }
-}
-
-impl From<Panicked> for Failure {
-    fn from(panicked: Panicked) -> Self {
-        Self::Panicked(panicked)
-    }
-}
-
-impl From<Mistake> for Failure {
-    fn from(mistake: Mistake) -> Self {
-        Self::Successor(mistake)
-    }
-}
 
 /// A takeover in its copy phase.
 #[derive(Debug)]
@@ -157,7 +99,7 @@ impl Departure {
         now: Instant,
     ) -> Result<Self, Failure> {
         let Greeting { mut channel, pid, hello } = greeting;
-        let opened = memory::spare(keys_end * BOOK_BYTES_PER_KEY + FRAME_SPARE_BYTES)
+        let opened = memory::spare(keys_end * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
             .map_err(Failure::from)
             .and_then(|()| send_welcome(&mut channel, welcome))
             .and_then(|()| send_listeners(&mut channel, tcp, takeover));
@@ -204,7 +146,7 @@ impl Departure {
             Ok(Advanced::Copying(progress)) => Ok(Turn::Copying(Self { channel, pid, progress })),
             Ok(Advanced::Ready(ready, strain)) => {
                 warn_of(strain, pid);
-                Ok(Turn::Ready(ReadyDeparture { channel, pid, ready }))
+                Ok(Turn::Ready(ReadyDeparture::new(channel, pid, ready)))
             }
             Err(failure) => {
                 channel.close_with(&failure.frame());
@@ -292,14 +234,14 @@ impl Progress {
             self.listeners = (sent != Sent::Taken).then_some(listeners);
             return Ok(sent);
         }
-        memory::spare(FRAME_SPARE_BYTES)?;
+        memory::spare(memory::FRAME_SPARE_BYTES)?;
         let Some(outgoing) = caught(|| self.copying.next(lane))?? else {
             channel.flush()?;
             return Ok(Sent::Taken);
         };
         fault::at(step_of(&outgoing), channel)?;
         let sent = match &outgoing {
-            Outgoing::Batch(batch) => channel.try_send(&batch.frame, &descriptors(lane, batch.descriptor_keys())),
+            Outgoing::Batch(batch) => channel.try_send(&batch.frame, &lane.descriptors(batch.descriptor_keys())),
             Outgoing::Round { frame, .. } => channel.try_send(frame, &[]),
         };
         let sent = sent.map_err(|error| last_word(channel).unwrap_or(error.into()))?;
@@ -309,26 +251,6 @@ impl Progress {
         }
         Ok(sent)
     }
-}
-
-/// Whether the successor may have as much memory as it needs for these peers, where its control group limits that.
-///
-/// # Errors
-/// If it may not: the kernel would have to kill a process, and this one holds no less.
-pub(crate) fn check_memory(pid: u32, peers: &Peers) -> Result<(), Refusal> {
-    let Some(bytes_free) = memory::room_bytes(pid) else {
-        return Ok(());
-    };
-    // With room for everything that is here, there is no need to look at each peer.
-    let frames = 2 * FRAME_SPARE_BYTES as u64;
-    let everything = memory::resident_bytes().map_or(u64::MAX, |resident| resident + frames);
-    if everything <= bytes_free {
-        return Ok(());
-    }
-    // A buffer that is as large as what it holds doubles with the next byte.
-    let buffers: usize = peers.iter().map(|peer| 2 * (peer.talk.inbound.len() + peer.talk.pending_bytes())).sum();
-    let bytes_needed = everything.min(buffers as u64 + peers.len() as u64 * PEER_BYTES + frames);
-    if bytes_needed > bytes_free { Err(Refusal::Memory { bytes_free, bytes_needed }) } else { Ok(()) }
 }
 
 fn send_welcome(channel: &mut Channel, welcome: Welcome) -> Result<(), Failure> {
@@ -412,168 +334,6 @@ impl<S: Service> Originals for Lane<S> {
     }
 }
 
-fn descriptors<S: Service>(lane: &Lane<S>, keys: impl Iterator<Item = usize>) -> Vec<BorrowedFd<'_>> {
-    keys.map(|key| lane.descriptor(key)).collect()
-}
-
-/// A takeover whose successor is ready: the loop stops reading and accepting, and calls [`ReadyDeparture::commit`].
-#[derive(Debug)]
-pub(crate) struct ReadyDeparture {
-    channel: Channel,
-    pid: u32,
-    ready: Ready,
-}
-
-impl ReadyDeparture {
-    /// Freezes, sends what is pending, and waits for the successor to accept. The loop is not polled meanwhile.
-    ///
-    /// # Errors
-    /// If the successor has not accepted within `freeze_timeout`, and cannot accept any more: the loop thaws by polling
-    /// again.
-    pub(crate) fn commit<S: Service>(
-        mut self,
-        lane: &Lane<S>,
-        freeze_timeout: Duration,
-    ) -> Result<HandedOver, Failure> {
-        let (now, deadline) = (Instant::now(), Deadline::after(freeze_timeout));
-        let mut frozen = self.ready.freeze(now, monotonic_ns());
-        let mut freeze = Freeze::begin(freeze_timeout, now);
-        let channel = &mut self.channel;
-        let accepted = send_final(channel, &mut frozen, &mut freeze, lane, deadline)
-            .and_then(|()| wait_for_accept(channel, &mut frozen, deadline))
-            .or_else(|failure| {
-                let failure = match failure {
-                    Failure::Channel(ChannelError::Silent { .. }) => Failure::Overdue(freeze.over(Instant::now())),
-                    failure => failure,
-                };
-                // It decides nothing: a successor that has sent Accept reads no more, and any other learns why it leaves.
-                channel.send_last(&failure.frame());
-                // From here on the successor's Accept fails with EPIPE; one that was sent before is still there.
-                channel.shutdown();
-                accepted_already(channel, &mut frozen).map_err(|last_word| last_word.unwrap_or(failure))
-            })?;
-        Ok(HandedOver { channel: self.channel, pid: self.pid, accepted })
-    }
-}
-
-fn send_final<S: Service>(
-    channel: &mut Channel,
-    frozen: &mut Frozen,
-    freeze: &mut Freeze,
-    lane: &Lane<S>,
-    deadline: Deadline,
-) -> Result<(), Failure> {
-    fault::at(Step::Freeze, channel)?;
-    memory::spare(FRAME_SPARE_BYTES)?;
-    while let Some(batch) = caught(|| frozen.next(lane))?? {
-        channel.send_by(&batch.frame, &descriptors(lane, batch.descriptor_keys()), deadline)?;
-        frozen.sent(batch);
-    }
-    freeze.save(Instant::now());
-    fault::at(Step::Commit, channel)?;
-    let mut state = Vec::new();
-    caught(|| lane.save(&mut state))?;
-    deadline.check()?;
-    freeze.send(state.len(), Instant::now());
-    let mut frames = frozen.commit(&state).peekable();
-    let commit = loop {
-        let frame = frames.next().expect("Commit comes last");
-        hear_before_commit(channel, deadline)?;
-        if frames.peek().is_none() {
-            break frame;
-        }
-        channel.send_by(&frame, &[], deadline)?;
-        freeze.sent(frame.len());
-    };
-    drop(frames);
-    // Said before it is sent: whatever then becomes of the rest of it, an Accept that is found later counts.
-    frozen.committed();
-    channel.send_by(&commit, &[], deadline)?;
-    freeze.wait(Instant::now());
-    Ok(())
-}
-
-/// Hears what the successor has said up to now, before more is sent to it: once Commit is in the channel, nobody could
-/// tell an Accept that was said before from one that is said to it.
-fn hear_before_commit(channel: &mut Channel, deadline: Deadline) -> Result<(), Failure> {
-    while let Some(raw) = channel.receive()? {
-        Frozen::hear_before_commit(raw.decode()?)?;
-        deadline.check()?;
-    }
-    Ok(())
-}
-
-fn wait_for_accept(channel: &mut Channel, frozen: &mut Frozen, deadline: Deadline) -> Result<Accepted, Failure> {
-    fault::at(Step::Committed, channel)?;
-    loop {
-        let raw = channel.receive_by(deadline)?;
-        if let Some(accepted) = frozen.hear(raw.decode()?)? {
-            return Ok(accepted);
-        }
-        // As long as something arrives, nothing is waited for, and the deadline would not be noticed.
-        if let Some(waited) = deadline.passed() {
-            return Err(Mistake::NotAccepted { waited }.into());
-        }
-    }
-}
-
-/// Looks for Accept in what the channel still holds after its end.
-///
-/// # Errors
-/// If it is not there. The successor may have said why.
-fn accepted_already(channel: &mut Channel, frozen: &mut Frozen) -> Result<Accepted, Option<Failure>> {
-    let mut last_word = None;
-    while let Ok(Some(raw)) = channel.receive() {
-        match raw.decode().map(|frame| frozen.hear(frame)) {
-            Ok(Ok(Some(accepted))) => return Ok(accepted),
-            Ok(Err(mistake @ Mistake::GaveUp { .. })) => last_word = Some(mistake.into()),
-            _ => {}
-        }
-    }
-    Err(last_word)
-}
-
-/// Why a successor gave up that takes no more: it may have said so before it closed the channel.
-fn last_word(channel: &mut Channel) -> Option<Failure> {
-    while let Ok(Some(raw)) = channel.receive() {
-        if let Ok(Frame::Refuse(refuse)) = raw.decode() {
-            return Some(Mistake::GaveUp { reason: printable(&refuse.reason) }.into());
-        }
-    }
-    None
-}
-
-/// The successor owns the peers. What is left to do disturbs nobody.
-#[derive(Debug)]
-pub(crate) struct HandedOver {
-    channel: Channel,
-    pid: u32,
-    accepted: Accepted,
-}
-
-impl HandedOver {
-    /// Waits to hear how long the pause was, and logs the summary. Returns the successor's process id.
-    pub(crate) fn retire(mut self) -> u32 {
-        let Accepted { figures, peers, .. } = self.accepted;
-        let heard = fault::at(Step::Retire, &mut self.channel)
-            .and_then(|()| self.channel.receive_by(Deadline::after(RETIRED_PATIENCE)));
-        let pause = match heard {
-            Ok(raw) => match raw.decode() {
-                Ok(Frame::Serving(serving)) => Pause::Exactly { us: serving.pause_us },
-                _ => Pause::Unknown,
-            },
-            Err(error) => {
-                debug!("Successor pid {} did not say when it began to serve: {error}", self.pid);
-                Pause::Unknown
-            }
-        };
-        let predecessor_pid = std::process::id();
-        let summary = Summary { peers, figures, pause, predecessor_pid, successor_pid: self.pid };
-        info!("Handed over {summary}");
-        self.pid
-    }
-}
-
 #[cfg(any(test, fuzzing))]
 impl Departure {
     /// A takeover of peers alone, by a successor of the same process.
@@ -581,23 +341,5 @@ impl Departure {
         let copying = Copying::new(hello, keys_end, now);
         let progress = Progress { copying, listeners: None, blocked: None, more_to_hear: false };
         Self { channel, pid: std::process::id(), progress }
-    }
-}
-
-#[cfg(any(test, fuzzing))]
-impl ReadyDeparture {
-    /// Commits to a successor of the same thread, which has its turn when all is sent.
-    pub(crate) fn commit_to<S: Service>(
-        mut self,
-        lane: &Lane<S>,
-        successor: impl FnOnce(),
-    ) -> Result<HandedOver, Failure> {
-        let deadline = Deadline::after(Duration::from_secs(1));
-        let mut frozen = self.ready.freeze(Instant::now(), monotonic_ns());
-        let mut freeze = Freeze::begin(Duration::from_secs(1), Instant::now());
-        send_final(&mut self.channel, &mut frozen, &mut freeze, lane, deadline)?;
-        successor();
-        let accepted = wait_for_accept(&mut self.channel, &mut frozen, deadline)?;
-        Ok(HandedOver { channel: self.channel, pid: self.pid, accepted })
     }
 }

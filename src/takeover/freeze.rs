@@ -59,7 +59,7 @@ impl Freeze {
     }
 
     /// The deadline has passed.
-    pub(crate) fn over(self, now: Instant) -> Overdue {
+    pub(crate) fn over(&self, now: Instant) -> Overdue {
         Overdue { timeout: self.timeout, phase: self.phase, spent: now - self.since }
     }
 }

@@ -10,6 +10,15 @@ use std::path::Path;
 
 use log::{debug, warn};
 
+use super::predecessor::Refusal;
+use crate::table::Peers;
+
+/// More than any frame takes while it is written.
+pub(crate) const FRAME_SPARE_BYTES: usize = 2 << 20;
+
+/// What a peer takes in a successor besides what its buffers hold.
+const PEER_BYTES: u64 = 256;
+
 /// Whether so many bytes could be had now. To ask for them ends a takeover if they cannot; to be refused them in the
 /// middle of something would end the process.
 pub(crate) fn spare(bytes: usize) -> Result<(), Shortage> {
@@ -26,6 +35,26 @@ impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "there is no memory for {} more bytes", self.bytes)
     }
+}
+
+/// Whether the successor may have as much memory as it needs for these peers, where its control group limits that.
+///
+/// # Errors
+/// If it may not: the kernel would have to kill a process, and this one holds no less.
+pub(crate) fn check(pid: u32, peers: &Peers) -> Result<(), Refusal> {
+    let Some(bytes_free) = room_bytes(pid) else {
+        return Ok(());
+    };
+    // With room for everything that is here, there is no need to look at each peer.
+    let frames = 2 * FRAME_SPARE_BYTES as u64;
+    let everything = resident_bytes().map_or(u64::MAX, |resident| resident + frames);
+    if everything <= bytes_free {
+        return Ok(());
+    }
+    // A buffer that is as large as what it holds doubles with the next byte.
+    let buffers: usize = peers.iter().map(|peer| 2 * (peer.talk.inbound.len() + peer.talk.pending_bytes())).sum();
+    let bytes_needed = everything.min(buffers as u64 + peers.len() as u64 * PEER_BYTES + frames);
+    if bytes_needed > bytes_free { Err(Refusal::Memory { bytes_free, bytes_needed }) } else { Ok(()) }
 }
 
 /// Where a version of control groups shows what a group's processes may have and have (cgroups(7)).
@@ -53,7 +82,7 @@ const V2: Hierarchy = Hierarchy {
 
 /// How many more bytes a process may have, as far as its control group limits that. `None` if nothing does, or nobody
 /// can tell: with swap space, there is more than the group's limit.
-pub(crate) fn room_bytes(pid: u32) -> Option<u64> {
+fn room_bytes(pid: u32) -> Option<u64> {
     let swaps = read_to_string("/proc/swaps").unwrap_or_default();
     let groups = read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     if swaps.lines().count() > 1 {
@@ -90,7 +119,7 @@ fn room_in(hierarchy: &Hierarchy, group: &Path) -> Option<u64> {
 }
 
 /// How many bytes this process has in memory (proc(5), `statm`, whose pages have 4 KiB at least).
-pub(crate) fn resident_bytes() -> Option<u64> {
+fn resident_bytes() -> Option<u64> {
     let statm = read_to_string("/proc/self/statm").ok()?;
     Some(statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 4096)
 }

@@ -1,9 +1,9 @@
 //! The predecessor's half of the conversation. Pure: frames and instants go in, frames and decisions come out.
 //!
 //! ```text
-//! greet ──▶ Copying ──Ready──▶ Frozen ──Accept──▶ the successor owns the peers
-//!    │         │                  │
-//! Refusal   Mistake            Mistake            the predecessor owns them, and goes on
+//! greet ──▶ Copying ──Ready──▶ Frozen ──▶ Concluding ──Commit──▶ Committed ──Accept──▶ the successor owns the peers
+//!    │         │                  │           │                     │
+//! Refusal   Mistake            Mistake     Mistake               Mistake            the predecessor owns them, and goes on
 //! ```
 //!
 //! Each state is consumed by what it hears. Where a step fails, nothing is left to undo: the peers never were in here.
@@ -107,7 +107,7 @@ impl Refusal {
 }
 
 /// What the successor did wrong after it was welcomed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mistake {
     /// It gave up, and says why.
     GaveUp { reason: String },
@@ -447,32 +447,17 @@ impl Ready {
         let Self(mut copying) = self;
         copying.figures.copy_us = (now - copying.began).as_micros().try_into().unwrap_or(u64::MAX);
         copying.mirror.begin_round();
-        Frozen {
-            mirror: copying.mirror,
-            hello: copying.hello,
-            figures: copying.figures,
-            frozen_at_ns,
-            committed: false,
-        }
+        Frozen { mirror: copying.mirror, hello: copying.hello, figures: copying.figures, frozen_at_ns }
     }
 }
 
-/// The predecessor does nothing but end the takeover.
+/// The predecessor has frozen, and sends what is pending.
 #[derive(Debug)]
 pub(crate) struct Frozen {
     mirror: Mirror,
     hello: Hello,
     figures: Figures,
     frozen_at_ns: u64,
-    /// Whether Commit is in the channel.
-    committed: bool,
-}
-
-/// The successor owns the peers.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    pub(crate) figures: Figures,
-    pub(crate) peers: u64,
 }
 
 impl Frozen {
@@ -500,62 +485,100 @@ impl Frozen {
         self.mirror.sent(batch);
     }
 
-    /// The frames that end the takeover, each written when it is asked for: the shared state, and Commit.
-    pub(crate) fn commit<'s>(&'s mut self, state: &'s [u8]) -> impl Iterator<Item = Vec<u8>> + 's {
-        let mut parts = state.chunks(STATE_PART_BYTES);
+    /// All that was pending is sent, and this is the state that all peers share.
+    pub(crate) fn conclude(self, state: Vec<u8>) -> Concluding {
         #[cfg(all(feature = "wire-2", not(test)))]
-        let mut census = super::rehearsal::before_commit(&self.hello, self.mirror.peers());
-        let mut ended = false;
-        std::iter::from_fn(move || {
-            if let Some(part) = parts.next() {
-                let frame = Frame::State(State { part }).encode();
-                self.figures.bytes += frame.len() as u64;
-                return Some(frame);
-            }
+        let census = super::rehearsal::before_commit(&self.hello, self.mirror.peers());
+        Concluding {
+            frozen: self,
+            state,
+            state_sent: 0,
             #[cfg(all(feature = "wire-2", not(test)))]
-            if let Some(frame) = census.take() {
-                return Some(frame);
-            }
-            if std::mem::replace(&mut ended, true) {
-                return None;
-            }
-            let commit = Commit {
-                peers: self.mirror.peers(),
-                digest: self.mirror.digest(),
-                state_bytes: state.len() as u64,
-                frozen_at_ns: self.frozen_at_ns,
-                figures: self.figures,
-            };
-            Some(Frame::Commit(commit).encode())
-        })
+            census,
+        }
     }
+}
 
-    /// All frames of [`Frozen::commit`] are in the channel, or the last one is about to be: from here on the successor may
-    /// accept.
-    pub(crate) fn committed(&mut self) {
-        self.committed = true;
+/// The predecessor sends the frames that end the takeover: the shared state, and Commit.
+#[derive(Debug)]
+pub(crate) struct Concluding {
+    frozen: Frozen,
+    state: Vec<u8>,
+    /// How many bytes of it have been written into frames.
+    state_sent: usize,
+    #[cfg(all(feature = "wire-2", not(test)))]
+    census: Option<Vec<u8>>,
+}
+
+/// A frame that ends the takeover, and what the predecessor is when it begins to send it.
+#[must_use]
+#[derive(Debug)]
+pub(crate) enum Conclusion {
+    /// More follows.
+    Part(Vec<u8>, Concluding),
+    /// Commit: from here on the successor may accept.
+    Commit(Vec<u8>, Committed),
+}
+
+impl Concluding {
+    /// What to send next, written when it is asked for.
+    pub(crate) fn next(mut self) -> Conclusion {
+        let part = &self.state[self.state_sent..];
+        let part = &part[..part.len().min(STATE_PART_BYTES)];
+        if !part.is_empty() {
+            let frame = Frame::State(State { part }).encode();
+            self.state_sent += part.len();
+            self.frozen.figures.bytes += frame.len() as u64;
+            return Conclusion::Part(frame, self);
+        }
+        #[cfg(all(feature = "wire-2", not(test)))]
+        if let Some(frame) = self.census.take() {
+            return Conclusion::Part(frame, self);
+        }
+        let Frozen { mirror, figures, frozen_at_ns, .. } = self.frozen;
+        let (peers, digest, state_bytes) = (mirror.peers(), mirror.digest(), self.state.len() as u64);
+        let frame = Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures }).encode();
+        Conclusion::Commit(frame, Committed { accepted: Accepted { figures, peers }, _mirror: mirror })
     }
+}
 
+/// Commit is in the channel, or about to be.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    /// What is true as soon as the successor says so.
+    accepted: Accepted,
+    /// To free it takes as long as there are peers, and they wait until Accept is there.
+    _mirror: Mirror,
+}
+
+/// The successor owns the peers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accepted {
+    pub(crate) figures: Figures,
+    pub(crate) peers: u64,
+}
+
+impl Committed {
     /// The successor says something. `None` if it has not accepted yet.
     ///
     /// # Errors
     /// If the takeover is over with that, unless Accept follows.
-    pub(crate) fn hear(&mut self, frame: Frame<'_>) -> Result<Option<Accepted>, Mistake> {
+    pub(crate) fn hear(&self, frame: Frame<'_>) -> Result<Option<Accepted>, Mistake> {
         match frame {
-            Frame::Accept if self.committed => Ok(Some(Accepted { figures: self.figures, peers: self.mirror.peers() })),
-            frame => Self::hear_before_commit(frame).map(|()| None),
+            Frame::Accept => Ok(Some(self.accepted)),
+            frame => hear_before_commit(frame).map(|()| None),
         }
     }
+}
 
-    /// The successor says something before Commit is in the channel, which is not the time for Accept.
-    ///
-    /// # Errors
-    /// If the takeover is over with that.
-    pub(crate) fn hear_before_commit(frame: Frame<'_>) -> Result<(), Mistake> {
-        match frame {
-            Frame::Copied(_) => Ok(()),
-            Frame::Refuse(refuse) => Err(Mistake::GaveUp { reason: printable(&refuse.reason) }),
-            frame => Err(Mistake::OutOfTurn { kind: frame.kind(), step: "after the freeze" }),
-        }
+/// The successor says something while nothing but Commit is to come, which is not the time for Accept.
+///
+/// # Errors
+/// If the takeover is over with that.
+pub(crate) fn hear_before_commit(frame: Frame<'_>) -> Result<(), Mistake> {
+    match frame {
+        Frame::Copied(_) => Ok(()),
+        Frame::Refuse(refuse) => Err(Mistake::GaveUp { reason: printable(&refuse.reason) }),
+        frame => Err(Mistake::OutOfTurn { kind: frame.kind(), step: "after the freeze" }),
     }
 }

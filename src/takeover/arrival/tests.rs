@@ -15,7 +15,8 @@ use crate::table::Table;
 use crate::takeover::channel::TOO_MANY_IN_FLIGHT_RETRY;
 use crate::takeover::channel::tests::{alone, while_too_many_are_in_flight};
 use crate::takeover::conversation::peers::FakePeer;
-use crate::takeover::departure::{Departure, Failure, Turn};
+use crate::takeover::departure::{Departure, Turn};
+use crate::takeover::failure::Failure;
 use crate::takeover::predecessor::{Copying, Outgoing};
 use crate::takeover::wire::{Hello, WIRE_VERSIONS};
 

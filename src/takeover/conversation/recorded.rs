@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::super::mirror::Originals;
-use super::super::predecessor::{Accepted, Copying, Decision, Frozen, Heard, Outgoing, greet};
+use super::super::predecessor::{Accepted, Committed, Copying, Decision, Frozen, Heard, Outgoing, greet};
 use super::super::successor::{Action, Called, Receiving};
 use super::super::wire::{Frame, Offer, RawFrame, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions};
-use super::turns::KINDS;
+use super::turns::{KINDS, committed};
 use super::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record};
@@ -132,7 +132,7 @@ struct Predecessor {
 enum PredecessorStep {
     Listening,
     Copying(Copying),
-    Frozen(Frozen),
+    Committed(Committed),
     Retired(Accepted),
     Over,
 }
@@ -171,7 +171,7 @@ impl Predecessor {
 
     /// Whether it still serves, so that something can happen to its peers.
     fn serves(&self) -> bool {
-        !matches!(self.step, PredecessorStep::Frozen(_) | PredecessorStep::Retired(_))
+        !matches!(self.step, PredecessorStep::Committed(_) | PredecessorStep::Retired(_))
     }
 
     fn say(&mut self) -> Option<(Vec<u8>, usize)> {
@@ -216,9 +216,9 @@ impl Predecessor {
                     Decision::Freeze(ready, _) => self.commit(ready.freeze(self.now, FROZEN_AT_NS)),
                 },
             },
-            (PredecessorStep::Frozen(mut frozen), frame) => match frozen.hear(frame).unwrap() {
+            (PredecessorStep::Committed(committed), frame) => match committed.hear(frame).unwrap() {
                 Some(accepted) => PredecessorStep::Retired(accepted),
-                None => PredecessorStep::Frozen(frozen),
+                None => PredecessorStep::Committed(committed),
             },
             (PredecessorStep::Retired(accepted), Frame::Serving(_)) => PredecessorStep::Retired(accepted),
             (_, frame) => panic!("{frame:?} at the wrong time"),
@@ -230,9 +230,9 @@ impl Predecessor {
             self.to_say.push_back((batch.frame.clone(), batch.descriptor_keys().count()));
             frozen.sent(batch);
         }
-        self.to_say.extend(frozen.commit(SHARED_STATE).map(|frame| (frame, 0)));
-        frozen.committed();
-        PredecessorStep::Frozen(frozen)
+        let (frames, committed) = committed(frozen, SHARED_STATE);
+        self.to_say.extend(frames.into_iter().map(|frame| (frame, 0)));
+        PredecessorStep::Committed(committed)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::super::predecessor::{Accepted, Copying, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet};
+use super::super::predecessor::{
+    Accepted, Committed, Conclusion, Copying, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet, hear_before_commit,
+};
 use super::super::successor::{Accept, Action, Called, Fault, Receiving};
 use super::super::wire::{
     Closed, Commit, Copied, Figures, Frame, Kind, RawFrame, RecordsKind, RecordsWriter, Refuse, Round, Serving, State,
@@ -94,18 +96,31 @@ pub(super) fn send_round(copying: &mut Copying, expected_last: bool) {
     copying.sent(outgoing, Instant::now());
 }
 
-fn frozen(committed: bool) -> Frozen {
+fn frozen() -> Frozen {
     let now = Instant::now();
     let Ok(Heard::Ready(ready)) = copying(CopyStep::LastRoundSent).hear(Frame::Ready, now) else {
         panic!("the successor may get ready now");
     };
     let mut frozen = ready.freeze(now, FROZEN_AT_NS);
     assert!(frozen.next(&NOBODY).unwrap().is_none());
-    if committed {
-        assert_eq!(frozen.commit(&[]).count(), 1);
-        frozen.committed();
-    }
     frozen
+}
+
+/// A predecessor that has sent this state and Commit, and how many frames that took.
+pub(super) fn committed(frozen: Frozen, state: &[u8]) -> (Vec<Vec<u8>>, Committed) {
+    let (mut frames, mut concluding) = (Vec::new(), frozen.conclude(state.to_vec()));
+    loop {
+        match concluding.next() {
+            Conclusion::Part(frame, next) => {
+                frames.push(frame);
+                concluding = next;
+            }
+            Conclusion::Commit(frame, committed) => {
+                frames.push(frame);
+                return (frames, committed);
+            }
+        }
+    }
 }
 
 #[test]
@@ -133,34 +148,29 @@ fn a_predecessor_that_copies_hears_what_it_waits_for_and_nothing_else() {
 
 #[test]
 fn a_frozen_predecessor_hears_accept_after_commit_and_nothing_else() {
-    for committed in [false, true] {
-        for kind in KINDS {
-            let mut frozen = frozen(committed);
-            let raw = frame(kind, 1);
-            match (kind, frozen.hear(raw.decode().unwrap())) {
-                (Kind::Copied, Ok(None)) => {}
-                (Kind::Accept, Ok(Some(Accepted { peers: 0, .. }))) if committed => continue,
-                (Kind::Refuse, Err(mistake)) => {
-                    assert_eq!(mistake, Mistake::GaveUp { reason: r"no\nmore".to_owned() });
-                }
-                (_, Err(mistake)) => assert_eq!(mistake, Mistake::OutOfTurn { kind, step: "after the freeze" }),
-                (_, Ok(heard)) => panic!("{kind:?} led to {heard:?}, committed: {committed}"),
+    let (frames, committed) = committed(frozen(), b"state");
+    assert_eq!(frames.len(), 2);
+    for kind in KINDS {
+        let raw = frame(kind, 1);
+        let frame = || raw.decode().unwrap();
+        match (kind, hear_before_commit(frame()), committed.hear(frame())) {
+            (Kind::Copied, Ok(()), Ok(None)) => {}
+            (Kind::Accept, Err(mistake), Ok(Some(Accepted { peers: 0, .. }))) => {
+                assert_eq!(mistake, Mistake::OutOfTurn { kind, step: "after the freeze" });
             }
-            // Whatever it was, it does not change what counts: Accept does, and only after Commit.
-            assert_eq!(frozen.hear(Frame::Accept).is_ok_and(|heard| heard.is_some()), committed, "after {kind:?}");
+            (Kind::Refuse, Err(before), Err(after)) => {
+                let mistake = Mistake::GaveUp { reason: r"no\nmore".to_owned() };
+                assert_eq!([before, after], [mistake.clone(), mistake]);
+            }
+            (_, Err(before), Err(after)) => {
+                let mistake = Mistake::OutOfTurn { kind, step: "after the freeze" };
+                assert_eq!([before, after], [mistake.clone(), mistake]);
+            }
+            (_, before, after) => panic!("{kind:?} led to {before:?} before Commit, and to {after:?} after it"),
         }
+        // Whatever it was, it does not change what counts.
+        assert!(committed.hear(Frame::Accept).is_ok_and(|heard| heard.is_some()), "after {kind:?}");
     }
-}
-
-#[test]
-fn accept_before_commit_is_refused_and_accept_after_it_is_not() {
-    let mut frozen = frozen(false);
-    let mistake = frozen.hear(Frame::Accept).unwrap_err();
-    assert_eq!(mistake, Mistake::OutOfTurn { kind: Kind::Accept, step: "after the freeze" });
-    assert_eq!(frozen.commit(b"state").count(), 2);
-    frozen.hear(Frame::Accept).expect_err("the frames are made, and not sent");
-    frozen.committed();
-    assert!(frozen.hear(Frame::Accept).unwrap().is_some());
 }
 
 #[test]

@@ -1,0 +1,200 @@
+//! The end of a takeover on the predecessor's side: it carries out the [drive](super::drive), over the channel and with
+//! the peers of a lane that is not polled meanwhile.
+//!
+//! What comes of it is either [`HandedOver`] or a [`Failure`], after which the loop simply polls again: that is the thaw.
+
+use std::time::{Duration, Instant};
+
+use log::{debug, info};
+
+use super::channel::{Channel, ChannelError, Deadline};
+use super::drive::{Drive, PredecessorEnd, Stepped};
+use super::failure::Failure;
+use super::fault::{self, PredecessorStep as Step};
+use super::freeze::Freeze;
+use super::memory;
+use super::mirror::Batch;
+use super::panicked::caught;
+use super::predecessor::{Accepted, Frozen, Mistake, Ready};
+use super::summary::{Pause, Summary};
+use super::wire::{Frame, RawFrame};
+use crate::clock::monotonic_ns;
+use crate::lane::Lane;
+use crate::service::Service;
+
+/// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
+const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
+
+/// A takeover whose successor is ready: the loop stops reading and accepting, and calls [`ReadyDeparture::commit`].
+#[derive(Debug)]
+pub(crate) struct ReadyDeparture {
+    channel: Channel,
+    pid: u32,
+    ready: Ready,
+}
+
+impl ReadyDeparture {
+    pub(crate) fn new(channel: Channel, pid: u32, ready: Ready) -> Self {
+        Self { channel, pid, ready }
+    }
+
+    /// Freezes, sends what is pending, and waits for the successor to accept. The loop is not polled meanwhile.
+    ///
+    /// # Errors
+    /// If the successor has not accepted within `freeze_timeout`, and cannot accept any more: the loop thaws by polling
+    /// again.
+    pub(crate) fn commit<S: Service>(self, lane: &Lane<S>, freeze_timeout: Duration) -> Result<HandedOver, Failure> {
+        self.commit_beside(lane, freeze_timeout, || {})
+    }
+
+    /// The same, with something that is done between any two steps.
+    pub(crate) fn commit_beside<S: Service>(
+        self,
+        lane: &Lane<S>,
+        freeze_timeout: Duration,
+        mut between: impl FnMut(),
+    ) -> Result<HandedOver, Failure> {
+        let Self { channel, pid, ready } = self;
+        let mut end = End::new(channel, lane, freeze_timeout);
+        let mut drive = Drive::new(ready);
+        loop {
+            match drive.step(&mut end) {
+                Stepped::On(next) => drive = next,
+                Stepped::HandedOver(accepted) => return Ok(HandedOver { channel: end.channel, pid, accepted }),
+                Stepped::Thaw(failure) => return Err(failure),
+            }
+            between();
+        }
+    }
+}
+
+/// What the drive works with: the channel, the peers, and a deadline.
+struct End<'l, S: Service> {
+    channel: Channel,
+    lane: &'l Lane<S>,
+    deadline: Deadline,
+    /// What the time goes into.
+    freeze: Freeze,
+}
+
+impl<'l, S: Service> End<'l, S> {
+    /// The time of the freeze begins.
+    fn new(channel: Channel, lane: &'l Lane<S>, freeze_timeout: Duration) -> Self {
+        let freeze = Freeze::begin(freeze_timeout, Instant::now());
+        Self { channel, lane, deadline: Deadline::after(freeze_timeout), freeze }
+    }
+
+    /// An error with what is known here: a deadline that has passed is that of the freeze.
+    fn explained<T>(&self, result: Result<T, ChannelError>) -> Result<T, Failure> {
+        result.map_err(|error| match error {
+            ChannelError::Silent { .. } => Failure::Overdue(self.freeze.over(Instant::now())),
+            error => error.into(),
+        })
+    }
+}
+
+impl<S: Service> PredecessorEnd for End<'_, S> {
+    type Failure = Failure;
+
+    fn freeze(&mut self, ready: Ready) -> Result<Frozen, Failure> {
+        let frozen = ready.freeze(Instant::now(), monotonic_ns());
+        fault::at(Step::Freeze, &mut self.channel)?;
+        memory::spare(memory::FRAME_SPARE_BYTES)?;
+        Ok(frozen)
+    }
+
+    fn next_batch(&mut self, frozen: &mut Frozen) -> Result<Option<Batch>, Failure> {
+        Ok(caught(|| frozen.next(self.lane))??)
+    }
+
+    fn send_batch(&mut self, batch: &Batch) -> Result<(), Failure> {
+        let descriptors = self.lane.descriptors(batch.descriptor_keys());
+        let sent = self.channel.send_by(&batch.frame, &descriptors, self.deadline);
+        self.explained(sent)
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, Failure> {
+        self.freeze.save(Instant::now());
+        fault::at(Step::Commit, &mut self.channel)?;
+        let mut state = Vec::new();
+        caught(|| self.lane.save(&mut state))?;
+        self.check_time()?;
+        self.freeze.send(state.len(), Instant::now());
+        Ok(state)
+    }
+
+    fn send_part(&mut self, frame: &[u8]) -> Result<(), Failure> {
+        let sent = self.channel.send_by(frame, &[], self.deadline);
+        self.explained(sent)?;
+        self.freeze.sent(frame.len());
+        Ok(())
+    }
+
+    fn send_commit(&mut self, frame: &[u8]) -> Result<(), Failure> {
+        let sent = self.channel.send_by(frame, &[], self.deadline);
+        self.explained(sent)?;
+        self.freeze.wait(Instant::now());
+        Ok(fault::at(Step::Committed, &mut self.channel)?)
+    }
+
+    fn arrived(&mut self) -> Result<Option<RawFrame>, Failure> {
+        Ok(self.channel.receive()?)
+    }
+
+    fn check_time(&self) -> Result<(), Failure> {
+        self.explained(self.deadline.check())
+    }
+
+    fn hear(&mut self) -> Result<Option<RawFrame>, Failure> {
+        let raw = self.channel.receive_by(self.deadline);
+        self.explained(raw.map(Some))
+    }
+
+    fn out_of_patience(&self) -> Option<Mistake> {
+        self.deadline.passed().map(|waited| Mistake::NotAccepted { waited })
+    }
+
+    fn say_last(&mut self, failure: &Failure) {
+        self.channel.send_last(&failure.frame());
+    }
+
+    fn shut_down(&mut self) {
+        self.channel.shutdown();
+    }
+
+    fn look(&mut self) -> Option<RawFrame> {
+        // What is no frame is not Accept, and nothing can be told behind it.
+        self.channel.receive().ok().flatten()
+    }
+}
+
+/// The successor owns the peers. What is left to do disturbs nobody.
+#[derive(Debug)]
+pub(crate) struct HandedOver {
+    channel: Channel,
+    pid: u32,
+    accepted: Accepted,
+}
+
+impl HandedOver {
+    /// Waits to hear how long the pause was, and logs the summary. Returns the successor's process id.
+    pub(crate) fn retire(mut self) -> u32 {
+        let Accepted { figures, peers, .. } = self.accepted;
+        let heard = fault::at(Step::Retire, &mut self.channel)
+            .and_then(|()| self.channel.receive_by(Deadline::after(RETIRED_PATIENCE)));
+        let pause = match heard {
+            Ok(raw) => match raw.decode() {
+                Ok(Frame::Serving(serving)) => Pause::Exactly { us: serving.pause_us },
+                _ => Pause::Unknown,
+            },
+            Err(error) => {
+                debug!("Successor pid {} did not say when it began to serve: {error}", self.pid);
+                Pause::Unknown
+            }
+        };
+        let predecessor_pid = std::process::id();
+        let summary = Summary { peers, figures, pause, predecessor_pid, successor_pid: self.pid };
+        info!("Handed over {summary}");
+        self.pid
+    }
+}
