@@ -18,10 +18,10 @@ use crate::takeover::mirror::{Batch, Originals};
 use crate::takeover::predecessor::{
     Accepted, Copying, Decision, Estate, Frozen, Heard, Mistake, Outgoing, Ready, greet,
 };
-use crate::takeover::successor::{Action, Called, Receiving};
+use crate::takeover::successor::{self, Action, Called, Receiving};
 use crate::takeover::wire::{
-    Commit, Digested, Frame, HEADER_BYTES, Offer, RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions,
-    WireError, chained,
+    Commit, Digested, Frame, HEADER_BYTES, Offer, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
+    Versions, WireError, chained,
 };
 
 pub use crate::reactor::script::take_over_anywhere;
@@ -143,9 +143,9 @@ struct Predecessor {
     cookies: u64,
     peers_sent: u64,
     peers_acknowledged: u64,
-    /// A successor that hears all that is sent, and says nothing.
-    honest: Receiving,
-    /// What it would accept.
+    /// A successor that hears all that is sent, and says nothing, up to Commit.
+    honest: Option<Receiving>,
+    /// It would accept.
     accepted_by_honest: bool,
     /// It has said Accept since Commit was sent.
     accepts: bool,
@@ -173,7 +173,7 @@ impl Predecessor {
             cookies: peers_at_first,
             peers_sent: 0,
             peers_acknowledged: 0,
-            honest: Receiving::default(),
+            honest: Some(Receiving::default()),
             accepted_by_honest: false,
             accepts: false,
             now: Instant::now(),
@@ -279,8 +279,11 @@ impl Predecessor {
     fn tell_honest(&mut self, frame: &[u8]) {
         let raw =
             RawFrame::take(&mut frame.to_vec(), TO_SUCCESSOR_BYTES_MAX).expect("it is a frame").expect("it is whole");
-        let action = self.honest.hear(raw.decode().expect("it was encoded here")).expect("what is sent is in order");
-        self.accepted_by_honest |= matches!(action, Action::Accept(_));
+        let honest = self.honest.take().expect("nothing follows Commit");
+        match honest.hear(raw.decode().expect("it was encoded here")).expect("what is sent is in order") {
+            successor::Heard::On(honest, _) => self.honest = Some(honest),
+            successor::Heard::Commit(_) => self.accepted_by_honest = true,
+        }
     }
 
     fn assert_consistent(&self) {
@@ -398,6 +401,7 @@ pub fn successor_hears(bytes: &[u8]) {
     let offer = Offer { service: Seqnum::NAME.to_owned(), state_versions: Versions { oldest: 1, newest: 2 } };
     let mut called = Some(Called::new(vec![offer], 20_000, 7).0);
     let mut successor = Successor::default();
+    let mut receiving = Receiving::default();
     loop {
         let raw = match RawFrame::take(&mut received, TO_SUCCESSOR_BYTES_MAX) {
             Ok(Some(raw)) => raw,
@@ -406,14 +410,16 @@ pub fn successor_hears(bytes: &[u8]) {
         };
         let heard = match (raw.decode(), called.take()) {
             (Err(error), _) => return assert_one_line(&error),
-            (Ok(frame), Some(called)) => called.hear(frame).map(drop).map_err(|fault| fault.to_string()),
-            (Ok(frame), None) => successor.hear(frame),
+            (Ok(frame), Some(called)) => match called.hear(frame) {
+                Ok(_) => continue,
+                Err(objection) => Err(objection.to_string()),
+            },
+            (Ok(frame), None) => successor.hear(receiving, frame),
         };
-        if let Err(why) = heard {
-            return assert_one_line(&why);
-        }
-        if successor.accepted {
-            return;
+        match heard {
+            Ok(Some(next)) => receiving = next,
+            Ok(None) => return,
+            Err(why) => return assert_one_line(&why),
         }
     }
 }
@@ -421,17 +427,16 @@ pub fn successor_hears(bytes: &[u8]) {
 /// A successor, and what it should know by what it has heard.
 #[derive(Default)]
 struct Successor {
-    receiving: Receiving,
     /// Each peer, by cookie: its digest, and what waits in either direction.
     known: BTreeMap<u64, (u32, [Backlog; 2])>,
     peers_adopted: u64,
     rounds: u32,
     state: Vec<u8>,
-    accepted: bool,
 }
 
 impl Successor {
-    fn hear(&mut self, frame: Frame<'_>) -> Result<(), String> {
+    /// What it is, having heard the frame. `None` if that was Commit.
+    fn hear(&mut self, receiving: Receiving, frame: Frame<'_>) -> Result<Option<Receiving>, String> {
         if let Frame::State(state) = &frame {
             self.state.extend_from_slice(state.part);
         }
@@ -440,7 +445,24 @@ impl Successor {
             Frame::Round(round) => (None, Some(round.clone())),
             _ => (None, None),
         };
-        match self.receiving.hear(frame).map_err(|fault| fault.to_string())? {
+        match receiving.hear(frame).map_err(|objection| objection.to_string())? {
+            successor::Heard::On(receiving, action) => {
+                self.act(action, round)?;
+                Ok(Some(receiving))
+            }
+            successor::Heard::Commit(accept) => {
+                let Commit { peers, digest, state_bytes, .. } = committed.expect("it is Commit that is accepted");
+                assert_eq!((accept.peers, peers), (peers, self.known.len() as u64));
+                let sum = self.known.values().fold(0u64, |sum, (digest, _)| sum.wrapping_add(u64::from(*digest)));
+                assert_eq!(digest, sum);
+                assert_eq!((accept.state.as_slice(), state_bytes), (self.state.as_slice(), self.state.len() as u64));
+                Ok(None)
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action<'_>, round: Option<Round>) -> Result<(), String> {
+        match action {
             Action::Adopt(records, answer) => {
                 self.peers_adopted += records.len() as u64;
                 for Digested { value: record, digest } in records {
@@ -479,14 +501,6 @@ impl Successor {
                 assert_eq!(decoded(&answer), Some(Frame::Ready.encode()));
             }
             Action::Listen(_) | Action::Wait => {}
-            Action::Accept(accept) => {
-                let Commit { peers, digest, state_bytes, .. } = committed.expect("it is Commit that is accepted");
-                assert_eq!(peers, self.known.len() as u64);
-                let sum = self.known.values().fold(0u64, |sum, (digest, _)| sum.wrapping_add(u64::from(*digest)));
-                assert_eq!(digest, sum);
-                assert_eq!((accept.state.as_slice(), state_bytes), (self.state.as_slice(), self.state.len() as u64));
-                self.accepted = true;
-            }
         }
         Ok(())
     }

@@ -126,16 +126,11 @@ mod sources;
 mod table;
 mod takeover;
 
-pub use accept::ListenError;
 pub use config::{Config, Outcome};
 pub use peer::PeerId;
+pub use reactord_process::accept::ListenError;
 pub use server::{Error, Successor, serve, take_over, work};
 pub use service::{Context, RestoreError, SendError, Service, Violation};
-pub use takeover::arrival::{Offer, TakeoverError};
+pub use takeover::error::TakeoverError;
+pub use takeover::offer::Offer;
 pub use takeover::path::{PathError, TAKEOVER_PATH_BYTES_MAX};
-
-// What a server stands on, as a supervisor does: so these modules are a package below both.
-use reactord_process::{accept, descriptors, inherited, open_files, words};
-
-/// What this build calls itself when it meets another.
-const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));

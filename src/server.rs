@@ -5,18 +5,21 @@ use std::path::Path;
 
 use mio::Poll;
 
-use crate::accept::{ListenError, listen_on};
 use crate::config::{Config, Outcome};
 use crate::lane::Lane;
-use crate::open_files;
 use crate::peer::Marks;
 use crate::reactor::Reactor;
 use crate::service::Service;
 use crate::sources::{Callers, Draw, Entrance, Sources, StopSignals};
 use crate::table::Table;
-use crate::takeover::arrival::{Arrived, Offer, TakeoverError, Welcomed};
+use crate::takeover::arrival::Arrived;
+use crate::takeover::error::TakeoverError;
+use crate::takeover::offer::Offer;
 use crate::takeover::path::{PathError, TakeoverListener};
+use crate::takeover::welcomed::Welcomed;
 use crate::worker::{InheritError, Queue};
+use reactord_process::accept::{ListenError, listen_on};
+use reactord_process::open_files;
 
 /// Why a server could not serve, or could not go on.
 #[derive(Debug)]

@@ -73,31 +73,40 @@
 //! | `drive` | the rule of ownership: the order in which either side does what ends the takeover |
 //! | `departure`, `commit` | the predecessor's I/O, without decisions: the copy, the end |
 //! | `failure` | why a takeover failed, as the predecessor sees it |
-//! | `arrival` | the successor's I/O, without decisions |
-//! | `freeze` | what the time of a freeze went into |
+//! | `welcomed`, `arriving`, `arrival` | the successor's I/O, without decisions: the call, all up to Accept, the first turn |
+//! | `listening`, `sift` | what `arriving` does about listeners, and about events that come too early |
+//! | `offer`, `error` | what a successor offers; why a takeover failed, as it sees that |
+//! | `freeze`, `frozen_at` | what the time of a freeze went into; when it began, by the successor's clock |
 //! | `memory` | whether there is enough memory for a takeover, and who is killed if not |
 //! | `panicked` | a service that panics while it is saved or restored |
 //! | `summary` | what a takeover took, as both sides log it |
 //! | `fault` | the steps by name, where tests let either side fail |
 
 pub(crate) mod arrival;
+pub(crate) mod arriving;
 pub(crate) mod channel;
 mod commit;
 pub(crate) mod departure;
 pub(crate) mod drive;
+pub(crate) mod error;
 pub(crate) mod failure;
 pub(crate) mod fault;
 mod freeze;
+mod frozen_at;
+mod listening;
 pub(crate) mod memory;
 pub(crate) mod mirror;
+pub(crate) mod offer;
 pub(crate) mod pace;
 mod panicked;
 pub(crate) mod path;
 pub(crate) mod predecessor;
 #[cfg(all(feature = "wire-2", not(test)))]
 mod rehearsal;
+pub(crate) mod sift;
 pub(crate) mod successor;
 mod summary;
+pub(crate) mod welcomed;
 pub(crate) mod wire;
 
 #[cfg(test)]

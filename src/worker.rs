@@ -40,10 +40,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-use crate::descriptors::{self, Received};
-use crate::inherited;
-pub use crate::words::{ConnectionId, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
-use crate::words::{FromSupervisor, FromWorker, PACKET_BYTES_MAX, SOCKET_VARIABLE, VERSION};
+use reactord_process::descriptors::{self, Received};
+use reactord_process::inherited;
+pub use reactord_process::words::{ConnectionId, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
+use reactord_process::words::{FromSupervisor, FromWorker, PACKET_BYTES_MAX, SOCKET_VARIABLE, VERSION};
 
 /// Why there is no queue to draw from.
 #[derive(Debug)]

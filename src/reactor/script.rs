@@ -19,8 +19,9 @@ use crate::peer::{Marks, PeerId};
 use crate::service::{Context, RestoreError, Violation};
 use crate::services::{Line, Seqnum};
 use crate::table::Table;
-use crate::takeover::arrival::Arriving;
+use crate::takeover::arriving::{Arriving, Came};
 use crate::takeover::channel::Channel;
+use crate::takeover::successor::Receiving;
 use crate::takeover::wire::{Hello, WIRE_VERSIONS};
 
 const CLIENTS_MAX: usize = 6;
@@ -109,7 +110,8 @@ struct World<S: Service> {
 /// A successor that does not serve yet.
 struct Takeover<S: Service> {
     arriving: Arriving<S>,
-    accepted: bool,
+    /// `None` once it has accepted.
+    receiving: Option<Receiving>,
 }
 
 impl<S: Service + Default> World<S> {
@@ -168,14 +170,14 @@ impl<S: Service + Default> World<S> {
                 let mut steps = 0..lives_for.unwrap_or(usize::MAX);
                 ready.commit_beside(&reactor.lane, reactor.config.freeze_timeout, || {
                     let dies = steps.next().is_none();
-                    self.takeover.take_if(|successor| dies && !successor.accepted);
+                    self.takeover.take_if(|successor| dies && successor.receiving.is_some());
                     while self.takeover.as_mut().is_some_and(Takeover::hear) {}
                 })
             }
             Err(failure) => Err(failure),
         };
         match (committed, self.takeover.take()) {
-            (Ok(_), Some(Takeover { arriving, accepted: true })) => {
+            (Ok(_), Some(Takeover { arriving, receiving: None })) => {
                 let (poll, lane) = arriving.into_lane();
                 self.reactor = alone(poll, lane);
             }
@@ -207,8 +209,8 @@ impl<S: Service + Default> World<S> {
         let departure = Departure::of_peers(predecessor, hello, keys_end, self.reactor.now);
         self.reactor.departure = Some(departure);
         let (poll, lane) = marked_lane(marks);
-        let arriving = Arriving::of_peers(successor, poll, lane);
-        self.takeover = Some(Takeover { arriving, accepted: false });
+        let (arriving, receiving) = Arriving::of_peers(successor, poll, lane);
+        self.takeover = Some(Takeover { arriving, receiving: Some(receiving) });
     }
 
     /// The successor hears a frame.
@@ -272,13 +274,16 @@ fn alone<S: Service>(poll: Poll, lane: Lane<S>) -> Reactor<S> {
 impl<S: Service> Takeover<S> {
     /// Hears a frame, if one is there.
     fn hear(&mut self) -> bool {
-        if self.accepted {
+        if self.receiving.is_none() {
             return false;
         }
         let Some(raw) = self.arriving.next().expect("the predecessor lives") else {
             return false;
         };
-        self.accepted |= self.arriving.hear(&raw).expect("the predecessor is in order").is_some();
+        let receiving = self.receiving.take().expect("it was looked at");
+        if let Came::On(receiving) = self.arriving.hear(receiving, &raw).expect("the predecessor is in order") {
+            self.receiving = Some(receiving);
+        }
         true
     }
 }

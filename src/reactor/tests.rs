@@ -14,7 +14,7 @@ use crate::service::{Context, RestoreError, Violation};
 use crate::services::Seqnum;
 use crate::sources::Entrance;
 use crate::table::Touch;
-use crate::takeover::arrival::sift;
+use crate::takeover::sift::sift;
 
 /// How many turns a loop gets at most to do what a test waits for. A turn waits for events, but not long.
 const TURNS_MAX: u32 = 2000;

@@ -14,13 +14,13 @@ use mio::{Interest, Registry};
 use slab::Slab;
 
 use super::source::{Name, Source, Tokens};
-use crate::accept::ACCEPT_PAUSE;
 use crate::limited::{Kind, Limited};
 use crate::takeover::channel::{Channel, ChannelError};
 use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::path::{Call, TakeoverListener, refuse};
 use crate::takeover::predecessor::Refusal;
 use crate::takeover::wire::{Frame, Hello};
+use reactord_process::accept::ACCEPT_PAUSE;
 
 /// How many callers are listened to at once. Further ones wait in the kernel.
 pub(crate) const CALLERS_MAX: usize = 16;

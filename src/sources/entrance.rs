@@ -11,8 +11,8 @@ use mio::{Interest, Registry};
 
 use super::queue::Draw;
 use super::source::{Source, Tokens};
-use crate::accept::{ACCEPTS_PER_TURN, Accepting};
 use crate::peer::{Address, PeerId};
+use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting};
 
 /// Where peers come from, and whether and when they are let in.
 #[derive(Debug)]

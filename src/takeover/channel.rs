@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::SendFlags;
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size};
 
-use crate::descriptors::{self, SCM_MAX_FD, retry_interrupted};
+use reactord_process::descriptors::{self, SCM_MAX_FD, retry_interrupted};
 
 use super::memory::{self, Shortage};
 use super::wire::{DESCRIPTORS_PER_FRAME_MAX, RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, WireError};
@@ -82,7 +82,15 @@ impl std::fmt::Display for ChannelError {
     }
 }
 
-impl std::error::Error for ChannelError {}
+impl std::error::Error for ChannelError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // It is what is displayed, so the source is what that one has.
+            Self::Io(error) => error.source(),
+            _ => None,
+        }
+    }
+}
 
 impl From<Shortage> for ChannelError {
     fn from(shortage: Shortage) -> Self {

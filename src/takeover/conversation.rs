@@ -15,9 +15,9 @@ use slab::Slab;
 use super::drive::{Accepting, Came, Drive, Owner, PredecessorEnd, Stepped, SuccessorEnd};
 use super::mirror::Batch;
 use super::predecessor::{
-    Accepted, Copying, Decision, Estate, Frozen, Heard, Mistake, Outgoing, Ready, SILENCE_MAX, greet,
+    self, Accepted, Copying, Decision, Estate, Frozen, Mistake, Outgoing, Ready, SILENCE_MAX, greet,
 };
-use super::successor::{Action, Called, Receiving};
+use super::successor::{Action, Called, Heard, Receiving};
 use super::wire::{
     Figures, Frame, Hello, Kind, Listeners, Offer, RawFrame, Refuse, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
     Versions, WIRE_VERSIONS,
@@ -37,7 +37,7 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(10);
 
 /// Descriptors that a successor has to leave to others than peers.
-const FILES_RESERVED: u64 = crate::open_files::RESERVED as u64;
+const FILES_RESERVED: u64 = reactord_process::open_files::RESERVED as u64;
 
 const PREDECESSOR_PID: u32 = 1;
 
@@ -99,7 +99,7 @@ enum Predecessor {
 #[derive(Debug)]
 enum Successor {
     Called(Called),
-    Receiving(Box<Receiving>),
+    Receiving(Receiving),
     /// It has heard Commit.
     Accepting(Accepting),
     /// Its Accept is in the channel.
@@ -134,6 +134,8 @@ struct World {
     ended: bool,
     /// The time of the freeze is over.
     overdue: bool,
+    /// How many frames the successor still hears when the predecessor is about to end the channel.
+    heard_at_last: usize,
     /// What the predecessor sends stays with it, until it says its last word.
     stuck: bool,
     unsent: Vec<u8>,
@@ -168,6 +170,7 @@ impl World {
             to_predecessor: Vec::new(),
             ended: false,
             overdue: false,
+            heard_at_last: 0,
             stuck: false,
             unsent: Vec::new(),
             sent: Vec::new(),
@@ -194,6 +197,7 @@ impl World {
         self.to_predecessor = hello;
         self.ended = false;
         self.overdue = false;
+        self.heard_at_last = 0;
         self.stuck = false;
         self.unsent = Vec::new();
         self.sent = Vec::new();
@@ -290,8 +294,8 @@ impl World {
                 self.peers_acknowledged = copied.peers;
             }
             match copying.hear(frame, self.now)? {
-                Heard::Copying(goes_on) => copying = goes_on,
-                Heard::Ready(ready) => match ready.decide(&self.peers, FREEZE_TIMEOUT, self.now)? {
+                predecessor::Heard::Copying(goes_on) => copying = goes_on,
+                predecessor::Heard::Ready(ready) => match ready.decide(&self.peers, FREEZE_TIMEOUT, self.now)? {
                     Decision::Copy(goes_on) => copying = goes_on,
                     Decision::Freeze(ready, strain) => {
                         self.strained = strain.is_some();
@@ -370,18 +374,22 @@ impl World {
         let frame = raw.decode().unwrap();
         self.successor = match std::mem::replace(&mut self.successor, Successor::Killed) {
             Successor::Called(called) => match called.hear(frame) {
-                Ok(_) => Successor::Receiving(Box::default()),
-                Err(fault) => self.give_up(&fault),
+                Ok(_) => Successor::Receiving(Receiving::default()),
+                Err(objection) => self.give_up(&objection),
             },
-            Successor::Receiving(mut receiving) => match receiving.hear(frame) {
-                Ok(action) => self.act(receiving, action),
-                Err(fault) => self.give_up(&fault),
+            Successor::Receiving(receiving) => match receiving.hear(frame) {
+                Ok(Heard::On(receiving, action)) => {
+                    self.act(action);
+                    Successor::Receiving(receiving)
+                }
+                Ok(Heard::Commit(accept)) => Successor::Accepting(Accepting::Verified(accept)),
+                Err(objection) => self.give_up(&objection),
             },
             other => other,
         };
     }
 
-    fn act(&mut self, receiving: Box<Receiving>, action: Action<'_>) -> Successor {
+    fn act(&mut self, action: Action<'_>) {
         match action {
             Action::Listen(arrived) => assert_eq!(arrived, listeners()),
             Action::Adopt(records, answer) => {
@@ -408,9 +416,7 @@ impl World {
                 self.send_to_predecessor(answer);
             }
             Action::Wait => {}
-            Action::Accept(accept) => return Successor::Accepting(Accepting::Verified(accept)),
         }
-        Successor::Receiving(receiving)
     }
 
     fn commit(&mut self, accepting: Accepting) -> Successor {
@@ -568,6 +574,7 @@ impl PredecessorEnd for World {
     }
 
     fn shut_down(&mut self) {
+        (0..self.heard_at_last).for_each(|_| self.successor_turn());
         self.ended = true;
     }
 

@@ -101,6 +101,7 @@ struct Failed<F> {
 }
 
 /// What a step has led to.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[must_use]
 #[derive(Debug)]
 pub(crate) enum Stepped<F> {

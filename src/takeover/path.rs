@@ -36,6 +36,7 @@ const OVERFLOW_UID: u32 = 65534;
 
 /// Why a takeover path cannot be used.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum PathError {
     /// It is longer than a Unix socket's path may be, or empty.
     Length {
@@ -92,7 +93,14 @@ impl std::fmt::Display for PathError {
     }
 }
 
-impl std::error::Error for PathError {}
+impl std::error::Error for PathError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            Self::Length { .. } | Self::Alive { .. } | Self::NoSocket { .. } => None,
+        }
+    }
+}
 
 /// The takeover listener, and the path that leads to it.
 #[derive(Debug)]

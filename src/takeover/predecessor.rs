@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use super::mirror::{Batch, Mirror, Originals};
 use super::pace::{Load, Pace, Verdict};
 use super::wire::{
-    Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Refuse, Round, State, Versions, WIRE_VERSIONS,
-    Welcome, agree, printable,
+    BUILD, Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Refuse, Round, State, Versions,
+    WIRE_VERSIONS, Welcome, agree, printable,
 };
-use crate::open_files;
+use reactord_process::open_files;
 
 /// How many peers may be on their way to the successor: four batches keep the channel busy, and stay below any limit
 /// of open files that a server would have (descriptors in flight count against it, unix(7)).
@@ -181,7 +181,7 @@ pub(crate) fn greet(hello: &Hello, estate: &Estate, pid: u32) -> Result<Welcome,
     }
     Ok(Welcome {
         wire_version,
-        build: crate::BUILD.to_owned(),
+        build: BUILD.to_owned(),
         pid,
         service: estate.service.to_owned(),
         state_version: estate.state_version,

@@ -5,33 +5,11 @@
 //! Commit, and only to a successor that speaks version 2.
 
 use log::info;
-use minicbor::{Decode, Encode};
 
-use super::successor::Fault;
-use super::wire::{Frame, Hello, Round, WIRE_VERSIONS, agree};
+use super::wire::{Census, Frame, Hello, Round, WIRE_VERSIONS, agree};
 
 /// The version that brought the frame.
 const CENSUS_SINCE: u32 = 2;
-
-/// Predecessor: how many peers it hands over.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub(crate) struct Census {
-    #[n(0)]
-    peers: u64,
-}
-
-impl Census {
-    /// # Errors
-    /// If another number of peers has come.
-    pub(super) fn verify(&self, arrived: u64) -> Result<(), Fault> {
-        info!("Wire version 2: a census of {} peers", self.peers);
-        match self.peers {
-            sent if sent == arrived => Ok(()),
-            sent => Err(Fault::Incomplete { what: "number of peers in the census", arrived, sent }),
-        }
-    }
-}
 
 /// What goes before Commit, to a successor that said this.
 pub(super) fn before_commit(hello: &Hello, peers: u64) -> Option<Vec<u8>> {
@@ -44,4 +22,10 @@ pub(super) fn note(round: &Round) {
     if let Some(pending) = round.pending {
         info!("Wire version 2: {pending} peers are pending after round {}", round.number);
     }
+}
+
+/// What the predecessor has counted.
+pub(super) fn count(census: &Census) -> u64 {
+    info!("Wire version 2: a census of {} peers", census.peers);
+    census.peers
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! Called ──Welcome──▶ Receiving ──Commit──▶ Accept is sent: the successor owns the peers
 //!    │                    │
-//!  Fault                Fault                the predecessor owns them, and the successor exits
+//!  Objection                Objection                the predecessor owns them, and the successor exits
 //! ```
 
 use std::collections::hash_map::Entry;
@@ -11,13 +11,14 @@ use std::collections::hash_map::Entry;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::wire::{
-    Commit, Copied, Digested, Figures, Frame, Hello, Kind, Listeners, Offer, WIRE_VERSIONS, Welcome, chained, printable,
+    BUILD, Closed, Commit, Copied, Digested, Figures, Frame, Hello, Kind, Listeners, Offer, Round, WIRE_VERSIONS,
+    Welcome, chained, printable,
 };
 use crate::peer::record::{Change, Record};
 
 /// Why the takeover cannot be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum Objection {
     /// The predecessor says so, and why.
     Refused { reason: String },
     /// The predecessor chose what was not offered.
@@ -38,7 +39,7 @@ pub(crate) enum Fault {
     Incomplete { what: &'static str, arrived: u64, sent: u64 },
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for Objection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused { reason } => write!(f, "refused: {reason}"),
@@ -67,7 +68,7 @@ impl std::fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for Objection {}
 
 /// The successor has said Hello.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl Called {
     pub(crate) fn new(offers: Vec<Offer>, files_max: u64, files_open: u64) -> (Self, Vec<u8>) {
         let hello = Hello {
             wire_versions: WIRE_VERSIONS,
-            build: crate::BUILD.to_owned(),
+            build: BUILD.to_owned(),
             services: offers.clone(),
             files_max,
             files_open,
@@ -92,49 +93,56 @@ impl Called {
     ///
     /// # Errors
     /// If there will be no takeover.
-    pub(crate) fn hear(self, frame: Frame<'_>) -> Result<Welcome, Fault> {
+    pub(crate) fn hear(self, frame: Frame<'_>) -> Result<Welcome, Objection> {
         match frame {
             Frame::Welcome(welcome) => {
                 if !WIRE_VERSIONS.contains(welcome.wire_version) {
-                    return Err(Fault::WireVersion { wire_version: welcome.wire_version });
+                    return Err(Objection::WireVersion { wire_version: welcome.wire_version });
                 }
                 let offered = self.offers.iter().any(|offer| {
                     offer.service == welcome.service && offer.state_versions.contains(welcome.state_version)
                 });
                 if !offered {
-                    return Err(Fault::Service { service: welcome.service, state_version: welcome.state_version });
+                    return Err(Objection::Service { service: welcome.service, state_version: welcome.state_version });
                 }
                 Ok(welcome)
             }
-            Frame::Refuse(refuse) => Err(Fault::Refused { reason: printable(&refuse.reason) }),
-            frame => Err(Fault::OutOfTurn { kind: frame.kind(), step: "in answer to Hello" }),
+            Frame::Refuse(refuse) => Err(Objection::Refused { reason: printable(&refuse.reason) }),
+            frame => Err(Objection::OutOfTurn { kind: frame.kind(), step: "in answer to Hello" }),
         }
     }
 }
 
-/// The successor takes in what the predecessor copies, and serves nobody.
-#[derive(Debug, Default)]
-pub(crate) struct Receiving {
-    step: Step,
+/// The successor takes in what the predecessor copies, and serves nobody. It is as far as the predecessor is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Receiving {
+    /// The listeners come first.
+    BeforeListeners(Book),
+    /// Peers are copied, in rounds.
+    Copying(Book),
+    /// That round was the last one, unless another follows: the predecessor may freeze.
+    Ready(Book),
+    /// It has frozen, and sends what all peers share.
+    Frozen(Book, Vec<u8>),
+}
+
+/// What has come.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Book {
     /// The digest of each peer, by cookie.
     known: FxHashMap<u64, u32>,
     digest: u64,
     copied: Copied,
-    state: Vec<u8>,
 }
 
-/// How far the predecessor has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Step {
-    /// Its listeners come first.
-    #[default]
-    BeforeListeners,
-    /// It copies peers, in rounds.
-    Copying,
-    /// That round was the last one, unless another follows: it may freeze.
-    Ready,
-    /// It has frozen, and sends what all peers share.
-    Frozen,
+/// What a frame has led to.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard<'b> {
+    /// Something is to be done, and more comes.
+    On(Receiving, Action<'b>),
+    /// All is there and verified: restore the shared state, send Accept, and own the peers.
+    Commit(Box<Accept>),
 }
 
 /// What is to be done about a frame.
@@ -154,8 +162,6 @@ pub(crate) enum Action<'b> {
     GetReady(Vec<u8>),
     /// Nothing yet.
     Wait,
-    /// All is there and verified: restore the shared state, send the frame, and own the peers.
-    Accept(Box<Accept>),
 }
 
 /// What the successor needs at the commit point.
@@ -168,125 +174,142 @@ pub(crate) struct Accept {
     pub(crate) frozen_at_ns: u64,
     pub(crate) figures: Figures,
     pub(crate) frame: Vec<u8>,
+    /// To free it takes as long as there are peers, which is no matter for the pause.
+    _book: Book,
+}
+
+impl Default for Receiving {
+    fn default() -> Self {
+        Self::BeforeListeners(Book::default())
+    }
 }
 
 impl Receiving {
     /// Nothing has come yet; about so many peers will.
     pub(crate) fn expecting(peers: usize) -> Self {
-        Self { known: FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher), ..Self::default() }
+        let known = FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher);
+        Self::BeforeListeners(Book { known, ..Book::default() })
     }
 
     /// The predecessor says something.
     ///
     /// # Errors
     /// If the takeover is over with that.
-    pub(crate) fn hear<'b>(&mut self, frame: Frame<'b>) -> Result<Action<'b>, Fault> {
-        match frame {
-            Frame::Listeners(listeners) if self.step == Step::BeforeListeners => {
-                self.step = Step::Copying;
-                Ok(Action::Listen(listeners))
-            }
-            Frame::Peers(records) if self.copies() => {
-                for Digested { value: record, digest } in &records {
-                    match self.known.entry(record.cookie) {
-                        Entry::Occupied(_) => return Err(Fault::Twice { cookie: record.cookie }),
-                        Entry::Vacant(entry) => entry.insert(*digest),
-                    };
-                    self.digest = self.digest.wrapping_add((*digest).into());
-                }
-                self.copied.peers += records.len() as u64;
-                Ok(Action::Adopt(records, self.copied_frame()))
-            }
-            Frame::Changed(changes) if self.copies() => {
-                for Digested { value: change, digest } in &changes {
-                    let known = self.known.get_mut(&change.cookie);
-                    let known = known.ok_or(Fault::Unknown { cookie: change.cookie })?;
-                    let before = *known;
-                    *known = chained(before, *digest);
-                    self.digest = self.digest.wrapping_sub(before.into()).wrapping_add((*known).into());
-                }
-                Ok(Action::Change(changes))
-            }
-            Frame::Closed(closed) if self.copies() => {
-                for &cookie in &closed.cookies {
-                    let digest = self.known.remove(&cookie).ok_or(Fault::Unknown { cookie })?;
-                    self.digest = self.digest.wrapping_sub(digest.into());
-                }
-                Ok(Action::Discard(closed.cookies))
-            }
-            Frame::Round(round) if self.copies() => {
-                let expected = self.copied.rounds + 1;
-                if round.number != expected {
-                    return Err(Fault::Round { number: round.number, expected });
-                }
-                #[cfg(all(feature = "wire-2", not(test)))]
-                super::rehearsal::note(&round);
-                self.copied.rounds = round.number;
-                self.step = if round.last { Step::Ready } else { Step::Copying };
-                if round.last {
-                    Ok(Action::GetReady(Frame::Ready.encode()))
-                } else {
-                    Ok(Action::Answer(self.copied_frame()))
-                }
-            }
-            Frame::State(state) if self.may_be_frozen() => {
-                self.step = Step::Frozen;
-                self.state.extend_from_slice(state.part);
-                Ok(Action::Wait)
-            }
+    pub(crate) fn hear<'b>(mut self, frame: Frame<'b>) -> Result<Heard<'b>, Objection> {
+        let action = match (&mut self, frame) {
+            (Self::Copying(book) | Self::Ready(book), Frame::Peers(records)) => book.adopt(records)?,
+            (Self::Copying(book) | Self::Ready(book), Frame::Changed(changes)) => book.change(changes)?,
+            (Self::Copying(book) | Self::Ready(book), Frame::Closed(closed)) => book.discard(closed)?,
             #[cfg(all(feature = "wire-2", not(test)))]
-            Frame::Census(census) if self.may_be_frozen() => {
-                census.verify(self.known.len() as u64)?;
-                Ok(Action::Wait)
+            (Self::Ready(book) | Self::Frozen(book, _), Frame::Census(census)) => book.count(&census)?,
+            (_, frame) => return self.advance(frame),
+        };
+        Ok(Heard::On(self, action))
+    }
+
+    /// The same for a frame that leads to another state, if its turn has come.
+    fn advance(self, frame: Frame<'_>) -> Result<Heard<'static>, Objection> {
+        match (self, frame) {
+            (Self::BeforeListeners(book), Frame::Listeners(listeners)) => {
+                Ok(Heard::On(Self::Copying(book), Action::Listen(listeners)))
             }
-            Frame::Commit(commit) if self.may_be_frozen() => {
-                self.verify(&commit)?;
-                Ok(Action::Accept(Box::new(Accept {
-                    state: std::mem::take(&mut self.state),
-                    peers: commit.peers,
-                    frozen_at_ns: commit.frozen_at_ns,
-                    figures: commit.figures,
-                    frame: Frame::Accept.encode(),
-                })))
+            (Self::Copying(book) | Self::Ready(book), Frame::Round(round)) => book.end_round(&round),
+            (Self::Ready(book), Frame::State(state)) => {
+                Ok(Heard::On(Self::Frozen(book, state.part.to_vec()), Action::Wait))
             }
-            Frame::Refuse(refuse) => Err(Fault::Refused { reason: printable(&refuse.reason) }),
-            frame => Err(Fault::OutOfTurn { kind: frame.kind(), step: self.when() }),
+            (Self::Frozen(book, mut shared), Frame::State(state)) => {
+                shared.extend_from_slice(state.part);
+                Ok(Heard::On(Self::Frozen(book, shared), Action::Wait))
+            }
+            (Self::Ready(book), Frame::Commit(commit)) => book.commit(Vec::new(), &commit),
+            (Self::Frozen(book, shared), Frame::Commit(commit)) => book.commit(shared, &commit),
+            (_, Frame::Refuse(refuse)) => Err(Objection::Refused { reason: printable(&refuse.reason) }),
+            (receiving, frame) => Err(Objection::OutOfTurn { kind: frame.kind(), step: receiving.when() }),
         }
-    }
-
-    /// Whether peers may come, change and leave.
-    fn copies(&self) -> bool {
-        matches!(self.step, Step::Copying | Step::Ready)
-    }
-
-    fn may_be_frozen(&self) -> bool {
-        matches!(self.step, Step::Ready | Step::Frozen)
     }
 
     fn when(&self) -> &'static str {
-        match self.step {
-            Step::BeforeListeners => "before its listeners",
-            Step::Copying => "during the copy",
-            Step::Ready => "after the last round",
-            Step::Frozen => "after its state",
+        match self {
+            Self::BeforeListeners(_) => "before its listeners",
+            Self::Copying(_) => "during the copy",
+            Self::Ready(_) => "after the last round",
+            Self::Frozen(..) => "after its state",
         }
+    }
+}
+
+impl Book {
+    fn adopt<'b>(&mut self, records: Vec<Digested<Record<'b>>>) -> Result<Action<'b>, Objection> {
+        for Digested { value: record, digest } in &records {
+            match self.known.entry(record.cookie) {
+                Entry::Occupied(_) => return Err(Objection::Twice { cookie: record.cookie }),
+                Entry::Vacant(entry) => entry.insert(*digest),
+            };
+            self.digest = self.digest.wrapping_add((*digest).into());
+        }
+        self.copied.peers += records.len() as u64;
+        Ok(Action::Adopt(records, self.copied_frame()))
+    }
+
+    fn change<'b>(&mut self, changes: Vec<Digested<Change<'b>>>) -> Result<Action<'b>, Objection> {
+        for Digested { value: change, digest } in &changes {
+            let known = self.known.get_mut(&change.cookie).ok_or(Objection::Unknown { cookie: change.cookie })?;
+            let before = *known;
+            *known = chained(before, *digest);
+            self.digest = self.digest.wrapping_sub(before.into()).wrapping_add((*known).into());
+        }
+        Ok(Action::Change(changes))
+    }
+
+    fn discard(&mut self, closed: Closed) -> Result<Action<'static>, Objection> {
+        for &cookie in &closed.cookies {
+            let digest = self.known.remove(&cookie).ok_or(Objection::Unknown { cookie })?;
+            self.digest = self.digest.wrapping_sub(digest.into());
+        }
+        Ok(Action::Discard(closed.cookies))
+    }
+
+    #[cfg(all(feature = "wire-2", not(test)))]
+    fn count(&self, census: &super::wire::Census) -> Result<Action<'static>, Objection> {
+        let (arrived, sent) = (self.known.len() as u64, super::rehearsal::count(census));
+        if arrived == sent {
+            Ok(Action::Wait)
+        } else {
+            Err(Objection::Incomplete { what: "number of peers in the census", arrived, sent })
+        }
+    }
+
+    fn end_round(mut self, round: &Round) -> Result<Heard<'static>, Objection> {
+        let expected = self.copied.rounds + 1;
+        if round.number != expected {
+            return Err(Objection::Round { number: round.number, expected });
+        }
+        #[cfg(all(feature = "wire-2", not(test)))]
+        super::rehearsal::note(round);
+        self.copied.rounds = round.number;
+        Ok(if round.last {
+            Heard::On(Receiving::Ready(self), Action::GetReady(Frame::Ready.encode()))
+        } else {
+            let answer = Action::Answer(self.copied_frame());
+            Heard::On(Receiving::Copying(self), answer)
+        })
+    }
+
+    fn commit(self, state: Vec<u8>, commit: &Commit) -> Result<Heard<'static>, Objection> {
+        let pairs = [
+            ("number of peers", self.known.len() as u64, commit.peers),
+            ("digest", self.digest, commit.digest),
+            ("size of the shared state", state.len() as u64, commit.state_bytes),
+        ];
+        if let Some((what, arrived, sent)) = pairs.into_iter().find(|(_, arrived, sent)| arrived != sent) {
+            return Err(Objection::Incomplete { what, arrived, sent });
+        }
+        let Commit { peers, frozen_at_ns, figures, .. } = *commit;
+        let frame = Frame::Accept.encode();
+        Ok(Heard::Commit(Box::new(Accept { state, peers, frozen_at_ns, figures, frame, _book: self })))
     }
 
     fn copied_frame(&self) -> Vec<u8> {
         Frame::Copied(self.copied.clone()).encode()
-    }
-
-    fn verify(&self, commit: &Commit) -> Result<(), Fault> {
-        let pairs = [
-            ("number of peers", self.known.len() as u64, commit.peers),
-            ("digest", self.digest, commit.digest),
-            ("size of the shared state", self.state.len() as u64, commit.state_bytes),
-        ];
-        for (what, arrived, sent) in pairs {
-            if arrived != sent {
-                return Err(Fault::Incomplete { what, arrived, sent });
-            }
-        }
-        Ok(())
     }
 }

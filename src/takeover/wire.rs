@@ -15,6 +15,9 @@ use crate::peer::record::{Change, Record};
 
 mod record;
 
+/// What this build calls itself when it meets another.
+pub(crate) const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));
+
 /// The wire versions that this build speaks.
 pub(crate) const WIRE_VERSIONS: Versions =
     Versions { oldest: 1, newest: if cfg!(all(feature = "wire-2", not(test))) { 2 } else { 1 } };
@@ -265,6 +268,15 @@ pub(crate) struct Serving {
     pub(crate) pause_us: u64,
 }
 
+/// Predecessor, in the wire version that is rehearsed: how many peers it hands over.
+#[cfg(all(feature = "wire-2", not(test)))]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Census {
+    #[n(0)]
+    pub(crate) peers: u64,
+}
+
 /// Everything that one side can say to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame<'b> {
@@ -287,7 +299,7 @@ pub(crate) enum Frame<'b> {
     Accept,
     Serving(Serving),
     #[cfg(all(feature = "wire-2", not(test)))]
-    Census(super::rehearsal::Census),
+    Census(Census),
 }
 
 /// A frame's kind on the wire. The numbers never change.

@@ -377,17 +377,17 @@ fn leave_room_for(descriptors: u64) {
 fn a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost() {
     alone(module_path!(), "a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost", || {
         for room in [0, 1, 100, 249] {
-            crate::open_files::raise_limit();
+            reactord_process::open_files::raise_limit();
             let (mut predecessor, mut successor) = pair();
             let sockets = sockets(DESCRIPTORS_PER_FRAME_MAX);
             predecessor.try_send(&frame(0, 100), &borrowed(&sockets)).unwrap();
-            let open_before = crate::open_files::count();
+            let open_before = reactord_process::open_files::count();
             leave_room_for(room);
             let error = successor.receive().unwrap_err();
             assert!(matches!(error, ChannelError::DescriptorsLost), "{error}");
             drop(successor);
-            crate::open_files::raise_limit();
-            assert_eq!(crate::open_files::count(), open_before - 1, "what did arrive is closed");
+            reactord_process::open_files::raise_limit();
+            assert_eq!(reactord_process::open_files::count(), open_before - 1, "what did arrive is closed");
         }
         let (mut predecessor, mut successor) = pair();
         let sockets = sockets(DESCRIPTORS_PER_FRAME_MAX);

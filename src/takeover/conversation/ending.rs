@@ -46,13 +46,14 @@ impl World {
 fn successor_that_goes_on_between_any_two_steps_of_a_failing_predecessor_leaves_one_owner() {
     let committed = World::steps_to_commit();
     let (mut handed_over, mut thawed) = (0, 0);
-    for before in 0..8 {
-        for at_once in 0..8 {
+    for (before, at_once) in (0..8).flat_map(|before| (0..8).map(move |at_once| (before, at_once))) {
+        for at_last in 0..8 - at_once {
             let mut world = World::ending(committed, false);
-            world.overdue = true;
+            (world.overdue, world.heard_at_last) = (true, at_last);
             (0..before).for_each(|_| world.predecessor_turn(false));
             (0..at_once).for_each(|_| world.successor_turn());
-            world.assert_one_owner(&format!("{at_once} steps of the successor's after {before} of the predecessor's"));
+            world
+                .assert_one_owner(&format!("{before} steps, then {at_once} of the successor's, and {at_last} at last"));
             let retired = matches!(world.predecessor, Predecessor::Retired(_));
             (handed_over, thawed) = (handed_over + u32::from(retired), thawed + u32::from(!retired));
         }

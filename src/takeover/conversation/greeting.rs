@@ -1,15 +1,15 @@
 //! The greeting: who is welcomed, and what those who are not are told.
 
 use super::super::predecessor::{Refusal, greet};
-use super::super::successor::{Called, Fault};
-use super::super::wire::{Frame, Hello, Offer, RawFrame, TO_SUCCESSOR_BYTES_MAX, Versions, Welcome};
+use super::super::successor::{Called, Objection};
+use super::super::wire::{BUILD, Frame, Hello, Offer, RawFrame, TO_SUCCESSOR_BYTES_MAX, Versions, Welcome};
 use super::{FILES_RESERVED, PREDECESSOR_PID, estate, hello, offers};
 
 #[test]
 fn a_caller_that_fits_is_welcomed() {
     let expected = Welcome {
         wire_version: 1,
-        build: crate::BUILD.to_owned(),
+        build: BUILD.to_owned(),
         pid: PREDECESSOR_PID,
         service: "seqnum".to_owned(),
         state_version: 2,
@@ -50,11 +50,11 @@ fn a_caller_that_does_not_fit_is_told_both_sides_of_the_reason() {
     for (hello, reason) in refused {
         let refusal = greet(&hello, &estate(19_000), PREDECESSOR_PID).unwrap_err();
         assert_eq!(refusal.to_string(), reason);
-        assert_eq!(heard_by_caller(&refusal), Fault::Refused { reason: reason.to_owned() });
+        assert_eq!(heard_by_caller(&refusal), Objection::Refused { reason: reason.to_owned() });
     }
 }
 
-fn heard_by_caller(refusal: &Refusal) -> Fault {
+fn heard_by_caller(refusal: &Refusal) -> Objection {
     let mut bytes = refusal.frame();
     let raw = RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
     let (called, _) = Called::new(offers(), 20_000, 7);
@@ -92,13 +92,13 @@ fn a_welcome_to_what_was_not_offered_is_a_fault() {
     let welcome = greet(&hello(), &estate(5), PREDECESSOR_PID).unwrap();
     let hear = |welcome| Called::new(offers(), 20_000, 7).0.hear(Frame::Welcome(welcome)).unwrap_err();
     for wire_version in [0, 2, u32::MAX] {
-        let fault = hear(Welcome { wire_version, ..welcome.clone() });
-        assert_eq!(fault, Fault::WireVersion { wire_version });
-        assert!(fault.to_string().contains(&wire_version.to_string()));
+        let objection = hear(Welcome { wire_version, ..welcome.clone() });
+        assert_eq!(objection, Objection::WireVersion { wire_version });
+        assert!(objection.to_string().contains(&wire_version.to_string()));
     }
     // The line service was offered, but not in version 2.
     for (service, state_version) in [("other", 1), ("seqnum", 0), ("seqnum", 3), ("line", 2)] {
-        let fault = hear(Welcome { service: service.to_owned(), state_version, ..welcome.clone() });
-        assert_eq!(fault, Fault::Service { service: service.to_owned(), state_version });
+        let objection = hear(Welcome { service: service.to_owned(), state_version, ..welcome.clone() });
+        assert_eq!(objection, Objection::Service { service: service.to_owned(), state_version });
     }
 }

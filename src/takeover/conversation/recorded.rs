@@ -16,7 +16,7 @@ use slab::Slab;
 
 use super::super::mirror::Originals;
 use super::super::predecessor::{Accepted, Committed, Copying, Decision, Frozen, Heard, Outgoing, greet};
-use super::super::successor::{Action, Called, Receiving};
+use super::super::successor::{self, Action, Called, Receiving};
 use super::super::wire::{Frame, Offer, RawFrame, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions};
 use super::turns::{KINDS, committed};
 use super::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
@@ -245,7 +245,7 @@ struct Successor {
 
 enum SuccessorStep {
     Called(Called),
-    Receiving(Box<Receiving>),
+    Receiving(Receiving),
     Over(Result<(), String>),
 }
 
@@ -264,32 +264,36 @@ impl Successor {
         let frame = raw.decode().unwrap();
         self.step = match std::mem::replace(&mut self.step, SuccessorStep::Over(Ok(()))) {
             SuccessorStep::Called(called) => match called.hear(frame) {
-                Ok(_) => SuccessorStep::Receiving(Box::default()),
-                Err(fault) => SuccessorStep::Over(Err(fault.to_string())),
+                Ok(_) => SuccessorStep::Receiving(Receiving::default()),
+                Err(objection) => SuccessorStep::Over(Err(objection.to_string())),
             },
-            SuccessorStep::Receiving(mut receiving) => {
-                let (answer, wanted) = match receiving.hear(frame).unwrap() {
-                    Action::Listen(arrived) => {
-                        assert_eq!(arrived, listeners());
-                        (None, 2)
-                    }
-                    Action::Adopt(records, answer) => (Some(answer), records.len()),
-                    Action::Answer(answer) | Action::GetReady(answer) => (Some(answer), 0),
-                    Action::Change(_) | Action::Discard(_) | Action::Wait => (None, 0),
-                    Action::Accept(accept) => {
-                        assert_eq!(accept.state, SHARED_STATE);
-                        self.to_say.push_back(accept.frame);
-                        self.to_say.push_back(Frame::Serving(Serving { pause_us: 180 }).encode());
-                        self.step = SuccessorStep::Over(Ok(()));
-                        return assert_eq!(descriptors, 0);
-                    }
-                };
-                assert_eq!(descriptors, wanted, "it takes the descriptors that come");
-                self.to_say.extend(answer);
-                SuccessorStep::Receiving(receiving)
-            }
+            SuccessorStep::Receiving(receiving) => match receiving.hear(frame).unwrap() {
+                successor::Heard::On(receiving, action) => {
+                    self.act(action, descriptors);
+                    SuccessorStep::Receiving(receiving)
+                }
+                successor::Heard::Commit(accept) => {
+                    assert_eq!((accept.state.as_slice(), descriptors), (SHARED_STATE, 0));
+                    self.to_say.push_back(accept.frame);
+                    self.to_say.push_back(Frame::Serving(Serving { pause_us: 180 }).encode());
+                    SuccessorStep::Over(Ok(()))
+                }
+            },
             SuccessorStep::Over(_) => panic!("nothing comes after the end"),
         };
+    }
+    fn act(&mut self, action: Action<'_>, descriptors: usize) {
+        let (answer, wanted) = match action {
+            Action::Listen(arrived) => {
+                assert_eq!(arrived, listeners());
+                (None, 2)
+            }
+            Action::Adopt(records, answer) => (Some(answer), records.len()),
+            Action::Answer(answer) | Action::GetReady(answer) => (Some(answer), 0),
+            Action::Change(_) | Action::Discard(_) | Action::Wait => (None, 0),
+        };
+        assert_eq!(descriptors, wanted, "it takes the descriptors that come");
+        self.to_say.extend(answer);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::successor::{Action, Fault, Receiving};
+use super::super::successor::{Action, Heard, Objection, Receiving};
 use super::super::wire::{
     Commit, Copied, Frame, Kind, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
 };
@@ -38,7 +38,7 @@ fn recorded() -> (Vec<Vec<u8>>, BTreeMap<u64, Vec<u8>>) {
 /// How a successor notices that something is wrong.
 #[derive(Debug, PartialEq, Eq)]
 enum Noticed {
-    Fault(Fault),
+    Objection(Objection),
     /// A change is about bytes that its peer does not have.
     Misplaced(Misplaced),
 }
@@ -49,7 +49,17 @@ fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Noticed>
     let mut adopted: BTreeMap<u64, Adopted> = BTreeMap::new();
     for frame in frames {
         let raw = RawFrame::take(&mut frame.clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
-        match receiving.hear(raw.decode().unwrap()).map_err(Noticed::Fault)? {
+        let action = match receiving.hear(raw.decode().unwrap()).map_err(Noticed::Objection)? {
+            Heard::On(next, action) => {
+                receiving = next;
+                action
+            }
+            Heard::Commit(_) => {
+                let records = adopted.iter().map(|(cookie, peer)| (*cookie, encoded(&peer.record())));
+                return Ok(Some(records.collect()));
+            }
+        };
+        match action {
             Action::Adopt(records, _) => {
                 adopted.extend(records.iter().map(|record| (record.value.cookie, Adopted::of(&record.value))));
             }
@@ -60,10 +70,6 @@ fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Noticed>
                 }
             }
             Action::Discard(cookies) => adopted.retain(|cookie, _| !cookies.contains(cookie)),
-            Action::Accept(_) => {
-                let records = adopted.iter().map(|(cookie, peer)| (*cookie, encoded(&peer.record())));
-                return Ok(Some(records.collect()));
-            }
             Action::Listen(_) | Action::Answer(_) | Action::GetReady(_) | Action::Wait => {}
         }
     }
@@ -87,14 +93,17 @@ fn a_lost_frame_is_noticed() {
         let mut left = frames.clone();
         let kind = kind_of(&left.remove(lost));
         match (kind, replay(&left)) {
-            (Kind::Listeners, Err(Noticed::Fault(Fault::OutOfTurn { kind: Kind::Peers, .. }))) => {}
-            (Kind::Peers, Err(Noticed::Fault(Fault::Unknown { .. } | Fault::Incomplete { .. }))) => {}
-            (Kind::Changed, Err(Noticed::Misplaced(_) | Noticed::Fault(Fault::Incomplete { what: "digest", .. }))) => {}
+            (Kind::Listeners, Err(Noticed::Objection(Objection::OutOfTurn { kind: Kind::Peers, .. }))) => {}
+            (Kind::Peers, Err(Noticed::Objection(Objection::Unknown { .. } | Objection::Incomplete { .. }))) => {}
+            (
+                Kind::Changed,
+                Err(Noticed::Misplaced(_) | Noticed::Objection(Objection::Incomplete { what: "digest", .. })),
+            ) => {}
             // Every peer in it has left.
             (Kind::Changed, Ok(Some(arrived))) => assert_eq!(arrived, records),
-            (Kind::Closed, Err(Noticed::Fault(Fault::Incomplete { what: "number of peers", .. }))) => {}
-            (Kind::Round, Err(Noticed::Fault(Fault::Round { .. } | Fault::OutOfTurn { .. }))) => {}
-            (Kind::State, Err(Noticed::Fault(Fault::Incomplete { what: "size of the shared state", .. }))) => {}
+            (Kind::Closed, Err(Noticed::Objection(Objection::Incomplete { what: "number of peers", .. }))) => {}
+            (Kind::Round, Err(Noticed::Objection(Objection::Round { .. } | Objection::OutOfTurn { .. }))) => {}
+            (Kind::State, Err(Noticed::Objection(Objection::Incomplete { what: "size of the shared state", .. }))) => {}
             (Kind::Commit, Ok(None)) => {}
             (kind, result) => panic!("without frame {lost}, {kind:?}: {:?}", result.map(|_| "accepted")),
         }
@@ -108,14 +117,17 @@ fn a_repeated_frame_is_noticed() {
         let mut more = frames.clone();
         more.insert(repeated, frames[repeated].clone());
         match (kind_of(&frames[repeated]), replay(&more)) {
-            (Kind::Listeners, Err(Noticed::Fault(Fault::OutOfTurn { kind: Kind::Listeners, .. }))) => {}
-            (Kind::Peers, Err(Noticed::Fault(Fault::Twice { .. }))) => {}
-            (Kind::Changed, Err(Noticed::Misplaced(_) | Noticed::Fault(Fault::Incomplete { what: "digest", .. }))) => {}
+            (Kind::Listeners, Err(Noticed::Objection(Objection::OutOfTurn { kind: Kind::Listeners, .. }))) => {}
+            (Kind::Peers, Err(Noticed::Objection(Objection::Twice { .. }))) => {}
+            (
+                Kind::Changed,
+                Err(Noticed::Misplaced(_) | Noticed::Objection(Objection::Incomplete { what: "digest", .. })),
+            ) => {}
             // Every peer in it has left; what follows the end is not heard.
             (Kind::Changed | Kind::Commit, Ok(Some(arrived))) => assert_eq!(arrived, records),
-            (Kind::Closed, Err(Noticed::Fault(Fault::Unknown { .. }))) => {}
-            (Kind::Round, Err(Noticed::Fault(Fault::Round { .. } | Fault::OutOfTurn { .. }))) => {}
-            (Kind::State, Err(Noticed::Fault(Fault::Incomplete { what: "size of the shared state", .. }))) => {}
+            (Kind::Closed, Err(Noticed::Objection(Objection::Unknown { .. }))) => {}
+            (Kind::Round, Err(Noticed::Objection(Objection::Round { .. } | Objection::OutOfTurn { .. }))) => {}
+            (Kind::State, Err(Noticed::Objection(Objection::Incomplete { what: "size of the shared state", .. }))) => {}
             (kind, result) => panic!("with frame {repeated} twice, {kind:?}: {:?}", result.map(|_| "accepted")),
         }
     }
@@ -150,7 +162,9 @@ fn a_record_or_a_change_that_was_changed_on_its_way_is_noticed() {
         let mut altered = frames.clone();
         altered[changed] = frame;
         match replay(&altered) {
-            Err(Noticed::Misplaced(_) | Noticed::Fault(Fault::Incomplete { what: "digest", .. })) => noticed += 1,
+            Err(Noticed::Misplaced(_) | Noticed::Objection(Objection::Incomplete { what: "digest", .. })) => {
+                noticed += 1
+            }
             Ok(Some(arrived)) => assert!(!arrived.contains_key(&cookie), "only who has left by then may differ"),
             result => panic!("with a record of frame {changed} changed: {:?}", result.map(|_| "accepted")),
         }
@@ -160,15 +174,17 @@ fn a_record_or_a_change_that_was_changed_on_its_way_is_noticed() {
 
 #[test]
 fn a_round_that_skips_a_number_is_noticed() {
-    let (mut receiving, _) = receiving(ReceiveStep::Copying);
+    let copying = || receiving(ReceiveStep::Copying).0;
     let round = |number| Frame::Round(Round { number, last: false });
     for number in [0, 2, u32::MAX] {
-        assert_eq!(receiving.hear(round(number)), Err(Fault::Round { number, expected: 1 }));
+        assert_eq!(copying().hear(round(number)), Err(Objection::Round { number, expected: 1 }));
     }
-    let Ok(Action::Answer(mut answer)) = receiving.hear(round(1)) else { panic!("the round is the next") };
+    let Ok(Heard::On(receiving, Action::Answer(mut answer))) = copying().hear(round(1)) else {
+        panic!("the round is the next")
+    };
     let raw = RawFrame::take(&mut answer, TO_PREDECESSOR_BYTES_MAX).unwrap().unwrap();
     assert_eq!(raw.decode().unwrap(), Frame::Copied(Copied { peers: 1, rounds: 1 }));
-    assert_eq!(receiving.hear(round(1)), Err(Fault::Round { number: 1, expected: 2 }));
+    assert_eq!(receiving.hear(round(1)), Err(Objection::Round { number: 1, expected: 2 }));
 }
 
 #[test]
@@ -183,7 +199,7 @@ fn a_commit_that_differs_in_one_figure_is_refused_with_both() {
         (Commit { state_bytes: 4, ..commit.clone() }, ("size of the shared state", state_bytes, 4)),
     ];
     for (commit, (what, arrived, sent)) in wrong {
-        let (mut receiving, _) = receiving(ReceiveStep::AfterState);
-        assert_eq!(receiving.hear(Frame::Commit(commit)), Err(Fault::Incomplete { what, arrived, sent }));
+        let (receiving, _) = receiving(ReceiveStep::AfterState);
+        assert_eq!(receiving.hear(Frame::Commit(commit)), Err(Objection::Incomplete { what, arrived, sent }));
     }
 }

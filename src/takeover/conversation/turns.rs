@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::super::predecessor::{
     Accepted, Committed, Conclusion, Copying, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet, hear_before_commit,
 };
-use super::super::successor::{Accept, Action, Called, Fault, Receiving};
+use super::super::successor::{self, Action, Called, Objection, Receiving};
 use super::super::wire::{
     Closed, Commit, Copied, Figures, Frame, Kind, RawFrame, RecordsKind, RecordsWriter, Refuse, Round, Serving, State,
     TO_SUCCESSOR_BYTES_MAX,
@@ -180,8 +180,10 @@ fn a_caller_hears_welcome_or_refuse_and_nothing_else() {
         let raw = frame(kind, 1);
         match (kind, called.hear(raw.decode().unwrap())) {
             (Kind::Welcome, Ok(_)) => {}
-            (Kind::Refuse, Err(fault)) => assert_eq!(fault, Fault::Refused { reason: r"no\nmore".to_owned() }),
-            (_, Err(fault)) => assert_eq!(fault, Fault::OutOfTurn { kind, step: "in answer to Hello" }),
+            (Kind::Refuse, Err(objection)) => {
+                assert_eq!(objection, Objection::Refused { reason: r"no\nmore".to_owned() })
+            }
+            (_, Err(objection)) => assert_eq!(objection, Objection::OutOfTurn { kind, step: "in answer to Hello" }),
             (_, Ok(welcome)) => panic!("{kind:?} led to {welcome:?}"),
         }
     }
@@ -220,20 +222,33 @@ fn digest(frame: &[u8]) -> u64 {
     records.iter().map(|record| u64::from(record.digest)).sum()
 }
 
-/// Lets the successor hear frames, up to Accept or a fault.
-fn hear_all(receiving: &mut Receiving, frames: &[Vec<u8>]) -> Result<Option<Accept>, Fault> {
+/// Lets the successor hear frames, up to Commit or an objection.
+fn hear_all(mut receiving: Receiving, frames: &[Vec<u8>]) -> Result<successor::Heard<'static>, Objection> {
     for frame in frames {
         let raw = RawFrame::take(&mut frame.clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
-        if let Action::Accept(accept) = receiving.hear(raw.decode().unwrap())? {
-            return Ok(Some(*accept));
+        match receiving.hear(raw.decode().unwrap())? {
+            successor::Heard::On(next, _) => receiving = next,
+            successor::Heard::Commit(accept) => return Ok(successor::Heard::Commit(accept)),
         }
     }
-    Ok(None)
+    Ok(successor::Heard::On(receiving, Action::Wait))
+}
+
+/// The successor accepts, having heard all that.
+fn assert_accepts(receiving: Receiving, frames: &[Vec<u8>]) {
+    let heard = hear_all(receiving, frames).unwrap();
+    let successor::Heard::Commit(accept) = heard else { panic!("the rest ends with Commit") };
+    assert_eq!(accept.state, b"state");
+}
+
+/// What the successor is and does, having heard a frame that is not Commit.
+fn hear(receiving: Receiving, frame: Frame<'_>) -> (Receiving, Action<'_>) {
+    let successor::Heard::On(receiving, action) = receiving.hear(frame).unwrap() else { panic!("it is not Commit") };
+    (receiving, action)
 }
 
 /// A successor in this step, and what it has yet to hear.
 pub(super) fn receiving(step: ReceiveStep) -> (Receiving, Vec<Vec<u8>>) {
-    let mut receiving = Receiving::default();
     let mut heard = takeover_of_one().to_vec();
     let to_hear = heard.split_off(match step {
         ReceiveStep::BeforeListeners => 0,
@@ -242,7 +257,8 @@ pub(super) fn receiving(step: ReceiveStep) -> (Receiving, Vec<Vec<u8>>) {
         ReceiveStep::AfterState => 5,
     });
     let frames = |steps: Vec<(ReceiveStep, Vec<u8>)>| steps.into_iter().map(|(_, frame)| frame).collect::<Vec<_>>();
-    assert_eq!(hear_all(&mut receiving, &frames(heard)), Ok(None));
+    let heard = hear_all(Receiving::default(), &frames(heard)).unwrap();
+    let successor::Heard::On(receiving, _) = heard else { panic!("Commit is the last") };
     (receiving, frames(to_hear))
 }
 
@@ -251,86 +267,101 @@ fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
     use ReceiveStep::{AfterLastRound, AfterState, BeforeListeners, Copying};
     for step in [BeforeListeners, Copying, AfterLastRound, AfterState] {
         for (kind, cookie) in KINDS.into_iter().flat_map(|kind| [(kind, KNOWN), (kind, KNOWN + 1)]) {
-            let (mut receiving, to_hear) = receiving(step);
+            let (receiving, _) = receiving(step);
             let knows = step != BeforeListeners && cookie == KNOWN;
             let raw = frame(kind, cookie);
-            let fault = match (kind, step, receiving.hear(raw.decode().unwrap())) {
-                (Kind::Listeners, BeforeListeners, Ok(Action::Listen(_))) => continue,
-                (Kind::Peers, Copying | AfterLastRound, Ok(Action::Adopt(records, _)))
+            let objection = match (kind, step, receiving.hear(raw.decode().unwrap())) {
+                (Kind::Listeners, BeforeListeners, Ok(successor::Heard::On(_, Action::Listen(_)))) => continue,
+                (Kind::Peers, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Adopt(records, _))))
                     if !knows && records.len() == 1 =>
                 {
                     continue;
                 }
-                (Kind::Changed, Copying | AfterLastRound, Ok(Action::Change(records)))
+                (Kind::Changed, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Change(records))))
                     if knows && records.len() == 1 =>
                 {
                     continue;
                 }
-                (Kind::Closed, Copying | AfterLastRound, Ok(Action::Discard(cookies)))
+                (Kind::Closed, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Discard(cookies))))
                     if knows && cookies == [KNOWN] =>
                 {
                     continue;
                 }
-                (Kind::Round, Copying, Ok(Action::Answer(_))) => continue,
-                (Kind::State, AfterLastRound | AfterState, Ok(Action::Wait)) => continue,
+                (Kind::Round, Copying, Ok(successor::Heard::On(_, Action::Answer(_)))) => continue,
+                (Kind::State, AfterLastRound | AfterState, Ok(successor::Heard::On(_, Action::Wait))) => continue,
                 (_, _, Ok(action)) => panic!("{kind:?} led to {action:?} in {step:?}"),
-                (_, _, Err(fault)) => fault,
+                (_, _, Err(objection)) => objection,
             };
-            match (kind, fault) {
-                (Kind::Refuse, fault) => assert_eq!(fault, Fault::Refused { reason: r"no\nmore".to_owned() }),
-                (Kind::Peers, fault) if knows && step != AfterState => assert_eq!(fault, Fault::Twice { cookie }),
-                (Kind::Changed | Kind::Closed, Fault::Unknown { .. }) if matches!(step, Copying | AfterLastRound) => {}
-                (Kind::Round, fault) if step == AfterLastRound => {
-                    assert_eq!(fault, Fault::Round { number: 1, expected: 3 })
+            match (kind, objection) {
+                (Kind::Refuse, objection) => {
+                    assert_eq!(objection, Objection::Refused { reason: r"no\nmore".to_owned() })
+                }
+                (Kind::Peers, objection) if knows && step != AfterState => {
+                    assert_eq!(objection, Objection::Twice { cookie })
+                }
+                (Kind::Changed | Kind::Closed, Objection::Unknown { .. })
+                    if matches!(step, Copying | AfterLastRound) => {}
+                (Kind::Round, objection) if step == AfterLastRound => {
+                    assert_eq!(objection, Objection::Round { number: 1, expected: 3 })
                 }
                 // It has a peer and no shared state, or a part of it; this one tells of neither.
-                (Kind::Commit, Fault::Incomplete { .. }) if matches!(step, AfterLastRound | AfterState) => {}
-                (_, fault) => {
+                (Kind::Commit, Objection::Incomplete { .. }) if matches!(step, AfterLastRound | AfterState) => {}
+                (_, objection) => {
                     let step = match step {
                         BeforeListeners => "before its listeners",
                         Copying => "during the copy",
                         AfterLastRound => "after the last round",
                         AfterState => "after its state",
                     };
-                    assert_eq!(fault, Fault::OutOfTurn { kind, step });
+                    assert_eq!(objection, Objection::OutOfTurn { kind, step });
                 }
             }
-            // What was refused has changed nothing: all the rest still leads to Accept.
-            let accept = hear_all(&mut receiving, &to_hear).unwrap().expect("the rest ends with Accept");
-            assert_eq!(accept.state, b"state", "after {kind:?} in {step:?}");
         }
     }
 }
 
 #[test]
-fn after_a_last_round_another_one_may_follow() {
-    let (mut receiving, to_hear) = receiving(ReceiveStep::AfterLastRound);
-    let round = |number, last| Frame::Round(Round { number, last });
-    assert!(matches!(receiving.hear(round(3, false)), Ok(Action::Answer(_))));
-    let early = receiving.hear(Frame::State(State { part: b"state" }));
-    assert_eq!(early, Err(Fault::OutOfTurn { kind: Kind::State, step: "during the copy" }));
-    for number in [4, 5] {
-        assert_eq!(receiving.hear(round(number, true)), Ok(Action::GetReady(Frame::Ready.encode())));
+fn every_step_leads_to_accept_with_what_has_yet_to_be_heard() {
+    use ReceiveStep::{AfterLastRound, AfterState, BeforeListeners, Copying};
+    for step in [BeforeListeners, Copying, AfterLastRound, AfterState] {
+        let (receiving, to_hear) = receiving(step);
+        assert_accepts(receiving, &to_hear);
     }
-    assert!(hear_all(&mut receiving, &to_hear).unwrap().is_some(), "the rest ends with Accept");
+}
+
+#[test]
+fn after_a_last_round_another_one_may_follow() {
+    let round = |number, last| Frame::Round(Round { number, last });
+    let after_another = || hear(receiving(ReceiveStep::AfterLastRound).0, round(3, false));
+    let (receiving, action) = after_another();
+    assert!(matches!(action, Action::Answer(_)));
+    let early = receiving.hear(Frame::State(State { part: b"state" }));
+    assert_eq!(early, Err(Objection::OutOfTurn { kind: Kind::State, step: "during the copy" }));
+    let (mut receiving, _) = after_another();
+    for number in [4, 5] {
+        let (next, action) = hear(receiving, round(number, true));
+        assert_eq!(action, Action::GetReady(Frame::Ready.encode()));
+        receiving = next;
+    }
+    assert_accepts(receiving, &self::receiving(ReceiveStep::AfterLastRound).1);
 }
 
 #[test]
 fn peers_before_the_listeners_are_out_of_turn() {
-    let (mut receiving, _) = receiving(ReceiveStep::BeforeListeners);
+    let (receiving, _) = receiving(ReceiveStep::BeforeListeners);
     let raw = frame(Kind::Peers, KNOWN);
-    let fault = receiving.hear(raw.decode().unwrap()).expect_err("the listeners come first");
-    assert_eq!(fault, Fault::OutOfTurn { kind: Kind::Peers, step: "before its listeners" });
+    let objection = receiving.hear(raw.decode().unwrap()).expect_err("the listeners come first");
+    assert_eq!(objection, Objection::OutOfTurn { kind: Kind::Peers, step: "before its listeners" });
 }
 
 #[test]
 fn faults_say_both_numbers() {
-    let fault = Fault::Incomplete { what: "number of peers", arrived: 9, sent: 10 };
-    assert_eq!(fault.to_string(), "the number of peers that arrived is 9, 10 was sent");
-    assert_eq!(Fault::Round { number: 3, expected: 2 }.to_string(), "round 3 ended, 2 was expected to");
-    let several = Fault::Listeners { count: 2, expected: 1 };
+    let objection = Objection::Incomplete { what: "number of peers", arrived: 9, sent: 10 };
+    assert_eq!(objection.to_string(), "the number of peers that arrived is 9, 10 was sent");
+    assert_eq!(Objection::Round { number: 3, expected: 2 }.to_string(), "round 3 ended, 2 was expected to");
+    let several = Objection::Listeners { count: 2, expected: 1 };
     assert_eq!(several.to_string(), "the predecessor has 2 listeners, 1 is expected");
-    let unexpected = Fault::Listeners { count: 1, expected: 0 };
+    let unexpected = Objection::Listeners { count: 1, expected: 0 };
     let said = "the predecessor has 1 listeners, and a worker of a supervisor takes over none";
     assert_eq!(unexpected.to_string(), said);
     let mistake = Mistake::Room { files_max: 1024, files_needed: 1025 };

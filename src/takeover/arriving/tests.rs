@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::os::unix::net::UnixStream as Pair;
 use std::time::Instant;
 
-use mio::net::{TcpStream, UnixStream};
+use mio::net::{TcpListener, TcpStream, UnixStream};
 use slab::Slab;
 
 use super::*;
 use crate::peer::Marks;
-use crate::service::{Context, Violation};
+use crate::service::{Context, RestoreError, Violation};
 use crate::sources::Greeting;
 use crate::table::Table;
 use crate::takeover::channel::TOO_MANY_IN_FLIGHT_RETRY;
@@ -18,7 +18,7 @@ use crate::takeover::conversation::peers::FakePeer;
 use crate::takeover::departure::{Departure, Turn};
 use crate::takeover::failure::Failure;
 use crate::takeover::predecessor::{Copying, Outgoing};
-use crate::takeover::wire::{Hello, WIRE_VERSIONS};
+use crate::takeover::wire::{self, Hello, WIRE_VERSIONS, Welcome};
 
 /// A service that panics in one of its calls.
 struct Moody(&'static str);
@@ -117,8 +117,8 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
 /// The successor's side, up to its end.
 fn arrive(channel: Channel, service: Moody) -> Result<(), Cause> {
     let (poll, lane) = lane(service);
-    let mut arriving = Arriving::of_peers(channel, poll, lane);
-    let arrived = arriving.receive().map(drop);
+    let (mut arriving, receiving) = Arriving::of_peers(channel, poll, lane);
+    let arrived = arriving.receive_peers(receiving).map(drop).map_err(|cause| arriving.explain(cause));
     if let Err(cause) = &arrived {
         cause.tell(arriving.channel);
     }
@@ -201,20 +201,8 @@ fn freeze_that_takes_too_long_is_explained_to_both_sides_also_when_the_channel_i
 }
 
 #[test]
-fn freeze_by_another_clock_is_known_by_its_bounds() {
-    let frozen = |told_ns| FrozenAt::between(Some(1000), told_ns, 3000);
-    for told_ns in [1000, 2000, 3000] {
-        assert_eq!(frozen(told_ns).pause(5_000_000), Pause::Exactly { us: (5_000_000 - told_ns) / 1000 });
-    }
-    for told_ns in [0, 999, 3001, 86_400_000_000_000] {
-        assert_eq!(frozen(told_ns).pause(5_001_000), Pause::AtMost { us: 5000 });
-    }
-    assert_eq!(Pause::AtMost { us: 5 }.to_string(), "pause at most 5 us");
-}
-
-#[test]
 fn successor_that_holds_peers_that_are_gone_is_told_of_them_before_it_gets_more() {
-    let hello = Hello { files_max: crate::open_files::RESERVED as u64 + 2, ..hello() };
+    let hello = Hello { files_max: reactord_process::open_files::RESERVED as u64 + 2, ..hello() };
     let mut copying = Copying::new(hello, 3, Instant::now());
     // Each fills a batch.
     let table: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64, 64 * 1024))).collect();

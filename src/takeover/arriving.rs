@@ -1,0 +1,325 @@
+//! The successor's side of the channel up to the commit point: it moves frames and descriptors, and decides nothing.
+//!
+//! It fills a lane that is not served yet with what arrives. Until Accept is in the channel it can fail at any point, by
+//! leaving: nobody's byte has been touched.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mio::Poll;
+use rustix::net::sockopt::socket_cookie;
+
+use super::channel::{Channel, ChannelError, Deadline};
+use super::drive::{Accepting, Owner, SuccessorEnd};
+use super::error::{Cause, in_context};
+use super::fault::{self, SuccessorStep as Step};
+use super::frozen_at::FrozenAt;
+use super::listening::{move_to, take_listeners};
+use super::panicked::{Panicked, caught};
+use super::path::TakeoverListener;
+use super::sift::sift;
+use super::successor::{Accept, Action, Heard, Objection, Receiving};
+use super::wire::{Digested, Frame, Listeners, RawFrame, printable};
+use crate::clock::monotonic_ns;
+use crate::lane::{AdoptError, Lane};
+use crate::peer::Address;
+use crate::peer::record::{Change, Record};
+use crate::service::Service;
+use crate::sources::{Callers, Sources, StopSignals};
+use crate::worker::Queue;
+
+/// How long the predecessor may say nothing.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// After so many peers, about 100 us of work, the processor goes to whoever else wants it: the predecessor serves, and
+/// its clients wait.
+const ADOPTED_AT_A_STRETCH: usize = 64;
+
+/// Where a successor is to listen, if not where its predecessor does.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Where further peers come from, if not from the predecessor's listener.
+    pub(super) queue: Option<Queue>,
+    /// The takeover path from now on, if it is to be another one.
+    pub(super) moved_to: Option<PathBuf>,
+}
+
+/// What a successor knows when the peers are its own.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(super) owner: Owner,
+    pub(super) frozen: FrozenAt,
+}
+
+/// The same, when it has received everything itself.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) accepted: Accepted,
+    /// The takeover listener on the path before, if it is another one now.
+    pub(super) left_behind: Option<TakeoverListener>,
+}
+
+/// What a frame has led to.
+#[must_use]
+#[derive(Debug)]
+pub(crate) enum Came {
+    On(Receiving),
+    Accepted(Accepted),
+}
+
+/// A socket with the record that is about it.
+struct Adopted<'b> {
+    socket: OwnedFd,
+    record: Record<'b>,
+}
+
+impl<'b> Adopted<'b> {
+    /// # Errors
+    /// If the record is about another socket.
+    fn pair(socket: OwnedFd, record: Record<'b>) -> Result<Self, Cause> {
+        let cookie = socket_cookie(&socket).map_err(io::Error::from).map_err(in_context("SO_COOKIE"))?;
+        if cookie == record.cookie {
+            Ok(Self { socket, record })
+        } else {
+            Err(Cause::Cookie { record: record.cookie, socket: cookie })
+        }
+    }
+}
+
+/// A successor up to the commit point: what arrives fills a lane that is not served yet.
+pub(crate) struct Arriving<S: Service> {
+    pub(super) channel: Channel,
+    pub(super) poll: Poll,
+    pub(super) lane: Lane<S>,
+    pub(super) sources: Sources,
+    /// The version of all state that the predecessor saves.
+    pub(super) state_version: u32,
+    /// When the predecessor was last told that it may freeze: `CLOCK_MONOTONIC`, ns.
+    pub(super) ready_at_ns: Option<u64>,
+}
+
+impl<S: Service> Arriving<S> {
+    /// Receives everything, up to and including the commit point.
+    pub(super) fn receive(&mut self, receiving: Receiving, place: Place) -> Result<Received, Cause> {
+        let received = self.receive_listeners(receiving, place).and_then(|(receiving, left_behind)| {
+            let accepted = self.receive_peers(receiving)?;
+            Ok(Received { accepted, left_behind })
+        });
+        received.map_err(|cause| self.explain(cause))
+    }
+
+    fn receive_listeners(
+        &mut self,
+        receiving: Receiving,
+        place: Place,
+    ) -> Result<(Receiving, Option<TakeoverListener>), Cause> {
+        fault::at(Step::Welcome, &mut self.channel)?;
+        let raw = receive_unless_stopped(&mut self.channel, self.sources.signals.as_ref())?;
+        let Heard::On(receiving, Action::Listen(listeners)) = receiving.hear(raw.decode()?)? else {
+            unreachable!("nothing else is in turn before the listeners");
+        };
+        Ok((receiving, self.listen(&listeners, place)?))
+    }
+
+    fn receive_peers(&mut self, mut receiving: Receiving) -> Result<Accepted, Cause> {
+        loop {
+            let raw = receive_unless_stopped(&mut self.channel, self.sources.signals.as_ref())?;
+            match self.hear(receiving, &raw)? {
+                Came::On(next) => receiving = next,
+                Came::Accepted(accepted) => return Ok(accepted),
+            }
+        }
+    }
+
+    /// What the predecessor has said of the end of the channel, if it is that. After the freeze it may have had no time to.
+    fn explain(&mut self, cause: Cause) -> Cause {
+        if !matches!(cause, Cause::TooLate | Cause::Channel(ChannelError::Closed)) {
+            return cause;
+        }
+        let ready_at_ns = self.ready_at_ns;
+        last_word(&mut self.channel).unwrap_or_else(|| match (cause, ready_at_ns) {
+            (Cause::Channel(_), Some(ready_at_ns)) => {
+                Cause::Ended { since_ready: Duration::from_nanos(monotonic_ns().saturating_sub(ready_at_ns)) }
+            }
+            (cause, _) => cause,
+        })
+    }
+
+    /// Does what a frame asks for, and answers. Once Accept is in the channel, the peers are this process's.
+    pub(crate) fn hear(&mut self, receiving: Receiving, raw: &RawFrame) -> Result<Came, Cause> {
+        match receiving.hear(raw.decode()?)? {
+            Heard::On(receiving, action) => {
+                if let Some(answer) = self.act(action)? {
+                    self.channel.send_by(&answer, &[], Deadline::after(SILENCE_MAX))?;
+                }
+                Ok(Came::On(receiving))
+            }
+            Heard::Commit(accept) => self.accept(accept).map(Came::Accepted),
+        }
+    }
+
+    /// Does what is to be done, and returns what is to be answered.
+    fn act(&mut self, action: Action<'_>) -> Result<Option<Vec<u8>>, Cause> {
+        match action {
+            Action::Listen(_) => unreachable!("the listeners come once"),
+            Action::Adopt(records, answer) => self.adopt(records).map(|()| Some(answer)),
+            Action::Change(changes) => self.change(changes).map(|()| None),
+            Action::Discard(cookies) => self.discard(cookies).map(|()| None),
+            Action::Answer(answer) => self.sift(Step::Round).map(|()| Some(answer)),
+            Action::GetReady(answer) => {
+                self.sift(Step::Ready)?;
+                self.ready_at_ns = Some(monotonic_ns());
+                Ok(Some(answer))
+            }
+            Action::Wait => Ok(None),
+        }
+    }
+
+    fn accept(&mut self, accept: Box<Accept>) -> Result<Accepted, Cause> {
+        let frozen = FrozenAt::between(self.ready_at_ns, accept.frozen_at_ns, monotonic_ns());
+        let owner = Accepting::Verified(accept).finish(self)?;
+        Ok(Accepted { owner, frozen })
+    }
+
+    /// Listens from here on where the predecessor does. Returns the listener on a path that is moved away from.
+    fn listen(&mut self, listeners: &Listeners, place: Place) -> Result<Option<TakeoverListener>, Cause> {
+        fault::at(Step::Listeners, &mut self.channel)?;
+        let (entrance, takeover) = take_listeners(&mut self.channel, listeners, place.queue)?;
+        let registry = self.poll.registry();
+        self.sources.open(registry, entrance).map_err(in_context("the listener"))?;
+        let (current, left_behind) = move_to(takeover, place.moved_to.as_deref())?;
+        self.sources.answer(registry, Callers::on(current)).map_err(in_context("the takeover listener"))?;
+        Ok(left_behind)
+    }
+
+    fn adopt(&mut self, records: Vec<Digested<Record<'_>>>) -> Result<(), Cause> {
+        fault::at(Step::Adopt, &mut self.channel)?;
+        let sockets = self.channel.take_descriptors(records.len())?;
+        let came = sockets.into_iter().zip(records).map(|(socket, record)| Adopted::pair(socket, record.value));
+        for (number, adopted) in came.enumerate() {
+            if number % ADOPTED_AT_A_STRETCH == 0 {
+                std::thread::yield_now();
+            }
+            let Adopted { socket, record } = adopted?;
+            let adopted = caught(|| self.lane.adopt(socket.into(), &record, self.state_version));
+            restored(adopted, Address(record.address))?;
+        }
+        Ok(fault::at(Step::Copied, &mut self.channel)?)
+    }
+
+    fn change(&mut self, changes: Vec<Digested<Change<'_>>>) -> Result<(), Cause> {
+        fault::at(Step::Change, &mut self.channel)?;
+        for Digested { value: change, .. } in changes {
+            let address = self.lane.address(change.cookie.into());
+            let followed = caught(|| self.lane.follow(&change, self.state_version));
+            restored(followed, address)?;
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self, cookies: Vec<u64>) -> Result<(), Cause> {
+        fault::at(Step::Discard, &mut self.channel)?;
+        for cookie in cookies {
+            self.lane.discard(cookie.into());
+        }
+        Ok(())
+    }
+
+    fn sift(&mut self, step: Step) -> Result<(), Cause> {
+        fault::at(step, &mut self.channel)?;
+        sift(&mut self.poll, &mut self.lane).map_err(in_context("epoll_wait"))
+    }
+}
+
+impl<S: Service> SuccessorEnd for Arriving<S> {
+    type Cause = Cause;
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), Cause> {
+        match self.channel.descriptors_left() {
+            0 => {}
+            count => return Err(Cause::DescriptorsLeft { count }),
+        }
+        caught(|| self.lane.restore(self.state_version, state))
+            .map_err(|panicked| Cause::Panicked { address: None, panicked })?
+            .map_err(Cause::State)
+    }
+
+    fn send_accept(&mut self, frame: &[u8]) -> Result<(), Cause> {
+        stop_if_told(self.sources.signals.as_ref())?;
+        fault::at(Step::Accept, &mut self.channel)?;
+        match self.channel.send_by(frame, &[], Deadline::after(SILENCE_MAX)) {
+            Err(ChannelError::Closed) => Err(Cause::TooLate),
+            sent => Ok(sent?),
+        }
+    }
+}
+
+/// What came of restoring a peer, with its name.
+fn restored(result: Result<Result<(), AdoptError>, Panicked>, address: Address) -> Result<(), Cause> {
+    let result = result.map_err(|panicked| Cause::Panicked { address: Some(address), panicked })?;
+    result.map_err(|error| Cause::Adopt { address, error })
+}
+
+/// The next frame, unless a signal asks this process to stop: it owns no peer yet, and the predecessor will keep them.
+fn receive_unless_stopped(channel: &mut Channel, signals: Option<&StopSignals>) -> Result<RawFrame, Cause> {
+    let deadline = Deadline::after(SILENCE_MAX);
+    loop {
+        stop_if_told(signals)?;
+        let verdict = deadline.check();
+        match (channel.receive()?, signals) {
+            (Some(raw), _) => return Ok(raw),
+            (None, Some(signals)) => {
+                verdict?;
+                channel.wait_beside(signals.as_fd(), deadline)?;
+            }
+            (None, None) => return Ok(channel.receive_by(deadline)?),
+        }
+    }
+}
+
+/// Why the predecessor has ended the takeover: it may have said so before it ended the channel.
+fn last_word(channel: &mut Channel) -> Option<Cause> {
+    while let Ok(Some(raw)) = channel.receive() {
+        if let Ok(Frame::Refuse(refuse)) = raw.decode() {
+            return Some(Objection::Refused { reason: printable(&refuse.reason) }.into());
+        }
+    }
+    None
+}
+
+/// # Errors
+/// If a signal has asked this process to stop.
+fn stop_if_told(signals: Option<&StopSignals>) -> Result<(), Cause> {
+    match signals.map(StopSignals::look) {
+        Some(Ok(Some(signal))) => Err(Cause::Signal(signal)),
+        Some(Err(error)) => Err(Cause::Io { what: "signals", error }),
+        Some(Ok(None)) | None => Ok(()),
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl<S: Service> Arriving<S> {
+    /// A takeover of peers alone, from a predecessor of the same process.
+    pub(crate) fn of_peers(channel: Channel, poll: Poll, lane: Lane<S>) -> (Self, Receiving) {
+        let listeners = Listeners { tcp: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
+        let heard = Receiving::default().hear(Frame::Listeners(listeners));
+        let Ok(Heard::On(receiving, _)) = heard else { panic!("listeners come first") };
+        let sources = Sources::none();
+        (Self { channel, poll, lane, sources, state_version: S::STATE_VERSION, ready_at_ns: None }, receiving)
+    }
+
+    /// The next frame, if it is there.
+    pub(crate) fn next(&mut self) -> Result<Option<RawFrame>, ChannelError> {
+        self.channel.receive()
+    }
+
+    /// What owns the peers once Accept is in the channel.
+    pub(crate) fn into_lane(self) -> (Poll, Lane<S>) {
+        (self.poll, self.lane)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Why a takeover failed, as the successor sees it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::channel::{Channel, ChannelError};
+use super::panicked::Panicked;
+use super::path::PathError;
+use super::successor::Objection;
+use super::wire::{Frame, Refuse, WireError};
+use crate::lane::AdoptError;
+use crate::peer::Address;
+use crate::service::RestoreError;
+
+/// Why a takeover failed before the commit point: no peer was touched, and a predecessor that lives serves on.
+#[derive(Debug)]
+pub struct TakeoverError {
+    pub(super) path: PathBuf,
+    /// The predecessor, if it answered.
+    pub(super) pid: Option<u32>,
+    pub(super) cause: Cause,
+}
+
+#[derive(Debug)]
+pub(crate) enum Cause {
+    Connect(io::Error),
+    Channel(ChannelError),
+    Objection(Objection),
+    Path(PathError),
+    Cookie {
+        record: u64,
+        socket: u64,
+    },
+    Listener {
+        what: &'static str,
+    },
+    DescriptorsLeft {
+        count: usize,
+    },
+    Adopt {
+        address: Address,
+        error: AdoptError,
+    },
+    State(RestoreError),
+    /// The service did, while its shared state or a peer's session was restored.
+    Panicked {
+        address: Option<Address>,
+        panicked: Panicked,
+    },
+    Signal(Signal),
+    TooLate,
+    /// The predecessor ended the takeover after the freeze, and no reason came through.
+    Ended {
+        since_ready: Duration,
+    },
+    Io {
+        what: &'static str,
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for TakeoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "takeover from pid {pid} on {}: {}", self.path.display(), self.cause),
+            None => write!(f, "takeover on {}: {}", self.path.display(), self.cause),
+        }
+    }
+}
+
+impl Cause {
+    /// Tells the predecessor, unless it has said so itself, and leaves.
+    pub(super) fn tell(&self, channel: Channel) {
+        if !matches!(self, Self::Objection(Objection::Refused { .. })) {
+            channel.close_with(&Frame::Refuse(Refuse { reason: self.to_string() }).encode());
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) if error.kind() == io::ErrorKind::NotFound => write!(f, "there is no such path"),
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => write!(f, "nobody answers"),
+            Self::Connect(error) => write!(f, "connect: {error}"),
+            Self::Channel(error) => error.fmt(f),
+            Self::Objection(objection) => objection.fmt(f),
+            Self::Path(error) => error.fmt(f),
+            Self::Cookie { record, socket } => {
+                write!(f, "the record with cookie {record} came with the socket that has cookie {socket}")
+            }
+            Self::Listener { what } => write!(f, "the descriptor of {what} is something else"),
+            Self::DescriptorsLeft { count } => write!(f, "{count} descriptors came that no frame speaks of"),
+            Self::Adopt { address, error } => write!(f, "peer {address}: {error}"),
+            Self::State(error) => write!(f, "the shared state: {error}"),
+            Self::Panicked { address: Some(address), panicked } => write!(f, "peer {address}: {panicked}"),
+            Self::Panicked { address: None, panicked } => write!(f, "the shared state: {panicked}"),
+            Self::Signal(signal) => write!(f, "{signal} came before the peers were taken over"),
+            Self::TooLate => write!(f, "too late: the predecessor has taken up its peers again"),
+            Self::Ended { since_ready } => write!(
+                f,
+                "the predecessor ended the takeover, {} ms after this process was ready: its log has the reason, which may be \
+                 its freeze timeout (--freeze-timeout, Config::freeze_timeout)",
+                since_ready.as_millis()
+            ),
+            Self::Io { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl Error for TakeoverError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // What a cause wraps is what it displays, so the source is what that one has; a system call's error is one.
+        match &self.cause {
+            Cause::Connect(error) | Cause::Io { error, .. } => Some(error),
+            Cause::Channel(error) => error.source(),
+            Cause::Path(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<Objection> for Cause {
+    fn from(objection: Objection) -> Self {
+        Self::Objection(objection)
+    }
+}
+
+impl From<ChannelError> for Cause {
+    fn from(error: ChannelError) -> Self {
+        Self::Channel(error)
+    }
+}
+
+impl From<WireError> for Cause {
+    fn from(error: WireError) -> Self {
+        Self::Channel(error.into())
+    }
+}
+
+impl From<PathError> for Cause {
+    fn from(error: PathError) -> Self {
+        Self::Path(error)
+    }
+}
+
+/// What was being done when a system call failed.
+pub(super) fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Cause {
+    move |error| Cause::Io { what, error }
+}
