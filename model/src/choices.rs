@@ -138,7 +138,7 @@ impl Protocol {
                     }
                 }
             }
-            // `ReadyDeparture::commit`
+            // `Drive::step`
             Step::Frozen(Frozen { to, mirror, step, .. }) => match step {
                 FrozenStep::SendFinal => {
                     let known = mirror.unwrap_or_default();

@@ -102,7 +102,7 @@ impl Protocol {
         state.processes[pid].step = Step::Polling(Some(handover));
     }
 
-    /// `channel.send_last`, which decides nothing, and `channel.shutdown` in the `or_else` of `ReadyDeparture::commit`.
+    /// The steps `Failed` and `Told` of the drive: `say_last`, which decides nothing, and `shut_down`.
     fn shut_down(&self, state: &mut State, pid: Pid) {
         let Step::Frozen(frozen) = state.processes[pid].step else {
             unreachable!("only a frozen predecessor ends the channel");
@@ -163,7 +163,7 @@ impl Protocol {
                 };
                 state.processes[pid].step = Step::Polling(Some(handover));
             }
-            // `send_final`
+            // `send_pending`
             (Step::Frozen(frozen), _) if closed => state.processes[pid].step = Step::Frozen(self.failed(frozen)),
             (Step::Frozen(frozen), frame) => {
                 state.processes[pid].step = Step::Frozen(match frame {
@@ -182,7 +182,7 @@ impl Protocol {
         }
     }
 
-    /// `or_else` in `ReadyDeparture::commit`: what was sent or waited for has failed.
+    /// The step `Failed` of the drive: what was sent or waited for has failed.
     fn failed(&self, frozen: Frozen) -> Frozen {
         let without = self.has(Mutant::ThawWithoutShutdown) || self.has(Mutant::DrainBeforeShutdown);
         Frozen { step: if without { FrozenStep::AcceptedAlready } else { FrozenStep::Shutdown }, ..frozen }
@@ -223,7 +223,7 @@ impl Protocol {
                 let answer = if last { ready } else { copied };
                 Step::Receiving(Receiving { rounds: number, last_round: last, answer, ..receiving })
             }
-            // `Receiving::verify`
+            // `Book::commit`
             (Step::Receiving(receiving), Frame::Commit { digest })
                 if receiving.last_round && self.verifies(process.record, digest) =>
             {
@@ -234,7 +234,7 @@ impl Protocol {
         };
     }
 
-    /// `Receiving::verify`
+    /// `Book::commit`
     fn verifies(&self, arrived: Record, sent: Record) -> bool {
         match self.mutant {
             Some(Mutant::DigestUnverified) => true,
@@ -305,7 +305,7 @@ impl Protocol {
         }
     }
 
-    /// `Frozen::hear`, as `hear_before_commit`, `wait_for_accept` and `accepted_already` call it.
+    /// `hear_before_commit` and `Committed::hear`, as `conclude`, `hear_accept` and `look` call them.
     fn frozen_hears(&self, frozen: Frozen, received: Received) -> Step {
         let handed_over = Step::HandedOver { to: frozen.to };
         let draining = frozen.step == FrozenStep::AcceptedAlready;

@@ -13,7 +13,7 @@
 //! | [`record`] | `peer/record.rs`: what is known of the peer, and what has become of it since |
 //! | [`channel`] | the kernel's Unix socket, as `src/takeover/channel.rs` uses it |
 //! | [`state`] | what processes remember, and what the kernel does when one dies |
-//! | [`action`], [`choices`], [`consequences`] | `takeover/predecessor.rs`, `successor.rs`, `departure.rs`, `arrival.rs`, `sources/callers.rs`, and the parts of `reactor.rs` that call them |
+//! | [`action`], [`choices`], [`consequences`] | `takeover/predecessor.rs`, `successor.rs`, `drive.rs`, `departure.rs`, `commit.rs`, `arriving.rs`, `sources/callers.rs`, and the parts of `reactor.rs` that call them |
 //! | [`protocol`] | the protocol, or one of its mutants |
 //! | [`properties`] | the promise |
 //! | [`mod@progress`] | why "in the end" comes |
@@ -24,18 +24,18 @@
 //! | in the model | in the code |
 //! | --- | --- |
 //! | `Start` | `path::call`: connect; "nobody answers" if no process holds the takeover listener |
-//! | `Connected`, `Called` | `arrival::greet`; `Called::hear` |
-//! | `Receiving` | `Arriving::receive` and `hear` with `Receiving::hear`; each `answer` is the `send_by` at the end of `Arriving::hear` |
-//! | `Receiving`, before the answer to a round | `arrival::sift`: the epoll set is polled, no peer is read from: no acting |
-//! | `Step::Accept` | `Action::Accept`: `Receiving::verify` has succeeded, and all is restored |
-//! | `Send Accept`: `Taken`, `Closed` | `channel.send_by(&accept.frame, …)`: `Ok`, the commit point; `ChannelError::Closed`, `Cause::TooLate`; `Exit::Unexplained` where `last_word` finds nothing |
+//! | `Connected`, `Called` | `welcomed::greet`; `Called::hear` |
+//! | `Receiving` | `Arriving::receive` and `hear` with `Receiving::hear`; each `answer` is the `send_by` in `Arriving::hear` |
+//! | `Receiving`, before the answer to a round | `sift`: the epoll set is polled, no peer is read from: no acting |
+//! | `Step::Accept` | `drive::Accepting`: `Book::commit` has found nothing missing, and all is restored |
+//! | `Send Accept`: `Taken`, `Closed` | `SuccessorEnd::send_accept`: `Ok`, the commit point; `ChannelError::Closed`, `Cause::TooLate`; `Exit::Unexplained` where `last_word` finds nothing |
 //! | `Arrived`, `FirstPoll`, `Arriving` | `Reactor::run(Some(arrival))`, `Reactor::arrive`, `Arrival::serving` |
 //! | `Answer`, `RefuseCaller`, `Receive Hello` | `Callers::tend`, `Reactor::begin_departure`, `Departure::begin`, `predecessor::greet` |
 //! | `Polling(Some(handover))` | the loop with `Departure::turn` between two polls; `Copying::next`, `sent`, `hear` |
 //! | `Receive Ready` | `Heard::Ready` and `Decision::Freeze`: from here on the loop is not polled |
 //! | `AnotherRound` | `Heard::Ready` and `Decision::Copy`: too much is pending (`pace.rs`), and another round begins |
-//! | `SendFinal`, `SendCommit`, `WaitForAccept` | `departure::send_final`, `hear_before_commit`, `wait_for_accept`, with `Frozen::next`, `commit`, `committed`, `hear` |
-//! | `Shutdown`, `AcceptedAlready` | the `or_else` of `ReadyDeparture::commit`: `channel.send_last`, `channel.shutdown`, `accepted_already` |
+//! | `SendFinal`, `SendCommit`, `WaitForAccept` | `drive::send_pending`, `conclude`, `hear_accept`, with `Frozen::next`, `Concluding::next`, `Committed::hear` |
+//! | `Shutdown`, `AcceptedAlready` | the steps `Failed`, `Told` and `Ended` of `drive::Drive`: `say_last`, `shut_down`, `look` |
 //! | `Thaw` | the channel is dropped, `Reactor::thaw`, the loop polls again |
 //! | `HandedOver` | `HandedOver::retire`, `Reactor::disband`, exit |
 //! | `Terminate`, `last_call` | `Reactor::stop`, `Stop::LastCall`: it serves on, and a takeover goes on |

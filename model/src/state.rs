@@ -87,9 +87,9 @@ pub enum Step {
     Arriving,
     /// `Reactor::run`, with the handover that is under way.
     Polling(Option<Handover>),
-    /// `handover::ReadyHandover::commit`: the loop is not polled.
+    /// `commit::ReadyDeparture::commit`: the loop is not polled.
     Frozen(Frozen),
-    /// `handover::HandedOver`: Accept was found.
+    /// `commit::HandedOver`: Accept was found.
     HandedOver {
         /// The successor.
         to: Pid,
@@ -113,7 +113,7 @@ pub struct Receiving {
     pub answer: Option<Frame>,
 }
 
-/// `handover::Handover` with its `predecessor::Copying`.
+/// `departure::Departure` with its `predecessor::Copying`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Handover {
     /// The successor.
@@ -135,31 +135,31 @@ pub enum CopyingStep {
     LastRoundSent,
 }
 
-/// `predecessor::Frozen`, and how far `ReadyHandover::commit` has come.
+/// `drive::Drive`: a frozen predecessor, and how far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Frozen {
     /// The successor.
     pub to: Pid,
     /// `Frozen::mirror`.
     pub mirror: Option<Record>,
-    /// `Frozen::committed`: Commit is in the channel.
+    /// `predecessor::Committed`: Commit is in the channel.
     pub committed: bool,
     /// How far it has come.
     pub step: FrozenStep,
 }
 
-/// The parts of `ReadyDeparture::commit`, in their order.
+/// The steps of `drive::Drive`, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FrozenStep {
-    /// `send_final`: what is pending.
+    /// `send_pending`.
     SendFinal,
-    /// `hear_before_commit`, and then Commit.
+    /// `conclude`: what has arrived is heard, and then Commit is sent.
     SendCommit,
-    /// `wait_for_accept`.
+    /// `hear_accept`.
     WaitForAccept,
-    /// One of these has failed: `channel.send_last` and `channel.shutdown` come next.
+    /// One of these has failed: `say_last` and `shut_down` come next.
     Shutdown,
-    /// `accepted_already`.
+    /// `look`.
     AcceptedAlready,
     /// Accept was not there: the channel is closed, and the loop polls again.
     Thaw,
