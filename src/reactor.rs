@@ -117,7 +117,7 @@ impl<S: Service> Reactor<S> {
                 return Ok(Outcome::HandedOver { pid });
             }
             let timeout = self.timeout();
-            let nears_freeze = self.departure.as_ref().is_some_and(Departure::nears_the_freeze);
+            let nears_freeze = self.departure.as_ref().is_some_and(|departure| departure.nears_the_freeze(self.now));
             let events = if nears_freeze { &mut few_events } else { &mut events };
             self.poll(events, timeout)?;
             self.turn(events);

@@ -69,7 +69,7 @@ enum Blocked {
     Until(Instant),
 }
 
-/// What the loop is to do after a handover has had its turn.
+/// What the loop is to do after a departure has had its turn.
 #[derive(Debug)]
 pub(crate) enum Turn {
     /// Serve, and give it the next turn.
@@ -126,11 +126,12 @@ impl Departure {
     }
 
     /// Whether all peers are copied. From here on short turns of the loop pay: what one of them changes is pending.
-    pub(crate) fn nears_the_freeze(&self) -> bool {
-        self.progress.copying.nears_the_freeze()
+    pub(crate) fn nears_the_freeze(&self, now: Instant) -> bool {
+        self.progress.copying.nears_the_freeze(now)
     }
 
-    /// Hears the successor out, and sends it as much as the copy's share of a turn allows, at least one batch.
+    /// Hears the successor out, and sends it as much as the copy's share of a turn allows: at least one batch, if the
+    /// channel takes it.
     ///
     /// # Errors
     /// If the takeover has failed. The successor is told why, if it still listens.
@@ -191,7 +192,7 @@ impl Progress {
                     self.copying = copying;
                     fault::at(Step::Copied, channel)?;
                 }
-                Heard::Ready(ready) => match ready.decide(lane, freeze_timeout, now)? {
+                Heard::Ready(ready) => match caught(|| ready.decide(lane, freeze_timeout, now))?? {
                     Decision::Copy(copying) => self.copying = copying,
                     Decision::Freeze(ready, strain) => return Ok(Advanced::Ready(ready, strain)),
                 },

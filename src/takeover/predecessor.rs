@@ -27,6 +27,9 @@ const PEERS_IN_FLIGHT_MAX: u64 = 1000;
 const SHARE_FIRST: Duration = Duration::from_micros(300);
 const SHARE_MAX: Duration = Duration::from_millis(1);
 
+/// A successor that has not come further for so long is not about to be ready.
+const KEEPS_UP: Duration = Duration::from_millis(50);
+
 /// How long the successor may take to come further during the copy.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -323,9 +326,9 @@ impl Copying {
         SHARE_MAX.min(SHARE_FIRST.saturating_mul(self.figures.rounds))
     }
 
-    /// Whether all peers are copied, and only what changes is left.
-    pub(crate) fn nears_the_freeze(&self) -> bool {
-        self.figures.rounds > 1
+    /// Whether all peers are copied, only what changes is left, and the successor keeps up.
+    pub(crate) fn nears_the_freeze(&self, now: Instant) -> bool {
+        self.figures.rounds > 1 && now.saturating_duration_since(self.progressed) < KEEPS_UP
     }
 
     /// The channel has taken it. The channel is small, so that is progress too: the successor does not answer every
