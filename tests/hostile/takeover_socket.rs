@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use nix::sys::signal::Signal;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rustix::io::ioctl_fionbio;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
@@ -216,20 +218,20 @@ fn pass_on(
     }
 }
 
-/// A successor that takes over through somebody who is between the two sides, who does `look` to it and to the descriptors
-/// of each message on their way.
+/// A successor that takes over through somebody who is between the two sides, who does `look` to both and to the
+/// descriptors of each message on their way.
 #[track_caller]
 fn taken_over_past(
     place: &Place,
     predecessor: Server,
-    mut look: impl FnMut(&Server, &[BorrowedFd<'_>]) + Send,
+    mut look: impl FnMut(&Server, &Server, &[BorrowedFd<'_>]) + Send,
 ) -> Server {
     let (successor, back) = called(&place.file("between"));
     let forth = UnixStream::connect(place.path()).unwrap();
     std::thread::scope(|scope| {
-        let (forth, back, successor) = (&forth, &back, &successor);
+        let (forth, back, predecessor, successor) = (&forth, &back, &predecessor, &successor);
         scope.spawn(move || pass_on(back, forth, |_, _| {}));
-        scope.spawn(move || pass_on(forth, back, |descriptors, _| look(successor, descriptors)));
+        scope.spawn(move || pass_on(forth, back, |descriptors, _| look(predecessor, successor, descriptors)));
     });
     std::fs::remove_file(place.file("between")).unwrap();
     // The predecessor knows it by the pid of whoever is between.
@@ -244,11 +246,23 @@ fn listeners_that_block_hold_up_no_successor() {
     let mut peers = Peer::connect_many(predecessor.address(), 10);
     exchange_all(&mut peers);
     let mut blocking = 0;
-    let successor = taken_over_past(&place, predecessor, |_, descriptors| {
+    let successor = taken_over_past(&place, predecessor, |predecessor, _, descriptors| {
         // The listener and the takeover listener; peers come in one message after that.
         if descriptors.len() == 2 {
+            // They are the predecessor's, too, which would wait in accept for ever.
+            assert!(predecessor.suspend());
             descriptors.iter().for_each(|listener| ioctl_fionbio(listener, false).unwrap());
             blocking += descriptors.len();
+            let listeners: Vec<OwnedFd> = descriptors.iter().map(|fd| fd.try_clone_to_owned().unwrap()).collect();
+            let predecessor = Pid::from_raw(predecessor.pid().cast_signed());
+            std::thread::spawn(move || {
+                let flags = |listener: &OwnedFd| OFlag::from_bits_retain(fcntl(listener, FcntlArg::F_GETFL).unwrap());
+                let blocks = |listener: &OwnedFd| !flags(listener).contains(OFlag::O_NONBLOCK);
+                while listeners.iter().any(blocks) {
+                    std::thread::yield_now();
+                }
+                kill(predecessor, Signal::SIGCONT).unwrap();
+            });
         }
     });
     assert_eq!(blocking, 2);
@@ -269,7 +283,7 @@ fn successor_is_the_first_to_be_killed_for_memory_until_it_owns_the_peers() {
     let mut peers = Peer::connect_many(predecessor.address(), 10);
     exchange_all(&mut peers);
     let mut during = Vec::new();
-    let successor = taken_over_past(&place, predecessor, |successor, _| during.push(score(successor)));
+    let successor = taken_over_past(&place, predecessor, |_, successor, _| during.push(score(successor)));
     // Before its first answer it is a process like any other.
     assert!(during[1..].iter().any(|score| score == "1000\n"), "{during:?}");
     exchange_all(&mut peers);
