@@ -30,6 +30,9 @@ use crate::service::Service;
 use crate::sources::{Callers, Sources, StopSignals};
 use crate::worker::Queue;
 
+/// How long a successor that is ready stays awake for what comes next.
+const AWAKE_NS: u64 = 200_000;
+
 /// How long the predecessor may say nothing.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -125,12 +128,29 @@ impl<S: Service> Arriving<S> {
 
     fn receive_peers(&mut self, mut receiving: Receiving) -> Result<Accepted, Cause> {
         loop {
-            let raw = receive_unless_stopped(&mut self.channel, self.sources.signals.as_ref())?;
+            let raw = match self.receive_awake()? {
+                Some(raw) => raw,
+                None => receive_unless_stopped(&mut self.channel, self.sources.signals.as_ref())?,
+            };
             match self.hear(receiving, &raw)? {
                 Came::On(next) => receiving = next,
                 Came::Accepted(accepted) => return Ok(accepted),
             }
         }
+    }
+
+    /// The next frame, if it comes soon after this side has said that it is ready. The predecessor freezes then if it can,
+    /// and nobody serves until this side goes on: to fall asleep and to be woken takes longer than all the rest of that.
+    fn receive_awake(&mut self) -> Result<Option<RawFrame>, ChannelError> {
+        let Some(ready_at_ns) = self.ready_at_ns else {
+            return Ok(None);
+        };
+        while monotonic_ns().saturating_sub(ready_at_ns) < AWAKE_NS {
+            if let Some(raw) = self.channel.receive()? {
+                return Ok(Some(raw));
+            }
+        }
+        Ok(None)
     }
 
     /// What the predecessor has said of the end of the channel, if it is that. After the freeze it may have had no time to.
