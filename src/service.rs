@@ -18,8 +18,9 @@ use crate::table::{Others, Peers};
 /// each whole message, in order. A takeover never happens inside a call.
 ///
 /// # State in a takeover
-/// Sessions are saved while the predecessor still serves, and again after a call about their peer. What changes in
-/// other calls, through an `Rc` for instance, belongs into the state shared by all peers. That is saved once, after the
+/// Sessions are saved while the predecessor still serves, and again after a call about their peer that may have changed
+/// them: [`boundary`](Self::boundary) may not, not through a `Cell` either. What changes in other calls, through an `Rc`
+/// for instance, belongs into the state shared by all peers. That is saved once, after the
 /// freeze: nobody serves while it is saved, sent and restored, which takes about two milliseconds for each megabyte.
 /// Keep it small, or keep in it only what the sessions do not hold already: all of that has to be done within
 /// [`Config::freeze_timeout`](crate::Config::freeze_timeout), and a takeover for which it is not enough says on both sides

@@ -2,7 +2,7 @@
 //!
 //! It has one door. Whoever changes a peer does so in [`Table::change`]: the peer is looked up, has its turn, and when it
 //! ends, what it is to be woken for is derived from what it has become, whoever watches the table hears of it, and a
-//! connection that is over is taken out. Nothing else registers interest.
+//! connection that is over is taken out. Only a peer that is adopted is registered elsewhere, and that is in here, too.
 
 mod handle;
 mod peers;
