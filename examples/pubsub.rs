@@ -33,7 +33,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
-use reactord::{Config, Context, PeerId, RestoreError, SendError, Service, Violation};
+use reactord::{Closed, Config, Context, PeerId, RestoreError, SendError, Service, Violation};
 use simple_logger::SimpleLogger;
 
 #[derive(Default, Encode, Decode)]
@@ -55,7 +55,7 @@ impl Service for PubSub {
 
     fn open(&mut self, _: &mut Context<'_, Self>) {}
 
-    fn boundary(&self, (): &(), input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
+    fn boundary(&self, (): &mut (), input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
         Ok(memchr::memchr(b'\n', &input[searched..]).map(|newline| searched + newline + 1))
     }
 
@@ -83,7 +83,7 @@ impl Service for PubSub {
         Ok(())
     }
 
-    fn closed(&mut self, (): (), context: &mut Context<'_, Self>) {
+    fn closed(&mut self, (): (), _: &Closed, context: &mut Context<'_, Self>) {
         for topic in self.0.values_mut() {
             topic.subscribers.remove(&context.peer().into());
         }

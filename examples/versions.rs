@@ -57,7 +57,7 @@ impl<const SAVED: u32, const OLDEST: u32, const NEWEST: u32> Service for Numbers
         None
     }
 
-    fn boundary(&self, _: &Option<Numbered>, input: &[u8], _: usize) -> Result<Option<usize>, Violation> {
+    fn boundary(&self, _: &mut Option<Numbered>, input: &[u8], _: usize) -> Result<Option<usize>, Violation> {
         Ok((input.len() >= 4).then_some(4))
     }
 

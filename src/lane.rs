@@ -17,7 +17,7 @@ use rustix::net::sockopt::socket_cookie;
 use crate::limited::{Kind, Limited};
 use crate::peer::record::{Change, Record};
 use crate::peer::{Address, Peer, PeerId, Phase, Received};
-use crate::service::{RestoreError, Service};
+use crate::service::{RestoreError, StreamService};
 use crate::table::{self, Gone, Handle, Progress, Table};
 use answering::Answering;
 pub(crate) use answering::Wake;
@@ -45,7 +45,7 @@ impl std::fmt::Display for AdoptError {
 }
 
 /// A service with its peers.
-pub(crate) struct Lane<S: Service> {
+pub(crate) struct Lane<S: StreamService> {
     table: Table,
     answering: Answering<S>,
     /// What was read last.
@@ -54,7 +54,7 @@ pub(crate) struct Lane<S: Service> {
     released: Vec<PeerId>,
 }
 
-impl<S: Service> Lane<S> {
+impl<S: StreamService> Lane<S> {
     /// A lane without peers, whose sessions have room for `capacity`.
     pub(crate) fn new(service: S, table: Table, capacity: usize) -> Self {
         Self {
@@ -155,8 +155,9 @@ impl<S: Service> Lane<S> {
 
     fn part_with(&mut self, gone: Option<Gone>) {
         if let Some(gone) = gone {
+            let id = gone.id;
             self.answering.part_with(gone, self.table.peers_mut());
-            self.released.push(gone.id);
+            self.released.push(id);
         }
     }
 

@@ -37,7 +37,7 @@
 //!         0
 //!     }
 //!
-//!     fn boundary(&self, _: &u64, input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
+//!     fn boundary(&self, _: &mut u64, input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
 //!         Ok(input[searched..].iter().position(|byte| *byte == b'\n').map(|newline| searched + newline + 1))
 //!     }
 //!
@@ -130,7 +130,7 @@ pub use config::{Config, Outcome};
 pub use peer::PeerId;
 pub use reactord_process::accept::ListenError;
 pub use server::{Error, Successor, serve, take_over, work};
-pub use service::{Context, RestoreError, SendError, Service, Violation};
+pub use service::{Closed, Context, RestoreError, SendError, Service, StreamService, Violation};
 pub use takeover::error::TakeoverError;
 pub use takeover::offer::Offer;
 pub use takeover::path::{PathError, TAKEOVER_PATH_BYTES_MAX};

@@ -4,6 +4,7 @@
 //! woken for is for the table to say.
 
 pub(crate) mod backlog;
+pub(crate) mod closed;
 pub(crate) mod delivery;
 pub(crate) mod parting;
 pub(crate) mod record;

@@ -16,7 +16,7 @@ use crate::clock::monotonic_ns;
 use crate::config::{Config, Outcome};
 use crate::lane::{Lane, Wake};
 use crate::limited::{Kind, Limited};
-use crate::service::Service;
+use crate::service::StreamService;
 use crate::sources::{Callers, Greeting, Name, Source, Sources, StopSignals, Tokens};
 use crate::table::Handle;
 use crate::takeover::arrival::Arrival;
@@ -56,7 +56,7 @@ enum Stop {
 }
 
 /// The loop, with everything that it serves.
-pub(crate) struct Reactor<S: Service> {
+pub(crate) struct Reactor<S: StreamService> {
     poll: Poll,
     lane: Lane<S>,
     sources: Sources,
@@ -70,7 +70,7 @@ pub(crate) struct Reactor<S: Service> {
     limited: Limited,
 }
 
-impl<S: Service> Reactor<S> {
+impl<S: StreamService> Reactor<S> {
     /// A loop that serves the peers of `lane`, whom `poll` wakes, and listens to `sources`.
     pub(crate) fn new(poll: Poll, lane: Lane<S>, sources: Sources, config: &Config, peers_max: usize) -> Self {
         let config = config.clone();

@@ -9,7 +9,7 @@ use crate::config::{Config, Outcome};
 use crate::lane::Lane;
 use crate::peer::Marks;
 use crate::reactor::Reactor;
-use crate::service::Service;
+use crate::service::StreamService;
 use crate::sources::{Callers, Draw, Entrance, Sources, StopSignals};
 use crate::table::Table;
 use crate::takeover::arrival::Arrived;
@@ -94,7 +94,7 @@ impl From<PathError> for Error {
 ///
 /// # Errors
 /// If it cannot listen, cannot use the takeover path, or the loop fails.
-pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> {
+pub fn serve<S: StreamService>(service: S, config: &Config) -> Result<Outcome, Error> {
     make_room()?;
     let listener = listen_on(config.listen_address, config.listen_backlog).map_err(Error::Listen)?;
     begin(service, Entrance::of_listener(listener), config)
@@ -105,7 +105,7 @@ pub fn serve<S: Service>(service: S, config: &Config) -> Result<Outcome, Error> 
 ///
 /// # Errors
 /// If it cannot use the takeover path, or the loop fails.
-pub fn work<S: Service>(service: S, queue: Queue, config: &Config) -> Result<Outcome, Error> {
+pub fn work<S: StreamService>(service: S, queue: Queue, config: &Config) -> Result<Outcome, Error> {
     make_room()?;
     begin(service, Entrance::of_queue(Draw::from(queue)), config)
 }
@@ -116,7 +116,7 @@ pub fn work<S: Service>(service: S, queue: Queue, config: &Config) -> Result<Out
 /// # Errors
 /// [`Error::Takeover`] if the takeover fails before its commit point: a predecessor that lives serves on. Any other
 /// error comes afterwards.
-pub fn take_over<S: Service>(service: S, path: &Path, config: &Config) -> Result<Outcome, Error> {
+pub fn take_over<S: StreamService>(service: S, path: &Path, config: &Config) -> Result<Outcome, Error> {
     Successor::call(path, &[Offer::of::<S>()]).map_err(Error::Takeover)?.take_over(service, config)
 }
 
@@ -160,7 +160,7 @@ impl Successor {
     ///
     /// # Panics
     /// If `S` is not [the service](Self::service) to be taken over.
-    pub fn take_over<S: Service>(self, service: S, config: &Config) -> Result<Outcome, Error> {
+    pub fn take_over<S: StreamService>(self, service: S, config: &Config) -> Result<Outcome, Error> {
         assert_eq!(S::NAME, self.service(), "the service is the one that the predecessor has chosen from the offers");
         let Self { welcomed, queue } = self;
         let peers_max = peers_max(config);
@@ -198,7 +198,7 @@ fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Error {
 }
 
 /// What every server begins with: nobody, with room for `capacity` peers, and no source but signals.
-fn found<S: Service>(service: S, config: &Config, capacity: usize) -> Result<(Poll, Lane<S>, Sources), Error> {
+fn found<S: StreamService>(service: S, config: &Config, capacity: usize) -> Result<(Poll, Lane<S>, Sources), Error> {
     let poll = Poll::new().map_err(in_context("epoll"))?;
     let marks = Marks {
         high_bytes: config.outbound_high_bytes,
@@ -213,7 +213,7 @@ fn found<S: Service>(service: S, config: &Config, capacity: usize) -> Result<(Po
     Ok((poll, lane, sources))
 }
 
-fn begin<S: Service>(service: S, entrance: Entrance, config: &Config) -> Result<Outcome, Error> {
+fn begin<S: StreamService>(service: S, entrance: Entrance, config: &Config) -> Result<Outcome, Error> {
     let peers_max = peers_max(config);
     let (poll, lane, mut sources) = found(service, config, 0)?;
     if let Some(path) = &config.takeover_path {

@@ -23,6 +23,7 @@ pub(crate) use sessions::{Others, Sessions};
 
 use crate::clock::monotonic_ns;
 use crate::peer::backlog::Misplaced;
+use crate::peer::closed::Closed;
 use crate::peer::parting::{Patience, Step};
 use crate::peer::record::{Change, Record};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
@@ -41,11 +42,12 @@ pub(crate) enum Progress {
 
 /// A peer that is no more. Its connection has ended; its session has not.
 #[must_use = "its service is to be told"]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Gone {
     pub(crate) key: usize,
     pub(crate) id: PeerId,
     pub(crate) address: Address,
+    pub(crate) how: Closed,
 }
 
 /// What happened to a peer, for whoever watches the table.
@@ -153,8 +155,8 @@ impl Table {
         match progress {
             Ok(Progress::Drained) => {}
             Ok(Progress::BudgetSpent) => self.make_due(handle),
-            Ok(Progress::Over) => return Some(self.retire(handle)),
-            Err(error) => return Some(self.lose(handle, &error)),
+            Ok(Progress::Over) => return Some(self.retire(handle, Closed::Ended)),
+            Err(error) => return Some(self.retire(handle, Closed::Lost(error))),
         }
         if self.touches.is_some() {
             self.touched(handle);
@@ -162,25 +164,18 @@ impl Table {
         None
     }
 
-    /// A connection has failed.
-    fn lose(&mut self, handle: Handle, error: &io::Error) -> Gone {
-        let gone = self.retire(handle);
-        debug!("Connection with Peer {} lost: {error}", gone.address);
-        gone
-    }
-
     /// Ends a connection, and takes it out.
-    fn retire(&mut self, handle: Handle) -> Gone {
+    fn retire(&mut self, handle: Handle, how: Closed) -> Gone {
         let key = handle.key();
         let mut peer = self.peers.remove(key);
         let (id, address) = (peer.id(), peer.address());
-        debug!("Releasing Peer {address}");
+        debug!("Releasing Peer {address}: {how}");
         peer.deregister(&self.registry);
         peer.hang_up();
         if let Some(touches) = &mut self.touches {
             touches.push(Touch::Gone { key, id });
         }
-        Gone { key, id, address }
+        Gone { key, id, address, how }
     }
 
     fn touched(&mut self, handle: Handle) {

@@ -1,4 +1,4 @@
-//! The only calls of the service: it gets whole messages in order, and what it answers is written.
+//! The only calls of the service: it gets what peers send, in order, and what it answers is written.
 
 use std::io;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use log::warn;
 
 use crate::limited::{Kind, Limited};
 use crate::peer::{Backlog, Phase, Received};
-use crate::service::{Context, Service, Violation};
+use crate::service::{Context, StreamService, Violation};
 use crate::table::{Gone, Peers, Progress, Sessions, Turn};
 
 /// How often one peer is read from in one turn; then it is the others' turn.
@@ -27,7 +27,7 @@ pub(crate) enum Wake {
 }
 
 /// A service with its sessions, and what it has answered in the call that is under way.
-pub(super) struct Answering<S: Service> {
+pub(super) struct Answering<S: StreamService> {
     service: S,
     sessions: Sessions<S::Session>,
     replies: Vec<u8>,
@@ -40,7 +40,7 @@ pub(super) struct Answering<S: Service> {
 /// What came of calls of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// No further message is whole.
+    /// The service waits for more.
     Incomplete,
     /// Answers are over the high-water mark.
     TooMuchPending,
@@ -48,7 +48,7 @@ enum Verdict {
     Over,
 }
 
-impl<S: Service> Answering<S> {
+impl<S: StreamService> Answering<S> {
     pub(super) fn new(service: S, capacity: usize) -> Self {
         Self {
             service,
@@ -106,8 +106,8 @@ impl<S: Service> Answering<S> {
         let Self { service, sessions, replies, now, .. } = self;
         let (key, id, address) = (turn.key(), turn.id(), turn.address());
         let mut context = Context::new(id, address, *now, replies, turn.everybody(), sessions.all());
-        let session = service.open(&mut context);
-        let closing = context.closing();
+        let session = service.accepted(&mut context);
+        let closing = context.is_closing();
         sessions.insert(key, session);
         if closing {
             turn.talk.close();
@@ -117,11 +117,11 @@ impl<S: Service> Answering<S> {
     }
 
     /// A peer is gone.
-    pub(super) fn part_with(&mut self, Gone { key, id, address }: Gone, peers: &mut Peers) {
+    pub(super) fn part_with(&mut self, Gone { key, id, address, how }: Gone, peers: &mut Peers) {
         let Self { service, sessions, replies, now, .. } = self;
         let session = sessions.remove(key).expect("a peer has a session from its first turn to its last");
         let mut context = Context::new(id, address, *now, replies, peers, sessions.all());
-        service.closed(session, &mut context);
+        service.closed(session, &how, &mut context);
         replies.clear();
     }
 
@@ -180,50 +180,47 @@ impl<S: Service> Answering<S> {
         Ok(Progress::BudgetSpent)
     }
 
-    /// Handles the messages in `input`, and keeps what is left.
+    /// Has the service use what is in `input`, and keeps what is left.
     fn handle_in_place(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> io::Result<()> {
-        let handled = self.handle_messages(turn, input, 0)?;
-        if handled < input.len() {
-            turn.talk.inbound.push(&input[handled..]);
+        let used = self.use_input(turn, input, 0)?;
+        if used < input.len() {
+            turn.talk.inbound.push(&input[used..]);
         }
         Ok(())
     }
 
-    /// Handles the messages in `inbound`, whose first `searched` bytes hold no message's end, and keeps what is left.
+    /// Has the service use what is in `inbound`, whose first `searched` bytes it has seen before, and keeps what is left.
     fn handle(&mut self, turn: &mut Turn<'_>, mut inbound: Backlog, searched: usize) -> io::Result<()> {
-        let handled = self.handle_messages(turn, inbound.as_slice(), searched)?;
-        inbound.advance(handled);
+        let used = self.use_input(turn, inbound.as_slice(), searched)?;
+        inbound.advance(used);
         turn.talk.inbound = inbound;
         Ok(())
     }
 
-    /// Calls the service with one message after another, until none is whole or the answers are over the high-water
-    /// mark and the socket does not take them. Returns how many bytes need not be kept.
-    fn handle_messages(&mut self, turn: &mut Turn<'_>, input: &[u8], mut searched: usize) -> io::Result<usize> {
-        let mut handled = 0;
+    /// Calls the service until it waits for more, or its answers are over the high-water mark and the socket does not take
+    /// them. Returns how many bytes need not be kept.
+    fn use_input(&mut self, turn: &mut Turn<'_>, input: &[u8], mut searched: usize) -> io::Result<usize> {
+        let mut used = 0;
         loop {
-            let verdict = self.call_service(turn, input, &mut handled, std::mem::take(&mut searched));
+            let verdict = self.call_service(turn, &input[used..], &mut used, std::mem::take(&mut searched));
             self.write_replies(turn)?;
             match verdict {
                 Verdict::Over => {
                     turn.talk.close();
                     return Ok(input.len());
                 }
-                Verdict::Incomplete => return Ok(handled),
-                Verdict::TooMuchPending if !turn.talk.listens() => return Ok(handled),
+                Verdict::Incomplete => return Ok(used),
+                Verdict::TooMuchPending if !turn.talk.listens() => return Ok(used),
                 // The socket has taken them.
-                Verdict::TooMuchPending => {}
+                Verdict::TooMuchPending if used < input.len() => {}
+                Verdict::TooMuchPending => return Ok(used),
             }
         }
     }
 
-    fn call_service(&mut self, turn: &mut Turn<'_>, input: &[u8], handled: &mut usize, searched: usize) -> Verdict {
+    fn call_service(&mut self, turn: &mut Turn<'_>, input: &[u8], used: &mut usize, searched: usize) -> Verdict {
         let address = turn.address();
-        let handled_before = *handled;
-        let answered = self.answer(turn, input, handled, searched);
-        // Whoever only sends more of a message changes nothing that would have to be saved again.
-        turn.session_changed |= *handled > handled_before || answered.is_err();
-        answered.unwrap_or_else(|violation| {
+        self.answer(turn, input, used, searched).unwrap_or_else(|violation| {
             if self.admits(Kind::BrokenProtocol) {
                 warn!("Peer {address} broke the protocol and is closed: {violation}");
             }
@@ -235,30 +232,31 @@ impl<S: Service> Answering<S> {
         &mut self,
         turn: &mut Turn<'_>,
         input: &[u8],
-        handled: &mut usize,
-        mut searched: usize,
+        used: &mut usize,
+        searched: usize,
     ) -> Result<Verdict, Violation> {
         let Self { service, sessions, replies, now, .. } = self;
-        let high_bytes = turn.marks().high_bytes;
         let peer = &**turn;
         let (id, address, pending) = (peer.id(), peer.address(), peer.talk.pending_bytes());
+        let replies_max = turn.marks().high_bytes.saturating_sub(pending);
         let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
-        let mut context = Context::<S>::new(id, address, *now, replies, turn.everybody(), others);
-        while *handled < input.len() {
-            if pending + context.replies_bytes() > high_bytes {
-                return Ok(Verdict::TooMuchPending);
-            }
-            let rest = &input[*handled..];
-            let Some(message) = first_message(service, session, rest, std::mem::take(&mut searched))? else {
-                return Ok(Verdict::Incomplete);
-            };
-            service.message(session, message, &mut context)?;
-            *handled += message.len();
-            if context.closing() {
-                return Ok(Verdict::Over);
-            }
-        }
-        Ok(Verdict::Incomplete)
+        let context = Context::<S>::new(id, address, *now, replies, turn.everybody(), others);
+        let mut context = context.with_replies_max(replies_max);
+        let answered = service.input(session, input, searched, &mut context);
+        let (is_closing, is_full, session_kept) = (context.is_closing(), context.is_full(), context.has_kept_session());
+        turn.session_changed |= !session_kept;
+        let more = answered?;
+        assert!(more <= input.len(), "no more is used than what has come");
+        *used += more;
+        Ok(if is_closing {
+            Verdict::Over
+        } else if is_full && more > 0 {
+            Verdict::TooMuchPending
+        } else if input.len() - more > S::INPUT_BYTES_MAX {
+            return Err(Violation::new(format!("more than {} bytes that are not used", S::INPUT_BYTES_MAX)));
+        } else {
+            Verdict::Incomplete
+        })
     }
 
     /// The client has sent all it will send.
@@ -269,7 +267,7 @@ impl<S: Service> Answering<S> {
         let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
         let mut context = Context::new(id, address, *now, replies, turn.everybody(), others);
         service.ended(session, &mut context);
-        if context.closing() {
+        if context.is_closing() {
             turn.talk.close();
         }
         self.write_replies(turn)
@@ -291,20 +289,4 @@ fn linger(turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<Progress> {
         Received::WouldBlock => Ok(Progress::Drained),
         Received::Bytes(_) => Ok(Progress::BudgetSpent),
     }
-}
-
-/// The first message in `input`, if it is whole.
-fn first_message<'i, S: Service>(
-    service: &S,
-    session: &S::Session,
-    input: &'i [u8],
-    searched: usize,
-) -> Result<Option<&'i [u8]>, Violation> {
-    let bytes = service.boundary(session, input, searched)?;
-    if bytes.unwrap_or(input.len()) > S::MESSAGE_BYTES_MAX {
-        return Err(Violation::new(format!("a message of more than {} bytes", S::MESSAGE_BYTES_MAX)));
-    }
-    let message = bytes.map(|bytes| input.get(..bytes).expect("a message ends within what has come"));
-    assert!(message.is_none_or(|message| !message.is_empty()), "a message has at least one byte");
-    Ok(message)
 }

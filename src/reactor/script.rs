@@ -16,7 +16,7 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::*;
 use crate::peer::{Marks, PeerId};
-use crate::service::{Context, RestoreError, Violation};
+use crate::service::{Closed, Context, RestoreError, Service, StreamService, Violation};
 use crate::services::{Line, Seqnum};
 use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
@@ -50,7 +50,7 @@ pub fn take_over_anywhere(script: &[u8]) {
     }
 }
 
-fn play<S: Service + Default>(script: &[u8], check: impl FnOnce(&[Client], &S)) {
+fn play<S: StreamService + Default>(script: &[u8], check: impl FnOnce(&[Client], &S)) {
     let mut world = World::<S>::new();
     let mut script = script.iter().copied();
     while let Some(byte) = script.next() {
@@ -99,7 +99,7 @@ fn marked(byte: u8) -> u8 {
 
 // ── The world ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-struct World<S: Service> {
+struct World<S: StreamService> {
     clients: Vec<Client>,
     /// The one that serves.
     reactor: Reactor<S>,
@@ -108,13 +108,13 @@ struct World<S: Service> {
 }
 
 /// A successor that does not serve yet.
-struct Takeover<S: Service> {
+struct Takeover<S: StreamService> {
     arriving: Arriving<S>,
     /// `None` once it has accepted.
     receiving: Option<Receiving>,
 }
 
-impl<S: Service + Default> World<S> {
+impl<S: StreamService + Default> World<S> {
     fn new() -> Self {
         let events = Events::with_capacity(64);
         let (poll, lane) = marked_lane(MARKS);
@@ -255,23 +255,25 @@ impl<S: Service + Default> World<S> {
 }
 
 /// A lane without peers, and what wakes them.
-pub(super) fn lane<S: Service>(service: S, config: &Config) -> (Poll, Lane<S>) {
+pub(super) fn lane<S: StreamService>(service: S, config: &Config) -> (Poll, Lane<S>) {
     let poll = Poll::new().expect("epoll");
     let registry = poll.registry().try_clone().expect("epoll");
     let marks = Marks { high_bytes: config.outbound_high_bytes, low_bytes: config.outbound_low_bytes };
     (poll, Lane::new(service, Table::new(registry, marks, config.close_timeout, 0), 0))
 }
 
-fn marked_lane<S: Service + Default>((outbound_high_bytes, outbound_low_bytes): (usize, usize)) -> (Poll, Lane<S>) {
+fn marked_lane<S: StreamService + Default>(
+    (outbound_high_bytes, outbound_low_bytes): (usize, usize),
+) -> (Poll, Lane<S>) {
     lane(S::default(), &Config { outbound_high_bytes, outbound_low_bytes, ..Config::default() })
 }
 
 /// A loop that listens to nobody but its peers.
-fn alone<S: Service>(poll: Poll, lane: Lane<S>) -> Reactor<S> {
+fn alone<S: StreamService>(poll: Poll, lane: Lane<S>) -> Reactor<S> {
     Reactor::new(poll, lane, Sources::none(), &Config::default(), usize::MAX)
 }
 
-impl<S: Service> Takeover<S> {
+impl<S: StreamService> Takeover<S> {
     /// Hears a frame, if one is there.
     fn hear(&mut self) -> bool {
         if self.receiving.is_none() {
@@ -395,7 +397,7 @@ impl Service for Tally {
         0
     }
 
-    fn boundary(&self, _: &u64, input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
+    fn boundary(&self, _: &mut u64, input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
         assert!(!input[..searched].contains(&b'\n'), "what counts as searched holds no line's end");
         Ok(memchr::memchr(b'\n', &input[searched..]).map(|newline| searched + newline + 1))
     }
@@ -421,7 +423,7 @@ impl Service for Tally {
         Ok(())
     }
 
-    fn closed(&mut self, _: u64, context: &mut Context<'_, Self>) {
+    fn closed(&mut self, _: u64, _: &Closed, context: &mut Context<'_, Self>) {
         assert!(self.present.remove(&context.peer().into()), "who leaves was here");
     }
 

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use super::script::lane;
 use super::*;
 use crate::peer::{Address, Peer, PeerId, Phase};
-use crate::service::{Context, RestoreError, Violation};
+use crate::service::{Context, RestoreError, Service, StreamService, Violation};
 use crate::services::Seqnum;
 use crate::sources::Entrance;
 use crate::table::Touch;
@@ -21,19 +21,19 @@ const TURNS_MAX: u32 = 2000;
 const TURN: Duration = Duration::from_millis(5);
 
 /// A loop without sources.
-fn reactor<S: Service>(service: S, config: &Config) -> Reactor<S> {
+fn reactor<S: StreamService>(service: S, config: &Config) -> Reactor<S> {
     let (poll, lane) = lane(service, config);
     Reactor::new(poll, lane, Sources::none(), config, config.max_peers)
 }
 
 /// A reactor whose turns a test gives.
-struct Rig<S: Service> {
+struct Rig<S: StreamService> {
     reactor: Reactor<S>,
     address: SocketAddr,
     events: Events,
 }
 
-impl<S: Service> Rig<S> {
+impl<S: StreamService> Rig<S> {
     fn new(service: S, config: &Config) -> Self {
         let mut reactor = reactor(service, config);
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -124,7 +124,7 @@ impl Service for Commands {
         self.first.get_or_insert(context.peer());
     }
 
-    fn boundary(&self, (): &(), input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
+    fn boundary(&self, (): &mut (), input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
         assert!(!input[..searched].contains(&b'\n'), "what counts as searched holds no message's end");
         Ok(memchr::memchr(b'\n', input).map(|newline| newline + 1))
     }
@@ -414,7 +414,7 @@ fn a_stop_that_waits_no_longer_ends_connections_of_which_another_process_holds_d
 }
 
 /// A second loop that has adopted duplicates of all peers of the first, as a successor does.
-fn successor_of<S: Service + Default>(predecessor: &Rig<S>, config: &Config) -> Reactor<S> {
+fn successor_of<S: StreamService + Default>(predecessor: &Rig<S>, config: &Config) -> Reactor<S> {
     let mut successor = reactor(S::default(), config);
     for key in predecessor.keys() {
         let peer = predecessor.peer(key);

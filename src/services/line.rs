@@ -17,7 +17,7 @@ impl Service for Line {
 
     fn open(&mut self, _: &mut Context<'_, Self>) {}
 
-    fn boundary(&self, _: &(), input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
+    fn boundary(&self, _: &mut (), input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
         let newline = memchr::memchr(b'\n', &input[searched..]).map(|position| searched + position);
         if newline.unwrap_or(input.len()) > LINE_BYTES_MAX {
             return Err(Violation::new(format!("a line of more than {LINE_BYTES_MAX} bytes")));

@@ -24,7 +24,7 @@ impl Service for Seqnum {
         None
     }
 
-    fn boundary(&self, _: &Option<u32>, input: &[u8], _: usize) -> Result<Option<usize>, Violation> {
+    fn boundary(&self, _: &mut Option<u32>, input: &[u8], _: usize) -> Result<Option<usize>, Violation> {
         Ok((input.len() >= MESSAGE_BYTES).then_some(MESSAGE_BYTES))
     }
 

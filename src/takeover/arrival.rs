@@ -12,11 +12,11 @@ use super::path::TakeoverListener;
 use super::summary::{Pause, Summary};
 use super::wire::{Frame, Serving};
 use crate::lane::Lane;
-use crate::service::Service;
+use crate::service::StreamService;
 use crate::sources::Sources;
 
 /// A successor that owns the peers, and has not polled yet.
-pub(crate) struct Arrived<S: Service> {
+pub(crate) struct Arrived<S: StreamService> {
     pub(crate) poll: Poll,
     pub(crate) lane: Lane<S>,
     pub(crate) sources: Sources,

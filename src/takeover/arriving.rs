@@ -26,7 +26,7 @@ use crate::clock::monotonic_ns;
 use crate::lane::{AdoptError, Lane};
 use crate::peer::Address;
 use crate::peer::record::{Change, Record};
-use crate::service::Service;
+use crate::service::StreamService;
 use crate::sources::{Callers, Sources, StopSignals};
 use crate::worker::Queue;
 
@@ -92,7 +92,7 @@ impl<'b> Adopted<'b> {
 }
 
 /// A successor up to the commit point: what arrives fills a lane that is not served yet.
-pub(crate) struct Arriving<S: Service> {
+pub(crate) struct Arriving<S: StreamService> {
     pub(super) channel: Channel,
     pub(super) poll: Poll,
     pub(super) lane: Lane<S>,
@@ -103,7 +103,7 @@ pub(crate) struct Arriving<S: Service> {
     pub(super) ready_at_ns: Option<u64>,
 }
 
-impl<S: Service> Arriving<S> {
+impl<S: StreamService> Arriving<S> {
     /// Receives everything, up to and including the commit point.
     pub(super) fn receive(&mut self, receiving: Receiving, place: Place) -> Result<Received, Cause> {
         let received = self.receive_listeners(receiving, place).and_then(|(receiving, left_behind)| {
@@ -253,7 +253,7 @@ impl<S: Service> Arriving<S> {
     }
 }
 
-impl<S: Service> SuccessorEnd for Arriving<S> {
+impl<S: StreamService> SuccessorEnd for Arriving<S> {
     type Cause = Cause;
 
     fn restore(&mut self, state: &[u8]) -> Result<(), Cause> {
@@ -320,7 +320,7 @@ fn stop_if_told(signals: Option<&StopSignals>) -> Result<(), Cause> {
 }
 
 #[cfg(any(test, fuzzing))]
-impl<S: Service> Arriving<S> {
+impl<S: StreamService> Arriving<S> {
     /// A takeover of peers alone, from a predecessor of the same process.
     pub(crate) fn of_peers(channel: Channel, poll: Poll, lane: Lane<S>) -> (Self, Receiving) {
         let listeners = Listeners { tcp: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };

@@ -20,7 +20,7 @@ use super::summary::{Pause, Summary};
 use super::wire::{Frame, RawFrame};
 use crate::clock::monotonic_ns;
 use crate::lane::Lane;
-use crate::service::Service;
+use crate::service::StreamService;
 
 /// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
 const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
@@ -43,12 +43,16 @@ impl ReadyDeparture {
     /// # Errors
     /// If the successor has not accepted within `freeze_timeout`, and cannot accept any more: the loop thaws by polling
     /// again.
-    pub(crate) fn commit<S: Service>(self, lane: &Lane<S>, freeze_timeout: Duration) -> Result<HandedOver, Failure> {
+    pub(crate) fn commit<S: StreamService>(
+        self,
+        lane: &Lane<S>,
+        freeze_timeout: Duration,
+    ) -> Result<HandedOver, Failure> {
         self.commit_beside(lane, freeze_timeout, || {})
     }
 
     /// The same, with something that is done between any two steps.
-    pub(crate) fn commit_beside<S: Service>(
+    pub(crate) fn commit_beside<S: StreamService>(
         self,
         lane: &Lane<S>,
         freeze_timeout: Duration,
@@ -69,7 +73,7 @@ impl ReadyDeparture {
 }
 
 /// What the drive works with: the channel, the peers, and a deadline.
-struct End<'l, S: Service> {
+struct End<'l, S: StreamService> {
     channel: Channel,
     lane: &'l Lane<S>,
     deadline: Deadline,
@@ -77,7 +81,7 @@ struct End<'l, S: Service> {
     freeze: Freeze,
 }
 
-impl<'l, S: Service> End<'l, S> {
+impl<'l, S: StreamService> End<'l, S> {
     /// The time of the freeze begins.
     fn new(channel: Channel, lane: &'l Lane<S>, freeze_timeout: Duration) -> Self {
         let freeze = Freeze::begin(freeze_timeout, Instant::now());
@@ -93,7 +97,7 @@ impl<'l, S: Service> End<'l, S> {
     }
 }
 
-impl<S: Service> PredecessorEnd for End<'_, S> {
+impl<S: StreamService> PredecessorEnd for End<'_, S> {
     type Failure = Failure;
 
     fn freeze(&mut self, ready: Ready) -> Result<Frozen, Failure> {

@@ -25,7 +25,7 @@ use super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, Ready, Ref
 use super::wire::{Frame, Listeners, Welcome};
 use crate::lane::Lane;
 use crate::peer::record::Record;
-use crate::service::Service;
+use crate::service::StreamService;
 use crate::sources::{Greeting, Source, Tokens};
 use crate::table::Touch;
 
@@ -135,7 +135,7 @@ impl Departure {
     ///
     /// # Errors
     /// If the takeover has failed. The successor is told why, if it still listens.
-    pub(crate) fn turn<S: Service>(
+    pub(crate) fn turn<S: StreamService>(
         self,
         lane: &mut Lane<S>,
         freeze_timeout: Duration,
@@ -174,7 +174,7 @@ impl Progress {
         }
     }
 
-    fn advance<S: Service>(
+    fn advance<S: StreamService>(
         mut self,
         channel: &mut Channel,
         lane: &Lane<S>,
@@ -228,7 +228,12 @@ impl Progress {
     }
 
     /// Sends what comes next, if anything does.
-    fn send_next<S: Service>(&mut self, channel: &mut Channel, lane: &Lane<S>, now: Instant) -> Result<Sent, Failure> {
+    fn send_next<S: StreamService>(
+        &mut self,
+        channel: &mut Channel,
+        lane: &Lane<S>,
+        now: Instant,
+    ) -> Result<Sent, Failure> {
         if let Some(listeners) = self.listeners.take() {
             let descriptors: Vec<BorrowedFd<'_>> = listeners.descriptors.iter().map(AsFd::as_fd).collect();
             let sent = channel.try_send(&listeners.frame, &descriptors)?;
@@ -325,7 +330,7 @@ fn step_of(outgoing: &Outgoing) -> Step {
     }
 }
 
-impl<S: Service> Originals for Lane<S> {
+impl<S: StreamService> Originals for Lane<S> {
     fn record(&self, key: usize) -> Option<Record<'_>> {
         self.record(key)
     }

@@ -1,7 +1,7 @@
 //! What a successor offers to run.
 
 use super::wire::{self, Versions};
-use crate::service::Service;
+use crate::service::StreamService;
 
 /// A service that a successor can run.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub struct Offer(pub(super) wire::Offer);
 impl Offer {
     /// The service `S`, with the state versions that it restores.
     #[must_use]
-    pub fn of<S: Service>() -> Self {
+    pub fn of<S: StreamService>() -> Self {
         const {
             assert!(S::STATE_VERSION_OLDEST <= S::STATE_VERSION, "a service restores what it saves");
             assert!(S::STATE_VERSION <= S::STATE_VERSION_NEWEST, "a service restores what it saves");

@@ -17,7 +17,7 @@ use super::path;
 use super::successor::{Called, Receiving};
 use super::wire::{Welcome, printable};
 use crate::lane::Lane;
-use crate::service::Service;
+use crate::service::StreamService;
 use crate::sources::Sources;
 use crate::worker::Queue;
 
@@ -62,7 +62,7 @@ impl Welcomed {
     ///
     /// # Errors
     /// Before the commit point: the predecessor serves on, and knows why.
-    pub(crate) fn receive<S: Service>(
+    pub(crate) fn receive<S: StreamService>(
         self,
         poll: Poll,
         lane: Lane<S>,

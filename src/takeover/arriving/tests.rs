@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::*;
 use crate::peer::Marks;
-use crate::service::{Context, RestoreError, Violation};
+use crate::service::{Context, RestoreError, Service, Violation};
 use crate::sources::Greeting;
 use crate::table::Table;
 use crate::takeover::channel::TOO_MANY_IN_FLIGHT_RETRY;
@@ -36,7 +36,7 @@ impl Service for Moody {
 
     fn open(&mut self, _: &mut Context<'_, Self>) {}
 
-    fn boundary(&self, (): &(), _: &[u8], _: usize) -> Result<Option<usize>, Violation> {
+    fn boundary(&self, (): &mut (), _: &[u8], _: usize) -> Result<Option<usize>, Violation> {
         Ok(None)
     }
 
@@ -231,7 +231,7 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
             wire_version: 1,
             build: String::new(),
             pid: 1,
-            service: Moody::NAME.to_owned(),
+            service: <Moody as Service>::NAME.to_owned(),
             state_version: 1,
             peers: 0,
         };

@@ -1,0 +1,22 @@
+//! How a connection came to its end, as its service is told.
+
+use std::io;
+
+/// How a connection came to its end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Closed {
+    /// The service closed it, or both directions have ended, and all that was to be written is written.
+    Ended,
+    /// The connection failed: the client reset it, for instance, or its host has vanished.
+    Lost(io::Error),
+}
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ended => f.write_str("it has ended"),
+            Self::Lost(error) => write!(f, "lost: {error}"),
+        }
+    }
+}

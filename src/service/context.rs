@@ -1,0 +1,118 @@
+//! What a service can do while it handles one call.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::stream::{Context, StreamService};
+use crate::peer::{Address, PeerId};
+use crate::table::{Others, Peers, SendError};
+
+impl<'a, S: StreamService> Context<'a, S> {
+    pub(crate) fn new(
+        peer: PeerId,
+        address: Address,
+        now: Instant,
+        replies: &'a mut Vec<u8>,
+        peers: &'a mut Peers,
+        sessions: Others<'a, S::Session>,
+    ) -> Self {
+        Self {
+            peer,
+            address,
+            now,
+            replies,
+            replies_max: usize::MAX,
+            closing: false,
+            session_kept: false,
+            peers,
+            sessions,
+        }
+    }
+
+    /// The same for a peer that may be answered with so many bytes until it is [full](Self::is_full).
+    pub(crate) fn with_replies_max(self, replies_max: usize) -> Self {
+        Self { replies_max, ..self }
+    }
+
+    /// Whether the service has closed the peer that this context is about.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Whether more output is pending for the peer that this call is about than the high-water mark. What it has sent and
+    /// is not used by now may wait: it comes again when that has drained.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.replies.len() > self.replies_max
+    }
+
+    /// What was saved of the session last will do.
+    pub(super) fn keep_session(&mut self) {
+        self.session_kept = true;
+    }
+
+    pub(crate) fn has_kept_session(&self) -> bool {
+        self.session_kept
+    }
+
+    /// The peer that this call is about.
+    #[must_use]
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Where that peer connects from.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address.0
+    }
+
+    /// The time of this turn of the loop.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Answers the peer that this call is about. Answers are never refused: a peer whose pending output is over the
+    /// high-water mark is not read from, so that it cannot ask for more.
+    pub fn reply(&mut self, bytes: &[u8]) {
+        self.replies.extend_from_slice(bytes);
+    }
+
+    /// Sends to a peer, which may be another one than the one that this call is about.
+    ///
+    /// # Errors
+    /// If that peer is gone or closing, or if its pending output is over the high-water mark: then nothing was sent,
+    /// and the service decides whether to drop the message or to [close](Self::close_peer) the peer.
+    pub fn send(&mut self, peer: PeerId, bytes: &[u8]) -> Result<(), SendError> {
+        if peer == self.peer {
+            self.reply(bytes);
+            return Ok(());
+        }
+        self.peers.send(peer, bytes)
+    }
+
+    /// The session of another peer, which has been opened and is not gone. What is changed there is saved with that peer.
+    pub fn session(&mut self, peer: PeerId) -> Option<&mut S::Session> {
+        let key = self.peers.key(peer)?;
+        let session = self.sessions.get_mut(key)?;
+        self.peers.touch(key);
+        Some(session)
+    }
+
+    /// Closes the peer that this call is about, after its answers are written. It is sent no more messages.
+    pub fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Closes a peer, which may be another one than the one that this call is about, after what is pending for it is
+    /// written. A peer that is gone stays gone.
+    pub fn close_peer(&mut self, peer: PeerId) {
+        if peer == self.peer {
+            self.close();
+        } else {
+            self.peers.close(peer);
+        }
+    }
+}

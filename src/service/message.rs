@@ -1,0 +1,167 @@
+//! The layer of messages: a service that says where they end, and gets one whole message after another.
+
+use super::restore_error::RestoreError;
+use super::stream::{Context, StreamService};
+use super::violation::Violation;
+use crate::peer::closed::Closed;
+
+/// A protocol of messages, its conversations, and the state they share.
+///
+/// The reactor calls [`boundary`](Self::boundary) to find where a message ends and [`message`](Self::message) with
+/// each whole message, in order. Everything else is as with a [`StreamService`], which every `Service` is; what
+/// [its documentation](StreamService#state-in-a-takeover) says of the state in a takeover holds for both.
+pub trait Service: Sized {
+    /// The state of the conversation with one peer.
+    type Session;
+
+    /// The service's name, which a successor must know.
+    const NAME: &'static str;
+
+    /// The version in which sessions and shared state are saved. Raise it when what is saved changes.
+    const STATE_VERSION: u32;
+
+    /// The oldest version that can be restored. Keep it at the previous version for as long as upgrades should work.
+    const STATE_VERSION_OLDEST: u32 = Self::STATE_VERSION;
+
+    /// The newest version that can be restored. A program that restores what its next version will save, before that
+    /// one saves it, is what an upgrade can be undone to: `examples/versions.rs` shows the steps.
+    const STATE_VERSION_NEWEST: u32 = Self::STATE_VERSION;
+
+    /// How many bytes a message may have at most. A peer that sends a longer one is closed. Default: 64 KiB.
+    const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+    /// A peer has connected.
+    fn open(&mut self, context: &mut Context<'_, Self>) -> Self::Session;
+
+    /// How many bytes the first message in `input` has, or `None` if its end has not come yet. `input` is never
+    /// empty. Its first `searched` bytes have been searched in vain by an earlier call, so a delimiter of several bytes
+    /// may begin before them. A parser may keep in the session how far it has come; the next call's `input` begins where
+    /// this one's does, as long as this says `None`. What it keeps is no more than that: after a takeover it may find the
+    /// session as it was after any earlier call about the same bytes, and `searched` is 0 then.
+    ///
+    /// # Errors
+    /// If what has come can never be a message: the peer is closed, after what is pending for it was written.
+    fn boundary(&self, session: &mut Self::Session, input: &[u8], searched: usize) -> Result<Option<usize>, Violation>;
+
+    /// A whole message has come.
+    ///
+    /// # Errors
+    /// If the message breaks the protocol: the peer is closed, after what is pending for it was written.
+    fn message(
+        &mut self,
+        session: &mut Self::Session,
+        message: &[u8],
+        context: &mut Context<'_, Self>,
+    ) -> Result<(), Violation>;
+
+    /// The client has sent all it will send (it closed, or half-closed). An unfinished message, if there is one, is
+    /// never going to be finished. Unless this is overridden, the peer is closed once all its answers are written.
+    fn ended(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = session;
+        context.close();
+    }
+
+    /// The peer is gone, whoever closed it. It can no longer be sent anything; others can.
+    fn closed(&mut self, session: Self::Session, how: &Closed, context: &mut Context<'_, Self>) {
+        let _ = (session, how, context);
+    }
+
+    /// Appends the session to `record`, in the version [`STATE_VERSION`](Self::STATE_VERSION).
+    fn save_session(&self, session: &Self::Session, record: &mut Vec<u8>);
+
+    /// The session that a predecessor saved in this version. The shared state is not restored yet.
+    ///
+    /// # Errors
+    /// If `record` is not such a session: the takeover fails, and the predecessor serves on.
+    fn restore_session(&self, version: u32, record: &[u8]) -> Result<Self::Session, RestoreError>;
+
+    /// Appends the state that all peers share to `record`.
+    /// [What it costs](StreamService#state-in-a-takeover) grows with its size.
+    fn save(&self, record: &mut Vec<u8>) {
+        let _ = record;
+    }
+
+    /// Restores the state that all peers share. All sessions are there already.
+    ///
+    /// # Errors
+    /// If `record` is not such a state: the takeover fails, and the predecessor serves on.
+    fn restore(&mut self, version: u32, record: &[u8]) -> Result<(), RestoreError> {
+        let _ = (version, record);
+        Ok(())
+    }
+}
+
+impl<S: Service> StreamService for S {
+    type Session = S::Session;
+    const NAME: &'static str = S::NAME;
+    const STATE_VERSION: u32 = S::STATE_VERSION;
+    const STATE_VERSION_OLDEST: u32 = S::STATE_VERSION_OLDEST;
+    const STATE_VERSION_NEWEST: u32 = S::STATE_VERSION_NEWEST;
+    const INPUT_BYTES_MAX: usize = S::MESSAGE_BYTES_MAX;
+
+    fn accepted(&mut self, context: &mut Context<'_, Self>) -> S::Session {
+        self.open(context)
+    }
+
+    #[inline]
+    fn input(
+        &mut self,
+        session: &mut S::Session,
+        input: &[u8],
+        mut searched: usize,
+        context: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation> {
+        let mut used = 0;
+        while used < input.len() && !context.is_full() && !context.is_closing() {
+            let rest = &input[used..];
+            let Some(message) = first_message(self, session, rest, std::mem::take(&mut searched))? else { break };
+            self.message(session, message, context)?;
+            used += message.len();
+        }
+        if used == 0 {
+            // What `boundary` has noted it will find again in the same bytes, from where it was before.
+            context.keep_session();
+        }
+        Ok(used)
+    }
+
+    fn ended(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {
+        Service::ended(self, session, context);
+    }
+
+    fn closed(&mut self, session: S::Session, how: &Closed, context: &mut Context<'_, Self>) {
+        Service::closed(self, session, how, context);
+    }
+
+    fn save_session(&self, session: &S::Session, record: &mut Vec<u8>) {
+        Service::save_session(self, session, record);
+    }
+
+    fn restore_session(&self, version: u32, record: &[u8]) -> Result<S::Session, RestoreError> {
+        Service::restore_session(self, version, record)
+    }
+
+    fn save(&self, record: &mut Vec<u8>) {
+        Service::save(self, record);
+    }
+
+    fn restore(&mut self, version: u32, record: &[u8]) -> Result<(), RestoreError> {
+        Service::restore(self, version, record)
+    }
+}
+
+/// The first message in `input`, if it is whole.
+fn first_message<'i, S: Service>(
+    service: &S,
+    session: &mut S::Session,
+    input: &'i [u8],
+    searched: usize,
+) -> Result<Option<&'i [u8]>, Violation> {
+    let bytes = service.boundary(session, input, searched)?;
+    if bytes.unwrap_or(input.len()) > S::MESSAGE_BYTES_MAX {
+        return Err(Violation::new(format!("a message of more than {} bytes", S::MESSAGE_BYTES_MAX)));
+    }
+    let message = bytes.map(|bytes| input.get(..bytes).expect("a message ends within what has come"));
+    assert!(message.is_none_or(|message| !message.is_empty()), "a message has at least one byte");
+    Ok(message)
+}

@@ -1,0 +1,117 @@
+//! The layer of bytes: what comes from a peer is used up at the service's own pace.
+
+use std::time::Instant;
+
+use super::restore_error::RestoreError;
+use super::violation::Violation;
+use crate::peer::closed::Closed;
+use crate::peer::{Address, PeerId};
+use crate::table::{Others, Peers};
+
+/// A protocol, its conversations, and the state they share.
+///
+/// The reactor calls [`input`](Self::input) with what has come from a peer and is not used yet. A takeover never happens
+/// inside a call. Whoever has messages whose ends can be told implements [`Service`](crate::Service) instead, and gets
+/// them one by one.
+///
+/// # State in a takeover
+/// Sessions are saved while the predecessor still serves, and again after each call about their peer. What changes in
+/// other calls, through an `Rc` for instance, belongs into the state shared by all peers. That is saved once, after the
+/// freeze: nobody serves while it is saved, sent and restored, which takes about two milliseconds for each megabyte.
+/// Keep it small, or keep in it only what the sessions do not hold already: all of that has to be done within
+/// [`Config::freeze_timeout`](crate::Config::freeze_timeout), and a takeover for which it is not enough says on both sides
+/// what the time went into.
+///
+/// Saving changes nothing, neither in what it saves nor elsewhere, and may be repeated: a takeover may fail at any point,
+/// and the next one saves again. If one of the four calls panics, that takeover fails, on both sides with the panic's
+/// text, and the predecessor serves on (unless the program is built to abort at a panic). So a service that is to save
+/// more than there may be memory for asks with `try_reserve` first, and panics if it is refused.
+pub trait StreamService: Sized {
+    /// The state of the conversation with one peer.
+    type Session;
+
+    /// The service's name, which a successor must know.
+    const NAME: &'static str;
+
+    /// The version in which sessions and shared state are saved. Raise it when what is saved changes.
+    const STATE_VERSION: u32;
+
+    /// The oldest version that can be restored. Keep it at the previous version for as long as upgrades should work.
+    const STATE_VERSION_OLDEST: u32 = Self::STATE_VERSION;
+
+    /// The newest version that can be restored. A program that restores what its next version will save, before that
+    /// one saves it, is what an upgrade can be undone to: `examples/versions.rs` shows the steps.
+    const STATE_VERSION_NEWEST: u32 = Self::STATE_VERSION;
+
+    /// How many bytes may be left unused while more is read; a peer of which more is left is closed. Default: 64 KiB.
+    const INPUT_BYTES_MAX: usize = 64 * 1024;
+
+    /// A peer has connected.
+    fn accepted(&mut self, context: &mut Context<'_, Self>) -> Self::Session;
+
+    /// Bytes have come: returns how many of `input` are used. The rest is kept, and comes again with more behind it; its
+    /// first `searched` bytes were there in an earlier call. `input` is never empty.
+    ///
+    /// Answers over the high-water mark are not the time to use more ([`Context::is_full`]): what is left then comes
+    /// again when they have drained, and is no reason to close anybody.
+    ///
+    /// # Errors
+    /// If what has come breaks the protocol: the peer is closed, after what is pending for it was written.
+    fn input(
+        &mut self,
+        session: &mut Self::Session,
+        input: &[u8],
+        searched: usize,
+        context: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation>;
+
+    /// The client has sent all it will send (it closed, or half-closed). What it has sent and was not used never will be
+    /// more. Unless this is overridden, the peer is closed once all its answers are written.
+    fn ended(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = session;
+        context.close();
+    }
+
+    /// The peer is gone, whoever closed it. It can no longer be sent anything; others can.
+    fn closed(&mut self, session: Self::Session, how: &Closed, context: &mut Context<'_, Self>) {
+        let _ = (session, how, context);
+    }
+
+    /// Appends the session to `record`, in the version [`STATE_VERSION`](Self::STATE_VERSION).
+    fn save_session(&self, session: &Self::Session, record: &mut Vec<u8>);
+
+    /// The session that a predecessor saved in this version. The shared state is not restored yet.
+    ///
+    /// # Errors
+    /// If `record` is not such a session: the takeover fails, and the predecessor serves on.
+    fn restore_session(&self, version: u32, record: &[u8]) -> Result<Self::Session, RestoreError>;
+
+    /// Appends the state that all peers share to `record`. See the trait's documentation for what it costs.
+    fn save(&self, record: &mut Vec<u8>) {
+        let _ = record;
+    }
+
+    /// Restores the state that all peers share. All sessions are there already.
+    ///
+    /// # Errors
+    /// If `record` is not such a state: the takeover fails, and the predecessor serves on.
+    fn restore(&mut self, version: u32, record: &[u8]) -> Result<(), RestoreError> {
+        let _ = (version, record);
+        Ok(())
+    }
+}
+
+/// What a service does to the world while it handles one call: it answers, sends to others, closes.
+pub struct Context<'a, S: StreamService> {
+    pub(super) peer: PeerId,
+    pub(super) address: Address,
+    pub(super) now: Instant,
+    pub(super) replies: &'a mut Vec<u8>,
+    /// With more answers than this, it is not the time for more.
+    pub(super) replies_max: usize,
+    pub(super) closing: bool,
+    /// The session is what it was when it was saved last, or an earlier state of it that leads to the same.
+    pub(super) session_kept: bool,
+    pub(super) peers: &'a mut Peers,
+    pub(super) sessions: Others<'a, S::Session>,
+}
