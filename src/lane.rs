@@ -121,7 +121,7 @@ impl<S: StreamService> Lane<S> {
         };
         let Self { table, answering, .. } = self;
         let gone = table.change(handle, |turn| answering.open(turn));
-        self.part_with(gone);
+        self.part_with_any(gone);
     }
 
     fn turn_away(&mut self, address: Address, reason: &dyn std::fmt::Display) {
@@ -134,7 +134,7 @@ impl<S: StreamService> Lane<S> {
     pub(crate) fn serve(&mut self, handle: Handle, wake: Wake) {
         let Self { table, answering, input, .. } = self;
         let gone = table.change(handle, |turn| answering.advance(turn, wake, input));
-        self.part_with(gone);
+        self.part_with_any(gone);
     }
 
     /// Does what no event will ask for.
@@ -153,12 +153,18 @@ impl<S: StreamService> Lane<S> {
         }
     }
 
-    fn part_with(&mut self, gone: Option<Gone>) {
+    #[inline]
+    fn part_with_any(&mut self, gone: Option<Gone>) {
         if let Some(gone) = gone {
-            let id = gone.id;
-            self.answering.part_with(gone, self.table.peers_mut());
-            self.released.push(id);
+            self.part_with(gone);
         }
+    }
+
+    #[cold]
+    fn part_with(&mut self, gone: Gone) {
+        let id = gone.id;
+        self.answering.part_with(gone, self.table.peers_mut());
+        self.released.push(id);
     }
 
     /// Closes all peers: what is pending for them is written first.
@@ -179,7 +185,7 @@ impl<S: StreamService> Lane<S> {
                     Ok(Progress::Over)
                 }
             });
-            self.part_with(gone);
+            self.part_with_any(gone);
         }
     }
 

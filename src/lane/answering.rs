@@ -240,8 +240,8 @@ impl<S: StreamService> Answering<S> {
         let (id, address, pending) = (peer.id(), peer.address(), peer.talk.pending_bytes());
         let replies_max = turn.marks().high_bytes.saturating_sub(pending);
         let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
-        let context = Context::<S>::new(id, address, *now, replies, turn.everybody(), others);
-        let mut context = context.with_replies_max(replies_max);
+        let mut context = Context::<S>::new(id, address, *now, replies, turn.everybody(), others);
+        context.bound_replies(replies_max);
         let answered = service.input(session, input, searched, &mut context);
         let (is_closing, is_full, session_kept) = (context.is_closing(), context.is_full(), context.has_kept_session());
         turn.session_changed |= !session_kept;

@@ -29,9 +29,10 @@ impl<'a, S: StreamService> Context<'a, S> {
         }
     }
 
-    /// The same for a peer that may be answered with so many bytes until it is [full](Self::is_full).
-    pub(crate) fn with_replies_max(self, replies_max: usize) -> Self {
-        Self { replies_max, ..self }
+    /// The peer may be answered with so many bytes until it is [full](Self::is_full).
+    #[inline]
+    pub(crate) fn bound_replies(&mut self, bytes_max: usize) {
+        self.replies_max = bytes_max;
     }
 
     /// Whether the service has closed the peer that this context is about.
