@@ -146,16 +146,21 @@ impl<S: StreamService> Reactor<S> {
     }
 
     fn turn(&mut self, events: &Events) {
-        self.begin_turn();
+        self.turn_at(Instant::now(), events);
+    }
+
+    /// A turn at an instant that is not before that of the last one.
+    fn turn_at(&mut self, now: Instant, events: &Events) {
+        self.begin_turn(now);
         for event in events {
             self.dispatch(event);
         }
         self.finish_turn();
     }
 
-    fn begin_turn(&mut self) {
-        self.now = Instant::now();
-        self.lane.begin_turn(self.now);
+    fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+        self.lane.begin_turn(now);
         self.sources.entrance.begin_turn();
     }
 

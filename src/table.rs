@@ -21,7 +21,7 @@ pub use peers::SendError;
 pub(crate) use peers::{Peers, Turn};
 pub(crate) use sessions::{Others, Sessions};
 
-use crate::clock::monotonic_ns;
+use crate::clock::Clock;
 use crate::peer::backlog::Misplaced;
 use crate::peer::closed::Closed;
 use crate::peer::parting::{Patience, Step};
@@ -92,6 +92,7 @@ pub(crate) struct Table {
     registry: Registry,
     /// The time of this turn of the loop.
     now: Instant,
+    clock: Clock,
     /// Those who get a turn without an event.
     due: Turns,
     /// Those whom the server is ending, each at most once, and when they are looked at again.
@@ -108,6 +109,7 @@ impl Table {
             peers: Peers::new(marks, capacity),
             registry,
             now: Instant::now(),
+            clock: Clock::read(),
             due: Turns::new(|peer| &mut peer.due),
             parting: Deadlines::new(|peer| &mut peer.awaited),
             touches: None,
@@ -141,7 +143,7 @@ impl Table {
         let progress = act(&mut turn).and_then(|mut progress| {
             if turn.talk.is_closing() {
                 let wait;
-                (progress, wait) = part(&mut turn, progress, &self.patience);
+                (progress, wait) = part(&mut turn, progress, self.clock.ns(self.now), &self.patience);
                 if let Some(wait) = wait {
                     self.parting.push(self.now + wait, handle, &mut turn);
                 }
@@ -307,12 +309,12 @@ impl Table {
 
 /// Does what is to be done about a peer that the server is ending, and that has come so far. Returns how far that brings
 /// it, and after how long it is looked at again if nothing happens before.
-fn part(peer: &mut Peer, progress: Progress, patience: &Patience) -> (Progress, Option<Duration>) {
+fn part(peer: &mut Peer, progress: Progress, now_ns: u64, patience: &Patience) -> (Progress, Option<Duration>) {
     let client_ended = progress == Progress::Over;
     if client_ended && peer.talk.phase() != Phase::Lingering {
         return (progress, None);
     }
-    match peer.part(client_ended, monotonic_ns(), patience) {
+    match peer.part(client_ended, now_ns, patience) {
         Step::EndOutput => {
             peer.talk.linger();
             peer.end_output();

@@ -182,7 +182,7 @@ fn a_held_peer_that_is_let_go_by_anothers_message_has_each_of_its_own_handled() 
         read_answers(&mut held);
         other.write_all(b"S\n").unwrap();
         rig.reactor.poll(&mut rig.events, Some(TURN)).unwrap();
-        rig.reactor.begin_turn();
+        rig.reactor.begin_turn(Instant::now());
         for event in rig.events.iter().filter(|event| event.token() != kept_back) {
             rig.reactor.dispatch(event);
         }
