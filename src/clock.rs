@@ -4,11 +4,20 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
+/// How often both clocks are read.
+const READINGS: usize = 4;
+
 /// `CLOCK_MONOTONIC` in ns, which is the same in all processes of a time namespace (clock_gettime(2),
 /// time_namespaces(7)).
 pub(crate) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has a monotonic clock");
     now.tv_sec().unsigned_abs() * 1_000_000_000 + now.tv_nsec().unsigned_abs()
+}
+
+/// A duration in ns. Longer ones than that can say are taken for the longest that it can.
+#[inline]
+pub(crate) fn as_ns(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
 /// The same clock, read once: instants of this process as ns of `CLOCK_MONOTONIC`, and back.
@@ -19,20 +28,26 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// `Instant` is the same clock, but keeps its number to itself. So both are read, and again, for between the two
+    /// another process may have had its turn.
     pub(crate) fn read() -> Self {
-        Self { read_at: Instant::now(), read_at_ns: monotonic_ns() }
+        let readings = std::iter::repeat_with(|| {
+            let read_at = Instant::now();
+            let read_at_ns = monotonic_ns();
+            (read_at.elapsed(), Self { read_at, read_at_ns })
+        });
+        let closest = readings.take(READINGS).min_by_key(|(apart, _)| *apart);
+        closest.expect("there are several").1
     }
 
     pub(crate) fn ns(self, instant: Instant) -> u64 {
-        let since = || u64::try_from(instant.duration_since(self.read_at).as_nanos()).unwrap_or(u64::MAX);
         match self.read_at.checked_duration_since(instant) {
-            None => self.read_at_ns.saturating_add(since()),
-            Some(before) => self.read_at_ns.saturating_sub(u64::try_from(before.as_nanos()).unwrap_or(u64::MAX)),
+            None => self.read_at_ns.saturating_add(as_ns(instant.duration_since(self.read_at))),
+            Some(before) => self.read_at_ns.saturating_sub(as_ns(before)),
         }
     }
 
     /// One that is further away than an instant can say is taken for the last that can be.
-    #[cfg_attr(not(test), expect(dead_code, reason = "deadlines that travel will need it"))]
     pub(crate) fn instant(self, ns: u64) -> Instant {
         /// A century, within what every instant can be moved by.
         const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -61,6 +76,12 @@ mod tests {
         let earlier = clock.read_at - Duration::from_nanos(1000);
         assert_eq!(clock.ns(earlier), clock.read_at_ns - 1000);
         assert_eq!(clock.instant(clock.read_at_ns - 1000), earlier);
+    }
+
+    #[test]
+    fn a_duration_beyond_all_numbers_is_the_longest() {
+        assert_eq!(as_ns(Duration::from_millis(1500)), 1_500_000_000);
+        assert_eq!(as_ns(Duration::MAX), u64::MAX);
     }
 
     #[test]

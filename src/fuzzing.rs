@@ -383,7 +383,16 @@ impl Originals for Slab<(u64, u32)> {
         let (address, nothing) = (([127, 0, 0, 1], 1).into(), Stretch::default());
         let (inbound, outbound) = (nothing, nothing);
         let phase = Phase::Open;
-        Some(Record { cookie: *cookie, address, phase, session: &[], inbound, outbound, parting: None })
+        Some(Record {
+            cookie: *cookie,
+            address,
+            phase,
+            session: &[],
+            inbound,
+            outbound,
+            parting: None,
+            deadline_ns: None,
+        })
     }
 
     fn save_session(&self, key: usize, saved: &mut Vec<u8>) {

@@ -16,7 +16,7 @@ use rustix::net::sockopt::socket_cookie;
 
 use crate::limited::{Kind, Limited};
 use crate::peer::record::{Change, Record};
-use crate::peer::{Address, Peer, PeerId, Phase, Received};
+use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{RestoreError, StreamService};
 use crate::table::{self, Gone, Handle, Progress, Table};
 use answering::Answering;
@@ -148,6 +148,12 @@ impl<S: StreamService> Lane<S> {
             let Some(handle) = self.table.next_parting() else { break };
             self.serve(handle, Wake::Due);
         }
+        let mut looks_left = DUE_PER_TURN;
+        while let Some(handle) = self.table.next_at_deadline(&mut looks_left) {
+            let Self { table, answering, input, .. } = self;
+            let gone = table.change(handle, |turn| answering.meet_deadline(turn, input));
+            self.part_with_any(gone);
+        }
         while let Some(handle) = self.table.next_unsettled() {
             self.serve(handle, Wake::SentTo);
         }
@@ -193,7 +199,7 @@ impl<S: StreamService> Lane<S> {
 
     /// What a peer is, save its session, unless nobody is at this key.
     pub(crate) fn record(&self, key: usize) -> Option<Record<'_>> {
-        self.table.peers().get(key).map(Peer::record)
+        self.table.peers().record(key)
     }
 
     /// Appends the session of the peer at this key.

@@ -118,7 +118,7 @@ impl Peer {
         self.talk.follow(change, marks)
     }
 
-    /// What another process needs to go on, besides descriptor and session.
+    /// What another process needs to go on, besides descriptor, session and deadline.
     pub(crate) fn record(&self) -> Record<'_> {
         Record {
             cookie: self.id.into(),
@@ -128,6 +128,7 @@ impl Peer {
             inbound: self.talk.inbound.stretch(),
             outbound: self.talk.outbound(),
             parting: self.parting.as_deref().copied(),
+            deadline_ns: None,
         }
     }
 

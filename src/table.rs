@@ -4,6 +4,7 @@
 //! ends, what it is to be woken for is derived from what it has become, whoever watches the table hears of it, and a
 //! connection that is over is taken out. Only a peer that is adopted is registered elsewhere, and that is in here, too.
 
+mod deadlines;
 mod handle;
 mod peers;
 mod sessions;
@@ -27,7 +28,8 @@ use crate::peer::closed::Closed;
 use crate::peer::parting::{Patience, Step};
 use crate::peer::record::{Change, Record};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
-use turns::{Deadlines, Turns};
+use deadlines::Look;
+use turns::{Awaited, Turns};
 
 /// How far a peer came in its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +98,7 @@ pub(crate) struct Table {
     /// Those who get a turn without an event.
     due: Turns,
     /// Those whom the server is ending, each at most once, and when they are looked at again.
-    parting: Deadlines,
+    parting: Awaited,
     /// What has happened since the watcher has last looked, while somebody watches.
     touches: Option<Vec<Touch>>,
     patience: Patience,
@@ -111,7 +113,7 @@ impl Table {
             now: Instant::now(),
             clock: Clock::read(),
             due: Turns::new(|peer| &mut peer.due),
-            parting: Deadlines::new(|peer| &mut peer.awaited),
+            parting: Awaited::new(|peer| &mut peer.awaited),
             touches: None,
             patience: Patience::new(close_timeout),
         }
@@ -129,6 +131,7 @@ impl Table {
     /// A turn of the loop begins.
     pub(crate) fn begin_turn(&mut self, now: Instant) {
         self.now = now;
+        self.peers.begin_turn(self.clock.ns(now));
     }
 
     // ── The door ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -169,6 +172,7 @@ impl Table {
     /// Ends a connection, and takes it out.
     fn retire(&mut self, handle: Handle, how: Closed) -> Gone {
         let key = handle.key();
+        let how = if self.peers.deadline_has_closed(key) { Closed::Deadline } else { how };
         let mut peer = self.peers.remove(key);
         let (id, address) = (peer.id(), peer.address());
         debug!("Releasing Peer {address}: {how}");
@@ -210,6 +214,7 @@ impl Table {
         turn.register(&self.registry, handle.into(), READING).map_err(AdoptError::Register)?;
         let marks = turn.marks();
         turn.restore(record, marks);
+        self.peers.follow_deadline(handle, record.deadline_ns);
         self.resume(handle);
         debug!("Holding connection with Peer {address}");
         Ok(handle.key())
@@ -225,6 +230,7 @@ impl Table {
         let marks = turn.marks();
         let followed = turn.follow(change, marks);
         followed.map_err(|(direction, misplaced)| AdoptError::Misplaced { direction, misplaced })?;
+        self.peers.follow_deadline(handle, change.deadline_ns);
         self.resume(handle);
         Ok(handle.key())
     }
@@ -276,12 +282,29 @@ impl Table {
 
     /// Whom no event has told about for long enough, of those whom the server is ending.
     pub(crate) fn next_parting(&mut self) -> Option<Handle> {
-        self.peers.next_deadline_in(&mut self.parting, self.now)
+        self.peers.next_awaited_in(&mut self.parting, self.now)
+    }
+
+    /// Whose deadline seems to be reached: at most so many are looked at, and those who have moved it wait for another.
+    pub(crate) fn next_at_deadline(&mut self, looks_left: &mut usize) -> Option<Handle> {
+        while *looks_left > 0 {
+            *looks_left -= 1;
+            match self.peers.look_at_deadline() {
+                Look::Nobody => return None,
+                Look::NotThis => {}
+                Look::Reached(handle) => return Some(handle),
+            }
+        }
+        None
     }
 
     /// When somebody gets a turn if no event comes before.
     pub(crate) fn due_at(&self) -> Option<Instant> {
-        if self.due.is_empty() { self.parting.first() } else { Some(self.now) }
+        if !self.due.is_empty() {
+            return Some(self.now);
+        }
+        let deadline = self.peers.first_deadline_ns().map(|ns| self.clock.instant(ns));
+        self.parting.first().into_iter().chain(deadline).min()
     }
 
     // ── Who watches ────────────────────────────────────────────────────────────────────────────────────────────────

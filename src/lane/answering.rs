@@ -107,11 +107,9 @@ impl<S: StreamService> Answering<S> {
         let (key, id, address) = (turn.key(), turn.id(), turn.address());
         let mut context = Context::new(id, address, *now, replies, turn.everybody(), sessions.all());
         let session = service.accepted(&mut context);
-        let closing = context.is_closing();
+        let (closing, deadline_ns) = (context.is_closing(), context.deadline_ns());
         sessions.insert(key, session);
-        if closing {
-            turn.talk.close();
-        }
+        settle(turn, closing, deadline_ns);
         self.write_replies(turn)?;
         Ok(Progress::Drained)
     }
@@ -244,7 +242,11 @@ impl<S: StreamService> Answering<S> {
         context.bound_replies(replies_max);
         let answered = service.input(session, input, searched, &mut context);
         let (is_closing, is_full, session_kept) = (context.is_closing(), context.is_full(), context.has_kept_session());
+        let deadline_ns = context.deadline_ns();
         turn.session_changed |= !session_kept;
+        if let Some(deadline_ns) = deadline_ns {
+            turn.set_deadline(deadline_ns);
+        }
         let more = answered?;
         assert!(more <= input.len(), "no more is used than what has come");
         *used += more;
@@ -267,8 +269,31 @@ impl<S: StreamService> Answering<S> {
         let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
         let mut context = Context::new(id, address, *now, replies, turn.everybody(), others);
         service.ended(session, &mut context);
-        if context.is_closing() {
-            turn.talk.close();
+        let (closing, deadline_ns) = (context.is_closing(), context.deadline_ns());
+        settle(turn, closing, deadline_ns);
+        self.write_replies(turn)
+    }
+
+    /// The deadline of a peer seems to be reached: what it has sent by now may move it yet.
+    pub(super) fn meet_deadline(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<Progress> {
+        let progress = self.advance(turn, Wake::Due, input)?;
+        if turn.take_deadline() {
+            self.tell_deadline(turn)?;
+        }
+        Ok(progress)
+    }
+
+    fn tell_deadline(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
+        let Self { service, sessions, replies, now, .. } = self;
+        turn.session_changed = true;
+        let (id, address) = (turn.id(), turn.address());
+        let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
+        let mut context = Context::new(id, address, *now, replies, turn.everybody(), others);
+        service.deadline(session, &mut context);
+        let (closing, deadline_ns) = (context.is_closing(), context.deadline_ns());
+        settle(turn, closing, deadline_ns);
+        if closing {
+            turn.close_at_deadline();
         }
         self.write_replies(turn)
     }
@@ -279,6 +304,16 @@ impl<S: StreamService> Answering<S> {
         let written = turn.send(&self.replies, marks);
         self.replies.clear();
         written
+    }
+}
+
+/// What the service has asked for in a call about this peer.
+fn settle(turn: &mut Turn<'_>, closing: bool, deadline_ns: Option<u64>) {
+    if let Some(deadline_ns) = deadline_ns {
+        turn.set_deadline(deadline_ns);
+    }
+    if closing {
+        turn.talk.close();
     }
 }
 

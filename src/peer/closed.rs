@@ -10,6 +10,8 @@ pub enum Closed {
     Ended,
     /// The connection failed: the client reset it, for instance, or its host has vanished.
     Lost(io::Error),
+    /// It was closed when its [deadline](crate::Context::set_deadline) was reached.
+    Deadline,
 }
 
 impl std::fmt::Display for Closed {
@@ -17,6 +19,7 @@ impl std::fmt::Display for Closed {
         match self {
             Self::Ended => f.write_str("it has ended"),
             Self::Lost(error) => write!(f, "lost: {error}"),
+            Self::Deadline => f.write_str("its deadline was reached"),
         }
     }
 }

@@ -36,6 +36,9 @@ pub(crate) struct Record<'b> {
     pub(crate) outbound: Stretch<'b>,
     /// How long the server has been ending the connection, if it does.
     pub(crate) parting: Option<Parting>,
+    /// When its service is to be called about it, if it is: `CLOCK_MONOTONIC`, ns. 0 if it was closed because that instant
+    /// had come.
+    pub(crate) deadline_ns: Option<u64>,
 }
 
 /// What has become of a peer since somebody had its record.
@@ -48,6 +51,7 @@ pub(crate) struct Change<'b> {
     pub(crate) inbound: Shift<'b>,
     pub(crate) outbound: Shift<'b>,
     pub(crate) parting: Option<Parting>,
+    pub(crate) deadline_ns: Option<u64>,
 }
 
 /// Bytes of one direction that follow one another. [`Backlog`](super::Backlog) says what a position is.
@@ -91,7 +95,8 @@ impl<'b> Record<'b> {
     pub(crate) fn since(&self, known: Ends, session: Option<&'b [u8]>, bytes_max: usize) -> Change<'b> {
         let inbound = self.inbound.since(known.inbound, bytes_max);
         let outbound = self.outbound.since(known.outbound, bytes_max - inbound.appended.bytes.len());
-        Change { cookie: self.cookie, phase: self.phase, session, inbound, outbound, parting: self.parting }
+        let Self { cookie, phase, parting, deadline_ns, .. } = *self;
+        Change { cookie, phase, session, inbound, outbound, parting, deadline_ns }
     }
 
     /// How many bytes that wait are not known to somebody who knows them up to these ends.
@@ -156,7 +161,16 @@ mod tests {
     fn record<'b>(inbound: &'b Backlog, outbound: &'b Backlog) -> Record<'b> {
         let address = ([127, 0, 0, 1], 1).into();
         let (inbound, outbound) = (inbound.stretch(), outbound.stretch());
-        Record { cookie: 1, address, phase: Phase::Open, session: &[], inbound, outbound, parting: None }
+        Record {
+            cookie: 1,
+            address,
+            phase: Phase::Open,
+            session: &[],
+            inbound,
+            outbound,
+            parting: None,
+            deadline_ns: None,
+        }
     }
 
     proptest! {

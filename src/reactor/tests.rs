@@ -1,3 +1,5 @@
+mod time;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream as Client};
 use std::os::fd::AsFd;
@@ -9,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::script::lane;
 use super::*;
+use crate::peer::record::Record;
 use crate::peer::{Address, Peer, PeerId, Phase};
 use crate::service::{Context, RestoreError, Service, StreamService, Violation};
 use crate::services::Seqnum;
@@ -31,6 +34,8 @@ struct Rig<S: StreamService> {
     reactor: Reactor<S>,
     address: SocketAddr,
     events: Events,
+    /// How much later it is for the loop than it is.
+    ahead: Duration,
 }
 
 impl<S: StreamService> Rig<S> {
@@ -39,7 +44,7 @@ impl<S: StreamService> Rig<S> {
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         reactor.sources.open(reactor.poll.registry(), Entrance::of_listener(listener)).unwrap();
-        Self { reactor, address, events: Events::with_capacity(EVENTS_PER_TURN) }
+        Self { reactor, address, events: Events::with_capacity(EVENTS_PER_TURN), ahead: Duration::ZERO }
     }
 
     fn peer(&self, key: usize) -> &Peer {
@@ -57,7 +62,7 @@ impl<S: StreamService> Rig<S> {
     fn turn(&mut self) {
         let timeout = self.reactor.timeout().map_or(TURN, |timeout| timeout.min(TURN));
         self.reactor.poll(&mut self.events, Some(timeout)).unwrap();
-        self.reactor.turn(&self.events);
+        self.reactor.turn_at(Instant::now() + self.ahead, &self.events);
     }
 
     #[track_caller]
@@ -419,7 +424,10 @@ fn successor_of<S: StreamService + Default>(predecessor: &Rig<S>, config: &Confi
     for key in predecessor.keys() {
         let peer = predecessor.peer(key);
         let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
-        successor.lane.adopt(duplicate.into(), &peer.record(), 1).unwrap();
+        let mut session = Vec::new();
+        predecessor.reactor.lane.save_session(key, &mut session);
+        let record = predecessor.reactor.lane.record(key).unwrap();
+        successor.lane.adopt(duplicate.into(), &Record { session: &session, ..record }, 1).unwrap();
     }
     successor
 }
@@ -435,7 +443,8 @@ fn a_successor_that_holds_a_peer_less_handles_what_it_received_before_what_comes
 
     let generous = Config { outbound_high_bytes: 2 * BIG, outbound_low_bytes: 2 * BIG, ..config };
     let reactor = successor_of(&predecessor, &generous);
-    let mut successor = Rig { reactor, address: predecessor.address, events: predecessor.events };
+    let mut successor =
+        Rig { reactor, address: predecessor.address, events: predecessor.events, ahead: Duration::ZERO };
     // It comes with the first poll.
     held.write_all(b"E333\n").unwrap();
     let answers = successor.receive(&mut held, BIG + 3);

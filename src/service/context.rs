@@ -1,7 +1,7 @@
 //! What a service can do while it handles one call.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::stream::{Context, StreamService};
 use crate::peer::{Address, PeerId};
@@ -23,6 +23,7 @@ impl<'a, S: StreamService> Context<'a, S> {
             replies,
             replies_max: usize::MAX,
             closing: false,
+            deadline_ns: None,
             session_kept: false,
             peers,
             sessions,
@@ -33,6 +34,12 @@ impl<'a, S: StreamService> Context<'a, S> {
     #[inline]
     pub(crate) fn bound_replies(&mut self, bytes_max: usize) {
         self.replies_max = bytes_max;
+    }
+
+    /// What the service has set the peer's deadline to in this call, if it has.
+    #[inline]
+    pub(crate) fn deadline_ns(&self) -> Option<u64> {
+        self.deadline_ns
     }
 
     /// Whether the service has closed the peer that this context is about.
@@ -92,6 +99,22 @@ impl<'a, S: StreamService> Context<'a, S> {
             return Ok(());
         }
         self.peers.send(peer, bytes)
+    }
+
+    /// Has the service called about a peer [when so much time has passed](StreamService::deadline) since the
+    /// [beginning of this turn](Self::now), or not at all. A peer has one deadline, and this replaces it: to move it with
+    /// each message is what it is made for. It goes along in a takeover, and the time does not begin anew. A peer that is
+    /// gone or being closed has none.
+    ///
+    /// The call comes as soon as the loop has time for it: not before, and later if others keep the loop busy.
+    #[inline]
+    pub fn set_deadline(&mut self, peer: PeerId, after: Option<Duration>) {
+        let deadline_ns = self.peers.deadline_ns(after);
+        if peer == self.peer {
+            self.deadline_ns = Some(deadline_ns);
+        } else {
+            self.peers.set_deadline(peer, deadline_ns);
+        }
     }
 
     /// The session of another peer, which has been opened and is not gone. What is changed there is saved with that peer.

@@ -61,6 +61,15 @@ pub trait Service: Sized {
         context.close();
     }
 
+    /// The peer's [deadline](Context::set_deadline) is reached, and it has none any more. What it has sent by then has been
+    /// handled, unless it is held because its answers are over the high-water mark. Unless this is overridden, the peer is
+    /// closed once all its answers are written. Whoever is closed in here is [closed](Self::closed) with
+    /// [`Closed::Deadline`].
+    fn deadline(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = session;
+        context.close();
+    }
+
     /// The peer is gone, whoever closed it. It can no longer be sent anything; others can.
     fn closed(&mut self, session: Self::Session, how: &Closed, context: &mut Context<'_, Self>) {
         let _ = (session, how, context);
@@ -127,6 +136,10 @@ impl<S: Service> StreamService for S {
 
     fn ended(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {
         Service::ended(self, session, context);
+    }
+
+    fn deadline(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {
+        Service::deadline(self, session, context);
     }
 
     fn closed(&mut self, session: S::Session, how: &Closed, context: &mut Context<'_, Self>) {

@@ -72,6 +72,15 @@ pub trait StreamService: Sized {
         context.close();
     }
 
+    /// The peer's [deadline](Context::set_deadline) is reached, and it has none any more. What it has sent by then has been
+    /// handled, unless it is held because its answers are over the high-water mark. Unless this is overridden, the peer is
+    /// closed once all its answers are written. Whoever is closed in here is [closed](Self::closed) with
+    /// [`Closed::Deadline`].
+    fn deadline(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = session;
+        context.close();
+    }
+
     /// The peer is gone, whoever closed it. It can no longer be sent anything; others can.
     fn closed(&mut self, session: Self::Session, how: &Closed, context: &mut Context<'_, Self>) {
         let _ = (session, how, context);
@@ -110,6 +119,8 @@ pub struct Context<'a, S: StreamService> {
     /// With more answers than this, it is not the time for more.
     pub(super) replies_max: usize,
     pub(super) closing: bool,
+    /// The peer's deadline, if the service has set it in this call.
+    pub(super) deadline_ns: Option<u64>,
     /// The session is what it was when it was saved last, or an earlier state of it that leads to the same.
     pub(super) session_kept: bool,
     pub(super) peers: &'a mut Peers,

@@ -4,13 +4,16 @@
 //! the loop's turn.
 
 use std::ops::{Deref, DerefMut};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use slab::Slab;
 
+use super::deadlines::{Deadlines, Look, NEVER_NS};
 use super::handle::{Handle, STAMPS};
-use super::turns::{self, Deadlines, Turns};
+use super::turns::{self, Awaited, Turns};
+use crate::clock::as_ns;
+use crate::peer::record::Record;
 use crate::peer::{Address, Marks, Peer, PeerId};
 
 /// All peers, and who of them waits to be settled.
@@ -22,6 +25,9 @@ pub(crate) struct Peers {
     /// Those whom others have sent to or closed.
     unsettled: Turns,
     marks: Marks,
+    /// The time of this turn of the loop.
+    now_ns: u64,
+    deadlines: Deadlines,
 }
 
 impl Peers {
@@ -33,6 +39,8 @@ impl Peers {
             stamp: 0,
             unsettled: Turns::new(|peer| &mut peer.unsettled),
             marks,
+            now_ns: 0,
+            deadlines: Deadlines::default(),
         }
     }
 
@@ -60,6 +68,7 @@ impl Peers {
     pub(super) fn remove(&mut self, key: usize) -> Peer {
         let peer = self.slab.remove(key);
         self.keys.remove(&peer.id());
+        self.deadlines.forget(key);
         peer
     }
 
@@ -77,8 +86,57 @@ impl Peers {
         turns.pop(&mut self.slab)
     }
 
-    pub(super) fn next_deadline_in(&mut self, deadlines: &mut Deadlines, now: Instant) -> Option<Handle> {
-        deadlines.pop(now, &mut self.slab)
+    pub(super) fn next_awaited_in(&mut self, awaited: &mut Awaited, now: Instant) -> Option<Handle> {
+        awaited.pop(now, &mut self.slab)
+    }
+
+    pub(super) fn begin_turn(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    // ── Deadlines ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The deadline that comes after so long.
+    #[inline]
+    pub(crate) fn deadline_ns(&self, after: Option<Duration>) -> u64 {
+        // At 0 stands something else, and the clock has left that behind.
+        after.map_or(NEVER_NS, |after| self.now_ns.saturating_add(as_ns(after)).max(1))
+    }
+
+    /// Sets the deadline of a peer that is not being closed, in a call about another one.
+    pub(crate) fn set_deadline(&mut self, id: PeerId, deadline_ns: u64) {
+        let Some(handle) = self.handle(id) else { return };
+        let peer = &mut self.slab[handle.key()];
+        if !peer.talk.is_closing() {
+            self.deadlines.set(handle, deadline_ns);
+            self.unsettled.push(handle.key(), peer);
+        }
+    }
+
+    /// Follows another process, which has it from there.
+    pub(super) fn follow_deadline(&mut self, handle: Handle, deadline_ns: Option<u64>) {
+        self.deadlines.set(handle, deadline_ns.unwrap_or(NEVER_NS));
+    }
+
+    /// Whether the peer at `key` was closed because its deadline was reached.
+    pub(super) fn deadline_has_closed(&self, key: usize) -> bool {
+        self.deadlines.has_closed(key)
+    }
+
+    pub(super) fn first_deadline_ns(&self) -> Option<u64> {
+        self.deadlines.first_ns()
+    }
+
+    /// Looks at whose deadline comes first.
+    pub(super) fn look_at_deadline(&mut self) -> Look {
+        let Self { deadlines, slab, now_ns, .. } = self;
+        deadlines.look(*now_ns, |handle| turns::find(slab, handle).is_some_and(|peer| !peer.talk.is_closing()))
+    }
+
+    /// What another process needs to go on with the peer at `key`, besides descriptor and session.
+    pub(crate) fn record(&self, key: usize) -> Option<Record<'_>> {
+        let record = self.get(key)?.record();
+        Some(Record { deadline_ns: self.deadlines.get(key), ..record })
     }
 
     /// Whose turn it is of those who wait to be settled.
@@ -178,6 +236,29 @@ impl Turn<'_> {
 
     pub(crate) fn marks(&self) -> Marks {
         self.peers.marks
+    }
+
+    #[inline]
+    pub(crate) fn set_deadline(&mut self, deadline_ns: u64) {
+        let handle = Handle::new(self.key, self.stamp());
+        self.peers.deadlines.set(handle, deadline_ns);
+    }
+
+    /// Takes its deadline away if that is reached; says whether it was.
+    pub(crate) fn take_deadline(&mut self) -> bool {
+        let Peers { deadlines, now_ns, .. } = self.peers;
+        let is_reached = deadlines.get(self.key).is_some_and(|deadline_ns| deadline_ns <= *now_ns);
+        let has_one = is_reached && !self.talk.is_closing();
+        if has_one {
+            self.set_deadline(NEVER_NS);
+        }
+        has_one
+    }
+
+    /// Closes it, because its deadline was reached.
+    pub(crate) fn close_at_deadline(&mut self) {
+        self.talk.close();
+        self.peers.deadlines.close(self.key);
     }
 }
 

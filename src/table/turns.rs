@@ -57,12 +57,12 @@ impl Turns {
 
 /// Peers that get their turn at an instant. A peer stands in it once; what says that it does is in the peer.
 #[derive(Debug)]
-pub(crate) struct Deadlines {
+pub(crate) struct Awaited {
     heap: BinaryHeap<Reverse<(Instant, Handle)>>,
     is_queued: fn(&mut Peer) -> &mut bool,
 }
 
-impl Deadlines {
+impl Awaited {
     pub(crate) fn new(is_queued: fn(&mut Peer) -> &mut bool) -> Self {
         Self { heap: BinaryHeap::new(), is_queued }
     }

@@ -16,13 +16,14 @@ pub(crate) struct FakePeer {
     pub(crate) session: Vec<u8>,
     pub(crate) inbound: Backlog,
     pub(crate) outbound: Backlog,
+    deadline_ns: Option<u64>,
     changes: usize,
 }
 
 impl FakePeer {
     pub(crate) fn new(cookie: u64, session_bytes: usize) -> Self {
         let [inbound, outbound] = [Backlog::default(), Backlog::default()];
-        Self { cookie, session: vec![0; session_bytes], inbound, outbound, changes: 0 }
+        Self { cookie, session: vec![0; session_bytes], inbound, outbound, deadline_ns: None, changes: 0 }
     }
 
     pub(crate) fn record(&self) -> Record<'_> {
@@ -34,6 +35,7 @@ impl FakePeer {
             inbound: self.inbound.stretch(),
             outbound: self.outbound.stretch(),
             parting: None,
+            deadline_ns: self.deadline_ns,
         }
     }
 
@@ -44,6 +46,7 @@ impl FakePeer {
         self.inbound.push(&vec![7; self.changes % 5]);
         self.outbound.advance(self.outbound.len().min(3));
         self.outbound.push(&vec![9; self.changes % 4]);
+        self.deadline_ns = (!self.changes.is_multiple_of(4)).then_some(self.changes as u64 * 1_000_000_000);
         let session_changed = !self.changes.is_multiple_of(3);
         if session_changed {
             let changes = u32::try_from(self.changes).unwrap();
@@ -72,6 +75,7 @@ pub(crate) struct Adopted {
     session: Vec<u8>,
     inbound: Backlog,
     outbound: Backlog,
+    deadline_ns: Option<u64>,
 }
 
 impl Adopted {
@@ -83,6 +87,7 @@ impl Adopted {
             session: record.session.to_vec(),
             inbound: Backlog::at(record.inbound.start, record.inbound.bytes),
             outbound: Backlog::at(record.outbound.start, record.outbound.bytes),
+            deadline_ns: record.deadline_ns,
         }
     }
 
@@ -95,6 +100,7 @@ impl Adopted {
             inbound: self.inbound.stretch(),
             outbound: self.outbound.stretch(),
             parting: None,
+            deadline_ns: self.deadline_ns,
         }
     }
 
@@ -102,6 +108,7 @@ impl Adopted {
         self.inbound.shift(change.inbound)?;
         self.outbound.shift(change.outbound)?;
         self.phase = change.phase;
+        self.deadline_ns = change.deadline_ns;
         if let Some(session) = change.session {
             self.session = session.to_vec();
         }

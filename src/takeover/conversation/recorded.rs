@@ -105,8 +105,13 @@ impl Peer {
             _ => Phase::Open,
         };
         let address = address.parse().expect("an address");
+        // Whoever is being closed has none, unless it was reached.
+        let deadline_ns = match phase {
+            Phase::Open | Phase::Ended => (cookie % 4 == 1).then_some(86_400_000_000_000 + u64::from(self.changes)),
+            Phase::Closing | Phase::Lingering => (cookie % 4 == 1).then_some(0),
+        };
         let (inbound, outbound) = (self.inbound.stretch(), self.outbound.stretch());
-        Record { cookie, address, phase, session: &[], inbound, outbound, parting: None }
+        Record { cookie, address, phase, session: &[], inbound, outbound, parting: None, deadline_ns }
     }
 }
 

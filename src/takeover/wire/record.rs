@@ -35,11 +35,13 @@ struct RecordFields<'b> {
     inbound_start: u64,
     #[cbor(n(8), skip_if = "is_zero")]
     outbound_start: u64,
+    #[n(9)]
+    deadline_ns: Option<u64>,
 }
 
 impl<C> Encode<C> for Record<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
-        let Self { cookie, address, phase, session, inbound, outbound, parting } = *self;
+        let Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns } = *self;
         let fields = RecordFields {
             cookie,
             address,
@@ -50,6 +52,7 @@ impl<C> Encode<C> for Record<'_> {
             parting,
             inbound_start: inbound.start,
             outbound_start: outbound.start,
+            deadline_ns,
         };
         fields.encode(encoder, context)
     }
@@ -60,8 +63,8 @@ impl<'b, C> Decode<'b, C> for Record<'b> {
         let fields = RecordFields::decode(decoder, context)?;
         let inbound = stretch(fields.inbound_start, fields.inbound)?;
         let outbound = stretch(fields.outbound_start, fields.outbound)?;
-        let RecordFields { cookie, address, phase, session, parting, .. } = fields;
-        Ok(Self { cookie, address, phase, session, inbound, outbound, parting })
+        let RecordFields { cookie, address, phase, session, parting, deadline_ns, .. } = fields;
+        Ok(Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns })
     }
 }
 
@@ -114,6 +117,8 @@ struct ChangeFields<'b> {
     outbound: ShiftFields<'b>,
     #[n(5)]
     parting: Option<Parting>,
+    #[n(6)]
+    deadline_ns: Option<u64>,
 }
 
 /// The fields of a [`Shift`].
@@ -131,22 +136,22 @@ struct ShiftFields<'b> {
 
 impl<C> Encode<C> for Change<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
-        let Self { cookie, phase, session, inbound, outbound, parting } = *self;
+        let Self { cookie, phase, session, inbound, outbound, parting, deadline_ns } = *self;
         let [inbound, outbound] = [inbound, outbound].map(|Shift { gone, appended }| ShiftFields {
             gone,
             at: appended.start,
             bytes: appended.bytes,
         });
-        ChangeFields { cookie, phase, session, inbound, outbound, parting }.encode(encoder, context)
+        ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns }.encode(encoder, context)
     }
 }
 
 impl<'b, C> Decode<'b, C> for Change<'b> {
     fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
-        let ChangeFields { cookie, phase, session, inbound, outbound, parting } =
+        let ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns } =
             ChangeFields::decode(decoder, context)?;
         let (inbound, outbound) = (inbound.try_into()?, outbound.try_into()?);
-        Ok(Self { cookie, phase, session, inbound, outbound, parting })
+        Ok(Self { cookie, phase, session, inbound, outbound, parting, deadline_ns })
     }
 }
 

@@ -58,6 +58,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 inbound: stretch(0, &[]),
                 outbound: stretch(0, &[]),
                 parting: None,
+                deadline_ns: None,
             }),
             digested(Record {
                 cookie: u64::MAX,
@@ -67,6 +68,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 inbound: stretch(0, b"half a mess"),
                 outbound: stretch(1 << 20, &[0xff; 40]),
                 parting: None,
+                deadline_ns: Some(86_460_000_000_000),
             }),
         ]),
         Kind::Copied => Frame::Copied(Copied { peers: 250, rounds: 1 }),
@@ -78,6 +80,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 inbound: Shift::default(),
                 outbound: Shift { gone: 5, appended: stretch(9, b"good bye\n") },
                 parting: None,
+                deadline_ns: None,
             }),
             digested(Change {
                 cookie: 4098,
@@ -86,6 +89,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 inbound: Shift { gone: 1 << 20, appended: stretch(1 << 20, &[]) },
                 outbound: Shift::default(),
                 parting: None,
+                deadline_ns: Some(0),
             }),
         ]),
         Kind::Closed => Frame::Closed(Closed { cookies: vec![1, 4097, u64::MAX] }),
@@ -252,17 +256,19 @@ fn shift() -> impl Strategy<Value = Shift<'static>> {
 
 fn changes() -> impl Strategy<Value = Vec<Digested<Change<'static>>>> {
     let session = proptest::option::of(bytes(8));
-    let change =
-        (any::<u64>(), phase(), session, shift(), shift()).prop_map(|(cookie, phase, session, inbound, outbound)| {
-            digested(Change { cookie, phase, session, inbound, outbound, parting: None })
-        });
+    let change = (any::<u64>(), phase(), session, shift(), shift(), any::<Option<u64>>()).prop_map(
+        |(cookie, phase, session, inbound, outbound, deadline_ns)| {
+            digested(Change { cookie, phase, session, inbound, outbound, parting: None, deadline_ns })
+        },
+    );
     proptest::collection::vec(change, 0..6)
 }
 
 fn records() -> impl Strategy<Value = Vec<Digested<Record<'static>>>> {
-    let record = (any::<u64>(), peer_address(), phase(), bytes(8), any_stretch(), any_stretch()).prop_map(
-        |(cookie, address, phase, session, inbound, outbound)| {
-            digested(Record { cookie, address, phase, session, inbound, outbound, parting: None })
+    let deadline = any::<Option<u64>>();
+    let record = (any::<u64>(), peer_address(), phase(), bytes(8), any_stretch(), any_stretch(), deadline).prop_map(
+        |(cookie, address, phase, session, inbound, outbound, deadline_ns)| {
+            digested(Record { cookie, address, phase, session, inbound, outbound, parting: None, deadline_ns })
         },
     );
     proptest::collection::vec(record, 0..6)
@@ -647,8 +653,8 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
             match number {
                 None => assert!(has_records),
                 // Empty buffers are left out of a record, and what has not changed of a change.
-                Some(3..=8) if kind == Kind::Peers => assert!(raw.decode().is_ok(), "{kind:?}"),
-                Some(2..=5) if kind == Kind::Changed => assert!(raw.decode().is_ok(), "{kind:?}"),
+                Some(3..=9) if kind == Kind::Peers => assert!(raw.decode().is_ok(), "{kind:?}"),
+                Some(2..=6) if kind == Kind::Changed => assert!(raw.decode().is_ok(), "{kind:?}"),
                 Some(number) => {
                     let error = raw.decode().expect_err("a mandatory field is missing").to_string();
                     assert!(error.contains(&format!("{kind:?}")), "{error}, without field {number}");
@@ -688,6 +694,7 @@ fn a_link_local_address_keeps_its_scope() {
         inbound: stretch(0, &[]),
         outbound: stretch(0, &[]),
         parting: None,
+        deadline_ns: None,
     })
     .value;
     let frame = Frame::Peers(vec![digested(record.clone())]).encode();
