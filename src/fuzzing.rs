@@ -11,6 +11,7 @@ use slab::Slab;
 
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record, Stretch};
+use crate::peer::ties::Ties;
 use crate::service::Service;
 use crate::services::Seqnum;
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
@@ -392,6 +393,7 @@ impl Originals for Slab<(u64, u32)> {
             outbound,
             parting: None,
             deadline_ns: None,
+            ties: Ties::default(),
         })
     }
 

@@ -78,6 +78,11 @@ impl<S: StreamService> Lane<S> {
         self.answering.service()
     }
 
+    #[cfg(test)]
+    pub(crate) fn service_mut(&mut self) -> &mut S {
+        self.answering.service_mut()
+    }
+
     /// How many peers there are.
     pub(crate) fn peers(&self) -> usize {
         self.table.peers().len()

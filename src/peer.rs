@@ -6,9 +6,12 @@
 pub(crate) mod backlog;
 pub(crate) mod closed;
 pub(crate) mod delivery;
+mod particulars;
 pub(crate) mod parting;
 pub(crate) mod record;
 mod talk;
+pub(crate) mod ties;
+pub(crate) mod violation;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -25,9 +28,12 @@ use backlog::Misplaced;
 pub(crate) use record::Phase;
 pub(crate) use talk::{Marks, READING, Talk};
 
+use closed::Closed;
 use delivery::Delivery;
+use particulars::Particulars;
 use parting::{Output, Parting, Patience, Sight, Step};
 use record::{Change, Record};
+use ties::Ties;
 
 /// The identity of a peer. It stays the same through every takeover, and no other peer ever has it, so that sessions
 /// and shared state may hold it.
@@ -76,8 +82,8 @@ pub(crate) struct Peer {
     pub(crate) due: bool,
     /// It will be looked at again without an event.
     pub(crate) awaited: bool,
-    /// Since the server began to end it.
-    parting: Option<Box<Parting>>,
+    /// What few peers have.
+    particulars: Option<Box<Particulars>>,
     /// The service was called with its session since somebody who watches the table was told of it.
     pub(crate) session_changed: bool,
     /// What the loop wakes it for.
@@ -96,7 +102,7 @@ impl Peer {
             unsettled: false,
             due: false,
             awaited: false,
-            parting: None,
+            particulars: None,
             session_changed: false,
             registered: None,
         }
@@ -105,8 +111,8 @@ impl Peer {
     /// Goes on where a record says that another process left off.
     pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) {
         let [inbound, outbound] = [record.inbound, record.outbound].map(|all| Backlog::at(all.start, all.bytes));
-        self.talk = Talk::resume(record.phase, inbound, outbound, marks);
-        self.parting = record.parting.map(Box::new);
+        self.talk = Talk::resume(record.phase, inbound, outbound, &record.ties, marks);
+        self.tie(record.parting, &record.ties);
     }
 
     /// Follows another process, which has gone on since.
@@ -114,8 +120,12 @@ impl Peer {
     /// # Errors
     /// If it has not gone on from here; says in which direction.
     pub(crate) fn follow(&mut self, change: &Change<'_>, marks: Marks) -> Result<(), (&'static str, Misplaced)> {
-        self.parting = change.parting.map(Box::new);
+        self.tie(change.parting, &change.ties);
         self.talk.follow(change, marks)
+    }
+
+    fn tie(&mut self, parting: Option<Parting>, ties: &Ties<'_>) {
+        self.particulars = Particulars::told(parting, ties).map(Box::new);
     }
 
     /// What another process needs to go on, besides descriptor, session and deadline.
@@ -127,9 +137,36 @@ impl Peer {
             session: &[],
             inbound: self.talk.inbound.stretch(),
             outbound: self.talk.outbound(),
-            parting: self.parting.as_deref().copied(),
+            parting: self.particulars.as_ref().and_then(|particulars| particulars.parting),
             deadline_ns: None,
+            ties: self.ties(),
         }
+    }
+
+    fn ties(&self) -> Ties<'_> {
+        let ties = self.particulars.as_ref().map(|particulars| particulars.ties()).unwrap_or_default();
+        Ties { holds: self.talk.holds(), outflow: self.talk.outflow(), ..ties }
+    }
+
+    /// What it has that few have, if it does.
+    #[allow(dead_code, reason = "couplings come next")]
+    pub(crate) fn particulars(&self) -> Option<&Particulars> {
+        self.particulars.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn particulars_mut(&mut self) -> &mut Particulars {
+        self.particulars.get_or_insert_default()
+    }
+
+    /// What its service is told when it is no more, if that is not what its connection says.
+    pub(crate) fn end_because(&mut self, how: Closed) {
+        self.particulars_mut().how.get_or_insert(how);
+    }
+
+    /// How it has ended, whose connection says this.
+    pub(crate) fn how_it_ended(&mut self, how: Closed) -> Closed {
+        self.particulars.as_mut().and_then(|particulars| particulars.how.take()).unwrap_or(how)
     }
 
     pub(crate) fn id(&self) -> PeerId {
@@ -225,7 +262,8 @@ impl Peer {
             _ => Output::Pending { bytes: self.talk.pending_bytes() },
         };
         let sight = Sight { output, delivery: Delivery::of(&self.socket), client_ended };
-        self.parting.get_or_insert_with(|| Box::new(Parting::begin(now_ns, &sight))).look(now_ns, &sight, patience)
+        let parting = &mut self.particulars_mut().parting;
+        parting.get_or_insert_with(|| Parting::begin(now_ns, &sight)).look(now_ns, &sight, patience)
     }
 
     /// Whether something was sent, or is to be, that the client's kernel has not acknowledged.

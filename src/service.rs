@@ -11,11 +11,11 @@ mod context;
 mod message;
 mod restore_error;
 mod stream;
-mod violation;
 
 pub use crate::peer::closed::Closed;
+pub use crate::peer::delivery::Counted;
+pub use crate::peer::violation::Violation;
 pub use crate::table::SendError;
 pub use message::Service;
 pub use restore_error::RestoreError;
 pub use stream::{Context, StreamService};
-pub use violation::Violation;

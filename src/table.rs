@@ -27,6 +27,7 @@ use crate::peer::backlog::Misplaced;
 use crate::peer::closed::Closed;
 use crate::peer::parting::{Patience, Step};
 use crate::peer::record::{Change, Record};
+use crate::peer::ties::Outflow;
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
 use deadlines::Look;
 use turns::{Awaited, Turns};
@@ -144,9 +145,9 @@ impl Table {
     ) -> Option<Gone> {
         let mut turn = self.peers.turn_of(handle)?;
         let progress = act(&mut turn).and_then(|mut progress| {
-            if turn.talk.is_closing() {
+            if turn.talk.is_ending() {
                 let wait;
-                (progress, wait) = part(&mut turn, progress, self.clock.ns(self.now), &self.patience);
+                (progress, wait) = end(&mut turn, progress, self.clock.ns(self.now), &self.patience);
                 if let Some(wait) = wait {
                     self.parting.push(self.now + wait, handle, &mut turn);
                 }
@@ -174,7 +175,7 @@ impl Table {
         let key = handle.key();
         let how = if self.peers.deadline_has_closed(key) { Closed::Deadline } else { how };
         let mut peer = self.peers.remove(key);
-        let (id, address) = (peer.id(), peer.address());
+        let (id, address, how) = (peer.id(), peer.address(), peer.how_it_ended(how));
         debug!("Releasing Peer {address}: {how}");
         peer.deregister(&self.registry);
         peer.hang_up();
@@ -328,6 +329,20 @@ impl Table {
     pub(crate) fn hang_up(&self) {
         self.peers.iter().for_each(Peer::hang_up);
     }
+}
+
+/// Does what is to be done about a peer whose output the server is ending, or that is to be reset. The rest is as with
+/// [`part`].
+#[cold]
+fn end(peer: &mut Peer, progress: Progress, now_ns: u64, patience: &Patience) -> (Progress, Option<Duration>) {
+    if peer.talk.outflow() == Outflow::Reset {
+        peer.abort();
+        return (Progress::Over, None);
+    }
+    if peer.talk.finish_output() {
+        peer.end_output();
+    }
+    if peer.talk.is_closing() { part(peer, progress, now_ns, patience) } else { (progress, None) }
 }
 
 /// Does what is to be done about a peer that the server is ending, and that has come so far. Returns how far that brings

@@ -6,7 +6,9 @@ use std::time::Instant;
 use log::warn;
 
 use crate::limited::{Kind, Limited};
-use crate::peer::{Backlog, Phase, Received};
+use crate::peer::closed::Closed;
+use crate::peer::ties::Outflow;
+use crate::peer::{Backlog, Marks, Peer, Phase, Received};
 use crate::service::{Context, StreamService, Violation};
 use crate::table::{Gone, Peers, Progress, Sessions, Turn};
 
@@ -114,6 +116,25 @@ impl<S: StreamService> Answering<S> {
         Ok(Progress::Drained)
     }
 
+    /// Calls the service about a peer that has a session, and does to the peer what comes of it. Says whether it is to be
+    /// closed.
+    fn call(
+        &mut self,
+        turn: &mut Turn<'_>,
+        call: impl FnOnce(&mut S, &mut S::Session, &mut Context<'_, S>),
+    ) -> io::Result<bool> {
+        let Self { service, sessions, replies, now, .. } = self;
+        turn.session_changed = true;
+        let (id, address) = (turn.id(), turn.address());
+        let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
+        let mut context = Context::new(id, address, *now, replies, turn.everybody(), others);
+        call(service, session, &mut context);
+        let (closing, deadline_ns) = (context.is_closing(), context.deadline_ns());
+        settle(turn, closing, deadline_ns);
+        self.write_replies(turn)?;
+        Ok(closing)
+    }
+
     /// A peer is gone.
     pub(super) fn part_with(&mut self, Gone { key, id, address, how }: Gone, peers: &mut Peers) {
         let Self { service, sessions, replies, now, .. } = self;
@@ -131,10 +152,10 @@ impl<S: StreamService> Answering<S> {
             return linger(turn, input);
         }
         let held = !peer.talk.listens();
+        let was_full = peer.talk.is_full();
         peer.flush(marks)?;
-        if peer.talk.listens() && !peer.talk.inbound.is_empty() && held {
-            let inbound = std::mem::take(&mut peer.talk.inbound);
-            self.handle(turn, inbound, 0)?;
+        if held {
+            self.let_go(turn, was_full)?;
         }
         // What the kernel said of a peer that was held, or in an earlier turn, is forgotten by now.
         let (readable, read_closed) = match wake {
@@ -144,6 +165,19 @@ impl<S: StreamService> Answering<S> {
             Wake::SentTo => (false, false),
         };
         if readable { self.read(turn, input, read_closed) } else { Ok(Progress::Drained) }
+    }
+
+    /// Lets a peer go on that was held, unless it still is. What was kept of its input comes before what is read.
+    fn let_go(&mut self, turn: &mut Turn<'_>, was_full: bool) -> io::Result<()> {
+        turn.talk.begin_turn();
+        if was_full && !turn.talk.is_full() && turn.talk.takes_output() {
+            self.call(turn, S::drained)?;
+        }
+        if turn.talk.listens() && !turn.talk.inbound.is_empty() {
+            let inbound = std::mem::take(&mut turn.talk.inbound);
+            self.handle(turn, inbound, 0)?;
+        }
+        Ok(())
     }
 
     fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<Progress> {
@@ -217,11 +251,11 @@ impl<S: StreamService> Answering<S> {
     }
 
     fn call_service(&mut self, turn: &mut Turn<'_>, input: &[u8], used: &mut usize, searched: usize) -> Verdict {
-        let address = turn.address();
         self.answer(turn, input, used, searched).unwrap_or_else(|violation| {
             if self.admits(Kind::BrokenProtocol) {
-                warn!("Peer {address} broke the protocol and is closed: {violation}");
+                warn!("Peer {} broke the protocol and is closed: {violation}", turn.address());
             }
+            turn.end_because(Closed::Violation(violation));
             Verdict::Over
         })
     }
@@ -254,7 +288,7 @@ impl<S: StreamService> Answering<S> {
             Verdict::Over
         } else if is_full && more > 0 {
             Verdict::TooMuchPending
-        } else if input.len() - more > S::INPUT_BYTES_MAX {
+        } else if input.len() - more > S::INPUT_BYTES_MAX && turn.talk.listens() {
             return Err(Violation::new(format!("more than {} bytes that are not used", S::INPUT_BYTES_MAX)));
         } else {
             Verdict::Incomplete
@@ -263,15 +297,7 @@ impl<S: StreamService> Answering<S> {
 
     /// The client has sent all it will send.
     fn end(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
-        let Self { service, sessions, replies, now, .. } = self;
-        turn.session_changed = true;
-        let (id, address) = (turn.id(), turn.address());
-        let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
-        let mut context = Context::new(id, address, *now, replies, turn.everybody(), others);
-        service.ended(session, &mut context);
-        let (closing, deadline_ns) = (context.is_closing(), context.deadline_ns());
-        settle(turn, closing, deadline_ns);
-        self.write_replies(turn)
+        self.call(turn, S::ended).map(drop)
     }
 
     /// The deadline of a peer seems to be reached: what it has sent by now may move it yet.
@@ -284,24 +310,19 @@ impl<S: StreamService> Answering<S> {
     }
 
     fn tell_deadline(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
-        let Self { service, sessions, replies, now, .. } = self;
-        turn.session_changed = true;
-        let (id, address) = (turn.id(), turn.address());
-        let (session, others) = sessions.split(turn.key()).expect("a peer has a session from its first turn on");
-        let mut context = Context::new(id, address, *now, replies, turn.everybody(), others);
-        service.deadline(session, &mut context);
-        let (closing, deadline_ns) = (context.is_closing(), context.deadline_ns());
-        settle(turn, closing, deadline_ns);
-        if closing {
+        if self.call(turn, S::deadline)? {
             turn.close_at_deadline();
         }
-        self.write_replies(turn)
+        Ok(())
     }
 
     /// Writes what the service has answered to this peer, after what was pending already.
     fn write_replies(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
         let marks = turn.marks();
-        let written = turn.send(&self.replies, marks);
+        let written = match turn.talk.outflow() {
+            Outflow::Open => turn.send(&self.replies, marks),
+            outflow => write_last(turn, outflow, &self.replies, marks),
+        };
         self.replies.clear();
         written
     }
@@ -315,6 +336,16 @@ fn settle(turn: &mut Turn<'_>, closing: bool, deadline_ns: Option<u64>) {
     if closing {
         turn.talk.close();
     }
+}
+
+/// Writes what the service has answered to a peer whose output it has finished, if it has done so in this very call.
+#[cold]
+fn write_last(peer: &mut Peer, outflow: Outflow, replies: &[u8], marks: Marks) -> io::Result<()> {
+    if outflow != Outflow::LastWords {
+        return Ok(());
+    }
+    peer.talk.finish();
+    peer.send(replies, marks)
 }
 
 /// Throws away what a peer sends to which all is written.

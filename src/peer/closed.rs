@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::violation::Violation;
+
 /// How a connection came to its end.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -12,6 +14,10 @@ pub enum Closed {
     Lost(io::Error),
     /// It was closed when its [deadline](crate::Context::set_deadline) was reached.
     Deadline,
+    /// What the service was to connect to could not be reached, within the time that it had given. It may try another.
+    Unreachable(io::Error),
+    /// The client broke the protocol.
+    Violation(Violation),
 }
 
 impl std::fmt::Display for Closed {
@@ -20,6 +26,8 @@ impl std::fmt::Display for Closed {
             Self::Ended => f.write_str("it has ended"),
             Self::Lost(error) => write!(f, "lost: {error}"),
             Self::Deadline => f.write_str("its deadline was reached"),
+            Self::Unreachable(error) => write!(f, "unreachable: {error}"),
+            Self::Violation(violation) => write!(f, "it broke the protocol: {violation}"),
         }
     }
 }

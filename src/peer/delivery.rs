@@ -50,6 +50,26 @@ impl Delivery {
     }
 }
 
+/// What the kernel has counted of a connection's bytes since it began, in whichever processes (`TCP_INFO`, tcp(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// So many bytes have come from the client. The end of its output (FIN) counts as one.
+    pub received_bytes: u64,
+    /// Of so many bytes the client's kernel has said that they have arrived. The end of the output counts as one.
+    pub acknowledged_bytes: u64,
+}
+
+impl Counted {
+    /// What is counted at `socket`; nothing, if that is no TCP connection or the kernel does not tell.
+    pub(crate) fn of(socket: impl AsFd) -> Self {
+        let told = getsockopt(&socket, TcpInfoOption).ok();
+        told.map_or_else(Self::default, |TcpInfo { received_bytes, acknowledged_bytes, .. }| Self {
+            received_bytes,
+            acknowledged_bytes,
+        })
+    }
+}
+
 impl From<TcpInfo> for Delivery {
     fn from(info: TcpInfo) -> Self {
         let in_flight = info.unacked_segments > 0;
@@ -79,7 +99,7 @@ pub struct TcpInfo {
     _sacked_to_retransmitted: [u32; 19],
     _pacing: [u64; 2],
     acknowledged_bytes: u64,
-    _received_bytes: u64,
+    received_bytes: u64,
     _segments: [u32; 2],
     unsent_bytes: u32,
     _round_trip_min: u32,

@@ -6,12 +6,15 @@
 use std::net::SocketAddr;
 
 use super::parting::Parting;
+use super::ties::Ties;
 
 /// How far the conversation with a peer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Both directions are open.
     Open,
+    /// The service is opening the connection, and it does not stand yet.
+    Connecting,
     /// The client has sent all it will send (a half-close), and still reads.
     Ended,
     /// What is pending is written, then nothing more.
@@ -39,6 +42,7 @@ pub(crate) struct Record<'b> {
     /// When its service is to be called about it, if it is: `CLOCK_MONOTONIC`, ns. 0 if it was closed because that instant
     /// had come.
     pub(crate) deadline_ns: Option<u64>,
+    pub(crate) ties: Ties<'b>,
 }
 
 /// What has become of a peer since somebody had its record.
@@ -52,6 +56,7 @@ pub(crate) struct Change<'b> {
     pub(crate) outbound: Shift<'b>,
     pub(crate) parting: Option<Parting>,
     pub(crate) deadline_ns: Option<u64>,
+    pub(crate) ties: Ties<'b>,
 }
 
 /// Bytes of one direction that follow one another. [`Backlog`](super::Backlog) says what a position is.
@@ -95,8 +100,8 @@ impl<'b> Record<'b> {
     pub(crate) fn since(&self, known: Ends, session: Option<&'b [u8]>, bytes_max: usize) -> Change<'b> {
         let inbound = self.inbound.since(known.inbound, bytes_max);
         let outbound = self.outbound.since(known.outbound, bytes_max - inbound.appended.bytes.len());
-        let Self { cookie, phase, parting, deadline_ns, .. } = *self;
-        Change { cookie, phase, session, inbound, outbound, parting, deadline_ns }
+        let Self { cookie, phase, parting, deadline_ns, ties, .. } = *self;
+        Change { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties }
     }
 
     /// How many bytes that wait are not known to somebody who knows them up to these ends.
@@ -170,6 +175,7 @@ mod tests {
             outbound,
             parting: None,
             deadline_ns: None,
+            ties: Ties::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use mio::Interest;
 
 use super::backlog::{Backlog, Misplaced};
 use super::record::{Change, Phase, Stretch};
+use super::ties::{Holds, Outflow, Ties};
 
 /// What a peer is woken for when it is read from. Urgent data (tcp(7)) is read like any other, but the kernel has reads
 /// stop short before it; so the loop must know of it.
@@ -26,20 +27,28 @@ pub(crate) struct Talk {
     pub(crate) inbound: Backlog,
     outbound: Backlog,
     phase: Phase,
-    /// Stopped by back-pressure, or restored and not served yet.
-    held: bool,
+    /// Why it is not read from, if it is not.
+    holds: Holds,
+    outflow: Outflow,
 }
 
 impl Talk {
     /// Nothing has been said.
     pub(crate) fn new() -> Self {
-        Self { inbound: Backlog::default(), outbound: Backlog::default(), phase: Phase::Open, held: false }
+        let [inbound, outbound] = [Backlog::default(), Backlog::default()];
+        Self { inbound, outbound, phase: Phase::Open, holds: Holds::NONE, outflow: Outflow::Open }
+    }
+
+    /// Nothing has been said, and nothing can be before the connection stands.
+    #[allow(dead_code, reason = "connections that a service opens come next")]
+    pub(crate) fn connecting() -> Self {
+        Self { phase: Phase::Connecting, ..Self::new() }
     }
 
     /// Goes on where another process left off.
-    pub(crate) fn resume(phase: Phase, inbound: Backlog, outbound: Backlog, marks: Marks) -> Self {
-        let mut talk = Self { inbound, outbound, phase, held: false };
-        talk.hold_until_served(marks);
+    pub(crate) fn resume(phase: Phase, inbound: Backlog, outbound: Backlog, ties: &Ties<'_>, marks: Marks) -> Self {
+        let mut talk = Self { inbound, outbound, phase, holds: Holds::NONE, outflow: ties.outflow };
+        talk.hold_until_served(ties.holds, marks);
         talk
     }
 
@@ -51,14 +60,21 @@ impl Talk {
         self.inbound.shift(change.inbound).map_err(|misplaced| ("input", misplaced))?;
         self.outbound.shift(change.outbound).map_err(|misplaced| ("output", misplaced))?;
         self.phase = change.phase;
-        self.hold_until_served(marks);
+        self.outflow = change.ties.outflow;
+        self.hold_until_served(change.ties.holds, marks);
         Ok(())
     }
 
-    fn hold_until_served(&mut self, marks: Marks) {
+    fn hold_until_served(&mut self, told: Holds, marks: Marks) {
+        self.holds = told;
+        if self.outbound.len() > marks.high_bytes {
+            self.hold(Holds::OUTPUT);
+        }
         // Until its first turn also whoever has bytes in here: by this process's marks and boundaries they may hold
         // whole messages, and those come before what is read.
-        self.held = self.outbound.len() > marks.low_bytes || !self.inbound.is_empty();
+        if !self.inbound.is_empty() {
+            self.hold(Holds::TURN);
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -68,22 +84,68 @@ impl Talk {
     /// What the peer is to be woken for now.
     pub(crate) fn interest(&self) -> Interest {
         match self.phase {
-            Phase::Closing => Interest::WRITABLE,
+            Phase::Closing | Phase::Connecting => Interest::WRITABLE,
             Phase::Lingering => READING,
-            Phase::Open | Phase::Ended if self.held => Interest::WRITABLE,
-            Phase::Open | Phase::Ended if !self.outbound.is_empty() => READING | Interest::WRITABLE,
-            Phase::Open | Phase::Ended => READING,
+            Phase::Open | Phase::Ended => match (self.holds.is_none(), self.outbound.is_empty()) {
+                (true, true) => READING,
+                (true, false) => READING | Interest::WRITABLE,
+                (false, false) => Interest::WRITABLE,
+                // For nothing: that it can be written to would be told at once.
+                (false, true) => Interest::PRIORITY,
+            },
         }
     }
 
     /// Whether it is read from and its messages are handled.
     pub(crate) fn listens(&self) -> bool {
-        !self.held && !self.is_closing()
+        self.holds.is_none() && matches!(self.phase, Phase::Open | Phase::Ended)
+    }
+
+    /// Why it is not read from, if it is not.
+    pub(crate) fn holds(&self) -> Holds {
+        self.holds
+    }
+
+    /// Whether its pending output was over the high-water mark, and is not below the low one yet.
+    pub(crate) fn is_full(&self) -> bool {
+        self.holds.has(Holds::OUTPUT)
+    }
+
+    /// It is not read from, for this reason among others.
+    pub(crate) fn hold(&mut self, reason: Holds) {
+        self.holds = self.holds.with(reason);
+    }
+
+    /// This is no reason any more not to read from it. What was kept of its input comes first, in its next turn.
+    pub(crate) fn release(&mut self, reason: Holds) {
+        if self.holds.has(reason) {
+            self.holds = self.holds.without(reason).with(Holds::TURN);
+        }
+    }
+
+    /// It has its turn.
+    pub(crate) fn begin_turn(&mut self) {
+        self.holds = self.holds.without(Holds::TURN);
     }
 
     /// Whether the service has said its last word.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Lingering)
+    }
+
+    /// Whether the server has said its last word, or is saying it, whether or not it still listens.
+    #[inline]
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_closing() || self.outflow != Outflow::Open
+    }
+
+    pub(crate) fn outflow(&self) -> Outflow {
+        self.outflow
+    }
+
+    /// Whether what is sent to it will be written.
+    pub(crate) fn takes_output(&self) -> bool {
+        self.outflow == Outflow::Open && !self.is_closing()
     }
 
     /// How many bytes wait to be written.
@@ -118,10 +180,10 @@ impl Talk {
 
     /// Holds the peer, or lets it go, by what waits to be written.
     pub(crate) fn weigh(&mut self, marks: Marks) {
-        self.held = match self.outbound.len() {
-            pending if pending > marks.high_bytes => true,
-            pending if pending <= marks.low_bytes => false,
-            _ => self.held,
+        self.holds = match self.outbound.len() {
+            pending if pending > marks.high_bytes => self.holds.with(Holds::OUTPUT),
+            pending if pending <= marks.low_bytes => self.holds.without(Holds::OUTPUT),
+            _ => self.holds,
         };
     }
 
@@ -134,11 +196,53 @@ impl Talk {
         is_news
     }
 
-    /// The service has said its last word.
+    /// The service has said its last word. A connection that does not stand is given up.
     pub(crate) fn close(&mut self) {
-        if self.phase != Phase::Lingering {
+        match self.phase {
+            Phase::Lingering => {}
+            Phase::Connecting => self.reset(),
+            Phase::Open | Phase::Ended | Phase::Closing => self.phase = Phase::Closing,
+        }
+    }
+
+    /// What is pending is the last that is written.
+    pub(crate) fn finish(&mut self) {
+        if matches!(self.outflow, Outflow::Open | Outflow::LastWords) {
+            self.outflow = Outflow::Finishing;
+        }
+    }
+
+    /// What is pending, and what the call under way will answer, is the last that is written.
+    pub(crate) fn finish_after_call(&mut self) {
+        if self.outflow == Outflow::Open {
+            self.outflow = Outflow::LastWords;
+        }
+    }
+
+    /// Ends the output if all of it is written, and says so. When the client has ended too, both have said all.
+    pub(crate) fn finish_output(&mut self) -> bool {
+        let finishes =
+            self.outflow == Outflow::Finishing && self.outbound.is_empty() && self.phase != Phase::Connecting;
+        if finishes {
+            self.outflow = Outflow::Finished;
+        }
+        if self.phase == Phase::Ended && self.outflow != Outflow::Open {
             self.phase = Phase::Closing;
         }
+        finishes
+    }
+
+    /// The connection is to be reset.
+    pub(crate) fn reset(&mut self) {
+        self.phase = Phase::Closing;
+        self.outflow = Outflow::Reset;
+    }
+
+    /// The connection that the service opened stands.
+    #[allow(dead_code, reason = "connections that a service opens come next")]
+    pub(crate) fn stand(&mut self) {
+        self.phase = Phase::Open;
+        self.hold(Holds::TURN);
     }
 
     /// The last word is written, and nothing that the client says is listened to.

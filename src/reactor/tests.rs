@@ -507,3 +507,5 @@ fn a_successor_that_gives_up_leaves_the_takeover_path_to_its_predecessor() {
     starting.give_up();
     assert!(!path.exists(), "a path of its own is not left behind");
 }
+
+mod flow;

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::stream::{Context, StreamService};
-use crate::peer::{Address, PeerId};
+use crate::peer::delivery::Counted;
+use crate::peer::{Address, Peer, PeerId};
 use crate::table::{Others, Peers, SendError};
 
 impl<'a, S: StreamService> Context<'a, S> {
@@ -24,6 +25,7 @@ impl<'a, S: StreamService> Context<'a, S> {
             replies_max: usize::MAX,
             closing: false,
             deadline_ns: None,
+            stopping: false,
             session_kept: false,
             peers,
             sessions,
@@ -46,6 +48,12 @@ impl<'a, S: StreamService> Context<'a, S> {
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.closing
+    }
+
+    /// Whether no more of what the peer has sent is to be handled in this call: it is closed, or held.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Whether more output is pending for the peer that this call is about than the high-water mark. What it has sent and
@@ -128,6 +136,63 @@ impl<'a, S: StreamService> Context<'a, S> {
     /// Closes the peer that this call is about, after its answers are written. It is sent no more messages.
     pub fn close(&mut self) {
         self.closing = true;
+        self.stopping = true;
+    }
+
+    /// Ends the output of a peer: what is pending is written, and then it is told that nothing more will come (a
+    /// half-close). If that is the peer that this call is about, all answers of the call are pending. It is read from as
+    /// before; when the client has ended, too, and all is delivered, the peer is over. What is sent to it from then on is
+    /// refused, and answers are left out.
+    pub fn finish(&mut self, peer: PeerId) {
+        if peer != self.peer {
+            self.peers.finish(peer);
+        } else if let Some(peer) = self.peers.find_mut(peer) {
+            peer.talk.finish_after_call();
+        }
+    }
+
+    /// Resets the connection of a peer: what is pending for it, and what it has sent, is thrown away. A Unix socket cannot
+    /// be reset; it is closed at once.
+    pub fn abort(&mut self, peer: PeerId) {
+        if peer == self.peer {
+            self.close();
+        }
+        self.peers.abort(peer);
+    }
+
+    /// Has a peer not be read from until it is [released](Self::release): what it sends stays in the kernel, which makes
+    /// the client wait when its buffers are full. What has been read and not handled waits, too. A peer that is held is
+    /// not seen to end or to be lost before it is released, unless it is written to.
+    ///
+    /// A peer is also not read from while its pending output is over the high-water mark; then both have to be gone.
+    pub fn hold(&mut self, peer: PeerId) {
+        self.stopping |= peer == self.peer;
+        self.peers.hold(peer);
+    }
+
+    /// Has a peer be read from again that was [held](Self::hold), from the end of this turn of the loop.
+    pub fn release(&mut self, peer: PeerId) {
+        self.peers.release(peer);
+    }
+
+    /// How many bytes wait to be written to a peer, answers of this call among them; 0 if it is gone.
+    #[must_use]
+    pub fn pending_bytes(&self, peer: PeerId) -> usize {
+        let replies_bytes = if peer == self.peer { self.replies.len() } else { 0 };
+        self.peers.find(peer).map_or(0, |peer| peer.talk.pending_bytes() + replies_bytes)
+    }
+
+    /// What the kernel has counted of a peer's bytes, over all takeovers; nothing if it is gone, or is no TCP connection.
+    /// This asks the kernel, which takes a microsecond or two.
+    #[must_use]
+    pub fn counted(&self, peer: PeerId) -> Counted {
+        self.peers.find(peer).map(Counted::of).unwrap_or_default()
+    }
+
+    /// The ids of all peers of this service, in no order, those that are being closed among them.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerId> {
+        self.peers.iter().map(Peer::id).collect()
     }
 
     /// Closes a peer, which may be another one than the one that this call is about, after what is pending for it is

@@ -2,8 +2,8 @@
 
 use super::restore_error::RestoreError;
 use super::stream::{Context, StreamService};
-use super::violation::Violation;
 use crate::peer::closed::Closed;
+use crate::peer::violation::Violation;
 
 /// A protocol of messages, its conversations, and the state they share.
 ///
@@ -70,6 +70,12 @@ pub trait Service: Sized {
         context.close();
     }
 
+    /// Its pending output was over the high-water mark, and has drained to the low one: it can be sent more. This comes
+    /// before its next message. Peers whose output has been finished are not spoken of.
+    fn drained(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = (session, context);
+    }
+
     /// The peer is gone, whoever closed it. It can no longer be sent anything; others can.
     fn closed(&mut self, session: Self::Session, how: &Closed, context: &mut Context<'_, Self>) {
         let _ = (session, how, context);
@@ -121,7 +127,7 @@ impl<S: Service> StreamService for S {
         context: &mut Context<'_, Self>,
     ) -> Result<usize, Violation> {
         let mut used = 0;
-        while used < input.len() && !context.is_full() && !context.is_closing() {
+        while used < input.len() && !context.is_full() && !context.is_stopping() {
             let rest = &input[used..];
             let Some(message) = first_message(self, session, rest, std::mem::take(&mut searched))? else { break };
             self.message(session, message, context)?;
@@ -140,6 +146,10 @@ impl<S: Service> StreamService for S {
 
     fn deadline(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {
         Service::deadline(self, session, context);
+    }
+
+    fn drained(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {
+        Service::drained(self, session, context);
     }
 
     fn closed(&mut self, session: S::Session, how: &Closed, context: &mut Context<'_, Self>) {

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::restore_error::RestoreError;
-use super::violation::Violation;
 use crate::peer::closed::Closed;
+use crate::peer::violation::Violation;
 use crate::peer::{Address, PeerId};
 use crate::table::{Others, Peers};
 
@@ -81,6 +81,13 @@ pub trait StreamService: Sized {
         context.close();
     }
 
+    /// Its pending output was over the high-water mark, and has drained to the low one: it can be sent more. This comes
+    /// before what is kept of its own input, and before more of that is read. Peers whose output has been finished are
+    /// not spoken of.
+    fn drained(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = (session, context);
+    }
+
     /// The peer is gone, whoever closed it. It can no longer be sent anything; others can.
     fn closed(&mut self, session: Self::Session, how: &Closed, context: &mut Context<'_, Self>) {
         let _ = (session, how, context);
@@ -121,6 +128,8 @@ pub struct Context<'a, S: StreamService> {
     pub(super) closing: bool,
     /// The peer's deadline, if the service has set it in this call.
     pub(super) deadline_ns: Option<u64>,
+    /// No more of what the peer has sent is to be handled in this call.
+    pub(super) stopping: bool,
     /// The session is what it was when it was saved last, or an earlier state of it that leads to the same.
     pub(super) session_kept: bool,
     pub(super) peers: &'a mut Peers,

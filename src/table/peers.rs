@@ -14,6 +14,7 @@ use super::handle::{Handle, STAMPS};
 use super::turns::{self, Awaited, Turns};
 use crate::clock::as_ns;
 use crate::peer::record::Record;
+use crate::peer::ties::Holds;
 use crate::peer::{Address, Marks, Peer, PeerId};
 
 /// All peers, and who of them waits to be settled.
@@ -189,10 +190,13 @@ impl Peers {
         let key = self.key(id).ok_or(SendError::Gone)?;
         let peer = &mut self.slab[key];
         let pending_bytes = peer.talk.pending_bytes();
-        if peer.talk.is_closing() {
+        if !peer.talk.takes_output() {
             return Err(SendError::Gone);
         }
         if pending_bytes > self.marks.high_bytes {
+            // Who is refused is told when there is room.
+            peer.talk.hold(Holds::OUTPUT);
+            self.unsettled.push(key, peer);
             return Err(SendError::Full { pending_bytes });
         }
         peer.talk.push(bytes);
@@ -209,11 +213,46 @@ impl Peers {
 
     /// Closes a peer after what is pending for it is written.
     pub(crate) fn close(&mut self, id: PeerId) {
+        self.settle(id, |peer| peer.talk.close());
+    }
+
+    /// Ends the output of a peer after what is pending for it is written.
+    pub(crate) fn finish(&mut self, id: PeerId) {
+        self.settle(id, |peer| peer.talk.finish());
+    }
+
+    /// Resets a peer's connection.
+    pub(crate) fn abort(&mut self, id: PeerId) {
+        self.settle(id, |peer| peer.talk.reset());
+    }
+
+    /// Has a peer not be read from.
+    pub(crate) fn hold(&mut self, id: PeerId) {
+        self.settle(id, |peer| peer.talk.hold(Holds::ASKED));
+    }
+
+    /// Has a peer be read from again, unless there are other reasons not to.
+    pub(crate) fn release(&mut self, id: PeerId) {
+        self.settle(id, |peer| peer.talk.release(Holds::ASKED));
+    }
+
+    /// Changes a peer in a call about another one. What that leads to is settled at the end of the turn.
+    fn settle(&mut self, id: PeerId, act: impl FnOnce(&mut Peer)) {
         if let Some(key) = self.key(id) {
             let peer = &mut self.slab[key];
-            peer.talk.close();
+            act(peer);
             self.unsettled.push(key, peer);
         }
+    }
+
+    /// The peer with this id.
+    pub(crate) fn find(&self, id: PeerId) -> Option<&Peer> {
+        self.key(id).and_then(|key| self.slab.get(key))
+    }
+
+    /// The same, for a call of the service about it.
+    pub(crate) fn find_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.key(id).and_then(|key| self.slab.get_mut(key))
     }
 }
 
@@ -280,7 +319,7 @@ impl DerefMut for Turn<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The peer is gone, or is being closed.
+    /// The peer is gone, is being closed, or its output is finished.
     Gone,
     /// Its pending output is over the high-water mark.
     Full {

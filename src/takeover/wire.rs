@@ -14,6 +14,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use crate::peer::record::{Change, Record};
 
 mod record;
+mod ties;
 
 /// What this build calls itself when it meets another.
 pub(crate) const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));

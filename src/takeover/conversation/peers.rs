@@ -8,6 +8,7 @@ use super::super::mirror::Originals;
 use crate::peer::Backlog;
 use crate::peer::backlog::Misplaced;
 use crate::peer::record::{Change, Phase, Record};
+use crate::peer::ties::Ties;
 
 /// A peer of the predecessor.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ impl FakePeer {
             outbound: self.outbound.stretch(),
             parting: None,
             deadline_ns: self.deadline_ns,
+            ties: Ties::default(),
         }
     }
 
@@ -101,6 +103,7 @@ impl Adopted {
             outbound: self.outbound.stretch(),
             parting: None,
             deadline_ns: self.deadline_ns,
+            ties: Ties::default(),
         }
     }
 

@@ -22,6 +22,7 @@ use super::turns::{KINDS, committed};
 use super::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record};
+use crate::peer::ties::Ties;
 
 /// Between any two lines of a recording.
 const LINE: Duration = Duration::from_millis(1);
@@ -107,11 +108,23 @@ impl Peer {
         let address = address.parse().expect("an address");
         // Whoever is being closed has none, unless it was reached.
         let deadline_ns = match phase {
-            Phase::Open | Phase::Ended => (cookie % 4 == 1).then_some(86_400_000_000_000 + u64::from(self.changes)),
+            Phase::Open | Phase::Ended | Phase::Connecting => {
+                (cookie % 4 == 1).then_some(86_400_000_000_000 + u64::from(self.changes))
+            }
             Phase::Closing | Phase::Lingering => (cookie % 4 == 1).then_some(0),
         };
         let (inbound, outbound) = (self.inbound.stretch(), self.outbound.stretch());
-        Record { cookie, address, phase, session: &[], inbound, outbound, parting: None, deadline_ns }
+        Record {
+            cookie,
+            address,
+            phase,
+            session: &[],
+            inbound,
+            outbound,
+            parting: None,
+            deadline_ns,
+            ties: Ties::default(),
+        }
     }
 }
 

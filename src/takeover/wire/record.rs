@@ -8,6 +8,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::peer::parting::Parting;
 use crate::peer::record::{Change, Phase, Record, Shift, Stretch};
+use crate::peer::ties::Ties;
 
 /// Positions are below this, so that what is added to one is one still.
 const POSITIONS_END: u64 = 1 << 62;
@@ -37,11 +38,13 @@ struct RecordFields<'b> {
     outbound_start: u64,
     #[n(9)]
     deadline_ns: Option<u64>,
+    #[b(10)]
+    ties: Option<Ties<'b>>,
 }
 
 impl<C> Encode<C> for Record<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
-        let Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns } = *self;
+        let Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns, ties } = *self;
         let fields = RecordFields {
             cookie,
             address,
@@ -53,6 +56,7 @@ impl<C> Encode<C> for Record<'_> {
             inbound_start: inbound.start,
             outbound_start: outbound.start,
             deadline_ns,
+            ties: (!ties.is_none()).then_some(ties),
         };
         fields.encode(encoder, context)
     }
@@ -63,8 +67,9 @@ impl<'b, C> Decode<'b, C> for Record<'b> {
         let fields = RecordFields::decode(decoder, context)?;
         let inbound = stretch(fields.inbound_start, fields.inbound)?;
         let outbound = stretch(fields.outbound_start, fields.outbound)?;
-        let RecordFields { cookie, address, phase, session, parting, deadline_ns, .. } = fields;
-        Ok(Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns })
+        let RecordFields { cookie, address, phase, session, parting, deadline_ns, ties, .. } = fields;
+        let ties = ties.unwrap_or_default();
+        Ok(Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns, ties })
     }
 }
 
@@ -119,6 +124,8 @@ struct ChangeFields<'b> {
     parting: Option<Parting>,
     #[n(6)]
     deadline_ns: Option<u64>,
+    #[b(7)]
+    ties: Option<Ties<'b>>,
 }
 
 /// The fields of a [`Shift`].
@@ -136,22 +143,24 @@ struct ShiftFields<'b> {
 
 impl<C> Encode<C> for Change<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
-        let Self { cookie, phase, session, inbound, outbound, parting, deadline_ns } = *self;
+        let Self { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties } = *self;
+        let ties = (!ties.is_none()).then_some(ties);
         let [inbound, outbound] = [inbound, outbound].map(|Shift { gone, appended }| ShiftFields {
             gone,
             at: appended.start,
             bytes: appended.bytes,
         });
-        ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns }.encode(encoder, context)
+        ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties }.encode(encoder, context)
     }
 }
 
 impl<'b, C> Decode<'b, C> for Change<'b> {
     fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
-        let ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns } =
+        let ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties } =
             ChangeFields::decode(decoder, context)?;
         let (inbound, outbound) = (inbound.try_into()?, outbound.try_into()?);
-        Ok(Self { cookie, phase, session, inbound, outbound, parting, deadline_ns })
+        let ties = ties.unwrap_or_default();
+        Ok(Self { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties })
     }
 }
 
@@ -202,6 +211,7 @@ mod phase {
             Phase::Ended => 1,
             Phase::Closing => 2,
             Phase::Lingering => 3,
+            Phase::Connecting => 4,
         };
         encoder.u32(number)?.ok()
     }
@@ -213,6 +223,7 @@ mod phase {
             1 => Ok(Phase::Ended),
             2 => Ok(Phase::Closing),
             3 => Ok(Phase::Lingering),
+            4 => Ok(Phase::Connecting),
             number => Err(DecodeError::unknown_variant(number.into()).at(position)),
         }
     }

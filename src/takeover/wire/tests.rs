@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::peer::record::{Phase, Shift, Stretch};
+use crate::peer::ties::{Dial, Holds, Joined, Outflow, Ties};
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -59,6 +60,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 outbound: stretch(0, &[]),
                 parting: None,
                 deadline_ns: None,
+                ties: Ties::default(),
             }),
             digested(Record {
                 cookie: u64::MAX,
@@ -69,6 +71,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 outbound: stretch(1 << 20, &[0xff; 40]),
                 parting: None,
                 deadline_ns: Some(86_460_000_000_000),
+                ties: Ties::default(),
             }),
         ]),
         Kind::Copied => Frame::Copied(Copied { peers: 250, rounds: 1 }),
@@ -81,6 +84,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 outbound: Shift { gone: 5, appended: stretch(9, b"good bye\n") },
                 parting: None,
                 deadline_ns: None,
+                ties: Ties::default(),
             }),
             digested(Change {
                 cookie: 4098,
@@ -90,6 +94,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 outbound: Shift::default(),
                 parting: None,
                 deadline_ns: Some(0),
+                ties: Ties::default(),
             }),
         ]),
         Kind::Closed => Frame::Closed(Closed { cookies: vec![1, 4097, u64::MAX] }),
@@ -239,7 +244,13 @@ fn offers() -> impl Strategy<Value = Vec<Offer>> {
 }
 
 fn phase() -> impl Strategy<Value = Phase> {
-    prop_oneof![Just(Phase::Open), Just(Phase::Ended), Just(Phase::Closing), Just(Phase::Lingering)]
+    prop_oneof![
+        Just(Phase::Open),
+        Just(Phase::Ended),
+        Just(Phase::Closing),
+        Just(Phase::Lingering),
+        Just(Phase::Connecting)
+    ]
 }
 
 fn position() -> impl Strategy<Value = u64> {
@@ -254,11 +265,23 @@ fn shift() -> impl Strategy<Value = Shift<'static>> {
     (position(), any_stretch()).prop_map(|(gone, appended)| Shift { gone, appended })
 }
 
+fn ties() -> impl Strategy<Value = Ties<'static>> {
+    let joined = any::<(u64, Option<u64>, u64)>();
+    let joined = joined.prop_map(|(partner, idle_ns, moved_ns)| Joined { partner, idle_ns, moved_ns });
+    let dial = (any::<u64>(), proptest::option::of(bytes(20))).prop_map(|(until_ns, path)| Dial { until_ns, path });
+    let outflow = prop_oneof![Just(Outflow::Open), Just(Outflow::Finishing), Just(Outflow::Finished)];
+    let (joined, dial) = (proptest::option::of(joined), proptest::option::of(dial));
+    let ties = (any::<u8>(), outflow, any::<Option<u64>>(), joined, dial).prop_map(
+        |(holds, outflow, writer, joined, dial)| Ties { holds: Holds::of_told(holds), outflow, writer, joined, dial },
+    );
+    prop_oneof![Just(Ties::default()), ties]
+}
+
 fn changes() -> impl Strategy<Value = Vec<Digested<Change<'static>>>> {
     let session = proptest::option::of(bytes(8));
-    let change = (any::<u64>(), phase(), session, shift(), shift(), any::<Option<u64>>()).prop_map(
-        |(cookie, phase, session, inbound, outbound, deadline_ns)| {
-            digested(Change { cookie, phase, session, inbound, outbound, parting: None, deadline_ns })
+    let change = (any::<u64>(), phase(), session, shift(), shift(), any::<Option<u64>>(), ties()).prop_map(
+        |(cookie, phase, session, inbound, outbound, deadline_ns, ties)| {
+            digested(Change { cookie, phase, session, inbound, outbound, parting: None, deadline_ns, ties })
         },
     );
     proptest::collection::vec(change, 0..6)
@@ -266,11 +289,10 @@ fn changes() -> impl Strategy<Value = Vec<Digested<Change<'static>>>> {
 
 fn records() -> impl Strategy<Value = Vec<Digested<Record<'static>>>> {
     let deadline = any::<Option<u64>>();
-    let record = (any::<u64>(), peer_address(), phase(), bytes(8), any_stretch(), any_stretch(), deadline).prop_map(
-        |(cookie, address, phase, session, inbound, outbound, deadline_ns)| {
-            digested(Record { cookie, address, phase, session, inbound, outbound, parting: None, deadline_ns })
-        },
-    );
+    let record = (any::<u64>(), peer_address(), phase(), bytes(8), any_stretch(), any_stretch(), deadline, ties());
+    let record = record.prop_map(|(cookie, address, phase, session, inbound, outbound, deadline_ns, ties)| {
+        digested(Record { cookie, address, phase, session, inbound, outbound, parting: None, deadline_ns, ties })
+    });
     proptest::collection::vec(record, 0..6)
 }
 
@@ -695,6 +717,7 @@ fn a_link_local_address_keeps_its_scope() {
         outbound: stretch(0, &[]),
         parting: None,
         deadline_ns: None,
+        ties: Ties::default(),
     })
     .value;
     let frame = Frame::Peers(vec![digested(record.clone())]).encode();

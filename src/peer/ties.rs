@@ -1,0 +1,104 @@
+//! What ties a peer, as plain values: for which reasons it is not read from, how far its output is finished, whom it is
+//! coupled or joined to, what it is being connected to. Most peers have none of it.
+
+/// Why a peer is not read from: any of several reasons, all of which must be gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holds(u8);
+
+impl Holds {
+    pub(crate) const NONE: Self = Self(0);
+    /// Its pending output was over the high-water mark, and is not below the low one yet.
+    pub(crate) const OUTPUT: Self = Self(1);
+    /// The service asked for it.
+    pub(crate) const ASKED: Self = Self(2);
+    /// The pending output of whoever gets what it sends is over the mark.
+    #[allow(dead_code, reason = "couplings come next")]
+    pub(crate) const PARTNER: Self = Self(4);
+    /// Until its next turn: there is something to do before it is read from. It is never told to another process, which
+    /// sees that by itself.
+    pub(crate) const TURN: Self = Self(8);
+
+    /// What another process is told.
+    const TOLD: u8 = 7;
+
+    pub(crate) fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn has(self, reason: Self) -> bool {
+        self.0 & reason.0 != 0
+    }
+
+    #[must_use]
+    pub(crate) fn with(self, reason: Self) -> Self {
+        Self(self.0 | reason.0)
+    }
+
+    #[must_use]
+    pub(crate) fn without(self, reason: Self) -> Self {
+        Self(self.0 & !reason.0)
+    }
+
+    /// As a number, for another process.
+    pub(crate) fn told(self) -> u8 {
+        self.0 & Self::TOLD
+    }
+
+    /// What another process has told. Reasons that are not known here hold nobody.
+    pub(crate) fn of_told(told: u8) -> Self {
+        Self(told & Self::TOLD)
+    }
+}
+
+/// How far a peer's output is finished while its input goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Outflow {
+    #[default]
+    Open,
+    /// The call that is under way adds to it what it adds; then it is as good as finished.
+    LastWords,
+    /// What is pending is written, then nothing more.
+    Finishing,
+    /// The client has been told that nothing more will come.
+    Finished,
+    /// The connection is to be reset, and nothing more is written.
+    Reset,
+}
+
+/// A peer whose bytes go to another one, and that gets that one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Joined {
+    /// The cookie of the other one.
+    pub(crate) partner: u64,
+    /// With nothing moved for so long, both are closed.
+    pub(crate) idle_ns: Option<u64>,
+    /// When something last came from this peer or was written to it, if that counts: `CLOCK_MONOTONIC`.
+    pub(crate) moved_ns: u64,
+}
+
+/// A connection that is being opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dial<'b> {
+    /// It is given up then: `CLOCK_MONOTONIC`.
+    pub(crate) until_ns: u64,
+    /// The path of a Unix socket whose backlog may be full: then the kernel has forgotten the attempt.
+    pub(crate) path: Option<&'b [u8]>,
+}
+
+/// All that ties one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ties<'b> {
+    pub(crate) holds: Holds,
+    pub(crate) outflow: Outflow,
+    /// The cookie of whoever gets what this peer sends.
+    pub(crate) writer: Option<u64>,
+    pub(crate) joined: Option<Joined>,
+    pub(crate) dial: Option<Dial<'b>>,
+}
+
+impl Ties<'_> {
+    /// Nothing ties a peer.
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}

@@ -1,0 +1,262 @@
+//! Peers that are held, let go, finished and reset by their service, with takeovers in between.
+
+use super::*;
+use crate::service::{Closed, Counted};
+
+/// Lines of two letters: what to do, and to whom: `1` is the first peer, `0` the one that speaks. Every line is answered
+/// with its first letter, after it was obeyed; `d` says that the peer that speaks has drained.
+#[derive(Default)]
+struct Valve {
+    first: Option<PeerId>,
+    ends: Vec<String>,
+    counted: Counted,
+}
+
+impl Service for Valve {
+    type Session = ();
+    const NAME: &'static str = "valve";
+    const STATE_VERSION: u32 = 1;
+
+    fn open(&mut self, context: &mut Context<'_, Self>) {
+        self.first.get_or_insert(context.peer());
+    }
+
+    fn boundary(&self, (): &mut (), input: &[u8], _: usize) -> Result<Option<usize>, Violation> {
+        Ok((input.len() >= 2).then_some(2))
+    }
+
+    fn message(&mut self, (): &mut (), line: &[u8], context: &mut Context<'_, Self>) -> Result<(), Violation> {
+        let first = self.first.unwrap_or(context.peer());
+        let whom = if line[1] == b'1' { first } else { context.peer() };
+        match line[0] {
+            b'H' => context.hold(whom),
+            b'R' => context.release(whom),
+            b'F' => context.finish(whom),
+            b'A' => context.abort(whom),
+            b'B' => context.reply(&vec![b'b'; BIG]),
+            b'S' => {
+                let is_sent = context.send(whom, b"s").is_ok();
+                context.reply(&[u8::from(is_sent)]);
+            }
+            b'N' => context.reply(&[u8::try_from(context.peers().len()).unwrap()]),
+            b'C' => self.counted = context.counted(whom),
+            b'V' => return Err(Violation::new("V is not allowed")),
+            _ => {}
+        }
+        context.reply(&line[..1]);
+        Ok(())
+    }
+
+    fn ended(&mut self, (): &mut (), context: &mut Context<'_, Self>) {
+        context.reply(b"e");
+    }
+
+    fn drained(&mut self, (): &mut (), context: &mut Context<'_, Self>) {
+        context.reply(b"d");
+    }
+
+    fn closed(&mut self, (): (), how: &Closed, _: &mut Context<'_, Self>) {
+        self.ends.push(how.to_string());
+    }
+
+    fn save_session(&self, (): &(), _: &mut Vec<u8>) {}
+
+    fn restore_session(&self, _: u32, _: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+impl Rig<Valve> {
+    /// Sends a line of somebody, and waits for its answer.
+    #[track_caller]
+    fn obey(&mut self, client: &mut Client, line: &[u8; 2]) {
+        client.write_all(line).unwrap();
+        assert_eq!(self.receive(client, 1), line[..1]);
+    }
+
+    fn ends(&self) -> &[String] {
+        &self.reactor.lane.service().ends
+    }
+
+    /// A successor has taken over.
+    fn handed_over(mut self) -> Self {
+        let mut reactor = successor_of(&self, &Config::default());
+        reactor.lane.restore(1, &[]).unwrap();
+        for key in self.keys() {
+            self.reactor.lane.table_mut().let_go(key);
+        }
+        Self { reactor, address: self.address, events: self.events, ahead: self.ahead }
+    }
+}
+
+/// What a client that does not wait has received by the end of its connection.
+#[track_caller]
+fn rest_of(rig: &mut Rig<Valve>, client: &mut Client) -> Vec<u8> {
+    let mut rest = Vec::new();
+    rig.turn_until(|_| match client.read_to_end(&mut rest) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => panic!("after {} bytes: {error}", rest.len()),
+    });
+    rest
+}
+
+#[test]
+fn a_held_peer_is_read_from_when_it_is_released_and_not_before_also_across_takeovers() {
+    for takeovers in [false, true] {
+        let mut rig = Rig::new(Valve::default(), &Config::default());
+        let (mut held, key) = rig.connect();
+        let (mut other, _) = rig.connect();
+        rig.obey(&mut other, b"H1");
+        held.write_all(b"x0").unwrap();
+        if takeovers {
+            let first = rig.reactor.lane.service().first;
+            rig = rig.handed_over();
+            rig.reactor.lane.service_mut().first = first;
+        }
+        rig.obey(&mut other, b"y0");
+        held.write_all(b"z0").unwrap();
+        rig.obey(&mut other, b"y0");
+        assert_eq!(held.read(&mut [0; 2]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(!rig.peer(key).talk.listens());
+        rig.obey(&mut other, b"R1");
+        assert_eq!(rig.receive(&mut held, 2), b"xz");
+    }
+}
+
+#[test]
+fn messages_behind_the_one_that_holds_its_peer_wait_for_the_release() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut held, _) = rig.connect();
+    let (mut other, _) = rig.connect();
+    held.write_all(b"x0H0y0").unwrap();
+    assert_eq!(rig.receive(&mut held, 2), b"xH");
+    rig.obey(&mut other, b"y0");
+    assert_eq!(held.read(&mut [0; 2]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    rig.obey(&mut other, b"R1");
+    assert_eq!(rig.receive(&mut held, 1), b"y");
+}
+
+#[test]
+fn a_peer_that_is_held_for_two_reasons_waits_for_both_to_go() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut held, key) = rig.connect();
+    let (mut other, _) = rig.connect();
+    held.write_all(b"B0x0").unwrap();
+    rig.turn_until(|rig| rig.peer(key).talk.is_full());
+    rig.obey(&mut other, b"H1");
+    rig.obey(&mut other, b"R1");
+    assert!(!rig.peer(key).talk.listens(), "its output is over the mark");
+    rig.obey(&mut other, b"H1");
+    let answer = rig.receive(&mut held, BIG + 2);
+    assert_eq!(answer[BIG..], *b"Bd", "that it has drained is said at once");
+    assert!(!rig.peer(key).talk.listens(), "the service has asked for it");
+    rig.obey(&mut other, b"R1");
+    assert_eq!(rig.receive(&mut held, 1), b"x");
+}
+
+#[test]
+fn a_peer_that_was_over_its_mark_is_told_of_once_it_has_drained_also_by_a_successor_with_higher_marks() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut slow, key) = rig.connect();
+    slow.write_all(b"B0").unwrap();
+    rig.turn_until(|rig| rig.peer(key).talk.is_full());
+    let generous = Config { outbound_high_bytes: 2 * BIG, outbound_low_bytes: 2 * BIG, ..Config::default() };
+    let reactor = successor_of(&rig, &generous);
+    let mut rig = Rig { reactor, address: rig.address, events: rig.events, ahead: rig.ahead };
+    assert_eq!(rig.receive(&mut slow, BIG + 2)[BIG..], *b"Bd");
+    rig.obey(&mut slow, b"x0");
+}
+
+#[test]
+fn a_send_that_is_refused_is_followed_by_word_that_there_is_room() {
+    let config = Config { outbound_high_bytes: 0, outbound_low_bytes: 0, ..Config::default() };
+    let mut rig = Rig::new(Valve::default(), &config);
+    let (mut first, _) = rig.connect();
+    let (mut other, _) = rig.connect();
+    other.write_all(b"S1").unwrap();
+    assert_eq!(rig.receive(&mut other, 2), [1, b'S']);
+    assert_eq!(rig.receive(&mut first, 1), b"s");
+    // Two in one turn, the second of which finds the first one pending.
+    let (mut third, _) = rig.connect();
+    other.write_all(b"S1").unwrap();
+    third.write_all(b"S1").unwrap();
+    rig.turn_until(|rig| rig.receive(&mut other, 2) == [1, b'S']);
+    let refused = rig.receive(&mut third, 2) == [0, b'S'];
+    assert_eq!(rig.receive(&mut first, 2), if refused { *b"sd" } else { *b"ss" });
+}
+
+#[test]
+fn a_finished_peer_is_told_so_after_what_is_pending_and_is_read_from_until_it_ends() {
+    for takeovers in [false, true] {
+        let mut rig = Rig::new(Valve::default(), &Config::default());
+        let (mut client, key) = rig.connect();
+        let (mut other, _) = rig.connect();
+        client.write_all(b"B0F0").unwrap();
+        rig.turn_until(|rig| rig.peer(key).talk.pending_bytes() > 0);
+        if takeovers {
+            rig = rig.handed_over();
+        }
+        let received = rest_of(&mut rig, &mut client);
+        assert_eq!(received.len(), BIG + 3, "the answer to F is the last, and what is pending comes before it");
+        if takeovers {
+            rig = rig.handed_over();
+        }
+        client.write_all(b"x0").unwrap();
+        rig.obey(&mut other, b"y0");
+        other.write_all(b"N0").unwrap();
+        assert_eq!(rig.receive(&mut other, 2), [2, b'N'], "it is there still");
+        client.shutdown(Shutdown::Write).unwrap();
+        rig.turn_until(|rig| rig.ends() == ["it has ended"]);
+        assert!(rest_of(&mut rig, &mut client).is_empty(), "nothing comes after the end");
+    }
+}
+
+#[test]
+fn a_peer_that_ended_first_is_over_when_it_is_finished_by_another() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut client, _) = rig.connect();
+    let (mut other, _) = rig.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rig.receive(&mut client, 1), b"e");
+    rig.obey(&mut other, b"F1");
+    assert!(rest_of(&mut rig, &mut client).is_empty());
+    rig.turn_until(|rig| rig.ends() == ["it has ended"]);
+    other.write_all(b"S1").unwrap();
+    assert_eq!(rig.receive(&mut other, 2), [0, b'S'], "nobody sends to it");
+}
+
+#[test]
+fn an_aborted_peer_sees_a_reset_whoever_asked_for_it() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut first, _) = rig.connect();
+    let (mut other, _) = rig.connect();
+    rig.obey(&mut other, b"A1");
+    rig.turn_until(|rig| rig.keys().len() == 1);
+    assert_eq!(first.read(&mut [0; 2]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    other.write_all(b"A0").unwrap();
+    rig.turn_until(|rig| rig.keys().is_empty());
+    assert_eq!(other.read(&mut [0; 2]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(rig.ends(), ["it has ended", "it has ended"]);
+}
+
+#[test]
+fn a_service_hears_of_its_own_objection_when_the_peer_is_gone() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut client, _) = rig.connect();
+    client.write_all(b"V0").unwrap();
+    assert!(rest_of(&mut rig, &mut client).is_empty());
+    drop(client);
+    rig.turn_until(|rig| rig.ends() == ["it broke the protocol: V is not allowed"]);
+}
+
+#[test]
+fn what_the_kernel_has_counted_is_the_same_after_a_takeover() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut client, key) = rig.connect();
+    rig.obey(&mut client, b"x0");
+    rig.turn_until(|rig| !rig.peer(key).is_undelivered());
+    let mut rig = rig.handed_over();
+    rig.obey(&mut client, b"C0");
+    assert_eq!(rig.reactor.lane.service().counted, Counted { received_bytes: 4, acknowledged_bytes: 1 });
+}

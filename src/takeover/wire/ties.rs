@@ -1,0 +1,87 @@
+//! What ties a peer, as it is on the wire: the values of `peer/ties.rs`, with a number for each field.
+
+use minicbor::decode::Error as DecodeError;
+use minicbor::encode::{Error as EncodeError, Write};
+use minicbor::{Decode, Decoder, Encode, Encoder};
+
+use crate::peer::ties::{Dial, Holds, Joined, Outflow, Ties};
+
+/// The fields of [`Ties`].
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct TiesFields<'b> {
+    #[cbor(n(0), skip_if = "is_zero")]
+    holds: u8,
+    #[cbor(n(1), skip_if = "is_zero")]
+    outflow: u8,
+    #[n(2)]
+    writer: Option<u64>,
+    #[n(3)]
+    joined: Option<JoinedFields>,
+    #[b(4)]
+    dial: Option<DialFields<'b>>,
+}
+
+#[derive(Encode, Decode)]
+struct JoinedFields {
+    #[n(0)]
+    partner: u64,
+    #[n(1)]
+    idle_ns: Option<u64>,
+    #[n(2)]
+    moved_ns: u64,
+}
+
+#[derive(Encode, Decode)]
+struct DialFields<'b> {
+    #[n(0)]
+    until_ns: u64,
+    #[cbor(b(1), with = "minicbor::bytes")]
+    path: Option<&'b [u8]>,
+}
+
+impl<C> Encode<C> for Ties<'_> {
+    fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
+        let Self { holds, outflow, writer, joined, dial } = *self;
+        let joined = joined.map(|Joined { partner, idle_ns, moved_ns }| JoinedFields { partner, idle_ns, moved_ns });
+        let dial = dial.map(|Dial { until_ns, path }| DialFields { until_ns, path });
+        let (holds, outflow) = (holds.told(), outflow_number(outflow));
+        TiesFields { holds, outflow, writer, joined, dial }.encode(encoder, context)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Ties<'b> {
+    fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
+        let position = decoder.position();
+        let TiesFields { holds, outflow, writer, joined, dial } = TiesFields::decode(decoder, context)?;
+        let outflow = outflow_of(outflow).ok_or_else(|| DecodeError::unknown_variant(outflow.into()).at(position))?;
+        let joined = joined.map(|JoinedFields { partner, idle_ns, moved_ns }| Joined { partner, idle_ns, moved_ns });
+        let dial = dial.map(|DialFields { until_ns, path }| Dial { until_ns, path });
+        Ok(Self { holds: Holds::of_told(holds), outflow, writer, joined, dial })
+    }
+}
+
+fn outflow_number(outflow: Outflow) -> u8 {
+    match outflow {
+        Outflow::Open => 0,
+        // It is settled before anybody else is told.
+        Outflow::LastWords | Outflow::Finishing => 1,
+        Outflow::Finished => 2,
+        Outflow::Reset => 3,
+    }
+}
+
+fn outflow_of(number: u8) -> Option<Outflow> {
+    match number {
+        0 => Some(Outflow::Open),
+        1 => Some(Outflow::Finishing),
+        2 => Some(Outflow::Finished),
+        3 => Some(Outflow::Reset),
+        _ => None,
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "that is how it is called")]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
+}
