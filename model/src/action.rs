@@ -44,7 +44,15 @@ pub enum Action {
     Act {
         pid: Pid,
     },
+    /// What the peer's server waits for comes.
+    Come {
+        pid: Pid,
+    },
     // What a process does.
+    /// The process learns of that, and tells the service.
+    Learn {
+        pid: Pid,
+    },
     Send {
         pid: Pid,
         frame: Frame,
@@ -101,6 +109,8 @@ impl Action {
             | Self::Slip { pid, .. }
             | Self::AcceptUnasked { pid }
             | Self::Act { pid }
+            | Self::Come { pid }
+            | Self::Learn { pid }
             | Self::Send { pid, .. }
             | Self::Receive { pid, .. }
             | Self::Deadline { pid, .. }
@@ -127,6 +137,7 @@ impl Action {
                 | Self::Slip { .. }
                 | Self::AcceptUnasked { .. }
                 | Self::Act { .. }
+                | Self::Come { .. }
                 | Self::RefuseCaller { .. }
         )
     }
@@ -150,6 +161,8 @@ impl fmt::Display for Action {
             Self::Slip { to, slip, .. } => write!(f, "has its last change to process {to} {slip:?}"),
             Self::AcceptUnasked { .. } => write!(f, "sends Accept unasked"),
             Self::Act { .. } => write!(f, "reads from the peer and answers it"),
+            Self::Come { .. } => write!(f, "has a peer whose connect ends, or whose deadline is reached"),
+            Self::Learn { .. } => write!(f, "learns of that, and tells the service"),
             Self::Send { frame, sent: Sent::Taken, .. } => write!(f, "sends {frame:?}"),
             Self::Send { frame, sent: Sent::Closed, .. } => write!(f, "sends {frame:?}: EPIPE"),
             Self::Receive { received: Received::Frame(frame), .. } => write!(f, "receives {frame:?}"),

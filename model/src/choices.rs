@@ -7,9 +7,10 @@ use crate::channel::{Frame, Holder, Pid, Received, Side, Slip};
 use crate::mutants::Mutant;
 use crate::protocol::Protocol;
 use crate::record::Record;
-use crate::state::{CopyingStep, Frozen, FrozenStep, Handover, Life, Receiving, State, Step};
+use crate::state::{CopyingStep, Frozen, FrozenStep, Handover, Life, Outcome, Process, Receiving, State, Step};
 
-/// How often something happens to the peer in a run: once before it is copied and once after, or twice after.
+/// How often something happens to the peer in a run: once before it is copied and once after, or twice after. One of
+/// these may be that something comes for which it waits.
 const EVENTS_MAX: u8 = 2;
 
 /// `Pace::may_freeze_with`: the first round is never the last. Any other may be, unless another follows.
@@ -30,8 +31,11 @@ impl Protocol {
                     if !state.disturbed {
                         self.mistakes(state, pid, actions);
                     }
-                    if self.acts(process) && state.peer.events() < EVENTS_MAX {
+                    if self.acts(process) && Self::events_to_come(state) > 0 {
                         actions.push(Action::Act { pid });
+                    }
+                    if self.learns(state, pid, process) {
+                        actions.push(Action::Learn { pid });
                     }
                     if Self::can_fail(process.step) {
                         actions.push(Action::Fail { pid });
@@ -41,6 +45,9 @@ impl Protocol {
                 Life::Stopped => actions.extend([Action::Kill { pid }, Action::Continue { pid }]),
                 Life::Killed | Life::Exited(_) => {}
             }
+        }
+        if state.outcome == Outcome::NotYet && Self::events_to_come(state) > 0 {
+            actions.push(Action::Come { pid: state.owner });
         }
         // Who finds nothing in the channel waits, except where it is only looked at.
         actions.retain(|action| match action {
@@ -55,6 +62,30 @@ impl Protocol {
             }
             _ => true,
         });
+    }
+
+    fn events_to_come(state: &State) -> u8 {
+        EVENTS_MAX.saturating_sub(state.peer.events() + u8::from(state.outcome == Outcome::Come))
+    }
+
+    /// Whether a process that runs looks for the outcome, and finds that it has come: `Table::change` of a peer that
+    /// connects, and the deadlines of a table. By its record it knows whether that was told.
+    fn learns(&self, state: &State, pid: Pid, process: &Process) -> bool {
+        let sifts = matches!(process.step, Step::Receiving(Receiving { known: true, rounds: 1.., .. }));
+        let consumes = sifts && self.has(Mutant::OutcomeReadWhileSifting) && state.outcome == Outcome::Come;
+        let hears = pid == 0 || !self.has(Mutant::AdoptedForReadingAlone);
+        let learns = self.acts(process) && hears && state.outcome != Outcome::NotYet;
+        consumes || (learns && process.record.learnt() == 0 && !(self.is_consumed_unseen(state)))
+    }
+
+    /// Whether nobody will ever learn of it, since somebody who could not keep it has looked.
+    fn is_consumed_unseen(&self, state: &State) -> bool {
+        self.has(Mutant::OutcomeReadWhileSifting) && state.outcome == Outcome::Consumed
+    }
+
+    /// What a successor is told when the peer is as in this record.
+    pub(crate) fn told(&self, record: Record) -> Record {
+        if self.has(Mutant::OutcomeUnsent) { record.without_outcome() } else { record }
     }
 
     /// What the processes that run will do if nothing befalls them.
@@ -133,7 +164,7 @@ impl Protocol {
                     }
                     actions.extend([receive(handover.to, Side::Predecessor), deadline(handover.to)]);
                     if handover.step == CopyingStep::Sending {
-                        let next = Self::next(&handover, process.record);
+                        let next = Self::next(&handover, self.told(process.record));
                         actions.extend(next.map(|frame| send(handover.to, Side::Predecessor, frame)));
                     }
                 }
@@ -142,7 +173,7 @@ impl Protocol {
             Step::Frozen(Frozen { to, mirror, step, .. }) => match step {
                 FrozenStep::SendFinal => {
                     let known = mirror.unwrap_or_default();
-                    let change = Frame::Changed(process.record.since(known));
+                    let change = Frame::Changed(self.told(process.record).since(known));
                     actions.extend([send(to, Side::Predecessor, change), deadline(to)]);
                 }
                 FrozenStep::SendCommit => {

@@ -8,7 +8,7 @@ use crate::mutants::Mutant;
 use crate::protocol::Protocol;
 use crate::record::Record;
 use crate::state::{
-    CopyingStep, Exit, Frozen, FrozenStep, Handover, Life, PROCESSES, Process, Receiving, State, Step, Verdict,
+    CopyingStep, Exit, Frozen, FrozenStep, Handover, Life, Outcome, PROCESSES, Process, Receiving, State, Step, Verdict,
 };
 
 impl Protocol {
@@ -39,6 +39,15 @@ impl Protocol {
             Action::Act { .. } => {
                 state.peer.happen();
                 state.processes[pid].record.happen();
+            }
+            Action::Come { .. } => state.outcome = Outcome::Come,
+            Action::Learn { .. } => {
+                state.outcome = Outcome::Consumed;
+                // What a successor finds out before it owns the peer is lost with it.
+                if self.acts(&state.processes[pid]) {
+                    state.peer.learn();
+                    state.processes[pid].record.learn();
+                }
             }
             Action::Send { frame, sent, .. } => {
                 match state.processes[pid].step {
@@ -290,7 +299,8 @@ impl Protocol {
         match received {
             Received::Frame(Frame::Ready) if handover.step == CopyingStep::LastRoundSent => {
                 let Handover { to, mirror, .. } = handover;
-                let changed = mirror != Some(state.processes[pid].record) && !self.has(Mutant::LastChangesUnsent);
+                let changed =
+                    mirror != Some(self.told(state.processes[pid].record)) && !self.has(Mutant::LastChangesUnsent);
                 let step = if changed { FrozenStep::SendFinal } else { FrozenStep::SendCommit };
                 let frozen = Frozen { to, mirror, committed: false, step };
                 state.processes[pid].step = Step::Frozen(frozen);

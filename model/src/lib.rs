@@ -5,8 +5,9 @@
 //! Three processes and one client. Process 0 serves; 1 and 2 call on the takeover path whenever they like, so a run may
 //! hold a takeover that fails and another after it, two at once, or a chain. At any moment, between any two system
 //! calls, each process may be killed, stopped, and continued later or never; each of its steps may fail; each deadline
-//! may end a wait, however short it was; a server may get SIGTERM; and the client may send. Once in a run, before anything
-//! else goes wrong, a change may be lost, come twice or out of order, or a successor say Accept unasked.
+//! may end a wait, however short it was; a server may get SIGTERM; the client may send; and what the peer waits for, the
+//! end of a connect or of a time, may come. Once in a run, before anything else goes wrong, a change may be lost, come
+//! twice or out of order, or a successor say Accept unasked.
 //!
 //! | module | stands for |
 //! | --- | --- |
@@ -44,6 +45,7 @@
 //! | `Fail` | any other error: before the commit point a successor gives up (Refuse, code 3), a predecessor drops the handover or goes to the shutdown; afterwards `Error::Loop` |
 //! | `Slip`, `AcceptUnasked` | nothing: mistakes that both sides must see through |
 //! | `Act` | `Reactor::turn`: reads from the peer and answers it |
+//! | `Come`, `Learn` | a connect that is under way ends, or a deadline is reached; the service is told of it |
 //!
 //! # What is left out, and why that is sound
 //!
@@ -51,6 +53,9 @@
 //!   all or nothing: its [`Record`](record::Record) is what has happened to it, and a change what came since. Commit's
 //!   digest is that of all that was sent (`Mirror::digest`), not the one that is true, so a change that is not sent after
 //!   the freeze is not noticed by `verify` but by the property. Closed and State travel as Changed does.
+//! - **Several lanes, and entries of shared state.** They are parts of what the peer stands for: they are handed over with
+//!   all the rest or not at all, and of an entry, too, a change is sent, in order, under the same digest.
+//! - **Timers of a service** are deadlines that travel after the freeze.
 //! - **Positions of bytes** (`Backlog::shift`). They find at once what the digest finds at Commit; a session has none.
 //! - **When what is pending is sent.** `Mirror` decides by what was pending when the round began; the model allows it
 //!   before and after the end of the round, so it does whatever the code does, and more.
@@ -71,8 +76,8 @@
 //!   anyway, so SIGTERM then is the end of the last call.
 //! - **The takeover path** as a file, its removal, and a successor that moves it.
 //!
-//! The checker keeps 64 bits of each state; that two of seven million states share them has a chance of one in eight
-//! hundred thousand.
+//! The checker keeps 64 bits of each state; that two of twenty million states share them has a chance of one in ninety
+//! thousand.
 
 use std::collections::BTreeSet;
 

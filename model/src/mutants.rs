@@ -50,6 +50,12 @@ pub enum Mutant {
     DigestUnverified,
     /// It compares a digest in which the order of changes does not show.
     DigestWithoutOrder,
+    /// It reads `SO_ERROR` of a connect that is under way when it sifts.
+    OutcomeReadWhileSifting,
+    /// It registers a peer that connects for reading alone, so that no event tells of the connect's end.
+    AdoptedForReadingAlone,
+    /// It is not told that the service knows of the outcome already.
+    OutcomeUnsent,
     /// It takes a round after Ready for a mistake.
     ReadyIsFinal,
     /// It says Ready to the first last round alone.
@@ -64,7 +70,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::ThawWithoutShutdown,
         Self::DrainBeforeShutdown,
         Self::ThawWithoutDrain,
@@ -88,6 +94,9 @@ impl Mutant {
         Self::AcceptBeforeCommit,
         Self::DigestUnverified,
         Self::DigestWithoutOrder,
+        Self::OutcomeReadWhileSifting,
+        Self::AdoptedForReadingAlone,
+        Self::OutcomeUnsent,
         Self::ReadyIsFinal,
         Self::ReadyOnce,
         Self::IgnoreEpipe,

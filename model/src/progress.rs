@@ -6,7 +6,7 @@
 
 use crate::channel::Holder;
 use crate::record::Record;
-use crate::state::{CopyingStep, Frozen, FrozenStep, Handover, PROCESSES, Process, Receiving, State, Step};
+use crate::state::{CopyingStep, Frozen, FrozenStep, Handover, Outcome, PROCESSES, Process, Receiving, State, Step};
 
 /// What a frame takes away while it is queued. To receive one is progress, to answer it still is.
 const QUEUED_FOR_SUCCESSOR: i32 = 4;
@@ -17,7 +17,7 @@ const QUEUED_FOR_PREDECESSOR: i32 = 2;
 pub fn progress(state: &State) -> i32 {
     let programs: i32 = state.processes.iter().map(program).sum();
     let takeovers: i32 = (0..PROCESSES).map(|successor| takeover(state, successor)).sum();
-    programs + takeovers
+    programs + takeovers + i32::from(state.outcome == Outcome::Consumed) + state.peer.learnt() as i32
 }
 
 /// How far a process has come on its way to serving, and to its end.

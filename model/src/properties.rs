@@ -4,7 +4,7 @@ use stateright::Property;
 
 use crate::mutants::Mutant;
 use crate::protocol::Protocol;
-use crate::state::{CopyingStep, Exit, Handover, Life, Process, Receiving, State, Step, Verdict};
+use crate::state::{CopyingStep, Exit, Handover, Life, Outcome, Process, Receiving, State, Step, Verdict};
 
 /// Never two processes who act on the peers, be it that one of them is stopped and acts when it is continued.
 pub const ONE_ACTS: &str = "at most one process acts";
@@ -32,6 +32,11 @@ pub const FAILS_FOR_A_REASON: &str = "a takeover fails only if something befalls
 pub const TOLD_WHY: &str = "a successor whose predecessor serves on is told why";
 /// A server that gets SIGTERM exits, or hands over and exits.
 pub const STOPS: &str = "who is told to stop stops in the end";
+
+/// What comes once, a connect's end or that a deadline is reached, is not told twice.
+pub const TOLD_ONCE: &str = "the service is told of an outcome once";
+/// And when all who run have done what they can, an owner that runs has told of it.
+pub const OUTCOME_TOLD: &str = "an outcome that has come is told in the end";
 
 /// All properties.
 pub fn all() -> Vec<Property<Protocol>> {
@@ -94,6 +99,12 @@ pub fn always() -> Vec<Property<Protocol>> {
                 .enumerate()
                 .all(|(pid, takeover)| takeover.verdict != Some(Verdict::Failed) || !unexplained(pid))
         }),
+        Property::<Protocol>::always(TOLD_ONCE, |_, state| state.peer.learnt() <= 1),
+        Property::<Protocol>::always(OUTCOME_TOLD, |protocol, state| {
+            let owner = &state.processes[state.owner];
+            let serves = owner.life == Life::Running && protocol.acts(owner) && protocol.due(state).is_empty();
+            !serves || state.outcome == Outcome::NotYet || owner.record.learnt() == 1
+        }),
         Property::<Protocol>::always(STOPS, |protocol, state| {
             let told = |process: &Process| process.last_call && process.life == Life::Running;
             !state.processes.iter().any(told) || !protocol.due(state).is_empty()
@@ -150,6 +161,13 @@ pub fn sometimes() -> Vec<Property<Protocol>> {
             let first = &state.processes[0];
             first.last_call && matches!(first.step, Step::HandedOver { .. })
         }),
+        Property::<Protocol>::sometimes(
+            "an outcome comes while nobody serves, and the successor tells",
+            |protocol, state| {
+                let served = state.processes[1].life == Life::Running && protocol.acts(&state.processes[1]);
+                served && state.outcome == Outcome::Come && state.takeovers[1].verdict.is_none()
+            },
+        ),
         Property::<Protocol>::sometimes("a second caller is turned away while a takeover is under way", |_, state| {
             let copying = matches!(state.processes[0].step, Step::Polling(Some(_)));
             copying && state.processes[2].life == Life::Exited(Exit::Takeover)
@@ -185,6 +203,8 @@ impl Mutant {
             Self::ReadyIsFinal | Self::AnotherRoundUncounted | Self::StopAbandons => FAILS_FOR_A_REASON,
             Self::LastWordAfterShutdown => TOLD_WHY,
             Self::LastCallForever => STOPS,
+            Self::OutcomeUnsent => TOLD_ONCE,
+            Self::OutcomeReadWhileSifting | Self::AdoptedForReadingAlone => OUTCOME_TOLD,
             Self::ServingMustArrive => EXIT_CODES,
         }
     }

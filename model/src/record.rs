@@ -6,6 +6,9 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Record(u16);
 
+/// The digit of what has an outcome, other than those of numbered events.
+const LEARNT: u16 = 9;
+
 impl Record {
     /// How much has happened.
     pub fn events(self) -> u8 {
@@ -15,6 +18,23 @@ impl Record {
     /// One more thing happens.
     pub fn happen(&mut self) {
         self.0 = 10 * self.0 + u16::from(self.events()) + 1;
+    }
+
+    /// Somebody learns of the outcome: that is among the things that happen to the peer, and has a digit of its own.
+    pub fn learn(&mut self) {
+        self.0 = 10 * self.0 + LEARNT;
+    }
+
+    /// How often somebody has learnt of the outcome.
+    pub fn learnt(self) -> usize {
+        self.digits().filter(|&digit| digit == LEARNT).count()
+    }
+
+    /// The same as if nobody had.
+    #[must_use]
+    pub fn without_outcome(self) -> Self {
+        let digits: Vec<u16> = self.digits().filter(|&digit| digit != LEARNT).collect();
+        Self(digits.into_iter().rev().fold(0, |record, digit| 10 * record + digit))
     }
 
     /// `Record::since`: what became of the peer of which `known` was told.

@@ -16,11 +16,24 @@ pub struct State {
     pub takeovers: [Takeover; PROCESSES],
     /// What has happened to the peer, as its client sees it.
     pub peer: Record,
+    /// What has become of the one thing that the peer's server waits for.
+    pub outcome: Outcome,
     /// Who owns the peer: process 0, and from then on whoever sends Accept and is not told `EPIPE`.
     pub owner: Pid,
     /// Whether anything has befallen anybody: a kill, a stop, a failure, a mistake, the end of a wait by its deadline. A
     /// first SIGTERM is nothing of the kind.
     pub disturbed: bool,
+}
+
+/// What comes once, and has to be told once: the end of a connect that is under way, or that a deadline is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It is waited for.
+    NotYet,
+    /// It is there for whoever looks: `SO_ERROR`, and an event of whoever has registered for it; or the time has come.
+    Come,
+    /// Somebody has looked. The kernel tells of a connect's end no second time.
+    Consumed,
 }
 
 /// One process.
@@ -238,6 +251,7 @@ impl State {
             processes: std::array::from_fn(process),
             takeovers: std::array::from_fn(takeover),
             peer: Record::default(),
+            outcome: Outcome::NotYet,
             owner: 0,
             disturbed: false,
         }
