@@ -1,7 +1,18 @@
-//! Examples can be copied out: each compiles in a package of its own that depends on what the example says it needs.
+//! Examples can be copied out: each compiles in a package of its own that depends on what the example says it needs. Those
+//! that speak a known protocol serve its real clients, and are taken over meanwhile.
+
+#[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
+mod harness;
+
+mod examples {
+    mod clients;
+    #[allow(dead_code, reason = "the example uses what its tests do not")]
+    mod parts;
+    mod resp;
+}
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TREE: &str = env!("CARGO_MANIFEST_DIR");
@@ -13,6 +24,15 @@ fn dependencies(example: &str) -> String {
         .unwrap_or(("", "//! reactord = { path = \"…\", default-features = false }\n"));
     let lines = told.lines().map_while(|line| line.strip_prefix("//! ")).take_while(|line| *line != "```");
     lines.collect::<Vec<_>>().join("\n").replace('…', TREE)
+}
+
+/// The files in Rust of an example, which is one of them or a directory of some.
+fn files(example: &Path) -> Vec<PathBuf> {
+    let files = match fs::read_dir(example) {
+        Ok(files) => files.map(|file| file.expect("it can be read").path()).collect(),
+        Err(_) => vec![example.to_owned()],
+    };
+    files.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
 /// Lays out a package for each example in a workspace, and returns their names. What they depend on has the versions
@@ -29,15 +49,21 @@ fn copy_out(workspace: &Path) -> Vec<String> {
     for example in fs::read_dir(Path::new(TREE).join("examples")).expect("it is in the tree") {
         let path = example.expect("it can be read").path();
         let name = path.file_stem().and_then(|name| name.to_str()).expect("a name is UTF-8").to_owned();
+        let files = files(&path);
         // `wire_2` is `versions` again, with what no release has.
-        if path.extension().is_none_or(|extension| extension != "rs") || name == "wire_2" {
+        let Some(main) = files.iter().find(|file| **file == path || file.ends_with("main.rs")) else { continue };
+        if name == "wire_2" {
             continue;
         }
-        let source = fs::read_to_string(&path).expect("it is UTF-8");
+        let source = fs::read_to_string(main).expect("it is UTF-8");
         let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n\n[dependencies]\n");
         fs::create_dir_all(workspace.join("members").join(&name).join("src")).expect("there is room");
         write(&format!("members/{name}/Cargo.toml"), &(package + &dependencies(&source)));
-        write(&format!("members/{name}/src/main.rs"), &source);
+        for file in &files {
+            let to = if file == main { "main.rs".as_ref() } else { file.file_name().expect("a file has a name") };
+            let source = fs::read_to_string(file).expect("it is UTF-8");
+            write(&format!("members/{name}/src/{}", to.display()), &source);
+        }
         names.push(name);
     }
     names

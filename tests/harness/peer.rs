@@ -193,6 +193,14 @@ impl Peer {
         Ok(())
     }
 
+    /// Receives so many bytes, whatever they are.
+    #[track_caller]
+    pub(crate) fn receive(&self, bytes: usize) -> Vec<u8> {
+        let mut received = vec![0; bytes];
+        (&self.stream).read_exact(&mut received).expect("the connection is open");
+        received
+    }
+
     /// Receives whatever comes up to the end of the connection.
     #[track_caller]
     pub(crate) fn receive_to_end(&self) -> Vec<u8> {

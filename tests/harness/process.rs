@@ -375,6 +375,14 @@ pub(crate) fn daemon() -> Command {
     Command::new(env!("CARGO_BIN_EXE_reactord"))
 }
 
+/// An example, which cargo builds before it runs the tests, in a folder beside the daemon's.
+#[track_caller]
+pub(crate) fn example(name: &str) -> Command {
+    let example = Path::new(env!("CARGO_BIN_EXE_reactord")).with_file_name("examples").join(name);
+    assert!(example.exists(), "{} is missing; `cargo build --example {name}` makes it", example.display());
+    Command::new(example)
+}
+
 /// The daemon with no more than so many open files, be it by its soft or its hard limit.
 pub(crate) fn limited(files_max: u32, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");

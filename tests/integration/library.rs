@@ -1,17 +1,6 @@
 //! The library, as its examples use it.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::harness::{Peer, Place, Server};
-
-/// An example, which cargo builds before it runs the tests, in a folder beside the daemon's.
-#[track_caller]
-pub(super) fn example(name: &str) -> Command {
-    let example = Path::new(env!("CARGO_BIN_EXE_reactord")).with_file_name("examples").join(name);
-    assert!(example.exists(), "{} is missing; `cargo build --example {name}` makes it", example.display());
-    Command::new(example)
-}
+use crate::harness::{Peer, Place, Server, example};
 
 #[test]
 fn shared_state_and_peer_ids_of_the_example_survive_two_takeovers() {

@@ -1,8 +1,7 @@
 //! Versions: releases of a program, of its sessions and of the wire, that take over from each other.
 
-use super::library::example;
 use super::load::under_load;
-use crate::harness::{Peer, Place, Server, exchange_all};
+use crate::harness::{Peer, Place, Server, example, exchange_all};
 
 /// A release of the example `versions`, or of the same with a rehearsed wire version, as a server.
 #[track_caller]

@@ -1,0 +1,140 @@
+//! A part of Redis that fits in a few hundred lines: values that expire, and channels.
+//!
+//! In one terminal, start it, and in another, talk to it (Debian: `apt install redis-tools`):
+//!
+//! ```sh
+//! cargo run --example resp -- 127.0.0.1:6400 /tmp/resp.takeover
+//! redis-cli -p 6400 set greeting hello ex 60
+//! redis-cli -p 6400 subscribe news
+//! ```
+//!
+//! In a third, replace it while the subscriber waits, and go on with the successor:
+//!
+//! ```sh
+//! cargo run --example resp -- /tmp/resp.takeover
+//! redis-cli -p 6400 publish news 'it works'
+//! redis-cli -p 6400 ttl greeting
+//! ```
+//!
+//! Or replace it while `redis-benchmark -p 6400 -t ping,set,get,incr -P 16` runs.
+//!
+//! What a client sends is executed as it comes. A command that may have any number of words (`DEL`, `EXISTS`, `MGET`,
+//! `MSET`, `SUBSCRIBE`) is executed word by word, so one of 800,000 words needs no memory and holds up nobody. The price is
+//! that others come in between: `MSET` of more words than one turn reads is not atomic, as it is in Redis, and one whose
+//! client goes away is executed in part.
+//!
+//! There are no transactions, no patterns, no types but strings, and nothing is written to disk.
+//!
+//! In a package of your own it needs
+//!
+//! ```toml
+//! [dependencies]
+//! itoa = "1"
+//! log = "0.4"
+//! memchr = "2"
+//! minicbor = { version = "2", features = ["derive", "std"] }
+//! reactord = { path = "…", default-features = false }
+//! simple_logger = { version = "5", default-features = false, features = ["stderr", "timestamps"] }
+//! ```
+
+mod call;
+mod channels;
+mod clock;
+mod commands;
+mod reply;
+mod session;
+mod store;
+mod words;
+
+use call::{Call, Shared};
+use channels::Channels;
+use clock::Clock;
+use reactord::{Closed, Config, Context, RestoreError, StreamService, Violation};
+use reply::Reply;
+use session::Session;
+use simple_logger::SimpleLogger;
+use store::Store;
+
+/// How many values that have expired are removed with each call, so that nobody waits for many of them.
+const EXPIRED_PER_CALL: usize = 16;
+
+struct Resp {
+    shared: Shared,
+    clock: Clock,
+}
+
+impl Resp {
+    fn new() -> Self {
+        Self { shared: Shared { store: Store::default(), channels: Channels::default() }, clock: Clock::new() }
+    }
+}
+
+impl StreamService for Resp {
+    type Session = Session;
+    const NAME: &'static str = "resp";
+    const STATE_VERSION: u32 = 1;
+    /// Two words with their lengths, and what one read brings besides.
+    const INPUT_BYTES_MAX: usize = 2 * words::WORD_BYTES_MAX + 64 * 1024;
+
+    fn accepted(&mut self, _: &mut Context<'_, Self>) -> Session {
+        Session::default()
+    }
+
+    fn input(
+        &mut self,
+        session: &mut Session,
+        input: &[u8],
+        _: usize,
+        context: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation> {
+        let now_ms = self.clock.ms(context.now());
+        self.shared.store.remove_expired(now_ms, EXPIRED_PER_CALL);
+        let executed = Call { shared: &mut self.shared, session, context, now_ms }.execute(input);
+        executed.map_err(|malformed| {
+            context.error(malformed);
+            Violation::new(malformed)
+        })
+    }
+
+    fn closed(&mut self, session: Session, _: &Closed, context: &mut Context<'_, Self>) {
+        for channel in &session.channels {
+            self.shared.channels.unsubscribe(channel, context.peer());
+        }
+    }
+
+    fn save_session(&self, session: &Session, record: &mut Vec<u8>) {
+        minicbor::encode(session, record).expect("encoding into a Vec does not fail");
+    }
+
+    fn restore_session(&self, _: u32, record: &[u8]) -> Result<Session, RestoreError> {
+        minicbor::decode(record).map_err(|error| RestoreError::new(error.to_string()))
+    }
+
+    fn save(&self, record: &mut Vec<u8>) {
+        minicbor::encode(&self.shared.channels, &mut *record).expect("encoding into a Vec does not fail");
+        self.shared.store.save(record);
+    }
+
+    fn restore(&mut self, _: u32, record: &[u8]) -> Result<(), RestoreError> {
+        let mut record = minicbor::Decoder::new(record);
+        let channels = record.decode().map_err(|error| RestoreError::new(error.to_string()))?;
+        let store = Store::restore(&mut record).map_err(|error| RestoreError::new(error.to_string()))?;
+        self.shared = Shared { store, channels };
+        Ok(())
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    SimpleLogger::new().with_level(log::LevelFilter::Info).without_timestamps().init()?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [address, path] => {
+            let config =
+                Config { listen_address: address.parse()?, takeover_path: Some(path.into()), ..Config::default() };
+            reactord::serve(Resp::new(), &config)?;
+        }
+        [path] => drop(reactord::take_over(Resp::new(), path.as_ref(), &Config::default())?),
+        _ => return Err("usage: resp ADDR:PORT PATH to serve, resp PATH to take over".into()),
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Clients of known protocols, as their users have them: programs of Debian, and libraries of PyPI.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+
+use crate::harness::{PATIENCE, Place, Server, example, skip};
+
+/// An example as a server that others take over.
+pub(super) struct Service {
+    name: &'static str,
+    place: Place,
+    server: Option<Server>,
+}
+
+impl Service {
+    #[track_caller]
+    pub(super) fn start(name: &'static str) -> Self {
+        let place = Place::new();
+        let server = Server::spawn(&place.path(), example(name).arg("127.0.0.1:0").arg(place.path())).started();
+        Self { name, place, server: Some(server) }
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        self.server.as_ref().expect("one serves between two takeovers")
+    }
+
+    /// The same with its port alone, as a word of a command line.
+    #[track_caller]
+    pub(super) fn port(&self) -> String {
+        self.server().address().port().to_string()
+    }
+
+    #[track_caller]
+    pub(super) fn take_over(&mut self) {
+        let successor = Server::spawn(&self.place.path(), example(self.name).arg(self.place.path()));
+        self.server = self.server.take().map(|server| server.taken_over_by(successor));
+    }
+
+    #[track_caller]
+    pub(super) fn stop(mut self) {
+        self.server.take().expect("one serves").stop();
+    }
+}
+
+/// A program of this name, unless the machine has none.
+pub(super) fn program(name: &str, package: &str) -> Option<Command> {
+    if Command::new(name).arg("--help").output().is_err() {
+        skip(&format!("there is no {name} (Debian: apt install {package})"));
+        return None;
+    }
+    Some(Command::new(name))
+}
+
+/// A Python that has this module, unless the machine has none: `.ci/run` makes one.
+pub(super) fn python_with(module: &str, package: &str) -> Option<Command> {
+    let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("bin/python");
+    let has_it = |python: &PathBuf| {
+        let asked = Command::new(python).args(["-c", &format!("import {module}")]).output();
+        asked.is_ok_and(|output| output.status.success())
+    };
+    let found = [ours, "python3".into()].into_iter().find(has_it);
+    if found.is_none() {
+        let with_pip = "python3 -m venv target/clients && target/clients/bin/pip install";
+        skip(&format!("there is no python3 with {module} ({with_pip} {package})"));
+    }
+    found.map(Command::new)
+}
+
+/// A client that is told things on its standard input, and says things on its standard output. It is killed and reaped
+/// when it is dropped; what it says on standard error is the test's.
+pub(super) struct Client {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Client {
+    #[track_caller]
+    pub(super) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a client can be started");
+        let stdin = child.stdin.take();
+        let (lines, reader) = read_lines(child.stdout.take().expect("it is a pipe"));
+        Self { child, stdin, lines, reader: Some(reader) }
+    }
+
+    /// The same with a script of `tests/examples/`.
+    #[track_caller]
+    pub(super) fn run(python: &mut Command, script: &str, arguments: &[&str]) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/examples").join(script);
+        Self::start(python.arg("-u").arg(script).args(arguments))
+    }
+
+    #[track_caller]
+    pub(super) fn tell(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("its standard input is open");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("it listens");
+    }
+
+    /// The next line that it says.
+    #[track_caller]
+    pub(super) fn line(&mut self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("it says something")
+    }
+
+    #[track_caller]
+    pub(super) fn expect(&mut self, line: &str) {
+        assert_eq!(self.line(), line);
+    }
+
+    /// Whether it is still there.
+    pub(super) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked for").is_none()
+    }
+
+    /// Lets it come to its end, which is that of its input, and says whether all went well.
+    #[track_caller]
+    pub(super) fn expect_success(mut self) {
+        self.stdin = None;
+        // Its output ends with it.
+        while self.lines.recv_timeout(PATIENCE).is_ok() {}
+        assert!(self.child.wait().expect("it can be waited for").success());
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // Both fail only if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.reader.take().map(JoinHandle::join);
+    }
+}
+
+fn read_lines(from: ChildStdout) -> (Receiver<String>, JoinHandle<()>) {
+    let (sender, lines) = channel();
+    let reader = std::thread::spawn(move || {
+        // Whoever does not listen any more has heard enough.
+        BufReader::new(from).lines().map_while(Result::ok).take_while(|line| sender.send(line.clone()).is_ok()).count();
+    });
+    (lines, reader)
+}
