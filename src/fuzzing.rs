@@ -9,20 +9,21 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use crate::originals::Originals;
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record, Stretch};
 use crate::peer::ties::Ties;
 use crate::service::Service;
 use crate::services::Seqnum;
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
-use crate::takeover::mirror::{Batch, Originals};
+use crate::takeover::mirror::Batch;
 use crate::takeover::predecessor::{
     Accepted, Copying, Decision, Estate, Frozen, Heard, Mistake, Outgoing, Ready, greet,
 };
 use crate::takeover::successor::{self, Action, Called, Receiving};
 use crate::takeover::wire::{
-    Commit, Digested, Frame, HEADER_BYTES, Offer, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
-    Versions, WireError, chained,
+    Commit, Digested, Frame, HEADER_BYTES, OfLane, Offer, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX,
+    TO_SUCCESSOR_BYTES_MAX, Versions, WireError, chained,
 };
 
 pub use crate::reactor::script::take_over_anywhere;
@@ -174,7 +175,7 @@ impl Predecessor {
             cookies: peers_at_first,
             peers_sent: 0,
             peers_acknowledged: 0,
-            honest: Some(Receiving::default()),
+            honest: Some(Receiving::expecting(&[0])),
             accepted_by_honest: false,
             accepts: false,
             now: Instant::now(),
@@ -213,9 +214,9 @@ impl Predecessor {
         match (step, frame) {
             (Step::Listening, Frame::Hello(hello)) => {
                 let estate = Estate { service: Seqnum::NAME, state_version: 1, peers: self.peers.len() as u64 };
-                greet(&hello, &estate, 1).map_err(|refusal| refusal.to_string())?;
+                greet(&hello, &[estate], 1).map_err(|refusal| refusal.to_string())?;
                 self.tell_honest(&listeners());
-                self.copy(Copying::new(hello, self.peers.capacity(), self.now))
+                self.copy(Copying::new(hello, &[self.peers.capacity()], self.now))
             }
             (Step::Listening, frame) => Err(format!("{:?} is no greeting", frame.kind())),
             (Step::Copying(mut copying), frame) => {
@@ -238,21 +239,21 @@ impl Predecessor {
     fn live(&mut self, copying: &mut Copying) {
         self.cookies += 1;
         let came = self.peers.insert((self.cookies, 0));
-        copying.mirror_mut().touched(came, true);
+        copying.mirror_mut(0).touched(came, true);
         let busy = (self.cookies * 7919 % self.peers_at_first) as usize;
         if let Some((_, changes)) = self.peers.get_mut(busy) {
             *changes += 1;
-            copying.mirror_mut().touched(busy, true);
+            copying.mirror_mut(0).touched(busy, true);
         }
         let leaving = (self.cookies * 104_729 % self.peers_at_first) as usize;
         if let Some((cookie, _)) = self.peers.try_remove(leaving) {
-            copying.mirror_mut().closed(leaving, cookie);
+            copying.mirror_mut(0).closed(leaving, cookie);
         }
     }
 
     /// Sends all that there is to send.
     fn copy(&mut self, mut copying: Copying) -> Result<Step, String> {
-        while let Some(outgoing) = copying.next(&self.peers).map_err(|mistake| mistake.to_string())? {
+        while let Some(outgoing) = copying.next(&[&self.peers]).map_err(|mistake| mistake.to_string())? {
             match &outgoing {
                 Outgoing::Batch(batch) => {
                     self.peers_sent += batch.descriptor_keys().count() as u64;
@@ -270,7 +271,7 @@ impl Predecessor {
     }
 
     fn decide(&mut self, ready: Ready) -> Result<Step, String> {
-        let decision = ready.decide(&self.peers, Duration::from_secs(1), self.now);
+        let decision = ready.decide(&[&self.peers], Duration::from_secs(1), self.now);
         match decision.map_err(|mistake| mistake.to_string())? {
             Decision::Copy(copying) => self.copy(copying),
             Decision::Freeze(ready, _) => Ok(Step::Ending(Drive::new(ready))),
@@ -307,15 +308,15 @@ impl PredecessorEnd for Predecessor {
     }
 
     fn next_batch(&mut self, frozen: &mut Frozen) -> Result<Option<Batch>, String> {
-        frozen.next(&self.peers).map_err(String::from)
+        frozen.next(&[&self.peers]).map_err(String::from)
     }
 
     fn send_batch(&mut self, batch: &Batch) -> Result<(), String> {
         self.send_part(&batch.frame)
     }
 
-    fn save(&mut self) -> Result<Vec<u8>, String> {
-        Ok(b"shared".to_vec())
+    fn save(&mut self) -> Result<Vec<Vec<u8>>, String> {
+        Ok(vec![b"shared".to_vec()])
     }
 
     fn send_part(&mut self, frame: &[u8]) -> Result<(), String> {
@@ -412,7 +413,7 @@ pub fn successor_hears(bytes: &[u8]) {
     let offer = Offer { service: Seqnum::NAME.to_owned(), state_versions: Versions { oldest: 1, newest: 2 } };
     let mut called = Some(Called::new(vec![offer], 20_000, 7).0);
     let mut successor = Successor::default();
-    let mut receiving = Receiving::default();
+    let mut receiving = Receiving::expecting(&[0]);
     loop {
         let raw = match RawFrame::take(&mut received, TO_SUCCESSOR_BYTES_MAX) {
             Ok(Some(raw)) => raw,
@@ -466,7 +467,10 @@ impl Successor {
                 assert_eq!((accept.peers, peers), (peers, self.known.len() as u64));
                 let sum = self.known.values().fold(0u64, |sum, (digest, _)| sum.wrapping_add(u64::from(*digest)));
                 assert_eq!(digest, sum);
-                assert_eq!((accept.state.as_slice(), state_bytes), (self.state.as_slice(), self.state.len() as u64));
+                assert_eq!(
+                    (accept.states[0].as_slice(), state_bytes),
+                    (self.state.as_slice(), self.state.len() as u64)
+                );
                 Ok(None)
             }
         }
@@ -474,7 +478,7 @@ impl Successor {
 
     fn act(&mut self, action: Action<'_>, round: Option<Round>) -> Result<(), String> {
         match action {
-            Action::Adopt(records, answer) => {
+            Action::Adopt(OfLane { records, .. }, answer) => {
                 self.peers_adopted += records.len() as u64;
                 for Digested { value: record, digest } in records {
                     let backlogs = [record.inbound, record.outbound].map(|all| Backlog::at(all.start, all.bytes));
@@ -484,7 +488,7 @@ impl Successor {
                 }
                 self.assert_acknowledged(&answer);
             }
-            Action::Change(changes) => {
+            Action::Change(OfLane { records: changes, .. }) => {
                 for Digested { value: change, digest } in changes {
                     let (known, backlogs) =
                         self.known.get_mut(&change.cookie).expect("a peer that changes was adopted");
@@ -496,8 +500,8 @@ impl Successor {
                     }
                 }
             }
-            Action::Discard(cookies) => {
-                for cookie in cookies {
+            Action::Discard(closed) => {
+                for cookie in closed.cookies {
                     assert!(self.known.remove(&cookie).is_some(), "a peer that leaves was adopted");
                 }
             }

@@ -15,6 +15,7 @@ use mio::net::TcpStream;
 use rustix::net::sockopt::socket_cookie;
 
 use crate::limited::{Kind, Limited};
+use crate::originals::Originals;
 use crate::peer::record::{Change, Record};
 use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{RestoreError, StreamService};
@@ -44,6 +45,66 @@ impl std::fmt::Display for AdoptError {
     }
 }
 
+/// A lane, whatever its service: what is asked of it seldom. It may be a pointer; nothing of this is on the way of a message.
+pub(crate) trait AnyLane: Originals {
+    /// The name of its service.
+    fn name(&self) -> &'static str;
+
+    /// The version in which its service saves.
+    fn state_version(&self) -> u32;
+
+    fn table(&self) -> &Table;
+
+    fn table_mut(&mut self) -> &mut Table;
+
+    /// How many peers there are.
+    fn peers(&self) -> usize;
+
+    fn limited(&self) -> &Limited;
+
+    fn limited_mut(&mut self) -> &mut Limited;
+
+    /// Those who have left since this was last called.
+    fn released(&mut self) -> Vec<PeerId>;
+
+    /// Takes in a connection.
+    fn open(&mut self, socket: TcpStream, address: SocketAddr);
+
+    /// Closes all peers: what is pending for them is written first.
+    fn close_all(&mut self);
+
+    // ── Being copied ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The descriptors of the peers at these keys.
+    ///
+    /// # Panics
+    /// If nobody is at one of them.
+    fn descriptors(&self, keys: &mut dyn Iterator<Item = usize>) -> Vec<BorrowedFd<'_>>;
+
+    /// Appends the state that all peers share.
+    fn save(&self, saved: &mut Vec<u8>);
+
+    // ── Being filled ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Takes in a peer of the predecessor, which owns it until the commit point.
+    fn adopt(&mut self, socket: std::net::TcpStream, record: &Record<'_>, version: u32) -> Result<(), AdoptError>;
+
+    /// Where an adopted peer connects from.
+    ///
+    /// # Panics
+    /// If it was never adopted.
+    fn address(&self, id: PeerId) -> Address;
+
+    /// An adopted peer has changed.
+    fn follow(&mut self, change: &Change<'_>, version: u32) -> Result<(), AdoptError>;
+
+    /// An adopted peer has left the predecessor. Only the duplicate is closed: the connection is not ours.
+    fn discard(&mut self, id: PeerId);
+
+    /// Restores the state that all peers share.
+    fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError>;
+}
+
 /// A service with its peers.
 pub(crate) struct Lane<S: StreamService> {
     table: Table,
@@ -65,14 +126,6 @@ impl<S: StreamService> Lane<S> {
         }
     }
 
-    pub(crate) fn table(&self) -> &Table {
-        &self.table
-    }
-
-    pub(crate) fn table_mut(&mut self) -> &mut Table {
-        &mut self.table
-    }
-
     #[cfg(any(test, fuzzing))]
     pub(crate) fn service(&self) -> &S {
         self.answering.service()
@@ -83,50 +136,12 @@ impl<S: StreamService> Lane<S> {
         self.answering.service_mut()
     }
 
-    /// How many peers there are.
-    pub(crate) fn peers(&self) -> usize {
-        self.table.peers().len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.table.peers().is_empty()
-    }
-
-    pub(crate) fn limited(&self) -> &Limited {
-        self.answering.limited()
-    }
-
-    pub(crate) fn limited_mut(&mut self) -> &mut Limited {
-        self.answering.limited_mut()
-    }
-
-    /// Those who have left since this was last called.
-    pub(crate) fn released(&mut self) -> Vec<PeerId> {
-        std::mem::take(&mut self.released)
-    }
-
     // ── Serving ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// A turn of the loop begins.
     pub(crate) fn begin_turn(&mut self, now: Instant) {
         self.table.begin_turn(now);
         self.answering.begin_turn(now);
-    }
-
-    /// Takes in a connection.
-    pub(crate) fn open(&mut self, socket: TcpStream, address: SocketAddr) {
-        let address = Address(address);
-        debug!("Accepting connection from Peer {address}");
-        let id = match socket_cookie(&socket) {
-            Ok(cookie) => PeerId::from(cookie),
-            Err(error) => return self.turn_away(address, &format_args!("no cookie: {error}")),
-        };
-        let Ok(handle) = self.table.insert(socket, id, address) else {
-            return self.turn_away(address, &"the cookie of another");
-        };
-        let Self { table, answering, .. } = self;
-        let gone = table.change(handle, |turn| answering.open(turn));
-        self.part_with_any(gone);
     }
 
     fn turn_away(&mut self, address: Address, reason: &dyn std::fmt::Display) {
@@ -178,8 +193,70 @@ impl<S: StreamService> Lane<S> {
         self.released.push(id);
     }
 
-    /// Closes all peers: what is pending for them is written first.
-    pub(crate) fn close_all(&mut self) {
+    fn restore_session(&self, session: &[u8], version: u32) -> Result<S::Session, AdoptError> {
+        self.answering.service().restore_session(version, session).map_err(AdoptError::Restore)
+    }
+}
+
+impl<S: StreamService> Originals for Lane<S> {
+    fn record(&self, key: usize) -> Option<Record<'_>> {
+        self.table.peers().record(key)
+    }
+
+    fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
+        self.answering.save_session(key, saved);
+    }
+}
+
+impl<S: StreamService> AnyLane for Lane<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn state_version(&self) -> u32 {
+        S::STATE_VERSION
+    }
+
+    fn table(&self) -> &Table {
+        &self.table
+    }
+
+    fn table_mut(&mut self) -> &mut Table {
+        &mut self.table
+    }
+
+    fn peers(&self) -> usize {
+        self.table.peers().len()
+    }
+
+    fn limited(&self) -> &Limited {
+        self.answering.limited()
+    }
+
+    fn limited_mut(&mut self) -> &mut Limited {
+        self.answering.limited_mut()
+    }
+
+    fn released(&mut self) -> Vec<PeerId> {
+        std::mem::take(&mut self.released)
+    }
+
+    fn open(&mut self, socket: TcpStream, address: SocketAddr) {
+        let address = Address(address);
+        debug!("Accepting connection from Peer {address}");
+        let id = match socket_cookie(&socket) {
+            Ok(cookie) => PeerId::from(cookie),
+            Err(error) => return self.turn_away(address, &format_args!("no cookie: {error}")),
+        };
+        let Ok(handle) = self.table.insert(socket, id, address) else {
+            return self.turn_away(address, &"the cookie of another");
+        };
+        let Self { table, answering, .. } = self;
+        let gone = table.change(handle, |turn| answering.open(turn));
+        self.part_with_any(gone);
+    }
+
+    fn close_all(&mut self) {
         for handle in self.table.peers().handles() {
             let input = &mut self.input;
             let gone = self.table.change(handle, |turn| {
@@ -202,59 +279,30 @@ impl<S: StreamService> Lane<S> {
 
     // ── Being copied ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// What a peer is, save its session, unless nobody is at this key.
-    pub(crate) fn record(&self, key: usize) -> Option<Record<'_>> {
-        self.table.peers().record(key)
-    }
-
-    /// Appends the session of the peer at this key.
-    ///
-    /// # Panics
-    /// If nobody is there.
-    pub(crate) fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
-        self.answering.save_session(key, saved);
-    }
-
-    /// The descriptors of the peers at these keys.
-    ///
-    /// # Panics
-    /// If nobody is at one of them.
-    pub(crate) fn descriptors(&self, keys: impl Iterator<Item = usize>) -> Vec<BorrowedFd<'_>> {
+    fn descriptors(&self, keys: &mut dyn Iterator<Item = usize>) -> Vec<BorrowedFd<'_>> {
         keys.map(|key| self.table.peers().get(key).expect("its record was written in this turn").as_fd()).collect()
     }
 
-    /// Appends the state that all peers share.
-    pub(crate) fn save(&self, saved: &mut Vec<u8>) {
+    fn save(&self, saved: &mut Vec<u8>) {
         self.answering.service().save(saved);
     }
 
     // ── Being filled ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Takes in a peer of the predecessor, which owns it until the commit point.
-    pub(crate) fn adopt(
-        &mut self,
-        socket: std::net::TcpStream,
-        record: &Record<'_>,
-        version: u32,
-    ) -> Result<(), AdoptError> {
+    fn adopt(&mut self, socket: std::net::TcpStream, record: &Record<'_>, version: u32) -> Result<(), AdoptError> {
         let session = self.restore_session(record.session, version)?;
         let key = self.table.adopt(TcpStream::from_std(socket), record).map_err(AdoptError::Table)?;
         self.answering.insert_session(key, session);
         Ok(())
     }
 
-    /// Where an adopted peer connects from.
-    ///
-    /// # Panics
-    /// If it was never adopted.
-    pub(crate) fn address(&self, id: PeerId) -> Address {
+    fn address(&self, id: PeerId) -> Address {
         let peers = self.table.peers();
         let peer = peers.key(id).and_then(|key| peers.get(key));
         peer.expect("the conversation knows who was adopted").address()
     }
 
-    /// An adopted peer has changed.
-    pub(crate) fn follow(&mut self, change: &Change<'_>, version: u32) -> Result<(), AdoptError> {
+    fn follow(&mut self, change: &Change<'_>, version: u32) -> Result<(), AdoptError> {
         let key = self.table.follow(change).map_err(AdoptError::Table)?;
         if let Some(session) = change.session {
             let session = self.restore_session(session, version)?;
@@ -263,19 +311,13 @@ impl<S: StreamService> Lane<S> {
         Ok(())
     }
 
-    /// An adopted peer has left the predecessor. Only the duplicate is closed: the connection is not ours.
-    pub(crate) fn discard(&mut self, id: PeerId) {
+    fn discard(&mut self, id: PeerId) {
         if let Some(key) = self.table.discard(id) {
             self.answering.drop_session(key);
         }
     }
 
-    /// Restores the state that all peers share.
-    pub(crate) fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError> {
+    fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError> {
         self.answering.service_mut().restore(version, state)
-    }
-
-    fn restore_session(&self, session: &[u8], version: u32) -> Result<S::Session, AdoptError> {
-        self.answering.service().restore_session(version, session).map_err(AdoptError::Restore)
     }
 }

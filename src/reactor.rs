@@ -1,6 +1,6 @@
 //! The loop: one thread, one poll, edge-triggered.
 //!
-//! It says whose turn it is, keeps time, and knows what comes to an end: a takeover, a stop. Peers are the lane's, what
+//! It says whose turn it is, keeps time, and knows what comes to an end: a takeover, a stop. Peers are the lanes', what
 //! else wakes it are its [`Sources`]. It knows the takeover as two things: a [`Greeting`], and a [`Departure`] that gets a
 //! turn between two polls and in the end says to freeze.
 
@@ -14,9 +14,9 @@ use nix::sys::signal::Signal;
 
 use crate::clock::monotonic_ns;
 use crate::config::{Config, Outcome};
-use crate::lane::{Lane, Wake};
+use crate::lane::{AnyLane, Wake};
+use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
-use crate::service::StreamService;
 use crate::sources::{Callers, Greeting, Name, Source, Sources, StopSignals, Tokens};
 use crate::table::Handle;
 use crate::takeover::arrival::Arrival;
@@ -56,9 +56,9 @@ enum Stop {
 }
 
 /// The loop, with everything that it serves.
-pub(crate) struct Reactor<S: StreamService> {
+pub(crate) struct Reactor<L> {
     poll: Poll,
-    lane: Lane<S>,
+    lanes: L,
     sources: Sources,
     departure: Option<Departure>,
     stop: Option<Stop>,
@@ -70,13 +70,13 @@ pub(crate) struct Reactor<S: StreamService> {
     limited: Limited,
 }
 
-impl<S: StreamService> Reactor<S> {
-    /// A loop that serves the peers of `lane`, whom `poll` wakes, and listens to `sources`.
-    pub(crate) fn new(poll: Poll, lane: Lane<S>, sources: Sources, config: &Config, peers_max: usize) -> Self {
+impl<L: Lanes> Reactor<L> {
+    /// A loop that serves the peers of `lanes`, whom `poll` wakes, and listens to `sources`.
+    pub(crate) fn new(poll: Poll, lanes: L, sources: Sources, config: &Config, peers_max: usize) -> Self {
         let config = config.clone();
         Self {
             poll,
-            lane,
+            lanes,
             sources,
             departure: None,
             stop: None,
@@ -101,7 +101,7 @@ impl<S: StreamService> Reactor<S> {
         loop {
             if self.stopped() {
                 // To close them would not be enough while a successor that was given up holds duplicates.
-                self.lane.table().hang_up();
+                self.lanes.all().for_each(|lane| lane.table().hang_up());
                 return Ok(Outcome::Stopped);
             }
             if self.finished() {
@@ -160,7 +160,7 @@ impl<S: StreamService> Reactor<S> {
 
     fn begin_turn(&mut self, now: Instant) {
         self.now = now;
-        self.lane.begin_turn(now);
+        self.lanes.begin_turn(now);
         self.sources.entrance.begin_turn();
     }
 
@@ -168,7 +168,7 @@ impl<S: StreamService> Reactor<S> {
         if let Some(handle) = Handle::from_token(event.token()) {
             let read_closed = event.is_read_closed() || event.is_error() || event.is_priority();
             let readable = event.is_readable() || read_closed;
-            return self.lane.serve(handle, Wake::Event { readable, read_closed });
+            return self.lanes.serve(handle, Wake::Event { readable, read_closed });
         }
         match (Tokens::find(event.token()), &mut self.departure) {
             (Some((Name::Departure, key)), Some(departure)) => departure.hear(key, event),
@@ -191,12 +191,11 @@ impl<S: StreamService> Reactor<S> {
             self.stop(signal);
         }
         self.tend_stop();
-        self.lane.finish_turn();
-        for id in self.lane.released() {
-            self.sources.entrance.released(id);
-        }
-        let left_out = self.limited.left_out(self.now).chain(self.lane.limited_mut().left_out(self.now));
-        left_out.for_each(|left_out| warn!("{left_out}"));
+        self.lanes.finish_turn();
+        let Self { lanes, sources, limited, now, .. } = self;
+        lanes.released(|id| sources.entrance.released(id));
+        limited.left_out(*now).for_each(|left_out| warn!("{left_out}"));
+        lanes.each(|lane| lane.limited_mut().left_out(*now).for_each(|left_out| warn!("{left_out}")));
     }
 
     /// How long the next poll may sleep.
@@ -207,8 +206,7 @@ impl<S: StreamService> Reactor<S> {
             Stop::LastCall { taken_over_by, .. } => taken_over_by,
             Stop::Draining { by } => by,
         });
-        let limited = [self.limited.due(), self.lane.limited().due()].into_iter().flatten().min();
-        let due = [self.lane.table().due_at(), self.sources.due(self.now), departure, stop, limited];
+        let due = [self.lanes.due_at(), self.sources.due(self.now), departure, stop, self.limited.due()];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -227,8 +225,8 @@ impl<S: StreamService> Reactor<S> {
     }
 
     fn accept(&mut self) {
-        while let Some((socket, address)) = self.sources.entrance.next(self.lane.peers(), self.peers_max, self.now) {
-            self.lane.open(socket, address);
+        while let Some((socket, address)) = self.sources.entrance.next(self.lanes.peers(), self.peers_max, self.now) {
+            self.lanes.lane_mut(0).open(socket, address);
         }
     }
 
@@ -242,11 +240,11 @@ impl<S: StreamService> Reactor<S> {
     /// Welcomes who has said Hello, if it can take over.
     fn begin_departure(&mut self, greeting: Greeting) {
         let pid = greeting.pid;
-        let estate = Estate { service: S::NAME, state_version: S::STATE_VERSION, peers: self.lane.peers() as u64 };
+        let estates: Vec<Estate> = self.lanes.all().map(estate_of).collect();
         let welcome = match &self.departure {
             Some(departure) => Err(Refusal::Busy { pid: departure.pid() }),
-            None => greet(&greeting.hello, &estate, std::process::id())
-                .and_then(|welcome| memory::check(pid, self.lane.table().peers()).map(|()| welcome)),
+            None => greet(&greeting.hello, &estates, std::process::id())
+                .and_then(|welcome| memory::check(pid, self.lanes.everybody()).map(|()| welcome)),
         };
         let welcome = match welcome {
             Ok(welcome) => welcome,
@@ -258,17 +256,17 @@ impl<S: StreamService> Reactor<S> {
             }
         };
         let takeover = self.takeover_listener().expect("whoever calls, calls there");
-        let keys_end = self.lane.table().peers().keys_end();
+        let keys_end = self.lanes.keys_end();
         let listener = self.sources.entrance.listener();
-        let begun = Departure::begin(greeting, welcome, listener, takeover, keys_end, self.now);
+        let begun = Departure::begin(greeting, welcome, listener, takeover, &keys_end, self.now);
         let registered = begun.and_then(|mut departure| {
             let registered = departure.register(self.poll.registry(), Tokens::of(Name::Departure));
             registered.map(|()| departure).map_err(|error| ChannelError::Io(error).into())
         });
         match registered {
             Ok(departure) => {
-                debug!("Takeover by pid {pid} begins, with {} peers", self.lane.peers());
-                self.lane.table_mut().watch();
+                debug!("Takeover by pid {pid} begins, with {} peers", self.lanes.peers());
+                self.lanes.watch();
                 self.departure = Some(departure);
             }
             Err(failure) => self.thaw(pid, &failure),
@@ -279,12 +277,12 @@ impl<S: StreamService> Reactor<S> {
     fn hand_over(&mut self) -> Option<u32> {
         let departure = self.departure.take()?;
         let pid = departure.pid();
-        let committed = match departure.turn(&mut self.lane, self.config.freeze_timeout, Instant::now()) {
+        let committed = match departure.turn(&mut self.lanes, self.config.freeze_timeout, Instant::now()) {
             Ok(Turn::Copying(departure)) => {
                 self.departure = Some(departure);
                 return None;
             }
-            Ok(Turn::Ready(ready)) => ready.commit(&self.lane, self.config.freeze_timeout),
+            Ok(Turn::Ready(ready)) => ready.commit(&self.lanes, self.config.freeze_timeout),
             Err(failure) => Err(failure),
         };
         match committed {
@@ -300,9 +298,9 @@ impl<S: StreamService> Reactor<S> {
     /// do.
     fn thaw(&mut self, pid: u32, failure: &Failure) {
         fault::here(PredecessorStep::Thaw);
-        self.lane.table_mut().unwatch();
+        self.lanes.unwatch();
         if self.limited.admits(Kind::FailedTakeover, self.now) {
-            warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.lane.peers());
+            warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.lanes.peers());
         }
     }
 
@@ -311,11 +309,12 @@ impl<S: StreamService> Reactor<S> {
     /// and gives the processor away again and again.
     fn disband(&mut self) {
         fault::here(PredecessorStep::Disband);
-        if self.lane.peers() > DISBAND_CHUNK {
+        if self.lanes.peers() > DISBAND_CHUNK {
             std::thread::sleep(DISBAND_DELAY);
         }
-        for (closed, handle) in self.lane.table().peers().handles().into_iter().enumerate() {
-            self.lane.table_mut().let_go(handle.key());
+        let handles: Vec<Handle> = self.lanes.all().flat_map(|lane| lane.table().peers().handles()).collect();
+        for (closed, handle) in handles.into_iter().enumerate() {
+            self.lanes.lane_mut(handle.lane()).table_mut().let_go(handle.key());
             if closed % DISBAND_CHUNK == DISBAND_CHUNK - 1 && closed < DISBAND_CHUNK * DISBAND_RESTS_MAX {
                 std::thread::sleep(DISBAND_REST);
             }
@@ -326,7 +325,7 @@ impl<S: StreamService> Reactor<S> {
 
     /// Stops: at once if there is nobody to lose, or nobody can take over. The second time, it waits for nothing more.
     fn stop(&mut self, signal: Signal) {
-        let peers = self.lane.peers();
+        let peers = self.lanes.peers();
         if self.stop.is_some() {
             info!("{signal} again: stopping at once with {peers} peers");
             return self.drain(self.now);
@@ -347,7 +346,7 @@ impl<S: StreamService> Reactor<S> {
         if let Some(Stop::LastCall { until, taken_over_by, drained_by }) = self.stop
             && self.now >= if self.departure.is_some() { taken_over_by } else { until }
         {
-            info!("Nobody has taken over: stopping with {} peers", self.lane.peers());
+            info!("Nobody has taken over: stopping with {} peers", self.lanes.peers());
             self.drain(drained_by);
         }
     }
@@ -361,9 +360,9 @@ impl<S: StreamService> Reactor<S> {
         self.leave_takeover_path();
         if let Some(departure) = self.departure.take() {
             departure.abandon(&Refusal::Stopping);
-            self.lane.table_mut().unwatch();
+            self.lanes.unwatch();
         }
-        self.lane.close_all();
+        self.lanes.each(|lane| lane.close_all());
     }
 
     /// Answers nobody on the takeover path any more.
@@ -375,7 +374,7 @@ impl<S: StreamService> Reactor<S> {
 
     /// Whether no peer is left, and none will come.
     fn finished(&self) -> bool {
-        self.sources.entrance.has_ended() && self.lane.is_empty() && self.departure.is_none()
+        self.sources.entrance.has_ended() && self.lanes.is_empty() && self.departure.is_none()
     }
 
     /// Whether a stop has come to its end.
@@ -383,18 +382,22 @@ impl<S: StreamService> Reactor<S> {
         let Some(Stop::Draining { by }) = self.stop else {
             return false;
         };
-        if self.lane.is_empty() {
+        if self.lanes.is_empty() {
             return true;
         }
         if self.now < by {
             return false;
         }
-        let undelivered = self.lane.table().peers().iter().filter(|peer| peer.is_undelivered()).count();
+        let undelivered = self.lanes.everybody().filter(|peer| peer.is_undelivered()).count();
         if undelivered > 0 {
             warn!("Stopping: the output of {undelivered} peers is not all delivered");
         }
         true
     }
+}
+
+fn estate_of(lane: &dyn AnyLane) -> Estate {
+    Estate { service: lane.name(), state_version: lane.state_version(), peers: lane.peers() as u64 }
 }
 
 #[cfg(any(test, fuzzing))]

@@ -7,6 +7,7 @@ use mio::Poll;
 
 use crate::config::{Config, Outcome};
 use crate::lane::Lane;
+use crate::lanes::And;
 use crate::peer::Marks;
 use crate::reactor::Reactor;
 use crate::service::StreamService;
@@ -143,7 +144,7 @@ impl Successor {
     /// The name of the service to be taken over, which is one of those offered.
     #[must_use]
     pub fn service(&self) -> &str {
-        self.welcomed.service()
+        self.welcomed.services().next().expect("a predecessor has a lane")
     }
 
     /// Draws further peers from a supervisor's queue. The predecessor must do so, too.
@@ -164,11 +165,11 @@ impl Successor {
         assert_eq!(S::NAME, self.service(), "the service is the one that the predecessor has chosen from the offers");
         let Self { welcomed, queue } = self;
         let peers_max = peers_max(config);
-        let (poll, lane, sources) = found(service, config, welcomed.peers_expected())?;
+        let (poll, lanes, sources) = found(service, config, welcomed.peers_expected(S::NAME))?;
         let moved_to = config.takeover_path.as_deref();
-        let arrived = welcomed.receive(poll, lane, sources, queue, moved_to).map_err(Error::Takeover)?;
-        let Arrived { poll, lane, sources, arrival } = arrived;
-        let reactor = Reactor::new(poll, lane, sources, config, peers_max);
+        let arrived = welcomed.receive(poll, lanes, sources, queue, moved_to).map_err(Error::Takeover)?;
+        let Arrived { poll, lanes, sources, arrival } = arrived;
+        let reactor = Reactor::new(poll, lanes, sources, config, peers_max);
         reactor.run(Some(arrival)).map_err(in_context("epoll_wait"))
     }
 }
@@ -198,24 +199,24 @@ fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Error {
 }
 
 /// What every server begins with: nobody, with room for `capacity` peers, and no source but signals.
-fn found<S: StreamService>(service: S, config: &Config, capacity: usize) -> Result<(Poll, Lane<S>, Sources), Error> {
+fn found<S: StreamService>(service: S, config: &Config, capacity: usize) -> Result<(Poll, And<S, ()>, Sources), Error> {
     let poll = Poll::new().map_err(in_context("epoll"))?;
     let marks = Marks {
         high_bytes: config.outbound_high_bytes,
         low_bytes: config.outbound_low_bytes.min(config.outbound_high_bytes),
     };
     let registry = poll.registry().try_clone().map_err(in_context("epoll"))?;
-    let lane = Lane::new(service, Table::new(registry, marks, config.close_timeout, capacity), capacity);
+    let lane = Lane::new(service, Table::new(0, registry, marks, config.close_timeout, capacity), capacity);
     let mut sources = Sources::none();
     if let Some(signals) = StopSignals::watch(config).map_err(in_context("signals"))? {
         sources.obey(poll.registry(), signals).map_err(in_context("signals"))?;
     }
-    Ok((poll, lane, sources))
+    Ok((poll, And { before: (), lane }, sources))
 }
 
 fn begin<S: StreamService>(service: S, entrance: Entrance, config: &Config) -> Result<Outcome, Error> {
     let peers_max = peers_max(config);
-    let (poll, lane, mut sources) = found(service, config, 0)?;
+    let (poll, lanes, mut sources) = found(service, config, 0)?;
     if let Some(path) = &config.takeover_path {
         let callers = Callers::on(TakeoverListener::bind(path)?);
         sources.answer(poll.registry(), callers).map_err(in_context("the takeover listener"))?;
@@ -224,5 +225,5 @@ fn begin<S: StreamService>(service: S, entrance: Entrance, config: &Config) -> R
         sources.give_up();
         return Err(in_context("the listener")(error));
     }
-    Reactor::new(poll, lane, sources, config, peers_max).run(None).map_err(in_context("epoll_wait"))
+    Reactor::new(poll, lanes, sources, config, peers_max).run(None).map_err(in_context("epoll_wait"))
 }

@@ -106,10 +106,10 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table of nobody, with room for `capacity` peers, who are woken by `registry`.
-    pub(crate) fn new(registry: Registry, marks: Marks, close_timeout: Duration, capacity: usize) -> Self {
+    /// A table of nobody, with room for `capacity` peers of the lane with this number, who are woken by `registry`.
+    pub(crate) fn new(lane: usize, registry: Registry, marks: Marks, close_timeout: Duration, capacity: usize) -> Self {
         Self {
-            peers: Peers::new(marks, capacity),
+            peers: Peers::new(lane, marks, capacity),
             registry,
             now: Instant::now(),
             clock: Clock::read(),

@@ -67,7 +67,7 @@
 //! | `wire` | bytes to records and back |
 //! | `channel` | frames and descriptors over the socket |
 //! | `path` | the takeover path, and who may call |
-//! | `mirror` | what the successor knows of each peer |
+//! | `mirror`, `books` | what the successor knows of each peer of a lane, of all lanes |
 //! | `pace` | how much may be pending at the freeze |
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
 //! | `drive` | the rule of ownership: the order in which either side does what ends the takeover |
@@ -84,6 +84,7 @@
 
 pub(crate) mod arrival;
 pub(crate) mod arriving;
+mod books;
 pub(crate) mod channel;
 mod commit;
 pub(crate) mod departure;

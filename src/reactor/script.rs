@@ -2,7 +2,8 @@
 //! whenever it is taken over, what they receive is what they would have received from one process that does nothing
 //! else.
 //!
-//! The loops, the peers and both ends of the channel are the real ones. The clients are at the other ends of socket
+//! The loops, the peers and both ends of the channel are the real ones. There are two lanes, and every other client is a peer
+//! of the second, which serves lines. The clients are at the other ends of socket
 //! pairs, whose buffers are small, so that back-pressure is common.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ use mio::net::TcpStream;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::*;
+use crate::lane::Lane;
+use crate::lanes::And;
 use crate::peer::{Marks, PeerId};
 use crate::service::{Closed, Context, RestoreError, Service, StreamService, Violation};
 use crate::services::{Line, Seqnum};
@@ -85,7 +88,9 @@ fn play<S: StreamService + Default>(script: &[u8], check: impl FnOnce(&[Client],
         }
     }
     world.finish();
-    check(&world.clients, world.reactor.lane.service());
+    let (own, lines): (Vec<Client>, Vec<Client>) = world.clients.into_iter().partition(|client| client.lane == 0);
+    check(&own, world.reactor.lanes.before.lane.service());
+    assert_echoed(&lines, lines_end);
 }
 
 /// A byte of the script as a client sends it: some more of those than chance would have that mean something to a
@@ -99,17 +104,20 @@ fn marked(byte: u8) -> u8 {
 
 // ── The world ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/// The service of a script, and lines.
+type TwoLanes<S> = And<Line, And<S, ()>>;
+
 struct World<S: StreamService> {
     clients: Vec<Client>,
     /// The one that serves.
-    reactor: Reactor<S>,
+    reactor: Reactor<TwoLanes<S>>,
     takeover: Option<Takeover<S>>,
     events: Events,
 }
 
 /// A successor that does not serve yet.
 struct Takeover<S: StreamService> {
-    arriving: Arriving<S>,
+    arriving: Arriving<TwoLanes<S>>,
     /// `None` once it has accepted.
     receiving: Option<Receiving>,
 }
@@ -117,8 +125,8 @@ struct Takeover<S: StreamService> {
 impl<S: StreamService + Default> World<S> {
     fn new() -> Self {
         let events = Events::with_capacity(64);
-        let (poll, lane) = marked_lane(MARKS);
-        let mut world = Self { clients: Vec::new(), reactor: alone(poll, lane), takeover: None, events };
+        let (poll, lanes) = marked_lanes(MARKS);
+        let mut world = Self { clients: Vec::new(), reactor: alone(poll, lanes), takeover: None, events };
         (0..3).for_each(|_| world.connect());
         world
     }
@@ -130,8 +138,9 @@ impl<S: StreamService + Default> World<S> {
             server.set_nonblocking(true).expect("it can be unblocked");
             set_socket_send_buffer_size(&server, SEND_BUFFER_BYTES).expect("a buffer can be small");
             let socket = TcpStream::from_std(OwnedFd::from(server).into());
-            self.reactor.lane.open(socket, ([127, 0, 0, 1], 1).into());
-            self.clients.push(Client::new(client));
+            let lane = self.clients.len() % 2;
+            self.reactor.lanes.lane_mut(lane).open(socket, ([127, 0, 0, 1], 1).into());
+            self.clients.push(Client::new(client, lane));
         }
     }
 
@@ -161,14 +170,14 @@ impl<S: StreamService + Default> World<S> {
             return self.begin_takeover();
         };
         departure.writable();
-        let committed = match departure.turn(&mut reactor.lane, reactor.config.freeze_timeout, Instant::now()) {
+        let committed = match departure.turn(&mut reactor.lanes, reactor.config.freeze_timeout, Instant::now()) {
             Ok(Turn::Copying(departure)) => {
                 reactor.departure = Some(departure);
                 return;
             }
             Ok(Turn::Ready(ready)) => {
                 let mut steps = 0..lives_for.unwrap_or(usize::MAX);
-                ready.commit_beside(&reactor.lane, reactor.config.freeze_timeout, || {
+                ready.commit_beside(&reactor.lanes, reactor.config.freeze_timeout, || {
                     let dies = steps.next().is_none();
                     self.takeover.take_if(|successor| dies && successor.receiving.is_some());
                     while self.takeover.as_mut().is_some_and(Takeover::hear) {}
@@ -178,8 +187,8 @@ impl<S: StreamService + Default> World<S> {
         };
         match (committed, self.takeover.take()) {
             (Ok(_), Some(Takeover { arriving, receiving: None })) => {
-                let (poll, lane) = arriving.into_lane();
-                self.reactor = alone(poll, lane);
+                let (poll, lanes) = arriving.into_lanes();
+                self.reactor = alone(poll, lanes);
             }
             (Err(_), None) => {}
             (Ok(_), _) => panic!("nobody has accepted"),
@@ -202,14 +211,15 @@ impl<S: StreamService + Default> World<S> {
             files_max: u64::MAX,
             files_open: 0,
         };
-        let table = self.reactor.lane.table_mut();
-        let marks = if table.peers().marks().high_bytes == MARKS.0 { GENEROUS_MARKS } else { MARKS };
-        table.watch();
-        let keys_end = table.peers().keys_end();
-        let departure = Departure::of_peers(predecessor, hello, keys_end, self.reactor.now);
+        let lanes = &mut self.reactor.lanes;
+        let marks = lanes.lane(0).table().peers().marks();
+        let marks = if marks.high_bytes == MARKS.0 { GENEROUS_MARKS } else { MARKS };
+        lanes.watch();
+        let keys_end = lanes.keys_end();
+        let departure = Departure::of_peers(predecessor, hello, &keys_end, self.reactor.now);
         self.reactor.departure = Some(departure);
-        let (poll, lane) = marked_lane(marks);
-        let (arriving, receiving) = Arriving::of_peers(successor, poll, lane);
+        let (poll, lanes) = marked_lanes(marks);
+        let (arriving, receiving) = Arriving::of_peers(successor, poll, lanes);
         self.takeover = Some(Takeover { arriving, receiving: Some(receiving) });
     }
 
@@ -229,7 +239,7 @@ impl<S: StreamService + Default> World<S> {
         let received: Vec<usize> = self.clients.iter().map(|client| client.received.len()).collect();
         self.clients.iter_mut().for_each(Client::half_close);
         self.settle_down();
-        assert!(self.reactor.lane.is_empty(), "{} peers are stuck", self.reactor.lane.peers());
+        assert!(self.reactor.lanes.is_empty(), "{} peers are stuck", self.reactor.lanes.peers());
         let received_by_now = self.clients.iter().map(|client| client.received.len());
         assert!(received_by_now.eq(received), "what was to come came before anybody said that there is no more");
     }
@@ -243,8 +253,8 @@ impl<S: StreamService + Default> World<S> {
             let before = moved(&self.clients);
             self.clients.iter_mut().for_each(|client| client.receive(usize::MAX));
             self.turn();
-            let still =
-                self.events.is_empty() && self.reactor.lane.table().due() == 0 && moved(&self.clients) == before;
+            let due: usize = self.reactor.lanes.all().map(|lane| lane.table().due()).sum();
+            let still = self.events.is_empty() && due == 0 && moved(&self.clients) == before;
             quiet = if still { quiet + 1 } else { 0 };
             if quiet == 2 {
                 return;
@@ -254,23 +264,27 @@ impl<S: StreamService + Default> World<S> {
     }
 }
 
-/// A lane without peers, and what wakes them.
-pub(super) fn lane<S: StreamService>(service: S, config: &Config) -> (Poll, Lane<S>) {
-    let poll = Poll::new().expect("epoll");
+/// A lane without peers, whom this will wake.
+pub(super) fn lane<S: StreamService>(number: usize, service: S, poll: &Poll, config: &Config) -> Lane<S> {
     let registry = poll.registry().try_clone().expect("epoll");
     let marks = Marks { high_bytes: config.outbound_high_bytes, low_bytes: config.outbound_low_bytes };
-    (poll, Lane::new(service, Table::new(registry, marks, config.close_timeout, 0), 0))
+    Lane::new(service, Table::new(number, registry, marks, config.close_timeout, 0), 0)
 }
 
-fn marked_lane<S: StreamService + Default>(
+/// Both lanes without peers, and what wakes them.
+fn marked_lanes<S: StreamService + Default>(
     (outbound_high_bytes, outbound_low_bytes): (usize, usize),
-) -> (Poll, Lane<S>) {
-    lane(S::default(), &Config { outbound_high_bytes, outbound_low_bytes, ..Config::default() })
+) -> (Poll, TwoLanes<S>) {
+    let poll = Poll::new().expect("epoll");
+    let config = Config { outbound_high_bytes, outbound_low_bytes, ..Config::default() };
+    let before = And { before: (), lane: lane(0, S::default(), &poll, &config) };
+    let lanes = And { before, lane: lane(1, Line, &poll, &config) };
+    (poll, lanes)
 }
 
 /// A loop that listens to nobody but its peers.
-fn alone<S: StreamService>(poll: Poll, lane: Lane<S>) -> Reactor<S> {
-    Reactor::new(poll, lane, Sources::none(), &Config::default(), usize::MAX)
+fn alone<S: StreamService>(poll: Poll, lanes: TwoLanes<S>) -> Reactor<TwoLanes<S>> {
+    Reactor::new(poll, lanes, Sources::none(), &Config::default(), usize::MAX)
 }
 
 impl<S: StreamService> Takeover<S> {
@@ -301,11 +315,13 @@ struct Client {
     received: Vec<u8>,
     ended: bool,
     vanished: bool,
+    lane: usize,
 }
 
 impl Client {
-    fn new(socket: UnixStream) -> Self {
-        Self { socket: Some(socket), input: Vec::new(), sent: 0, received: Vec::new(), ended: false, vanished: false }
+    fn new(socket: UnixStream, lane: usize) -> Self {
+        let (input, received) = (Vec::new(), Vec::new());
+        Self { socket: Some(socket), input, sent: 0, received, ended: false, vanished: false, lane }
     }
 
     fn send(&mut self, bytes: &[u8]) {

@@ -11,6 +11,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::script::lane;
 use super::*;
+use crate::lanes::And;
+use crate::originals::Originals;
 use crate::peer::record::Record;
 use crate::peer::{Address, Peer, PeerId, Phase};
 use crate::service::{Context, RestoreError, Service, StreamService, Violation};
@@ -24,14 +26,15 @@ const TURNS_MAX: u32 = 2000;
 const TURN: Duration = Duration::from_millis(5);
 
 /// A loop without sources.
-fn reactor<S: StreamService>(service: S, config: &Config) -> Reactor<S> {
-    let (poll, lane) = lane(service, config);
-    Reactor::new(poll, lane, Sources::none(), config, config.max_peers)
+fn reactor<S: StreamService>(service: S, config: &Config) -> Reactor<And<S, ()>> {
+    let poll = Poll::new().expect("epoll");
+    let lanes = And { before: (), lane: lane(0, service, &poll, config) };
+    Reactor::new(poll, lanes, Sources::none(), config, config.max_peers)
 }
 
 /// A reactor whose turns a test gives.
 struct Rig<S: StreamService> {
-    reactor: Reactor<S>,
+    reactor: Reactor<And<S, ()>>,
     address: SocketAddr,
     events: Events,
     /// How much later it is for the loop than it is.
@@ -48,7 +51,7 @@ impl<S: StreamService> Rig<S> {
     }
 
     fn peer(&self, key: usize) -> &Peer {
-        self.reactor.lane.table().peers().get(key).unwrap()
+        self.reactor.lanes.lane.table().peers().get(key).unwrap()
     }
 
     fn handle(&self, key: usize) -> Handle {
@@ -56,7 +59,7 @@ impl<S: StreamService> Rig<S> {
     }
 
     fn keys(&self) -> Vec<usize> {
-        self.reactor.lane.table().peers().handles().into_iter().map(Handle::key).collect()
+        self.reactor.lanes.lane.table().peers().handles().into_iter().map(Handle::key).collect()
     }
 
     fn turn(&mut self) {
@@ -213,8 +216,8 @@ fn a_greedy_peer_gets_one_turn_at_a_time() {
     let reading = std::thread::spawn(move || while matches!((&reader).read(&mut [0; 1 << 16]), Ok(1..)) {});
     let mut due = 0;
     rig.turn_until(|rig| {
-        due += rig.reactor.lane.table().due();
-        assert!(rig.reactor.lane.table().due() <= 1, "{}", rig.reactor.lane.table().due());
+        due += rig.reactor.lanes.lane.table().due();
+        assert!(rig.reactor.lanes.lane.table().due() <= 1, "{}", rig.reactor.lanes.lane.table().due());
         due >= 100
     });
     greedy.shutdown(Shutdown::Both).unwrap();
@@ -242,7 +245,7 @@ fn what_was_answered_before_a_close_reaches_a_client_that_goes_on_sending() {
     });
     assert_eq!(received, BIG);
     client.shutdown(Shutdown::Both).unwrap();
-    rig.turn_until(|rig| rig.reactor.lane.is_empty());
+    rig.turn_until(|rig| rig.reactor.lanes.is_empty());
 }
 
 #[test]
@@ -254,7 +257,7 @@ fn a_client_that_does_not_end_does_not_linger_for_ever() {
     rig.turn_until(|rig| rig.peer(key).talk.phase() == Phase::Lingering);
     let due = rig.reactor.timeout().expect("the loop wakes up for it");
     assert!(due <= Duration::from_secs(2), "{due:?}");
-    rig.turn_until(|rig| rig.reactor.lane.is_empty());
+    rig.turn_until(|rig| rig.reactor.lanes.is_empty());
 }
 
 #[test]
@@ -268,7 +271,7 @@ fn a_client_that_reads_nothing_of_its_last_answer_is_given_up() {
     // As a successor that is copying.
     let _duplicate = rig.peer(key).as_fd().try_clone_to_owned().unwrap();
     let began = Instant::now();
-    rig.turn_until(|rig| rig.reactor.lane.is_empty());
+    rig.turn_until(|rig| rig.reactor.lanes.is_empty());
     assert!(began.elapsed() > Duration::from_millis(500), "not before its time: {:?}", began.elapsed());
     let ended = loop {
         if let Err(error) = client.read(&mut [0; 64 << 10]) {
@@ -291,11 +294,11 @@ fn whoever_only_sends_more_of_a_message_has_the_same_session() {
     let mut rig = Rig::new(Seqnum, &Config::default());
     let (mut client, key) = rig.connect();
     let mut touched = |rig: &mut Rig<Seqnum>, bytes: &[u8]| {
-        rig.reactor.lane.table_mut().watch();
+        rig.reactor.lanes.lane.table_mut().watch();
         client.write_all(bytes).unwrap();
         let mut touches = Vec::new();
         rig.turn_until(|rig| {
-            touches.extend(rig.reactor.lane.table_mut().touches());
+            touches.extend(rig.reactor.lanes.lane.table_mut().touches());
             !touches.is_empty()
         });
         touches
@@ -386,8 +389,8 @@ fn a_stop_waits_for_what_is_written_and_not_delivered() {
     let mut client = Client::from(client);
     client.set_nonblocking(true).unwrap();
     client.write_all(b"K\n").unwrap();
-    rig.turn_until(|rig| rig.reactor.lane.table().peers().iter().any(Peer::is_undelivered));
-    assert_eq!(rig.reactor.lane.table().peers().iter().next().unwrap().talk.pending_bytes(), 0, "all is written");
+    rig.turn_until(|rig| rig.reactor.lanes.lane.table().peers().iter().any(Peer::is_undelivered));
+    assert_eq!(rig.reactor.lanes.lane.table().peers().iter().next().unwrap().talk.pending_bytes(), 0, "all is written");
 
     rig.reactor.stop(Signal::SIGTERM);
     // It asks on, and only then reads.
@@ -419,15 +422,15 @@ fn a_stop_that_waits_no_longer_ends_connections_of_which_another_process_holds_d
 }
 
 /// A second loop that has adopted duplicates of all peers of the first, as a successor does.
-fn successor_of<S: StreamService + Default>(predecessor: &Rig<S>, config: &Config) -> Reactor<S> {
+fn successor_of<S: StreamService + Default>(predecessor: &Rig<S>, config: &Config) -> Reactor<And<S, ()>> {
     let mut successor = reactor(S::default(), config);
     for key in predecessor.keys() {
         let peer = predecessor.peer(key);
         let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
         let mut session = Vec::new();
-        predecessor.reactor.lane.save_session(key, &mut session);
-        let record = predecessor.reactor.lane.record(key).unwrap();
-        successor.lane.adopt(duplicate.into(), &Record { session: &session, ..record }, 1).unwrap();
+        predecessor.reactor.lanes.lane.save_session(key, &mut session);
+        let record = predecessor.reactor.lanes.lane.record(key).unwrap();
+        successor.lanes.lane.adopt(duplicate.into(), &Record { session: &session, ..record }, 1).unwrap();
     }
     successor
 }
@@ -462,7 +465,7 @@ fn a_takeover_does_not_begin_anew_how_long_a_client_is_waited_for() {
     assert!(parting.is_some(), "it has begun");
 
     let successor = successor_of(&predecessor, &Config::default());
-    assert_eq!(successor.lane.table().peers().iter().next().unwrap().record().parting, parting);
+    assert_eq!(successor.lanes.lane.table().peers().iter().next().unwrap().record().parting, parting);
 }
 
 #[test]
@@ -476,8 +479,8 @@ fn what_the_predecessor_has_read_during_the_copy_is_no_matter_for_the_first_poll
     assert_eq!(predecessor.receive(&mut answered, 4), [0, 0, 0, 7]);
     unread.write_all(&[0, 0, 0, 8]).unwrap();
     // From here on the predecessor is frozen.
-    sift(&mut successor.poll, &mut successor.lane).unwrap();
-    assert_eq!(successor.lane.table().due(), 1, "only what is unread is of interest");
+    sift(&mut successor.poll, &mut successor.lanes).unwrap();
+    assert_eq!(successor.lanes.lane.table().due(), 1, "only what is unread is of interest");
     let mut events = Events::with_capacity(EVENTS_PER_TURN);
     successor.poll(&mut events, Some(Duration::ZERO)).unwrap();
     assert!(events.is_empty(), "{events:?}");

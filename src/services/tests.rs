@@ -37,7 +37,7 @@ fn context<'a, S: Service>(
 impl<S: Service + Default> Driver<S> {
     fn new() -> Self {
         let mut service = S::default();
-        let mut peers = Peers::new(Marks { high_bytes: usize::MAX, low_bytes: usize::MAX }, 0);
+        let mut peers = Peers::new(0, Marks { high_bytes: usize::MAX, low_bytes: usize::MAX }, 0);
         let mut output = Vec::new();
         let mut sessions = Sessions::new(0);
         let session = service.open(&mut context(&mut output, &mut peers, &mut sessions));
@@ -280,7 +280,7 @@ fn what_a_service_saves_is_appended() {
 
 #[test]
 fn a_context_collects_answers_and_closes_its_own_peer() {
-    let mut peers = Peers::new(Marks { high_bytes: 10, low_bytes: 5 }, 0);
+    let mut peers = Peers::new(0, Marks { high_bytes: 10, low_bytes: 5 }, 0);
     let mut output = Vec::new();
     let mut sessions = Sessions::new(0);
     let mut context = context::<Line>(&mut output, &mut peers, &mut sessions);

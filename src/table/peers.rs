@@ -10,7 +10,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 use slab::Slab;
 
 use super::deadlines::{Deadlines, Look, NEVER_NS};
-use super::handle::{Handle, STAMPS};
+use super::handle::{Handle, Stamps};
 use super::turns::{self, Awaited, Turns};
 use crate::clock::as_ns;
 use crate::peer::record::Record;
@@ -22,7 +22,7 @@ use crate::peer::{Address, Marks, Peer, PeerId};
 pub(crate) struct Peers {
     slab: Slab<Peer>,
     keys: FxHashMap<PeerId, u32>,
-    stamp: u32,
+    stamps: Stamps,
     /// Those whom others have sent to or closed.
     unsettled: Turns,
     marks: Marks,
@@ -32,12 +32,12 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// Nobody, with room for `capacity` peers.
-    pub(crate) fn new(marks: Marks, capacity: usize) -> Self {
+    /// Nobody, with room for `capacity` peers of the lane with this number.
+    pub(crate) fn new(lane: usize, marks: Marks, capacity: usize) -> Self {
         Self {
             slab: Slab::with_capacity(capacity),
             keys: FxHashMap::with_capacity_and_hasher(capacity, FxBuildHasher),
-            stamp: 0,
+            stamps: Stamps::of_lane(lane),
             unsettled: Turns::new(|peer| &mut peer.unsettled),
             marks,
             now_ns: 0,
@@ -58,9 +58,9 @@ impl Peers {
         if self.keys.contains_key(&id) {
             return Err(socket);
         }
-        self.stamp = self.stamp.wrapping_add(1) % STAMPS;
-        let key = self.slab.insert(Peer::new(socket, self.stamp, id, address));
-        let handle = Handle::new(key, self.stamp);
+        let stamp = self.stamps.next();
+        let key = self.slab.insert(Peer::new(socket, stamp, id, address));
+        let handle = Handle::new(key, stamp);
         self.keys.insert(id, handle.key() as u32);
         Ok(handle)
     }
@@ -160,10 +160,6 @@ impl Peers {
 
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slab.is_empty()
     }
 
     /// All keys are below this.

@@ -11,14 +11,12 @@ use super::memory::Expendable;
 use super::path::TakeoverListener;
 use super::summary::{Pause, Summary};
 use super::wire::{Frame, Serving};
-use crate::lane::Lane;
-use crate::service::StreamService;
 use crate::sources::Sources;
 
 /// A successor that owns the peers, and has not polled yet.
-pub(crate) struct Arrived<S: StreamService> {
+pub(crate) struct Arrived<L> {
     pub(crate) poll: Poll,
-    pub(crate) lane: Lane<S>,
+    pub(crate) lanes: L,
     pub(crate) sources: Sources,
     pub(crate) arrival: Arrival,
 }

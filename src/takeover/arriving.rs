@@ -1,6 +1,6 @@
 //! The successor's side of the channel up to the commit point: it moves frames and descriptors, and decides nothing.
 //!
-//! It fills a lane that is not served yet with what arrives. Until Accept is in the channel it can fail at any point, by
+//! It fills lanes that are not served yet with what arrives. Until Accept is in the channel it can fail at any point, by
 //! leaving: nobody's byte has been touched.
 
 use std::io;
@@ -21,12 +21,12 @@ use super::panicked::{Panicked, caught};
 use super::path::TakeoverListener;
 use super::sift::sift;
 use super::successor::{Accept, Action, Heard, Objection, Receiving};
-use super::wire::{Digested, Frame, Listeners, RawFrame, printable};
+use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, RawFrame, printable};
 use crate::clock::monotonic_ns;
-use crate::lane::{AdoptError, Lane};
+use crate::lane::{AdoptError, AnyLane};
+use crate::lanes::Lanes;
 use crate::peer::Address;
 use crate::peer::record::{Change, Record};
-use crate::service::StreamService;
 use crate::sources::{Callers, Sources, StopSignals};
 use crate::worker::Queue;
 
@@ -91,19 +91,39 @@ impl<'b> Adopted<'b> {
     }
 }
 
-/// A successor up to the commit point: what arrives fills a lane that is not served yet.
-pub(crate) struct Arriving<S: StreamService> {
+/// What a lane of the predecessor is here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counterpart {
+    /// The number of the lane that has the same service.
+    number: usize,
+    /// The version of all state that the predecessor saves of it.
+    state_version: u32,
+}
+
+impl Counterpart {
+    /// Those of lanes that this process has offered to run.
+    pub(super) fn of_each<L: Lanes>(theirs: &[wire::Lane], ours: &L) -> Vec<Self> {
+        let counterpart = |lane: &wire::Lane| Self {
+            number: ours.all().position(|our| our.name() == lane.service).expect("it was chosen from what was offered"),
+            state_version: lane.state_version,
+        };
+        theirs.iter().map(counterpart).collect()
+    }
+}
+
+/// A successor up to the commit point: what arrives fills lanes that are not served yet.
+pub(crate) struct Arriving<L> {
     pub(super) channel: Channel,
     pub(super) poll: Poll,
-    pub(super) lane: Lane<S>,
+    pub(super) lanes: L,
     pub(super) sources: Sources,
-    /// The version of all state that the predecessor saves.
-    pub(super) state_version: u32,
+    /// What the predecessor's lanes are here, by their numbers there.
+    pub(super) counterparts: Vec<Counterpart>,
     /// When the predecessor was last told that it may freeze: `CLOCK_MONOTONIC`, ns.
     pub(super) ready_at_ns: Option<u64>,
 }
 
-impl<S: StreamService> Arriving<S> {
+impl<L: Lanes> Arriving<L> {
     /// Receives everything, up to and including the commit point.
     pub(super) fn receive(&mut self, receiving: Receiving, place: Place) -> Result<Received, Cause> {
         let received = self.receive_listeners(receiving, place).and_then(|(receiving, left_behind)| {
@@ -186,7 +206,7 @@ impl<S: StreamService> Arriving<S> {
             Action::Listen(_) => unreachable!("the listeners come once"),
             Action::Adopt(records, answer) => self.adopt(records).map(|()| Some(answer)),
             Action::Change(changes) => self.change(changes).map(|()| None),
-            Action::Discard(cookies) => self.discard(cookies).map(|()| None),
+            Action::Discard(closed) => self.discard(closed).map(|()| None),
             Action::Answer(answer) => self.sift(Step::Round).map(|()| Some(answer)),
             Action::GetReady(answer) => {
                 self.sift(Step::Ready)?;
@@ -214,56 +234,70 @@ impl<S: StreamService> Arriving<S> {
         Ok(left_behind)
     }
 
-    fn adopt(&mut self, records: Vec<Digested<Record<'_>>>) -> Result<(), Cause> {
+    /// The lane here that has the service of one of the predecessor's, and the version of its state.
+    fn counterpart(&mut self, lane: u32) -> (&mut dyn AnyLane, u32) {
+        // The conversation knows how many lanes the predecessor has.
+        let Counterpart { number, state_version } = self.counterparts[lane as usize];
+        (self.lanes.lane_mut(number), state_version)
+    }
+
+    fn adopt(&mut self, OfLane { lane, records }: OfLane<Record<'_>>) -> Result<(), Cause> {
         fault::at(Step::Adopt, &mut self.channel)?;
         let sockets = self.channel.take_descriptors(records.len())?;
+        let (lane, version) = self.counterpart(lane);
         let came = sockets.into_iter().zip(records).map(|(socket, record)| Adopted::pair(socket, record.value));
         for (number, adopted) in came.enumerate() {
             if number % ADOPTED_AT_A_STRETCH == 0 {
                 std::thread::yield_now();
             }
             let Adopted { socket, record } = adopted?;
-            let adopted = caught(|| self.lane.adopt(socket.into(), &record, self.state_version));
+            let adopted = caught(|| lane.adopt(socket.into(), &record, version));
             restored(adopted, Address(record.address))?;
         }
         Ok(fault::at(Step::Copied, &mut self.channel)?)
     }
 
-    fn change(&mut self, changes: Vec<Digested<Change<'_>>>) -> Result<(), Cause> {
+    fn change(&mut self, OfLane { lane, records: changes }: OfLane<Change<'_>>) -> Result<(), Cause> {
         fault::at(Step::Change, &mut self.channel)?;
+        let (lane, version) = self.counterpart(lane);
         for Digested { value: change, .. } in changes {
-            let address = self.lane.address(change.cookie.into());
-            let followed = caught(|| self.lane.follow(&change, self.state_version));
+            let address = lane.address(change.cookie.into());
+            let followed = caught(|| lane.follow(&change, version));
             restored(followed, address)?;
         }
         Ok(())
     }
 
-    fn discard(&mut self, cookies: Vec<u64>) -> Result<(), Cause> {
+    fn discard(&mut self, Closed { cookies, lane }: Closed) -> Result<(), Cause> {
         fault::at(Step::Discard, &mut self.channel)?;
+        let (lane, _) = self.counterpart(lane);
         for cookie in cookies {
-            self.lane.discard(cookie.into());
+            lane.discard(cookie.into());
         }
         Ok(())
     }
 
     fn sift(&mut self, step: Step) -> Result<(), Cause> {
         fault::at(step, &mut self.channel)?;
-        sift(&mut self.poll, &mut self.lane).map_err(in_context("epoll_wait"))
+        sift(&mut self.poll, &mut self.lanes).map_err(in_context("epoll_wait"))
     }
 }
 
-impl<S: StreamService> SuccessorEnd for Arriving<S> {
+impl<L: Lanes> SuccessorEnd for Arriving<L> {
     type Cause = Cause;
 
-    fn restore(&mut self, state: &[u8]) -> Result<(), Cause> {
+    fn restore(&mut self, states: &[Vec<u8>]) -> Result<(), Cause> {
         match self.channel.descriptors_left() {
             0 => {}
             count => return Err(Cause::DescriptorsLeft { count }),
         }
-        caught(|| self.lane.restore(self.state_version, state))
-            .map_err(|panicked| Cause::Panicked { address: None, panicked })?
-            .map_err(Cause::State)
+        for (lane, state) in (0..).zip(states) {
+            let (lane, version) = self.counterpart(lane);
+            caught(|| lane.restore(version, state))
+                .map_err(|panicked| Cause::Panicked { address: None, panicked })?
+                .map_err(Cause::State)?;
+        }
+        Ok(())
     }
 
     fn send_accept(&mut self, frame: &[u8]) -> Result<(), Cause> {
@@ -320,14 +354,16 @@ fn stop_if_told(signals: Option<&StopSignals>) -> Result<(), Cause> {
 }
 
 #[cfg(any(test, fuzzing))]
-impl<S: StreamService> Arriving<S> {
-    /// A takeover of peers alone, from a predecessor of the same process.
-    pub(crate) fn of_peers(channel: Channel, poll: Poll, lane: Lane<S>) -> (Self, Receiving) {
+impl<L: Lanes> Arriving<L> {
+    /// A takeover of peers alone, from a predecessor of the same process that has the same lanes.
+    pub(crate) fn of_peers(channel: Channel, poll: Poll, lanes: L) -> (Self, Receiving) {
         let listeners = Listeners { tcp: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
-        let heard = Receiving::default().hear(Frame::Listeners(listeners));
+        let heard = Receiving::expecting(&vec![0; L::COUNT]).hear(Frame::Listeners(listeners));
         let Ok(Heard::On(receiving, _)) = heard else { panic!("listeners come first") };
         let sources = Sources::none();
-        (Self { channel, poll, lane, sources, state_version: S::STATE_VERSION, ready_at_ns: None }, receiving)
+        let same = |(number, lane): (usize, &dyn AnyLane)| Counterpart { number, state_version: lane.state_version() };
+        let counterparts = lanes.all().enumerate().map(same).collect();
+        (Self { channel, poll, lanes, sources, counterparts, ready_at_ns: None }, receiving)
     }
 
     /// The next frame, if it is there.
@@ -336,8 +372,8 @@ impl<S: StreamService> Arriving<S> {
     }
 
     /// What owns the peers once Accept is in the channel.
-    pub(crate) fn into_lane(self) -> (Poll, Lane<S>) {
-        (self.poll, self.lane)
+    pub(crate) fn into_lanes(self) -> (Poll, L) {
+        (self.poll, self.lanes)
     }
 }
 

@@ -1,5 +1,5 @@
 //! The end of a takeover on the predecessor's side: it carries out the [drive](super::drive), over the channel and with
-//! the peers of a lane that is not polled meanwhile.
+//! the peers of lanes that are not polled meanwhile.
 //!
 //! What comes of it is either [`HandedOver`] or a [`Failure`], after which the loop simply polls again: that is the thaw.
 
@@ -19,8 +19,7 @@ use super::predecessor::{Accepted, Frozen, Mistake, Ready};
 use super::summary::{Pause, Summary};
 use super::wire::{Frame, RawFrame};
 use crate::clock::monotonic_ns;
-use crate::lane::Lane;
-use crate::service::StreamService;
+use crate::lanes::Lanes;
 
 /// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
 const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
@@ -43,23 +42,19 @@ impl ReadyDeparture {
     /// # Errors
     /// If the successor has not accepted within `freeze_timeout`, and cannot accept any more: the loop thaws by polling
     /// again.
-    pub(crate) fn commit<S: StreamService>(
-        self,
-        lane: &Lane<S>,
-        freeze_timeout: Duration,
-    ) -> Result<HandedOver, Failure> {
-        self.commit_beside(lane, freeze_timeout, || {})
+    pub(crate) fn commit<L: Lanes>(self, lanes: &L, freeze_timeout: Duration) -> Result<HandedOver, Failure> {
+        self.commit_beside(lanes, freeze_timeout, || {})
     }
 
     /// The same, with something that is done between any two steps.
-    pub(crate) fn commit_beside<S: StreamService>(
+    pub(crate) fn commit_beside<L: Lanes>(
         self,
-        lane: &Lane<S>,
+        lanes: &L,
         freeze_timeout: Duration,
         mut between: impl FnMut(),
     ) -> Result<HandedOver, Failure> {
         let Self { channel, pid, ready } = self;
-        let mut end = End::new(channel, lane, freeze_timeout);
+        let mut end = End::new(channel, lanes, freeze_timeout);
         let mut drive = Drive::new(ready);
         loop {
             match drive.step(&mut end) {
@@ -73,19 +68,19 @@ impl ReadyDeparture {
 }
 
 /// What the drive works with: the channel, the peers, and a deadline.
-struct End<'l, S: StreamService> {
+struct End<'l, L> {
     channel: Channel,
-    lane: &'l Lane<S>,
+    lanes: &'l L,
     deadline: Deadline,
     /// What the time goes into.
     freeze: Freeze,
 }
 
-impl<'l, S: StreamService> End<'l, S> {
+impl<'l, L: Lanes> End<'l, L> {
     /// The time of the freeze begins.
-    fn new(channel: Channel, lane: &'l Lane<S>, freeze_timeout: Duration) -> Self {
+    fn new(channel: Channel, lanes: &'l L, freeze_timeout: Duration) -> Self {
         let freeze = Freeze::begin(freeze_timeout, Instant::now());
-        Self { channel, lane, deadline: Deadline::after(freeze_timeout), freeze }
+        Self { channel, lanes, deadline: Deadline::after(freeze_timeout), freeze }
     }
 
     /// An error with what is known here: a deadline that has passed is that of the freeze.
@@ -97,7 +92,7 @@ impl<'l, S: StreamService> End<'l, S> {
     }
 }
 
-impl<S: StreamService> PredecessorEnd for End<'_, S> {
+impl<L: Lanes> PredecessorEnd for End<'_, L> {
     type Failure = Failure;
 
     fn freeze(&mut self, ready: Ready) -> Result<Frozen, Failure> {
@@ -108,23 +103,23 @@ impl<S: StreamService> PredecessorEnd for End<'_, S> {
     }
 
     fn next_batch(&mut self, frozen: &mut Frozen) -> Result<Option<Batch>, Failure> {
-        Ok(caught(|| frozen.next(self.lane))??)
+        Ok(caught(|| frozen.next(&self.lanes.originals()))??)
     }
 
     fn send_batch(&mut self, batch: &Batch) -> Result<(), Failure> {
-        let descriptors = self.lane.descriptors(batch.descriptor_keys());
+        let descriptors = self.lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys());
         let sent = self.channel.send_by(&batch.frame, &descriptors, self.deadline);
         self.explained(sent)
     }
 
-    fn save(&mut self) -> Result<Vec<u8>, Failure> {
+    fn save(&mut self) -> Result<Vec<Vec<u8>>, Failure> {
         self.freeze.save(Instant::now());
         fault::at(Step::Commit, &mut self.channel)?;
-        let mut state = Vec::new();
-        caught(|| self.lane.save(&mut state))?;
+        let mut states = vec![Vec::new(); L::COUNT];
+        caught(|| self.lanes.all().zip(&mut states).for_each(|(lane, state)| lane.save(state)))?;
         self.check_time()?;
-        self.freeze.send(state.len(), Instant::now());
-        Ok(state)
+        self.freeze.send(states.iter().map(Vec::len).sum(), Instant::now());
+        Ok(states)
     }
 
     fn send_part(&mut self, frame: &[u8]) -> Result<(), Failure> {

@@ -54,8 +54,8 @@ fn offers() -> Vec<Offer> {
     ]
 }
 
-fn estate(peers: u64) -> Estate {
-    Estate { service: "seqnum", state_version: 2, peers }
+fn estate(peers: u64) -> [Estate; 1] {
+    [Estate { service: "seqnum", state_version: 2, peers }]
 }
 
 fn hello() -> Hello {
@@ -221,7 +221,7 @@ impl World {
             self.cookies += 1;
             let key = self.peers.insert(FakePeer::new(self.cookies, self.session_bytes));
             if let Predecessor::Copying(copying) = &mut self.predecessor {
-                copying.mirror_mut().touched(key, true);
+                copying.mirror_mut(0).touched(key, true);
             }
         }
     }
@@ -230,7 +230,7 @@ impl World {
         if let Some(key) = self.key(choice).filter(|_| self.serves()) {
             let session_changed = self.peers[key].change();
             if let Predecessor::Copying(copying) = &mut self.predecessor {
-                copying.mirror_mut().touched(key, session_changed);
+                copying.mirror_mut(0).touched(key, session_changed);
             }
         }
     }
@@ -239,7 +239,7 @@ impl World {
         if let Some(key) = self.key(choice).filter(|_| self.serves()) {
             let FakePeer { cookie, .. } = self.peers.remove(key);
             if let Predecessor::Copying(copying) = &mut self.predecessor {
-                copying.mirror_mut().closed(key, cookie);
+                copying.mirror_mut(0).closed(key, cookie);
             }
         }
     }
@@ -278,7 +278,7 @@ impl World {
             Ok(welcome) => {
                 self.send_to_successor(Frame::Welcome(welcome).encode());
                 self.send_to_successor(Frame::Listeners(listeners()).encode());
-                Predecessor::Copying(Copying::new(hello, self.peers.capacity(), self.now))
+                Predecessor::Copying(Copying::new(hello, &[self.peers.capacity()], self.now))
             }
             Err(refusal) => {
                 self.send_to_successor(refusal.frame());
@@ -295,7 +295,7 @@ impl World {
             }
             match copying.hear(frame, self.now)? {
                 predecessor::Heard::Copying(goes_on) => copying = goes_on,
-                predecessor::Heard::Ready(ready) => match ready.decide(&self.peers, FREEZE_TIMEOUT, self.now)? {
+                predecessor::Heard::Ready(ready) => match ready.decide(&[&self.peers], FREEZE_TIMEOUT, self.now)? {
                     Decision::Copy(goes_on) => copying = goes_on,
                     Decision::Freeze(ready, strain) => {
                         self.strained = strain.is_some();
@@ -311,7 +311,7 @@ impl World {
             return Err(Mistake::Silent { silence: SILENCE_MAX });
         }
         let has_next = copying.has_next();
-        let next = copying.next(&self.peers)?;
+        let next = copying.next(&[&self.peers])?;
         assert_eq!(has_next, next.is_some());
         match next {
             Some(outgoing) if full => copying.unsent(outgoing),
@@ -374,7 +374,7 @@ impl World {
         let frame = raw.decode().unwrap();
         self.successor = match std::mem::replace(&mut self.successor, Successor::Killed) {
             Successor::Called(called) => match called.hear(frame) {
-                Ok(_) => Successor::Receiving(Receiving::default()),
+                Ok(_) => Successor::Receiving(Receiving::expecting(&[0])),
                 Err(objection) => self.give_up(&objection),
             },
             Successor::Receiving(receiving) => match receiving.hear(frame) {
@@ -392,8 +392,8 @@ impl World {
     fn act(&mut self, action: Action<'_>) {
         match action {
             Action::Listen(arrived) => assert_eq!(arrived, listeners()),
-            Action::Adopt(records, answer) => {
-                for record in records {
+            Action::Adopt(peers, answer) => {
+                for record in peers.records {
                     let cookie = self.descriptors.pop_front().expect("each record comes with its descriptor");
                     assert_eq!(record.value.cookie, cookie, "each record comes with its own descriptor");
                     let before = self.adopted.insert(cookie, Adopted::of(&record.value));
@@ -401,14 +401,14 @@ impl World {
                 }
                 self.send_to_predecessor(answer);
             }
-            Action::Change(changes) => {
-                for change in changes {
+            Action::Change(changed) => {
+                for change in changed.records {
                     let peer = self.adopted.get_mut(&change.value.cookie).expect("a peer that changes was adopted");
                     peer.follow(&change.value).expect("it is told what it does not know");
                 }
             }
-            Action::Discard(cookies) => {
-                for cookie in cookies {
+            Action::Discard(closed) => {
+                for cookie in closed.cookies {
                     assert!(self.adopted.remove(&cookie).is_some(), "a peer that leaves was adopted");
                 }
             }
@@ -504,7 +504,7 @@ impl World {
         };
         let accept = owner.accept();
         assert!(self.adopted_records() == self.records(), "the records are the same on both sides");
-        assert!(accept.state == self.shared_state, "the shared state is the same on both sides");
+        assert!(accept.states == [&*self.shared_state], "the shared state is the same on both sides");
         assert_eq!(accepted.peers, self.peers.len() as u64);
         assert_eq!(accept.figures, accepted.figures);
         assert_eq!(accept.frozen_at_ns, FROZEN_AT_NS);
@@ -524,7 +524,7 @@ impl PredecessorEnd for World {
     }
 
     fn next_batch(&mut self, frozen: &mut Frozen) -> Result<Option<Batch>, String> {
-        Ok(frozen.next(&self.peers)?)
+        Ok(frozen.next(&[&self.peers])?)
     }
 
     fn send_batch(&mut self, batch: &Batch) -> Result<(), String> {
@@ -532,8 +532,8 @@ impl PredecessorEnd for World {
         self.send_part(&batch.frame)
     }
 
-    fn save(&mut self) -> Result<Vec<u8>, String> {
-        Ok(self.shared_state.clone())
+    fn save(&mut self) -> Result<Vec<Vec<u8>>, String> {
+        Ok(vec![self.shared_state.clone()])
     }
 
     fn send_part(&mut self, frame: &[u8]) -> Result<(), String> {
@@ -586,8 +586,8 @@ impl PredecessorEnd for World {
 impl SuccessorEnd for World {
     type Cause = &'static str;
 
-    fn restore(&mut self, state: &[u8]) -> Result<(), &'static str> {
-        assert!(state == self.shared_state, "the shared state is the same on both sides");
+    fn restore(&mut self, states: &[Vec<u8>]) -> Result<(), &'static str> {
+        assert!(states == [&*self.shared_state], "the shared state is the same on both sides");
         Ok(())
     }
 

@@ -17,15 +17,12 @@ use super::commit::ReadyDeparture;
 use super::failure::{Failure, last_word};
 use super::fault::{self, PredecessorStep as Step};
 use super::memory;
-use super::mirror::Originals;
 use super::pace::Load;
 use super::panicked::caught;
 use super::path::TakeoverListener;
 use super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
 use super::wire::{Frame, Listeners, Welcome};
-use crate::lane::Lane;
-use crate::peer::record::Record;
-use crate::service::StreamService;
+use crate::lanes::Lanes;
 use crate::sources::{Greeting, Source, Tokens};
 use crate::table::Touch;
 
@@ -95,11 +92,11 @@ impl Departure {
         welcome: Welcome,
         tcp: Option<&TcpListener>,
         takeover: &TakeoverListener,
-        keys_end: usize,
+        keys_end: &[usize],
         now: Instant,
     ) -> Result<Self, Failure> {
         let Greeting { mut channel, pid, hello } = greeting;
-        let opened = memory::spare(keys_end * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
+        let opened = memory::spare(keys_end.iter().sum::<usize>() * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
             .map_err(Failure::from)
             .and_then(|()| send_welcome(&mut channel, welcome))
             .and_then(|()| send_listeners(&mut channel, tcp, takeover));
@@ -135,15 +132,12 @@ impl Departure {
     ///
     /// # Errors
     /// If the takeover has failed. The successor is told why, if it still listens.
-    pub(crate) fn turn<S: StreamService>(
-        self,
-        lane: &mut Lane<S>,
-        freeze_timeout: Duration,
-        now: Instant,
-    ) -> Result<Turn, Failure> {
+    pub(crate) fn turn<L: Lanes>(self, lanes: &mut L, freeze_timeout: Duration, now: Instant) -> Result<Turn, Failure> {
         let Self { mut channel, pid, mut progress } = self;
-        progress.note(lane.table_mut().touches());
-        match progress.advance(&mut channel, lane, freeze_timeout, now) {
+        for number in 0..L::COUNT {
+            progress.note(number, lanes.lane_mut(number).table_mut().touches());
+        }
+        match progress.advance(&mut channel, lanes, freeze_timeout, now) {
             Ok(Advanced::Copying(progress)) => Ok(Turn::Copying(Self { channel, pid, progress })),
             Ok(Advanced::Ready(ready, strain)) => {
                 warn_of(strain, pid);
@@ -163,9 +157,9 @@ impl Departure {
 }
 
 impl Progress {
-    /// Enters into the book what has happened to peers.
-    fn note(&mut self, touches: Vec<Touch>) {
-        let mirror = self.copying.mirror_mut();
+    /// Enters into the book of a lane what has happened to its peers.
+    fn note(&mut self, lane: usize, touches: Vec<Touch>) {
+        let mirror = self.copying.mirror_mut(lane);
         for touch in touches {
             match touch {
                 Touch::Changed { key, session } => mirror.touched(key, session),
@@ -174,10 +168,10 @@ impl Progress {
         }
     }
 
-    fn advance<S: StreamService>(
+    fn advance<L: Lanes>(
         mut self,
         channel: &mut Channel,
-        lane: &Lane<S>,
+        lanes: &L,
         freeze_timeout: Duration,
         now: Instant,
     ) -> Result<Advanced, Failure> {
@@ -192,7 +186,7 @@ impl Progress {
                     self.copying = copying;
                     fault::at(Step::Copied, channel)?;
                 }
-                Heard::Ready(ready) => match caught(|| ready.decide(lane, freeze_timeout, now))?? {
+                Heard::Ready(ready) => match caught(|| ready.decide(&lanes.originals(), freeze_timeout, now))?? {
                     Decision::Copy(copying) => self.copying = copying,
                     Decision::Freeze(ready, strain) => return Ok(Advanced::Ready(ready, strain)),
                 },
@@ -208,7 +202,7 @@ impl Progress {
         }
         let share = self.copying.share();
         loop {
-            self.blocked = match self.send_next(channel, lane, now)? {
+            self.blocked = match self.send_next(channel, lanes, now)? {
                 Sent::Taken => None,
                 Sent::Full => Some(Blocked::UntilWritable),
                 Sent::TooManyInFlight => Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)),
@@ -228,12 +222,7 @@ impl Progress {
     }
 
     /// Sends what comes next, if anything does.
-    fn send_next<S: StreamService>(
-        &mut self,
-        channel: &mut Channel,
-        lane: &Lane<S>,
-        now: Instant,
-    ) -> Result<Sent, Failure> {
+    fn send_next<L: Lanes>(&mut self, channel: &mut Channel, lanes: &L, now: Instant) -> Result<Sent, Failure> {
         if let Some(listeners) = self.listeners.take() {
             let descriptors: Vec<BorrowedFd<'_>> = listeners.descriptors.iter().map(AsFd::as_fd).collect();
             let sent = channel.try_send(&listeners.frame, &descriptors)?;
@@ -241,13 +230,16 @@ impl Progress {
             return Ok(sent);
         }
         memory::spare(memory::FRAME_SPARE_BYTES)?;
-        let Some(outgoing) = caught(|| self.copying.next(lane))?? else {
+        let Some(outgoing) = caught(|| self.copying.next(&lanes.originals()))?? else {
             channel.flush()?;
             return Ok(Sent::Taken);
         };
         fault::at(step_of(&outgoing), channel)?;
         let sent = match &outgoing {
-            Outgoing::Batch(batch) => channel.try_send(&batch.frame, &lane.descriptors(batch.descriptor_keys())),
+            Outgoing::Batch(batch) => {
+                let descriptors = lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys());
+                channel.try_send(&batch.frame, &descriptors)
+            }
             Outgoing::Round { frame, .. } => channel.try_send(frame, &[]),
         };
         let sent = sent.map_err(|error| last_word(channel).unwrap_or(error.into()))?;
@@ -330,20 +322,10 @@ fn step_of(outgoing: &Outgoing) -> Step {
     }
 }
 
-impl<S: StreamService> Originals for Lane<S> {
-    fn record(&self, key: usize) -> Option<Record<'_>> {
-        self.record(key)
-    }
-
-    fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
-        self.save_session(key, saved);
-    }
-}
-
 #[cfg(any(test, fuzzing))]
 impl Departure {
     /// A takeover of peers alone, by a successor of the same process.
-    pub(crate) fn of_peers(channel: Channel, hello: super::wire::Hello, keys_end: usize, now: Instant) -> Self {
+    pub(crate) fn of_peers(channel: Channel, hello: super::wire::Hello, keys_end: &[usize], now: Instant) -> Self {
         let copying = Copying::new(hello, keys_end, now);
         let progress = Progress { copying, listeners: None, blocked: None, more_to_hear: false };
         Self { channel, pid: std::process::id(), progress }

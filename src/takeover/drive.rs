@@ -37,8 +37,8 @@ pub(crate) trait PredecessorEnd {
     /// Sends a batch with the descriptors of its peers.
     fn send_batch(&mut self, batch: &Batch) -> Result<(), Self::Failure>;
 
-    /// The state that all peers share.
-    fn save(&mut self) -> Result<Vec<u8>, Self::Failure>;
+    /// The state that all peers of each lane share.
+    fn save(&mut self) -> Result<Vec<Vec<u8>>, Self::Failure>;
 
     /// Sends a frame that is not the last one.
     fn send_part(&mut self, frame: &[u8]) -> Result<(), Self::Failure>;
@@ -129,7 +129,7 @@ impl<F: From<Mistake> + From<WireError>> Drive<F> {
         match self.0 {
             Step::Ready(ready) => before_commit(end.freeze(ready).map(Step::Frozen)),
             Step::Frozen(frozen) => before_commit(send_pending(frozen, end)),
-            Step::Saving(frozen) => before_commit(end.save().map(|state| Step::Concluding(frozen.conclude(state)))),
+            Step::Saving(frozen) => before_commit(end.save().map(|states| Step::Concluding(frozen.conclude(states)))),
             Step::Concluding(concluding) => conclude(concluding, end),
             Step::Committed(committed) => wait(committed, end),
             Step::Failed(failed) => {
@@ -232,8 +232,8 @@ pub(crate) trait SuccessorEnd {
     /// Why a takeover fails.
     type Cause;
 
-    /// Restores the state that all peers share.
-    fn restore(&mut self, state: &[u8]) -> Result<(), Self::Cause>;
+    /// Restores the state that all peers of each of the predecessor's lanes share.
+    fn restore(&mut self, states: &[Vec<u8>]) -> Result<(), Self::Cause>;
 
     /// Sends Accept, unless something keeps this process from serving. An error means that it is not in the channel, and
     /// never will be.
@@ -274,7 +274,7 @@ impl Accepting {
     pub(crate) fn step<E: SuccessorEnd>(self, end: &mut E) -> Result<Came, E::Cause> {
         match self {
             Self::Verified(accept) => {
-                end.restore(&accept.state)?;
+                end.restore(&accept.states)?;
                 Ok(Came::On(Self::Restored(accept)))
             }
             Self::Restored(accept) => {

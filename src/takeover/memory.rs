@@ -11,7 +11,7 @@ use std::path::Path;
 use log::{debug, warn};
 
 use super::predecessor::Refusal;
-use crate::table::Peers;
+use crate::peer::Peer;
 
 /// More than any frame takes while it is written.
 pub(crate) const FRAME_SPARE_BYTES: usize = 2 << 20;
@@ -41,7 +41,7 @@ impl fmt::Display for Shortage {
 ///
 /// # Errors
 /// If it may not: the kernel would have to kill a process, and this one holds no less.
-pub(crate) fn check(pid: u32, peers: &Peers) -> Result<(), Refusal> {
+pub(crate) fn check<'p>(pid: u32, peers: impl Iterator<Item = &'p Peer>) -> Result<(), Refusal> {
     let Some(bytes_free) = room_bytes(pid) else {
         return Ok(());
     };
@@ -52,8 +52,8 @@ pub(crate) fn check(pid: u32, peers: &Peers) -> Result<(), Refusal> {
         return Ok(());
     }
     // A buffer that is as large as what it holds doubles with the next byte.
-    let buffers: usize = peers.iter().map(|peer| 2 * (peer.talk.inbound.len() + peer.talk.pending_bytes())).sum();
-    let bytes_needed = everything.min(buffers as u64 + peers.len() as u64 * PEER_BYTES + frames);
+    let buffers = |peer: &Peer| 2 * (peer.talk.inbound.len() + peer.talk.pending_bytes()) as u64;
+    let bytes_needed = everything.min(peers.map(|peer| buffers(peer) + PEER_BYTES).sum::<u64>() + frames);
     if bytes_needed > bytes_free { Err(Refusal::Memory { bytes_free, bytes_needed }) } else { Ok(()) }
 }
 

@@ -1,4 +1,4 @@
-//! What the successor knows of each peer, as the predecessor keeps book of it during one takeover. Pure.
+//! What the successor knows of each peer of a lane, as the predecessor keeps book of it during one takeover. Pure.
 //!
 //! The book exists only while a takeover is under way, so that peers carry nothing for it. The table of peers is
 //! walked once, from the first key to the last; whatever happens to a key that the walk has passed is pending until
@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::pace::{Load, Pending};
 use super::wire::{Closed, DESCRIPTORS_PER_FRAME_MAX, Frame, RecordsKind, RecordsWriter, chained};
+use crate::originals::Originals;
 use crate::peer::record::{Ends, Record};
 
 /// A batch of records ends when it is as large as this, so that sending it delays nobody for long.
@@ -25,15 +26,6 @@ const RECORD_BYTES: usize = 40;
 
 /// How many closed peers one frame names.
 const CLOSED_PER_FRAME_MAX: usize = 4096;
-
-/// The peers that the book is about, as they are now.
-pub(crate) trait Originals {
-    /// The peer at `key`, without its session. `None` if nobody is there.
-    fn record(&self, key: usize) -> Option<Record<'_>>;
-
-    /// Appends the session of the peer at `key`.
-    fn save_session(&self, key: usize, saved: &mut Vec<u8>);
-}
 
 /// What the successor knows of the peer at a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,9 +105,11 @@ impl<T> Queue<T> {
     }
 }
 
-/// The predecessor's book of what the successor knows.
+/// The predecessor's book of what the successor knows of a lane.
 #[derive(Debug)]
 pub(crate) struct Mirror {
+    /// The number of the lane.
+    lane: u32,
     /// By slab key.
     known: Vec<Known>,
     /// The walk has passed all keys below.
@@ -133,6 +127,8 @@ pub(crate) struct Mirror {
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// Whose peers it is about.
+    lane: u32,
     pub(crate) frame: Vec<u8>,
     /// In the frame's order.
     records: Vec<Written>,
@@ -157,6 +153,11 @@ enum Taken {
 }
 
 impl Batch {
+    /// The number of the lane whose peers it is about.
+    pub(crate) fn lane(&self) -> usize {
+        self.lane as usize
+    }
+
     /// The keys of the peers whose descriptors go with the frame, in its order.
     pub(crate) fn descriptor_keys(&self) -> impl Iterator<Item = usize> {
         let with_descriptors = matches!(self.taken, Taken::Walk(_) | Taken::Fresh(_));
@@ -171,8 +172,9 @@ impl Batch {
 
 impl Mirror {
     /// An empty book: the successor knows nothing. Keys below `walk_end` are walked.
-    pub(crate) fn new(walk_end: usize) -> Self {
+    pub(crate) fn new(lane: u32, walk_end: usize) -> Self {
         Self {
+            lane,
             // It grows as the walk goes: to write all of it at once would hold up the loop.
             known: Vec::with_capacity(walk_end),
             walked: 0,
@@ -213,7 +215,7 @@ impl Mirror {
 
     /// What all that is in about as many bytes as it will take in frames, and who has the most of it. This looks at all of
     /// them, and at the sessions that they have now: nothing else tells how large those have become.
-    pub(crate) fn load(&self, originals: &impl Originals) -> Load {
+    pub(crate) fn load(&self, originals: &dyn Originals) -> Load {
         let mut load = Load { pending: Pending { peers: self.pending(), bytes: 0 }, most: None };
         let mut saved = Vec::new();
         for &key in self.fresh.iter().chain(self.dirty.iter()) {
@@ -274,37 +276,44 @@ impl Mirror {
         self.closed.begin_round();
     }
 
-    /// What to send next in this round, or `None` at its end. Each batch is followed by [`Mirror::sent`] or
-    /// [`Mirror::unsent`] before anything else happens to the book.
-    pub(crate) fn next_batch(&mut self, originals: &impl Originals) -> Option<Batch> {
-        if !self.closed.round.is_empty() {
-            let cookies: Vec<u64> = self.closed.round.iter().copied().take(CLOSED_PER_FRAME_MAX).collect();
-            let taken = Taken::Closed(cookies.len());
-            return Some(Batch { frame: Frame::Closed(Closed { cookies }).encode(), records: Vec::new(), taken });
+    /// Which of those that are gone to tell of next in this round, and before anything else. As with
+    /// [`Mirror::next_batch`], it is said next what became of it.
+    pub(crate) fn next_closed(&mut self) -> Option<Batch> {
+        if self.closed.round.is_empty() {
+            return None;
         }
-        let known = &mut self.known;
+        let lane = self.lane;
+        let cookies: Vec<u64> = self.closed.round.iter().copied().take(CLOSED_PER_FRAME_MAX).collect();
+        let taken = Taken::Closed(cookies.len());
+        Some(Batch { lane, frame: Frame::Closed(Closed { cookies, lane }).encode(), records: Vec::new(), taken })
+    }
+
+    /// What else to send next in this round, or `None` at its end. Each batch is followed by [`Mirror::sent`] or
+    /// [`Mirror::unsent`] before anything else happens to the book.
+    pub(crate) fn next_batch(&mut self, originals: &dyn Originals) -> Option<Batch> {
+        let (lane, known) = (self.lane, &mut self.known);
         while self.walked < self.walk_end {
             let keys = self.walked..self.walk_end;
-            let (frame, records, passed) = gather(RecordsKind::Peers, keys, known, originals);
+            let (frame, records, passed) = gather(lane, RecordsKind::Peers, keys, known, originals);
             // A frame that holds nothing gives the others their turn before the walk goes on.
             if !records.is_empty() || passed == KEYS_PER_BATCH_MAX {
-                return Some(Batch { frame, records, taken: Taken::Walk(passed) });
+                return Some(Batch { lane, frame, records, taken: Taken::Walk(passed) });
             }
             self.walked += passed;
         }
         while !self.fresh.round.is_empty() {
             let keys = self.fresh.round.iter().copied();
-            let (frame, records, passed) = gather(RecordsKind::Peers, keys, known, originals);
+            let (frame, records, passed) = gather(lane, RecordsKind::Peers, keys, known, originals);
             if !records.is_empty() {
-                return Some(Batch { frame, records, taken: Taken::Fresh(passed) });
+                return Some(Batch { lane, frame, records, taken: Taken::Fresh(passed) });
             }
             self.fresh.round.drain(..passed);
         }
         while !self.dirty.round.is_empty() {
             let keys = self.dirty.round.iter().copied();
-            let (frame, records, passed) = gather(RecordsKind::Changed, keys, known, originals);
+            let (frame, records, passed) = gather(lane, RecordsKind::Changed, keys, known, originals);
             if !records.is_empty() {
-                return Some(Batch { frame, records, taken: Taken::Dirty(passed) });
+                return Some(Batch { lane, frame, records, taken: Taken::Dirty(passed) });
             }
             self.dirty.round.drain(..passed);
         }
@@ -351,12 +360,13 @@ fn entry(known: &mut Vec<Known>, key: usize) -> &mut Known {
 /// Writes what those `keys` that `kind` is for have to tell into one frame, until it is full or the keys end. Returns it
 /// with what it holds and with the number of keys it passed.
 fn gather(
+    lane: u32,
     kind: RecordsKind,
     keys: impl Iterator<Item = usize>,
     known: &mut Vec<Known>,
-    originals: &impl Originals,
+    originals: &dyn Originals,
 ) -> (Vec<u8>, Vec<Written>, usize) {
-    let mut writer = RecordsWriter::new(kind);
+    let mut writer = RecordsWriter::new(kind, lane);
     let mut records: Vec<Written> = Vec::new();
     let mut saved = Vec::new();
     let mut passed = 0;

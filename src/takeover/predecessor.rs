@@ -10,12 +10,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::mirror::{Batch, Mirror, Originals};
+use super::books::Books;
+use super::mirror::{Batch, Mirror};
 use super::pace::{Load, Pace, Verdict};
 use super::wire::{
-    BUILD, Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Refuse, Round, State, Versions,
+    BUILD, Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Lane, Refuse, Round, State, Versions,
     WIRE_VERSIONS, Welcome, agree, printable,
 };
+use crate::originals::Originals;
 use reactord_process::open_files;
 
 /// How many peers may be on their way to the successor: four batches keep the channel busy, and stay below any limit
@@ -36,7 +38,7 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A part of the shared state in one frame. While one is on its way the next is written, into memory that is warm.
 const STATE_PART_BYTES: usize = 64 * 1024;
 
-/// What there is to take over.
+/// What there is to take over of one lane.
 #[derive(Clone, Debug)]
 pub(crate) struct Estate {
     pub(crate) service: &'static str,
@@ -49,8 +51,8 @@ pub(crate) struct Estate {
 pub(crate) enum Refusal {
     /// The two sides speak no common version.
     WireVersions { ours: Versions, theirs: Versions },
-    /// The successor runs another service.
-    Service { ours: &'static str, theirs: Vec<String> },
+    /// The successor does not run all services.
+    Service { ours: Vec<&'static str>, theirs: Vec<String> },
     /// The successor cannot restore what this build saves.
     StateVersion { service: &'static str, ours: u32, theirs: Versions },
     /// The successor may not open enough files.
@@ -75,7 +77,8 @@ impl std::fmt::Display for Refusal {
             }
             Self::Service { ours, theirs } => {
                 let theirs: Vec<String> = theirs.iter().map(|name| printable(name)).collect();
-                write!(f, "the predecessor serves {ours}, the successor offers {}", printable(&theirs.join(", ")))
+                let (ours, theirs) = (ours.join(", "), printable(&theirs.join(", ")));
+                write!(f, "the predecessor serves {ours}, the successor offers {theirs}")
             }
             Self::StateVersion { service, ours, theirs } => {
                 write!(f, "{service} has state version {ours}, the successor restores versions {theirs}")
@@ -161,35 +164,39 @@ impl std::error::Error for Mistake {}
 ///
 /// # Errors
 /// If it cannot; nothing has been copied then.
-pub(crate) fn greet(hello: &Hello, estate: &Estate, pid: u32) -> Result<Welcome, Refusal> {
+pub(crate) fn greet(hello: &Hello, estates: &[Estate], pid: u32) -> Result<Welcome, Refusal> {
     let Some(wire_version) = agree(WIRE_VERSIONS, hello.wire_versions) else {
         return Err(Refusal::WireVersions { ours: WIRE_VERSIONS, theirs: hello.wire_versions });
     };
-    // A successor may offer a service more than once, with a range of versions each.
-    let offered: Vec<Versions> = hello
-        .services
-        .iter()
-        .filter(|offer| offer.service == estate.service)
-        .map(|offer| offer.state_versions)
-        .collect();
-    let Some(&theirs) = offered.first() else {
-        let theirs = hello.services.iter().map(|offer| offer.service.clone()).collect();
-        return Err(Refusal::Service { ours: estate.service, theirs });
-    };
-    if !offered.iter().any(|versions| versions.contains(estate.state_version)) {
-        return Err(Refusal::StateVersion { service: estate.service, ours: estate.state_version, theirs });
-    }
-    if let Err((files_max, files_needed)) = check_room(hello, estate.peers) {
+    check_services(hello, estates)?;
+    let peers = estates.iter().map(|estate| estate.peers).sum();
+    if let Err((files_max, files_needed)) = check_room(hello, peers) {
         return Err(Refusal::Room { files_max, files_needed });
     }
-    Ok(Welcome {
-        wire_version,
-        build: BUILD.to_owned(),
-        pid,
-        service: estate.service.to_owned(),
-        state_version: estate.state_version,
-        peers: estate.peers,
-    })
+    let lanes = estates.iter().map(|&Estate { service, state_version, peers }| Lane {
+        service: service.to_owned(),
+        state_version,
+        peers,
+    });
+    Ok(Welcome { wire_version, build: BUILD.to_owned(), pid, lanes: lanes.collect() })
+}
+
+/// Whether the successor can run all services, and restore what each saves.
+fn check_services(hello: &Hello, estates: &[Estate]) -> Result<(), Refusal> {
+    for &Estate { service, state_version, .. } in estates {
+        // A successor may offer a service more than once, with a range of versions each.
+        let offers = hello.services.iter().filter(|offer| offer.service == service);
+        let offered: Vec<Versions> = offers.map(|offer| offer.state_versions).collect();
+        let Some(&theirs) = offered.first() else {
+            let ours = estates.iter().map(|estate| estate.service).collect();
+            let theirs = hello.services.iter().map(|offer| offer.service.clone()).collect();
+            return Err(Refusal::Service { ours, theirs });
+        };
+        if !offered.iter().any(|versions| versions.contains(state_version)) {
+            return Err(Refusal::StateVersion { service, ours: state_version, theirs });
+        }
+    }
+    Ok(())
 }
 
 /// Whether the successor may open enough files for so many peers. Otherwise, how many it may open and how many it
@@ -202,27 +209,27 @@ fn check_room(hello: &Hello, peers: u64) -> Result<(), (u64, u64)> {
 
 /// What to send next, if the successor has room for it. If it has none, those that are gone come first: until it is told
 /// of them, it holds their descriptors.
-fn next_with_room(mirror: &mut Mirror, hello: &Hello, originals: &impl Originals) -> Result<Option<Batch>, Mistake> {
-    let Some(batch) = mirror.next_batch(originals) else {
+fn next_with_room(books: &mut Books, hello: &Hello, originals: &[&dyn Originals]) -> Result<Option<Batch>, Mistake> {
+    let Some(batch) = books.next_batch(originals) else {
         return Ok(None);
     };
-    let Err(mistake) = check_room_for(&batch, mirror, hello) else {
+    let Err(mistake) = check_room_for(&batch, books, hello) else {
         return Ok(Some(batch));
     };
-    mirror.unsent(batch);
-    if mirror.tell_closed() { Ok(mirror.next_batch(originals)) } else { Err(mistake) }
+    books.unsent(batch);
+    if books.tell_closed() { Ok(books.next_batch(originals)) } else { Err(mistake) }
 }
 
 /// The same for the peers in a batch, besides those that the successor holds by now.
-fn check_room_for(batch: &Batch, mirror: &Mirror, hello: &Hello) -> Result<(), Mistake> {
-    let peers = mirror.held() + batch.descriptor_keys().count() as u64;
+fn check_room_for(batch: &Batch, books: &Books, hello: &Hello) -> Result<(), Mistake> {
+    let peers = books.held() + batch.descriptor_keys().count() as u64;
     check_room(hello, peers).map_err(|(files_max, files_needed)| Mistake::Room { files_max, files_needed })
 }
 
 /// The predecessor serves, and sends its peers to the successor between two turns of the loop.
 #[derive(Debug)]
 pub(crate) struct Copying {
-    mirror: Mirror,
+    books: Books,
     step: Step,
     hello: Hello,
     peers_sent: u64,
@@ -267,10 +274,11 @@ pub(crate) enum Heard {
 pub(crate) struct Ready(Copying);
 
 impl Copying {
-    /// The copy begins: the successor, which said `hello`, knows nothing. All peers have keys below `keys_end`.
-    pub(crate) fn new(hello: Hello, keys_end: usize, now: Instant) -> Self {
+    /// The copy begins: the successor, which said `hello`, knows nothing. All peers have keys below those of their lane in
+    /// `keys_end`.
+    pub(crate) fn new(hello: Hello, keys_end: &[usize], now: Instant) -> Self {
         Self {
-            mirror: Mirror::new(keys_end),
+            books: Books::new(keys_end),
             step: Step::Sending,
             hello,
             peers_sent: 0,
@@ -283,9 +291,9 @@ impl Copying {
         }
     }
 
-    /// The predecessor's book of what the successor knows.
-    pub(crate) fn mirror_mut(&mut self) -> &mut Mirror {
-        &mut self.mirror
+    /// The predecessor's book of what the successor knows of a lane.
+    pub(crate) fn mirror_mut(&mut self, lane: usize) -> &mut Mirror {
+        self.books.of_lane(lane)
     }
 
     /// What to send now. `None` if the successor's answer is waited for. Followed by [`Copying::sent`] or
@@ -293,20 +301,20 @@ impl Copying {
     ///
     /// # Errors
     /// If the successor has no room for what is to be sent.
-    pub(crate) fn next(&mut self, originals: &impl Originals) -> Result<Option<Outgoing>, Mistake> {
+    pub(crate) fn next(&mut self, originals: &[&dyn Originals]) -> Result<Option<Outgoing>, Mistake> {
         if self.step != Step::Sending || self.window_full() {
             return Ok(None);
         }
-        if let Some(batch) = next_with_room(&mut self.mirror, &self.hello, originals)? {
+        if let Some(batch) = next_with_room(&mut self.books, &self.hello, originals)? {
             return Ok(Some(Outgoing::Batch(batch)));
         }
         // The first round took long, and the successor is behind: what is pending by then is known only after it.
-        let last = self.pace.may_freeze_with(self.mirror.pending(), self.progressed);
+        let last = self.pace.may_freeze_with(self.books.pending(), self.progressed);
         let round = Round {
             number: self.figures.rounds,
             last,
             #[cfg(all(feature = "wire-2", not(test)))]
-            pending: Some(self.mirror.pending() as u64),
+            pending: Some(self.books.pending() as u64),
         };
         let frame = Frame::Round(round).encode();
         Ok(Some(Outgoing::Round { frame, last }))
@@ -340,7 +348,7 @@ impl Copying {
                 self.peers_sent += batch.descriptor_keys().count() as u64;
                 self.figures.batches += 1;
                 self.figures.bytes += batch.frame.len() as u64;
-                self.mirror.sent(batch);
+                self.books.sent(batch);
             }
             Outgoing::Round { frame, last } => {
                 self.figures.bytes += frame.len() as u64;
@@ -352,7 +360,7 @@ impl Copying {
     /// The channel has not taken it.
     pub(crate) fn unsent(&mut self, outgoing: Outgoing) {
         if let Outgoing::Batch(batch) = outgoing {
-            self.mirror.unsent(batch);
+            self.books.unsent(batch);
         }
     }
 
@@ -396,7 +404,7 @@ impl Copying {
     }
 
     fn begin_round(&mut self) {
-        self.mirror.begin_round();
+        self.books.begin_round();
         self.figures.rounds += 1;
         self.step = Step::Sending;
     }
@@ -423,16 +431,16 @@ impl Ready {
     /// If what is pending could not be sent in time.
     pub(crate) fn decide(
         mut self,
-        originals: &impl Originals,
+        originals: &[&dyn Originals],
         freeze_timeout: Duration,
         now: Instant,
     ) -> Result<Decision, Mistake> {
         let Self(copying) = &mut self;
-        if !copying.pace.may_freeze_with(copying.mirror.pending(), now) {
+        if !copying.pace.may_freeze_with(copying.books.pending(), now) {
             self.0.begin_round();
             return Ok(Decision::Copy(self.0));
         }
-        let load = copying.mirror.load(originals);
+        let load = copying.books.load(originals);
         match copying.pace.judge(load.pending, freeze_timeout, now) {
             Verdict::Freeze => Ok(Decision::Freeze(self, None)),
             Verdict::FreezeStrained { rounds_for } => Ok(Decision::Freeze(self, Some((load, rounds_for)))),
@@ -449,15 +457,15 @@ impl Ready {
     pub(crate) fn freeze(self, now: Instant, frozen_at_ns: u64) -> Frozen {
         let Self(mut copying) = self;
         copying.figures.copy_us = (now - copying.began).as_micros().try_into().unwrap_or(u64::MAX);
-        copying.mirror.begin_round();
-        Frozen { mirror: copying.mirror, hello: copying.hello, figures: copying.figures, frozen_at_ns }
+        copying.books.begin_round();
+        Frozen { books: copying.books, hello: copying.hello, figures: copying.figures, frozen_at_ns }
     }
 }
 
 /// The predecessor has frozen, and sends what is pending.
 #[derive(Debug)]
 pub(crate) struct Frozen {
-    mirror: Mirror,
+    books: Books,
     hello: Hello,
     figures: Figures,
     frozen_at_ns: u64,
@@ -468,12 +476,12 @@ impl Frozen {
     ///
     /// # Errors
     /// If the successor has no room for what is pending.
-    pub(crate) fn next(&mut self, originals: &impl Originals) -> Result<Option<Batch>, Mistake> {
-        let mut batch = next_with_room(&mut self.mirror, &self.hello, originals)?;
+    pub(crate) fn next(&mut self, originals: &[&dyn Originals]) -> Result<Option<Batch>, Mistake> {
+        let mut batch = next_with_room(&mut self.books, &self.hello, originals)?;
         if batch.is_none() {
             // What was too much for one change.
-            self.mirror.begin_round();
-            batch = next_with_room(&mut self.mirror, &self.hello, originals)?;
+            self.books.begin_round();
+            batch = next_with_room(&mut self.books, &self.hello, originals)?;
         }
         if let Some(batch) = &batch {
             self.figures.batches += 1;
@@ -485,17 +493,18 @@ impl Frozen {
 
     /// The channel has taken the batch.
     pub(crate) fn sent(&mut self, batch: Batch) {
-        self.mirror.sent(batch);
+        self.books.sent(batch);
     }
 
-    /// All that was pending is sent, and this is the state that all peers share.
-    pub(crate) fn conclude(self, state: Vec<u8>) -> Concluding {
+    /// All that was pending is sent, and this is the state that all peers of each lane share.
+    pub(crate) fn conclude(self, states: Vec<Vec<u8>>) -> Concluding {
         #[cfg(all(feature = "wire-2", not(test)))]
-        let census = super::rehearsal::before_commit(&self.hello, self.mirror.peers());
+        let census = super::rehearsal::before_commit(&self.hello, self.books.peers());
         Concluding {
             frozen: self,
-            state,
-            state_sent: 0,
+            states,
+            lane: 0,
+            lane_sent: 0,
             #[cfg(all(feature = "wire-2", not(test)))]
             census,
         }
@@ -506,9 +515,10 @@ impl Frozen {
 #[derive(Debug)]
 pub(crate) struct Concluding {
     frozen: Frozen,
-    state: Vec<u8>,
-    /// How many bytes of it have been written into frames.
-    state_sent: usize,
+    states: Vec<Vec<u8>>,
+    /// Which of them is being sent, and how many bytes of it have been written into frames.
+    lane: usize,
+    lane_sent: usize,
     #[cfg(all(feature = "wire-2", not(test)))]
     census: Option<Vec<u8>>,
 }
@@ -526,11 +536,7 @@ pub(crate) enum Conclusion {
 impl Concluding {
     /// What to send next, written when it is asked for.
     pub(crate) fn next(mut self) -> Conclusion {
-        let part = &self.state[self.state_sent..];
-        let part = &part[..part.len().min(STATE_PART_BYTES)];
-        if !part.is_empty() {
-            let frame = Frame::State(State { part }).encode();
-            self.state_sent += part.len();
+        if let Some(frame) = self.next_part() {
             self.frozen.figures.bytes += frame.len() as u64;
             return Conclusion::Part(frame, self);
         }
@@ -538,10 +544,26 @@ impl Concluding {
         if let Some(frame) = self.census.take() {
             return Conclusion::Part(frame, self);
         }
-        let Frozen { mirror, figures, frozen_at_ns, .. } = self.frozen;
-        let (peers, digest, state_bytes) = (mirror.peers(), mirror.digest(), self.state.len() as u64);
+        let Frozen { books, figures, frozen_at_ns, .. } = self.frozen;
+        let state_bytes = self.states.iter().map(|state| state.len() as u64).sum();
+        let (peers, digest) = (books.peers(), books.digest());
         let frame = Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures }).encode();
-        Conclusion::Commit(frame, Committed { accepted: Accepted { figures, peers }, _mirror: mirror })
+        Conclusion::Commit(frame, Committed { accepted: Accepted { figures, peers }, _books: books })
+    }
+
+    /// The next part of the shared state.
+    fn next_part(&mut self) -> Option<Vec<u8>> {
+        while let Some(state) = self.states.get(self.lane) {
+            let part = &state[self.lane_sent..];
+            let part = &part[..part.len().min(STATE_PART_BYTES)];
+            if !part.is_empty() {
+                self.lane_sent += part.len();
+                let lane = u32::try_from(self.lane).expect("a server has few lanes");
+                return Some(Frame::State(State { part, lane }).encode());
+            }
+            (self.lane, self.lane_sent) = (self.lane + 1, 0);
+        }
+        None
     }
 }
 
@@ -551,7 +573,7 @@ pub(crate) struct Committed {
     /// What is true as soon as the successor says so.
     accepted: Accepted,
     /// To free it takes as long as there are peers, and they wait until Accept is there.
-    _mirror: Mirror,
+    _books: Books,
 }
 
 /// The successor owns the peers.

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
-use crate::lane::Lane;
-use crate::service::StreamService;
+use crate::lanes::Lanes;
 use crate::table::Handle;
 
 /// Events taken from one look at what has arrived for peers, and how often more is looked than there are peers.
@@ -16,10 +15,10 @@ const SIFTED_MORE: usize = 16;
 /// Takes from the epoll set what has become of no interest since it was registered. Whatever arrived for a peer during
 /// the copy has left an entry there, also where the predecessor has read it long ago, and the first poll would look at all
 /// of them while nobody serves. Nothing is read from anybody: who has something to read becomes due.
-pub(crate) fn sift<S: StreamService>(poll: &mut Poll, lane: &mut Lane<S>) -> io::Result<()> {
+pub(crate) fn sift<L: Lanes>(poll: &mut Poll, lanes: &mut L) -> io::Result<()> {
     let mut events = Events::with_capacity(EVENTS_SIFTED);
     // Often enough to see every peer once, and some more. Clients may send faster than this looks at them.
-    for _ in 0..lane.peers() / EVENTS_SIFTED + SIFTED_MORE {
+    for _ in 0..lanes.peers() / EVENTS_SIFTED + SIFTED_MORE {
         match poll.poll(&mut events, Some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             polled => polled?,
@@ -29,7 +28,7 @@ pub(crate) fn sift<S: StreamService>(poll: &mut Poll, lane: &mut Lane<S>) -> io:
         }
         // Sources are all tended in the first turn in any case.
         for handle in events.iter().filter_map(|event| Handle::from_token(event.token())) {
-            lane.table_mut().make_due(handle);
+            lanes.lane_mut(handle.lane()).table_mut().make_due(handle);
         }
     }
     Ok(())

@@ -6,13 +6,11 @@
 //!  Objection                Objection                the predecessor owns them, and the successor exits
 //! ```
 
-use std::collections::hash_map::Entry;
-
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::wire::{
-    BUILD, Closed, Commit, Copied, Digested, Figures, Frame, Hello, Kind, Listeners, Offer, Round, WIRE_VERSIONS,
-    Welcome, chained, printable,
+    BUILD, Closed, Commit, Copied, Digested, Figures, Frame, Hello, Kind, Lane, Listeners, OfLane, Offer, Round, State,
+    WIRE_VERSIONS, Welcome, chained, printable,
 };
 use crate::peer::record::{Change, Record};
 
@@ -23,6 +21,10 @@ pub(crate) enum Objection {
     Refused { reason: String },
     /// The predecessor chose what was not offered.
     Service { service: String, state_version: u32 },
+    /// The predecessor has no lane, or two for one service.
+    Lanes { services: Vec<String> },
+    /// It speaks of a lane that it does not have.
+    Lane { lane: u32, lanes: usize },
     /// The predecessor chose a wire version that was not offered.
     WireVersion { wire_version: u32 },
     /// It said something that is not its turn to say.
@@ -48,6 +50,11 @@ impl std::fmt::Display for Objection {
                 "the predecessor chose service {} with state version {state_version}, which was not offered",
                 printable(service)
             ),
+            Self::Lanes { services } => {
+                let services: Vec<String> = services.iter().map(|service| printable(service)).collect();
+                write!(f, "the predecessor serves [{}], each service once is expected", printable(&services.join(", ")))
+            }
+            Self::Lane { lane, lanes } => write!(f, "the predecessor speaks of lane {lane}, and has {lanes}"),
             Self::WireVersion { wire_version } => {
                 write!(f, "the predecessor chose wire version {wire_version}, offered were {WIRE_VERSIONS}")
             }
@@ -99,17 +106,26 @@ impl Called {
                 if !WIRE_VERSIONS.contains(welcome.wire_version) {
                     return Err(Objection::WireVersion { wire_version: welcome.wire_version });
                 }
-                let offered = self.offers.iter().any(|offer| {
-                    offer.service == welcome.service && offer.state_versions.contains(welcome.state_version)
-                });
-                if !offered {
-                    return Err(Objection::Service { service: welcome.service, state_version: welcome.state_version });
-                }
+                self.check_lanes(&welcome.lanes)?;
                 Ok(welcome)
             }
             Frame::Refuse(refuse) => Err(Objection::Refused { reason: printable(&refuse.reason) }),
             frame => Err(Objection::OutOfTurn { kind: frame.kind(), step: "in answer to Hello" }),
         }
+    }
+
+    fn check_lanes(&self, lanes: &[Lane]) -> Result<(), Objection> {
+        for Lane { service, state_version, .. } in lanes {
+            let is_this = |offer: &Offer| offer.service == *service && offer.state_versions.contains(*state_version);
+            if !self.offers.iter().any(is_this) {
+                return Err(Objection::Service { service: service.clone(), state_version: *state_version });
+            }
+        }
+        let once = |lane: &Lane| lanes.iter().filter(|other| other.service == lane.service).count() == 1;
+        if lanes.is_empty() || !lanes.iter().all(once) {
+            return Err(Objection::Lanes { services: lanes.iter().map(|lane| lane.service.clone()).collect() });
+        }
+        Ok(())
     }
 }
 
@@ -122,17 +138,25 @@ pub(crate) enum Receiving {
     Copying(Book),
     /// That round was the last one, unless another follows: the predecessor may freeze.
     Ready(Book),
-    /// It has frozen, and sends what all peers share.
-    Frozen(Book, Vec<u8>),
+    /// It has frozen, and sends what all peers of a lane share.
+    Frozen(Book),
 }
 
 /// What has come.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Book {
-    /// The digest of each peer, by cookie.
-    known: FxHashMap<u64, u32>,
+    lanes: Vec<LaneBook>,
     digest: u64,
     copied: Copied,
+}
+
+/// What has come of one of the predecessor's lanes.
+#[derive(Debug, PartialEq, Eq)]
+struct LaneBook {
+    /// The digest of each peer, by cookie.
+    known: FxHashMap<u64, u32>,
+    /// What its peers share.
+    state: Vec<u8>,
 }
 
 /// What a frame has led to.
@@ -151,11 +175,11 @@ pub(crate) enum Action<'b> {
     /// Take the descriptors of these listeners, and of the takeover listener.
     Listen(Listeners),
     /// Take a descriptor for each record, and adopt the two; then answer with the frame.
-    Adopt(Vec<Digested<Record<'b>>>, Vec<u8>),
+    Adopt(OfLane<Record<'b>>, Vec<u8>),
     /// Follow these changes, each from where its peer was.
-    Change(Vec<Digested<Change<'b>>>),
+    Change(OfLane<Change<'b>>),
     /// Let go of these peers.
-    Discard(Vec<u64>),
+    Discard(Closed),
     /// Answer with the frame.
     Answer(Vec<u8>),
     /// Get everything ready that takes time, and answer with the frame.
@@ -167,8 +191,8 @@ pub(crate) enum Action<'b> {
 /// What the successor needs at the commit point.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Accept {
-    /// The state that all peers share.
-    pub(crate) state: Vec<u8>,
+    /// The state that all peers share, of each of the predecessor's lanes.
+    pub(crate) states: Vec<Vec<u8>>,
     /// How many peers there are.
     pub(crate) peers: u64,
     pub(crate) frozen_at_ns: u64,
@@ -178,17 +202,14 @@ pub(crate) struct Accept {
     _book: Book,
 }
 
-impl Default for Receiving {
-    fn default() -> Self {
-        Self::BeforeListeners(Book::default())
-    }
-}
-
 impl Receiving {
-    /// Nothing has come yet; about so many peers will.
-    pub(crate) fn expecting(peers: usize) -> Self {
-        let known = FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher);
-        Self::BeforeListeners(Book { known, ..Book::default() })
+    /// Nothing has come yet; about so many peers will, of each of the predecessor's lanes.
+    pub(crate) fn expecting(peers: &[usize]) -> Self {
+        let lanes = peers.iter().map(|&peers| LaneBook {
+            known: FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher),
+            state: Vec::new(),
+        });
+        Self::BeforeListeners(Book { lanes: lanes.collect(), digest: 0, copied: Copied::default() })
     }
 
     /// The predecessor says something.
@@ -201,7 +222,7 @@ impl Receiving {
             (Self::Copying(book) | Self::Ready(book), Frame::Changed(changes)) => book.change(changes)?,
             (Self::Copying(book) | Self::Ready(book), Frame::Closed(closed)) => book.discard(closed)?,
             #[cfg(all(feature = "wire-2", not(test)))]
-            (Self::Ready(book) | Self::Frozen(book, _), Frame::Census(census)) => book.count(&census)?,
+            (Self::Ready(book) | Self::Frozen(book), Frame::Census(census)) => book.count(&census)?,
             (_, frame) => return self.advance(frame),
         };
         Ok(Heard::On(self, action))
@@ -214,15 +235,11 @@ impl Receiving {
                 Ok(Heard::On(Self::Copying(book), Action::Listen(listeners)))
             }
             (Self::Copying(book) | Self::Ready(book), Frame::Round(round)) => book.end_round(&round),
-            (Self::Ready(book), Frame::State(state)) => {
-                Ok(Heard::On(Self::Frozen(book, state.part.to_vec()), Action::Wait))
+            (Self::Ready(mut book) | Self::Frozen(mut book), Frame::State(state)) => {
+                book.append(&state)?;
+                Ok(Heard::On(Self::Frozen(book), Action::Wait))
             }
-            (Self::Frozen(book, mut shared), Frame::State(state)) => {
-                shared.extend_from_slice(state.part);
-                Ok(Heard::On(Self::Frozen(book, shared), Action::Wait))
-            }
-            (Self::Ready(book), Frame::Commit(commit)) => book.commit(Vec::new(), &commit),
-            (Self::Frozen(book, shared), Frame::Commit(commit)) => book.commit(shared, &commit),
+            (Self::Ready(book) | Self::Frozen(book), Frame::Commit(commit)) => book.commit(&commit),
             (_, Frame::Refuse(refuse)) => Err(Objection::Refused { reason: printable(&refuse.reason) }),
             (receiving, frame) => Err(Objection::OutOfTurn { kind: frame.kind(), step: receiving.when() }),
         }
@@ -233,50 +250,68 @@ impl Receiving {
             Self::BeforeListeners(_) => "before its listeners",
             Self::Copying(_) => "during the copy",
             Self::Ready(_) => "after the last round",
-            Self::Frozen(..) => "after its state",
+            Self::Frozen(_) => "after its state",
         }
     }
 }
 
+/// What has come of the lane with this number.
+fn of_lane(lanes: &mut [LaneBook], lane: u32) -> Result<&mut LaneBook, Objection> {
+    let count = lanes.len();
+    lanes.get_mut(lane as usize).ok_or(Objection::Lane { lane, lanes: count })
+}
+
 impl Book {
-    fn adopt<'b>(&mut self, records: Vec<Digested<Record<'b>>>) -> Result<Action<'b>, Objection> {
-        for Digested { value: record, digest } in &records {
-            match self.known.entry(record.cookie) {
-                Entry::Occupied(_) => return Err(Objection::Twice { cookie: record.cookie }),
-                Entry::Vacant(entry) => entry.insert(*digest),
-            };
+    fn adopt<'b>(&mut self, came: OfLane<Record<'b>>) -> Result<Action<'b>, Objection> {
+        for Digested { value: record, digest } in &came.records {
+            // A socket is that of one peer, in one lane.
+            if self.lanes.iter().any(|lane| lane.known.contains_key(&record.cookie)) {
+                return Err(Objection::Twice { cookie: record.cookie });
+            }
+            of_lane(&mut self.lanes, came.lane)?.known.insert(record.cookie, *digest);
             self.digest = self.digest.wrapping_add((*digest).into());
         }
-        self.copied.peers += records.len() as u64;
-        Ok(Action::Adopt(records, self.copied_frame()))
+        self.copied.peers += came.records.len() as u64;
+        Ok(Action::Adopt(came, self.copied_frame()))
     }
 
-    fn change<'b>(&mut self, changes: Vec<Digested<Change<'b>>>) -> Result<Action<'b>, Objection> {
-        for Digested { value: change, digest } in &changes {
-            let known = self.known.get_mut(&change.cookie).ok_or(Objection::Unknown { cookie: change.cookie })?;
+    fn change<'b>(&mut self, came: OfLane<Change<'b>>) -> Result<Action<'b>, Objection> {
+        let known = &mut of_lane(&mut self.lanes, came.lane)?.known;
+        for Digested { value: change, digest } in &came.records {
+            let known = known.get_mut(&change.cookie).ok_or(Objection::Unknown { cookie: change.cookie })?;
             let before = *known;
             *known = chained(before, *digest);
             self.digest = self.digest.wrapping_sub(before.into()).wrapping_add((*known).into());
         }
-        Ok(Action::Change(changes))
+        Ok(Action::Change(came))
     }
 
     fn discard(&mut self, closed: Closed) -> Result<Action<'static>, Objection> {
+        let known = &mut of_lane(&mut self.lanes, closed.lane)?.known;
         for &cookie in &closed.cookies {
-            let digest = self.known.remove(&cookie).ok_or(Objection::Unknown { cookie })?;
+            let digest = known.remove(&cookie).ok_or(Objection::Unknown { cookie })?;
             self.digest = self.digest.wrapping_sub(digest.into());
         }
-        Ok(Action::Discard(closed.cookies))
+        Ok(Action::Discard(closed))
     }
 
     #[cfg(all(feature = "wire-2", not(test)))]
     fn count(&self, census: &super::wire::Census) -> Result<Action<'static>, Objection> {
-        let (arrived, sent) = (self.known.len() as u64, super::rehearsal::count(census));
+        let (arrived, sent) = (self.peers(), super::rehearsal::count(census));
         if arrived == sent {
             Ok(Action::Wait)
         } else {
             Err(Objection::Incomplete { what: "number of peers in the census", arrived, sent })
         }
+    }
+
+    fn append(&mut self, state: &State<'_>) -> Result<(), Objection> {
+        of_lane(&mut self.lanes, state.lane)?.state.extend_from_slice(state.part);
+        Ok(())
+    }
+
+    fn peers(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.known.len() as u64).sum()
     }
 
     fn end_round(mut self, round: &Round) -> Result<Heard<'static>, Objection> {
@@ -295,18 +330,19 @@ impl Book {
         })
     }
 
-    fn commit(self, state: Vec<u8>, commit: &Commit) -> Result<Heard<'static>, Objection> {
+    fn commit(mut self, commit: &Commit) -> Result<Heard<'static>, Objection> {
+        let states: Vec<Vec<u8>> = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.state)).collect();
         let pairs = [
-            ("number of peers", self.known.len() as u64, commit.peers),
+            ("number of peers", self.peers(), commit.peers),
             ("digest", self.digest, commit.digest),
-            ("size of the shared state", state.len() as u64, commit.state_bytes),
+            ("size of the shared state", states.iter().map(|state| state.len() as u64).sum(), commit.state_bytes),
         ];
         if let Some((what, arrived, sent)) = pairs.into_iter().find(|(_, arrived, sent)| arrived != sent) {
             return Err(Objection::Incomplete { what, arrived, sent });
         }
         let Commit { peers, frozen_at_ns, figures, .. } = *commit;
         let frame = Frame::Accept.encode();
-        Ok(Heard::Commit(Box::new(Accept { state, peers, frozen_at_ns, figures, frame, _book: self })))
+        Ok(Heard::Commit(Box::new(Accept { states, peers, frozen_at_ns, figures, frame, _book: self })))
     }
 
     fn copied_frame(&self) -> Vec<u8> {

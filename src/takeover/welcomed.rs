@@ -7,7 +7,7 @@ use mio::Poll;
 use reactord_process::open_files;
 
 use super::arrival::{Arrival, Arrived};
-use super::arriving::{Accepted, Arriving, Place, Received, SILENCE_MAX};
+use super::arriving::{Accepted, Arriving, Counterpart, Place, Received, SILENCE_MAX};
 use super::channel::{Channel, Deadline};
 use super::error::{Cause, TakeoverError};
 use super::fault::{self, SuccessorStep as Step};
@@ -15,9 +15,8 @@ use super::memory::Expendable;
 use super::offer::Offer;
 use super::path;
 use super::successor::{Called, Receiving};
-use super::wire::{Welcome, printable};
-use crate::lane::Lane;
-use crate::service::StreamService;
+use super::wire::{Lane, Welcome, printable};
+use crate::lanes::Lanes;
 use crate::sources::Sources;
 use crate::worker::Queue;
 
@@ -42,44 +41,45 @@ impl Welcomed {
         let path::Call { socket, pid } = path::call(path).map_err(Cause::Connect).map_err(in_context(None))?;
         let mut channel = Channel::of_successor(socket).map_err(Cause::Channel).map_err(in_context(Some(pid)))?;
         let welcome = greet(&mut channel, offers).map_err(in_context(Some(pid)))?;
-        debug!("Welcomed by {} as pid {pid}, with {} peers", printable(&welcome.build), welcome.peers);
+        let peers: u64 = welcome.lanes.iter().map(|lane| lane.peers).sum();
+        debug!("Welcomed by {} as pid {pid}, with {peers} peers", printable(&welcome.build));
         let expendable = Expendable::until_dropped();
         Ok(Self { channel, path: path.to_owned(), predecessor_pid: welcome.pid, welcome, expendable })
     }
 
-    /// The name of the service to be taken over, which is one of those offered.
-    pub(crate) fn service(&self) -> &str {
-        &self.welcome.service
+    /// The names of the services to be taken over, which are among those offered.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &str> {
+        self.welcome.lanes.iter().map(|lane| &*lane.service)
     }
 
-    /// How many peers there will be about, and not more than can be.
-    pub(crate) fn peers_expected(&self) -> usize {
-        usize::try_from(self.welcome.peers).unwrap_or(usize::MAX).min(open_files::limit())
+    /// How many peers of a service there will be about, and not more than can be.
+    pub(crate) fn peers_expected(&self, service: &str) -> usize {
+        self.welcome.lanes.iter().find(|lane| lane.service == service).map_or(0, peers_of)
     }
 
-    /// Receives everything into `lane`, whose peers `poll` wakes. When this returns, Accept is in the channel, and the
+    /// Receives everything into `lanes`, whose peers `poll` wakes. When this returns, Accept is in the channel, and the
     /// peers are this process's.
     ///
     /// # Errors
     /// Before the commit point: the predecessor serves on, and knows why.
-    pub(crate) fn receive<S: StreamService>(
+    pub(crate) fn receive<L: Lanes>(
         self,
         poll: Poll,
-        lane: Lane<S>,
+        lanes: L,
         sources: Sources,
         queue: Option<Queue>,
         moved_to: Option<&Path>,
-    ) -> Result<Arrived<S>, TakeoverError> {
-        let receiving = Receiving::expecting(self.peers_expected());
+    ) -> Result<Arrived<L>, TakeoverError> {
+        let receiving = Receiving::expecting(&self.welcome.lanes.iter().map(peers_of).collect::<Vec<_>>());
         let Self { channel, path, predecessor_pid, welcome, expendable } = self;
         let moved_to = moved_to.map(Path::to_owned);
-        let mut arriving =
-            Arriving { channel, poll, lane, sources, state_version: welcome.state_version, ready_at_ns: None };
+        let counterparts = Counterpart::of_each(&welcome.lanes, &lanes);
+        let mut arriving = Arriving { channel, poll, lanes, sources, counterparts, ready_at_ns: None };
         match arriving.receive(receiving, Place { queue, moved_to }) {
             Ok(Received { accepted: Accepted { owner, frozen }, left_behind }) => {
-                let Arriving { channel, poll, lane, sources, .. } = arriving;
+                let Arriving { channel, poll, lanes, sources, .. } = arriving;
                 let arrival = Arrival { channel, predecessor_pid, owner, frozen, left_behind, expendable };
-                Ok(Arrived { poll, lane, sources, arrival })
+                Ok(Arrived { poll, lanes, sources, arrival })
             }
             Err(cause) => {
                 arriving.sources.give_up();
@@ -88,6 +88,11 @@ impl Welcomed {
             }
         }
     }
+}
+
+/// How many peers a lane has about, and not more than there can be.
+fn peers_of(lane: &Lane) -> usize {
+    usize::try_from(lane.peers).unwrap_or(usize::MAX).min(open_files::limit())
 }
 
 /// Says Hello, and hears the answer.

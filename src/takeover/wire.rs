@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 
+use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::peer::record::{Change, Record};
@@ -143,12 +144,21 @@ pub(crate) struct Welcome {
     pub(crate) build: String,
     #[n(2)]
     pub(crate) pid: u32,
+    /// What it serves. Later frames name a lane by its place in here.
     #[n(3)]
+    pub(crate) lanes: Vec<Lane>,
+}
+
+/// One of the predecessor's lanes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Lane {
+    #[n(0)]
     pub(crate) service: String,
-    #[n(4)]
+    #[n(1)]
     pub(crate) state_version: u32,
     /// How many peers there are now.
-    #[n(5)]
+    #[n(2)]
     pub(crate) peers: u64,
 }
 
@@ -174,6 +184,13 @@ pub(crate) struct Digested<T> {
     pub(crate) digest: u32,
 }
 
+/// Records of peers of one lane, or changes to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OfLane<T> {
+    pub(crate) lane: u32,
+    pub(crate) records: Vec<Digested<T>>,
+}
+
 /// The digest of all that was said of a peer, if this was its digest before a change with this one.
 pub(crate) fn chained(before: u32, change: u32) -> u32 {
     let mut digests = [0; 8];
@@ -188,6 +205,8 @@ pub(crate) fn chained(before: u32, change: u32) -> u32 {
 pub(crate) struct Closed {
     #[n(0)]
     pub(crate) cookies: Vec<u64>,
+    #[cbor(n(1), skip_if = "is_first")]
+    pub(crate) lane: u32,
 }
 
 /// Predecessor: everything that was pending when this round began has been sent. After the last one, the successor
@@ -214,12 +233,20 @@ pub(crate) struct Copied {
     pub(crate) rounds: u32,
 }
 
-/// Predecessor: a part of the state that all peers share, in order.
+/// Predecessor: a part of the state that all peers of a lane share, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct State<'b> {
     #[cbor(b(0), with = "minicbor::bytes")]
     pub(crate) part: &'b [u8],
+    #[cbor(n(1), skip_if = "is_first")]
+    pub(crate) lane: u32,
+}
+
+/// Whether a lane is the one that is meant where none is named.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "that is how it is called")]
+fn is_first(lane: &u32) -> bool {
+    *lane == 0
 }
 
 /// Predecessor: nothing follows; the successor may take ownership if its own count and digest are these.
@@ -231,6 +258,7 @@ pub(crate) struct Commit {
     /// The sum of the digests of all peers: of each, its record's, [chained] with those of its changes.
     #[n(1)]
     pub(crate) digest: u64,
+    /// The size of the shared state of all lanes.
     #[n(2)]
     pub(crate) state_bytes: u64,
     /// When the predecessor froze: `CLOCK_MONOTONIC`, ns.
@@ -285,11 +313,11 @@ pub(crate) enum Frame<'b> {
     Refuse(Refuse),
     Welcome(Welcome),
     Listeners(Listeners),
-    /// Peers that the successor does not know yet, with one descriptor each.
-    Peers(Vec<Digested<Record<'b>>>),
+    /// Peers of a lane that the successor does not know yet, with one descriptor each.
+    Peers(OfLane<Record<'b>>),
     Copied(Copied),
-    /// What has become of peers that the successor knows.
-    Changed(Vec<Digested<Change<'b>>>),
+    /// What has become of peers of a lane that the successor knows.
+    Changed(OfLane<Change<'b>>),
     Closed(Closed),
     Round(Round),
     /// Successor: all is in place; the predecessor may freeze.
@@ -413,8 +441,8 @@ fn encode_body(kind: Kind, body: &impl Encode<()>) -> Vec<u8> {
     finish(frame)
 }
 
-fn encode_records<T: Encode<()>>(kind: RecordsKind, records: &[Digested<T>]) -> Vec<u8> {
-    let mut writer = RecordsWriter::new(kind);
+fn encode_records<T: Encode<()>>(kind: RecordsKind, OfLane { lane, records }: &OfLane<T>) -> Vec<u8> {
+    let mut writer = RecordsWriter::new(kind, *lane);
     for Digested { value, .. } in records {
         writer.push(value);
     }
@@ -453,20 +481,17 @@ pub(crate) struct RecordsWriter {
     frame: Vec<u8>,
 }
 
-/// The number of the field, in the bodies of `Peers` and `Changed`, that holds the records.
+/// The numbers of the fields in the bodies of `Peers` and `Changed`: the records, and their lane, unless that is the first.
 const RECORDS_FIELD: u32 = 0;
+const LANE_FIELD: u32 = 1;
 
 impl RecordsWriter {
-    pub(crate) fn new(kind: RecordsKind) -> Self {
+    pub(crate) fn new(kind: RecordsKind, lane: u32) -> Self {
         let mut frame = begin(match kind {
             RecordsKind::Peers => Kind::Peers,
             RecordsKind::Changed => Kind::Changed,
         });
-        Encoder::new(&mut frame)
-            .map(1)
-            .and_then(|encoder| encoder.u32(RECORDS_FIELD))
-            .and_then(Encoder::begin_array)
-            .expect("encoding into a Vec does not fail");
+        begin_records(&mut Encoder::new(&mut frame), lane).expect("encoding into a Vec does not fail");
         Self { frame }
     }
 
@@ -486,6 +511,16 @@ impl RecordsWriter {
         Encoder::new(&mut self.frame).end().expect("encoding into a Vec does not fail");
         finish(self.frame)
     }
+}
+
+/// Everything in the body of such a frame that comes before its records, of which it is not known yet how many follow.
+fn begin_records<W: Write>(encoder: &mut Encoder<W>, lane: u32) -> Result<(), EncodeError<W::Error>> {
+    if is_first(&lane) {
+        encoder.map(1)?;
+    } else {
+        encoder.map(2)?.u32(LANE_FIELD)?.u32(lane)?;
+    }
+    encoder.u32(RECORDS_FIELD)?.begin_array()?.ok()
 }
 
 /// A frame's kind and body, whole and with the right checksum, and not decoded yet.
@@ -553,19 +588,18 @@ impl RawFrame {
     }
 }
 
-fn decode_records<'b, T: Decode<'b, ()>>(
-    decoder: &mut Decoder<'b>,
-) -> Result<Vec<Digested<T>>, minicbor::decode::Error> {
-    let mut records = None;
+fn decode_records<'b, T: Decode<'b, ()>>(decoder: &mut Decoder<'b>) -> Result<OfLane<T>, minicbor::decode::Error> {
+    let (mut records, mut lane) = (None, 0);
     let fields = decoder.map()?.ok_or_else(|| minicbor::decode::Error::message("a body is a map of known length"))?;
     for _ in 0..fields {
-        if decoder.u32()? == RECORDS_FIELD {
-            records = Some(decode_array_of_records(decoder)?);
-        } else {
-            decoder.skip()?;
+        match decoder.u32()? {
+            RECORDS_FIELD => records = Some(decode_array_of_records(decoder)?),
+            LANE_FIELD => lane = decoder.u32()?,
+            _ => decoder.skip()?,
         }
     }
-    records.ok_or_else(|| minicbor::decode::Error::missing_value(RECORDS_FIELD.into()))
+    let records = records.ok_or_else(|| minicbor::decode::Error::missing_value(RECORDS_FIELD.into()))?;
+    Ok(OfLane { lane, records })
 }
 
 fn decode_array_of_records<'b, T: Decode<'b, ()>>(

@@ -75,15 +75,15 @@ impl Rig<Valve> {
     }
 
     fn ends(&self) -> &[String] {
-        &self.reactor.lane.service().ends
+        &self.reactor.lanes.lane.service().ends
     }
 
     /// A successor has taken over.
     fn handed_over(mut self) -> Self {
         let mut reactor = successor_of(&self, &Config::default());
-        reactor.lane.restore(1, &[]).unwrap();
+        reactor.lanes.lane.restore(1, &[]).unwrap();
         for key in self.keys() {
-            self.reactor.lane.table_mut().let_go(key);
+            self.reactor.lanes.lane.table_mut().let_go(key);
         }
         Self { reactor, address: self.address, events: self.events, ahead: self.ahead }
     }
@@ -110,9 +110,9 @@ fn a_held_peer_is_read_from_when_it_is_released_and_not_before_also_across_takeo
         rig.obey(&mut other, b"H1");
         held.write_all(b"x0").unwrap();
         if takeovers {
-            let first = rig.reactor.lane.service().first;
+            let first = rig.reactor.lanes.lane.service().first;
             rig = rig.handed_over();
-            rig.reactor.lane.service_mut().first = first;
+            rig.reactor.lanes.lane.service_mut().first = first;
         }
         rig.obey(&mut other, b"y0");
         held.write_all(b"z0").unwrap();
@@ -258,5 +258,5 @@ fn what_the_kernel_has_counted_is_the_same_after_a_takeover() {
     rig.turn_until(|rig| !rig.peer(key).is_undelivered());
     let mut rig = rig.handed_over();
     rig.obey(&mut client, b"C0");
-    assert_eq!(rig.reactor.lane.service().counted, Counted { received_bytes: 4, acknowledged_bytes: 1 });
+    assert_eq!(rig.reactor.lanes.lane.service().counted, Counted { received_bytes: 4, acknowledged_bytes: 1 });
 }

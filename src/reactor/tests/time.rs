@@ -88,7 +88,7 @@ impl Rig<Alarm> {
     }
 
     fn closed(&self) -> &[String] {
-        &self.reactor.lane.service().closed
+        &self.reactor.lanes.lane.service().closed
     }
 }
 
@@ -160,7 +160,7 @@ fn many_deadlines_at_once_do_not_hold_up_the_loop() {
     rig.turn();
     let closing = |rig: &Rig<Alarm>| rig.keys().into_iter().filter(|key| rig.peer(*key).talk.is_closing()).count();
     assert_eq!(closing(&rig), 256);
-    assert!(rig.reactor.lane.table().due_at() <= Some(rig.reactor.now), "the next turn comes at once");
+    assert!(rig.reactor.lanes.lane.table().due_at() <= Some(rig.reactor.now), "the next turn comes at once");
     drop(others);
     rig.turn_until(|rig| rig.keys().len() == 1);
     assert_eq!(rig.closed().len(), 300);

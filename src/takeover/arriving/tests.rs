@@ -8,6 +8,8 @@ use mio::net::{TcpListener, TcpStream, UnixStream};
 use slab::Slab;
 
 use super::*;
+use crate::lane::Lane;
+use crate::lanes::And;
 use crate::peer::Marks;
 use crate::service::{Context, RestoreError, Service, Violation};
 use crate::sources::Greeting;
@@ -83,12 +85,12 @@ fn channels() -> (Channel, Channel) {
     (Channel::of_predecessor(predecessor).unwrap(), Channel::of_successor(successor).unwrap())
 }
 
-/// A lane without peers, and what they would be woken by.
-fn lane(service: Moody) -> (Poll, Lane<Moody>) {
+/// Lanes without peers, and what they would be woken by.
+fn lanes(service: Moody) -> (Poll, And<Moody, ()>) {
     let poll = Poll::new().unwrap();
     let marks = Marks { high_bytes: 1, low_bytes: 1 };
-    let table = Table::new(poll.registry().try_clone().unwrap(), marks, PATIENCE, 0);
-    (poll, Lane::new(service, table, 0))
+    let table = Table::new(0, poll.registry().try_clone().unwrap(), marks, PATIENCE, 0);
+    (poll, And { before: (), lane: Lane::new(service, table, 0) })
 }
 
 fn hello() -> Hello {
@@ -98,16 +100,15 @@ fn hello() -> Hello {
 
 /// The predecessor's side, up to its end.
 fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Result<(), Failure> {
-    let (_poll, mut lane) = lane(service);
+    let (_poll, mut lanes) = lanes(service);
     let (_client, socket) = unblocked();
-    lane.open(TcpStream::from_std(OwnedFd::from(socket).into()), ([127, 0, 0, 1], 1).into());
-    lane.table_mut().watch();
-    let keys_end = lane.table().peers().keys_end();
-    let mut departure = Departure::of_peers(channel, hello(), keys_end, Instant::now());
+    lanes.lane.open(TcpStream::from_std(OwnedFd::from(socket).into()), ([127, 0, 0, 1], 1).into());
+    lanes.watch();
+    let mut departure = Departure::of_peers(channel, hello(), &lanes.keys_end(), Instant::now());
     loop {
-        match departure.turn(&mut lane, Duration::from_secs(1), Instant::now())? {
+        match departure.turn(&mut lanes, Duration::from_secs(1), Instant::now())? {
             Turn::Copying(next) => departure = next,
-            Turn::Ready(ready) => return ready.commit(&lane, freeze_timeout).map(drop),
+            Turn::Ready(ready) => return ready.commit(&lanes, freeze_timeout).map(drop),
         }
         departure.writable();
         std::thread::yield_now();
@@ -116,8 +117,8 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
 
 /// The successor's side, up to its end.
 fn arrive(channel: Channel, service: Moody) -> Result<(), Cause> {
-    let (poll, lane) = lane(service);
-    let (mut arriving, receiving) = Arriving::of_peers(channel, poll, lane);
+    let (poll, lanes) = lanes(service);
+    let (mut arriving, receiving) = Arriving::of_peers(channel, poll, lanes);
     let arrived = arriving.receive_peers(receiving).map(drop).map_err(|cause| arriving.explain(cause));
     if let Err(cause) = &arrived {
         cause.tell(arriving.channel);
@@ -170,7 +171,7 @@ fn ready_and_deaf(mut channel: Channel, then: &[u8]) -> Channel {
             }
             Frame::Round(round) => wire::Copied { peers: said, rounds: round.number },
             Frame::Peers(peers) => {
-                said += peers.len() as u64;
+                said += peers.records.len() as u64;
                 wire::Copied { peers: said, rounds: 0 }
             }
             _ => continue,
@@ -203,11 +204,11 @@ fn freeze_that_takes_too_long_is_explained_to_both_sides_also_when_the_channel_i
 #[test]
 fn successor_that_holds_peers_that_are_gone_is_told_of_them_before_it_gets_more() {
     let hello = Hello { files_max: reactord_process::open_files::RESERVED as u64 + 2, ..hello() };
-    let mut copying = Copying::new(hello, 3, Instant::now());
+    let mut copying = Copying::new(hello, &[3], Instant::now());
     // Each fills a batch.
     let table: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64, 64 * 1024))).collect();
     let next = |copying: &mut Copying| {
-        let outgoing = copying.next(&table).unwrap().expect("there is more");
+        let outgoing = copying.next(&[&table]).unwrap().expect("there is more");
         let Outgoing::Batch(batch) = &outgoing else { panic!("the round is not over") };
         let kind = batch.frame[4];
         copying.sent(outgoing, Instant::now());
@@ -215,7 +216,7 @@ fn successor_that_holds_peers_that_are_gone_is_told_of_them_before_it_gets_more(
     };
     let (peers, closed) = (wire::Kind::Peers as u8, wire::Kind::Closed as u8);
     assert_eq!(next(&mut copying), peers);
-    copying.mirror_mut().closed(0, 0);
+    copying.mirror_mut(0).closed(0, 0);
     assert_eq!([next(&mut copying), next(&mut copying), next(&mut copying)], [peers, closed, peers]);
 }
 
@@ -225,31 +226,25 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
         let directory = tempfile::tempdir().unwrap();
         let takeover = TakeoverListener::bind(&directory.path().join("takeover")).unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let (_poll, mut lane) = lane(Moody("nothing"));
+        let (_poll, mut lanes) = lanes(Moody("nothing"));
         let (channel, mut successor) = channels();
-        let welcome = Welcome {
-            wire_version: 1,
-            build: String::new(),
-            pid: 1,
-            service: <Moody as Service>::NAME.to_owned(),
-            state_version: 1,
-            peers: 0,
-        };
+        let welcome = Welcome { wire_version: 1, build: String::new(), pid: 1, lanes: Vec::new() };
         let departure = RefCell::new(None);
-        let turn = |lane: &mut Lane<Moody>| {
+        let turn = |lanes: &mut And<Moody, ()>| {
             let now = Instant::now() + TOO_MANY_IN_FLIGHT_RETRY;
-            let next =
-                departure.take().map(|departure: Departure| departure.turn(lane, Duration::from_secs(1), now).unwrap());
+            let next = departure
+                .take()
+                .map(|departure: Departure| departure.turn(lanes, Duration::from_secs(1), now).unwrap());
             let Some(Turn::Copying(next)) = next else { panic!("the copy has just begun") };
             departure.replace(Some(next));
         };
-        let lane = RefCell::new(&mut lane);
+        let lanes = RefCell::new(&mut lanes);
         while_too_many_are_in_flight(
             || {
                 let greeting = Greeting { channel, pid: 1, hello: hello() };
-                let begun = Departure::begin(greeting, welcome, Some(&tcp), &takeover, 0, Instant::now());
+                let begun = Departure::begin(greeting, welcome, Some(&tcp), &takeover, &[0], Instant::now());
                 departure.replace(Some(begun.unwrap()));
-                turn(&mut lane.borrow_mut());
+                turn(&mut lanes.borrow_mut());
             },
             || {
                 let kinds = [(); 2].map(|()| {
@@ -257,7 +252,7 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
                         if let Some(raw) = successor.receive().unwrap() {
                             return raw.decode().unwrap().kind();
                         }
-                        turn(&mut lane.borrow_mut());
+                        turn(&mut lanes.borrow_mut());
                     }
                 });
                 assert_eq!(kinds, [wire::Kind::Welcome, wire::Kind::Listeners]);

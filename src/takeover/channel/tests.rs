@@ -25,7 +25,7 @@ fn pair() -> (Channel, Channel) {
 fn frame(number: usize, bytes: usize) -> Vec<u8> {
     let mut part = vec![number as u8; bytes];
     part[..8].copy_from_slice(&number.to_be_bytes());
-    Frame::State(State { part: &part }).encode()
+    Frame::State(State { part: &part, lane: 0 }).encode()
 }
 
 fn number(raw: &RawFrame) -> usize {

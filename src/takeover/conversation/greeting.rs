@@ -1,8 +1,8 @@
 //! The greeting: who is welcomed, and what those who are not are told.
 
-use super::super::predecessor::{Refusal, greet};
+use super::super::predecessor::{Estate, Refusal, greet};
 use super::super::successor::{Called, Objection};
-use super::super::wire::{BUILD, Frame, Hello, Offer, RawFrame, TO_SUCCESSOR_BYTES_MAX, Versions, Welcome};
+use super::super::wire::{BUILD, Frame, Hello, Lane, Offer, RawFrame, TO_SUCCESSOR_BYTES_MAX, Versions, Welcome};
 use super::{FILES_RESERVED, PREDECESSOR_PID, estate, hello, offers};
 
 #[test]
@@ -11,9 +11,7 @@ fn a_caller_that_fits_is_welcomed() {
         wire_version: 1,
         build: BUILD.to_owned(),
         pid: PREDECESSOR_PID,
-        service: "seqnum".to_owned(),
-        state_version: 2,
-        peers: 5,
+        lanes: vec![Lane { service: "seqnum".to_owned(), state_version: 2, peers: 5 }],
     };
     assert_eq!(greet(&hello(), &estate(5), PREDECESSOR_PID), Ok(expected.clone()));
     let (called, _) = Called::new(offers(), 20_000, 7);
@@ -52,6 +50,23 @@ fn a_caller_that_does_not_fit_is_told_both_sides_of_the_reason() {
         assert_eq!(refusal.to_string(), reason);
         assert_eq!(heard_by_caller(&refusal), Objection::Refused { reason: reason.to_owned() });
     }
+}
+
+#[test]
+fn a_caller_that_does_not_run_all_services_is_told_of_all() {
+    let estates = [("seqnum", 2), ("line", 1), ("other", 1)].map(|(service, state_version)| Estate {
+        service,
+        state_version,
+        peers: 4,
+    });
+    let welcome = greet(&hello(), &estates[..2], PREDECESSOR_PID).unwrap();
+    let lanes: Vec<(&str, u64)> = welcome.lanes.iter().map(|lane| (&*lane.service, lane.peers)).collect();
+    assert_eq!(lanes, [("seqnum", 4), ("line", 4)], "what it offers besides is its own matter");
+    let refusal = greet(&hello(), &estates, PREDECESSOR_PID).unwrap_err();
+    assert_eq!(refusal.to_string(), "the predecessor serves seqnum, line, other, the successor offers line, seqnum");
+    let files_max = 7 + FILES_RESERVED + 7;
+    let refusal = greet(&Hello { files_max, ..hello() }, &estates[..2], PREDECESSOR_PID);
+    assert_eq!(refusal, Err(Refusal::Room { files_max, files_needed: files_max + 1 }), "for the peers of all lanes");
 }
 
 fn heard_by_caller(refusal: &Refusal) -> Objection {
@@ -98,7 +113,15 @@ fn a_welcome_to_what_was_not_offered_is_a_fault() {
     }
     // The line service was offered, but not in version 2.
     for (service, state_version) in [("other", 1), ("seqnum", 0), ("seqnum", 3), ("line", 2)] {
-        let objection = hear(Welcome { service: service.to_owned(), state_version, ..welcome.clone() });
-        assert_eq!(objection, Objection::Service { service: service.to_owned(), state_version });
+        let lane = Lane { service: service.to_owned(), state_version, peers: 5 };
+        for lanes in [vec![lane.clone()], [&welcome.lanes[..], &[lane]].concat()] {
+            let objection = hear(Welcome { lanes, ..welcome.clone() });
+            assert_eq!(objection, Objection::Service { service: service.to_owned(), state_version });
+        }
+    }
+    let lines = Lane { service: "line".to_owned(), state_version: 1, peers: 0 };
+    for lanes in [Vec::new(), vec![lines.clone(), welcome.lanes[0].clone(), lines]] {
+        let objection = hear(Welcome { lanes: lanes.clone(), ..welcome.clone() });
+        assert_eq!(objection, Objection::Lanes { services: lanes.into_iter().map(|lane| lane.service).collect() });
     }
 }

@@ -98,8 +98,8 @@ fn peers_that_come_during_the_copy_are_refused_when_the_successor_has_no_room_fo
     for cookie in 1..=3 {
         peers.insert(FakePeer::new(cookie, 4));
     }
-    let mut copying = Copying::new(hello, peers.capacity(), Instant::now());
-    let mistake = copying.next(&peers).unwrap_err();
+    let mut copying = Copying::new(hello, &[peers.capacity()], Instant::now());
+    let mistake = copying.next(&[&peers]).unwrap_err();
     assert_eq!(mistake, Mistake::Room { files_max, files_needed: files_max + 1 });
 }
 
@@ -107,7 +107,7 @@ fn peers_that_come_during_the_copy_are_refused_when_the_successor_has_no_room_fo
 fn peers_that_come_before_the_freeze_are_refused_when_the_successor_has_no_room_for_them() {
     let now = Instant::now();
     let files_max = 7 + FILES_RESERVED + 2;
-    let mut copying = Copying::new(Hello { files_max, ..hello() }, 0, now);
+    let mut copying = Copying::new(Hello { files_max, ..hello() }, &[0], now);
     send_round(&mut copying, false);
     let Ok(Heard::Copying(mut copying)) = copying.hear(Frame::Copied(Copied { peers: 0, rounds: 1 }), now) else {
         panic!("the copy goes on");
@@ -116,10 +116,10 @@ fn peers_that_come_before_the_freeze_are_refused_when_the_successor_has_no_room_
     let mut peers = Slab::new();
     for cookie in 1..=3 {
         let key = peers.insert(FakePeer::new(cookie, 4));
-        copying.mirror_mut().touched(key, true);
+        copying.mirror_mut(0).touched(key, true);
     }
     let Ok(Heard::Ready(ready)) = copying.hear(Frame::Ready, now) else { panic!("the last round was sent") };
-    let mistake = ready.freeze(now, FROZEN_AT_NS).next(&peers).unwrap_err();
+    let mistake = ready.freeze(now, FROZEN_AT_NS).next(&[&peers]).unwrap_err();
     assert_eq!(mistake, Mistake::Room { files_max, files_needed: files_max + 1 });
 }
 
@@ -136,7 +136,7 @@ fn rounds(dirty: impl IntoIterator<Item = usize>) -> Result<(u32, bool), Mistake
     let change = |copying: &mut Copying, peers: &mut Slab<FakePeer>, count: usize| {
         for key in 0..count {
             let session_changed = peers[key].change();
-            copying.mirror_mut().touched(key, session_changed);
+            copying.mirror_mut(0).touched(key, session_changed);
         }
     };
     rounds_of(&mut peers, |copying, peers| change(copying, peers, dirty.next().unwrap_or(0)))
@@ -156,16 +156,16 @@ fn rounds_within(
     mut happen: impl FnMut(&mut Copying, &mut Slab<FakePeer>),
 ) -> Result<(u32, bool), Mistake> {
     let mut now = Instant::now();
-    let mut copying = Copying::new(hello(), peers.capacity(), now);
+    let mut copying = Copying::new(hello(), &[peers.capacity()], now);
     let mut peers_sent = 0;
     for number in 1.. {
         let last = loop {
-            let outgoing = copying.next(peers)?.expect("nothing is waited for");
+            let outgoing = copying.next(&[&*peers])?.expect("nothing is waited for");
             let Outgoing::Batch(batch) = &outgoing else {
                 copying.unsent(outgoing);
                 // What changes in a round is pending at its end, also what changes early in it.
                 happen(&mut copying, peers);
-                let Some(outgoing @ Outgoing::Round { last, .. }) = copying.next(peers)? else {
+                let Some(outgoing @ Outgoing::Round { last, .. }) = copying.next(&[&*peers])? else {
                     panic!("what is pending by now is for the next round")
                 };
                 copying.sent(outgoing, now);
@@ -181,7 +181,7 @@ fn rounds_within(
         let answer = if last { Frame::Ready } else { Frame::Copied(Copied { peers: peers_sent, rounds: number }) };
         copying = match copying.hear(answer, now)? {
             Heard::Copying(goes_on) => goes_on,
-            Heard::Ready(ready) => match ready.decide(peers, freeze_timeout, now)? {
+            Heard::Ready(ready) => match ready.decide(&[&*peers], freeze_timeout, now)? {
                 Decision::Copy(goes_on) => goes_on,
                 Decision::Freeze(_, strain) => return Ok((number, strain.is_some())),
             },
@@ -229,7 +229,7 @@ fn few_peers_with_many_bytes_are_as_much_as_many() {
                 let pending = peers[key].outbound.len();
                 peers[key].outbound.advance(pending);
                 peers[key].outbound.push(&vec![1; bytes]);
-                copying.mirror_mut().touched(key, false);
+                copying.mirror_mut(0).touched(key, false);
             }
         }
     };
@@ -247,7 +247,7 @@ fn peers_that_change_faster_than_can_be_sent_in_time_are_named() {
             let pending = peers[key].outbound.len();
             peers[key].outbound.advance(pending);
             peers[key].outbound.push(&vec![1; (key + 1) << 18]);
-            copying.mirror_mut().touched(key, false);
+            copying.mirror_mut(0).touched(key, false);
         }
     });
     let said = mistake.unwrap_err().to_string();
@@ -259,10 +259,10 @@ fn peers_that_change_faster_than_can_be_sent_in_time_are_named() {
 #[test]
 fn sessions_that_are_large_count_by_what_they_are() {
     let mut peers: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64 + 1, 60_000))).collect();
-    let (rounds, strained) = rounds_of(&mut peers, |copying, _| copying.mirror_mut().touched(1, true)).unwrap();
+    let (rounds, strained) = rounds_of(&mut peers, |copying, _| copying.mirror_mut(0).touched(1, true)).unwrap();
     assert_eq!((rounds, strained), (3, false), "one of them fits");
     let change_all = |copying: &mut Copying, _: &mut Slab<FakePeer>| {
-        (0..3).for_each(|key| copying.mirror_mut().touched(key, true));
+        (0..3).for_each(|key| copying.mirror_mut(0).touched(key, true));
     };
     let (rounds, strained) = rounds_of(&mut peers, change_all).unwrap();
     assert!(strained && rounds > 100, "{rounds} rounds");
@@ -272,7 +272,7 @@ fn sessions_that_are_large_count_by_what_they_are() {
     let grow_all = |copying: &mut Copying, peers: &mut Slab<FakePeer>| {
         (0..3).for_each(|key| {
             peers[key].session = vec![7; 60_000];
-            copying.mirror_mut().touched(key, true);
+            copying.mirror_mut(0).touched(key, true);
         });
     };
     let (rounds, strained) = rounds_of(&mut peers, grow_all).unwrap();
@@ -307,12 +307,12 @@ fn a_takeover_ends_even_if_everything_is_dirty_all_the_time() {
 #[test]
 fn each_frame_that_the_channel_takes_moves_the_deadline() {
     let now = Instant::now();
-    let mut copying = Copying::new(hello(), 0, now);
+    let mut copying = Copying::new(hello(), &[0], now);
     let later = now + Duration::from_secs(3);
-    let outgoing = copying.next(&NOBODY).unwrap().expect("the round has an end");
+    let outgoing = copying.next(&[&NOBODY]).unwrap().expect("the round has an end");
     copying.unsent(outgoing);
     assert_eq!(copying.deadline(), now + SILENCE_MAX, "a frame that it does not take changes nothing");
-    let outgoing = copying.next(&NOBODY).unwrap().expect("the round has an end");
+    let outgoing = copying.next(&[&NOBODY]).unwrap().expect("the round has an end");
     copying.sent(outgoing, later);
     assert_eq!(copying.deadline(), later + SILENCE_MAX);
 }
@@ -325,10 +325,10 @@ fn only_an_answer_that_acknowledges_more_moves_the_deadline() {
     for cookie in 1..=2 {
         peers.insert(FakePeer::new(cookie, 4));
     }
-    let mut copying = Copying::new(hello(), peers.capacity(), now);
-    let batch = copying.next(&peers).unwrap().expect("there are peers");
+    let mut copying = Copying::new(hello(), &[peers.capacity()], now);
+    let batch = copying.next(&[&peers]).unwrap().expect("there are peers");
     copying.sent(batch, now);
-    let round = copying.next(&peers).unwrap().expect("the round has an end");
+    let round = copying.next(&[&peers]).unwrap().expect("the round has an end");
     copying.sent(round, now);
     // What a successor says again and again must not keep a takeover alive.
     for (peers, rounds, seconds, deadline) in

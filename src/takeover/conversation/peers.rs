@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use slab::Slab;
 
-use super::super::mirror::Originals;
+use crate::originals::Originals;
 use crate::peer::Backlog;
 use crate::peer::backlog::Misplaced;
 use crate::peer::record::{Change, Phase, Record};

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::super::mirror::Originals;
 use super::super::predecessor::{Accepted, Committed, Copying, Decision, Frozen, Heard, Outgoing, greet};
 use super::super::successor::{self, Action, Called, Receiving};
 use super::super::wire::{Frame, Offer, RawFrame, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions};
 use super::turns::{KINDS, committed};
 use super::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
+use crate::originals::Originals;
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record};
 use crate::peer::ties::Ties;
@@ -176,14 +176,14 @@ impl Predecessor {
                 let key = key.parse().unwrap();
                 let Some(peer) = self.peers.try_remove(key) else { return };
                 if let PredecessorStep::Copying(copying) = &mut self.step {
-                    copying.mirror_mut().closed(key, peer.cookie);
+                    copying.mirror_mut(0).closed(key, peer.cookie);
                 }
                 return;
             }
             _ => panic!("{event} is no event"),
         };
         if let PredecessorStep::Copying(copying) = &mut self.step {
-            copying.mirror_mut().touched(touched, session_changed);
+            copying.mirror_mut(0).touched(touched, session_changed);
         }
     }
 
@@ -200,7 +200,7 @@ impl Predecessor {
         let PredecessorStep::Copying(copying) = &mut self.step else {
             return None;
         };
-        let outgoing = copying.next(&self.peers).unwrap()?;
+        let outgoing = copying.next(&[&self.peers]).unwrap()?;
         let said = match &outgoing {
             Outgoing::Batch(batch) => (batch.frame.clone(), batch.descriptor_keys().count()),
             Outgoing::Round { frame, .. } => (frame.clone(), 0),
@@ -219,7 +219,7 @@ impl Predecessor {
                     Ok(welcome) => {
                         self.to_say.push_back((Frame::Welcome(welcome).encode(), 0));
                         self.to_say.push_back((Frame::Listeners(listeners()).encode(), 2));
-                        PredecessorStep::Copying(Copying::new(hello, KEYS_END, self.now))
+                        PredecessorStep::Copying(Copying::new(hello, &[KEYS_END], self.now))
                     }
                     Err(refusal) => {
                         self.to_say.push_back((refusal.frame(), 0));
@@ -229,7 +229,7 @@ impl Predecessor {
             }
             (PredecessorStep::Copying(copying), frame) => match copying.hear(frame, self.now).unwrap() {
                 Heard::Copying(copying) => PredecessorStep::Copying(copying),
-                Heard::Ready(ready) => match ready.decide(&self.peers, FREEZE_TIMEOUT, self.now).unwrap() {
+                Heard::Ready(ready) => match ready.decide(&[&self.peers], FREEZE_TIMEOUT, self.now).unwrap() {
                     Decision::Copy(copying) => PredecessorStep::Copying(copying),
                     Decision::Freeze(ready, _) => self.commit(ready.freeze(self.now, FROZEN_AT_NS)),
                 },
@@ -244,7 +244,7 @@ impl Predecessor {
     }
 
     fn commit(&mut self, mut frozen: Frozen) -> PredecessorStep {
-        while let Some(batch) = frozen.next(&self.peers).unwrap() {
+        while let Some(batch) = frozen.next(&[&self.peers]).unwrap() {
             self.to_say.push_back((batch.frame.clone(), batch.descriptor_keys().count()));
             frozen.sent(batch);
         }
@@ -282,7 +282,7 @@ impl Successor {
         let frame = raw.decode().unwrap();
         self.step = match std::mem::replace(&mut self.step, SuccessorStep::Over(Ok(()))) {
             SuccessorStep::Called(called) => match called.hear(frame) {
-                Ok(_) => SuccessorStep::Receiving(Receiving::default()),
+                Ok(_) => SuccessorStep::Receiving(Receiving::expecting(&[0])),
                 Err(objection) => SuccessorStep::Over(Err(objection.to_string())),
             },
             SuccessorStep::Receiving(receiving) => match receiving.hear(frame).unwrap() {
@@ -291,7 +291,7 @@ impl Successor {
                     SuccessorStep::Receiving(receiving)
                 }
                 successor::Heard::Commit(accept) => {
-                    assert_eq!((accept.state.as_slice(), descriptors), (SHARED_STATE, 0));
+                    assert_eq!((accept.states[0].as_slice(), descriptors), (SHARED_STATE, 0));
                     self.to_say.push_back(accept.frame);
                     self.to_say.push_back(Frame::Serving(Serving { pause_us: 180 }).encode());
                     SuccessorStep::Over(Ok(()))
@@ -306,7 +306,7 @@ impl Successor {
                 assert_eq!(arrived, listeners());
                 (None, 2)
             }
-            Action::Adopt(records, answer) => (Some(answer), records.len()),
+            Action::Adopt(peers, answer) => (Some(answer), peers.records.len()),
             Action::Answer(answer) | Action::GetReady(answer) => (Some(answer), 0),
             Action::Change(_) | Action::Discard(_) | Action::Wait => (None, 0),
         };

@@ -45,7 +45,7 @@ enum Noticed {
 
 /// What a successor makes of these frames: the records that it ends with, if it accepts.
 fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Noticed> {
-    let mut receiving = Receiving::default();
+    let mut receiving = Receiving::expecting(&[0]);
     let mut adopted: BTreeMap<u64, Adopted> = BTreeMap::new();
     for frame in frames {
         let raw = RawFrame::take(&mut frame.clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
@@ -60,16 +60,16 @@ fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Noticed>
             }
         };
         match action {
-            Action::Adopt(records, _) => {
-                adopted.extend(records.iter().map(|record| (record.value.cookie, Adopted::of(&record.value))));
+            Action::Adopt(peers, _) => {
+                adopted.extend(peers.records.iter().map(|record| (record.value.cookie, Adopted::of(&record.value))));
             }
-            Action::Change(changes) => {
-                for change in changes {
+            Action::Change(changed) => {
+                for change in changed.records {
                     let peer = adopted.get_mut(&change.value.cookie).expect("the conversation knows whom it knows");
                     peer.follow(&change.value).map_err(Noticed::Misplaced)?;
                 }
             }
-            Action::Discard(cookies) => adopted.retain(|cookie, _| !cookies.contains(cookie)),
+            Action::Discard(closed) => adopted.retain(|cookie, _| !closed.cookies.contains(cookie)),
             Action::Listen(_) | Action::Answer(_) | Action::GetReady(_) | Action::Wait => {}
         }
     }
@@ -137,17 +137,17 @@ fn a_repeated_frame_is_noticed() {
 fn tampered(frame: &[u8]) -> Option<(Vec<u8>, u64)> {
     let raw = RawFrame::take(&mut frame.to_vec(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
     match raw.decode().unwrap() {
-        Frame::Peers(mut records) => {
-            let last = &mut records.last_mut().expect("a batch is not empty").value;
+        Frame::Peers(mut peers) => {
+            let last = &mut peers.records.last_mut().expect("a batch is not empty").value;
             last.outbound.bytes = b"a byte more";
             let cookie = last.cookie;
-            Some((Frame::Peers(records).encode(), cookie))
+            Some((Frame::Peers(peers).encode(), cookie))
         }
-        Frame::Changed(mut changes) => {
-            let last = &mut changes.last_mut().expect("a batch is not empty").value;
+        Frame::Changed(mut changed) => {
+            let last = &mut changed.records.last_mut().expect("a batch is not empty").value;
             last.outbound.appended.bytes = b"a byte more";
             let cookie = last.cookie;
-            Some((Frame::Changed(changes).encode(), cookie))
+            Some((Frame::Changed(changed).encode(), cookie))
         }
         _ => None,
     }

@@ -32,7 +32,7 @@ pub(super) const KINDS: [Kind; 14] = [
 
 /// The record of one peer, whose session is `version`, or the change to that, as a frame.
 fn records_frame(kind: RecordsKind, cookie: u64, version: u32) -> Vec<u8> {
-    let mut writer = RecordsWriter::new(kind);
+    let mut writer = RecordsWriter::new(kind, 0);
     let session = version.to_be_bytes();
     let peer = FakePeer::new(cookie, 0);
     let record = peer.record();
@@ -53,10 +53,10 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::Peers => records_frame(RecordsKind::Peers, cookie, 0),
         Kind::Copied => Frame::Copied(Copied::default()).encode(),
         Kind::Changed => records_frame(RecordsKind::Changed, cookie, 1),
-        Kind::Closed => Frame::Closed(Closed { cookies: vec![cookie] }).encode(),
+        Kind::Closed => Frame::Closed(Closed { cookies: vec![cookie], lane: 0 }).encode(),
         Kind::Round => Frame::Round(Round { number: 1, last: false }).encode(),
         Kind::Ready => Frame::Ready.encode(),
-        Kind::State => Frame::State(State { part: b"state" }).encode(),
+        Kind::State => Frame::State(State { part: b"state", lane: 0 }).encode(),
         Kind::Commit => {
             let figures = Figures::default();
             Frame::Commit(Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures }).encode()
@@ -77,7 +77,7 @@ pub(super) enum CopyStep {
 /// A copy of no peers, in each of its steps.
 pub(super) fn copying(step: CopyStep) -> Copying {
     let now = Instant::now();
-    let mut copying = Copying::new(hello(), 0, now);
+    let mut copying = Copying::new(hello(), &[0], now);
     if step != CopyStep::Sending {
         send_round(&mut copying, false);
     }
@@ -91,7 +91,7 @@ pub(super) fn copying(step: CopyStep) -> Copying {
 }
 
 pub(super) fn send_round(copying: &mut Copying, expected_last: bool) {
-    let outgoing = copying.next(&NOBODY).unwrap().expect("the round has an end");
+    let outgoing = copying.next(&[&NOBODY]).unwrap().expect("the round has an end");
     assert!(matches!(outgoing, Outgoing::Round { last, .. } if last == expected_last));
     copying.sent(outgoing, Instant::now());
 }
@@ -102,13 +102,13 @@ fn frozen() -> Frozen {
         panic!("the successor may get ready now");
     };
     let mut frozen = ready.freeze(now, FROZEN_AT_NS);
-    assert!(frozen.next(&NOBODY).unwrap().is_none());
+    assert!(frozen.next(&[&NOBODY]).unwrap().is_none());
     frozen
 }
 
 /// A predecessor that has sent this state and Commit, and how many frames that took.
 pub(super) fn committed(frozen: Frozen, state: &[u8]) -> (Vec<Vec<u8>>, Committed) {
-    let (mut frames, mut concluding) = (Vec::new(), frozen.conclude(state.to_vec()));
+    let (mut frames, mut concluding) = (Vec::new(), frozen.conclude(vec![state.to_vec()]));
     loop {
         match concluding.next() {
             Conclusion::Part(frame, next) => {
@@ -211,15 +211,15 @@ fn takeover_of_one() -> [(ReceiveStep, Vec<u8>); 6] {
         (ReceiveStep::BeforeListeners, known),
         (ReceiveStep::Copying, Frame::Round(Round { number: 1, last: false }).encode()),
         (ReceiveStep::Copying, Frame::Round(Round { number: 2, last: true }).encode()),
-        (ReceiveStep::AfterLastRound, Frame::State(State { part: b"state" }).encode()),
+        (ReceiveStep::AfterLastRound, Frame::State(State { part: b"state", lane: 0 }).encode()),
         (ReceiveStep::AfterState, Frame::Commit(commit).encode()),
     ]
 }
 
 fn digest(frame: &[u8]) -> u64 {
     let raw = RawFrame::take(&mut frame.to_vec(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
-    let Frame::Peers(records) = raw.decode().unwrap() else { panic!("no records") };
-    records.iter().map(|record| u64::from(record.digest)).sum()
+    let Frame::Peers(peers) = raw.decode().unwrap() else { panic!("no records") };
+    peers.records.iter().map(|record| u64::from(record.digest)).sum()
 }
 
 /// Lets the successor hear frames, up to Commit or an objection.
@@ -238,7 +238,7 @@ fn hear_all(mut receiving: Receiving, frames: &[Vec<u8>]) -> Result<successor::H
 fn assert_accepts(receiving: Receiving, frames: &[Vec<u8>]) {
     let heard = hear_all(receiving, frames).unwrap();
     let successor::Heard::Commit(accept) = heard else { panic!("the rest ends with Commit") };
-    assert_eq!(accept.state, b"state");
+    assert_eq!(accept.states, [b"state"]);
 }
 
 /// What the successor is and does, having heard a frame that is not Commit.
@@ -257,7 +257,7 @@ pub(super) fn receiving(step: ReceiveStep) -> (Receiving, Vec<Vec<u8>>) {
         ReceiveStep::AfterState => 5,
     });
     let frames = |steps: Vec<(ReceiveStep, Vec<u8>)>| steps.into_iter().map(|(_, frame)| frame).collect::<Vec<_>>();
-    let heard = hear_all(Receiving::default(), &frames(heard)).unwrap();
+    let heard = hear_all(Receiving::expecting(&[0]), &frames(heard)).unwrap();
     let successor::Heard::On(receiving, _) = heard else { panic!("Commit is the last") };
     (receiving, frames(to_hear))
 }
@@ -272,18 +272,18 @@ fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
             let raw = frame(kind, cookie);
             let objection = match (kind, step, receiving.hear(raw.decode().unwrap())) {
                 (Kind::Listeners, BeforeListeners, Ok(successor::Heard::On(_, Action::Listen(_)))) => continue,
-                (Kind::Peers, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Adopt(records, _))))
-                    if !knows && records.len() == 1 =>
+                (Kind::Peers, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Adopt(peers, _))))
+                    if !knows && peers.records.len() == 1 =>
                 {
                     continue;
                 }
-                (Kind::Changed, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Change(records))))
-                    if knows && records.len() == 1 =>
+                (Kind::Changed, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Change(changed))))
+                    if knows && changed.records.len() == 1 =>
                 {
                     continue;
                 }
-                (Kind::Closed, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Discard(cookies))))
-                    if knows && cookies == [KNOWN] =>
+                (Kind::Closed, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Discard(closed))))
+                    if knows && closed.cookies == [KNOWN] =>
                 {
                     continue;
                 }
@@ -335,7 +335,7 @@ fn after_a_last_round_another_one_may_follow() {
     let after_another = || hear(receiving(ReceiveStep::AfterLastRound).0, round(3, false));
     let (receiving, action) = after_another();
     assert!(matches!(action, Action::Answer(_)));
-    let early = receiving.hear(Frame::State(State { part: b"state" }));
+    let early = receiving.hear(Frame::State(State { part: b"state", lane: 0 }));
     assert_eq!(early, Err(Objection::OutOfTurn { kind: Kind::State, step: "during the copy" }));
     let (mut receiving, _) = after_another();
     for number in [4, 5] {

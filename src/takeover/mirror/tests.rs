@@ -77,7 +77,7 @@ impl World {
     /// Sends one batch, and says whether there was one.
     fn send(&mut self, taken: bool) -> bool {
         let mirror = self.mirror.as_mut().unwrap();
-        let Some(batch) = mirror.next_batch(&self.peers) else {
+        let Some(batch) = mirror.next_closed().or_else(|| mirror.next_batch(&self.peers)) else {
             return false;
         };
         if !taken {
@@ -86,17 +86,17 @@ impl World {
         }
         let raw = RawFrame::take(&mut batch.frame.clone(), u32::MAX).unwrap().unwrap();
         match raw.decode().unwrap() {
-            Frame::Peers(records) => {
-                assert_eq!(batch.descriptor_keys().count(), records.len());
-                for record in records {
+            Frame::Peers(peers) => {
+                assert_eq!(batch.descriptor_keys().count(), peers.records.len());
+                for record in peers.records {
                     let adopted = (Adopted::of(&record.value), record.digest);
                     let before = self.successor.insert(record.value.cookie, adopted);
                     assert!(before.is_none(), "a peer is copied once");
                 }
             }
-            Frame::Changed(changes) => {
+            Frame::Changed(changed) => {
                 assert_eq!(batch.descriptor_keys().count(), 0);
-                for Digested { value: change, digest } in changes {
+                for Digested { value: change, digest } in changed.records {
                     let (peer, known) = self.successor.get_mut(&change.cookie).expect("the peer is known");
                     peer.follow(&change).expect("it is told what it does not know");
                     *known = chained(*known, digest);
@@ -117,7 +117,7 @@ impl World {
 #[test]
 fn a_walk_over_keys_that_nobody_has_goes_in_steps() {
     let nobody = World { peers: slab::Slab::new(), cookies: 0, mirror: None, successor: BTreeMap::new() };
-    let mut mirror = Mirror::new(3 * KEYS_PER_BATCH_MAX + 1);
+    let mut mirror = Mirror::new(0, 3 * KEYS_PER_BATCH_MAX + 1);
     let mut batches = 0;
     while let Some(batch) = mirror.next_batch(&nobody.peers) {
         assert_eq!(batch.records(), 0);
@@ -138,7 +138,7 @@ proptest! {
         for _ in 0..peers_before {
             world.accept();
         }
-        world.mirror = Some(Mirror::new(world.peers.capacity()));
+        world.mirror = Some(Mirror::new(0, world.peers.capacity()));
         for event in events {
             world.apply(event);
         }
@@ -163,7 +163,7 @@ fn a_peer_with_much_is_cut_over_frames_of_bounded_size_and_arrives_whole() {
     (0..3).for_each(|_| world.accept());
     world.peers[1].outbound.push(&(0..5 * PEER_BYTES_MAX + 1).map(|at| (at % 251) as u8).collect::<Vec<_>>());
     world.peers[1].inbound.push(&[7; PEER_BYTES_MAX]);
-    world.mirror = Some(Mirror::new(world.peers.capacity()));
+    world.mirror = Some(Mirror::new(0, world.peers.capacity()));
     let mut rounds = 1;
     loop {
         while let Some(batch) = world.mirror.as_mut().unwrap().next_batch(&world.peers) {

@@ -14,7 +14,7 @@ fn address(text: &str) -> SocketAddr {
 }
 
 fn digested<T: Encode<()>>(value: T) -> Digested<T> {
-    let digest = RecordsWriter::new(RecordsKind::Peers).push(&value);
+    let digest = RecordsWriter::new(RecordsKind::Peers, 0).push(&value);
     Digested { value, digest }
 }
 
@@ -23,6 +23,11 @@ fn stretch(start: u64, bytes: &[u8]) -> Stretch<'_> {
 }
 
 /// The frame of each kind that its golden file holds. A kind without one does not compile.
+/// Those of the first lane.
+fn of_first<T>(records: Vec<Digested<T>>) -> OfLane<T> {
+    OfLane { lane: 0, records }
+}
+
 fn example(kind: Kind) -> Frame<'static> {
     match kind {
         Kind::Hello => Frame::Hello(Hello {
@@ -40,9 +45,10 @@ fn example(kind: Kind) -> Frame<'static> {
             wire_version: 1,
             build: "reactord 0.1.0".to_owned(),
             pid: 123,
-            service: "seqnum".to_owned(),
-            state_version: 1,
-            peers: 19_900,
+            lanes: vec![
+                Lane { service: "seqnum".to_owned(), state_version: 1, peers: 19_900 },
+                Lane { service: "line".to_owned(), state_version: 2, peers: 0 },
+            ],
         }),
         Kind::Listeners => Frame::Listeners(Listeners {
             tcp: vec![address("127.0.0.1:1234"), address("[::1]:65535")],
@@ -50,7 +56,7 @@ fn example(kind: Kind) -> Frame<'static> {
             takeover_device: 26,
             takeover_inode: 1 << 40,
         }),
-        Kind::Peers => Frame::Peers(vec![
+        Kind::Peers => Frame::Peers(of_first(vec![
             digested(Record {
                 cookie: 1,
                 address: address("127.0.0.1:57796"),
@@ -73,9 +79,9 @@ fn example(kind: Kind) -> Frame<'static> {
                 deadline_ns: Some(86_460_000_000_000),
                 ties: Ties::default(),
             }),
-        ]),
+        ])),
         Kind::Copied => Frame::Copied(Copied { peers: 250, rounds: 1 }),
-        Kind::Changed => Frame::Changed(vec![
+        Kind::Changed => Frame::Changed(of_first(vec![
             digested(Change {
                 cookie: 4097,
                 phase: Phase::Closing,
@@ -96,11 +102,11 @@ fn example(kind: Kind) -> Frame<'static> {
                 deadline_ns: Some(0),
                 ties: Ties::default(),
             }),
-        ]),
-        Kind::Closed => Frame::Closed(Closed { cookies: vec![1, 4097, u64::MAX] }),
+        ])),
+        Kind::Closed => Frame::Closed(Closed { cookies: vec![1, 4097, u64::MAX], lane: 0 }),
         Kind::Round => Frame::Round(Round { number: 2, last: true }),
         Kind::Ready => Frame::Ready,
-        Kind::State => Frame::State(State { part: b"the state that all peers share" }),
+        Kind::State => Frame::State(State { part: b"the state that all peers share", lane: 0 }),
         Kind::Commit => Frame::Commit(Commit {
             peers: 19_900,
             digest: 0x0123_4567_89ab_cdef,
@@ -243,6 +249,10 @@ fn offers() -> impl Strategy<Value = Vec<Offer>> {
     proptest::collection::vec(offer, 0..4)
 }
 
+fn lane() -> impl Strategy<Value = Lane> {
+    (text(), any::<(u32, u64)>()).prop_map(|(service, (state_version, peers))| Lane { service, state_version, peers })
+}
+
 fn phase() -> impl Strategy<Value = Phase> {
     prop_oneof![
         Just(Phase::Open),
@@ -314,23 +324,22 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
             }
         ),
         text().prop_map(|reason| Frame::Refuse(Refuse { reason })),
-        (any::<(u32, u32, u32, u64)>(), text(), text()).prop_map(
-            |((wire_version, pid, state_version, peers), build, service)| {
-                Frame::Welcome(Welcome { wire_version, build, pid, service, state_version, peers })
-            }
+        (any::<(u32, u32)>(), text(), proptest::collection::vec(lane(), 0..3)).prop_map(
+            |((wire_version, pid), build, lanes)| Frame::Welcome(Welcome { wire_version, build, pid, lanes })
         ),
         (proptest::collection::vec(listener_address(), 0..3), bytes(110), any::<(u64, u64)>()).prop_map(
             |(tcp, path, (takeover_device, takeover_inode))| {
                 Frame::Listeners(Listeners { tcp, takeover_path: path.to_vec(), takeover_device, takeover_inode })
             }
         ),
-        records().prop_map(Frame::Peers),
+        (any::<u32>(), records()).prop_map(|(lane, records)| Frame::Peers(OfLane { lane, records })),
         any::<(u64, u32)>().prop_map(|(peers, rounds)| Frame::Copied(Copied { peers, rounds })),
-        changes().prop_map(Frame::Changed),
-        proptest::collection::vec(any::<u64>(), 0..50).prop_map(|cookies| Frame::Closed(Closed { cookies })),
+        (any::<u32>(), changes()).prop_map(|(lane, records)| Frame::Changed(OfLane { lane, records })),
+        (proptest::collection::vec(any::<u64>(), 0..50), any::<u32>())
+            .prop_map(|(cookies, lane)| Frame::Closed(Closed { cookies, lane })),
         any::<(u32, bool)>().prop_map(|(number, last)| Frame::Round(Round { number, last })),
         Just(Frame::Ready),
-        bytes(2000).prop_map(|part| Frame::State(State { part })),
+        (bytes(2000), any::<u32>()).prop_map(|(part, lane)| Frame::State(State { part, lane })),
         (any::<(u64, u64, u64, u64)>(), figures()).prop_map(|((peers, digest, state_bytes, frozen_at_ns), figures)| {
             Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures })
         }),
@@ -556,8 +565,8 @@ fn unknown_fields_are_skipped_in_every_map_of_every_frame() {
 }
 
 fn without_digests(frame: Frame<'_>) -> Frame<'_> {
-    fn strip<T>(digested: Vec<Digested<T>>) -> Vec<Digested<T>> {
-        digested.into_iter().map(|digested| Digested { digest: 0, ..digested }).collect()
+    fn strip<T>(OfLane { lane, records }: OfLane<T>) -> OfLane<T> {
+        OfLane { lane, records: records.into_iter().map(|digested| Digested { digest: 0, ..digested }).collect() }
     }
     match frame {
         Frame::Peers(records) => Frame::Peers(strip(records)),
@@ -569,16 +578,18 @@ fn without_digests(frame: Frame<'_>) -> Frame<'_> {
 /// What the records or changes of a frame are, each encoded.
 fn encoded_values(frame: &Frame<'_>) -> Vec<Vec<u8>> {
     match frame {
-        Frame::Peers(records) => records.iter().map(|record| minicbor::to_vec(&record.value).unwrap()).collect(),
-        Frame::Changed(changes) => changes.iter().map(|change| minicbor::to_vec(&change.value).unwrap()).collect(),
+        Frame::Peers(peers) => peers.records.iter().map(|record| minicbor::to_vec(&record.value).unwrap()).collect(),
+        Frame::Changed(changed) => {
+            changed.records.iter().map(|change| minicbor::to_vec(&change.value).unwrap()).collect()
+        }
         frame => panic!("{frame:?} has no records"),
     }
 }
 
 fn digests(frame: &Frame<'_>) -> Vec<u32> {
     match frame {
-        Frame::Peers(records) => records.iter().map(|record| record.digest).collect(),
-        Frame::Changed(changes) => changes.iter().map(|change| change.digest).collect(),
+        Frame::Peers(peers) => peers.records.iter().map(|record| record.digest).collect(),
+        Frame::Changed(changed) => changed.records.iter().map(|change| change.digest).collect(),
         frame => panic!("{frame:?} has no records"),
     }
 }
@@ -602,9 +613,9 @@ fn the_digest_of_a_record_or_change_covers_the_fields_that_are_not_known() {
 
 #[test]
 fn the_digests_of_writer_and_reader_agree() {
-    let Frame::Peers(records) = example(Kind::Peers) else { unreachable!() };
-    let mut writer = RecordsWriter::new(RecordsKind::Peers);
-    let written: Vec<u32> = records.iter().map(|record| writer.push(&record.value)).collect();
+    let Frame::Peers(peers) = example(Kind::Peers) else { unreachable!() };
+    let mut writer = RecordsWriter::new(RecordsKind::Peers, 0);
+    let written: Vec<u32> = peers.records.iter().map(|record| writer.push(&record.value)).collect();
     let bytes_before = writer.bytes();
     let frame = writer.finish();
     assert_eq!(frame.len(), bytes_before + 1, "the end of the records is one byte");
@@ -620,16 +631,36 @@ fn a_chain_of_digests_depends_on_each_and_on_their_order() {
 }
 
 #[test]
+fn a_lane_that_is_not_the_first_is_named_and_costs_nothing_where_it_is() {
+    for kind in [Kind::Peers, Kind::Changed, Kind::Closed, Kind::State] {
+        let in_lane = |lane: u32| match example(kind) {
+            Frame::Peers(peers) => Frame::Peers(OfLane { lane, ..peers }),
+            Frame::Changed(changed) => Frame::Changed(OfLane { lane, ..changed }),
+            Frame::Closed(closed) => Frame::Closed(Closed { lane, ..closed }),
+            Frame::State(state) => Frame::State(State { lane, ..state }),
+            frame => panic!("{frame:?} is of no lane"),
+        };
+        let first = in_lane(0).encode();
+        for lane in [1, 15, u32::MAX] {
+            let frame = in_lane(lane).encode();
+            assert!(frame.len() > first.len());
+            let raw = take_one(frame);
+            assert_eq!(raw.decode().unwrap(), in_lane(lane));
+        }
+    }
+}
+
+#[test]
 fn a_position_to_which_nothing_could_be_added_is_an_error() {
     const FIRST_TOO_HIGH: u64 = 1 << 62;
     let record = |start| {
-        let Frame::Peers(mut records) = example(Kind::Peers) else { unreachable!() };
-        records[0].value.inbound.start = start;
-        take_one(Frame::Peers(records).encode())
+        let Frame::Peers(mut peers) = example(Kind::Peers) else { unreachable!() };
+        peers.records[0].value.inbound.start = start;
+        take_one(Frame::Peers(peers).encode())
     };
     let change = |gone, at| {
         let Frame::Changed(mut changes) = example(Kind::Changed) else { unreachable!() };
-        changes[0].value.outbound = Shift { gone, appended: stretch(at, b"") };
+        changes.records[0].value.outbound = Shift { gone, appended: stretch(at, b"") };
         take_one(Frame::Changed(changes).encode())
     };
     let highest = FIRST_TOO_HIGH - 1;
@@ -699,9 +730,9 @@ fn records_missing_from_a_frame_of_records_are_an_error_that_names_the_kind() {
 
 #[test]
 fn the_buffers_of_a_record_cost_nothing_while_they_are_empty() {
-    let Frame::Peers(records) = example(Kind::Peers) else { unreachable!() };
+    let Frame::Peers(peers) = example(Kind::Peers) else { unreachable!() };
     let mut encoded = Vec::new();
-    minicbor::encode(&records[0].value, &mut encoded).unwrap();
+    minicbor::encode(&peers.records[0].value, &mut encoded).unwrap();
     assert_eq!(Decoder::new(&encoded).map().unwrap(), Some(3), "cookie, address, phase");
 }
 
@@ -720,10 +751,10 @@ fn a_link_local_address_keeps_its_scope() {
         ties: Ties::default(),
     })
     .value;
-    let frame = Frame::Peers(vec![digested(record.clone())]).encode();
+    let frame = Frame::Peers(of_first(vec![digested(record.clone())])).encode();
     let raw = take_one(frame);
     let Frame::Peers(decoded) = raw.decode().unwrap() else { unreachable!() };
-    record.address = decoded[0].value.address;
+    record.address = decoded.records[0].value.address;
     assert_eq!(record.address, SocketAddr::from(scoped));
 }
 

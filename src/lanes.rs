@@ -1,0 +1,149 @@
+//! All lanes of a server, each with another service: a list of types, so that no pointer is on the way of a message.
+//!
+//! A lane's number is how many were there before it. It is in the handle of each of its peers, which is how an event finds
+//! the lane; whatever happens seldom goes to a [`AnyLane`].
+
+use std::time::Instant;
+
+use crate::lane::{AnyLane, Lane, Wake};
+use crate::originals::Originals;
+use crate::peer::{Peer, PeerId};
+use crate::service::StreamService;
+use crate::table::Handle;
+
+/// All lanes of a server.
+pub(crate) trait Lanes {
+    /// How many there are.
+    const COUNT: usize;
+
+    /// Gives a peer its turn, unless it has left.
+    fn serve(&mut self, handle: Handle, wake: Wake);
+
+    /// A turn of the loop begins.
+    fn begin_turn(&mut self, now: Instant);
+
+    /// Does what no event will ask for.
+    fn finish_turn(&mut self);
+
+    /// The lane with this number.
+    ///
+    /// # Panics
+    /// If there is none.
+    fn lane(&self, number: usize) -> &dyn AnyLane;
+
+    /// The same, to change it.
+    fn lane_mut(&mut self, number: usize) -> &mut dyn AnyLane;
+
+    /// All of them, by their numbers.
+    fn all(&self) -> impl Iterator<Item = &dyn AnyLane> {
+        (0..Self::COUNT).map(|number| self.lane(number))
+    }
+
+    /// Does something to each of them, in the order of their numbers.
+    fn each(&mut self, mut act: impl FnMut(&mut dyn AnyLane)) {
+        (0..Self::COUNT).for_each(|number| act(self.lane_mut(number)));
+    }
+
+    /// How many peers there are.
+    fn peers(&self) -> usize {
+        self.all().map(AnyLane::peers).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.peers() == 0
+    }
+
+    /// All peers.
+    fn everybody(&self) -> impl Iterator<Item = &Peer> {
+        self.all().flat_map(|lane| lane.table().peers().iter())
+    }
+
+    /// When somebody gets a turn, or a line is due, if no event comes before.
+    fn due_at(&self) -> Option<Instant> {
+        self.all().flat_map(|lane| [lane.table().due_at(), lane.limited().due()]).flatten().min()
+    }
+
+    /// Those who have left since this was last called.
+    fn released(&mut self, mut tell: impl FnMut(PeerId)) {
+        self.each(|lane| lane.released().into_iter().for_each(&mut tell));
+    }
+
+    /// Of each lane: all keys of its peers are below this.
+    fn keys_end(&self) -> Vec<usize> {
+        self.all().map(|lane| lane.table().peers().keys_end()).collect()
+    }
+
+    /// From now on it is kept what happens to whom.
+    fn watch(&mut self) {
+        self.each(|lane| lane.table_mut().watch());
+    }
+
+    /// Nobody wants to know any more.
+    fn unwatch(&mut self) {
+        self.each(|lane| lane.table_mut().unwatch());
+    }
+
+    /// The peers of each lane, for whoever copies them.
+    fn originals(&self) -> Vec<&dyn Originals> {
+        self.all().map(|lane| -> &dyn Originals { lane }).collect()
+    }
+}
+
+/// No lane, from which the list begins.
+impl Lanes for () {
+    const COUNT: usize = 0;
+
+    fn serve(&mut self, _: Handle, _: Wake) {
+        unreachable!("a peer has a lane");
+    }
+
+    fn begin_turn(&mut self, _: Instant) {}
+
+    fn finish_turn(&mut self) {}
+
+    fn lane(&self, _: usize) -> &dyn AnyLane {
+        panic!("there is no such lane");
+    }
+
+    fn lane_mut(&mut self, _: usize) -> &mut dyn AnyLane {
+        panic!("there is no such lane");
+    }
+}
+
+/// One lane more than there were before.
+pub(crate) struct And<S: StreamService, Before> {
+    pub(crate) before: Before,
+    pub(crate) lane: Lane<S>,
+}
+
+impl<S: StreamService, Before: Lanes> Lanes for And<S, Before> {
+    const COUNT: usize = Before::COUNT + 1;
+
+    #[inline]
+    fn serve(&mut self, handle: Handle, wake: Wake) {
+        // Where there is one lane, there is no question.
+        if Before::COUNT == 0 || handle.lane() == Before::COUNT {
+            self.lane.serve(handle, wake);
+        } else {
+            self.before.serve(handle, wake);
+        }
+    }
+
+    fn begin_turn(&mut self, now: Instant) {
+        self.before.begin_turn(now);
+        self.lane.begin_turn(now);
+    }
+
+    fn finish_turn(&mut self) {
+        self.before.finish_turn();
+        self.lane.finish_turn();
+    }
+
+    fn lane(&self, number: usize) -> &dyn AnyLane {
+        if number == Before::COUNT { &self.lane } else { self.before.lane(number) }
+    }
+
+    fn lane_mut(&mut self, number: usize) -> &mut dyn AnyLane {
+        if number == Before::COUNT { &mut self.lane } else { self.before.lane_mut(number) }
+    }
+}

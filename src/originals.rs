@@ -1,0 +1,15 @@
+//! What somebody who copies peers asks of those who own them, whatever service they are served by.
+
+use crate::peer::record::Record;
+
+/// The peers of a lane, as they are now.
+pub(crate) trait Originals {
+    /// The peer at `key`, without its session. `None` if nobody is there.
+    fn record(&self, key: usize) -> Option<Record<'_>>;
+
+    /// Appends the session of the peer at `key`.
+    ///
+    /// # Panics
+    /// If nobody is there.
+    fn save_session(&self, key: usize, saved: &mut Vec<u8>);
+}
