@@ -22,7 +22,8 @@ pub struct Config {
     /// Where a successor calls. With [`serve`](crate::serve), `None` means that nobody can take over; with
     /// [`take_over`](crate::take_over), it means that the path stays what it is. Default: `None`.
     pub takeover_path: Option<PathBuf>,
-    /// How many peers are served at once at most; others wait in the kernel. The limit of open files bounds it in any
+    /// How many peers are served at once at most; others wait in the kernel. Connections that a service opens
+    /// [count](crate::Context::connect), but may be more. The limit of open files bounds it in any
     /// case. Together with what one peer may need ([the crate](crate#what-to-know-when-writing-one) says how much), it
     /// bounds the memory of the process. Default: no further bound.
     pub max_peers: usize,

@@ -168,6 +168,10 @@ impl<S: StreamService> Lane<S> {
             let Some(handle) = self.table.next_parting() else { break };
             self.serve(handle, Wake::Due);
         }
+        for _ in 0..DUE_PER_TURN {
+            let Some(handle) = self.table.next_alarmed() else { break };
+            self.serve(handle, Wake::Due);
+        }
         let mut looks_left = DUE_PER_TURN;
         while let Some(handle) = self.table.next_at_deadline(&mut looks_left) {
             let Self { table, answering, input, .. } = self;

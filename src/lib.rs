@@ -132,7 +132,9 @@ pub use config::{Config, Outcome};
 pub use peer::PeerId;
 pub use reactord_process::accept::ListenError;
 pub use server::{Error, Successor, serve, take_over, work};
-pub use service::{Closed, Context, Counted, RestoreError, SendError, Service, StreamService, Violation};
+pub use service::{
+    Closed, Connect, Context, Counted, RestoreError, SendError, Service, StreamService, Target, Violation,
+};
 pub use takeover::error::TakeoverError;
 pub use takeover::offer::Offer;
 pub use takeover::path::{PathError, TAKEOVER_PATH_BYTES_MAX};

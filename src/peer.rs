@@ -5,6 +5,7 @@
 
 pub(crate) mod backlog;
 pub(crate) mod closed;
+pub(crate) mod connect;
 pub(crate) mod delivery;
 mod particulars;
 pub(crate) mod parting;
@@ -16,6 +17,7 @@ pub(crate) mod violation;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 use log::warn;
 use mio::net::TcpStream;
@@ -30,6 +32,7 @@ pub(crate) use talk::{Marks, READING, Talk};
 
 use closed::Closed;
 use delivery::Delivery;
+pub(crate) use particulars::Dialling;
 use particulars::Particulars;
 use parting::{Output, Parting, Patience, Sight, Step};
 use record::{Change, Record};
@@ -108,6 +111,41 @@ impl Peer {
         }
     }
 
+    /// The service opens its connection.
+    pub(crate) fn dial(&mut self, until_ns: u64, path: Option<PathBuf>, ephemeral: bool) {
+        self.talk = Talk::connecting();
+        let particulars = self.particulars_mut();
+        particulars.dialling = Some(Dialling { until_ns, path });
+        particulars.ephemeral = ephemeral;
+    }
+
+    /// Whether its connection stands, which the service has opened.
+    ///
+    /// # Errors
+    /// If it never will, or if it is given up by now.
+    pub(crate) fn stands(&mut self, now_ns: u64) -> io::Result<bool> {
+        let Some(Dialling { until_ns, path }) =
+            self.particulars().and_then(|particulars| particulars.dialling.as_ref())
+        else {
+            return Ok(true);
+        };
+        let until_ns = *until_ns;
+        let stands = match path {
+            Some(path) => connect::try_again(&self.socket, path)?,
+            None => connect::stands(&self.socket)?,
+        };
+        if !stands && now_ns >= until_ns {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        Ok(stands)
+    }
+
+    /// Its connection stands.
+    pub(crate) fn stand(&mut self) {
+        self.talk.stand();
+        self.particulars_mut().dialling = None;
+    }
+
     /// Goes on where a record says that another process left off.
     pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) {
         let [inbound, outbound] = [record.inbound, record.outbound].map(|all| Backlog::at(all.start, all.bytes));
@@ -149,7 +187,6 @@ impl Peer {
     }
 
     /// What it has that few have, if it does.
-    #[allow(dead_code, reason = "couplings come next")]
     pub(crate) fn particulars(&self) -> Option<&Particulars> {
         self.particulars.as_deref()
     }

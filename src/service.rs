@@ -13,6 +13,7 @@ mod restore_error;
 mod stream;
 
 pub use crate::peer::closed::Closed;
+pub use crate::peer::connect::{Connect, Target};
 pub use crate::peer::delivery::Counted;
 pub use crate::peer::violation::Violation;
 pub use crate::table::SendError;

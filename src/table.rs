@@ -4,6 +4,7 @@
 //! ends, what it is to be woken for is derived from what it has become, whoever watches the table hears of it, and a
 //! connection that is over is taken out. Only a peer that is adopted is registered elsewhere, and that is in here, too.
 
+mod alarms;
 mod deadlines;
 mod handle;
 mod peers;
@@ -14,8 +15,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use log::debug;
-use mio::Registry;
 use mio::net::TcpStream;
+use mio::{Interest, Registry};
 
 pub(crate) use handle::{Handle, STAMPS};
 pub use peers::SendError;
@@ -210,9 +211,8 @@ impl Table {
         let address = Address(record.address);
         let inserted = self.peers.insert(socket, record.cookie.into(), address);
         let handle = inserted.map_err(|_| AdoptError::Twice)?;
-        // For reading alone: all sockets are writable at once, and that many events would prolong the pause.
         let mut turn = self.peers.turn_of(handle).expect("it was just inserted");
-        turn.register(&self.registry, handle.into(), READING).map_err(AdoptError::Register)?;
+        turn.register(&self.registry, handle.into(), adopted_for(record.phase)).map_err(AdoptError::Register)?;
         let marks = turn.marks();
         turn.restore(record, marks);
         self.peers.follow_deadline(handle, record.deadline_ns);
@@ -231,6 +231,7 @@ impl Table {
         let marks = turn.marks();
         let followed = turn.follow(change, marks);
         followed.map_err(|(direction, misplaced)| AdoptError::Misplaced { direction, misplaced })?;
+        turn.register(&self.registry, handle.into(), adopted_for(change.phase)).map_err(AdoptError::Register)?;
         self.peers.follow_deadline(handle, change.deadline_ns);
         self.resume(handle);
         Ok(handle.key())
@@ -242,6 +243,7 @@ impl Table {
         if turn.talk.has_unfinished_work() {
             self.make_due(handle);
         }
+        self.peers.set_alarm(handle);
     }
 
     /// Lets go of a peer that belongs to another process. The connection goes on there. Returns its key, unless nobody
@@ -286,6 +288,11 @@ impl Table {
         self.peers.next_awaited_in(&mut self.parting, self.now)
     }
 
+    /// Who is to be looked at again, of those whose connections are being opened.
+    pub(crate) fn next_alarmed(&mut self) -> Option<Handle> {
+        self.peers.next_alarmed()
+    }
+
     /// Whose deadline seems to be reached: at most so many are looked at, and those who have moved it wait for another.
     pub(crate) fn next_at_deadline(&mut self, looks_left: &mut usize) -> Option<Handle> {
         while *looks_left > 0 {
@@ -304,8 +311,8 @@ impl Table {
         if !self.due.is_empty() {
             return Some(self.now);
         }
-        let deadline = self.peers.first_deadline_ns().map(|ns| self.clock.instant(ns));
-        self.parting.first().into_iter().chain(deadline).min()
+        let first_ns = self.peers.first_deadline_ns().into_iter().chain(self.peers.first_alarm_ns()).min();
+        self.parting.first().into_iter().chain(first_ns.map(|ns| self.clock.instant(ns))).min()
     }
 
     // ── Who watches ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -329,6 +336,12 @@ impl Table {
     pub(crate) fn hang_up(&self) {
         self.peers.iter().for_each(Peer::hang_up);
     }
+}
+
+/// What a peer of another process is woken for: for reading alone, since all sockets are writable at once, and that many
+/// events would prolong the pause; but that a connection stands is told in no other way.
+fn adopted_for(phase: Phase) -> Interest {
+    if phase == Phase::Connecting { Interest::WRITABLE } else { READING }
 }
 
 /// Does what is to be done about a peer whose output the server is ending, or that is to be reset. The rest is as with

@@ -148,9 +148,12 @@ impl<S: StreamService> Answering<S> {
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<Progress> {
         let marks = turn.marks();
         let peer = &mut **turn;
-        if peer.talk.phase() == Phase::Lingering {
-            return linger(turn, input);
+        match peer.talk.phase() {
+            Phase::Lingering => return linger(turn, input),
+            Phase::Connecting if !self.connect(turn)? => return Ok(Progress::Drained),
+            _ => {}
         }
+        let peer = &mut **turn;
         let held = !peer.talk.listens();
         let was_full = peer.talk.is_full();
         peer.flush(marks)?;
@@ -165,6 +168,23 @@ impl<S: StreamService> Answering<S> {
             Wake::SentTo => (false, false),
         };
         if readable { self.read(turn, input, read_closed) } else { Ok(Progress::Drained) }
+    }
+
+    /// Sees whether a connection stands that the service has opened, and tells it.
+    fn connect(&mut self, turn: &mut Turn<'_>) -> io::Result<bool> {
+        match turn.stands() {
+            Ok(true) => {
+                turn.stand();
+                self.call(turn, S::connected)?;
+                Ok(true)
+            }
+            Ok(false) => Ok(false),
+            Err(error) => {
+                turn.end_because(Closed::Unreachable(error));
+                turn.talk.close();
+                Ok(false)
+            }
+        }
     }
 
     /// Lets a peer go on that was held, unless it still is. What was kept of its input comes before what is read.

@@ -1,8 +1,12 @@
 //! What few peers have, so that the others have no room for it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
 use super::closed::Closed;
 use super::parting::Parting;
-use super::ties::{Joined, Ties};
+use super::ties::{Dial, Joined, Ties};
 
 /// What one of those has.
 #[derive(Debug, Default)]
@@ -14,18 +18,40 @@ pub(crate) struct Particulars {
     /// The cookie of whoever gets what it sends: it is not read from while more is pending there than should be.
     pub(crate) writer: Option<u64>,
     pub(crate) joined: Option<Joined>,
+    pub(crate) dialling: Option<Dialling>,
+    /// It ends with this process.
+    pub(crate) ephemeral: bool,
+}
+
+/// A connection that is being opened.
+#[derive(Debug)]
+pub(crate) struct Dialling {
+    /// It is given up then: `CLOCK_MONOTONIC`.
+    pub(crate) until_ns: u64,
+    /// Where it leads, if that is a Unix socket.
+    pub(crate) path: Option<PathBuf>,
 }
 
 impl Particulars {
     /// What another process has told of a peer, if that is anything.
     pub(super) fn told(parting: Option<Parting>, ties: &Ties<'_>) -> Option<Self> {
-        let Ties { writer, joined, .. } = *ties;
-        let told = Self { parting, how: None, writer, joined };
-        (parting.is_some() || writer.is_some() || joined.is_some()).then_some(told)
+        let Ties { writer, joined, dial, .. } = *ties;
+        if parting.is_none() && writer.is_none() && joined.is_none() && dial.is_none() {
+            return None;
+        }
+        let dialling = dial.map(|Dial { until_ns, path }| {
+            let path = path.map(|path| PathBuf::from(OsStr::from_bytes(path)));
+            Dialling { until_ns, path }
+        });
+        Some(Self { parting, writer, joined, dialling, ..Self::default() })
     }
 
     /// What another process is told, besides the parting, and besides what is in the talk.
     pub(super) fn ties(&self) -> Ties<'_> {
-        Ties { writer: self.writer, joined: self.joined, ..Ties::default() }
+        let dial = self.dialling.as_ref().map(|Dialling { until_ns, path }| {
+            let path = path.as_deref().map(|path| path.as_os_str().as_bytes());
+            Dial { until_ns: *until_ns, path }
+        });
+        Ties { writer: self.writer, joined: self.joined, dial, ..Ties::default() }
     }
 }

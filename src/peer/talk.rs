@@ -40,7 +40,6 @@ impl Talk {
     }
 
     /// Nothing has been said, and nothing can be before the connection stands.
-    #[allow(dead_code, reason = "connections that a service opens come next")]
     pub(crate) fn connecting() -> Self {
         Self { phase: Phase::Connecting, ..Self::new() }
     }
@@ -165,7 +164,8 @@ impl Talk {
 
     /// Whether something was left undone that no event will ask for.
     pub(crate) fn has_unfinished_work(&self) -> bool {
-        !self.inbound.is_empty() || !self.outbound.is_empty() || self.is_closing()
+        let is_connecting = self.phase == Phase::Connecting;
+        !self.inbound.is_empty() || !self.outbound.is_empty() || is_connecting || self.is_ending()
     }
 
     /// Adds to what waits to be written.
@@ -239,7 +239,6 @@ impl Talk {
     }
 
     /// The connection that the service opened stands.
-    #[allow(dead_code, reason = "connections that a service opens come next")]
     pub(crate) fn stand(&mut self) {
         self.phase = Phase::Open;
         self.hold(Holds::TURN);

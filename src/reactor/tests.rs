@@ -512,3 +512,5 @@ fn a_successor_that_gives_up_leaves_the_takeover_path_to_its_predecessor() {
 }
 
 mod flow;
+
+mod opened;

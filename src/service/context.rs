@@ -1,9 +1,11 @@
 //! What a service can do while it handles one call.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::stream::{Context, StreamService};
+use crate::peer::connect::Connect;
 use crate::peer::delivery::Counted;
 use crate::peer::{Address, Peer, PeerId};
 use crate::table::{Others, Peers, SendError};
@@ -122,6 +124,26 @@ impl<'a, S: StreamService> Context<'a, S> {
             self.deadline_ns = Some(deadline_ns);
         } else {
             self.peers.set_deadline(peer, deadline_ns);
+        }
+    }
+
+    /// Opens a connection, which is a peer from now on, with this session. It is read from when it
+    /// [stands](StreamService::connected); until then what is sent to it waits. If it is closed before, it is given up.
+    ///
+    /// Such a peer needs a descriptor as any other does. It counts for [`Config::max_peers`](crate::Config::max_peers):
+    /// with it, fewer are let in; but that limit does not keep a service from opening more.
+    ///
+    /// # Errors
+    /// What is known at once gives the session back: there is no descriptor left (`EMFILE`), the source address or port
+    /// cannot be had, nobody listens at the path of a Unix socket. What turns out later is told by
+    /// [`closed`](StreamService::closed).
+    pub fn connect(&mut self, how: &Connect, session: S::Session) -> Result<PeerId, (S::Session, io::Error)> {
+        match self.peers.connect(how) {
+            Ok((key, id)) => {
+                self.sessions.insert(key, session);
+                Ok(id)
+            }
+            Err(error) => Err((session, error)),
         }
     }
 

@@ -70,6 +70,13 @@ pub trait Service: Sized {
         context.close();
     }
 
+    /// The connection that the service has [opened](Context::connect) stands. Before that nothing is read from it, and what
+    /// is sent to it waits. If it never stands, [`closed`](Self::closed) is called with [`Closed::Unreachable`] instead.
+    /// Either comes once, in whichever process serves by then.
+    fn connected(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = (session, context);
+    }
+
     /// Its pending output was over the high-water mark, and has drained to the low one: it can be sent more. This comes
     /// before its next message. Peers whose output has been finished are not spoken of.
     fn drained(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
@@ -146,6 +153,10 @@ impl<S: Service> StreamService for S {
 
     fn deadline(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {
         Service::deadline(self, session, context);
+    }
+
+    fn connected(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {
+        Service::connected(self, session, context);
     }
 
     fn drained(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {

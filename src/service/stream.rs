@@ -81,6 +81,13 @@ pub trait StreamService: Sized {
         context.close();
     }
 
+    /// The connection that the service has [opened](Context::connect) stands. Before that nothing is read from it, and what
+    /// is sent to it waits. If it never stands, [`closed`](Self::closed) is called with [`Closed::Unreachable`] instead.
+    /// Either comes once, in whichever process serves by then.
+    fn connected(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = (session, context);
+    }
+
     /// Its pending output was over the high-water mark, and has drained to the low one: it can be sent more. This comes
     /// before what is kept of its own input, and before more of that is read. Peers whose output has been finished are
     /// not spoken of.

@@ -3,19 +3,26 @@
 //! A service reaches other peers only here, while one of them has its turn. What it does to them is settled at the end of
 //! the loop's turn.
 
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustix::net::sockopt::socket_cookie;
 use slab::Slab;
 
+use super::alarms::Alarms;
 use super::deadlines::{Deadlines, Look, NEVER_NS};
 use super::handle::{Handle, Stamps};
 use super::turns::{self, Awaited, Turns};
 use crate::clock::as_ns;
-use crate::peer::record::Record;
+use crate::peer::connect::{Connect, Dialled, dial};
+use crate::peer::record::{Phase, Record};
 use crate::peer::ties::Holds;
 use crate::peer::{Address, Marks, Peer, PeerId};
+
+/// After so long it is tried again to connect to a Unix socket whose backlog is full.
+const RETRY_NS: u64 = 10_000_000;
 
 /// All peers, and who of them waits to be settled.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub(crate) struct Peers {
     /// The time of this turn of the loop.
     now_ns: u64,
     deadlines: Deadlines,
+    /// Those whose connections are being opened.
+    alarms: Alarms,
 }
 
 impl Peers {
@@ -42,6 +51,7 @@ impl Peers {
             marks,
             now_ns: 0,
             deadlines: Deadlines::default(),
+            alarms: Alarms::default(),
         }
     }
 
@@ -134,10 +144,58 @@ impl Peers {
         deadlines.look(*now_ns, |handle| turns::find(slab, handle).is_some_and(|peer| !peer.talk.is_closing()))
     }
 
-    /// What another process needs to go on with the peer at `key`, besides descriptor and session.
+    /// What another process needs to go on with the peer at `key`, besides descriptor and session, unless nobody is there
+    /// or whoever is ends with this process.
     pub(crate) fn record(&self, key: usize) -> Option<Record<'_>> {
-        let record = self.get(key)?.record();
+        let peer = self.get(key)?;
+        if peer.particulars().is_some_and(|particulars| particulars.ephemeral) {
+            return None;
+        }
+        let record = peer.record();
         Some(Record { deadline_ns: self.deadlines.get(key), ..record })
+    }
+
+    // ── Connections that the service opens ─────────────────────────────────────────────────────────────────────────
+
+    /// Begins to connect. Returns the key of who comes to be by that; it gets its first turn at the end of this one.
+    ///
+    /// # Errors
+    /// What is known at once.
+    pub(crate) fn connect(&mut self, how: &Connect) -> io::Result<(usize, PeerId)> {
+        let Dialled { socket, address, path } = dial(how)?;
+        let id = PeerId::from(socket_cookie(&socket)?);
+        let socket = mio::net::TcpStream::from_std(socket.into());
+        let twice = |_| io::Error::other("its socket has the cookie of another");
+        let handle = self.insert(socket, id, Address(address)).map_err(twice)?;
+        let until_ns = self.deadline_ns(Some(how.within));
+        let peer = &mut self.slab[handle.key()];
+        peer.dial(until_ns, path, how.ephemeral);
+        self.unsettled.push(handle.key(), peer);
+        self.set_alarm(handle);
+        Ok((handle.key(), id))
+    }
+
+    /// Has a peer looked at when its connection is given up, if it is being opened.
+    pub(super) fn set_alarm(&mut self, handle: Handle) {
+        let particulars = self.slab.get(handle.key()).and_then(Peer::particulars);
+        if let Some(dialling) = particulars.and_then(|particulars| particulars.dialling.as_ref()) {
+            self.alarms.push(dialling.until_ns, handle);
+        }
+    }
+
+    pub(super) fn first_alarm_ns(&self) -> Option<u64> {
+        self.alarms.first_ns()
+    }
+
+    /// Who is to be looked at by now, and still is there to be.
+    pub(super) fn next_alarmed(&mut self) -> Option<Handle> {
+        loop {
+            let handle = self.alarms.pop(self.now_ns)?;
+            let peer = turns::find(&mut self.slab, handle);
+            if peer.is_some_and(|peer| peer.talk.phase() == Phase::Connecting) {
+                return Some(handle);
+            }
+        }
     }
 
     /// Whose turn it is of those who wait to be settled.
@@ -288,6 +346,22 @@ impl Turn<'_> {
             self.set_deadline(NEVER_NS);
         }
         has_one
+    }
+
+    /// Whether its connection stands, which the service has opened. If that has to be asked again and no event will say
+    /// when, it is looked at again soon.
+    ///
+    /// # Errors
+    /// If it never will.
+    pub(crate) fn stands(&mut self) -> io::Result<bool> {
+        let now_ns = self.peers.now_ns;
+        let stands = (**self).stands(now_ns)?;
+        let dialling = self.particulars().and_then(|particulars| particulars.dialling.as_ref());
+        if !stands && dialling.is_some_and(|dialling| dialling.path.is_some()) {
+            let handle = Handle::new(self.key, self.stamp());
+            self.peers.alarms.push(now_ns + RETRY_NS, handle);
+        }
+        Ok(stands)
     }
 
     /// Closes it, because its deadline was reached.

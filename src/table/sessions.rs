@@ -4,12 +4,14 @@
 #[derive(Debug)]
 pub(crate) struct Sessions<T> {
     by_key: Vec<Option<T>>,
+    /// Those that came while another session was lent out, with their keys.
+    late: Vec<(usize, T)>,
 }
 
 impl<T> Sessions<T> {
     /// None, with room for `capacity`.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { by_key: Vec::with_capacity(capacity) }
+        Self { by_key: Vec::with_capacity(capacity), late: Vec::new() }
     }
 
     pub(crate) fn insert(&mut self, key: usize, session: T) {
@@ -19,24 +21,37 @@ impl<T> Sessions<T> {
         self.by_key[key] = Some(session);
     }
 
+    fn take_late(&mut self) {
+        for (key, session) in std::mem::take(&mut self.late) {
+            self.insert(key, session);
+        }
+    }
+
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
+        self.take_late();
         self.by_key.get_mut(key)?.take()
     }
 
     pub(crate) fn get(&self, key: usize) -> Option<&T> {
-        self.by_key.get(key)?.as_ref()
+        let late = || self.late.iter().find(|(late, _)| *late == key).map(|(_, session)| session);
+        self.by_key.get(key).and_then(Option::as_ref).or_else(late)
     }
 
     /// The session at `key`, and all others.
     pub(crate) fn split(&mut self, key: usize) -> Option<(&mut T, Others<'_, T>)> {
+        if !self.late.is_empty() {
+            self.take_late();
+        }
+        let late = &mut self.late;
         let (before, rest) = self.by_key.split_at_mut_checked(key)?;
         let (session, after) = rest.split_first_mut()?;
-        Some((session.as_mut()?, Others { before, after }))
+        Some((session.as_mut()?, Others { before, after, late }))
     }
 
     /// All of them, for a call about a peer that has none.
     pub(crate) fn all(&mut self) -> Others<'_, T> {
-        Others { before: &mut self.by_key, after: &mut [] }
+        self.take_late();
+        Others { before: &mut self.by_key, after: &mut [], late: &mut self.late }
     }
 }
 
@@ -45,16 +60,26 @@ impl<T> Sessions<T> {
 pub(crate) struct Others<'a, T> {
     before: &'a mut [Option<T>],
     after: &'a mut [Option<T>],
+    late: &'a mut Vec<(usize, T)>,
 }
 
 impl<T> Others<'_, T> {
     /// The session at `key`, unless that is the one that is left out.
     pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
-        let session = match key.checked_sub(self.before.len()) {
-            None => self.before.get_mut(key)?,
-            Some(behind) => self.after.get_mut(behind.checked_sub(1)?)?,
+        let Self { before, after, late } = self;
+        let session = match key.checked_sub(before.len()) {
+            None => before.get_mut(key),
+            Some(behind) => behind.checked_sub(1).and_then(|behind| after.get_mut(behind)),
         };
-        session.as_mut()
+        match session {
+            Some(Some(session)) => Some(session),
+            _ => late.iter_mut().find(|(late, _)| *late == key).map(|(_, session)| session),
+        }
+    }
+
+    /// A session comes to a key that has none.
+    pub(crate) fn insert(&mut self, key: usize, session: T) {
+        self.late.push((key, session));
     }
 }
 
@@ -77,6 +102,11 @@ mod tests {
             }
         }
         assert!(sessions.split(2).is_none());
+        let (_, mut others) = sessions.split(1).unwrap();
+        others.insert(9, 90);
+        assert_eq!(others.get_mut(9), Some(&mut 90), "it is there at once");
+        assert_eq!(sessions.get(9), Some(&90));
+        assert_eq!(sessions.split(9).map(|(session, _)| *session), Some(90));
         assert_eq!(sessions.remove(1), Some(10));
         assert_eq!(sessions.get(1), None);
         assert_eq!(sessions.remove(7), None);

@@ -381,6 +381,8 @@ fn gather(
             continue;
         }
         let Some(record) = originals.record(key) else {
+            // Nobody is here, or somebody who ends with this process; if that is not so any more, it will be said.
+            entry.state = if entry.state == State::Pending { State::Nothing } else { entry.state };
             continue;
         };
         let before = *entry;
