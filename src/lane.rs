@@ -126,7 +126,6 @@ impl<S: StreamService> Lane<S> {
         }
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn service(&self) -> &S {
         self.answering.service()
     }

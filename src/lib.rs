@@ -109,6 +109,7 @@
 
 pub mod service;
 pub mod services;
+pub mod testing;
 pub mod worker;
 
 #[cfg(any(test, fuzzing))]

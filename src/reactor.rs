@@ -87,6 +87,25 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
+    /// What it serves, for whoever drives it by hand.
+    pub(crate) fn lanes(&self) -> &L {
+        &self.lanes
+    }
+
+    pub(crate) fn lanes_mut(&mut self) -> &mut L {
+        &mut self.lanes
+    }
+
+    /// One turn, for whoever drives it by hand: looks at what has come by now, and does what is to be done at `now`.
+    ///
+    /// # Errors
+    /// If `epoll_wait` fails.
+    pub(crate) fn look(&mut self, events: &mut Events, now: Instant) -> io::Result<()> {
+        self.poll(events, Some(Duration::ZERO))?;
+        self.turn_at(now, events);
+        Ok(())
+    }
+
     /// Serves, until it is stopped or a successor has taken over.
     ///
     /// # Errors
@@ -396,7 +415,8 @@ impl<L: Lanes> Reactor<L> {
     }
 }
 
-fn estate_of(lane: &dyn AnyLane) -> Estate {
+/// What there is to take over of a lane.
+pub(crate) fn estate_of(lane: &dyn AnyLane) -> Estate {
     Estate { service: lane.name(), state_version: lane.state_version(), peers: lane.peers() as u64 }
 }
 

@@ -109,16 +109,20 @@ pub(crate) struct Table {
 impl Table {
     /// A table of nobody, with room for `capacity` peers of the lane with this number, who are woken by `registry`.
     pub(crate) fn new(lane: usize, registry: Registry, marks: Marks, close_timeout: Duration, capacity: usize) -> Self {
-        Self {
+        let now = Instant::now();
+        let mut table = Self {
             peers: Peers::new(lane, marks, capacity),
             registry,
-            now: Instant::now(),
+            now,
             clock: Clock::read(),
             due: Turns::new(|peer| &mut peer.due),
             parting: Awaited::new(|peer| &mut peer.awaited),
             touches: None,
             patience: Patience::new(close_timeout),
-        }
+        };
+        // Whoever comes before the first turn has deadlines, too.
+        table.begin_turn(now);
+        table
     }
 
     pub(crate) fn peers(&self) -> &Peers {

@@ -16,7 +16,7 @@ use mio::net::TcpStream;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::*;
-use crate::lane::Lane;
+use crate::lane::{AnyLane, Lane};
 use crate::lanes::And;
 use crate::peer::{Marks, PeerId};
 use crate::service::{Closed, Context, RestoreError, Service, StreamService, Violation};
@@ -219,7 +219,8 @@ impl<S: StreamService + Default> World<S> {
         let departure = Departure::of_peers(predecessor, hello, &keys_end, self.reactor.now);
         self.reactor.departure = Some(departure);
         let (poll, lanes) = marked_lanes(marks);
-        let (arriving, receiving) = Arriving::of_peers(successor, poll, lanes);
+        let versions: Vec<u32> = lanes.all().map(AnyLane::state_version).collect();
+        let (arriving, receiving) = Arriving::of_peers(successor, poll, lanes, &versions);
         self.takeover = Some(Takeover { arriving, receiving: Some(receiving) });
     }
 

@@ -353,22 +353,28 @@ fn stop_if_told(signals: Option<&StopSignals>) -> Result<(), Cause> {
     }
 }
 
-#[cfg(any(test, fuzzing))]
 impl<L: Lanes> Arriving<L> {
-    /// A takeover of peers alone, from a predecessor of the same process that has the same lanes.
-    pub(crate) fn of_peers(channel: Channel, poll: Poll, lanes: L) -> (Self, Receiving) {
+    /// A takeover of peers alone, from a predecessor of the same process that has the same lanes, and whose state has these
+    /// versions.
+    pub(crate) fn of_peers(channel: Channel, poll: Poll, lanes: L, versions: &[u32]) -> (Self, Receiving) {
         let listeners = Listeners { tcp: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
         let heard = Receiving::expecting(&vec![0; L::COUNT]).hear(Frame::Listeners(listeners));
         let Ok(Heard::On(receiving, _)) = heard else { panic!("listeners come first") };
         let sources = Sources::none();
-        let same = |(number, lane): (usize, &dyn AnyLane)| Counterpart { number, state_version: lane.state_version() };
-        let counterparts = lanes.all().enumerate().map(same).collect();
+        let same = |(number, &state_version): (usize, &u32)| Counterpart { number, state_version };
+        let counterparts = versions.iter().enumerate().map(same).collect();
         (Self { channel, poll, lanes, sources, counterparts, ready_at_ns: None }, receiving)
     }
 
     /// The next frame, if it is there.
     pub(crate) fn next(&mut self) -> Result<Option<RawFrame>, ChannelError> {
         self.channel.receive()
+    }
+
+    /// Tells the predecessor why there will be no takeover, and ends the channel.
+    pub(crate) fn object(&mut self, cause: &Cause) {
+        self.channel.send_last(&cause.frame());
+        self.channel.shutdown();
     }
 
     /// What owns the peers once Accept is in the channel.

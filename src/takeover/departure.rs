@@ -322,7 +322,6 @@ fn step_of(outgoing: &Outgoing) -> Step {
     }
 }
 
-#[cfg(any(test, fuzzing))]
 impl Departure {
     /// A takeover of peers alone, by a successor of the same process.
     pub(crate) fn of_peers(channel: Channel, hello: super::wire::Hello, keys_end: &[usize], now: Instant) -> Self {

@@ -77,8 +77,13 @@ impl Cause {
     /// Tells the predecessor, unless it has said so itself, and leaves.
     pub(super) fn tell(&self, channel: Channel) {
         if !matches!(self, Self::Objection(Objection::Refused { .. })) {
-            channel.close_with(&Frame::Refuse(Refuse { reason: self.to_string() }).encode());
+            channel.close_with(&self.frame());
         }
+    }
+
+    /// The cause as the predecessor hears it.
+    pub(super) fn frame(&self) -> Vec<u8> {
+        Frame::Refuse(Refuse { reason: self.to_string() }).encode()
     }
 }
 

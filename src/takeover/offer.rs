@@ -5,7 +5,7 @@ use crate::service::StreamService;
 
 /// A service that a successor can run.
 #[derive(Clone, Debug)]
-pub struct Offer(pub(super) wire::Offer);
+pub struct Offer(pub(crate) wire::Offer);
 
 impl Offer {
     /// The service `S`, with the state versions that it restores.

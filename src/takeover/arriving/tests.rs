@@ -118,7 +118,7 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
 /// The successor's side, up to its end.
 fn arrive(channel: Channel, service: Moody) -> Result<(), Cause> {
     let (poll, lanes) = lanes(service);
-    let (mut arriving, receiving) = Arriving::of_peers(channel, poll, lanes);
+    let (mut arriving, receiving) = Arriving::of_peers(channel, poll, lanes, &[<Moody as Service>::STATE_VERSION]);
     let arrived = arriving.receive_peers(receiving).map(drop).map_err(|cause| arriving.explain(cause));
     if let Err(cause) = &arrived {
         cause.tell(arriving.channel);

@@ -1,0 +1,168 @@
+//! A loop that is driven by hand, and a takeover whose two sides are driven by the same hand: what the test kit stands on.
+
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use mio::Poll;
+
+use crate::config::Config;
+use crate::lane::Lane;
+use crate::lanes::{And, Lanes};
+use crate::peer::Marks;
+use crate::reactor::{Reactor, estate_of};
+use crate::service::StreamService;
+use crate::sources::Sources;
+use crate::table::Table;
+use crate::takeover::arriving::{Arriving, Came};
+use crate::takeover::channel::{Channel, ChannelError};
+use crate::takeover::departure::{Departure, Turn};
+use crate::takeover::error::Cause;
+use crate::takeover::offer::Offer;
+use crate::takeover::predecessor::{Estate, greet};
+use crate::takeover::successor::Receiving;
+use crate::takeover::wire::{BUILD, Hello, WIRE_VERSIONS, Welcome};
+
+/// A loop with one lane.
+pub(super) type Alone<S> = Reactor<And<S, ()>>;
+
+/// A loop that listens to nobody but its peers, of whom there are none.
+pub(super) fn alone<S: StreamService>(service: S, config: &Config) -> Alone<S> {
+    let (poll, lanes) = one_lane(service, config);
+    Reactor::new(poll, lanes, Sources::none(), config, usize::MAX)
+}
+
+/// A loop with another service that has taken over from this one.
+///
+/// # Errors
+/// If the takeover fails: this one serves on.
+pub(super) fn hand_over<S: StreamService, T: StreamService>(
+    predecessor: &mut Alone<S>,
+    service: T,
+    config: &Config,
+) -> Result<Alone<T>, String> {
+    let (ours, theirs) = channel();
+    let hello = hello::<T>();
+    let lanes = predecessor.lanes_mut();
+    let estates: Vec<Estate> = lanes.all().map(estate_of).collect();
+    let welcome = greet(&hello, &estates, std::process::id()).map_err(|refusal| refusal.to_string())?;
+    let mut successor = Successor::welcomed(theirs, service, config, &welcome);
+    lanes.watch();
+    let departure = Departure::of_peers(ours, hello, &lanes.keys_end(), Instant::now());
+    if let Err(failure) = depart(lanes, departure, &mut successor, config.freeze_timeout) {
+        lanes.unwatch();
+        return Err(successor.cause.map_or(failure, |cause| cause.to_string()));
+    }
+    let (poll, lanes) = successor.arriving.into_lanes();
+    Ok(Reactor::new(poll, lanes, Sources::none(), config, usize::MAX))
+}
+
+fn depart<T: StreamService>(
+    lanes: &mut impl Lanes,
+    mut departure: Departure,
+    successor: &mut Successor<T>,
+    freeze_timeout: Duration,
+) -> Result<(), String> {
+    loop {
+        departure.writable();
+        let committed = match departure.turn(lanes, freeze_timeout, Instant::now()) {
+            Ok(Turn::Copying(next)) => {
+                departure = next;
+                successor.hear_out();
+                continue;
+            }
+            Ok(Turn::Ready(ready)) => ready.commit_beside(lanes, freeze_timeout, || successor.hear_out()),
+            Err(failure) => Err(failure),
+        };
+        return committed.map(drop).map_err(|failure| failure.to_string());
+    }
+}
+
+/// A successor of the same process.
+struct Successor<T: StreamService> {
+    arriving: Arriving<And<T, ()>>,
+    /// `None` once it has accepted, or failed.
+    receiving: Option<Receiving>,
+    /// Why it has failed.
+    cause: Option<Cause>,
+}
+
+impl<T: StreamService> Successor<T> {
+    fn welcomed(channel: Channel, service: T, config: &Config, welcome: &Welcome) -> Self {
+        let (poll, lanes) = one_lane(service, config);
+        let versions: Vec<u32> = welcome.lanes.iter().map(|lane| lane.state_version).collect();
+        let (arriving, receiving) = Arriving::of_peers(channel, poll, lanes, &versions);
+        Self { arriving, receiving: Some(receiving), cause: None }
+    }
+
+    /// Hears what has been said by now.
+    fn hear_out(&mut self) {
+        while let Some(receiving) = self.receiving.take() {
+            match self.hear(receiving) {
+                Ok(Heard::More(receiving)) => self.receiving = Some(receiving),
+                Ok(Heard::All(receiving)) => {
+                    self.receiving = Some(receiving);
+                    return;
+                }
+                Ok(Heard::Accepted) => return,
+                Err(cause) => {
+                    self.arriving.object(&cause);
+                    self.cause = Some(cause);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, receiving: Receiving) -> Result<Heard, Cause> {
+        let Some(raw) = self.arriving.next().map_err(Cause::Channel)? else {
+            return Ok(Heard::All(receiving));
+        };
+        Ok(match self.arriving.hear(receiving, &raw)? {
+            Came::On(receiving) => Heard::More(receiving),
+            Came::Accepted(_) => Heard::Accepted,
+        })
+    }
+}
+
+/// What a successor has heard.
+enum Heard {
+    /// A frame; there may be another.
+    More(Receiving),
+    /// Nothing more for now.
+    All(Receiving),
+    /// The last frame, to which it has said Accept.
+    Accepted,
+}
+
+/// A service without peers, and what wakes them.
+fn one_lane<S: StreamService>(service: S, config: &Config) -> (Poll, And<S, ()>) {
+    let poll = Poll::new().expect("a process may have a few more files open");
+    let registry = poll.registry().try_clone().expect("a process may have a few more files open");
+    let marks = Marks { high_bytes: config.outbound_high_bytes, low_bytes: config.outbound_low_bytes };
+    let lane = Lane::new(service, Table::new(0, registry, marks, config.close_timeout, 0), 0);
+    (poll, And { before: (), lane })
+}
+
+/// Both ends of a channel.
+fn channel() -> (Channel, Channel) {
+    let (ours, theirs) = UnixStream::pair().expect("a process may have a few more files open");
+    let [ours, theirs] = [ours, theirs].map(|socket| {
+        socket.set_nonblocking(true).expect("a socket can be made non-blocking");
+        mio::net::UnixStream::from_std(socket)
+    });
+    let there_is_memory = |error: ChannelError| panic!("{error}");
+    (
+        Channel::of_predecessor(ours).unwrap_or_else(there_is_memory),
+        Channel::of_successor(theirs).unwrap_or_else(there_is_memory),
+    )
+}
+
+fn hello<T: StreamService>() -> Hello {
+    let Offer(offer) = Offer::of::<T>();
+    Hello {
+        wire_versions: WIRE_VERSIONS,
+        build: BUILD.to_owned(),
+        services: vec![offer],
+        files_max: u64::MAX,
+        files_open: 0,
+    }
+}
