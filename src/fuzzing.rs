@@ -444,6 +444,7 @@ struct Successor {
     peers_adopted: u64,
     rounds: u32,
     state: Vec<u8>,
+    timers: u64,
 }
 
 impl Successor {
@@ -463,10 +464,11 @@ impl Successor {
                 Ok(Some(receiving))
             }
             successor::Heard::Commit(accept) => {
-                let Commit { peers, digest, state_bytes, .. } = committed.expect("it is Commit that is accepted");
+                let Commit { peers, digest, state_bytes, timers, .. } =
+                    committed.expect("it is Commit that is accepted");
                 assert_eq!((accept.peers, peers), (peers, self.known.len() as u64));
                 let sum = self.known.values().fold(0u64, |sum, (digest, _)| sum.wrapping_add(u64::from(*digest)));
-                assert_eq!(digest, sum);
+                assert_eq!((digest, timers), (sum, self.timers));
                 assert_eq!(
                     (accept.states[0].as_slice(), state_bytes),
                     (self.state.as_slice(), self.state.len() as u64)
@@ -515,6 +517,7 @@ impl Successor {
                 self.rounds = round.number;
                 assert_eq!(decoded(&answer), Some(Frame::Ready.encode()));
             }
+            Action::SetTimers(timers) => self.timers += timers.timers.len() as u64,
             Action::Listen(_) | Action::Wait => {}
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::limited::{Kind, Limited};
 use crate::originals::Originals;
 use crate::peer::record::{Change, Record};
 use crate::peer::{Address, PeerId, Phase, Received};
-use crate::service::{RestoreError, StreamService};
+use crate::service::{Context, RestoreError, StreamService};
 use crate::table::{self, Gone, Handle, Progress, Table};
 use answering::Answering;
 pub(crate) use answering::Wake;
@@ -70,6 +70,12 @@ pub(crate) trait AnyLane: Originals {
     /// Takes in a connection.
     fn open(&mut self, socket: TcpStream, address: SocketAddr);
 
+    /// The lane begins to be served: with what it has been filled with, or with nobody.
+    fn begin(&mut self);
+
+    /// The server is about to close all peers.
+    fn stopping(&mut self);
+
     /// Closes all peers: what is pending for them is written first.
     fn close_all(&mut self);
 
@@ -101,6 +107,9 @@ pub(crate) trait AnyLane: Originals {
     /// An adopted peer has left the predecessor. Only the duplicate is closed: the connection is not ours.
     fn discard(&mut self, id: PeerId);
 
+    /// Sets a timer as the predecessor has it.
+    fn adopt_timer(&mut self, timer: u32, at_ns: u64);
+
     /// Restores the state that all peers share.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError>;
 }
@@ -113,6 +122,8 @@ pub(crate) struct Lane<S: StreamService> {
     input: Box<[u8]>,
     /// Those who have left since somebody asked.
     released: Vec<PeerId>,
+    /// A predecessor had it.
+    inherited: bool,
 }
 
 impl<S: StreamService> Lane<S> {
@@ -123,6 +134,7 @@ impl<S: StreamService> Lane<S> {
             answering: Answering::new(service, capacity),
             input: vec![0; READ_BYTES].into_boxed_slice(),
             released: Vec::new(),
+            inherited: false,
         }
     }
 
@@ -177,6 +189,10 @@ impl<S: StreamService> Lane<S> {
             let gone = table.change(handle, |turn| answering.meet_deadline(turn, input));
             self.part_with_any(gone);
         }
+        for _ in 0..DUE_PER_TURN {
+            let Some(timer) = self.table.next_timer() else { break };
+            self.call(|service, context| service.timer(timer, context));
+        }
         while let Some(handle) = self.table.next_unsettled() {
             self.serve(handle, Wake::SentTo);
         }
@@ -196,6 +212,11 @@ impl<S: StreamService> Lane<S> {
         self.released.push(id);
     }
 
+    /// A call that is about no peer.
+    fn call(&mut self, act: impl FnOnce(&mut S, &mut Context<'_, S>)) {
+        self.answering.call_alone(self.table.peers_mut(), act);
+    }
+
     fn restore_session(&self, session: &[u8], version: u32) -> Result<S::Session, AdoptError> {
         self.answering.service().restore_session(version, session).map_err(AdoptError::Restore)
     }
@@ -208,6 +229,10 @@ impl<S: StreamService> Originals for Lane<S> {
 
     fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
         self.answering.save_session(key, saved);
+    }
+
+    fn timers(&self) -> Vec<(u32, u64)> {
+        self.table.peers().timers().collect()
     }
 }
 
@@ -257,6 +282,14 @@ impl<S: StreamService> AnyLane for Lane<S> {
         let Self { table, answering, .. } = self;
         let gone = table.change(handle, |turn| answering.open(turn));
         self.part_with_any(gone);
+    }
+
+    fn begin(&mut self) {
+        self.call(if self.inherited { StreamService::taken_over } else { StreamService::started });
+    }
+
+    fn stopping(&mut self) {
+        self.call(StreamService::stopping);
     }
 
     fn close_all(&mut self) {
@@ -320,7 +353,12 @@ impl<S: StreamService> AnyLane for Lane<S> {
         }
     }
 
+    fn adopt_timer(&mut self, timer: u32, at_ns: u64) {
+        self.table.peers_mut().adopt_timer(timer, at_ns);
+    }
+
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError> {
+        self.inherited = true;
         self.answering.service_mut().restore(version, state)
     }
 }

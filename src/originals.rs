@@ -12,4 +12,9 @@ pub(crate) trait Originals {
     /// # Panics
     /// If nobody is there.
     fn save_session(&self, key: usize, saved: &mut Vec<u8>);
+
+    /// The timers of the service, each with its instant: `CLOCK_MONOTONIC`, ns.
+    fn timers(&self) -> Vec<(u32, u64)> {
+        Vec::new()
+    }
 }

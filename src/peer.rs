@@ -45,6 +45,11 @@ use ties::Ties;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(u64);
 
+impl PeerId {
+    /// No peer has it: the kernel counts from 1.
+    pub(crate) const NOBODY: Self = Self(0);
+}
+
 impl From<u64> for PeerId {
     /// An id that was saved as a number.
     fn from(cookie: u64) -> Self {

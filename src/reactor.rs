@@ -115,7 +115,10 @@ impl<L: Lanes> Reactor<L> {
         let mut few_events = Events::with_capacity(EVENTS_NEAR_FREEZE);
         match arrival {
             Some(arrival) => self.arrive(arrival, &mut events)?,
-            None => self.announce(),
+            None => {
+                self.announce();
+                self.lanes.each(|lane| lane.begin());
+            }
         }
         loop {
             if self.stopped() {
@@ -149,7 +152,10 @@ impl<L: Lanes> Reactor<L> {
         self.poll(events, Some(Duration::ZERO))?;
         let polled_at_ns = monotonic_ns();
         arrival.polled();
-        self.turn(events);
+        let now = Instant::now();
+        self.lanes.begin_turn(now);
+        self.lanes.each(|lane| lane.begin());
+        self.turn_at(now, events);
         self.announce();
         arrival.serving(polled_at_ns, self.takeover_listener());
         fault::here(SuccessorStep::Served);
@@ -381,7 +387,10 @@ impl<L: Lanes> Reactor<L> {
             departure.abandon(&Refusal::Stopping);
             self.lanes.unwatch();
         }
-        self.lanes.each(|lane| lane.close_all());
+        self.lanes.each(|lane| {
+            lane.stopping();
+            lane.close_all();
+        });
     }
 
     /// Answers nobody on the takeover path any more.

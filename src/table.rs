@@ -9,6 +9,7 @@ mod deadlines;
 mod handle;
 mod peers;
 mod sessions;
+mod timers;
 mod turns;
 
 use std::io;
@@ -263,6 +264,11 @@ impl Table {
         self.peers.remove(key).deregister(&self.registry);
     }
 
+    /// The predecessor's clock, by which it has said its instants, is by so much ahead of this process's.
+    pub(crate) fn keep_time_of_another(&mut self, ahead_ns: i64) {
+        self.peers.keep_time_of_another(ahead_ns);
+    }
+
     // ── Turns without an event ─────────────────────────────────────────────────────────────────────────────────────
 
     /// Gives a peer a turn without an event, once.
@@ -310,13 +316,18 @@ impl Table {
         None
     }
 
+    /// Which timer of the service is due.
+    pub(crate) fn next_timer(&mut self) -> Option<u32> {
+        self.peers.next_timer()
+    }
+
     /// When somebody gets a turn if no event comes before.
     pub(crate) fn due_at(&self) -> Option<Instant> {
         if !self.due.is_empty() {
             return Some(self.now);
         }
-        let first_ns = self.peers.first_deadline_ns().into_iter().chain(self.peers.first_alarm_ns()).min();
-        self.parting.first().into_iter().chain(first_ns.map(|ns| self.clock.instant(ns))).min()
+        let called = self.peers.next_call_ns().map(|ns| self.clock.instant(ns));
+        self.parting.first().into_iter().chain(called).min()
     }
 
     // ── Who watches ────────────────────────────────────────────────────────────────────────────────────────────────

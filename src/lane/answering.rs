@@ -144,6 +144,13 @@ impl<S: StreamService> Answering<S> {
         replies.clear();
     }
 
+    /// A call that is about no peer.
+    pub(super) fn call_alone(&mut self, peers: &mut Peers, act: impl FnOnce(&mut S, &mut Context<'_, S>)) {
+        let Self { service, sessions, replies, now, .. } = self;
+        act(service, &mut Context::about_nobody(*now, replies, peers, sessions.all()));
+        replies.clear();
+    }
+
     /// Writes what is pending, handles what was held back, and reads, as far as each goes.
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<Progress> {
         let marks = turn.marks();

@@ -34,6 +34,17 @@ impl<'a, S: StreamService> Context<'a, S> {
         }
     }
 
+    /// For a call that is about no peer.
+    pub(crate) fn about_nobody(
+        now: Instant,
+        replies: &'a mut Vec<u8>,
+        peers: &'a mut Peers,
+        sessions: Others<'a, S::Session>,
+    ) -> Self {
+        let nowhere = Address((std::net::Ipv4Addr::UNSPECIFIED, 0).into());
+        Self::new(PeerId::NOBODY, nowhere, now, replies, peers, sessions)
+    }
+
     /// The peer may be answered with so many bytes until it is [full](Self::is_full).
     #[inline]
     pub(crate) fn bound_replies(&mut self, bytes_max: usize) {
@@ -74,7 +85,8 @@ impl<'a, S: StreamService> Context<'a, S> {
         self.session_kept
     }
 
-    /// The peer that this call is about.
+    /// The peer that this call is about. In a call that is about none, such as
+    /// [`timer`](StreamService::timer), it is the id of nobody: as of a peer that is gone, nothing reaches it.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         self.peer
@@ -93,7 +105,7 @@ impl<'a, S: StreamService> Context<'a, S> {
     }
 
     /// Answers the peer that this call is about. Answers are never refused: a peer whose pending output is over the
-    /// high-water mark is not read from, so that it cannot ask for more.
+    /// high-water mark is not read from, so that it cannot ask for more. In a call that is about no peer, they go nowhere.
     pub fn reply(&mut self, bytes: &[u8]) {
         self.replies.extend_from_slice(bytes);
     }
@@ -104,7 +116,7 @@ impl<'a, S: StreamService> Context<'a, S> {
     /// If that peer is gone or closing, or if its pending output is over the high-water mark: then nothing was sent,
     /// and the service decides whether to drop the message or to [close](Self::close_peer) the peer.
     pub fn send(&mut self, peer: PeerId, bytes: &[u8]) -> Result<(), SendError> {
-        if peer == self.peer {
+        if peer == self.peer && peer != PeerId::NOBODY {
             self.reply(bytes);
             return Ok(());
         }
@@ -145,6 +157,20 @@ impl<'a, S: StreamService> Context<'a, S> {
             }
             Err(error) => Err((session, error)),
         }
+    }
+
+    /// Has the service called [when so much time has passed](StreamService::timer) since the
+    /// [beginning of this turn](Self::now), or not at all. The service numbers its timers as it likes; each is due once,
+    /// and to set one that is set moves it. They go along in a takeover, in its pause: so a service for which much is due
+    /// has one timer for what comes first. With `Duration::ZERO` it is called in the next turn of the loop.
+    pub fn set_timer(&mut self, timer: u32, after: Option<Duration>) {
+        self.peers.set_timer(timer, after);
+    }
+
+    /// How long it is until a timer is due, if it is set.
+    #[must_use]
+    pub fn timer(&self, timer: u32) -> Option<Duration> {
+        self.peers.timer(timer)
     }
 
     /// The session of another peer, which has been opened and is not gone. What is changed there is saved with that peer.

@@ -100,6 +100,31 @@ pub trait StreamService: Sized {
         let _ = (session, how, context);
     }
 
+    /// The server has begun to serve, and has not taken over from anybody: the first call of all. Here a service sets its
+    /// [timers](Context::set_timer), which its successors inherit. There is no peer in this context.
+    fn started(&mut self, context: &mut Context<'_, Self>) {
+        let _ = context;
+    }
+
+    /// All that the predecessor had is restored and belongs to this process: the first call after those that restore.
+    /// Indexes over sessions are built here, and what an older version has not set is set. It cannot fail any more, and
+    /// its time is no part of the pause; but peers wait for it as for any call. There is no peer in this context.
+    fn taken_over(&mut self, context: &mut Context<'_, Self>) {
+        let _ = context;
+    }
+
+    /// A [timer](Context::set_timer) of the service is due, and is set no more. There is no peer in this context.
+    fn timer(&mut self, timer: u32, context: &mut Context<'_, Self>) {
+        let _ = (timer, context);
+    }
+
+    /// The server is stopping, and nobody will take over: the last chance to say goodbye. Each peer is closed after this
+    /// call, and what was sent to it in here is delivered first, within
+    /// [`Config::drain_timeout`](crate::Config::drain_timeout). There is no peer in this context.
+    fn stopping(&mut self, context: &mut Context<'_, Self>) {
+        let _ = context;
+    }
+
     /// Appends the session to `record`, in the version [`STATE_VERSION`](Self::STATE_VERSION).
     fn save_session(&self, session: &Self::Session, record: &mut Vec<u8>);
 

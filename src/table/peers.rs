@@ -14,6 +14,7 @@ use slab::Slab;
 use super::alarms::Alarms;
 use super::deadlines::{Deadlines, Look, NEVER_NS};
 use super::handle::{Handle, Stamps};
+use super::timers::Timers;
 use super::turns::{self, Awaited, Turns};
 use crate::clock::as_ns;
 use crate::peer::connect::{Connect, Dialled, dial};
@@ -35,9 +36,13 @@ pub(crate) struct Peers {
     marks: Marks,
     /// The time of this turn of the loop.
     now_ns: u64,
+    /// By how much the clock that instants are kept by in here is ahead of `CLOCK_MONOTONIC`. It is not, save in a process
+    /// that has a time namespace of its own (time_namespaces(7)) and a predecessor that has not.
+    ahead_ns: i64,
     deadlines: Deadlines,
     /// Those whose connections are being opened.
     alarms: Alarms,
+    timers: Timers,
 }
 
 impl Peers {
@@ -50,8 +55,10 @@ impl Peers {
             unsettled: Turns::new(|peer| &mut peer.unsettled),
             marks,
             now_ns: 0,
+            ahead_ns: 0,
             deadlines: Deadlines::default(),
             alarms: Alarms::default(),
+            timers: Timers::default(),
         }
     }
 
@@ -102,16 +109,54 @@ impl Peers {
     }
 
     pub(super) fn begin_turn(&mut self, now_ns: u64) {
-        self.now_ns = now_ns;
+        self.now_ns = now_ns.saturating_add_signed(self.ahead_ns);
     }
 
-    // ── Deadlines ──────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── Time ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// The deadline that comes after so long.
     #[inline]
     pub(crate) fn deadline_ns(&self, after: Option<Duration>) -> u64 {
-        // At 0 stands something else, and the clock has left that behind.
-        after.map_or(NEVER_NS, |after| self.now_ns.saturating_add(as_ns(after)).max(1))
+        after.map_or(NEVER_NS, |after| self.instant_ns(after))
+    }
+
+    /// The instant that comes after so long: after this turn in any case, or the turn could go on for ever.
+    #[inline]
+    fn instant_ns(&self, after: Duration) -> u64 {
+        self.now_ns.saturating_add(as_ns(after).max(1))
+    }
+
+    pub(crate) fn set_timer(&mut self, timer: u32, after: Option<Duration>) {
+        let at_ns = after.map(|after| self.instant_ns(after));
+        self.timers.set(timer, at_ns);
+    }
+
+    /// How long it is until this timer is due, if it is set.
+    pub(crate) fn timer(&self, timer: u32) -> Option<Duration> {
+        self.timers.get(timer).map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(self.now_ns)))
+    }
+
+    /// All timers, each with its instant: `CLOCK_MONOTONIC`, ns.
+    pub(crate) fn timers(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.timers.iter().map(|(timer, at_ns)| (timer, self.monotonic(at_ns)))
+    }
+
+    /// Sets a timer as another process has it.
+    pub(crate) fn adopt_timer(&mut self, timer: u32, at_ns: u64) {
+        self.timers.set(timer, Some(at_ns));
+    }
+
+    pub(super) fn next_timer(&mut self) -> Option<u32> {
+        self.timers.pop(self.now_ns)
+    }
+
+    pub(super) fn keep_time_of_another(&mut self, ahead_ns: i64) {
+        self.ahead_ns = ahead_ns;
+    }
+
+    /// An instant that is kept in here, by the clock of this process.
+    fn monotonic(&self, ns: u64) -> u64 {
+        ns.saturating_add_signed(-self.ahead_ns)
     }
 
     /// Sets the deadline of a peer that is not being closed, in a call about another one.
@@ -134,8 +179,10 @@ impl Peers {
         self.deadlines.has_closed(key)
     }
 
-    pub(super) fn first_deadline_ns(&self) -> Option<u64> {
-        self.deadlines.first_ns()
+    /// When something is to be done that no event will ask for.
+    pub(super) fn next_call_ns(&self) -> Option<u64> {
+        let first = [self.deadlines.first_ns(), self.timers.first_ns(), self.alarms.first_ns()];
+        first.into_iter().flatten().min().map(|ns| self.monotonic(ns))
     }
 
     /// Looks at whose deadline comes first.
@@ -152,7 +199,11 @@ impl Peers {
             return None;
         }
         let record = peer.record();
-        Some(Record { deadline_ns: self.deadlines.get(key), ..record })
+        let deadline_ns = match self.deadlines.get(key) {
+            Some(ns) if !self.deadlines.has_closed(key) => Some(self.monotonic(ns).max(1)),
+            closed_or_none => closed_or_none,
+        };
+        Some(Record { deadline_ns, ..record })
     }
 
     // ── Connections that the service opens ─────────────────────────────────────────────────────────────────────────
@@ -181,10 +232,6 @@ impl Peers {
         if let Some(dialling) = particulars.and_then(|particulars| particulars.dialling.as_ref()) {
             self.alarms.push(dialling.until_ns, handle);
         }
-    }
-
-    pub(super) fn first_alarm_ns(&self) -> Option<u64> {
-        self.alarms.first_ns()
     }
 
     /// Who is to be looked at by now, and still is there to be.

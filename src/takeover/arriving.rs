@@ -21,7 +21,7 @@ use super::panicked::{Panicked, caught};
 use super::path::TakeoverListener;
 use super::sift::sift;
 use super::successor::{Accept, Action, Heard, Objection, Receiving};
-use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, RawFrame, printable};
+use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, RawFrame, Timer, Timers, printable};
 use crate::clock::monotonic_ns;
 use crate::lane::{AdoptError, AnyLane};
 use crate::lanes::Lanes;
@@ -207,6 +207,10 @@ impl<L: Lanes> Arriving<L> {
             Action::Adopt(records, answer) => self.adopt(records).map(|()| Some(answer)),
             Action::Change(changes) => self.change(changes).map(|()| None),
             Action::Discard(closed) => self.discard(closed).map(|()| None),
+            Action::SetTimers(timers) => {
+                self.set_timers(timers);
+                Ok(None)
+            }
             Action::Answer(answer) => self.sift(Step::Round).map(|()| Some(answer)),
             Action::GetReady(answer) => {
                 self.sift(Step::Ready)?;
@@ -218,7 +222,12 @@ impl<L: Lanes> Arriving<L> {
     }
 
     fn accept(&mut self, accept: Box<Accept>) -> Result<Accepted, Cause> {
-        let frozen = FrozenAt::between(self.ready_at_ns, accept.frozen_at_ns, monotonic_ns());
+        let heard_at_ns = monotonic_ns();
+        let frozen = FrozenAt::between(self.ready_at_ns, accept.frozen_at_ns, heard_at_ns);
+        if !frozen.shares_clock() {
+            let ahead_ns = accept.frozen_at_ns.wrapping_sub(heard_at_ns).cast_signed();
+            self.lanes.each(|lane| lane.table_mut().keep_time_of_another(ahead_ns));
+        }
         let owner = Accepting::Verified(accept).finish(self)?;
         Ok(Accepted { owner, frozen })
     }
@@ -275,6 +284,11 @@ impl<L: Lanes> Arriving<L> {
             lane.discard(cookie.into());
         }
         Ok(())
+    }
+
+    fn set_timers(&mut self, Timers { timers, lane }: Timers) {
+        let (lane, _) = self.counterpart(lane);
+        timers.into_iter().for_each(|Timer { timer, at_ns }| lane.adopt_timer(timer, at_ns));
     }
 
     fn sift(&mut self, step: Step) -> Result<(), Cause> {

@@ -22,6 +22,7 @@ use super::wire::{
     Figures, Frame, Hello, Kind, Listeners, Offer, RawFrame, Refuse, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
     Versions, WIRE_VERSIONS,
 };
+use crate::originals::Originals;
 use crate::peer::record::Record;
 use peers::{Adopted, FakePeer};
 
@@ -143,6 +144,8 @@ struct World {
     sent: Vec<Vec<u8>>,
     /// The peers that the successor has adopted.
     adopted: BTreeMap<u64, Adopted>,
+    /// The timers that it has set.
+    timers: Vec<(u32, u64)>,
     /// How many peers were sent with their descriptors, and how many of them the successor has acknowledged.
     peers_sent: u64,
     peers_acknowledged: u64,
@@ -175,6 +178,7 @@ impl World {
             unsent: Vec::new(),
             sent: Vec::new(),
             adopted: BTreeMap::new(),
+            timers: Vec::new(),
             peers_sent: 0,
             peers_acknowledged: 0,
             in_flight_most: 0,
@@ -202,6 +206,7 @@ impl World {
         self.unsent = Vec::new();
         self.sent = Vec::new();
         self.adopted = BTreeMap::new();
+        self.timers = Vec::new();
         self.peers_sent = 0;
         self.peers_acknowledged = 0;
     }
@@ -412,6 +417,7 @@ impl World {
                     assert!(self.adopted.remove(&cookie).is_some(), "a peer that leaves was adopted");
                 }
             }
+            Action::SetTimers(came) => self.timers.extend(came.timers.iter().map(|timer| (timer.timer, timer.at_ns))),
             Action::Answer(answer) | Action::GetReady(answer) => {
                 self.send_to_predecessor(answer);
             }
@@ -505,6 +511,7 @@ impl World {
         let accept = owner.accept();
         assert!(self.adopted_records() == self.records(), "the records are the same on both sides");
         assert!(accept.states == [&*self.shared_state], "the shared state is the same on both sides");
+        assert!(self.timers == self.peers.timers(), "the timers are the same on both sides");
         assert_eq!(accepted.peers, self.peers.len() as u64);
         assert_eq!(accept.figures, accepted.figures);
         assert_eq!(accept.frozen_at_ns, FROZEN_AT_NS);

@@ -20,6 +20,11 @@ impl FrozenAt {
         }
     }
 
+    /// Whether the predecessor's clock is this process's.
+    pub(super) fn shares_clock(self) -> bool {
+        matches!(self, Self::Exactly(_))
+    }
+
     /// The time up to the first poll.
     pub(super) fn pause(self, polled_at_ns: u64) -> Pause {
         match self {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::pace::{Load, Pending};
-use super::wire::{Closed, DESCRIPTORS_PER_FRAME_MAX, Frame, RecordsKind, RecordsWriter, chained};
+use super::wire::{Closed, DESCRIPTORS_PER_FRAME_MAX, Frame, RecordsKind, RecordsWriter, Timers, chained};
 use crate::originals::Originals;
 use crate::peer::record::{Ends, Record};
 
@@ -150,9 +150,17 @@ enum Taken {
     Fresh(usize),
     Dirty(usize),
     Closed(usize),
+    /// It settles nothing: the book is about peers.
+    Nowhere,
 }
 
 impl Batch {
+    /// Timers of a lane's service.
+    pub(crate) fn of_timers(timers: Timers) -> Self {
+        let lane = timers.lane;
+        Self { frame: Frame::Timers(timers).encode(), records: Vec::new(), taken: Taken::Nowhere, lane }
+    }
+
     /// The number of the lane whose peers it is about.
     pub(crate) fn lane(&self) -> usize {
         self.lane as usize
@@ -327,6 +335,7 @@ impl Mirror {
             Taken::Fresh(passed) => drop(self.fresh.round.drain(..passed)),
             Taken::Dirty(passed) => drop(self.dirty.round.drain(..passed)),
             Taken::Closed(passed) => drop(self.closed.round.drain(..passed)),
+            Taken::Nowhere => {}
         }
         for Written { key, before, after } in batch.records {
             match before.digest() {

@@ -14,8 +14,8 @@ use super::books::Books;
 use super::mirror::{Batch, Mirror};
 use super::pace::{Load, Pace, Verdict};
 use super::wire::{
-    BUILD, Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Lane, Refuse, Round, State, Versions,
-    WIRE_VERSIONS, Welcome, agree, printable,
+    BUILD, Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Lane, Refuse, Round, State, Timer, Timers,
+    Versions, WIRE_VERSIONS, Welcome, agree, printable,
 };
 use crate::originals::Originals;
 use reactord_process::open_files;
@@ -37,6 +37,9 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A part of the shared state in one frame. While one is on its way the next is written, into memory that is warm.
 const STATE_PART_BYTES: usize = 64 * 1024;
+
+/// How many timers one frame carries: about as many bytes as one of the shared state has.
+const TIMERS_PER_FRAME_MAX: usize = 4096;
 
 /// What there is to take over of one lane.
 #[derive(Clone, Debug)]
@@ -458,7 +461,8 @@ impl Ready {
         let Self(mut copying) = self;
         copying.figures.copy_us = (now - copying.began).as_micros().try_into().unwrap_or(u64::MAX);
         copying.books.begin_round();
-        Frozen { books: copying.books, hello: copying.hello, figures: copying.figures, frozen_at_ns }
+        let Copying { books, hello, figures, .. } = copying;
+        Frozen { books, hello, figures, frozen_at_ns, timers: None, timers_sent: 0 }
     }
 }
 
@@ -469,6 +473,9 @@ pub(crate) struct Frozen {
     hello: Hello,
     figures: Figures,
     frozen_at_ns: u64,
+    /// The timers of the services that are not sent yet, once all peers are.
+    timers: Option<std::vec::IntoIter<Timers>>,
+    timers_sent: u64,
 }
 
 impl Frozen {
@@ -488,7 +495,16 @@ impl Frozen {
             self.figures.dirty += batch.records() as u64;
             self.figures.bytes += batch.frame.len() as u64;
         }
-        Ok(batch)
+        Ok(batch.or_else(|| self.next_timers(originals)))
+    }
+
+    /// Timers that are not sent yet, which are sent when there is nothing else.
+    fn next_timers(&mut self, originals: &[&dyn Originals]) -> Option<Batch> {
+        let timers = self.timers.get_or_insert_with(|| timers_of(originals).into_iter()).next()?;
+        self.timers_sent += timers.timers.len() as u64;
+        let batch = Batch::of_timers(timers);
+        self.figures.bytes += batch.frame.len() as u64;
+        Some(batch)
     }
 
     /// The channel has taken the batch.
@@ -509,6 +525,17 @@ impl Frozen {
             census,
         }
     }
+}
+
+/// The timers of all lanes, in frames.
+fn timers_of(originals: &[&dyn Originals]) -> Vec<Timers> {
+    let mut frames = Vec::new();
+    for (lane, originals) in (0..).zip(originals) {
+        let timers: Vec<Timer> = originals.timers().into_iter().map(|(timer, at_ns)| Timer { timer, at_ns }).collect();
+        let parts = timers.chunks(TIMERS_PER_FRAME_MAX);
+        frames.extend(parts.map(|part| Timers { timers: part.to_vec(), lane }));
+    }
+    frames
 }
 
 /// The predecessor sends the frames that end the takeover: the shared state, and Commit.
@@ -544,10 +571,10 @@ impl Concluding {
         if let Some(frame) = self.census.take() {
             return Conclusion::Part(frame, self);
         }
-        let Frozen { books, figures, frozen_at_ns, .. } = self.frozen;
+        let Frozen { books, figures, frozen_at_ns, timers_sent: timers, .. } = self.frozen;
         let state_bytes = self.states.iter().map(|state| state.len() as u64).sum();
         let (peers, digest) = (books.peers(), books.digest());
-        let frame = Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures }).encode();
+        let frame = Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures, timers }).encode();
         Conclusion::Commit(frame, Committed { accepted: Accepted { figures, peers }, _books: books })
     }
 

@@ -10,7 +10,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::wire::{
     BUILD, Closed, Commit, Copied, Digested, Figures, Frame, Hello, Kind, Lane, Listeners, OfLane, Offer, Round, State,
-    WIRE_VERSIONS, Welcome, chained, printable,
+    Timers, WIRE_VERSIONS, Welcome, chained, printable,
 };
 use crate::peer::record::{Change, Record};
 
@@ -148,6 +148,8 @@ pub(crate) struct Book {
     lanes: Vec<LaneBook>,
     digest: u64,
     copied: Copied,
+    /// How many timers have come.
+    timers: u64,
 }
 
 /// What has come of one of the predecessor's lanes.
@@ -180,6 +182,8 @@ pub(crate) enum Action<'b> {
     Change(OfLane<Change<'b>>),
     /// Let go of these peers.
     Discard(Closed),
+    /// Set these timers.
+    SetTimers(Timers),
     /// Answer with the frame.
     Answer(Vec<u8>),
     /// Get everything ready that takes time, and answer with the frame.
@@ -209,7 +213,7 @@ impl Receiving {
             known: FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher),
             state: Vec::new(),
         });
-        Self::BeforeListeners(Book { lanes: lanes.collect(), digest: 0, copied: Copied::default() })
+        Self::BeforeListeners(Book { lanes: lanes.collect(), digest: 0, copied: Copied::default(), timers: 0 })
     }
 
     /// The predecessor says something.
@@ -221,6 +225,7 @@ impl Receiving {
             (Self::Copying(book) | Self::Ready(book), Frame::Peers(records)) => book.adopt(records)?,
             (Self::Copying(book) | Self::Ready(book), Frame::Changed(changes)) => book.change(changes)?,
             (Self::Copying(book) | Self::Ready(book), Frame::Closed(closed)) => book.discard(closed)?,
+            (Self::Ready(book), Frame::Timers(timers)) => book.set_timers(timers)?,
             #[cfg(all(feature = "wire-2", not(test)))]
             (Self::Ready(book) | Self::Frozen(book), Frame::Census(census)) => book.count(&census)?,
             (_, frame) => return self.advance(frame),
@@ -295,6 +300,12 @@ impl Book {
         Ok(Action::Discard(closed))
     }
 
+    fn set_timers(&mut self, timers: Timers) -> Result<Action<'static>, Objection> {
+        of_lane(&mut self.lanes, timers.lane)?;
+        self.timers += timers.timers.len() as u64;
+        Ok(Action::SetTimers(timers))
+    }
+
     #[cfg(all(feature = "wire-2", not(test)))]
     fn count(&self, census: &super::wire::Census) -> Result<Action<'static>, Objection> {
         let (arrived, sent) = (self.peers(), super::rehearsal::count(census));
@@ -336,6 +347,7 @@ impl Book {
             ("number of peers", self.peers(), commit.peers),
             ("digest", self.digest, commit.digest),
             ("size of the shared state", states.iter().map(|state| state.len() as u64).sum(), commit.state_bytes),
+            ("number of timers", self.timers, commit.timers),
         ];
         if let Some((what, arrived, sent)) = pairs.into_iter().find(|(_, arrived, sent)| arrived != sent) {
             return Err(Objection::Incomplete { what, arrived, sent });

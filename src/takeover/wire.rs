@@ -249,6 +249,26 @@ fn is_first(lane: &u32) -> bool {
     *lane == 0
 }
 
+/// Predecessor: timers of a lane's service, which are the successor's from Accept on.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Timers {
+    #[n(0)]
+    pub(crate) timers: Vec<Timer>,
+    #[cbor(n(1), skip_if = "is_first")]
+    pub(crate) lane: u32,
+}
+
+/// A timer of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Timer {
+    #[n(0)]
+    pub(crate) timer: u32,
+    /// When it is due: `CLOCK_MONOTONIC`, ns.
+    #[n(1)]
+    pub(crate) at_ns: u64,
+}
+
 /// Predecessor: nothing follows; the successor may take ownership if its own count and digest are these.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -266,6 +286,9 @@ pub(crate) struct Commit {
     pub(crate) frozen_at_ns: u64,
     #[n(4)]
     pub(crate) figures: Figures,
+    /// How many timers were sent.
+    #[cbor(n(5), skip_if = "is_zero")]
+    pub(crate) timers: u64,
 }
 
 /// What the copy took, for the summary of both sides.
@@ -327,6 +350,7 @@ pub(crate) enum Frame<'b> {
     /// Successor: the commit point.
     Accept,
     Serving(Serving),
+    Timers(Timers),
     #[cfg(all(feature = "wire-2", not(test)))]
     Census(Census),
 }
@@ -349,6 +373,7 @@ pub(crate) enum Kind {
     Commit = 12,
     Accept = 13,
     Serving = 14,
+    Timers = 16,
     #[cfg(all(feature = "wire-2", not(test)))]
     Census = 15,
 }
@@ -369,6 +394,7 @@ impl Kind {
         Self::Commit,
         Self::Accept,
         Self::Serving,
+        Self::Timers,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
     ];
@@ -399,6 +425,7 @@ impl Frame<'_> {
             Self::Commit(_) => Kind::Commit,
             Self::Accept => Kind::Accept,
             Self::Serving(_) => Kind::Serving,
+            Self::Timers(_) => Kind::Timers,
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(_) => Kind::Census,
         }
@@ -424,10 +451,16 @@ impl Frame<'_> {
             Self::Commit(commit) => encode_body(Kind::Commit, commit),
             Self::Accept => encode_body(Kind::Accept, &Empty {}),
             Self::Serving(serving) => encode_body(Kind::Serving, serving),
+            Self::Timers(timers) => encode_body(Kind::Timers, timers),
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(census) => encode_body(Kind::Census, census),
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "that is how it is called")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The body of a frame whose kind says it all.
@@ -577,6 +610,7 @@ impl RawFrame {
             Kind::Commit => decoder.decode().map(Frame::Commit),
             Kind::Accept => decoder.decode().map(|Empty {}| Frame::Accept),
             Kind::Serving => decoder.decode().map(Frame::Serving),
+            Kind::Timers => decoder.decode().map(Frame::Timers),
             #[cfg(all(feature = "wire-2", not(test)))]
             Kind::Census => decoder.decode().map(Frame::Census),
         };

@@ -1,14 +1,18 @@
-//! Deadlines of peers, by a clock that tests put forward.
+//! Deadlines of peers and timers of the service, by a clock that tests put forward, and calls that are about no peer.
 
 use super::*;
-use crate::service::Closed;
+use crate::service::{Closed, SendError};
 
 /// Lines that set the deadline of the peer that sends them, in seconds: `12` for one that closes it, `+12` for one at
-/// which it is told so, `-` for none. `*12` sets that of all others, and `K` answers with so much that it is held.
+/// which it is told so, `-` for none. `*12` sets that of all others, `t12` the timer 0, `r` lets it be due in each turn,
+/// and `K` answers with so much that it is held.
 #[derive(Default)]
 struct Alarm {
     present: Vec<PeerId>,
     closed: Vec<String>,
+    /// The calls that were about no peer.
+    called: Vec<String>,
+    repeats: bool,
 }
 
 /// Whether the peer is to be told of its deadline.
@@ -37,6 +41,11 @@ impl Service for Alarm {
                 let others = self.present.iter().filter(|peer| **peer != this);
                 others.for_each(|other| context.set_deadline(*other, seconds(&line[1..])));
             }
+            b't' => context.set_timer(0, seconds(&line[1..])),
+            b'r' => {
+                self.repeats = true;
+                context.set_timer(0, Some(Duration::ZERO));
+            }
             first => {
                 *told = first == b'+';
                 context.set_deadline(this, seconds(line.strip_prefix(b"+").unwrap_or(line)));
@@ -52,6 +61,28 @@ impl Service for Alarm {
         } else {
             context.close();
         }
+    }
+
+    fn started(&mut self, context: &mut Context<'_, Self>) {
+        assert!(context.session(context.peer()).is_none());
+        self.called.push("started".to_owned());
+    }
+
+    fn taken_over(&mut self, context: &mut Context<'_, Self>) {
+        self.called.push(format!("taken over, timer in {:?} s", context.timer(0).map(|after| after.as_secs())));
+    }
+
+    fn timer(&mut self, timer: u32, context: &mut Context<'_, Self>) {
+        self.called.push(format!("timer {timer}"));
+        assert_eq!(context.timer(timer), None, "it is set no more");
+        assert_eq!(context.send(context.peer(), b"nobody"), Err(SendError::Gone));
+        self.present.iter().for_each(|peer| context.send(*peer, b"t").unwrap());
+        context.set_timer(timer, self.repeats.then_some(Duration::ZERO));
+    }
+
+    fn stopping(&mut self, context: &mut Context<'_, Self>) {
+        self.called.push("stopping".to_owned());
+        self.present.iter().for_each(|peer| context.send(*peer, b"bye").unwrap());
     }
 
     fn closed(&mut self, _: Told, how: &Closed, context: &mut Context<'_, Self>) {
@@ -203,8 +234,53 @@ fn a_peer_whose_deadline_was_reached_before_a_takeover_is_closed_for_that_reason
 #[test]
 fn a_stop_does_not_wait_for_deadlines() {
     let mut rig = Rig::new(Alarm::default(), &Config::default());
-    let (_client, key) = rig.connect_saying(b"3600\n");
-    rig.turn_until(|rig| !rig.peer(key).is_undelivered());
+    let (client, _) = rig.connect_saying(b"3600\n");
     rig.reactor.stop(Signal::SIGTERM);
-    assert!(rig.reactor.stopped());
+    drop(client);
+    rig.turn_until(|rig| rig.reactor.stopped());
+}
+
+#[test]
+fn a_timer_is_due_once_and_reaches_everybody() {
+    let mut rig = Rig::new(Alarm::default(), &Config::default());
+    let (mut one, _) = rig.connect_saying(b"t100\n");
+    let (mut other, _) = rig.connect();
+    rig.pass(99);
+    rig.say(&mut one, b"t100\n");
+    rig.pass(99);
+    assert_eq!(rig.reactor.lanes.lane.service().called, [] as [&str; 0]);
+    rig.pass(1000);
+    for client in [&mut one, &mut other] {
+        assert_eq!(rig.receive(client, 1), b"t");
+    }
+    assert_eq!(rig.reactor.lanes.lane.service().called, ["timer 0"]);
+    rig.say(&mut one, b"t10\n");
+    rig.say(&mut one, b"t\n");
+    rig.pass(1000);
+    assert_eq!(rig.reactor.lanes.lane.service().called.len(), 1, "it was taken back");
+}
+
+#[test]
+fn a_timer_that_is_due_in_each_turn_does_not_hold_up_the_loop() {
+    let mut rig = Rig::new(Alarm::default(), &Config::default());
+    let (mut client, _) = rig.connect_saying(b"r\n");
+    for timers in 1..10 {
+        rig.pass(0);
+        assert_eq!(rig.reactor.lanes.lane.service().called.len(), timers);
+    }
+    drop(rig.receive(&mut client, 9));
+}
+
+#[test]
+fn a_stop_lets_the_service_say_goodbye_to_those_that_ask_nothing() {
+    let mut rig = Rig::new(Alarm::default(), &Config::default());
+    let mut clients = [rig.connect().0, rig.connect().0];
+    rig.reactor.stop(Signal::SIGTERM);
+    for client in &mut clients {
+        assert_eq!(rig.receive(client, 4), b"bye", "and then the end");
+        client.shutdown(Shutdown::Both).unwrap();
+    }
+    rig.reactor.stop(Signal::SIGTERM);
+    rig.turn_until(|rig| rig.reactor.stopped());
+    assert_eq!(rig.reactor.lanes.lane.service().called, ["stopping"]);
 }

@@ -66,6 +66,12 @@ impl Originals for Slab<FakePeer> {
     fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
         saved.extend_from_slice(&self[key].session);
     }
+
+    /// One for each of some peers.
+    fn timers(&self) -> Vec<(u32, u64)> {
+        let timer = |peer: &FakePeer| (peer.changes as u32, peer.cookie);
+        self.iter().filter(|(key, _)| key % 2 == 1).map(|(_, peer)| timer(peer)).collect()
+    }
 }
 
 /// A peer as the successor has it.

@@ -136,6 +136,11 @@ impl Originals for Slab<Peer> {
     fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
         saved.extend((self[key].changes / 2).to_be_bytes());
     }
+
+    fn timers(&self) -> Vec<(u32, u64)> {
+        let timer = |peer: &Peer| (peer.changes, 86_400_000_000_000 + peer.cookie);
+        self.iter().filter(|(_, peer)| peer.cookie % 5 == 2).map(|(_, peer)| timer(peer)).collect()
+    }
 }
 
 struct Predecessor {
@@ -308,7 +313,7 @@ impl Successor {
             }
             Action::Adopt(peers, answer) => (Some(answer), peers.records.len()),
             Action::Answer(answer) | Action::GetReady(answer) => (Some(answer), 0),
-            Action::Change(_) | Action::Discard(_) | Action::Wait => (None, 0),
+            Action::Change(_) | Action::Discard(_) | Action::SetTimers(_) | Action::Wait => (None, 0),
         };
         assert_eq!(descriptors, wanted, "it takes the descriptors that come");
         self.to_say.extend(answer);

@@ -70,7 +70,7 @@ fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Noticed>
                 }
             }
             Action::Discard(closed) => adopted.retain(|cookie, _| !closed.cookies.contains(cookie)),
-            Action::Listen(_) | Action::Answer(_) | Action::GetReady(_) | Action::Wait => {}
+            Action::Listen(_) | Action::Answer(_) | Action::GetReady(_) | Action::SetTimers(_) | Action::Wait => {}
         }
     }
     Ok(None)
@@ -104,6 +104,7 @@ fn a_lost_frame_is_noticed() {
             (Kind::Closed, Err(Noticed::Objection(Objection::Incomplete { what: "number of peers", .. }))) => {}
             (Kind::Round, Err(Noticed::Objection(Objection::Round { .. } | Objection::OutOfTurn { .. }))) => {}
             (Kind::State, Err(Noticed::Objection(Objection::Incomplete { what: "size of the shared state", .. }))) => {}
+            (Kind::Timers, Err(Noticed::Objection(Objection::Incomplete { what: "number of timers", .. }))) => {}
             (Kind::Commit, Ok(None)) => {}
             (kind, result) => panic!("without frame {lost}, {kind:?}: {:?}", result.map(|_| "accepted")),
         }
@@ -128,6 +129,7 @@ fn a_repeated_frame_is_noticed() {
             (Kind::Closed, Err(Noticed::Objection(Objection::Unknown { .. }))) => {}
             (Kind::Round, Err(Noticed::Objection(Objection::Round { .. } | Objection::OutOfTurn { .. }))) => {}
             (Kind::State, Err(Noticed::Objection(Objection::Incomplete { what: "size of the shared state", .. }))) => {}
+            (Kind::Timers, Err(Noticed::Objection(Objection::Incomplete { what: "number of timers", .. }))) => {}
             (kind, result) => panic!("with frame {repeated} twice, {kind:?}: {:?}", result.map(|_| "accepted")),
         }
     }
@@ -192,11 +194,12 @@ fn a_commit_that_differs_in_one_figure_is_refused_with_both() {
     let (_, to_hear) = receiving(ReceiveStep::AfterState);
     let raw = RawFrame::take(&mut to_hear[0].clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
     let Frame::Commit(commit) = raw.decode().unwrap() else { panic!("Commit comes last") };
-    let Commit { peers, digest, state_bytes, .. } = commit;
+    let Commit { peers, digest, state_bytes, timers, .. } = commit;
     let wrong = [
         (Commit { peers: 2, ..commit.clone() }, ("number of peers", peers, 2)),
         (Commit { digest: digest + 1, ..commit.clone() }, ("digest", digest, digest + 1)),
         (Commit { state_bytes: 4, ..commit.clone() }, ("size of the shared state", state_bytes, 4)),
+        (Commit { timers: 1, ..commit.clone() }, ("number of timers", timers, 1)),
     ];
     for (commit, (what, arrived, sent)) in wrong {
         let (receiving, _) = receiving(ReceiveStep::AfterState);

@@ -8,12 +8,12 @@ use super::super::predecessor::{
 use super::super::successor::{self, Action, Called, Objection, Receiving};
 use super::super::wire::{
     Closed, Commit, Copied, Figures, Frame, Kind, RawFrame, RecordsKind, RecordsWriter, Refuse, Round, Serving, State,
-    TO_SUCCESSOR_BYTES_MAX,
+    TO_SUCCESSOR_BYTES_MAX, Timer, Timers,
 };
 use super::{FROZEN_AT_NS, FakePeer, NOBODY, PREDECESSOR_PID, estate, hello, listeners, offers};
 use crate::peer::record::Record;
 
-pub(super) const KINDS: [Kind; 14] = [
+pub(super) const KINDS: [Kind; 15] = [
     Kind::Hello,
     Kind::Refuse,
     Kind::Welcome,
@@ -28,6 +28,7 @@ pub(super) const KINDS: [Kind; 14] = [
     Kind::Commit,
     Kind::Accept,
     Kind::Serving,
+    Kind::Timers,
 ];
 
 /// The record of one peer, whose session is `version`, or the change to that, as a frame.
@@ -59,10 +60,11 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::State => Frame::State(State { part: b"state", lane: 0 }).encode(),
         Kind::Commit => {
             let figures = Figures::default();
-            Frame::Commit(Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures }).encode()
+            Frame::Commit(Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures, timers: 0 }).encode()
         }
         Kind::Accept => Frame::Accept.encode(),
         Kind::Serving => Frame::Serving(Serving { pause_us: 1 }).encode(),
+        Kind::Timers => Frame::Timers(Timers { timers: vec![Timer { timer: 1, at_ns: 2 }], lane: 0 }).encode(),
     };
     RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap()
 }
@@ -205,7 +207,7 @@ fn takeover_of_one() -> [(ReceiveStep, Vec<u8>); 6] {
     let known = records_frame(RecordsKind::Peers, KNOWN, 0);
     let digest = digest(&known);
     let figures = Figures::default();
-    let commit = Commit { peers: 1, digest, state_bytes: 5, frozen_at_ns: FROZEN_AT_NS, figures };
+    let commit = Commit { peers: 1, digest, state_bytes: 5, frozen_at_ns: FROZEN_AT_NS, figures, timers: 0 };
     [
         (ReceiveStep::BeforeListeners, Frame::Listeners(listeners()).encode()),
         (ReceiveStep::BeforeListeners, known),
@@ -288,6 +290,11 @@ fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
                     continue;
                 }
                 (Kind::Round, Copying, Ok(successor::Heard::On(_, Action::Answer(_)))) => continue,
+                (Kind::Timers, AfterLastRound, Ok(successor::Heard::On(_, Action::SetTimers(timers))))
+                    if timers.timers.len() == 1 =>
+                {
+                    continue;
+                }
                 (Kind::State, AfterLastRound | AfterState, Ok(successor::Heard::On(_, Action::Wait))) => continue,
                 (_, _, Ok(action)) => panic!("{kind:?} led to {action:?} in {step:?}"),
                 (_, _, Err(objection)) => objection,

@@ -113,9 +113,14 @@ fn example(kind: Kind) -> Frame<'static> {
             state_bytes: 30,
             frozen_at_ns: 86_400_000_000_000,
             figures: Figures { batches: 81, rounds: 3, dirty: 16, bytes: 1_420_000, copy_us: 35_000 },
+            timers: 2,
         }),
         Kind::Accept => Frame::Accept,
         Kind::Serving => Frame::Serving(Serving { pause_us: 180 }),
+        Kind::Timers => Frame::Timers(Timers {
+            timers: vec![Timer { timer: 0, at_ns: 1 }, Timer { timer: u32::MAX, at_ns: 86_460_000_000_000 }],
+            lane: 0,
+        }),
     }
 }
 
@@ -140,6 +145,7 @@ fn golden(kind: Kind) -> &'static str {
         Kind::Commit => include_str!("../../../tests/golden/wire-1/commit.hex"),
         Kind::Accept => include_str!("../../../tests/golden/wire-1/accept.hex"),
         Kind::Serving => include_str!("../../../tests/golden/wire-1/serving.hex"),
+        Kind::Timers => include_str!("../../../tests/golden/wire-1/timers.hex"),
     }
 }
 
@@ -340,11 +346,17 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
         any::<(u32, bool)>().prop_map(|(number, last)| Frame::Round(Round { number, last })),
         Just(Frame::Ready),
         (bytes(2000), any::<u32>()).prop_map(|(part, lane)| Frame::State(State { part, lane })),
-        (any::<(u64, u64, u64, u64)>(), figures()).prop_map(|((peers, digest, state_bytes, frozen_at_ns), figures)| {
-            Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures })
-        }),
+        (any::<(u64, u64, u64, u64, u64)>(), figures()).prop_map(
+            |((peers, digest, state_bytes, frozen_at_ns, timers), figures)| {
+                Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures, timers })
+            }
+        ),
         Just(Frame::Accept),
         any::<u64>().prop_map(|pause_us| Frame::Serving(Serving { pause_us })),
+        (proptest::collection::vec(any::<(u32, u64)>(), 0..50), any::<u32>()).prop_map(|(timers, lane)| {
+            let timers = timers.into_iter().map(|(timer, at_ns)| Timer { timer, at_ns }).collect();
+            Frame::Timers(Timers { timers, lane })
+        }),
     ]
 }
 
@@ -707,6 +719,8 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                 None => assert!(has_records),
                 // Empty buffers are left out of a record, and what has not changed of a change.
                 Some(3..=9) if kind == Kind::Peers => assert!(raw.decode().is_ok(), "{kind:?}"),
+                // Most services have no timers.
+                Some(5) if kind == Kind::Commit => assert!(raw.decode().is_ok(), "{kind:?}"),
                 Some(2..=6) if kind == Kind::Changed => assert!(raw.decode().is_ok(), "{kind:?}"),
                 Some(number) => {
                     let error = raw.decode().expect_err("a mandatory field is missing").to_string();
