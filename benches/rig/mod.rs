@@ -88,6 +88,13 @@ impl Server {
         Ok(Self { process, address: ([127, 0, 0, 1], port).into() })
     }
 
+    /// A server that was told where to listen, and says something like this when it does.
+    pub(crate) fn start_at(command: &mut Command, address: SocketAddr, ready: &str) -> io::Result<Self> {
+        let mut process = Process::start(command)?;
+        process.line(ready)?;
+        Ok(Self { process, address })
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -7,7 +7,7 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 /// How long a word may be.
 pub(crate) const WORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How many words a command may have.
-const WORDS_MAX: usize = 1024 * 1024;
+const WORDS_MAX: usize = i32::MAX as usize;
 
 /// How a command is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -192,7 +192,7 @@ mod tests {
             &b"*x\r\n"[..],
             b"*\r\n",
             b"*1\rx",
-            b"*9999999\r\n",
+            b"*2147483648\r\n",
             b"*99999999999999999999\r\n",
             b"*1\r\n:1\r\n",
             b"*1\r\n$-1\r\n",
