@@ -120,6 +120,8 @@ pub(crate) struct Lane<S: StreamService> {
     answering: Answering<S>,
     /// What was read last.
     input: Box<[u8]>,
+    /// How many were due when this turn of the loop began. Whoever becomes it meanwhile has had a turn.
+    due_before: usize,
     /// Those who have left since somebody asked.
     released: Vec<PeerId>,
     /// A predecessor had it.
@@ -133,6 +135,7 @@ impl<S: StreamService> Lane<S> {
             table,
             answering: Answering::new(service, capacity),
             input: vec![0; READ_BYTES].into_boxed_slice(),
+            due_before: 0,
             released: Vec::new(),
             inherited: false,
         }
@@ -151,6 +154,7 @@ impl<S: StreamService> Lane<S> {
 
     /// A turn of the loop begins.
     pub(crate) fn begin_turn(&mut self, now: Instant) {
+        self.due_before = self.table.due();
         self.table.begin_turn(now);
         self.answering.begin_turn(now);
     }
@@ -170,7 +174,7 @@ impl<S: StreamService> Lane<S> {
 
     /// Does what no event will ask for.
     pub(crate) fn finish_turn(&mut self) {
-        for _ in 0..self.table.due().min(DUE_PER_TURN) {
+        for _ in 0..self.due_before.min(DUE_PER_TURN) {
             if let Some(handle) = self.table.next_due() {
                 self.serve(handle, Wake::Due);
             }

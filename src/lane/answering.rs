@@ -1,7 +1,7 @@
 //! The only calls of the service: it gets what peers send, in order, and what it answers is written.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::warn;
 
@@ -14,6 +14,10 @@ use crate::table::{Gone, Peers, Progress, Sessions, Turn};
 
 /// How often one peer is read from in one turn; then it is the others' turn.
 const READS_PER_TURN: u32 = 4;
+
+/// If it takes the service longer to use up what one read has brought, it is the others' turn at once. Only a read that
+/// has filled the buffer is timed: others are the last in their turn.
+const READ_USED_WITHIN: Duration = Duration::from_micros(500);
 
 /// Why a peer has its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +159,10 @@ impl<S: StreamService> Answering<S> {
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<Progress> {
         let marks = turn.marks();
         let peer = &mut **turn;
+        if peer.due && peer.talk.listens() && matches!(wake, Wake::Event { .. }) {
+            // It has its turn without this event, and no second one before others have theirs.
+            return Ok(Progress::Drained);
+        }
         match peer.talk.phase() {
             Phase::Lingering => return linger(turn, input),
             Phase::Connecting if !self.connect(turn)? => return Ok(Progress::Drained),
@@ -215,6 +223,7 @@ impl<S: StreamService> Answering<S> {
             }
             match peer.receive(input)? {
                 Received::Bytes(bytes) => {
+                    let begun = (bytes == input.len()).then(Instant::now);
                     if peer.talk.inbound.is_empty() {
                         self.handle_in_place(turn, &input[..bytes])?;
                     } else {
@@ -225,6 +234,9 @@ impl<S: StreamService> Answering<S> {
                     }
                     if bytes < input.len() && !to_the_end {
                         return Ok(Progress::Drained);
+                    }
+                    if begun.is_some_and(|begun| begun.elapsed() > READ_USED_WITHIN) {
+                        break;
                     }
                 }
                 Received::WouldBlock => return Ok(Progress::Drained),

@@ -225,6 +225,53 @@ fn a_greedy_peer_gets_one_turn_at_a_time() {
     reading.join().unwrap();
 }
 
+/// It takes its time over all that comes, and notes who has sent it.
+#[derive(Default)]
+struct Slow {
+    calls: Vec<PeerId>,
+}
+
+impl StreamService for Slow {
+    type Session = ();
+    const NAME: &'static str = "slow";
+    const STATE_VERSION: u32 = 1;
+
+    fn accepted(&mut self, _: &mut Context<'_, Self>) {}
+
+    fn input(
+        &mut self,
+        (): &mut (),
+        input: &[u8],
+        _: usize,
+        context: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation> {
+        self.calls.push(context.peer());
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(1) {}
+        Ok(input.len())
+    }
+
+    fn save_session(&self, (): &(), _: &mut Vec<u8>) {}
+
+    fn restore_session(&self, _: u32, _: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn others_get_their_turn_between_two_reads_that_a_service_takes_long_to_use() {
+    let mut rig = Rig::new(Slow::default(), &Config::default());
+    let [(mut much, much_key), (mut little, _)] = [(); 2].map(|()| rig.connect());
+    // All of it is there when the loop looks.
+    let sent = much.write(&[0; 1 << 20]).unwrap();
+    assert!(sent > 3 * 64 * 1024, "the kernel takes several reads at once, not {sent} bytes");
+    little.write_all(&[0]).unwrap();
+    let much_id = rig.peer(much_key).id();
+    rig.turn_until(|rig| rig.reactor.lanes.lane.service().calls.iter().any(|id| *id != much_id));
+    let calls = &rig.reactor.lanes.lane.service().calls;
+    assert!(calls.len() <= 2, "{calls:?}: one who sends little waits for one read of one who sends much");
+}
+
 #[test]
 fn what_was_answered_before_a_close_reaches_a_client_that_goes_on_sending() {
     let mut rig = Rig::new(Commands::default(), &Config::default());
