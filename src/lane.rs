@@ -5,6 +5,7 @@
 //! between two of its turns.
 
 mod answering;
+mod carrying;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -276,6 +276,16 @@ impl Peer {
         Ok(())
     }
 
+    /// The same, unless its connection is being opened: then all is kept.
+    pub(crate) fn send_when_it_stands(&mut self, bytes: &[u8], marks: Marks) -> io::Result<()> {
+        if self.talk.phase() != Phase::Connecting {
+            return self.send(bytes, marks);
+        }
+        self.talk.push(bytes);
+        self.talk.weigh(marks);
+        Ok(())
+    }
+
     /// Writes as much of the pending output as the socket takes, and holds the peer or lets it go.
     #[inline]
     pub(crate) fn flush(&mut self, marks: Marks) -> io::Result<()> {

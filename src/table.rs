@@ -7,6 +7,7 @@
 mod alarms;
 mod deadlines;
 mod handle;
+mod links;
 mod peers;
 mod sessions;
 mod timers;
@@ -32,7 +33,7 @@ use crate::peer::record::{Change, Record};
 use crate::peer::ties::Outflow;
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
 use deadlines::Look;
-use turns::{Awaited, Turns};
+use turns::Awaited;
 
 /// How far a peer came in its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +99,6 @@ pub(crate) struct Table {
     /// The time of this turn of the loop.
     now: Instant,
     clock: Clock,
-    /// Those who get a turn without an event.
-    due: Turns,
     /// Those whom the server is ending, each at most once, and when they are looked at again.
     parting: Awaited,
     /// What has happened since the watcher has last looked, while somebody watches.
@@ -116,7 +115,6 @@ impl Table {
             registry,
             now,
             clock: Clock::read(),
-            due: Turns::new(|peer| &mut peer.due),
             parting: Awaited::new(|peer| &mut peer.awaited),
             touches: None,
             patience: Patience::new(close_timeout),
@@ -150,6 +148,7 @@ impl Table {
         act: impl FnOnce(&mut Turn<'_>) -> io::Result<Progress>,
     ) -> Option<Gone> {
         let mut turn = self.peers.turn_of(handle)?;
+        let was_full = turn.talk.is_full();
         let progress = act(&mut turn).and_then(|mut progress| {
             if turn.talk.is_ending() {
                 let wait;
@@ -161,6 +160,9 @@ impl Table {
             if progress != Progress::Over {
                 let interest = turn.talk.interest();
                 turn.register(&self.registry, handle.into(), interest)?;
+            }
+            if turn.talk.is_full() != was_full {
+                turn.everybody().tell_readers(handle.key());
             }
             Ok(progress)
         });
@@ -185,6 +187,7 @@ impl Table {
         debug!("Releasing Peer {address}: {how}");
         peer.deregister(&self.registry);
         peer.hang_up();
+        self.peers.unlink(&peer, &how);
         if let Some(touches) = &mut self.touches {
             touches.push(Touch::Gone { key, id });
         }
@@ -249,6 +252,7 @@ impl Table {
             self.make_due(handle);
         }
         self.peers.set_alarm(handle);
+        self.peers.know_reader(handle.key());
     }
 
     /// Lets go of a peer that belongs to another process. The connection goes on there. Returns its key, unless nobody
@@ -274,18 +278,18 @@ impl Table {
     /// Gives a peer a turn without an event, once.
     pub(crate) fn make_due(&mut self, handle: Handle) {
         if self.peers.turn_of(handle).is_some() {
-            self.peers.queue_in(&mut self.due, handle.key());
+            self.peers.make_due(handle.key());
         }
     }
 
     /// How many are due.
     pub(crate) fn due(&self) -> usize {
-        self.due.len()
+        self.peers.due.len()
     }
 
     /// Whose turn it is of those who are due.
     pub(crate) fn next_due(&mut self) -> Option<Handle> {
-        self.peers.next_in(&mut self.due)
+        self.peers.next_due()
     }
 
     /// Whose turn it is of those to whom others have sent, or whom others have closed.
@@ -323,7 +327,7 @@ impl Table {
 
     /// When somebody gets a turn if no event comes before.
     pub(crate) fn due_at(&self) -> Option<Instant> {
-        if !self.due.is_empty() {
+        if !self.peers.due.is_empty() {
             return Some(self.now);
         }
         let called = self.peers.next_call_ns().map(|ns| self.clock.instant(ns));

@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
+use super::carrying::{READS_PER_TURN, carry};
 use crate::limited::{Kind, Limited};
 use crate::peer::closed::Closed;
 use crate::peer::ties::Outflow;
 use crate::peer::{Backlog, Marks, Peer, Phase, Received};
 use crate::service::{Context, StreamService, Violation};
 use crate::table::{Gone, Peers, Progress, Sessions, Turn};
-
-/// How often one peer is read from in one turn; then it is the others' turn.
-const READS_PER_TURN: u32 = 4;
 
 /// If it takes the service longer to use up what one read has brought, it is the others' turn at once. Only a read that
 /// has filled the buffer is timed: others are the last in their turn.
@@ -30,6 +28,17 @@ pub(crate) enum Wake {
     Due,
     /// The service has sent to it or closed it while it handled another peer.
     SentTo,
+}
+
+impl Wake {
+    /// Whether there may be something to read, and whether more of it than a short read shows.
+    fn reads(self) -> (bool, bool) {
+        match self {
+            Self::Event { readable, read_closed } => (readable, read_closed),
+            Self::Due => (true, true),
+            Self::SentTo => (false, false),
+        }
+    }
 }
 
 /// A service with its sessions, and what it has answered in the call that is under way.
@@ -169,6 +178,11 @@ impl<S: StreamService> Answering<S> {
             _ => {}
         }
         let peer = &mut **turn;
+        if peer.particulars().is_some() && turn.is_joined() {
+            let (readable, read_closed) = wake.reads();
+            return carry(turn, input, readable, read_closed);
+        }
+        let peer = &mut **turn;
         let held = !peer.talk.listens();
         let was_full = peer.talk.is_full();
         peer.flush(marks)?;
@@ -176,12 +190,7 @@ impl<S: StreamService> Answering<S> {
             self.let_go(turn, was_full)?;
         }
         // What the kernel said of a peer that was held, or in an earlier turn, is forgotten by now.
-        let (readable, read_closed) = match wake {
-            _ if held => (true, true),
-            Wake::Event { readable, read_closed } => (readable, read_closed),
-            Wake::Due => (true, true),
-            Wake::SentTo => (false, false),
-        };
+        let (readable, read_closed) = if held { (true, true) } else { wake.reads() };
         if readable { self.read(turn, input, read_closed) } else { Ok(Progress::Drained) }
     }
 
@@ -204,6 +213,7 @@ impl<S: StreamService> Answering<S> {
 
     /// Lets a peer go on that was held, unless it still is. What was kept of its input comes before what is read.
     fn let_go(&mut self, turn: &mut Turn<'_>, was_full: bool) -> io::Result<()> {
+        turn.look_at_writer();
         turn.talk.begin_turn();
         if was_full && !turn.talk.is_full() && turn.talk.takes_output() {
             self.call(turn, S::drained)?;

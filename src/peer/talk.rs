@@ -165,7 +165,9 @@ impl Talk {
     /// Whether something was left undone that no event will ask for.
     pub(crate) fn has_unfinished_work(&self) -> bool {
         let is_connecting = self.phase == Phase::Connecting;
-        !self.inbound.is_empty() || !self.outbound.is_empty() || is_connecting || self.is_ending()
+        let is_held_for_another = self.holds.has(Holds::PARTNER);
+        let waits = !self.inbound.is_empty() || !self.outbound.is_empty();
+        waits || is_connecting || is_held_for_another || self.is_ending()
     }
 
     /// Adds to what waits to be written.

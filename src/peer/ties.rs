@@ -12,7 +12,6 @@ impl Holds {
     /// The service asked for it.
     pub(crate) const ASKED: Self = Self(2);
     /// The pending output of whoever gets what it sends is over the mark.
-    #[allow(dead_code, reason = "couplings come next")]
     pub(crate) const PARTNER: Self = Self(4);
     /// Until its next turn: there is something to do before it is read from. It is never told to another process, which
     /// sees that by itself.

@@ -560,4 +560,5 @@ fn a_successor_that_gives_up_leaves_the_takeover_path_to_its_predecessor() {
 
 mod flow;
 
+mod joined;
 mod opened;

@@ -120,7 +120,9 @@ impl<'a, S: StreamService> Context<'a, S> {
             self.reply(bytes);
             return Ok(());
         }
-        self.peers.send(peer, bytes)
+        let sent = self.peers.send(peer, bytes);
+        self.stopping |= self.peers.waits_for_writer(self.peer);
+        sent
     }
 
     /// Has the service called about a peer [when so much time has passed](StreamService::deadline) since the
@@ -221,6 +223,36 @@ impl<'a, S: StreamService> Context<'a, S> {
     /// Has a peer be read from again that was [held](Self::hold), from the end of this turn of the loop.
     pub fn release(&mut self, peer: PeerId) {
         self.peers.release(peer);
+    }
+
+    /// Has `reader` not be read from while more is pending for `writer` than the high-water mark, until that has drained to
+    /// the low one: for a service that sends to one what it gets from the other. A reader is coupled to one writer, the
+    /// last; a writer may have many readers.
+    pub fn couple(&mut self, reader: PeerId, writer: PeerId) {
+        self.peers.couple(reader, writer);
+        self.stopping |= self.peers.waits_for_writer(self.peer);
+    }
+
+    /// From the end of this turn of the loop on, what either of the two sends is written to the other, without the service:
+    /// first what is kept of their input. Neither is read from while more is pending for the other than the high-water
+    /// mark. That one of them ends its output is passed on after all that it has sent. Of what the service has been
+    /// called for, [`input`](StreamService::input), [`ended`](StreamService::ended) and
+    /// [`drained`](StreamService::drained) come no more, [`connected`](StreamService::connected) comes if either does not
+    /// stand yet, and [`closed`](StreamService::closed) comes for each: when both have ended and have got everything, or
+    /// when either is lost or [aborted](Self::abort); then the other one is reset, and is told of as
+    /// [`Closed::Lost`](crate::Closed::Lost). If one is closed, so is the other. If nothing has moved in either direction for so
+    /// long as `idle` says, both are closed with [`Closed::Deadline`](crate::Closed::Deadline); with `None`, they may be
+    /// silent for ever.
+    ///
+    /// All of that goes on in a successor. An [ephemeral](crate::Connect::ephemeral) connection is that no more.
+    ///
+    /// # Errors
+    /// [`SendError::Gone`] if either is gone, is being closed, has its output finished or is joined already, or if they are one: then
+    /// nothing has changed.
+    pub fn join(&mut self, one: PeerId, other: PeerId, idle: Option<Duration>) -> Result<(), SendError> {
+        self.peers.join(one, other, idle)?;
+        self.stopping |= self.peer == one || self.peer == other;
+        Ok(())
     }
 
     /// How many bytes wait to be written to a peer, answers of this call among them; 0 if it is gone.

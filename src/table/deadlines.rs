@@ -13,7 +13,7 @@ use super::handle::Handle;
 pub(crate) const NEVER_NS: u64 = u64::MAX;
 
 /// What stands for the deadline of a peer that was closed because it was reached.
-const REACHED_NS: u64 = 0;
+pub(super) const REACHED_NS: u64 = 0;
 
 /// The deadlines of all peers. Nothing is allocated before the first is set.
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use super::turns::{self, Awaited, Turns};
 use crate::clock::as_ns;
 use crate::peer::connect::{Connect, Dialled, dial};
 use crate::peer::record::{Phase, Record};
-use crate::peer::ties::Holds;
+use crate::peer::ties::{Holds, Joined};
 use crate::peer::{Address, Marks, Peer, PeerId};
 
 /// After so long it is tried again to connect to a Unix socket whose backlog is full.
@@ -28,21 +28,25 @@ const RETRY_NS: u64 = 10_000_000;
 /// All peers, and who of them waits to be settled.
 #[derive(Debug)]
 pub(crate) struct Peers {
-    slab: Slab<Peer>,
+    pub(super) slab: Slab<Peer>,
     keys: FxHashMap<PeerId, u32>,
     stamps: Stamps,
     /// Those whom others have sent to or closed.
-    unsettled: Turns,
-    marks: Marks,
+    pub(super) unsettled: Turns,
+    /// Those who get a turn without an event.
+    pub(super) due: Turns,
+    pub(super) marks: Marks,
     /// The time of this turn of the loop.
-    now_ns: u64,
+    pub(super) now_ns: u64,
     /// By how much the clock that instants are kept by in here is ahead of `CLOCK_MONOTONIC`. It is not, save in a process
     /// that has a time namespace of its own (time_namespaces(7)) and a predecessor that has not.
     ahead_ns: i64,
-    deadlines: Deadlines,
-    /// Those whose connections are being opened.
-    alarms: Alarms,
+    pub(super) deadlines: Deadlines,
+    /// Those whose connections are being opened, and those on which nothing may move for too long.
+    pub(super) alarms: Alarms,
     timers: Timers,
+    /// Those who are coupled to a peer: it gets what they send. Some may have left, or be coupled to another by now.
+    pub(super) readers: FxHashMap<PeerId, Vec<PeerId>>,
 }
 
 impl Peers {
@@ -53,12 +57,14 @@ impl Peers {
             keys: FxHashMap::with_capacity_and_hasher(capacity, FxBuildHasher),
             stamps: Stamps::of_lane(lane),
             unsettled: Turns::new(|peer| &mut peer.unsettled),
+            due: Turns::new(|peer| &mut peer.due),
             marks,
             now_ns: 0,
             ahead_ns: 0,
             deadlines: Deadlines::default(),
             alarms: Alarms::default(),
             timers: Timers::default(),
+            readers: FxHashMap::default(),
         }
     }
 
@@ -87,6 +93,7 @@ impl Peers {
         let peer = self.slab.remove(key);
         self.keys.remove(&peer.id());
         self.deadlines.forget(key);
+        self.forget_reader(&peer);
         peer
     }
 
@@ -96,12 +103,13 @@ impl Peers {
         Some(Turn { peers: self, key: handle.key() })
     }
 
-    pub(super) fn queue_in(&mut self, turns: &mut Turns, key: usize) {
-        turns.push(key, &mut self.slab[key]);
+    /// Gives the peer at `key` a turn without an event.
+    pub(super) fn make_due(&mut self, key: usize) {
+        self.due.push(key, &mut self.slab[key]);
     }
 
-    pub(super) fn next_in(&mut self, turns: &mut Turns) -> Option<Handle> {
-        turns.pop(&mut self.slab)
+    pub(super) fn next_due(&mut self) -> Option<Handle> {
+        self.due.pop(&mut self.slab)
     }
 
     pub(super) fn next_awaited_in(&mut self, awaited: &mut Awaited, now: Instant) -> Option<Handle> {
@@ -226,11 +234,15 @@ impl Peers {
         Ok((handle.key(), id))
     }
 
-    /// Has a peer looked at when its connection is given up, if it is being opened.
+    /// Has a peer looked at when its connection is given up, if it is being opened, and when nothing may have moved for too
+    /// long, if it is joined.
     pub(super) fn set_alarm(&mut self, handle: Handle) {
-        let particulars = self.slab.get(handle.key()).and_then(Peer::particulars);
-        if let Some(dialling) = particulars.and_then(|particulars| particulars.dialling.as_ref()) {
+        let Some(particulars) = self.slab.get(handle.key()).and_then(Peer::particulars) else { return };
+        if let Some(dialling) = &particulars.dialling {
             self.alarms.push(dialling.until_ns, handle);
+        }
+        if let Some(Joined { idle_ns: Some(idle_ns), moved_ns, .. }) = particulars.joined {
+            self.alarms.push(moved_ns.saturating_add(idle_ns), handle);
         }
     }
 
@@ -238,8 +250,8 @@ impl Peers {
     pub(super) fn next_alarmed(&mut self) -> Option<Handle> {
         loop {
             let handle = self.alarms.pop(self.now_ns)?;
-            let peer = turns::find(&mut self.slab, handle);
-            if peer.is_some_and(|peer| peer.talk.phase() == Phase::Connecting) {
+            let Some(peer) = turns::find(&mut self.slab, handle) else { continue };
+            if peer.talk.phase() == Phase::Connecting || self.close_if_idle(handle) {
                 return Some(handle);
             }
         }
@@ -298,10 +310,16 @@ impl Peers {
             // Who is refused is told when there is room.
             peer.talk.hold(Holds::OUTPUT);
             self.unsettled.push(key, peer);
+            self.tell_readers(key);
             return Err(SendError::Full { pending_bytes });
         }
         peer.talk.push(bytes);
         self.unsettled.push(key, peer);
+        // Who is coupled to it is not to come once more before it is settled.
+        if pending_bytes + bytes.len() > self.marks.high_bytes && self.readers.contains_key(&id) {
+            self.slab[key].talk.hold(Holds::OUTPUT);
+            self.tell_readers(key);
+        }
         Ok(())
     }
 
@@ -360,7 +378,7 @@ impl Peers {
 /// A peer that has its turn. All others are there as well, since a service that is called about one may reach any.
 #[derive(Debug)]
 pub(crate) struct Turn<'t> {
-    peers: &'t mut Peers,
+    pub(super) peers: &'t mut Peers,
     key: usize,
 }
 

@@ -93,10 +93,12 @@ impl Rig<Dialler> {
         assert!(opened.is_some() || !self.said().is_empty(), "{before:?} {:?}", self.keys());
         opened
     }
+}
 
+impl<S: StreamService + Default> Rig<S> {
     /// A successor that has adopted everybody, and the positions up to which it knows each.
-    fn successor(&self) -> (Reactor<And<Dialler, ()>>, Known) {
-        let mut successor = reactor(Dialler::default(), &Config::default());
+    fn successor(&self, config: &Config) -> (Reactor<And<S, ()>>, Known) {
+        let mut successor = reactor(S::default(), config);
         let mut known = Vec::new();
         for key in self.keys() {
             let Some(record) = self.reactor.lanes.lane.record(key) else { continue };
@@ -111,7 +113,7 @@ impl Rig<Dialler> {
     }
 
     /// The successor hears of what has become of everybody, looks at its events, and owns them.
-    fn commit(mut self, mut successor: Reactor<And<Dialler, ()>>, known: &[(usize, Ends)], ids: &[PeerId]) -> Self {
+    fn commit(mut self, mut successor: Reactor<And<S, ()>>, known: &[(usize, Ends)], ids: &[PeerId]) -> Self {
         for ((key, ends), id) in known.iter().zip(ids) {
             if self.reactor.lanes.lane.table().peers().get(*key).is_none_or(|peer| peer.id() != *id) {
                 successor.lanes.lane.discard(*id);
@@ -132,6 +134,17 @@ impl Rig<Dialler> {
     fn ids(&self, known: &[(usize, Ends)]) -> Vec<PeerId> {
         known.iter().map(|(key, _)| self.peer(*key).id()).collect()
     }
+}
+
+/// A successor has taken over.
+pub(super) fn handed_over<S: StreamService + Default>(rig: Rig<S>, config: &Config) -> Rig<S> {
+    let (successor, known) = rig.successor(config);
+    let ids = rig.ids(&known);
+    let mut state = Vec::new();
+    rig.reactor.lanes.lane.save(&mut state);
+    let mut rig = rig.commit(successor, &known, &ids);
+    rig.reactor.lanes.lane.restore(1, &state).unwrap();
+    rig
 }
 
 /// A listener that lets nobody in: whoever connects is left to try again, which the kernel does after a second.
@@ -202,7 +215,7 @@ fn connect_across_a_takeover(end: End, when: When) {
     let key = key.unwrap_or_else(|| panic!("{:?}", rig.said()));
     assert_eq!(rig.peer(key).talk.phase(), Phase::Connecting, "{:?}", rig.said());
     let socket = rig.peer(key).as_fd().try_clone_to_owned().unwrap();
-    let (successor, known) = rig.successor();
+    let (successor, known) = rig.successor(&Config::default());
     let ids = rig.ids(&known);
     let mut come_to_its_end = |rig: &mut Rig<Dialler>| match end {
         End::Stands => full.as_ref().unwrap().let_in(),
@@ -293,7 +306,7 @@ fn a_unix_socket_whose_backlog_is_full_is_tried_again_by_whoever_serves() {
     let key = rig.open(&mut driver, path.to_str().unwrap()).unwrap();
     rig.turn();
     assert_eq!(rig.peer(key).talk.phase(), Phase::Connecting);
-    let (successor, known) = rig.successor();
+    let (successor, known) = rig.successor(&Config::default());
     let ids = rig.ids(&known);
     let mut rig = rig.commit(successor, &known, &ids);
     rig.turn();
@@ -325,7 +338,7 @@ fn an_ephemeral_connection_ends_with_its_process_and_is_not_told_of() {
     rig.open(&mut driver, &to).unwrap();
     rig.turn_until(|rig| rig.said() == ["opened stands"]);
     let (mut server, _) = listener.accept().unwrap();
-    let (successor, known) = rig.successor();
+    let (successor, known) = rig.successor(&Config::default());
     let ids = rig.ids(&known);
     let mut rig = rig.commit(successor, &known, &ids);
     assert_eq!(rig.keys().len(), 1);

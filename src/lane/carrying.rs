@@ -1,0 +1,67 @@
+//! Peers that are joined: what one sends is written to the other, and no service is called for it.
+
+use std::io;
+
+use crate::peer::Received;
+use crate::table::{Progress, Turn};
+
+/// How often one peer is read from in one turn; then it is the others' turn.
+pub(super) const READS_PER_TURN: u32 = 4;
+
+/// Writes what is pending for a joined peer, and passes on what it has sent: what was kept first, and then what is read,
+/// as far as the other one takes it. A short read has read everything, unless `to_the_end` says otherwise.
+pub(super) fn carry(
+    turn: &mut Turn<'_>,
+    input: &mut [u8],
+    is_readable: bool,
+    to_the_end: bool,
+) -> io::Result<Progress> {
+    let is_held = !turn.talk.listens();
+    write_pending(turn)?;
+    turn.look_at_writer();
+    turn.talk.begin_turn();
+    pass_on_kept(turn);
+    // What the kernel said of a peer that was held is forgotten by now.
+    if is_readable || is_held { read(turn, input, to_the_end || is_held) } else { Ok(Progress::Drained) }
+}
+
+fn write_pending(turn: &mut Turn<'_>) -> io::Result<()> {
+    let (marks, pending_bytes) = (turn.marks(), turn.talk.pending_bytes());
+    turn.flush(marks)?;
+    if turn.talk.pending_bytes() < pending_bytes {
+        turn.note_movement();
+    }
+    Ok(())
+}
+
+fn pass_on_kept(turn: &mut Turn<'_>) {
+    if turn.talk.listens() && !turn.talk.inbound.is_empty() {
+        let mut kept = std::mem::take(&mut turn.talk.inbound);
+        turn.pass_on(kept.as_slice());
+        kept.advance(kept.len());
+        turn.talk.inbound = kept;
+    }
+}
+
+fn read(turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<Progress> {
+    for _ in 0..READS_PER_TURN {
+        if !turn.talk.listens() {
+            return Ok(Progress::Drained);
+        }
+        match turn.receive(input)? {
+            Received::Bytes(bytes) => {
+                turn.pass_on(&input[..bytes]);
+                if bytes < input.len() && !to_the_end {
+                    return Ok(Progress::Drained);
+                }
+            }
+            Received::WouldBlock => return Ok(Progress::Drained),
+            Received::End => {
+                turn.talk.end();
+                turn.pass_on_end();
+                return Ok(Progress::Drained);
+            }
+        }
+    }
+    Ok(Progress::BudgetSpent)
+}

@@ -1,0 +1,334 @@
+//! Peers that are joined or coupled by their service, with takeovers in between.
+
+use std::net::TcpListener as Upstream;
+
+use super::opened::handed_over;
+use super::*;
+use crate::service::{Closed, Connect};
+
+/// A proxy: whoever comes is joined to a connection to the upstream.
+struct Forward {
+    upstream: SocketAddr,
+    idle: Option<Duration>,
+    ends: Vec<String>,
+}
+
+/// Where no test listens.
+impl Default for Forward {
+    fn default() -> Self {
+        Self { upstream: ([0, 0, 0, 0], 0).into(), idle: None, ends: Vec::new() }
+    }
+}
+
+impl StreamService for Forward {
+    /// Of a connection to the upstream: whose it is.
+    type Session = Option<PeerId>;
+    const NAME: &'static str = "forward";
+    const STATE_VERSION: u32 = 1;
+
+    fn accepted(&mut self, context: &mut Context<'_, Self>) -> Option<PeerId> {
+        let client = context.peer();
+        if context.connect(&Connect::to_tcp(self.upstream), Some(client)).is_err() {
+            context.close();
+        }
+        None
+    }
+
+    /// What comes before the upstream is there waits for it.
+    fn input(
+        &mut self,
+        _: &mut Option<PeerId>,
+        _: &[u8],
+        _: usize,
+        _: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation> {
+        Ok(0)
+    }
+
+    fn ended(&mut self, _: &mut Option<PeerId>, _: &mut Context<'_, Self>) {}
+
+    fn connected(&mut self, client: &mut Option<PeerId>, context: &mut Context<'_, Self>) {
+        context.reply(b"PROXY\n");
+        let client = client.expect("it was opened for somebody");
+        if context.join(client, context.peer(), self.idle).is_err() {
+            context.close();
+        }
+    }
+
+    fn closed(&mut self, client: Option<PeerId>, how: &Closed, _: &mut Context<'_, Self>) {
+        self.ends.push(format!("{}: {how}", if client.is_none() { "client" } else { "upstream" }));
+    }
+
+    fn save_session(&self, client: &Option<PeerId>, record: &mut Vec<u8>) {
+        record.extend(client.iter().flat_map(|client| u64::from(*client).to_be_bytes()));
+    }
+
+    fn restore_session(&self, _: u32, record: &[u8]) -> Result<Option<PeerId>, RestoreError> {
+        Ok(record.try_into().ok().map(|client| PeerId::from(u64::from_be_bytes(client))))
+    }
+}
+
+/// A proxy between marks that are easily reached.
+fn forward(idle: Option<Duration>) -> (Rig<Forward>, Upstream, Config) {
+    let upstream = Upstream::bind("127.0.0.1:0").unwrap();
+    let config = Config { outbound_high_bytes: 128 << 10, outbound_low_bytes: 32 << 10, ..Config::default() };
+    let service = Forward { upstream: upstream.local_addr().unwrap(), idle, ends: Vec::new() };
+    (Rig::new(service, &config), upstream, config)
+}
+
+impl Rig<Forward> {
+    /// A client, and its connection at the upstream, at which the first line has been read.
+    fn pair(&mut self, upstream: &Upstream) -> (Client, Client) {
+        let (client, _) = self.connect();
+        upstream.set_nonblocking(true).unwrap();
+        let mut accepted = None;
+        self.turn_until(|_| {
+            accepted = upstream.accept().ok();
+            accepted.is_some()
+        });
+        let (mut server, _) = accepted.unwrap();
+        server.set_nonblocking(true).unwrap();
+        assert_eq!(self.receive(&mut server, 6), b"PROXY\n");
+        (client, server)
+    }
+
+    fn ends(&self) -> Vec<String> {
+        let mut ends = self.reactor.lanes.lane.service().ends.clone();
+        ends.sort();
+        ends
+    }
+
+    #[track_caller]
+    fn assert_bounded(&self, config: &Config) {
+        for peer in self.reactor.lanes.lane.table().peers().iter() {
+            let pending_bytes = peer.talk.pending_bytes() + peer.talk.inbound.len();
+            assert!(pending_bytes <= config.outbound_high_bytes + (64 << 10), "{pending_bytes} bytes of {peer:?}");
+        }
+    }
+}
+
+/// A stream of bytes in which each place looks different.
+fn stream(bytes: std::ops::Range<usize>, salt: usize) -> Vec<u8> {
+    bytes.map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ salt as u8).collect()
+}
+
+/// One direction of a pair of sockets.
+struct Direction {
+    from: Client,
+    to: Client,
+    salt: usize,
+    sent: usize,
+    received: usize,
+    is_shut: bool,
+    is_ended: bool,
+}
+
+impl Direction {
+    /// Sends all it can, and receives a little.
+    fn go_on(&mut self, bytes: usize, receive_max: usize) {
+        while self.sent < bytes {
+            let chunk = stream(self.sent..bytes.min(self.sent + (64 << 10)), self.salt);
+            match self.from.write(&chunk) {
+                Ok(sent) => self.sent += sent,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("after {} bytes: {error}", self.sent),
+            }
+        }
+        if self.sent == bytes && !std::mem::replace(&mut self.is_shut, true) {
+            self.from.shutdown(Shutdown::Write).unwrap();
+        }
+        let mut buffer = vec![0; receive_max];
+        match self.to.read(&mut buffer) {
+            Ok(0) => self.is_ended = true,
+            Ok(read) => {
+                assert!(buffer[..read] == stream(self.received..self.received + read, self.salt));
+                self.received += read;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("after {} bytes: {error}", self.received),
+        }
+    }
+}
+
+#[test]
+fn slow_readers_get_every_byte_through_several_takeovers_with_memory_bounded_by_the_marks() {
+    const BYTES: usize = 8 << 20;
+    const TAKEOVERS: usize = 6;
+    let (mut rig, upstream, config) = forward(Some(Duration::from_secs(600)));
+    let mut directions = Vec::new();
+    for salt in 0..3 {
+        let (client, server) = rig.pair(&upstream);
+        let [from, to] = [&client, &server].map(|socket| socket.try_clone().unwrap());
+        let direction =
+            |from, to, salt| Direction { from, to, salt, sent: 0, received: 0, is_shut: false, is_ended: false };
+        directions.extend([direction(from, to, salt), direction(server, client, salt + 100)]);
+    }
+    let mut takeovers = 0;
+    for step in 0.. {
+        for direction in &mut directions {
+            direction.go_on(BYTES, 48 << 10);
+        }
+        rig.turn();
+        rig.assert_bounded(&config);
+        let received: usize = directions.iter().map(|direction| direction.received).sum();
+        if received > BYTES * 6 * (takeovers + 1) / (TAKEOVERS + 2) {
+            rig = handed_over(rig, &config);
+            takeovers += 1;
+        }
+        if directions.iter().all(|direction| direction.is_ended) {
+            break;
+        }
+        assert!(step < 100_000, "{received} bytes");
+    }
+    assert!(directions.iter().all(|direction| direction.received == BYTES));
+    assert!(takeovers >= TAKEOVERS);
+    rig.turn_until(|rig| rig.keys().is_empty());
+    assert!(rig.ends().iter().all(|end| end.ends_with(": it has ended")), "{:?}", rig.ends());
+}
+
+#[test]
+fn what_came_before_the_join_comes_first_and_half_closes_are_passed_on() {
+    let (mut rig, upstream, config) = forward(None);
+    let mut client = Client::connect(rig.address).unwrap();
+    client.write_all(b"request").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut server = None;
+    upstream.set_nonblocking(true).unwrap();
+    rig.turn_until(|_| {
+        server = upstream.accept().ok();
+        server.is_some()
+    });
+    let (mut server, _) = server.unwrap();
+    server.set_nonblocking(true).unwrap();
+    let mut received = Vec::new();
+    rig.turn_until(|_| server.read_to_end(&mut received).is_ok());
+    assert_eq!(received, b"PROXY\nrequest");
+    let mut rig = handed_over(rig, &config);
+    client.set_nonblocking(true).unwrap();
+    server.write_all(b"answer").unwrap();
+    assert_eq!(rig.receive(&mut client, 6), b"answer");
+    drop(server);
+    let mut rest = Vec::new();
+    rig.turn_until(|_| client.read_to_end(&mut rest).is_ok());
+    assert!(rest.is_empty());
+    rig.turn_until(|rig| rig.ends() == ["client: it has ended", "upstream: it has ended"]);
+}
+
+#[test]
+fn a_reset_of_one_side_is_passed_on_to_the_other() {
+    for takes_over in [false, true] {
+        let (mut rig, upstream, config) = forward(None);
+        let (client, mut server) = rig.pair(&upstream);
+        if takes_over {
+            rig = handed_over(rig, &config);
+        }
+        rustix::net::connect_unspec(&client).unwrap();
+        let mut ended = None;
+        rig.turn_until(|_| match server.read(&mut [0; 8]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            read => {
+                ended = Some(read);
+                true
+            }
+        });
+        assert_eq!(ended.unwrap().unwrap_err().kind(), ErrorKind::ConnectionReset);
+        rig.turn_until(|rig| rig.keys().is_empty());
+        let ends = rig.ends();
+        assert!(ends[0].starts_with("client: lost") && ends[1].starts_with("upstream: lost"), "{ends:?}");
+    }
+}
+
+#[test]
+fn both_are_closed_when_nothing_has_moved_for_too_long_and_not_before() {
+    let idle = Duration::from_secs(60);
+    let (mut rig, upstream, config) = forward(Some(idle));
+    let (mut client, mut server) = rig.pair(&upstream);
+    rig.ahead = idle * 3 / 4;
+    client.write_all(b"hello").unwrap();
+    assert_eq!(rig.receive(&mut server, 5), b"hello");
+    let mut rig = handed_over(rig, &config);
+    rig.ahead = idle * 3 / 2;
+    rig.turn();
+    rig.turn();
+    assert!(rig.ends().is_empty(), "{:?}", rig.ends());
+    rig.ahead = idle * 2;
+    rig.turn_until(|_| matches!(client.read(&mut [0; 8]), Ok(0)));
+    rig.turn_until(|_| matches!(server.read(&mut [0; 8]), Ok(0)));
+    drop((client, server));
+    rig.turn_until(|rig| rig.ends() == ["client: its deadline was reached", "upstream: its deadline was reached"]);
+}
+
+/// Sends what the second peer says to the first, to which it is coupled.
+#[derive(Default)]
+struct Pour {
+    first: Option<PeerId>,
+}
+
+impl StreamService for Pour {
+    type Session = ();
+    const NAME: &'static str = "pour";
+    const STATE_VERSION: u32 = 1;
+
+    fn accepted(&mut self, context: &mut Context<'_, Self>) {
+        match self.first {
+            None => self.first = Some(context.peer()),
+            Some(first) => context.couple(context.peer(), first),
+        }
+    }
+
+    fn input(
+        &mut self,
+        (): &mut (),
+        input: &[u8],
+        _: usize,
+        context: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation> {
+        let first = self.first.expect("it came first");
+        context.send(first, input).expect("who is coupled does not come when there is no room");
+        Ok(input.len())
+    }
+
+    fn save_session(&self, (): &(), _: &mut Vec<u8>) {}
+
+    fn restore_session(&self, _: u32, _: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+
+    fn save(&self, record: &mut Vec<u8>) {
+        record.extend(self.first.iter().flat_map(|first| u64::from(*first).to_be_bytes()));
+    }
+
+    fn restore(&mut self, _: u32, record: &[u8]) -> Result<(), RestoreError> {
+        self.first = record.try_into().ok().map(|first| PeerId::from(u64::from_be_bytes(first)));
+        Ok(())
+    }
+}
+
+#[test]
+fn who_is_coupled_is_not_read_from_while_too_much_is_pending_for_the_other() {
+    const BYTES: usize = 16 << 20;
+    let config = Config { outbound_high_bytes: 64 << 10, outbound_low_bytes: 16 << 10, ..Config::default() };
+    let mut rig = Rig::new(Pour::default(), &config);
+    let (first, key) = rig.connect();
+    let (second, second_key) = rig.connect();
+    let mut direction =
+        Direction { from: second, to: first, salt: 0, sent: 0, received: 0, is_shut: false, is_ended: false };
+    // The first one reads nothing until the second one cannot send more.
+    let mut sent_before = usize::MAX;
+    while direction.sent != sent_before {
+        sent_before = direction.sent;
+        direction.go_on(BYTES, 0);
+        for _ in 0..5 {
+            rig.turn();
+        }
+        direction.is_ended = false;
+    }
+    assert!(rig.peer(key).talk.is_full() && !rig.peer(second_key).talk.listens());
+    assert!(rig.peer(key).talk.pending_bytes() <= config.outbound_high_bytes + (64 << 10));
+    let mut rig = handed_over(rig, &config);
+    assert!(!rig.peer(rig.keys()[1]).talk.listens());
+    while direction.received < BYTES {
+        direction.go_on(BYTES, 1 << 20);
+        rig.turn();
+    }
+}

@@ -1,0 +1,253 @@
+//! Peers that are tied to one another: coupled, so that one is not read from while too much is pending for the other, or
+//! joined, so that what either sends is written to the other.
+//!
+//! What ties them is kept as ids, and looked up when it is needed: so the two may come to a successor in any order.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use super::deadlines::REACHED_NS;
+use super::handle::Handle;
+use super::peers::{Peers, SendError, Turn};
+use crate::clock::as_ns;
+use crate::peer::closed::Closed;
+use crate::peer::ties::{Holds, Joined, Outflow};
+use crate::peer::{Peer, PeerId};
+
+impl Peers {
+    /// From now on `reader` is not read from while `writer` has more pending than it should. A peer that is gone is coupled
+    /// to nobody.
+    pub(crate) fn couple(&mut self, reader: PeerId, writer: PeerId) {
+        let (Some(reader_key), Some(writer_key)) = (self.key(reader), self.key(writer)) else {
+            return;
+        };
+        let writer_is_full = self.slab[writer_key].talk.is_full();
+        let peer = &mut self.slab[reader_key];
+        peer.particulars_mut().writer = Some(writer.into());
+        peer.particulars_mut().ephemeral = false;
+        if writer_is_full && reader_key != writer_key {
+            peer.talk.hold(Holds::PARTNER);
+        }
+        self.unsettled.push(reader_key, peer);
+        self.know_reader(reader_key);
+    }
+
+    /// Whether a peer is not read from because of whom it is coupled to.
+    pub(crate) fn waits_for_writer(&self, reader: PeerId) -> bool {
+        let is_held = |peer: &Peer| peer.talk.holds().has(Holds::PARTNER);
+        !self.readers.is_empty() && self.find(reader).is_some_and(is_held)
+    }
+
+    /// Has the peer at `key` be found by whoever gets what it sends, if it is coupled.
+    pub(super) fn know_reader(&mut self, key: usize) {
+        let peer = &self.slab[key];
+        if let Some(writer) = peer.particulars().and_then(|particulars| particulars.writer) {
+            let readers = self.readers.entry(writer.into()).or_default();
+            if !readers.contains(&peer.id()) {
+                readers.push(peer.id());
+            }
+        }
+    }
+
+    /// From now on, what either of the two sends is written to the other.
+    pub(crate) fn join(&mut self, one: PeerId, other: PeerId, idle: Option<Duration>) -> Result<(), SendError> {
+        let free = |id| self.handle(id).filter(|handle| is_free(&self.slab[handle.key()]));
+        let (Some(one), Some(other)) = (free(one), free(other).filter(|_| one != other)) else {
+            return Err(SendError::Gone);
+        };
+        for (handle, partner) in [(one, other), (other, one)] {
+            let partner = u64::from(self.slab[partner.key()].id());
+            self.join_to(handle, partner, idle.map(as_ns));
+        }
+        Ok(())
+    }
+
+    fn join_to(&mut self, handle: Handle, partner: u64, idle_ns: Option<u64>) {
+        let peer = &mut self.slab[handle.key()];
+        let particulars = peer.particulars_mut();
+        particulars.joined = Some(Joined { partner, idle_ns, moved_ns: self.now_ns });
+        particulars.writer = None;
+        particulars.ephemeral = false;
+        // What is kept of its input comes first, and with the partner's own marks.
+        peer.talk.hold(Holds::TURN.with(Holds::PARTNER));
+        self.unsettled.push(handle.key(), peer);
+        self.set_alarm(handle);
+    }
+
+    /// Tells those whose input is written to the peer at `key` whether it takes more.
+    #[cold]
+    pub(super) fn tell_readers(&mut self, key: usize) {
+        let writer = &self.slab[key];
+        let (id, is_full, partner) = (writer.id(), writer.talk.is_full(), partner_of(writer));
+        let coupled = self.readers.remove(&id);
+        for reader in partner.iter().chain(coupled.iter().flatten()) {
+            if let Some(reader_key) = self.key(*reader).filter(|reader_key| *reader_key != key) {
+                self.hold_reader(reader_key, id, is_full);
+            }
+        }
+        if let Some(coupled) = coupled {
+            self.readers.insert(id, coupled);
+        }
+    }
+
+    fn hold_reader(&mut self, key: usize, writer: PeerId, hold: bool) {
+        let reader = &mut self.slab[key];
+        if writer_of(reader) != Some(writer) {
+            return;
+        }
+        if hold {
+            reader.talk.hold(Holds::PARTNER);
+            self.unsettled.push(key, reader);
+        } else {
+            reader.talk.release(Holds::PARTNER);
+            // Not in this turn of the loop: two who are quick enough would never let it end.
+            self.due.push(key, reader);
+        }
+    }
+
+    /// A peer is gone, and is not found by whoever gets what it sends any more.
+    pub(super) fn forget_reader(&mut self, gone: &Peer) {
+        let writer = gone.particulars().and_then(|particulars| particulars.writer);
+        if let Some(readers) = writer.and_then(|writer| self.readers.get_mut(&PeerId::from(writer))) {
+            readers.retain(|reader| *reader != gone.id());
+        }
+    }
+
+    /// A peer is gone: nobody is tied to it any more. Whom it was joined to ends as it did.
+    pub(super) fn unlink(&mut self, gone: &Peer, how: &Closed) {
+        let id = gone.id();
+        for reader in self.readers.remove(&id).into_iter().flatten() {
+            if let Some(key) = self.key(reader) {
+                self.hold_reader(key, id, false);
+            }
+        }
+        let Some(key) = partner_of(gone).and_then(|partner| self.key(partner)) else {
+            return;
+        };
+        let partner = &mut self.slab[key];
+        if partner_of(partner) != Some(id) {
+            return;
+        }
+        partner.particulars_mut().joined = None;
+        let is_lost = matches!(how, Closed::Lost(_) | Closed::Unreachable(_)) || gone.talk.outflow() == Outflow::Reset;
+        if is_lost {
+            let reason = "the connection that it was joined to was lost";
+            partner.end_because(Closed::Lost(io::Error::new(ErrorKind::ConnectionAborted, reason)));
+            partner.talk.reset();
+        } else {
+            partner.talk.close();
+        }
+        self.unsettled.push(key, partner);
+    }
+
+    /// Writes what one peer has sent to another, and keeps there what the socket does not take. Says whether there is room
+    /// for more; `None` if it was not taken at all.
+    fn pass_on(&mut self, to: PeerId, bytes: &[u8]) -> Option<bool> {
+        let key = self.key(to)?;
+        let (marks, peer) = (self.marks, &mut self.slab[key]);
+        if !peer.talk.takes_output() {
+            return None;
+        }
+        let was_full = peer.talk.is_full();
+        if let Err(error) = peer.send_when_it_stands(bytes, marks) {
+            peer.end_because(Closed::Lost(error));
+            peer.talk.reset();
+        }
+        let is_changed = peer.talk.pending_bytes() > 0 || peer.talk.is_ending();
+        if is_changed {
+            self.unsettled.push(key, peer);
+        }
+        let is_full = self.slab[key].talk.is_full();
+        if is_full != was_full {
+            self.tell_readers(key);
+        }
+        Some(!is_full)
+    }
+
+    /// Whether nothing has moved between the two who are joined for too long: then both are closed. Otherwise it is looked
+    /// at again when that may be so.
+    pub(super) fn close_if_idle(&mut self, handle: Handle) -> bool {
+        let peer = &self.slab[handle.key()];
+        let Some(Joined { partner, idle_ns: Some(idle_ns), moved_ns }) = joined(peer) else { return false };
+        let partner = self.handle(partner.into());
+        let partner_moved_ns =
+            partner.and_then(|partner| joined(&self.slab[partner.key()])).map(|joined| joined.moved_ns);
+        let moved_ns = partner_moved_ns.unwrap_or(0).max(moved_ns);
+        if self.now_ns < moved_ns.saturating_add(idle_ns) {
+            self.alarms.push(moved_ns.saturating_add(idle_ns), handle);
+            return false;
+        }
+        for handle in partner.into_iter().chain([handle]) {
+            let peer = &mut self.slab[handle.key()];
+            if !peer.talk.is_closing() {
+                peer.talk.close();
+                self.deadlines.set(handle, REACHED_NS);
+                self.unsettled.push(handle.key(), peer);
+            }
+        }
+        true
+    }
+}
+
+impl Turn<'_> {
+    /// Whether it is joined to another.
+    pub(crate) fn is_joined(&self) -> bool {
+        joined(self).is_some()
+    }
+
+    /// Something has come from it or was written to it.
+    pub(crate) fn note_movement(&mut self) {
+        let now_ns = self.peers.now_ns;
+        if let Some(joined) = &mut self.particulars_mut().joined {
+            joined.moved_ns = now_ns;
+        }
+    }
+
+    /// Has it be read from again if whoever gets what it sends takes more. A successor may see that before anybody tells.
+    pub(crate) fn look_at_writer(&mut self) {
+        if !self.talk.holds().has(Holds::PARTNER) {
+            return;
+        }
+        let writer = writer_of(self).and_then(|writer| self.peers.find(writer));
+        if writer.is_none_or(|writer| !writer.talk.is_full()) {
+            self.talk.release(Holds::PARTNER);
+        }
+    }
+
+    /// Passes on what it has sent to whom it is joined to. If that one takes nothing any more, it is closed.
+    pub(crate) fn pass_on(&mut self, bytes: &[u8]) {
+        self.note_movement();
+        match partner_of(self).and_then(|partner| self.peers.pass_on(partner, bytes)) {
+            Some(true) => {}
+            Some(false) => self.talk.hold(Holds::PARTNER),
+            None => self.talk.close(),
+        }
+    }
+
+    /// Passes on that it has sent all it will send.
+    pub(crate) fn pass_on_end(&mut self) {
+        self.note_movement();
+        if let Some(partner) = partner_of(self) {
+            self.peers.finish(partner);
+        }
+    }
+}
+
+/// Whether a peer can be joined.
+fn is_free(peer: &Peer) -> bool {
+    joined(peer).is_none() && !peer.talk.is_ending()
+}
+
+fn joined(peer: &Peer) -> Option<Joined> {
+    peer.particulars()?.joined
+}
+
+/// Whom it is joined to.
+fn partner_of(peer: &Peer) -> Option<PeerId> {
+    joined(peer).map(|joined| joined.partner.into())
+}
+
+/// Who gets what it sends.
+fn writer_of(peer: &Peer) -> Option<PeerId> {
+    partner_of(peer).or(peer.particulars()?.writer.map(PeerId::from))
+}
