@@ -13,10 +13,11 @@ use crate::originals::Originals;
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record, Stretch};
 use crate::peer::ties::Ties;
-use crate::service::Service;
+use crate::service::{Entries, Keyed, Service};
 use crate::services::Seqnum;
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
 use crate::takeover::mirror::Batch;
+use crate::takeover::pieces::Written;
 use crate::takeover::predecessor::{
     Accepted, Copying, Decision, Estate, Frozen, Heard, Mistake, Outgoing, Ready, greet,
 };
@@ -135,12 +136,21 @@ pub fn predecessor_hears(bytes: &[u8]) {
 }
 
 /// A predecessor of whose peers only the records are left.
+/// The peers of a predecessor with what they share, beside whatever else is borrowed of it.
+macro_rules! shared {
+    ($predecessor:ident) => {
+        Shared { peers: &$predecessor.peers, entries: &mut $predecessor.entries }
+    };
+}
+
 struct Predecessor {
     /// What it has yet to hear.
     received: Vec<u8>,
     step: Step,
     /// Cookie, and how often it has changed.
     peers: Slab<(u64, u32)>,
+    /// What they share.
+    entries: Keyed<u64, u32>,
     peers_at_first: u64,
     cookies: u64,
     peers_sent: u64,
@@ -171,6 +181,7 @@ impl Predecessor {
             received,
             step: Step::Listening,
             peers,
+            entries: (0..50).map(|key| (key, 0)).collect(),
             peers_at_first,
             cookies: peers_at_first,
             peers_sent: 0,
@@ -235,7 +246,7 @@ impl Predecessor {
         }
     }
 
-    /// Peers come, change and leave while the copy goes on.
+    /// Peers and entries come, change and leave while the copy goes on.
     fn live(&mut self, copying: &mut Copying) {
         self.cookies += 1;
         let came = self.peers.insert((self.cookies, 0));
@@ -246,6 +257,8 @@ impl Predecessor {
             copying.mirror_mut(0).touched(busy, true);
         }
         let leaving = (self.cookies * 104_729 % self.peers_at_first) as usize;
+        self.entries.insert(self.cookies * 7919 % 100, 1);
+        self.entries.remove(&(self.cookies * 104_729 % 100));
         if let Some((cookie, _)) = self.peers.try_remove(leaving) {
             copying.mirror_mut(0).closed(leaving, cookie);
         }
@@ -253,17 +266,14 @@ impl Predecessor {
 
     /// Sends all that there is to send.
     fn copy(&mut self, mut copying: Copying) -> Result<Step, String> {
-        while let Some(outgoing) = copying.next(&[&self.peers]).map_err(|mistake| mistake.to_string())? {
+        while let Some(outgoing) = copying.next(&mut [&mut shared!(self)]).map_err(|mistake| mistake.to_string())? {
             match &outgoing {
                 Outgoing::Batch(batch) => {
                     self.peers_sent += batch.descriptor_keys().count() as u64;
                     let frame = batch.frame.clone();
                     self.tell_honest(&frame);
                 }
-                Outgoing::Round { frame, .. } => {
-                    let frame = frame.clone();
-                    self.tell_honest(&frame);
-                }
+                Outgoing::Entries(Written { frame, .. }) | Outgoing::Round { frame, .. } => self.tell_honest(frame),
             }
             copying.sent(outgoing, self.now);
         }
@@ -271,7 +281,7 @@ impl Predecessor {
     }
 
     fn decide(&mut self, ready: Ready) -> Result<Step, String> {
-        let decision = ready.decide(&[&self.peers], Duration::from_secs(1), self.now);
+        let decision = ready.decide(&mut [&mut shared!(self)], Duration::from_secs(1), self.now);
         match decision.map_err(|mistake| mistake.to_string())? {
             Decision::Copy(copying) => self.copy(copying),
             Decision::Freeze(ready, _) => Ok(Step::Ending(Drive::new(ready))),
@@ -300,6 +310,12 @@ impl Predecessor {
     }
 }
 
+/// The predecessor's peers with what they share.
+struct Shared<'o> {
+    peers: &'o Slab<(u64, u32)>,
+    entries: &'o mut Keyed<u64, u32>,
+}
+
 impl PredecessorEnd for Predecessor {
     type Failure = String;
 
@@ -308,11 +324,15 @@ impl PredecessorEnd for Predecessor {
     }
 
     fn next_batch(&mut self, frozen: &mut Frozen) -> Result<Option<Batch>, String> {
-        frozen.next(&[&self.peers]).map_err(String::from)
+        frozen.next(&[&mut shared!(self)]).map_err(String::from)
     }
 
     fn send_batch(&mut self, batch: &Batch) -> Result<(), String> {
         self.send_part(&batch.frame)
+    }
+
+    fn next_entries(&mut self, frozen: &mut Frozen) -> Result<Option<Vec<u8>>, String> {
+        Ok(frozen.next_entries(&mut [&mut shared!(self)]))
     }
 
     fn save(&mut self) -> Result<Vec<Vec<u8>>, String> {
@@ -379,9 +399,9 @@ fn listeners() -> Vec<u8> {
     Frame::Listeners(listeners).encode()
 }
 
-impl Originals for Slab<(u64, u32)> {
+impl Originals for Shared<'_> {
     fn record(&self, key: usize) -> Option<Record<'_>> {
-        let (cookie, _) = self.get(key)?;
+        let (cookie, _) = self.peers.get(key)?;
         let (address, nothing) = (([127, 0, 0, 1], 1).into(), Stretch::default());
         let (inbound, outbound) = (nothing, nothing);
         let phase = Phase::Open;
@@ -399,7 +419,11 @@ impl Originals for Slab<(u64, u32)> {
     }
 
     fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
-        saved.extend(self[key].1.to_be_bytes());
+        saved.extend(self.peers[key].1.to_be_bytes());
+    }
+
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        (map == 0).then_some(self.entries)
     }
 }
 
@@ -445,6 +469,7 @@ struct Successor {
     rounds: u32,
     state: Vec<u8>,
     timers: u64,
+    maps: BTreeMap<(u32, u32), Keyed<String, u32>>,
 }
 
 impl Successor {
@@ -518,6 +543,10 @@ impl Successor {
                 assert_eq!(decoded(&answer), Some(Frame::Ready.encode()));
             }
             Action::SetTimers(timers) => self.timers += timers.timers.len() as u64,
+            Action::Enter { of, piece } => {
+                let map = self.maps.entry((of.lane, of.map)).or_default();
+                map.restore(Seqnum::STATE_VERSION, &piece).map_err(|error| error.to_string())?;
+            }
             Action::Listen(_) | Action::Wait => {}
         }
         Ok(())

@@ -19,7 +19,7 @@ use crate::limited::{Kind, Limited};
 use crate::originals::Originals;
 use crate::peer::record::{Change, Record};
 use crate::peer::{Address, PeerId, Phase, Received};
-use crate::service::{Context, RestoreError, StreamService};
+use crate::service::{Context, Entries, MAPS_MAX, RestoreError, StreamService};
 use crate::table::{self, Gone, Handle, Progress, Table};
 use answering::Answering;
 pub(crate) use answering::Wake;
@@ -88,6 +88,9 @@ pub(crate) trait AnyLane: Originals {
     /// If nobody is at one of them.
     fn descriptors(&self, keys: &mut dyn Iterator<Item = usize>) -> Vec<BorrowedFd<'_>>;
 
+    /// Nobody copies its entries any more.
+    fn end_copy(&mut self);
+
     /// Appends the state that all peers share.
     fn save(&self, saved: &mut Vec<u8>);
 
@@ -110,6 +113,11 @@ pub(crate) trait AnyLane: Originals {
 
     /// Sets a timer as the predecessor has it.
     fn adopt_timer(&mut self, timer: u32, at_ns: u64);
+    /// Applies a piece of the entries that all peers share to the map with this number.
+    fn restore_entries(&mut self, map: u32, version: u32, piece: &[u8]) -> Result<(), RestoreError>;
+
+    /// Nobody serves soon: what could hold up whoever takes over then is done now.
+    fn get_ready(&mut self);
 
     /// Restores the state that all peers share.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError>;
@@ -239,6 +247,10 @@ impl<S: StreamService> Originals for Lane<S> {
     fn timers(&self) -> Vec<(u32, u64)> {
         self.table.peers().timers().collect()
     }
+
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        self.answering.service_mut().entries(map)
+    }
 }
 
 impl<S: StreamService> AnyLane for Lane<S> {
@@ -324,6 +336,13 @@ impl<S: StreamService> AnyLane for Lane<S> {
         keys.map(|key| self.table.peers().get(key).expect("its record was written in this turn").as_fd()).collect()
     }
 
+    fn end_copy(&mut self) {
+        for map in 0..MAPS_MAX {
+            let Some(entries) = self.entries(map) else { return };
+            entries.end_copy();
+        }
+    }
+
     fn save(&self, saved: &mut Vec<u8>) {
         self.answering.service().save(saved);
     }
@@ -360,6 +379,19 @@ impl<S: StreamService> AnyLane for Lane<S> {
 
     fn adopt_timer(&mut self, timer: u32, at_ns: u64) {
         self.table.peers_mut().adopt_timer(timer, at_ns);
+    }
+
+    fn restore_entries(&mut self, map: u32, version: u32, piece: &[u8]) -> Result<(), RestoreError> {
+        let entries = usize::try_from(map).ok().and_then(|map| self.entries(map));
+        let entries = entries.ok_or_else(|| RestoreError::new(format!("there is no map {map} of entries")))?;
+        entries.restore(version, piece)
+    }
+
+    fn get_ready(&mut self) {
+        for map in 0..MAPS_MAX {
+            let Some(entries) = self.entries(map) else { return };
+            entries.get_ready();
+        }
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError> {

@@ -80,13 +80,21 @@ pub(crate) trait Lanes {
 
     /// Nobody wants to know any more.
     fn unwatch(&mut self) {
-        self.each(|lane| lane.table_mut().unwatch());
+        self.each(|lane| {
+            lane.table_mut().unwatch();
+            lane.end_copy();
+        });
     }
 
-    /// The peers of each lane, for whoever copies them.
-    fn originals(&self) -> Vec<&dyn Originals> {
-        self.all().map(|lane| -> &dyn Originals { lane }).collect()
+    /// The peers of each lane and what they share, for whoever copies them.
+    fn originals(&mut self) -> Vec<&mut dyn Originals> {
+        let mut all = Vec::with_capacity(Self::COUNT);
+        self.append_originals(&mut all);
+        all
     }
+
+    /// Appends the originals of each lane.
+    fn append_originals<'l>(&'l mut self, all: &mut Vec<&'l mut dyn Originals>);
 }
 
 /// No lane, from which the list begins.
@@ -108,6 +116,8 @@ impl Lanes for () {
     fn lane_mut(&mut self, _: usize) -> &mut dyn AnyLane {
         panic!("there is no such lane");
     }
+
+    fn append_originals<'l>(&'l mut self, _: &mut Vec<&'l mut dyn Originals>) {}
 }
 
 /// One lane more than there were before.
@@ -145,5 +155,10 @@ impl<S: StreamService, Before: Lanes> Lanes for And<S, Before> {
 
     fn lane_mut(&mut self, number: usize) -> &mut dyn AnyLane {
         if number == Before::COUNT { &mut self.lane } else { self.before.lane_mut(number) }
+    }
+
+    fn append_originals<'l>(&'l mut self, all: &mut Vec<&'l mut dyn Originals>) {
+        self.before.append_originals(all);
+        all.push(&mut self.lane);
     }
 }

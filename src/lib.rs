@@ -134,7 +134,8 @@ pub use peer::PeerId;
 pub use reactord_process::accept::ListenError;
 pub use server::{Error, Successor, serve, take_over, work};
 pub use service::{
-    Closed, Connect, Context, Counted, RestoreError, SendError, Service, StreamService, Target, Violation,
+    Closed, Connect, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service, StreamService, Target,
+    Violation,
 };
 pub use takeover::error::TakeoverError;
 pub use takeover::offer::Offer;

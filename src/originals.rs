@@ -1,6 +1,7 @@
-//! What somebody who copies peers asks of those who own them, whatever service they are served by.
+//! What somebody who copies peers, and what they share, asks of those who own them, whatever service they are served by.
 
 use crate::peer::record::Record;
+use crate::service::Entries;
 
 /// The peers of a lane, as they are now.
 pub(crate) trait Originals {
@@ -16,5 +17,11 @@ pub(crate) trait Originals {
     /// The timers of the service, each with its instant: `CLOCK_MONOTONIC`, ns.
     fn timers(&self) -> Vec<(u32, u64)> {
         Vec::new()
+    }
+
+    /// The map with this number of the entries that all peers share. `None` if there are not so many.
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        let _ = map;
+        None
     }
 }

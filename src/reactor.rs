@@ -307,7 +307,7 @@ impl<L: Lanes> Reactor<L> {
                 self.departure = Some(departure);
                 return None;
             }
-            Ok(Turn::Ready(ready)) => ready.commit(&self.lanes, self.config.freeze_timeout),
+            Ok(Turn::Ready(ready)) => ready.commit(&mut self.lanes, self.config.freeze_timeout),
             Err(failure) => Err(failure),
         };
         match committed {

@@ -8,8 +8,11 @@
 //! [`Service`] gets whole messages, and is a [`StreamService`] by that.
 
 mod context;
+mod entries;
+mod keyed;
 mod message;
 mod restore_error;
+mod save;
 mod stream;
 
 pub use crate::peer::closed::Closed;
@@ -17,6 +20,10 @@ pub use crate::peer::connect::{Connect, Target};
 pub use crate::peer::delivery::Counted;
 pub use crate::peer::violation::Violation;
 pub use crate::table::SendError;
+pub use entries::Entries;
+pub(crate) use entries::MAPS_MAX;
+pub use keyed::{Changing, Keyed};
 pub use message::Service;
 pub use restore_error::RestoreError;
+pub use save::Save;
 pub use stream::{Context, StreamService};

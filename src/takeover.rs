@@ -9,13 +9,14 @@
 //!                                              ◀ Refuse         or    Welcome
 //!                                              ◀ Listeners + descriptors
 //!                                              ◀ Peers + descriptors  … copy: in batches, serving between them
+//!                                              ◀ Entries                … those of the service, in pieces
 //!   Copied ───────────────────────────────────▶
 //!                                              ◀ Round
-//!                                              ◀ Changed, Closed, Peers, Round … until little is dirty
+//!                                              ◀ Changed, Closed, Peers, Entries, Round … until little is dirty
 //!                                              ◀ Round, perhaps the last one
 //!   Ready ────────────────────────────────────▶ copies another round if too much is pending by now; else
 //!                                                freeze: stops reading and accepting
-//!                                              ◀ Changed, Closed, Peers, State
+//!                                              ◀ Changed, Closed, Peers, Entries, State
 //!                                              ◀ Commit
 //!   verifies count and digest
 //!   Accept ───────────────────────────────────▶ ── the commit point ──
@@ -68,6 +69,7 @@
 //! | `channel` | frames and descriptors over the socket |
 //! | `path` | the takeover path, and who may call |
 //! | `mirror`, `books` | what the successor knows of each peer of a lane, of all lanes |
+//! | `pieces` | what the successor knows of the entries that all peers share |
 //! | `pace` | how much may be pending at the freeze |
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
 //! | `drive` | the rule of ownership: the order in which either side does what ends the takeover |
@@ -101,6 +103,7 @@ pub(crate) mod offer;
 pub(crate) mod pace;
 mod panicked;
 pub(crate) mod path;
+pub(crate) mod pieces;
 pub(crate) mod predecessor;
 #[cfg(all(feature = "wire-2", not(test)))]
 mod rehearsal;

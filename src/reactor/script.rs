@@ -177,7 +177,7 @@ impl<S: StreamService + Default> World<S> {
             }
             Ok(Turn::Ready(ready)) => {
                 let mut steps = 0..lives_for.unwrap_or(usize::MAX);
-                ready.commit_beside(&reactor.lanes, reactor.config.freeze_timeout, || {
+                ready.commit_beside(&mut reactor.lanes, reactor.config.freeze_timeout, || {
                     let dies = steps.next().is_none();
                     self.takeover.take_if(|successor| dies && successor.receiving.is_some());
                     while self.takeover.as_mut().is_some_and(Takeover::hear) {}

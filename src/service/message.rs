@@ -1,5 +1,6 @@
 //! The layer of messages: a service that says where they end, and gets one whole message after another.
 
+use super::entries::Entries;
 use super::restore_error::RestoreError;
 use super::stream::{Context, StreamService};
 use crate::peer::closed::Closed;
@@ -122,6 +123,13 @@ pub trait Service: Sized {
     /// If `record` is not such a session: the takeover fails, and the predecessor serves on.
     fn restore_session(&self, version: u32, record: &[u8]) -> Result<Self::Session, RestoreError>;
 
+    /// The maps that all peers share, by number from 0 on; `None` behind the last one. See
+    /// [there](StreamService::entries).
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        let _ = map;
+        None
+    }
+
     /// Appends the state that all peers share to `record`.
     /// [What it costs](StreamService#state-in-a-takeover) grows with its size.
     fn save(&self, record: &mut Vec<u8>) {
@@ -214,6 +222,10 @@ impl<S: Service> StreamService for S {
 
     fn restore_session(&self, version: u32, record: &[u8]) -> Result<S::Session, RestoreError> {
         Service::restore_session(self, version, record)
+    }
+
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        Service::entries(self, map)
     }
 
     fn save(&self, record: &mut Vec<u8>) {

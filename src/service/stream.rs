@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::entries::Entries;
 use super::restore_error::RestoreError;
 use crate::peer::closed::Closed;
 use crate::peer::violation::Violation;
@@ -15,15 +16,29 @@ use crate::table::{Others, Peers};
 /// them one by one.
 ///
 /// # State in a takeover
-/// Sessions are saved while the predecessor still serves, and again after each call about their peer. What changes in
-/// other calls, through an `Rc` for instance, belongs into the state shared by all peers. That is saved once, after the
-/// freeze: nobody serves while it is saved, sent and restored, which takes about two milliseconds for each megabyte.
-/// Keep it small, or keep in it only what the sessions do not hold already: all of that has to be done within
-/// [`Config::freeze_timeout`](crate::Config::freeze_timeout), and a takeover for which it is not enough says on both sides
-/// what the time went into.
+/// There are three places for it:
+///
+/// | where | what for | when it is copied |
+/// | --- | --- | --- |
+/// | the session, [`save_session`](Self::save_session) | what is about one peer | while the predecessor serves, and again when it may have changed |
+/// | entries, [`entries`](Self::entries) | what all peers share, by keys | while the predecessor serves, and each again that may have changed |
+/// | the rest, [`save`](Self::save) | what all peers share, and is small | whole, while nobody serves |
+///
+/// Sessions are saved again after each call about their peer. What changes in other calls, through an `Rc` for instance,
+/// belongs into the state that all peers share.
+///
+/// Entries are the place for whatever can grow. In the pause only those are sent that have changed since the last round: at
+/// most 128 of them, or 128 KiB, unless they change as fast as they are copied. [`Keyed`](crate::Keyed) is a map that does
+/// it all.
+///
+/// What is saved whole is saved once, after the freeze, and nobody serves while it is saved, sent and restored. All of that has
+/// to be done within [`Config::freeze_timeout`](crate::Config::freeze_timeout), and a takeover for which it is not enough
+/// says on both sides what the time went into.
+///
+/// Sessions and entries are restored in any order, and the rest when all of them are there.
 ///
 /// Saving changes nothing, neither in what it saves nor elsewhere, and may be repeated: a takeover may fail at any point,
-/// and the next one saves again. If one of the four calls panics, that takeover fails, on both sides with the panic's
+/// and the next one saves again. If one of these calls panics, that takeover fails, on both sides with the panic's
 /// text, and the predecessor serves on (unless the program is built to abort at a panic). So a service that is to save
 /// more than there may be memory for asks with `try_reserve` first, and panics if it is refused.
 pub trait StreamService: Sized {
@@ -133,6 +148,28 @@ pub trait StreamService: Sized {
     /// # Errors
     /// If `record` is not such a session: the takeover fails, and the predecessor serves on.
     fn restore_session(&self, version: u32, record: &[u8]) -> Result<Self::Session, RestoreError>;
+
+    /// The maps that all peers share and that are [copied while the predecessor serves](Self#state-in-a-takeover), by number
+    /// from 0 on: `None` behind the last one, of which there are at most 64. A number must stay with its map as long as
+    /// versions of the state do.
+    ///
+    /// ```
+    /// # use reactord::{Entries, Keyed};
+    /// # struct Cache { values: Keyed<String, String>, counts: Keyed<String, u64> }
+    /// # impl Cache {
+    /// fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+    ///     match map {
+    ///         0 => Some(&mut self.values),
+    ///         1 => Some(&mut self.counts),
+    ///         _ => None,
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        let _ = map;
+        None
+    }
 
     /// Appends the state that all peers share to `record`. See the trait's documentation for what it costs.
     fn save(&self, record: &mut Vec<u8>) {

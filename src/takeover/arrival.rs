@@ -58,6 +58,7 @@ impl Arrival {
         }
         let summary = Summary {
             peers: self.owner.accept().peers,
+            entries: self.owner.accept().entries,
             figures: self.owner.accept().figures,
             pause,
             predecessor_pid: self.predecessor_pid,

@@ -17,10 +17,11 @@ use super::error::{Cause, in_context};
 use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
 use super::listening::{move_to, take_listeners};
+use super::memory;
 use super::panicked::{Panicked, caught};
 use super::path::TakeoverListener;
 use super::sift::sift;
-use super::successor::{Accept, Action, Heard, Objection, Receiving};
+use super::successor::{Accept, Action, Heard, Objection, Of, Receiving};
 use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, RawFrame, Timer, Timers, printable};
 use crate::clock::monotonic_ns;
 use crate::lane::{AdoptError, AnyLane};
@@ -211,9 +212,11 @@ impl<L: Lanes> Arriving<L> {
                 self.set_timers(timers);
                 Ok(None)
             }
+            Action::Enter { of, piece } => self.enter(of, &piece).map(|()| None),
             Action::Answer(answer) => self.sift(Step::Round).map(|()| Some(answer)),
             Action::GetReady(answer) => {
                 self.sift(Step::Ready)?;
+                self.lanes.each(|lane| lane.get_ready());
                 self.ready_at_ns = Some(monotonic_ns());
                 Ok(Some(answer))
             }
@@ -275,6 +278,15 @@ impl<L: Lanes> Arriving<L> {
             restored(followed, address)?;
         }
         Ok(())
+    }
+
+    fn enter(&mut self, Of { lane, map }: Of, piece: &[u8]) -> Result<(), Cause> {
+        fault::at(Step::Enter, &mut self.channel)?;
+        memory::spare(2 * piece.len()).map_err(ChannelError::from)?;
+        let (lane, version) = self.counterpart(lane);
+        caught(|| lane.restore_entries(map, version, piece))
+            .map_err(|panicked| Cause::Panicked { address: None, panicked })?
+            .map_err(Cause::State)
     }
 
     fn discard(&mut self, Closed { cookies, lane }: Closed) -> Result<(), Cause> {

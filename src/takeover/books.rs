@@ -43,13 +43,14 @@ impl Books {
     }
 
     /// What all that is in about as many bytes as it will take in frames, and who has the most of it.
-    pub(crate) fn load(&self, originals: &[&dyn Originals]) -> Load {
-        let loads = self.0.iter().zip(originals).map(|(mirror, originals)| mirror.load(*originals));
-        let nothing = Load { pending: Pending { peers: 0, bytes: 0 }, most: None };
+    pub(crate) fn load(&self, originals: &[&mut dyn Originals]) -> Load {
+        let loads = self.0.iter().zip(originals).map(|(mirror, originals)| mirror.load(&**originals));
+        let nothing = Load { pending: Pending { peers: 0, entries: 0, bytes: 0 }, most: None };
         loads.fold(nothing, |sum, load| Load {
             pending: Pending {
                 peers: sum.pending.peers + load.pending.peers,
                 bytes: sum.pending.bytes + load.pending.bytes,
+                ..sum.pending
             },
             most: sum.most.into_iter().chain(load.most).max_by_key(|(_, bytes)| *bytes),
         })
@@ -68,10 +69,11 @@ impl Books {
 
     /// What to send next in this round, or `None` at its end. Each batch is followed by [`Books::sent`] or
     /// [`Books::unsent`] before anything else happens to the books.
-    pub(crate) fn next_batch(&mut self, originals: &[&dyn Originals]) -> Option<Batch> {
+    pub(crate) fn next_batch(&mut self, originals: &[&mut dyn Originals]) -> Option<Batch> {
         let closed = self.0.iter_mut().find_map(Mirror::next_closed);
-        closed
-            .or_else(|| self.0.iter_mut().zip(originals).find_map(|(mirror, originals)| mirror.next_batch(*originals)))
+        closed.or_else(|| {
+            self.0.iter_mut().zip(originals).find_map(|(mirror, originals)| mirror.next_batch(&**originals))
+        })
     }
 
     /// The batch is in the channel.

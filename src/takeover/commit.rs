@@ -42,14 +42,14 @@ impl ReadyDeparture {
     /// # Errors
     /// If the successor has not accepted within `freeze_timeout`, and cannot accept any more: the loop thaws by polling
     /// again.
-    pub(crate) fn commit<L: Lanes>(self, lanes: &L, freeze_timeout: Duration) -> Result<HandedOver, Failure> {
+    pub(crate) fn commit<L: Lanes>(self, lanes: &mut L, freeze_timeout: Duration) -> Result<HandedOver, Failure> {
         self.commit_beside(lanes, freeze_timeout, || {})
     }
 
     /// The same, with something that is done between any two steps.
     pub(crate) fn commit_beside<L: Lanes>(
         self,
-        lanes: &L,
+        lanes: &mut L,
         freeze_timeout: Duration,
         mut between: impl FnMut(),
     ) -> Result<HandedOver, Failure> {
@@ -70,7 +70,7 @@ impl ReadyDeparture {
 /// What the drive works with: the channel, the peers, and a deadline.
 struct End<'l, L> {
     channel: Channel,
-    lanes: &'l L,
+    lanes: &'l mut L,
     deadline: Deadline,
     /// What the time goes into.
     freeze: Freeze,
@@ -78,7 +78,7 @@ struct End<'l, L> {
 
 impl<'l, L: Lanes> End<'l, L> {
     /// The time of the freeze begins.
-    fn new(channel: Channel, lanes: &'l L, freeze_timeout: Duration) -> Self {
+    fn new(channel: Channel, lanes: &'l mut L, freeze_timeout: Duration) -> Self {
         let freeze = Freeze::begin(freeze_timeout, Instant::now());
         Self { channel, lanes, deadline: Deadline::after(freeze_timeout), freeze }
     }
@@ -110,6 +110,10 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
         let descriptors = self.lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys());
         let sent = self.channel.send_by(&batch.frame, &descriptors, self.deadline);
         self.explained(sent)
+    }
+
+    fn next_entries(&mut self, frozen: &mut Frozen) -> Result<Option<Vec<u8>>, Failure> {
+        Ok(caught(|| frozen.next_entries(&mut self.lanes.originals()))?)
     }
 
     fn save(&mut self) -> Result<Vec<Vec<u8>>, Failure> {
@@ -178,7 +182,7 @@ pub(crate) struct HandedOver {
 impl HandedOver {
     /// Waits to hear how long the pause was, and logs the summary. Returns the successor's process id.
     pub(crate) fn retire(mut self) -> u32 {
-        let Accepted { figures, peers, .. } = self.accepted;
+        let Accepted { figures, peers, entries } = self.accepted;
         let heard = fault::at(Step::Retire, &mut self.channel)
             .and_then(|()| self.channel.receive_by(Deadline::after(RETIRED_PATIENCE)));
         let pause = match heard {
@@ -192,7 +196,7 @@ impl HandedOver {
             }
         };
         let predecessor_pid = std::process::id();
-        let summary = Summary { peers, figures, pause, predecessor_pid, successor_pid: self.pid };
+        let summary = Summary { peers, entries, figures, pause, predecessor_pid, successor_pid: self.pid };
         info!("Handed over {summary}");
         self.pid
     }

@@ -14,6 +14,7 @@ use slab::Slab;
 
 use super::drive::{Accepting, Came, Drive, Owner, PredecessorEnd, Stepped, SuccessorEnd};
 use super::mirror::Batch;
+use super::pieces::Written;
 use super::predecessor::{
     self, Accepted, Copying, Decision, Estate, Frozen, Mistake, Outgoing, Ready, SILENCE_MAX, greet,
 };
@@ -24,13 +25,15 @@ use super::wire::{
 };
 use crate::originals::Originals;
 use crate::peer::record::Record;
-use peers::{Adopted, FakePeer};
+use crate::service::Entries;
+use peers::{Adopted, FakePeer, Map, With};
 
 /// What the window promises.
 const PEERS_IN_FLIGHT_MAX: u64 = 1000;
 
 /// What may be pending at the freeze while rounds make it less.
 const PEERS_PENDING_MAX: u64 = 128;
+const ENTRIES_PENDING_MAX: u64 = 128;
 
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -42,11 +45,13 @@ const FILES_RESERVED: u64 = reactord_process::open_files::RESERVED as u64;
 
 const PREDECESSOR_PID: u32 = 1;
 
-const NOBODY: Slab<FakePeer> = Slab::new();
-
 const FROZEN_AT_NS: u64 = 77;
 /// The most of the shared state that one frame carries.
 const PART_BYTES: usize = 64 * 1024;
+
+fn nobody() -> Slab<FakePeer> {
+    Slab::new()
+}
 
 fn offers() -> Vec<Offer> {
     vec![
@@ -82,6 +87,18 @@ fn listeners() -> Listeners {
 
 fn encoded(record: &Record<'_>) -> Vec<u8> {
     minicbor::to_vec(record).unwrap()
+}
+
+/// The entries of each map, in order.
+fn entries(maps: &[Map]) -> Vec<BTreeMap<u32, Vec<u8>>> {
+    maps.iter().map(|map| map.iter().map(|(key, value)| (*key, value.clone())).collect()).collect()
+}
+
+/// The peers of a world with the entries that they share, beside whatever else is borrowed of it.
+macro_rules! with {
+    ($world:ident) => {
+        With { peers: &$world.peers, maps: &mut $world.maps }
+    };
 }
 
 #[derive(Debug)]
@@ -120,6 +137,8 @@ enum Whose {
 
 struct World {
     peers: Slab<FakePeer>,
+    /// The entries that they share.
+    maps: Vec<Map>,
     cookies: u64,
     /// How long a session is, so that batches are cut by their size.
     session_bytes: usize,
@@ -146,6 +165,8 @@ struct World {
     adopted: BTreeMap<u64, Adopted>,
     /// The timers that it has set.
     timers: Vec<(u32, u64)>,
+    /// The entries that it has.
+    entered: Vec<Map>,
     /// How many peers were sent with their descriptors, and how many of them the successor has acknowledged.
     peers_sent: u64,
     peers_acknowledged: u64,
@@ -162,6 +183,7 @@ impl World {
     fn with_sessions(peers: usize, session_bytes: usize) -> Self {
         let mut world = Self {
             peers: Slab::new(),
+            maps: Vec::new(),
             cookies: 0,
             session_bytes,
             shared_state: b"shared".to_vec(),
@@ -179,6 +201,7 @@ impl World {
             sent: Vec::new(),
             adopted: BTreeMap::new(),
             timers: Vec::new(),
+            entered: Vec::new(),
             peers_sent: 0,
             peers_acknowledged: 0,
             in_flight_most: 0,
@@ -187,6 +210,15 @@ impl World {
         for _ in 0..peers {
             world.accept();
         }
+        world.call();
+        world
+    }
+
+    /// The same with maps of so many entries in the first one, and of as many bytes in each.
+    fn with_entries(peers: usize, entries: usize, bytes: usize) -> Self {
+        let mut world = Self::new(peers);
+        let full = (0..entries as u32).map(|key| (key, vec![1; bytes])).collect();
+        world.maps = vec![full, Map::default()];
         world.call();
         world
     }
@@ -207,6 +239,8 @@ impl World {
         self.sent = Vec::new();
         self.adopted = BTreeMap::new();
         self.timers = Vec::new();
+        // What it has had itself goes as the copy begins.
+        self.entered = self.maps.iter().map(|_| Map::from_iter([(u32::MAX, vec![2])])).collect();
         self.peers_sent = 0;
         self.peers_acknowledged = 0;
     }
@@ -237,6 +271,20 @@ impl World {
             if let Predecessor::Copying(copying) = &mut self.predecessor {
                 copying.mirror_mut(0).touched(key, session_changed);
             }
+        }
+    }
+
+    /// Something happens to an entry of either map: it comes, changes, or goes.
+    fn change_entry(&mut self, choice: usize) {
+        if !self.serves() || self.maps.is_empty() {
+            return;
+        }
+        let map = &mut self.maps[choice % 2];
+        let key = (choice / 2 % (map.len() + 3)) as u32;
+        match choice / 3 % 3 {
+            0 => drop(map.remove(&key)),
+            1 => map.get_or_insert_with(key, Vec::new).push(3),
+            _ => map.get_mut(&key).into_iter().for_each(|value| value.truncate(9)),
         }
     }
 
@@ -300,13 +348,15 @@ impl World {
             }
             match copying.hear(frame, self.now)? {
                 predecessor::Heard::Copying(goes_on) => copying = goes_on,
-                predecessor::Heard::Ready(ready) => match ready.decide(&[&self.peers], FREEZE_TIMEOUT, self.now)? {
-                    Decision::Copy(goes_on) => copying = goes_on,
-                    Decision::Freeze(ready, strain) => {
-                        self.strained = strain.is_some();
-                        return Ok(Predecessor::Ending(Drive::new(ready)));
+                predecessor::Heard::Ready(ready) => {
+                    match ready.decide(&mut [&mut with!(self)], FREEZE_TIMEOUT, self.now)? {
+                        Decision::Copy(goes_on) => copying = goes_on,
+                        Decision::Freeze(ready, strain) => {
+                            self.strained = strain.is_some();
+                            return Ok(Predecessor::Ending(Drive::new(ready)));
+                        }
                     }
-                },
+                }
             }
         }
         if self.ended {
@@ -316,7 +366,7 @@ impl World {
             return Err(Mistake::Silent { silence: SILENCE_MAX });
         }
         let has_next = copying.has_next();
-        let next = copying.next(&[&self.peers])?;
+        let next = copying.next(&mut [&mut with!(self)])?;
         assert_eq!(has_next, next.is_some());
         match next {
             Some(outgoing) if full => copying.unsent(outgoing),
@@ -328,7 +378,7 @@ impl World {
                         self.descriptors.extend(keys.into_iter().map(|key| self.peers[key].cookie));
                         batch.frame.clone()
                     }
-                    Outgoing::Round { frame, .. } => frame.clone(),
+                    Outgoing::Entries(Written { frame, .. }) | Outgoing::Round { frame, .. } => frame.clone(),
                 };
                 self.send_to_successor(frame);
                 copying.sent(outgoing, self.now);
@@ -418,6 +468,9 @@ impl World {
                 }
             }
             Action::SetTimers(came) => self.timers.extend(came.timers.iter().map(|timer| (timer.timer, timer.at_ns))),
+            Action::Enter { of, piece } => {
+                self.entered[of.map as usize].restore(2, &piece).expect("it is what the map has written");
+            }
             Action::Answer(answer) | Action::GetReady(answer) => {
                 self.send_to_predecessor(answer);
             }
@@ -512,10 +565,16 @@ impl World {
         assert!(self.adopted_records() == self.records(), "the records are the same on both sides");
         assert!(accept.states == [&*self.shared_state], "the shared state is the same on both sides");
         assert!(self.timers == self.peers.timers(), "the timers are the same on both sides");
+        assert!(entries(&self.entered) == entries(&self.maps), "the entries are the same on both sides");
+        assert_eq!(accept.entries, accepted.entries);
         assert_eq!(accepted.peers, self.peers.len() as u64);
         assert_eq!(accept.figures, accepted.figures);
         assert_eq!(accept.frozen_at_ns, FROZEN_AT_NS);
-        assert!(self.strained || accept.figures.dirty <= PEERS_PENDING_MAX, "{:?}", accept.figures);
+        assert!(
+            self.strained || accept.figures.dirty <= PEERS_PENDING_MAX + ENTRIES_PENDING_MAX,
+            "{:?}",
+            accept.figures
+        );
         assert!(self.descriptors.is_empty(), "no descriptor is left over");
         // Welcome, Listeners and Commit are not counted.
         let bytes: usize = self.sent[2..self.sent.len() - 1].iter().map(Vec::len).sum();
@@ -531,12 +590,16 @@ impl PredecessorEnd for World {
     }
 
     fn next_batch(&mut self, frozen: &mut Frozen) -> Result<Option<Batch>, String> {
-        Ok(frozen.next(&[&self.peers])?)
+        Ok(frozen.next(&[&mut with!(self)])?)
     }
 
     fn send_batch(&mut self, batch: &Batch) -> Result<(), String> {
         self.descriptors.extend(batch.descriptor_keys().map(|key| self.peers[key].cookie));
         self.send_part(&batch.frame)
+    }
+
+    fn next_entries(&mut self, frozen: &mut Frozen) -> Result<Option<Vec<u8>>, String> {
+        Ok(frozen.next_entries(&mut [&mut with!(self)]))
     }
 
     fn save(&mut self) -> Result<Vec<Vec<u8>>, String> {
@@ -646,6 +709,43 @@ fn shared_state_of_any_size_arrives_whole() {
 }
 
 #[test]
+fn entries_of_any_number_and_size_arrive_as_they_are() {
+    for (count, bytes) in [(0, 0), (1, 0), (1, 3 * PART_BYTES), (3, PART_BYTES), (5000, 100)] {
+        let mut world = World::with_entries(3, count, bytes);
+        world.finish(|_| {});
+        world.assert_taken_over();
+        let Predecessor::Retired(accepted) = &world.predecessor else { panic!("it has retired") };
+        assert_eq!(accepted.entries, count as u64 + 2, "of either map it is told that all others are gone");
+        assert_eq!(accepted.figures.dirty, 0);
+    }
+}
+
+#[test]
+fn entries_that_come_change_and_go_at_every_step_arrive_as_they_are() {
+    let mut world = World::with_entries(3, 5000, 100);
+    let mut step = 0;
+    world.finish(|world| {
+        for _ in 0..20 {
+            step += 1;
+            world.change_entry(step * 7919);
+        }
+    });
+    world.assert_taken_over();
+}
+
+#[test]
+fn entries_that_change_faster_than_they_are_copied_are_taken_over_after_some_time() {
+    let mut world = World::with_entries(0, 2000, 10);
+    world.finish(|world| {
+        if world.serves() {
+            world.maps[0].for_each_mut(|_, value| value.push(1));
+        }
+    });
+    world.assert_taken_over();
+    assert!(world.strained);
+}
+
+#[test]
 fn a_quiet_takeover_ends_with_its_second_round_and_nothing_dirty() {
     let mut world = World::new(600);
     world.finish(|_| {});
@@ -671,6 +771,7 @@ enum Event {
     Accept,
     Change(usize),
     Close(usize),
+    Entry(usize),
     ChangeAll,
     Predecessor,
     ChannelFull,
@@ -682,6 +783,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => Just(Event::Accept),
         4 => (0..1000usize).prop_map(Event::Change),
         4 => (0..1000usize).prop_map(Event::Close),
+        4 => (0..10_000usize).prop_map(Event::Entry),
         1 => Just(Event::ChangeAll),
         6 => Just(Event::Predecessor),
         1 => Just(Event::ChannelFull),
@@ -695,6 +797,7 @@ impl World {
             Event::Accept => self.accept(),
             Event::Change(choice) => self.change(choice),
             Event::Close(choice) => self.close(choice),
+            Event::Entry(choice) => self.change_entry(choice),
             Event::ChangeAll => (0..self.peers.len()).for_each(|choice| self.change(choice)),
             Event::Predecessor => self.predecessor_turn(false),
             Event::ChannelFull => self.predecessor_turn(true),
@@ -709,9 +812,10 @@ proptest! {
     #[test]
     fn any_schedule_ends_with_the_same_records_on_both_sides(
         peers in prop_oneof![Just(0usize), Just(1), Just(250), Just(251), 0..400usize],
+        entries in 0..3000usize,
         events in proptest::collection::vec(event(), 0..250),
     ) {
-        let mut world = World::new(peers);
+        let mut world = World::with_entries(peers, entries, 100);
         // Again and again, so that the end of the takeover is under way as well.
         for event in &events {
             world.apply(*event);
@@ -728,7 +832,7 @@ proptest! {
         events in proptest::collection::vec(event(), 0..250),
         end in 0..4,
     ) {
-        let mut world = World::new(peers);
+        let mut world = World::with_entries(peers, 1000, 100);
         for event in events {
             world.apply(event);
         }
@@ -790,7 +894,9 @@ impl World {
 
     /// A takeover that is lively at every step, up to so many steps.
     fn lively(steps: usize) -> Self {
-        let mut world = Self::new(300);
+        // One entry is larger than a frame.
+        let mut world = Self::with_entries(300, 1000, 100);
+        world.maps[1].insert(0, vec![4; PART_BYTES]);
         world.shared_state = vec![1; PART_BYTES + 1];
         (0..steps).for_each(|step| world.lively_step(step));
         world
@@ -800,6 +906,7 @@ impl World {
         self.accept();
         self.change(step * 7919);
         self.close(step * 15_485_863);
+        self.change_entry(step * 7919);
         if step.is_multiple_of(2) {
             self.predecessor_turn(false);
         } else {

@@ -20,6 +20,7 @@ use super::memory;
 use super::pace::Load;
 use super::panicked::caught;
 use super::path::TakeoverListener;
+use super::pieces::Written;
 use super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
 use super::wire::{Frame, Listeners, Welcome};
 use crate::lanes::Lanes;
@@ -171,7 +172,7 @@ impl Progress {
     fn advance<L: Lanes>(
         mut self,
         channel: &mut Channel,
-        lanes: &L,
+        lanes: &mut L,
         freeze_timeout: Duration,
         now: Instant,
     ) -> Result<Advanced, Failure> {
@@ -186,7 +187,7 @@ impl Progress {
                     self.copying = copying;
                     fault::at(Step::Copied, channel)?;
                 }
-                Heard::Ready(ready) => match caught(|| ready.decide(&lanes.originals(), freeze_timeout, now))?? {
+                Heard::Ready(ready) => match caught(|| ready.decide(&mut lanes.originals(), freeze_timeout, now))?? {
                     Decision::Copy(copying) => self.copying = copying,
                     Decision::Freeze(ready, strain) => return Ok(Advanced::Ready(ready, strain)),
                 },
@@ -222,7 +223,7 @@ impl Progress {
     }
 
     /// Sends what comes next, if anything does.
-    fn send_next<L: Lanes>(&mut self, channel: &mut Channel, lanes: &L, now: Instant) -> Result<Sent, Failure> {
+    fn send_next<L: Lanes>(&mut self, channel: &mut Channel, lanes: &mut L, now: Instant) -> Result<Sent, Failure> {
         if let Some(listeners) = self.listeners.take() {
             let descriptors: Vec<BorrowedFd<'_>> = listeners.descriptors.iter().map(AsFd::as_fd).collect();
             let sent = channel.try_send(&listeners.frame, &descriptors)?;
@@ -230,7 +231,7 @@ impl Progress {
             return Ok(sent);
         }
         memory::spare(memory::FRAME_SPARE_BYTES)?;
-        let Some(outgoing) = caught(|| self.copying.next(&lanes.originals()))?? else {
+        let Some(outgoing) = caught(|| self.copying.next(&mut lanes.originals()))?? else {
             channel.flush()?;
             return Ok(Sent::Taken);
         };
@@ -240,7 +241,7 @@ impl Progress {
                 let descriptors = lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys());
                 channel.try_send(&batch.frame, &descriptors)
             }
-            Outgoing::Round { frame, .. } => channel.try_send(frame, &[]),
+            Outgoing::Entries(Written { frame, .. }) | Outgoing::Round { frame, .. } => channel.try_send(frame, &[]),
         };
         let sent = sent.map_err(|error| last_word(channel).unwrap_or(error.into()))?;
         match sent {
@@ -317,6 +318,7 @@ fn warn_of(strain: Option<(Load, Duration)>, pid: u32) {
 fn step_of(outgoing: &Outgoing) -> Step {
     match outgoing {
         Outgoing::Batch(_) => Step::Batch,
+        Outgoing::Entries(_) => Step::Entries,
         Outgoing::Round { last: false, .. } => Step::Round,
         Outgoing::Round { last: true, .. } => Step::LastRound,
     }

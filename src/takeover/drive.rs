@@ -37,6 +37,9 @@ pub(crate) trait PredecessorEnd {
     /// Sends a batch with the descriptors of its peers.
     fn send_batch(&mut self, batch: &Batch) -> Result<(), Self::Failure>;
 
+    /// The next part of the entries that are pending, as a frame.
+    fn next_entries(&mut self, frozen: &mut Frozen) -> Result<Option<Vec<u8>>, Self::Failure>;
+
     /// The state that all peers of each lane share.
     fn save(&mut self) -> Result<Vec<Vec<u8>>, Self::Failure>;
 
@@ -80,6 +83,8 @@ enum Step<F> {
     Ready(Ready),
     /// What is pending is sent.
     Frozen(Frozen),
+    /// The entries that are pending are sent.
+    SendingEntries(Frozen),
     /// The shared state is asked for.
     Saving(Frozen),
     /// It is sent, and then Commit.
@@ -129,6 +134,7 @@ impl<F: From<Mistake> + From<WireError>> Drive<F> {
         match self.0 {
             Step::Ready(ready) => before_commit(end.freeze(ready).map(Step::Frozen)),
             Step::Frozen(frozen) => before_commit(send_pending(frozen, end)),
+            Step::SendingEntries(frozen) => before_commit(send_entries(frozen, end)),
             Step::Saving(frozen) => before_commit(end.save().map(|states| Step::Concluding(frozen.conclude(states)))),
             Step::Concluding(concluding) => conclude(concluding, end),
             Step::Committed(committed) => wait(committed, end),
@@ -154,11 +160,19 @@ fn before_commit<F>(step: Result<Step<F>, F>) -> Stepped<F> {
 
 fn send_pending<E: PredecessorEnd>(mut frozen: Frozen, end: &mut E) -> Result<Step<E::Failure>, E::Failure> {
     let Some(batch) = end.next_batch(&mut frozen)? else {
-        return Ok(Step::Saving(frozen));
+        return Ok(Step::SendingEntries(frozen));
     };
     end.send_batch(&batch)?;
     frozen.sent(batch);
     Ok(Step::Frozen(frozen))
+}
+
+fn send_entries<E: PredecessorEnd>(mut frozen: Frozen, end: &mut E) -> Result<Step<E::Failure>, E::Failure> {
+    let Some(frame) = end.next_entries(&mut frozen)? else {
+        return Ok(Step::Saving(frozen));
+    };
+    end.send_part(&frame)?;
+    Ok(Step::SendingEntries(frozen))
 }
 
 /// Sends a frame, having heard what the successor has said up to now: once Commit is in the channel, nobody could tell

@@ -224,7 +224,7 @@ impl Mirror {
     /// What all that is in about as many bytes as it will take in frames, and who has the most of it. This looks at all of
     /// them, and at the sessions that they have now: nothing else tells how large those have become.
     pub(crate) fn load(&self, originals: &dyn Originals) -> Load {
-        let mut load = Load { pending: Pending { peers: self.pending(), bytes: 0 }, most: None };
+        let mut load = Load { pending: Pending { peers: self.pending(), entries: 0, bytes: 0 }, most: None };
         let mut saved = Vec::new();
         for &key in self.fresh.iter().chain(self.dirty.iter()) {
             let Some(record) = originals.record(key) else {

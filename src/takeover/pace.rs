@@ -1,6 +1,6 @@
 //! When to freeze: how much may be pending, and what to do for as long as it is more. Pure; instants are passed in.
 //!
-//! Nobody serves between the freeze and the commit point, so what is sent then is bounded, in peers and in bytes. Rounds
+//! Nobody serves between the freeze and the commit point, so what is sent then is bounded, in peers, in entries and in bytes. Rounds
 //! make it less: each takes as long as the one before left it. Where they do not, because the service changes its peers
 //! as fast as they are copied, the bound is raised step by step, so that a takeover succeeds; and when so much could not
 //! be sent in time, it fails and says whose fault that is.
@@ -14,16 +14,18 @@ use crate::peer::Address;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pending {
     pub(crate) peers: usize,
+    /// Of the state that all peers share.
+    pub(crate) entries: usize,
     /// About as many as it takes in frames.
     pub(crate) bytes: usize,
 }
 
 /// To send no more than this takes less time than another round.
-const LITTLE: Pending = Pending { peers: 16, bytes: 16 * 1024 };
+const LITTLE: Pending = Pending { peers: 16, entries: 16, bytes: 16 * 1024 };
 
 /// What may be sent after the freeze: a fifth of a millisecond on the machine on which this was written, where it is about
 /// a microsecond for each peer and for each kilobyte; so a millisecond on one that is five times slower.
-const BOUND: Pending = Pending { peers: 128, bytes: 128 * 1024 };
+const BOUND: Pending = Pending { peers: 128, entries: 128, bytes: 128 * 1024 };
 
 /// How long rounds go on before the bound is raised, and how long until it is raised again, to twice as much.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,12 +36,12 @@ const MEASURED_BYTES: u64 = 64 * 1024;
 
 impl Pending {
     fn fits(self, bound: Self) -> bool {
-        self.peers <= bound.peers && self.bytes <= bound.bytes
+        self.peers <= bound.peers && self.entries <= bound.entries && self.bytes <= bound.bytes
     }
 
     /// Whether rounds go on making it less.
     fn shrinks_from(self, before: Self) -> bool {
-        self.peers < before.peers / 4 * 3 || self.bytes < before.bytes / 4 * 3
+        self.peers < before.peers / 4 * 3 || self.entries < before.entries / 4 * 3 || self.bytes < before.bytes / 4 * 3
     }
 }
 
@@ -52,8 +54,11 @@ pub(crate) struct Load {
 
 impl std::fmt::Display for Load {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Pending { peers, bytes } = self.pending;
+        let Pending { peers, entries, bytes } = self.pending;
         write!(f, "{bytes} bytes of {peers} peers")?;
+        if entries > 0 {
+            write!(f, " and {entries} entries")?;
+        }
         match self.most {
             Some((address, bytes)) => write!(f, ", {bytes} of them of {}", Address(address)),
             None => Ok(()),
@@ -104,9 +109,9 @@ impl Pace {
         self.round_began = (now, bytes_sent);
     }
 
-    /// Whether it is worth asking the successor to get ready, with so many peers pending.
-    pub(crate) fn may_freeze_with(&self, peers: usize, now: Instant) -> bool {
-        self.first_ended.is_some() && peers <= self.bound(now).peers
+    /// Whether it is worth asking the successor to get ready, with so many peers and entries pending.
+    pub(crate) fn may_freeze_with(&self, peers: usize, entries: usize, now: Instant) -> bool {
+        self.first_ended.is_some() && Pending { peers, entries, bytes: 0 }.fits(self.bound(now))
     }
 
     /// The successor is ready.
@@ -139,7 +144,11 @@ impl Pace {
         let late = self.rounds_for(now).saturating_sub(PATIENCE);
         let raised = (late.as_millis() / RAISED_AFTER.as_millis()).min(u128::from(usize::BITS));
         let factor = 1usize.checked_shl(u32::try_from(raised).expect("it is a number of bits")).unwrap_or(usize::MAX);
-        Pending { peers: BOUND.peers.saturating_mul(factor), bytes: BOUND.bytes.saturating_mul(factor) }
+        Pending {
+            peers: BOUND.peers.saturating_mul(factor),
+            entries: BOUND.entries.saturating_mul(factor),
+            bytes: BOUND.bytes.saturating_mul(factor),
+        }
     }
 
     fn rounds_for(&self, now: Instant) -> Duration {

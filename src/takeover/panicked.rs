@@ -25,7 +25,8 @@ impl fmt::Display for Panicked {
 ///
 /// What the panic leaves half done must be of no further use, hence the assertion: all that the callers lend for writing
 /// belongs to the takeover, which ends with this. The service itself is lent for reading where it is saved, and saving
-/// is pure; where it is restored, it is dropped with the takeover.
+/// is pure; the book of its entries, which it keeps itself, is begun anew by the next takeover; and where it is restored, it
+/// is dropped with the takeover.
 ///
 /// # Errors
 /// If it panicked.

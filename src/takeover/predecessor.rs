@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::mirror::{Batch, Mirror};
-use super::pace::{Load, Pace, Verdict};
+use super::pace::{Load, Pace, Pending, Verdict};
+use super::pieces::{Pieces, Written};
 use super::wire::{
     BUILD, Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Lane, Refuse, Round, State, Timer, Timers,
     Versions, WIRE_VERSIONS, Welcome, agree, printable,
@@ -212,7 +213,11 @@ fn check_room(hello: &Hello, peers: u64) -> Result<(), (u64, u64)> {
 
 /// What to send next, if the successor has room for it. If it has none, those that are gone come first: until it is told
 /// of them, it holds their descriptors.
-fn next_with_room(books: &mut Books, hello: &Hello, originals: &[&dyn Originals]) -> Result<Option<Batch>, Mistake> {
+fn next_with_room(
+    books: &mut Books,
+    hello: &Hello,
+    originals: &[&mut dyn Originals],
+) -> Result<Option<Batch>, Mistake> {
     let Some(batch) = books.next_batch(originals) else {
         return Ok(None);
     };
@@ -233,6 +238,7 @@ fn check_room_for(batch: &Batch, books: &Books, hello: &Hello) -> Result<(), Mis
 #[derive(Debug)]
 pub(crate) struct Copying {
     books: Books,
+    pieces: Pieces,
     step: Step,
     hello: Hello,
     peers_sent: u64,
@@ -260,6 +266,7 @@ enum Step {
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Batch(Batch),
+    Entries(Written),
     Round { frame: Vec<u8>, last: bool },
 }
 
@@ -282,6 +289,7 @@ impl Copying {
     pub(crate) fn new(hello: Hello, keys_end: &[usize], now: Instant) -> Self {
         Self {
             books: Books::new(keys_end),
+            pieces: Pieces::default(),
             step: Step::Sending,
             hello,
             peers_sent: 0,
@@ -304,15 +312,18 @@ impl Copying {
     ///
     /// # Errors
     /// If the successor has no room for what is to be sent.
-    pub(crate) fn next(&mut self, originals: &[&dyn Originals]) -> Result<Option<Outgoing>, Mistake> {
+    pub(crate) fn next(&mut self, originals: &mut [&mut dyn Originals]) -> Result<Option<Outgoing>, Mistake> {
         if self.step != Step::Sending || self.window_full() {
             return Ok(None);
         }
         if let Some(batch) = next_with_room(&mut self.books, &self.hello, originals)? {
             return Ok(Some(Outgoing::Batch(batch)));
         }
+        if let Some(written) = self.pieces.next(originals) {
+            return Ok(Some(Outgoing::Entries(written)));
+        }
         // The first round took long, and the successor is behind: what is pending by then is known only after it.
-        let last = self.pace.may_freeze_with(self.books.pending(), self.progressed);
+        let last = self.may_freeze(originals, self.progressed);
         let round = Round {
             number: self.figures.rounds,
             last,
@@ -326,6 +337,19 @@ impl Copying {
     /// Whether [`Copying::next`] would have something to send.
     pub(crate) fn has_next(&self) -> bool {
         self.step == Step::Sending && !self.window_full()
+    }
+
+    /// Whether it is worth asking the successor to get ready.
+    fn may_freeze(&mut self, originals: &mut [&mut dyn Originals], now: Instant) -> bool {
+        self.pace.may_freeze_with(self.books.pending(), self.pieces.pending(originals), now)
+    }
+
+    /// What is pending, and who has the most of it.
+    fn load(&mut self, originals: &mut [&mut dyn Originals]) -> Load {
+        let Load { pending: peers, most } = self.books.load(originals);
+        let entries = self.pieces.load(originals);
+        let pending = Pending { entries: entries.entries, bytes: peers.bytes + entries.bytes, ..peers };
+        Load { pending, most }
     }
 
     fn window_full(&self) -> bool {
@@ -352,6 +376,11 @@ impl Copying {
                 self.figures.batches += 1;
                 self.figures.bytes += batch.frame.len() as u64;
                 self.books.sent(batch);
+            }
+            Outgoing::Entries(written) => {
+                self.figures.batches += 1;
+                self.figures.bytes += written.frame.len() as u64;
+                self.pieces.sent(&written);
             }
             Outgoing::Round { frame, last } => {
                 self.figures.bytes += frame.len() as u64;
@@ -408,6 +437,7 @@ impl Copying {
 
     fn begin_round(&mut self) {
         self.books.begin_round();
+        self.pieces.begin_round();
         self.figures.rounds += 1;
         self.step = Step::Sending;
     }
@@ -434,16 +464,16 @@ impl Ready {
     /// If what is pending could not be sent in time.
     pub(crate) fn decide(
         mut self,
-        originals: &[&dyn Originals],
+        originals: &mut [&mut dyn Originals],
         freeze_timeout: Duration,
         now: Instant,
     ) -> Result<Decision, Mistake> {
         let Self(copying) = &mut self;
-        if !copying.pace.may_freeze_with(copying.books.pending(), now) {
+        if !copying.may_freeze(originals, now) {
             self.0.begin_round();
             return Ok(Decision::Copy(self.0));
         }
-        let load = copying.books.load(originals);
+        let load = copying.load(originals);
         match copying.pace.judge(load.pending, freeze_timeout, now) {
             Verdict::Freeze => Ok(Decision::Freeze(self, None)),
             Verdict::FreezeStrained { rounds_for } => Ok(Decision::Freeze(self, Some((load, rounds_for)))),
@@ -461,8 +491,9 @@ impl Ready {
         let Self(mut copying) = self;
         copying.figures.copy_us = (now - copying.began).as_micros().try_into().unwrap_or(u64::MAX);
         copying.books.begin_round();
-        let Copying { books, hello, figures, .. } = copying;
-        Frozen { books, hello, figures, frozen_at_ns, timers: None, timers_sent: 0 }
+        copying.pieces.freeze();
+        let Copying { books, pieces, hello, figures, .. } = copying;
+        Frozen { books, pieces, hello, figures, frozen_at_ns, timers: None, timers_sent: 0 }
     }
 }
 
@@ -470,6 +501,7 @@ impl Ready {
 #[derive(Debug)]
 pub(crate) struct Frozen {
     books: Books,
+    pieces: Pieces,
     hello: Hello,
     figures: Figures,
     frozen_at_ns: u64,
@@ -483,7 +515,7 @@ impl Frozen {
     ///
     /// # Errors
     /// If the successor has no room for what is pending.
-    pub(crate) fn next(&mut self, originals: &[&dyn Originals]) -> Result<Option<Batch>, Mistake> {
+    pub(crate) fn next(&mut self, originals: &[&mut dyn Originals]) -> Result<Option<Batch>, Mistake> {
         let mut batch = next_with_room(&mut self.books, &self.hello, originals)?;
         if batch.is_none() {
             // What was too much for one change.
@@ -499,7 +531,7 @@ impl Frozen {
     }
 
     /// Timers that are not sent yet, which are sent when there is nothing else.
-    fn next_timers(&mut self, originals: &[&dyn Originals]) -> Option<Batch> {
+    fn next_timers(&mut self, originals: &[&mut dyn Originals]) -> Option<Batch> {
         let timers = self.timers.get_or_insert_with(|| timers_of(originals).into_iter()).next()?;
         self.timers_sent += timers.timers.len() as u64;
         let batch = Batch::of_timers(timers);
@@ -510,6 +542,17 @@ impl Frozen {
     /// The channel has taken the batch.
     pub(crate) fn sent(&mut self, batch: Batch) {
         self.books.sent(batch);
+    }
+
+    /// A part of the entries that are still pending. `None` if that was all. Each is sent, or the takeover fails.
+    pub(crate) fn next_entries(&mut self, originals: &mut [&mut dyn Originals]) -> Option<Vec<u8>> {
+        let entries_before = self.pieces.sent_up_to_now().entries;
+        let written = self.pieces.next(originals)?;
+        self.pieces.sent(&written);
+        self.figures.batches += 1;
+        self.figures.dirty += self.pieces.sent_up_to_now().entries - entries_before;
+        self.figures.bytes += written.frame.len() as u64;
+        Some(written.frame)
     }
 
     /// All that was pending is sent, and this is the state that all peers of each lane share.
@@ -528,7 +571,7 @@ impl Frozen {
 }
 
 /// The timers of all lanes, in frames.
-fn timers_of(originals: &[&dyn Originals]) -> Vec<Timers> {
+fn timers_of(originals: &[&mut dyn Originals]) -> Vec<Timers> {
     let mut frames = Vec::new();
     for (lane, originals) in (0..).zip(originals) {
         let timers: Vec<Timer> = originals.timers().into_iter().map(|(timer, at_ns)| Timer { timer, at_ns }).collect();
@@ -571,11 +614,14 @@ impl Concluding {
         if let Some(frame) = self.census.take() {
             return Conclusion::Part(frame, self);
         }
-        let Frozen { books, figures, frozen_at_ns, timers_sent: timers, .. } = self.frozen;
+        let Frozen { books, pieces, figures, frozen_at_ns, timers_sent: timers, .. } = self.frozen;
+        let entries = Some(pieces.sent_up_to_now()).filter(|sent| sent.bytes > 0);
         let state_bytes = self.states.iter().map(|state| state.len() as u64).sum();
         let (peers, digest) = (books.peers(), books.digest());
-        let frame = Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures, timers }).encode();
-        Conclusion::Commit(frame, Committed { accepted: Accepted { figures, peers }, _books: books })
+        let frame =
+            Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures, timers, entries }).encode();
+        let accepted = Accepted { figures, peers, entries: entries.unwrap_or_default().entries };
+        Conclusion::Commit(frame, Committed { accepted, _books: books })
     }
 
     /// The next part of the shared state.
@@ -608,6 +654,8 @@ pub(crate) struct Committed {
 pub(crate) struct Accepted {
     pub(crate) figures: Figures,
     pub(crate) peers: u64,
+    /// How many entries were sent.
+    pub(crate) entries: u64,
 }
 
 impl Committed {

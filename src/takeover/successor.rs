@@ -6,11 +6,13 @@
 //!  Objection                Objection                the predecessor owns them, and the successor exits
 //! ```
 
+use std::borrow::Cow;
+
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::wire::{
-    BUILD, Closed, Commit, Copied, Digested, Figures, Frame, Hello, Kind, Lane, Listeners, OfLane, Offer, Round, State,
-    Timers, WIRE_VERSIONS, Welcome, chained, printable,
+    BUILD, Closed, Commit, Copied, Digested, Entries, EntriesSent, Figures, Frame, Hello, Kind, Lane, Listeners,
+    OfLane, Offer, Round, State, Timers, WIRE_VERSIONS, Welcome, chained, printable,
 };
 use crate::peer::record::{Change, Record};
 
@@ -37,6 +39,10 @@ pub(crate) enum Objection {
     Round { number: u32, expected: u32 },
     /// It listens itself, or does not, otherwise than this process is to.
     Listeners { count: usize, expected: usize },
+    /// A piece of entries goes on with another map.
+    Piece { of: Of, expected: Of },
+    /// There is no memory for a piece of entries.
+    Memory { bytes: usize },
     /// What has come is not what was sent.
     Incomplete { what: &'static str, arrived: u64, sent: u64 },
 }
@@ -68,6 +74,8 @@ impl std::fmt::Display for Objection {
             Self::Listeners { count, expected } => {
                 write!(f, "the predecessor has {count} listeners, {expected} is expected")
             }
+            Self::Piece { of, expected } => write!(f, "a piece of entries of {expected} goes on with {of}"),
+            Self::Memory { bytes } => write!(f, "there is no memory for {bytes} bytes of entries"),
             Self::Incomplete { what, arrived, sent } => {
                 write!(f, "the {what} that arrived is {arrived}, {sent} was sent")
             }
@@ -150,6 +158,30 @@ pub(crate) struct Book {
     copied: Copied,
     /// How many timers have come.
     timers: u64,
+    entries: EntriesSent,
+    /// A piece of entries that is not whole yet, and the map that it is of.
+    piece: Option<Piece>,
+}
+
+/// What has come of a piece of entries.
+#[derive(Debug, PartialEq, Eq)]
+struct Piece {
+    /// The map that it is of.
+    of: Of,
+    bytes: Vec<u8>,
+}
+
+/// The number of a lane, and of a map of its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Of {
+    pub(crate) lane: u32,
+    pub(crate) map: u32,
+}
+
+impl std::fmt::Display for Of {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "map {} of lane {}", self.map, self.lane)
+    }
 }
 
 /// What has come of one of the predecessor's lanes.
@@ -184,6 +216,8 @@ pub(crate) enum Action<'b> {
     Discard(Closed),
     /// Set these timers.
     SetTimers(Timers),
+    /// Apply this piece to the entries of this map of a lane.
+    Enter { of: Of, piece: Cow<'b, [u8]> },
     /// Answer with the frame.
     Answer(Vec<u8>),
     /// Get everything ready that takes time, and answer with the frame.
@@ -199,6 +233,8 @@ pub(crate) struct Accept {
     pub(crate) states: Vec<Vec<u8>>,
     /// How many peers there are.
     pub(crate) peers: u64,
+    /// How many entries were sent.
+    pub(crate) entries: u64,
     pub(crate) frozen_at_ns: u64,
     pub(crate) figures: Figures,
     pub(crate) frame: Vec<u8>,
@@ -213,7 +249,14 @@ impl Receiving {
             known: FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher),
             state: Vec::new(),
         });
-        Self::BeforeListeners(Book { lanes: lanes.collect(), digest: 0, copied: Copied::default(), timers: 0 })
+        Self::BeforeListeners(Book {
+            lanes: lanes.collect(),
+            digest: 0,
+            copied: Copied::default(),
+            entries: EntriesSent::default(),
+            piece: None,
+            timers: 0,
+        })
     }
 
     /// The predecessor says something.
@@ -222,6 +265,10 @@ impl Receiving {
     /// If the takeover is over with that.
     pub(crate) fn hear<'b>(mut self, frame: Frame<'b>) -> Result<Heard<'b>, Objection> {
         let action = match (&mut self, frame) {
+            (Self::Copying(book) | Self::Ready(book), Frame::Entries(entries)) => book.enter(&entries)?,
+            (Self::Copying(book) | Self::Ready(book), frame) if book.piece.is_some() => {
+                return Err(out_of_piece(frame));
+            }
             (Self::Copying(book) | Self::Ready(book), Frame::Peers(records)) => book.adopt(records)?,
             (Self::Copying(book) | Self::Ready(book), Frame::Changed(changes)) => book.change(changes)?,
             (Self::Copying(book) | Self::Ready(book), Frame::Closed(closed)) => book.discard(closed)?,
@@ -260,6 +307,14 @@ impl Receiving {
     }
 }
 
+/// Why nothing but the rest of a piece may come.
+fn out_of_piece(frame: Frame<'_>) -> Objection {
+    match frame {
+        Frame::Refuse(refuse) => Objection::Refused { reason: printable(&refuse.reason) },
+        frame => Objection::OutOfTurn { kind: frame.kind(), step: "within a piece of entries" },
+    }
+}
+
 /// What has come of the lane with this number.
 fn of_lane(lanes: &mut [LaneBook], lane: u32) -> Result<&mut LaneBook, Objection> {
     let count = lanes.len();
@@ -289,6 +344,27 @@ impl Book {
             self.digest = self.digest.wrapping_sub(before.into()).wrapping_add((*known).into());
         }
         Ok(Action::Change(came))
+    }
+
+    fn enter<'b>(&mut self, entries: &Entries<'b>) -> Result<Action<'b>, Objection> {
+        of_lane(&mut self.lanes, entries.lane)?;
+        self.entries.note(entries.part.len(), entries.digest());
+        let Entries { part, lane, map, last } = *entries;
+        let of = Of { lane, map };
+        match self.piece.take() {
+            Some(Piece { of: expected, .. }) if expected != of => Err(Objection::Piece { of, expected }),
+            None if last => Ok(Action::Enter { of, piece: Cow::Borrowed(part) }),
+            begun => {
+                let mut bytes = begun.map(|piece| piece.bytes).unwrap_or_default();
+                bytes.try_reserve(part.len()).map_err(|_| Objection::Memory { bytes: part.len() })?;
+                bytes.extend_from_slice(part);
+                if last {
+                    return Ok(Action::Enter { of, piece: Cow::Owned(bytes) });
+                }
+                self.piece = Some(Piece { of, bytes });
+                Ok(Action::Wait)
+            }
+        }
     }
 
     fn discard(&mut self, closed: Closed) -> Result<Action<'static>, Objection> {
@@ -342,19 +418,23 @@ impl Book {
     }
 
     fn commit(mut self, commit: &Commit) -> Result<Heard<'static>, Objection> {
+        let entries = commit.entries.unwrap_or_default();
         let states: Vec<Vec<u8>> = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.state)).collect();
         let pairs = [
             ("number of peers", self.peers(), commit.peers),
             ("digest", self.digest, commit.digest),
             ("size of the shared state", states.iter().map(|state| state.len() as u64).sum(), commit.state_bytes),
             ("number of timers", self.timers, commit.timers),
+            ("size of the entries", self.entries.bytes, entries.bytes),
+            ("digest of the entries", self.entries.digest.into(), entries.digest.into()),
         ];
         if let Some((what, arrived, sent)) = pairs.into_iter().find(|(_, arrived, sent)| arrived != sent) {
             return Err(Objection::Incomplete { what, arrived, sent });
         }
         let Commit { peers, frozen_at_ns, figures, .. } = *commit;
         let frame = Frame::Accept.encode();
-        Ok(Heard::Commit(Box::new(Accept { states, peers, frozen_at_ns, figures, frame, _book: self })))
+        let entries = entries.entries;
+        Ok(Heard::Commit(Box::new(Accept { states, peers, entries, frozen_at_ns, figures, frame, _book: self })))
     }
 
     fn copied_frame(&self) -> Vec<u8> {

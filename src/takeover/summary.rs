@@ -6,6 +6,8 @@ use super::wire::Figures;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Summary {
     pub(crate) peers: u64,
+    /// How many entries of shared state were sent, some of them several times.
+    pub(crate) entries: u64,
     pub(crate) figures: Figures,
     pub(crate) pause: Pause,
     pub(crate) predecessor_pid: u32,
@@ -39,8 +41,12 @@ impl std::fmt::Display for Pause {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Figures { batches, rounds, dirty, bytes, copy_us } = self.figures;
-        let Self { peers, pause, predecessor_pid, successor_pid, .. } = self;
+        let Self { peers, entries, pause, predecessor_pid, successor_pid, .. } = self;
         write!(f, "{peers} peers from pid {predecessor_pid} to pid {successor_pid}: ")?;
-        write!(f, "{batches} batches, {rounds} rounds, {dirty} dirty, {bytes} bytes, copy {copy_us} us, {pause}")
+        write!(f, "{batches} batches, {rounds} rounds, {dirty} dirty, ")?;
+        if *entries > 0 {
+            write!(f, "{entries} entries, ")?;
+        }
+        write!(f, "{bytes} bytes, copy {copy_us} us, {pause}")
     }
 }

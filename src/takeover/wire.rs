@@ -269,6 +269,55 @@ pub(crate) struct Timer {
     pub(crate) at_ns: u64,
 }
 
+/// Predecessor: a part of a piece of the entries that the service shares among its peers, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Entries<'b> {
+    #[cbor(b(0), with = "minicbor::bytes")]
+    pub(crate) part: &'b [u8],
+    #[cbor(n(1), skip_if = "is_first")]
+    pub(crate) lane: u32,
+    /// The service's number for the map that they are of.
+    #[n(2)]
+    pub(crate) map: u32,
+    /// The piece is whole with this part.
+    #[n(3)]
+    pub(crate) last: bool,
+}
+
+impl Entries<'_> {
+    pub(crate) fn digest(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.lane.to_be_bytes());
+        hasher.update(&self.map.to_be_bytes());
+        hasher.update(&[u8::from(self.last)]);
+        hasher.update(self.part);
+        hasher.finalize()
+    }
+}
+
+/// All parts of entries up to some point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct EntriesSent {
+    #[n(0)]
+    pub(crate) bytes: u64,
+    /// Of each part its own, [chained] with that of those before.
+    #[n(1)]
+    pub(crate) digest: u32,
+    /// How many entries were sent, some of them several times. Only for the log: who receives pieces does not know.
+    #[n(2)]
+    pub(crate) entries: u64,
+}
+
+impl EntriesSent {
+    /// One part more.
+    pub(crate) fn note(&mut self, bytes: usize, digest: u32) {
+        self.bytes += bytes as u64;
+        self.digest = chained(self.digest, digest);
+    }
+}
+
 /// Predecessor: nothing follows; the successor may take ownership if its own count and digest are these.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -289,6 +338,9 @@ pub(crate) struct Commit {
     /// How many timers were sent.
     #[cbor(n(5), skip_if = "is_zero")]
     pub(crate) timers: u64,
+    /// `None` if there were none.
+    #[n(6)]
+    pub(crate) entries: Option<EntriesSent>,
 }
 
 /// What the copy took, for the summary of both sides.
@@ -300,7 +352,7 @@ pub(crate) struct Figures {
     pub(crate) batches: u64,
     #[n(1)]
     pub(crate) rounds: u32,
-    /// Records sent after the freeze.
+    /// Records and entries sent after the freeze.
     #[n(2)]
     pub(crate) dirty: u64,
     /// All bytes sent to the successor.
@@ -346,6 +398,7 @@ pub(crate) enum Frame<'b> {
     /// Successor: all is in place; the predecessor may freeze.
     Ready,
     State(State<'b>),
+    Entries(Entries<'b>),
     Commit(Commit),
     /// Successor: the commit point.
     Accept,
@@ -376,6 +429,7 @@ pub(crate) enum Kind {
     Timers = 16,
     #[cfg(all(feature = "wire-2", not(test)))]
     Census = 15,
+    Entries = 17,
 }
 
 impl Kind {
@@ -395,6 +449,7 @@ impl Kind {
         Self::Accept,
         Self::Serving,
         Self::Timers,
+        Self::Entries,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
     ];
@@ -422,6 +477,7 @@ impl Frame<'_> {
             Self::Round(_) => Kind::Round,
             Self::Ready => Kind::Ready,
             Self::State(_) => Kind::State,
+            Self::Entries(_) => Kind::Entries,
             Self::Commit(_) => Kind::Commit,
             Self::Accept => Kind::Accept,
             Self::Serving(_) => Kind::Serving,
@@ -448,6 +504,7 @@ impl Frame<'_> {
             Self::Round(round) => encode_body(Kind::Round, round),
             Self::Ready => encode_body(Kind::Ready, &Empty {}),
             Self::State(state) => encode_body(Kind::State, state),
+            Self::Entries(entries) => encode_body(Kind::Entries, entries),
             Self::Commit(commit) => encode_body(Kind::Commit, commit),
             Self::Accept => encode_body(Kind::Accept, &Empty {}),
             Self::Serving(serving) => encode_body(Kind::Serving, serving),
@@ -607,6 +664,7 @@ impl RawFrame {
             Kind::Round => decoder.decode().map(Frame::Round),
             Kind::Ready => decoder.decode().map(|Empty {}| Frame::Ready),
             Kind::State => decoder.decode().map(Frame::State),
+            Kind::Entries => decoder.decode().map(Frame::Entries),
             Kind::Commit => decoder.decode().map(Frame::Commit),
             Kind::Accept => decoder.decode().map(|Empty {}| Frame::Accept),
             Kind::Serving => decoder.decode().map(Frame::Serving),

@@ -108,7 +108,7 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
     loop {
         match departure.turn(&mut lanes, Duration::from_secs(1), Instant::now())? {
             Turn::Copying(next) => departure = next,
-            Turn::Ready(ready) => return ready.commit(&lanes, freeze_timeout).map(drop),
+            Turn::Ready(ready) => return ready.commit(&mut lanes, freeze_timeout).map(drop),
         }
         departure.writable();
         std::thread::yield_now();
@@ -206,9 +206,9 @@ fn successor_that_holds_peers_that_are_gone_is_told_of_them_before_it_gets_more(
     let hello = Hello { files_max: reactord_process::open_files::RESERVED as u64 + 2, ..hello() };
     let mut copying = Copying::new(hello, &[3], Instant::now());
     // Each fills a batch.
-    let table: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64, 64 * 1024))).collect();
-    let next = |copying: &mut Copying| {
-        let outgoing = copying.next(&[&table]).unwrap().expect("there is more");
+    let mut table: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64, 64 * 1024))).collect();
+    let mut next = |copying: &mut Copying| {
+        let outgoing = copying.next(&mut [&mut table]).unwrap().expect("there is more");
         let Outgoing::Batch(batch) = &outgoing else { panic!("the round is not over") };
         let kind = batch.frame[4];
         copying.sent(outgoing, Instant::now());

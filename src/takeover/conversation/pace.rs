@@ -9,8 +9,8 @@ use super::super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, SIL
 use super::super::wire::{Copied, Frame, Hello};
 use super::turns::{CopyStep, copying, send_round};
 use super::{
-    Event, FILES_RESERVED, FREEZE_TIMEOUT, FROZEN_AT_NS, FakePeer, NOBODY, PEERS_IN_FLIGHT_MAX, Predecessor, World,
-    hello,
+    Event, FILES_RESERVED, FREEZE_TIMEOUT, FROZEN_AT_NS, FakePeer, PEERS_IN_FLIGHT_MAX, Predecessor, World, hello,
+    nobody,
 };
 
 // ── The window ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +99,7 @@ fn peers_that_come_during_the_copy_are_refused_when_the_successor_has_no_room_fo
         peers.insert(FakePeer::new(cookie, 4));
     }
     let mut copying = Copying::new(hello, &[peers.capacity()], Instant::now());
-    let mistake = copying.next(&[&peers]).unwrap_err();
+    let mistake = copying.next(&mut [&mut peers]).unwrap_err();
     assert_eq!(mistake, Mistake::Room { files_max, files_needed: files_max + 1 });
 }
 
@@ -119,7 +119,7 @@ fn peers_that_come_before_the_freeze_are_refused_when_the_successor_has_no_room_
         copying.mirror_mut(0).touched(key, true);
     }
     let Ok(Heard::Ready(ready)) = copying.hear(Frame::Ready, now) else { panic!("the last round was sent") };
-    let mistake = ready.freeze(now, FROZEN_AT_NS).next(&[&peers]).unwrap_err();
+    let mistake = ready.freeze(now, FROZEN_AT_NS).next(&[&mut peers]).unwrap_err();
     assert_eq!(mistake, Mistake::Room { files_max, files_needed: files_max + 1 });
 }
 
@@ -160,12 +160,12 @@ fn rounds_within(
     let mut peers_sent = 0;
     for number in 1.. {
         let last = loop {
-            let outgoing = copying.next(&[&*peers])?.expect("nothing is waited for");
+            let outgoing = copying.next(&mut [&mut *peers])?.expect("nothing is waited for");
             let Outgoing::Batch(batch) = &outgoing else {
                 copying.unsent(outgoing);
                 // What changes in a round is pending at its end, also what changes early in it.
                 happen(&mut copying, peers);
-                let Some(outgoing @ Outgoing::Round { last, .. }) = copying.next(&[&*peers])? else {
+                let Some(outgoing @ Outgoing::Round { last, .. }) = copying.next(&mut [&mut *peers])? else {
                     panic!("what is pending by now is for the next round")
                 };
                 copying.sent(outgoing, now);
@@ -181,7 +181,7 @@ fn rounds_within(
         let answer = if last { Frame::Ready } else { Frame::Copied(Copied { peers: peers_sent, rounds: number }) };
         copying = match copying.hear(answer, now)? {
             Heard::Copying(goes_on) => goes_on,
-            Heard::Ready(ready) => match ready.decide(&[&*peers], freeze_timeout, now)? {
+            Heard::Ready(ready) => match ready.decide(&mut [&mut *peers], freeze_timeout, now)? {
                 Decision::Copy(goes_on) => goes_on,
                 Decision::Freeze(_, strain) => return Ok((number, strain.is_some())),
             },
@@ -309,10 +309,10 @@ fn each_frame_that_the_channel_takes_moves_the_deadline() {
     let now = Instant::now();
     let mut copying = Copying::new(hello(), &[0], now);
     let later = now + Duration::from_secs(3);
-    let outgoing = copying.next(&[&NOBODY]).unwrap().expect("the round has an end");
+    let outgoing = copying.next(&mut [&mut nobody()]).unwrap().expect("the round has an end");
     copying.unsent(outgoing);
     assert_eq!(copying.deadline(), now + SILENCE_MAX, "a frame that it does not take changes nothing");
-    let outgoing = copying.next(&[&NOBODY]).unwrap().expect("the round has an end");
+    let outgoing = copying.next(&mut [&mut nobody()]).unwrap().expect("the round has an end");
     copying.sent(outgoing, later);
     assert_eq!(copying.deadline(), later + SILENCE_MAX);
 }
@@ -326,9 +326,9 @@ fn only_an_answer_that_acknowledges_more_moves_the_deadline() {
         peers.insert(FakePeer::new(cookie, 4));
     }
     let mut copying = Copying::new(hello(), &[peers.capacity()], now);
-    let batch = copying.next(&[&peers]).unwrap().expect("there are peers");
+    let batch = copying.next(&mut [&mut peers]).unwrap().expect("there are peers");
     copying.sent(batch, now);
-    let round = copying.next(&[&peers]).unwrap().expect("the round has an end");
+    let round = copying.next(&mut [&mut peers]).unwrap().expect("the round has an end");
     copying.sent(round, now);
     // What a successor says again and again must not keep a takeover alive.
     for (peers, rounds, seconds, deadline) in

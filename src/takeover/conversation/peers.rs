@@ -9,6 +9,7 @@ use crate::peer::Backlog;
 use crate::peer::backlog::Misplaced;
 use crate::peer::record::{Change, Phase, Record};
 use crate::peer::ties::Ties;
+use crate::service::{Entries, Keyed};
 
 /// A peer of the predecessor.
 #[derive(Debug)]
@@ -71,6 +72,33 @@ impl Originals for Slab<FakePeer> {
     fn timers(&self) -> Vec<(u32, u64)> {
         let timer = |peer: &FakePeer| (peer.changes as u32, peer.cookie);
         self.iter().filter(|(key, _)| key % 2 == 1).map(|(_, peer)| timer(peer)).collect()
+    }
+}
+
+/// The entries that all peers share.
+pub(crate) type Map = Keyed<u32, Vec<u8>>;
+
+/// The peers with the entries that they share.
+pub(crate) struct With<'o, P> {
+    pub(crate) peers: &'o P,
+    pub(crate) maps: &'o mut [Map],
+}
+
+impl<P: Originals> Originals for With<'_, P> {
+    fn record(&self, key: usize) -> Option<Record<'_>> {
+        self.peers.record(key)
+    }
+
+    fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
+        self.peers.save_session(key, saved);
+    }
+
+    fn timers(&self) -> Vec<(u32, u64)> {
+        self.peers.timers()
+    }
+
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        self.maps.get_mut(map).map(|map| map as &mut dyn Entries)
     }
 }
 

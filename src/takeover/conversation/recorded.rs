@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::super::pieces::Written;
 use super::super::predecessor::{Accepted, Committed, Copying, Decision, Frozen, Heard, Outgoing, greet};
 use super::super::successor::{self, Action, Called, Receiving};
 use super::super::wire::{Frame, Offer, RawFrame, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions};
+use super::peers::{Map, With};
 use super::turns::{KINDS, committed};
 use super::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
 use crate::originals::Originals;
@@ -42,10 +44,11 @@ struct Scenario {
     outcome: Result<(), &'static str>,
 }
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 6] = [
     Scenario { name: "nobody", offers, events: |_| Vec::new(), outcome: Ok(()) },
     Scenario { name: "quiet", offers, events: |line| at_first(line, 2), outcome: Ok(()) },
     Scenario { name: "lively", offers, events: lively, outcome: Ok(()) },
+    Scenario { name: "entries", offers, events: keyed, outcome: Ok(()) },
     Scenario { name: "crowd", offers, events: |line| at_first(line, 260), outcome: Ok(()) },
     Scenario {
         name: "refused",
@@ -65,6 +68,13 @@ fn lively(line: usize) -> Vec<String> {
         0 => at_first(0, 8),
         _ => vec![format!("change {}", line % 5), "accept".to_owned(), format!("close {}", line * 3 % 11)],
     }
+}
+
+/// Two peers who share entries, which come and go all the time.
+fn keyed(line: usize) -> Vec<String> {
+    let mut events = at_first(line, 2);
+    events.extend((0..3).map(|number| format!("entries {}", line * 3 + number)));
+    events
 }
 
 // ── The predecessor ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,6 +155,7 @@ impl Originals for Slab<Peer> {
 
 struct Predecessor {
     peers: Slab<Peer>,
+    maps: Vec<Map>,
     cookies: u64,
     now: Instant,
     /// Frames that are to be sent whatever comes, with their descriptors.
@@ -152,6 +163,7 @@ struct Predecessor {
     step: PredecessorStep,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 enum PredecessorStep {
     Listening,
     Copying(Copying),
@@ -163,7 +175,7 @@ enum PredecessorStep {
 impl Predecessor {
     fn new() -> Self {
         let (peers, to_say) = (Slab::new(), VecDeque::new());
-        Self { peers, cookies: 0, now: Instant::now(), to_say, step: PredecessorStep::Listening }
+        Self { peers, maps: Vec::new(), cookies: 0, now: Instant::now(), to_say, step: PredecessorStep::Listening }
     }
 
     fn happen(&mut self, event: &str) {
@@ -176,6 +188,15 @@ impl Predecessor {
                 let key = key.parse().unwrap();
                 let Some(peer) = self.peers.get_mut(key) else { return };
                 (key, peer.change())
+            }
+            Some(("entries", key)) => {
+                if self.maps.is_empty() {
+                    self.maps.push(Map::default());
+                }
+                let key: u32 = key.parse().unwrap();
+                self.maps[0].insert(key, vec![7; key as usize % 5]);
+                self.maps[0].remove(&(key / 2));
+                return;
             }
             Some(("close", key)) => {
                 let key = key.parse().unwrap();
@@ -205,10 +226,10 @@ impl Predecessor {
         let PredecessorStep::Copying(copying) = &mut self.step else {
             return None;
         };
-        let outgoing = copying.next(&[&self.peers]).unwrap()?;
+        let outgoing = copying.next(&mut [&mut With { peers: &self.peers, maps: &mut self.maps }]).unwrap()?;
         let said = match &outgoing {
             Outgoing::Batch(batch) => (batch.frame.clone(), batch.descriptor_keys().count()),
-            Outgoing::Round { frame, .. } => (frame.clone(), 0),
+            Outgoing::Entries(Written { frame, .. }) | Outgoing::Round { frame, .. } => (frame.clone(), 0),
         };
         copying.sent(outgoing, self.now);
         Some(said)
@@ -234,7 +255,10 @@ impl Predecessor {
             }
             (PredecessorStep::Copying(copying), frame) => match copying.hear(frame, self.now).unwrap() {
                 Heard::Copying(copying) => PredecessorStep::Copying(copying),
-                Heard::Ready(ready) => match ready.decide(&[&self.peers], FREEZE_TIMEOUT, self.now).unwrap() {
+                Heard::Ready(ready) => match ready
+                    .decide(&mut [&mut With { peers: &self.peers, maps: &mut self.maps }], FREEZE_TIMEOUT, self.now)
+                    .unwrap()
+                {
                     Decision::Copy(copying) => PredecessorStep::Copying(copying),
                     Decision::Freeze(ready, _) => self.commit(ready.freeze(self.now, FROZEN_AT_NS)),
                 },
@@ -249,9 +273,12 @@ impl Predecessor {
     }
 
     fn commit(&mut self, mut frozen: Frozen) -> PredecessorStep {
-        while let Some(batch) = frozen.next(&[&self.peers]).unwrap() {
+        while let Some(batch) = frozen.next(&[&mut With { peers: &self.peers, maps: &mut self.maps }]).unwrap() {
             self.to_say.push_back((batch.frame.clone(), batch.descriptor_keys().count()));
             frozen.sent(batch);
+        }
+        while let Some(frame) = frozen.next_entries(&mut [&mut With { peers: &self.peers, maps: &mut self.maps }]) {
+            self.to_say.push_back((frame, 0));
         }
         let (frames, committed) = committed(frozen, SHARED_STATE);
         self.to_say.extend(frames.into_iter().map(|frame| (frame, 0)));
@@ -313,7 +340,9 @@ impl Successor {
             }
             Action::Adopt(peers, answer) => (Some(answer), peers.records.len()),
             Action::Answer(answer) | Action::GetReady(answer) => (Some(answer), 0),
-            Action::Change(_) | Action::Discard(_) | Action::SetTimers(_) | Action::Wait => (None, 0),
+            Action::Change(_) | Action::Discard(_) | Action::SetTimers(_) | Action::Enter { .. } | Action::Wait => {
+                (None, 0)
+            }
         };
         assert_eq!(descriptors, wanted, "it takes the descriptors that come");
         self.to_say.extend(answer);

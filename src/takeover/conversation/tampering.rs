@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 
 use super::super::successor::{Action, Heard, Objection, Receiving};
 use super::super::wire::{
-    Commit, Copied, Frame, Kind, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
+    Commit, Copied, Entries, EntriesSent, Frame, Kind, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX,
+    TO_SUCCESSOR_BYTES_MAX,
 };
 use super::turns::{ReceiveStep, receiving};
-use super::{Adopted, PART_BYTES, World, encoded};
+use super::{Adopted, Map, PART_BYTES, World, encoded, entries};
 use crate::peer::backlog::Misplaced;
+use crate::service::{Entries as _, RestoreError};
 
 /// All that a predecessor said after Welcome in a takeover with everything in it, and the records in the end.
-fn recorded() -> (Vec<Vec<u8>>, BTreeMap<u64, Vec<u8>>) {
-    let mut world = World::new(600);
+fn recorded() -> (Vec<Vec<u8>>, Arrived) {
+    let mut world = World::with_entries(600, 2000, 50);
+    world.maps[1].insert(0, vec![5; 2 * PART_BYTES]);
     world.shared_state = (0..2 * PART_BYTES + 5).map(|at| (at % 251) as u8).collect();
     let mut step = 0;
     world.finish(|world| {
@@ -23,12 +26,13 @@ fn recorded() -> (Vec<Vec<u8>>, BTreeMap<u64, Vec<u8>>) {
         }
         world.accept();
         world.close(step * 17);
+        world.change_entry(step * 31);
     });
     world.assert_taken_over();
-    let records = world.adopted_records();
+    let records = (world.adopted_records(), entries(&world.entered));
     let frames = world.sent.split_off(1);
     let kinds: Vec<Kind> = frames.iter().map(|frame| frame[4].try_into().unwrap()).collect();
-    for kind in [Kind::Peers, Kind::Changed, Kind::Closed, Kind::Round, Kind::State] {
+    for kind in [Kind::Peers, Kind::Changed, Kind::Closed, Kind::Round, Kind::State, Kind::Entries] {
         let count = kinds.iter().filter(|other| **other == kind).count();
         assert!(count >= 2, "{count} times {kind:?}");
     }
@@ -41,12 +45,18 @@ enum Noticed {
     Objection(Objection),
     /// A change is about bytes that its peer does not have.
     Misplaced(Misplaced),
+    /// A piece of entries is none.
+    Entries(RestoreError),
 }
 
-/// What a successor makes of these frames: the records that it ends with, if it accepts.
-fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Noticed> {
+/// The records of the peers, and the entries of each map.
+type Arrived = (BTreeMap<u64, Vec<u8>>, Vec<BTreeMap<u32, Vec<u8>>>);
+
+/// What a successor makes of these frames: what it ends with, if it accepts.
+fn replay(frames: &[Vec<u8>]) -> Result<Option<Arrived>, Noticed> {
     let mut receiving = Receiving::expecting(&[0]);
     let mut adopted: BTreeMap<u64, Adopted> = BTreeMap::new();
+    let mut maps = [Map::default(), Map::default()];
     for frame in frames {
         let raw = RawFrame::take(&mut frame.clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
         let action = match receiving.hear(raw.decode().unwrap()).map_err(Noticed::Objection)? {
@@ -56,7 +66,7 @@ fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Noticed>
             }
             Heard::Commit(_) => {
                 let records = adopted.iter().map(|(cookie, peer)| (*cookie, encoded(&peer.record())));
-                return Ok(Some(records.collect()));
+                return Ok(Some((records.collect(), entries(&maps))));
             }
         };
         match action {
@@ -70,6 +80,7 @@ fn replay(frames: &[Vec<u8>]) -> Result<Option<BTreeMap<u64, Vec<u8>>>, Noticed>
                 }
             }
             Action::Discard(closed) => adopted.retain(|cookie, _| !closed.cookies.contains(cookie)),
+            Action::Enter { of, piece } => maps[of.map as usize].restore(1, &piece).map_err(Noticed::Entries)?,
             Action::Listen(_) | Action::Answer(_) | Action::GetReady(_) | Action::SetTimers(_) | Action::Wait => {}
         }
     }
@@ -105,8 +116,46 @@ fn a_lost_frame_is_noticed() {
             (Kind::Round, Err(Noticed::Objection(Objection::Round { .. } | Objection::OutOfTurn { .. }))) => {}
             (Kind::State, Err(Noticed::Objection(Objection::Incomplete { what: "size of the shared state", .. }))) => {}
             (Kind::Timers, Err(Noticed::Objection(Objection::Incomplete { what: "number of timers", .. }))) => {}
+            (Kind::Entries, Err(noticed)) => assert_entries_noticed(&noticed),
             (Kind::Commit, Ok(None)) => {}
             (kind, result) => panic!("without frame {lost}, {kind:?}: {:?}", result.map(|_| "accepted")),
+        }
+    }
+}
+
+/// An entry is missing, or there twice, or a piece has lost a part.
+fn assert_entries_noticed(noticed: &Noticed) {
+    match noticed {
+        Noticed::Objection(Objection::Incomplete { what: "size of the entries", .. }) => {}
+        Noticed::Objection(Objection::OutOfTurn { step: "within a piece of entries", .. }) => {}
+        Noticed::Objection(Objection::Piece { .. }) | Noticed::Entries(_) => {}
+        noticed => panic!("{noticed:?}"),
+    }
+}
+
+#[test]
+fn entries_that_come_in_another_order_or_were_changed_on_their_way_are_noticed() {
+    let (frames, _) = recorded();
+    let numbers: Vec<usize> = (0..frames.len()).filter(|number| kind_of(&frames[*number]) == Kind::Entries).collect();
+    let altered = |number: usize| {
+        let raw = RawFrame::take(&mut frames[number].clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
+        let Frame::Entries(entries) = raw.decode().unwrap() else { panic!("it has entries") };
+        let mut part = entries.part.to_vec();
+        part.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+        let mut altered = frames.clone();
+        altered[number] = Frame::Entries(Entries { part: &part, ..entries }).encode();
+        altered
+    };
+    let swapped = numbers.windows(2).filter(|pair| frames[pair[0]] != frames[pair[1]]).map(|pair| {
+        let mut swapped = frames.clone();
+        swapped.swap(pair[0], pair[1]);
+        swapped
+    });
+    for frames in swapped.chain(numbers.iter().map(|number| altered(*number))) {
+        match replay(&frames) {
+            Err(Noticed::Objection(Objection::Incomplete { what: "digest of the entries", .. })) => {}
+            Err(Noticed::Entries(_) | Noticed::Objection(Objection::Piece { .. } | Objection::OutOfTurn { .. })) => {}
+            result => panic!("{:?}", result.map(|_| "accepted")),
         }
     }
 }
@@ -130,6 +179,7 @@ fn a_repeated_frame_is_noticed() {
             (Kind::Round, Err(Noticed::Objection(Objection::Round { .. } | Objection::OutOfTurn { .. }))) => {}
             (Kind::State, Err(Noticed::Objection(Objection::Incomplete { what: "size of the shared state", .. }))) => {}
             (Kind::Timers, Err(Noticed::Objection(Objection::Incomplete { what: "number of timers", .. }))) => {}
+            (Kind::Entries, Err(noticed)) => assert_entries_noticed(&noticed),
             (kind, result) => panic!("with frame {repeated} twice, {kind:?}: {:?}", result.map(|_| "accepted")),
         }
     }
@@ -167,7 +217,7 @@ fn a_record_or_a_change_that_was_changed_on_its_way_is_noticed() {
             Err(Noticed::Misplaced(_) | Noticed::Objection(Objection::Incomplete { what: "digest", .. })) => {
                 noticed += 1
             }
-            Ok(Some(arrived)) => assert!(!arrived.contains_key(&cookie), "only who has left by then may differ"),
+            Ok(Some(arrived)) => assert!(!arrived.0.contains_key(&cookie), "only who has left by then may differ"),
             result => panic!("with a record of frame {changed} changed: {:?}", result.map(|_| "accepted")),
         }
     }
@@ -195,7 +245,9 @@ fn a_commit_that_differs_in_one_figure_is_refused_with_both() {
     let raw = RawFrame::take(&mut to_hear[0].clone(), TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
     let Frame::Commit(commit) = raw.decode().unwrap() else { panic!("Commit comes last") };
     let Commit { peers, digest, state_bytes, timers, .. } = commit;
+    let told = Some(EntriesSent { bytes: 1, ..EntriesSent::default() });
     let wrong = [
+        (Commit { entries: told, ..commit.clone() }, ("size of the entries", 0, 1)),
         (Commit { peers: 2, ..commit.clone() }, ("number of peers", peers, 2)),
         (Commit { digest: digest + 1, ..commit.clone() }, ("digest", digest, digest + 1)),
         (Commit { state_bytes: 4, ..commit.clone() }, ("size of the shared state", state_bytes, 4)),

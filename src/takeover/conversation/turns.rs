@@ -5,15 +5,15 @@ use std::time::Instant;
 use super::super::predecessor::{
     Accepted, Committed, Conclusion, Copying, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet, hear_before_commit,
 };
-use super::super::successor::{self, Action, Called, Objection, Receiving};
+use super::super::successor::{self, Action, Called, Objection, Of, Receiving};
 use super::super::wire::{
-    Closed, Commit, Copied, Figures, Frame, Kind, RawFrame, RecordsKind, RecordsWriter, Refuse, Round, Serving, State,
-    TO_SUCCESSOR_BYTES_MAX, Timer, Timers,
+    Closed, Commit, Copied, Entries, Figures, Frame, Kind, RawFrame, RecordsKind, RecordsWriter, Refuse, Round,
+    Serving, State, TO_SUCCESSOR_BYTES_MAX, Timer, Timers,
 };
-use super::{FROZEN_AT_NS, FakePeer, NOBODY, PREDECESSOR_PID, estate, hello, listeners, offers};
+use super::{FROZEN_AT_NS, FakePeer, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
 use crate::peer::record::Record;
 
-pub(super) const KINDS: [Kind; 15] = [
+pub(super) const KINDS: [Kind; 16] = [
     Kind::Hello,
     Kind::Refuse,
     Kind::Welcome,
@@ -29,6 +29,7 @@ pub(super) const KINDS: [Kind; 15] = [
     Kind::Accept,
     Kind::Serving,
     Kind::Timers,
+    Kind::Entries,
 ];
 
 /// The record of one peer, whose session is `version`, or the change to that, as a frame.
@@ -60,11 +61,21 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::State => Frame::State(State { part: b"state", lane: 0 }).encode(),
         Kind::Commit => {
             let figures = Figures::default();
-            Frame::Commit(Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures, timers: 0 }).encode()
+            Frame::Commit(Commit {
+                peers: 0,
+                digest: 0,
+                state_bytes: 0,
+                frozen_at_ns: 0,
+                figures,
+                timers: 0,
+                entries: None,
+            })
+            .encode()
         }
         Kind::Accept => Frame::Accept.encode(),
         Kind::Serving => Frame::Serving(Serving { pause_us: 1 }).encode(),
         Kind::Timers => Frame::Timers(Timers { timers: vec![Timer { timer: 1, at_ns: 2 }], lane: 0 }).encode(),
+        Kind::Entries => Frame::Entries(Entries { part: b"part", lane: 0, map: 0, last: false }).encode(),
     };
     RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap()
 }
@@ -93,7 +104,7 @@ pub(super) fn copying(step: CopyStep) -> Copying {
 }
 
 pub(super) fn send_round(copying: &mut Copying, expected_last: bool) {
-    let outgoing = copying.next(&[&NOBODY]).unwrap().expect("the round has an end");
+    let outgoing = copying.next(&mut [&mut nobody()]).unwrap().expect("the round has an end");
     assert!(matches!(outgoing, Outgoing::Round { last, .. } if last == expected_last));
     copying.sent(outgoing, Instant::now());
 }
@@ -104,7 +115,7 @@ fn frozen() -> Frozen {
         panic!("the successor may get ready now");
     };
     let mut frozen = ready.freeze(now, FROZEN_AT_NS);
-    assert!(frozen.next(&[&NOBODY]).unwrap().is_none());
+    assert!(frozen.next(&[&mut nobody()]).unwrap().is_none());
     frozen
 }
 
@@ -207,7 +218,8 @@ fn takeover_of_one() -> [(ReceiveStep, Vec<u8>); 6] {
     let known = records_frame(RecordsKind::Peers, KNOWN, 0);
     let digest = digest(&known);
     let figures = Figures::default();
-    let commit = Commit { peers: 1, digest, state_bytes: 5, frozen_at_ns: FROZEN_AT_NS, figures, timers: 0 };
+    let commit =
+        Commit { peers: 1, digest, state_bytes: 5, frozen_at_ns: FROZEN_AT_NS, figures, timers: 0, entries: None };
     [
         (ReceiveStep::BeforeListeners, Frame::Listeners(listeners()).encode()),
         (ReceiveStep::BeforeListeners, known),
@@ -289,6 +301,7 @@ fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
                 {
                     continue;
                 }
+                (Kind::Entries, Copying | AfterLastRound, Ok(successor::Heard::On(_, Action::Wait))) => continue,
                 (Kind::Round, Copying, Ok(successor::Heard::On(_, Action::Answer(_)))) => continue,
                 (Kind::Timers, AfterLastRound, Ok(successor::Heard::On(_, Action::SetTimers(timers))))
                     if timers.timers.len() == 1 =>
@@ -324,6 +337,30 @@ fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn within_a_piece_of_entries_nothing_comes_but_its_rest() {
+    use ReceiveStep::{AfterLastRound, Copying};
+    let of = |map| Of { lane: 0, map };
+    let part = |map, last| Frame::Entries(Entries { part: b"part", lane: 0, map, last });
+    for step in [Copying, AfterLastRound] {
+        let within = || hear(receiving(step).0, part(0, false)).0;
+        for kind in KINDS {
+            let raw = frame(kind, KNOWN);
+            match (kind, within().hear(raw.decode().unwrap())) {
+                (Kind::Entries, Ok(_)) => {}
+                (Kind::Refuse, Err(Objection::Refused { .. })) => {}
+                (_, Err(objection)) => {
+                    assert_eq!(objection, Objection::OutOfTurn { kind, step: "within a piece of entries" })
+                }
+                (_, Ok(heard)) => panic!("{kind:?} led to {heard:?}"),
+            }
+        }
+        assert_eq!(within().hear(part(1, true)), Err(Objection::Piece { of: of(1), expected: of(0) }));
+        let (_, action) = hear(within(), part(0, true));
+        assert_eq!(action, Action::Enter { of: of(0), piece: b"partpart".as_slice().into() });
     }
 }
 

@@ -38,6 +38,8 @@ steps! {
         Listeners "listeners",
         /// Send peers that have come, changed, or gone.
         Batch "batch",
+        /// Send a part of the entries that all peers share.
+        Entries "entries",
         /// End a round.
         Round "round",
         /// End the last round.
@@ -74,6 +76,8 @@ steps! {
         Change "change",
         /// Let go of peers that have gone.
         Discard "discard",
+        /// Apply a piece of the entries that all peers share.
+        Enter "enter",
         /// Say what it has copied.
         Copied "copied",
         /// End a round.

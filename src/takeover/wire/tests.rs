@@ -114,6 +114,7 @@ fn example(kind: Kind) -> Frame<'static> {
             frozen_at_ns: 86_400_000_000_000,
             figures: Figures { batches: 81, rounds: 3, dirty: 16, bytes: 1_420_000, copy_us: 35_000 },
             timers: 2,
+            entries: Some(EntriesSent { bytes: 34, digest: 0x0123_4567, entries: 2 }),
         }),
         Kind::Accept => Frame::Accept,
         Kind::Serving => Frame::Serving(Serving { pause_us: 180 }),
@@ -121,6 +122,7 @@ fn example(kind: Kind) -> Frame<'static> {
             timers: vec![Timer { timer: 0, at_ns: 1 }, Timer { timer: u32::MAX, at_ns: 86_460_000_000_000 }],
             lane: 0,
         }),
+        Kind::Entries => Frame::Entries(Entries { part: b"entries that all peers share", lane: 0, map: 1, last: true }),
     }
 }
 
@@ -146,6 +148,7 @@ fn golden(kind: Kind) -> &'static str {
         Kind::Accept => include_str!("../../../tests/golden/wire-1/accept.hex"),
         Kind::Serving => include_str!("../../../tests/golden/wire-1/serving.hex"),
         Kind::Timers => include_str!("../../../tests/golden/wire-1/timers.hex"),
+        Kind::Entries => include_str!("../../../tests/golden/wire-1/entries.hex"),
     }
 }
 
@@ -348,9 +351,20 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
         (bytes(2000), any::<u32>()).prop_map(|(part, lane)| Frame::State(State { part, lane })),
         (any::<(u64, u64, u64, u64, u64)>(), figures()).prop_map(
             |((peers, digest, state_bytes, frozen_at_ns, timers), figures)| {
-                Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures, timers })
+                Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures, timers, entries: None })
             }
         ),
+        any::<(u64, u32, u64)>().prop_map(|(bytes, digest, entries)| {
+            let entries = Some(EntriesSent { bytes, digest, entries });
+            let figures = Figures::default();
+            Frame::Commit(Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures, timers: 0, entries })
+        }),
+        (bytes(2000), 0..3u32, any::<(u32, bool)>()).prop_map(|(part, lane, (map, last))| Frame::Entries(Entries {
+            part,
+            lane,
+            map,
+            last
+        })),
         Just(Frame::Accept),
         any::<u64>().prop_map(|pause_us| Frame::Serving(Serving { pause_us })),
         (proptest::collection::vec(any::<(u32, u64)>(), 0..50), any::<u32>()).prop_map(|(timers, lane)| {
@@ -719,8 +733,8 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                 None => assert!(has_records),
                 // Empty buffers are left out of a record, and what has not changed of a change.
                 Some(3..=9) if kind == Kind::Peers => assert!(raw.decode().is_ok(), "{kind:?}"),
-                // Most services have no timers.
-                Some(5) if kind == Kind::Commit => assert!(raw.decode().is_ok(), "{kind:?}"),
+                // Most services have neither timers nor entries.
+                Some(5..=6) if kind == Kind::Commit => assert!(raw.decode().is_ok(), "{kind:?}"),
                 Some(2..=6) if kind == Kind::Changed => assert!(raw.decode().is_ok(), "{kind:?}"),
                 Some(number) => {
                     let error = raw.decode().expect_err("a mandatory field is missing").to_string();

@@ -1,0 +1,177 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+type Map = Keyed<u8, Vec<u8>>;
+
+/// What can happen to a map and to its copy.
+#[derive(Clone, Debug)]
+enum Happening {
+    Insert(u8, Vec<u8>),
+    Change(u8),
+    GetOrInsert(u8),
+    Remove(u8),
+    Retain(u8),
+    ForEach(u8),
+    Clear,
+    /// A piece of so many bytes is copied.
+    Copy(usize),
+    /// The copy fails, and another one begins.
+    BeginAnew,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let (key, value) = (0..24u8, prop::collection::vec(any::<u8>(), 0..8));
+    prop_oneof![
+        8 => (key.clone(), value).prop_map(|(key, value)| Happening::Insert(key, value)),
+        4 => key.clone().prop_map(Happening::Change),
+        2 => key.clone().prop_map(Happening::GetOrInsert),
+        8 => key.prop_map(Happening::Remove),
+        1 => any::<u8>().prop_map(Happening::Retain),
+        1 => any::<u8>().prop_map(Happening::ForEach),
+        1 => Just(Happening::Clear),
+        8 => (0..64usize).prop_map(Happening::Copy),
+        1 => Just(Happening::BeginAnew),
+    ]
+}
+
+/// A map, what it should be, and a copy.
+struct World {
+    map: Map,
+    model: BTreeMap<u8, Vec<u8>>,
+    copy: Map,
+}
+
+impl World {
+    /// The copy's side had entries of its own before.
+    fn new() -> Self {
+        let map = Map::from_iter([(1, vec![1]), (2, vec![2])]);
+        let model = map.iter().map(|(key, value)| (*key, value.clone())).collect();
+        Self { map, model, copy: Map::from_iter([(2, Vec::new()), (99, Vec::new())]) }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let Self { map, model, .. } = self;
+        match happening {
+            Happening::Insert(key, value) => assert_eq!(map.insert(key, value.clone()), model.insert(key, value)),
+            Happening::Change(key) => {
+                map.get_mut(&key).into_iter().for_each(|value| value.push(7));
+                model.get_mut(&key).into_iter().for_each(|value| value.push(7));
+            }
+            Happening::GetOrInsert(key) => {
+                map.get_or_insert_with(key, || vec![8]).push(9);
+                model.entry(key).or_insert_with(|| vec![8]).push(9);
+            }
+            Happening::Remove(key) => assert_eq!(map.remove(&key), model.remove(&key)),
+            Happening::Retain(bits) => {
+                map.retain(|key, _| key & bits == 0);
+                model.retain(|key, _| key & bits == 0);
+            }
+            Happening::ForEach(bits) => {
+                map.for_each_mut(|key, value| {
+                    if key & bits != 0 && !value.is_empty() {
+                        value.clear();
+                    }
+                });
+                model.iter_mut().filter(|(key, _)| *key & bits != 0).for_each(|(_, value)| value.clear());
+            }
+            Happening::Clear => {
+                map.clear();
+                model.clear();
+            }
+            Happening::Copy(bytes) => drop(self.copy(bytes)),
+            Happening::BeginAnew => {
+                map.begin_copy();
+                self.copy = Map::default();
+            }
+        }
+    }
+
+    /// Copies a piece; says how many entries that were.
+    fn copy(&mut self, bytes: usize) -> usize {
+        let before = self.map.pending();
+        let mut piece = Vec::new();
+        let told = self.map.copy_next(bytes, &mut piece);
+        assert_eq!(self.map.pending(), before - told);
+        self.copy.restore(1, &piece).unwrap();
+        told
+    }
+
+    fn assert_all_alike(&mut self) {
+        let sorted = |map: &Map| map.iter().map(|(key, value)| (*key, value.clone())).collect::<BTreeMap<_, _>>();
+        assert_eq!(sorted(&self.map), self.model);
+        assert_eq!(sorted(&self.copy), self.model);
+        assert_eq!(self.copy.len(), self.model.len());
+        self.model.iter().for_each(|(key, value)| assert_eq!(self.copy.get(key), Some(value)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_copy_equals_its_original_whatever_happens_between_its_pieces(
+        before in prop::collection::vec(happening(), 0..30),
+        during in prop::collection::vec(happening(), 0..200),
+    ) {
+        let mut world = World::new();
+        before.into_iter().filter(|happening| !matches!(happening, Happening::Copy(_))).for_each(|it| world.happen(it));
+        world.map.begin_copy();
+        during.into_iter().for_each(|happening| world.happen(happening));
+        let (bytes, mut piece) = (world.map.pending_bytes(), Vec::new());
+        let before = world.map.pending();
+        world.map.copy_next(usize::MAX / 2, &mut piece);
+        prop_assert!(piece.len() <= bytes + 1, "{} bytes, {bytes} were told of", piece.len());
+        world.copy.restore(1, &piece).unwrap();
+        prop_assert_eq!(world.map.pending(), 0, "{} were pending", before);
+        world.assert_all_alike();
+    }
+
+    #[test]
+    fn any_bytes_are_a_piece_or_refused(piece in prop::collection::vec(0..4u8, 0..64)) {
+        let _whichever = Map::default().restore(1, &piece);
+    }
+}
+
+#[test]
+fn a_map_that_is_not_copied_keeps_no_book() {
+    let mut world = World::new();
+    world.map.begin_copy();
+    assert_eq!(world.map.pending(), 3, "two entries, and that all others are gone");
+    world.map.end_copy();
+    world.map.insert(3, Vec::new());
+    world.map.remove(&1);
+    assert!(world.map.unsent.is_none());
+    assert_eq!((world.map.pending(), world.map.pending_bytes(), world.copy(100)), (0, 0, 0));
+}
+
+#[test]
+fn a_change_that_comes_before_the_walk_is_sent_once() {
+    let mut map: Keyed<u32, u32> = (0..1000).map(|key| (key, 0)).collect();
+    map.begin_copy();
+    map.for_each_mut(|_, value| **value = 1);
+    assert_eq!(map.pending(), 1001);
+    assert_eq!(map.copy_next(usize::MAX / 2, &mut Vec::new()), 1001);
+    *map.get_mut(&500).unwrap() = 2;
+    *map.get_mut(&500).unwrap() = 3;
+    let mut piece = Vec::new();
+    assert_eq!(map.copy_next(usize::MAX / 2, &mut piece), 1);
+    assert_eq!(piece, [&[1][..], &[0, 0, 0, 4], &500u32.to_be_bytes(), &[0, 0, 0, 4], &3u32.to_be_bytes()].concat());
+}
+
+#[test]
+fn a_piece_ends_as_soon_as_it_is_as_large_as_it_may_be() {
+    let mut map: Keyed<u32, [u8; 100]> = (0..1000).map(|key| (key, [0; 100])).collect();
+    map.begin_copy();
+    let mut piece = Vec::new();
+    map.copy_next(1000, &mut piece);
+    assert!((1000..1000 + 113).contains(&piece.len()), "{} bytes", piece.len());
+}
+
+#[test]
+fn memory_is_told_from_a_sample() {
+    let map: Keyed<u32, Vec<u8>> = (0..10_000).map(|key| (key, vec![0; 100])).collect();
+    let bytes = map.memory_bytes();
+    assert!((1_000_000..3_000_000).contains(&bytes), "{bytes} bytes");
+    assert_eq!(Map::default().memory_bytes(), 0);
+}
