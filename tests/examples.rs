@@ -9,6 +9,7 @@ mod examples {
     #[allow(dead_code, reason = "the example uses what its tests do not")]
     mod parts;
     mod resp;
+    mod websocket;
 }
 
 use std::fs;

@@ -42,7 +42,7 @@ impl<S: StreamService> Call<'_, '_, S> {
     }
 
     fn may_go_on(&self) -> bool {
-        !self.context.is_full() && !self.context.is_closing()
+        !self.context.is_full() && !self.context.is_stopping()
     }
 
     /// Executes one command, or as much of one as there is.

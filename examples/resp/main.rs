@@ -46,6 +46,8 @@ mod session;
 mod store;
 mod words;
 
+use std::time::Duration;
+
 use call::{Call, Shared};
 use channels::Channels;
 use clock::Clock;
@@ -55,17 +57,35 @@ use session::Session;
 use simple_logger::SimpleLogger;
 use store::Store;
 
-/// How many values that have expired are removed with each call, so that nobody waits for many of them.
-const EXPIRED_PER_CALL: usize = 16;
+/// The timer for the value that expires next.
+const EXPIRY: u32 = 0;
+
+/// How many values that have expired are removed at once, so that nobody waits for many of them.
+const EXPIRED_PER_CALL: usize = 1000;
 
 struct Resp {
     shared: Shared,
     clock: Clock,
+    /// When the timer goes off.
+    expiry_ms: Option<u64>,
 }
 
 impl Resp {
     fn new() -> Self {
-        Self { shared: Shared { store: Store::default(), channels: Channels::default() }, clock: Clock::new() }
+        Self {
+            shared: Shared { store: Store::default(), channels: Channels::default() },
+            clock: Clock::new(),
+            expiry_ms: None,
+        }
+    }
+
+    /// Sets the timer for the value that expires next, if it is another one than before.
+    fn await_expiry(&mut self, now_ms: u64, context: &mut Context<'_, Self>) {
+        let expires_ms = self.shared.store.expires_next_ms();
+        if self.expiry_ms != expires_ms {
+            self.expiry_ms = expires_ms;
+            context.set_timer(EXPIRY, expires_ms.map(|at| Duration::from_millis(at.saturating_sub(now_ms))));
+        }
     }
 }
 
@@ -88,8 +108,8 @@ impl StreamService for Resp {
         context: &mut Context<'_, Self>,
     ) -> Result<usize, Violation> {
         let now_ms = self.clock.ms(context.now());
-        self.shared.store.remove_expired(now_ms, EXPIRED_PER_CALL);
         let executed = Call { shared: &mut self.shared, session, context, now_ms }.execute(input);
+        self.await_expiry(now_ms, context);
         executed.map_err(|malformed| {
             context.error(malformed);
             Violation::new(malformed)
@@ -102,6 +122,23 @@ impl StreamService for Resp {
         }
     }
 
+    fn timer(&mut self, _: u32, context: &mut Context<'_, Self>) {
+        let now_ms = self.clock.ms(context.now());
+        self.shared.store.remove_expired(now_ms, EXPIRED_PER_CALL);
+        self.expiry_ms = None;
+        self.await_expiry(now_ms, context);
+    }
+
+    fn taken_over(&mut self, context: &mut Context<'_, Self>) {
+        for peer in context.peers() {
+            let Some(session) = context.session(peer) else { continue };
+            for channel in &session.channels {
+                self.shared.channels.subscribe(channel, peer, session.protocol);
+            }
+        }
+        self.await_expiry(self.clock.ms(context.now()), context);
+    }
+
     fn save_session(&self, session: &Session, record: &mut Vec<u8>) {
         minicbor::encode(session, record).expect("encoding into a Vec does not fail");
     }
@@ -111,15 +148,12 @@ impl StreamService for Resp {
     }
 
     fn save(&self, record: &mut Vec<u8>) {
-        minicbor::encode(&self.shared.channels, &mut *record).expect("encoding into a Vec does not fail");
         self.shared.store.save(record);
     }
 
     fn restore(&mut self, _: u32, record: &[u8]) -> Result<(), RestoreError> {
-        let mut record = minicbor::Decoder::new(record);
-        let channels = record.decode().map_err(|error| RestoreError::new(error.to_string()))?;
-        let store = Store::restore(&mut record).map_err(|error| RestoreError::new(error.to_string()))?;
-        self.shared = Shared { store, channels };
+        let store = Store::restore(&mut minicbor::Decoder::new(record));
+        self.shared.store = store.map_err(|error| RestoreError::new(error.to_string()))?;
         Ok(())
     }
 }

@@ -116,7 +116,6 @@ impl Store {
     }
 
     /// When the next value expires.
-    #[cfg(test)]
     pub(crate) fn expires_next_ms(&self) -> Option<u64> {
         self.expiring.first().map(|(expires_ms, _)| *expires_ms)
     }

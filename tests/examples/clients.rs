@@ -116,10 +116,14 @@ impl Client {
         self.child.try_wait().expect("it can be asked for").is_none()
     }
 
+    pub(super) fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Lets it come to its end, which is that of its input, and says whether all went well.
     #[track_caller]
     pub(super) fn expect_success(mut self) {
-        self.stdin = None;
+        self.end_input();
         // Its output ends with it.
         while self.lines.recv_timeout(PATIENCE).is_ok() {}
         assert!(self.child.wait().expect("it can be waited for").success());

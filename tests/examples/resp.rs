@@ -128,6 +128,24 @@ fn a_command_of_many_words_is_executed_while_it_comes_also_across_a_takeover() {
 }
 
 #[test]
+fn a_value_that_expires_is_removed_though_nobody_asks_for_it_also_across_a_takeover() {
+    let mut service = Service::start("resp");
+    let peer = Peer::connect(service.server().address());
+    peer.send(&command(&["SET", "short", "v", "PX", "100"]));
+    peer.send(&command(&["SET", "long", "v", "EX", "1000"]));
+    peer.expect(b"+OK\r\n+OK\r\n");
+    service.take_over();
+    // It counts what is there, expired or not.
+    let count = command(&["DBSIZE"]);
+    peer.send(&count);
+    while peer.receive(4) != b":1\r\n" {
+        peer.send(&count);
+    }
+    drop(peer);
+    service.stop();
+}
+
+#[test]
 fn a_client_that_sends_no_command_is_told_why_it_is_closed() {
     let service = Service::start("resp");
     let peer = Peer::connect(service.server().address());
