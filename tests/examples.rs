@@ -6,6 +6,7 @@ mod harness;
 
 mod examples {
     mod clients;
+    mod forward;
     #[allow(dead_code, reason = "the example uses what its tests do not")]
     mod parts;
     mod resp;

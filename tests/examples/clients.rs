@@ -11,6 +11,7 @@ use crate::harness::{PATIENCE, Place, Server, example, skip};
 /// An example as a server that others take over.
 pub(super) struct Service {
     name: &'static str,
+    arguments: Vec<String>,
     place: Place,
     server: Option<Server>,
 }
@@ -18,9 +19,17 @@ pub(super) struct Service {
 impl Service {
     #[track_caller]
     pub(super) fn start(name: &'static str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    /// The same with these arguments, which its successors get, too.
+    #[track_caller]
+    pub(super) fn start_with(name: &'static str, arguments: &[String]) -> Self {
         let place = Place::new();
-        let server = Server::spawn(&place.path(), example(name).arg("127.0.0.1:0").arg(place.path())).started();
-        Self { name, place, server: Some(server) }
+        let mut command = example(name);
+        command.arg("127.0.0.1:0").args(arguments).arg(place.path());
+        let server = Server::spawn(&place.path(), &mut command).started();
+        Self { name, arguments: arguments.to_vec(), place, server: Some(server) }
     }
 
     pub(super) fn server(&self) -> &Server {
@@ -35,7 +44,9 @@ impl Service {
 
     #[track_caller]
     pub(super) fn take_over(&mut self) {
-        let successor = Server::spawn(&self.place.path(), example(self.name).arg(self.place.path()));
+        let mut command = example(self.name);
+        command.args(&self.arguments).arg(self.place.path());
+        let successor = Server::spawn(&self.place.path(), &mut command);
         self.server = self.server.take().map(|server| server.taken_over_by(successor));
     }
 
