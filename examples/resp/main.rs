@@ -51,7 +51,7 @@ use std::time::Duration;
 use call::{Call, Shared};
 use channels::Channels;
 use clock::Clock;
-use reactord::{Closed, Config, Context, RestoreError, StreamService, Violation};
+use reactord::{Closed, Config, Context, Entries, RestoreError, StreamService, Violation};
 use reply::Reply;
 use session::Session;
 use simple_logger::SimpleLogger;
@@ -60,8 +60,11 @@ use store::Store;
 /// The timer for the value that expires next.
 const EXPIRY: u32 = 0;
 
-/// How many values that have expired are removed at once, so that nobody waits for many of them.
-const EXPIRED_PER_CALL: usize = 1000;
+/// The timer for what is to be found out after a takeover.
+const FIND_EXPIRING: u32 = 1;
+
+/// How many values are removed, or looked at, in one call of a timer, so that nobody waits for many of them.
+const VALUES_PER_CALL: usize = 1000;
 
 struct Resp {
     shared: Shared,
@@ -122,10 +125,18 @@ impl StreamService for Resp {
         }
     }
 
-    fn timer(&mut self, _: u32, context: &mut Context<'_, Self>) {
+    fn timer(&mut self, timer: u32, context: &mut Context<'_, Self>) {
         let now_ms = self.clock.ms(context.now());
-        self.shared.store.remove_expired(now_ms, EXPIRED_PER_CALL);
-        self.expiry_ms = None;
+        match timer {
+            FIND_EXPIRING if self.shared.store.find_expiring(VALUES_PER_CALL) => {
+                context.set_timer(FIND_EXPIRING, Some(Duration::ZERO));
+            }
+            FIND_EXPIRING => {}
+            _ => {
+                self.shared.store.remove_expired(now_ms, VALUES_PER_CALL);
+                self.expiry_ms = None;
+            }
+        }
         self.await_expiry(now_ms, context);
     }
 
@@ -136,7 +147,8 @@ impl StreamService for Resp {
                 self.shared.channels.subscribe(channel, peer, session.protocol);
             }
         }
-        self.await_expiry(self.clock.ms(context.now()), context);
+        self.shared.store.taken_over();
+        context.set_timer(FIND_EXPIRING, Some(Duration::ZERO));
     }
 
     fn save_session(&self, session: &Session, record: &mut Vec<u8>) {
@@ -147,14 +159,8 @@ impl StreamService for Resp {
         minicbor::decode(record).map_err(|error| RestoreError::new(error.to_string()))
     }
 
-    fn save(&self, record: &mut Vec<u8>) {
-        self.shared.store.save(record);
-    }
-
-    fn restore(&mut self, _: u32, record: &[u8]) -> Result<(), RestoreError> {
-        let store = Store::restore(&mut minicbor::Decoder::new(record));
-        self.shared.store = store.map_err(|error| RestoreError::new(error.to_string()))?;
-        Ok(())
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        (map == 0).then(|| self.shared.store.entries())
     }
 }
 

@@ -1,10 +1,9 @@
 //! Keys, values, and when values expire. Pure: time is passed in, in milliseconds since 1970, for that is what the
 //! commands mean by it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use minicbor::bytes::ByteVec;
-use minicbor::{Decode, Encode};
+use reactord::{Entries, Keyed, RestoreError, Save};
 
 /// When a value expires that does not.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -23,17 +22,27 @@ impl Value {
     }
 }
 
-/// All values by their keys. One that has expired is as good as gone, and is removed by and by.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Store {
-    values: HashMap<Key, Value>,
-    /// Which values expire, in this order.
-    expiring: BTreeSet<(u64, Key)>,
+impl Save for Value {
+    fn save(&self, record: &mut Vec<u8>) {
+        self.expires_ms.save(record);
+        self.bytes.save(record);
+    }
+
+    fn restore(version: u32, record: &[u8]) -> Result<Self, RestoreError> {
+        let (expires_ms, bytes) = record.split_at_checked(size_of::<u64>()).unwrap_or_default();
+        Ok(Self { expires_ms: u64::restore(version, expires_ms)?, bytes: Vec::restore(version, bytes)? })
+    }
 }
 
-/// What is saved of a value: key, bytes, and when it expires.
-#[derive(Encode, Decode)]
-struct Entry(#[n(0)] ByteVec, #[n(1)] ByteVec, #[n(2)] u64);
+/// All values by their keys. One that has expired is as good as gone, and is removed by and by.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    values: Keyed<Key, Value>,
+    /// Which values expire, in this order.
+    expiring: BTreeSet<(u64, Key)>,
+    /// For so many values, by number, it is not known yet whether they expire: what a takeover brings are the values.
+    unknown: usize,
+}
 
 /// Why a value cannot be counted up.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +55,8 @@ impl Store {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.values.clear();
+        self.expiring.clear();
     }
 
     pub(crate) fn get(&self, key: &[u8], now_ms: u64) -> Option<&[u8]> {
@@ -132,23 +142,30 @@ impl Store {
         }
     }
 
-    pub(crate) fn save(&self, record: &mut Vec<u8>) {
-        let mut record = minicbor::Encoder::new(record);
-        let entries = self.values.iter().map(|(key, value)| {
-            Entry(ByteVec::from(key.to_vec()), ByteVec::from(value.bytes.clone()), value.expires_ms)
-        });
-        for entry in entries {
-            record.encode(entry).expect("encoding into a Vec does not fail");
-        }
+    // ── In a takeover ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// What moves to a successor.
+    pub(crate) fn entries(&mut self) -> &mut dyn Entries {
+        &mut self.values
     }
 
-    pub(crate) fn restore(record: &mut minicbor::Decoder<'_>) -> Result<Self, minicbor::decode::Error> {
-        let mut store = Self::default();
-        while record.position() < record.input().len() {
-            let Entry(key, bytes, expires_ms) = record.decode()?;
-            store.set(&key, &bytes, expires_ms);
+    /// All values have come from another process.
+    pub(crate) fn taken_over(&mut self) {
+        self.unknown = self.values.len();
+    }
+
+    /// Finds out which values expire, of so many of those for which that is not known yet. Returns whether there are more.
+    ///
+    /// It goes from the last one to the first: when a value is removed meanwhile, the last of all takes its number.
+    pub(crate) fn find_expiring(&mut self, count_max: usize) -> bool {
+        let end = self.unknown.min(self.values.len());
+        self.unknown = end.saturating_sub(count_max);
+        for number in self.unknown..end {
+            if let Some((key, value)) = self.values.nth(number).filter(|(_, value)| value.expires_ms != NEVER) {
+                self.expiring.insert((value.expires_ms, key.clone()));
+            }
         }
-        Ok(store)
+        self.unknown > 0
     }
 }
 
@@ -194,15 +211,28 @@ mod tests {
     }
 
     #[test]
-    fn a_store_is_restored_as_it_was_saved() {
+    fn a_value_is_restored_as_it_was_saved() {
+        let value = || Value { bytes: b"\x00\xff".to_vec(), expires_ms: 5 };
+        let mut record = Vec::new();
+        value().save(&mut record);
+        assert_eq!(Value::restore(1, &record).unwrap(), value());
+        assert!(Value::restore(1, &record[..7]).is_err());
+    }
+
+    #[test]
+    fn whatever_is_removed_meanwhile_all_values_that_expire_are_found() {
         let mut store = Store::default();
         for number in 0..100u64 {
-            store.set(&number.to_le_bytes(), b"\x00\xff", if number % 2 == 0 { NEVER } else { number });
+            store.set(&number.to_le_bytes(), b"", 1000 + number);
         }
-        let mut record = Vec::new();
-        store.save(&mut record);
-        let restore = |record| Store::restore(&mut minicbor::Decoder::new(record));
-        assert_eq!(restore(&record).unwrap(), store);
-        assert!(restore(&record[..record.len() - 1]).is_err());
+        let found_before = std::mem::take(&mut store.expiring);
+        store.taken_over();
+        for number in 0..50u64 {
+            store.remove(&(number * 2).to_le_bytes(), 0);
+            store.find_expiring(3);
+        }
+        while store.find_expiring(3) {}
+        let left = found_before.into_iter().filter(|(expires_ms, _)| expires_ms % 2 == 1);
+        assert!(store.expiring.iter().cloned().eq(left));
     }
 }

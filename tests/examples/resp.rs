@@ -102,7 +102,7 @@ fn a_command_goes_on_after_a_takeover_wherever_it_was_interrupted() {
 
 #[test]
 fn a_command_of_many_words_is_executed_while_it_comes_also_across_a_takeover() {
-    const WORDS: usize = 20_000;
+    const WORDS: usize = 100_000;
     let mut service = Service::start("resp");
     let [long, other] = [(), ()].map(|()| Peer::connect(service.server().address()));
     let words: Vec<String> = (0..WORDS).map(|word| word.to_string()).collect();
