@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use log::warn;
-use reactord::{Closed, Config, Connect, Context, RestoreError, StreamService, Violation};
+use reactord::{Accepted, Closed, Config, Connect, Context, Listen, RestoreError, Server, StreamService, Violation};
 use simple_logger::SimpleLogger;
 
 /// Who says nothing in either direction for so long is gone.
@@ -53,7 +53,7 @@ impl StreamService for Forward {
     const NAME: &'static str = "forward";
     const STATE_VERSION: u32 = 1;
 
-    fn accepted(&mut self, context: &mut Context<'_, Self>) {
+    fn accepted(&mut self, _: &Accepted<'_>, context: &mut Context<'_, Self>) {
         if let Err(error) = self.connect(context) {
             warn!("{}: {error}", self.to);
             context.abort(context.peer());
@@ -83,11 +83,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [address, to, path] => {
-            let config =
-                Config { listen_address: address.parse()?, takeover_path: Some(path.into()), ..Config::default() };
-            reactord::serve(Forward { to: to.parse()? }, &config)?;
+            let config = Config { takeover_path: Some(path.into()), ..Config::default() };
+            let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
+            Server::new(config).service([listener], Forward { to: to.parse()? }).serve()?;
         }
-        [to, path] => drop(reactord::take_over(Forward { to: to.parse()? }, path.as_ref(), &Config::default())?),
+        [to, path] => {
+            let server = Server::new(Config::default()).service([], Forward { to: to.parse()? });
+            server.take_over(path.as_ref())?;
+        }
         _ => return Err("usage: forward ADDR:PORT TO:PORT PATH to serve, forward TO:PORT PATH to take over".into()),
     }
     Ok(())

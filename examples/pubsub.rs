@@ -31,9 +31,10 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use minicbor::{Decode, Encode};
-use reactord::{Closed, Config, Context, PeerId, RestoreError, SendError, Service, Violation};
+use reactord::{Closed, Config, Context, Listen, PeerId, RestoreError, SendError, Server, Service, Violation};
 use simple_logger::SimpleLogger;
 
 #[derive(Default, Encode, Decode)]
@@ -110,11 +111,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [address, path] => {
-            let config =
-                Config { listen_address: address.parse()?, takeover_path: Some(path.into()), ..Config::default() };
-            reactord::serve(PubSub::default(), &config)?;
+            let config = Config { takeover_path: Some(path.into()), ..Config::default() };
+            let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
+            Server::new(config).service([listener], PubSub::default()).serve()?;
         }
-        [path] => drop(reactord::take_over(PubSub::default(), path.as_ref(), &Config::default())?),
+        // Without a listener of its own, it takes over the predecessor's.
+        [path] => drop(Server::new(Config::default()).service([], PubSub::default()).take_over(path.as_ref())?),
         _ => return Err("usage: pubsub ADDR:PORT PATH to serve, pubsub PATH to take over".into()),
     }
     Ok(())

@@ -28,10 +28,11 @@
 //! simple_logger = { version = "5", default-features = false, features = ["stderr", "timestamps"] }
 //! ```
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use reactord::{Config, Context, Outcome, RestoreError, Service, Violation};
+use reactord::{Config, Context, Listen, Outcome, RestoreError, Server, Service, Violation};
 use simple_logger::SimpleLogger;
 
 /// A release that saves sessions in one version and restores those of a range.
@@ -108,10 +109,11 @@ impl<const SAVED: u32, const OLDEST: u32, const NEWEST: u32> Service for Numbers
 
 fn run(service: impl Service, address: Option<&str>, path: &Path) -> Result<Outcome, Box<dyn std::error::Error>> {
     let Some(address) = address else {
-        return Ok(reactord::take_over(service, path, &Config::default())?);
+        return Ok(Server::new(Config::default()).service([], service).take_over(path)?);
     };
-    let config = Config { listen_address: address.parse()?, takeover_path: Some(path.into()), ..Config::default() };
-    Ok(reactord::serve(service, &config)?)
+    let config = Config { takeover_path: Some(path.into()), ..Config::default() };
+    let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
+    Ok(Server::new(config).service([listener], service).serve()?)
 }
 
 pub(crate) fn main() -> ExitCode {

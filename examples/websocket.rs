@@ -31,10 +31,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
-use reactord::{Closed, Config, Context, PeerId, RestoreError, SendError, Service, Violation};
+use reactord::{Closed, Config, Context, Listen, PeerId, RestoreError, SendError, Server, Service, Violation};
 use simple_logger::SimpleLogger;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
@@ -271,11 +272,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [address, path] => {
-            let config =
-                Config { listen_address: address.parse()?, takeover_path: Some(path.into()), ..Config::default() };
-            reactord::serve(Chat::default(), &config)?;
+            let config = Config { takeover_path: Some(path.into()), ..Config::default() };
+            let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
+            Server::new(config).service([listener], Chat::default()).serve()?;
         }
-        [path] => drop(reactord::take_over(Chat::default(), path.as_ref(), &Config::default())?),
+        [path] => drop(Server::new(Config::default()).service([], Chat::default()).take_over(path.as_ref())?),
         _ => return Err("usage: websocket ADDR:PORT PATH to serve, websocket PATH to take over".into()),
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! What a server is told before it serves, and what it tells when it has served.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,14 +12,8 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where peers connect to; port 0 lets the kernel choose. Not used by [`take_over`](crate::take_over): the listener
-    /// comes with the takeover. Default: 127.0.0.1, port 0.
-    pub listen_address: SocketAddr,
-    /// How many connections may wait in the kernel to be accepted (listen(2)). Default: the kernel's maximum. Not used
-    /// by [`take_over`](crate::take_over).
-    pub listen_backlog: Option<u32>,
-    /// Where a successor calls. With [`serve`](crate::serve), `None` means that nobody can take over; with
-    /// [`take_over`](crate::take_over), it means that the path stays what it is. Default: `None`.
+    /// Where a successor calls. With [`serve`](crate::Server::serve), `None` means that nobody can take over; with
+    /// [`take_over`](crate::Server::take_over), it means that the path stays what it is. Default: `None`.
     pub takeover_path: Option<PathBuf>,
     /// How many peers are served at once at most; others wait in the kernel. Connections that a service opens
     /// [count](crate::Context::connect), but may be more. The limit of open files bounds it in any
@@ -56,8 +49,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen_address: (Ipv4Addr::LOCALHOST, 0).into(),
-            listen_backlog: None,
             takeover_path: None,
             max_peers: usize::MAX,
             freeze_timeout: Duration::from_secs(1),

@@ -7,7 +7,6 @@
 mod answering;
 mod carrying;
 
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
@@ -19,7 +18,7 @@ use crate::limited::{Kind, Limited};
 use crate::originals::Originals;
 use crate::peer::record::{Change, Record};
 use crate::peer::{Address, PeerId, Phase, Received};
-use crate::service::{Context, Entries, MAPS_MAX, RestoreError, StreamService};
+use crate::service::{Accepted, Context, Entries, MAPS_MAX, RestoreError, StreamService};
 use crate::table::{self, Gone, Handle, Progress, Table};
 use answering::Answering;
 pub(crate) use answering::Wake;
@@ -69,7 +68,7 @@ pub(crate) trait AnyLane: Originals {
     fn released(&mut self) -> Vec<PeerId>;
 
     /// Takes in a connection.
-    fn open(&mut self, socket: TcpStream, address: SocketAddr);
+    fn open(&mut self, socket: TcpStream, address: Address, how: &Accepted<'_>);
 
     /// The lane begins to be served: with what it has been filled with, or with nobody.
     fn begin(&mut self);
@@ -286,8 +285,7 @@ impl<S: StreamService> AnyLane for Lane<S> {
         std::mem::take(&mut self.released)
     }
 
-    fn open(&mut self, socket: TcpStream, address: SocketAddr) {
-        let address = Address(address);
+    fn open(&mut self, socket: TcpStream, address: Address, how: &Accepted<'_>) {
         debug!("Accepting connection from Peer {address}");
         let id = match socket_cookie(&socket) {
             Ok(cookie) => PeerId::from(cookie),
@@ -297,7 +295,7 @@ impl<S: StreamService> AnyLane for Lane<S> {
             return self.turn_away(address, &"the cookie of another");
         };
         let Self { table, answering, .. } = self;
-        let gone = table.change(handle, |turn| answering.open(turn));
+        let gone = table.change(handle, |turn| answering.open(turn, how));
         self.part_with_any(gone);
     }
 

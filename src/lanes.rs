@@ -121,7 +121,7 @@ impl Lanes for () {
 }
 
 /// One lane more than there were before.
-pub(crate) struct And<S: StreamService, Before> {
+pub struct And<S: StreamService, Before> {
     pub(crate) before: Before,
     pub(crate) lane: Lane<S>,
 }

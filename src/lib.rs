@@ -5,7 +5,8 @@
 //! repeated byte, or a pause that it could tell from an ordinary round trip.
 //!
 //! You write a [`Service`]: where messages end, how they are answered, how its state is saved and restored. You get a
-//! server on one epoll thread that [serves](serve) it, and that its next version can [take over](take_over).
+//! server on one epoll thread that [serves](Server::serve) it, and that its next version can
+//! [take over](Server::take_over).
 //!
 //! # The library alone
 //!
@@ -23,8 +24,9 @@
 //! takeovers.
 //!
 //! ```no_run
+//! use std::net::SocketAddr;
 //! use std::path::Path;
-//! use reactord::{Config, Context, RestoreError, Service, Violation};
+//! use reactord::{Config, Context, Listen, RestoreError, Server, Service, Violation};
 //!
 //! struct LineNumbers;
 //!
@@ -59,15 +61,13 @@
 //!
 //! # fn main() -> Result<(), reactord::Error> {
 //! let path = Path::new("/run/line-numbers.takeover");
+//! let listener = Listen::on("lines", SocketAddr::from(([127, 0, 0, 1], 1234)));
+//! let config = Config { takeover_path: Some(path.into()), ..Config::default() };
+//! let server = Server::new(config).service([listener], LineNumbers);
 //! if std::env::args().nth(1).as_deref() == Some("take-over") {
-//!     reactord::take_over(LineNumbers, path, &Config::default())?;
+//!     server.take_over(path)?;
 //! } else {
-//!     let config = Config {
-//!         listen_address: "127.0.0.1:1234".parse().expect("an address"),
-//!         takeover_path: Some(path.into()),
-//!         ..Config::default()
-//!     };
-//!     reactord::serve(LineNumbers, &config)?;
+//!     server.serve()?;
 //! }
 //! # Ok(())
 //! # }
@@ -78,7 +78,7 @@
 //! with messages from one peer to others; [`services::Seqnum`] and [`services::Line`] are the ones of the daemon
 //! `reactord`.
 //!
-//! A server that a supervisor has started [works](work) for it: it gets its peers from the supervisor's queue instead
+//! A server that a supervisor has started [works](Server::work) for it: it gets its peers from the supervisor's queue instead
 //! of listening. [`worker`] is that queue for programs with a loop of their own, or with none.
 //!
 //! # What to know when writing one
@@ -121,6 +121,8 @@ mod config;
 mod lane;
 mod lanes;
 mod limited;
+mod lineup;
+mod listen;
 mod originals;
 mod peer;
 mod reactor;
@@ -130,11 +132,12 @@ mod table;
 mod takeover;
 
 pub use config::{Config, Outcome};
+pub use lineup::{Services, With};
+pub use listen::{Listen, ListenError, Target};
 pub use peer::PeerId;
-pub use reactord_process::accept::ListenError;
-pub use server::{Error, Successor, serve, take_over, work};
+pub use server::{Error, Server, Successor};
 pub use service::{
-    Closed, Connect, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service, StreamService, Target,
+    Accepted, Closed, Connect, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service, StreamService,
     Violation,
 };
 pub use takeover::error::TakeoverError;

@@ -8,7 +8,7 @@ use log::error;
 use options::{BuiltIn, Command};
 use reactord::services::{Line, Seqnum};
 use reactord::worker::Queue;
-use reactord::{Config, Error, Offer, Outcome, Successor, serve, work};
+use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, With};
 use reactord_supervisor::{NotServing, become_worker, is_stage};
 
 /// The exit code for a server that could not serve.
@@ -61,15 +61,19 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Supervise(daemon) => return Ok(ExitCode::from(daemon.run()?)),
-        Command::Serve { service: BuiltIn::Seqnum, config } => serve(Seqnum, &config)?,
-        Command::Serve { service: BuiltIn::Line, config } => serve(Line, &config)?,
-        Command::Work { service: BuiltIn::Seqnum, config } => work(Seqnum, inherit()?, &config)?,
-        Command::Work { service: BuiltIn::Line, config } => work(Line, inherit()?, &config)?,
+        Command::Serve { service: BuiltIn::Seqnum, listen, config } => {
+            Server::new(config).service([listen], Seqnum).serve()?
+        }
+        Command::Serve { service: BuiltIn::Line, listen, config } => {
+            Server::new(config).service([listen], Line).serve()?
+        }
+        Command::Work { service: BuiltIn::Seqnum, config } => alone(Seqnum, config).work(inherit()?)?,
+        Command::Work { service: BuiltIn::Line, config } => alone(Line, config).work(inherit()?)?,
         Command::TakeOver { path, services, is_worker, config } => {
             let queue = is_worker.then(inherit).transpose()?;
             let offers: Vec<Offer> = services.into_iter().map(offer).collect();
             let successor = Successor::call(&path, &offers).map_err(Error::Takeover)?;
-            take_over(queue.into_iter().fold(successor, Successor::with_queue), &config)?
+            take_over(queue.into_iter().fold(successor, Successor::with_queue), config)?
         }
     };
     match outcome {
@@ -88,9 +92,17 @@ fn offer(service: BuiltIn) -> Offer {
     }
 }
 
-fn take_over(successor: Successor, config: &Config) -> Result<Outcome, Error> {
-    match BuiltIn::from_name(successor.service()).expect("the predecessor chooses from what is offered") {
-        BuiltIn::Seqnum => successor.take_over(Seqnum, config),
-        BuiltIn::Line => successor.take_over(Line, config),
+/// A server that does not listen, or listens where its predecessor does.
+fn alone<S: StreamService>(service: S, config: Config) -> Server<With<S, ()>> {
+    Server::new(config).service([], service)
+}
+
+/// Runs what the predecessor does.
+fn take_over(successor: Successor, config: Config) -> Result<Outcome, Error> {
+    let runs = |one: BuiltIn| successor.services().any(|service| service == one.name());
+    match (runs(BuiltIn::Seqnum), runs(BuiltIn::Line)) {
+        (true, true) => alone(Seqnum, config).service([], Line).take_over_from(successor),
+        (true, false) => alone(Seqnum, config).take_over_from(successor),
+        _ => alone(Line, config).take_over_from(successor),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use log::LevelFilter;
 use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
-use reactord::{Config, Service, TAKEOVER_PATH_BYTES_MAX, services};
+use reactord::{Config, Listen, Service, TAKEOVER_PATH_BYTES_MAX, services};
 use reactord_cli::arguments::usage_error;
 use reactord_cli::values::{address, backlog, count, milliseconds, port};
 use reactord_supervisor::Daemon;
@@ -121,7 +121,7 @@ pub(crate) enum Command {
     /// To say which version this is.
     Version,
     /// To listen and serve.
-    Serve { service: BuiltIn, config: Config },
+    Serve { service: BuiltIn, listen: Listen, config: Config },
     /// To serve what a supervisor hands over.
     Work { service: BuiltIn, config: Config },
     /// To take over from the server at this path, whichever of these services it runs; for a worker, from one like it.
@@ -187,13 +187,11 @@ fn command(arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Command
     }
     let Some(path) = arguments.takeover.clone() else {
         let address = arguments.listen_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
-        let config = Config {
-            listen_address: SocketAddr::new(address, arguments.listen_port.unwrap_or(1234)),
-            listen_backlog: arguments.listen_backlog,
-            takeover_path: Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?),
-            ..config
-        };
-        return Ok(Command::Serve { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config });
+        let service = arguments.service.unwrap_or(BuiltIn::Seqnum);
+        let at = SocketAddr::new(address, arguments.listen_port.unwrap_or(1234));
+        let listen = Listen { backlog: arguments.listen_backlog, ..Listen::on(service.name(), at) };
+        let takeover_path = Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?);
+        return Ok(Command::Serve { service, listen, config: Config { takeover_path, ..config } });
     };
     if let Some(option) = arguments.listening() {
         return Err(format!("{option} contradicts --takeover: the listener comes with the takeover"));
@@ -297,9 +295,9 @@ mod tests {
 
     #[test]
     fn serving_needs_no_option_but_a_private_path() {
-        let Ok(Command::Serve { service, config }) = parsed(&["-t", "/tmp/x"]) else { panic!() };
+        let Ok(Command::Serve { service, listen, config }) = parsed(&["-t", "/tmp/x"]) else { panic!() };
         assert_eq!(service, BuiltIn::Seqnum);
-        assert_eq!(config.listen_address, "127.0.0.1:1234".parse().unwrap());
+        assert_eq!(listen, Listen::on("seqnum", SocketAddr::from(([127, 0, 0, 1], 1234))));
         assert_eq!(config.takeover_path, Some("/tmp/x".into()));
         assert_eq!((config.freeze_timeout, config.max_peers), (Duration::from_secs(1), usize::MAX));
     }

@@ -3,6 +3,7 @@
 //! A peer moves bytes between its socket and its [`Talk`]. It knows neither the loop nor the service, and what it is
 //! woken for is for the table to say.
 
+mod address;
 pub(crate) mod backlog;
 pub(crate) mod closed;
 pub(crate) mod connect;
@@ -22,9 +23,9 @@ use std::path::PathBuf;
 use log::warn;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-pub(crate) use reactord_process::address::Address;
 use rustix::net::connect_unspec;
 
+pub(crate) use address::Address;
 pub(crate) use backlog::Backlog;
 use backlog::Misplaced;
 pub(crate) use record::Phase;
@@ -175,7 +176,7 @@ impl Peer {
     pub(crate) fn record(&self) -> Record<'_> {
         Record {
             cookie: self.id.into(),
-            address: self.address.0,
+            address: self.address,
             phase: self.talk.phase(),
             session: &[],
             inbound: self.talk.inbound.stretch(),

@@ -17,7 +17,7 @@ use crate::config::{Config, Outcome};
 use crate::lane::{AnyLane, Wake};
 use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
-use crate::sources::{Callers, Greeting, Name, Source, Sources, StopSignals, Tokens};
+use crate::sources::{Callers, Came, Greeting, Name, Source, Sources, StopSignals, Tokens};
 use crate::table::Handle;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::channel::ChannelError;
@@ -250,8 +250,9 @@ impl<L: Lanes> Reactor<L> {
     }
 
     fn accept(&mut self) {
-        while let Some((socket, address)) = self.sources.entrance.next(self.lanes.peers(), self.peers_max, self.now) {
-            self.lanes.lane_mut(0).open(socket, address);
+        let Self { lanes, sources, peers_max, now, .. } = self;
+        while let Some(Came { socket, address, lane, how }) = sources.entrance.next(lanes.peers(), *peers_max, *now) {
+            lanes.lane_mut(lane).open(socket, address, &how);
         }
     }
 
@@ -282,8 +283,7 @@ impl<L: Lanes> Reactor<L> {
         };
         let takeover = self.takeover_listener().expect("whoever calls, calls there");
         let keys_end = self.lanes.keys_end();
-        let listener = self.sources.entrance.listener();
-        let begun = Departure::begin(greeting, welcome, listener, takeover, &keys_end, self.now);
+        let begun = Departure::begin(greeting, welcome, &self.sources.entrance, takeover, &keys_end, self.now);
         let registered = begun.and_then(|mut departure| {
             let registered = departure.register(self.poll.registry(), Tokens::of(Name::Departure));
             registered.map(|()| departure).map_err(|error| ChannelError::Io(error).into())

@@ -1,4 +1,4 @@
-//! What a program calls: [`serve`], [`work`], [`take_over`]; it puts together what they need, and says why one failed.
+//! What a program calls: a [`Server`] serves, works or takes over. This puts together what it needs, and says why that failed.
 
 use std::io;
 use std::path::Path;
@@ -6,21 +6,23 @@ use std::path::Path;
 use mio::Poll;
 
 use crate::config::{Config, Outcome};
-use crate::lane::Lane;
-use crate::lanes::And;
+use crate::lineup::{Foundation, Lineup, Services, With};
+use crate::listen::{Listen, ListenError};
 use crate::peer::Marks;
 use crate::reactor::Reactor;
 use crate::service::StreamService;
-use crate::sources::{Callers, Draw, Entrance, Sources, StopSignals};
-use crate::table::Table;
+use crate::sources::{Callers, Draw, Entrance, Plan, Sources, StopSignals};
+use crate::table::LANES_MAX;
 use crate::takeover::arrival::Arrived;
 use crate::takeover::error::TakeoverError;
 use crate::takeover::offer::Offer;
 use crate::takeover::path::{PathError, TakeoverListener};
 use crate::takeover::welcomed::Welcomed;
 use crate::worker::{InheritError, Queue};
-use reactord_process::accept::{ListenError, listen_on};
 use reactord_process::open_files;
+
+/// How many listeners a server may have: a successor gets them all at once, with the takeover listener.
+const LISTENERS_MAX: usize = 128;
 
 /// Why a server could not serve, or could not go on.
 #[derive(Debug)]
@@ -28,6 +30,22 @@ use reactord_process::open_files;
 pub enum Error {
     /// It could not listen.
     Listen(ListenError),
+    /// Two of its services or of its listeners have the same name.
+    Twice {
+        /// Which.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// It has too many services, or too many listeners.
+    TooMany {
+        /// Which.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        count_max: usize,
+    },
     /// The takeover path could not be used.
     TakeoverPath(PathError),
     /// There is no supervisor's queue to draw from.
@@ -54,6 +72,10 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Listen(error) => error.fmt(f),
+            Self::Twice { what, name } => write!(f, "two {what} have the name {name:?}"),
+            Self::TooMany { what, count, count_max } => {
+                write!(f, "{count} {what} were given, a server has at most {count_max}")
+            }
             Self::TakeoverPath(error) => error.fmt(f),
             Self::Inherit(error) => error.fmt(f),
             Self::OpenFiles { files_max, files_needed } => {
@@ -72,7 +94,7 @@ impl std::error::Error for Error {
             Self::Listen(error) => error.source(),
             Self::TakeoverPath(error) => error.source(),
             Self::Inherit(error) => error.source(),
-            Self::OpenFiles { .. } => None,
+            Self::Twice { .. } | Self::TooMany { .. } | Self::OpenFiles { .. } => None,
             Self::Takeover(error) => error.source(),
             Self::Loop { error, .. } => Some(error),
         }
@@ -91,48 +113,168 @@ impl From<PathError> for Error {
     }
 }
 
-/// Listens, and serves until it is stopped or a successor has taken over.
+/// A server with its services: several may share one loop, and are taken over together.
 ///
-/// # Errors
-/// If it cannot listen, cannot use the takeover path, or the loop fails.
-pub fn serve<S: StreamService>(service: S, config: &Config) -> Result<Outcome, Error> {
-    make_room()?;
-    let listener = listen_on(config.listen_address, config.listen_backlog).map_err(Error::Listen)?;
-    begin(service, Entrance::of_listener(listener), config)
+/// ```no_run
+/// use std::net::SocketAddr;
+/// use reactord::services::{Line, Seqnum};
+/// use reactord::{Config, Listen, Server};
+///
+/// # fn main() -> Result<(), reactord::Error> {
+/// let config = Config { takeover_path: Some("/run/example.takeover".into()), ..Config::default() };
+/// let server = Server::new(config)
+///     .service([Listen::on("numbers", SocketAddr::from(([0, 0, 0, 0], 1234)))], Seqnum)
+///     .service([Listen::on("lines", std::path::PathBuf::from("/run/lines.socket"))], Line);
+/// if std::env::args().any(|argument| argument == "-T") {
+///     server.take_over("/run/example.takeover".as_ref())?;
+/// } else {
+///     server.serve()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server<L> {
+    config: Config,
+    services: L,
 }
 
-/// Draws peers from a supervisor's queue, and serves until it is stopped, a successor has taken over, or the supervisor
-/// sends no more peers and those that came have gone.
-///
-/// # Errors
-/// If it cannot use the takeover path, or the loop fails.
-pub fn work<S: StreamService>(service: S, queue: Queue, config: &Config) -> Result<Outcome, Error> {
-    make_room()?;
-    begin(service, Entrance::of_queue(Draw::from(queue)), config)
+impl Server<()> {
+    /// A server without a service.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config, services: () }
+    }
 }
 
-/// Calls on `path`, takes over from the server that answers there, and serves until it is stopped or a successor has
-/// taken over in turn.
-///
-/// # Errors
-/// [`Error::Takeover`] if the takeover fails before its commit point: a predecessor that lives serves on. Any other
-/// error comes afterwards.
-pub fn take_over<S: StreamService>(service: S, path: &Path, config: &Config) -> Result<Outcome, Error> {
-    Successor::call(path, &[Offer::of::<S>()]).map_err(Error::Takeover)?.take_over(service, config)
+impl<L: Services> Server<L> {
+    /// The same server with one service more, and with the listeners at which its peers come in. A peer is a matter of its
+    /// own service alone: others cannot reach it. A server has at most 16 services, each with another name.
+    #[must_use]
+    pub fn service<S: StreamService>(
+        self,
+        listeners: impl IntoIterator<Item = Listen>,
+        service: S,
+    ) -> Server<With<S, L>> {
+        let Self { config, services } = self;
+        Server { config, services: With::new(services, listeners.into_iter().collect(), service) }
+    }
+}
+
+impl<S: StreamService, Before: Services> Server<With<S, Before>> {
+    /// Listens, and serves until it is stopped or a successor has taken over. A server that has no listener stops at once.
+    ///
+    /// # Errors
+    /// If it cannot listen, cannot use the takeover path, or the loop fails; or if two services or two listeners have the
+    /// same name.
+    pub fn serve(self) -> Result<Outcome, Error> {
+        self.begin(None)
+    }
+
+    /// Draws peers of its first service from a supervisor's queue, and serves until it is stopped, a successor has taken
+    /// over, or the supervisor sends no more peers and those that came have gone.
+    ///
+    /// # Errors
+    /// As for [`serve`](Self::serve).
+    pub fn work(self, queue: Queue) -> Result<Outcome, Error> {
+        self.begin(Some(queue))
+    }
+
+    /// Calls on `path`, takes over from the server that answers there, and serves until it is stopped or a successor has
+    /// taken over in turn. It must be able to run all services that the predecessor does; what it has besides begins with
+    /// nobody.
+    ///
+    /// A service that is given no listener takes over those that its predecessor has. The listeners of the others are
+    /// matched with the predecessor's by their addresses: one that it has is used again, and has the name and the service
+    /// that it is given here. One that it has not is new: it is bound before the predecessor hears of the takeover, so
+    /// that a busy port refuses before anything has happened. (Port 0 is met by any port at its IP address that has its
+    /// name.) One that only the predecessor has is closed after the takeover, when those who have connected to it by then
+    /// are let in.
+    ///
+    /// # Errors
+    /// [`Error::Takeover`] if the takeover fails before its commit point, and [`Error::Listen`] if a new listener cannot
+    /// be bound: a predecessor that lives serves on. Any other error comes before that, or afterwards.
+    pub fn take_over(mut self, path: &Path) -> Result<Outcome, Error> {
+        let (offers, plan) = self.prepare()?;
+        let successor = Successor::call(path, &offers).map_err(Error::Takeover)?;
+        self.succeed(successor, plan)
+    }
+
+    /// The same with a predecessor that has been called already, by a program that has several services and asks which of
+    /// them runs.
+    ///
+    /// # Errors
+    /// As for [`take_over`](Self::take_over).
+    ///
+    /// # Panics
+    /// If this server does not run all [services](Successor::services) that are to be taken over.
+    pub fn take_over_from(mut self, successor: Successor) -> Result<Outcome, Error> {
+        let (offers, plan) = self.prepare()?;
+        let runs = |service| offers.iter().any(|offer| offer.service() == service);
+        assert!(
+            successor.services().all(runs),
+            "the services are those that the predecessor has chosen from the offers"
+        );
+        self.succeed(successor, plan)
+    }
+
+    /// What is to be known before anything else: which services there are, and where they listen.
+    fn prepare(&mut self) -> Result<(Vec<Offer>, Plan), Error> {
+        let offers = self.services.offers();
+        let listeners = self.services.take_listeners();
+        check_names(&offers, &listeners)?;
+        open_files::raise_limit();
+        let plan = Plan::of(listeners).map_err(Error::Listen)?;
+        Ok((offers, plan))
+    }
+
+    fn begin(mut self, queue: Option<Queue>) -> Result<Outcome, Error> {
+        make_room()?;
+        let (_, plan) = self.prepare()?;
+        let entrance = Entrance::of_listeners(plan.bind_rest().map_err(Error::Listen)?);
+        let entrance = match queue {
+            Some(queue) => entrance.and_of_queue(Draw::from(queue)),
+            None => entrance,
+        };
+        let Self { config, services } = self;
+        let peers_max = peers_max(&config);
+        let (poll, lanes, mut sources) = found(services, &config, Vec::new())?;
+        if let Some(path) = &config.takeover_path {
+            let callers = Callers::on(TakeoverListener::bind(path)?);
+            sources.answer(poll.registry(), callers).map_err(in_context("the takeover listener"))?;
+        }
+        if let Err(error) = sources.open(poll.registry(), entrance) {
+            sources.give_up();
+            return Err(in_context("the listener")(error));
+        }
+        Reactor::new(poll, lanes, sources, &config, peers_max).run(None).map_err(in_context("epoll_wait"))
+    }
+
+    fn succeed(self, successor: Successor, plan: Plan) -> Result<Outcome, Error> {
+        let Self { config, services } = self;
+        let Successor { welcomed, queue } = successor;
+        let peers_max = peers_max(&config);
+        let (poll, lanes, sources) = found(services, &config, welcomed.peers_expected().collect())?;
+        let moved_to = config.takeover_path.as_deref();
+        let arrived = welcomed.receive(poll, lanes, sources, plan, queue, moved_to).map_err(Error::Takeover)?;
+        let Arrived { poll, lanes, sources, arrival } = arrived;
+        let reactor = Reactor::new(poll, lanes, sources, &config, peers_max);
+        reactor.run(Some(arrival)).map_err(in_context("epoll_wait"))
+    }
 }
 
 /// A successor whom the predecessor has welcomed. To drop it is to give up: the predecessor serves on.
 #[derive(Debug)]
 pub struct Successor {
     welcomed: Welcomed,
-    /// Where further peers come from, if not from the predecessor's listener.
+    /// Where further peers come from besides listeners.
     queue: Option<Queue>,
 }
 
 impl Successor {
-    /// Calls on `path`, and offers to run one of several services.
+    /// Calls on `path`, and offers to run some services, of which the predecessor may have one, several or all.
     ///
-    /// [`take_over`] does this and the rest for a program that has one service.
+    /// [`Server::take_over`] does this and the rest for a program that knows which.
     ///
     /// # Errors
     /// If nobody answers, or the predecessor refuses.
@@ -141,37 +283,39 @@ impl Successor {
         Ok(Self { welcomed: Welcomed::call(path, offers)?, queue: None })
     }
 
-    /// The name of the service to be taken over, which is one of those offered.
-    #[must_use]
-    pub fn service(&self) -> &str {
-        self.welcomed.services().next().expect("a predecessor has a lane")
+    /// The names of the services to be taken over, which are among those offered: at least one.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.welcomed.services()
     }
 
-    /// Draws further peers from a supervisor's queue. The predecessor must do so, too.
+    /// Draws further peers of the first service from a supervisor's queue. The predecessor must do so, too.
     #[must_use]
     pub fn with_queue(self, queue: Queue) -> Self {
         Self { queue: Some(queue), ..self }
     }
+}
 
-    /// Takes over, and serves until it is stopped or its peers are taken over in turn.
-    ///
-    /// # Errors
-    /// [`Error::Takeover`] before the commit point, after which the predecessor serves on; any other error means that
-    /// this process cannot serve, and before the commit point the predecessor does.
-    ///
-    /// # Panics
-    /// If `S` is not [the service](Self::service) to be taken over.
-    pub fn take_over<S: StreamService>(self, service: S, config: &Config) -> Result<Outcome, Error> {
-        assert_eq!(S::NAME, self.service(), "the service is the one that the predecessor has chosen from the offers");
-        let Self { welcomed, queue } = self;
-        let peers_max = peers_max(config);
-        let (poll, lanes, sources) = found(service, config, welcomed.peers_expected(S::NAME))?;
-        let moved_to = config.takeover_path.as_deref();
-        let arrived = welcomed.receive(poll, lanes, sources, queue, moved_to).map_err(Error::Takeover)?;
-        let Arrived { poll, lanes, sources, arrival } = arrived;
-        let reactor = Reactor::new(poll, lanes, sources, config, peers_max);
-        reactor.run(Some(arrival)).map_err(in_context("epoll_wait"))
+/// Whether each service and each listener can be told from the others.
+fn check_names(offers: &[Offer], listeners: &[Vec<Listen>]) -> Result<(), Error> {
+    if offers.len() > LANES_MAX {
+        return Err(Error::TooMany { what: "services", count: offers.len(), count_max: LANES_MAX });
     }
+    let listeners = || listeners.iter().flatten();
+    if listeners().count() > LISTENERS_MAX {
+        return Err(Error::TooMany { what: "listeners", count: listeners().count(), count_max: LISTENERS_MAX });
+    }
+    let twice = |what, name: Option<&str>| match name {
+        Some(name) => Err(Error::Twice { what, name: name.to_owned() }),
+        None => Ok(()),
+    };
+    twice("services", first_twice(offers.iter().map(Offer::service)))?;
+    twice("listeners", first_twice(listeners().map(|listen| &*listen.name)))
+}
+
+/// The first name that was there before.
+fn first_twice<'n>(mut names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let mut seen = std::collections::BTreeSet::new();
+    names.find(|name| !seen.insert(*name))
 }
 
 /// Raises the limit of open files.
@@ -198,32 +342,23 @@ fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |error| Error::Loop { what, error }
 }
 
-/// What every server begins with: nobody, with room for `capacity` peers, and no source but signals.
-fn found<S: StreamService>(service: S, config: &Config, capacity: usize) -> Result<(Poll, And<S, ()>, Sources), Error> {
+/// What every server begins with: nobody, with room for so many peers of each service, and no source but signals.
+fn found<L: Services>(
+    services: L,
+    config: &Config,
+    peers_expected: Vec<(&str, usize)>,
+) -> Result<(Poll, L::Lanes, Sources), Error> {
     let poll = Poll::new().map_err(in_context("epoll"))?;
     let marks = Marks {
         high_bytes: config.outbound_high_bytes,
         low_bytes: config.outbound_low_bytes.min(config.outbound_high_bytes),
     };
-    let registry = poll.registry().try_clone().map_err(in_context("epoll"))?;
-    let lane = Lane::new(service, Table::new(0, registry, marks, config.close_timeout, capacity), capacity);
+    let (registry, close_timeout) = (poll.registry(), config.close_timeout);
+    let foundation = Foundation { registry, marks, close_timeout, peers_expected };
+    let lanes = services.found(&foundation).map_err(in_context("epoll"))?;
     let mut sources = Sources::none();
     if let Some(signals) = StopSignals::watch(config).map_err(in_context("signals"))? {
         sources.obey(poll.registry(), signals).map_err(in_context("signals"))?;
     }
-    Ok((poll, And { before: (), lane }, sources))
-}
-
-fn begin<S: StreamService>(service: S, entrance: Entrance, config: &Config) -> Result<Outcome, Error> {
-    let peers_max = peers_max(config);
-    let (poll, lanes, mut sources) = found(service, config, 0)?;
-    if let Some(path) = &config.takeover_path {
-        let callers = Callers::on(TakeoverListener::bind(path)?);
-        sources.answer(poll.registry(), callers).map_err(in_context("the takeover listener"))?;
-    }
-    if let Err(error) = sources.open(poll.registry(), entrance) {
-        sources.give_up();
-        return Err(in_context("the listener")(error));
-    }
-    Reactor::new(poll, lanes, sources, config, peers_max).run(None).map_err(in_context("epoll_wait"))
+    Ok((poll, lanes, sources))
 }

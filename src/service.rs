@@ -7,6 +7,7 @@
 //! There are two layers. A [`StreamService`] gets the bytes of a peer as they come, and says how many it has used. A
 //! [`Service`] gets whole messages, and is a [`StreamService`] by that.
 
+mod accepted;
 mod context;
 mod entries;
 mod keyed;
@@ -16,10 +17,11 @@ mod save;
 mod stream;
 
 pub use crate::peer::closed::Closed;
-pub use crate::peer::connect::{Connect, Target};
+pub use crate::peer::connect::Connect;
 pub use crate::peer::delivery::Counted;
 pub use crate::peer::violation::Violation;
 pub use crate::table::SendError;
+pub use accepted::Accepted;
 pub use entries::Entries;
 pub(crate) use entries::MAPS_MAX;
 pub use keyed::{Changing, Keyed};

@@ -4,6 +4,8 @@
 mod callers;
 mod entrance;
 mod handled_signals;
+mod listener;
+mod plan;
 mod queue;
 mod signals;
 mod source;
@@ -15,6 +17,9 @@ use mio::Registry;
 
 pub(crate) use callers::{Callers, Greeting};
 pub(crate) use entrance::Entrance;
+pub(crate) use entrance::QUEUE_LANE;
+pub(crate) use listener::{Came, Listener};
+pub(crate) use plan::Plan;
 pub(crate) use queue::Draw;
 pub(crate) use signals::StopSignals;
 pub(crate) use source::{Name, Source, Tokens};

@@ -20,7 +20,7 @@ use log::debug;
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
 
-pub(crate) use handle::{Handle, STAMPS};
+pub(crate) use handle::{Handle, LANES_MAX, STAMPS};
 pub use peers::SendError;
 pub(crate) use peers::{Peers, Turn};
 pub(crate) use sessions::{Others, Sessions};
@@ -216,7 +216,7 @@ impl Table {
     /// # Errors
     /// If it is here already, or cannot be registered.
     pub(crate) fn adopt(&mut self, socket: TcpStream, record: &Record<'_>) -> Result<usize, AdoptError> {
-        let address = Address(record.address);
+        let address = record.address;
         let inserted = self.peers.insert(socket, record.cookie.into(), address);
         let handle = inserted.map_err(|_| AdoptError::Twice)?;
         let mut turn = self.peers.turn_of(handle).expect("it was just inserted");

@@ -37,7 +37,7 @@ use crate::config::Config;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::peer::PeerId;
-use crate::service::StreamService;
+use crate::service::{Accepted, StreamService};
 use by_hand::{Alone, alone, hand_over};
 
 /// A service that comes to no rest in so many turns never does.
@@ -89,7 +89,7 @@ impl<S: StreamService> Harness<S> {
         }
         let id = socket_cookie(&theirs).expect("Linux gives a cookie to every socket").into();
         let socket = TcpStream::from_std(OwnedFd::from(theirs).into());
-        self.reactor.lanes_mut().lane.open(socket, ([127, 0, 0, 1], 1).into());
+        self.reactor.lanes_mut().lane.open(socket, ([127, 0, 0, 1], 1).into(), &Accepted::anyhow());
         self.clients.push(End::new(ours, id));
         self.settle();
         Client(self.clients.len() - 1)
@@ -281,7 +281,7 @@ mod tests {
         const NAME: &'static str = "host";
         const STATE_VERSION: u32 = 1;
 
-        fn accepted(&mut self, context: &mut Context<'_, Self>) -> u8 {
+        fn accepted(&mut self, _: &Accepted<'_>, context: &mut Context<'_, Self>) -> u8 {
             context.set_deadline(context.peer(), Some(Duration::from_secs(60)));
             context.reply(b"hello ");
             0

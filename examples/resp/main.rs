@@ -46,12 +46,13 @@ mod session;
 mod store;
 mod words;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use call::{Call, Shared};
 use channels::Channels;
 use clock::Clock;
-use reactord::{Closed, Config, Context, Entries, RestoreError, StreamService, Violation};
+use reactord::{Accepted, Closed, Config, Context, Entries, Listen, RestoreError, Server, StreamService, Violation};
 use reply::Reply;
 use session::Session;
 use simple_logger::SimpleLogger;
@@ -99,7 +100,7 @@ impl StreamService for Resp {
     /// Two words with their lengths, and what one read brings besides.
     const INPUT_BYTES_MAX: usize = 2 * words::WORD_BYTES_MAX + 64 * 1024;
 
-    fn accepted(&mut self, _: &mut Context<'_, Self>) -> Session {
+    fn accepted(&mut self, _: &Accepted<'_>, _: &mut Context<'_, Self>) -> Session {
         Session::default()
     }
 
@@ -169,11 +170,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [address, path] => {
-            let config =
-                Config { listen_address: address.parse()?, takeover_path: Some(path.into()), ..Config::default() };
-            reactord::serve(Resp::new(), &config)?;
+            let config = Config { takeover_path: Some(path.into()), ..Config::default() };
+            let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
+            Server::new(config).service([listener], Resp::new()).serve()?;
         }
-        [path] => drop(reactord::take_over(Resp::new(), path.as_ref(), &Config::default())?),
+        [path] => drop(Server::new(Config::default()).service([], Resp::new()).take_over(path.as_ref())?),
         _ => return Err("usage: resp ADDR:PORT PATH to serve, resp PATH to take over".into()),
     }
     Ok(())

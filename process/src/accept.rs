@@ -104,8 +104,16 @@ impl Accepting {
     /// # Errors
     /// If none can be accepted for now. Accepting pauses.
     pub fn accept(&mut self, listener: &TcpListener, now: Instant) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        self.accept_by(|| listener.accept(), now)
+    }
+
+    /// The same for a listener of any kind.
+    ///
+    /// # Errors
+    /// As for [`Self::accept`].
+    pub fn accept_by<T>(&mut self, mut accept: impl FnMut() -> io::Result<T>, now: Instant) -> io::Result<Option<T>> {
         loop {
-            match listener.accept() {
+            match accept() {
                 Ok(accepted) => return Ok(Some(accepted)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.wait_for_event();

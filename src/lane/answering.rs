@@ -10,7 +10,7 @@ use crate::limited::{Kind, Limited};
 use crate::peer::closed::Closed;
 use crate::peer::ties::Outflow;
 use crate::peer::{Backlog, Marks, Peer, Phase, Received};
-use crate::service::{Context, StreamService, Violation};
+use crate::service::{Accepted, Context, StreamService, Violation};
 use crate::table::{Gone, Peers, Progress, Sessions, Turn};
 
 /// If it takes the service longer to use up what one read has brought, it is the others' turn at once. Only a read that
@@ -117,11 +117,11 @@ impl<S: StreamService> Answering<S> {
     // ── A peer's life ──────────────────────────────────────────────────────────────────────────────────────────────
 
     /// A peer has come.
-    pub(super) fn open(&mut self, turn: &mut Turn<'_>) -> io::Result<Progress> {
+    pub(super) fn open(&mut self, turn: &mut Turn<'_>, how: &Accepted<'_>) -> io::Result<Progress> {
         let Self { service, sessions, replies, now, .. } = self;
         let (key, id, address) = (turn.key(), turn.id(), turn.address());
         let mut context = Context::new(id, address, *now, replies, turn.everybody(), sessions.all());
-        let session = service.accepted(&mut context);
+        let session = service.accepted(how, &mut context);
         let (closing, deadline_ns) = (context.is_closing(), context.deadline_ns());
         sessions.insert(key, session);
         settle(turn, closing, deadline_ns);

@@ -2,7 +2,7 @@
 //! peers.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,14 +13,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_nodelay, socket_error};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getpeername, socket_with};
 
-/// What a service connects to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A TCP address.
-    Tcp(SocketAddr),
-    /// The path of a Unix socket, which is a stream.
-    Unix(PathBuf),
-}
+use super::address::Address;
+use crate::listen::Target;
 
 /// A connection that a service [opens](crate::Context::connect).
 #[derive(Clone, Debug)]
@@ -53,14 +47,11 @@ impl Connect {
     }
 }
 
-/// What stands for the address of whoever is at a Unix socket.
-const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
 /// A connection that the kernel is opening.
 #[derive(Debug)]
 pub(crate) struct Dialled {
     pub(crate) socket: OwnedFd,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// Where the kernel may have forgotten the attempt: see [`try_again`].
     pub(crate) path: Option<PathBuf>,
 }
@@ -71,11 +62,11 @@ pub(crate) struct Dialled {
 /// What is known at once: there is no descriptor or no port, the source address is not one's own, nobody listens.
 pub(crate) fn dial(how: &Connect) -> io::Result<Dialled> {
     match &how.to {
-        Target::Tcp(to) => Ok(Dialled { socket: dial_tcp(*to, how)?, address: *to, path: None }),
+        Target::Tcp(to) => Ok(Dialled { socket: dial_tcp(*to, how)?, address: (*to).into(), path: None }),
         Target::Unix(path) => {
             let socket = stream(AddressFamily::UNIX)?;
             try_again(&socket, path)?;
-            Ok(Dialled { socket, address: NO_ADDRESS, path: Some(path.clone()) })
+            Ok(Dialled { socket, address: Address::Unix { pid: 0 }, path: Some(path.clone()) })
         }
     }
 }

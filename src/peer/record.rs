@@ -3,8 +3,7 @@
 //!
 //! How they are written down is the business of whoever sends them.
 
-use std::net::SocketAddr;
-
+use super::address::Address;
 use super::parting::Parting;
 use super::ties::Ties;
 
@@ -29,7 +28,7 @@ pub(crate) enum Phase {
 pub(crate) struct Record<'b> {
     /// The socket's cookie (`SO_COOKIE`, socket(7)): the peer's identity.
     pub(crate) cookie: u64,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     pub(crate) phase: Phase,
     /// The session, as the service saved it.
     pub(crate) session: &'b [u8],

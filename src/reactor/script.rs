@@ -19,7 +19,7 @@ use super::*;
 use crate::lane::{AnyLane, Lane};
 use crate::lanes::And;
 use crate::peer::{Marks, PeerId};
-use crate::service::{Closed, Context, RestoreError, Service, StreamService, Violation};
+use crate::service::{Accepted, Closed, Context, RestoreError, Service, StreamService, Violation};
 use crate::services::{Line, Seqnum};
 use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
@@ -139,7 +139,7 @@ impl<S: StreamService + Default> World<S> {
             set_socket_send_buffer_size(&server, SEND_BUFFER_BYTES).expect("a buffer can be small");
             let socket = TcpStream::from_std(OwnedFd::from(server).into());
             let lane = self.clients.len() % 2;
-            self.reactor.lanes.lane_mut(lane).open(socket, ([127, 0, 0, 1], 1).into());
+            self.reactor.lanes.lane_mut(lane).open(socket, ([127, 0, 0, 1], 1).into(), &Accepted::anyhow());
             self.clients.push(Client::new(client, lane));
         }
     }

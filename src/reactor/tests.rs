@@ -5,19 +5,19 @@ use std::net::{Shutdown, SocketAddr, TcpStream as Client};
 use std::os::fd::AsFd;
 
 use mio::Token;
-use mio::net::TcpListener;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::script::lane;
 use super::*;
 use crate::lanes::And;
+use crate::listen::{Listen, Target};
 use crate::originals::Originals;
 use crate::peer::record::Record;
 use crate::peer::{Address, Peer, PeerId, Phase};
-use crate::service::{Context, RestoreError, Service, StreamService, Violation};
+use crate::service::{Accepted, Context, RestoreError, Service, StreamService, Violation};
 use crate::services::Seqnum;
-use crate::sources::Entrance;
+use crate::sources::{Entrance, Listener};
 use crate::table::Touch;
 use crate::takeover::sift::sift;
 
@@ -44,9 +44,10 @@ struct Rig<S: StreamService> {
 impl<S: StreamService> Rig<S> {
     fn new(service: S, config: &Config) -> Self {
         let mut reactor = reactor(service, config);
-        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        reactor.sources.open(reactor.poll.registry(), Entrance::of_listener(listener)).unwrap();
+        let listen = Listen::on("clients", SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = Listener::bind(0, &listen).unwrap();
+        let Target::Tcp(address) = listener.at() else { panic!("it is a TCP listener") };
+        reactor.sources.open(reactor.poll.registry(), Entrance::of_listeners([listener])).unwrap();
         Self { reactor, address, events: Events::with_capacity(EVENTS_PER_TURN), ahead: Duration::ZERO }
     }
 
@@ -83,7 +84,7 @@ impl<S: StreamService> Rig<S> {
     fn connect(&mut self) -> (Client, usize) {
         let client = Client::connect(self.address).unwrap();
         client.set_nonblocking(true).unwrap();
-        let address = Address(client.local_addr().unwrap());
+        let address = Address::from(client.local_addr().unwrap());
         let key = |rig: &Self| rig.keys().into_iter().find(|key| rig.peer(*key).address() == address);
         self.turn_until(|rig| key(rig).is_some());
         let key = key(self).unwrap();
@@ -236,7 +237,7 @@ impl StreamService for Slow {
     const NAME: &'static str = "slow";
     const STATE_VERSION: u32 = 1;
 
-    fn accepted(&mut self, _: &mut Context<'_, Self>) {}
+    fn accepted(&mut self, _: &Accepted<'_>, _: &mut Context<'_, Self>) {}
 
     fn input(
         &mut self,

@@ -41,7 +41,7 @@ impl<'a, S: StreamService> Context<'a, S> {
         peers: &'a mut Peers,
         sessions: Others<'a, S::Session>,
     ) -> Self {
-        let nowhere = Address((std::net::Ipv4Addr::UNSPECIFIED, 0).into());
+        let nowhere = Address::Unix { pid: 0 };
         Self::new(PeerId::NOBODY, nowhere, now, replies, peers, sessions)
     }
 
@@ -92,10 +92,15 @@ impl<'a, S: StreamService> Context<'a, S> {
         self.peer
     }
 
-    /// Where that peer connects from.
+    /// Where that peer connects from, unless that is a Unix socket.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address.0
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address.ip()
+    }
+
+    /// The same as the log names it.
+    pub(crate) fn address_as_logged(&self) -> impl std::fmt::Display {
+        self.address
     }
 
     /// The time of this turn of the loop.

@@ -1,5 +1,6 @@
 //! The layer of messages: a service that says where they end, and gets one whole message after another.
 
+use super::accepted::Accepted;
 use super::entries::Entries;
 use super::restore_error::RestoreError;
 use super::stream::{Context, StreamService};
@@ -33,6 +34,12 @@ pub trait Service: Sized {
 
     /// A peer has connected.
     fn open(&mut self, context: &mut Context<'_, Self>) -> Self::Session;
+
+    /// The same, and how. Unless this is overridden, all listeners are the same to the service.
+    fn accepted(&mut self, how: &Accepted<'_>, context: &mut Context<'_, Self>) -> Self::Session {
+        let _ = how;
+        self.open(context)
+    }
 
     /// How many bytes the first message in `input` has, or `None` if its end has not come yet. `input` is never
     /// empty. Its first `searched` bytes have been searched in vain by an earlier call, so a delimiter of several bytes
@@ -154,8 +161,8 @@ impl<S: Service> StreamService for S {
     const STATE_VERSION_NEWEST: u32 = S::STATE_VERSION_NEWEST;
     const INPUT_BYTES_MAX: usize = S::MESSAGE_BYTES_MAX;
 
-    fn accepted(&mut self, context: &mut Context<'_, Self>) -> S::Session {
-        self.open(context)
+    fn accepted(&mut self, how: &Accepted<'_>, context: &mut Context<'_, Self>) -> S::Session {
+        Service::accepted(self, how, context)
     }
 
     #[inline]

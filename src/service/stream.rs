@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::accepted::Accepted;
 use super::entries::Entries;
 use super::restore_error::RestoreError;
 use crate::peer::closed::Closed;
@@ -61,8 +62,8 @@ pub trait StreamService: Sized {
     /// How many bytes may be left unused while more is read; a peer of which more is left is closed. Default: 64 KiB.
     const INPUT_BYTES_MAX: usize = 64 * 1024;
 
-    /// A peer has connected.
-    fn accepted(&mut self, context: &mut Context<'_, Self>) -> Self::Session;
+    /// A peer has connected, to one of the service's listeners.
+    fn accepted(&mut self, how: &Accepted<'_>, context: &mut Context<'_, Self>) -> Self::Session;
 
     /// Bytes have come: returns how many of `input` are used. The rest is kept, and comes again with more behind it; its
     /// first `searched` bytes were there in an earlier call. `input` is never empty.

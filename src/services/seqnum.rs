@@ -2,7 +2,6 @@
 
 use log::debug;
 
-use crate::peer::Address;
 use crate::service::{Context, RestoreError, Service, Violation};
 
 /// Messages are sequence numbers: 4 bytes, big-endian, echoed back.
@@ -35,7 +34,7 @@ impl Service for Seqnum {
         context: &mut Context<'_, Self>,
     ) -> Result<(), Violation> {
         let number = u32::from_be_bytes(message.try_into().expect("the boundary is after 4 bytes"));
-        debug!("{} - seqnum:{number}", Address(context.address()));
+        debug!("{} - seqnum:{number}", context.address_as_logged());
         *last = Some(number);
         context.reply(message);
         Ok(())

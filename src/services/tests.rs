@@ -30,7 +30,7 @@ fn context<'a, S: Service>(
     peers: &'a mut Peers,
     sessions: &'a mut Sessions<S::Session>,
 ) -> Context<'a, S> {
-    let address = Address(([127, 0, 0, 1], 57796).into());
+    let address = Address::from(([127, 0, 0, 1], 57796));
     Context::new(PeerId::from(1), address, Instant::now(), output, peers, sessions.all())
 }
 
@@ -285,7 +285,7 @@ fn a_context_collects_answers_and_closes_its_own_peer() {
     let mut sessions = Sessions::new(0);
     let mut context = context::<Line>(&mut output, &mut peers, &mut sessions);
     let (own, gone) = (context.peer(), PeerId::from(99));
-    assert_eq!(context.address(), SocketAddr::from(([127, 0, 0, 1], 57796)));
+    assert_eq!(context.address(), Some(SocketAddr::from(([127, 0, 0, 1], 57796))));
     context.reply(b"to ");
     assert_eq!(context.send(own, b"itself"), Ok(()));
     assert_eq!(context.send(gone, b"nobody"), Err(SendError::Gone));

@@ -1,32 +1,45 @@
-//! Where peers come from: a TCP listener, or the queue of the supervisor that this process works for.
+//! Where peers come from: the listeners of all lanes, or the queue of the supervisor that this process works for.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{debug, info, warn};
+use log::{info, warn};
+use mio::Registry;
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry};
 
+use super::listener::{Arrived, Came, Listener};
 use super::queue::Draw;
 use super::source::{Source, Tokens};
-use crate::peer::{Address, PeerId};
+use crate::peer::PeerId;
+use crate::service::Accepted;
 use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting};
 
-/// Where peers come from, and whether and when they are let in.
+/// The number of the lane whose peers a supervisor's queue brings.
+pub(crate) const QUEUE_LANE: usize = 0;
+
+/// All doors, and whether and when peers are let in.
 #[derive(Debug)]
 pub(crate) struct Entrance {
+    doors: Vec<Door>,
+    /// Whose turn it is: each gets as many in as the others.
+    next: usize,
+    /// How many may still be let in in this turn, through all doors.
+    budget: u32,
+}
+
+/// Where peers come from, and when the next one may.
+#[derive(Debug)]
+struct Door {
     leads_from: LeadsFrom,
     accepting: Accepting,
-    /// How many may still be let in this turn.
-    budget: u32,
 }
 
 #[derive(Debug)]
 enum LeadsFrom {
     /// Clients connect to this process.
-    Listener(TcpListener),
+    Listener(Listener),
+    /// The same, but only those are let in who have connected already.
+    Leftover(Listener),
     /// A supervisor accepts for this process.
     Queue(Draw),
     /// Nobody is let in any more.
@@ -34,36 +47,48 @@ enum LeadsFrom {
 }
 
 impl Entrance {
-    pub(crate) fn of_listener(listener: TcpListener) -> Self {
-        Self::new(LeadsFrom::Listener(listener))
-    }
-
-    pub(crate) fn of_queue(draw: Draw) -> Self {
-        Self::new(LeadsFrom::Queue(draw))
-    }
-
     /// Nobody comes.
     pub(crate) fn nowhere() -> Self {
-        Self::new(LeadsFrom::Nowhere)
+        Self { doors: Vec::new(), next: 0, budget: 0 }
     }
 
-    fn new(leads_from: LeadsFrom) -> Self {
-        Self { leads_from, accepting: Accepting::begin(), budget: 0 }
+    /// Those who connect to these listeners are let in.
+    pub(crate) fn of_listeners(listeners: impl IntoIterator<Item = Listener>) -> Self {
+        let doors = listeners.into_iter().map(|listener| Door::new(LeadsFrom::Listener(listener)));
+        Self { doors: doors.collect(), ..Self::nowhere() }
+    }
+
+    /// So are those whom a supervisor sends, as peers of the first lane.
+    pub(crate) fn and_of_queue(mut self, draw: Draw) -> Self {
+        self.doors.push(Door::new(LeadsFrom::Queue(draw)));
+        self
+    }
+
+    /// So are those who have connected to these listeners by now, and then nobody else.
+    pub(crate) fn and_leftovers(mut self, listeners: impl IntoIterator<Item = Listener>) -> Self {
+        self.doors.extend(listeners.into_iter().map(|listener| Door::new(LeadsFrom::Leftover(listener))));
+        self
     }
 
     /// Says that this process serves from now on.
     pub(crate) fn announce(&mut self) {
-        match &mut self.leads_from {
-            LeadsFrom::Listener(listener) => match listener.local_addr() {
-                Ok(address) => info!("Starting TCP server on {}", Address(address)),
-                // It is known by its descriptor, and serves all the same.
-                Err(error) => info!("Starting TCP server on an address that the kernel does not tell: {error}"),
-            },
-            LeadsFrom::Queue(draw) => {
-                info!("Starting worker on a supervisor's queue");
-                draw.announce();
+        let is_one_of_several = self.listeners().count() > 1;
+        for door in &mut self.doors {
+            match &mut door.leads_from {
+                LeadsFrom::Listener(listener) => {
+                    listener.own();
+                    listener.announce(is_one_of_several);
+                }
+                LeadsFrom::Leftover(listener) => {
+                    info!("Listening on {} no longer", listener.at());
+                    listener.own();
+                }
+                LeadsFrom::Queue(draw) => {
+                    info!("Starting worker on a supervisor's queue");
+                    draw.announce();
+                }
+                LeadsFrom::Nowhere => {}
             }
-            LeadsFrom::Nowhere => {}
         }
     }
 
@@ -73,31 +98,94 @@ impl Entrance {
     }
 
     /// The next peer. There are `peers` already, and no more than `peers_max` may be.
-    pub(crate) fn next(&mut self, peers: usize, peers_max: usize, now: Instant) -> Option<(TcpStream, SocketAddr)> {
+    pub(crate) fn next(&mut self, peers: usize, peers_max: usize, now: Instant) -> Option<Came<'_>> {
+        for _ in 0..self.doors.len() {
+            self.next = (self.next + 1) % self.doors.len();
+            let door = &mut self.doors[self.next];
+            if let Some(accepted) = door.next(&mut self.budget, peers, peers_max, now) {
+                return Some(self.doors[self.next].lead_in(accepted));
+            }
+        }
+        None
+    }
+
+    /// The peer is gone, so there is room for another.
+    pub(crate) fn released(&mut self, id: PeerId) {
+        for Door { leads_from, accepting } in &mut self.doors {
+            if let LeadsFrom::Queue(draw) = leads_from {
+                draw.released(id);
+            }
+            accepting.resume();
+        }
+    }
+
+    /// Whether no peer will come any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.doors.iter().all(|door| match &door.leads_from {
+            LeadsFrom::Listener(_) | LeadsFrom::Leftover(_) => false,
+            LeadsFrom::Queue(draw) => draw.has_ended(),
+            LeadsFrom::Nowhere => true,
+        })
+    }
+
+    /// What goes to a successor. A queue does not: each worker has its own.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.doors.iter().filter_map(|door| match &door.leads_from {
+            LeadsFrom::Listener(listener) => Some(listener),
+            LeadsFrom::Leftover(_) | LeadsFrom::Queue(_) | LeadsFrom::Nowhere => None,
+        })
+    }
+
+    /// Lets nobody in any more, whoever else holds duplicates of the listeners.
+    pub(crate) fn close(&mut self) {
+        self.doors.drain(..).for_each(Door::close);
+    }
+
+    /// Leaves it to the successor. What a supervisor has offered here and nobody has taken goes to another worker.
+    pub(crate) fn leave(&mut self) {
+        for door in &mut self.doors {
+            if let LeadsFrom::Listener(listener) = &mut door.leads_from {
+                listener.disown();
+            }
+        }
+        self.doors.clear();
+    }
+}
+
+impl Door {
+    fn new(leads_from: LeadsFrom) -> Self {
+        Self { leads_from, accepting: Accepting::begin() }
+    }
+
+    /// The next one who has connected, if the door's time has come and there is room.
+    fn next(&mut self, budget: &mut u32, peers: usize, peers_max: usize, now: Instant) -> Option<Arrived> {
         if !self.accepting.is_due(now) {
             return None;
         }
-        if self.budget == 0 {
+        if *budget == 0 {
             self.accepting.go_on_next_turn();
             return None;
         }
-        self.budget -= 1;
+        *budget -= 1;
         let room = peers_max.saturating_sub(peers);
         if room == 0 {
             self.accepting.pause();
             self.log_pause(peers, now, &"that is the maximum");
             return None;
         }
-        let Self { leads_from, accepting, .. } = self;
+        let Self { leads_from, accepting } = self;
         let next = match leads_from {
-            LeadsFrom::Listener(listener) => accepting.accept(listener, now),
-            LeadsFrom::Queue(draw) => Ok(draw.next(room)),
+            LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener) => {
+                accepting.accept_by(|| listener.accept(), now)
+            }
+            LeadsFrom::Queue(draw) => Ok(draw.next(room).map(Arrived::from_elsewhere)),
             LeadsFrom::Nowhere => Ok(None),
         };
         match next {
-            Ok(Some(accepted)) => Some(accepted),
+            Ok(Some(arrived)) => Some(arrived),
             Ok(None) => {
                 self.accepting.wait_for_event();
+                self.close_if_left();
                 None
             }
             Err(error) => {
@@ -107,6 +195,15 @@ impl Entrance {
         }
     }
 
+    /// What is known of somebody who has come in here.
+    fn lead_in(&self, Arrived { socket, address, at }: Arrived) -> Came<'_> {
+        let (listener, lane) = match &self.leads_from {
+            LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener) => (listener.name(), listener.lane()),
+            LeadsFrom::Queue(_) | LeadsFrom::Nowhere => ("", QUEUE_LANE),
+        };
+        Came { socket, address, lane, how: Accepted { listener, from: address.ip(), at } }
+    }
+
     /// Says that further connections are left to the kernel.
     fn log_pause(&mut self, peers: usize, now: Instant, reason: &dyn std::fmt::Display) {
         if self.accepting.pause_is_news(now) {
@@ -114,61 +211,47 @@ impl Entrance {
         }
     }
 
-    /// The peer is gone, so there is room for another.
-    pub(crate) fn released(&mut self, id: PeerId) {
-        if let LeadsFrom::Queue(draw) = &mut self.leads_from {
-            draw.released(id);
-        }
-        self.accepting.resume();
-    }
-
-    /// Whether no peer will come any more.
-    pub(crate) fn has_ended(&self) -> bool {
-        match &self.leads_from {
-            LeadsFrom::Listener(_) => false,
-            LeadsFrom::Queue(draw) => draw.has_ended(),
-            LeadsFrom::Nowhere => true,
+    /// Nobody is left who has connected: a listener that is not to be listened on any more is closed.
+    fn close_if_left(&mut self) {
+        if let LeadsFrom::Leftover(_) = &self.leads_from {
+            self.shut();
         }
     }
 
-    /// What goes to a successor. A queue does not: each worker has its own.
-    pub(crate) fn listener(&self) -> Option<&TcpListener> {
-        match &self.leads_from {
-            LeadsFrom::Listener(listener) => Some(listener),
-            LeadsFrom::Queue(_) | LeadsFrom::Nowhere => None,
+    fn shut(&mut self) {
+        if let LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener) =
+            std::mem::replace(&mut self.leads_from, LeadsFrom::Nowhere)
+        {
+            listener.close();
         }
     }
 
-    /// Lets nobody in any more, whoever else holds a duplicate of the listener.
-    pub(crate) fn close(&mut self) {
-        if let LeadsFrom::Listener(listener) = &self.leads_from {
-            // To close it would not be enough while a successor that was given up holds a duplicate (unix(7)).
-            let shut = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
-            debug!("Listening ended: {shut:?}");
-        }
-        self.leave();
-    }
-
-    /// Leaves it to the successor. What a supervisor has offered here and nobody has taken goes to another worker.
-    pub(crate) fn leave(&mut self) {
-        self.leads_from = LeadsFrom::Nowhere;
+    fn close(mut self) {
+        self.shut();
     }
 }
 
 impl Source for Entrance {
     fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
-        match &mut self.leads_from {
-            LeadsFrom::Listener(listener) => registry.register(listener, tokens.token(0), Interest::READABLE),
-            LeadsFrom::Queue(draw) => draw.register(registry, tokens.token(0)),
-            LeadsFrom::Nowhere => Ok(()),
+        for (key, door) in self.doors.iter_mut().enumerate() {
+            match &mut door.leads_from {
+                LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener) => {
+                    listener.register(registry, tokens.token(key))?;
+                }
+                LeadsFrom::Queue(draw) => draw.register(registry, tokens.token(key))?,
+                LeadsFrom::Nowhere => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, key: usize, _: &Event) {
+        if let Some(door) = self.doors.get_mut(key) {
+            door.accepting.go_on_next_turn();
         }
     }
 
-    fn hear(&mut self, _: usize, _: &Event) {
-        self.accepting.go_on_next_turn();
-    }
-
     fn due(&self, now: Instant) -> Option<Instant> {
-        self.accepting.due(now)
+        self.doors.iter().filter_map(|door| door.accepting.due(now)).min()
     }
 }

@@ -225,7 +225,7 @@ impl Peers {
         let id = PeerId::from(socket_cookie(&socket)?);
         let socket = mio::net::TcpStream::from_std(socket.into());
         let twice = |_| io::Error::other("its socket has the cookie of another");
-        let handle = self.insert(socket, id, Address(address)).map_err(twice)?;
+        let handle = self.insert(socket, id, address).map_err(twice)?;
         let until_ns = self.deadline_ns(Some(how.within));
         let peer = &mut self.slab[handle.key()];
         peer.dial(until_ns, path, how.ephemeral);

@@ -16,7 +16,7 @@ use super::drive::{Accepting, Owner, SuccessorEnd};
 use super::error::{Cause, in_context};
 use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
-use super::listening::{move_to, take_listeners};
+use super::listening::{enter, move_to, take_listeners};
 use super::memory;
 use super::panicked::{Panicked, caught};
 use super::path::TakeoverListener;
@@ -28,7 +28,7 @@ use crate::lane::{AdoptError, AnyLane};
 use crate::lanes::Lanes;
 use crate::peer::Address;
 use crate::peer::record::{Change, Record};
-use crate::sources::{Callers, Sources, StopSignals};
+use crate::sources::{Callers, Plan, Sources, StopSignals};
 use crate::worker::Queue;
 
 /// How long a successor that is ready stays awake for what comes next.
@@ -44,7 +44,8 @@ const ADOPTED_AT_A_STRETCH: usize = 64;
 /// Where a successor is to listen, if not where its predecessor does.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Where further peers come from, if not from the predecessor's listener.
+    /// Where it listens, and where further peers come from besides.
+    pub(super) plan: Plan,
     pub(super) queue: Option<Queue>,
     /// The takeover path from now on, if it is to be another one.
     pub(super) moved_to: Option<PathBuf>,
@@ -144,7 +145,7 @@ impl<L: Lanes> Arriving<L> {
         let Heard::On(receiving, Action::Listen(listeners)) = receiving.hear(raw.decode()?)? else {
             unreachable!("nothing else is in turn before the listeners");
         };
-        Ok((receiving, self.listen(&listeners, place)?))
+        Ok((receiving, self.listen(listeners, place)?))
     }
 
     fn receive_peers(&mut self, mut receiving: Receiving) -> Result<Accepted, Cause> {
@@ -236,14 +237,25 @@ impl<L: Lanes> Arriving<L> {
     }
 
     /// Listens from here on where the predecessor does. Returns the listener on a path that is moved away from.
-    fn listen(&mut self, listeners: &Listeners, place: Place) -> Result<Option<TakeoverListener>, Cause> {
+    fn listen(&mut self, listeners: Listeners, place: Place) -> Result<Option<TakeoverListener>, Cause> {
         fault::at(Step::Listeners, &mut self.channel)?;
-        let (entrance, takeover) = take_listeners(&mut self.channel, listeners, place.queue)?;
+        let (mut theirs, takeover) = take_listeners(&mut self.channel, listeners)?;
+        for (said, _) in &mut theirs {
+            said.lane = self.number_here(said.lane)?;
+        }
+        let entrance = enter(theirs, place.plan, place.queue)?;
         let registry = self.poll.registry();
         self.sources.open(registry, entrance).map_err(in_context("the listener"))?;
         let (current, left_behind) = move_to(takeover, place.moved_to.as_deref())?;
         self.sources.answer(registry, Callers::on(current)).map_err(in_context("the takeover listener"))?;
         Ok(left_behind)
+    }
+
+    /// The number here of one of the predecessor's lanes.
+    fn number_here(&self, lane: u32) -> Result<u32, Objection> {
+        let lanes = self.counterparts.len();
+        let counterpart = self.counterparts.get(lane as usize).ok_or(Objection::Lane { lane, lanes })?;
+        Ok(u32::try_from(counterpart.number).expect("a server has few lanes"))
     }
 
     /// The lane here that has the service of one of the predecessor's, and the version of its state.
@@ -264,7 +276,7 @@ impl<L: Lanes> Arriving<L> {
             }
             let Adopted { socket, record } = adopted?;
             let adopted = caught(|| lane.adopt(socket.into(), &record, version));
-            restored(adopted, Address(record.address))?;
+            restored(adopted, record.address)?;
         }
         Ok(fault::at(Step::Copied, &mut self.channel)?)
     }
@@ -383,7 +395,8 @@ impl<L: Lanes> Arriving<L> {
     /// A takeover of peers alone, from a predecessor of the same process that has the same lanes, and whose state has these
     /// versions.
     pub(crate) fn of_peers(channel: Channel, poll: Poll, lanes: L, versions: &[u32]) -> (Self, Receiving) {
-        let listeners = Listeners { tcp: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
+        let listeners =
+            Listeners { services: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
         let heard = Receiving::expecting(&vec![0; L::COUNT]).hear(Frame::Listeners(listeners));
         let Ok(Heard::On(receiving, _)) = heard else { panic!("listeners come first") };
         let sources = Sources::none();

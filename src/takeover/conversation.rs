@@ -20,8 +20,8 @@ use super::predecessor::{
 };
 use super::successor::{Action, Called, Heard, Receiving};
 use super::wire::{
-    Figures, Frame, Hello, Kind, Listeners, Offer, RawFrame, Refuse, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
-    Versions, WIRE_VERSIONS,
+    At, Figures, Frame, Hello, Kind, Listener, Listeners, Offer, RawFrame, Refuse, TO_PREDECESSOR_BYTES_MAX,
+    TO_SUCCESSOR_BYTES_MAX, Versions, WIRE_VERSIONS,
 };
 use crate::originals::Originals;
 use crate::peer::record::Record;
@@ -76,7 +76,7 @@ fn hello() -> Hello {
 
 fn listeners() -> Listeners {
     Listeners {
-        tcp: vec![([127, 0, 0, 1], 1234).into()],
+        services: vec![Listener { at: At::Tcp(([127, 0, 0, 1], 1234).into()), lane: 0, name: "clients".to_owned() }],
         takeover_path: b"/run/path".to_vec(),
         takeover_device: 1,
         takeover_inode: 2,

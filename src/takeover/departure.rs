@@ -4,12 +4,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
 use log::warn;
 use mio::event::Event;
-use mio::net::TcpListener;
 use mio::{Interest, Registry};
 
 use super::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
@@ -22,9 +21,10 @@ use super::panicked::caught;
 use super::path::TakeoverListener;
 use super::pieces::Written;
 use super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
-use super::wire::{Frame, Listeners, Welcome};
+use super::wire::{self, At, Frame, Listeners, Welcome};
 use crate::lanes::Lanes;
-use crate::sources::{Greeting, Source, Tokens};
+use crate::listen::Target;
+use crate::sources::{Entrance, Greeting, Listener, Source, Tokens};
 use crate::table::Touch;
 
 /// How many frames of the successor are heard in one turn of the loop: a caller may talk without end.
@@ -91,7 +91,7 @@ impl Departure {
     pub(crate) fn begin(
         greeting: Greeting,
         welcome: Welcome,
-        tcp: Option<&TcpListener>,
+        entrance: &Entrance,
         takeover: &TakeoverListener,
         keys_end: &[usize],
         now: Instant,
@@ -100,7 +100,7 @@ impl Departure {
         let opened = memory::spare(keys_end.iter().sum::<usize>() * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
             .map_err(Failure::from)
             .and_then(|()| send_welcome(&mut channel, welcome))
-            .and_then(|()| send_listeners(&mut channel, tcp, takeover));
+            .and_then(|()| send_listeners(&mut channel, entrance, takeover));
         let listeners = match opened {
             Ok(listeners) => listeners,
             Err(failure) => {
@@ -261,24 +261,37 @@ fn send_welcome(channel: &mut Channel, welcome: Welcome) -> Result<(), Failure> 
 /// Sends what this process listens on. If the kernel takes no descriptors now, that is to be sent later.
 fn send_listeners(
     channel: &mut Channel,
-    tcp: Option<&TcpListener>,
+    entrance: &Entrance,
     takeover: &TakeoverListener,
 ) -> Result<Option<Unsent>, Failure> {
     fault::at(Step::Listeners, channel)?;
     let (takeover_device, takeover_inode) = takeover.file();
     let listeners = Listeners {
-        tcp: tcp.map(TcpListener::local_addr).transpose().map_err(ChannelError::Io)?.into_iter().collect(),
+        services: entrance.listeners().map(said_of).collect(),
         takeover_path: takeover.path().as_os_str().as_bytes().to_vec(),
         takeover_device,
         takeover_inode,
     };
     let frame = Frame::Listeners(listeners).encode();
-    let descriptors: Vec<BorrowedFd<'_>> = tcp.map(AsFd::as_fd).into_iter().chain([takeover.as_fd()]).collect();
+    let descriptors: Vec<BorrowedFd<'_>> = entrance.listeners().map(AsFd::as_fd).chain([takeover.as_fd()]).collect();
     if channel.try_send(&frame, &descriptors)? == Sent::Taken {
         return Ok(None);
     }
     let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>();
     Ok(Some(Unsent { frame, descriptors: descriptors.map_err(ChannelError::Io)? }))
+}
+
+/// What a successor is told of a listener.
+fn said_of(listener: &Listener) -> wire::Listener {
+    let at = match (listener.at(), listener.file()) {
+        (Target::Tcp(address), _) => At::Tcp(address),
+        (Target::Unix(path), file) => {
+            let (device, inode) = file.expect("a path has a file");
+            At::Unix(wire::SocketFile { path: path.into_os_string().into_vec(), device, inode })
+        }
+    };
+    let lane = u32::try_from(listener.lane()).expect("a server has few lanes");
+    wire::Listener { at, lane, name: listener.name().to_owned() }
 }
 
 impl Source for Departure {

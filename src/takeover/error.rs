@@ -14,6 +14,7 @@ use super::path::PathError;
 use super::successor::Objection;
 use super::wire::{Frame, Refuse, WireError};
 use crate::lane::AdoptError;
+use crate::listen::ListenError;
 use crate::peer::Address;
 use crate::service::RestoreError;
 
@@ -39,6 +40,7 @@ pub(crate) enum Cause {
     Listener {
         what: &'static str,
     },
+    Listen(ListenError),
     DescriptorsLeft {
         count: usize,
     },
@@ -100,6 +102,7 @@ impl fmt::Display for Cause {
                 write!(f, "the record with cookie {record} came with the socket that has cookie {socket}")
             }
             Self::Listener { what } => write!(f, "the descriptor of {what} is something else"),
+            Self::Listen(error) => error.fmt(f),
             Self::DescriptorsLeft { count } => write!(f, "{count} descriptors came that no frame speaks of"),
             Self::Adopt { address, error } => write!(f, "peer {address}: {error}"),
             Self::State(error) => write!(f, "the shared state: {error}"),
@@ -125,6 +128,7 @@ impl Error for TakeoverError {
             Cause::Connect(error) | Cause::Io { error, .. } => Some(error),
             Cause::Channel(error) => error.source(),
             Cause::Path(error) => error.source(),
+            Cause::Listen(error) => error.source(),
             _ => None,
         }
     }

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use mio::net::TcpListener;
 use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain};
 use rustix::net::{AddressFamily, getsockname};
@@ -15,28 +14,20 @@ use super::channel::Channel;
 use super::error::{Cause, in_context};
 use super::path::{PathError, TakeoverListener};
 use super::successor::Objection;
-use super::wire::Listeners;
-use crate::sources::{Draw, Entrance};
+use super::wire::{self, At, Listeners};
+use crate::sources::{Draw, Entrance, Listener, Plan, QUEUE_LANE};
 use crate::worker::Queue;
 
-/// Takes the descriptors of the listeners, and pairs them with what is said about them. Who draws from a queue does not
-/// listen.
+/// Takes the descriptors of the listeners, and pairs them with what is said about them.
 pub(super) fn take_listeners(
     channel: &mut Channel,
-    listeners: &Listeners,
-    queue: Option<Queue>,
-) -> Result<(Entrance, TakeoverListener), Cause> {
-    let (count, expected) = (listeners.tcp.len(), usize::from(queue.is_none()));
-    if count != expected {
-        return Err(Objection::Listeners { count, expected }.into());
-    }
-    let mut descriptors = channel.take_descriptors(count + 1)?;
+    listeners: Listeners,
+) -> Result<(Vec<(wire::Listener, OwnedFd)>, TakeoverListener), Cause> {
+    let Listeners { services, takeover_path, takeover_device, takeover_inode } = listeners;
+    let mut descriptors = channel.take_descriptors(services.len() + 1)?;
     let takeover = descriptors.pop().expect("one more was taken than there are listeners");
-    let tcp = descriptors.pop();
     // A peer's descriptor is known by its cookie, a listener's by what it is.
-    let listens = |socket: &OwnedFd| socket_acceptconn(socket).unwrap_or(false);
-    let is_at = |socket: &OwnedFd| getsockname(socket).ok().and_then(|name| name.try_into().ok());
-    if !tcp.iter().all(|tcp| listens(tcp) && is_at(tcp) == listeners.tcp.first().copied()) {
+    if !services.iter().zip(&descriptors).all(|(said, socket)| listens(socket) && is_at(socket, &said.at)) {
         return Err(Cause::Listener { what: "the listener" });
     }
     if !listens(&takeover) || socket_domain(&takeover) != Ok(AddressFamily::UNIX) {
@@ -44,17 +35,73 @@ pub(super) fn take_listeners(
     }
     // It belongs to the open file, which others may have: a call on a listener that blocks would hold up every peer. Peers
     // need no such care: the predecessor read from each of them until it would have blocked.
-    for listener in tcp.iter().chain([&takeover]) {
+    for listener in descriptors.iter().chain([&takeover]) {
         ioctl_fionbio(listener, true).map_err(io::Error::from).map_err(in_context("O_NONBLOCK"))?;
     }
-    let entrance = match (queue, tcp) {
-        (Some(queue), _) => Entrance::of_queue(Draw::from(queue)),
-        (None, Some(tcp)) => Entrance::of_listener(TcpListener::from_std(tcp.into())),
-        (None, None) => unreachable!("without a queue, one listener was expected"),
+    let takeover = TakeoverListener::adopt(takeover, path_of(&takeover_path), (takeover_device, takeover_inode));
+    Ok((services.into_iter().zip(descriptors).collect(), takeover))
+}
+
+/// Where peers come from: the listeners of the predecessor that are still wanted, those that are new, and a queue. The
+/// numbers of lanes have been made this process's.
+pub(super) fn enter(
+    theirs: Vec<(wire::Listener, OwnedFd)>,
+    mut plan: Plan,
+    queue: Option<Queue>,
+) -> Result<Entrance, Cause> {
+    let (mut kept, mut left) = (Vec::new(), Vec::new());
+    for (said, socket) in theirs {
+        let listener = adopted(said, socket);
+        match plan.claim(listener) {
+            Ok(listener) => kept.push(listener),
+            Err(listener) => left.push(listener),
+        }
+    }
+    let of_queue = kept.iter().filter(|listener| listener.lane() == QUEUE_LANE).count();
+    if queue.is_some() && of_queue > 0 {
+        return Err(Objection::Listeners { count: of_queue, expected: 0 }.into());
+    }
+    kept.extend(plan.bind_rest().map_err(Cause::Listen)?);
+    if queue.is_none() && kept.is_empty() {
+        return Err(Objection::Listeners { count: 0, expected: 1 }.into());
+    }
+    let entrance = Entrance::of_listeners(kept).and_leftovers(left);
+    Ok(match queue {
+        Some(queue) => entrance.and_of_queue(Draw::from(queue)),
+        None => entrance,
+    })
+}
+
+fn adopted(said: wire::Listener, socket: OwnedFd) -> Listener {
+    let wire::Listener { at, lane, name } = said;
+    let lane = lane as usize;
+    match at {
+        At::Tcp(address) => Listener::of_tcp(lane, name, socket, address),
+        At::Unix(wire::SocketFile { path, device, inode }) => {
+            Listener::of_unix(lane, name, socket, path_of(&path), (device, inode))
+        }
+    }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+fn listens(socket: &OwnedFd) -> bool {
+    socket_acceptconn(socket).unwrap_or(false)
+}
+
+fn is_at(socket: &OwnedFd, at: &At) -> bool {
+    let Ok(name) = getsockname(socket) else {
+        return false;
     };
-    let path = PathBuf::from(OsStr::from_bytes(&listeners.takeover_path));
-    let file = (listeners.takeover_device, listeners.takeover_inode);
-    Ok((entrance, TakeoverListener::adopt(takeover, path, file)))
+    match at {
+        At::Tcp(address) => name.try_into() == Ok(*address),
+        At::Unix(file) => {
+            let name: Result<rustix::net::SocketAddrUnix, _> = name.try_into();
+            name.is_ok_and(|name| name.path_bytes() == Some(&*file.path))
+        }
+    }
 }
 
 /// The takeover listener to answer on, and the one that is left behind if the path moves.

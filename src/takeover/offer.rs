@@ -18,4 +18,10 @@ impl Offer {
         let state_versions = Versions { oldest: S::STATE_VERSION_OLDEST, newest: S::STATE_VERSION_NEWEST };
         Self(wire::Offer { service: S::NAME.to_owned(), state_versions })
     }
+
+    /// The service's name.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.0.service
+    }
 }

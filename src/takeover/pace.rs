@@ -5,7 +5,6 @@
 //! as fast as they are copied, the bound is raised step by step, so that a takeover succeeds; and when so much could not
 //! be sent in time, it fails and says whose fault that is.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::peer::Address;
@@ -49,7 +48,7 @@ impl Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) pending: Pending,
-    pub(crate) most: Option<(SocketAddr, usize)>,
+    pub(crate) most: Option<(Address, usize)>,
 }
 
 impl std::fmt::Display for Load {
@@ -60,7 +59,7 @@ impl std::fmt::Display for Load {
             write!(f, " and {entries} entries")?;
         }
         match self.most {
-            Some((address, bytes)) => write!(f, ", {bytes} of them of {}", Address(address)),
+            Some((address, bytes)) => write!(f, ", {bytes} of them of {address}"),
             None => Ok(()),
         }
     }

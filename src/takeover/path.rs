@@ -102,6 +102,61 @@ impl std::error::Error for PathError {
     }
 }
 
+/// The path of a service's Unix listener. Whoever drops it while it is its own removes it.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// The file's device and inode: another one at the path is not ours to remove.
+    file: (u64, u64),
+    is_own: bool,
+}
+
+impl SocketFile {
+    /// Binds `path`, for this user alone, and listens. A socket that nobody answers on is replaced. Whether somebody does is
+    /// found out without a connection, which a service would take for a client's.
+    ///
+    /// # Errors
+    /// If the path cannot be a socket's, or is taken.
+    pub(crate) fn bind_quietly(path: &Path, backlog: Option<u32>) -> Result<(OwnedFd, Self), PathError> {
+        let path = absolute(path)?;
+        let backlog = backlog.map_or(i32::MAX, |backlog| backlog.try_into().unwrap_or(i32::MAX));
+        let (socket, file) = bind_free(&path, answers_quietly, backlog)?;
+        Ok((socket, Self { path, file, is_own: true }))
+    }
+
+    /// The path that a predecessor has bound, as the file with this device and inode.
+    pub(crate) fn of_predecessor(path: PathBuf, file: (u64, u64)) -> Self {
+        Self { path, file, is_own: false }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Device and inode of the path.
+    pub(crate) fn file(&self) -> (u64, u64) {
+        self.file
+    }
+
+    /// It is this process's to remove from now on.
+    pub(crate) fn own(&mut self) {
+        self.is_own = true;
+    }
+
+    /// It is another process's from now on.
+    pub(crate) fn disown(&mut self) {
+        self.is_own = false;
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_own {
+            remove(&self.path, self.file, "Path");
+        }
+    }
+}
+
 /// The takeover listener, and the path that leads to it.
 #[derive(Debug)]
 pub(crate) struct TakeoverListener {
@@ -127,33 +182,14 @@ impl TakeoverListener {
     /// # Errors
     /// If the path cannot be a socket's, or is taken.
     pub(crate) fn bind(path: &Path) -> Result<Self, PathError> {
-        let path = std::path::absolute(path).map_err(|_| PathError::Length { path: path.to_owned() })?;
-        if path.as_os_str().as_bytes().len() > TAKEOVER_PATH_BYTES_MAX {
-            return Err(PathError::Length { path });
-        }
-        let in_context = |what| {
-            let path = path.clone();
-            move |error: io::Error| PathError::Io { path, what, error }
-        };
+        let path = absolute(path)?;
         let uid = geteuid().as_raw();
         if stands_for_anybody(uid) {
             warn!("Takeover path {}: {}; choose another user", path.display(), Refusal::Unmapped { theirs: uid });
         }
-        let lock = lock_directory(&path)?;
-        clear(&path)?;
-
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(|errno| in_context("socket")(errno.into()))?;
-        let address = SocketAddrUnix::new(&path).map_err(|errno| in_context("address")(errno.into()))?;
-        bind(&socket, &address).map_err(|errno| in_context("bind")(errno.into()))?;
-        // Nobody can connect before listen, so nobody gets in before the mode is right.
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(in_context("chmod"))?;
-        listen(&socket, BACKLOG).map_err(|errno| in_context("listen")(errno.into()))?;
-        let metadata = std::fs::symlink_metadata(&path).map_err(in_context("stat"))?;
-        drop(lock);
-        let listener = Self::adopt(socket, path, (metadata.dev(), metadata.ino()));
-        Ok(Self { bound_here: true, ..listener })
+        let answers = |path: &Path| call(path).map(|call| (call.pid != 0).then_some(call.pid));
+        let (socket, file) = bind_free(&path, answers, BACKLOG)?;
+        Ok(Self { bound_here: true, ..Self::adopt(socket, path, file) })
     }
 
     /// The listener that a predecessor bound to `path`, as the file with this device and inode.
@@ -219,15 +255,61 @@ impl TakeoverListener {
 
     /// Removes the path, if it still leads here.
     pub(crate) fn remove(&self) {
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(metadata) if (metadata.dev(), metadata.ino()) == self.file => {
-                if let Err(error) = std::fs::remove_file(&self.path) {
-                    warn!("Takeover path {} is left behind: {error}", self.path.display());
-                }
+        remove(&self.path, self.file, "Takeover path");
+    }
+}
+
+/// Removes a path, if it is still this file. `what` it is begins a line of the log.
+fn remove(path: &Path, file: (u64, u64), what: &str) {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if (metadata.dev(), metadata.ino()) == file => {
+            if let Err(error) = std::fs::remove_file(path) {
+                warn!("{what} {} is left behind: {error}", path.display());
             }
-            Ok(_) => warn!("Takeover path {} belongs to somebody else by now, and is left alone", self.path.display()),
-            Err(error) => warn!("Takeover path {} is gone already: {error}", self.path.display()),
         }
+        Ok(_) => warn!("{what} {} belongs to somebody else by now, and is left alone", path.display()),
+        Err(error) => warn!("{what} {} is gone already: {error}", path.display()),
+    }
+}
+
+/// The path as it will be bound.
+fn absolute(path: &Path) -> Result<PathBuf, PathError> {
+    let path = std::path::absolute(path).map_err(|_| PathError::Length { path: path.to_owned() })?;
+    if path.as_os_str().as_bytes().len() > TAKEOVER_PATH_BYTES_MAX {
+        return Err(PathError::Length { path });
+    }
+    Ok(path)
+}
+
+/// Binds a path for this user alone, and listens; of a socket that nobody answers on, it makes it free first. Returns the
+/// file's device and inode with it.
+fn bind_free(path: &Path, answers: Answers, backlog: i32) -> Result<(OwnedFd, (u64, u64)), PathError> {
+    let in_context = |what| move |error: io::Error| PathError::Io { path: path.to_owned(), what, error };
+    let lock = lock_directory(path)?;
+    clear(path, answers)?;
+
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|errno| in_context("socket")(errno.into()))?;
+    let address = SocketAddrUnix::new(path).map_err(|errno| in_context("address")(errno.into()))?;
+    bind(&socket, &address).map_err(|errno| in_context("bind")(errno.into()))?;
+    // Nobody can connect before listen, so nobody gets in before the mode is right.
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(in_context("chmod"))?;
+    listen(&socket, backlog).map_err(|errno| in_context("listen")(errno.into()))?;
+    let metadata = std::fs::symlink_metadata(path).map_err(in_context("stat"))?;
+    drop(lock);
+    Ok((socket, (metadata.dev(), metadata.ino())))
+}
+
+/// Whether somebody answers at a path, and as which process if that is known. If nobody does, the connection is refused.
+type Answers = fn(&Path) -> io::Result<Option<u32>>;
+
+/// The same without a connection: a socket of another type is told that it is one, if there is anybody to tell it (unix(7)).
+fn answers_quietly(path: &Path) -> io::Result<Option<u32>> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
+        Err(rustix::io::Errno::PROTOTYPE) | Ok(()) => Ok(None),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -276,7 +358,7 @@ pub(crate) fn refuse(socket: UnixStream, refusal: &Refusal) {
 }
 
 /// Makes the path free, if nobody answers on it.
-fn clear(path: &Path) -> Result<(), PathError> {
+fn clear(path: &Path, answers: Answers) -> Result<(), PathError> {
     let in_context = |what| move |error| PathError::Io { path: path.to_owned(), what, error };
     let file_type = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
@@ -292,14 +374,14 @@ fn clear(path: &Path) -> Result<(), PathError> {
         };
         return Err(PathError::NoSocket { path: path.to_owned(), what });
     }
-    match call(path) {
-        Ok(Call { pid, .. }) => Err(PathError::Alive { path: path.to_owned(), pid: (pid != 0).then_some(pid) }),
+    match answers(path) {
+        Ok(pid) => Err(PathError::Alive { path: path.to_owned(), pid }),
         // Its queue is full, so it has one.
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             Err(PathError::Alive { path: path.to_owned(), pid: None })
         }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            debug!("Takeover path {} is stale, and is replaced", path.display());
+            debug!("Path {} is stale, and is replaced", path.display());
             std::fs::remove_file(path).map_err(in_context("remove"))
         }
         Err(error) => Err(in_context("connect")(error)),

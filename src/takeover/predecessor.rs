@@ -596,6 +596,7 @@ pub(crate) struct Concluding {
 /// A frame that ends the takeover, and what the predecessor is when it begins to send it.
 #[must_use]
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is moved a few times in a takeover")]
 pub(crate) enum Conclusion {
     /// More follows.
     Part(Vec<u8>, Concluding),

@@ -17,7 +17,7 @@ use super::path;
 use super::successor::{Called, Receiving};
 use super::wire::{Lane, Welcome, printable};
 use crate::lanes::Lanes;
-use crate::sources::Sources;
+use crate::sources::{Plan, Sources};
 use crate::worker::Queue;
 
 /// A successor whom the predecessor has welcomed. To drop it is to give up: the predecessor serves on.
@@ -52,9 +52,9 @@ impl Welcomed {
         self.welcome.lanes.iter().map(|lane| &*lane.service)
     }
 
-    /// How many peers of a service there will be about, and not more than can be.
-    pub(crate) fn peers_expected(&self, service: &str) -> usize {
-        self.welcome.lanes.iter().find(|lane| lane.service == service).map_or(0, peers_of)
+    /// How many peers of each service there will be about, and not more than can be.
+    pub(crate) fn peers_expected(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.welcome.lanes.iter().map(|lane| (&*lane.service, peers_of(lane)))
     }
 
     /// Receives everything into `lanes`, whose peers `poll` wakes. When this returns, Accept is in the channel, and the
@@ -67,6 +67,7 @@ impl Welcomed {
         poll: Poll,
         lanes: L,
         sources: Sources,
+        plan: Plan,
         queue: Option<Queue>,
         moved_to: Option<&Path>,
     ) -> Result<Arrived<L>, TakeoverError> {
@@ -75,7 +76,7 @@ impl Welcomed {
         let moved_to = moved_to.map(Path::to_owned);
         let counterparts = Counterpart::of_each(&welcome.lanes, &lanes);
         let mut arriving = Arriving { channel, poll, lanes, sources, counterparts, ready_at_ns: None };
-        match arriving.receive(receiving, Place { queue, moved_to }) {
+        match arriving.receive(receiving, Place { plan, queue, moved_to }) {
             Ok(Received { accepted: Accepted { owner, frozen }, left_behind }) => {
                 let Arriving { channel, poll, lanes, sources, .. } = arriving;
                 let arrival = Arrival { channel, predecessor_pid, owner, frozen, left_behind, expendable };

@@ -162,12 +162,12 @@ pub(crate) struct Lane {
     pub(crate) peers: u64,
 }
 
-/// Predecessor: what it listens on. Its descriptors are those of `tcp`, in order, then the takeover listener.
+/// Predecessor: what it listens on. Its descriptors are those of `services`, in order, then the takeover listener.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Listeners {
     #[n(0)]
-    pub(crate) tcp: Vec<SocketAddr>,
+    pub(crate) services: Vec<Listener>,
     #[cbor(n(1), with = "minicbor::bytes")]
     pub(crate) takeover_path: Vec<u8>,
     /// Device and inode of the takeover path: who removes it later checks that it is still the same.
@@ -175,6 +175,40 @@ pub(crate) struct Listeners {
     pub(crate) takeover_device: u64,
     #[n(3)]
     pub(crate) takeover_inode: u64,
+}
+
+/// A listener of one of the predecessor's lanes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Listener {
+    #[n(0)]
+    pub(crate) at: At,
+    #[cbor(n(1), skip_if = "is_first")]
+    pub(crate) lane: u32,
+    /// What the lane's service calls it.
+    #[n(2)]
+    pub(crate) name: String,
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum At {
+    #[n(0)]
+    Tcp(#[n(0)] SocketAddr),
+    #[n(1)]
+    Unix(#[n(0)] SocketFile),
+}
+
+/// The path of a Unix socket, with the device and the inode of the file there.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct SocketFile {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub(crate) path: Vec<u8>,
+    #[n(1)]
+    pub(crate) device: u64,
+    #[n(2)]
+    pub(crate) inode: u64,
 }
 
 /// A record or a change together with the digest of its encoded bytes.

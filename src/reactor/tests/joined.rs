@@ -26,7 +26,7 @@ impl StreamService for Forward {
     const NAME: &'static str = "forward";
     const STATE_VERSION: u32 = 1;
 
-    fn accepted(&mut self, context: &mut Context<'_, Self>) -> Option<PeerId> {
+    fn accepted(&mut self, _: &Accepted<'_>, context: &mut Context<'_, Self>) -> Option<PeerId> {
         let client = context.peer();
         if context.connect(&Connect::to_tcp(self.upstream), Some(client)).is_err() {
             context.close();
@@ -269,7 +269,7 @@ impl StreamService for Pour {
     const NAME: &'static str = "pour";
     const STATE_VERSION: u32 = 1;
 
-    fn accepted(&mut self, context: &mut Context<'_, Self>) {
+    fn accepted(&mut self, _: &Accepted<'_>, context: &mut Context<'_, Self>) {
         match self.first {
             None => self.first = Some(context.peer()),
             Some(first) => context.couple(context.peer(), first),

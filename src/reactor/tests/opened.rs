@@ -3,12 +3,13 @@
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 
+use mio::net::TcpListener;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustix::net::{SocketAddrUnix, bind, getsockname, listen};
 
 use super::*;
 use crate::peer::record::Ends;
-use crate::service::{Closed, Connect, Target};
+use crate::service::{Accepted, Closed, Connect};
 
 /// Peers by key, and the positions up to which a successor knows each.
 type Known = Vec<(usize, Ends)>;
@@ -27,7 +28,7 @@ impl StreamService for Dialler {
     const NAME: &'static str = "dialler";
     const STATE_VERSION: u32 = 1;
 
-    fn accepted(&mut self, _: &mut Context<'_, Self>) -> String {
+    fn accepted(&mut self, _: &Accepted<'_>, _: &mut Context<'_, Self>) -> String {
         "accepted".to_owned()
     }
 

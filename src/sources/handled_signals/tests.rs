@@ -1,7 +1,7 @@
 //! Each in a process of its own: signals are the process's, and other tests run in this one.
 
 use std::io::Read;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::*;
-use crate::Outcome;
 use crate::services::Line;
+use crate::{Listen, Outcome, Server};
 
 /// In the process of a test: where its files are.
 const PLACE: &str = "REACTORD_TEST_PLACE";
@@ -54,7 +54,10 @@ fn ended_by(status: ExitStatus) -> Option<Signal> {
 /// A server in a thread of its own, on a takeover path by this name.
 fn serve(place: &Path, name: &str) -> thread::JoinHandle<Outcome> {
     let config = Config { takeover_path: Some(place.join(name)), survive_signals: true, ..Config::default() };
-    thread::spawn(move || crate::serve(Line, &config).unwrap())
+    thread::spawn(move || {
+        let listener = Listen::on("lines", SocketAddr::from(([127, 0, 0, 1], 0)));
+        Server::new(config).service([listener], Line).serve().unwrap()
+    })
 }
 
 #[test]

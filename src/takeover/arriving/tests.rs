@@ -4,15 +4,16 @@ use std::cell::RefCell;
 use std::os::unix::net::UnixStream as Pair;
 use std::time::Instant;
 
-use mio::net::{TcpListener, TcpStream, UnixStream};
+use mio::net::{TcpStream, UnixStream};
 use slab::Slab;
 
 use super::*;
 use crate::lane::Lane;
 use crate::lanes::And;
+use crate::listen::Listen;
 use crate::peer::Marks;
-use crate::service::{Context, RestoreError, Service, Violation};
-use crate::sources::Greeting;
+use crate::service::{Accepted, Context, RestoreError, Service, Violation};
+use crate::sources::{Entrance, Greeting, Listener};
 use crate::table::Table;
 use crate::takeover::channel::TOO_MANY_IN_FLIGHT_RETRY;
 use crate::takeover::channel::tests::{alone, while_too_many_are_in_flight};
@@ -102,7 +103,7 @@ fn hello() -> Hello {
 fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Result<(), Failure> {
     let (_poll, mut lanes) = lanes(service);
     let (_client, socket) = unblocked();
-    lanes.lane.open(TcpStream::from_std(OwnedFd::from(socket).into()), ([127, 0, 0, 1], 1).into());
+    lanes.lane.open(TcpStream::from_std(OwnedFd::from(socket).into()), ([127, 0, 0, 1], 1).into(), &Accepted::anyhow());
     lanes.watch();
     let mut departure = Departure::of_peers(channel, hello(), &lanes.keys_end(), Instant::now());
     loop {
@@ -225,7 +226,8 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
     alone(module_path!(), "listeners_are_sent_when_the_kernel_takes_descriptors_again", || {
         let directory = tempfile::tempdir().unwrap();
         let takeover = TakeoverListener::bind(&directory.path().join("takeover")).unwrap();
-        let tcp = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listen = Listen::on("tcp", std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        let entrance = Entrance::of_listeners([Listener::bind(0, &listen).unwrap()]);
         let (_poll, mut lanes) = lanes(Moody("nothing"));
         let (channel, mut successor) = channels();
         let welcome = Welcome { wire_version: 1, build: String::new(), pid: 1, lanes: Vec::new() };
@@ -242,7 +244,7 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
         while_too_many_are_in_flight(
             || {
                 let greeting = Greeting { channel, pid: 1, hello: hello() };
-                let begun = Departure::begin(greeting, welcome, Some(&tcp), &takeover, &[0], Instant::now());
+                let begun = Departure::begin(greeting, welcome, &entrance, &takeover, &[0], Instant::now());
                 departure.replace(Some(begun.unwrap()));
                 turn(&mut lanes.borrow_mut());
             },

@@ -1,14 +1,12 @@
 //! Peers of which only what a record says is left, on both sides.
 
-use std::net::SocketAddr;
-
 use slab::Slab;
 
 use crate::originals::Originals;
-use crate::peer::Backlog;
 use crate::peer::backlog::Misplaced;
 use crate::peer::record::{Change, Phase, Record};
 use crate::peer::ties::Ties;
+use crate::peer::{Address, Backlog};
 use crate::service::{Entries, Keyed};
 
 /// A peer of the predecessor.
@@ -106,7 +104,7 @@ impl<P: Originals> Originals for With<'_, P> {
 #[derive(Debug)]
 pub(crate) struct Adopted {
     cookie: u64,
-    address: SocketAddr,
+    address: Address,
     phase: Phase,
     session: Vec<u8>,
     inbound: Backlog,

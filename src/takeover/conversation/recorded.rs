@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -115,7 +116,7 @@ impl Peer {
             2 => Phase::Lingering,
             _ => Phase::Open,
         };
-        let address = address.parse().expect("an address");
+        let address = address.parse::<SocketAddr>().expect("an address").into();
         // Whoever is being closed has none, unless it was reached.
         let deadline_ns = match phase {
             Phase::Open | Phase::Ended | Phase::Connecting => {

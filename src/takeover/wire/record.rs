@@ -6,6 +6,7 @@ use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
+use crate::peer::Address;
 use crate::peer::parting::Parting;
 use crate::peer::record::{Change, Phase, Record, Shift, Stretch};
 use crate::peer::ties::Ties;
@@ -20,7 +21,7 @@ struct RecordFields<'b> {
     #[n(0)]
     cookie: u64,
     #[cbor(n(1), with = "address")]
-    address: SocketAddr,
+    address: Address,
     #[cbor(n(2), with = "phase")]
     phase: Phase,
     #[cbor(b(3), with = "minicbor::bytes", skip_if = "is_empty")]
@@ -230,34 +231,40 @@ mod phase {
 }
 
 /// A peer's address: an array of the IP address, the port, and, for IPv6, the scope, without which a link-local address
-/// is none (ipv6(7)).
+/// is none (ipv6(7)). Of a Unix socket, an array of the process id alone.
 mod address {
     use std::net::{IpAddr, SocketAddrV6};
 
-    use super::{DecodeError, Decoder, EncodeError, Encoder, SocketAddr, Write};
+    use super::{Address, DecodeError, Decoder, EncodeError, Encoder, SocketAddr, Write};
 
     pub(super) fn encode<C, W: Write>(
-        address: &SocketAddr,
+        address: &Address,
         encoder: &mut Encoder<W>,
         _: &mut C,
     ) -> Result<(), EncodeError<W::Error>> {
         match address {
-            SocketAddr::V4(address) => encoder.array(2)?.bytes(&address.ip().octets())?.u16(address.port())?,
-            SocketAddr::V6(address) => {
+            Address::Unix { pid } => encoder.array(1)?.u32(*pid)?,
+            Address::Ip(SocketAddr::V4(address)) => {
+                encoder.array(2)?.bytes(&address.ip().octets())?.u16(address.port())?
+            }
+            Address::Ip(SocketAddr::V6(address)) => {
                 encoder.array(3)?.bytes(&address.ip().octets())?.u16(address.port())?.u32(address.scope_id())?
             }
         };
         Ok(())
     }
 
-    pub(super) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Result<SocketAddr, DecodeError> {
+    pub(super) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Result<Address, DecodeError> {
         let malformed = || DecodeError::message("an address has 4 bytes and a port, or 16, a port and a scope");
         let fields = decoder.array()?;
+        if fields == Some(1) {
+            return Ok(Address::Unix { pid: decoder.u32()? });
+        }
         let octets = decoder.bytes()?;
         match (fields, octets.len()) {
             (Some(2), 4) => {
                 let octets: [u8; 4] = octets.try_into().map_err(|_| malformed())?;
-                Ok(SocketAddr::new(IpAddr::from(octets), decoder.u16()?))
+                Ok((IpAddr::from(octets), decoder.u16()?).into())
             }
             (Some(3), 16) => {
                 let octets: [u8; 16] = octets.try_into().map_err(|_| malformed())?;

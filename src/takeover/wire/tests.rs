@@ -6,11 +6,16 @@ use minicbor::data::Type;
 use proptest::prelude::*;
 
 use super::*;
+use crate::peer::Address;
 use crate::peer::record::{Phase, Shift, Stretch};
 use crate::peer::ties::{Dial, Holds, Joined, Outflow, Ties};
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
+}
+
+fn ip(text: &str) -> Address {
+    address(text).into()
 }
 
 fn digested<T: Encode<()>>(value: T) -> Digested<T> {
@@ -51,7 +56,15 @@ fn example(kind: Kind) -> Frame<'static> {
             ],
         }),
         Kind::Listeners => Frame::Listeners(Listeners {
-            tcp: vec![address("127.0.0.1:1234"), address("[::1]:65535")],
+            services: vec![
+                Listener { at: At::Tcp(address("127.0.0.1:1234")), lane: 0, name: "clients".to_owned() },
+                Listener { at: At::Tcp(address("[::1]:65535")), lane: 1, name: "local".to_owned() },
+                Listener {
+                    at: At::Unix(SocketFile { path: b"/run/\xffnumbers".to_vec(), device: 26, inode: 7 }),
+                    lane: 0,
+                    name: String::new(),
+                },
+            ],
             takeover_path: b"/run/reactord.\xfftakeover".to_vec(),
             takeover_device: 26,
             takeover_inode: 1 << 40,
@@ -59,7 +72,7 @@ fn example(kind: Kind) -> Frame<'static> {
         Kind::Peers => Frame::Peers(of_first(vec![
             digested(Record {
                 cookie: 1,
-                address: address("127.0.0.1:57796"),
+                address: ip("127.0.0.1:57796"),
                 phase: Phase::Open,
                 session: &[],
                 inbound: stretch(0, &[]),
@@ -70,7 +83,7 @@ fn example(kind: Kind) -> Frame<'static> {
             }),
             digested(Record {
                 cookie: u64::MAX,
-                address: address("[2001:db8::1]:80"),
+                address: ip("[2001:db8::1]:80"),
                 phase: Phase::Ended,
                 session: &[0, 0, 0, 20],
                 inbound: stretch(0, b"half a mess"),
@@ -241,8 +254,8 @@ fn versions() -> impl Strategy<Value = Versions> {
 }
 
 /// As records hold it: without the flow label, which is no part of who the peer is.
-fn peer_address() -> impl Strategy<Value = SocketAddr> {
-    prop_oneof![any::<([u8; 4], u16)>().prop_map(SocketAddr::from), any::<([u16; 8], u16)>().prop_map(SocketAddr::from),]
+fn peer_address() -> impl Strategy<Value = Address> {
+    prop_oneof![listener_address().prop_map(Address::Ip), any::<u32>().prop_map(|pid| Address::Unix { pid })]
 }
 
 fn listener_address() -> impl Strategy<Value = SocketAddr> {
@@ -256,6 +269,16 @@ fn text() -> impl Strategy<Value = String> {
 fn offers() -> impl Strategy<Value = Vec<Offer>> {
     let offer = (text(), versions()).prop_map(|(service, state_versions)| Offer { service, state_versions });
     proptest::collection::vec(offer, 0..4)
+}
+
+fn listener() -> impl Strategy<Value = Listener> {
+    let file = (bytes(110), any::<(u64, u64)>()).prop_map(|(path, (device, inode))| SocketFile {
+        path: path.to_vec(),
+        device,
+        inode,
+    });
+    let at = prop_oneof![listener_address().prop_map(At::Tcp), file.prop_map(At::Unix)];
+    (at, any::<u32>(), text()).prop_map(|(at, lane, name)| Listener { at, lane, name })
 }
 
 fn lane() -> impl Strategy<Value = Lane> {
@@ -336,9 +359,9 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
         (any::<(u32, u32)>(), text(), proptest::collection::vec(lane(), 0..3)).prop_map(
             |((wire_version, pid), build, lanes)| Frame::Welcome(Welcome { wire_version, build, pid, lanes })
         ),
-        (proptest::collection::vec(listener_address(), 0..3), bytes(110), any::<(u64, u64)>()).prop_map(
-            |(tcp, path, (takeover_device, takeover_inode))| {
-                Frame::Listeners(Listeners { tcp, takeover_path: path.to_vec(), takeover_device, takeover_inode })
+        (proptest::collection::vec(listener(), 0..3), bytes(110), any::<(u64, u64)>()).prop_map(
+            |(services, path, (takeover_device, takeover_inode))| {
+                Frame::Listeners(Listeners { services, takeover_path: path.to_vec(), takeover_device, takeover_inode })
             }
         ),
         (any::<u32>(), records()).prop_map(|(lane, records)| Frame::Peers(OfLane { lane, records })),
@@ -783,7 +806,7 @@ fn a_link_local_address_keeps_its_scope() {
     let raw = take_one(frame);
     let Frame::Peers(decoded) = raw.decode().unwrap() else { unreachable!() };
     record.address = decoded.records[0].value.address;
-    assert_eq!(record.address, SocketAddr::from(scoped));
+    assert_eq!(record.address, Address::from(scoped));
 }
 
 // ── Versions and texts ─────────────────────────────────────────────────────────────────────────────────────────────

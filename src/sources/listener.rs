@@ -1,0 +1,211 @@
+//! A listener of a service: its socket, what it is called, and whose peers come in there.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use log::{debug, info};
+use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::{Interest, Registry, Token};
+
+use crate::listen::{Listen, ListenError, Target};
+use crate::peer::Address;
+use crate::service::Accepted;
+use crate::takeover::path::{PathError, SocketFile};
+use reactord_process::accept::listen_on;
+
+/// Somebody who has connected.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) socket: TcpStream,
+    pub(super) address: Address,
+    /// To which of the server's addresses.
+    pub(super) at: Option<SocketAddr>,
+}
+
+impl Arrived {
+    /// Somebody whom another process has accepted.
+    pub(super) fn from_elsewhere((socket, from): (TcpStream, SocketAddr)) -> Self {
+        let at = socket.local_addr().ok();
+        Self { socket, address: Address::Ip(from), at }
+    }
+}
+
+/// Somebody who has come in.
+#[derive(Debug)]
+pub(crate) struct Came<'l> {
+    pub(crate) socket: TcpStream,
+    pub(crate) address: Address,
+    /// The number of the lane whose peer it is to be.
+    pub(crate) lane: usize,
+    pub(crate) how: Accepted<'l>,
+}
+
+/// A listener of a lane.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    name: String,
+    lane: usize,
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// If the address or the path cannot be used, or is taken.
+    pub(crate) fn bind(lane: usize, listen: &Listen) -> Result<Self, ListenError> {
+        let Listen { name, at, backlog } = listen;
+        let socket = match at {
+            Target::Tcp(address) => listen_on(*address, *backlog).map_err(|failed| failed.error).and_then(Socket::tcp),
+            Target::Unix(path) => SocketFile::bind_quietly(path, *backlog)
+                .map_err(io_error)
+                .map(|(socket, file)| Socket::unix(socket, file)),
+        };
+        let socket = socket.map_err(|error| ListenError { at: at.clone(), error })?;
+        Ok(Self { name: name.clone(), lane, socket })
+    }
+
+    /// The listener that a predecessor has bound to this address.
+    pub(crate) fn of_tcp(lane: usize, name: String, socket: OwnedFd, address: SocketAddr) -> Self {
+        Self { name, lane, socket: Socket::Tcp(TcpListener::from_std(socket.into()), address) }
+    }
+
+    /// The listener that a predecessor has bound to this path, as the file with this device and inode.
+    pub(crate) fn of_unix(lane: usize, name: String, socket: OwnedFd, path: PathBuf, file: (u64, u64)) -> Self {
+        Self { name, lane, socket: Socket::unix(socket, SocketFile::of_predecessor(path, file)) }
+    }
+
+    /// The same for another lane, and by another name.
+    pub(super) fn renamed(self, lane: usize, name: String) -> Self {
+        Self { lane, name, ..self }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// Where it listens.
+    pub(crate) fn at(&self) -> Target {
+        match &self.socket {
+            Socket::Tcp(_, address) => Target::Tcp(*address),
+            Socket::Unix(_, file) => Target::Unix(file.path().to_owned()),
+        }
+    }
+
+    /// Device and inode of its path, if it has one.
+    pub(crate) fn file(&self) -> Option<(u64, u64)> {
+        match &self.socket {
+            Socket::Tcp(..) => None,
+            Socket::Unix(_, file) => Some(file.file()),
+        }
+    }
+
+    /// It is this process's from now on, and so is its path.
+    pub(crate) fn own(&mut self) {
+        if let Socket::Unix(_, file) = &mut self.socket {
+            file.own();
+        }
+    }
+
+    /// It is another process's from now on, and so is its path.
+    pub(crate) fn disown(&mut self) {
+        if let Socket::Unix(_, file) = &mut self.socket {
+            file.disown();
+        }
+    }
+
+    /// Says that it is listened to from now on.
+    pub(crate) fn announce(&self, is_one_of_several: bool) {
+        let name = if is_one_of_several { format!(" as {}", self.name.escape_debug()) } else { String::new() };
+        match &self.socket {
+            Socket::Tcp(_, address) => info!("Starting TCP server on {}{name}", Address::Ip(*address)),
+            Socket::Unix(_, file) => info!("Starting Unix server on [{}]{name}", file.path().display()),
+        }
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(listener, _) => registry.register(listener, token, Interest::READABLE),
+            Socket::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    /// The next one who has connected.
+    ///
+    /// # Errors
+    /// If nobody has, or nobody can be let in.
+    pub(super) fn accept(&self) -> io::Result<Arrived> {
+        match &self.socket {
+            Socket::Tcp(listener, address) => {
+                let (socket, from) = listener.accept()?;
+                // Where any address will do, only the connection knows which one was chosen.
+                let at = if address.ip().is_unspecified() { socket.local_addr().ok() } else { Some(*address) };
+                Ok(Arrived { socket, address: Address::Ip(from), at })
+            }
+            Socket::Unix(listener, _) => {
+                let (socket, _) = listener.accept()?;
+                let address = Address::of_unix(&socket);
+                // A stream is read, written, shut down and polled by the same calls, whatever it runs over.
+                Ok(Arrived { socket: TcpStream::from_std(OwnedFd::from(socket).into()), address, at: None })
+            }
+        }
+    }
+
+    /// Lets nobody in any more, whoever else holds a duplicate.
+    pub(super) fn close(self) {
+        // To close it would not be enough while another process holds a duplicate (unix(7)).
+        let shut = rustix::net::shutdown(&self, rustix::net::Shutdown::Both);
+        debug!("Listening on {} ended: {shut:?}", self.at());
+    }
+}
+
+impl Socket {
+    fn tcp(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        Ok(Self::Tcp(listener, address))
+    }
+
+    fn unix(socket: OwnedFd, file: SocketFile) -> Self {
+        Self::Unix(UnixListener::from_std(socket.into()), file)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(listener, _) => listener.as_fd(),
+            Socket::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+/// Why a path cannot be listened on.
+fn io_error(error: PathError) -> io::Error {
+    match error {
+        PathError::Alive { .. } => io::Error::new(io::ErrorKind::AddrInUse, "a live server answers on it"),
+        PathError::NoSocket { what, .. } => {
+            io::Error::new(io::ErrorKind::AlreadyExists, format!("it is {what}, and is left alone"))
+        }
+        PathError::Io { what, error, .. } => io::Error::new(error.kind(), format!("{what}: {error}")),
+        PathError::Length { path } => io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "it has {} bytes, 1 to {} are allowed",
+                path.as_os_str().len(),
+                reactord_process::SOCKET_PATH_BYTES_MAX
+            ),
+        ),
+    }
+}
