@@ -224,6 +224,12 @@ impl Peer {
         self.stamp
     }
 
+    /// Whether there is nothing to do about it but to read what it sends, for which it is woken.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.talk.is_at_rest() && self.particulars.is_none() && self.registered == Some(READING)
+    }
+
     /// Has the loop woken for what the peer wants now, if that is something else than before.
     #[inline]
     pub(crate) fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {

@@ -150,6 +150,9 @@ impl Table {
         let mut turn = self.peers.turn_of(handle)?;
         let was_full = turn.talk.is_full();
         let progress = act(&mut turn).and_then(|mut progress| {
+            if turn.is_at_rest() && !was_full && progress != Progress::Over {
+                return Ok(progress);
+            }
             if turn.talk.is_ending() {
                 let wait;
                 (progress, wait) = end(&mut turn, progress, self.clock.ns(self.now), &self.patience);

@@ -165,14 +165,25 @@ impl<S: StreamService> Answering<S> {
     }
 
     /// Writes what is pending, handles what was held back, and reads, as far as each goes.
+    #[inline]
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<Progress> {
-        let marks = turn.marks();
-        let peer = &mut **turn;
+        let peer = &**turn;
         if peer.due && peer.talk.listens() && matches!(wake, Wake::Event { .. }) {
             // It has its turn without this event, and no second one before others have theirs.
             return Ok(Progress::Drained);
         }
-        match peer.talk.phase() {
+        if !peer.is_at_rest() {
+            return self.go_on(turn, wake, input);
+        }
+        let (readable, read_closed) = wake.reads();
+        if readable { self.read(turn, input, read_closed) } else { Ok(Progress::Drained) }
+    }
+
+    /// The same for a peer about which there is something to do besides.
+    #[inline(never)]
+    fn go_on(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<Progress> {
+        let marks = turn.marks();
+        match turn.talk.phase() {
             Phase::Lingering => return linger(turn, input),
             Phase::Connecting if !self.connect(turn)? => return Ok(Progress::Drained),
             _ => {}
@@ -225,6 +236,7 @@ impl<S: StreamService> Answering<S> {
         Ok(())
     }
 
+    #[inline]
     fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<Progress> {
         for _ in 0..READS_PER_TURN {
             let peer = &mut **turn;

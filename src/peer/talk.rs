@@ -95,6 +95,12 @@ impl Talk {
         }
     }
 
+    /// Whether both directions are open, it is read from, and nothing waits to be written.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.phase == Phase::Open && self.holds.is_none() && self.outflow == Outflow::Open && self.outbound.is_empty()
+    }
+
     /// Whether it is read from and its messages are handled.
     pub(crate) fn listens(&self) -> bool {
         self.holds.is_none() && matches!(self.phase, Phase::Open | Phase::Ended)
