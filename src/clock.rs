@@ -1,5 +1,6 @@
 //! The clock that all processes of a machine share, unless some are in a time namespace of their own.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
@@ -28,9 +29,15 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// What was read first in this process: whoever asks gets the same, so that all agree to the ns.
+    pub(crate) fn read() -> Self {
+        static FIRST: OnceLock<Clock> = OnceLock::new();
+        *FIRST.get_or_init(Self::read_now)
+    }
+
     /// `Instant` is the same clock, but keeps its number to itself. So both are read, and again, for between the two
     /// another process may have had its turn.
-    pub(crate) fn read() -> Self {
+    fn read_now() -> Self {
         let readings = std::iter::repeat_with(|| {
             let read_at = Instant::now();
             let read_at_ns = monotonic_ns();

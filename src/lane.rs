@@ -76,6 +76,9 @@ pub(crate) trait AnyLane: Originals {
     /// The server is about to close all peers.
     fn stopping(&mut self);
 
+    /// Another thread has something for the service.
+    fn woken(&mut self);
+
     /// Closes all peers: what is pending for them is written first.
     fn close_all(&mut self);
 
@@ -305,6 +308,10 @@ impl<S: StreamService> AnyLane for Lane<S> {
 
     fn stopping(&mut self) {
         self.call(StreamService::stopping);
+    }
+
+    fn woken(&mut self) {
+        self.call(StreamService::woken);
     }
 
     fn close_all(&mut self) {

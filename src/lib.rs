@@ -118,6 +118,7 @@ pub mod fuzzing;
 
 mod clock;
 mod config;
+mod handle;
 mod lane;
 mod lanes;
 mod limited;
@@ -132,6 +133,7 @@ mod table;
 mod takeover;
 
 pub use config::{Config, Outcome};
+pub use handle::Handle;
 pub use lineup::{Services, With};
 pub use listen::{Listen, ListenError, Target};
 pub use peer::PeerId;

@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll};
-use nix::sys::signal::Signal;
 
 use crate::clock::monotonic_ns;
 use crate::config::{Config, Outcome};
 use crate::lane::{AnyLane, Wake};
 use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
-use crate::sources::{Callers, Came, Greeting, Name, Source, Sources, StopSignals, Tokens};
+use crate::sources::{Asked, Asks, Callers, Came, Greeting, Name, Source, Sources, StopSignals, Tokens};
 use crate::table::Handle;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::channel::ChannelError;
@@ -117,7 +116,9 @@ impl<L: Lanes> Reactor<L> {
             Some(arrival) => self.arrive(arrival, &mut events)?,
             None => {
                 self.announce();
-                self.lanes.each(|lane| lane.begin());
+                let now = Instant::now();
+                self.begin(now);
+                self.turn_at(now, &events);
             }
         }
         loop {
@@ -153,13 +154,18 @@ impl<L: Lanes> Reactor<L> {
         let polled_at_ns = monotonic_ns();
         arrival.polled();
         let now = Instant::now();
-        self.lanes.begin_turn(now);
-        self.lanes.each(|lane| lane.begin());
+        self.begin(now);
         self.turn_at(now, events);
         self.announce();
         arrival.serving(polled_at_ns, self.takeover_listener());
         fault::here(SuccessorStep::Served);
         Ok(())
+    }
+
+    /// The services are told that they are served from now on, before anything else.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.lanes.begin_turn(now);
+        self.lanes.each(|lane| lane.begin());
     }
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
@@ -213,8 +219,9 @@ impl<L: Lanes> Reactor<L> {
             self.begin_departure(greeting);
         }
         while let Some(signal) = self.sources.signals.as_mut().and_then(StopSignals::tend) {
-            self.stop(signal);
+            self.stop(&signal);
         }
+        self.do_as_asked();
         self.tend_stop();
         self.lanes.finish_turn();
         let Self { lanes, sources, limited, now, .. } = self;
@@ -349,13 +356,13 @@ impl<L: Lanes> Reactor<L> {
     // ── Stopping ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Stops: at once if there is nobody to lose, or nobody can take over. The second time, it waits for nothing more.
-    fn stop(&mut self, signal: Signal) {
+    fn stop(&mut self, why: &dyn std::fmt::Display) {
         let peers = self.lanes.peers();
         if self.stop.is_some() {
-            info!("{signal} again: stopping at once with {peers} peers");
+            info!("{why} again: stopping at once with {peers} peers");
             return self.drain(self.now);
         }
-        info!("{signal}: stopping with {peers} peers");
+        info!("{why}: stopping with {peers} peers");
         let drained_by = self.now + self.config.drain_timeout;
         if self.departure.is_some() || (self.sources.callers.is_some() && peers > 0) {
             // What is left of the time is for what has been answered, should the takeover not succeed.
@@ -363,6 +370,15 @@ impl<L: Lanes> Reactor<L> {
             self.stop = Some(Stop::LastCall { until: self.now + LAST_CALL, taken_over_by, drained_by });
         } else {
             self.drain(drained_by);
+        }
+    }
+
+    /// Does what other threads have asked for.
+    fn do_as_asked(&mut self) {
+        let Asked { stops, wake } = self.sources.asks.as_mut().map(Asks::tend).unwrap_or_default();
+        (0..stops).for_each(|_| self.stop(&"Handle::stop"));
+        if wake {
+            self.lanes.each(|lane| lane.woken());
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the loop listens to besides peers. All sources have one shape: an event is only noted, and what it stands for is
 //! done when the source is tended, in each turn of the loop.
 
+mod asks;
 mod callers;
 mod entrance;
 mod handled_signals;
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 use mio::Registry;
 
+pub(crate) use asks::{Asked, Asks};
 pub(crate) use callers::{Callers, Greeting};
 pub(crate) use entrance::Entrance;
 pub(crate) use entrance::QUEUE_LANE;
@@ -31,12 +33,14 @@ pub(crate) struct Sources {
     /// Who calls on the takeover path, if there is one.
     pub(crate) callers: Option<Callers>,
     pub(crate) signals: Option<StopSignals>,
+    /// What other threads ask for, if they can.
+    pub(crate) asks: Option<Asks>,
 }
 
 impl Sources {
     /// None yet.
     pub(crate) fn none() -> Self {
-        Self { entrance: Entrance::nowhere(), callers: None, signals: None }
+        Self { entrance: Entrance::nowhere(), callers: None, signals: None, asks: None }
     }
 
     /// Lets peers in.
@@ -55,12 +59,18 @@ impl Sources {
         self.signals.insert(signals).register(registry, Tokens::of(Name::Signals))
     }
 
+    /// Does what other threads ask for.
+    pub(crate) fn listen_to(&mut self, registry: &Registry, asks: Asks) -> io::Result<()> {
+        self.asks.insert(asks).register(registry, Tokens::of(Name::Asks))
+    }
+
     /// The source with this name.
     pub(crate) fn find(&mut self, name: Name) -> Option<&mut dyn Source> {
         match name {
             Name::Entrance => Some(&mut self.entrance),
             Name::Callers => self.callers.as_mut().map(|callers| -> &mut dyn Source { callers }),
             Name::Signals => self.signals.as_mut().map(|signals| -> &mut dyn Source { signals }),
+            Name::Asks => self.asks.as_mut().map(|asks| -> &mut dyn Source { asks }),
             // It comes and goes with a takeover.
             Name::Departure => None,
         }
@@ -70,7 +80,8 @@ impl Sources {
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         let callers = self.callers.as_ref().and_then(|callers| callers.due(now));
         let signals = self.signals.as_ref().and_then(|signals| signals.due(now));
-        [self.entrance.due(now), callers, signals].into_iter().flatten().min()
+        let asks = self.asks.as_ref().and_then(|asks| asks.due(now));
+        [self.entrance.due(now), callers, signals, asks].into_iter().flatten().min()
     }
 
     /// Gives up before anybody was served, and leaves no takeover path that was bound for it.

@@ -34,6 +34,7 @@ use mio::net::TcpStream;
 use rustix::net::sockopt::socket_cookie;
 
 use crate::config::Config;
+use crate::handle::Handle;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::peer::PeerId;
@@ -56,6 +57,7 @@ pub struct Client(usize);
 /// read.
 pub struct Harness<S: StreamService> {
     reactor: Alone<S>,
+    handle: Handle,
     events: Events,
     clients: Vec<End>,
     config: Config,
@@ -70,13 +72,17 @@ impl<S: StreamService> Harness<S> {
 
     /// The same with another configuration, of which the marks, time-outs and bounds count.
     pub fn with_config(service: S, config: &Config) -> Self {
-        Self {
-            reactor: alone(service, config),
+        let (reactor, handle) = alone(service, config);
+        let mut harness = Self {
+            reactor,
+            handle,
             events: Events::with_capacity(64),
             clients: Vec::new(),
             config: config.clone(),
             now: Instant::now(),
-        }
+        };
+        harness.begin();
+        harness
     }
 
     // ── Clients ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,6 +155,18 @@ impl<S: StreamService> Harness<S> {
         self.reactor.lanes().lane.service()
     }
 
+    /// The server is stopped, as by a signal: the service is told, and all clients are closed.
+    pub fn stop(&mut self) {
+        self.handle.stop();
+        self.settle();
+    }
+
+    /// Another thread has something for the service, which is told.
+    pub fn wake(&mut self) {
+        self.handle.wake();
+        self.settle();
+    }
+
     /// Time passes, from deadline to deadline and from timer to timer.
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;
@@ -175,9 +193,8 @@ impl<S: StreamService> Harness<S> {
     /// # Errors
     /// If the takeover fails, with what the predecessor logs.
     pub fn try_take_over(&mut self, service: S) -> Result<(), String> {
-        let taken_over = hand_over(&mut self.reactor, service, &self.config)?;
-        self.reactor = taken_over;
-        self.settle();
+        (self.reactor, self.handle) = hand_over(&mut self.reactor, service, &self.config)?;
+        self.begin();
         Ok(())
     }
 
@@ -186,11 +203,17 @@ impl<S: StreamService> Harness<S> {
     /// # Errors
     /// If the takeover fails, with what the predecessor logs.
     pub fn hand_over_to<T: StreamService>(mut self, service: T) -> Result<Harness<T>, String> {
-        let reactor = hand_over(&mut self.reactor, service, &self.config)?;
+        let (reactor, handle) = hand_over(&mut self.reactor, service, &self.config)?;
         let Self { events, clients, config, now, .. } = self;
-        let mut harness = Harness { reactor, events, clients, config, now };
-        harness.settle();
+        let mut harness = Harness { reactor, handle, events, clients, config, now };
+        harness.begin();
         Ok(harness)
+    }
+
+    /// The service is told that it is served.
+    fn begin(&mut self) {
+        self.reactor.begin(self.now);
+        self.settle();
     }
 
     /// Gives turns until nothing happens any more.
@@ -385,5 +408,88 @@ mod tests {
         assert_eq!(harness.service().closed.len(), 1);
         harness.send(other, b"!");
         assert_eq!(harness.received(other), b"hello !");
+    }
+
+    /// What has been called, and a session for nobody in particular.
+    #[derive(Default)]
+    struct Life {
+        present: Vec<PeerId>,
+        called: Vec<&'static str>,
+    }
+
+    impl StreamService for Life {
+        type Session = ();
+        const NAME: &'static str = "life";
+        const STATE_VERSION: u32 = 1;
+
+        fn accepted(&mut self, _: &Accepted<'_>, context: &mut Context<'_, Self>) {
+            self.present.push(context.peer());
+        }
+
+        fn input(
+            &mut self,
+            (): &mut (),
+            input: &[u8],
+            _: usize,
+            _: &mut Context<'_, Self>,
+        ) -> Result<usize, Violation> {
+            self.called.push("input");
+            Ok(input.len())
+        }
+
+        fn started(&mut self, context: &mut Context<'_, Self>) {
+            self.called.push("started");
+            context.set_timer(7, Some(Duration::from_secs(90)));
+        }
+
+        fn taken_over(&mut self, _: &mut Context<'_, Self>) {
+            self.called.push("taken over");
+        }
+
+        fn timer(&mut self, timer: u32, _: &mut Context<'_, Self>) {
+            assert_eq!(timer, 7);
+            self.called.push("timer");
+        }
+
+        fn woken(&mut self, _: &mut Context<'_, Self>) {
+            self.called.push("woken");
+        }
+
+        fn stopping(&mut self, context: &mut Context<'_, Self>) {
+            self.called.push("stopping");
+            self.present.iter().for_each(|peer| context.send(*peer, b"goodbye").expect("it is here"));
+        }
+
+        fn save_session(&self, (): &(), _: &mut Vec<u8>) {}
+
+        fn restore_session(&self, _: u32, _: &[u8]) -> Result<(), RestoreError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_service_is_told_how_its_life_goes() {
+        let mut harness = Harness::new(Life::default());
+        let client = harness.connect();
+        harness.wake();
+        assert_eq!(harness.service().called, ["started", "woken"]);
+        harness.stop();
+        assert_eq!(harness.service().called, ["started", "woken", "stopping"]);
+        assert_eq!(harness.received(client), b"goodbye");
+    }
+
+    #[test]
+    fn a_timer_outlives_a_takeover_of_which_the_service_is_told_before_anything_else() {
+        let mut harness = Harness::new(Life::default());
+        let client = harness.connect();
+        harness.pass(Duration::from_secs(60));
+        // It is sent, and nobody has read it when the successor comes.
+        harness.clients[client.0].to_send.extend_from_slice(b"x");
+        assert!(harness.clients[client.0].send());
+        harness.take_over(Life::default());
+        harness.pass(Duration::from_secs(29));
+        assert_eq!(harness.service().called, ["taken over", "input"]);
+        harness.pass(Duration::from_secs(1));
+        assert_eq!(harness.service().called, ["taken over", "input", "timer"]);
     }
 }

@@ -1,6 +1,7 @@
 //! The only calls of the service: it gets what peers send, in order, and what it answers is written.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use log::warn;
@@ -340,7 +341,7 @@ impl<S: StreamService> Answering<S> {
         let deadline_ns = context.deadline_ns();
         turn.session_changed |= !session_kept;
         if let Some(deadline_ns) = deadline_ns {
-            turn.set_deadline(deadline_ns);
+            turn.set_deadline(deadline_ns.get());
         }
         let more = answered?;
         assert!(more <= input.len(), "no more is used than what has come");
@@ -390,9 +391,9 @@ impl<S: StreamService> Answering<S> {
 }
 
 /// What the service has asked for in a call about this peer.
-fn settle(turn: &mut Turn<'_>, closing: bool, deadline_ns: Option<u64>) {
+fn settle(turn: &mut Turn<'_>, closing: bool, deadline_ns: Option<NonZeroU64>) {
     if let Some(deadline_ns) = deadline_ns {
-        turn.set_deadline(deadline_ns);
+        turn.set_deadline(deadline_ns.get());
     }
     if closing {
         turn.talk.close();

@@ -189,6 +189,7 @@ impl<S: StreamService + Default> World<S> {
             (Ok(_), Some(Takeover { arriving, receiving: None })) => {
                 let (poll, lanes) = arriving.into_lanes();
                 self.reactor = alone(poll, lanes);
+                self.reactor.begin(Instant::now());
             }
             (Err(_), None) => {}
             (Ok(_), _) => panic!("nobody has accepted"),

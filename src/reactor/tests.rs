@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream as Client};
 use std::os::fd::AsFd;
 
 use mio::Token;
+use nix::sys::signal::Signal;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -385,7 +386,7 @@ fn a_stop_waits_for_nobody_who_has_all_answers_and_asks_nothing() {
     pending.write_all(b"B\n").unwrap();
     rig.turn_until(|rig| rig.peer(key).talk.pending_bytes() > 0);
 
-    rig.reactor.stop(Signal::SIGTERM);
+    rig.reactor.stop(&Signal::SIGTERM);
     assert_eq!(rig.keys(), [key], "only whose output is pending is waited for");
     assert!(!rig.reactor.stopped());
     assert_eq!(rig.receive(&mut pending, BIG).len(), BIG);
@@ -402,7 +403,7 @@ fn a_stop_serves_on_for_a_moment_where_somebody_could_take_over() {
     rig.reactor.sources.answer(rig.reactor.poll.registry(), callers).unwrap();
     let (mut client, _) = rig.connect();
 
-    rig.reactor.stop(Signal::SIGTERM);
+    rig.reactor.stop(&Signal::SIGTERM);
     assert!(rig.reactor.timeout().expect("the loop wakes up for it") <= LAST_CALL);
     let later = Instant::now() + Duration::from_secs(60);
     rig.reactor.stop = Some(Stop::LastCall { until: later, taken_over_by: later, drained_by: later });
@@ -440,7 +441,7 @@ fn a_stop_waits_for_what_is_written_and_not_delivered() {
     rig.turn_until(|rig| rig.reactor.lanes.lane.table().peers().iter().any(Peer::is_undelivered));
     assert_eq!(rig.reactor.lanes.lane.table().peers().iter().next().unwrap().talk.pending_bytes(), 0, "all is written");
 
-    rig.reactor.stop(Signal::SIGTERM);
+    rig.reactor.stop(&Signal::SIGTERM);
     // It asks on, and only then reads.
     client.write_all(b"E1\n").unwrap();
     rig.turn();
@@ -459,8 +460,8 @@ fn a_stop_that_waits_no_longer_ends_connections_of_which_another_process_holds_d
     // As a successor that was stopped in the middle of its takeover.
     let _duplicate = rig.peer(key).as_fd().try_clone_to_owned().unwrap();
 
-    rig.reactor.stop(Signal::SIGTERM);
-    rig.reactor.stop(Signal::SIGTERM);
+    rig.reactor.stop(&Signal::SIGTERM);
+    rig.reactor.stop(&Signal::SIGTERM);
     assert_eq!(rig.reactor.run(None).unwrap(), Outcome::Stopped);
     client.set_nonblocking(false).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

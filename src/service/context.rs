@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::stream::{Context, StreamService};
@@ -53,7 +54,7 @@ impl<'a, S: StreamService> Context<'a, S> {
 
     /// What the service has set the peer's deadline to in this call, if it has.
     #[inline]
-    pub(crate) fn deadline_ns(&self) -> Option<u64> {
+    pub(crate) fn deadline_ns(&self) -> Option<NonZeroU64> {
         self.deadline_ns
     }
 
@@ -140,7 +141,7 @@ impl<'a, S: StreamService> Context<'a, S> {
     pub fn set_deadline(&mut self, peer: PeerId, after: Option<Duration>) {
         let deadline_ns = self.peers.deadline_ns(after);
         if peer == self.peer {
-            self.deadline_ns = Some(deadline_ns);
+            self.deadline_ns = NonZeroU64::new(deadline_ns);
         } else {
             self.peers.set_deadline(peer, deadline_ns);
         }

@@ -114,6 +114,12 @@ pub trait Service: Sized {
         let _ = (timer, context);
     }
 
+    /// Another thread has [woken](crate::Handle::wake) the server since the last such call: it has something for the service,
+    /// in a place that both know. There is no peer in this context.
+    fn woken(&mut self, context: &mut Context<'_, Self>) {
+        let _ = context;
+    }
+
     /// The server is stopping, and nobody will take over: the last chance to say goodbye. Each peer is closed after this
     /// call, and what was sent to it in here is delivered first, within
     /// [`Config::drain_timeout`](crate::Config::drain_timeout). There is no peer in this context.
@@ -217,6 +223,10 @@ impl<S: Service> StreamService for S {
 
     fn timer(&mut self, timer: u32, context: &mut Context<'_, Self>) {
         Service::timer(self, timer, context);
+    }
+
+    fn woken(&mut self, context: &mut Context<'_, Self>) {
+        Service::woken(self, context);
     }
 
     fn stopping(&mut self, context: &mut Context<'_, Self>) {

@@ -1,5 +1,6 @@
 //! The layer of bytes: what comes from a peer is used up at the service's own pace.
 
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use super::accepted::Accepted;
@@ -134,6 +135,12 @@ pub trait StreamService: Sized {
         let _ = (timer, context);
     }
 
+    /// Another thread has [woken](crate::Handle::wake) the server since the last such call: it has something for the service,
+    /// in a place that both know. There is no peer in this context.
+    fn woken(&mut self, context: &mut Context<'_, Self>) {
+        let _ = context;
+    }
+
     /// The server is stopping, and nobody will take over: the last chance to say goodbye. Each peer is closed after this
     /// call, and what was sent to it in here is delivered first, within
     /// [`Config::drain_timeout`](crate::Config::drain_timeout). There is no peer in this context.
@@ -197,7 +204,7 @@ pub struct Context<'a, S: StreamService> {
     pub(super) replies_max: usize,
     pub(super) closing: bool,
     /// The peer's deadline, if the service has set it in this call.
-    pub(super) deadline_ns: Option<u64>,
+    pub(super) deadline_ns: Option<NonZeroU64>,
     /// No more of what the peer has sent is to be handled in this call.
     pub(super) stopping: bool,
     /// The session is what it was when it was saved last, or an earlier state of it that leads to the same.

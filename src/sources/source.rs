@@ -27,10 +27,11 @@ pub(crate) enum Name {
     Callers,
     Departure,
     Signals,
+    Asks,
 }
 
 impl Name {
-    const ALL: [Self; 4] = [Self::Entrance, Self::Callers, Self::Departure, Self::Signals];
+    const ALL: [Self; 5] = [Self::Entrance, Self::Callers, Self::Departure, Self::Signals, Self::Asks];
 }
 
 /// The bits of a token that hold the key of a source's part.

@@ -51,15 +51,24 @@ impl Deadlines {
     }
 
     /// Sets the deadline of a peer, or moves it; it may be never.
-    #[inline]
     pub(super) fn set(&mut self, handle: Handle, deadline_ns: u64) {
-        match self.by_key.get_mut(handle.key()) {
-            Some(slot) if deadline_ns >= slot.queued_ns => slot.deadline_ns = deadline_ns,
-            _ => self.set_sooner(handle, deadline_ns),
+        if !self.move_later(handle.key(), deadline_ns) {
+            self.set_sooner(handle, deadline_ns);
         }
     }
 
-    #[cold]
+    /// Moves the deadline of the peer at `key`, if that is not before the peer is looked at next. Otherwise false.
+    #[inline]
+    pub(super) fn move_later(&mut self, key: usize, deadline_ns: u64) -> bool {
+        match self.by_key.get_mut(key) {
+            Some(slot) if deadline_ns >= slot.queued_ns => {
+                slot.deadline_ns = deadline_ns;
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn set_sooner(&mut self, handle: Handle, deadline_ns: u64) {
         let key = handle.key();
         if key >= self.by_key.len() {

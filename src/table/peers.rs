@@ -25,6 +25,9 @@ use crate::peer::{Address, Marks, Peer, PeerId};
 /// After so long it is tried again to connect to a Unix socket whose backlog is full.
 const RETRY_NS: u64 = 10_000_000;
 
+/// A deadline that is further away than this is none.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// All peers, and who of them waits to be settled.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -125,17 +128,20 @@ impl Peers {
     /// The deadline that comes after so long.
     #[inline]
     pub(crate) fn deadline_ns(&self, after: Option<Duration>) -> u64 {
-        after.map_or(NEVER_NS, |after| self.instant_ns(after))
+        match after {
+            // What is a century away is never reached, and all else can be added up.
+            Some(after) if after < CENTURY => self.now_ns.saturating_add(as_ns(after)),
+            _ => NEVER_NS,
+        }
     }
 
-    /// The instant that comes after so long: after this turn in any case, or the turn could go on for ever.
-    #[inline]
-    fn instant_ns(&self, after: Duration) -> u64 {
-        self.now_ns.saturating_add(as_ns(after).max(1))
+    /// What is due at once is due in the next turn, or this one could go on for ever.
+    fn next_turn_ns(&self) -> u64 {
+        self.now_ns + 1
     }
 
     pub(crate) fn set_timer(&mut self, timer: u32, after: Option<Duration>) {
-        let at_ns = after.map(|after| self.instant_ns(after));
+        let at_ns = after.map(|_| self.deadline_ns(after).max(self.next_turn_ns()));
         self.timers.set(timer, at_ns);
     }
 
@@ -164,7 +170,7 @@ impl Peers {
 
     /// An instant that is kept in here, by the clock of this process.
     fn monotonic(&self, ns: u64) -> u64 {
-        ns.saturating_add_signed(-self.ahead_ns)
+        ns.saturating_add_signed(self.ahead_ns.saturating_neg())
     }
 
     /// Sets the deadline of a peer that is not being closed, in a call about another one.
@@ -172,7 +178,7 @@ impl Peers {
         let Some(handle) = self.handle(id) else { return };
         let peer = &mut self.slab[handle.key()];
         if !peer.talk.is_closing() {
-            self.deadlines.set(handle, deadline_ns);
+            self.deadlines.set(handle, deadline_ns.max(self.now_ns + 1));
             self.unsettled.push(handle.key(), peer);
         }
     }
@@ -398,8 +404,16 @@ impl Turn<'_> {
 
     #[inline]
     pub(crate) fn set_deadline(&mut self, deadline_ns: u64) {
+        if !self.peers.deadlines.move_later(self.key, deadline_ns) {
+            self.set_deadline_sooner(deadline_ns);
+        }
+    }
+
+    #[cold]
+    fn set_deadline_sooner(&mut self, deadline_ns: u64) {
         let handle = Handle::new(self.key, self.stamp());
-        self.peers.deadlines.set(handle, deadline_ns);
+        let next_turn_ns = self.peers.next_turn_ns();
+        self.peers.deadlines.set(handle, deadline_ns.max(next_turn_ns));
     }
 
     /// Takes its deadline away if that is reached; says whether it was.

@@ -28,7 +28,7 @@ use crate::lane::{AdoptError, AnyLane};
 use crate::lanes::Lanes;
 use crate::peer::Address;
 use crate::peer::record::{Change, Record};
-use crate::sources::{Callers, Plan, Sources, StopSignals};
+use crate::sources::{Asks, Callers, Plan, Sources, StopSignals};
 use crate::worker::Queue;
 
 /// How long a successor that is ready stays awake for what comes next.
@@ -141,7 +141,7 @@ impl<L: Lanes> Arriving<L> {
         place: Place,
     ) -> Result<(Receiving, Option<TakeoverListener>), Cause> {
         fault::at(Step::Welcome, &mut self.channel)?;
-        let raw = receive_unless_stopped(&mut self.channel, self.sources.signals.as_ref())?;
+        let raw = receive_unless_stopped(&mut self.channel, &self.sources)?;
         let Heard::On(receiving, Action::Listen(listeners)) = receiving.hear(raw.decode()?)? else {
             unreachable!("nothing else is in turn before the listeners");
         };
@@ -152,7 +152,7 @@ impl<L: Lanes> Arriving<L> {
         loop {
             let raw = match self.receive_awake()? {
                 Some(raw) => raw,
-                None => receive_unless_stopped(&mut self.channel, self.sources.signals.as_ref())?,
+                None => receive_unless_stopped(&mut self.channel, &self.sources)?,
             };
             match self.hear(receiving, &raw)? {
                 Came::On(next) => receiving = next,
@@ -339,7 +339,7 @@ impl<L: Lanes> SuccessorEnd for Arriving<L> {
     }
 
     fn send_accept(&mut self, frame: &[u8]) -> Result<(), Cause> {
-        stop_if_told(self.sources.signals.as_ref())?;
+        stop_if_told(&self.sources)?;
         fault::at(Step::Accept, &mut self.channel)?;
         match self.channel.send_by(frame, &[], Deadline::after(SILENCE_MAX)) {
             Err(ChannelError::Closed) => Err(Cause::TooLate),
@@ -354,13 +354,13 @@ fn restored(result: Result<Result<(), AdoptError>, Panicked>, address: Address) 
     result.map_err(|error| Cause::Adopt { address, error })
 }
 
-/// The next frame, unless a signal asks this process to stop: it owns no peer yet, and the predecessor will keep them.
-fn receive_unless_stopped(channel: &mut Channel, signals: Option<&StopSignals>) -> Result<RawFrame, Cause> {
+/// The next frame, unless a signal or another thread asks this process to stop: it owns no peer yet, and the predecessor will keep them.
+fn receive_unless_stopped(channel: &mut Channel, sources: &Sources) -> Result<RawFrame, Cause> {
     let deadline = Deadline::after(SILENCE_MAX);
     loop {
-        stop_if_told(signals)?;
+        stop_if_told(sources)?;
         let verdict = deadline.check();
-        match (channel.receive()?, signals) {
+        match (channel.receive()?, &sources.signals) {
             (Some(raw), _) => return Ok(raw),
             (None, Some(signals)) => {
                 verdict?;
@@ -382,9 +382,12 @@ fn last_word(channel: &mut Channel) -> Option<Cause> {
 }
 
 /// # Errors
-/// If a signal has asked this process to stop.
-fn stop_if_told(signals: Option<&StopSignals>) -> Result<(), Cause> {
-    match signals.map(StopSignals::look) {
+/// If a signal or another thread has asked this process to stop.
+fn stop_if_told(sources: &Sources) -> Result<(), Cause> {
+    if sources.asks.as_ref().is_some_and(Asks::is_to_stop) {
+        return Err(Cause::Stopped);
+    }
+    match sources.signals.as_ref().map(StopSignals::look) {
         Some(Ok(Some(signal))) => Err(Cause::Signal(signal)),
         Some(Err(error)) => Err(Cause::Io { what: "signals", error }),
         Some(Ok(None)) | None => Ok(()),

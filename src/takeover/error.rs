@@ -55,6 +55,8 @@ pub(crate) enum Cause {
         panicked: Panicked,
     },
     Signal(Signal),
+    /// Another thread has asked for that.
+    Stopped,
     TooLate,
     /// The predecessor ended the takeover after the freeze, and no reason came through.
     Ended {
@@ -109,6 +111,7 @@ impl fmt::Display for Cause {
             Self::Panicked { address: Some(address), panicked } => write!(f, "peer {address}: {panicked}"),
             Self::Panicked { address: None, panicked } => write!(f, "the shared state: {panicked}"),
             Self::Signal(signal) => write!(f, "{signal} came before the peers were taken over"),
+            Self::Stopped => write!(f, "the server was stopped before the peers were taken over"),
             Self::TooLate => write!(f, "too late: the predecessor has taken up its peers again"),
             Self::Ended { since_ready } => write!(
                 f,

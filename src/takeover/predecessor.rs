@@ -594,6 +594,7 @@ pub(crate) struct Concluding {
 }
 
 /// A frame that ends the takeover, and what the predecessor is when it begins to send it.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[must_use]
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is moved a few times in a takeover")]

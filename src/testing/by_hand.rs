@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use mio::Poll;
 
 use crate::config::Config;
+use crate::handle::Handle;
 use crate::lane::Lane;
 use crate::lanes::{And, Lanes};
 use crate::peer::Marks;
 use crate::reactor::{Reactor, estate_of};
 use crate::service::StreamService;
-use crate::sources::Sources;
+use crate::sources::{Asks, Sources};
 use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
 use crate::takeover::channel::{Channel, ChannelError};
@@ -26,9 +27,9 @@ use crate::takeover::wire::{BUILD, Hello, WIRE_VERSIONS, Welcome};
 pub(super) type Alone<S> = Reactor<And<S, ()>>;
 
 /// A loop that listens to nobody but its peers, of whom there are none.
-pub(super) fn alone<S: StreamService>(service: S, config: &Config) -> Alone<S> {
+pub(super) fn alone<S: StreamService>(service: S, config: &Config) -> (Alone<S>, Handle) {
     let (poll, lanes) = one_lane(service, config);
-    Reactor::new(poll, lanes, Sources::none(), config, usize::MAX)
+    reached(poll, lanes, config)
 }
 
 /// A loop with another service that has taken over from this one.
@@ -39,7 +40,7 @@ pub(super) fn hand_over<S: StreamService, T: StreamService>(
     predecessor: &mut Alone<S>,
     service: T,
     config: &Config,
-) -> Result<Alone<T>, String> {
+) -> Result<(Alone<T>, Handle), String> {
     let (ours, theirs) = channel();
     let hello = hello::<T>();
     let lanes = predecessor.lanes_mut();
@@ -53,7 +54,16 @@ pub(super) fn hand_over<S: StreamService, T: StreamService>(
         return Err(successor.cause.map_or(failure, |cause| cause.to_string()));
     }
     let (poll, lanes) = successor.arriving.into_lanes();
-    Ok(Reactor::new(poll, lanes, Sources::none(), config, usize::MAX))
+    Ok(reached(poll, lanes, config))
+}
+
+/// A loop that another thread reaches.
+fn reached<S: StreamService>(poll: Poll, lanes: And<S, ()>, config: &Config) -> (Alone<S>, Handle) {
+    let handle = Handle::default();
+    let mut sources = Sources::none();
+    let listened = sources.listen_to(poll.registry(), Asks::of(handle.clone()));
+    listened.expect("a process may have a few more files open");
+    (Reactor::new(poll, lanes, sources, config, usize::MAX), handle)
 }
 
 fn depart<T: StreamService>(

@@ -235,7 +235,7 @@ fn a_peer_whose_deadline_was_reached_before_a_takeover_is_closed_for_that_reason
 fn a_stop_does_not_wait_for_deadlines() {
     let mut rig = Rig::new(Alarm::default(), &Config::default());
     let (client, _) = rig.connect_saying(b"3600\n");
-    rig.reactor.stop(Signal::SIGTERM);
+    rig.reactor.stop(&Signal::SIGTERM);
     drop(client);
     rig.turn_until(|rig| rig.reactor.stopped());
 }
@@ -275,12 +275,12 @@ fn a_timer_that_is_due_in_each_turn_does_not_hold_up_the_loop() {
 fn a_stop_lets_the_service_say_goodbye_to_those_that_ask_nothing() {
     let mut rig = Rig::new(Alarm::default(), &Config::default());
     let mut clients = [rig.connect().0, rig.connect().0];
-    rig.reactor.stop(Signal::SIGTERM);
+    rig.reactor.stop(&Signal::SIGTERM);
     for client in &mut clients {
         assert_eq!(rig.receive(client, 4), b"bye", "and then the end");
         client.shutdown(Shutdown::Both).unwrap();
     }
-    rig.reactor.stop(Signal::SIGTERM);
+    rig.reactor.stop(&Signal::SIGTERM);
     rig.turn_until(|rig| rig.reactor.stopped());
     assert_eq!(rig.reactor.lanes.lane.service().called, ["stopping"]);
 }
