@@ -7,6 +7,7 @@ mod harness;
 mod examples {
     mod clients;
     mod forward;
+    mod mqtt;
     #[allow(dead_code, reason = "the example uses what its tests do not")]
     mod parts;
     mod resp;

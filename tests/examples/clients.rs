@@ -122,6 +122,12 @@ impl Client {
         assert_eq!(self.line(), line);
     }
 
+    /// A line like this, which may come after others.
+    #[track_caller]
+    pub(super) fn wait_for(&mut self, part: &str) {
+        while !self.line().contains(part) {}
+    }
+
     /// Whether it is still there.
     pub(super) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it can be asked for").is_none()

@@ -1,4 +1,9 @@
-//! The pure parts of `resp`, with the tests beside them.
+//! The pure parts of `mqtt` and `resp`, with the tests beside them.
+
+#[path = "../../examples/mqtt/session.rs"]
+mod mqtt_session;
+#[path = "../../examples/mqtt/topics.rs"]
+mod mqtt_topics;
 
 #[path = "../../examples/resp/commands.rs"]
 mod commands;
