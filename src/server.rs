@@ -162,7 +162,8 @@ impl<L: Services> Server<L> {
 }
 
 impl<S: StreamService, Before: Services> Server<With<S, Before>> {
-    /// Listens, and serves until it is stopped or a successor has taken over. A server that has no listener stops at once.
+    /// Listens, and serves until it is stopped or a successor has taken over. Without a listener, it stops
+    /// when it has no peers.
     ///
     /// # Errors
     /// If it cannot listen, cannot use the takeover path, or the loop fails; or if two services or two listeners have the
@@ -186,8 +187,8 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     ///
     /// A service that is given no listener takes over those that its predecessor has. The listeners of the others are
     /// matched with the predecessor's by their addresses: one that it has is used again, and has the name and the service
-    /// that it is given here. One that it has not is new: it is bound before the predecessor hears of the takeover, so
-    /// that a busy port refuses before anything has happened. (Port 0 is met by any port at its IP address that has its
+    /// that it is given here. One that it has not is new: it is bound before the predecessor hears of the takeover where
+    /// that can be done; a busy port may be the predecessor's, and if it is not, the takeover ends before a peer is copied. (Port 0 is met by any port at its IP address that has its
     /// name.) One that only the predecessor has is closed after the takeover, when those who have connected to it by then
     /// are let in.
     ///

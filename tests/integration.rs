@@ -12,6 +12,7 @@ mod integration {
     pub(crate) mod failing;
     mod failures;
     mod half_closed;
+    mod lanes;
     mod library;
     mod limits;
     mod line;

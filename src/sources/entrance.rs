@@ -79,15 +79,11 @@ impl Entrance {
                     listener.own();
                     listener.announce(is_one_of_several);
                 }
-                LeadsFrom::Leftover(listener) => {
-                    info!("Listening on {} no longer", listener.at());
-                    listener.own();
-                }
                 LeadsFrom::Queue(draw) => {
                     info!("Starting worker on a supervisor's queue");
                     draw.announce();
                 }
-                LeadsFrom::Nowhere => {}
+                LeadsFrom::Leftover(_) | LeadsFrom::Nowhere => {}
             }
         }
     }
@@ -213,7 +209,10 @@ impl Door {
 
     /// Nobody is left who has connected: a listener that is not to be listened on any more is closed.
     fn close_if_left(&mut self) {
-        if let LeadsFrom::Leftover(_) = &self.leads_from {
+        if let LeadsFrom::Leftover(listener) = &mut self.leads_from {
+            info!("Listening on {} no longer", listener.at());
+            // Nobody else removes its path.
+            listener.own();
             self.shut();
         }
     }
@@ -253,5 +252,50 @@ impl Source for Entrance {
 
     fn due(&self, now: Instant) -> Option<Instant> {
         self.doors.iter().filter_map(|door| door.accepting.due(now)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::listen::Listen;
+
+    fn names(entrance: &mut Entrance) -> Vec<(String, usize)> {
+        entrance.begin_turn();
+        let mut names = Vec::new();
+        while let Some(came) = entrance.next(0, usize::MAX, Instant::now()) {
+            names.push((came.how.listener.to_owned(), came.lane));
+        }
+        names
+    }
+
+    #[test]
+    fn those_who_have_connected_to_a_listener_that_goes_are_let_in_and_nobody_after_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let left = Listener::bind(1, &Listen::on("left", path.clone())).unwrap();
+        let clients = [(); 3].map(|()| UnixStream::connect(&path).unwrap());
+        let mut entrance = Entrance::nowhere().and_leftovers([left]);
+        assert_eq!(entrance.listeners().count(), 0, "no successor gets it");
+        assert!(!entrance.has_ended());
+        assert_eq!(names(&mut entrance), [("left".to_owned(), 1), ("left".to_owned(), 1), ("left".to_owned(), 1)]);
+        assert!(entrance.has_ended());
+        assert!(UnixStream::connect(&path).is_err() && !path.exists());
+        drop(clients);
+    }
+
+    #[test]
+    fn each_listener_gets_its_turn_however_many_have_connected_to_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = ["crowded", "quiet"].map(|name| directory.path().join(name));
+        let listeners = [0, 1]
+            .map(|lane| Listener::bind(lane, &Listen::on(["crowded", "quiet"][lane], paths[lane].clone())).unwrap());
+        let _crowd = [(); 20].map(|()| UnixStream::connect(&paths[0]).unwrap());
+        let _one = UnixStream::connect(&paths[1]).unwrap();
+        let came = names(&mut Entrance::of_listeners(listeners));
+        assert_eq!(came.len(), 21);
+        assert!(came[..2].contains(&("quiet".to_owned(), 1)), "{came:?}");
     }
 }

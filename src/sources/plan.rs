@@ -90,3 +90,64 @@ impl Wanted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    const ANY: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+    fn bound(lane: usize, name: &str) -> (Listener, SocketAddr) {
+        let listener = Listener::bind(lane, &Listen::on(name, SocketAddr::from(ANY))).unwrap();
+        let Target::Tcp(address) = listener.at() else { panic!("it is a TCP listener") };
+        (listener, address)
+    }
+
+    /// What a successor gets of it.
+    fn duplicate(listener: &Listener) -> Listener {
+        let Target::Tcp(address) = listener.at() else { panic!("it is a TCP listener") };
+        let socket = listener.as_fd().try_clone_to_owned().unwrap();
+        Listener::of_tcp(listener.lane(), listener.name().to_owned(), socket, address)
+    }
+
+    #[test]
+    fn a_listener_is_matched_by_address_whatever_its_name_and_its_lane_were() {
+        let (theirs, at) = bound(0, "before");
+        let mut plan = Plan::of(vec![Vec::new(), vec![Listen::on("now", at)]]).unwrap();
+        let kept = plan.claim(duplicate(&theirs)).unwrap();
+        assert_eq!((kept.name(), kept.lane(), kept.at()), ("now", 1, Target::Tcp(at)));
+        assert!(plan.bind_rest().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_lane_without_listeners_takes_all_that_are_its_own_and_others_leave_what_they_do_not_want() {
+        let (own, _) = bound(0, "own");
+        let (other, _) = bound(1, "other");
+        let mut plan = Plan::of(vec![Vec::new(), vec![Listen::on("new", SocketAddr::from(ANY))]]).unwrap();
+        assert_eq!(plan.claim(duplicate(&own)).unwrap().name(), "own");
+        assert_eq!(plan.claim(duplicate(&other)).unwrap_err().name(), "other");
+        let new = plan.bind_rest().unwrap();
+        assert_eq!(new.iter().map(Listener::name).collect::<Vec<_>>(), ["new"]);
+    }
+
+    #[test]
+    fn any_port_is_met_by_one_of_the_same_name() {
+        let (theirs, at) = bound(0, "clients");
+        for (name, met) in [("clients", true), ("others", false)] {
+            let mut plan = Plan::of(vec![vec![Listen::on(name, SocketAddr::from(ANY))]]).unwrap();
+            assert_eq!(plan.claim(duplicate(&theirs)).is_ok(), met, "{name}");
+            assert_eq!(plan.bind_rest().unwrap().iter().any(|new| new.at() != Target::Tcp(at)), !met);
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_busy_and_not_the_predecessors_is_named() {
+        let (_somebody, at) = bound(0, "theirs");
+        let plan = Plan::of(vec![vec![Listen::on("ours", at)]]).unwrap();
+        let failed = plan.bind_rest().unwrap_err();
+        assert_eq!((failed.at, failed.error.kind()), (Target::Tcp(at), ErrorKind::AddrInUse));
+    }
+}

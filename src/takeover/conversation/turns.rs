@@ -7,7 +7,7 @@ use super::super::predecessor::{
 };
 use super::super::successor::{self, Action, Called, Objection, Of, Receiving};
 use super::super::wire::{
-    Closed, Commit, Copied, Entries, Figures, Frame, Kind, RawFrame, RecordsKind, RecordsWriter, Refuse, Round,
+    Closed, Commit, Copied, Entries, Figures, Frame, Kind, OfLane, RawFrame, RecordsKind, RecordsWriter, Refuse, Round,
     Serving, State, TO_SUCCESSOR_BYTES_MAX, Timer, Timers,
 };
 use super::{FROZEN_AT_NS, FakePeer, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
@@ -388,6 +388,44 @@ fn after_a_last_round_another_one_may_follow() {
         receiving = next;
     }
     assert_accepts(receiving, &self::receiving(ReceiveStep::AfterLastRound).1);
+}
+
+/// A successor of a predecessor with two lanes, whose listeners have come.
+fn receiving_two_lanes() -> Receiving {
+    let heard = Receiving::expecting(&[0, 0]).hear(Frame::Listeners(listeners()));
+    let Ok(successor::Heard::On(receiving, _)) = heard else { panic!("the listeners come first") };
+    receiving
+}
+
+#[test]
+fn a_frame_of_a_lane_that_the_predecessor_does_not_have_ends_the_takeover() {
+    for kind in [Kind::Peers, Kind::Changed, Kind::Closed] {
+        let raw = frame(kind, KNOWN);
+        let of_lane = match raw.decode().unwrap() {
+            Frame::Peers(peers) => Frame::Peers(OfLane { lane: 2, ..peers }),
+            Frame::Changed(changed) => Frame::Changed(OfLane { lane: 2, ..changed }),
+            Frame::Closed(closed) => Frame::Closed(Closed { lane: 2, ..closed }),
+            frame => panic!("{frame:?} is of no lane"),
+        };
+        let objection = receiving_two_lanes().hear(of_lane).unwrap_err();
+        assert_eq!(objection, Objection::Lane { lane: 2, lanes: 2 });
+        assert_eq!(objection.to_string(), "the predecessor speaks of lane 2, and has 2");
+    }
+}
+
+#[test]
+fn a_peer_is_one_of_its_own_lane_alone() {
+    let (first, changed, closed) = (frame(Kind::Peers, KNOWN), frame(Kind::Changed, KNOWN), frame(Kind::Closed, KNOWN));
+    let hear = |frame| {
+        let (receiving, _) = hear(receiving_two_lanes(), first.decode().unwrap());
+        receiving.hear(frame).unwrap_err()
+    };
+    let Frame::Peers(peers) = first.decode().unwrap() else { unreachable!() };
+    assert_eq!(hear(Frame::Peers(OfLane { lane: 1, ..peers })), Objection::Twice { cookie: KNOWN });
+    let Frame::Changed(changed) = changed.decode().unwrap() else { unreachable!() };
+    assert_eq!(hear(Frame::Changed(OfLane { lane: 1, ..changed })), Objection::Unknown { cookie: KNOWN });
+    let Frame::Closed(closed) = closed.decode().unwrap() else { unreachable!() };
+    assert_eq!(hear(Frame::Closed(Closed { lane: 1, ..closed })), Objection::Unknown { cookie: KNOWN });
 }
 
 #[test]

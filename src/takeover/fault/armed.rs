@@ -81,7 +81,9 @@ fn suffer(fault: Fault) {
 fn frame_out_of_turn(point: Point) -> Vec<u8> {
     match point {
         Point::Predecessor(_) => {
-            let nothing = Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures: Figures::default() };
+            let figures = Figures::default();
+            let nothing =
+                Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures, entries: 0, timers: 0 };
             Frame::Commit(nothing).encode()
         }
         Point::Successor(SuccessorStep::Accept | SuccessorStep::Serving) => Frame::Ready.encode(),

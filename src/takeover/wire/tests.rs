@@ -58,7 +58,7 @@ fn example(kind: Kind) -> Frame<'static> {
         Kind::Listeners => Frame::Listeners(Listeners {
             services: vec![
                 Listener { at: At::Tcp(address("127.0.0.1:1234")), lane: 0, name: "clients".to_owned() },
-                Listener { at: At::Tcp(address("[::1]:65535")), lane: 1, name: "local".to_owned() },
+                Listener { at: At::Tcp(address("[::1]:65535")), lane: 0, name: "local".to_owned() },
                 Listener {
                     at: At::Unix(SocketFile { path: b"/run/\xffnumbers".to_vec(), device: 26, inode: 7 }),
                     lane: 0,
@@ -681,12 +681,16 @@ fn a_chain_of_digests_depends_on_each_and_on_their_order() {
 
 #[test]
 fn a_lane_that_is_not_the_first_is_named_and_costs_nothing_where_it_is() {
-    for kind in [Kind::Peers, Kind::Changed, Kind::Closed, Kind::State] {
+    for kind in [Kind::Peers, Kind::Changed, Kind::Closed, Kind::State, Kind::Listeners] {
         let in_lane = |lane: u32| match example(kind) {
             Frame::Peers(peers) => Frame::Peers(OfLane { lane, ..peers }),
             Frame::Changed(changed) => Frame::Changed(OfLane { lane, ..changed }),
             Frame::Closed(closed) => Frame::Closed(Closed { lane, ..closed }),
             Frame::State(state) => Frame::State(State { lane, ..state }),
+            Frame::Listeners(mut listeners) => {
+                listeners.services[1].lane = lane;
+                Frame::Listeners(listeners)
+            }
             frame => panic!("{frame:?} is of no lane"),
         };
         let first = in_lane(0).encode();
