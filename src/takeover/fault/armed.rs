@@ -83,7 +83,7 @@ fn frame_out_of_turn(point: Point) -> Vec<u8> {
         Point::Predecessor(_) => {
             let figures = Figures::default();
             let nothing =
-                Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures, entries: 0, timers: 0 };
+                Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures, entries: None, timers: 0 };
             Frame::Commit(nothing).encode()
         }
         Point::Successor(SuccessorStep::Accept | SuccessorStep::Serving) => Frame::Ready.encode(),
