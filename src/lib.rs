@@ -124,6 +124,7 @@ mod lanes;
 mod limited;
 mod lineup;
 mod listen;
+mod milestone;
 mod originals;
 mod peer;
 mod reactor;
@@ -136,6 +137,7 @@ pub use config::{Config, Outcome};
 pub use handle::Handle;
 pub use lineup::{Services, With};
 pub use listen::{Listen, ListenError, Target};
+pub use milestone::{Listening, Milestone, Ready, Takeover};
 pub use peer::PeerId;
 pub use server::{Error, Server, Successor};
 pub use service::{

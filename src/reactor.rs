@@ -16,7 +16,8 @@ use crate::config::{Config, Outcome};
 use crate::lane::{AnyLane, Wake};
 use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
-use crate::sources::{Asked, Asks, Callers, Came, Greeting, Name, Source, Sources, StopSignals, Tokens};
+use crate::milestone::{Listening, Milestone, Observer, Ready};
+use crate::sources::{Asked, Asks, Callers, Came, Greeting, Listener, Name, Source, Sources, StopSignals, Tokens};
 use crate::table::Handle;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::channel::ChannelError;
@@ -62,6 +63,7 @@ pub(crate) struct Reactor<L> {
     departure: Option<Departure>,
     stop: Option<Stop>,
     config: Config,
+    observer: Observer,
     /// How many peers there may be.
     peers_max: usize,
     now: Instant,
@@ -80,6 +82,7 @@ impl<L: Lanes> Reactor<L> {
             departure: None,
             stop: None,
             config,
+            observer: Observer::default(),
             peers_max,
             now: Instant::now(),
             limited: Limited::default(),
@@ -103,6 +106,11 @@ impl<L: Lanes> Reactor<L> {
         self.poll(events, Some(Duration::ZERO))?;
         self.turn_at(now, events);
         Ok(())
+    }
+
+    /// From now on somebody is told how its life goes.
+    pub(crate) fn observed_by(self, observer: Observer) -> Self {
+        Self { observer, ..self }
     }
 
     /// Serves, until it is stopped or a successor has taken over.
@@ -157,7 +165,8 @@ impl<L: Lanes> Reactor<L> {
         self.begin(now);
         self.turn_at(now, events);
         self.announce();
-        arrival.serving(polled_at_ns, self.takeover_listener());
+        let summary = arrival.serving(polled_at_ns, self.takeover_listener());
+        self.observer.tell(Milestone::TakenOver((&summary).into()));
         fault::here(SuccessorStep::Served);
         Ok(())
     }
@@ -250,6 +259,9 @@ impl<L: Lanes> Reactor<L> {
         if let Some(listener) = self.takeover_listener() {
             info!("Starting Takeover channel on [{}] domain socket", listener.path().display());
         }
+        let listening = |listener: &Listener| Listening { name: listener.name().to_owned(), at: listener.at() };
+        let listeners = self.sources.entrance.listeners().map(listening).collect();
+        self.observer.tell(Milestone::Ready(&Ready { pid: std::process::id(), listeners }));
     }
 
     fn takeover_listener(&self) -> Option<&TakeoverListener> {
@@ -282,6 +294,7 @@ impl<L: Lanes> Reactor<L> {
         let welcome = match welcome {
             Ok(welcome) => welcome,
             Err(refusal) => {
+                self.observer.tell(Milestone::TakeoverFailed { pid, why: &refusal.to_string() });
                 if self.limited.admits(Kind::Caller, self.now) {
                     warn!("Takeover by pid {pid} refused: {refusal}");
                 }
@@ -318,7 +331,11 @@ impl<L: Lanes> Reactor<L> {
             Err(failure) => Err(failure),
         };
         match committed {
-            Ok(handed_over) => Some(handed_over.retire()),
+            Ok(handed_over) => {
+                let summary = handed_over.retire();
+                self.observer.tell(Milestone::HandedOver((&summary).into()));
+                Some(pid)
+            }
             Err(failure) => {
                 self.thaw(pid, &failure);
                 None
@@ -331,6 +348,7 @@ impl<L: Lanes> Reactor<L> {
     fn thaw(&mut self, pid: u32, failure: &Failure) {
         fault::here(PredecessorStep::Thaw);
         self.lanes.unwatch();
+        self.observer.tell(Milestone::TakeoverFailed { pid, why: &failure.to_string() });
         if self.limited.admits(Kind::FailedTakeover, self.now) {
             warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.lanes.peers());
         }
@@ -397,6 +415,7 @@ impl<L: Lanes> Reactor<L> {
         if let Some(Stop::Draining { .. }) = self.stop.replace(Stop::Draining { by }) {
             return;
         }
+        self.observer.tell(Milestone::Stopping);
         self.sources.entrance.close();
         self.leave_takeover_path();
         if let Some(departure) = self.departure.take() {

@@ -6,12 +6,14 @@ use std::path::Path;
 use mio::Poll;
 
 use crate::config::{Config, Outcome};
+use crate::handle::Handle;
 use crate::lineup::{Foundation, Lineup, Services, With};
 use crate::listen::{Listen, ListenError};
+use crate::milestone::{Milestone, Observer};
 use crate::peer::Marks;
 use crate::reactor::Reactor;
 use crate::service::StreamService;
-use crate::sources::{Callers, Draw, Entrance, Plan, Sources, StopSignals};
+use crate::sources::{Asks, Callers, Draw, Entrance, Plan, Sources, StopSignals};
 use crate::table::LANES_MAX;
 use crate::takeover::arrival::Arrived;
 use crate::takeover::error::TakeoverError;
@@ -137,13 +139,15 @@ impl From<PathError> for Error {
 pub struct Server<L> {
     config: Config,
     services: L,
+    handle: Handle,
+    observer: Observer,
 }
 
 impl Server<()> {
     /// A server without a service.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, services: () }
+        Self { config, services: (), handle: Handle::default(), observer: Observer::default() }
     }
 }
 
@@ -156,8 +160,41 @@ impl<L: Services> Server<L> {
         listeners: impl IntoIterator<Item = Listen>,
         service: S,
     ) -> Server<With<S, L>> {
-        let Self { config, services } = self;
-        Server { config, services: With::new(services, listeners.into_iter().collect(), service) }
+        let Self { config, services, handle, observer } = self;
+        Server { config, services: With::new(services, listeners.into_iter().collect(), service), handle, observer }
+    }
+
+    /// What reaches the server from elsewhere while it serves.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The same server, which tells this function how its life goes: that it serves and where, what takeovers took and why
+    /// one failed, that it stops. There is one such function; the last is told.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use reactord::services::Line;
+    /// use reactord::{Config, Listen, Milestone, Server};
+    ///
+    /// let (said, where_it_listens) = std::sync::mpsc::channel();
+    /// let server = Server::new(Config::default())
+    ///     .service([Listen::on("lines", SocketAddr::from(([127, 0, 0, 1], 0)))], Line)
+    ///     .observe(move |milestone| {
+    ///         if let Milestone::Ready(ready) = milestone {
+    ///             said.send(ready.listeners[0].at.clone()).expect("it is waited for");
+    ///         }
+    ///     });
+    /// let handle = server.handle();
+    /// let serving = std::thread::spawn(|| server.serve());
+    /// println!("it listens on {}", where_it_listens.recv().expect("it serves"));
+    /// handle.stop();
+    /// serving.join().expect("it does not panic").expect("it was stopped");
+    /// ```
+    #[must_use]
+    pub fn observe(self, observe: impl FnMut(Milestone<'_>) + Send + 'static) -> Self {
+        Self { observer: Observer::new(observe), ..self }
     }
 }
 
@@ -237,9 +274,9 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
             Some(queue) => entrance.and_of_queue(Draw::from(queue)),
             None => entrance,
         };
-        let Self { config, services } = self;
+        let Self { config, services, handle, observer } = self;
         let peers_max = peers_max(&config);
-        let (poll, lanes, mut sources) = found(services, &config, Vec::new())?;
+        let (poll, lanes, mut sources) = found(services, &config, handle, Vec::new())?;
         if let Some(path) = &config.takeover_path {
             let callers = Callers::on(TakeoverListener::bind(path)?);
             sources.answer(poll.registry(), callers).map_err(in_context("the takeover listener"))?;
@@ -248,18 +285,19 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
             sources.give_up();
             return Err(in_context("the listener")(error));
         }
-        Reactor::new(poll, lanes, sources, &config, peers_max).run(None).map_err(in_context("epoll_wait"))
+        let reactor = Reactor::new(poll, lanes, sources, &config, peers_max).observed_by(observer);
+        reactor.run(None).map_err(in_context("epoll_wait"))
     }
 
     fn succeed(self, successor: Successor, plan: Plan) -> Result<Outcome, Error> {
-        let Self { config, services } = self;
+        let Self { config, services, handle, observer } = self;
         let Successor { welcomed, queue } = successor;
         let peers_max = peers_max(&config);
-        let (poll, lanes, sources) = found(services, &config, welcomed.peers_expected().collect())?;
+        let (poll, lanes, sources) = found(services, &config, handle, welcomed.peers_expected().collect())?;
         let moved_to = config.takeover_path.as_deref();
         let arrived = welcomed.receive(poll, lanes, sources, plan, queue, moved_to).map_err(Error::Takeover)?;
         let Arrived { poll, lanes, sources, arrival } = arrived;
-        let reactor = Reactor::new(poll, lanes, sources, &config, peers_max);
+        let reactor = Reactor::new(poll, lanes, sources, &config, peers_max).observed_by(observer);
         reactor.run(Some(arrival)).map_err(in_context("epoll_wait"))
     }
 }
@@ -347,6 +385,7 @@ fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Error {
 fn found<L: Services>(
     services: L,
     config: &Config,
+    handle: Handle,
     peers_expected: Vec<(&str, usize)>,
 ) -> Result<(Poll, L::Lanes, Sources), Error> {
     let poll = Poll::new().map_err(in_context("epoll"))?;
@@ -361,5 +400,9 @@ fn found<L: Services>(
     if let Some(signals) = StopSignals::watch(config).map_err(in_context("signals"))? {
         sources.obey(poll.registry(), signals).map_err(in_context("signals"))?;
     }
+    sources.listen_to(poll.registry(), Asks::of(handle)).map_err(in_context("eventfd"))?;
     Ok((poll, lanes, sources))
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,9 +41,9 @@ impl Arrival {
     }
 
     /// The first poll has returned, at `polled_at_ns`, and all that was due has been done: tells the predecessor, logs
-    /// the summary, puts this process's name on the takeover listener, and leaves the path that the takeover has moved
+    /// and returns the summary, puts this process's name on the takeover listener, and leaves the path that the takeover has moved
     /// away from.
-    pub(crate) fn serving(mut self, polled_at_ns: u64, listener: Option<&TakeoverListener>) {
+    pub(crate) fn serving(mut self, polled_at_ns: u64, listener: Option<&TakeoverListener>) -> Summary {
         let pause = self.frozen.pause(polled_at_ns);
         let (Pause::Exactly { us: pause_us } | Pause::AtMost { us: pause_us }) = pause else {
             unreachable!("who has polled knows when that was");
@@ -68,5 +68,6 @@ impl Arrival {
         if let Some(left_behind) = self.left_behind {
             left_behind.remove();
         }
+        summary
     }
 }

@@ -180,8 +180,8 @@ pub(crate) struct HandedOver {
 }
 
 impl HandedOver {
-    /// Waits to hear how long the pause was, and logs the summary. Returns the successor's process id.
-    pub(crate) fn retire(mut self) -> u32 {
+    /// Waits to hear how long the pause was, and logs and returns the summary.
+    pub(crate) fn retire(mut self) -> Summary {
         let Accepted { figures, peers, entries } = self.accepted;
         let heard = fault::at(Step::Retire, &mut self.channel)
             .and_then(|()| self.channel.receive_by(Deadline::after(RETIRED_PATIENCE)));
@@ -198,6 +198,6 @@ impl HandedOver {
         let predecessor_pid = std::process::id();
         let summary = Summary { peers, entries, figures, pause, predecessor_pid, successor_pid: self.pid };
         info!("Handed over {summary}");
-        self.pid
+        summary
     }
 }

@@ -1,6 +1,9 @@
 //! What a takeover took.
 
+use std::time::Duration;
+
 use super::wire::Figures;
+use crate::milestone::Takeover;
 
 /// What a takeover took, as both sides log it.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +37,28 @@ impl std::fmt::Display for Pause {
             Self::Exactly { us } => write!(f, "pause {us} us"),
             Self::AtMost { us } => write!(f, "pause at most {us} us"),
             Self::Unknown => write!(f, "pause unknown"),
+        }
+    }
+}
+
+impl From<&Summary> for Takeover {
+    fn from(summary: &Summary) -> Self {
+        let Figures { batches, rounds, dirty, bytes, copy_us, .. } = summary.figures;
+        let pause = match summary.pause {
+            Pause::Exactly { us } | Pause::AtMost { us } => Some(Duration::from_micros(us)),
+            Pause::Unknown => None,
+        };
+        Self {
+            peers: summary.peers,
+            entries: summary.entries,
+            batches,
+            rounds,
+            dirty,
+            bytes,
+            copy: Duration::from_micros(copy_us),
+            pause,
+            predecessor_pid: summary.predecessor_pid,
+            successor_pid: summary.successor_pid,
         }
     }
 }
