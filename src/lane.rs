@@ -156,7 +156,7 @@ impl<S: StreamService> Lane<S> {
         self.answering.service()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn service_mut(&mut self) -> &mut S {
         self.answering.service_mut()
     }

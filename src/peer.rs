@@ -150,6 +150,8 @@ impl Peer {
     pub(crate) fn stand(&mut self) {
         self.talk.stand();
         self.particulars_mut().dialling = None;
+        // Most have nothing else that few have, and are like any other peer from here on.
+        self.particulars.take_if(|particulars| particulars.is_empty());
     }
 
     /// Goes on where a record says that another process left off.

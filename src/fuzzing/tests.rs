@@ -144,4 +144,9 @@ proptest! {
     ) {
         take_over_anywhere(&script);
     }
+
+    #[test]
+    fn whoever_is_echoed_by_way_of_a_connection_of_the_service_receives_the_same(script in bytes(300)) {
+        take_over_anywhere(&[&[3], &script[..]].concat());
+    }
 }

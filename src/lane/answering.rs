@@ -190,9 +190,12 @@ impl<S: StreamService> Answering<S> {
             _ => {}
         }
         let peer = &mut **turn;
-        if peer.particulars().is_some() && turn.is_joined() {
-            let (readable, read_closed) = wake.reads();
-            return carry(turn, input, readable, read_closed);
+        if peer.particulars().is_some() {
+            turn.look_at_writer();
+            if turn.is_joined() {
+                let (readable, read_closed) = wake.reads();
+                return carry(turn, input, readable, read_closed);
+            }
         }
         let peer = &mut **turn;
         let held = !peer.talk.listens();
@@ -225,7 +228,6 @@ impl<S: StreamService> Answering<S> {
 
     /// Lets a peer go on that was held, unless it still is. What was kept of its input comes before what is read.
     fn let_go(&mut self, turn: &mut Turn<'_>, was_full: bool) -> io::Result<()> {
-        turn.look_at_writer();
         turn.talk.begin_turn();
         if was_full && !turn.talk.is_full() && turn.talk.takes_output() {
             self.call(turn, S::drained)?;

@@ -18,7 +18,6 @@ pub(super) fn carry(
 ) -> io::Result<Progress> {
     let is_held = !turn.talk.listens();
     write_pending(turn)?;
-    turn.look_at_writer();
     turn.talk.begin_turn();
     pass_on_kept(turn);
     // What the kernel said of a peer that was held is forgotten by now.

@@ -46,6 +46,13 @@ impl Particulars {
         Some(Self { parting, writer, joined, dialling, ..Self::default() })
     }
 
+    /// Whether it is as if there were none.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { parting, how, writer, joined, dialling, ephemeral } = self;
+        let is_tied = writer.is_some() || joined.is_some() || dialling.is_some() || *ephemeral;
+        parting.is_none() && how.is_none() && !is_tied
+    }
+
     /// What another process is told, besides the parting, and besides what is in the talk.
     pub(super) fn ties(&self) -> Ties<'_> {
         let dial = self.dialling.as_ref().map(|Dialling { until_ns, path }| {

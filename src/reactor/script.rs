@@ -6,6 +6,8 @@
 //! of the second, which serves lines. The clients are at the other ends of socket
 //! pairs, whose buffers are small, so that back-pressure is common.
 
+mod relay;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -26,6 +28,7 @@ use crate::takeover::arriving::{Arriving, Came};
 use crate::takeover::channel::Channel;
 use crate::takeover::successor::Receiving;
 use crate::takeover::wire::{Hello, WIRE_VERSIONS};
+use relay::{Relay, Upstream};
 
 const CLIENTS_MAX: usize = 6;
 
@@ -40,20 +43,21 @@ const GENEROUS_MARKS: (usize, usize) = (16 * 1024, 8 * 1024);
 /// In so many turns in which every client reads and writes all it can, whatever is to come has come.
 const TURNS_MAX: u32 = 1000;
 
-/// Plays the script to a server of one of three services. The first byte says which; each further one is a step, and
+/// Plays the script to a server of one of four services. The first byte says which; each further one is a step, and
 /// some are followed by what they need.
 pub fn take_over_anywhere(script: &[u8]) {
     let Some((service, script)) = script.split_first() else {
         return;
     };
-    match service % 3 {
+    match service % 4 {
         0 => play::<Seqnum>(script, |clients, _| assert_echoed(clients, |input| input.len() / 4 * 4)),
         1 => play::<Line>(script, |clients, _| assert_echoed(clients, lines_end)),
-        _ => play::<Tally>(script, assert_tallied),
+        2 => play::<Tally>(script, assert_tallied),
+        _ => play::<Relay>(script, |clients, _| assert_echoed(clients, <[u8]>::len)),
     }
 }
 
-fn play<S: StreamService + Default>(script: &[u8], check: impl FnOnce(&[Client], &S)) {
+fn play<S: Scripted>(script: &[u8], check: impl FnOnce(&[Client], &S)) {
     let mut world = World::<S>::new();
     let mut script = script.iter().copied();
     while let Some(byte) = script.next() {
@@ -107,8 +111,31 @@ fn marked(byte: u8) -> u8 {
 /// The service of a script, and lines.
 type TwoLanes<S> = And<Line, And<S, ()>>;
 
+/// A service that scripts are played to.
+trait Scripted: StreamService + Default {
+    /// What it connects to, if it does.
+    fn upstream(&mut self) -> Option<Upstream> {
+        None
+    }
+}
+
+impl Scripted for Seqnum {}
+
+impl Scripted for Line {}
+
+impl Scripted for Tally {}
+
+impl Scripted for Relay {
+    fn upstream(&mut self) -> Option<Upstream> {
+        let upstream = Upstream::new();
+        self.upstream = upstream.path().to_owned();
+        Some(upstream)
+    }
+}
+
 struct World<S: StreamService> {
     clients: Vec<Client>,
+    upstream: Option<Upstream>,
     /// The one that serves.
     reactor: Reactor<TwoLanes<S>>,
     takeover: Option<Takeover<S>>,
@@ -122,11 +149,12 @@ struct Takeover<S: StreamService> {
     receiving: Option<Receiving>,
 }
 
-impl<S: StreamService + Default> World<S> {
+impl<S: Scripted> World<S> {
     fn new() -> Self {
         let events = Events::with_capacity(64);
-        let (poll, lanes) = marked_lanes(MARKS);
-        let mut world = Self { clients: Vec::new(), reactor: alone(poll, lanes), takeover: None, events };
+        let (poll, mut lanes) = marked_lanes::<S>(MARKS);
+        let upstream = lanes.before.lane.service_mut().upstream();
+        let mut world = Self { clients: Vec::new(), upstream, reactor: alone(poll, lanes), takeover: None, events };
         (0..3).for_each(|_| world.connect());
         world
     }
@@ -145,6 +173,9 @@ impl<S: StreamService + Default> World<S> {
     }
 
     fn turn(&mut self) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.go_on();
+        }
         self.reactor.poll(&mut self.events, Some(Duration::ZERO)).expect("epoll_wait");
         self.reactor.turn(&self.events);
     }
@@ -246,17 +277,21 @@ impl<S: StreamService + Default> World<S> {
         assert!(received_by_now.eq(received), "what was to come came before anybody said that there is no more");
     }
 
+    /// How many bytes clients have sent and received, and their upstream.
+    fn moved_bytes(&self) -> usize {
+        let clients = self.clients.iter().map(|client| client.sent + client.received.len());
+        clients.sum::<usize>() + self.upstream.as_ref().map_or(0, Upstream::moved_bytes)
+    }
+
     /// Gives turns until nothing happens any more.
     fn settle_down(&mut self) {
         let mut quiet = 0;
         for _ in 0..TURNS_MAX {
-            let moved =
-                |clients: &[Client]| clients.iter().map(|client| client.sent + client.received.len()).sum::<usize>();
-            let before = moved(&self.clients);
+            let before = self.moved_bytes();
             self.clients.iter_mut().for_each(|client| client.receive(usize::MAX));
             self.turn();
             let due: usize = self.reactor.lanes.all().map(|lane| lane.table().due()).sum();
-            let still = self.events.is_empty() && due == 0 && moved(&self.clients) == before;
+            let still = self.events.is_empty() && due == 0 && self.moved_bytes() == before;
             quiet = if still { quiet + 1 } else { 0 };
             if quiet == 2 {
                 return;

@@ -203,13 +203,13 @@ impl Turn<'_> {
         }
     }
 
-    /// Has it be read from again if whoever gets what it sends takes more. A successor may see that before anybody tells.
+    /// Holds it or lets it go by whether whoever gets what it sends takes more. In a successor, whose marks may be others,
+    /// nobody has told it.
     pub(crate) fn look_at_writer(&mut self) {
-        if !self.talk.holds().has(Holds::PARTNER) {
-            return;
-        }
-        let writer = writer_of(self).and_then(|writer| self.peers.find(writer));
-        if writer.is_none_or(|writer| !writer.talk.is_full()) {
+        let writer = writer_of(self).filter(|writer| *writer != self.id()).and_then(|writer| self.peers.find(writer));
+        if writer.is_some_and(|writer| writer.talk.is_full()) {
+            self.talk.hold(Holds::PARTNER);
+        } else {
             self.talk.release(Holds::PARTNER);
         }
     }
