@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use log::error;
 use options::{BuiltIn, Command};
+#[cfg(feature = "fault-points")]
+use reactord::services::Counted;
 use reactord::services::{Line, Seqnum};
 use reactord::worker::Queue;
 use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, With};
@@ -69,6 +71,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Work { service: BuiltIn::Seqnum, config } => alone(Seqnum, config).work(inherit()?)?,
         Command::Work { service: BuiltIn::Line, config } => alone(Line, config).work(inherit()?)?,
+        #[cfg(feature = "fault-points")]
+        Command::Serve { service: BuiltIn::Counted, listen, config } => {
+            Server::new(config).service([listen], Counted::default()).serve()?
+        }
+        #[cfg(feature = "fault-points")]
+        Command::Work { service: BuiltIn::Counted, config } => alone(Counted::default(), config).work(inherit()?)?,
         Command::TakeOver { path, services, is_worker, config } => {
             let queue = is_worker.then(inherit).transpose()?;
             let offers: Vec<Offer> = services.into_iter().map(offer).collect();
@@ -89,6 +97,8 @@ fn offer(service: BuiltIn) -> Offer {
     match service {
         BuiltIn::Seqnum => Offer::of::<Seqnum>(),
         BuiltIn::Line => Offer::of::<Line>(),
+        #[cfg(feature = "fault-points")]
+        BuiltIn::Counted => Offer::of::<Counted>(),
     }
 }
 
@@ -100,6 +110,10 @@ fn alone<S: StreamService>(service: S, config: Config) -> Server<With<S, ()>> {
 /// Runs what the predecessor does.
 fn take_over(successor: Successor, config: Config) -> Result<Outcome, Error> {
     let runs = |one: BuiltIn| successor.services().any(|service| service == one.name());
+    #[cfg(feature = "fault-points")]
+    if runs(BuiltIn::Counted) {
+        return alone(Counted::default(), config).take_over_from(successor);
+    }
     match (runs(BuiltIn::Seqnum), runs(BuiltIn::Line)) {
         (true, true) => alone(Seqnum, config).service([], Line).take_over_from(successor),
         (true, false) => alone(Seqnum, config).take_over_from(successor),

@@ -97,21 +97,31 @@ pub(crate) enum BuiltIn {
     Seqnum,
     /// Lines, echoed.
     Line,
+    /// The same, and counted.
+    #[cfg(feature = "fault-points")]
+    Counted,
 }
 
 impl BuiltIn {
-    pub(crate) const ALL: [Self; 2] = [Self::Seqnum, Self::Line];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Seqnum,
+        Self::Line,
+        #[cfg(feature = "fault-points")]
+        Self::Counted,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Seqnum => services::Seqnum::NAME,
             Self::Line => services::Line::NAME,
+            #[cfg(feature = "fault-points")]
+            Self::Counted => services::Counted::NAME,
         }
     }
 
     /// The service with this name, which is one of those that were offered.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|service| service.name() == name)
+        Self::ALL.iter().copied().find(|service| service.name() == name)
     }
 }
 
@@ -268,7 +278,7 @@ fn default_takeover_path() -> Result<PathBuf, String> {
 }
 
 fn built_in(value: &str) -> Result<BuiltIn, String> {
-    let names = BuiltIn::ALL.map(BuiltIn::name).join(" or ");
+    let names = BuiltIn::ALL.iter().map(|service| service.name()).collect::<Vec<_>>().join(" or ");
     BuiltIn::from_name(value).ok_or_else(|| format!("{names} is expected"))
 }
 

@@ -52,7 +52,7 @@ impl Cell {
         let place = Place::new();
         let plan = situation.plan(fault);
         let arguments =
-            ["-a", "127.0.0.1", "-p", "0", "--service", "line", "--freeze-timeout", FREEZE_TIMEOUT_MS, "-t"];
+            ["-a", "127.0.0.1", "-p", "0", "--service", "counted", "--freeze-timeout", FREEZE_TIMEOUT_MS, "-t"];
         let mut command = daemon();
         command
             .args(arguments)

@@ -90,6 +90,7 @@ fn row_of(Situation { point, race }: Situation) -> &'static str {
         (Point::Predecessor(P::Retire | P::Disband) | Point::Successor(S::Serving | S::Served), _) => "Serving",
         (Point::Predecessor(P::Thaw), _) => "thaw",
         (Point::Predecessor(P::Welcome | P::Listeners | P::Batch | P::Round | P::LastRound | P::Copied), _) => "copy",
+        (Point::Predecessor(P::Entries) | Point::Successor(S::Enter), _) => "copy",
         (Point::Successor(S::Welcome | S::Listeners | S::Adopt | S::Change | S::Discard), _) => "copy",
         (Point::Successor(S::Copied | S::Round | S::Ready), _) => "copy",
     }

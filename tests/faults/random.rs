@@ -183,7 +183,7 @@ struct Process {
 impl Process {
     fn serve(place: &Place, plan: &[Planned], random: &mut Rng) -> Self {
         let mut command = daemon();
-        command.args(["-a", "127.0.0.1", "-p", "0", "--service", "line", "-t"]).arg(place.path());
+        command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
         let mut process = Self::spawn(place, &mut command, plan, random);
         process.server.wait_for_line(|line| line.contains("Starting Takeover channel on ["));
         process.files_without_peers = process.server.open_files();
