@@ -90,6 +90,9 @@ pub(crate) trait AnyLane: Originals {
     /// If nobody is at one of them.
     fn descriptors(&self, keys: &mut dyn Iterator<Item = usize>) -> Vec<BorrowedFd<'_>>;
 
+    /// About how many bytes of memory a successor will need for its entries.
+    fn entries_bytes(&mut self) -> usize;
+
     /// Nobody copies its entries any more.
     fn end_copy(&mut self);
 
@@ -339,6 +342,10 @@ impl<S: StreamService> AnyLane for Lane<S> {
 
     fn descriptors(&self, keys: &mut dyn Iterator<Item = usize>) -> Vec<BorrowedFd<'_>> {
         keys.map(|key| self.table.peers().get(key).expect("its record was written in this turn").as_fd()).collect()
+    }
+
+    fn entries_bytes(&mut self) -> usize {
+        (0..MAPS_MAX).map_while(|map| self.entries(map).map(|entries| entries.memory_bytes())).sum()
     }
 
     fn end_copy(&mut self) {

@@ -86,6 +86,13 @@ pub(crate) trait Lanes {
         });
     }
 
+    /// About how many bytes of memory a successor will need for all entries.
+    fn entries_bytes(&mut self) -> usize {
+        let mut bytes = 0;
+        self.each(|lane| bytes += lane.entries_bytes());
+        bytes
+    }
+
     /// The peers of each lane and what they share, for whoever copies them.
     fn originals(&mut self) -> Vec<&mut dyn Originals> {
         let mut all = Vec::with_capacity(Self::COUNT);

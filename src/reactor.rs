@@ -289,7 +289,7 @@ impl<L: Lanes> Reactor<L> {
         let welcome = match &self.departure {
             Some(departure) => Err(Refusal::Busy { pid: departure.pid() }),
             None => greet(&greeting.hello, &estates, std::process::id())
-                .and_then(|welcome| memory::check(pid, self.lanes.everybody()).map(|()| welcome)),
+                .and_then(|welcome| memory::check(pid, &mut self.lanes).map(|()| welcome)),
         };
         let welcome = match welcome {
             Ok(welcome) => welcome,

@@ -33,9 +33,10 @@ use crate::table::{Others, Peers};
 /// most 128 of them, or 128 KiB, unless they change as fast as they are copied. [`Keyed`](crate::Keyed) is a map that does
 /// it all.
 ///
-/// What is saved whole is saved once, after the freeze, and nobody serves while it is saved, sent and restored. All of that has
-/// to be done within [`Config::freeze_timeout`](crate::Config::freeze_timeout), and a takeover for which it is not enough
-/// says on both sides what the time went into.
+/// What is saved whole is saved once, after the freeze, and nobody serves while it is saved, sent and restored: a pause of
+/// about three milliseconds for each megabyte. All of that has to be done within
+/// [`Config::freeze_timeout`](crate::Config::freeze_timeout), so that with the default of one second no takeover succeeds with
+/// more than about 300 MB; it says on both sides what the time went into.
 ///
 /// Sessions and entries are restored in any order, and the rest when all of them are there.
 ///

@@ -10,7 +10,9 @@ use std::path::Path;
 
 use log::{debug, warn};
 
+use super::panicked::caught;
 use super::predecessor::Refusal;
+use crate::lanes::Lanes;
 use crate::peer::Peer;
 
 /// More than any frame takes while it is written.
@@ -37,11 +39,12 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// Whether the successor may have as much memory as it needs for these peers, where its control group limits that.
+/// Whether the successor may have as much memory as it needs for these peers and the entries that they share, where its
+/// control group limits that.
 ///
 /// # Errors
 /// If it may not: the kernel would have to kill a process, and this one holds no less.
-pub(crate) fn check<'p>(pid: u32, peers: impl Iterator<Item = &'p Peer>) -> Result<(), Refusal> {
+pub(crate) fn check(pid: u32, lanes: &mut impl Lanes) -> Result<(), Refusal> {
     let Some(bytes_free) = room_bytes(pid) else {
         return Ok(());
     };
@@ -53,7 +56,10 @@ pub(crate) fn check<'p>(pid: u32, peers: impl Iterator<Item = &'p Peer>) -> Resu
     }
     // A buffer that is as large as what it holds doubles with the next byte.
     let buffers = |peer: &Peer| 2 * (peer.talk.inbound.len() + peer.talk.pending_bytes()) as u64;
-    let bytes_needed = everything.min(peers.map(|peer| buffers(peer) + PEER_BYTES).sum::<u64>() + frames);
+    let peers: u64 = lanes.everybody().map(|peer| buffers(peer) + PEER_BYTES).sum();
+    // A service that cannot tell will not be able to save either, and then the takeover fails for that.
+    let entries = caught(|| lanes.entries_bytes()).unwrap_or(0) as u64;
+    let bytes_needed = everything.min(peers + entries + frames);
     if bytes_needed > bytes_free { Err(Refusal::Memory { bytes_free, bytes_needed }) } else { Ok(()) }
 }
 
