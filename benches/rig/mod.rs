@@ -59,6 +59,13 @@ impl Drop for Process {
     }
 }
 
+/// Keeps this process on one processor, and those that it starts where they are not told otherwise.
+pub(crate) fn stay_on(processor: usize) -> io::Result<()> {
+    let mut processors = CpuSet::new();
+    processors.set(processor)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &processors)?)
+}
+
 /// Keeps a process on one processor. Who shares one with whom would otherwise be decided by chance in each round.
 fn pin(process: &Child, processor: usize) -> io::Result<()> {
     let mut processors = CpuSet::new();

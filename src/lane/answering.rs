@@ -14,9 +14,12 @@ use crate::peer::{Backlog, Marks, Peer, Phase, Received};
 use crate::service::{Accepted, Context, StreamService, Violation};
 use crate::table::{Gone, Peers, Progress, Sessions, Turn};
 
-/// If it takes the service longer to use up what one read has brought, it is the others' turn at once. Only a read that
-/// has filled the buffer is timed: others are the last in their turn.
+/// If it takes the service longer to use up what one read has brought, it is the others' turn at once, and the next read
+/// takes less. Only a read that has filled the buffer is timed: others are the last in their turn.
 const READ_USED_WITHIN: Duration = Duration::from_micros(500);
+
+/// A read takes this much at least, so that the calls of the kernel do not count beside what the service does.
+const READ_BYTES_MIN: usize = 8 * 1024;
 
 /// Why a peer has its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub(super) struct Answering<S: StreamService> {
     now: Instant,
     /// How many lines peers may cause.
     limited: Limited,
+    /// How much one read takes at most, by how long the service has needed for it.
+    read_bytes_max: usize,
 }
 
 /// What came of calls of the service.
@@ -72,6 +77,7 @@ impl<S: StreamService> Answering<S> {
             replies: Vec::new(),
             now: Instant::now(),
             limited: Limited::default(),
+            read_bytes_max: usize::MAX,
         }
     }
 
@@ -246,9 +252,10 @@ impl<S: StreamService> Answering<S> {
             if !peer.talk.listens() {
                 return Ok(Progress::Drained);
             }
-            match peer.receive(input)? {
+            let room = input.len().min(self.read_bytes_max);
+            match peer.receive(&mut input[..room])? {
                 Received::Bytes(bytes) => {
-                    let begun = (bytes == input.len()).then(Instant::now);
+                    let begun = (bytes == room).then(Instant::now);
                     if peer.talk.inbound.is_empty() {
                         self.handle_in_place(turn, &input[..bytes])?;
                     } else {
@@ -257,10 +264,10 @@ impl<S: StreamService> Answering<S> {
                         inbound.push(&input[..bytes]);
                         self.handle(turn, inbound, searched)?;
                     }
-                    if bytes < input.len() && !to_the_end {
+                    if bytes < room && !to_the_end {
                         return Ok(Progress::Drained);
                     }
-                    if begun.is_some_and(|begun| begun.elapsed() > READ_USED_WITHIN) {
+                    if begun.is_some_and(|begun| self.took_long(begun.elapsed(), turn, room)) {
                         break;
                     }
                 }
@@ -274,6 +281,21 @@ impl<S: StreamService> Answering<S> {
             }
         }
         Ok(Progress::BudgetSpent)
+    }
+
+    /// Says whether the service has needed long for a read that has filled the buffer, and has the next one take less; or
+    /// more, if it was fast. For a service that keeps what it gets, less at a time would be no less in all.
+    #[cold]
+    fn took_long(&mut self, time: Duration, turn: &Turn<'_>, room: usize) -> bool {
+        let took_long = time > READ_USED_WITHIN;
+        if turn.talk.inbound.len() < room {
+            if took_long {
+                self.read_bytes_max = (room / 2).max(READ_BYTES_MIN);
+            } else if time < READ_USED_WITHIN / 4 {
+                self.read_bytes_max = room.saturating_mul(2);
+            }
+        }
+        took_long
     }
 
     /// Has the service use what is in `input`, and keeps what is left.

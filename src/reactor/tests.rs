@@ -230,7 +230,7 @@ fn a_greedy_peer_gets_one_turn_at_a_time() {
 /// It takes its time over all that comes, and notes who has sent it.
 #[derive(Default)]
 struct Slow {
-    calls: Vec<PeerId>,
+    calls: Vec<(PeerId, usize)>,
 }
 
 impl StreamService for Slow {
@@ -247,7 +247,7 @@ impl StreamService for Slow {
         _: usize,
         context: &mut Context<'_, Self>,
     ) -> Result<usize, Violation> {
-        self.calls.push(context.peer());
+        self.calls.push((context.peer(), input.len()));
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(1) {}
         Ok(input.len())
@@ -269,9 +269,12 @@ fn others_get_their_turn_between_two_reads_that_a_service_takes_long_to_use() {
     assert!(sent > 3 * 64 * 1024, "the kernel takes several reads at once, not {sent} bytes");
     little.write_all(&[0]).unwrap();
     let much_id = rig.peer(much_key).id();
-    rig.turn_until(|rig| rig.reactor.lanes.lane.service().calls.iter().any(|id| *id != much_id));
+    rig.turn_until(|rig| rig.reactor.lanes.lane.service().calls.iter().any(|(id, _)| *id != much_id));
     let calls = &rig.reactor.lanes.lane.service().calls;
     assert!(calls.len() <= 2, "{calls:?}: one who sends little waits for one read of one who sends much");
+    rig.turn_until(|rig| rig.reactor.lanes.lane.service().calls.iter().map(|(_, bytes)| bytes).sum::<usize>() > sent);
+    let [first, .., last] = &rig.reactor.lanes.lane.service().calls[..] else { panic!("there were several reads") };
+    assert!(last.1 < first.1, "a read takes less when it takes long to use");
 }
 
 #[test]
