@@ -16,7 +16,6 @@ use super::deadlines::{Deadlines, Look, NEVER_NS};
 use super::handle::{Handle, Stamps};
 use super::timers::Timers;
 use super::turns::{self, Awaited, Turns};
-use crate::clock::as_ns;
 use crate::peer::connect::{Connect, Dialled, dial};
 use crate::peer::record::{Phase, Record};
 use crate::peer::ties::{Holds, Joined};
@@ -26,7 +25,7 @@ use crate::peer::{Address, Marks, Peer, PeerId};
 const RETRY_NS: u64 = 10_000_000;
 
 /// A deadline that is further away than this is none.
-const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const CENTURY_S: u64 = 100 * 365 * 24 * 3600;
 
 /// All peers, and who of them waits to be settled.
 #[derive(Debug)]
@@ -129,8 +128,11 @@ impl Peers {
     #[inline]
     pub(crate) fn deadline_ns(&self, after: Option<Duration>) -> u64 {
         match after {
-            // What is a century away is never reached, and all else can be added up.
-            Some(after) if after < CENTURY => self.now_ns.saturating_add(as_ns(after)),
+            // What is a century away is never reached, and the rest is a number of ns.
+            Some(after) if after.as_secs() < CENTURY_S => {
+                let after_ns = after.as_secs() * 1_000_000_000 + u64::from(after.subsec_nanos());
+                self.now_ns.saturating_add(after_ns)
+            }
             _ => NEVER_NS,
         }
     }
