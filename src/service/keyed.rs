@@ -30,7 +30,8 @@ const ENTRY_BYTES: usize = 32;
 /// nanoseconds more, and a removed key stays in memory until the successor has been told.
 ///
 /// Whatever can change a value counts as a change, and is to be sent: so who only looks uses [`get`](Self::get). A value
-/// that changes behind a shared reference, in a `Cell` or an `Rc`, is not noticed, and does not belong in here.
+/// that changes behind a shared reference, in a `Cell` or an `Rc`, is not noticed, and does not belong in here. A map that
+/// takes the place of another one is copied as a whole: who removes all entries does so by [`clear`](Self::clear).
 ///
 /// Entries have no order that would last: to remove one moves another.
 ///
@@ -49,11 +50,14 @@ pub struct Keyed<K, V, H = RandomState> {
     map: IndexMap<K, V, H>,
     /// While it is copied.
     unsent: Option<Box<Unsent<K>>>,
+    /// Where this was in memory when that copy began: a map that has moved here since, from a place that is copied as
+    /// something else, has a book of what is known of that.
+    copied_at: usize,
 }
 
 impl<K, V, H: Default> Default for Keyed<K, V, H> {
     fn default() -> Self {
-        Self { map: IndexMap::default(), unsent: None }
+        Self { map: IndexMap::default(), unsent: None, copied_at: 0 }
     }
 }
 
@@ -188,7 +192,7 @@ impl<K: Hash + Eq, V, H: BuildHasher> Keyed<K, V, H> {
 
 impl<K: Hash + Eq, V, H: BuildHasher + Default> FromIterator<(K, V)> for Keyed<K, V, H> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        Self { map: entries.into_iter().collect(), unsent: None }
+        Self { map: entries.into_iter().collect(), unsent: None, copied_at: 0 }
     }
 }
 
@@ -237,6 +241,15 @@ fn write_removed<K: Save>(key: &K, piece: &mut Vec<u8>) {
 }
 
 impl<K: Save + Hash + Eq, V: Save, H: BuildHasher> Keyed<K, V, H> {
+    /// The book of the copy of what is here, unless none has begun.
+    fn book(&self) -> Option<&Unsent<K>> {
+        self.unsent.as_deref().filter(|_| self.copied_at == self.place())
+    }
+
+    fn place(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     fn write_at(&self, number: usize, piece: &mut Vec<u8>) {
         let (key, value) = self.map.get_index(number).expect("the book is about entries that are there");
         write_set(key, value, piece);
@@ -259,10 +272,13 @@ impl<K: Save + Hash + Eq, V: Save, H: BuildHasher> Keyed<K, V, H> {
 
 impl<K: Save + Hash + Eq, V: Save, H: BuildHasher> Entries for Keyed<K, V, H> {
     fn begin_copy(&mut self) {
-        self.unsent = Some(Box::new(Unsent::everything()));
+        (self.unsent, self.copied_at) = (Some(Box::new(Unsent::everything())), self.place());
     }
 
     fn copy_next(&mut self, bytes: usize, piece: &mut Vec<u8>) -> usize {
+        if self.book().is_none() {
+            self.begin_copy();
+        }
         let (end, entries) = (piece.len() + bytes, self.map.len());
         let mut told = 0;
         while piece.len() < end
@@ -279,11 +295,13 @@ impl<K: Save + Hash + Eq, V: Save, H: BuildHasher> Entries for Keyed<K, V, H> {
     }
 
     fn pending(&self) -> usize {
-        self.unsent.as_ref().map_or(0, |unsent| unsent.len(self.map.len()))
+        let entries = self.map.len();
+        self.book().map_or_else(|| Unsent::<K>::everything().len(entries), |unsent| unsent.len(entries))
     }
 
     fn pending_bytes(&self) -> usize {
-        let Some(unsent) = &self.unsent else { return 0 };
+        let everything = Unsent::everything();
+        let unsent = self.book().unwrap_or(&everything);
         let mut saved = Vec::new();
         let mut bytes_of = |write: &dyn Fn(&mut Vec<u8>)| {
             saved.clear();

@@ -142,7 +142,32 @@ fn a_map_that_is_not_copied_keeps_no_book() {
     world.map.insert(3, Vec::new());
     world.map.remove(&1);
     assert!(world.map.unsent.is_none());
-    assert_eq!((world.map.pending(), world.map.pending_bytes(), world.copy(100)), (0, 0, 0));
+}
+
+#[test]
+fn a_map_that_takes_the_place_of_another_one_is_copied_as_a_whole() {
+    let mut maps = [Map::from_iter([(1, vec![1]), (2, vec![2])]), Map::from_iter([(3, vec![3])])];
+    let mut copies = [Map::default(), Map::default()];
+    let mut copy = |maps: &mut [Map; 2]| {
+        for (map, copy) in maps.iter_mut().zip(&mut copies) {
+            let mut piece = Vec::new();
+            assert_eq!(map.pending(), map.copy_next(usize::MAX / 2, &mut piece));
+            copy.restore(1, &piece).unwrap();
+            let sorted = |map: &Map| map.iter().map(|(key, value)| (*key, value.clone())).collect::<BTreeMap<_, _>>();
+            assert_eq!(sorted(copy), sorted(map));
+            assert_eq!((map.pending(), map.pending_bytes()), (0, 0));
+        }
+    };
+    maps.iter_mut().for_each(Map::begin_copy);
+    copy(&mut maps);
+    let [young, old] = &mut maps;
+    std::mem::swap(young, old);
+    copy(&mut maps);
+    maps[1] = std::mem::take(&mut maps[0]);
+    maps[1].insert(4, vec![4]);
+    copy(&mut maps);
+    maps[1] = Map::from_iter([(5, vec![5])]);
+    copy(&mut maps);
 }
 
 #[test]
