@@ -194,7 +194,7 @@ pub(crate) struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum At {
     #[n(0)]
-    Tcp(#[n(0)] SocketAddr),
+    Tcp(#[cbor(n(0), with = "record::tcp_address")] SocketAddr),
     #[n(1)]
     Unix(#[n(0)] SocketFile),
 }

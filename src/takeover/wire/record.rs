@@ -230,6 +230,26 @@ mod phase {
     }
 }
 
+/// The address of a TCP listener: as that of a peer.
+pub(super) mod tcp_address {
+    use super::{Address, DecodeError, Decoder, EncodeError, Encoder, SocketAddr, Write, address};
+
+    pub(crate) fn encode<C, W: Write>(
+        listener: &SocketAddr,
+        encoder: &mut Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        address::encode(&Address::Ip(*listener), encoder, context)
+    }
+
+    pub(crate) fn decode<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<SocketAddr, DecodeError> {
+        match address::decode(decoder, context)? {
+            Address::Ip(listener) => Ok(listener),
+            Address::Unix { .. } => Err(DecodeError::message("a TCP listener has an IP address")),
+        }
+    }
+}
+
 /// A peer's address: an array of the IP address, the port, and, for IPv6, the scope, without which a link-local address
 /// is none (ipv6(7)). Of a Unix socket, an array of the process id alone.
 mod address {

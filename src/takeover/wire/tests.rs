@@ -259,7 +259,8 @@ fn peer_address() -> impl Strategy<Value = Address> {
 }
 
 fn listener_address() -> impl Strategy<Value = SocketAddr> {
-    prop_oneof![any::<([u8; 4], u16)>().prop_map(SocketAddr::from), any::<([u16; 8], u16)>().prop_map(SocketAddr::from),]
+    let in_scope = |(ip, port, scope): ([u16; 8], u16, u32)| SocketAddrV6::new(ip.into(), port, 0, scope).into();
+    prop_oneof![any::<([u8; 4], u16)>().prop_map(SocketAddr::from), any::<([u16; 8], u16, u32)>().prop_map(in_scope)]
 }
 
 fn text() -> impl Strategy<Value = String> {
