@@ -1,6 +1,6 @@
 //! Where a successor is to listen, before it knows where its predecessor does.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use super::listener::Listener;
 use crate::listen::{Listen, ListenError, Target};
@@ -22,8 +22,8 @@ struct Wanted {
 }
 
 impl Plan {
-    /// Listens where that can be done by now: where it cannot because somebody does already, that may be the predecessor.
-    /// Those of each lane are given by its number.
+    /// Listens where that can be done by now: where it cannot because somebody does already, or because this process may
+    /// not, the predecessor may have done so. Those of each lane are given by its number.
     ///
     /// # Errors
     /// If an address or a path cannot be used.
@@ -38,7 +38,10 @@ impl Plan {
     /// Whether one of the predecessor's listeners is still wanted: by whom and as what is said in it then. Otherwise it is
     /// given back as it is.
     pub(crate) fn claim(&mut self, listener: Listener) -> Result<Listener, Listener> {
-        match self.wanted.iter().position(|wanted| wanted.is_met_by(&listener)) {
+        // Who wants this port comes before whoever is content with any.
+        let exactly = self.wanted.iter().position(|wanted| !wanted.takes_any_port() && wanted.is_met_by(&listener));
+        let met = exactly.or_else(|| self.wanted.iter().position(|wanted| wanted.is_met_by(&listener)));
+        match met {
             Some(met) => {
                 let Wanted { lane, listen, .. } = self.wanted.swap_remove(met);
                 Ok(listener.renamed(lane, listen.name))
@@ -59,14 +62,20 @@ impl Plan {
 
 impl Wanted {
     fn try_to_bind(lane: usize, listen: Listen) -> Result<Self, ListenError> {
-        if matches!(listen.at, Target::Tcp(address) if address.port() == 0) {
-            // Any port would do, and the predecessor's is as good.
-            return Ok(Self { lane, listen, bound: Err(None) });
+        let mut wanted = Self { lane, listen, bound: Err(None) };
+        if wanted.takes_any_port() {
+            // The predecessor's is as good.
+            return Ok(wanted);
         }
-        match Listener::bind(lane, &listen) {
-            Err(failed) if failed.error.kind() != ErrorKind::AddrInUse => Err(failed),
-            bound => Ok(Self { lane, listen, bound: bound.map_err(Some) }),
+        match Listener::bind(lane, &wanted.listen) {
+            Err(failed) if !may_be_the_predecessors(&failed.error) => return Err(failed),
+            bound => wanted.bound = bound.map_err(Some),
         }
+        Ok(wanted)
+    }
+
+    fn takes_any_port(&self) -> bool {
+        matches!(self.listen.at, Target::Tcp(address) if address.port() == 0)
     }
 
     /// Whether a predecessor's listener is at its address; where any port will do, whether it has its name, too.
@@ -75,8 +84,9 @@ impl Wanted {
             (Target::Tcp(wanted), Target::Tcp(address)) if wanted.port() == 0 => {
                 wanted.ip() == address.ip() && self.listen.name == listener.name()
             }
+            // Where this process has bound the path, it does not lead to the predecessor's listener any more.
             (Target::Unix(wanted), Target::Unix(path)) => {
-                std::path::absolute(wanted).is_ok_and(|wanted| wanted == path)
+                self.bound.is_err() && std::path::absolute(wanted).is_ok_and(|wanted| wanted == path)
             }
             (wanted, at) => *wanted == at,
         }
@@ -89,6 +99,12 @@ impl Wanted {
             Err(None) => Listener::bind(self.lane, &self.listen),
         }
     }
+}
+
+/// Whether a predecessor may be listening where this process cannot: it may have been allowed more, or the address may have
+/// gone since.
+fn may_be_the_predecessors(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied | ErrorKind::AddrNotAvailable)
 }
 
 #[cfg(test)]
@@ -141,6 +157,47 @@ mod tests {
             assert_eq!(plan.claim(duplicate(&theirs)).is_ok(), met, "{name}");
             assert_eq!(plan.bind_rest().unwrap().iter().any(|new| new.at() != Target::Tcp(at)), !met);
         }
+    }
+
+    #[test]
+    fn a_listener_goes_to_who_wants_its_port_before_whoever_takes_any() {
+        let (theirs, at) = bound(0, "any");
+        let wanted = vec![Listen::on("any", SocketAddr::from(ANY)), Listen::on("this", at)];
+        let mut plan = Plan::of(vec![wanted]).unwrap();
+        assert_eq!(plan.claim(duplicate(&theirs)).unwrap().name(), "this");
+        assert_eq!(plan.bind_rest().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_address_that_is_not_this_machines_any_more_is_the_predecessors_or_is_named() {
+        let gone = SocketAddr::from(([192, 0, 2, 1], 1234));
+        let plan = || Plan::of(vec![vec![Listen::on("clients", gone)]]).unwrap();
+        let socket = std::net::TcpListener::bind(SocketAddr::from(ANY)).unwrap();
+        let mut with_predecessor = plan();
+        let kept = with_predecessor.claim(Listener::of_tcp(0, "before".to_owned(), socket.into(), gone)).unwrap();
+        assert_eq!((kept.name(), with_predecessor.bind_rest().unwrap().len()), ("clients", 0));
+        let failed = plan().bind_rest().unwrap_err();
+        assert_eq!((failed.at, failed.error.kind()), (Target::Tcp(gone), ErrorKind::AddrNotAvailable));
+    }
+
+    #[test]
+    fn a_path_that_leads_to_the_predecessor_no_more_leads_to_the_successor() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listen = || Listen::on("local", path.clone());
+        let mut theirs = Listener::bind(0, &listen()).unwrap();
+        theirs.disown();
+        let mut plan = Plan::of(vec![vec![listen()]]).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut plan_without_path = Plan::of(vec![vec![listen()]]).unwrap();
+        let adopted = || {
+            let socket = theirs.as_fd().try_clone_to_owned().unwrap();
+            Listener::of_unix(0, "local".to_owned(), socket, path.clone(), theirs.file().unwrap())
+        };
+        assert!(plan.claim(adopted()).is_ok(), "it had the path when that was looked at");
+        assert!(plan_without_path.claim(adopted()).is_err());
+        let _new = plan_without_path.bind_rest().unwrap();
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
     }
 
     #[test]
