@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use reactord_process::address::Address;
 
+/// How many listeners a server may have: a successor gets them all at once, with the takeover listener.
+pub(crate) const LISTENERS_MAX: usize = 128;
+
 /// Where somebody listens, and can be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

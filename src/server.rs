@@ -8,7 +8,7 @@ use mio::Poll;
 use crate::config::{Config, Outcome};
 use crate::handle::Handle;
 use crate::lineup::{Foundation, Lineup, Services, With};
-use crate::listen::{Listen, ListenError};
+use crate::listen::{LISTENERS_MAX, Listen, ListenError};
 use crate::milestone::{Milestone, Observer};
 use crate::peer::Marks;
 use crate::reactor::Reactor;
@@ -22,9 +22,6 @@ use crate::takeover::path::{PathError, TakeoverListener};
 use crate::takeover::welcomed::Welcomed;
 use crate::worker::{InheritError, Queue};
 use reactord_process::open_files;
-
-/// How many listeners a server may have: a successor gets them all at once, with the takeover listener.
-const LISTENERS_MAX: usize = 128;
 
 /// Why a server could not serve, or could not go on.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use super::error::{Cause, in_context};
 use super::path::{PathError, TakeoverListener};
 use super::successor::Objection;
 use super::wire::{self, At, Listeners};
+use crate::listen::LISTENERS_MAX;
 use crate::sources::{Draw, Entrance, Listener, Plan, QUEUE_LANE};
 use crate::worker::Queue;
 
@@ -62,6 +63,9 @@ pub(super) fn enter(
         return Err(Objection::Listeners { count: of_queue, expected: 0 }.into());
     }
     kept.extend(plan.bind_rest().map_err(Cause::Listen)?);
+    if kept.len() > LISTENERS_MAX {
+        return Err(Objection::TooManyListeners { count: kept.len(), count_max: LISTENERS_MAX }.into());
+    }
     if queue.is_none() && kept.is_empty() {
         return Err(Objection::Listeners { count: 0, expected: 1 }.into());
     }
@@ -113,5 +117,28 @@ pub(super) fn move_to(
         Some(path) if std::path::absolute(path).is_ok_and(|path| path == takeover.path()) => Ok((takeover, None)),
         Some(path) => Ok((TakeoverListener::bind(path)?, Some(takeover))),
         None => Ok((takeover, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+    use crate::listen::Listen;
+
+    #[test]
+    fn no_more_listeners_are_served_than_the_next_takeover_can_hand_over() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let theirs = || {
+            let socket = TcpListener::bind(any).unwrap();
+            let at = At::Tcp(socket.local_addr().unwrap());
+            (wire::Listener { at, lane: 1, name: "inherited".to_owned() }, OwnedFd::from(socket))
+        };
+        let own = |count: usize| (0..count).map(|number| Listen::on(number.to_string(), any)).collect::<Vec<_>>();
+        let entered = |count| enter(vec![theirs()], Plan::of(vec![own(count), Vec::new()]).unwrap(), None);
+        let Err(Cause::Objection(objection)) = entered(LISTENERS_MAX) else { panic!("they are too many") };
+        assert_eq!(objection, Objection::TooManyListeners { count: LISTENERS_MAX + 1, count_max: LISTENERS_MAX });
+        assert_eq!(entered(LISTENERS_MAX - 1).unwrap().listeners().count(), LISTENERS_MAX);
     }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Objection {
     Round { number: u32, expected: u32 },
     /// It listens itself, or does not, otherwise than this process is to.
     Listeners { count: usize, expected: usize },
+    /// With its listeners and those that are new, this process would have more than it could hand over.
+    TooManyListeners { count: usize, count_max: usize },
     /// A piece of entries goes on with another map.
     Piece { of: Of, expected: Of },
     /// There is no memory for a piece of entries.
@@ -73,6 +75,9 @@ impl std::fmt::Display for Objection {
             }
             Self::Listeners { count, expected } => {
                 write!(f, "the predecessor has {count} listeners, {expected} is expected")
+            }
+            Self::TooManyListeners { count, count_max } => {
+                write!(f, "there would be {count} listeners, {count_max} are allowed")
             }
             Self::Piece { of, expected } => write!(f, "a piece of entries of {expected} goes on with {of}"),
             Self::Memory { bytes } => write!(f, "there is no memory for {bytes} bytes of entries"),
