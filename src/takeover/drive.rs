@@ -51,7 +51,8 @@ pub(crate) trait PredecessorEnd {
     /// A frame that has arrived already, if there is one.
     fn arrived(&mut self) -> Result<Option<RawFrame>, Self::Failure>;
 
-    /// As long as something arrives, nothing is waited for, and a deadline would not be noticed.
+    /// As long as something arrives, or there is room for what is sent, nothing is waited for, and a deadline would not be
+    /// noticed.
     ///
     /// # Errors
     /// If it has passed.
@@ -159,6 +160,7 @@ fn before_commit<F>(step: Result<Step<F>, F>) -> Stepped<F> {
 }
 
 fn send_pending<E: PredecessorEnd>(mut frozen: Frozen, end: &mut E) -> Result<Step<E::Failure>, E::Failure> {
+    end.check_time()?;
     let Some(batch) = end.next_batch(&mut frozen)? else {
         return Ok(Step::SendingEntries(frozen));
     };
@@ -168,6 +170,7 @@ fn send_pending<E: PredecessorEnd>(mut frozen: Frozen, end: &mut E) -> Result<St
 }
 
 fn send_entries<E: PredecessorEnd>(mut frozen: Frozen, end: &mut E) -> Result<Step<E::Failure>, E::Failure> {
+    end.check_time()?;
     let Some(frame) = end.next_entries(&mut frozen)? else {
         return Ok(Step::Saving(frozen));
     };
