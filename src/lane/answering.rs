@@ -207,7 +207,7 @@ impl<S: StreamService> Answering<S> {
         let held = !peer.talk.listens();
         let was_full = peer.talk.is_full();
         peer.flush(marks)?;
-        if held {
+        if held || was_full {
             self.let_go(turn, was_full)?;
         }
         // What the kernel said of a peer that was held, or in an earlier turn, is forgotten by now.

@@ -17,11 +17,18 @@ impl Holds {
     /// sees that by itself.
     pub(crate) const TURN: Self = Self(8);
 
-    /// What another process is told.
-    const TOLD: u8 = 7;
+    /// No reason, but what makes one none: what it sends goes to a peer that gets what that one sends in turn. Not to read
+    /// from it until it has taken what is pending for it would be to wait for a client that may be waiting for its own
+    /// output to be taken. How much is pending for each is then bounded by whoever sends it.
+    pub(crate) const RELAYED: Self = Self(16);
 
+    /// What another process is told.
+    const TOLD: u8 = 7 | 16;
+
+    /// Whether nothing keeps it from being read from.
+    #[inline]
     pub(crate) fn is_none(self) -> bool {
-        self.0 == 0
+        self.0 == 0 || (self.has(Self::RELAYED) && self.without(Self::RELAYED.with(Self::OUTPUT)).0 == 0)
     }
 
     pub(crate) fn has(self, reason: Self) -> bool {
@@ -29,7 +36,7 @@ impl Holds {
     }
 
     #[must_use]
-    pub(crate) fn with(self, reason: Self) -> Self {
+    pub(crate) const fn with(self, reason: Self) -> Self {
         Self(self.0 | reason.0)
     }
 

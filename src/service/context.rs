@@ -234,6 +234,9 @@ impl<'a, S: StreamService> Context<'a, S> {
     /// Has `reader` not be read from while more is pending for `writer` than the high-water mark, until that has drained to
     /// the low one: for a service that sends to one what it gets from the other. A reader is coupled to one writer, the
     /// last; a writer may have many readers.
+    ///
+    /// Who is coupled to a writer that is coupled to it in turn is read from whatever is pending for it: the two directions do
+    /// not wait for one another, and what the service answers to such a peer by itself is for the service to bound.
     pub fn couple(&mut self, reader: PeerId, writer: PeerId) {
         self.peers.couple(reader, writer);
         self.stopping |= self.peers.waits_for_writer(self.peer);
@@ -241,7 +244,7 @@ impl<'a, S: StreamService> Context<'a, S> {
 
     /// From the end of this turn of the loop on, what either of the two sends is written to the other, without the service:
     /// first what is kept of their input. Neither is read from while more is pending for the other than the high-water
-    /// mark. That one of them ends its output is passed on after all that it has sent. Of what the service has been
+    /// mark, and the two directions do not wait for one another. That one of them ends its output is passed on after all that it has sent. Of what the service has been
     /// called for, [`input`](StreamService::input), [`ended`](StreamService::ended) and
     /// [`drained`](StreamService::drained) come no more, [`connected`](StreamService::connected) comes if either does not
     /// stand yet, and [`closed`](StreamService::closed) comes for each: when both have ended and have got everything, or

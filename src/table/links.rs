@@ -30,6 +30,11 @@ impl Peers {
         }
         self.unsettled.push(reader_key, peer);
         self.know_reader(reader_key);
+        let is_mutual = writer_of(&self.slab[writer_key]) == Some(reader);
+        if is_mutual && reader_key != writer_key {
+            self.slab[reader_key].talk.hold(Holds::RELAYED);
+            self.slab[writer_key].talk.hold(Holds::RELAYED);
+        }
     }
 
     /// Whether a peer is not read from because of whom it is coupled to.
@@ -69,7 +74,7 @@ impl Peers {
         particulars.writer = None;
         particulars.ephemeral = false;
         // What is kept of its input comes first, and with the partner's own marks.
-        peer.talk.hold(Holds::TURN.with(Holds::PARTNER));
+        peer.talk.hold(Holds::TURN.with(Holds::PARTNER).with(Holds::RELAYED));
         self.unsettled.push(handle.key(), peer);
         self.set_alarm(handle);
     }
@@ -119,6 +124,7 @@ impl Peers {
         for reader in self.readers.remove(&id).into_iter().flatten() {
             if let Some(key) = self.key(reader) {
                 self.hold_reader(key, id, false);
+                self.slab[key].talk.release(Holds::RELAYED);
             }
         }
         let Some(key) = partner_of(gone).and_then(|partner| self.key(partner)) else {

@@ -151,6 +151,45 @@ impl Direction {
 }
 
 #[test]
+fn a_joined_peer_is_read_from_while_it_does_not_read() {
+    const BYTES: usize = 2 << 20;
+    let (mut rig, upstream, config) = forward(None);
+    let (mut client, mut server) = rig.pair(&upstream);
+    // Neither side reads before it has written: as much as fits between them is on its way to the upstream.
+    let mut sent = 0;
+    for _ in 0..50 {
+        while let Ok(bytes) = client.write(&stream(sent..sent + (64 << 10), 1)) {
+            sent += bytes;
+        }
+        rig.turn();
+    }
+    assert!(rig.reactor.lanes.lane.table().peers().iter().any(|peer| peer.talk.is_full()), "{sent} bytes are too few");
+    let mut echo = Direction {
+        from: server.try_clone().unwrap(),
+        to: client,
+        salt: 2,
+        sent: 0,
+        received: 0,
+        is_shut: true,
+        is_ended: false,
+    };
+    rig.turn_until(|_| {
+        echo.go_on(BYTES, 64 << 10);
+        echo.received == BYTES
+    });
+    rig.assert_bounded(&config);
+    let mut received = Vec::new();
+    rig.turn_until(|_| {
+        let mut buffer = vec![0; 64 << 10];
+        if let Ok(bytes) = server.read(&mut buffer) {
+            received.extend_from_slice(&buffer[..bytes]);
+        }
+        received.len() == sent
+    });
+    assert!(received == stream(0..sent, 1));
+}
+
+#[test]
 fn slow_readers_get_every_byte_through_several_takeovers_with_memory_bounded_by_the_marks() {
     const BYTES: usize = 8 << 20;
     const TAKEOVERS: usize = 6;
