@@ -222,13 +222,16 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     /// A service that is given no listener takes over those that its predecessor has. The listeners of the others are
     /// matched with the predecessor's by their addresses: one that it has is used again, and has the name and the service
     /// that it is given here. One that it has not is new: it is bound before the predecessor hears of the takeover where
-    /// that can be done; a busy port may be the predecessor's, and if it is not, the takeover ends before a peer is copied. (Port 0 is met by any port at its IP address that has its
-    /// name.) One that only the predecessor has is closed after the takeover, when those who have connected to it by then
+    /// that can be done. A port that is busy, or that this process may not bind, may be the predecessor's; if it is not, the
+    /// takeover ends before a peer is copied. (Port 0 is met by any port at its IP address that has its name and that no
+    /// other listener is given.) One that only the predecessor has is closed after the takeover, when those who have
+    /// connected to it by then
     /// are let in.
     ///
     /// # Errors
-    /// [`Error::Takeover`] if the takeover fails before its commit point, and [`Error::Listen`] if a new listener cannot
-    /// be bound: a predecessor that lives serves on. Any other error comes before that, or afterwards.
+    /// [`Error::Takeover`] if the takeover fails before its commit point, also because a listener is neither the
+    /// predecessor's nor can be bound, and [`Error::Listen`] if that is known without asking it: a predecessor that lives
+    /// serves on. Any other error comes before that, or afterwards.
     pub fn take_over(mut self, path: &Path) -> Result<Outcome, Error> {
         let (offers, plan) = self.prepare()?;
         let successor = Successor::call(path, &offers).map_err(Error::Takeover)?;
