@@ -225,8 +225,7 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     /// that can be done. A port that is busy, or that this process may not bind, may be the predecessor's; if it is not, the
     /// takeover ends before a peer is copied. (Port 0 is met by any port at its IP address that has its name and that no
     /// other listener is given.) One that only the predecessor has is closed after the takeover, when those who have
-    /// connected to it by then
-    /// are let in.
+    /// connected to it by then are let in.
     ///
     /// # Errors
     /// [`Error::Takeover`] if the takeover fails before its commit point, also because a listener is neither the
