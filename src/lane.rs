@@ -6,6 +6,7 @@
 
 mod answering;
 mod carrying;
+mod wake;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
@@ -21,7 +22,7 @@ use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{Accepted, Context, Entries, MAPS_MAX, RestoreError, StreamService};
 use crate::table::{self, Gone, Handle, Progress, Table};
 use answering::Answering;
-pub(crate) use answering::Wake;
+pub(crate) use wake::Wake;
 
 /// What one read takes at most. One buffer of this size serves all peers.
 const READ_BYTES: usize = 64 * 1024;
@@ -197,8 +198,8 @@ impl<S: StreamService> Lane<S> {
             let Some(handle) = self.table.next_parting() else { break };
             self.serve(handle, Wake::Due);
         }
-        for _ in 0..DUE_PER_TURN {
-            let Some(handle) = self.table.next_alarmed() else { break };
+        let mut looks_left = DUE_PER_TURN;
+        while let Some(handle) = self.table.next_alarmed(&mut looks_left) {
             self.serve(handle, Wake::Due);
         }
         let mut looks_left = DUE_PER_TURN;
@@ -318,6 +319,7 @@ impl<S: StreamService> AnyLane for Lane<S> {
     }
 
     fn close_all(&mut self) {
+        self.table.peers_mut().open_no_more();
         for handle in self.table.peers().handles() {
             let input = &mut self.input;
             let gone = self.table.change(handle, |turn| {

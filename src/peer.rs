@@ -171,7 +171,9 @@ impl Peer {
     }
 
     fn tie(&mut self, parting: Option<Parting>, ties: &Ties<'_>) {
-        self.particulars = Particulars::told(parting, ties).map(Box::new);
+        let alarm_ns = self.particulars.as_ref().and_then(|particulars| particulars.alarm_ns);
+        let told = Particulars::told(parting, ties);
+        self.particulars = told.map(|particulars| Box::new(Particulars { alarm_ns, ..particulars }));
     }
 
     /// What another process needs to go on, besides descriptor, session and deadline.
@@ -202,6 +204,17 @@ impl Peer {
     /// The same, to be changed.
     pub(crate) fn particulars_mut(&mut self) -> &mut Particulars {
         self.particulars.get_or_insert_default()
+    }
+
+    /// Whether it ends with this process.
+    pub(crate) fn is_ephemeral(&self) -> bool {
+        self.particulars().is_some_and(|particulars| particulars.ephemeral)
+    }
+
+    /// It is looked at because this instant has come; false if it is not to be, or not for this one any more.
+    pub(crate) fn take_alarm(&mut self, at_ns: u64) -> bool {
+        let alarm_ns = self.particulars.as_mut().map(|particulars| &mut particulars.alarm_ns);
+        alarm_ns.is_some_and(|alarm_ns| alarm_ns.take_if(|alarm_ns| *alarm_ns == at_ns).is_some())
     }
 
     /// What its service is told when it is no more, if that is not what its connection says.

@@ -199,6 +199,9 @@ impl Table {
 
     fn touched(&mut self, handle: Handle) {
         if let (Some(touches), Some(mut turn)) = (&mut self.touches, self.peers.turn_of(handle)) {
+            if turn.is_ephemeral() {
+                return;
+            }
             let session = std::mem::take(&mut turn.session_changed);
             touches.push(Touch::Changed { key: handle.key(), session });
         }
@@ -238,6 +241,7 @@ impl Table {
     /// If nobody has this id.
     pub(crate) fn follow(&mut self, change: &Change<'_>) -> Result<usize, AdoptError> {
         let handle = self.peers.handle(change.cookie.into()).expect("the conversation knows who was adopted");
+        self.peers.forget_reader(handle.key());
         let mut turn = self.peers.turn_of(handle).expect("the handle is from the table");
         let marks = turn.marks();
         let followed = turn.follow(change, marks);
@@ -305,9 +309,10 @@ impl Table {
         self.peers.next_awaited_in(&mut self.parting, self.now)
     }
 
-    /// Who is to be looked at again, of those whose connections are being opened.
-    pub(crate) fn next_alarmed(&mut self) -> Option<Handle> {
-        self.peers.next_alarmed()
+    /// Who is to have a turn, of those whose connections are being opened and those on which nothing has moved for too long:
+    /// at most so many are looked at, and the others wait for another turn.
+    pub(crate) fn next_alarmed(&mut self, looks_left: &mut usize) -> Option<Handle> {
+        self.peers.next_alarmed(looks_left)
     }
 
     /// Whose deadline seems to be reached: at most so many are looked at, and those who have moved it wait for another.
@@ -335,6 +340,18 @@ impl Table {
         }
         let called = self.peers.next_call_ns().map(|ns| self.clock.instant(ns));
         self.parting.first().into_iter().chain(called).min()
+    }
+
+    /// How many look-ups of peers are waiting for their time.
+    #[cfg(test)]
+    pub(crate) fn alarms(&self) -> usize {
+        self.peers.alarms.len()
+    }
+
+    /// How many peers are known as coupled to somebody.
+    #[cfg(test)]
+    pub(crate) fn readers(&self) -> usize {
+        self.peers.readers.values().map(|readers| readers.len()).sum()
     }
 
     // ── Who watches ────────────────────────────────────────────────────────────────────────────────────────────────

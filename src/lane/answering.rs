@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use super::carrying::{READS_PER_TURN, carry};
+use super::wake::Wake;
 use crate::limited::{Kind, Limited};
 use crate::peer::closed::Closed;
-use crate::peer::ties::Outflow;
+use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Backlog, Marks, Peer, Phase, Received};
 use crate::service::{Accepted, Context, StreamService, Violation};
 use crate::table::{Gone, Peers, Progress, Sessions, Turn};
@@ -20,30 +21,6 @@ const READ_USED_WITHIN: Duration = Duration::from_micros(500);
 
 /// A read takes this much at least, so that the calls of the kernel do not count beside what the service does.
 const READ_BYTES_MIN: usize = 8 * 1024;
-
-/// Why a peer has its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wake {
-    /// The kernel says so. Unless it says that the client has stopped sending, or has sent urgent data, a short read
-    /// has read everything.
-    Event { readable: bool, read_closed: bool },
-    /// No event will come for what it has left to do: its last turn ended with its budget, it has been taken over with
-    /// bytes in its buffers.
-    Due,
-    /// The service has sent to it or closed it while it handled another peer.
-    SentTo,
-}
-
-impl Wake {
-    /// Whether there may be something to read, and whether more of it than a short read shows.
-    fn reads(self) -> (bool, bool) {
-        match self {
-            Self::Event { readable, read_closed } => (readable, read_closed),
-            Self::Due => (true, true),
-            Self::SentTo => (false, false),
-        }
-    }
-}
 
 /// A service with its sessions, and what it has answered in the call that is under way.
 pub(super) struct Answering<S: StreamService> {
@@ -150,8 +127,13 @@ impl<S: StreamService> Answering<S> {
         let mut context = Context::new(id, address, *now, replies, turn.everybody(), others);
         call(service, session, &mut context);
         let (closing, deadline_ns) = (context.is_closing(), context.deadline_ns());
+        let was_full = turn.talk.is_full();
         settle(turn, closing, deadline_ns);
-        self.write_replies(turn)?;
+        self.write_replies_beside_input(turn)?;
+        if was_full {
+            // That it has drained by now is said, and what was kept of its input handled, when its turn comes to that.
+            turn.talk.hold(Holds::OUTPUT);
+        }
         Ok(closing)
     }
 
@@ -190,6 +172,7 @@ impl<S: StreamService> Answering<S> {
     #[inline(never)]
     fn go_on(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<Progress> {
         let marks = turn.marks();
+        let was_full = turn.talk.is_full();
         match turn.talk.phase() {
             Phase::Lingering => return linger(turn, input),
             Phase::Connecting if !self.connect(turn)? => return Ok(Progress::Drained),
@@ -199,19 +182,16 @@ impl<S: StreamService> Answering<S> {
         if peer.particulars().is_some() {
             turn.look_at_writer();
             if turn.is_joined() {
-                let (readable, read_closed) = wake.reads();
-                return carry(turn, input, readable, read_closed);
+                return carry(turn, input, wake);
             }
         }
         let peer = &mut **turn;
         let held = !peer.talk.listens();
-        let was_full = peer.talk.is_full();
         peer.flush(marks)?;
         if held || was_full {
             self.let_go(turn, was_full)?;
         }
-        // What the kernel said of a peer that was held, or in an earlier turn, is forgotten by now.
-        let (readable, read_closed) = if held { (true, true) } else { wake.reads() };
+        let (readable, read_closed) = wake.reads_after(held);
         if readable { self.read(turn, input, read_closed) } else { Ok(Progress::Drained) }
     }
 
@@ -389,10 +369,12 @@ impl<S: StreamService> Answering<S> {
     /// The deadline of a peer seems to be reached: what it has sent by now may move it yet.
     pub(super) fn meet_deadline(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<Progress> {
         let progress = self.advance(turn, Wake::Due, input)?;
-        if turn.take_deadline() {
-            self.tell_deadline(turn)?;
+        if !turn.take_deadline() {
+            return Ok(progress);
         }
-        Ok(progress)
+        self.tell_deadline(turn)?;
+        // It may have drained meanwhile, and no event will say so.
+        Ok(if turn.talk.is_full() { Progress::BudgetSpent } else { progress })
     }
 
     fn tell_deadline(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
@@ -407,8 +389,16 @@ impl<S: StreamService> Answering<S> {
         let marks = turn.marks();
         let written = match turn.talk.outflow() {
             Outflow::Open => turn.send(&self.replies, marks),
-            outflow => write_last(turn, outflow, &self.replies, marks),
+            _ => write_if_it_is_taken(turn, &self.replies, marks),
         };
+        self.replies.clear();
+        written
+    }
+
+    /// The same where the peer's connection may not stand yet: then all is kept.
+    fn write_replies_beside_input(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
+        let marks = turn.marks();
+        let written = write_if_it_is_taken(turn, &self.replies, marks);
         self.replies.clear();
         written
     }
@@ -424,14 +414,15 @@ fn settle(turn: &mut Turn<'_>, closing: bool, deadline_ns: Option<NonZeroU64>) {
     }
 }
 
-/// Writes what the service has answered to a peer whose output it has finished, if it has done so in this very call.
+/// Writes what the service has answered to a peer, unless it has finished its output in an earlier call.
 #[cold]
-fn write_last(peer: &mut Peer, outflow: Outflow, replies: &[u8], marks: Marks) -> io::Result<()> {
-    if outflow != Outflow::LastWords {
-        return Ok(());
+fn write_if_it_is_taken(peer: &mut Peer, replies: &[u8], marks: Marks) -> io::Result<()> {
+    match peer.talk.outflow() {
+        Outflow::Open => {}
+        Outflow::LastWords => peer.talk.finish(),
+        Outflow::Finishing | Outflow::Finished | Outflow::Reset => return Ok(()),
     }
-    peer.talk.finish();
-    peer.send(replies, marks)
+    peer.send_when_it_stands(replies, marks)
 }
 
 /// Throws away what a peer sends to which all is written.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::wake::Wake;
 use crate::peer::Received;
 use crate::table::{Progress, Turn};
 
@@ -9,19 +10,14 @@ use crate::table::{Progress, Turn};
 pub(super) const READS_PER_TURN: u32 = 4;
 
 /// Writes what is pending for a joined peer, and passes on what it has sent: what was kept first, and then what is read,
-/// as far as the other one takes it. A short read has read everything, unless `to_the_end` says otherwise.
-pub(super) fn carry(
-    turn: &mut Turn<'_>,
-    input: &mut [u8],
-    is_readable: bool,
-    to_the_end: bool,
-) -> io::Result<Progress> {
+/// as far as the other one takes it.
+pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake) -> io::Result<Progress> {
     let is_held = !turn.talk.listens();
     write_pending(turn)?;
     turn.talk.begin_turn();
     pass_on_kept(turn);
-    // What the kernel said of a peer that was held is forgotten by now.
-    if is_readable || is_held { read(turn, input, to_the_end || is_held) } else { Ok(Progress::Drained) }
+    let (is_readable, to_the_end) = wake.reads_after(is_held);
+    if is_readable { read(turn, input, to_the_end) } else { Ok(Progress::Drained) }
 }
 
 fn write_pending(turn: &mut Turn<'_>) -> io::Result<()> {
@@ -42,6 +38,7 @@ fn pass_on_kept(turn: &mut Turn<'_>) {
     }
 }
 
+/// A short read has read everything, unless `to_the_end` says otherwise.
 fn read(turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<Progress> {
     for _ in 0..READS_PER_TURN {
         if !turn.talk.listens() {

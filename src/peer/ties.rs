@@ -100,9 +100,18 @@ pub(crate) struct Ties<'b> {
     pub(crate) writer: Option<u64>,
     pub(crate) joined: Option<Joined>,
     pub(crate) dial: Option<Dial<'b>>,
+    /// How the client broke the protocol, if it is closed for that: its service hears of it when it is gone.
+    pub(crate) violation: Option<&'b str>,
 }
 
 impl Ties<'_> {
+    /// The same with each instant as another clock has it.
+    pub(crate) fn by_clock(self, clock: impl Fn(u64) -> u64) -> Self {
+        let joined = self.joined.map(|joined| Joined { moved_ns: clock(joined.moved_ns), ..joined });
+        let dial = self.dial.map(|dial| Dial { until_ns: clock(dial.until_ns), ..dial });
+        Self { joined, dial, ..self }
+    }
+
     /// Nothing ties a peer.
     pub(crate) fn is_none(&self) -> bool {
         *self == Self::default()

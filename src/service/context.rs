@@ -155,7 +155,8 @@ impl<'a, S: StreamService> Context<'a, S> {
     ///
     /// # Errors
     /// What is known at once gives the session back: there is no descriptor left (`EMFILE`), the source address or port
-    /// cannot be had, nobody listens at the path of a Unix socket. What turns out later is told by
+    /// cannot be had, nobody listens at the path of a Unix socket, the server is closing its peers because it stops. What
+    /// turns out later is told by
     /// [`closed`](StreamService::closed).
     pub fn connect(&mut self, how: &Connect, session: S::Session) -> Result<PeerId, (S::Session, io::Error)> {
         match self.peers.connect(how) {

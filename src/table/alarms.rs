@@ -1,13 +1,13 @@
-//! Peers that are looked at again at an instant, however often: connections that are being opened, and those on which
-//! nothing may move for too long. Pure.
+//! Peers that are looked at again at an instant: connections that are being opened, and those on which nothing may move for
+//! too long. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::handle::Handle;
 
-/// Whom to look at, and when: `CLOCK_MONOTONIC`, ns. Nothing is allocated before the first. Who has left, and who has
-/// nothing to be looked at for any more, stays in it until then.
+/// Whom to look at, and when: `CLOCK_MONOTONIC`, ns. Nothing is allocated before the first. Of several entries of a peer, the
+/// one that the peer knows of counts. Who has left stays in it until then.
 #[derive(Debug, Default)]
 pub(super) struct Alarms(BinaryHeap<Reverse<(u64, Handle)>>);
 
@@ -17,9 +17,14 @@ impl Alarms {
     }
 
     /// Whose time has come.
-    pub(super) fn pop(&mut self, now_ns: u64) -> Option<Handle> {
+    pub(super) fn pop(&mut self, now_ns: u64) -> Option<(u64, Handle)> {
         let is_due = self.first_ns().is_some_and(|at_ns| at_ns <= now_ns);
-        is_due.then(|| self.0.pop()).flatten().map(|Reverse((_, handle))| handle)
+        is_due.then(|| self.0.pop()).flatten().map(|Reverse(first)| first)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn first_ns(&self) -> Option<u64> {
@@ -39,8 +44,8 @@ mod tests {
             alarms.push(at_ns, handle);
         }
         assert_eq!(alarms.pop(9), None);
-        assert_eq!(alarms.pop(20), Some(other));
-        assert_eq!(alarms.pop(20), Some(one));
+        assert_eq!(alarms.pop(20), Some((10, other)));
+        assert_eq!(alarms.pop(20), Some((20, one)));
         assert_eq!(alarms.pop(20), None);
         assert_eq!(alarms.first_ns(), Some(30));
     }

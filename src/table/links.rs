@@ -3,6 +3,7 @@
 //!
 //! What ties them is kept as ids, and looked up when it is needed: so the two may come to a successor in any order.
 
+use std::collections::hash_map::Entry;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ impl Peers {
             return;
         };
         let writer_is_full = self.slab[writer_key].talk.is_full();
+        self.forget_reader(reader_key);
         let peer = &mut self.slab[reader_key];
         peer.particulars_mut().writer = Some(writer.into());
         peer.particulars_mut().ephemeral = false;
@@ -47,10 +49,7 @@ impl Peers {
     pub(super) fn know_reader(&mut self, key: usize) {
         let peer = &self.slab[key];
         if let Some(writer) = peer.particulars().and_then(|particulars| particulars.writer) {
-            let readers = self.readers.entry(writer.into()).or_default();
-            if !readers.contains(&peer.id()) {
-                readers.push(peer.id());
-            }
+            self.readers.entry(writer.into()).or_default().insert(peer.id());
         }
     }
 
@@ -68,6 +67,7 @@ impl Peers {
     }
 
     fn join_to(&mut self, handle: Handle, partner: u64, idle_ns: Option<u64>) {
+        self.forget_reader(handle.key());
         let peer = &mut self.slab[handle.key()];
         let particulars = peer.particulars_mut();
         particulars.joined = Some(Joined { partner, idle_ns, moved_ns: self.now_ns });
@@ -110,11 +110,15 @@ impl Peers {
         }
     }
 
-    /// A peer is gone, and is not found by whoever gets what it sends any more.
-    pub(super) fn forget_reader(&mut self, gone: &Peer) {
-        let writer = gone.particulars().and_then(|particulars| particulars.writer);
-        if let Some(readers) = writer.and_then(|writer| self.readers.get_mut(&PeerId::from(writer))) {
-            readers.retain(|reader| *reader != gone.id());
+    /// The peer at `key` is not found any more by whoever gets what it sends.
+    pub(super) fn forget_reader(&mut self, key: usize) {
+        let peer = &self.slab[key];
+        let Some(writer) = peer.particulars().and_then(|particulars| particulars.writer) else { return };
+        if let Entry::Occupied(mut readers) = self.readers.entry(writer.into()) {
+            readers.get_mut().remove(&peer.id());
+            if readers.get().is_empty() {
+                readers.remove();
+            }
         }
     }
 
@@ -154,12 +158,13 @@ impl Peers {
         if !peer.talk.takes_output() {
             return None;
         }
-        let was_full = peer.talk.is_full();
+        let (was_full, had_pending) = (peer.talk.is_full(), peer.talk.pending_bytes() > 0);
         if let Err(error) = peer.send_when_it_stands(bytes, marks) {
             peer.end_because(Closed::Lost(error));
             peer.talk.reset();
         }
-        let is_changed = peer.talk.pending_bytes() > 0 || peer.talk.is_ending();
+        // Also if nothing is pending any more: whoever copies it knows of what was.
+        let is_changed = had_pending || peer.talk.pending_bytes() > 0 || peer.talk.is_ending();
         if is_changed {
             self.unsettled.push(key, peer);
         }
@@ -180,7 +185,7 @@ impl Peers {
             partner.and_then(|partner| joined(&self.slab[partner.key()])).map(|joined| joined.moved_ns);
         let moved_ns = partner_moved_ns.unwrap_or(0).max(moved_ns);
         if self.now_ns < moved_ns.saturating_add(idle_ns) {
-            self.alarms.push(moved_ns.saturating_add(idle_ns), handle);
+            self.look_at(handle, moved_ns.saturating_add(idle_ns));
             return false;
         }
         for handle in partner.into_iter().chain([handle]) {

@@ -7,7 +7,7 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use rustix::net::sockopt::socket_cookie;
 use slab::Slab;
 
@@ -47,8 +47,10 @@ pub(crate) struct Peers {
     /// Those whose connections are being opened, and those on which nothing may move for too long.
     pub(super) alarms: Alarms,
     timers: Timers,
-    /// Those who are coupled to a peer: it gets what they send. Some may have left, or be coupled to another by now.
-    pub(super) readers: FxHashMap<PeerId, Vec<PeerId>>,
+    /// Those who are coupled to a peer: it gets what they send.
+    pub(super) readers: FxHashMap<PeerId, FxHashSet<PeerId>>,
+    /// The server is stopping, and services open no more connections.
+    opens_no_more: bool,
 }
 
 impl Peers {
@@ -67,6 +69,7 @@ impl Peers {
             alarms: Alarms::default(),
             timers: Timers::default(),
             readers: FxHashMap::default(),
+            opens_no_more: false,
         }
     }
 
@@ -92,10 +95,10 @@ impl Peers {
 
     /// Takes the peer out of the table.
     pub(super) fn remove(&mut self, key: usize) -> Peer {
+        self.forget_reader(key);
         let peer = self.slab.remove(key);
         self.keys.remove(&peer.id());
         self.deadlines.forget(key);
-        self.forget_reader(&peer);
         peer
     }
 
@@ -211,15 +214,16 @@ impl Peers {
     /// or whoever is ends with this process.
     pub(crate) fn record(&self, key: usize) -> Option<Record<'_>> {
         let peer = self.get(key)?;
-        if peer.particulars().is_some_and(|particulars| particulars.ephemeral) {
+        if peer.is_ephemeral() {
             return None;
         }
         let record = peer.record();
+        let ties = record.ties.by_clock(|ns| self.monotonic(ns));
         let deadline_ns = match self.deadlines.get(key) {
             Some(ns) if !self.deadlines.has_closed(key) => Some(self.monotonic(ns).max(1)),
             closed_or_none => closed_or_none,
         };
-        Some(Record { deadline_ns, ..record })
+        Some(Record { deadline_ns, ties, ..record })
     }
 
     // ── Connections that the service opens ─────────────────────────────────────────────────────────────────────────
@@ -229,12 +233,15 @@ impl Peers {
     /// # Errors
     /// What is known at once.
     pub(crate) fn connect(&mut self, how: &Connect) -> io::Result<(usize, PeerId)> {
+        if self.opens_no_more {
+            return Err(io::Error::other("the server is stopping"));
+        }
         let Dialled { socket, address, path } = dial(how)?;
         let id = PeerId::from(socket_cookie(&socket)?);
         let socket = mio::net::TcpStream::from_std(socket.into());
         let twice = |_| io::Error::other("its socket has the cookie of another");
         let handle = self.insert(socket, id, address).map_err(twice)?;
-        let until_ns = self.deadline_ns(Some(how.within));
+        let until_ns = self.deadline_ns(Some(how.within)).max(self.next_turn_ns());
         let peer = &mut self.slab[handle.key()];
         peer.dial(until_ns, path, how.ephemeral);
         self.unsettled.push(handle.key(), peer);
@@ -242,27 +249,46 @@ impl Peers {
         Ok((handle.key(), id))
     }
 
-    /// Has a peer looked at when its connection is given up, if it is being opened, and when nothing may have moved for too
-    /// long, if it is joined.
+    /// From now on no connections are opened.
+    pub(crate) fn open_no_more(&mut self) {
+        self.opens_no_more = true;
+    }
+
+    /// Has a peer looked at when its connection is tried again or given up, if it is being opened, and when nothing may have
+    /// moved for too long, if it is joined.
     pub(super) fn set_alarm(&mut self, handle: Handle) {
         let Some(particulars) = self.slab.get(handle.key()).and_then(Peer::particulars) else { return };
-        if let Some(dialling) = &particulars.dialling {
-            self.alarms.push(dialling.until_ns, handle);
-        }
-        if let Some(Joined { idle_ns: Some(idle_ns), moved_ns, .. }) = particulars.joined {
-            self.alarms.push(moved_ns.saturating_add(idle_ns), handle);
+        let dialled_ns = particulars.dialling.as_ref().map(|dialling| match dialling.path {
+            Some(_) => dialling.until_ns.min(self.now_ns + RETRY_NS),
+            None => dialling.until_ns,
+        });
+        let idle_ns =
+            particulars.joined.and_then(|Joined { idle_ns, moved_ns, .. }| Some(moved_ns.saturating_add(idle_ns?)));
+        if let Some(at_ns) = dialled_ns.into_iter().chain(idle_ns).min() {
+            self.look_at(handle, at_ns);
         }
     }
 
-    /// Who is to be looked at by now, and still is there to be.
-    pub(super) fn next_alarmed(&mut self) -> Option<Handle> {
-        loop {
-            let handle = self.alarms.pop(self.now_ns)?;
+    /// Has a peer looked at then, unless it is sooner.
+    pub(super) fn look_at(&mut self, handle: Handle, at_ns: u64) {
+        let particulars = self.slab[handle.key()].particulars_mut();
+        if particulars.alarm_ns.is_none_or(|first_ns| at_ns < first_ns) {
+            particulars.alarm_ns = Some(at_ns);
+            self.alarms.push(at_ns, handle);
+        }
+    }
+
+    /// Who is to have a turn by now: so many are looked at, at most.
+    pub(super) fn next_alarmed(&mut self, looks_left: &mut usize) -> Option<Handle> {
+        while *looks_left > 0 {
+            *looks_left -= 1;
+            let (at_ns, handle) = self.alarms.pop(self.now_ns)?;
             let Some(peer) = turns::find(&mut self.slab, handle) else { continue };
-            if peer.talk.phase() == Phase::Connecting || self.close_if_idle(handle) {
+            if peer.take_alarm(at_ns) && (peer.talk.phase() == Phase::Connecting || self.close_if_idle(handle)) {
                 return Some(handle);
             }
         }
+        None
     }
 
     /// Whose turn it is of those who wait to be settled.
@@ -430,17 +456,16 @@ impl Turn<'_> {
     }
 
     /// Whether its connection stands, which the service has opened. If that has to be asked again and no event will say
-    /// when, it is looked at again soon.
+    /// when, it is looked at again.
     ///
     /// # Errors
     /// If it never will.
     pub(crate) fn stands(&mut self) -> io::Result<bool> {
         let now_ns = self.peers.now_ns;
         let stands = (**self).stands(now_ns)?;
-        let dialling = self.particulars().and_then(|particulars| particulars.dialling.as_ref());
-        if !stands && dialling.is_some_and(|dialling| dialling.path.is_some()) {
+        if !stands {
             let handle = Handle::new(self.key, self.stamp());
-            self.peers.alarms.push(now_ns + RETRY_NS, handle);
+            self.peers.set_alarm(handle);
         }
         Ok(stands)
     }

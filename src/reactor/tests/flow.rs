@@ -260,3 +260,94 @@ fn what_the_kernel_has_counted_is_the_same_after_a_takeover() {
     rig.obey(&mut client, b"C0");
     assert_eq!(rig.reactor.lanes.lane.service().counted, Counted { received_bytes: 4, acknowledged_bytes: 1 });
 }
+
+#[test]
+fn a_violation_is_told_by_whoever_writes_the_last_that_was_pending() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut client, key) = rig.connect();
+    client.write_all(b"B0").unwrap();
+    rig.turn_until(|rig| rig.peer(key).talk.pending_bytes() > 0);
+    // Whose output is over the mark has no more handled.
+    let generous = Config { outbound_high_bytes: 2 * BIG, outbound_low_bytes: 2 * BIG, ..Config::default() };
+    let reactor = successor_of(&rig, &generous);
+    let mut rig = Rig { reactor, address: rig.address, events: rig.events, ahead: rig.ahead };
+    client.write_all(b"V0").unwrap();
+    let key = rig.keys()[0];
+    rig.turn_until(|rig| rig.peer(key).talk.is_closing());
+    let mut rig = rig.handed_over();
+    rest_of(&mut rig, &mut client);
+    drop(client);
+    rig.turn_until(|rig| rig.ends() == ["it broke the protocol: V is not allowed"]);
+}
+
+/// Each byte is answered with many. At a deadline, it has the client read all that is there.
+#[derive(Default)]
+struct Multiply {
+    client: Option<Client>,
+    drained: u32,
+}
+
+/// So many.
+const MANY: usize = 8 << 10;
+
+impl StreamService for Multiply {
+    type Session = ();
+    const NAME: &'static str = "multiply";
+    const STATE_VERSION: u32 = 1;
+
+    fn accepted(&mut self, _: &Accepted<'_>, context: &mut Context<'_, Self>) {
+        context.set_deadline(context.peer(), Some(Duration::from_secs(60)));
+    }
+
+    fn input(
+        &mut self,
+        (): &mut (),
+        input: &[u8],
+        _: usize,
+        context: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation> {
+        let mut used = 0;
+        while used < input.len() && !context.is_full() {
+            context.reply(&[0; MANY]);
+            used += 1;
+        }
+        Ok(used)
+    }
+
+    fn deadline(&mut self, (): &mut (), context: &mut Context<'_, Self>) {
+        let client = self.client.as_mut().unwrap();
+        while client.read(&mut [0; 64 << 10]).is_ok() {}
+        context.reply(b"!");
+    }
+
+    fn drained(&mut self, (): &mut (), _: &mut Context<'_, Self>) {
+        self.drained += 1;
+    }
+
+    fn save_session(&self, (): &(), _: &mut Vec<u8>) {}
+
+    fn restore_session(&self, _: u32, _: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn who_drains_while_the_service_is_called_at_its_deadline_goes_on() {
+    let config = Config { outbound_high_bytes: 64 << 10, outbound_low_bytes: 64 << 10, ..Config::default() };
+    let mut rig = Rig::new(Multiply::default(), &config);
+    let (mut client, key) = rig.connect();
+    client.write_all(&[0; 4000]).unwrap();
+    rig.turn_until(|rig| rig.peer(key).talk.is_full());
+    for _ in 0..3 {
+        rig.turn();
+    }
+    let kept_before = rig.peer(key).talk.inbound.len();
+    assert!(kept_before > 0);
+    rig.reactor.lanes.lane.service_mut().client = Some(client);
+    rig.ahead = Duration::from_secs(61);
+    for _ in 0..5 {
+        rig.turn();
+    }
+    assert!(rig.reactor.lanes.lane.service().drained > 0);
+    assert!(rig.peer(key).talk.inbound.len() < kept_before);
+}

@@ -297,6 +297,55 @@ fn both_are_closed_when_nothing_has_moved_for_too_long_and_not_before() {
     rig.turn_until(|rig| rig.ends() == ["client: its deadline was reached", "upstream: its deadline was reached"]);
 }
 
+#[test]
+fn what_is_written_to_one_of_the_two_in_the_others_turn_is_told_to_whoever_copies_them() {
+    let (mut rig, upstream, _) = forward(None);
+    let (mut client, mut server) = rig.pair(&upstream);
+    let address = Address::from(client.local_addr().unwrap());
+    let key = rig.keys().into_iter().find(|key| rig.peer(*key).address() == address).unwrap();
+    while rig.peer(key).talk.pending_bytes() == 0 {
+        server.write_all(&[7; 16 << 10]).unwrap();
+        rig.turn();
+    }
+    rig.turn();
+    rig.reactor.lanes.watch();
+    server.write_all(b"last").unwrap();
+    rig.reactor.poll(&mut rig.events, Some(TURN)).unwrap();
+    // The client makes room after the loop has looked for that.
+    while client.read(&mut [0; 64 << 10]).is_ok() {}
+    rig.reactor.turn_at(Instant::now(), &rig.events);
+    assert_eq!(rig.peer(key).talk.pending_bytes(), 0, "all was written");
+    let touches = rig.reactor.lanes.lane.table_mut().touches();
+    assert!(touches.contains(&Touch::Changed { key, session: false }), "{touches:?}");
+}
+
+#[test]
+fn a_successor_looks_at_who_is_joined_once_however_often_it_is_told_of_changes() {
+    let (mut rig, upstream, config) = forward(Some(Duration::from_secs(60)));
+    let _pair = rig.pair(&upstream);
+    let (mut successor, known) = rig.successor(&config);
+    for _ in 0..100 {
+        for (key, ends) in &known {
+            let change = rig.reactor.lanes.lane.record(*key).unwrap();
+            successor.lanes.lane.follow(&change.since(*ends, None, usize::MAX), 1).unwrap();
+        }
+    }
+    assert_eq!(successor.lanes.lane.table().alarms(), 2);
+}
+
+#[test]
+fn when_something_last_moved_is_told_by_the_clock_of_all_processes() {
+    let (mut rig, upstream, _) = forward(Some(Duration::from_secs(60)));
+    let (mut client, mut server) = rig.pair(&upstream);
+    rig.reactor.lanes.lane.table_mut().keep_time_of_another(1 << 60);
+    client.write_all(b"hello").unwrap();
+    assert_eq!(rig.receive(&mut server, 5), b"hello");
+    for key in rig.keys() {
+        let joined = rig.reactor.lanes.lane.record(key).unwrap().ties.joined.unwrap();
+        assert!(joined.moved_ns <= monotonic_ns(), "{joined:?}");
+    }
+}
+
 /// Sends what the second peer says to the first, to which it is coupled.
 #[derive(Default)]
 struct Pour {
@@ -370,4 +419,19 @@ fn who_is_coupled_is_not_read_from_while_too_much_is_pending_for_the_other() {
         direction.go_on(BYTES, 1 << 20);
         rig.turn();
     }
+}
+
+#[test]
+fn who_is_coupled_to_another_or_leaves_is_no_reader_of_the_one_before() {
+    let mut rig = Rig::new(Pour::default(), &Config::default());
+    let (_first, _) = rig.connect();
+    let (_second, second_key) = rig.connect();
+    let (third, third_key) = rig.connect();
+    let [second, reader] = [second_key, third_key].map(|key| rig.peer(key).id());
+    assert_eq!(rig.reactor.lanes.lane.table().readers(), 2);
+    rig.reactor.lanes.lane.table_mut().peers_mut().couple(reader, second);
+    assert_eq!(rig.reactor.lanes.lane.table().readers(), 2);
+    drop(third);
+    rig.turn_until(|rig| rig.keys().len() == 2);
+    assert_eq!(rig.reactor.lanes.lane.table().readers(), 1);
 }

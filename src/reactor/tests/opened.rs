@@ -5,14 +5,14 @@ use std::os::fd::OwnedFd;
 
 use mio::net::TcpListener;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use rustix::net::{SocketAddrUnix, bind, getsockname, listen};
+use rustix::net::{SocketAddrUnix, bind, listen};
 
 use super::*;
 use crate::peer::record::Ends;
 use crate::service::{Accepted, Closed, Connect};
 
 /// Peers by key, and the positions up to which a successor knows each.
-type Known = Vec<(usize, Ends)>;
+pub(super) type Known = Vec<(usize, Ends)>;
 
 /// Longer than any test waits, unless it moves its clock ahead.
 const WITHIN: Duration = Duration::from_secs(600);
@@ -21,6 +21,8 @@ const WITHIN: Duration = Duration::from_secs(600);
 #[derive(Default)]
 struct Dialler {
     said: Vec<String>,
+    /// Where to connect to whenever a connection is over.
+    again: Option<SocketAddr>,
 }
 
 impl StreamService for Dialler {
@@ -45,6 +47,8 @@ impl StreamService for Dialler {
             self.said.push(format!("{name} says {text}"));
             return Ok(input.len());
         }
+        let (flood, text) = text.strip_prefix("flood ").map_or((false, text), |text| (true, text));
+        let (timed, text) = text.strip_prefix("timed ").map_or((false, text), |text| (true, text));
         let (ephemeral, to) = text.strip_prefix("ephemeral ").map_or((false, text), |to| (true, to));
         let to = to.parse().map_or_else(|_| Target::Unix(to.into()), Target::Tcp);
         let how = Connect { within: WITHIN, ephemeral, ..Connect::to(to) };
@@ -52,6 +56,10 @@ impl StreamService for Dialler {
             Ok(peer) => {
                 assert_eq!(context.session(peer).map(|name| name.as_str()), Some("opened"), "it is there at once");
                 context.send(peer, b"first").unwrap();
+                while flood && context.send(peer, &[b'f'; 4096]).is_ok() {}
+                if timed {
+                    context.set_deadline(peer, Some(Duration::from_secs(30)));
+                }
             }
             Err((name, error)) => self.said.push(format!("{name}, at once: {:?}", error.kind())),
         }
@@ -63,7 +71,18 @@ impl StreamService for Dialler {
         self.said.push(format!("{name} stands"));
     }
 
-    fn closed(&mut self, name: String, how: &Closed, _: &mut Context<'_, Self>) {
+    fn drained(&mut self, name: &mut String, _: &mut Context<'_, Self>) {
+        self.said.push(format!("{name} has drained"));
+    }
+
+    fn deadline(&mut self, _: &mut String, context: &mut Context<'_, Self>) {
+        context.reply(b" waits");
+    }
+
+    fn closed(&mut self, name: String, how: &Closed, context: &mut Context<'_, Self>) {
+        if let Some(to) = self.again {
+            drop(context.connect(&Connect::to_tcp(to), "opened".to_owned()));
+        }
         let how = match how {
             Closed::Unreachable(error) => format!("{:?}", error.kind()),
             how => how.to_string(),
@@ -98,7 +117,7 @@ impl Rig<Dialler> {
 
 impl<S: StreamService + Default> Rig<S> {
     /// A successor that has adopted everybody, and the positions up to which it knows each.
-    fn successor(&self, config: &Config) -> (Reactor<And<S, ()>>, Known) {
+    pub(super) fn successor(&self, config: &Config) -> (Reactor<And<S, ()>>, Known) {
         let mut successor = reactor(S::default(), config);
         let mut known = Vec::new();
         for key in self.keys() {
@@ -294,14 +313,7 @@ fn a_connection_that_is_given_up_is_told_once_whenever_a_successor_takes_over() 
 fn a_unix_socket_whose_backlog_is_full_is_tried_again_by_whoever_serves() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
-    let address = SocketAddrUnix::new(&path).unwrap();
-    let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-    bind(&listener, &address).unwrap();
-    listen(&listener, 0).unwrap();
-    let listener = std::os::unix::net::UnixListener::from(listener);
-    let _filler = std::os::unix::net::UnixStream::connect(&path).unwrap();
-    assert!(getsockname(&listener).is_ok());
-
+    let (listener, _filler) = full_unix_listener(&path);
     let mut rig = Rig::new(Dialler::default(), &Config::default());
     let (mut driver, _) = rig.connect();
     let key = rig.open(&mut driver, path.to_str().unwrap()).unwrap();
@@ -322,6 +334,75 @@ fn a_unix_socket_whose_backlog_is_full_is_tried_again_by_whoever_serves() {
     rig.turn_until(|rig| rig.said().last().unwrap() == "opened: it has ended");
 }
 
+/// A Unix socket whose backlog is full, and what fills it.
+fn full_unix_listener(path: &std::path::Path) -> (std::os::unix::net::UnixListener, std::os::unix::net::UnixStream) {
+    let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&listener, 0).unwrap();
+    (listener.into(), std::os::unix::net::UnixStream::connect(path).unwrap())
+}
+
+#[test]
+fn what_is_answered_at_the_deadline_of_who_is_not_connected_yet_waits_for_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let (listener, _filler) = full_unix_listener(&path);
+    let mut rig = Rig::new(Dialler::default(), &Config::default());
+    let (mut driver, _) = rig.connect();
+    let key = rig.open(&mut driver, &format!("timed {}", path.display())).unwrap();
+    rig.ahead = Duration::from_secs(31);
+    rig.turn();
+    assert_eq!(rig.peer(key).talk.phase(), Phase::Connecting, "{:?}", rig.said());
+    listener.accept().unwrap();
+    rig.turn_until(|rig| rig.said() == ["opened stands"]);
+    let mut received = [0; 21];
+    listener.accept().unwrap().0.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"first waits connected");
+}
+
+#[test]
+fn a_unix_socket_whose_backlog_is_full_is_not_tried_more_often_because_more_is_sent_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let (_listener, _filler) = full_unix_listener(&path);
+    let mut rig = Rig::new(Dialler::default(), &Config::default());
+    let (mut driver, _) = rig.connect();
+    let key = rig.open(&mut driver, path.to_str().unwrap()).unwrap();
+    let handle = rig.handle(key);
+    for _ in 0..100 {
+        rig.reactor.lanes.lane.serve(handle, Wake::SentTo);
+    }
+    let alarms = rig.reactor.lanes.lane.table().alarms();
+    assert!(alarms <= 2, "{alarms}");
+}
+
+#[test]
+fn who_was_refused_before_the_connection_stood_is_told_that_there_is_room() {
+    let full = FullListener::new();
+    let config = Config { outbound_high_bytes: 64 << 10, outbound_low_bytes: 16 << 10, ..Config::default() };
+    let mut rig = Rig::new(Dialler::default(), &config);
+    let (mut driver, _) = rig.connect();
+    rig.open(&mut driver, &format!("flood {}", full.address())).unwrap();
+    full.let_in();
+    rig.turn_until(|rig| rig.said().len() == 2);
+    assert_eq!(rig.said(), ["opened stands", "opened has drained"]);
+}
+
+#[test]
+fn nothing_is_opened_any_more_while_the_server_stops() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut rig = Rig::new(Dialler::default(), &Config::default());
+    let (mut driver, _) = rig.connect();
+    let to = listener.local_addr().unwrap();
+    rig.open(&mut driver, &to.to_string()).unwrap();
+    rig.turn_until(|rig| rig.said() == ["opened stands"]);
+    rig.reactor.lanes.lane.service_mut().again = Some(to);
+    drop(listener.accept().unwrap());
+    drop(driver);
+    rig.reactor.drain(Instant::now() + Duration::from_secs(600));
+    rig.turn_until(|rig| rig.keys().is_empty());
+}
+
 #[test]
 fn what_cannot_be_opened_at_once_gives_the_session_back() {
     let mut rig = Rig::new(Dialler::default(), &Config::default());
@@ -339,6 +420,10 @@ fn an_ephemeral_connection_ends_with_its_process_and_is_not_told_of() {
     rig.open(&mut driver, &to).unwrap();
     rig.turn_until(|rig| rig.said() == ["opened stands"]);
     let (mut server, _) = listener.accept().unwrap();
+    rig.reactor.lanes.watch();
+    server.write_all(b"hello").unwrap();
+    rig.turn_until(|rig| rig.said().len() == 2);
+    assert_eq!(rig.reactor.lanes.lane.table_mut().touches(), [], "nobody who copies need look");
     let (successor, known) = rig.successor(&Config::default());
     let ids = rig.ids(&known);
     let mut rig = rig.commit(successor, &known, &ids);

@@ -314,8 +314,12 @@ fn ties() -> impl Strategy<Value = Ties<'static>> {
     let dial = (any::<u64>(), proptest::option::of(bytes(20))).prop_map(|(until_ns, path)| Dial { until_ns, path });
     let outflow = prop_oneof![Just(Outflow::Open), Just(Outflow::Finishing), Just(Outflow::Finished)];
     let (joined, dial) = (proptest::option::of(joined), proptest::option::of(dial));
-    let ties = (any::<u8>(), outflow, any::<Option<u64>>(), joined, dial).prop_map(
-        |(holds, outflow, writer, joined, dial)| Ties { holds: Holds::of_told(holds), outflow, writer, joined, dial },
+    let violation = prop_oneof![Just(None), Just(Some("a message of more than 3 bytes"))];
+    let ties = (any::<u8>(), outflow, any::<Option<u64>>(), joined, dial, violation).prop_map(
+        |(holds, outflow, writer, joined, dial, violation)| {
+            let holds = Holds::of_told(holds);
+            Ties { holds, outflow, writer, joined, dial, violation }
+        },
     );
     prop_oneof![Just(Ties::default()), ties]
 }

@@ -20,6 +20,8 @@ struct TiesFields<'b> {
     joined: Option<JoinedFields>,
     #[b(4)]
     dial: Option<DialFields<'b>>,
+    #[b(5)]
+    violation: Option<&'b str>,
 }
 
 #[derive(Encode, Decode)]
@@ -42,22 +44,22 @@ struct DialFields<'b> {
 
 impl<C> Encode<C> for Ties<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
-        let Self { holds, outflow, writer, joined, dial } = *self;
+        let Self { holds, outflow, writer, joined, dial, violation } = *self;
         let joined = joined.map(|Joined { partner, idle_ns, moved_ns }| JoinedFields { partner, idle_ns, moved_ns });
         let dial = dial.map(|Dial { until_ns, path }| DialFields { until_ns, path });
         let (holds, outflow) = (holds.told(), outflow_number(outflow));
-        TiesFields { holds, outflow, writer, joined, dial }.encode(encoder, context)
+        TiesFields { holds, outflow, writer, joined, dial, violation }.encode(encoder, context)
     }
 }
 
 impl<'b, C> Decode<'b, C> for Ties<'b> {
     fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
         let position = decoder.position();
-        let TiesFields { holds, outflow, writer, joined, dial } = TiesFields::decode(decoder, context)?;
+        let TiesFields { holds, outflow, writer, joined, dial, violation } = TiesFields::decode(decoder, context)?;
         let outflow = outflow_of(outflow).ok_or_else(|| DecodeError::unknown_variant(outflow.into()).at(position))?;
         let joined = joined.map(|JoinedFields { partner, idle_ns, moved_ns }| Joined { partner, idle_ns, moved_ns });
         let dial = dial.map(|DialFields { until_ns, path }| Dial { until_ns, path });
-        Ok(Self { holds: Holds::of_told(holds), outflow, writer, joined, dial })
+        Ok(Self { holds: Holds::of_told(holds), outflow, writer, joined, dial, violation })
     }
 }
 
