@@ -81,7 +81,8 @@ impl std::fmt::Display for Refusal {
             }
             Self::Service { ours, theirs } => {
                 let theirs: Vec<String> = theirs.iter().map(|name| printable(name)).collect();
-                let (ours, theirs) = (ours.join(", "), printable(&theirs.join(", ")));
+                let theirs = if theirs.is_empty() { "nothing".to_owned() } else { printable(&theirs.join(", ")) };
+                let ours = ours.join(", ");
                 write!(f, "the predecessor serves {ours}, the successor offers {theirs}")
             }
             Self::StateVersion { service, ours, theirs } => {

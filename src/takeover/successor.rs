@@ -328,6 +328,7 @@ fn of_lane(lanes: &mut [LaneBook], lane: u32) -> Result<&mut LaneBook, Objection
 
 impl Book {
     fn adopt<'b>(&mut self, came: OfLane<Record<'b>>) -> Result<Action<'b>, Objection> {
+        of_lane(&mut self.lanes, came.lane)?;
         for Digested { value: record, digest } in &came.records {
             // A socket is that of one peer, in one lane.
             if self.lanes.iter().any(|lane| lane.known.contains_key(&record.cookie)) {

@@ -6,7 +6,7 @@
 mod peer;
 mod process;
 mod scripted;
-mod wire;
+pub(crate) mod wire;
 
 use std::fs::Permissions;
 use std::io::Write;

@@ -1,5 +1,9 @@
 //! Frames of the takeover channel, built and read by hand, so that a mistake in the daemon's own code cannot hide.
 
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 
@@ -8,13 +12,19 @@ pub(crate) mod kind {
     pub(crate) const HELLO: u8 = 1;
     pub(crate) const REFUSE: u8 = 2;
     pub(crate) const WELCOME: u8 = 3;
+    pub(crate) const LISTENERS: u8 = 4;
     pub(crate) const PEERS: u8 = 5;
     pub(crate) const COPIED: u8 = 6;
+    pub(crate) const CHANGED: u8 = 7;
+    pub(crate) const CLOSED: u8 = 8;
     pub(crate) const ROUND: u8 = 9;
     pub(crate) const READY: u8 = 10;
+    pub(crate) const STATE: u8 = 11;
     pub(crate) const COMMIT: u8 = 12;
     pub(crate) const ACCEPT: u8 = 13;
     pub(crate) const SERVING: u8 = 14;
+    pub(crate) const TIMERS: u8 = 16;
+    pub(crate) const ENTRIES: u8 = 17;
 }
 
 /// Length, kind, checksum.
@@ -128,12 +138,20 @@ pub(crate) fn accept() -> Vec<u8> {
 
 /// A Hello that offers one service.
 pub(crate) fn hello(service: &str) -> Vec<u8> {
+    hello_offering(&[service])
+}
+
+/// A Hello that offers these services, each with state version 1.
+pub(crate) fn hello_offering(services: &[&str]) -> Vec<u8> {
     encoded(kind::HELLO, |encoder| {
         encoder.map(5)?;
         encoder.u8(0)?.map(2)?.u8(0)?.u32(1)?.u8(1)?.u32(1)?;
         encoder.u8(1)?.str("scripted successor")?;
-        encoder.u8(2)?.array(1)?.map(2)?.u8(0)?.str(service)?;
-        encoder.u8(1)?.map(2)?.u8(0)?.u32(1)?.u8(1)?.u32(1)?;
+        encoder.u8(2)?.array(services.len() as u64)?;
+        for service in services {
+            encoder.map(2)?.u8(0)?.str(service)?;
+            encoder.u8(1)?.map(2)?.u8(0)?.u32(1)?.u8(1)?.u32(1)?;
+        }
         encoder.u8(3)?.u64(100_000)?.u8(4)?.u64(10)?;
         Ok(())
     })
@@ -141,6 +159,89 @@ pub(crate) fn hello(service: &str) -> Vec<u8> {
 
 pub(crate) fn copied(peers: u64, rounds: u32) -> Vec<u8> {
     encoded(kind::COPIED, |encoder| encoder.map(2)?.u8(0)?.u64(peers)?.u8(1)?.u32(rounds).map(drop))
+}
+
+/// A Welcome to this service without peers, with state version 1.
+pub(crate) fn welcome(service: &str) -> Vec<u8> {
+    encoded(kind::WELCOME, |encoder| {
+        encoder.map(4)?.u8(0)?.u32(1)?.u8(1)?.str("scripted predecessor")?.u8(2)?.u32(std::process::id())?;
+        encoder.u8(3)?.array(1)?.map(3)?.u8(0)?.str(service)?.u8(1)?.u32(1)?.u8(2)?.u64(0)?;
+        Ok(())
+    })
+}
+
+/// Where a listener is said to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At<'p> {
+    Tcp(SocketAddr),
+    Unix(&'p Path),
+}
+
+/// Listeners of these lanes, and the path of the takeover listener.
+pub(crate) fn listeners(listeners: &[(u32, At<'_>)], takeover_path: &Path) -> Vec<u8> {
+    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    encoded(kind::LISTENERS, |encoder| {
+        encoder.map(4)?.u8(0)?.array(listeners.len() as u64)?;
+        for (lane, at) in listeners {
+            encoder.map(3)?.u8(1)?.u32(*lane)?.u8(2)?.str("clients")?.u8(0)?.array(2)?;
+            match at {
+                At::Tcp(SocketAddr::V4(at)) => {
+                    encoder.u8(0)?.array(1)?.array(2)?.bytes(&at.ip().octets())?.u16(at.port())?
+                }
+                At::Tcp(SocketAddr::V6(at)) => panic!("{at} is of no test"),
+                At::Unix(path) => {
+                    encoder.u8(1)?.array(1)?.map(3)?.u8(0)?.bytes(&bytes(path))?.u8(1)?.u8(1)?.u8(2)?.u8(1)?
+                }
+            };
+        }
+        encoder.u8(1)?.bytes(&bytes(takeover_path))?.u8(2)?.u8(1)?.u8(3)?.u8(1)?;
+        Ok(())
+    })
+}
+
+/// A frame of this kind about nothing of a lane: no peers, no changes, none who has closed.
+pub(crate) fn nothing_of(kind: u8, lane: u32) -> Vec<u8> {
+    encoded(kind, |encoder| encoder.map(2)?.u8(0)?.array(0)?.u8(1)?.u32(lane).map(drop))
+}
+
+pub(crate) fn closed(lane: u32, cookie: u64) -> Vec<u8> {
+    encoded(kind::CLOSED, |encoder| encoder.map(2)?.u8(0)?.array(1)?.u64(cookie)?.u8(1)?.u32(lane).map(drop))
+}
+
+pub(crate) fn round(number: u32, last: bool) -> Vec<u8> {
+    encoded(kind::ROUND, |encoder| encoder.map(2)?.u8(0)?.u32(number)?.u8(1)?.bool(last).map(drop))
+}
+
+pub(crate) fn state(lane: u32, part: &[u8]) -> Vec<u8> {
+    encoded(kind::STATE, |encoder| encoder.map(2)?.u8(0)?.bytes(part)?.u8(1)?.u32(lane).map(drop))
+}
+
+/// A part of entries of the map 0 of a lane.
+pub(crate) fn entries(lane: u32, part: &[u8], last: bool) -> Vec<u8> {
+    encoded(kind::ENTRIES, |encoder| {
+        encoder.map(4)?.u8(0)?.bytes(part)?.u8(1)?.u32(lane)?.u8(2)?.u32(0)?.u8(3)?.bool(last).map(drop)
+    })
+}
+
+/// One timer of a lane.
+pub(crate) fn timers(lane: u32, timer: u32, at_ns: u64) -> Vec<u8> {
+    encoded(kind::TIMERS, |encoder| {
+        encoder.map(2)?.u8(0)?.array(1)?.array(2)?.u32(timer)?.u64(at_ns)?.u8(1)?.u32(lane).map(drop)
+    })
+}
+
+/// A Commit of no peers and no state, with so many timers and entries of so many bytes with this digest.
+pub(crate) fn commit(timers: u64, entries_bytes: u64, entries_digest: u32) -> Vec<u8> {
+    encoded(kind::COMMIT, |encoder| {
+        encoder.map(7)?.u8(0)?.u8(0)?.u8(1)?.u8(0)?.u8(2)?.u8(0)?.u8(3)?.u8(1)?;
+        encoder.u8(4)?.map(5)?;
+        for figure in 0..5 {
+            encoder.u8(figure)?.u8(0)?;
+        }
+        encoder.u8(5)?.u64(timers)?;
+        encoder.u8(6)?.map(3)?.u8(0)?.u64(entries_bytes)?.u8(1)?.u32(entries_digest)?.u8(2)?.u8(0)?;
+        Ok(())
+    })
 }
 
 type EncodeError = minicbor::encode::Error<std::convert::Infallible>;

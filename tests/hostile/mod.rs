@@ -7,5 +7,7 @@ mod descriptors;
 mod memory;
 mod output;
 mod peers;
+mod predecessor;
 mod signals;
+mod successor;
 mod takeover_socket;

@@ -37,7 +37,7 @@ fn a_caller_that_does_not_fit_is_told_both_sides_of_the_reason() {
             "the successor speaks wire versions 2 to 3, the predecessor 1 to 1",
         ),
         (Hello { services: other, ..hello() }, "the predecessor serves seqnum, the successor offers other"),
-        (Hello { services: Vec::new(), ..hello() }, "the predecessor serves seqnum, the successor offers "),
+        (Hello { services: Vec::new(), ..hello() }, "the predecessor serves seqnum, the successor offers nothing"),
         (Hello { services: state, ..hello() }, "seqnum has state version 2, the successor restores versions 3 to 4"),
         (Hello { files_max: 1024, ..hello() }, "the successor may open 1024 files, 19039 are needed"),
         (

@@ -5,7 +5,8 @@
 //! day.
 //!
 //! A line of a recording is `> kind frame` for what the successor says, `< kind frame + descriptors` for what the
-//! predecessor says, `* event` for what happens to the predecessor's peers meanwhile, and `#` for a comment.
+//! predecessor says, `* event` for what happens to the predecessor's peers meanwhile, and `#` for a comment. An event is
+//! one of the first lane, unless it begins with `lane 1: `.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
@@ -18,14 +19,16 @@ use slab::Slab;
 use super::super::pieces::Written;
 use super::super::predecessor::{Accepted, Committed, Copying, Decision, Frozen, Heard, Outgoing, greet};
 use super::super::successor::{self, Action, Called, Receiving};
+use super::super::wire::{At, Listener, Listeners, SocketFile};
 use super::super::wire::{Frame, Offer, RawFrame, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions};
-use super::peers::{Map, With};
+use super::peers::Map;
 use super::turns::{KINDS, committed};
-use super::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
+use super::{Estate, FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
 use crate::originals::Originals;
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record};
-use crate::peer::ties::Ties;
+use crate::peer::ties::{Dial, Holds, Joined, Outflow, Ties};
+use crate::service::Entries;
 
 /// Between any two lines of a recording.
 const LINE: Duration = Duration::from_millis(1);
@@ -33,11 +36,17 @@ const LINE: Duration = Duration::from_millis(1);
 /// More than there are peers at the beginning of any recording.
 const KEYS_END: usize = 300;
 
-const SHARED_STATE: &[u8] = b"the state that all peers share";
+/// An instant to which others are added: `CLOCK_MONOTONIC`, ns.
+const DAY_NS: u64 = 86_400_000_000_000;
+
+/// What is saved of each lane.
+const SHARED_STATES: [&[u8]; 2] = [b"the state that all peers share", b"and that of the second lane"];
 
 /// What happens in a recording.
 struct Scenario {
     name: &'static str,
+    /// How many lanes the predecessor has.
+    lanes: usize,
     offers: fn() -> Vec<Offer>,
     /// What happens at the predecessor before the line with this number.
     events: fn(usize) -> Vec<String>,
@@ -45,14 +54,16 @@ struct Scenario {
     outcome: Result<(), &'static str>,
 }
 
-const SCENARIOS: [Scenario; 6] = [
-    Scenario { name: "nobody", offers, events: |_| Vec::new(), outcome: Ok(()) },
-    Scenario { name: "quiet", offers, events: |line| at_first(line, 2), outcome: Ok(()) },
-    Scenario { name: "lively", offers, events: lively, outcome: Ok(()) },
-    Scenario { name: "entries", offers, events: keyed, outcome: Ok(()) },
-    Scenario { name: "crowd", offers, events: |line| at_first(line, 260), outcome: Ok(()) },
+const SCENARIOS: [Scenario; 7] = [
+    Scenario { name: "nobody", lanes: 1, offers, events: |_| Vec::new(), outcome: Ok(()) },
+    Scenario { name: "quiet", lanes: 1, offers, events: |line| at_first(line, 2), outcome: Ok(()) },
+    Scenario { name: "lively", lanes: 1, offers, events: lively, outcome: Ok(()) },
+    Scenario { name: "entries", lanes: 1, offers, events: keyed, outcome: Ok(()) },
+    Scenario { name: "crowd", lanes: 1, offers, events: |line| at_first(line, 260), outcome: Ok(()) },
+    Scenario { name: "lanes", lanes: 2, offers, events: tied, outcome: Ok(()) },
     Scenario {
         name: "refused",
+        lanes: 1,
         offers: || vec![Offer { service: "seqnum".to_owned(), state_versions: Versions { oldest: 3, newest: 4 } }],
         events: |line| at_first(line, 1),
         outcome: Err("refused: seqnum has state version 2, the successor restores versions 3 to 4"),
@@ -78,6 +89,38 @@ fn keyed(line: usize) -> Vec<String> {
     events
 }
 
+/// Two lanes, whose peers are tied in every way, and entries in both.
+fn tied(line: usize) -> Vec<String> {
+    let events: &[&str] = match line {
+        0 => &["accept", "accept", "accept", "dial", "join 2 3", "lane 1: accept", "lane 1: accept", "lane 1: accept"],
+        1 => &["lane 1: couple 0 1", "lane 1: hold 2", "lane 1: entries 8"],
+        3 => &["connected 3", "change 2", "lane 1: dial", "entries 5"],
+        5 => &["finish 2", "lane 1: release 2", "lane 1: entries 9"],
+        7 => &["abort 0", "lane 1: change 1", "lane 1: finish 1", "lane 1: accept"],
+        9 => &["close 1", "entries 12", "lane 1: close 0", "lane 1: connected 3"],
+        11 => &["accept", "lane 1: hold 4", "lane 1: entries 18"],
+        _ => &[],
+    };
+    events.iter().copied().map(str::to_owned).collect()
+}
+
+/// What the predecessor serves, in so many lanes.
+fn estates(lanes: &[LaneOfPeers]) -> Vec<Estate> {
+    let peers = |lane: usize| lanes[lane].peers.len() as u64;
+    let [first] = estate(peers(0));
+    let second = (lanes.len() > 1).then(|| Estate { service: "line", state_version: 1, peers: peers(1) });
+    [first].into_iter().chain(second).collect()
+}
+
+/// What it listens on: the second lane on a Unix socket.
+fn listeners_of(lanes: usize) -> Listeners {
+    let file = SocketFile { path: b"/run/socket".to_vec(), device: 1, inode: 3 };
+    let second = (lanes > 1).then(|| Listener { at: At::Unix(file), lane: 1, name: "neighbours".to_owned() });
+    let mut all = listeners();
+    all.services.extend(second);
+    all
+}
+
 // ── The predecessor ────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A peer of which only what its record says is left.
@@ -87,6 +130,8 @@ struct Peer {
     changes: u32,
     inbound: Backlog,
     outbound: Backlog,
+    /// `None` if nothing has ever tied it.
+    ties: Option<Ties<'static>>,
 }
 
 impl Peer {
@@ -110,17 +155,19 @@ impl Peer {
             0 => format!("[fe80::1%{cookie}]:80"),
             _ => format!("127.0.0.1:{}", 1024 + cookie),
         };
-        let phase = match (cookie + u64::from(self.changes)) % 8 {
-            0 => Phase::Ended,
-            1 => Phase::Closing,
-            2 => Phase::Lingering,
-            _ => Phase::Open,
+        let phase = match (self.ties, (cookie + u64::from(self.changes)) % 8) {
+            (Some(Ties { dial: Some(_), .. }), _) => Phase::Connecting,
+            (Some(_), _) => Phase::Open,
+            (None, 0) => Phase::Ended,
+            (None, 1) => Phase::Closing,
+            (None, 2) => Phase::Lingering,
+            (None, _) => Phase::Open,
         };
         let address = address.parse::<SocketAddr>().expect("an address").into();
         // Whoever is being closed has none, unless it was reached.
         let deadline_ns = match phase {
             Phase::Open | Phase::Ended | Phase::Connecting => {
-                (cookie % 4 == 1).then_some(86_400_000_000_000 + u64::from(self.changes))
+                (cookie % 4 == 1).then_some(DAY_NS + u64::from(self.changes))
             }
             Phase::Closing | Phase::Lingering => (cookie % 4 == 1).then_some(0),
         };
@@ -134,29 +181,69 @@ impl Peer {
             outbound,
             parting: None,
             deadline_ns,
-            ties: Ties::default(),
+            ties: self.ties.unwrap_or_default(),
+        }
+    }
+
+    /// A service does that to it, and to the other peer that is named.
+    fn tie(&mut self, how: &str, other: u64) {
+        let ties = self.ties.get_or_insert_default();
+        match how {
+            "dial" => ties.dial = Some(Dial { until_ns: DAY_NS + self.cookie, path: Some(b"/run/other") }),
+            "connected" => ties.dial = None,
+            "hold" => ties.holds = ties.holds.with(Holds::ASKED),
+            "release" => ties.holds = ties.holds.without(Holds::ASKED),
+            "finish" => ties.outflow = Outflow::Finishing,
+            "abort" => ties.outflow = Outflow::Reset,
+            "couple" => ties.writer = Some(other),
+            "join" => ties.joined = Some(Joined { partner: other, idle_ns: Some(DAY_NS), moved_ns: self.cookie }),
+            _ => panic!("{how} is no event"),
         }
     }
 }
 
-impl Originals for Slab<Peer> {
-    fn record(&self, key: usize) -> Option<Record<'_>> {
-        self.get(key).map(Peer::record)
-    }
+/// The peers of a lane, and the entries that they share.
+#[derive(Default)]
+struct LaneOfPeers {
+    peers: Slab<Peer>,
+    maps: Vec<Map>,
+}
 
-    fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
-        saved.extend((self[key].changes / 2).to_be_bytes());
-    }
-
-    fn timers(&self) -> Vec<(u32, u64)> {
-        let timer = |peer: &Peer| (peer.changes, 86_400_000_000_000 + peer.cookie);
-        self.iter().filter(|(_, peer)| peer.cookie % 5 == 2).map(|(_, peer)| timer(peer)).collect()
+impl LaneOfPeers {
+    fn share(&mut self, key: u32) {
+        if self.maps.is_empty() {
+            self.maps.push(Map::default());
+        }
+        self.maps[0].insert(key, vec![7; key as usize % 5]);
+        self.maps[0].remove(&(key / 2));
     }
 }
 
+impl Originals for LaneOfPeers {
+    fn record(&self, key: usize) -> Option<Record<'_>> {
+        self.peers.get(key).map(Peer::record)
+    }
+
+    fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
+        saved.extend((self.peers[key].changes / 2).to_be_bytes());
+    }
+
+    fn timers(&self) -> Vec<(u32, u64)> {
+        let timer = |peer: &Peer| (peer.changes, DAY_NS + peer.cookie);
+        self.peers.iter().filter(|(_, peer)| peer.cookie % 5 == 2).map(|(_, peer)| timer(peer)).collect()
+    }
+
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        self.maps.get_mut(map).map(|map| map as &mut dyn Entries)
+    }
+}
+
+fn originals(lanes: &mut [LaneOfPeers]) -> Vec<&mut dyn Originals> {
+    lanes.iter_mut().map(|lane| lane as &mut dyn Originals).collect()
+}
+
 struct Predecessor {
-    peers: Slab<Peer>,
-    maps: Vec<Map>,
+    lanes: Vec<LaneOfPeers>,
     cookies: u64,
     now: Instant,
     /// Frames that are to be sent whatever comes, with their descriptors.
@@ -174,43 +261,61 @@ enum PredecessorStep {
 }
 
 impl Predecessor {
-    fn new() -> Self {
-        let (peers, to_say) = (Slab::new(), VecDeque::new());
-        Self { peers, maps: Vec::new(), cookies: 0, now: Instant::now(), to_say, step: PredecessorStep::Listening }
+    fn new(lanes: usize) -> Self {
+        let lanes = (0..lanes).map(|_| LaneOfPeers::default()).collect();
+        Self { lanes, cookies: 0, now: Instant::now(), to_say: VecDeque::new(), step: PredecessorStep::Listening }
     }
 
     fn happen(&mut self, event: &str) {
-        let (touched, session_changed) = match event.split_once(' ') {
-            None if event == "accept" => {
-                self.cookies += 1;
-                (self.peers.insert(Peer::new(self.cookies)), true)
+        let of_lane = event.strip_prefix("lane ").and_then(|event| event.split_once(": "));
+        let (lane, event) = of_lane.map_or((0, event), |(lane, event)| (lane.parse().unwrap(), event));
+        let (what, keys) = event.split_once(' ').unwrap_or((event, ""));
+        let keys: Vec<usize> = keys.split_whitespace().map(|key| key.parse().unwrap()).collect();
+        match (what, keys.as_slice()) {
+            ("accept", []) => self.insert(lane, |_| {}),
+            ("dial", []) => self.insert(lane, |peer| peer.tie("dial", 0)),
+            ("entries", &[key]) => self.lanes[lane].share(u32::try_from(key).unwrap()),
+            ("close", &[key]) => self.close(lane, key),
+            ("change", &[key]) => self.touch(lane, key, Peer::change),
+            (how, &[key]) => self.tie(lane, how, key, 0),
+            ("join", &[one, other]) => {
+                let [cookie_of_one, cookie_of_other] = [one, other].map(|key| self.lanes[lane].peers[key].cookie);
+                self.tie(lane, "join", one, cookie_of_other);
+                self.tie(lane, "join", other, cookie_of_one);
             }
-            Some(("change", key)) => {
-                let key = key.parse().unwrap();
-                let Some(peer) = self.peers.get_mut(key) else { return };
-                (key, peer.change())
-            }
-            Some(("entries", key)) => {
-                if self.maps.is_empty() {
-                    self.maps.push(Map::default());
-                }
-                let key: u32 = key.parse().unwrap();
-                self.maps[0].insert(key, vec![7; key as usize % 5]);
-                self.maps[0].remove(&(key / 2));
-                return;
-            }
-            Some(("close", key)) => {
-                let key = key.parse().unwrap();
-                let Some(peer) = self.peers.try_remove(key) else { return };
-                if let PredecessorStep::Copying(copying) = &mut self.step {
-                    copying.mirror_mut(0).closed(key, peer.cookie);
-                }
-                return;
-            }
+            (how, &[key, other]) => self.tie(lane, how, key, self.lanes[lane].peers[other].cookie),
             _ => panic!("{event} is no event"),
-        };
+        }
+    }
+
+    fn insert(&mut self, lane: usize, tie: impl FnOnce(&mut Peer)) {
+        self.cookies += 1;
+        let mut peer = Peer::new(self.cookies);
+        tie(&mut peer);
+        let key = self.lanes[lane].peers.insert(peer);
+        self.touch(lane, key, |_| true);
+    }
+
+    fn tie(&mut self, lane: usize, how: &str, key: usize, other: u64) {
+        self.touch(lane, key, |peer| {
+            peer.tie(how, other);
+            false
+        });
+    }
+
+    /// Something happens to a peer, if it is there; `act` says whether that changes its session.
+    fn touch(&mut self, lane: usize, key: usize, act: impl FnOnce(&mut Peer) -> bool) {
+        let Some(peer) = self.lanes[lane].peers.get_mut(key) else { return };
+        let session_changed = act(peer);
         if let PredecessorStep::Copying(copying) = &mut self.step {
-            copying.mirror_mut(0).touched(touched, session_changed);
+            copying.mirror_mut(lane).touched(key, session_changed);
+        }
+    }
+
+    fn close(&mut self, lane: usize, key: usize) {
+        let Some(peer) = self.lanes[lane].peers.try_remove(key) else { return };
+        if let PredecessorStep::Copying(copying) = &mut self.step {
+            copying.mirror_mut(lane).closed(key, peer.cookie);
         }
     }
 
@@ -227,7 +332,7 @@ impl Predecessor {
         let PredecessorStep::Copying(copying) = &mut self.step else {
             return None;
         };
-        let outgoing = copying.next(&mut [&mut With { peers: &self.peers, maps: &mut self.maps }]).unwrap()?;
+        let outgoing = copying.next(&mut originals(&mut self.lanes)).unwrap()?;
         let said = match &outgoing {
             Outgoing::Batch(batch) => (batch.frame.clone(), batch.descriptor_keys().count()),
             Outgoing::Entries(Written { frame, .. }) | Outgoing::Round { frame, .. } => (frame.clone(), 0),
@@ -242,11 +347,12 @@ impl Predecessor {
         let frame = raw.decode().unwrap();
         self.step = match (std::mem::replace(&mut self.step, PredecessorStep::Over), frame) {
             (PredecessorStep::Listening, Frame::Hello(hello)) => {
-                match greet(&hello, &estate(self.peers.len() as u64), PREDECESSOR_PID) {
+                match greet(&hello, &estates(&self.lanes), PREDECESSOR_PID) {
                     Ok(welcome) => {
                         self.to_say.push_back((Frame::Welcome(welcome).encode(), 0));
-                        self.to_say.push_back((Frame::Listeners(listeners()).encode(), 2));
-                        PredecessorStep::Copying(Copying::new(hello, &[KEYS_END], self.now))
+                        let lanes = self.lanes.len();
+                        self.to_say.push_back((Frame::Listeners(listeners_of(lanes)).encode(), lanes + 1));
+                        PredecessorStep::Copying(Copying::new(hello, &vec![KEYS_END; lanes], self.now))
                     }
                     Err(refusal) => {
                         self.to_say.push_back((refusal.frame(), 0));
@@ -256,13 +362,12 @@ impl Predecessor {
             }
             (PredecessorStep::Copying(copying), frame) => match copying.hear(frame, self.now).unwrap() {
                 Heard::Copying(copying) => PredecessorStep::Copying(copying),
-                Heard::Ready(ready) => match ready
-                    .decide(&mut [&mut With { peers: &self.peers, maps: &mut self.maps }], FREEZE_TIMEOUT, self.now)
-                    .unwrap()
-                {
-                    Decision::Copy(copying) => PredecessorStep::Copying(copying),
-                    Decision::Freeze(ready, _) => self.commit(ready.freeze(self.now, FROZEN_AT_NS)),
-                },
+                Heard::Ready(ready) => {
+                    match ready.decide(&mut originals(&mut self.lanes), FREEZE_TIMEOUT, self.now).unwrap() {
+                        Decision::Copy(copying) => PredecessorStep::Copying(copying),
+                        Decision::Freeze(ready, _) => self.commit(ready.freeze(self.now, FROZEN_AT_NS)),
+                    }
+                }
             },
             (PredecessorStep::Committed(committed), frame) => match committed.hear(frame).unwrap() {
                 Some(accepted) => PredecessorStep::Retired(accepted),
@@ -274,14 +379,14 @@ impl Predecessor {
     }
 
     fn commit(&mut self, mut frozen: Frozen) -> PredecessorStep {
-        while let Some(batch) = frozen.next(&[&mut With { peers: &self.peers, maps: &mut self.maps }]).unwrap() {
+        while let Some(batch) = frozen.next(&originals(&mut self.lanes)).unwrap() {
             self.to_say.push_back((batch.frame.clone(), batch.descriptor_keys().count()));
             frozen.sent(batch);
         }
-        while let Some(frame) = frozen.next_entries(&mut [&mut With { peers: &self.peers, maps: &mut self.maps }]) {
+        while let Some(frame) = frozen.next_entries(&mut originals(&mut self.lanes)) {
             self.to_say.push_back((frame, 0));
         }
-        let (frames, committed) = committed(frozen, SHARED_STATE);
+        let (frames, committed) = committed(frozen, &SHARED_STATES[..self.lanes.len()]);
         self.to_say.extend(frames.into_iter().map(|frame| (frame, 0)));
         PredecessorStep::Committed(committed)
     }
@@ -290,6 +395,8 @@ impl Predecessor {
 // ── The successor ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 struct Successor {
+    /// How many lanes the predecessor has, as far as that is known.
+    lanes: usize,
     to_say: VecDeque<Vec<u8>>,
     step: SuccessorStep,
 }
@@ -303,7 +410,7 @@ enum SuccessorStep {
 impl Successor {
     fn new(offers: Vec<Offer>) -> Self {
         let (called, hello) = Called::new(offers, 20_000, 7);
-        Self { to_say: [hello].into(), step: SuccessorStep::Called(called) }
+        Self { lanes: 0, to_say: [hello].into(), step: SuccessorStep::Called(called) }
     }
 
     fn say(&mut self) -> Option<Vec<u8>> {
@@ -315,7 +422,10 @@ impl Successor {
         let frame = raw.decode().unwrap();
         self.step = match std::mem::replace(&mut self.step, SuccessorStep::Over(Ok(()))) {
             SuccessorStep::Called(called) => match called.hear(frame) {
-                Ok(_) => SuccessorStep::Receiving(Receiving::expecting(&[0])),
+                Ok(welcome) => {
+                    self.lanes = welcome.lanes.len();
+                    SuccessorStep::Receiving(Receiving::expecting(&vec![0; self.lanes]))
+                }
                 Err(objection) => SuccessorStep::Over(Err(objection.to_string())),
             },
             SuccessorStep::Receiving(receiving) => match receiving.hear(frame).unwrap() {
@@ -324,7 +434,10 @@ impl Successor {
                     SuccessorStep::Receiving(receiving)
                 }
                 successor::Heard::Commit(accept) => {
-                    assert_eq!((accept.states[0].as_slice(), descriptors), (SHARED_STATE, 0));
+                    assert_eq!(
+                        (accept.states.as_slice(), descriptors),
+                        (&SHARED_STATES.map(<[u8]>::to_vec)[..self.lanes], 0)
+                    );
                     self.to_say.push_back(accept.frame);
                     self.to_say.push_back(Frame::Serving(Serving { pause_us: 180 }).encode());
                     SuccessorStep::Over(Ok(()))
@@ -333,11 +446,12 @@ impl Successor {
             SuccessorStep::Over(_) => panic!("nothing comes after the end"),
         };
     }
+
     fn act(&mut self, action: Action<'_>, descriptors: usize) {
         let (answer, wanted) = match action {
             Action::Listen(arrived) => {
-                assert_eq!(arrived, listeners());
-                (None, 2)
+                assert_eq!(arrived, listeners_of(self.lanes));
+                (None, self.lanes + 1)
             }
             Action::Adopt(peers, answer) => (Some(answer), peers.records.len()),
             Action::Answer(answer) | Action::GetReady(answer) => (Some(answer), 0),
@@ -394,7 +508,7 @@ fn parse(recording: &str) -> Vec<Line> {
 
 fn record(scenario: &Scenario) -> String {
     let mut recording = format!("# A takeover of wire version 1: {}.\n", scenario.name);
-    let (mut predecessor, mut successor) = (Predecessor::new(), Successor::new((scenario.offers)()));
+    let (mut predecessor, mut successor) = (Predecessor::new(scenario.lanes), Successor::new((scenario.offers)()));
     for number in 0.. {
         if predecessor.serves() {
             for event in (scenario.events)(number) {
@@ -451,7 +565,7 @@ fn assert_said(said: &[u8], recorded: &[u8], line: usize) {
 #[test]
 fn a_predecessor_says_what_it_said_in_every_recorded_conversation() {
     for scenario in &SCENARIOS {
-        let mut predecessor = Predecessor::new();
+        let mut predecessor = Predecessor::new(scenario.lanes);
         for (number, line) in recording(scenario).into_iter().enumerate() {
             match line {
                 Line::Happens(event) => predecessor.happen(&event),
@@ -465,7 +579,10 @@ fn a_predecessor_says_what_it_said_in_every_recorded_conversation() {
         }
         assert!(predecessor.say().is_none(), "{}: it says no more", scenario.name);
         match predecessor.step {
-            PredecessorStep::Retired(Accepted { peers, .. }) => assert_eq!(peers, predecessor.peers.len() as u64),
+            PredecessorStep::Retired(Accepted { peers, .. }) => {
+                let all = predecessor.lanes.iter().map(|lane| lane.peers.len() as u64);
+                assert_eq!(peers, all.sum::<u64>());
+            }
             _ => assert!(scenario.outcome.is_err(), "{}", scenario.name),
         }
     }

@@ -119,9 +119,10 @@ fn frozen() -> Frozen {
     frozen
 }
 
-/// A predecessor that has sent this state and Commit, and how many frames that took.
-pub(super) fn committed(frozen: Frozen, state: &[u8]) -> (Vec<Vec<u8>>, Committed) {
-    let (mut frames, mut concluding) = (Vec::new(), frozen.conclude(vec![state.to_vec()]));
+/// A predecessor that has sent the state of each of its lanes and Commit, and the frames that it took.
+pub(super) fn committed(frozen: Frozen, states: &[&[u8]]) -> (Vec<Vec<u8>>, Committed) {
+    let states = states.iter().map(|state| state.to_vec()).collect();
+    let (mut frames, mut concluding) = (Vec::new(), frozen.conclude(states));
     loop {
         match concluding.next() {
             Conclusion::Part(frame, next) => {
@@ -161,7 +162,7 @@ fn a_predecessor_that_copies_hears_what_it_waits_for_and_nothing_else() {
 
 #[test]
 fn a_frozen_predecessor_hears_accept_after_commit_and_nothing_else() {
-    let (frames, committed) = committed(frozen(), b"state");
+    let (frames, committed) = committed(frozen(), &[b"state"]);
     assert_eq!(frames.len(), 2);
     for kind in KINDS {
         let raw = frame(kind, 1);
@@ -399,15 +400,25 @@ fn receiving_two_lanes() -> Receiving {
 
 #[test]
 fn a_frame_of_a_lane_that_the_predecessor_does_not_have_ends_the_takeover() {
-    for kind in [Kind::Peers, Kind::Changed, Kind::Closed] {
+    let last_round = Frame::Round(Round { number: 1, last: true });
+    let nobody = Frame::Peers(OfLane { lane: 2, records: Vec::new() });
+    assert_eq!(receiving_two_lanes().hear(nobody).unwrap_err(), Objection::Lane { lane: 2, lanes: 2 });
+    for kind in [Kind::Peers, Kind::Changed, Kind::Closed, Kind::Entries, Kind::Timers, Kind::State] {
         let raw = frame(kind, KNOWN);
         let of_lane = match raw.decode().unwrap() {
             Frame::Peers(peers) => Frame::Peers(OfLane { lane: 2, ..peers }),
             Frame::Changed(changed) => Frame::Changed(OfLane { lane: 2, ..changed }),
             Frame::Closed(closed) => Frame::Closed(Closed { lane: 2, ..closed }),
+            Frame::Entries(entries) => Frame::Entries(Entries { lane: 2, ..entries }),
+            Frame::Timers(timers) => Frame::Timers(Timers { lane: 2, ..timers }),
+            Frame::State(state) => Frame::State(State { lane: 2, ..state }),
             frame => panic!("{frame:?} is of no lane"),
         };
-        let objection = receiving_two_lanes().hear(of_lane).unwrap_err();
+        let receiving = match kind {
+            Kind::Timers | Kind::State => hear(receiving_two_lanes(), last_round.clone()).0,
+            _ => receiving_two_lanes(),
+        };
+        let objection = receiving.hear(of_lane).unwrap_err();
         assert_eq!(objection, Objection::Lane { lane: 2, lanes: 2 });
         assert_eq!(objection.to_string(), "the predecessor speaks of lane 2, and has 2");
     }
