@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use log::error;
 use options::{BuiltIn, Command};
 #[cfg(feature = "fault-points")]
-use reactord::services::Counted;
+use reactord::services::{Counted, Relayed};
 use reactord::services::{Line, Seqnum};
 use reactord::worker::Queue;
 use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, With};
@@ -73,13 +73,14 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Work { service: BuiltIn::Line, config } => alone(Line, config).work(inherit()?)?,
         #[cfg(feature = "fault-points")]
         Command::Serve { service: BuiltIn::Counted, listen, config } => {
-            Server::new(config).service([listen], Counted::default()).serve()?
+            let beside = reactord::Listen::on(Relayed::NAME, std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+            Server::new(config).service([listen], Counted::default()).service([beside], Relayed).serve()?
         }
         #[cfg(feature = "fault-points")]
         Command::Work { service: BuiltIn::Counted, config } => alone(Counted::default(), config).work(inherit()?)?,
         Command::TakeOver { path, services, is_worker, config } => {
             let queue = is_worker.then(inherit).transpose()?;
-            let offers: Vec<Offer> = services.into_iter().map(offer).collect();
+            let offers: Vec<Offer> = services.into_iter().flat_map(offers).collect();
             let successor = Successor::call(&path, &offers).map_err(Error::Takeover)?;
             take_over(queue.into_iter().fold(successor, Successor::with_queue), config)?
         }
@@ -93,12 +94,12 @@ fn inherit() -> Result<Queue, Error> {
     Ok(Queue::inherit()?)
 }
 
-fn offer(service: BuiltIn) -> Offer {
+fn offers(service: BuiltIn) -> Vec<Offer> {
     match service {
-        BuiltIn::Seqnum => Offer::of::<Seqnum>(),
-        BuiltIn::Line => Offer::of::<Line>(),
+        BuiltIn::Seqnum => vec![Offer::of::<Seqnum>()],
+        BuiltIn::Line => vec![Offer::of::<Line>()],
         #[cfg(feature = "fault-points")]
-        BuiltIn::Counted => Offer::of::<Counted>(),
+        BuiltIn::Counted => vec![Offer::of::<Counted>(), Offer::of::<Relayed>()],
     }
 }
 
@@ -112,7 +113,7 @@ fn take_over(successor: Successor, config: Config) -> Result<Outcome, Error> {
     let runs = |one: BuiltIn| successor.services().any(|service| service == one.name());
     #[cfg(feature = "fault-points")]
     if runs(BuiltIn::Counted) {
-        return alone(Counted::default(), config).take_over_from(successor);
+        return alone(Counted::default(), config).service([], Relayed).take_over_from(successor);
     }
     match (runs(BuiltIn::Seqnum), runs(BuiltIn::Line)) {
         (true, true) => alone(Seqnum, config).service([], Line).take_over_from(successor),

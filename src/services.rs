@@ -3,11 +3,15 @@
 #[cfg(feature = "fault-points")]
 mod counted;
 mod line;
+#[cfg(feature = "fault-points")]
+mod relayed;
 mod seqnum;
 
 #[cfg(feature = "fault-points")]
 pub use counted::Counted;
 pub use line::Line;
+#[cfg(feature = "fault-points")]
+pub use relayed::Relayed;
 pub use seqnum::Seqnum;
 
 #[cfg(test)]

@@ -1,12 +1,17 @@
-//! The service `counted`: lines, echoed and counted, so that takeovers can be made to fail with shared state under way. In
-//! no release.
+//! The service `counted`: lines, echoed and counted, so that takeovers can be made to fail with shared state under way, and
+//! with deadlines that pass. In no release.
+
+use std::time::Duration;
 
 use super::Line;
 use crate::peer::PeerId;
 use crate::service::{Closed, Context, Entries, Keyed, RestoreError, Save, Service, Violation};
 
+/// A deadline that is moved with every line, and never passes.
+const DISTANT: Duration = Duration::from_secs(3600);
+
 /// Lines as [`Line`] has them. How many a peer has sent is known twice: in its session, and among what all peers share. A
-/// peer of which the two differ is closed, and its client notices.
+/// peer of which the two differ is closed, and its client notices. Whoever says `in 300` is told `due` after 300 ms.
 #[derive(Debug, Default)]
 pub struct Counted {
     lines: Keyed<PeerId, u64>,
@@ -34,8 +39,13 @@ impl Service for Counted {
             shared => return Err(Violation::new(format!("{sent} lines, {shared:?} by what is shared"))),
         }
         *sent += 1;
+        context.set_deadline(context.peer(), Some(wanted(line).unwrap_or(DISTANT)));
         context.reply(line);
         Ok(())
+    }
+
+    fn deadline(&mut self, _: &mut u64, context: &mut Context<'_, Self>) {
+        context.reply(b"due\n");
     }
 
     fn closed(&mut self, _: u64, _: &Closed, context: &mut Context<'_, Self>) {
@@ -53,4 +63,10 @@ impl Service for Counted {
     fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
         (map == 0).then_some(&mut self.lines)
     }
+}
+
+/// After how long the client wants to hear something.
+fn wanted(line: &[u8]) -> Option<Duration> {
+    let ms = line.strip_prefix(b"in ")?.trim_ascii_end();
+    std::str::from_utf8(ms).ok()?.parse().ok().map(Duration::from_millis)
 }

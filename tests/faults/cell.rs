@@ -60,7 +60,7 @@ impl Cell {
             .env(VARIABLE, side_of(&plan, |point| matches!(point, Point::Predecessor(_))));
         let predecessor = Server::spawn(&place.path(), &mut command).started();
         let files_without_peers = predecessor.open_files();
-        let mut crowd = Crowd::gather(predecessor.address());
+        let mut crowd = Crowd::gather(&predecessor);
 
         let mut command = daemon();
         command.arg("-T").arg(place.path()).env(VARIABLE, side_of(&plan, |point| matches!(point, Point::Successor(_))));
@@ -158,7 +158,7 @@ pub(crate) fn check_owner(place: &Place, owner: &Server, crew: &mut Crew, files_
     assert!(owner.is_running(), "{}", owner.log());
     assert_eq!(caller_sees_pid(&place.path()), owner.pid(), "the path leads to the owner");
     // What is still on its way, such as the end of those who have just left, is there after some exchanges.
-    let expected = files_without_peers + crew.len();
+    let expected = files_without_peers + crew.files();
     let mut files = owner.open_files();
     for _ in 0..EXCHANGES_MAX {
         if files == expected {

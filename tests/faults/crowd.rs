@@ -1,12 +1,16 @@
 //! Clients of every kind, that live through a takeover and know every byte that is to come.
 
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Lost, Peer, lines};
+use procfs::net::TcpState;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+use crate::harness::{Lost, PATIENCE, Peer, Server, lines};
 
 /// How many there are of each kind that comes in numbers.
 const EACH: usize = 3;
@@ -23,15 +27,28 @@ const SLOW: Duration = Duration::from_millis(30);
 /// From one line of a busy client to the next, so that many crowds can be there at once.
 const PACE: Duration = Duration::from_millis(1);
 
-/// A client of the service `line` whose lines are all different, and different from anybody else's.
+/// After how long deadlines pass: before, while and after the peers are copied.
+const DUE_AFTER_MS: [u64; EACH] = [50, 300, 1200];
+
+/// A client of the service `counted` whose lines are all different, and different from anybody else's.
 struct Talker {
     peer: Peer,
     said: u64,
+    /// How many files the server has open for it.
+    files: usize,
 }
 
 impl Talker {
     fn connect(address: SocketAddr) -> Result<Self, Lost> {
-        Ok(Self { peer: Peer::try_connect(address)?, said: 0 })
+        Ok(Self { peer: Peer::try_connect(address)?, said: 0, files: 1 })
+    }
+
+    /// One who is joined to a connection that leads back into the server.
+    #[track_caller]
+    fn connect_by(Relay { relayed, counted }: Relay) -> Self {
+        let peer = Peer::connect(relayed);
+        peer.send(format!("{counted}\n").as_bytes());
+        Self { peer, said: 0, files: 3 }
     }
 
     fn connect_many(address: SocketAddr) -> Vec<Self> {
@@ -50,6 +67,19 @@ impl Talker {
         Ok(())
     }
 
+    /// Asks to be told when so many milliseconds are over.
+    fn ask_for_deadline(&self, after_ms: u64) -> Result<(), Lost> {
+        let line = format!("in {after_ms}\n").into_bytes();
+        self.peer.try_send(&line)?;
+        self.peer.try_expect(&line)
+    }
+
+    /// Is told once, whoever serves by then.
+    fn hear_deadline(&mut self) -> Result<(), Lost> {
+        self.peer.try_expect(b"due\n")?;
+        self.exchange()
+    }
+
     /// Nobody answers that, so it does not matter whether anybody is there.
     fn say_half(&self) {
         let line = self.line();
@@ -65,6 +95,70 @@ impl Talker {
     }
 }
 
+/// Where a server listens for those who are connected on, and for those who talk.
+#[derive(Clone, Copy)]
+struct Relay {
+    relayed: SocketAddr,
+    counted: SocketAddr,
+}
+
+impl Relay {
+    #[track_caller]
+    fn of(server: &Server) -> Self {
+        Self { relayed: server.address_as("relayed"), counted: server.address_as("counted") }
+    }
+}
+
+/// A client who is to be connected on to a listener that lets nobody in.
+struct Waiter {
+    peer: Peer,
+    listener: TcpListener,
+    /// It alone is in the queue of those who may come in.
+    _first: TcpStream,
+}
+
+impl Waiter {
+    /// The connection is under way when this returns, and makes no progress.
+    #[track_caller]
+    fn connect_by(relay: Relay) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports");
+        rustix::net::listen(&listener, 0).expect("a queue may be short");
+        set_socket_timeout(&listener, Timeout::Recv, Some(PATIENCE)).expect("a timeout can be set");
+        let address = listener.local_addr().expect("it is bound");
+        let first = TcpStream::connect(address).expect("there is room for one");
+        let peer = Peer::connect(relay.relayed);
+        peer.send(format!("{address}\nhello").as_bytes());
+        let deadline = Instant::now() + PATIENCE;
+        while !is_under_way(address) {
+            assert!(Instant::now() < deadline, "nobody connects to {address}");
+            std::thread::yield_now();
+        }
+        Self { peer, listener, _first: first }
+    }
+
+    /// The listener lets in whoever waits: once, with all that was said by then.
+    fn let_in(self) -> Result<(), Lost> {
+        let Self { peer, listener, .. } = self;
+        drop(listener.accept().expect("the first one has long come"));
+        let (mut stream, _) = listener.accept().map_err(|error| Lost(format!("nobody is connected on: {error}")))?;
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        let mut said = [0; 5];
+        stream.read_exact(&mut said).map_err(|error| Lost(format!("nothing is passed on: {error}")))?;
+        assert_eq!(said, *b"hello");
+        stream.write_all(&said).map_err(|error| Lost(format!("nothing can be passed back: {error}")))?;
+        peer.try_expect(&said)?;
+        listener.set_nonblocking(true).expect("a listener need not block");
+        assert!(listener.accept().is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "one connects once");
+        Ok(())
+    }
+}
+
+/// Whether somebody is connecting to this address.
+fn is_under_way(address: SocketAddr) -> bool {
+    let sockets = procfs::net::tcp().expect("the kernel lists its sockets");
+    sockets.iter().any(|socket| socket.remote_address == address && socket.state == TcpState::SynSent)
+}
+
 /// Clients of every kind.
 pub(crate) struct Crowd {
     /// Open, and silent.
@@ -75,6 +169,12 @@ pub(crate) struct Crowd {
     leaving: Vec<Talker>,
     /// Does not read, so that its answers fill all buffers, and how much it has sent.
     full: Option<(Peer, usize)>,
+    /// Joined to connections that the server has opened, and silent.
+    relayed: Vec<Talker>,
+    /// Wait for a deadline.
+    due: Vec<Talker>,
+    /// Is being connected on.
+    waiter: Option<Waiter>,
     /// Have sent so much and will send no more, and have not read the answers: one whose answers are on their way, and
     /// one whose answers fill all buffers.
     half_closed: Vec<(Peer, usize)>,
@@ -88,10 +188,12 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// All have been served when this returns, and keep the server busy from now on.
     #[track_caller]
-    pub(crate) fn gather(address: SocketAddr) -> Self {
-        let mut crowd = Self::gather_light(address);
+    pub(crate) fn gather(server: &Server) -> Self {
+        let mut crowd = Self::gather_light(server);
+        let relay = Relay::of(server);
+        crowd.waiter = Some(Waiter::connect_by(relay));
         let [full, held] = std::array::from_fn(|_| {
-            let peer = Peer::connect(address);
+            let peer = Peer::connect(relay.counted);
             peer.keep_little();
             let sent = peer.send_until_slow(SLOW, &ASKED);
             (peer, sent)
@@ -102,13 +204,20 @@ impl Crowd {
         crowd
     }
 
-    /// The same without those that fill all buffers, which takes a while.
+    /// The same without those that fill all buffers or are not let in, which takes a while.
     #[track_caller]
-    pub(crate) fn gather_light(address: SocketAddr) -> Self {
+    pub(crate) fn gather_light(server: &Server) -> Self {
+        let relay = Relay::of(server);
+        let address = relay.counted;
         let [mut idle, mut leaving, half, mut busy] = std::array::from_fn(|_| Talker::connect_many(address));
-        let mut talking = idle[1..].iter_mut().chain(&mut leaving);
+        let mut relayed: Vec<Talker> = (0..EACH).map(|_| Talker::connect_by(relay)).collect();
+        busy.push(Talker::connect_by(relay));
+        let mut talking = idle[1..].iter_mut().chain(&mut leaving).chain(&mut relayed);
         talking.try_for_each(Talker::exchange).expect("the server serves");
         half.iter().for_each(Talker::say_half);
+        let due = Talker::connect_many(address);
+        let mut asking = due.iter().zip(DUE_AFTER_MS);
+        asking.try_for_each(|(talker, after_ms)| talker.ask_for_deadline(after_ms)).expect("the server serves");
 
         let answered = Peer::connect(address);
         answered.send(&ASKED[..LITTLE_BYTES]);
@@ -135,7 +244,8 @@ impl Crowd {
             Ok(())
         });
         let half_closed = vec![(answered, LITTLE_BYTES)];
-        Self { idle, half, leaving, full: None, half_closed, busy, passing, stopping }
+        let (full, waiter) = (None, None);
+        Self { idle, half, leaving, full, relayed, due, waiter, half_closed, busy, passing, stopping }
     }
 
     /// Some of them leave at once, each in its own way, whether they are served or not.
@@ -159,15 +269,19 @@ impl Crowd {
     /// # Errors
     /// If one has lost its connection.
     pub(crate) fn finish(self) -> Result<Crew, Lost> {
-        let Self { mut idle, mut half, leaving, full, half_closed, busy, passing, stopping } = self;
+        let Self { mut idle, mut half, leaving, full, mut relayed, mut due, waiter, half_closed, .. } = self;
+        let (busy, passing, stopping) = (self.busy, self.passing, self.stopping);
         drop(leaving);
         stopping.store(true, Ordering::Relaxed);
         let (busy, passing) = (busy.join().expect("busy clients hear what they say"), passing.join());
         passing.expect("passing clients hear what they say")?;
         idle.iter_mut().try_for_each(Talker::exchange)?;
         half.iter_mut().try_for_each(Talker::say_the_rest)?;
+        relayed.iter_mut().try_for_each(Talker::exchange)?;
+        due.iter_mut().try_for_each(Talker::hear_deadline)?;
+        waiter.map_or(Ok(()), Waiter::let_in)?;
 
-        let mut staying: Vec<Talker> = idle.into_iter().chain(half).chain(busy?).collect();
+        let mut staying: Vec<Talker> = idle.into_iter().chain(half).chain(relayed).chain(due).chain(busy?).collect();
         if let Some((peer, sent)) = full {
             // What is answered is whole, so the line that is half sent is sent to its end.
             let rest = answers(sent + LITTLE_BYTES);
@@ -175,7 +289,7 @@ impl Crowd {
                 let sending = scope.spawn(|| peer.try_send(&rest[sent..]));
                 peer.try_expect(rest).and(sending.join().expect("a client can send"))
             })?;
-            staying.push(Talker { peer, said: 0 });
+            staying.push(Talker { peer, said: 0, files: 1 });
         }
         for (peer, sent) in half_closed {
             peer.try_expect(answers(sent))?;
@@ -187,8 +301,15 @@ impl Crowd {
     /// Each sees its connection end, and none gets a byte that is not its own, or one twice.
     #[track_caller]
     pub(crate) fn expect_loss(self) {
-        let Self { idle, half, full, half_closed, .. } = self;
-        idle.iter().chain(&half).for_each(|talker| talker.peer.expect_loss());
+        let Self { idle, half, full, relayed, due, waiter, half_closed, .. } = self;
+        idle.iter().chain(&half).chain(&relayed).for_each(|talker| talker.peer.expect_loss());
+        waiter.iter().for_each(|waiter| waiter.peer.expect_loss());
+        for talker in due {
+            // It may have been told before.
+            if talker.peer.try_expect(b"due\n").is_ok() {
+                talker.peer.expect_loss();
+            }
+        }
         for (peer, sent) in half_closed.into_iter().chain(full) {
             // What was in the kernel may still come.
             if peer.try_expect(answers(sent)).is_ok() {
@@ -210,8 +331,9 @@ fn answers(sent: usize) -> &'static [u8] {
 pub(crate) struct Crew(Vec<Talker>);
 
 impl Crew {
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// How many files the server has open for them.
+    pub(crate) fn files(&self) -> usize {
+        self.0.iter().map(|talker| talker.files).sum()
     }
 
     #[track_caller]

@@ -105,7 +105,7 @@ pub(crate) fn run(seed: u64) -> Tally {
 fn begin(place: &Place, random: &mut Rng, disturbed: bool, full: bool) -> (Process, Crowd) {
     let plan = if disturbed { plan(random) } else { Vec::new() };
     let owner = Process::serve(place, &plan, random);
-    let crowd = if full { Crowd::gather(owner.server.address()) } else { Crowd::gather_light(owner.server.address()) };
+    let crowd = if full { Crowd::gather(&owner.server) } else { Crowd::gather_light(&owner.server) };
     (owner, crowd)
 }
 

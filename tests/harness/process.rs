@@ -238,6 +238,16 @@ impl Server {
         SocketAddr::new(ip, port.parse().expect("a port"))
     }
 
+    /// Where the listener with this name is, of several, as it says itself.
+    #[track_caller]
+    pub(crate) fn address_as(&self, name: &str) -> SocketAddr {
+        let named = format!(" as {name}");
+        let line = self.wait_for_line(|line| line.contains("Starting TCP server on") && line.ends_with(&named));
+        let (_, address) = line.split_once(" on [").expect("an address follows");
+        let (address, _) = address.split_once(&named).expect("the line was found by it");
+        address.replacen(']', "", 1).parse().expect("an address and a port")
+    }
+
     /// The first line on standard error that is looked for.
     #[track_caller]
     pub(crate) fn wait_for_line(&self, wanted: impl Fn(&str) -> bool) -> String {

@@ -19,15 +19,6 @@ fn lanes(place: &Place, takes_over: bool, listeners: &[&str]) -> Server {
     Server::spawn(&place.path(), &mut command)
 }
 
-/// Where the listener with this name is, as the server says.
-#[track_caller]
-fn address(server: &Server, name: &str) -> SocketAddr {
-    let line = server.wait_for_line(|line| line.contains("Starting TCP server on") && line.ends_with(name));
-    let (_, address) = line.split_once(" on [").expect("an address follows");
-    let (address, _) = address.split_once(" as ").expect("a name follows");
-    address.replacen(']', "", 1).parse().expect("it is one")
-}
-
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
@@ -62,7 +53,7 @@ fn services_and_their_listeners_are_taken_over_together_and_again() {
     let socket = place.file("socket");
     let unix = |service: &str| format!("{service}:unix:{}", socket.display());
     let server = lanes(&place, false, &["numbers:tcp:127.0.0.1:0", &unix("lines")]).started();
-    let numbers = address(&server, "numbers:tcp:127.0.0.1:0");
+    let numbers = server.address_as("numbers:tcp:127.0.0.1:0");
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     let mut clients = vec![over_tcp(numbers), over_unix(&socket), over_tcp(numbers)];
     exchange(&mut clients, b"one\n");
@@ -74,7 +65,7 @@ fn services_and_their_listeners_are_taken_over_together_and_again() {
     let kept = format!("numbers:tcp:{numbers}");
     let more = lanes(&place, true, &[&kept, &unix("lines"), "lines:tcp:127.0.0.1:0"]);
     let server = server.taken_over_by(more);
-    let lines = address(&server, "lines:tcp:127.0.0.1:0");
+    let lines = server.address_as("lines:tcp:127.0.0.1:0");
     clients.extend([over_tcp(numbers), over_unix(&socket), over_tcp(lines)]);
     exchange(&mut clients, b"3rd\n");
 
@@ -96,7 +87,7 @@ fn services_and_their_listeners_are_taken_over_together_and_again() {
 fn listener_that_cannot_be_bound_ends_the_takeover_before_anything_has_happened() {
     let place = Place::new();
     let server = lanes(&place, false, &["numbers:tcp:127.0.0.1:0", "lines:tcp:127.0.0.1:0"]).started();
-    let mut clients = vec![over_tcp(address(&server, "numbers:tcp:127.0.0.1:0"))];
+    let mut clients = vec![over_tcp(server.address_as("numbers:tcp:127.0.0.1:0"))];
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = busy.local_addr().unwrap();
     let file = place.file("file");
