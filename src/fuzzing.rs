@@ -14,7 +14,7 @@ use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record, Stretch};
 use crate::peer::ties::Ties;
 use crate::service::{Entries, Keyed, Service};
-use crate::services::Seqnum;
+use crate::services::{Line, Seqnum};
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
 use crate::takeover::mirror::Batch;
 use crate::takeover::pieces::Written;
@@ -435,10 +435,11 @@ impl Originals for Shared<'_> {
 /// many bytes of state.
 pub fn successor_hears(bytes: &[u8]) {
     let mut received = mended(bytes);
-    let offer = Offer { service: Seqnum::NAME.to_owned(), state_versions: Versions { oldest: 1, newest: 2 } };
-    let mut called = Some(Called::new(vec![offer], 20_000, 7).0);
+    let offers = [(Seqnum::NAME, 2), (Line::NAME, 1)]
+        .map(|(service, newest)| Offer { service: service.to_owned(), state_versions: Versions { oldest: 1, newest } });
+    let mut called = Some(Called::new(offers.to_vec(), 20_000, 7).0);
     let mut successor = Successor::default();
-    let mut receiving = Receiving::expecting(&[0]);
+    let mut receiving = Receiving::expecting(&[]);
     loop {
         let raw = match RawFrame::take(&mut received, TO_SUCCESSOR_BYTES_MAX) {
             Ok(Some(raw)) => raw,
@@ -448,7 +449,10 @@ pub fn successor_hears(bytes: &[u8]) {
         let heard = match (raw.decode(), called.take()) {
             (Err(error), _) => return assert_one_line(&error),
             (Ok(frame), Some(called)) => match called.hear(frame) {
-                Ok(_) => continue,
+                Ok(welcome) => {
+                    receiving = Receiving::expecting(&vec![0; welcome.lanes.len()]);
+                    continue;
+                }
                 Err(objection) => Err(objection.to_string()),
             },
             (Ok(frame), None) => successor.hear(receiving, frame),
@@ -468,7 +472,8 @@ struct Successor {
     known: BTreeMap<u64, (u32, [Backlog; 2])>,
     peers_adopted: u64,
     rounds: u32,
-    state: Vec<u8>,
+    /// The state of each lane.
+    states: BTreeMap<u32, Vec<u8>>,
     timers: u64,
     maps: BTreeMap<(u32, u32), Keyed<String, u32>>,
 }
@@ -477,7 +482,7 @@ impl Successor {
     /// What it is, having heard the frame. `None` if that was Commit.
     fn hear(&mut self, receiving: Receiving, frame: Frame<'_>) -> Result<Option<Receiving>, String> {
         if let Frame::State(state) = &frame {
-            self.state.extend_from_slice(state.part);
+            self.states.entry(state.lane).or_default().extend_from_slice(state.part);
         }
         let (committed, round) = match &frame {
             Frame::Commit(commit) => (Some(commit.clone()), None),
@@ -495,10 +500,10 @@ impl Successor {
                 assert_eq!((accept.peers, peers), (peers, self.known.len() as u64));
                 let sum = self.known.values().fold(0u64, |sum, (digest, _)| sum.wrapping_add(u64::from(*digest)));
                 assert_eq!((digest, timers), (sum, self.timers));
-                assert_eq!(
-                    (accept.states[0].as_slice(), state_bytes),
-                    (self.state.as_slice(), self.state.len() as u64)
-                );
+                assert_eq!(state_bytes, accept.states.iter().map(|state| state.len() as u64).sum::<u64>());
+                for (lane, state) in (0..).zip(&accept.states) {
+                    assert_eq!(state, self.states.get(&lane).unwrap_or(&Vec::new()), "lane {lane}");
+                }
                 Ok(None)
             }
         }

@@ -150,3 +150,45 @@ proptest! {
         take_over_anywhere(&[&[3], &script[..]].concat());
     }
 }
+
+// ── Seeds ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+fn bytes_of_hex(hex: &str) -> Vec<u8> {
+    let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+}
+
+/// The golden files with this extension, each with its name and what is in it.
+fn golden(directory: &str, extension: &str) -> Vec<(String, String)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(directory);
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let golden = paths.filter(|path| path.extension().is_some_and(|is| is == extension));
+    let named = |path: std::path::PathBuf| {
+        (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap())
+    };
+    golden.map(named).collect()
+}
+
+/// What one side says in a recorded conversation.
+fn said(conversation: &str, mark: &str) -> Vec<u8> {
+    let lines = conversation.lines().filter_map(|line| line.strip_prefix(mark));
+    lines.flat_map(|line| bytes_of_hex(line.split(' ').nth(1).unwrap())).collect()
+}
+
+#[track_caller]
+fn assert_is_seed(target: &str, name: &str, bytes: &[u8]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target).join(name);
+    let seed = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(seed == bytes, "{} is no longer what is said", path.display());
+}
+
+#[test]
+fn golden_frames_and_conversations_are_inputs_that_the_fuzzer_begins_with() {
+    for (name, hex) in golden("wire-1", "hex") {
+        assert_is_seed("frames", &name, &bytes_of_hex(&hex));
+    }
+    for (name, conversation) in golden("wire-1/conversations", "txt") {
+        assert_is_seed("predecessor", &name, &said(&conversation, "> "));
+        assert_is_seed("successor", &name, &said(&conversation, "< "));
+    }
+}
