@@ -2,23 +2,26 @@
 //! connections under way and with joined peers. In no release.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::listen::Target;
 use crate::service::{Accepted, Connect, Context, RestoreError, StreamService, Violation};
 
 /// How long a connection may take to come about: longer than any takeover takes to fail.
-const CONNECT_MAX: Duration = Duration::from_secs(60);
+const CONNECT_MAX: Duration = Duration::from_secs(600);
 
-/// The first line of a peer is the TCP address that it is connected to, and all that follows goes there.
+/// The first line of a peer is the TCP address, or the path, that it is connected to, and all that follows goes there.
 #[derive(Debug, Default)]
 pub struct Relayed;
 
 impl Relayed {
     fn relay(line: &[u8], context: &mut Context<'_, Self>) -> Result<(), Violation> {
-        let address = std::str::from_utf8(line).ok().and_then(|line| line.parse::<SocketAddr>().ok());
-        let address = address.ok_or_else(|| Violation::new("an address and a port are expected"))?;
-        let how = Connect { within: CONNECT_MAX, ..Connect::to_tcp(address) };
-        let other = context.connect(&how, ()).map_err(|((), error)| Violation::new(format!("{address}: {error}")))?;
+        let line = String::from_utf8_lossy(line);
+        let address = line.parse::<SocketAddr>();
+        let to = address.map_or_else(|_| Target::Unix(PathBuf::from(&*line)), Target::Tcp);
+        let how = Connect { within: CONNECT_MAX, ..Connect::to(to) };
+        let other = context.connect(&how, ()).map_err(|((), error)| Violation::new(format!("{line}: {error}")))?;
         context.join(context.peer(), other, None).map_err(|error| Violation::new(error.to_string()))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use procfs::net::TcpState;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use tempfile::TempDir;
 
 use crate::harness::{Lost, PATIENCE, Peer, Server, lines};
 
@@ -109,31 +111,27 @@ impl Relay {
     }
 }
 
-/// A client who is to be connected on to a listener that lets nobody in.
+/// A client who is to be connected on to a Unix socket that lets nobody in before it is told to.
 struct Waiter {
     peer: Peer,
-    listener: TcpListener,
+    listener: UnixListener,
     /// It alone is in the queue of those who may come in.
-    _first: TcpStream,
+    _first: UnixStream,
+    _directory: TempDir,
 }
 
 impl Waiter {
-    /// The connection is under way when this returns, and makes no progress.
     #[track_caller]
     fn connect_by(relay: Relay) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports");
+        let directory = TempDir::new().expect("a temporary directory");
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).expect("the path is free");
         rustix::net::listen(&listener, 0).expect("a queue may be short");
         set_socket_timeout(&listener, Timeout::Recv, Some(PATIENCE)).expect("a timeout can be set");
-        let address = listener.local_addr().expect("it is bound");
-        let first = TcpStream::connect(address).expect("there is room for one");
+        let first = UnixStream::connect(&path).expect("there is room for one");
         let peer = Peer::connect(relay.relayed);
-        peer.send(format!("{address}\nhello").as_bytes());
-        let deadline = Instant::now() + PATIENCE;
-        while !is_under_way(address) {
-            assert!(Instant::now() < deadline, "nobody connects to {address}");
-            std::thread::yield_now();
-        }
-        Self { peer, listener, _first: first }
+        peer.send(format!("{}\nhello", path.display()).as_bytes());
+        Self { peer, listener, _first: first, _directory: directory }
     }
 
     /// The listener lets in whoever waits: once, with all that was said by then.
@@ -149,6 +147,43 @@ impl Waiter {
         peer.try_expect(&said)?;
         listener.set_nonblocking(true).expect("a listener need not block");
         assert!(listener.accept().is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "one connects once");
+        Ok(())
+    }
+}
+
+/// A client who is to be connected on to a TCP listener that lets nobody in. The kernel knocks again after 1 s, 3 s, 7 s
+/// and so on, which nobody waits for.
+struct Knocker {
+    peer: Peer,
+    address: SocketAddr,
+    _listener: TcpListener,
+    _first: TcpStream,
+}
+
+impl Knocker {
+    /// The connection is under way when this returns.
+    #[track_caller]
+    fn connect_by(relay: Relay) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports");
+        rustix::net::listen(&listener, 0).expect("a queue may be short");
+        let address = listener.local_addr().expect("it is bound");
+        let first = TcpStream::connect(address).expect("there is room for one");
+        let peer = Peer::connect(relay.relayed);
+        peer.send(format!("{address}\n").as_bytes());
+        let deadline = Instant::now() + PATIENCE;
+        while !is_under_way(address) {
+            assert!(Instant::now() < deadline, "nobody connects to {address}");
+            std::thread::yield_now();
+        }
+        Self { peer, address, _listener: listener, _first: first }
+    }
+
+    /// The connection is under way still, and is given up with its client.
+    fn leave(self) -> Result<(), Lost> {
+        if !is_under_way(self.address) {
+            return Err(Lost(format!("nobody is connecting to {} any more", self.address)));
+        }
+        self.peer.reset();
         Ok(())
     }
 }
@@ -173,8 +208,8 @@ pub(crate) struct Crowd {
     relayed: Vec<Talker>,
     /// Wait for a deadline.
     due: Vec<Talker>,
-    /// Is being connected on.
-    waiter: Option<Waiter>,
+    /// Are being connected on.
+    waiting: Option<(Waiter, Knocker)>,
     /// Have sent so much and will send no more, and have not read the answers: one whose answers are on their way, and
     /// one whose answers fill all buffers.
     half_closed: Vec<(Peer, usize)>,
@@ -191,7 +226,7 @@ impl Crowd {
     pub(crate) fn gather(server: &Server) -> Self {
         let mut crowd = Self::gather_light(server);
         let relay = Relay::of(server);
-        crowd.waiter = Some(Waiter::connect_by(relay));
+        crowd.waiting = Some((Waiter::connect_by(relay), Knocker::connect_by(relay)));
         let [full, held] = std::array::from_fn(|_| {
             let peer = Peer::connect(relay.counted);
             peer.keep_little();
@@ -244,8 +279,8 @@ impl Crowd {
             Ok(())
         });
         let half_closed = vec![(answered, LITTLE_BYTES)];
-        let (full, waiter) = (None, None);
-        Self { idle, half, leaving, full, relayed, due, waiter, half_closed, busy, passing, stopping }
+        let (full, waiting) = (None, None);
+        Self { idle, half, leaving, full, relayed, due, waiting, half_closed, busy, passing, stopping }
     }
 
     /// Some of them leave at once, each in its own way, whether they are served or not.
@@ -269,7 +304,7 @@ impl Crowd {
     /// # Errors
     /// If one has lost its connection.
     pub(crate) fn finish(self) -> Result<Crew, Lost> {
-        let Self { mut idle, mut half, leaving, full, mut relayed, mut due, waiter, half_closed, .. } = self;
+        let Self { mut idle, mut half, leaving, full, mut relayed, mut due, waiting, half_closed, .. } = self;
         let (busy, passing, stopping) = (self.busy, self.passing, self.stopping);
         drop(leaving);
         stopping.store(true, Ordering::Relaxed);
@@ -279,7 +314,10 @@ impl Crowd {
         half.iter_mut().try_for_each(Talker::say_the_rest)?;
         relayed.iter_mut().try_for_each(Talker::exchange)?;
         due.iter_mut().try_for_each(Talker::hear_deadline)?;
-        waiter.map_or(Ok(()), Waiter::let_in)?;
+        if let Some((waiter, knocker)) = waiting {
+            knocker.leave()?;
+            waiter.let_in()?;
+        }
 
         let mut staying: Vec<Talker> = idle.into_iter().chain(half).chain(relayed).chain(due).chain(busy?).collect();
         if let Some((peer, sent)) = full {
@@ -301,9 +339,9 @@ impl Crowd {
     /// Each sees its connection end, and none gets a byte that is not its own, or one twice.
     #[track_caller]
     pub(crate) fn expect_loss(self) {
-        let Self { idle, half, full, relayed, due, waiter, half_closed, .. } = self;
+        let Self { idle, half, full, relayed, due, waiting, half_closed, .. } = self;
         idle.iter().chain(&half).chain(&relayed).for_each(|talker| talker.peer.expect_loss());
-        waiter.iter().for_each(|waiter| waiter.peer.expect_loss());
+        waiting.iter().flat_map(|(waiter, knocker)| [&waiter.peer, &knocker.peer]).for_each(Peer::expect_loss);
         for talker in due {
             // It may have been told before.
             if talker.peer.try_expect(b"due\n").is_ok() {
