@@ -25,8 +25,9 @@ pub(super) enum Role {
     EchoedWithPauses,
     /// Held until the upstream is there.
     Waiting,
-    /// An upstream that is connected for a client.
-    UpstreamOf(PeerId),
+    /// An upstream that is connected for a client, and is to be joined to it or coupled.
+    ToBeJoined(PeerId),
+    ToBeCoupled(PeerId),
     Coupled(PeerId),
 }
 
@@ -41,11 +42,12 @@ impl Relay {
         match first % 4 {
             0 => Role::Echoed,
             1 => Role::EchoedWithPauses,
-            _ => {
+            kind => {
                 let client = context.peer();
                 context.hold(client);
+                let role = if kind == 2 { Role::ToBeJoined(client) } else { Role::ToBeCoupled(client) };
                 let how = Connect::to(Target::Unix(self.upstream.clone()));
-                context.connect(&how, Role::UpstreamOf(client)).expect("it listens");
+                context.connect(&how, role).expect("it listens");
                 Role::Waiting
             }
         }
@@ -88,10 +90,13 @@ impl StreamService for Relay {
     }
 
     fn connected(&mut self, role: &mut Role, context: &mut Context<'_, Self>) {
-        let Role::UpstreamOf(client) = *role else { panic!("{role:?} is not connected for") };
+        let (client, is_joined) = match *role {
+            Role::ToBeJoined(client) => (client, true),
+            Role::ToBeCoupled(client) => (client, false),
+            _ => panic!("{role:?} is not connected for"),
+        };
         let upstream = context.peer();
         context.release(client);
-        let is_joined = u64::from(client).is_multiple_of(2);
         if is_joined && context.join(client, upstream, Some(IDLE)).is_err() {
             context.close();
         }
@@ -128,8 +133,9 @@ impl StreamService for Relay {
             Role::Echoed => (1, None),
             Role::EchoedWithPauses => (2, None),
             Role::Waiting => (3, None),
-            Role::UpstreamOf(client) => (4, Some(client)),
-            Role::Coupled(other) => (5, Some(other)),
+            Role::ToBeJoined(client) => (4, Some(client)),
+            Role::ToBeCoupled(client) => (5, Some(client)),
+            Role::Coupled(other) => (6, Some(other)),
         };
         record.push(number);
         record.extend(peer.map_or(0, u64::from).to_be_bytes());
@@ -143,7 +149,8 @@ impl StreamService for Relay {
             1 => Role::Echoed,
             2 => Role::EchoedWithPauses,
             3 => Role::Waiting,
-            4 => Role::UpstreamOf(peer),
+            4 => Role::ToBeJoined(peer),
+            5 => Role::ToBeCoupled(peer),
             _ => Role::Coupled(peer),
         })
     }
