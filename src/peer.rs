@@ -211,6 +211,11 @@ impl Peer {
         self.particulars().is_some_and(|particulars| particulars.ephemeral)
     }
 
+    /// Whether it is to be looked at then.
+    pub(crate) fn has_alarm(&self, at_ns: u64) -> bool {
+        self.particulars.as_ref().is_some_and(|particulars| particulars.alarm_ns == Some(at_ns))
+    }
+
     /// It is looked at because this instant has come; false if it is not to be, or not for this one any more.
     pub(crate) fn take_alarm(&mut self, at_ns: u64) -> bool {
         let alarm_ns = self.particulars.as_mut().map(|particulars| &mut particulars.alarm_ns);

@@ -7,13 +7,22 @@ use std::collections::BinaryHeap;
 use super::handle::Handle;
 
 /// Whom to look at, and when: `CLOCK_MONOTONIC`, ns. Nothing is allocated before the first. Of several entries of a peer, the
-/// one that the peer knows of counts. Who has left stays in it until then.
+/// one that the peer knows of counts.
 #[derive(Debug, Default)]
 pub(super) struct Alarms(BinaryHeap<Reverse<(u64, Handle)>>);
 
 impl Alarms {
     pub(super) fn push(&mut self, at_ns: u64, handle: Handle) {
         self.0.push(Reverse((at_ns, handle)));
+    }
+
+    /// Sees to it, before one more is pushed, that entries which do not count make it no larger than those that do.
+    pub(super) fn make_room(&mut self, mut counts: impl FnMut(u64, Handle) -> bool) {
+        if self.0.len() == self.0.capacity() {
+            self.0.retain(|Reverse((at_ns, handle))| counts(*at_ns, *handle));
+            // So that this is done once for as many new entries as it looks at.
+            self.0.reserve(self.0.len().max(1));
+        }
     }
 
     /// Whose time has come.
@@ -48,5 +57,17 @@ mod tests {
         assert_eq!(alarms.pop(20), Some((20, one)));
         assert_eq!(alarms.pop(20), None);
         assert_eq!(alarms.first_ns(), Some(30));
+    }
+
+    #[test]
+    fn what_does_not_count_takes_no_room() {
+        let mut alarms = Alarms::default();
+        for at_ns in 0..10_000 {
+            alarms.make_room(|at_ns, _| at_ns % 1000 == 0);
+            alarms.push(at_ns, Handle::new(1, 0));
+        }
+        assert!(alarms.0.capacity() < 100, "{}", alarms.0.capacity());
+        let counting = std::iter::from_fn(|| alarms.pop(u64::MAX)).filter(|(at_ns, _)| at_ns % 1000 == 0);
+        assert_eq!(counting.count(), 10);
     }
 }

@@ -25,6 +25,7 @@ impl Peers {
         let writer_is_full = self.slab[writer_key].talk.is_full();
         self.forget_reader(reader_key);
         let peer = &mut self.slab[reader_key];
+        peer.talk.release(Holds::RELAYED);
         peer.particulars_mut().writer = Some(writer.into());
         peer.particulars_mut().ephemeral = false;
         if writer_is_full && reader_key != writer_key {
@@ -34,8 +35,11 @@ impl Peers {
         self.know_reader(reader_key);
         let is_mutual = writer_of(&self.slab[writer_key]) == Some(reader);
         if is_mutual && reader_key != writer_key {
-            self.slab[reader_key].talk.hold(Holds::RELAYED);
-            self.slab[writer_key].talk.hold(Holds::RELAYED);
+            for key in [reader_key, writer_key] {
+                let peer = &mut self.slab[key];
+                peer.talk.hold(Holds::RELAYED);
+                self.unsettled.push(key, peer);
+            }
         }
     }
 

@@ -274,7 +274,9 @@ impl Peers {
         let particulars = self.slab[handle.key()].particulars_mut();
         if particulars.alarm_ns.is_none_or(|first_ns| at_ns < first_ns) {
             particulars.alarm_ns = Some(at_ns);
-            self.alarms.push(at_ns, handle);
+            let Self { alarms, slab, .. } = self;
+            alarms.make_room(|at_ns, handle| turns::find(slab, handle).is_some_and(|peer| peer.has_alarm(at_ns)));
+            alarms.push(at_ns, handle);
         }
     }
 

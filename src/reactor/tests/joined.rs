@@ -435,3 +435,15 @@ fn who_is_coupled_to_another_or_leaves_is_no_reader_of_the_one_before() {
     rig.turn_until(|rig| rig.keys().len() == 2);
     assert_eq!(rig.reactor.lanes.lane.table().readers(), 1);
 }
+
+#[test]
+fn pairs_that_are_gone_leave_nothing_behind_for_their_time_to_come() {
+    let (mut rig, upstream, _) = forward(Some(Duration::from_secs(3600)));
+    for _ in 0..100 {
+        let pair = rig.pair(&upstream);
+        drop(pair);
+        rig.turn_until(|rig| rig.reactor.lanes.is_empty());
+    }
+    let alarms = rig.reactor.lanes.lane.table().alarms();
+    assert!(alarms <= 32, "{alarms} are left of 200 peers who are gone");
+}
