@@ -13,7 +13,7 @@ use crate::milestone::{Milestone, Observer};
 use crate::peer::Marks;
 use crate::reactor::Reactor;
 use crate::service::StreamService;
-use crate::sources::{Asks, Callers, Draw, Entrance, Plan, Sources, StopSignals};
+use crate::sources::{Asks, Callers, Draw, Entrance, Plan, QUEUE_LANE, Sources, StopSignals};
 use crate::table::LANES_MAX;
 use crate::takeover::arrival::Arrived;
 use crate::takeover::error::TakeoverError;
@@ -45,6 +45,13 @@ pub enum Error {
         /// How many there may be.
         count_max: usize,
     },
+    /// The service that a supervisor's queue brings peers has listeners as well: no successor could take it over.
+    QueueAndListeners {
+        /// Its name.
+        service: String,
+        /// How many listeners it was given.
+        listeners: usize,
+    },
     /// The takeover path could not be used.
     TakeoverPath(PathError),
     /// There is no supervisor's queue to draw from.
@@ -75,6 +82,10 @@ impl std::fmt::Display for Error {
             Self::TooMany { what, count, count_max } => {
                 write!(f, "{count} {what} were given, a server has at most {count_max}")
             }
+            Self::QueueAndListeners { service, listeners } => write!(
+                f,
+                "{service} was given {listeners} listeners, 0 are allowed to a service that draws from a supervisor's queue"
+            ),
             Self::TakeoverPath(error) => error.fmt(f),
             Self::Inherit(error) => error.fmt(f),
             Self::OpenFiles { files_max, files_needed } => {
@@ -93,7 +104,7 @@ impl std::error::Error for Error {
             Self::Listen(error) => error.source(),
             Self::TakeoverPath(error) => error.source(),
             Self::Inherit(error) => error.source(),
-            Self::Twice { .. } | Self::TooMany { .. } | Self::OpenFiles { .. } => None,
+            Self::Twice { .. } | Self::TooMany { .. } | Self::QueueAndListeners { .. } | Self::OpenFiles { .. } => None,
             Self::Takeover(error) => error.source(),
             Self::Loop { error, .. } => Some(error),
         }
@@ -207,10 +218,11 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     }
 
     /// Draws peers of its first service from a supervisor's queue, and serves until it is stopped, a successor has taken
-    /// over, or the supervisor sends no more peers and those that came have gone.
+    /// over, or the supervisor sends no more peers and those that came have gone. Other services may have listeners, the
+    /// first has none.
     ///
     /// # Errors
-    /// As for [`serve`](Self::serve).
+    /// As for [`serve`](Self::serve), and [`Error::QueueAndListeners`] if the first service has a listener.
     pub fn work(self, queue: Queue) -> Result<Outcome, Error> {
         self.begin(Some(queue))
     }
@@ -232,7 +244,7 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     /// predecessor's nor can be bound, and [`Error::Listen`] if that is known without asking it: a predecessor that lives
     /// serves on. Any other error comes before that, or afterwards.
     pub fn take_over(mut self, path: &Path) -> Result<Outcome, Error> {
-        let (offers, plan) = self.prepare()?;
+        let (offers, plan) = self.prepare(false)?;
         let successor = Successor::call(path, &offers).map_err(Error::Takeover)?;
         self.succeed(successor, plan)
     }
@@ -241,12 +253,12 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     /// them runs.
     ///
     /// # Errors
-    /// As for [`take_over`](Self::take_over).
+    /// As for [`take_over`](Self::take_over), and as for [`work`](Self::work) with a queue.
     ///
     /// # Panics
     /// If this server does not run all [services](Successor::services) that are to be taken over.
     pub fn take_over_from(mut self, successor: Successor) -> Result<Outcome, Error> {
-        let (offers, plan) = self.prepare()?;
+        let (offers, plan) = self.prepare(successor.queue.is_some())?;
         let runs = |service| offers.iter().any(|offer| offer.service() == service);
         assert!(
             successor.services().all(runs),
@@ -255,11 +267,15 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
         self.succeed(successor, plan)
     }
 
-    /// What is to be known before anything else: which services there are, and where they listen.
-    fn prepare(&mut self) -> Result<(Vec<Offer>, Plan), Error> {
+    /// What is to be known before anything else: which services there are, and where they listen. The first may draw from a
+    /// queue.
+    fn prepare(&mut self, draws: bool) -> Result<(Vec<Offer>, Plan), Error> {
         let offers = self.services.offers();
         let listeners = self.services.take_listeners();
         check_names(&offers, &listeners)?;
+        if draws {
+            check_queue(&offers, &listeners)?;
+        }
         open_files::raise_limit();
         let plan = Plan::of(listeners).map_err(Error::Listen)?;
         Ok((offers, plan))
@@ -267,7 +283,7 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
 
     fn begin(mut self, queue: Option<Queue>) -> Result<Outcome, Error> {
         make_room()?;
-        let (_, plan) = self.prepare()?;
+        let (_, plan) = self.prepare(queue.is_some())?;
         let entrance = Entrance::of_listeners(plan.bind_rest().map_err(Error::Listen)?);
         let entrance = match queue {
             Some(queue) => entrance.and_of_queue(Draw::from(queue)),
@@ -348,6 +364,14 @@ fn check_names(offers: &[Offer], listeners: &[Vec<Listen>]) -> Result<(), Error>
     };
     twice("services", first_twice(offers.iter().map(Offer::service)))?;
     twice("listeners", first_twice(listeners().map(|listen| &*listen.name)))
+}
+
+/// Whether the service that draws from a queue has no other way in.
+fn check_queue(offers: &[Offer], listeners: &[Vec<Listen>]) -> Result<(), Error> {
+    match listeners[QUEUE_LANE].len() {
+        0 => Ok(()),
+        listeners => Err(Error::QueueAndListeners { service: offers[QUEUE_LANE].service().to_owned(), listeners }),
+    }
 }
 
 /// The first name that was there before.

@@ -260,7 +260,7 @@ impl Queue {
         Ok(Self::on(socket))
     }
 
-    fn on(socket: OwnedFd) -> Self {
+    pub(crate) fn on(socket: OwnedFd) -> Self {
         Self { socket, is_ready: false, credits: 0, unsent: VecDeque::new(), offered: None, end: End::Far }
     }
 

@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
 use super::*;
 use crate::listen::Target;
 use crate::peer::PeerId;
@@ -186,4 +188,21 @@ fn both_sides_are_told_of_a_takeover_and_of_one_that_fails() {
     drop(client);
     assert_eq!(successor.next(), "stopping");
     assert_eq!(successor.end().unwrap(), Outcome::Stopped);
+}
+
+#[test]
+fn a_server_whose_first_service_has_a_listener_and_a_queue_is_refused_before_it_listens() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, other, takeover] = ["first", "other", "takeover"].map(|file| directory.path().join(file));
+    let (_supervisor, there) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let server = Server::new(config(Some(&takeover)))
+        .service([Listen::on("first", first)], Seqnum)
+        .service([Listen::on("other", other)], crate::services::Line);
+    let refused = server.work(Queue::on(there)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "seqnum was given 1 listeners, 0 are allowed to a service that draws from a supervisor's queue"
+    );
+    assert_eq!(directory.path().read_dir().unwrap().count(), 0, "nothing was bound");
 }
