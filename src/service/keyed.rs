@@ -27,7 +27,8 @@ const ENTRY_BYTES: usize = 32;
 ///
 /// It is used as `std::collections::HashMap` is, about as fast, and its keys are hashed the same way; `H` may be another
 /// hasher. While nothing is copied, it keeps no book of changes. While a takeover copies it, each change costs a few
-/// nanoseconds more, and a removed key stays in memory until the successor has been told.
+/// nanoseconds more, and a removed key stays in memory until the successor has been told. When more keys were removed than
+/// there are entries, by 256, the map is copied anew instead: so a successor that is slow cannot make it grow.
 ///
 /// Whatever can change a value counts as a change, and is to be sent: so who only looks uses [`get`](Self::get). A value
 /// that changes behind a shared reference, in a `Cell` or an `Rc`, is not noticed, and does not belong in here. A map that

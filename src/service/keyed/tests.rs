@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::unsent::REMOVED_SPARE;
 use super::*;
 
 type Map = Keyed<u8, Vec<u8>>;
@@ -16,6 +17,8 @@ enum Happening {
     Retain(u8),
     ForEach(u8),
     Clear,
+    /// All keys go and come again, so many times.
+    Churn(usize),
     /// A piece of so many bytes is copied.
     Copy(usize),
     /// The copy fails, and another one begins.
@@ -32,6 +35,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<u8>().prop_map(Happening::Retain),
         1 => any::<u8>().prop_map(Happening::ForEach),
         1 => Just(Happening::Clear),
+        1 => (0..16usize).prop_map(Happening::Churn),
         8 => (0..64usize).prop_map(Happening::Copy),
         1 => Just(Happening::BeginAnew),
     ]
@@ -81,12 +85,27 @@ impl World {
                 map.clear();
                 model.clear();
             }
+            Happening::Churn(times) => (0..24).cycle().take(24 * times).for_each(|key| {
+                let value = model.remove(&key).unwrap_or_default();
+                map.remove(&key);
+                map.insert(key, value.clone());
+                model.insert(key, value);
+            }),
             Happening::Copy(bytes) => drop(self.copy(bytes)),
             Happening::BeginAnew => {
                 map.begin_copy();
                 self.copy = Map::default();
             }
         }
+        self.assert_the_book_is_small();
+    }
+
+    /// No more positions wait than there ever were entries, and no more keys than entries and some.
+    fn assert_the_book_is_small(&self) {
+        let Some(unsent) = &self.map.unsent else { return };
+        let (removed, queued) = (unsent.removed().len(), unsent.queued());
+        assert!(removed <= 25 + REMOVED_SPARE, "{removed} keys");
+        assert!(queued <= 25, "{queued} positions");
     }
 
     /// Copies a piece; says how many entries that were.
@@ -182,6 +201,30 @@ fn a_change_that_comes_before_the_walk_is_sent_once() {
     let mut piece = Vec::new();
     assert_eq!(map.copy_next(usize::MAX / 2, &mut piece), 1);
     assert_eq!(piece, [&[1][..], &[0, 0, 0, 4], &500u32.to_be_bytes(), &[0, 0, 0, 4], &3u32.to_be_bytes()].concat());
+}
+
+/// A map of 100 entries of which each key is new and leaves soon; before each change, so many entries are copied.
+fn churned(copied_at_once: usize) -> Keyed<u32, u32> {
+    let mut map: Keyed<u32, u32> = (0..100).map(|key| (key, 0)).collect();
+    map.begin_copy();
+    map.copy_next(usize::MAX / 2, &mut Vec::new());
+    for key in 100..50_000 {
+        assert!((0..copied_at_once).all(|_| map.copy_next(1, &mut Vec::new()) <= 1));
+        map.insert(key, 0);
+        map.remove(&(key - 100));
+    }
+    map
+}
+
+#[test]
+fn the_book_of_a_map_that_changes_all_the_time_is_small_also_if_little_or_nothing_is_sent() {
+    for copied_at_once in [0, 1, 2] {
+        let map = churned(copied_at_once);
+        let unsent = map.unsent.as_ref().unwrap();
+        assert!(unsent.removed().len() <= 100 + REMOVED_SPARE, "{} keys", unsent.removed().len());
+        assert!(unsent.queued() <= 101, "{} positions", unsent.queued());
+        assert!(map.pending() <= 2 * 101 + REMOVED_SPARE, "{} pending", map.pending());
+    }
 }
 
 #[test]

@@ -3,8 +3,15 @@
 //!
 //! The map is walked once, from the first position to the last. What happens at a position that the walk has passed is
 //! noted; what happens before the walk comes by costs nothing, and neither does what is new, for that comes last.
+//!
+//! The book stays small also while the other side takes nothing: when more keys were removed than there are entries, it
+//! takes less to tell everything anew.
 
 use std::collections::VecDeque;
+
+/// How many more keys may have been removed than there are entries before all is told anew: values of a few entries may be
+/// large.
+pub(super) const REMOVED_SPARE: usize = 256;
 
 /// The book of one copy.
 #[derive(Debug)]
@@ -17,8 +24,10 @@ pub(super) struct Unsent<K> {
     walked: usize,
     /// For each position that the walk has passed, whether its entry has changed since it was sent.
     changed: Bits,
-    /// Those positions, and some that have changed and were sent or left since.
+    /// Those positions, and some whose entries have changed and left since: each once.
     queue: VecDeque<usize>,
+    /// Whether a position is in there.
+    queued: Bits,
 }
 
 /// What is to be told next.
@@ -33,7 +42,14 @@ pub(super) enum Next<K> {
 impl<K> Unsent<K> {
     /// The other side knows nothing, or something that was never here.
     pub(super) fn everything() -> Self {
-        Self { all_gone: true, removed: Vec::new(), walked: 0, changed: Bits::default(), queue: VecDeque::new() }
+        Self {
+            all_gone: true,
+            removed: Vec::new(),
+            walked: 0,
+            changed: Bits::default(),
+            queue: VecDeque::new(),
+            queued: Bits::default(),
+        }
     }
 
     /// How much there is to tell of a map of so many entries.
@@ -50,6 +66,7 @@ impl<K> Unsent<K> {
             return Some(Next::Removed(key));
         }
         while let Some(position) = self.queue.pop_front() {
+            self.queued.clear(position);
             if self.changed.clear(position) {
                 return Some(Next::Set(position));
             }
@@ -66,8 +83,7 @@ impl<K> Unsent<K> {
         &self.removed
     }
 
-    /// The positions that the other side does not know, in a map of so many entries. One that changed, left and changed
-    /// again may be among them twice.
+    /// The positions that the other side does not know, in a map of so many entries.
     pub(super) fn positions(&self, entries: usize) -> impl Iterator<Item = usize> {
         self.queue.iter().copied().filter(|position| self.changed.has(*position)).chain(self.walked..entries)
     }
@@ -75,7 +91,7 @@ impl<K> Unsent<K> {
     /// The entry at `position` may have changed.
     #[inline]
     pub(super) fn touch(&mut self, position: usize) {
-        if position < self.walked && self.changed.set(position) {
+        if position < self.walked && self.changed.set(position) && self.queued.set(position) {
             self.queue.push_back(position);
         }
     }
@@ -85,6 +101,10 @@ impl<K> Unsent<K> {
         if position >= self.walked {
             return;
         }
+        if self.removed.len() >= last + REMOVED_SPARE {
+            *self = Self::everything();
+            return;
+        }
         self.removed.push(key);
         self.changed.clear(position);
         let unknown = last >= self.walked || self.changed.clear(last);
@@ -92,6 +112,12 @@ impl<K> Unsent<K> {
         if unknown && position < last {
             self.touch(position);
         }
+    }
+
+    /// How many positions it keeps for later.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
     }
 
     /// All entries are gone.
