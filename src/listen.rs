@@ -58,7 +58,9 @@ pub struct Listen {
     /// Where it listens. The path of a Unix socket is for this user alone (mode 0600); one that nobody answers on is
     /// replaced, and it is removed at a stop.
     pub at: Target,
-    /// How many connections may wait in the kernel to be accepted (listen(2)). `None` is the kernel's maximum.
+    /// How many connections may wait in the kernel to be accepted (listen(2)). `None` is the kernel's maximum. A listener
+    /// that a takeover keeps has this backlog from when the successor serves; one that was not given here, but is taken over
+    /// because its service was given none, keeps its own.
     pub backlog: Option<u32>,
 }
 

@@ -69,9 +69,13 @@ fn try_to_listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<Tcp
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
     bind(&socket, &address)?;
-    let backlog = backlog.map_or(i32::MAX, |backlog| backlog.try_into().unwrap_or(i32::MAX));
-    listen(&socket, backlog)?;
+    listen(&socket, kernel_backlog(backlog))?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// A backlog as listen(2) takes it, which cuts it to its maximum: that is also what is meant where none is given.
+pub fn kernel_backlog(backlog: Option<u32>) -> i32 {
+    backlog.map_or(i32::MAX, |backlog| backlog.try_into().unwrap_or(i32::MAX))
 }
 
 /// Whether and when connections of one listener are accepted.

@@ -13,7 +13,7 @@ use crate::listen::{Listen, ListenError, Target};
 use crate::peer::Address;
 use crate::service::Accepted;
 use crate::takeover::path::{PathError, SocketFile};
-use reactord_process::accept::listen_on;
+use reactord_process::accept::{kernel_backlog, listen_on};
 
 /// Somebody who has connected.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(crate) struct Listener {
     name: String,
     lane: usize,
     socket: Socket,
+    /// What its backlog is to be once it is this process's, where that may be another one.
+    backlog_to_be: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -70,22 +72,25 @@ impl Listener {
                 .map(|(socket, file)| Socket::unix(socket, file)),
         };
         let socket = socket.map_err(|error| ListenError { at: at.clone(), error })?;
-        Ok(Self { name: name.clone(), lane, socket })
+        Ok(Self { name: name.clone(), lane, socket, backlog_to_be: None })
     }
 
     /// The listener that a predecessor has bound to this address.
     pub(crate) fn of_tcp(lane: usize, name: String, socket: OwnedFd, address: SocketAddr) -> Self {
-        Self { name, lane, socket: Socket::Tcp(TcpListener::from_std(socket.into()), address) }
+        let socket = Socket::Tcp(TcpListener::from_std(socket.into()), address);
+        Self { name, lane, socket, backlog_to_be: None }
     }
 
     /// The listener that a predecessor has bound to this path, as the file with this device and inode.
     pub(crate) fn of_unix(lane: usize, name: String, socket: OwnedFd, path: PathBuf, file: (u64, u64)) -> Self {
-        Self { name, lane, socket: Socket::unix(socket, SocketFile::of_predecessor(path, file)) }
+        let socket = Socket::unix(socket, SocketFile::of_predecessor(path, file));
+        Self { name, lane, socket, backlog_to_be: None }
     }
 
-    /// The same for another lane, and by another name.
-    pub(super) fn renamed(self, lane: usize, name: String) -> Self {
-        Self { lane, name, ..self }
+    /// The same for another lane, as it is to be there from when it is this process's.
+    pub(super) fn wanted_as(self, lane: usize, listen: Listen) -> Self {
+        let Listen { name, backlog, .. } = listen;
+        Self { lane, name, backlog_to_be: Some(kernel_backlog(backlog)), ..self }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -114,6 +119,12 @@ impl Listener {
 
     /// It is this process's from now on, and so is its path.
     pub(crate) fn own(&mut self) {
+        // Not before: until then it is a predecessor's, who may go on with it. Who waits in it stays.
+        if let Some(backlog) = self.backlog_to_be.take()
+            && let Err(errno) = rustix::net::listen(&*self, backlog)
+        {
+            debug!("The backlog of {} stays as it is: {errno}", self.at());
+        }
         if let Socket::Unix(_, file) = &mut self.socket {
             file.own();
         }

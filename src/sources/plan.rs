@@ -44,7 +44,7 @@ impl Plan {
         match met {
             Some(met) => {
                 let Wanted { lane, listen, .. } = self.wanted.swap_remove(met);
-                Ok(listener.renamed(lane, listen.name))
+                Ok(listener.wanted_as(lane, listen))
             }
             None if self.inherits.get(listener.lane()) == Some(&true) => Ok(listener),
             None => Err(listener),
@@ -112,6 +112,8 @@ mod tests {
     use std::net::SocketAddr;
     use std::os::fd::AsFd;
 
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
     use super::*;
 
     const ANY: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
@@ -178,6 +180,33 @@ mod tests {
         assert_eq!((kept.name(), with_predecessor.bind_rest().unwrap().len()), ("clients", 0));
         let failed = plan().bind_rest().unwrap_err();
         assert_eq!((failed.at, failed.error.kind()), (Target::Tcp(gone), ErrorKind::AddrNotAvailable));
+    }
+
+    /// How many connections a Unix socket lets wait: one more than its backlog.
+    fn room(path: &std::path::Path) -> usize {
+        let address = SocketAddrUnix::new(path).unwrap();
+        let connect = || {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+            rustix::net::connect(&socket, &address).is_ok().then_some(socket)
+        };
+        std::iter::from_fn(connect).collect::<Vec<_>>().len()
+    }
+
+    #[test]
+    fn a_listener_that_is_kept_has_the_backlog_that_is_wanted_once_it_is_this_processs() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listen = |backlog| Listen { backlog: Some(backlog), ..Listen::on("local", path.clone()) };
+        let mut theirs = Listener::bind(0, &listen(0)).unwrap();
+        theirs.disown();
+        let mut plan = Plan::of(vec![vec![listen(5)]]).unwrap();
+        let socket = theirs.as_fd().try_clone_to_owned().unwrap();
+        let adopted = Listener::of_unix(0, "local".to_owned(), socket, path.clone(), theirs.file().unwrap());
+        let mut kept = plan.claim(adopted).unwrap();
+        assert_eq!(room(&path), 1, "the takeover may fail yet");
+        kept.own();
+        assert_eq!(room(&path), 5, "besides the one that waits");
     }
 
     #[test]

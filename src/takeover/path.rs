@@ -17,6 +17,7 @@ use mio::net::{UnixListener, UnixStream};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
+use reactord_process::accept::kernel_backlog;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
 use super::channel::Channel;
@@ -119,8 +120,7 @@ impl SocketFile {
     /// If the path cannot be a socket's, or is taken.
     pub(crate) fn bind_quietly(path: &Path, backlog: Option<u32>) -> Result<(OwnedFd, Self), PathError> {
         let path = absolute(path)?;
-        let backlog = backlog.map_or(i32::MAX, |backlog| backlog.try_into().unwrap_or(i32::MAX));
-        let (socket, file) = bind_free(&path, answers_quietly, backlog)?;
+        let (socket, file) = bind_free(&path, answers_quietly, kernel_backlog(backlog))?;
         Ok((socket, Self { path, file, is_own: true }))
     }
 
