@@ -11,6 +11,15 @@
 //! ```
 //!
 //! A service that is given no listener has those that its predecessor has.
+//!
+//! In a package of your own it needs
+//!
+//! ```toml
+//! [dependencies]
+//! log = "0.4"
+//! reactord = { path = "…", default-features = false }
+//! simple_logger = { version = "5", default-features = false, features = ["stderr", "timestamps"] }
+//! ```
 
 use std::error::Error;
 use std::net::SocketAddr;
