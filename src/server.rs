@@ -412,10 +412,7 @@ fn found<L: Services>(
     peers_expected: Vec<(&str, usize)>,
 ) -> Result<(Poll, L::Lanes, Sources), Error> {
     let poll = Poll::new().map_err(in_context("epoll"))?;
-    let marks = Marks {
-        high_bytes: config.outbound_high_bytes,
-        low_bytes: config.outbound_low_bytes.min(config.outbound_high_bytes),
-    };
+    let marks = Marks::from(config);
     let (registry, close_timeout) = (poll.registry(), config.close_timeout);
     let foundation = Foundation { registry, marks, close_timeout, peers_expected };
     let lanes = services.found(&foundation).map_err(in_context("epoll"))?;

@@ -6,6 +6,7 @@ use mio::Interest;
 use super::backlog::{Backlog, Misplaced};
 use super::record::{Change, Phase, Stretch};
 use super::ties::{Holds, Outflow, Ties};
+use crate::config::Config;
 
 /// What a peer is woken for when it is read from. Urgent data (tcp(7)) is read like any other, but the kernel has reads
 /// stop short before it; so the loop must know of it.
@@ -18,6 +19,14 @@ pub(crate) struct Marks {
     pub(crate) high_bytes: usize,
     /// With no more bytes pending, a held peer is let go.
     pub(crate) low_bytes: usize,
+}
+
+impl From<&Config> for Marks {
+    /// Those that the program has asked for. Where they are the wrong way round, the high one counts for both.
+    fn from(config: &Config) -> Self {
+        let high_bytes = config.outbound_high_bytes;
+        Self { high_bytes, low_bytes: config.outbound_low_bytes.min(high_bytes) }
+    }
 }
 
 /// How far the conversation with one client has come.

@@ -229,13 +229,7 @@ impl<S: Scripted> World<S> {
     }
 
     fn begin_takeover(&mut self) {
-        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        let [ours, theirs] = [ours, theirs].map(|socket| {
-            socket.set_nonblocking(true).expect("it can be unblocked");
-            mio::net::UnixStream::from_std(socket)
-        });
-        let predecessor = Channel::of_predecessor(ours).expect("memory");
-        let successor = Channel::of_successor(theirs).expect("memory");
+        let (predecessor, successor) = Channel::pair();
         let hello = Hello {
             wire_versions: WIRE_VERSIONS,
             build: String::new(),
@@ -304,7 +298,7 @@ impl<S: Scripted> World<S> {
 /// A lane without peers, whom this will wake.
 pub(super) fn lane<S: StreamService>(number: usize, service: S, poll: &Poll, config: &Config) -> Lane<S> {
     let registry = poll.registry().try_clone().expect("epoll");
-    let marks = Marks { high_bytes: config.outbound_high_bytes, low_bytes: config.outbound_low_bytes };
+    let marks = Marks::from(config);
     Lane::new(service, Table::new(number, registry, marks, config.close_timeout, 0), 0)
 }
 

@@ -140,6 +140,16 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
+    /// Both ends of a channel between two loops of one process, the predecessor's first.
+    ///
+    /// # Panics
+    /// If the process may open no more files, or has no memory.
+    pub(crate) fn pair() -> (Self, Self) {
+        let (ours, theirs) = UnixStream::pair().expect("a process may have two more files open");
+        let there_is_memory = "what a channel begins with is little";
+        (Self::of_predecessor(ours).expect(there_is_memory), Self::of_successor(theirs).expect(there_is_memory))
+    }
+
     /// The end that the predecessor holds.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! A loop that is driven by hand, and a takeover whose two sides are driven by the same hand: what the test kit stands on.
 
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use mio::Poll;
@@ -15,7 +14,7 @@ use crate::service::StreamService;
 use crate::sources::{Asks, Sources};
 use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
-use crate::takeover::channel::{Channel, ChannelError};
+use crate::takeover::channel::Channel;
 use crate::takeover::departure::{Departure, Turn};
 use crate::takeover::error::Cause;
 use crate::takeover::offer::Offer;
@@ -41,7 +40,7 @@ pub(super) fn hand_over<S: StreamService, T: StreamService>(
     service: T,
     config: &Config,
 ) -> Result<(Alone<T>, Handle), String> {
-    let (ours, theirs) = channel();
+    let (ours, theirs) = Channel::pair();
     let hello = hello::<T>();
     let lanes = predecessor.lanes_mut();
     let estates: Vec<Estate> = lanes.all().map(estate_of).collect();
@@ -147,23 +146,9 @@ enum Heard {
 fn one_lane<S: StreamService>(service: S, config: &Config) -> (Poll, And<S, ()>) {
     let poll = Poll::new().expect("a process may have a few more files open");
     let registry = poll.registry().try_clone().expect("a process may have a few more files open");
-    let marks = Marks { high_bytes: config.outbound_high_bytes, low_bytes: config.outbound_low_bytes };
+    let marks = Marks::from(config);
     let lane = Lane::new(service, Table::new(0, registry, marks, config.close_timeout, 0), 0);
     (poll, And { before: (), lane })
-}
-
-/// Both ends of a channel.
-fn channel() -> (Channel, Channel) {
-    let (ours, theirs) = UnixStream::pair().expect("a process may have a few more files open");
-    let [ours, theirs] = [ours, theirs].map(|socket| {
-        socket.set_nonblocking(true).expect("a socket can be made non-blocking");
-        mio::net::UnixStream::from_std(socket)
-    });
-    let there_is_memory = |error: ChannelError| panic!("{error}");
-    (
-        Channel::of_predecessor(ours).unwrap_or_else(there_is_memory),
-        Channel::of_successor(theirs).unwrap_or_else(there_is_memory),
-    )
 }
 
 fn hello<T: StreamService>() -> Hello {
