@@ -43,7 +43,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use reactord_process::descriptors::{self, Received};
 use reactord_process::inherited;
 pub use reactord_process::words::{ConnectionId, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
-use reactord_process::words::{FromSupervisor, FromWorker, PACKET_BYTES_MAX, SOCKET_VARIABLE, VERSION};
+use reactord_process::words::{FromSupervisor, FromWorker, SOCKET_VARIABLE, VERSION_WITHOUT_STATES, WORDS_BYTES_MAX};
 
 /// Why there is no queue to draw from.
 #[derive(Debug)]
@@ -388,7 +388,7 @@ impl Queue {
 
     fn announce(&mut self) {
         if !std::mem::replace(&mut self.is_ready, true) {
-            self.say(FromWorker::Ready { version: VERSION });
+            self.say(FromWorker::Ready { version: VERSION_WITHOUT_STATES });
         }
     }
 
@@ -435,7 +435,7 @@ impl Queue {
         if let Some(offered) = self.offered.take() {
             return Ok(Some(offered));
         }
-        let mut buffer = [0; PACKET_BYTES_MAX + 1];
+        let mut buffer = [0; WORDS_BYTES_MAX + 1];
         while self.end == End::Far {
             let mut arrived = Vec::new();
             let received = wait.on(&self.socket, PollFlags::POLLIN, || {
@@ -450,14 +450,12 @@ impl Queue {
             let said = FromSupervisor::parse(&buffer[..received.bytes])
                 .map_err(|malformed| QueueError::Malformed { packet: malformed.to_string() });
             let offered = match said {
-                // A word of a later version; what came with it is closed.
-                Ok(None) => continue,
-                Ok(Some(FromSupervisor::Finish)) => {
+                Ok(Some((FromSupervisor::Finish, _))) => {
                     self.credits = 0;
                     self.end = End::Finishing;
                     return Ok(None);
                 }
-                Ok(Some(FromSupervisor::Connection { id, peer, local })) => {
+                Ok(Some((FromSupervisor::Connection { id, peer, local }, _))) => {
                     only_descriptor(arrived, received.descriptors_lost).map(|socket| Offered {
                         id,
                         peer,
@@ -465,6 +463,8 @@ impl Queue {
                         socket,
                     })
                 }
+                // A word of a later version; what came with it is closed.
+                Ok(_) => continue,
                 Err(error) => Err(error),
             };
             return match offered {

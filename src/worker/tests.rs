@@ -68,8 +68,7 @@ impl Supervisor {
 }
 
 fn id(id: u64) -> ConnectionId {
-    let FromWorker::Took(id) = FromWorker::parse(format!("took {id}").as_bytes()).unwrap() else { panic!() };
-    id
+    ConnectionId::from_number(id).unwrap()
 }
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
@@ -184,7 +183,7 @@ fn words_of_a_later_version_are_passed_over_and_their_descriptors_closed() {
 fn a_supervisor_that_is_not_understood_ends_the_queue() {
     let (_, server) = connection();
     let (one, two) = ([server.as_fd()].to_vec(), [server.as_fd(), server.as_fd()].to_vec());
-    let long = "x".repeat(PACKET_BYTES_MAX + 1);
+    let long = "x".repeat(WORDS_BYTES_MAX + 1);
     let good = "connection 1 127.0.0.1:1 127.0.0.1:2";
     for (packet, descriptors, message) in [
         ("connection 1", &one, "the packet \"connection 1\" is not understood"),

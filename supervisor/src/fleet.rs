@@ -15,7 +15,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use reactord_process::words::{ConnectionId, FromWorker, VERSION};
+use reactord_process::words::{ConnectionId, FromWorker, VERSION_WITHOUT_STATES as VERSION};
 
 use crate::config::{Replace, Supply};
 use back_off::BackOff;
@@ -191,6 +191,8 @@ impl Fleet {
                 return if self.took(id, connection) { Ok(Some(connection)) } else { Err(Breach::NotSent(connection)) };
             }
             FromWorker::Done(_) => self.queue.ended(id),
+            FromWorker::Back(connection) => return Err(Breach::NotSent(connection)),
+            FromWorker::Holds(_) | FromWorker::Moved(_) => return Err(Breach::NotReady),
         }
         Ok(None)
     }

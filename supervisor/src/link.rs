@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
 use reactord_process::descriptors;
-use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker, Malformed, PACKET_BYTES_MAX};
+use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker, Malformed, WORDS_BYTES_MAX};
 
 /// What a worker's end says.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Link {
                         continue;
                     }
                 },
-                FromSupervisor::Finish => None,
+                _ => None,
             };
             match descriptors::send(&self.socket, word.to_string().as_bytes(), descriptor.as_slice()) {
                 Ok(_) => drop(self.unsent.pop_front()),
@@ -118,7 +118,7 @@ impl Link {
     /// If it is none that a worker may send.
     pub(crate) fn hear(&mut self) -> Result<Heard, LinkError> {
         // One byte more than allowed, so that a longer packet shows.
-        let mut buffer = [0; PACKET_BYTES_MAX + 1];
+        let mut buffer = [0; WORDS_BYTES_MAX + 1];
         loop {
             match descriptors::receive(&self.socket, &mut buffer, None::<&mut Vec<OwnedFd>>) {
                 Ok(received) if received.descriptors_lost => return Err(LinkError::Descriptor),
@@ -130,7 +130,9 @@ impl Link {
                     return Ok(Heard::End);
                 }
                 Ok(received) => {
-                    return FromWorker::parse(&buffer[..received.bytes]).map(Heard::Said).map_err(LinkError::Malformed);
+                    return FromWorker::parse(&buffer[..received.bytes])
+                        .map(|(said, _)| Heard::Said(said))
+                        .map_err(LinkError::Malformed);
                 }
                 // A worker that lives may have closed one direction only, and this one never ends by itself.
                 Err(Errno::AGAIN) if self.is_broken => return Ok(Heard::End),
@@ -216,7 +218,7 @@ mod tests {
             let mut buffer = [0; 256];
             while let Ok(packet) = descriptors::receive(&worker, &mut buffer, Some(&mut Vec::new())) {
                 match FromSupervisor::parse(&buffer[..packet.bytes]) {
-                    Ok(Some(FromSupervisor::Connection { id, .. })) => received.push(id),
+                    Ok(Some((FromSupervisor::Connection { id, .. }, _))) => received.push(id),
                     other => panic!("{other:?}"),
                 }
             }

@@ -191,7 +191,8 @@ impl LinkState {
 
     fn into_line(self) -> io::Result<Option<(WorkerId, Line)>> {
         let Self { worker, queue, notify, unsent } = self;
-        let unsent = unsent.iter().filter_map(|packet| FromSupervisor::parse(packet.as_bytes()).ok()?).collect();
+        let unsent =
+            unsent.iter().filter_map(|packet| Some(FromSupervisor::parse(packet.as_bytes()).ok()??.0)).collect();
         let line = match (queue, notify) {
             (Some(number), _) => Line::Queue(Link::of(inherited::take(number)?, unsent)),
             (None, Some(number)) => Line::Notify(inherited::take(number)?.into()),
