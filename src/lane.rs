@@ -212,9 +212,17 @@ impl<S: StreamService> Lane<S> {
             let Some(timer) = self.table.next_timer() else { break };
             self.call(|service, context| service.timer(timer, context));
         }
-        while let Some(handle) = self.table.next_unsettled() {
+        self.settle();
+    }
+
+    /// Settles what was done to peers in others' turns. When one leaves by that, its service may do more to others; if that
+    /// is much, it is for the next turn, or those who come and leave one after another would never let this one end.
+    fn settle(&mut self) {
+        for _ in 0..self.table.unsettled() + DUE_PER_TURN {
+            let Some(handle) = self.table.next_unsettled() else { return };
             self.serve(handle, Wake::SentTo);
         }
+        self.table.touch_unsettled();
     }
 
     #[inline]

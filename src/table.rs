@@ -299,6 +299,19 @@ impl Table {
         self.peers.next_due()
     }
 
+    /// To how many others have done something that is not settled.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.peers.unsettled.len()
+    }
+
+    /// What was done to those who are not settled yet may be copied before they are.
+    pub(crate) fn touch_unsettled(&mut self) {
+        if self.touches.is_some() {
+            let handles: Vec<Handle> = self.peers.unsettled.iter().collect();
+            handles.into_iter().for_each(|handle| self.touched(handle));
+        }
+    }
+
     /// Whose turn it is of those to whom others have sent, or whom others have closed.
     pub(crate) fn next_unsettled(&mut self) -> Option<Handle> {
         self.peers.next_unsettled()
@@ -335,7 +348,7 @@ impl Table {
 
     /// When somebody gets a turn if no event comes before.
     pub(crate) fn due_at(&self) -> Option<Instant> {
-        if !self.peers.due.is_empty() {
+        if !self.peers.due.is_empty() || !self.peers.unsettled.is_empty() {
             return Some(self.now);
         }
         let called = self.peers.next_call_ns().map(|ns| self.clock.instant(ns));

@@ -175,6 +175,8 @@ impl<S: StreamService> Answering<S> {
         let was_full = turn.talk.is_full();
         match turn.talk.phase() {
             Phase::Lingering => return linger(turn, input),
+            // What has become of it is told by the event that follows its registration.
+            Phase::Connecting if wake == Wake::SentTo => return Ok(Progress::Drained),
             Phase::Connecting if !self.connect(turn)? => return Ok(Progress::Drained),
             _ => {}
         }
@@ -188,6 +190,9 @@ impl<S: StreamService> Answering<S> {
         let peer = &mut **turn;
         let held = !peer.talk.listens();
         peer.flush(marks)?;
+        if wake == Wake::SentTo {
+            return Ok(go_on_later(turn, was_full));
+        }
         if held || was_full {
             self.let_go(turn, was_full)?;
         }
@@ -402,6 +407,18 @@ impl<S: StreamService> Answering<S> {
         self.replies.clear();
         written
     }
+}
+
+/// Has a peer that was let go in another's turn go on in the next turn of the loop, since two that let each other go would
+/// never let this one end.
+fn go_on_later(turn: &mut Turn<'_>, was_full: bool) -> Progress {
+    let talk = &mut turn.talk;
+    let has_drained = was_full && !talk.is_full() && talk.takes_output();
+    if has_drained {
+        // It is said then, and before what was kept of its input.
+        talk.hold(Holds::OUTPUT);
+    }
+    if has_drained || talk.waits_for_its_turn() { Progress::BudgetSpent } else { Progress::Drained }
 }
 
 /// What the service has asked for in a call about this peer.

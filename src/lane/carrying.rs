@@ -14,6 +14,10 @@ pub(super) const READS_PER_TURN: u32 = 4;
 pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake) -> io::Result<Progress> {
     let is_held = !turn.talk.listens();
     write_pending(turn)?;
+    if wake == Wake::SentTo {
+        // What it has sent is passed on in the next turn of the loop, or two that do so might never let this one end.
+        return Ok(if turn.talk.waits_for_its_turn() { Progress::BudgetSpent } else { Progress::Drained });
+    }
     turn.talk.begin_turn();
     pass_on_kept(turn);
     let (is_readable, to_the_end) = wake.reads_after(is_held);

@@ -9,7 +9,9 @@ pub(crate) enum Wake {
     /// No event will come for what it has left to do: its last turn ended with its budget, it has been taken over with
     /// bytes in its buffers.
     Due,
-    /// Something was done to it in another's turn, or it is the first one of a connection that is being opened.
+    /// Something was done to it in another's turn, or it is the first one of a connection that is being opened. What is
+    /// pending for it is written, and it is ended if that was asked for; but nothing is read from it, and its service is not
+    /// called about it before the next turn of the loop, unless it is gone.
     SentTo,
 }
 

@@ -137,6 +137,12 @@ impl Talk {
         }
     }
 
+    /// Whether nothing holds it but that it has not had its turn since it was let go.
+    pub(crate) fn waits_for_its_turn(&self) -> bool {
+        let others = self.holds.without(Holds::TURN);
+        self.holds != others && others.is_none() && !self.is_closing()
+    }
+
     /// It has its turn.
     pub(crate) fn begin_turn(&mut self) {
         self.holds = self.holds.without(Holds::TURN);
@@ -182,7 +188,8 @@ impl Talk {
         let is_connecting = self.phase == Phase::Connecting;
         let is_held_for_another = self.holds.has(Holds::PARTNER);
         let waits = !self.inbound.is_empty() || !self.outbound.is_empty();
-        waits || is_connecting || is_held_for_another || self.is_ending()
+        // Also whose output has drained, if nobody has said so yet.
+        waits || self.is_full() || is_connecting || is_held_for_another || self.is_ending()
     }
 
     /// Adds to what waits to be written.

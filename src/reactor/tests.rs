@@ -567,3 +567,4 @@ mod flow;
 
 mod joined;
 mod opened;
+mod rounds;

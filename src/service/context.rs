@@ -227,7 +227,7 @@ impl<'a, S: StreamService> Context<'a, S> {
         self.peers.hold(peer);
     }
 
-    /// Has a peer be read from again that was [held](Self::hold), from the end of this turn of the loop.
+    /// Has a peer be read from again that was [held](Self::hold), from the next turn of the loop on.
     pub fn release(&mut self, peer: PeerId) {
         self.peers.release(peer);
     }
@@ -243,7 +243,7 @@ impl<'a, S: StreamService> Context<'a, S> {
         self.stopping |= self.peers.waits_for_writer(self.peer);
     }
 
-    /// From the end of this turn of the loop on, what either of the two sends is written to the other, without the service:
+    /// From the next turn of the loop on, what either of the two sends is written to the other, without the service:
     /// first what is kept of their input. Neither is read from while more is pending for the other than the high-water
     /// mark, and the two directions do not wait for one another. That one of them ends its output is passed on after all that it has sent. Of what the service has been
     /// called for, [`input`](StreamService::input), [`ended`](StreamService::ended) and

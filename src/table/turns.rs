@@ -45,6 +45,11 @@ impl Turns {
         None
     }
 
+    /// Those who wait, and those who have left while they did.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Handle> {
+        self.queue.iter().copied()
+    }
+
     /// How many wait, those who have left among them.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()

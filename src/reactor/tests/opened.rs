@@ -361,7 +361,7 @@ fn what_is_answered_at_the_deadline_of_who_is_not_connected_yet_waits_for_that()
 }
 
 #[test]
-fn a_unix_socket_whose_backlog_is_full_is_not_tried_more_often_because_more_is_sent_to_it() {
+fn a_unix_socket_whose_backlog_is_full_is_not_tried_more_often_because_it_has_more_turns() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let (_listener, _filler) = full_unix_listener(&path);
@@ -370,7 +370,7 @@ fn a_unix_socket_whose_backlog_is_full_is_not_tried_more_often_because_more_is_s
     let key = rig.open(&mut driver, path.to_str().unwrap()).unwrap();
     let handle = rig.handle(key);
     for _ in 0..100 {
-        rig.reactor.lanes.lane.serve(handle, Wake::SentTo);
+        rig.reactor.lanes.lane.serve(handle, Wake::Due);
     }
     let alarms = rig.reactor.lanes.lane.table().alarms();
     assert!(alarms <= 2, "{alarms}");
