@@ -305,6 +305,7 @@ impl<S: StreamService> Answering<S> {
     fn use_input(&mut self, turn: &mut Turn<'_>, input: &[u8], mut searched: usize) -> io::Result<usize> {
         let mut used = 0;
         loop {
+            let used_before = used;
             let verdict = self.call_service(turn, &input[used..], &mut used, std::mem::take(&mut searched));
             self.write_replies(turn)?;
             match verdict {
@@ -314,7 +315,11 @@ impl<S: StreamService> Answering<S> {
                 }
                 Verdict::Incomplete => return Ok(used),
                 Verdict::TooMuchPending if !turn.talk.listens() => return Ok(used),
-                // The socket has taken them.
+                // The socket has taken them. Who uses nothing may go on answering for ever, so it is others' turn then.
+                Verdict::TooMuchPending if used == used_before => {
+                    turn.drain_in_next_turn();
+                    return Ok(used);
+                }
                 Verdict::TooMuchPending if used < input.len() => {}
                 Verdict::TooMuchPending => return Ok(used),
             }
@@ -357,7 +362,8 @@ impl<S: StreamService> Answering<S> {
         *used += more;
         Ok(if is_closing {
             Verdict::Over
-        } else if is_full && more > 0 {
+        } else if is_full && (more > 0 || !turn.talk.holds().has(Holds::RELAYED)) {
+            // Who is read from however much is pending has to use what comes.
             Verdict::TooMuchPending
         } else if input.len() - more > S::INPUT_BYTES_MAX && turn.talk.listens() {
             return Err(Violation::new(format!("more than {} bytes that are not used", S::INPUT_BYTES_MAX)));

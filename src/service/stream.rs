@@ -61,7 +61,8 @@ pub trait StreamService: Sized {
     /// one saves it, is what an upgrade can be undone to: `examples/versions.rs` shows the steps.
     const STATE_VERSION_NEWEST: u32 = Self::STATE_VERSION;
 
-    /// How many bytes may be left unused while more is read; a peer of which more is left is closed. Default: 64 KiB.
+    /// How many bytes may be left unused while more is read; a peer of which more is left is closed, unless
+    /// [its answers](Self::input) are over the high-water mark, or it is held. Default: 64 KiB.
     const INPUT_BYTES_MAX: usize = 64 * 1024;
 
     /// A peer has connected, to one of the service's listeners.
@@ -71,7 +72,11 @@ pub trait StreamService: Sized {
     /// first `searched` bytes were there in an earlier call. `input` is never empty.
     ///
     /// Answers over the high-water mark are not the time to use more ([`Context::is_full`]): what is left then comes
-    /// again when they have drained, and is no reason to close anybody.
+    /// again when they have drained, and is no reason to close anybody. That is so also if nothing was used at all, and if
+    /// the socket takes all answers at once: then it comes again in the next turn of the loop, after [`drained`](Self::drained).
+    /// (Two peers that are [coupled](Context::couple) to one another are the exception: they are read from however much is
+    /// pending, and a service that uses nothing of what they send is to keep within
+    /// [`INPUT_BYTES_MAX`](Self::INPUT_BYTES_MAX).)
     ///
     /// # Errors
     /// If what has come breaks the protocol: the peer is closed, after what is pending for it was written.

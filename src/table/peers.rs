@@ -472,6 +472,13 @@ impl Turn<'_> {
         Ok(stands)
     }
 
+    /// It counts as one whose output is over the mark, and is told in the next turn of the loop that it has drained, if it has.
+    #[cold]
+    pub(crate) fn drain_in_next_turn(&mut self) {
+        self.talk.hold(Holds::OUTPUT);
+        self.peers.make_due(self.key);
+    }
+
     /// Closes it, because its deadline was reached.
     pub(crate) fn close_at_deadline(&mut self) {
         self.talk.close();

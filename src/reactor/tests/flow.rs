@@ -351,3 +351,71 @@ fn who_drains_while_the_service_is_called_at_its_deadline_goes_on() {
     assert!(rig.reactor.lanes.lane.service().drained > 0);
     assert!(rig.peer(key).talk.inbound.len() < kept_before);
 }
+
+/// Answers the first byte in many pieces, and uses nothing before the last of them.
+#[derive(Default)]
+struct Recite {
+    drained: usize,
+}
+
+const PIECES: usize = 40;
+
+impl StreamService for Recite {
+    /// How many pieces have been answered.
+    type Session = usize;
+    const NAME: &'static str = "recite";
+    const STATE_VERSION: u32 = 1;
+    const INPUT_BYTES_MAX: usize = 1000;
+
+    fn accepted(&mut self, _: &Accepted<'_>, _: &mut Context<'_, Self>) -> usize {
+        0
+    }
+
+    fn input(
+        &mut self,
+        pieces: &mut usize,
+        input: &[u8],
+        _: usize,
+        context: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation> {
+        while *pieces < PIECES && !context.is_full() {
+            context.reply(&[b'p'; MANY]);
+            *pieces += 1;
+        }
+        Ok(if *pieces < PIECES { 0 } else { input.len() })
+    }
+
+    fn drained(&mut self, _: &mut usize, _: &mut Context<'_, Self>) {
+        self.drained += 1;
+    }
+
+    fn save_session(&self, pieces: &usize, record: &mut Vec<u8>) {
+        record.push(u8::try_from(*pieces).unwrap());
+    }
+
+    fn restore_session(&self, _: u32, record: &[u8]) -> Result<usize, RestoreError> {
+        Ok(record[0].into())
+    }
+}
+
+#[test]
+fn a_service_that_uses_nothing_while_much_is_pending_is_called_again_and_closes_nobody() {
+    for takes_over in [false, true] {
+        let config = Config { outbound_high_bytes: MANY, outbound_low_bytes: MANY, ..Config::default() };
+        let mut rig = Rig::new(Recite::default(), &config);
+        let (mut client, key) = rig.connect();
+        client.write_all(&[b'?'; 3000]).unwrap();
+        // The socket takes each piece at once.
+        let mut received = rig.receive(&mut client, MANY).len();
+        assert!(rig.peer(key).talk.inbound.len() > Recite::INPUT_BYTES_MAX, "nothing is used yet");
+        if takes_over {
+            assert_eq!(rig.peer(key).talk.pending_bytes(), 0, "what the successor is to do is not to write");
+            rig = opened::handed_over(rig, &config);
+        }
+        received += rig.receive(&mut client, (PIECES - 1) * MANY).len();
+        assert_eq!(received, PIECES * MANY);
+        assert!(rig.reactor.lanes.lane.service().drained > 0);
+        let key = rig.keys()[0];
+        rig.turn_until(|rig| rig.peer(key).talk.inbound.is_empty());
+    }
+}
