@@ -375,6 +375,13 @@ impl Peer {
     }
 }
 
+impl From<Peer> for TcpStream {
+    /// What is left of one that has ended.
+    fn from(peer: Peer) -> Self {
+        peer.socket
+    }
+}
+
 impl AsFd for Peer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

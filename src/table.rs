@@ -54,6 +54,8 @@ pub(crate) struct Gone {
     pub(crate) id: PeerId,
     pub(crate) address: Address,
     pub(crate) how: Closed,
+    /// It has ended, and is to be closed when the service has been told.
+    pub(crate) socket: TcpStream,
 }
 
 /// What happened to a peer, for whoever watches the table.
@@ -194,7 +196,7 @@ impl Table {
         if let Some(touches) = &mut self.touches {
             touches.push(Touch::Gone { key, id });
         }
-        Gone { key, id, address, how }
+        Gone { key, id, address, how, socket: peer.into() }
     }
 
     fn touched(&mut self, handle: Handle) {

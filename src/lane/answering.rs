@@ -138,11 +138,14 @@ impl<S: StreamService> Answering<S> {
     }
 
     /// A peer is gone.
-    pub(super) fn part_with(&mut self, Gone { key, id, address, how }: Gone, peers: &mut Peers) {
+    pub(super) fn part_with(&mut self, gone: Gone, peers: &mut Peers) {
+        let Gone { key, id, address, how, socket } = gone;
         let Self { service, sessions, replies, now, .. } = self;
         let session = sessions.remove(key).expect("a peer has a session from its first turn to its last");
+        peers.begin_to_tell(id, socket);
         let mut context = Context::new(id, address, *now, replies, peers, sessions.all());
         service.closed(session, &how, &mut context);
+        peers.have_told();
         replies.clear();
     }
 

@@ -168,6 +168,11 @@ impl Talk {
         self.outflow == Outflow::Open && !self.is_closing()
     }
 
+    /// The same of what the call that is under way answers.
+    pub(crate) fn takes_answers(&self) -> bool {
+        matches!(self.outflow, Outflow::Open | Outflow::LastWords) && !self.is_closing()
+    }
+
     /// How many bytes wait to be written.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.outbound.len()

@@ -120,9 +120,10 @@ impl<'a, S: StreamService> Context<'a, S> {
     ///
     /// # Errors
     /// If that peer is gone or closing, or if its pending output is over the high-water mark: then nothing was sent,
-    /// and the service decides whether to drop the message or to [close](Self::close_peer) the peer.
+    /// and the service decides whether to drop the message or to [close](Self::close_peer) the peer. What is sent to the
+    /// peer that this call is about is an [answer](Self::reply), whatever is pending.
     pub fn send(&mut self, peer: PeerId, bytes: &[u8]) -> Result<(), SendError> {
-        if peer == self.peer && peer != PeerId::NOBODY {
+        if peer == self.peer && self.peers.find(peer).is_some_and(|peer| peer.talk.takes_answers()) {
             self.reply(bytes);
             return Ok(());
         }
@@ -272,14 +273,16 @@ impl<'a, S: StreamService> Context<'a, S> {
         self.peers.find(peer).map_or(0, |peer| peer.talk.pending_bytes() + replies_bytes)
     }
 
-    /// What the kernel has counted of a peer's bytes, over all takeovers; nothing if it is gone, or is no TCP connection.
-    /// This asks the kernel, which takes a microsecond or two.
+    /// What the kernel has counted of a peer's bytes, over all takeovers; nothing if it is gone, was reset by the service or
+    /// is no TCP connection. In [`closed`](StreamService::closed), the peer that it is about can still be asked about: these
+    /// are its last figures then. This asks the kernel, which takes a microsecond or two.
     #[must_use]
     pub fn counted(&self, peer: PeerId) -> Counted {
-        self.peers.find(peer).map(Counted::of).unwrap_or_default()
+        self.peers.counted(peer)
     }
 
-    /// The ids of all peers of this service, in no order, those that are being closed among them.
+    /// The ids of all peers of this service, in no order, those that are being closed among them. Who is
+    /// [closed](StreamService::closed) is none any more.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerId> {
         self.peers.iter().map(Peer::id).collect()

@@ -69,10 +69,13 @@ pub trait Service: Sized {
         context.close();
     }
 
-    /// The peer's [deadline](Context::set_deadline) is reached, and it has none any more. What it has sent by then has been
-    /// handled, unless it is held because its answers are over the high-water mark. Unless this is overridden, the peer is
-    /// closed once all its answers are written. Whoever is closed in here is [closed](Self::closed) with
-    /// [`Closed::Deadline`].
+    /// The peer's [deadline](Context::set_deadline) is reached, and it has none any more. What it has sent by then is handled
+    /// first, and may move the deadline; of one that has sent more than is read in one turn (256 KiB at most), that much is,
+    /// and of one that is not read from, nothing: because its answers are over the high-water mark, the service
+    /// [holds](Context::hold) it, or whom it is [coupled](Context::couple) to does not take more. The deadline comes for those
+    /// all the same, as it does for one whose connection does not stand yet. Unless this is overridden, the peer is closed
+    /// once all its answers are written, and what it has sent and was not handled never is. Whoever is closed in here is
+    /// [closed](Self::closed) with [`Closed::Deadline`].
     fn deadline(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
         let _ = session;
         context.close();
@@ -91,7 +94,8 @@ pub trait Service: Sized {
         let _ = (session, context);
     }
 
-    /// The peer is gone, whoever closed it. It can no longer be sent anything; others can.
+    /// The peer is gone, whoever closed it: it is not among [the others](Context::peers), nothing is sent to it, and its
+    /// answers go nowhere. What the kernel has [counted](Context::counted) of it can still be asked.
     fn closed(&mut self, session: Self::Session, how: &Closed, context: &mut Context<'_, Self>) {
         let _ = (session, how, context);
     }

@@ -286,8 +286,8 @@ fn a_context_collects_answers_and_closes_its_own_peer() {
     let mut context = context::<Line>(&mut output, &mut peers, &mut sessions);
     let (own, gone) = (context.peer(), PeerId::from(99));
     assert_eq!(context.address(), Some(SocketAddr::from(([127, 0, 0, 1], 57796))));
-    context.reply(b"to ");
-    assert_eq!(context.send(own, b"itself"), Ok(()));
+    context.reply(b"to itself");
+    assert_eq!(context.send(own, b"from the grave"), Err(SendError::Gone), "as in a call about one who is gone");
     assert_eq!(context.send(gone, b"nobody"), Err(SendError::Gone));
     context.close_peer(gone);
     assert!(!context.is_closing(), "a peer that is gone stays gone");

@@ -17,6 +17,7 @@ use super::handle::{Handle, Stamps};
 use super::timers::Timers;
 use super::turns::{self, Awaited, Turns};
 use crate::peer::connect::{Connect, Dialled, dial};
+use crate::peer::delivery::Counted;
 use crate::peer::record::{Phase, Record};
 use crate::peer::ties::{Holds, Joined};
 use crate::peer::{Address, Marks, Peer, PeerId};
@@ -51,6 +52,8 @@ pub(crate) struct Peers {
     pub(super) readers: FxHashMap<PeerId, FxHashSet<PeerId>>,
     /// The server is stopping, and services open no more connections.
     opens_no_more: bool,
+    /// Of whom a service is being told that it is gone, and what is left of it.
+    gone: Option<(PeerId, mio::net::TcpStream)>,
 }
 
 impl Peers {
@@ -70,6 +73,7 @@ impl Peers {
             timers: Timers::default(),
             readers: FxHashMap::default(),
             opens_no_more: false,
+            gone: None,
         }
     }
 
@@ -397,6 +401,24 @@ impl Peers {
             let peer = &mut self.slab[key];
             act(peer);
             self.unsettled.push(key, peer);
+        }
+    }
+
+    /// A service is about to be told of somebody who is gone.
+    pub(crate) fn begin_to_tell(&mut self, id: PeerId, socket: mio::net::TcpStream) {
+        self.gone = Some((id, socket));
+    }
+
+    /// It has been told.
+    pub(crate) fn have_told(&mut self) {
+        self.gone = None;
+    }
+
+    /// What the kernel has counted of the peer with this id, also if it is the one that is gone.
+    pub(crate) fn counted(&self, id: PeerId) -> Counted {
+        match &self.gone {
+            Some((gone, socket)) if *gone == id => Counted::of(socket),
+            _ => self.find(id).map(Counted::of).unwrap_or_default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Peers that are held, let go, finished and reset by their service, with takeovers in between.
 
 use super::*;
-use crate::service::{Closed, Counted};
+use crate::service::{Closed, Counted, SendError};
 
 /// Lines of two letters: what to do, and to whom: `1` is the first peer, `0` the one that speaks. Every line is answered
 /// with its first letter, after it was obeyed; `d` says that the peer that speaks has drained.
@@ -9,7 +9,10 @@ use crate::service::{Closed, Counted};
 struct Valve {
     first: Option<PeerId>,
     ends: Vec<String>,
+    /// Of whoever was asked about, or of the last who is gone.
     counted: Counted,
+    /// What became of the last send.
+    sent: Option<Result<(), SendError>>,
 }
 
 impl Service for Valve {
@@ -35,8 +38,9 @@ impl Service for Valve {
             b'A' => context.abort(whom),
             b'B' => context.reply(&vec![b'b'; BIG]),
             b'S' => {
-                let is_sent = context.send(whom, b"s").is_ok();
-                context.reply(&[u8::from(is_sent)]);
+                let sent = context.send(whom, b"s");
+                context.reply(&[u8::from(sent.is_ok())]);
+                self.sent = Some(sent);
             }
             b'N' => context.reply(&[u8::try_from(context.peers().len()).unwrap()]),
             b'C' => self.counted = context.counted(whom),
@@ -55,8 +59,12 @@ impl Service for Valve {
         context.reply(b"d");
     }
 
-    fn closed(&mut self, (): (), how: &Closed, _: &mut Context<'_, Self>) {
+    fn closed(&mut self, (): (), how: &Closed, context: &mut Context<'_, Self>) {
         self.ends.push(how.to_string());
+        let gone = context.peer();
+        self.counted = context.counted(gone);
+        self.sent = Some(context.send(gone, b"s"));
+        assert!(!context.peers().contains(&gone));
     }
 
     fn save_session(&self, (): &(), _: &mut Vec<u8>) {}
@@ -259,6 +267,30 @@ fn what_the_kernel_has_counted_is_the_same_after_a_takeover() {
     let mut rig = rig.handed_over();
     rig.obey(&mut client, b"C0");
     assert_eq!(rig.reactor.lanes.lane.service().counted, Counted { received_bytes: 4, acknowledged_bytes: 1 });
+}
+
+#[test]
+fn what_the_kernel_has_counted_of_who_is_gone_is_known_to_its_service_which_sends_it_nothing() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut client, _) = rig.connect();
+    client.write_all(b"x0F0").unwrap();
+    assert_eq!(rest_of(&mut rig, &mut client), b"xF");
+    client.shutdown(Shutdown::Write).unwrap();
+    rig.turn_until(|rig| rig.ends().len() == 1);
+    let service = rig.reactor.lanes.lane.service();
+    // The end of either's output counts as a byte.
+    assert_eq!(service.counted, Counted { received_bytes: 5, acknowledged_bytes: 3 });
+    assert_eq!(service.sent, Some(Err(SendError::Gone)));
+}
+
+#[test]
+fn a_finished_peer_is_not_sent_anything_in_its_own_calls_either() {
+    let mut rig = Rig::new(Valve::default(), &Config::default());
+    let (mut client, _) = rig.connect();
+    client.write_all(b"F0").unwrap();
+    assert_eq!(rest_of(&mut rig, &mut client), b"F");
+    client.write_all(b"S0").unwrap();
+    rig.turn_until(|rig| rig.reactor.lanes.lane.service().sent == Some(Err(SendError::Gone)));
 }
 
 #[test]
