@@ -24,12 +24,43 @@
 //! A worker with a loop of its own registers the queue, which is a source of events for mio, says how many
 //! connections it [wants](Queue::want), and takes what [has come](Queue::try_accept) without waiting.
 //!
+//! A worker that [gives back](Queue::giving_back) keeps its clients when it is replaced. When the supervisor wants some
+//! of its connections [back](Queue::owed), all of them at the end, it [gives](Queue::try_give_back) each with a state:
+//! what has come of a message, what is not sent, who the client is. Whoever gets the connection next finds it in
+//! [`Connection::state`], this program or the one that replaces it:
+//!
+//! ```no_run
+//! use std::io::{BufRead, BufReader, Write};
+//! use reactord::worker::Queue;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut queue = Queue::inherit()?.giving_back();
+//! while let Some(mut client) = queue.accept()? {
+//!     // A counter of lines, one client at a time.
+//!     let mut lines = client.state.take().map_or(0, |state| state[0]);
+//!     let mut answers = client.stream.try_clone()?;
+//!     let (mut reader, mut line) = (BufReader::with_capacity(1, client.stream), String::new());
+//!     while reader.read_line(&mut line)? > 0 {
+//!         lines += 1;
+//!         writeln!(answers, "{lines}")?;
+//!         if queue.terminated()? && queue.give_back(client.id, &answers, &[lines])? {
+//!             return Ok(());
+//!         }
+//!     }
+//!     queue.done(client.id)?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What both sides say is in `docs/queue.md`.
 
+mod connection;
+mod error;
+mod holdings;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,167 +73,14 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use reactord_process::descriptors::{self, Received};
 use reactord_process::inherited;
-pub use reactord_process::words::{ConnectionId, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
-use reactord_process::words::{FromSupervisor, FromWorker, SOCKET_VARIABLE, VERSION_WITHOUT_STATES, WORDS_BYTES_MAX};
+pub use reactord_process::words::{ConnectionId, PREDECESSOR_VARIABLE, STATE_BYTES_MAX, TAKEOVER_VARIABLE};
+use reactord_process::words::{
+    FromSupervisor, FromWorker, PACKET_BYTES_MAX, SOCKET_VARIABLE, VERSION, VERSION_WITHOUT_STATES, WORDS_BYTES_MAX,
+};
 
-/// Why there is no queue to draw from.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum InheritError {
-    /// `REACTORD_QUEUE` is not in the environment.
-    NotStartedBySupervisor,
-    /// `REACTORD_QUEUE` is no number of a descriptor.
-    NoNumber {
-        /// What it is.
-        value: String,
-    },
-    /// The queue has been inherited already: a process has one.
-    Again,
-    /// The descriptor is not the worker's end of a queue.
-    WrongKind {
-        /// Its number.
-        number: RawFd,
-        /// What it is.
-        what: &'static str,
-    },
-    /// A system call failed.
-    Io {
-        /// The descriptor's number.
-        number: RawFd,
-        /// How it failed.
-        error: io::Error,
-    },
-}
-
-impl fmt::Display for InheritError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotStartedBySupervisor => write!(
-                f,
-                "{SOCKET_VARIABLE} is not in the environment: a worker is started by reactord supervise -- COMMAND"
-            ),
-            Self::NoNumber { value } => {
-                write!(f, "{SOCKET_VARIABLE} is {value:?}, the number of a descriptor is expected")
-            }
-            Self::Again => write!(f, "the queue of {SOCKET_VARIABLE} was inherited before"),
-            Self::WrongKind { number, what } => {
-                write!(f, "descriptor {number} of {SOCKET_VARIABLE} is {what}, a Unix socket of packets is expected")
-            }
-            Self::Io { number, error } => write!(f, "descriptor {number} of {SOCKET_VARIABLE}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for InheritError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { error, .. } => Some(error),
-            _ => None,
-        }
-    }
-}
-
-/// Why no connection can come any more, though the supervisor has not said so. What was offered and not acknowledged
-/// goes to another worker.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum QueueError {
-    /// The supervisor said something that this version does not understand.
-    Malformed {
-        /// What it said, in quotes.
-        packet: String,
-    },
-    /// A connection came with so many descriptors instead of one.
-    Descriptors {
-        /// How many arrived.
-        arrived: usize,
-    },
-    /// A connection's descriptor was lost on the way: this process has reached its limit of open files.
-    DescriptorLost,
-    /// A system call failed.
-    Io(io::Error),
-}
-
-impl fmt::Display for QueueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the supervisor's queue: ")?;
-        match self {
-            Self::Malformed { packet } => f.write_str(packet),
-            Self::Descriptors { arrived } => write!(f, "a connection came with {arrived} descriptors, 1 is expected"),
-            Self::DescriptorLost => f.write_str("a descriptor was lost: the limit of open files is reached"),
-            Self::Io(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for QueueError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<Errno> for QueueError {
-    fn from(errno: Errno) -> Self {
-        Self::Io(errno.into())
-    }
-}
-
-/// A connection that the supervisor offers, and still owns. To drop it is to leave it alone: when this process is gone,
-/// another worker gets it.
-#[derive(Debug)]
-pub struct Offered {
-    id: ConnectionId,
-    peer: SocketAddr,
-    local: SocketAddr,
-    socket: OwnedFd,
-}
-
-impl Offered {
-    /// Which it is.
-    #[must_use]
-    pub fn id(&self) -> ConnectionId {
-        self.id
-    }
-
-    /// The client's address.
-    #[must_use]
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// The server's address, from which a worker of several ports knows which of them it was.
-    #[must_use]
-    pub fn local(&self) -> SocketAddr {
-        self.local
-    }
-
-    fn into_connection(self, wait: Wait) -> Result<Connection, QueueError> {
-        let Self { id, peer, local, socket } = self;
-        let stream = TcpStream::from(socket);
-        // It belongs to the connection and not to the descriptor, so whoever held it last may have changed it.
-        stream.set_nonblocking(wait == Wait::No).map_err(QueueError::Io)?;
-        Ok(Connection { id, peer, local, stream })
-    }
-}
-
-/// A connection that this worker owns.
-///
-/// The supervisor closes its duplicate a moment after the acknowledgement. To close the stream ends the connection no
-/// sooner than that; `shutdown` does so at once.
-#[derive(Debug)]
-pub struct Connection {
-    /// Which it is.
-    pub id: ConnectionId,
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// The server's address, from which a worker of several ports knows which of them it was.
-    pub local: SocketAddr,
-    /// The connection itself.
-    pub stream: TcpStream,
-}
+pub use connection::{Connection, Offered};
+pub use error::{InheritError, QueueError};
+use holdings::Holdings;
 
 /// This worker's end of the supervisor's queue.
 ///
@@ -211,14 +89,18 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Queue {
     socket: OwnedFd,
+    gives_back: bool,
     is_ready: bool,
     /// How many connections were asked for and have not come.
     credits: u32,
     /// What the socket has not taken yet.
     unsent: VecDeque<FromWorker>,
     /// What has been received and not been given out.
-    offered: Option<Offered>,
+    heard: VecDeque<Offered>,
+    holdings: Holdings,
     end: End,
+    /// Room for one packet.
+    buffer: Vec<u8>,
 }
 
 /// How far the queue is from its end.
@@ -228,8 +110,22 @@ enum End {
     Far,
     /// No more come, and the supervisor still hears what becomes of them.
     Finishing,
-    /// Nobody is there.
+    /// Nobody is there to be told anything. What was [kept](Connection::is_kept) before may still be in the socket.
     Gone,
+    /// Nor is anything left to be heard.
+    ReadOut,
+}
+
+/// What became of a connection that was to be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a connection that was not given back is still this worker's"]
+pub enum Back {
+    /// It is the supervisor's. Deregister it, and drop the stream: close, and never shut down.
+    Given,
+    /// It is still this worker's: the socket takes nothing now. An event will tell when to try again.
+    Later,
+    /// It is this worker's until it ends: its state is too long, or was refused before, or nobody is there any more.
+    Never,
 }
 
 impl Queue {
@@ -261,7 +157,29 @@ impl Queue {
     }
 
     pub(crate) fn on(socket: OwnedFd) -> Self {
-        Self { socket, is_ready: false, credits: 0, unsent: VecDeque::new(), offered: None, end: End::Far }
+        Self {
+            socket,
+            gives_back: false,
+            is_ready: false,
+            credits: 0,
+            unsent: VecDeque::new(),
+            heard: VecDeque::new(),
+            holdings: Holdings::default(),
+            end: End::Far,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The queue of a worker that gives connections back when it is asked to, and gets those that others gave back
+    /// (version 2 of `docs/queue.md`). It has to say [`done`](Self::done) for each connection that ends.
+    ///
+    /// # Panics
+    /// If the supervisor has already been told that this worker is ready.
+    #[must_use]
+    pub fn giving_back(mut self) -> Self {
+        assert!(!self.is_ready, "a worker says what it speaks before anything else");
+        self.gives_back = true;
+        self
     }
 
     // ── Waiting ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -285,7 +203,7 @@ impl Queue {
     /// # Errors
     /// If no connection can come any more though the supervisor has not said so.
     pub fn receive(&mut self) -> Result<Option<Offered>, QueueError> {
-        if self.credits == 0 && self.offered.is_none() {
+        if self.credits == 0 && self.heard.is_empty() {
             self.ask(NonZeroU32::MIN);
         }
         self.flush(Wait::Yes)?;
@@ -300,10 +218,28 @@ impl Queue {
     /// # Errors
     /// If a system call fails.
     pub fn acknowledge(&mut self, offered: Offered) -> Result<Option<Connection>, QueueError> {
-        let connection = offered.into_connection(Wait::Yes)?;
-        self.say(FromWorker::Took(connection.id));
-        self.flush(Wait::Yes)?;
-        Ok((self.end != End::Gone).then_some(connection))
+        let is_kept = offered.is_kept;
+        if !is_kept {
+            self.say(FromWorker::Took(offered.id));
+            self.flush(Wait::Yes)?;
+        }
+        if is_kept || !self.is_gone() { self.own(offered, Wait::Yes).map(Some) } else { Ok(None) }
+    }
+
+    /// Gives a connection back, so that another worker goes on with it and with its state, as soon as the socket takes
+    /// it. True: it is the supervisor's. Drop all that this worker has of its stream then: close, and never shut down.
+    /// False: it is this worker's until it ends.
+    ///
+    /// # Errors
+    /// If a system call fails. The connection is this worker's then.
+    pub fn give_back(&mut self, id: ConnectionId, stream: impl AsFd, state: &[u8]) -> Result<bool, QueueError> {
+        loop {
+            match self.try_give_back(id, &stream, state)? {
+                Back::Given => return Ok(true),
+                Back::Never => return Ok(false),
+                Back::Later => self.wait_for_room()?,
+            }
+        }
     }
 
     // ── Not waiting ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -342,27 +278,81 @@ impl Queue {
     /// If no connection can come any more though the supervisor has not said so.
     pub fn try_accept(&mut self) -> Result<Option<Connection>, QueueError> {
         if self.flush(Wait::No)? == Sent::Later {
-            return Ok(None);
+            return self.hear_on().map(|()| None);
         }
-        let Some(offered) = self.next_offered(Wait::No)? else {
-            return Ok(None);
-        };
-        match self.send(FromWorker::Took(offered.id), Wait::No)? {
-            Sent::Now => offered.into_connection(Wait::No).map(Some),
-            Sent::Later => {
-                self.offered = Some(offered);
-                Ok(None)
+        while let Some(offered) = self.next_offered(Wait::No)? {
+            if offered.is_kept {
+                return self.own(offered, Wait::No).map(Some);
             }
-            Sent::Never => Ok(None),
+            match self.send(FromWorker::Took(offered.id))? {
+                Sent::Now => return self.own(offered, Wait::No).map(Some),
+                Sent::Later => {
+                    self.heard.push_front(offered);
+                    return self.hear_on().map(|()| None);
+                }
+                Sent::Never => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many connections the supervisor wants back now, as far as was heard: it is heard by
+    /// [`try_accept`](Self::try_accept) and [`terminated`](Self::terminated). They are never more than this worker has
+    /// and may give; all of them, once it is to finish. Give them when you can, usually at the end of a message, and
+    /// finish those that you cannot give.
+    #[must_use]
+    pub fn owed(&self) -> u32 {
+        if self.gives_back && !self.is_gone() { self.holdings.owed() } else { 0 }
+    }
+
+    /// Gives a connection back with its state, unless the socket takes nothing now. The state has up to
+    /// [`STATE_BYTES_MAX`] bytes, and the stream was not read or written since it was made.
+    ///
+    /// # Errors
+    /// If a system call fails. The connection is this worker's then.
+    pub fn try_give_back(&mut self, id: ConnectionId, stream: impl AsFd, state: &[u8]) -> Result<Back, QueueError> {
+        if !self.gives_back || !self.holdings.may_give(id) || state.len() > STATE_BYTES_MAX {
+            return Ok(Back::Never);
+        }
+        match self.flush(Wait::No)? {
+            Sent::Now => {}
+            Sent::Later => return Ok(Back::Later),
+            Sent::Never => return Ok(Back::Never),
+        }
+        match descriptors::send(&self.socket, &FromWorker::Back(id).packet(Some(state)), &[stream.as_fd()]) {
+            Ok(_) => {
+                self.holdings.gave_back();
+                Ok(Back::Given)
+            }
+            // The second: so many descriptors of this user are under way, which passes as a full socket does.
+            Err(Errno::AGAIN | Errno::TOOMANYREFS) => Ok(Back::Later),
+            Err(errno @ (Errno::PIPE | Errno::CONNRESET)) => self.leave(errno).map(|()| Back::Never),
+            Err(errno) => Err(errno.into()),
         }
     }
 
+    /// Whether a worker that has no connection left may exit: it is to finish, and nothing that it gave back was
+    /// refused. It leaves the queue before it looks, so that nothing is refused later. If it may not, call
+    /// [`try_accept`](Self::try_accept) again.
+    ///
+    /// # Errors
+    /// If a system call fails.
+    pub fn may_exit(&mut self) -> Result<bool, QueueError> {
+        if !self.has_ended() || !self.heard.is_empty() {
+            return Ok(false);
+        }
+        self.end();
+        self.hear_on()?;
+        Ok(self.heard.is_empty())
+    }
+
     /// Tells the supervisor that a connection has ended, so that it knows how many this worker has. It need not be
-    /// told.
+    /// told, unless this worker [gives back](Self::giving_back).
     ///
     /// # Errors
     /// If a system call fails.
     pub fn done(&mut self, id: ConnectionId) -> Result<(), QueueError> {
+        self.holdings.ended(id);
         self.say(FromWorker::Done(id));
         self.flush(Wait::No).map(drop)
     }
@@ -373,9 +363,7 @@ impl Queue {
     /// # Errors
     /// If no connection can come any more though the supervisor has not said so.
     pub fn terminated(&mut self) -> Result<bool, QueueError> {
-        if !self.has_ended() && self.offered.is_none() {
-            self.offered = self.next_offered(Wait::No)?;
-        }
+        while !self.has_ended() && (self.gives_back || self.heard.is_empty()) && self.hear(Wait::No)? {}
         Ok(self.has_ended())
     }
 
@@ -388,7 +376,8 @@ impl Queue {
 
     fn announce(&mut self) {
         if !std::mem::replace(&mut self.is_ready, true) {
-            self.say(FromWorker::Ready { version: VERSION_WITHOUT_STATES });
+            let version = if self.gives_back { VERSION } else { VERSION_WITHOUT_STATES };
+            self.say(FromWorker::Ready { version });
         }
     }
 
@@ -402,7 +391,7 @@ impl Queue {
 
     /// Says something as soon as the socket takes it.
     fn say(&mut self, word: FromWorker) {
-        if self.end != End::Gone {
+        if !self.is_gone() {
             self.unsent.push_back(word);
         }
     }
@@ -410,82 +399,142 @@ impl Queue {
     /// Sends what the socket has not taken yet.
     fn flush(&mut self, wait: Wait) -> Result<Sent, QueueError> {
         while let Some(&word) = self.unsent.front() {
-            match self.send(word, wait)? {
+            match self.send(word)? {
                 Sent::Now => drop(self.unsent.pop_front()),
+                Sent::Later if wait == Wait::Yes => self.wait_for_room()?,
                 unsent => return Ok(unsent),
             }
         }
-        Ok(Sent::Now)
+        Ok(if self.is_gone() { Sent::Never } else { Sent::Now })
     }
 
-    fn send(&mut self, word: FromWorker, wait: Wait) -> Result<Sent, QueueError> {
-        if self.end == End::Gone {
+    fn send(&mut self, word: FromWorker) -> Result<Sent, QueueError> {
+        if self.is_gone() {
             return Ok(Sent::Never);
         }
-        let packet = word.to_string();
-        match wait.on(&self.socket, PollFlags::POLLOUT, || descriptors::send(&self.socket, packet.as_bytes(), &[])) {
+        match descriptors::send(&self.socket, &word.packet(None), &[]) {
             Ok(_) => Ok(Sent::Now),
             Err(Errno::AGAIN) => Ok(Sent::Later),
             Err(errno) => self.leave(errno).map(|()| Sent::Never),
         }
     }
 
+    /// Waits until the socket takes something. A worker that gives back hears meanwhile: the supervisor may wait for
+    /// it to do so, before it hears more itself.
+    fn wait_for_room(&mut self) -> Result<(), QueueError> {
+        let hears = if self.gives_back { PollFlags::POLLIN } else { PollFlags::empty() };
+        wait_until(&self.socket, PollFlags::POLLOUT | hears)?;
+        self.hear_on()
+    }
+
+    /// Hears what has come, to give it out later.
+    fn hear_on(&mut self) -> Result<(), QueueError> {
+        while self.gives_back && self.hear(Wait::No)? {}
+        Ok(())
+    }
+
     /// What was received last and not given out, or what the supervisor offers next.
     fn next_offered(&mut self, wait: Wait) -> Result<Option<Offered>, QueueError> {
-        if let Some(offered) = self.offered.take() {
-            return Ok(Some(offered));
+        loop {
+            match self.heard.pop_front() {
+                Some(offered) => return Ok(Some(offered)),
+                None if self.hear(wait)? => {}
+                None => return Ok(None),
+            }
         }
-        let mut buffer = [0; WORDS_BYTES_MAX + 1];
-        while self.end == End::Far {
-            let mut arrived = Vec::new();
-            let received = wait.on(&self.socket, PollFlags::POLLIN, || {
-                descriptors::receive(&self.socket, &mut buffer, Some(&mut arrived))
-            });
-            let received = match received {
-                Ok(Received { bytes: 0, .. }) => return self.leave(Errno::PIPE).map(|()| None),
-                Ok(received) => received,
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(errno) => return self.leave(errno).map(|()| None),
-            };
-            let said = FromSupervisor::parse(&buffer[..received.bytes])
-                .map_err(|malformed| QueueError::Malformed { packet: malformed.to_string() });
-            let offered = match said {
-                Ok(Some((FromSupervisor::Finish, _))) => {
-                    self.credits = 0;
-                    self.end = End::Finishing;
-                    return Ok(None);
-                }
-                Ok(Some((FromSupervisor::Connection { id, peer, local }, _))) => {
-                    only_descriptor(arrived, received.descriptors_lost).map(|socket| Offered {
-                        id,
-                        peer,
-                        local,
-                        socket,
-                    })
-                }
-                // A word of a later version; what came with it is closed.
-                Ok(_) => continue,
-                Err(error) => Err(error),
-            };
-            return match offered {
-                Ok(offered) => {
-                    self.credits = self.credits.saturating_sub(1);
-                    Ok(Some(offered))
-                }
+    }
+
+    /// Whether anything may still come that is worth hearing.
+    fn listens(&self, wait: Wait) -> bool {
+        match self.end {
+            End::Far => true,
+            // What was given back may be refused, and whoever waits for connections does not wait for that.
+            End::Finishing => self.gives_back && wait == Wait::No,
+            End::Gone => self.gives_back,
+            End::ReadOut => false,
+        }
+    }
+
+    /// Hears one packet. False if there is none, now or ever.
+    fn hear(&mut self, wait: Wait) -> Result<bool, QueueError> {
+        if !self.listens(wait) {
+            return Ok(false);
+        }
+        self.buffer.resize(1 + if self.gives_back { PACKET_BYTES_MAX } else { WORDS_BYTES_MAX }, 0);
+        let mut arrived = Vec::new();
+        match descriptors::receive(&self.socket, &mut self.buffer, Some(&mut arrived)) {
+            Ok(Received { bytes: 0, .. }) => {
+                self.end();
+                self.end = End::ReadOut;
+                Ok(false)
+            }
+            Ok(received) => match self.understand(&received, arrived) {
+                Ok(()) => Ok(true),
                 Err(error) => {
                     self.end();
                     Err(error)
                 }
-            };
+            },
+            Err(Errno::AGAIN) if wait == Wait::Yes => wait_until(&self.socket, PollFlags::POLLIN).map(|()| true),
+            Err(Errno::AGAIN) => Ok(false),
+            // There may be more to read. Nothing of it could be acknowledged, but what was refused is this worker's.
+            Err(errno) => self.leave(errno).map(|()| self.gives_back),
         }
-        Ok(None)
+    }
+
+    /// Notes what a packet says.
+    fn understand(&mut self, received: &Received, arrived: Vec<OwnedFd>) -> Result<(), QueueError> {
+        let said = FromSupervisor::parse(&self.buffer[..received.bytes])
+            .map_err(|malformed| QueueError::Malformed { packet: malformed.to_string() })?;
+        match said {
+            Some((FromSupervisor::Connection { id, peer, local }, state)) if !self.is_gone() => {
+                let state = state.map(<[u8]>::to_vec);
+                let socket = only_descriptor(arrived, received.descriptors_lost)?;
+                self.credits = self.credits.saturating_sub(1);
+                self.heard.push_back(Offered { id, peer, local, socket, state, is_kept: false });
+            }
+            Some((FromSupervisor::Keep(id), Some(state))) if self.gives_back => {
+                let state = state.to_vec();
+                match Offered::kept(id, only_descriptor(arrived, received.descriptors_lost)?, state) {
+                    Some(offered) => self.heard.push_back(offered),
+                    None => self.say(FromWorker::Done(id)),
+                }
+            }
+            Some((FromSupervisor::Give(count), _)) => self.holdings.asked_for(count),
+            Some((FromSupervisor::Finish, _)) => self.finish(),
+            // A word of another version, or what cannot be acknowledged; what came with it is closed.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// It is this worker's.
+    fn own(&mut self, offered: Offered, wait: Wait) -> Result<Connection, QueueError> {
+        if offered.is_kept {
+            self.holdings.kept(offered.id)
+        } else {
+            self.holdings.took()
+        }
+        offered.into_connection(wait == Wait::Yes).map_err(QueueError::Io)
+    }
+
+    /// No more connections come.
+    fn finish(&mut self) {
+        self.credits = 0;
+        self.holdings.asked_for_all();
+        if self.end == End::Far {
+            self.end = End::Finishing;
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.end, End::Gone | End::ReadOut)
     }
 
     /// The socket is of no use any more. That the supervisor is gone is no error.
     fn leave(&mut self, errno: Errno) -> Result<(), QueueError> {
         self.end();
         match errno {
-            // After ECONNRESET there may be more to read, but nothing of it could be acknowledged.
             Errno::PIPE | Errno::CONNRESET => Ok(()),
             errno => Err(errno.into()),
         }
@@ -495,10 +544,18 @@ impl Queue {
     fn end(&mut self) {
         self.end = End::Gone;
         self.credits = 0;
-        self.offered = None;
+        self.heard.retain(|offered| offered.is_kept);
         self.unsent.clear();
         // The only error is ENOTCONN, and then it has ended already.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+}
+
+/// Waits until the socket is ready for one of these.
+fn wait_until(socket: &OwnedFd, events: PollFlags) -> Result<(), QueueError> {
+    match poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::NONE) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(QueueError::Io(errno.into())),
     }
 }
 
@@ -507,28 +564,6 @@ impl Queue {
 enum Wait {
     Yes,
     No,
-}
-
-impl Wait {
-    /// Makes a call that does not wait, and another one when `socket` is ready for it, if this may wait.
-    fn on<T>(
-        self,
-        socket: &OwnedFd,
-        events: PollFlags,
-        mut call: impl FnMut() -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
-        loop {
-            match call() {
-                Err(Errno::AGAIN) if self == Self::Yes => {
-                    match poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::NONE) {
-                        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                        Err(errno) => return Err(Errno::from_raw_os_error(errno as i32)),
-                    }
-                }
-                result => return result,
-            }
-        }
-    }
 }
 
 /// What became of a word.

@@ -1,7 +1,7 @@
 //! A queue over a socket pair, with the test as the supervisor.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use mio::{Events, Poll};
@@ -59,6 +59,14 @@ impl Supervisor {
         let next = || (!ended).then(|| self.hear()).flatten().inspect(|word| ended = word == "(end)");
         let heard: Vec<String> = std::iter::from_fn(next).take(words.len() + 1).collect();
         assert_eq!(heard, words);
+    }
+
+    /// The worker says this, after which its way to the supervisor was filled.
+    #[track_caller]
+    fn expect_stuffed(&self, words: &[&str], stuffed: usize) {
+        let heard: Vec<String> = std::iter::from_fn(|| self.hear()).take(words.len() + stuffed).collect();
+        assert_eq!(heard[..words.len()], *words);
+        assert!(heard[words.len()..].iter().all(|word| word == "done 1"));
     }
 
     /// Fills the worker's way to the supervisor, and returns how many packets that took.
@@ -281,4 +289,218 @@ fn only_a_connected_unix_socket_of_packets_is_a_queue() {
     let flags = SocketFlags::CLOEXEC;
     let alone = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     assert_eq!(check_kind(alone.as_fd()), Err("a socket that is not connected"));
+}
+
+// ── Giving back ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+fn giving_pair() -> (Supervisor, Queue) {
+    let (supervisor, queue) = pair();
+    (supervisor, queue.giving_back())
+}
+
+impl Supervisor {
+    /// Sends a connection on with its state.
+    fn pass_on(&self, words: &str, state: &[u8], socket: impl AsFd) {
+        let packet = [words.as_bytes(), b"\n", state].concat();
+        descriptors::send(&self.0, &packet, &[socket.as_fd()]).unwrap();
+    }
+
+    /// What the worker gives back: the words, the state, and the connection.
+    #[track_caller]
+    fn hear_back(&self) -> (String, Vec<u8>, TcpStream) {
+        let (mut buffer, mut arrived) = (vec![0; PACKET_BYTES_MAX + 1], Vec::new());
+        let received = descriptors::receive(&self.0, &mut buffer, Some(&mut arrived)).unwrap();
+        let newline = buffer.iter().position(|byte| *byte == b'\n').expect("a state follows");
+        let words = String::from_utf8(buffer[..newline].to_vec()).unwrap();
+        let socket = arrived.pop().expect("a connection comes with it");
+        assert!(arrived.is_empty());
+        (words, buffer[newline + 1..received.bytes].to_vec(), socket.into())
+    }
+}
+
+#[test]
+fn a_connection_that_is_given_back_goes_on_with_its_state_in_another_worker() {
+    let (supervisor, mut queue) = giving_pair();
+    let (other_supervisor, mut other) = giving_pair();
+    let mut client = supervisor.offer(7);
+    let connection = queue.accept().unwrap().unwrap();
+    assert_eq!((connection.state.as_deref(), connection.is_kept, queue.owed()), (None, false, 0));
+    supervisor.expect(&["ready 2", "want 1", "took 7"]);
+    supervisor.say("finish");
+    assert!(queue.terminated().unwrap());
+    assert_eq!(queue.owed(), 1);
+    let state: Vec<u8> = (0..=255).cycle().take(STATE_BYTES_MAX).collect();
+    assert!(queue.give_back(connection.id, &connection.stream, &state).unwrap());
+    drop(connection);
+    assert_eq!(queue.owed(), 0);
+    assert!(queue.may_exit().unwrap());
+
+    let (words, given, socket) = supervisor.hear_back();
+    assert_eq!((words.as_str(), given == state), ("back 7", true));
+    other_supervisor.pass_on("connection 7 192.0.2.7:50120 [2001:db8::1]:80", &given, socket);
+    let mut connection = other.accept().unwrap().unwrap();
+    assert_eq!((connection.id, connection.state.as_ref() == Some(&state)), (id(7), true));
+    connection.stream.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    other.done(connection.id).unwrap();
+    other_supervisor.expect(&["ready 2", "want 1", "took 7", "done 7"]);
+}
+
+#[test]
+fn as_many_are_owed_as_were_asked_for_last_and_the_worker_has() {
+    let (supervisor, mut queue) = giving_pair();
+    queue.want(NonZeroU32::new(9).unwrap()).unwrap();
+    let _clients = [supervisor.offer(1), supervisor.offer(2), supervisor.offer(3)];
+    let connections: Vec<Connection> = (0..3).map(|_| queue.try_accept().unwrap().unwrap()).collect();
+    for (asked, owed) in [("give 5", 3), ("give 2", 2)] {
+        supervisor.say(asked);
+        assert!(queue.try_accept().unwrap().is_none());
+        assert_eq!(queue.owed(), owed);
+    }
+    assert_eq!(queue.try_give_back(connections[0].id, &connections[0].stream, b"").unwrap(), Back::Given);
+    assert_eq!(queue.owed(), 1);
+    queue.done(connections[1].id).unwrap();
+    queue.done(connections[2].id).unwrap();
+    assert_eq!((queue.owed(), queue.has_ended()), (0, false));
+}
+
+#[test]
+fn what_the_supervisor_refuses_is_the_workers_until_it_ends() {
+    let (supervisor, mut queue) = giving_pair();
+    queue.want(ONE).unwrap();
+    let mut client = supervisor.offer(1);
+    let connection = queue.try_accept().unwrap().unwrap();
+    supervisor.expect(&["ready 2", "want 1", "took 1"]);
+    supervisor.say("finish");
+    assert!(queue.try_accept().unwrap().is_none());
+    assert_eq!(queue.try_give_back(connection.id, &connection.stream, b"half").unwrap(), Back::Given);
+    drop(connection);
+    let (_, state, socket) = supervisor.hear_back();
+    supervisor.pass_on("keep 1", &state, socket);
+
+    assert!(!queue.may_exit().unwrap(), "it was refused before the worker left");
+    let mut kept = queue.try_accept().unwrap().unwrap();
+    assert_eq!((kept.id, kept.state.as_deref(), kept.is_kept), (id(1), Some(&b"half"[..]), true));
+    assert_eq!((kept.peer, queue.owed()), (client.local_addr().unwrap(), 0));
+    assert_eq!(queue.try_give_back(kept.id, &kept.stream, b"half").unwrap(), Back::Never);
+    kept.stream.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    queue.done(kept.id).unwrap();
+    assert!(queue.may_exit().unwrap());
+    supervisor.expect(&["(end)"]);
+}
+
+#[test]
+fn what_is_refused_while_the_worker_waits_is_not_new() {
+    let (supervisor, mut queue) = giving_pair();
+    let (client, server) = connection();
+    supervisor.pass_on("keep 1", b"", server);
+    let kept = queue.accept().unwrap().unwrap();
+    assert_eq!((kept.is_kept, kept.peer), (true, client.local_addr().unwrap()));
+    supervisor.expect(&["ready 2", "want 1"]);
+}
+
+#[test]
+fn what_is_refused_when_its_client_has_reset_it_is_done() {
+    let (supervisor, mut queue) = giving_pair();
+    let (client, server) = connection();
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    let server = TcpStream::from(server);
+    while server.peer_addr().is_ok() {
+        std::thread::yield_now();
+    }
+    supervisor.pass_on("keep 1", b"", server);
+    queue.ready().unwrap();
+    assert!(queue.try_accept().unwrap().is_none());
+    queue.ready().unwrap();
+    assert!(queue.try_accept().unwrap().is_none());
+    supervisor.expect(&["ready 2", "done 1"]);
+}
+
+#[test]
+fn what_was_refused_by_a_supervisor_that_then_died_is_the_workers() {
+    let (supervisor, mut queue) = giving_pair();
+    queue.want(ONE).unwrap();
+    let _untaken = supervisor.offer(1);
+    let (mut client, server) = connection();
+    supervisor.pass_on("keep 2", b"half", server);
+    // It has not read what the worker said, so what comes first is a reset.
+    drop(supervisor);
+    let mut kept = queue.try_accept().unwrap().unwrap();
+    assert_eq!(kept.id, id(2));
+    kept.stream.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    assert!(queue.try_accept().unwrap().is_none());
+    queue.done(kept.id).unwrap();
+    assert!(queue.may_exit().unwrap());
+}
+
+#[test]
+fn nothing_is_given_back_to_nobody_nor_with_too_much_nor_by_a_worker_that_does_not() {
+    let (_supervisor, mut queue) = pair();
+    let (_client, server) = connection();
+    assert_eq!(queue.try_give_back(id(1), &server, b"").unwrap(), Back::Never);
+    let (supervisor, mut queue) = giving_pair();
+    assert_eq!(queue.try_give_back(id(1), &server, &vec![0; STATE_BYTES_MAX + 1]).unwrap(), Back::Never);
+    drop(supervisor);
+    assert!(!queue.give_back(id(1), &server, b"").unwrap());
+    assert!(queue.terminated().unwrap());
+}
+
+#[test]
+fn a_full_socket_gives_back_later_and_is_heard_on_meanwhile() {
+    let (supervisor, mut queue) = giving_pair();
+    queue.want(NonZeroU32::new(3).unwrap()).unwrap();
+    let _clients = [supervisor.offer(1), supervisor.offer(2)];
+    let first = queue.try_accept().unwrap().unwrap();
+    let stuffed = Supervisor::stop_listening(&queue);
+    assert_eq!(queue.try_give_back(first.id, &first.stream, b"").unwrap(), Back::Later);
+    // The supervisor hears nothing more before this worker has heard what it refuses, and that is behind others.
+    assert!(queue.try_accept().unwrap().is_none());
+    let (_client, server) = connection();
+    supervisor.pass_on("keep 9", b"", server);
+    supervisor.say("give 7");
+    assert!(queue.try_accept().unwrap().is_none());
+    assert_eq!(queue.owed(), 1, "it has been heard");
+    supervisor.expect_stuffed(&["ready 2", "want 3", "took 1"], stuffed);
+    assert_eq!(queue.try_accept().unwrap().unwrap().id, id(2));
+    assert_eq!(queue.try_accept().unwrap().unwrap().id, id(9));
+    assert_eq!(queue.try_give_back(first.id, &first.stream, b"").unwrap(), Back::Given);
+    supervisor.expect(&["took 2", "back 1\n"]);
+}
+
+#[test]
+fn a_worker_that_waits_to_give_back_hears_on_meanwhile() {
+    let (supervisor, mut queue) = giving_pair();
+    queue.ready().unwrap();
+    Supervisor::stop_listening(&queue);
+    let (_client, server) = connection();
+    let other_end = std::thread::spawn(move || {
+        // It reads only once all of this has gone into the socket, and there is not room for all of it.
+        let (_clients, servers): (Vec<TcpStream>, Vec<OwnedFd>) = (1..=8).map(|_| connection()).unzip();
+        for (number, server) in (2..).zip(servers) {
+            let packet = FromSupervisor::Keep(id(number)).packet(Some(&[b'x'; STATE_BYTES_MAX]));
+            while descriptors::send(&supervisor.0, &packet, &[server.as_fd()]).is_err() {
+                std::thread::yield_now();
+            }
+        }
+        while supervisor.hear().is_none_or(|word| !word.starts_with("back 1\n")) {}
+        _clients
+    });
+    assert!(queue.give_back(id(1), &server, b"").unwrap());
+    let _clients = other_end.join().unwrap();
+    assert!((2..=9).all(|number| queue.try_accept().unwrap().unwrap().id == id(number)));
+}
+
+#[test]
+fn a_worker_of_version_1_passes_over_the_words_of_version_2() {
+    let (supervisor, mut queue) = pair();
+    supervisor.say("give 1");
+    let (mut client, server) = connection();
+    supervisor.pass_on("keep 1", b"", server);
+    let _client = supervisor.offer(2);
+    assert_eq!(queue.accept().unwrap().unwrap().id, id(2));
+    assert_eq!((client.read(&mut [0]).unwrap(), queue.owed()), (0, 0));
+    supervisor.expect(&["ready 1", "want 1", "took 2"]);
 }
