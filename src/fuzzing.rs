@@ -395,7 +395,7 @@ impl From<WireError> for String {
 fn listeners() -> Vec<u8> {
     use crate::takeover::wire::{At, Listener, Listeners};
     let at = At::Tcp(([127, 0, 0, 1], 1234).into());
-    let services = vec![Listener { at, lane: 0, name: "clients".to_owned() }];
+    let services = vec![Listener { at, lane: 0, name: "clients".to_owned(), is_leftover: false }];
     let listeners = Listeners { services, takeover_path: b"/run/path".to_vec(), takeover_device: 1, takeover_inode: 2 };
     Frame::Listeners(listeners).encode()
 }

@@ -283,8 +283,11 @@ impl<L: Lanes> Reactor<L> {
     }
 
     /// Welcomes who has said Hello, if it can take over.
-    fn begin_departure(&mut self, greeting: Greeting) {
+    fn begin_departure(&mut self, mut greeting: Greeting) {
         let pid = greeting.pid;
+        // It gets these before it gets any peer.
+        let listeners = self.sources.entrance.listeners().count() as u64;
+        greeting.hello.files_open = greeting.hello.files_open.saturating_add(listeners);
         let estates: Vec<Estate> = self.lanes.all().map(estate_of).collect();
         let welcome = match &self.departure {
             Some(departure) => Err(Refusal::Busy { pid: departure.pid() }),
@@ -311,6 +314,7 @@ impl<L: Lanes> Reactor<L> {
         match registered {
             Ok(departure) => {
                 debug!("Takeover by pid {pid} begins, with {} peers", self.lanes.peers());
+                self.sources.entrance.lend();
                 self.lanes.watch();
                 self.departure = Some(departure);
             }
@@ -348,6 +352,7 @@ impl<L: Lanes> Reactor<L> {
     fn thaw(&mut self, pid: u32, failure: &Failure) {
         fault::here(PredecessorStep::Thaw);
         self.lanes.unwatch();
+        self.sources.entrance.take_back();
         self.observer.tell(Milestone::TakeoverFailed { pid, why: &failure.to_string() });
         if self.limited.admits(Kind::FailedTakeover, self.now) {
             warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.lanes.peers());

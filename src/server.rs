@@ -237,7 +237,7 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     /// that can be done. A port that is busy, or that this process may not bind, may be the predecessor's; if it is not, the
     /// takeover ends before a peer is copied. (Port 0 is met by any port at its IP address that has its name and that no
     /// other listener is given.) One that only the predecessor has is closed after the takeover, when those who have
-    /// connected to it by then are let in.
+    /// connected to it by then are let in; if the next takeover comes before that, they are let in by its successor.
     ///
     /// # Errors
     /// [`Error::Takeover`] if the takeover fails before its commit point, also because a listener is neither the
@@ -290,7 +290,7 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
             None => entrance,
         };
         let Self { config, services, handle, observer } = self;
-        let peers_max = peers_max(&config);
+        let peers_max = peers_max(&config, open_files::count() + FILES_OF_A_CALL);
         let (poll, lanes, mut sources) = found(services, &config, handle, Vec::new())?;
         if let Some(path) = &config.takeover_path {
             let callers = Callers::on(TakeoverListener::bind(path)?);
@@ -307,11 +307,12 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     fn succeed(self, successor: Successor, plan: Plan) -> Result<Outcome, Error> {
         let Self { config, services, handle, observer } = self;
         let Successor { welcomed, queue } = successor;
-        let peers_max = peers_max(&config);
+        let files_open = open_files::count().saturating_sub(plan.bound());
         let (poll, lanes, sources) = found(services, &config, handle, welcomed.peers_expected().collect())?;
         let moved_to = config.takeover_path.as_deref();
         let arrived = welcomed.receive(poll, lanes, sources, plan, queue, moved_to).map_err(Error::Takeover)?;
         let Arrived { poll, lanes, sources, arrival } = arrived;
+        let peers_max = peers_max(&config, files_open + sources.entrance.listeners().count());
         let reactor = Reactor::new(poll, lanes, sources, &config, peers_max).observed_by(observer);
         reactor.run(Some(arrival)).map_err(in_context("epoll_wait"))
     }
@@ -393,10 +394,14 @@ fn make_room() -> Result<(), Error> {
     Ok(())
 }
 
-/// How many peers the configuration and the limit of open files allow. Files are counted while they are few, and while a
-/// server has as many open as a successor has when it says Hello: where they come from, and what every process has.
-fn peers_max(config: &Config) -> usize {
-    let files_left = open_files::limit().saturating_sub(open_files::count() + open_files::RESERVED);
+/// A successor that says Hello has its end of the call open.
+const FILES_OF_A_CALL: usize = 1;
+
+/// How many peers the configuration and the limit of open files allow. `files_open` are those that every process has, the
+/// listeners, and the call that a successor has open when it says Hello: so there is room at a successor for as many peers as
+/// its predecessor lets in. They are counted while they are few.
+fn peers_max(config: &Config, files_open: usize) -> usize {
+    let files_left = open_files::limit().saturating_sub(files_open + open_files::RESERVED);
     config.max_peers.min(files_left)
 }
 

@@ -21,6 +21,9 @@ pub const ACCEPTS_PER_TURN: u32 = 256;
 /// How long accepting pauses when the process or the system is out of descriptors, unless one is closed before.
 pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// The maximum of a backlog where the kernel does not tell: what it has been unless it is set otherwise, since 5.4.
+const BACKLOG_MAX_ASSUMED: usize = 4096;
+
 /// How often it is logged that accepting pauses.
 const PAUSE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
@@ -76,6 +79,14 @@ fn try_to_listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<Tcp
 /// A backlog as listen(2) takes it, which cuts it to its maximum: that is also what is meant where none is given.
 pub fn kernel_backlog(backlog: Option<u32>) -> i32 {
     backlog.map_or(i32::MAX, |backlog| backlog.try_into().unwrap_or(i32::MAX))
+}
+
+/// How many connections can have been waiting at one listener at most, whatever backlog it was given: the kernel cuts that to
+/// its maximum, and lets one more wait (listen(2), `net.core.somaxconn`).
+pub fn waiting_max() -> usize {
+    let told = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    let backlog_max = told.and_then(|told| told.trim().parse().ok()).unwrap_or(BACKLOG_MAX_ASSUMED);
+    backlog_max.saturating_add(1)
 }
 
 /// Whether and when connections of one listener are accepted.

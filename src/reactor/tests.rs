@@ -20,7 +20,11 @@ use crate::service::{Accepted, Context, RestoreError, Service, StreamService, Vi
 use crate::services::Seqnum;
 use crate::sources::{Entrance, Listener};
 use crate::table::Touch;
+use crate::takeover::channel::Channel;
+use crate::takeover::offer::Offer;
 use crate::takeover::sift::sift;
+use crate::takeover::wire::{Frame, Hello, WIRE_VERSIONS};
+use reactord_process::open_files::RESERVED;
 
 /// How many turns a loop gets at most to do what a test waits for. A turn waits for events, but not long.
 const TURNS_MAX: u32 = 2000;
@@ -561,6 +565,27 @@ fn a_successor_that_gives_up_leaves_the_takeover_path_to_its_predecessor() {
     starting.answer(&registry, Callers::on(bound)).unwrap();
     starting.give_up();
     assert!(!path.exists(), "a path of its own is not left behind");
+}
+
+#[test]
+fn a_successor_needs_room_for_the_listeners_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(Seqnum, &Config::default());
+    let callers = Callers::on(TakeoverListener::bind(&directory.path().join("takeover")).unwrap());
+    rig.reactor.sources.answer(rig.reactor.poll.registry(), callers).unwrap();
+    let (channel, mut successor) = Channel::pair();
+    let files_open = 7;
+    let hello = Hello {
+        wire_versions: WIRE_VERSIONS,
+        build: String::new(),
+        services: vec![Offer::of::<Seqnum>().0],
+        files_max: files_open + RESERVED as u64,
+        files_open,
+    };
+    rig.reactor.begin_departure(Greeting { channel, pid: 1, hello });
+    let raw = successor.receive().unwrap().expect("it is refused");
+    let Frame::Refuse(refuse) = raw.decode().unwrap() else { panic!("it is refused") };
+    assert_eq!(refuse.reason, "the successor may open 39 files, 40 are needed");
 }
 
 mod flow;

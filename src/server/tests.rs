@@ -71,8 +71,21 @@ impl Running {
     where
         Server<With<S, ()>>: Send,
     {
+        Self::begin_on(1, service, config, run)
+    }
+
+    /// The same on another address of this host, with which no listener on 127.0.0.1 is matched.
+    fn begin_on<S: StreamService + Send + 'static>(
+        host: u8,
+        service: S,
+        config: Config,
+        run: impl FnOnce(Server<With<S, ()>>) -> Result<Outcome, Error> + Send + 'static,
+    ) -> Self
+    where
+        Server<With<S, ()>>: Send,
+    {
         let (say, said) = channel();
-        let listen = Listen::on("clients", SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listen = Listen::on("clients", SocketAddr::from(([127, 0, 0, host], 0)));
         let server = Server::new(config).service([listen], service).observe(move |milestone| tell(&say, &milestone));
         let handle = server.handle();
         Self { handle, said, thread: std::thread::spawn(move || run(server)) }
@@ -188,6 +201,36 @@ fn both_sides_are_told_of_a_takeover_and_of_one_that_fails() {
     drop(client);
     assert_eq!(successor.next(), "stopping");
     assert_eq!(successor.end().unwrap(), Outcome::Stopped);
+}
+
+/// A successor of whoever answers at this path, at another address.
+fn succeed_on(host: u8, path: &Path, config: Config) -> Running {
+    let from = path.to_owned();
+    Running::begin_on(host, Seqnum, config, move |server| server.take_over(&from))
+}
+
+#[test]
+fn who_has_connected_where_nobody_listens_any_more_is_let_in_also_after_the_next_takeover() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("takeover");
+    let first = Running::begin(Seqnum, config(Some(&path)), Server::serve);
+    let left = first.address();
+    let _client = connect(left);
+    // The second one has room for nobody, and leaves alone who waits.
+    let second = succeed_on(2, &path, Config { max_peers: 0, ..config(None) });
+    assert_eq!(second.address().ip(), std::net::Ipv4Addr::new(127, 0, 0, 2));
+    first.end().unwrap();
+    let mut waiting = connect(left);
+    waiting.write_all(&[0, 0, 0, 9]).unwrap();
+    let third = succeed_on(3, &path, config(None));
+    let mut answer = [0; 4];
+    waiting.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [0, 0, 0, 9]);
+    TcpStream::connect(left).expect_err("nobody listens there any more");
+    second.end().unwrap();
+    third.handle.stop();
+    third.handle.stop();
+    assert_eq!(third.end().unwrap(), Outcome::Stopped);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Entrance {
     next: usize,
     /// How many may still be let in in this turn, through all doors.
     budget: u32,
+    /// A successor has duplicates of the listeners, and may go on with them.
+    is_lent: bool,
 }
 
 /// Where peers come from, and when the next one may.
@@ -38,8 +40,8 @@ struct Door {
 enum LeadsFrom {
     /// Clients connect to this process.
     Listener(Listener),
-    /// The same, but only those are let in who have connected already.
-    Leftover(Listener),
+    /// The same, but only those are let in who have connected already: they come first, and are not more than that many.
+    Leftover(Listener, usize),
     /// A supervisor accepts for this process.
     Queue(Draw),
     /// Nobody is let in any more.
@@ -49,7 +51,7 @@ enum LeadsFrom {
 impl Entrance {
     /// Nobody comes.
     pub(crate) fn nowhere() -> Self {
-        Self { doors: Vec::new(), next: 0, budget: 0 }
+        Self { doors: Vec::new(), next: 0, budget: 0, is_lent: false }
     }
 
     /// Those who connect to these listeners are let in.
@@ -64,9 +66,10 @@ impl Entrance {
         self
     }
 
-    /// So are those who have connected to these listeners by now, and then nobody else.
-    pub(crate) fn and_leftovers(mut self, listeners: impl IntoIterator<Item = Listener>) -> Self {
-        self.doors.extend(listeners.into_iter().map(|listener| Door::new(LeadsFrom::Leftover(listener))));
+    /// So are those who have connected to these listeners by now, at most `waiting_max` to each, and then nobody else.
+    pub(crate) fn and_leftovers(mut self, listeners: impl IntoIterator<Item = Listener>, waiting_max: usize) -> Self {
+        let leftovers = listeners.into_iter().map(|listener| LeadsFrom::Leftover(listener, waiting_max));
+        self.doors.extend(leftovers.map(Door::new));
         self
     }
 
@@ -83,7 +86,7 @@ impl Entrance {
                     info!("Starting worker on a supervisor's queue");
                     draw.announce();
                 }
-                LeadsFrom::Leftover(_) | LeadsFrom::Nowhere => {}
+                LeadsFrom::Leftover(..) | LeadsFrom::Nowhere => {}
             }
         }
     }
@@ -100,6 +103,9 @@ impl Entrance {
             let door = &mut self.doors[self.next];
             if let Some(accepted) = door.next(&mut self.budget, peers, peers_max, now) {
                 return Some(self.doors[self.next].lead_in(accepted));
+            }
+            if !self.is_lent {
+                self.doors[self.next].close_if_empty();
             }
         }
         None
@@ -118,18 +124,42 @@ impl Entrance {
     /// Whether no peer will come any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.doors.iter().all(|door| match &door.leads_from {
-            LeadsFrom::Listener(_) | LeadsFrom::Leftover(_) => false,
+            LeadsFrom::Listener(_) | LeadsFrom::Leftover(..) => false,
             LeadsFrom::Queue(draw) => draw.has_ended(),
             LeadsFrom::Nowhere => true,
         })
     }
 
-    /// What goes to a successor. A queue does not: each worker has its own.
+    /// Where clients connect to this process.
     pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.doors.iter().filter_map(|door| match &door.leads_from {
             LeadsFrom::Listener(listener) => Some(listener),
-            LeadsFrom::Leftover(_) | LeadsFrom::Queue(_) | LeadsFrom::Nowhere => None,
+            LeadsFrom::Leftover(..) | LeadsFrom::Queue(_) | LeadsFrom::Nowhere => None,
         })
+    }
+
+    /// Those who have connected there are let in, and nobody after them.
+    pub(crate) fn leftovers(&self) -> impl Iterator<Item = &Listener> {
+        self.doors.iter().filter_map(|door| match &door.leads_from {
+            LeadsFrom::Leftover(listener, _) => Some(listener),
+            LeadsFrom::Listener(_) | LeadsFrom::Queue(_) | LeadsFrom::Nowhere => None,
+        })
+    }
+
+    /// A successor has duplicates of all that is listened on, and may go on with it: nothing of it is closed until then, or
+    /// until it has given up. A queue is not lent: each worker has its own.
+    pub(crate) fn lend(&mut self) {
+        self.is_lent = true;
+    }
+
+    /// The successor has given up.
+    pub(crate) fn take_back(&mut self) {
+        self.is_lent = false;
+        for door in &mut self.doors {
+            if let LeadsFrom::Leftover(..) = door.leads_from {
+                door.accepting.go_on_next_turn();
+            }
+        }
     }
 
     /// Lets nobody in any more, whoever else holds duplicates of the listeners.
@@ -171,7 +201,10 @@ impl Door {
         }
         let Self { leads_from, accepting } = self;
         let next = match leads_from {
-            LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener) => {
+            LeadsFrom::Listener(listener) => accepting.accept_by(|| listener.accept(), now),
+            LeadsFrom::Leftover(_, 0) => Ok(None),
+            LeadsFrom::Leftover(listener, waiting_max) => {
+                *waiting_max -= 1;
                 accepting.accept_by(|| listener.accept(), now)
             }
             LeadsFrom::Queue(draw) => Ok(draw.next(room).map(Arrived::from_elsewhere)),
@@ -181,7 +214,7 @@ impl Door {
             Ok(Some(arrived)) => Some(arrived),
             Ok(None) => {
                 self.accepting.wait_for_event();
-                self.close_if_left();
+                self.note_emptiness();
                 None
             }
             Err(error) => {
@@ -194,7 +227,7 @@ impl Door {
     /// What is known of somebody who has come in here.
     fn lead_in(&self, Arrived { socket, address, at }: Arrived) -> Came<'_> {
         let (listener, lane) = match &self.leads_from {
-            LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener) => (listener.name(), listener.lane()),
+            LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) => (listener.name(), listener.lane()),
             LeadsFrom::Queue(_) | LeadsFrom::Nowhere => ("", QUEUE_LANE),
         };
         Came { socket, address, lane, how: Accepted { listener, from: address.ip(), at } }
@@ -207,9 +240,16 @@ impl Door {
         }
     }
 
-    /// Nobody is left who has connected: a listener that is not to be listened on any more is closed.
-    fn close_if_left(&mut self) {
-        if let LeadsFrom::Leftover(listener) = &mut self.leads_from {
+    /// Nobody is left who has connected: whoever does so from now on comes too late.
+    fn note_emptiness(&mut self) {
+        if let LeadsFrom::Leftover(_, waiting_max) = &mut self.leads_from {
+            *waiting_max = 0;
+        }
+    }
+
+    /// A listener that is not to be listened on any more is closed when nobody is left who has connected.
+    fn close_if_empty(&mut self) {
+        if let LeadsFrom::Leftover(listener, 0) = &mut self.leads_from {
             info!("Listening on {} no longer", listener.at());
             // Nobody else removes its path.
             listener.own();
@@ -218,7 +258,7 @@ impl Door {
     }
 
     fn shut(&mut self) {
-        if let LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener) =
+        if let LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) =
             std::mem::replace(&mut self.leads_from, LeadsFrom::Nowhere)
         {
             listener.close();
@@ -234,7 +274,7 @@ impl Source for Entrance {
     fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
         for (key, door) in self.doors.iter_mut().enumerate() {
             match &mut door.leads_from {
-                LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener) => {
+                LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) => {
                     listener.register(registry, tokens.token(key))?;
                 }
                 LeadsFrom::Queue(draw) => draw.register(registry, tokens.token(key))?,
@@ -277,13 +317,40 @@ mod tests {
         let path = directory.path().join("socket");
         let left = Listener::bind(1, &Listen::on("left", path.clone())).unwrap();
         let clients = [(); 3].map(|()| UnixStream::connect(&path).unwrap());
-        let mut entrance = Entrance::nowhere().and_leftovers([left]);
-        assert_eq!(entrance.listeners().count(), 0, "no successor gets it");
+        let mut entrance = Entrance::nowhere().and_leftovers([left], 4096);
+        assert_eq!(entrance.listeners().count(), 0, "nobody is told of it");
         assert!(!entrance.has_ended());
         assert_eq!(names(&mut entrance), [("left".to_owned(), 1), ("left".to_owned(), 1), ("left".to_owned(), 1)]);
         assert!(entrance.has_ended());
         assert!(UnixStream::connect(&path).is_err() && !path.exists());
         drop(clients);
+    }
+
+    #[test]
+    fn a_listener_that_goes_is_closed_however_many_go_on_connecting() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let left = Listener::bind(0, &Listen::on("left", path.clone())).unwrap();
+        let clients = [(); 3].map(|()| UnixStream::connect(&path).unwrap());
+        let mut entrance = Entrance::nowhere().and_leftovers([left], 2);
+        assert_eq!(names(&mut entrance).len(), 2, "the third one is none of those who had connected");
+        assert!(entrance.has_ended() && UnixStream::connect(&path).is_err());
+        drop(clients);
+    }
+
+    #[test]
+    fn a_listener_that_goes_is_not_closed_while_a_successor_may_go_on_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let left = Listener::bind(0, &Listen::on("left", path.clone())).unwrap();
+        let mut entrance = Entrance::nowhere().and_leftovers([left], 4096);
+        entrance.lend();
+        assert!(names(&mut entrance).is_empty() && entrance.leftovers().count() == 1);
+        let _client = UnixStream::connect(&path).unwrap();
+        entrance.take_back();
+        assert!(entrance.due(Instant::now()).is_some(), "no event tells of it");
+        assert!(names(&mut entrance).is_empty() && entrance.has_ended());
+        assert!(UnixStream::connect(&path).is_err());
     }
 
     #[test]

@@ -36,8 +36,8 @@ impl Plan {
     }
 
     /// Whether one of the predecessor's listeners is still wanted: by whom and as what is said in it then. Otherwise it is
-    /// given back as it is.
-    pub(crate) fn claim(&mut self, listener: Listener) -> Result<Listener, Listener> {
+    /// given back as it is. Who takes what its predecessor has takes none that that one was leaving.
+    pub(crate) fn claim(&mut self, listener: Listener, is_leftover: bool) -> Result<Listener, Listener> {
         // Who wants this port comes before whoever is content with any.
         let exactly = self.wanted.iter().position(|wanted| !wanted.takes_any_port() && wanted.is_met_by(&listener));
         let met = exactly.or_else(|| self.wanted.iter().position(|wanted| wanted.is_met_by(&listener)));
@@ -46,9 +46,14 @@ impl Plan {
                 let Wanted { lane, listen, .. } = self.wanted.swap_remove(met);
                 Ok(listener.wanted_as(lane, listen))
             }
-            None if self.inherits.get(listener.lane()) == Some(&true) => Ok(listener),
+            None if !is_leftover && self.inherits.get(listener.lane()) == Some(&true) => Ok(listener),
             None => Err(listener),
         }
+    }
+
+    /// How many listeners this process has bound by now.
+    pub(crate) fn bound(&self) -> usize {
+        self.wanted.iter().filter(|wanted| wanted.bound.is_ok()).count()
     }
 
     /// Listens where the predecessor did not.
@@ -135,7 +140,7 @@ mod tests {
     fn a_listener_is_matched_by_address_whatever_its_name_and_its_lane_were() {
         let (theirs, at) = bound(0, "before");
         let mut plan = Plan::of(vec![Vec::new(), vec![Listen::on("now", at)]]).unwrap();
-        let kept = plan.claim(duplicate(&theirs)).unwrap();
+        let kept = plan.claim(duplicate(&theirs), false).unwrap();
         assert_eq!((kept.name(), kept.lane(), kept.at()), ("now", 1, Target::Tcp(at)));
         assert!(plan.bind_rest().unwrap().is_empty());
     }
@@ -145,10 +150,19 @@ mod tests {
         let (own, _) = bound(0, "own");
         let (other, _) = bound(1, "other");
         let mut plan = Plan::of(vec![Vec::new(), vec![Listen::on("new", SocketAddr::from(ANY))]]).unwrap();
-        assert_eq!(plan.claim(duplicate(&own)).unwrap().name(), "own");
-        assert_eq!(plan.claim(duplicate(&other)).unwrap_err().name(), "other");
+        assert_eq!(plan.claim(duplicate(&own), false).unwrap().name(), "own");
+        assert_eq!(plan.claim(duplicate(&other), false).unwrap_err().name(), "other");
         let new = plan.bind_rest().unwrap();
         assert_eq!(new.iter().map(Listener::name).collect::<Vec<_>>(), ["new"]);
+    }
+
+    #[test]
+    fn a_listener_that_the_predecessor_was_leaving_is_kept_by_who_wants_it_and_by_nobody_else() {
+        let (theirs, at) = bound(0, "leaving");
+        let mut inherits = Plan::of(vec![Vec::new()]).unwrap();
+        assert!(inherits.claim(duplicate(&theirs), true).is_err());
+        let mut wants = Plan::of(vec![vec![Listen::on("again", at)]]).unwrap();
+        assert_eq!(wants.claim(duplicate(&theirs), true).unwrap().name(), "again");
     }
 
     #[test]
@@ -156,7 +170,7 @@ mod tests {
         let (theirs, at) = bound(0, "clients");
         for (name, met) in [("clients", true), ("others", false)] {
             let mut plan = Plan::of(vec![vec![Listen::on(name, SocketAddr::from(ANY))]]).unwrap();
-            assert_eq!(plan.claim(duplicate(&theirs)).is_ok(), met, "{name}");
+            assert_eq!(plan.claim(duplicate(&theirs), false).is_ok(), met, "{name}");
             assert_eq!(plan.bind_rest().unwrap().iter().any(|new| new.at() != Target::Tcp(at)), !met);
         }
     }
@@ -166,7 +180,7 @@ mod tests {
         let (theirs, at) = bound(0, "any");
         let wanted = vec![Listen::on("any", SocketAddr::from(ANY)), Listen::on("this", at)];
         let mut plan = Plan::of(vec![wanted]).unwrap();
-        assert_eq!(plan.claim(duplicate(&theirs)).unwrap().name(), "this");
+        assert_eq!(plan.claim(duplicate(&theirs), false).unwrap().name(), "this");
         assert_eq!(plan.bind_rest().unwrap().len(), 1);
     }
 
@@ -176,7 +190,8 @@ mod tests {
         let plan = || Plan::of(vec![vec![Listen::on("clients", gone)]]).unwrap();
         let socket = std::net::TcpListener::bind(SocketAddr::from(ANY)).unwrap();
         let mut with_predecessor = plan();
-        let kept = with_predecessor.claim(Listener::of_tcp(0, "before".to_owned(), socket.into(), gone)).unwrap();
+        let kept =
+            with_predecessor.claim(Listener::of_tcp(0, "before".to_owned(), socket.into(), gone), false).unwrap();
         assert_eq!((kept.name(), with_predecessor.bind_rest().unwrap().len()), ("clients", 0));
         let failed = plan().bind_rest().unwrap_err();
         assert_eq!((failed.at, failed.error.kind()), (Target::Tcp(gone), ErrorKind::AddrNotAvailable));
@@ -203,7 +218,7 @@ mod tests {
         let mut plan = Plan::of(vec![vec![listen(5)]]).unwrap();
         let socket = theirs.as_fd().try_clone_to_owned().unwrap();
         let adopted = Listener::of_unix(0, "local".to_owned(), socket, path.clone(), theirs.file().unwrap());
-        let mut kept = plan.claim(adopted).unwrap();
+        let mut kept = plan.claim(adopted, false).unwrap();
         assert_eq!(room(&path), 1, "the takeover may fail yet");
         kept.own();
         assert_eq!(room(&path), 5, "besides the one that waits");
@@ -223,8 +238,8 @@ mod tests {
             let socket = theirs.as_fd().try_clone_to_owned().unwrap();
             Listener::of_unix(0, "local".to_owned(), socket, path.clone(), theirs.file().unwrap())
         };
-        assert!(plan.claim(adopted()).is_ok(), "it had the path when that was looked at");
-        assert!(plan_without_path.claim(adopted()).is_err());
+        assert!(plan.claim(adopted(), false).is_ok(), "it had the path when that was looked at");
+        assert!(plan_without_path.claim(adopted(), false).is_err());
         let _new = plan_without_path.bind_rest().unwrap();
         std::os::unix::net::UnixStream::connect(&path).unwrap();
     }

@@ -76,7 +76,12 @@ fn hello() -> Hello {
 
 fn listeners() -> Listeners {
     Listeners {
-        services: vec![Listener { at: At::Tcp(([127, 0, 0, 1], 1234).into()), lane: 0, name: "clients".to_owned() }],
+        services: vec![Listener {
+            at: At::Tcp(([127, 0, 0, 1], 1234).into()),
+            lane: 0,
+            name: "clients".to_owned(),
+            is_leftover: false,
+        }],
         takeover_path: b"/run/path".to_vec(),
         takeover_device: 1,
         takeover_inode: 2,

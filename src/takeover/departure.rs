@@ -21,9 +21,9 @@ use super::panicked::caught;
 use super::path::TakeoverListener;
 use super::pieces::Written;
 use super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
-use super::wire::{self, At, Frame, Listeners, Welcome};
+use super::wire::{self, At, DESCRIPTORS_PER_FRAME_MAX, Frame, Listeners, Welcome};
 use crate::lanes::Lanes;
-use crate::listen::Target;
+use crate::listen::{LISTENERS_MAX, Target};
 use crate::sources::{Entrance, Greeting, Listener, Source, Tokens};
 use crate::table::Touch;
 
@@ -32,6 +32,10 @@ const FRAMES_PER_TURN: usize = 64;
 
 /// What the book of what the successor knows takes for each key: it grows by doubling, and may have to move.
 const BOOK_BYTES_PER_KEY: usize = 32;
+
+/// So many listeners that go are handed on, beside all that stay and that of the takeover: as many as one frame takes. Those
+/// who have connected to any further one are reset; it takes several takeovers in a row that leave many behind.
+const LEFTOVERS_MAX: usize = DESCRIPTORS_PER_FRAME_MAX - 1 - LISTENERS_MAX;
 
 /// A takeover in its copy phase.
 #[derive(Debug)]
@@ -266,14 +270,17 @@ fn send_listeners(
 ) -> Result<Option<Unsent>, Failure> {
     fault::at(Step::Listeners, channel)?;
     let (takeover_device, takeover_inode) = takeover.file();
+    let (kept, leftovers) = (|| entrance.listeners(), || entrance.leftovers().take(LEFTOVERS_MAX));
+    let said_of_kept = kept().map(|listener| said_of(listener, false));
     let listeners = Listeners {
-        services: entrance.listeners().map(said_of).collect(),
+        services: said_of_kept.chain(leftovers().map(|listener| said_of(listener, true))).collect(),
         takeover_path: takeover.path().as_os_str().as_bytes().to_vec(),
         takeover_device,
         takeover_inode,
     };
     let frame = Frame::Listeners(listeners).encode();
-    let descriptors: Vec<BorrowedFd<'_>> = entrance.listeners().map(AsFd::as_fd).chain([takeover.as_fd()]).collect();
+    let descriptors: Vec<BorrowedFd<'_>> =
+        kept().chain(leftovers()).map(AsFd::as_fd).chain([takeover.as_fd()]).collect();
     if channel.try_send(&frame, &descriptors)? == Sent::Taken {
         return Ok(None);
     }
@@ -282,7 +289,7 @@ fn send_listeners(
 }
 
 /// What a successor is told of a listener.
-fn said_of(listener: &Listener) -> wire::Listener {
+fn said_of(listener: &Listener, is_leftover: bool) -> wire::Listener {
     let at = match (listener.at(), listener.file()) {
         (Target::Tcp(address), _) => At::Tcp(address),
         (Target::Unix(path), file) => {
@@ -291,7 +298,7 @@ fn said_of(listener: &Listener) -> wire::Listener {
         }
     };
     let lane = u32::try_from(listener.lane()).expect("a server has few lanes");
-    wire::Listener { at, lane, name: listener.name().to_owned() }
+    wire::Listener { at, lane, name: listener.name().to_owned(), is_leftover }
 }
 
 impl Source for Departure {

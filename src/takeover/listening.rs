@@ -18,6 +18,7 @@ use super::wire::{self, At, Listeners};
 use crate::listen::LISTENERS_MAX;
 use crate::sources::{Draw, Entrance, Listener, Plan, QUEUE_LANE};
 use crate::worker::Queue;
+use reactord_process::accept::waiting_max;
 
 /// Takes the descriptors of the listeners, and pairs them with what is said about them.
 pub(super) fn take_listeners(
@@ -52,8 +53,8 @@ pub(super) fn enter(
 ) -> Result<Entrance, Cause> {
     let (mut kept, mut left) = (Vec::new(), Vec::new());
     for (said, socket) in theirs {
-        let listener = adopted(said, socket);
-        match plan.claim(listener) {
+        let is_leftover = said.is_leftover;
+        match plan.claim(adopted(said, socket), is_leftover) {
             Ok(listener) => kept.push(listener),
             Err(listener) => left.push(listener),
         }
@@ -69,7 +70,7 @@ pub(super) fn enter(
     if queue.is_none() && kept.is_empty() {
         return Err(Objection::Listeners { count: 0, expected: 1 }.into());
     }
-    let entrance = Entrance::of_listeners(kept).and_leftovers(left);
+    let entrance = Entrance::of_listeners(kept).and_leftovers(left, waiting_max());
     Ok(match queue {
         Some(queue) => entrance.and_of_queue(Draw::from(queue)),
         None => entrance,
@@ -77,7 +78,7 @@ pub(super) fn enter(
 }
 
 fn adopted(said: wire::Listener, socket: OwnedFd) -> Listener {
-    let wire::Listener { at, lane, name } = said;
+    let wire::Listener { at, lane, name, .. } = said;
     let lane = lane as usize;
     match at {
         At::Tcp(address) => Listener::of_tcp(lane, name, socket, address),
@@ -133,7 +134,7 @@ mod tests {
         let theirs = || {
             let socket = TcpListener::bind(any).unwrap();
             let at = At::Tcp(socket.local_addr().unwrap());
-            (wire::Listener { at, lane: 1, name: "inherited".to_owned() }, OwnedFd::from(socket))
+            (wire::Listener { at, lane: 1, name: "inherited".to_owned(), is_leftover: false }, OwnedFd::from(socket))
         };
         let own = |count: usize| (0..count).map(|number| Listen::on(number.to_string(), any)).collect::<Vec<_>>();
         let entered = |count| enter(vec![theirs()], Plan::of(vec![own(count), Vec::new()]).unwrap(), None);

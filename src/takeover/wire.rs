@@ -188,6 +188,9 @@ pub(crate) struct Listener {
     /// What the lane's service calls it.
     #[n(2)]
     pub(crate) name: String,
+    /// It is not to be listened on any more: only who has connected already is let in.
+    #[cbor(n(3), skip_if = "is_not")]
+    pub(crate) is_leftover: bool,
 }
 
 /// Where a listener is.
@@ -550,6 +553,11 @@ impl Frame<'_> {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "that is how it is called")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "so it is called")]
+fn is_not(said: &bool) -> bool {
+    !*said
+}
+
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }

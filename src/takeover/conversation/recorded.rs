@@ -115,7 +115,12 @@ fn estates(lanes: &[LaneOfPeers]) -> Vec<Estate> {
 /// What it listens on: the second lane on a Unix socket.
 fn listeners_of(lanes: usize) -> Listeners {
     let file = SocketFile { path: b"/run/socket".to_vec(), device: 1, inode: 3 };
-    let second = (lanes > 1).then(|| Listener { at: At::Unix(file), lane: 1, name: "neighbours".to_owned() });
+    let second = (lanes > 1).then(|| Listener {
+        at: At::Unix(file),
+        lane: 1,
+        name: "neighbours".to_owned(),
+        is_leftover: false,
+    });
     let mut all = listeners();
     all.services.extend(second);
     all

@@ -57,12 +57,18 @@ fn example(kind: Kind) -> Frame<'static> {
         }),
         Kind::Listeners => Frame::Listeners(Listeners {
             services: vec![
-                Listener { at: At::Tcp(address("127.0.0.1:1234")), lane: 0, name: "clients".to_owned() },
-                Listener { at: At::Tcp(address("[::1]:65535")), lane: 0, name: "local".to_owned() },
+                Listener {
+                    at: At::Tcp(address("127.0.0.1:1234")),
+                    lane: 0,
+                    name: "clients".to_owned(),
+                    is_leftover: false,
+                },
+                Listener { at: At::Tcp(address("[::1]:65535")), lane: 0, name: "local".to_owned(), is_leftover: false },
                 Listener {
                     at: At::Unix(SocketFile { path: b"/run/\xffnumbers".to_vec(), device: 26, inode: 7 }),
                     lane: 0,
                     name: String::new(),
+                    is_leftover: false,
                 },
             ],
             takeover_path: b"/run/reactord.\xfftakeover".to_vec(),
@@ -279,7 +285,12 @@ fn listener() -> impl Strategy<Value = Listener> {
         inode,
     });
     let at = prop_oneof![listener_address().prop_map(At::Tcp), file.prop_map(At::Unix)];
-    (at, any::<u32>(), text()).prop_map(|(at, lane, name)| Listener { at, lane, name })
+    (at, any::<u32>(), text(), any::<bool>()).prop_map(|(at, lane, name, is_leftover)| Listener {
+        at,
+        lane,
+        name,
+        is_leftover,
+    })
 }
 
 fn lane() -> impl Strategy<Value = Lane> {
