@@ -4,10 +4,13 @@
 //! In this order: serving, deaths, generations, signals, the supervisor's own end and replacement, surroundings, what
 //! is refused, limits, the service manager, and workers that get the listening sockets.
 
+#[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "supervisor/client.rs"]
 mod client;
 #[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
 mod harness;
+#[path = "supervisor/workers.rs"]
+mod workers;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -21,16 +24,12 @@ use std::time::{Duration, Instant};
 use client::{Client, reactord, spawn, supervise, worker};
 use command_fds::{CommandFdExt, FdMapping};
 use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, daemon, exchange_all, install};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use procfs::process::{Process, all_processes};
+use workers::{pid_in, signal, wait_for_workers, wait_until_gone};
 
 /// How long nothing may happen to be held for settled.
 const QUIET: Duration = Duration::from_millis(300);
-
-fn signal(pid: u32, signal: Signal) {
-    kill(Pid::from_raw(pid.cast_signed()), signal).expect("the worker is there");
-}
 
 /// The children of a process, zombies included: pid and state.
 fn children(parent: u32) -> Vec<(u32, char)> {
@@ -40,28 +39,6 @@ fn children(parent: u32) -> Vec<(u32, char)> {
         .filter(|stat| stat.ppid == parent.cast_signed())
         .map(|stat| (stat.pid.unsigned_abs(), stat.state))
         .collect()
-}
-
-/// Returns when the process is gone. It need not be a child of this one.
-#[track_caller]
-fn wait_until_gone(pid: u32) {
-    let deadline = Instant::now() + PATIENCE;
-    while Process::new(pid.cast_signed()).and_then(|process| process.stat()).is_ok_and(|stat| stat.state != 'Z') {
-        assert!(Instant::now() < deadline, "pid {pid} should be gone");
-        std::thread::yield_now();
-    }
-}
-
-#[track_caller]
-fn wait_for_workers(supervisor: &Server, count: usize) -> Vec<u32> {
-    let ready = |line: &str| line.contains("Worker pid ") && line.ends_with(" is ready");
-    supervisor.wait_for_lines(count, ready).iter().map(|line| pid_in(line)).collect()
-}
-
-/// The pid that a line of the log names.
-fn pid_in(line: &str) -> u32 {
-    let (_, pid) = line.split_once("orker pid ").expect("the line names a worker");
-    pid.split(|letter: char| !letter.is_ascii_digit()).next().and_then(|pid| pid.parse().ok()).expect("a pid")
 }
 
 fn install_script(place: &Place, program: &Path, script: &str) {

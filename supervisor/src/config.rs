@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) replace: Replace,
     /// How many connections may wait in the queue.
     pub(crate) queue_max: usize,
+    /// How many bytes the states of connections that were given back may have together.
+    pub(crate) states_bytes_max: usize,
     /// How long a worker may take to become ready.
     pub(crate) ready_timeout: Duration,
     /// How long a worker may take to finish what it has.

@@ -10,12 +10,12 @@ mod record;
 mod report;
 mod worker;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use reactord_process::words::{ConnectionId, FromWorker, VERSION_WITHOUT_STATES as VERSION};
+use reactord_process::words::{ConnectionId, FromWorker, VERSION, VERSION_WITHOUT_STATES};
 
 use crate::config::{Replace, Supply};
 use back_off::BackOff;
@@ -52,6 +52,19 @@ pub(crate) enum Action {
     Report(Report),
 }
 
+/// What becomes of a connection by what a worker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing.
+    Noted,
+    /// It is the worker's.
+    Took(ConnectionId),
+    /// It has ended.
+    Ended(ConnectionId),
+    /// It is nobody's: it is to be [put back](Fleet::put_back), or to be [kept](Fleet::keep).
+    GaveBack(ConnectionId),
+}
+
 /// What a worker must not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Breach {
@@ -59,15 +72,22 @@ pub(crate) enum Breach {
     ReadyTwice,
     NotReady,
     NotSent(ConnectionId),
+    NotHeld(ConnectionId),
+    NotAsked(FromWorker),
 }
 
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version(version) => write!(f, "it speaks version {version} of the queue, {VERSION} is spoken here"),
+            Self::Version(version) => write!(
+                f,
+                "it speaks version {version} of the queue, {VERSION_WITHOUT_STATES} to {VERSION} are spoken here"
+            ),
             Self::ReadyTwice => write!(f, "it said twice that it is ready"),
             Self::NotReady => write!(f, "it spoke before it was ready"),
             Self::NotSent(id) => write!(f, "connection {id} is not under way to it"),
+            Self::NotHeld(id) => write!(f, "it does not have connection {id}"),
+            Self::NotAsked(said) => write!(f, "it says \"{said}\", and was not asked"),
         }
     }
 }
@@ -166,40 +186,80 @@ impl Fleet {
         }
     }
 
-    /// A worker says something. Returns the connection that it has taken.
+    /// A worker says something. Returns what becomes of a connection by that.
     ///
     /// # Errors
     /// If it must not say that. Its queue has to be ended.
-    pub(crate) fn hear(
-        &mut self,
-        id: WorkerId,
-        said: FromWorker,
-        now: Instant,
-    ) -> Result<Option<ConnectionId>, Breach> {
+    pub(crate) fn hear(&mut self, id: WorkerId, said: FromWorker, now: Instant) -> Result<Heard, Breach> {
         let Some(worker) = self.workers.get(&id) else {
-            return Ok(None);
+            return Ok(Heard::Noted);
         };
         match said {
-            FromWorker::Ready { version } if version != VERSION => return Err(Breach::Version(version)),
-            FromWorker::Ready { .. } if worker.said_ready() => return Err(Breach::ReadyTwice),
-            FromWorker::Ready { .. } => self.ready(id, now),
+            FromWorker::Ready { version } => {
+                self.speaks(id, version)?;
+                self.ready(id, now);
+            }
             _ if !worker.said_ready() => return Err(Breach::NotReady),
             // One that leaves gets none.
             FromWorker::Want(_) if worker.is_leaving() => {}
             FromWorker::Want(credits) => self.queue.want(id, credits),
-            FromWorker::Took(connection) => {
-                return if self.took(id, connection) { Ok(Some(connection)) } else { Err(Breach::NotSent(connection)) };
-            }
-            FromWorker::Done(_) => self.queue.ended(id),
-            FromWorker::Back(connection) => return Err(Breach::NotSent(connection)),
-            FromWorker::Holds(_) | FromWorker::Moved(_) => return Err(Breach::NotReady),
+            FromWorker::Took(_) | FromWorker::Done(_) | FromWorker::Back(_) => return self.change_hands(id, said),
+            FromWorker::Holds(_) | FromWorker::Moved(_) => return Err(Breach::NotAsked(said)),
         }
-        Ok(None)
+        Ok(Heard::Noted)
     }
 
-    /// A worker had taken a connection before its queue ended. False if that was not under way to it.
-    pub(crate) fn took(&mut self, id: WorkerId, connection: ConnectionId) -> bool {
-        self.queue.took(id, connection)
+    /// A worker says which version of the queue it speaks.
+    fn speaks(&mut self, id: WorkerId, version: u32) -> Result<(), Breach> {
+        if !(VERSION_WITHOUT_STATES..=VERSION).contains(&version) {
+            return Err(Breach::Version(version));
+        }
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.said_ready()) else {
+            return Err(Breach::ReadyTwice);
+        };
+        worker.version = Some(version);
+        if version > VERSION_WITHOUT_STATES {
+            self.queue.know(id);
+        }
+        Ok(())
+    }
+
+    /// A worker says what becomes of a connection; it may have said so before its queue ended.
+    ///
+    /// # Errors
+    /// If it cannot be so.
+    pub(crate) fn change_hands(&mut self, id: WorkerId, said: FromWorker) -> Result<Heard, Breach> {
+        match said {
+            FromWorker::Took(connection) if !self.queue.took(id, connection) => Err(Breach::NotSent(connection)),
+            FromWorker::Took(connection) => Ok(Heard::Took(connection)),
+            FromWorker::Done(connection) if self.queue.ended(id, connection) => Ok(Heard::Ended(connection)),
+            FromWorker::Back(connection) if self.queue.gave_back(id, connection) => Ok(Heard::GaveBack(connection)),
+            FromWorker::Done(connection) | FromWorker::Back(connection) => Err(Breach::NotHeld(connection)),
+            _ => Ok(Heard::Noted),
+        }
+    }
+
+    /// What a worker gave back waits for another.
+    pub(crate) fn put_back(&mut self, id: WorkerId, connection: ConnectionId) {
+        self.queue.put_back(id, connection);
+    }
+
+    /// What a worker gave back is its own again.
+    pub(crate) fn keep(&mut self, id: WorkerId, connection: ConnectionId) {
+        self.queue.keep(id, connection);
+    }
+
+    /// Whether anybody may be there to take what is given back.
+    pub(crate) fn has_heirs(&self) -> bool {
+        let mut staying = self.workers.values().filter(|worker| !worker.is_leaving()).peekable();
+        // One that has not said so may speak any version, and so may one that is to be started.
+        let is_open = staying.peek().is_none() || staying.any(|worker| worker.gives_back() || !worker.said_ready());
+        is_open && self.stop_by.is_none()
+    }
+
+    /// Whether a worker may give back what it takes.
+    pub(crate) fn gives_back(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(Worker::gives_back)
     }
 
     /// A worker is ready.
@@ -227,9 +287,15 @@ impl Fleet {
         }
     }
 
-    /// A worker gets nothing more, and what it has not taken goes back to its place in the queue.
-    pub(crate) fn cut_off(&mut self, id: WorkerId) {
-        self.queue.cut_off(id);
+    /// A worker is sent nothing more.
+    pub(crate) fn withdraw(&mut self, id: WorkerId) {
+        self.queue.withdraw(id);
+    }
+
+    /// A worker gets nothing more, and what it has not taken goes back to its place in the queue. Returns what it might
+    /// have given back, and cannot any more.
+    pub(crate) fn cut_off(&mut self, id: WorkerId) -> BTreeSet<ConnectionId> {
+        self.queue.cut_off(id)
     }
 
     /// The queue of a worker that still runs has ended, for whatever reason.
@@ -248,7 +314,7 @@ impl Fleet {
 
     /// The process of a worker has ended, or was never there.
     pub(crate) fn exited(&mut self, id: WorkerId, exit: Exit, now: Instant) {
-        self.queue.forget(id);
+        let given = self.queue.forget(id);
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
@@ -257,6 +323,7 @@ impl Fleet {
                 pid: worker.pid,
                 generation: worker.generation,
                 exit,
+                given,
             }));
             return;
         }
@@ -455,9 +522,20 @@ impl Fleet {
         self.workers.iter().find(|(_, worker)| worker.pid == pid).map(|(id, _)| *id)
     }
 
-    /// How many connections wait.
+    /// How many connections wait that nobody has served yet.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.waiting()
+    }
+
+    /// How many wait that were given back.
+    pub(crate) fn returned(&self) -> usize {
+        self.queue.returned()
+    }
+
+    /// Whether connections were given back, and everybody who serves speaks a version that has no states.
+    pub(crate) fn returned_are_stuck(&self) -> bool {
+        let mut serving = self.workers.values().filter(|worker| worker.is_serving()).peekable();
+        self.queue.returned() > 0 && serving.peek().is_some() && !serving.any(Worker::gives_back)
     }
 
     /// How many connections workers hold, as far as they say when one has ended.
@@ -621,6 +699,7 @@ impl Fleet {
             standing: Standing::Starting { deadline: now + self.rules.ready_timeout },
             started: now,
             predecessor,
+            version: None,
         };
         self.workers.insert(id, worker);
         self.actions.push_back(Action::Start { worker: id, predecessor });
@@ -628,7 +707,8 @@ impl Fleet {
 
     /// The queue is served first; when it is empty, or nobody is there to serve it, everybody is to finish.
     fn finish_all(&mut self, stop_by: Instant, now: Instant) {
-        if self.serving() > 0 && self.queue.waiting() + self.queue.under_way() > 0 && now < stop_by {
+        let waiting = self.queue.waiting() + self.queue.returned() + self.queue.under_way();
+        if self.serving() > 0 && waiting > 0 && now < stop_by {
             return;
         }
         for id in self.finish_those(|_| true, now) {

@@ -12,7 +12,8 @@
 //! # Who owns a connection
 //!
 //! The supervisor, until a worker has said `took`; up to then it keeps a duplicate of the descriptor. A worker that
-//! dies before has lost nobody: the connection goes back to its place, and to the next who asks. A worker that is
+//! dies before has lost nobody: the connection goes back to its place, and to the next who asks. A worker of version 2 of the
+//! words may give it back later, with what it knows of it; from then on it is the supervisor's again. A worker that is
 //! stopped, or hangs, is not dead: it may have read from what it was sent, or do so a moment later. So what is under
 //! way to it stays with it until it has taken it or its end of the socket is closed, and nothing more is sent to it
 //! than it has asked for, and never more than a few dozen at once. The others go on with the rest of the queue.
@@ -45,7 +46,7 @@
 //! | `fleet` | what is decided, without I/O; `fleet/queue` is who gets the next connection |
 //! | `signals` | signals as events, for a process with one thread |
 //! | `source` | who an event is for |
-//! | `connection`, `line` | what has come in and nobody has; what a worker is spoken to by |
+//! | `connection`, `line` | what nobody has, and what may come back; what a worker is spoken to by |
 //! | `link` | the supervisor's end of a worker's queue |
 //! | `children` | processes by pid: their ends, signals to them |
 //! | `launch` | from a command to a process with clean surroundings |

@@ -7,15 +7,27 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
+use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size};
+use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, recv, shutdown, socketpair};
 
-use reactord_process::descriptors;
-use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker, Malformed, WORDS_BYTES_MAX};
+use reactord_process::descriptors::{self, retry_interrupted};
+use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker, Malformed, PACKET_BYTES_MAX};
+
+use crate::connection::{Lent, Parcel};
+
+/// What a receiver's buffer has: one byte more than is allowed, so that a longer packet shows.
+pub(crate) const BUFFER_BYTES: usize = PACKET_BYTES_MAX + 1;
+
+/// What one end of the socket may have on the way, as Linux has it by default: a few packets of the longest.
+const SEND_BUFFER_BYTES_MIN: usize = 212_992;
 
 /// What a worker's end says.
 #[derive(Debug)]
 pub(crate) enum Heard {
     Said(FromWorker),
+    GaveBack(ConnectionId, Parcel),
+    /// A connection comes next that is given back, and its descriptor may not be received now.
+    Waits,
     /// Nothing more for now.
     Nothing,
     /// Nothing more, or nothing that could be answered: the worker has closed its end, or one direction of it.
@@ -36,7 +48,8 @@ pub(crate) enum Flushed {
 #[derive(Debug)]
 pub(crate) enum LinkError {
     Malformed(Malformed),
-    Descriptor,
+    Descriptors { arrived: usize, expected: usize },
+    DescriptorLost,
     Io(Errno),
 }
 
@@ -44,7 +57,10 @@ impl std::fmt::Display for LinkError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Malformed(malformed) => malformed.fmt(f),
-            Self::Descriptor => f.write_str("it sent a descriptor"),
+            Self::Descriptors { arrived, expected } => {
+                write!(f, "it sent {arrived} descriptors with a word, {expected} are expected")
+            }
+            Self::DescriptorLost => f.write_str("it sent more descriptors than there was room for"),
             Self::Io(errno) => errno.fmt(f),
         }
     }
@@ -63,6 +79,12 @@ impl Link {
     /// A link, and the worker's end of it.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
         let (socket, worker) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        for end in [&socket, &worker] {
+            // Where less is the default, the longest packet might not fit at all.
+            if socket_send_buffer_size(end)? < SEND_BUFFER_BYTES_MIN {
+                set_socket_send_buffer_size(end, SEND_BUFFER_BYTES_MIN / 2)?;
+            }
+        }
         Ok((Self::of(socket, VecDeque::new()), worker))
     }
 
@@ -79,19 +101,16 @@ impl Link {
         self.unsent.push_back(word);
     }
 
-    /// Sends what is to be said, as far as the socket takes it. Connections come with the descriptor that `lend` gives
-    /// for them; one for which there is none any more is passed over.
+    /// Sends what is to be said, as far as the socket takes it. Connections come with the descriptor and the state that
+    /// `lend` gives for them; one for which there is none any more is passed over.
     ///
     /// # Errors
     /// When the worker takes nothing more. What it has said can still be [heard](Self::hear), and then its end.
-    pub(crate) fn flush<'c>(
-        &mut self,
-        lend: impl Fn(ConnectionId) -> Option<BorrowedFd<'c>>,
-    ) -> Result<Flushed, Errno> {
+    pub(crate) fn flush<'c>(&mut self, lend: impl Fn(ConnectionId) -> Option<Lent<'c>>) -> Result<Flushed, Errno> {
         while let Some(word) = self.unsent.front() {
-            let descriptor = match word {
-                FromSupervisor::Connection { id, .. } => match lend(*id) {
-                    Some(descriptor) => Some(descriptor),
+            let lent = match word {
+                FromSupervisor::Connection { id, .. } | FromSupervisor::Keep(id) => match lend(*id) {
+                    Some(lent) => Some(lent),
                     None => {
                         self.unsent.pop_front();
                         continue;
@@ -99,7 +118,8 @@ impl Link {
                 },
                 _ => None,
             };
-            match descriptors::send(&self.socket, word.to_string().as_bytes(), descriptor.as_slice()) {
+            let (descriptor, state) = lent.unzip();
+            match descriptors::send(&self.socket, &word.packet(state.flatten()), descriptor.as_slice()) {
                 Ok(_) => drop(self.unsent.pop_front()),
                 Err(Errno::AGAIN) => return Ok(Flushed::Full),
                 Err(errno) if is_want_of_room(errno) => return Ok(Flushed::WantOfRoom),
@@ -112,16 +132,23 @@ impl Link {
         Ok(Flushed::All)
     }
 
-    /// The next packet.
+    /// Whether it was said that a connection is to be kept, and the socket has not taken it yet.
+    pub(crate) fn has_refusal(&self) -> bool {
+        self.unsent.iter().any(|word| matches!(word, FromSupervisor::Keep(_)))
+    }
+
+    /// The next packet, in a buffer of [`BUFFER_BYTES`]. One whose descriptor is to be kept is left in the socket unless
+    /// it `may_receive`: the kernel would discard the descriptor if there were no room for it.
     ///
     /// # Errors
-    /// If it is none that a worker may send.
-    pub(crate) fn hear(&mut self) -> Result<Heard, LinkError> {
-        // One byte more than allowed, so that a longer packet shows.
-        let mut buffer = [0; WORDS_BYTES_MAX + 1];
+    /// If it is none that a worker may send. Whatever came with it is closed.
+    pub(crate) fn hear(&mut self, buffer: &mut [u8], may_receive: bool) -> Result<Heard, LinkError> {
         loop {
-            match descriptors::receive(&self.socket, &mut buffer, None::<&mut Vec<OwnedFd>>) {
-                Ok(received) if received.descriptors_lost => return Err(LinkError::Descriptor),
+            if !may_receive && self.gives_back_next(buffer) {
+                return Ok(Heard::Waits);
+            }
+            let mut arrived = Vec::new();
+            match descriptors::receive(&self.socket, buffer, Some(&mut arrived)) {
                 Ok(received) if received.bytes == 0 => {
                     // An empty packet looks like the end.
                     if rustix::io::ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes > 0) {
@@ -129,11 +156,8 @@ impl Link {
                     }
                     return Ok(Heard::End);
                 }
-                Ok(received) => {
-                    return FromWorker::parse(&buffer[..received.bytes])
-                        .map(|(said, _)| Heard::Said(said))
-                        .map_err(LinkError::Malformed);
-                }
+                Ok(received) if received.descriptors_lost => return Err(LinkError::DescriptorLost),
+                Ok(received) => return understood(&buffer[..received.bytes], arrived),
                 // A worker that lives may have closed one direction only, and this one never ends by itself.
                 Err(Errno::AGAIN) if self.is_broken => return Ok(Heard::End),
                 Err(Errno::AGAIN) => return Ok(Heard::Nothing),
@@ -144,20 +168,34 @@ impl Link {
         }
     }
 
-    /// Ends the queue, and returns what the worker has taken up to then: the kernel orders the end and the sending of
-    /// `took` under one lock. To receive what is in the socket already can fail with nothing but `ECONNRESET`, once: it
-    /// neither waits nor allocates (unix_dgram_recvmsg of Linux). So no error hides a `took`.
-    pub(crate) fn end(mut self) -> Vec<ConnectionId> {
+    /// Whether the next packet gives a connection back.
+    fn gives_back_next(&self, buffer: &mut [u8]) -> bool {
+        let looked = retry_interrupted(|| recv(&self.socket, &mut *buffer, RecvFlags::PEEK | RecvFlags::DONTWAIT));
+        looked.is_ok_and(|(bytes, _)| buffer[..bytes].starts_with(b"back "))
+    }
+
+    /// Ends the queue. What the worker has said up to then can still be [heard](Self::hear): the kernel orders the end and
+    /// the sending of a word under one lock. To receive what is in the socket already can fail with nothing but
+    /// `ECONNRESET`, once: it neither waits nor allocates (unix_dgram_recvmsg of Linux), and there is room for a descriptor
+    /// if the caller sees to it. So no error hides a `took` or a `back`.
+    pub(crate) fn shut_down(&mut self) {
         // The only error is ENOTCONN, and then it has ended already.
         let _ = shutdown(&self.socket, Shutdown::Both);
-        let mut taken = Vec::new();
-        loop {
-            match self.hear() {
-                Ok(Heard::Said(FromWorker::Took(id))) => taken.push(id),
-                Ok(Heard::Said(_)) | Err(LinkError::Malformed(_) | LinkError::Descriptor) => {}
-                Ok(Heard::Nothing | Heard::End) | Err(LinkError::Io(_)) => return taken,
-            }
+        self.is_broken = true;
+    }
+}
+
+/// What a packet says, with what came with it.
+fn understood(packet: &[u8], mut arrived: Vec<OwnedFd>) -> Result<Heard, LinkError> {
+    let (said, state) = FromWorker::parse(packet).map_err(LinkError::Malformed)?;
+    match (said, state, arrived.len()) {
+        (FromWorker::Back(id), Some(state), 1) => {
+            let socket = arrived.pop().expect("there is one");
+            Ok(Heard::GaveBack(id, Parcel { socket, state: state.into() }))
         }
+        (FromWorker::Back(_), _, arrived) => Err(LinkError::Descriptors { arrived, expected: 1 }),
+        (_, _, 0) => Ok(Heard::Said(said)),
+        (_, _, arrived) => Err(LinkError::Descriptors { arrived, expected: 0 }),
     }
 }
 
@@ -175,10 +213,29 @@ impl AsFd for Link {
 
 #[cfg(test)]
 mod tests {
+    use reactord_process::words::STATE_BYTES_MAX;
+
     use super::*;
 
     fn send(worker: &OwnedFd, packet: &[u8]) {
         descriptors::send(worker, packet, &[]).unwrap();
+    }
+
+    fn hear(link: &mut Link) -> Result<Heard, LinkError> {
+        link.hear(&mut vec![0; BUFFER_BYTES], true)
+    }
+
+    /// What the worker has taken up to the end.
+    fn end(mut link: Link) -> Vec<ConnectionId> {
+        link.shut_down();
+        let mut taken = Vec::new();
+        loop {
+            match hear(&mut link) {
+                Ok(Heard::Said(FromWorker::Took(id))) => taken.push(id),
+                Ok(Heard::Nothing | Heard::End) | Err(LinkError::Io(_)) => return taken,
+                _ => {}
+            }
+        }
     }
 
     fn id(number: u64) -> ConnectionId {
@@ -199,7 +256,7 @@ mod tests {
         send(&worker, b"took 4");
         // With three packets unread: the next call fails with ECONNRESET.
         drop(worker);
-        assert_eq!(link.end(), [id(1), id(2), id(4)]);
+        assert_eq!(end(link), [id(1), id(2), id(4)]);
     }
 
     #[test]
@@ -214,7 +271,7 @@ mod tests {
         let descriptor = worker.try_clone().unwrap();
         let mut received = Vec::new();
         while received.len() < 2000 {
-            link.flush(|_| Some(descriptor.as_fd())).unwrap();
+            link.flush(|_| Some((descriptor.as_fd(), None))).unwrap();
             let mut buffer = [0; 256];
             while let Ok(packet) = descriptors::receive(&worker, &mut buffer, Some(&mut Vec::new())) {
                 match FromSupervisor::parse(&buffer[..packet.bytes]) {
@@ -235,12 +292,12 @@ mod tests {
         shutdown(&worker, Shutdown::Read).unwrap();
         link.say(FromSupervisor::Finish);
         assert_eq!(link.flush(|_| None), Err(Errno::PIPE));
-        assert!(matches!(link.hear(), Ok(Heard::Said(FromWorker::Took(_)))));
+        assert!(matches!(hear(&mut link), Ok(Heard::Said(FromWorker::Took(_)))));
         send(&worker, b"took 2");
-        assert!(matches!(link.hear(), Ok(Heard::Said(FromWorker::Took(_)))));
-        assert!(matches!(link.hear(), Ok(Heard::End)));
+        assert!(matches!(hear(&mut link), Ok(Heard::Said(FromWorker::Took(_)))));
+        assert!(matches!(hear(&mut link), Ok(Heard::End)));
         send(&worker, b"took 3");
-        assert_eq!(link.end(), [id(3)]);
+        assert_eq!(end(link), [id(3)]);
         assert!(descriptors::send(&worker, b"took 4", &[]).is_err());
     }
 
@@ -258,6 +315,83 @@ mod tests {
     fn a_packet_that_is_too_long_is_malformed() {
         let (mut link, worker) = Link::pair().unwrap();
         send(&worker, "took 1".repeat(100).as_bytes());
-        assert!(matches!(link.hear(), Err(LinkError::Malformed(_))));
+        assert!(matches!(hear(&mut link), Err(LinkError::Malformed(_))));
+    }
+
+    fn gave_back(heard: Result<Heard, LinkError>) -> (ConnectionId, Parcel) {
+        match heard {
+            Ok(Heard::GaveBack(id, parcel)) => (id, parcel),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_connection_comes_back_with_its_state_and_is_found_after_the_end_too() {
+        let (mut link, worker) = Link::pair().unwrap();
+        let states = [&b""[..], b"\nAda\0\xff", &[b'x'; STATE_BYTES_MAX]];
+        for state in states {
+            let packet = FromWorker::Back(id(7)).packet(Some(state));
+            descriptors::send(&worker, &packet, &[worker.as_fd()]).unwrap();
+            let (which, parcel) = gave_back(hear(&mut link));
+            assert_eq!((which, &*parcel.state), (id(7), state));
+        }
+        descriptors::send(&worker, b"back 8\nlate", &[worker.as_fd()]).unwrap();
+        drop(worker);
+        link.shut_down();
+        assert_eq!(&*gave_back(hear(&mut link)).1.state, b"late");
+        assert!(matches!(hear(&mut link), Ok(Heard::End)));
+    }
+
+    #[test]
+    fn what_may_not_be_received_stays_in_the_socket_with_its_descriptor() {
+        let (mut link, worker) = Link::pair().unwrap();
+        send(&worker, b"took 1");
+        descriptors::send(&worker, b"back 7\nstate", &[worker.as_fd()]).unwrap();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        assert!(matches!(link.hear(&mut buffer, false), Ok(Heard::Said(FromWorker::Took(_)))));
+        assert!(matches!(link.hear(&mut buffer, false), Ok(Heard::Waits)));
+        link.shut_down();
+        assert!(matches!(link.hear(&mut buffer, false), Ok(Heard::Waits)));
+        gave_back(link.hear(&mut buffer, true));
+        assert!(matches!(link.hear(&mut buffer, false), Ok(Heard::End)));
+    }
+
+    #[test]
+    fn each_word_comes_with_as_many_descriptors_as_it_should_or_its_worker_is_wrong() {
+        for (packet, descriptors, said) in [
+            (&b"back 7\n"[..], 0, "it sent 0 descriptors with a word, 1 are expected"),
+            (b"back 7\n", 2, "it sent 2 descriptors with a word, 1 are expected"),
+            (b"done 7", 1, "it sent 1 descriptors with a word, 0 are expected"),
+            (b"back 7", 1, "no state follows \"back 7\""),
+        ] {
+            let (mut link, worker) = Link::pair().unwrap();
+            let (here, there) = Link::pair().unwrap();
+            descriptors::send(&worker, packet, &vec![there.as_fd(); descriptors]).unwrap();
+            drop(there);
+            assert_eq!(hear(&mut link).unwrap_err().to_string(), said);
+            // Whatever came is closed.
+            let mut here = here;
+            assert!(matches!(hear(&mut here), Ok(Heard::End)), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_state_goes_with_its_connection_and_large_ones_wait_until_there_is_room() {
+        const COUNT: u64 = 40;
+        let (mut link, worker) = Link::pair().unwrap();
+        let address = "127.0.0.1:1".parse().unwrap();
+        for number in 1..=COUNT {
+            link.say(FromSupervisor::Connection { id: id(number), peer: address, local: address });
+        }
+        let (descriptor, state) = (worker.try_clone().unwrap(), vec![b'x'; STATE_BYTES_MAX]);
+        assert_eq!(link.flush(|_| Some((descriptor.as_fd(), Some(&state)))), Ok(Flushed::Full));
+        let mut buffer = vec![0; BUFFER_BYTES];
+        for number in 1..=COUNT {
+            let packet = descriptors::receive(&worker, &mut buffer, Some(&mut Vec::new())).unwrap();
+            let said = FromSupervisor::parse(&buffer[..packet.bytes]).unwrap().unwrap();
+            assert_eq!(said.1.map(<[u8]>::len), Some(STATE_BYTES_MAX));
+            assert!(matches!(said.0, FromSupervisor::Connection { id: which, .. } if which == id(number)));
+            link.flush(|_| Some((descriptor.as_fd(), Some(&state)))).unwrap();
+        }
     }
 }

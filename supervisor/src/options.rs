@@ -55,6 +55,11 @@ pub struct Arguments {
     #[argh(option, arg_name = "N", default = "1024", from_str_fn(count))]
     queue_max: usize,
 
+    /// bytes that workers may leave with the supervisor, in all, about connections that they give back; beyond that they
+    /// keep them (default: 67108864)
+    #[argh(option, arg_name = "BYTES", default = "STATE_BYTES", from_str_fn(state_bytes))]
+    state_max: usize,
+
     /// how long a worker may take to become ready, in seconds (default: 60)
     #[argh(option, arg_name = "S", default = "Duration::from_secs(60)", from_str_fn(seconds))]
     ready_timeout: Duration,
@@ -118,6 +123,7 @@ impl Arguments {
             supply: self.hand_over,
             replace: self.replace,
             queue_max: self.queue_max,
+            states_bytes_max: self.state_max,
             ready_timeout: self.ready_timeout,
             drain_timeout: self.drain_timeout,
         };
@@ -129,6 +135,17 @@ impl Arguments {
             log_file: self.log_file,
         })
     }
+}
+
+/// A thousand of the longest states.
+const STATE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The first binary that can be tried has copies of all states for a moment.
+const STATE_BYTES_MAX: usize = 16 * 1024 * 1024 * 1024;
+
+fn state_bytes(value: &str) -> Result<usize, String> {
+    let bytes: Option<usize> = value.parse().ok().filter(|bytes| *bytes <= STATE_BYTES_MAX);
+    bytes.ok_or_else(|| format!("a number of bytes from 0 to {STATE_BYTES_MAX} is expected"))
 }
 
 /// More workers than any machine has cores for.
@@ -193,6 +210,7 @@ mod tests {
             (&["-p", "80"], Some(&[][..]), "no command follows --"),
             (&[], Some(&["x"]), "-p PORT"),
             (&["-p", "80", "--workers", "0"], Some(&["x"]), "1 to 1024"),
+            (&["-p", "80", "--state-max", "64M"], Some(&["x"]), "0 to 17179869184"),
             (&["-p", "80", "--hand-over", "x"], Some(&["x"]), "queue or listen"),
             (&["-p", "80", "--drain-timeout", "-1"], Some(&["x"]), "0.001 to 2592000"),
             (&["-p", "80", "--drain-timeout", "NaN"], Some(&["x"]), "0.001 to 2592000"),

@@ -5,16 +5,19 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use minicbor::bytes::ByteVec;
+use minicbor::encode::write::Writer;
 use minicbor::{Decode, Encode};
 use mio::net::TcpListener;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use reactord_process::inherited;
 use reactord_process::words::{ConnectionId, FromSupervisor};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Connections, Origin};
 use crate::fleet::{FleetRecord, WorkerId};
 use crate::line::Line;
 use crate::link::Link;
@@ -59,6 +62,25 @@ pub(crate) struct TrafficState {
     next_connection: u64,
     #[n(3)]
     links: Vec<LinkState>,
+    /// Connections that workers may give back.
+    #[n(4)]
+    away: Vec<OriginState>,
+    /// Workers that have not been told yet that a connection stays with them.
+    #[n(5)]
+    refusals: Vec<(u64, u64)>,
+}
+
+#[derive(Debug, Encode, Decode)]
+#[cbor(map)]
+struct OriginState {
+    #[n(0)]
+    id: u64,
+    #[n(1)]
+    peer: String,
+    #[n(2)]
+    local: String,
+    #[n(3)]
+    cookie: u64,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -72,6 +94,9 @@ struct ConnectionState {
     peer: String,
     #[n(3)]
     local: String,
+    /// What the worker that gave it back has left.
+    #[n(4)]
+    state: Option<ByteVec>,
 }
 
 /// What a worker is spoken to by.
@@ -93,7 +118,10 @@ impl State {
     /// Writes it into a file in memory that a process inherits.
     pub(crate) fn write(&self) -> io::Result<File> {
         let mut file = File::from(memfd_create("reactord-supervisor", MFdFlags::empty())?);
-        file.write_all(&minicbor::to_vec((VERSION, self)).map_err(io::Error::other)?)?;
+        let mut buffered = BufWriter::new(&mut file);
+        minicbor::encode((VERSION, self), Writer::new(&mut buffered)).map_err(io::Error::other)?;
+        buffered.flush()?;
+        drop(buffered);
         file.rewind()?;
         Ok(file)
     }
@@ -126,16 +154,29 @@ impl State {
 impl TrafficState {
     pub(crate) fn of<'t>(
         listeners: impl Iterator<Item = BorrowedFd<'t>>,
-        connections: &HashMap<ConnectionId, Connection>,
         next_connection: ConnectionId,
         lines: &HashMap<WorkerId, Line>,
     ) -> Self {
         Self {
             listeners: listeners.map(|listener| listener.as_raw_fd()).collect(),
-            connections: connections.iter().map(|(id, connection)| ConnectionState::of(*id, connection)).collect(),
+            connections: Vec::new(),
             next_connection: next_connection.number(),
             links: lines.iter().map(|(id, line)| LinkState::of(*id, line)).collect(),
+            away: Vec::new(),
+            refusals: Vec::new(),
         }
+    }
+
+    /// The same with these connections, and with their states or without.
+    pub(crate) fn with_connections(self, connections: &Connections, with_states: bool) -> Self {
+        let here = connections.here().map(|(id, connection)| ConnectionState::of(id, connection, with_states));
+        let away = connections.away().map(|(id, origin)| OriginState::of(id, origin));
+        Self { connections: here.collect(), away: away.collect(), ..self }
+    }
+
+    /// The same with these workers that are to learn that a connection stays with them.
+    pub(crate) fn with_refusals(self, refusals: impl Iterator<Item = (WorkerId, ConnectionId)>) -> Self {
+        Self { refusals: refusals.map(|(worker, connection)| (worker.0, connection.number())).collect(), ..self }
     }
 
     /// The sockets that listen.
@@ -144,9 +185,17 @@ impl TrafficState {
         numbers.map(|number| Ok(TcpListener::from_std(inherited::take(number)?.into()))).collect()
     }
 
-    /// The connections that no worker has taken yet.
-    pub(crate) fn take_connections(&mut self) -> io::Result<HashMap<ConnectionId, Connection>> {
-        std::mem::take(&mut self.connections).into_iter().map(ConnectionState::into_connection).collect()
+    /// The connections that no worker has, and what is to be known of those that workers have.
+    pub(crate) fn take_connections(&mut self) -> io::Result<Connections> {
+        let here = std::mem::take(&mut self.connections).into_iter().map(ConnectionState::into_connection);
+        let away = std::mem::take(&mut self.away).into_iter().map(OriginState::into_origin);
+        Ok(Connections::of(here.collect::<io::Result<_>>()?, away.collect::<io::Result<_>>()?))
+    }
+
+    /// The workers that are to learn that a connection stays with them.
+    pub(crate) fn take_refusals(&mut self) -> io::Result<Vec<(WorkerId, ConnectionId)>> {
+        let refusals = std::mem::take(&mut self.refusals).into_iter();
+        refusals.map(|(worker, connection)| Ok((WorkerId(worker), connection_id(connection)?))).collect()
     }
 
     /// The id of the connection that is accepted next.
@@ -164,16 +213,38 @@ fn connection_id(number: u64) -> io::Result<ConnectionId> {
     ConnectionId::from_number(number).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+fn address(text: &str) -> io::Result<SocketAddr> {
+    text.parse().map_err(io::Error::other)
+}
+
+impl OriginState {
+    fn of(id: ConnectionId, Origin { peer, local, cookie }: Origin) -> Self {
+        Self { id: id.number(), peer: peer.to_string(), local: local.to_string(), cookie }
+    }
+
+    fn into_origin(self) -> io::Result<(ConnectionId, Origin)> {
+        let Self { id, peer, local, cookie } = self;
+        Ok((connection_id(id)?, Origin { peer: address(&peer)?, local: address(&local)?, cookie }))
+    }
+}
+
 impl ConnectionState {
-    fn of(id: ConnectionId, Connection { socket, peer, local }: &Connection) -> Self {
-        Self { id: id.number(), descriptor: socket.as_raw_fd(), peer: peer.to_string(), local: local.to_string() }
+    fn of(id: ConnectionId, connection: &Connection, with_state: bool) -> Self {
+        let Connection { socket, peer, local, state } = connection;
+        Self {
+            id: id.number(),
+            descriptor: socket.as_raw_fd(),
+            peer: peer.to_string(),
+            local: local.to_string(),
+            state: state.as_ref().filter(|_| with_state).map(|state| state.to_vec().into()),
+        }
     }
 
     fn into_connection(self) -> io::Result<(ConnectionId, Connection)> {
-        let Self { id, descriptor, peer, local } = self;
-        let address = |text: String| text.parse().map_err(io::Error::other);
+        let Self { id, descriptor, peer, local, state } = self;
         let socket = inherited::take(descriptor)?;
-        Ok((connection_id(id)?, Connection { socket, peer: address(peer)?, local: address(local)? }))
+        let state = state.map(|state| Vec::from(state).into_boxed_slice());
+        Ok((connection_id(id)?, Connection { socket, peer: address(&peer)?, local: address(&local)?, state }))
     }
 }
 
@@ -182,7 +253,7 @@ impl LinkState {
         let number = Some(line.as_fd().as_raw_fd());
         match line {
             Line::Queue(link) => {
-                let unsent = link.unsent().iter().map(ToString::to_string).collect();
+                let unsent = link.unsent().iter().map(written).collect();
                 Self { worker, queue: number, notify: None, unsent }
             }
             Line::Notify(_) => Self { worker, queue: None, notify: number, unsent: Vec::new() },
@@ -199,6 +270,15 @@ impl LinkState {
             (None, None) => return Ok(None),
         };
         Ok(Some((WorkerId(worker), line)))
+    }
+}
+
+/// A word that is not sent yet. What goes with it is found by its connection.
+fn written(word: &FromSupervisor) -> String {
+    match word {
+        // It is not one without a state.
+        FromSupervisor::Keep(_) => format!("{word}\n"),
+        word => word.to_string(),
     }
 }
 

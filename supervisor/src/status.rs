@@ -29,6 +29,8 @@ pub(crate) struct QueueStatus {
     pub(crate) waiting_max: usize,
     /// Whether further connections are left to the kernel.
     pub(crate) is_full: bool,
+    /// How many more wait that workers have given back.
+    pub(crate) returned: usize,
 }
 
 impl Status {
@@ -52,10 +54,13 @@ impl fmt::Display for Status {
             Self { generation, .. } => write!(f, "Generation {generation}")?,
         }
         write!(f, ": {} of {} workers serve", self.serving, self.target)?;
-        if let Some(QueueStatus { waiting, waiting_max, is_full }) = self.queue {
+        if let Some(QueueStatus { waiting, waiting_max, is_full, returned }) = self.queue {
             write!(f, "; {waiting} of at most {waiting_max} connections wait")?;
             if is_full && !self.is_stopping {
                 f.write_str(", further ones in the kernel")?;
+            }
+            if returned > 0 {
+                write!(f, "; {returned} more were given back")?;
             }
         }
         if self.leaving > 0 {
@@ -98,7 +103,7 @@ mod tests {
     use super::*;
 
     fn status(waiting: usize) -> Status {
-        let queue = QueueStatus { waiting, waiting_max: 1000, is_full: waiting == 1000 };
+        let queue = QueueStatus { waiting, waiting_max: 1000, is_full: waiting == 1000, returned: 0 };
         Status {
             generation: 3,
             coming: None,
@@ -125,6 +130,10 @@ mod tests {
                 "Stopping: 3 of 4 workers serve; 1000 of at most 1000 connections wait; 2 workers finish",
             ),
             (Status { queue: None, ..status(0) }, "Generation 3: 4 of 4 workers serve"),
+            (
+                Status { queue: status(1).queue.map(|queue| QueueStatus { returned: 5, ..queue }), ..status(1) },
+                "Generation 3: 4 of 4 workers serve; 1 of at most 1000 connections wait; 5 more were given back",
+            ),
         ] {
             assert_eq!(status.to_string(), line);
         }

@@ -29,7 +29,7 @@ use crate::signals::Signals;
 use crate::source::Source;
 use crate::state::State;
 use crate::status::{Status, Telling};
-use crate::traffic::Traffic;
+use crate::traffic::{Ending, Traffic};
 
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 256;
@@ -89,6 +89,8 @@ struct Supervisor<'p> {
     traffic: Traffic,
     fleet: Fleet,
     directory: Option<Directory>,
+    /// Workers whose processes are gone, and of whom not all is heard that they had said.
+    exits: Vec<(WorkerId, Exit)>,
     /// Which binary is executed in place of this one.
     own_path: PathBuf,
     trial: Option<Trial>,
@@ -142,10 +144,10 @@ impl<'p> Supervisor<'p> {
         if state.complete {
             supervisor.surroundings.serving = None;
         }
-        supervisor.traffic.take_up(state.traffic).map_err(Error::while_doing("going on"))?;
+        supervisor.traffic.take_up(state.traffic, Instant::now()).map_err(Error::while_doing("going on"))?;
         supervisor.traffic.count_files();
-        let (workers, waiting) = (supervisor.fleet.workers(), supervisor.fleet.waiting());
-        info!("Resumed as pid {} with {workers} workers, {waiting} connections in the queue", std::process::id());
+        let (workers, waiting) = (supervisor.fleet.workers(), in_the_queue(&supervisor.fleet));
+        info!("Resumed as pid {} with {workers} workers, {waiting} in the queue", std::process::id());
         supervisor.traffic.announce();
         Ok(supervisor)
     }
@@ -173,6 +175,7 @@ impl<'p> Supervisor<'p> {
             signals,
             fleet,
             directory,
+            exits: Vec::new(),
             own_path: resume::own_path()?,
             trial: None,
             telling: Telling::default(),
@@ -201,7 +204,7 @@ impl<'p> Supervisor<'p> {
                     Source::Signals => self.obey_signals(),
                     Source::Listener(place) => self.traffic.accept(place, &mut self.fleet, self.now),
                     Source::Worker(id) => {
-                        self.traffic.flush(id, &self.fleet, self.now);
+                        self.traffic.flush(id, &mut self.fleet, self.now);
                         self.traffic.hear(id, &mut self.fleet, self.now);
                     }
                 }
@@ -218,6 +221,7 @@ impl<'p> Supervisor<'p> {
     /// Does what no event will ask for.
     fn finish_turn(&mut self) {
         self.traffic.tend(&mut self.fleet, self.now);
+        self.tell_exits();
         if let Some(trial) = self.trial.take_if(|trial| self.now >= trial.deadline()) {
             warn!("The binary is not replaced: {}", trial.give_up());
         }
@@ -269,7 +273,7 @@ impl<'p> Supervisor<'p> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Start { worker, predecessor } => self.start(worker, predecessor),
-            Action::Finish { worker } => self.traffic.say(worker, FromSupervisor::Finish, &self.fleet, self.now),
+            Action::Finish { worker } => self.traffic.say(worker, FromSupervisor::Finish, &mut self.fleet, self.now),
             Action::Signal { worker, signal } => {
                 if let Some(pid) = self.fleet.pid(worker) {
                     send_signal(pid, signal);
@@ -326,7 +330,7 @@ impl<'p> Supervisor<'p> {
 
     /// A worker's process is gone, or was never there.
     fn forget(&mut self, id: WorkerId) {
-        self.traffic.close(id, &mut self.fleet);
+        self.traffic.close(id, Ending::Gone, &mut self.fleet, self.now);
         if let Some(directory) = &self.directory {
             directory.remove_sockets(id);
         }
@@ -353,8 +357,8 @@ impl<'p> Supervisor<'p> {
             Signal::SIGUSR2 => self.try_out(),
             Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
                 self.traffic.stop_listening(&mut self.fleet, self.now);
-                let (workers, waiting) = (self.fleet.workers(), self.fleet.waiting());
-                info!("{signal}: stopping with {workers} workers, {waiting} connections in the queue");
+                let (workers, waiting) = (self.fleet.workers(), in_the_queue(&self.fleet));
+                info!("{signal}: stopping with {workers} workers, {waiting} in the queue");
                 self.fleet.stop(self.now);
             }
             _ => {}
@@ -373,6 +377,14 @@ impl<'p> Supervisor<'p> {
                 continue;
             };
             self.forget(id);
+            self.exits.push((id, exit));
+        }
+        self.tell_exits();
+    }
+
+    /// Tells the fleet who has exited, as soon as all is heard that they had said.
+    fn tell_exits(&mut self) {
+        for (id, exit) in self.exits.extract_if(.., |(id, _)| self.traffic.is_heard_out(*id)) {
             self.fleet.exited(id, exit, self.now);
         }
     }
@@ -384,7 +396,7 @@ impl<'p> Supervisor<'p> {
         if let Some(Trial { pid, .. }) = &self.trial {
             return info!("The binary is being tried out already, as pid {pid}");
         }
-        match Trial::begin(&self.own_path, &self.state(), self.now) {
+        match Trial::begin(&self.own_path, &self.state(false), self.now) {
             Ok(trial) => {
                 info!("Trying out {} as pid {}", self.own_path.display(), trial.pid);
                 self.trial = Some(trial);
@@ -400,22 +412,28 @@ impl<'p> Supervisor<'p> {
         if let Err(reason) = trial.judge(exit) {
             return warn!("The binary is not replaced: {reason}");
         }
+        let remains = self.traffic.remains();
+        if remains > 0 {
+            return warn!(
+                "The binary is not replaced: {remains} workers that are gone have given back more than there are descriptors for"
+            );
+        }
         // What was decided and not done yet would be lost.
         self.traffic.end_patience(&mut self.fleet, self.now);
         self.decide();
         info!("Executing {}", self.own_path.display());
         let kept = self.surroundings.kept.iter().map(|(_, kept)| *kept);
         let descriptors: Vec<BorrowedFd<'_>> = self.traffic.descriptors().chain(kept).collect();
-        let error = resume::execute(&self.own_path, &self.state(), &descriptors);
+        let error = resume::execute(&self.own_path, &self.state(true), &descriptors);
         warn!("The binary is not replaced: {}: {error}", self.own_path.display());
     }
 
-    /// What that binary has to know.
-    fn state(&self) -> State {
+    /// What that binary has to know; `with_states` of connections, if it is to go on.
+    fn state(&self, with_states: bool) -> State {
         let directory = self.directory.as_ref().and_then(|directory| directory.path().to_str());
         let kept = self.surroundings.kept.iter().map(|(name, kept)| ((*name).to_owned(), kept.as_raw_fd()));
         State {
-            traffic: self.traffic.state(),
+            traffic: self.traffic.state(with_states),
             fleet: self.fleet.record(self.now),
             directory: directory.map(str::to_owned),
             kept: kept.collect(),
@@ -423,6 +441,14 @@ impl<'p> Supervisor<'p> {
             files_max: self.program.files_max,
             program: self.program.path.to_string_lossy().into_owned(),
         }
+    }
+}
+
+/// How many connections wait, for the log.
+fn in_the_queue(fleet: &Fleet) -> String {
+    match (fleet.waiting(), fleet.returned()) {
+        (waiting, 0) => format!("{waiting} connections"),
+        (waiting, returned) => format!("{waiting} connections and {returned} that were given back"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! It tells the fleet what happens here, and asks it who gets the next connection. It starts no process and ends none:
 //! it has nothing to do that with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -18,13 +18,13 @@ use mio::{Interest, Registry};
 use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting};
 use reactord_process::address::Address;
 use reactord_process::open_files;
-use reactord_process::words::{ConnectionId, FromSupervisor};
+use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker};
 
 use crate::config::{Config, Supply};
-use crate::connection::Connection;
-use crate::fleet::{Fleet, WorkerId};
+use crate::connection::{Connection, Connections, Parcel, WrongSocket};
+use crate::fleet::{self, Fleet, WorkerId};
 use crate::line::Line;
-use crate::link::{Flushed, Heard};
+use crate::link::{BUFFER_BYTES, Flushed, Heard, Link, LinkError};
 use crate::source::Source;
 use crate::state::TrafficState;
 use crate::status::QueueStatus;
@@ -32,12 +32,22 @@ use crate::status::QueueStatus;
 /// How many packets of one worker are heard in one turn; then it is the others' turn.
 const PACKETS_PER_TURN: u32 = 256;
 
-/// When that is sent again for which the kernel had no room.
-const SEND_RETRY: Duration = Duration::from_millis(10);
+/// How many bytes of states of one worker are heard in one turn.
+const STATE_BYTES_PER_TURN: usize = 256 * 1024;
+
+/// When that is sent again for which the kernel had no room, and that is heard for which there was no descriptor.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// Descriptors that connections may not take, so that workers can be started: the two ends of a queue, and what std
 /// opens to start a process.
 const FILES_SPARE: usize = 12;
+
+/// How many of them are there for what workers give back. It may be refused, but must be received for that.
+const FILES_FOR_RECEIVING: usize = 4;
+
+/// How long a worker has room for nothing, until it is not waited for that it learns of a connection which is its own
+/// again.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A worker that exits closes its queue first. How that happened is better known a moment later.
 const EXIT_PATIENCE: Duration = Duration::from_millis(500);
@@ -57,12 +67,36 @@ struct Listener {
     full_said: bool,
 }
 
+/// Why a worker is spoken with no more.
+pub(crate) enum Ending {
+    /// Its process is gone, or was never there; the fleet is told so by who knows how that was.
+    Gone,
+    /// It has closed its end, for a reason that may be known a moment later.
+    Closed,
+    /// It has said what it must not.
+    Broken(String),
+}
+
+/// The queue of a worker that is spoken with no more, while not all is heard that it had said.
+struct Remains {
+    link: Link,
+    ending: Ending,
+}
+
+/// A connection that a worker gave back and that stays with it, while there is no room to tell it so. Until then nothing
+/// more is heard of it.
+struct Refusal {
+    connection: ConnectionId,
+    deadline: Instant,
+}
+
 pub(crate) struct Traffic {
     registry: Registry,
     supply: Supply,
     queue_max: usize,
+    states_bytes_max: usize,
     listeners: Vec<Listener>,
-    connections: HashMap<ConnectionId, Connection>,
+    connections: Connections,
     next_connection: ConnectionId,
     /// How many descriptors connections and workers may have together, as far as the limit of open files goes.
     files_max: usize,
@@ -71,8 +105,15 @@ pub(crate) struct Traffic {
     unheard: Vec<WorkerId>,
     /// Workers that have closed their queue, and when that is held to be all there is to say.
     ended: Vec<(Instant, WorkerId)>,
-    /// Something could not be sent for want of room in the kernel.
-    send_again_at: Option<Instant>,
+    /// Something could not be sent for want of room in the kernel, or not be heard for want of a descriptor.
+    again_at: Option<Instant>,
+    refusals: BTreeMap<WorkerId, Refusal>,
+    remains: BTreeMap<WorkerId, Remains>,
+    /// It was said that connections are refused, or wait for a worker that is not there, and not yet that they do no more.
+    refusal_said: bool,
+    stuck_said: bool,
+    /// Where packets are received.
+    buffer: Box<[u8]>,
 }
 
 impl Traffic {
@@ -82,14 +123,20 @@ impl Traffic {
             registry,
             supply: config.supply,
             queue_max: config.queue_max,
+            states_bytes_max: config.states_bytes_max,
             listeners: Vec::new(),
-            connections: HashMap::new(),
+            connections: Connections::default(),
             next_connection: ConnectionId::FIRST,
             files_max: usize::MAX,
             lines: HashMap::new(),
             unheard: Vec::new(),
             ended: Vec::new(),
-            send_again_at: None,
+            again_at: None,
+            refusals: BTreeMap::new(),
+            remains: BTreeMap::new(),
+            refusal_said: false,
+            stuck_said: false,
+            buffer: vec![0; BUFFER_BYTES].into(),
         }
     }
 
@@ -111,10 +158,13 @@ impl Traffic {
     }
 
     /// Has what an earlier binary had open.
-    pub(crate) fn take_up(&mut self, mut state: TrafficState) -> io::Result<()> {
+    pub(crate) fn take_up(&mut self, mut state: TrafficState, now: Instant) -> io::Result<()> {
         self.listen(state.take_listeners()?)?;
         self.next_connection = state.next_connection()?;
         self.connections = state.take_connections()?;
+        for (worker, connection) in state.take_refusals()? {
+            self.refusals.insert(worker, Refusal { connection, deadline: now + REFUSAL_PATIENCE });
+        }
         for (id, line) in state.take_lines()? {
             self.watch(id, line)?;
         }
@@ -149,21 +199,34 @@ impl Traffic {
     /// All that a binary which is executed in place of this one is to have.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let listeners = self.listeners.iter().map(|listener| listener.socket.as_fd());
-        let connections = self.connections.values().map(|connection| connection.socket.as_fd());
+        let connections = self.connections.here().map(|(_, connection)| connection.socket.as_fd());
         listeners.chain(connections).chain(self.lines.values().map(Line::as_fd))
     }
 
-    /// What that binary is told.
-    pub(crate) fn state(&self) -> TrafficState {
+    /// What that binary is told. To be tried out, it needs no states of connections.
+    pub(crate) fn state(&self, with_states: bool) -> TrafficState {
         let listeners = self.listeners.iter().map(|listener| listener.socket.as_fd());
-        TrafficState::of(listeners, &self.connections, self.next_connection, &self.lines)
+        let refusals = self.refusals.iter().map(|(worker, refusal)| (*worker, refusal.connection));
+        TrafficState::of(listeners, self.next_connection, &self.lines)
+            .with_connections(&self.connections, with_states)
+            .with_refusals(refusals)
+    }
+
+    /// Whether all is heard that a worker had said which is spoken with no more.
+    pub(crate) fn is_heard_out(&self, id: WorkerId) -> bool {
+        !self.remains.contains_key(&id)
+    }
+
+    /// How many workers there are of whom not all is heard, though they are spoken with no more.
+    pub(crate) fn remains(&self) -> usize {
+        self.remains.len()
     }
 
     /// How the queue is, where there is one.
     pub(crate) fn queue_status(&self, fleet: &Fleet) -> Option<QueueStatus> {
-        let (waiting, waiting_max) = (fleet.waiting(), self.queue_max);
+        let (waiting, waiting_max, returned) = (fleet.waiting(), self.queue_max, fleet.returned());
         let is_full = self.is_full(fleet);
-        (self.supply == Supply::Queue).then_some(QueueStatus { waiting, waiting_max, is_full })
+        (self.supply == Supply::Queue).then_some(QueueStatus { waiting, waiting_max, is_full, returned })
     }
 
     /// When [`Self::tend`] has something to do, if no event comes before.
@@ -171,7 +234,8 @@ impl Traffic {
         let unheard = (!self.unheard.is_empty()).then_some(now);
         let accepting = self.listeners.iter().filter_map(|listener| listener.accepting.due(now)).min();
         let ended = self.ended.iter().map(|(due, _)| *due).min();
-        [unheard, accepting, ended, self.send_again_at].into_iter().flatten().min()
+        let refused = self.refusals.values().map(|refusal| refusal.deadline).min();
+        [unheard, accepting, ended, refused, self.again_at].into_iter().flatten().min()
     }
 
     /// Does what no event will ask for.
@@ -184,12 +248,20 @@ impl Traffic {
         for id in std::mem::take(&mut self.unheard) {
             self.hear(id, fleet, now);
         }
-        if self.send_again_at.is_some_and(|instant| now >= instant) {
-            self.send_again_at = None;
-            let ids: Vec<WorkerId> = self.lines.keys().copied().collect();
-            for id in ids {
-                self.flush(id, fleet, now);
+        if self.again_at.take_if(|instant| now >= *instant).is_some() {
+            for id in self.remains.keys().copied().collect::<Vec<WorkerId>>() {
+                self.hear_out(id, fleet, now);
             }
+            for id in self.lines.keys().copied().collect::<Vec<WorkerId>>() {
+                self.flush(id, fleet, now);
+                self.hear(id, fleet, now);
+            }
+        }
+        let late = self.refusals.iter().filter(|(_, refusal)| now >= refusal.deadline);
+        for (id, connection) in late.map(|(id, refusal)| (*id, refusal.connection)).collect::<Vec<_>>() {
+            let patience_ms = REFUSAL_PATIENCE.as_millis();
+            let reason = format!("for {patience_ms} ms it does not read that connection {connection} stays with it");
+            self.end_queue(id, &reason, fleet, now);
         }
         for (_, id) in self.ended.extract_if(.., |(due, _)| now >= *due) {
             fleet.queue_ended(id, CLOSED.to_owned(), now);
@@ -262,18 +334,37 @@ impl Traffic {
     pub(crate) fn hand_out(&mut self, fleet: &mut Fleet, now: Instant) {
         let mut some_went = false;
         while let Some((worker, connection)) = fleet.hand_out() {
-            let Connection { peer, local, .. } = &self.connections[&connection];
+            let Connection { peer, local, .. } = self.connections.get(connection).expect("what waits is here");
             let word = FromSupervisor::Connection { id: connection, peer: *peer, local: *local };
             self.say(worker, word, fleet, now);
             some_went = true;
         }
+        self.say_if_stuck(fleet);
         if some_went {
             self.resume_accepting();
         }
     }
 
+    /// Says once that nobody who serves speaks a version that has states, while some wait for one.
+    fn say_if_stuck(&mut self, fleet: &Fleet) {
+        let is_stuck = fleet.returned_are_stuck();
+        if is_stuck && !self.stuck_said {
+            let returned = fleet.returned();
+            warn!("{returned} connections that were given back wait for a worker that speaks version 2 of the queue");
+        }
+        self.stuck_said = is_stuck;
+    }
+
     fn is_full(&self, fleet: &Fleet) -> bool {
-        fleet.waiting() >= self.queue_max || self.connections.len() >= self.connections_max(fleet)
+        // What a worker that is gone has given back comes before those who are not served yet.
+        let is_short = self.connections.len() >= self.connections_max(fleet) || !self.remains.is_empty();
+        fleet.waiting() >= self.queue_max || is_short
+    }
+
+    /// Whether there is a descriptor for what a worker gives back, be it only to refuse it.
+    fn may_receive(&self) -> bool {
+        let taken = self.connections.len() + self.lines.len() + self.remains.len();
+        taken < self.files_max.saturating_add(FILES_FOR_RECEIVING)
     }
 
     /// How many connections there may be: each worker has a descriptor, and so will each that takes its place.
@@ -306,15 +397,83 @@ impl Traffic {
         self.next_connection = id.next();
         debug!("Connection {id} from {} to {} is in the queue", Address(peer), Address(local));
         let socket = std::net::TcpStream::from(socket).into();
-        self.connections.insert(id, Connection { socket, peer, local });
+        self.connections.insert(id, Connection { socket, peer, local, state: None });
         fleet.enqueue(id);
+    }
+
+    /// Does what follows from a word about a connection.
+    fn change_hands(&mut self, worker: WorkerId, heard: fleet::Heard, fleet: &Fleet) {
+        match heard {
+            fleet::Heard::Took(connection) => self.taken(worker, connection, fleet),
+            fleet::Heard::Ended(connection) => self.connections.forget(connection),
+            fleet::Heard::Noted | fleet::Heard::GaveBack(_) => {}
+        }
     }
 
     /// A worker has taken a connection: the duplicate is closed, and there is room for another.
     fn taken(&mut self, worker: WorkerId, connection: ConnectionId, fleet: &Fleet) {
         debug!("Connection {connection} was taken by {}", Named(fleet, worker));
-        self.connections.remove(&connection);
+        self.connections.let_go(connection, fleet.gives_back(worker));
         self.resume_accepting();
+    }
+
+    /// A worker has given a connection back: it waits for another, or is refused.
+    fn take_back(
+        &mut self,
+        worker: WorkerId,
+        connection: ConnectionId,
+        parcel: Parcel,
+        fleet: &mut Fleet,
+        now: Instant,
+    ) -> Result<(), WrongSocket> {
+        let refused = self.reason_to_refuse(parcel.state.len(), fleet);
+        self.connections.take_back(connection, parcel)?;
+        let Some(reason) = refused else {
+            debug!("Connection {connection} was given back by {}", Named(fleet, worker));
+            fleet.put_back(worker, connection);
+            return Ok(());
+        };
+        debug!("Connection {connection} stays with {}: {reason}", Named(fleet, worker));
+        if !std::mem::replace(&mut self.refusal_said, true) {
+            warn!("Connections that are given back stay with their workers: {reason}");
+        }
+        self.refusals.insert(worker, Refusal { connection, deadline: now + REFUSAL_PATIENCE });
+        self.say(worker, FromSupervisor::Keep(connection), fleet, now);
+        Ok(())
+    }
+
+    /// Why a connection with a state of so many bytes cannot be taken back, if it cannot.
+    fn reason_to_refuse(&mut self, state_bytes: usize, fleet: &Fleet) -> Option<String> {
+        let (bytes, bytes_max) = (self.connections.states_bytes(), self.states_bytes_max);
+        let (count, count_max) = (self.connections.len(), self.connections_max(fleet));
+        if fleet.is_stopping() {
+            return Some("nobody is to serve them any more".to_owned());
+        }
+        if !fleet.has_heirs() {
+            return Some("all other workers speak version 1 of the queue".to_owned());
+        }
+        if bytes + state_bytes > bytes_max {
+            return Some(format!("their states have {} bytes, {bytes_max} are allowed", bytes + state_bytes));
+        }
+        if count >= count_max {
+            return Some(format!("{count} connections are here already, there are descriptors for {count_max}"));
+        }
+        // Not before half of it is free again is it worth another line.
+        self.refusal_said &= bytes > bytes_max / 2 || count > count_max / 2;
+        None
+    }
+
+    /// What was refused is the worker's again when its line has taken the word.
+    fn settle_refusal(&mut self, worker: WorkerId, fleet: &mut Fleet) {
+        let is_unsent = |line: &Line| matches!(line, Line::Queue(link) if link.has_refusal());
+        if self.refusals.contains_key(&worker)
+            && !self.lines.get(&worker).is_some_and(is_unsent)
+            && let Some(Refusal { connection, .. }) = self.refusals.remove(&worker)
+        {
+            self.connections.let_go(connection, true);
+            fleet.keep(worker, connection);
+            self.unheard.push(worker);
+        }
     }
 
     fn resume_accepting(&mut self) {
@@ -338,7 +497,7 @@ impl Traffic {
     }
 
     /// Says something to a worker, as soon as its line takes it.
-    pub(crate) fn say(&mut self, id: WorkerId, word: FromSupervisor, fleet: &Fleet, now: Instant) {
+    pub(crate) fn say(&mut self, id: WorkerId, word: FromSupervisor, fleet: &mut Fleet, now: Instant) {
         if let Some(Line::Queue(link)) = self.lines.get_mut(&id) {
             link.say(word);
             self.flush(id, fleet, now);
@@ -346,16 +505,20 @@ impl Traffic {
     }
 
     /// Sends a worker what its line has not taken yet.
-    pub(crate) fn flush(&mut self, id: WorkerId, fleet: &Fleet, now: Instant) {
+    pub(crate) fn flush(&mut self, id: WorkerId, fleet: &mut Fleet, now: Instant) {
         let Some(Line::Queue(link)) = self.lines.get_mut(&id) else {
             return;
         };
         let connections = &self.connections;
-        match link.flush(|id| connections.get(&id).map(|connection| connection.socket.as_fd())) {
-            Ok(Flushed::All | Flushed::Full) => {}
-            Ok(Flushed::WantOfRoom) => self.send_again_at = self.send_again_at.or(Some(now + SEND_RETRY)),
+        let flushed = link.flush(|id| connections.lend(id));
+        match flushed {
+            Ok(Flushed::All | Flushed::Full) => self.settle_refusal(id, fleet),
+            Ok(Flushed::WantOfRoom) => self.try_again(now),
             // The end follows, after what it has said before.
             Err(errno) => {
+                if let Some(Refusal { connection, .. }) = self.refusals.remove(&id) {
+                    fleet.put_back(id, connection);
+                }
                 debug!("Nothing more goes to {}: {errno}", Named(fleet, id));
                 if !self.unheard.contains(&id) {
                     self.unheard.push(id);
@@ -366,28 +529,46 @@ impl Traffic {
 
     /// Hears what a worker says, and tells the fleet.
     pub(crate) fn hear(&mut self, id: WorkerId, fleet: &mut Fleet, now: Instant) {
+        let mut state_bytes = 0;
         for _ in 0..PACKETS_PER_TURN {
+            // It has to know first that something is its own again.
+            if self.refusals.contains_key(&id) {
+                return;
+            }
+            let may_receive = self.may_receive();
             let heard = match self.lines.get_mut(&id) {
                 None => return,
                 Some(Line::Notify(_)) => return self.hear_notification(id, fleet, now),
-                Some(Line::Queue(link)) => link.hear(),
+                Some(Line::Queue(link)) => link.hear(&mut self.buffer, may_receive),
             };
             match heard {
                 Ok(Heard::Said(said)) => match fleet.hear(id, said, now) {
-                    Ok(None) => {}
-                    Ok(Some(connection)) => self.taken(id, connection, fleet),
+                    Ok(heard) => self.change_hands(id, heard, fleet),
                     Err(breach) => return self.end_queue(id, &breach, fleet, now),
                 },
-                Ok(Heard::Nothing) => return,
-                Ok(Heard::End) => {
-                    self.close(id, fleet);
-                    fleet.cut_off(id);
-                    return self.ended.push((now + EXIT_PATIENCE, id));
+                Ok(Heard::GaveBack(connection, parcel)) => {
+                    state_bytes += parcel.state.len();
+                    if let Err(breach) = fleet.hear(id, FromWorker::Back(connection), now) {
+                        return self.end_queue(id, &breach, fleet, now);
+                    }
+                    if let Err(error) = self.take_back(id, connection, parcel, fleet, now) {
+                        return self.end_queue(id, &error, fleet, now);
+                    }
+                    if state_bytes >= STATE_BYTES_PER_TURN {
+                        break;
+                    }
                 }
+                Ok(Heard::Waits) => return self.try_again(now),
+                Ok(Heard::Nothing) => return,
+                Ok(Heard::End) => return self.close(id, Ending::Closed, fleet, now),
                 Err(error) => return self.end_queue(id, &error, fleet, now),
             }
         }
         self.unheard.push(id);
+    }
+
+    fn try_again(&mut self, now: Instant) {
+        self.again_at = self.again_at.or(Some(now + RETRY));
     }
 
     /// A worker by the systemd convention says something (sd_notify(3)).
@@ -405,23 +586,67 @@ impl Traffic {
 
     /// Ends a worker's queue: what it has taken up to then is its own, and the rest goes back.
     fn end_queue(&mut self, id: WorkerId, reason: &dyn fmt::Display, fleet: &mut Fleet, now: Instant) {
-        self.close(id, fleet);
-        fleet.queue_ended(id, reason.to_string(), now);
+        self.close(id, Ending::Broken(reason.to_string()), fleet, now);
     }
 
-    /// Speaks with a worker no more. What it has taken up to then is its own.
-    pub(crate) fn close(&mut self, id: WorkerId, fleet: &mut Fleet) {
-        let Some(Line::Queue(link)) = self.lines.remove(&id) else {
+    /// Speaks with a worker no more. What it has taken up to then is its own, and what it has given back is not.
+    pub(crate) fn close(&mut self, id: WorkerId, ending: Ending, fleet: &mut Fleet, now: Instant) {
+        let Some(Line::Queue(mut link)) = self.lines.remove(&id) else {
             return;
         };
         let descriptor = link.as_fd().as_raw_fd();
         if let Err(error) = self.registry.deregister(&mut SourceFd(&descriptor)) {
             warn!("The queue of {} stays in the epoll set: {error}", Named(fleet, id));
         }
-        for connection in link.end() {
-            if fleet.took(id, connection) {
-                self.taken(id, connection, fleet);
+        fleet.withdraw(id);
+        link.shut_down();
+        self.remains.insert(id, Remains { link, ending });
+        self.hear_out(id, fleet, now);
+    }
+
+    /// Hears what a worker had said before it was spoken with no more, as far as there are descriptors for what it has
+    /// given back.
+    fn hear_out(&mut self, id: WorkerId, fleet: &mut Fleet, now: Instant) {
+        let Some(mut remains) = self.remains.remove(&id) else {
+            return;
+        };
+        loop {
+            let may_receive = self.connections.len() < self.connections_max(fleet);
+            match remains.link.hear(&mut self.buffer, may_receive) {
+                Ok(Heard::Said(said)) => {
+                    // What it must not say changes nothing any more.
+                    if let Ok(heard) = fleet.change_hands(id, said) {
+                        self.change_hands(id, heard, fleet);
+                    }
+                }
+                Ok(Heard::GaveBack(connection, parcel)) => self.inherit(id, connection, parcel, fleet),
+                Ok(Heard::Waits) => {
+                    self.remains.insert(id, remains);
+                    return self.try_again(now);
+                }
+                Ok(Heard::Nothing | Heard::End) | Err(LinkError::Io(_)) => break,
+                Err(LinkError::Malformed(_) | LinkError::Descriptors { .. } | LinkError::DescriptorLost) => {}
             }
+        }
+        if let Some(Refusal { connection, .. }) = self.refusals.remove(&id) {
+            fleet.put_back(id, connection);
+        }
+        for connection in fleet.cut_off(id) {
+            self.connections.forget(connection);
+        }
+        match remains.ending {
+            Ending::Gone => {}
+            Ending::Closed => self.ended.push((now + EXIT_PATIENCE, id)),
+            Ending::Broken(reason) => fleet.queue_ended(id, reason, now),
+        }
+    }
+
+    /// A connection that was given back by a worker which can be told nothing more.
+    fn inherit(&mut self, id: WorkerId, connection: ConnectionId, parcel: Parcel, fleet: &mut Fleet) {
+        let is_its_own = fleet.change_hands(id, FromWorker::Back(connection)).is_ok();
+        if is_its_own && self.connections.take_back(connection, parcel).is_ok() {
+            debug!("Connection {connection} was given back by {}", Named(fleet, id));
+            fleet.put_back(id, connection);
         }
     }
 }

@@ -47,12 +47,27 @@ impl Client {
         greets.then(|| self.worker())
     }
 
+    /// The next line.
     #[track_caller]
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         let received = self.stream.read_line(&mut line);
         received.unwrap_or_else(|error| panic!("receiving a line after {line:?}: {error}"));
         line.trim_end_matches('\n').to_owned()
+    }
+
+    /// Sends this, which need not be a line.
+    #[track_caller]
+    pub(crate) fn type_in(&self, text: &str) {
+        self.stream.get_ref().write_all(text.as_bytes()).expect("the connection is open");
+    }
+
+    /// Whether the connection has not been ended by the other side, with nothing left to read.
+    pub(crate) fn is_open(&mut self) -> bool {
+        self.stream.get_ref().set_nonblocking(true).expect("it can be set");
+        let looked = self.stream.get_ref().peek(&mut [0]);
+        self.stream.get_ref().set_nonblocking(false).expect("it can be set");
+        looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Sends a line, and returns the answer.
@@ -92,6 +107,13 @@ pub(crate) fn worker(options: &str) -> Vec<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/supervisor/worker.py");
     let mut command = vec!["python3".to_owned(), script.to_str().expect("the tree's path is text").to_owned()];
     command.extend(options.split_whitespace().map(str::to_owned));
+    command
+}
+
+/// The command of a scripted worker that gives back what it has, with these options.
+pub(crate) fn keeper(options: &str) -> Vec<String> {
+    let mut command = worker(options);
+    command[1] = command[1].replace("worker.py", "keeper.py");
     command
 }
 

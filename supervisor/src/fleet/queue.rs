@@ -1,7 +1,8 @@
 //! The queue: connections that wait, workers that ask for some, and what is under way from one to the other.
 //!
 //! Pure. Connections go out in the order in which they came in, to those who ask, in turn. One that a worker has not
-//! taken comes back to its place.
+//! taken comes back to its place. One that a worker has given back keeps its place, ahead of those whom nobody has served
+//! yet, and goes only to workers that know what to do with its state.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
@@ -15,10 +16,18 @@ use super::worker::WorkerId;
 /// other worker can get at them, and so many fit into the socket.
 pub(crate) const UNDER_WAY_MAX: usize = 64;
 
+/// Connections that one worker may have by what it says: as many files as a process may open where nobody has changed that
+/// (`fs.nr_open`, proc(5)). One that seems to have more does not say which have ended, and gets no more until it does.
+const KNOWN_MAX: usize = 1 << 20;
+
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// Connections that nobody has yet.
-    waiting: BTreeSet<ConnectionId>,
+    /// Connections that nobody has served yet.
+    fresh: BTreeSet<ConnectionId>,
+    /// Connections that were given back.
+    returned: BTreeSet<ConnectionId>,
+    /// Who gave them back: those that wait, and those that are under way.
+    givers: BTreeMap<ConnectionId, WorkerId>,
     /// Workers with credits, the one whose turn it is first.
     asking: VecDeque<WorkerId>,
     accounts: BTreeMap<WorkerId, Account>,
@@ -30,14 +39,62 @@ struct Account {
     credits: u64,
     /// Sent, or to be, and not taken.
     under_way: BTreeSet<ConnectionId>,
-    /// Taken, and not said to have ended.
-    held: u64,
+    holding: Holding,
+    /// How many it has given back.
+    given: u64,
+}
+
+/// What a worker has taken, and not said to have ended.
+#[derive(Debug)]
+enum Holding {
+    /// So many; which they are is not kept.
+    Counted(u64),
+    /// Those, which it may give back.
+    Known(BTreeSet<ConnectionId>),
+}
+
+impl Default for Holding {
+    fn default() -> Self {
+        Self::Counted(0)
+    }
+}
+
+impl Holding {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Counted(count) => *count,
+            Self::Known(connections) => connections.len() as u64,
+        }
+    }
+
+    fn add(&mut self, connection: ConnectionId) {
+        match self {
+            Self::Counted(count) => *count += 1,
+            Self::Known(connections) => drop(connections.insert(connection)),
+        }
+    }
+
+    /// False if it is known not to be there.
+    fn remove(&mut self, connection: ConnectionId) -> bool {
+        match self {
+            Self::Counted(count) => {
+                *count = count.saturating_sub(1);
+                true
+            }
+            Self::Known(connections) => connections.remove(&connection),
+        }
+    }
 }
 
 impl Queue {
     /// A connection was accepted. Ids increase.
     pub(crate) fn enqueue(&mut self, connection: ConnectionId) {
-        self.waiting.insert(connection);
+        self.fresh.insert(connection);
+    }
+
+    /// A worker may give back what it will have taken, and get what others have given back.
+    pub(crate) fn know(&mut self, worker: WorkerId) {
+        self.accounts.entry(worker).or_default().holding = Holding::Known(BTreeSet::new());
     }
 
     /// A worker asks for so many more.
@@ -53,15 +110,40 @@ impl Queue {
     pub(crate) fn took(&mut self, worker: WorkerId, connection: ConnectionId) -> bool {
         self.accounts.get_mut(&worker).is_some_and(|account| {
             let taken = account.under_way.remove(&connection);
-            account.held += u64::from(taken);
+            if taken {
+                account.holding.add(connection);
+                self.givers.remove(&connection);
+            }
             taken
         })
     }
 
-    /// A connection that a worker had taken has ended. Which need not be known: that it was taken is not kept.
-    pub(crate) fn ended(&mut self, worker: WorkerId) {
+    /// A worker has a connection no more. False if it never had it.
+    pub(crate) fn ended(&mut self, worker: WorkerId, connection: ConnectionId) -> bool {
+        self.accounts.get_mut(&worker).is_none_or(|account| account.holding.remove(connection))
+    }
+
+    /// The same, and the connection is nobody's: [returned](Self::put_back) or [kept](Self::keep) is what it is next.
+    pub(crate) fn gave_back(&mut self, worker: WorkerId, connection: ConnectionId) -> bool {
+        match self.accounts.get_mut(&worker).map(|account| &mut account.holding) {
+            Some(Holding::Known(connections)) => connections.remove(&connection),
+            Some(Holding::Counted(_)) | None => false,
+        }
+    }
+
+    /// A connection waits that this worker gave back.
+    pub(crate) fn put_back(&mut self, worker: WorkerId, connection: ConnectionId) {
         if let Some(account) = self.accounts.get_mut(&worker) {
-            account.held = account.held.saturating_sub(1);
+            account.given += 1;
+        }
+        self.givers.insert(connection, worker);
+        self.returned.insert(connection);
+    }
+
+    /// A connection that this worker gave back stays with it.
+    pub(crate) fn keep(&mut self, worker: WorkerId, connection: ConnectionId) {
+        if let Some(account) = self.accounts.get_mut(&worker) {
+            account.holding.add(connection);
         }
     }
 
@@ -73,25 +155,39 @@ impl Queue {
         }
     }
 
-    /// A worker can take nothing more: what is under way to it goes back to its place.
-    pub(crate) fn cut_off(&mut self, worker: WorkerId) {
+    /// A worker can take nothing more: what is under way to it goes back to its place. Returns what it has, and cannot
+    /// give back any more.
+    pub(crate) fn cut_off(&mut self, worker: WorkerId) -> BTreeSet<ConnectionId> {
         self.withdraw(worker);
-        if let Some(account) = self.accounts.get_mut(&worker) {
-            self.waiting.append(&mut account.under_way);
+        let Some(account) = self.accounts.get_mut(&worker) else {
+            return BTreeSet::new();
+        };
+        for connection in std::mem::take(&mut account.under_way) {
+            let place = if self.givers.contains_key(&connection) { &mut self.returned } else { &mut self.fresh };
+            place.insert(connection);
+        }
+        let holding = Holding::Counted(account.holding.count());
+        match std::mem::replace(&mut account.holding, holding) {
+            Holding::Counted(_) => BTreeSet::new(),
+            Holding::Known(connections) => connections,
         }
     }
 
-    /// A worker is gone.
-    pub(crate) fn forget(&mut self, worker: WorkerId) {
+    /// A worker is gone. Returns how many it had given back.
+    pub(crate) fn forget(&mut self, worker: WorkerId) -> u64 {
         self.cut_off(worker);
-        self.accounts.remove(&worker);
+        self.accounts.remove(&worker).map_or(0, |account| account.given)
     }
 
-    /// The oldest connection, and who is to be sent it, among the workers that may draw. It is under way then.
+    /// The oldest connection that anybody among the workers which may draw can get, and who that is. It is under way
+    /// then.
     pub(crate) fn hand_out(&mut self, may_draw: impl Fn(WorkerId) -> bool) -> Option<(WorkerId, ConnectionId)> {
-        let connection = self.oldest()?;
-        let has_room = |id: &WorkerId| self.accounts[id].under_way.len() < UNDER_WAY_MAX;
-        let place = self.asking.iter().position(|id| may_draw(*id) && has_room(id))?;
+        let may_draw = |id: WorkerId| may_draw(id) && self.accounts[&id].may_get_one();
+        let returned = self.returned.first().and_then(|id| Some((*id, self.heir_of(*id, may_draw)?)));
+        let fresh = self.oldest().filter(|fresh| returned.is_none_or(|(returned, _)| *fresh < returned));
+        let fresh = fresh.and_then(|id| Some((id, self.asking.iter().position(|id| may_draw(*id))?)));
+        // A worker that may have the older one may not be there, but one for the younger.
+        let (connection, place) = fresh.or(returned)?;
         let id = self.asking.remove(place).expect("it was just found there");
         let account = self.accounts.get_mut(&id).expect("whoever asks has one");
         account.credits -= 1;
@@ -99,18 +195,33 @@ impl Queue {
         if account.credits > 0 {
             self.asking.push_back(id);
         }
-        self.waiting.remove(&connection);
+        self.fresh.remove(&connection);
+        self.returned.remove(&connection);
         Some((id, connection))
     }
 
-    /// The connection that has waited longest.
-    pub(crate) fn oldest(&self) -> Option<ConnectionId> {
-        self.waiting.first().copied()
+    /// The place of the worker that gets what was given back: the one that has the fewest, and the giver only if nobody
+    /// else asks.
+    fn heir_of(&self, connection: ConnectionId, may_draw: impl Fn(WorkerId) -> bool) -> Option<usize> {
+        let giver = self.givers.get(&connection);
+        let knows = |id: &WorkerId| matches!(self.accounts[id].holding, Holding::Known(_));
+        let heirs = self.asking.iter().enumerate().filter(|(_, id)| may_draw(**id) && knows(id));
+        heirs.min_by_key(|(_, id)| (giver == Some(*id), self.accounts[*id].share())).map(|(place, _)| place)
     }
 
-    /// How many connections wait.
+    /// The connection whom nobody has served yet that has waited longest.
+    pub(crate) fn oldest(&self) -> Option<ConnectionId> {
+        self.fresh.first().copied()
+    }
+
+    /// How many connections wait that nobody has served yet.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.fresh.len()
+    }
+
+    /// How many wait that were given back.
+    pub(crate) fn returned(&self) -> usize {
+        self.returned.len()
     }
 
     /// How many are under way to workers.
@@ -120,13 +231,27 @@ impl Queue {
 
     /// How many workers have taken that have not said to have ended.
     pub(crate) fn held(&self) -> u64 {
-        self.accounts.values().map(|account| account.held).sum()
+        self.accounts.values().map(|account| account.holding.count()).sum()
+    }
+
+    /// How many one worker has, or is about to get.
+    #[allow(dead_code, reason = "spreading will ask for it")]
+    pub(crate) fn share(&self, worker: WorkerId) -> u64 {
+        self.accounts.get(&worker).map_or(0, Account::share)
+    }
+
+    /// How many more one worker may be sent now.
+    #[allow(dead_code, reason = "spreading will ask for it")]
+    pub(crate) fn room(&self, worker: WorkerId) -> u64 {
+        self.accounts.get(&worker).map_or(0, Account::room)
     }
 
     /// What it knows, for the binary that is executed in place of this one.
     pub(crate) fn record(&self) -> QueueRecord {
         QueueRecord {
-            waiting: numbers(&self.waiting),
+            waiting: numbers(&self.fresh),
+            returned: numbers(&self.returned),
+            givers: self.givers.iter().map(|(connection, giver)| (connection.number(), giver.0)).collect(),
             asking: self.asking.iter().map(|id| id.0).collect(),
             accounts: self.accounts.iter().map(|(id, account)| account.record(*id)).collect(),
         }
@@ -138,18 +263,48 @@ impl Queue {
             record.accounts.into_iter().map(|record| (WorkerId(record.worker), Account::from_record(record)));
         let accounts: BTreeMap<WorkerId, Account> = accounts.collect();
         let asking = record.asking.into_iter().map(WorkerId).filter(|id| accounts.contains_key(id)).collect();
-        Self { waiting: ids(record.waiting), asking, accounts }
+        let giver = |(connection, giver)| Some((ConnectionId::from_number(connection)?, WorkerId(giver)));
+        Self {
+            fresh: ids(record.waiting),
+            returned: ids(record.returned),
+            givers: record.givers.into_iter().filter_map(giver).collect(),
+            asking,
+            accounts,
+        }
     }
 }
 
 impl Account {
     fn record(&self, WorkerId(worker): WorkerId) -> AccountRecord {
-        let Self { credits, under_way, held } = self;
-        AccountRecord { worker, credits: *credits, under_way: numbers(under_way), held: *held }
+        let Self { credits, under_way, holding, given } = self;
+        let known = match holding {
+            Holding::Counted(_) => None,
+            Holding::Known(connections) => Some(numbers(connections)),
+        };
+        let (under_way, held) = (numbers(under_way), holding.count());
+        AccountRecord { worker, credits: *credits, under_way, held, known, given: *given }
     }
 
-    fn from_record(AccountRecord { credits, under_way, held, .. }: AccountRecord) -> Self {
-        Self { credits, under_way: ids(under_way), held }
+    fn from_record(record: AccountRecord) -> Self {
+        let AccountRecord { credits, under_way, held, known, given, .. } = record;
+        let holding = known.map_or(Holding::Counted(held), |known| Holding::Known(ids(known)));
+        Self { credits, under_way: ids(under_way), holding, given }
+    }
+
+    fn may_get_one(&self) -> bool {
+        let is_known_to_have_room = match &self.holding {
+            Holding::Counted(_) => true,
+            Holding::Known(connections) => connections.len() < KNOWN_MAX,
+        };
+        self.under_way.len() < UNDER_WAY_MAX && is_known_to_have_room
+    }
+
+    fn share(&self) -> u64 {
+        self.holding.count() + self.under_way.len() as u64
+    }
+
+    fn room(&self) -> u64 {
+        self.credits.min((UNDER_WAY_MAX - self.under_way.len()) as u64)
     }
 }
 
@@ -216,5 +371,104 @@ mod tests {
         want(&mut queue, OTHER, 9);
         assert_eq!(handed_out(&mut queue), [(OTHER, 1), (OTHER, 3), (OTHER, 4)]);
         assert!(!queue.took(ONE, ConnectionId::from_number(1).unwrap()), "it is another's by now");
+    }
+
+    /// A queue from which two workers that know states have taken what there was, in turn.
+    fn shared(connections: u64) -> Queue {
+        let mut queue = queue_of(connections);
+        for worker in [ONE, OTHER] {
+            queue.know(worker);
+            want(&mut queue, worker, 9);
+        }
+        for (worker, id) in handed_out(&mut queue) {
+            assert!(queue.took(worker, ConnectionId::from_number(id).unwrap()));
+        }
+        queue
+    }
+
+    fn give_back(queue: &mut Queue, worker: WorkerId, number: u64) {
+        let id = ConnectionId::from_number(number).unwrap();
+        assert!(queue.gave_back(worker, id));
+        queue.put_back(worker, id);
+    }
+
+    #[test]
+    fn what_is_given_back_goes_first_to_the_one_that_has_the_fewest_and_not_to_the_giver() {
+        let mut queue = shared(6);
+        queue.enqueue(ConnectionId::from_number(7).unwrap());
+        give_back(&mut queue, ONE, 1);
+        give_back(&mut queue, ONE, 3);
+        assert_eq!((queue.waiting(), queue.returned()), (1, 2));
+        let third = WorkerId(3);
+        queue.know(third);
+        want(&mut queue, third, 1);
+        assert_eq!(handed_out(&mut queue), [(third, 1), (OTHER, 3), (ONE, 7)]);
+        assert_eq!(queue.share(OTHER), 4);
+        assert!(queue.took(third, ConnectionId::FIRST));
+        give_back(&mut queue, third, 1);
+        queue.withdraw(OTHER);
+        assert_eq!(handed_out(&mut queue), [(ONE, 1)]);
+    }
+
+    #[test]
+    fn the_giver_gets_back_what_nobody_else_asks_for() {
+        let mut queue = shared(2);
+        queue.withdraw(OTHER);
+        give_back(&mut queue, ONE, 1);
+        assert_eq!(handed_out(&mut queue), [(ONE, 1)]);
+    }
+
+    #[test]
+    fn what_was_given_back_waits_for_one_that_knows_states_and_nobody_waits_behind_it() {
+        let mut queue = shared(2);
+        give_back(&mut queue, ONE, 1);
+        queue.withdraw(ONE);
+        queue.withdraw(OTHER);
+        queue.enqueue(ConnectionId::from_number(3).unwrap());
+        let ignorant = WorkerId(3);
+        want(&mut queue, ignorant, 5);
+        assert_eq!(handed_out(&mut queue), [(ignorant, 3)]);
+        want(&mut queue, OTHER, 1);
+        assert_eq!(handed_out(&mut queue), [(OTHER, 1)]);
+        // It is still what it was when it was not taken.
+        queue.cut_off(OTHER);
+        assert_eq!((queue.waiting(), queue.returned()), (0, 1));
+        assert_eq!(handed_out(&mut queue), []);
+    }
+
+    #[test]
+    fn only_what_a_worker_has_can_be_given_back_and_only_once() {
+        let mut queue = shared(4);
+        let id = |number| ConnectionId::from_number(number).unwrap();
+        assert!(!queue.gave_back(ONE, id(2)), "it is the other's");
+        assert!(queue.gave_back(ONE, id(1)) && !queue.gave_back(ONE, id(1)));
+        queue.keep(ONE, id(1));
+        assert!(queue.ended(ONE, id(1)) && !queue.gave_back(ONE, id(1)));
+        assert!(!queue.ended(ONE, id(1)));
+        let ignorant = WorkerId(3);
+        want(&mut queue, ignorant, 1);
+        queue.enqueue(id(5));
+        queue.withdraw(ONE);
+        queue.withdraw(OTHER);
+        assert_eq!(handed_out(&mut queue), [(ignorant, 5)]);
+        assert!(queue.took(ignorant, id(5)) && !queue.gave_back(ignorant, id(5)));
+    }
+
+    #[test]
+    fn a_record_has_what_was_given_back_and_by_whom() {
+        let mut queue = shared(4);
+        give_back(&mut queue, ONE, 1);
+        give_back(&mut queue, ONE, 3);
+        assert_eq!(queue.hand_out(|_| true), Some((OTHER, ConnectionId::FIRST)));
+        let record = minicbor::to_vec(queue.record()).unwrap();
+        let mut again = Queue::from_record(minicbor::decode(&record).unwrap());
+        assert_eq!((again.waiting(), again.returned(), again.under_way(), again.share(OTHER)), (0, 1, 1, 3));
+        again.cut_off(OTHER);
+        again.withdraw(ONE);
+        let third = WorkerId(3);
+        again.know(third);
+        want(&mut again, third, 9);
+        assert_eq!(handed_out(&mut again), [(third, 1), (third, 3)]);
+        assert_eq!((again.forget(ONE), again.forget(OTHER)), (2, 0));
     }
 }

@@ -58,6 +58,12 @@ pub(crate) struct QueueRecord {
     pub(crate) asking: Vec<u64>,
     #[n(2)]
     pub(crate) accounts: Vec<AccountRecord>,
+    /// Connections that were given back and wait.
+    #[n(3)]
+    pub(crate) returned: Vec<u64>,
+    /// Connections that were given back, with who gave them.
+    #[n(4)]
+    pub(crate) givers: Vec<(u64, u64)>,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -71,6 +77,11 @@ pub(crate) struct AccountRecord {
     pub(crate) under_way: Vec<u64>,
     #[n(3)]
     pub(crate) held: u64,
+    /// Which they are, of a worker that may give them back.
+    #[n(4)]
+    pub(crate) known: Option<Vec<u64>>,
+    #[n(5)]
+    pub(crate) given: u64,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -90,6 +101,9 @@ pub(crate) struct WorkerRecord {
     pub(crate) started_ms: i64,
     #[n(6)]
     pub(crate) predecessor: Option<u64>,
+    /// The version of the queue that it speaks, as far as it has said so.
+    #[n(7)]
+    pub(crate) version: Option<u32>,
 }
 
 #[derive(Debug, Encode, Decode)]

@@ -13,7 +13,7 @@ pub(crate) enum Report {
     Ready { pid: u32, generation: u64 },
     Died { pid: u32, generation: u64, exit: Exit, delay: Duration },
     Late { pid: u32, generation: u64, ready_timeout: Duration },
-    Left { pid: u32, generation: u64, exit: Exit },
+    Left { pid: u32, generation: u64, exit: Exit, given: u64 },
     HandedOver { pid: u32 },
     Begins { generation: u64, workers: usize },
     BeginsAgain { generation: u64 },
@@ -60,7 +60,10 @@ impl fmt::Display for Report {
                 "Worker pid {pid} of generation {generation} is not ready after {} ms, and is stopped",
                 ready_timeout.as_millis()
             ),
-            Self::Left { pid, generation, exit } => write!(f, "Worker pid {pid} of generation {generation} {exit}"),
+            Self::Left { pid, generation, exit, given } => {
+                write!(f, "Worker pid {pid} of generation {generation} {exit}")?;
+                if *given > 0 { write!(f, "; it has given back {given} connections") } else { Ok(()) }
+            }
             Self::HandedOver { pid } => write!(f, "Worker pid {pid} has handed over its connections"),
             Self::Begins { generation, workers } => write!(f, "Generation {generation} begins: {workers} workers"),
             Self::BeginsAgain { generation } => {

@@ -1,6 +1,6 @@
 //! Decisions of the fleet, with time passed in and workers that are made up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
@@ -16,11 +16,30 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 struct Scripted {
     ready: bool,
+    /// Of the queue, when it is ready.
+    version: u32,
     told_to_finish: bool,
     /// What it has asked for and not been sent.
     credits: u64,
     /// What it was sent and has not taken.
     inbox: Vec<ConnectionId>,
+}
+
+/// Which version of the queue workers speak.
+#[derive(Clone, Copy, Debug)]
+enum Versions {
+    All(u32),
+    /// Every other one has states.
+    Mixed,
+}
+
+impl Versions {
+    fn of(self, WorkerId(id): WorkerId) -> u32 {
+        match self {
+            Self::All(version) => version,
+            Self::Mixed => VERSION_WITHOUT_STATES + u32::try_from(id % 2).unwrap(),
+        }
+    }
 }
 
 /// A fleet with workers that do as they are told, and a record of what became of each connection.
@@ -33,6 +52,9 @@ struct World {
     last: Option<ConnectionId>,
     accepted: u64,
     taken: HashMap<ConnectionId, WorkerId>,
+    /// Those that were given back, until they are taken.
+    given: HashSet<ConnectionId>,
+    versions: Versions,
     starts: Vec<Duration>,
     signals: Vec<(WorkerId, Signal)>,
     reports: Vec<Report>,
@@ -50,6 +72,8 @@ impl World {
             last: None,
             accepted: 0,
             taken: HashMap::new(),
+            given: HashSet::new(),
+            versions: Versions::All(VERSION_WITHOUT_STATES),
             starts: Vec::new(),
             signals: Vec::new(),
             reports: Vec::new(),
@@ -107,6 +131,7 @@ impl World {
         scripted.inbox.push(connection);
         assert!(scripted.inbox.len() <= UNDER_WAY_MAX);
         assert!(!self.taken.contains_key(&connection), "it is taken already");
+        assert!(!self.given.contains(&connection) || scripted.version == VERSION, "it knows no states");
         let elsewhere = self.workers.values().flat_map(|other| &other.inbox).filter(|id| **id == connection);
         assert_eq!(elsewhere.count(), 1, "it is under way to two");
         assert!(self.fleet.queue.oldest().is_none_or(|oldest| oldest > connection), "an older one waits");
@@ -124,9 +149,11 @@ impl World {
     }
 
     fn ready(&mut self, id: WorkerId) {
+        let version = self.versions.of(id);
         let scripted = self.workers.get_mut(&id).unwrap();
         if !std::mem::replace(&mut scripted.ready, true) {
-            self.say(id, FromWorker::Ready { version: VERSION });
+            scripted.version = version;
+            self.say(id, FromWorker::Ready { version });
         }
     }
 
@@ -151,8 +178,28 @@ impl World {
         }
         let connection = scripted.inbox.remove(place % scripted.inbox.len());
         let taken = self.fleet.hear(id, FromWorker::Took(connection), self.now);
-        assert_eq!(taken, Ok(Some(connection)));
+        assert_eq!(taken, Ok(Heard::Took(connection)));
         assert_eq!(self.taken.insert(connection, id), None, "it was taken twice");
+        self.given.remove(&connection);
+    }
+
+    /// A worker gives back one that it has, if it can, and that is accepted or not.
+    fn give_back(&mut self, id: WorkerId, place: usize, is_refused: bool) {
+        let mut own: Vec<ConnectionId> =
+            self.taken.iter().filter(|(_, owner)| **owner == id).map(|(connection, _)| *connection).collect();
+        if own.is_empty() || self.workers[&id].version != VERSION {
+            return;
+        }
+        own.sort_unstable();
+        let connection = own[place % own.len()];
+        let heard = self.fleet.hear(id, FromWorker::Back(connection), self.now);
+        assert_eq!(heard, Ok(Heard::GaveBack(connection)));
+        if is_refused {
+            return self.fleet.keep(id, connection);
+        }
+        self.taken.remove(&connection);
+        self.given.insert(connection);
+        self.fleet.put_back(id, connection);
     }
 
     fn exit(&mut self, id: WorkerId, exit: Exit) {
@@ -183,7 +230,8 @@ impl World {
     fn check(&self) {
         let under_way: usize = self.workers.values().map(|scripted| scripted.inbox.len()).sum();
         assert_eq!(under_way, self.fleet.queue.under_way());
-        assert_eq!(self.fleet.waiting() + under_way + self.taken.len(), usize::try_from(self.accepted).unwrap());
+        let nobodys = self.fleet.waiting() + self.fleet.returned();
+        assert_eq!(nobodys + under_way + self.taken.len(), usize::try_from(self.accepted).unwrap());
     }
 
     fn said(&self, part: &str) -> usize {
@@ -197,6 +245,7 @@ enum Step {
     Ready(usize),
     Want(usize, u32),
     Take(usize, usize),
+    GiveBack(usize, usize, bool),
     Exit(usize, i32),
     EndQueue(usize),
     Replace,
@@ -213,6 +262,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => worker.clone().prop_map(Step::Ready),
         4 => (worker.clone(), 1u32..100).prop_map(|(worker, credits)| Step::Want(worker, credits)),
         6 => (worker.clone(), any::<usize>()).prop_map(|(worker, place)| Step::Take(worker, place)),
+        4 => (worker.clone(), any::<usize>(), any::<bool>())
+            .prop_map(|(worker, place, is_refused)| Step::GiveBack(worker, place, is_refused)),
         2 => (worker.clone(), 0..2i32).prop_map(|(worker, code)| Step::Exit(worker, code)),
         1 => worker.prop_map(Step::EndQueue),
         1 => Just(Step::Replace),
@@ -228,10 +279,14 @@ proptest! {
     fn whatever_workers_do_nobody_is_lost_or_served_twice_or_out_of_turn(
         target in 1usize..5,
         takeover in any::<bool>(),
+        versions in prop::sample::select(vec![
+            Versions::All(VERSION_WITHOUT_STATES), Versions::All(VERSION), Versions::Mixed,
+        ]),
         steps in prop::collection::vec(step(), 0..200),
     ) {
         let replace = if takeover { Replace::Takeover } else { Replace::Drain };
         let mut world = World::new(target, replace, Supply::Queue);
+        world.versions = versions;
         for step in steps {
             let living = world.living();
             let worker = |place: usize| living.get(place % living.len().max(1)).copied();
@@ -240,6 +295,9 @@ proptest! {
                 Step::Ready(place) => worker(place).into_iter().for_each(|id| world.ready(id)),
                 Step::Want(place, credits) => worker(place).into_iter().for_each(|id| world.want(id, credits)),
                 Step::Take(place, which) => worker(place).into_iter().for_each(|id| world.take(id, which)),
+                Step::GiveBack(place, which, is_refused) => {
+                    worker(place).into_iter().for_each(|id| world.give_back(id, which, is_refused));
+                }
                 Step::Exit(place, code) => worker(place).into_iter().for_each(|id| world.exit(id, Exit::Code(code))),
                 Step::EndQueue(place) => {
                     if let Some(id) = worker(place) {
@@ -278,7 +336,9 @@ proptest! {
             world.decide();
             world.check();
         }
-        prop_assert_eq!(world.taken.len() as u64, world.accepted);
+        // Only those who can have no heir may still wait.
+        let waiting = if world.fleet.returned_are_stuck() { world.fleet.returned() } else { 0 };
+        prop_assert_eq!((world.taken.len() + waiting) as u64, world.accepted);
         prop_assert!(world.fleet.is_complete());
     }
 }
@@ -620,7 +680,8 @@ fn a_worker_may_not_say_what_is_not_so() {
     let (now, id, connection) = (world.now, WorkerId(1), ConnectionId::FIRST);
     let want = FromWorker::Want(NonZeroU32::MIN);
     assert_eq!(world.fleet.hear(id, want, now), Err(Breach::NotReady));
-    assert_eq!(world.fleet.hear(id, FromWorker::Ready { version: 2 }, now), Err(Breach::Version(2)));
+    assert_eq!(world.fleet.hear(id, FromWorker::Ready { version: 0 }, now), Err(Breach::Version(0)));
+    assert_eq!(world.fleet.hear(id, FromWorker::Ready { version: 3 }, now), Err(Breach::Version(3)));
     world.ready(id);
     assert_eq!(world.fleet.hear(id, FromWorker::Ready { version: 1 }, now), Err(Breach::ReadyTwice));
     assert_eq!(world.fleet.hear(id, FromWorker::Took(connection), now), Err(Breach::NotSent(connection)));
@@ -629,4 +690,73 @@ fn a_worker_may_not_say_what_is_not_so() {
     world.decide();
     world.take(id, 0);
     assert_eq!(world.fleet.hear(id, FromWorker::Took(connection), now), Err(Breach::NotSent(connection)));
+}
+
+#[test]
+fn a_worker_may_not_give_back_what_it_does_not_have_or_answer_what_it_was_not_asked() {
+    let mut world = World::new(2, Replace::Drain, Supply::Queue);
+    world.versions = Versions::Mixed;
+    world.all_ready();
+    let (now, id, ignorant, connection) = (world.now, WorkerId(1), WorkerId(2), ConnectionId::FIRST);
+    let back = FromWorker::Back(connection);
+    assert_eq!(world.fleet.hear(id, back, now), Err(Breach::NotHeld(connection)));
+    for _ in 0..2 {
+        world.accept();
+    }
+    world.want(id, 1);
+    world.decide();
+    assert_eq!(world.fleet.hear(id, back, now), Err(Breach::NotHeld(connection)), "it is only under way");
+    world.take(id, 0);
+    world.give_back(id, 0, false);
+    assert_eq!(world.fleet.hear(id, back, now), Err(Breach::NotHeld(connection)), "it has given it back");
+    assert_eq!(world.fleet.hear(id, FromWorker::Done(connection), now), Err(Breach::NotHeld(connection)));
+    world.want(ignorant, 1);
+    world.decide();
+    world.take(ignorant, 0);
+    let second = connection.next();
+    assert_eq!(world.fleet.hear(ignorant, FromWorker::Back(second), now), Err(Breach::NotHeld(second)));
+    for said in [FromWorker::Holds(1), FromWorker::Moved(1)] {
+        assert_eq!(world.fleet.hear(id, said, now), Err(Breach::NotAsked(said)));
+    }
+}
+
+#[test]
+fn a_worker_that_finishes_gives_back_to_those_who_follow_and_says_how_many() {
+    let mut world = World::new(1, Replace::Drain, Supply::Queue);
+    world.versions = Versions::All(VERSION);
+    world.all_ready();
+    world.want(WorkerId(1), 9);
+    (0..3).for_each(|_| world.accept());
+    world.decide();
+    (0..3).for_each(|_| world.take(WorkerId(1), 0));
+    world.fleet.replace(world.now);
+    world.decide();
+    world.ready(WorkerId(2));
+    world.decide();
+    assert!(world.workers[&WorkerId(1)].told_to_finish && world.fleet.has_heirs());
+    (0..3).for_each(|_| world.give_back(WorkerId(1), 0, false));
+    world.exit(WorkerId(1), Exit::Code(0));
+    world.want(WorkerId(2), 9);
+    world.decide();
+    (0..3).for_each(|_| world.take(WorkerId(2), 0));
+    assert_eq!(world.fleet.returned(), 0);
+    assert_eq!(world.said("exited with code 0; it has given back 3 connections"), 1);
+}
+
+#[test]
+fn nothing_is_taken_back_when_nobody_is_to_serve_it() {
+    let mut world = World::new(1, Replace::Drain, Supply::Queue);
+    world.versions = Versions::All(VERSION);
+    assert!(world.fleet.has_heirs(), "one that starts may speak any version");
+    world.all_ready();
+    world.versions = Versions::All(VERSION_WITHOUT_STATES);
+    world.fleet.replace(world.now);
+    world.decide();
+    assert!(world.fleet.has_heirs());
+    world.all_ready();
+    assert!(!world.fleet.has_heirs(), "it speaks version 1");
+    world.exit(WorkerId(2), Exit::Code(1));
+    assert!(world.fleet.has_heirs(), "another takes its place");
+    world.fleet.stop(world.now);
+    assert!(!world.fleet.has_heirs());
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use reactord_process::words::VERSION_WITHOUT_STATES;
 
 use super::record::{StandingRecord, WorkerRecord, instant_at, milliseconds_to};
 use crate::config::Supply;
@@ -44,6 +45,8 @@ pub(crate) struct Worker {
     pub(crate) started: Instant,
     /// Whom it takes over from, until it is ready.
     pub(crate) predecessor: Option<WorkerId>,
+    /// Of the queue, when it has said which it speaks.
+    pub(crate) version: Option<u32>,
 }
 
 impl Worker {
@@ -65,6 +68,11 @@ impl Worker {
             Standing::Ready | Standing::Serving { .. } => true,
             Standing::Leaving { said_ready, .. } => said_ready,
         }
+    }
+
+    /// Whether it may give back what it takes.
+    pub(crate) fn gives_back(&self) -> bool {
+        self.version.is_some_and(|version| version > VERSION_WITHOUT_STATES)
     }
 
     /// Since when connections have gone to it, if they do.
@@ -114,6 +122,7 @@ impl Worker {
             },
             started_ms: from_now(self.started),
             predecessor: self.predecessor.map(|id| id.0),
+            version: self.version,
         }
     }
 
@@ -134,6 +143,7 @@ impl Worker {
             },
             started: at(record.started_ms),
             predecessor: record.predecessor.map(WorkerId),
+            version: record.version,
         }
     }
 }

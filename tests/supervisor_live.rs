@@ -1,0 +1,269 @@
+//! Live connections of a supervisor's workers, as clients and operators see it: given back and served on by another
+//! worker, and spread over workers that are added and removed. Real processes, with a scripted worker or, where the
+//! connections move between servers, `reactord --worker`.
+
+#[allow(dead_code, reason = "these tests need a part of it")]
+#[path = "supervisor/client.rs"]
+mod client;
+#[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
+mod harness;
+#[allow(dead_code, reason = "these tests need a part of it")]
+#[path = "supervisor/workers.rs"]
+mod workers;
+
+use std::collections::BTreeSet;
+
+use client::{Client, keeper, supervise, worker};
+use harness::{Place, Server};
+use nix::sys::signal::Signal;
+use workers::{pid_in, signal, wait_for_workers, wait_until_gone};
+
+/// Clients that have been greeted.
+#[track_caller]
+fn served(supervisor: &Server, count: usize) -> Vec<Client> {
+    (0..count).map(|_| Client::served(supervisor.address()).0).collect()
+}
+
+/// The pids of the workers that serve these clients.
+#[track_caller]
+fn pids(clients: &mut [Client]) -> BTreeSet<u32> {
+    clients.iter_mut().map(pid).collect()
+}
+
+#[track_caller]
+fn pid(client: &mut Client) -> u32 {
+    let answer = client.ask("pid");
+    answer.strip_prefix("worker ").and_then(|pid| pid.parse().ok()).unwrap_or_else(|| panic!("a pid: {answer:?}"))
+}
+
+/// Each types in half a line.
+#[track_caller]
+fn begin_lines(clients: &[Client]) {
+    clients.iter().enumerate().for_each(|(number, client)| client.type_in(&format!("client {number} has be")));
+}
+
+/// Each types in the other half, and gets the whole.
+#[track_caller]
+fn end_lines(clients: &mut [Client]) {
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.ask("gun"), format!("client {number} has begun"));
+    }
+}
+
+fn a_file(place: &Place, name: &str) -> String {
+    let file = place.file(name);
+    std::fs::write(&file, "").expect("the directory is there");
+    file.to_str().expect("text").to_owned()
+}
+
+fn remove(file: &str) {
+    std::fs::remove_file(file).expect("it is there");
+}
+
+/// A generation takes the place of the one before, which is gone when this returns.
+#[track_caller]
+fn replace(supervisor: &Server, generation: usize) {
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| line.contains(&format!("Generation {generation} serves: ")));
+}
+
+// ── Giving back ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn clients_with_half_typed_lines_stay_through_five_hangups() {
+    let supervisor = supervise("--workers 2", &keeper(""));
+    let mut before = wait_for_workers(&supervisor, 2);
+    let mut clients = served(&supervisor, 20);
+    for generation in 2..7 {
+        begin_lines(&clients);
+        replace(&supervisor, generation);
+        before.iter().for_each(|pid| wait_until_gone(*pid));
+        end_lines(&mut clients);
+        before = wait_for_workers(&supervisor, 2 * generation).split_off(2 * (generation - 1));
+        assert!(pids(&mut clients).iter().all(|pid| before.contains(pid)));
+    }
+    let given: Vec<String> = supervisor.lines_with("it has given back ");
+    assert!(given.len() >= 5, "{}", supervisor.log());
+    clients.into_iter().for_each(Client::end);
+    supervisor.stop();
+}
+
+#[test]
+fn a_worker_that_is_removed_leaves_its_clients_to_those_who_stay() {
+    let supervisor = supervise("--workers 3", &keeper(""));
+    wait_for_workers(&supervisor, 3);
+    let mut clients = served(&supervisor, 30);
+    assert_eq!(pids(&mut clients).len(), 3);
+    begin_lines(&clients);
+    supervisor.signal(Signal::SIGTTOU);
+    let removed = pid_in(&supervisor.wait_for_line(|line| line.contains("is removed and finishes")));
+    wait_until_gone(removed);
+    end_lines(&mut clients);
+    let left = pids(&mut clients);
+    assert!(left.len() == 2 && !left.contains(&removed), "{left:?} without {removed}");
+    clients.into_iter().for_each(Client::end);
+    supervisor.stop();
+}
+
+#[test]
+fn what_a_killed_worker_had_given_back_lives_and_the_rest_ends_with_it() {
+    let supervisor = supervise("-v --workers 1", &keeper("crash=7"));
+    let killed = wait_for_workers(&supervisor, 1)[0];
+    let mut clients = served(&supervisor, 10);
+    begin_lines(&clients);
+    supervisor.signal(Signal::SIGHUP);
+    wait_until_gone(killed);
+    // It gives back in the order in which they came.
+    end_lines(&mut clients[..7]);
+    assert!(!pids(&mut clients[..7]).contains(&killed));
+    for lost in &mut clients[7..] {
+        assert!(!lost.is_open());
+    }
+    clients.drain(..7).for_each(Client::end);
+    supervisor.stop();
+}
+
+#[test]
+fn states_survive_the_replacement_of_the_supervisor_itself() {
+    let place = Place::new();
+    let wants = place.file("wants").to_str().expect("text").to_owned();
+    let supervisor = supervise("--workers 1", &keeper(&format!("long=60000 wants={wants}")));
+    let mut clients = served(&supervisor, 5);
+    begin_lines(&clients);
+    std::fs::write(&wants, "").expect("the directory is there");
+    replace(&supervisor, 2);
+    supervisor.wait_for_line(|line| line.ends_with("it has given back 5 connections"));
+    for resumed in 1..=3 {
+        supervisor.signal(Signal::SIGUSR2);
+        let lines = supervisor.wait_for_lines(resumed, |line| line.contains("Resumed as pid "));
+        assert!(lines[resumed - 1].ends_with(" 0 connections and 5 that were given back in the queue"), "{lines:?}");
+    }
+    remove(&wants);
+    end_lines(&mut clients);
+    // Also what workers have by now is known, and can be given back.
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_lines(4, |line| line.contains("Resumed as pid "));
+    begin_lines(&clients);
+    replace(&supervisor, 3);
+    end_lines(&mut clients);
+    clients.into_iter().for_each(Client::end);
+    supervisor.stop();
+}
+
+#[test]
+fn what_is_sent_and_not_taken_keeps_its_state_when_its_worker_dies() {
+    let place = Place::new();
+    let once = a_file(&place, "once");
+    // The one that follows the first receives, and takes nothing.
+    let deaf = "import os, signal, socket; queue = socket.socket(fileno=int(os.environ['REACTORD_QUEUE'])); \
+                queue.send(b'ready 2'); queue.send(b'want 9'); signal.pause()";
+    let dies = format!("if rm {once} 2>/dev/null; then exec {}; fi", keeper("").join(" "));
+    let deaf = format!("if mkdir {once} 2>/dev/null; then exec python3 -c \"{deaf}\"; fi");
+    let script = format!("{dies}; {deaf}; exec {}", keeper("").join(" "));
+    let supervisor = supervise("-v --workers 1", &["sh", "-c", &script].map(str::to_owned));
+    let mut clients = served(&supervisor, 5);
+    begin_lines(&clients);
+    replace(&supervisor, 2);
+    supervisor.wait_for_lines(5, |line| line.contains(" was given back by worker pid "));
+    signal(wait_for_workers(&supervisor, 2)[1], Signal::SIGKILL);
+    end_lines(&mut clients);
+    clients.into_iter().for_each(Client::end);
+    supervisor.stop();
+}
+
+#[test]
+fn what_has_no_room_stays_with_its_worker_which_finishes_it() {
+    let place = Place::new();
+    let wants = place.file("wants").to_str().expect("text").to_owned();
+    let supervisor = supervise("-v --workers 1 --state-max 2500", &keeper(&format!("long=1000 wants={wants}")));
+    let before = wait_for_workers(&supervisor, 1)[0];
+    let mut clients = served(&supervisor, 10);
+    begin_lines(&clients);
+    // Nobody takes any while it gives back.
+    std::fs::write(&wants, "").expect("the directory is there");
+    replace(&supervisor, 2);
+    supervisor.wait_for_lines(8, |line| line.contains(&format!(" stays with worker pid {before}: their states have ")));
+    remove(&wants);
+    end_lines(&mut clients);
+    let stayed: Vec<bool> = clients.iter_mut().map(|client| pid(client) == before).collect();
+    assert_eq!(stayed.iter().filter(|stayed| **stayed).count(), 8, "two have room: {stayed:?}");
+    assert_eq!(supervisor.lines_with("Connections that are given back stay with their workers").len(), 1);
+    clients.into_iter().for_each(Client::end);
+    wait_until_gone(before);
+    supervisor.stop();
+}
+
+#[test]
+fn without_room_for_states_all_stay_and_are_finished() {
+    let supervisor = supervise("--workers 1 --state-max 0", &keeper("long=65000"));
+    let before = wait_for_workers(&supervisor, 1)[0];
+    let mut clients = served(&supervisor, 12);
+    begin_lines(&clients);
+    replace(&supervisor, 2);
+    supervisor.wait_for_line(|line| line.contains("stay with their workers: their states have "));
+    end_lines(&mut clients);
+    assert_eq!(pids(&mut clients), BTreeSet::from([before]));
+    let (later, other) = Client::served(supervisor.address());
+    assert_ne!(other, before);
+    clients.into_iter().for_each(Client::end);
+    wait_until_gone(before);
+    later.end();
+    supervisor.stop();
+}
+
+#[test]
+fn a_stop_lets_workers_finish_what_they_would_give_back() {
+    let supervisor = supervise("--workers 2", &keeper(""));
+    let mut clients = served(&supervisor, 6);
+    begin_lines(&clients);
+    supervisor.signal(Signal::SIGTERM);
+    supervisor.wait_for_line(|line| line.contains("stay with their workers: nobody is to serve them any more"));
+    end_lines(&mut clients);
+    clients.into_iter().for_each(Client::end);
+    assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+}
+
+#[test]
+fn nothing_is_given_to_workers_that_know_no_states() {
+    let place = Place::new();
+    let once = a_file(&place, "once");
+    let (first, later) = (keeper("").join(" "), worker("at-once=9").join(" "));
+    let script = format!("if rm {once} 2>/dev/null; then exec {first}; else exec {later}; fi");
+    let supervisor = supervise("", &["sh", "-c", &script].map(str::to_owned));
+    let before = wait_for_workers(&supervisor, 1)[0];
+    let mut clients = served(&supervisor, 3);
+    begin_lines(&clients);
+    replace(&supervisor, 2);
+    supervisor.wait_for_line(|line| line.contains("stay with their workers: all other workers speak version 1"));
+    end_lines(&mut clients);
+    assert_eq!(pids(&mut clients), BTreeSet::from([before]));
+    clients.into_iter().for_each(Client::end);
+    wait_until_gone(before);
+    supervisor.stop();
+}
+
+#[test]
+fn what_was_given_back_waits_for_a_worker_that_knows_states_and_that_is_said_once() {
+    let place = Place::new();
+    let (turns, now_both) = (a_file(&place, "turns"), a_file(&place, "now-both"));
+    // The first dies when it has given back; those that follow know no states, until the file is gone.
+    let first = keeper("crash=2").join(" ");
+    let (ignorant, knowing) = (worker("at-once=9").join(" "), keeper("").join(" "));
+    let script = format!(
+        "if rm {turns} 2>/dev/null; then exec {first}; elif test -e {now_both}; then exec {ignorant}; else exec {knowing}; fi"
+    );
+    let supervisor = supervise("-v", &["sh", "-c", &script].map(str::to_owned));
+    let mut clients = served(&supervisor, 2);
+    begin_lines(&clients);
+    signal(wait_for_workers(&supervisor, 1)[0], Signal::SIGUSR1);
+    let said = "2 connections that were given back wait for a worker that speaks version 2 of the queue";
+    supervisor.wait_for_line(|line| line.ends_with(said));
+    let (fresh, _) = Client::served(supervisor.address());
+    remove(&now_both);
+    supervisor.signal(Signal::SIGHUP);
+    end_lines(&mut clients);
+    assert_eq!(supervisor.lines_with("wait for a worker that speaks version 2").len(), 1);
+    fresh.end();
+    clients.into_iter().for_each(Client::end);
+    supervisor.stop();
+}
