@@ -15,6 +15,9 @@ pub struct Config {
     /// Where a successor calls. With [`serve`](crate::Server::serve), `None` means that nobody can take over; with
     /// [`take_over`](crate::Server::take_over), it means that the path stays what it is. Default: `None`.
     pub takeover_path: Option<PathBuf>,
+    /// The takeover path of another server, at which this one waits to be given peers; it calls there again and again while
+    /// nobody answers. A server without listeners that waits goes on until it is stopped. Default: `None`.
+    pub wait_path: Option<PathBuf>,
     /// How many peers are served at once at most; others wait in the kernel. Connections that a service opens
     /// [count](crate::Context::connect), but may be more. The limit of open files bounds it in any
     /// case. Together with what one peer may need ([the crate](crate#what-to-know-when-writing-one) says how much), it
@@ -50,6 +53,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             takeover_path: None,
+            wait_path: None,
             max_peers: usize::MAX,
             freeze_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),

@@ -6,6 +6,7 @@
 
 mod answering;
 mod carrying;
+mod passing;
 mod wake;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,6 +23,7 @@ use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{Accepted, Context, Entries, MAPS_MAX, RestoreError, StreamService};
 use crate::table::{self, Gone, Handle, Progress, Table};
 use answering::Answering;
+pub(crate) use passing::Passing;
 pub(crate) use wake::Wake;
 
 /// What one read takes at most. One buffer of this size serves all peers.
@@ -47,7 +49,7 @@ impl std::fmt::Display for AdoptError {
 }
 
 /// A lane, whatever its service: what is asked of it seldom. It may be a pointer; nothing of this is on the way of a message.
-pub(crate) trait AnyLane: Originals {
+pub(crate) trait AnyLane: Originals + Passing {
     /// The name of its service.
     fn name(&self) -> &'static str;
 

@@ -195,6 +195,7 @@ mod limited;
 mod lineup;
 mod listen;
 mod milestone;
+mod moving;
 mod originals;
 mod peer;
 mod reactor;
@@ -208,6 +209,7 @@ pub use handle::Handle;
 pub use lineup::{Services, With};
 pub use listen::{Listen, ListenError, Target};
 pub use milestone::{Listening, Milestone, Ready, Takeover};
+pub use moving::asking::{MoveError, Moved, Which, move_peers};
 pub use peer::PeerId;
 pub use server::{Error, Server, Successor};
 pub use service::{

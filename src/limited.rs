@@ -24,11 +24,13 @@ pub(crate) enum Kind {
     Caller,
     /// A takeover that failed.
     FailedTakeover,
+    /// Peers that have gone to another process, or come from one.
+    Moved,
 }
 
 impl Kind {
-    const ALL: [Self; 5] =
-        [Self::BrokenProtocol, Self::NotServed, Self::AcceptingPauses, Self::Caller, Self::FailedTakeover];
+    const ALL: [Self; 6] =
+        [Self::BrokenProtocol, Self::NotServed, Self::AcceptingPauses, Self::Caller, Self::FailedTakeover, Self::Moved];
 }
 
 impl std::fmt::Display for Kind {
@@ -39,6 +41,7 @@ impl std::fmt::Display for Kind {
             Self::AcceptingPauses => "accepting that pauses",
             Self::Caller => "callers on the takeover path",
             Self::FailedTakeover => "takeovers that failed",
+            Self::Moved => "peers that were moved",
         })
     }
 }

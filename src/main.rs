@@ -2,15 +2,16 @@
 
 mod options;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use log::error;
-use options::{BuiltIn, Command};
+use options::{BuiltIn, Command, Move};
 #[cfg(feature = "fault-points")]
 use reactord::services::{Counted, Relayed};
 use reactord::services::{Line, Seqnum};
 use reactord::worker::Queue;
-use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, With};
+use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, Which, With, move_peers};
 use reactord_supervisor::{NotServing, become_worker, is_stage};
 
 /// The exit code for a server that could not serve.
@@ -63,16 +64,18 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Supervise(daemon) => return Ok(ExitCode::from(daemon.run()?)),
-        Command::Serve { service: BuiltIn::Seqnum, listen, config } => {
+        Command::Move(Move { from, to, which }) => return Ok(move_and_say(&from, &to, which)),
+        Command::Wait { services, steals, config } => wait(&services, steals, config)?,
+        Command::Serve { service: BuiltIn::Seqnum, listen, config, .. } => {
             Server::new(config).service([listen], Seqnum).serve()?
         }
-        Command::Serve { service: BuiltIn::Line, listen, config } => {
-            Server::new(config).service([listen], Line).serve()?
+        Command::Serve { service: BuiltIn::Line, listen, steals, config } => {
+            Server::new(config).service([listen], line(steals)).serve()?
         }
         Command::Work { service: BuiltIn::Seqnum, config } => alone(Seqnum, config).work(inherit()?)?,
-        Command::Work { service: BuiltIn::Line, config } => alone(Line, config).work(inherit()?)?,
+        Command::Work { service: BuiltIn::Line, config } => alone(Line::default(), config).work(inherit()?)?,
         #[cfg(feature = "fault-points")]
-        Command::Serve { service: BuiltIn::Counted, listen, config } => {
+        Command::Serve { service: BuiltIn::Counted, listen, config, .. } => {
             let beside = reactord::Listen::on(Relayed::NAME, std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
             Server::new(config).service([listen], Counted::default()).service([beside], Relayed).serve()?
         }
@@ -108,6 +111,43 @@ fn alone<S: StreamService>(service: S, config: Config) -> Server<With<S, ()>> {
     Server::new(config).service([], service)
 }
 
+fn line(steals: bool) -> Line {
+    if steals { Line::stealing() } else { Line::default() }
+}
+
+/// Serves those whom another server gives away.
+fn wait(services: &[BuiltIn], steals: bool, config: Config) -> Result<Outcome, Error> {
+    #[cfg(feature = "fault-points")]
+    if services == [BuiltIn::Counted] {
+        return alone(Counted::default(), config).serve();
+    }
+    match services {
+        [BuiltIn::Seqnum] => alone(Seqnum, config).serve(),
+        [BuiltIn::Line] => alone(line(steals), config).serve(),
+        _ => alone(Seqnum, config).service([], line(steals)).serve(),
+    }
+}
+
+/// Has one server move peers to another, and says what came of it.
+fn move_and_say(from: &Path, to: &Path, which: Which) -> ExitCode {
+    match move_peers(from, to, which) {
+        Ok(moved) => {
+            reactord_cli::say(&format!("{moved}\n"));
+            match moved.why {
+                None => ExitCode::SUCCESS,
+                Some(why) => {
+                    error!("{why}");
+                    ExitCode::from(EXIT_TAKEOVER)
+                }
+            }
+        }
+        Err(error) => {
+            error!("{error}");
+            ExitCode::from(EXIT_TAKEOVER)
+        }
+    }
+}
+
 /// Runs what the predecessor does.
 fn take_over(successor: Successor, config: Config) -> Result<Outcome, Error> {
     let runs = |one: BuiltIn| successor.services().any(|service| service == one.name());
@@ -116,8 +156,8 @@ fn take_over(successor: Successor, config: Config) -> Result<Outcome, Error> {
         return alone(Counted::default(), config).service([], Relayed).take_over_from(successor);
     }
     match (runs(BuiltIn::Seqnum), runs(BuiltIn::Line)) {
-        (true, true) => alone(Seqnum, config).service([], Line).take_over_from(successor),
+        (true, true) => alone(Seqnum, config).service([], Line::default()).take_over_from(successor),
         (true, false) => alone(Seqnum, config).take_over_from(successor),
-        _ => alone(Line, config).take_over_from(successor),
+        _ => alone(Line::default(), config).take_over_from(successor),
     }
 }

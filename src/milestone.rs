@@ -24,6 +24,22 @@ pub enum Milestone<'m> {
         /// Why it did not come to that, as the log says it.
         why: &'m str,
     },
+    /// It has given peers to another server, and goes on with the others.
+    Gave {
+        /// How many.
+        peers: u64,
+        /// The process id of the other server.
+        pid: u32,
+    },
+    /// It was given peers by another server, and serves them.
+    Took {
+        /// How many.
+        peers: u64,
+        /// The process id of the other server.
+        pid: u32,
+        /// How long they were served by nobody.
+        pause: Duration,
+    },
     /// The server is stopping: nobody is let in any more.
     Stopping,
 }

@@ -1,5 +1,7 @@
 //! The daemon's command line: what may be asked for, what goes together, and what it means as a `Config`.
 
+mod moving;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +16,8 @@ use reactord::{Config, Listen, Service, TAKEOVER_PATH_BYTES_MAX, services};
 use reactord_cli::arguments::usage_error;
 use reactord_cli::values::{address, backlog, count, milliseconds, port};
 use reactord_supervisor::Daemon;
+
+pub(crate) use moving::Move;
 
 /// A TCP server that can be replaced while its connections stay open.
 #[derive(FromArgs, Debug)]
@@ -47,6 +51,10 @@ struct Arguments {
     #[argh(option, short = 'T', arg_name = "PATH", from_str_fn(checked_path))]
     takeover: Option<PathBuf>,
 
+    /// serve the peers that the server on this path gives away, and wait there for more
+    #[argh(option, short = 'c', arg_name = "PATH", from_str_fn(checked_path))]
+    wait: Option<PathBuf>,
+
     /// serve the connections that a supervisor hands over, as one of its workers
     #[argh(switch)]
     worker: bool,
@@ -54,6 +62,10 @@ struct Arguments {
     /// what to serve: seqnum or line (default: seqnum)
     #[argh(option, arg_name = "NAME", from_str_fn(built_in))]
     service: Option<BuiltIn>,
+
+    /// with the service line: give the peer that says STEAL to whoever has waited longest with --wait
+    #[argh(switch)]
+    steal: bool,
 
     /// say what happens to each peer and each message
     #[argh(switch, short = 'v')]
@@ -88,6 +100,7 @@ struct Arguments {
 #[argh(subcommand)]
 enum Subcommand {
     Supervise(reactord_supervisor::Arguments),
+    Move(moving::Arguments),
 }
 
 /// The services that the daemon has.
@@ -131,7 +144,11 @@ pub(crate) enum Command {
     /// To say which version this is.
     Version,
     /// To listen and serve.
-    Serve { service: BuiltIn, listen: Listen, config: Config },
+    Serve { service: BuiltIn, listen: Listen, steals: bool, config: Config },
+    /// To serve peers that another server gives away.
+    Wait { services: Vec<BuiltIn>, steals: bool, config: Config },
+    /// To have one server move peers to another.
+    Move(Move),
     /// To serve what a supervisor hands over.
     Work { service: BuiltIn, config: Config },
     /// To take over from the server at this path, whichever of these services it runs; for a worker, from one like it.
@@ -150,41 +167,51 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> 
     // What follows belongs to another program, and need not even be text.
     let after = std::env::args_os().skip(1).any(|argument| argument == "--").then(|| own.collect());
     let supervises = before.first().is_some_and(|argument| argument == "supervise");
-    let program = if supervises { "reactord supervise" } else { "reactord" };
+    let moves = before.first().is_some_and(|argument| argument == "move");
+    let program = match (supervises, moves) {
+        (true, _) => "reactord supervise",
+        (_, true) => "reactord move",
+        _ => "reactord",
+    };
     if supervises && after.is_none() && !before.iter().any(|argument| argument == "-h" || argument == "--help") {
         // Otherwise the command would be taken for an option.
         return Err(usage_error(program, "-- is missing: reactord supervise -p PORT -- COMMAND ARGS"));
     }
     let first = before.first().cloned().unwrap_or_default();
     let arguments: Arguments = reactord_cli::arguments::parse_these(program, before.into_iter())?;
-    if arguments.subcommand.is_some() && !supervises {
+    if arguments.subcommand.is_some() && !supervises && !moves {
         // Otherwise these options would be without effect.
         return Err(usage_error(
             program,
-            &format!("{} stands before supervise, whose options follow it", first.display()),
+            &format!("{} stands before the command, whose options follow it", first.display()),
         ));
     }
     let verbose = match &arguments.subcommand {
         Some(Subcommand::Supervise(supervise)) => supervise.verbose,
-        None => arguments.verbose,
+        Some(Subcommand::Move(_)) | None => arguments.verbose,
     };
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
     let command = command(arguments, after).map_err(|error| usage_error(program, &error))?;
     Ok((command, level))
 }
 
-fn command(arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Command, String> {
+fn command(mut arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Command, String> {
     if arguments.version {
         return Ok(Command::Version);
     }
-    if let Some(Subcommand::Supervise(supervise)) = arguments.subcommand {
-        return supervise.daemon(after).map(Command::Supervise);
-    }
+    let subcommand = match arguments.subcommand.take() {
+        Some(Subcommand::Supervise(supervise)) => return supervise.daemon(after).map(Command::Supervise),
+        subcommand => subcommand,
+    };
     if let Some(argument) = after.and_then(|after| after.into_iter().next()) {
         return Err(format!("nothing may follow --, but {argument:?} does"));
     }
+    if let Some(Subcommand::Move(arguments)) = subcommand {
+        return arguments.request().map(Command::Move);
+    }
     let config = Config {
         takeover_path: arguments.takeover_path.clone(),
+        wait_path: arguments.wait.clone(),
         max_peers: arguments.max_peers,
         freeze_timeout: arguments.freeze_timeout,
         drain_timeout: arguments.drain_timeout,
@@ -195,18 +222,39 @@ fn command(arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Command
     if arguments.worker {
         return worker_command(&arguments, config, |variable| std::env::var_os(variable).map(PathBuf::from));
     }
+    if arguments.steal && arguments.service != Some(BuiltIn::Line) && arguments.wait.is_none() {
+        return Err("--steal is for --service line: no other service reads STEAL".to_owned());
+    }
+    if arguments.wait.is_some() && arguments.takeover.is_none() {
+        return wait_command(&arguments, config);
+    }
     let Some(path) = arguments.takeover.clone() else {
         let address = arguments.listen_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let service = arguments.service.unwrap_or(BuiltIn::Seqnum);
         let at = SocketAddr::new(address, arguments.listen_port.unwrap_or(1234));
         let listen = Listen { backlog: arguments.listen_backlog, ..Listen::on(service.name(), at) };
         let takeover_path = Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?);
-        return Ok(Command::Serve { service, listen, config: Config { takeover_path, ..config } });
+        let config = Config { takeover_path, ..config };
+        return Ok(Command::Serve { service, listen, steals: arguments.steal, config });
     };
+    if arguments.steal {
+        return Err("--steal contradicts --takeover: the service is as the predecessor has it".to_owned());
+    }
     if let Some(option) = arguments.listening() {
         return Err(format!("{option} contradicts --takeover: the listener comes with the takeover"));
     }
     Ok(Command::TakeOver { path, services: arguments.services(), is_worker: false, config })
+}
+
+/// What a process is to do that serves whom others give away.
+fn wait_command(arguments: &Arguments, config: Config) -> Result<Command, String> {
+    if let Some(option) = arguments.listening() {
+        return Err(format!("{option} contradicts --wait: peers come from the server on that path"));
+    }
+    if arguments.takeover_path.is_some() && arguments.takeover_path == arguments.wait {
+        return Err("--wait and --takeover-path are one path: a server cannot wait for itself".to_owned());
+    }
+    Ok(Command::Wait { services: arguments.services(), steals: arguments.steal, config })
 }
 
 /// What a supervisor's worker is to do, as the supervisor says in the environment.
@@ -218,9 +266,16 @@ fn worker_command(
     if let Some(option) = arguments.listening() {
         return Err(format!("{option} contradicts --worker: the supervisor listens"));
     }
-    let paths = [("--takeover-path", &arguments.takeover_path), ("--takeover", &arguments.takeover)];
+    let paths = [
+        ("--takeover-path", &arguments.takeover_path),
+        ("--takeover", &arguments.takeover),
+        ("--wait", &arguments.wait),
+    ];
     if let Some((option, _)) = paths.into_iter().find(|(_, given)| given.is_some()) {
         return Err(format!("{option} contradicts --worker: the supervisor chooses the path"));
+    }
+    if arguments.steal {
+        return Err("--steal contradicts --worker: nobody waits at a worker's path".to_owned());
     }
     let path_in = |name| variable(name).map(check_length).transpose().map_err(|error| format!("{name}: {error}"));
     let config = Config { takeover_path: path_in(TAKEOVER_VARIABLE)?, ..config };
@@ -305,7 +360,7 @@ mod tests {
 
     #[test]
     fn serving_needs_no_option_but_a_private_path() {
-        let Ok(Command::Serve { service, listen, config }) = parsed(&["-t", "/tmp/x"]) else { panic!() };
+        let Ok(Command::Serve { service, listen, steals: false, config }) = parsed(&["-t", "/tmp/x"]) else { panic!() };
         assert_eq!(service, BuiltIn::Seqnum);
         assert_eq!(listen, Listen::on("seqnum", SocketAddr::from(([127, 0, 0, 1], 1234))));
         assert_eq!(config.takeover_path, Some("/tmp/x".into()));
@@ -328,6 +383,23 @@ mod tests {
         for option in [["-a", "::1"], ["-p", "1"], ["-b", "1"]] {
             let error = parsed(&[&["-T", "/tmp/x"], &option[..]].concat()).unwrap_err();
             assert!(error.contains("contradicts --takeover"), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_waits_does_not_listen_and_may_serve_anything() {
+        let Ok(Command::Wait { services, steals: false, config }) = parsed(&["-c", "/tmp/x", "-t", "/tmp/y"]) else {
+            panic!()
+        };
+        assert_eq!(services, BuiltIn::ALL);
+        assert_eq!((config.wait_path, config.takeover_path), (Some("/tmp/x".into()), Some("/tmp/y".into())));
+        for (arguments, why) in [
+            (["-c", "/tmp/x", "-p", "1"], "--listen-port contradicts --wait"),
+            (["-c", "/tmp/x", "-t", "/tmp/x"], "cannot wait for itself"),
+            (["--steal", "--service", "seqnum", "-v"], "--steal is for --service line"),
+        ] {
+            let error = parsed(&arguments).unwrap_err();
+            assert!(error.contains(why), "{error}");
         }
     }
 

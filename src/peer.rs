@@ -244,6 +244,16 @@ impl Peer {
         self.stamp
     }
 
+    /// Handles with this stamp are for it from now on, and no others.
+    pub(crate) fn set_stamp(&mut self, stamp: u32) {
+        self.stamp = stamp;
+    }
+
+    /// It stands in no queue of turns any more, whatever it stood in before.
+    pub(crate) fn is_in_no_queue(&mut self) {
+        (self.unsettled, self.due, self.awaited) = (false, false, false);
+    }
+
     /// Whether there is nothing to do about it but to read what it sends, for which it is woken.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {

@@ -17,7 +17,10 @@ use crate::lane::{AnyLane, Wake};
 use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
 use crate::milestone::{Listening, Milestone, Observer, Ready};
-use crate::sources::{Asked, Asks, Callers, Came, Greeting, Listener, Name, Source, Sources, StopSignals, Tokens};
+use crate::moving::{Giver, Loop, Taker};
+use crate::sources::{
+    Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Source, Sources, StopSignals, Tokens,
+};
 use crate::table::Handle;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::channel::ChannelError;
@@ -61,6 +64,10 @@ pub(crate) struct Reactor<L> {
     lanes: L,
     sources: Sources,
     departure: Option<Departure>,
+    /// Who wants to take over, and has to wait until it is known whose the peers are that are being given away.
+    postponed: Option<Greeting>,
+    giver: Giver,
+    taker: Taker,
     stop: Option<Stop>,
     config: Config,
     observer: Observer,
@@ -75,7 +82,11 @@ impl<L: Lanes> Reactor<L> {
     /// A loop that serves the peers of `lanes`, whom `poll` wakes, and listens to `sources`.
     pub(crate) fn new(poll: Poll, lanes: L, sources: Sources, config: &Config, peers_max: usize) -> Self {
         let config = config.clone();
+        let now = Instant::now();
         Self {
+            giver: Giver::new(),
+            taker: Taker::new(config.wait_path.as_deref(), peers_max, now),
+            postponed: None,
             poll,
             lanes,
             sources,
@@ -84,7 +95,7 @@ impl<L: Lanes> Reactor<L> {
             config,
             observer: Observer::default(),
             peers_max,
-            now: Instant::now(),
+            now,
             limited: Limited::default(),
         }
     }
@@ -212,6 +223,8 @@ impl<L: Lanes> Reactor<L> {
         }
         match (Tokens::find(event.token()), &mut self.departure) {
             (Some((Name::Departure, key)), Some(departure)) => departure.hear(key, event),
+            (Some((Name::Giver, key)), _) => self.giver.hear(key, event),
+            (Some((Name::Taker, key)), _) => self.taker.hear(key, event),
             (Some((name, key)), _) => {
                 if let Some(source) = self.sources.find(name) {
                     source.hear(key, event);
@@ -224,7 +237,12 @@ impl<L: Lanes> Reactor<L> {
     /// Does what sources have brought, and what no event will ask for.
     fn finish_turn(&mut self) {
         self.accept();
-        while let Some(greeting) = self.next_greeting() {
+        while let Some(request) = self.next_request() {
+            self.answer(request);
+        }
+        if !self.giver.is_frozen()
+            && let Some(greeting) = self.postponed.take()
+        {
             self.begin_departure(greeting);
         }
         while let Some(signal) = self.sources.signals.as_mut().and_then(StopSignals::tend) {
@@ -232,7 +250,12 @@ impl<L: Lanes> Reactor<L> {
         }
         self.do_as_asked();
         self.tend_stop();
+        let may_move = self.may_move();
+        let (_, taker, mut with) = self.moves();
+        taker.tend(&mut with, may_move);
         self.lanes.finish_turn();
+        let (giver, _, mut with) = self.moves();
+        giver.tend(&mut with, may_move);
         let Self { lanes, sources, limited, now, .. } = self;
         lanes.released(|id| sources.entrance.released(id));
         limited.left_out(*now).for_each(|left_out| warn!("{left_out}"));
@@ -247,7 +270,8 @@ impl<L: Lanes> Reactor<L> {
             Stop::LastCall { taken_over_by, .. } => taken_over_by,
             Stop::Draining { by } => by,
         });
-        let due = [self.lanes.due_at(), self.sources.due(self.now), departure, stop, self.limited.due()];
+        let moves = self.giver.due(self.now).into_iter().chain(self.taker_due()).min();
+        let due = [self.lanes.due_at(), self.sources.due(self.now), departure, moves, stop, self.limited.due()];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -275,12 +299,72 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
-    // ── Handing over ───────────────────────────────────────────────────────────────────────────────────────────────
+    // ── Requests on the takeover path ──────────────────────────────────────────────────────────────────────────────
 
-    fn next_greeting(&mut self) -> Option<Greeting> {
+    fn next_request(&mut self) -> Option<Request> {
         let Self { sources, poll, limited, now, .. } = self;
         sources.callers.as_mut()?.tend(poll.registry(), *now, limited)
     }
+
+    fn answer(&mut self, request: Request) {
+        let refusal = self.departure.as_ref().map(|departure| Refusal::Busy { pid: departure.pid() });
+        match (request, refusal) {
+            (Request::TakeOver(greeting), _) => self.take_leave(greeting),
+            (Request::Give(channel, ..) | Request::Move(channel, ..), Some(refusal)) => {
+                channel.close_with(&refusal.frame());
+            }
+            (Request::Wait(channel, pid, hello), _) => {
+                let (giver, _, mut with) = self.moves();
+                giver.line_up(channel, pid, hello, &mut with);
+            }
+            (Request::Give(channel, pid, give), None) => {
+                let (_, taker, mut with) = self.moves();
+                taker.hear_giver(channel, pid, &give, &mut with);
+            }
+            (Request::Move(channel, pid, request), None) => {
+                let (giver, _, mut with) = self.moves();
+                giver.order(channel, pid, &request, &mut with);
+            }
+        }
+    }
+
+    /// Somebody wants to take over: at once, or when it is known whose the peers are that are being given away.
+    fn take_leave(&mut self, greeting: Greeting) {
+        if !self.giver.is_frozen() {
+            return self.begin_departure(greeting);
+        }
+        if let Some(Greeting { channel, pid, .. }) = self.postponed.replace(greeting) {
+            let by = self.postponed.as_ref().map_or(pid, |postponed| postponed.pid);
+            channel.close_with(&Refusal::Busy { pid: by }.frame());
+        }
+    }
+
+    // ── Moving some ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Both sides of moves, and what they need.
+    fn moves(&mut self) -> (&mut Giver, &mut Taker, Loop<'_, L>) {
+        let Self { lanes, poll, config, now, observer, limited, giver, taker, .. } = self;
+        let (registry, freeze_timeout, now) = (poll.registry(), config.freeze_timeout, *now);
+        (giver, taker, Loop { lanes, registry, freeze_timeout, now, observer, limited })
+    }
+
+    /// Whether peers may come and go one by one.
+    fn may_move(&self) -> bool {
+        self.departure.is_none() && !matches!(self.stop, Some(Stop::Draining { .. }))
+    }
+
+    fn taker_due(&self) -> Option<Instant> {
+        if self.may_move() { self.taker.due(self.now) } else { None }
+    }
+
+    /// All peers go to a successor, or are closed: nothing is moved any more, and it is known whose each of them is.
+    fn stop_moving(&mut self, refusal: &Refusal) {
+        let (giver, taker, mut with) = self.moves();
+        taker.stop_taking(&refusal.to_string(), &mut with);
+        giver.stop_giving(refusal, &mut with);
+    }
+
+    // ── Handing over ───────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Welcomes who has said Hello, if it can take over.
     fn begin_departure(&mut self, mut greeting: Greeting) {
@@ -304,6 +388,7 @@ impl<L: Lanes> Reactor<L> {
                 return greeting.channel.close_with(&refusal.frame());
             }
         };
+        self.stop_moving(&Refusal::Busy { pid });
         let takeover = self.takeover_listener().expect("whoever calls, calls there");
         let keys_end = self.lanes.keys_end();
         let begun = Departure::begin(greeting, welcome, &self.sources.entrance, takeover, &keys_end, self.now);
@@ -423,6 +508,10 @@ impl<L: Lanes> Reactor<L> {
         self.observer.tell(Milestone::Stopping);
         self.sources.entrance.close();
         self.leave_takeover_path();
+        self.stop_moving(&Refusal::Stopping);
+        if let Some(postponed) = self.postponed.take() {
+            postponed.channel.close_with(&Refusal::Stopping.frame());
+        }
         if let Some(departure) = self.departure.take() {
             departure.abandon(&Refusal::Stopping);
             self.lanes.unwatch();
@@ -442,7 +531,7 @@ impl<L: Lanes> Reactor<L> {
 
     /// Whether no peer is left, and none will come.
     fn finished(&self) -> bool {
-        self.sources.entrance.has_ended() && self.lanes.is_empty() && self.departure.is_none()
+        self.sources.entrance.has_ended() && self.lanes.is_empty() && self.departure.is_none() && !self.taker.waits()
     }
 
     /// Whether a stop has come to its end.

@@ -134,7 +134,7 @@ impl From<PathError> for Error {
 /// let config = Config { takeover_path: Some("/run/example.takeover".into()), ..Config::default() };
 /// let server = Server::new(config)
 ///     .service([Listen::on("numbers", SocketAddr::from(([0, 0, 0, 0], 1234)))], Seqnum)
-///     .service([Listen::on("lines", std::path::PathBuf::from("/run/lines.socket"))], Line);
+///     .service([Listen::on("lines", std::path::PathBuf::from("/run/lines.socket"))], Line::default());
 /// if std::env::args().any(|argument| argument == "-T") {
 ///     server.take_over("/run/example.takeover".as_ref())?;
 /// } else {
@@ -188,7 +188,7 @@ impl<L: Services> Server<L> {
     ///
     /// let (said, where_it_listens) = std::sync::mpsc::channel();
     /// let server = Server::new(Config::default())
-    ///     .service([Listen::on("lines", SocketAddr::from(([127, 0, 0, 1], 0)))], Line)
+    ///     .service([Listen::on("lines", SocketAddr::from(([127, 0, 0, 1], 0)))], Line::default())
     ///     .observe(move |milestone| {
     ///         if let Milestone::Ready(ready) = milestone {
     ///             said.send(ready.listeners[0].at.clone()).expect("it is waited for");

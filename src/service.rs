@@ -20,7 +20,7 @@ pub use crate::peer::closed::Closed;
 pub use crate::peer::connect::Connect;
 pub use crate::peer::delivery::Counted;
 pub use crate::peer::violation::Violation;
-pub use crate::table::SendError;
+pub use crate::table::{NobodyWaits, SendError};
 pub use accepted::Accepted;
 pub use entries::Entries;
 pub(crate) use entries::MAPS_MAX;

@@ -17,7 +17,7 @@ use std::time::Instant;
 use mio::Registry;
 
 pub(crate) use asks::{Asked, Asks};
-pub(crate) use callers::{Callers, Greeting};
+pub(crate) use callers::{Callers, Greeting, Request};
 pub(crate) use entrance::Entrance;
 pub(crate) use entrance::QUEUE_LANE;
 pub(crate) use listener::{Came, Listener};
@@ -71,8 +71,8 @@ impl Sources {
             Name::Callers => self.callers.as_mut().map(|callers| -> &mut dyn Source { callers }),
             Name::Signals => self.signals.as_mut().map(|signals| -> &mut dyn Source { signals }),
             Name::Asks => self.asks.as_mut().map(|asks| -> &mut dyn Source { asks }),
-            // It comes and goes with a takeover.
-            Name::Departure => None,
+            // They come and go with takeovers and moves.
+            Name::Departure | Name::Giver | Name::Taker => None,
         }
     }
 

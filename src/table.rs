@@ -9,6 +9,7 @@ mod deadlines;
 mod handle;
 mod links;
 mod peers;
+mod reach;
 mod sessions;
 mod timers;
 mod turns;
@@ -21,7 +22,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry};
 
 pub(crate) use handle::{Handle, LANES_MAX, STAMPS};
-pub use peers::SendError;
+pub use peers::{NobodyWaits, SendError};
 pub(crate) use peers::{Peers, Turn};
 pub(crate) use sessions::{Others, Sessions};
 
@@ -280,6 +281,38 @@ impl Table {
     /// The predecessor's clock, by which it has said its instants, is by so much ahead of this process's.
     pub(crate) fn keep_time_of_another(&mut self, ahead_ns: i64) {
         self.peers.keep_time_of_another(ahead_ns);
+    }
+
+    // ── Who is on the way to another process, or from one ──────────────────────────────────────────────────────────
+
+    /// Puts a peer out of everybody's reach, since another process may own it soon. False if it has left.
+    pub(crate) fn put_out_of_reach(&mut self, handle: Handle) -> bool {
+        self.peers.put_out_of_reach(handle)
+    }
+
+    /// It is this process's: it goes on where it was.
+    pub(crate) fn bring_back(&mut self, handle: Handle) {
+        self.peers.bring_back(handle);
+    }
+
+    /// Whether something was asked of a peer in another's turn, and is still to be done.
+    pub(crate) fn is_unsettled(&self, handle: Handle) -> bool {
+        self.peers.of_handle(handle).is_some_and(|peer| peer.unsettled)
+    }
+
+    /// A peer with all those who must be in one process with it. Empty if it has left.
+    pub(crate) fn tied_together(&self, handle: Handle) -> Vec<Handle> {
+        let mut together: Vec<Handle> = self.peers.of_handle(handle).map(|_| handle).into_iter().collect();
+        let mut looked_at = 0;
+        while let Some(one) = together.get(looked_at).copied() {
+            for tied in self.peers.tied_to(one.key()) {
+                if !together.contains(&tied) {
+                    together.push(tied);
+                }
+            }
+            looked_at += 1;
+        }
+        together
     }
 
     // ── Turns without an event ─────────────────────────────────────────────────────────────────────────────────────

@@ -101,7 +101,7 @@ pub(crate) mod memory;
 pub(crate) mod mirror;
 pub(crate) mod offer;
 pub(crate) mod pace;
-mod panicked;
+pub(crate) mod panicked;
 pub(crate) mod path;
 pub(crate) mod pieces;
 pub(crate) mod predecessor;

@@ -9,10 +9,10 @@
 //! use reactord::services::Line;
 //! use reactord::testing::Harness;
 //!
-//! let mut harness = Harness::new(Line);
+//! let mut harness = Harness::new(Line::default());
 //! let client = harness.connect();
 //! harness.send(client, b"half a ");
-//! harness.take_over(Line);
+//! harness.take_over(Line::default());
 //! harness.pass(Duration::from_secs(3600));
 //! harness.send(client, b"line\n");
 //! assert_eq!(harness.received(client), b"half a line\n");
@@ -378,20 +378,20 @@ mod tests {
     #[test]
     fn another_service_is_refused() {
         let harness = Harness::new(Host::default());
-        let failure = harness.hand_over_to(Line).err().unwrap();
+        let failure = harness.hand_over_to(Line::default()).err().unwrap();
         assert_eq!(failure, "the predecessor serves host, the successor offers line");
     }
 
     #[test]
     fn a_client_that_does_not_read_gets_everything_later_and_in_order() {
         const BYTES: usize = 4 << 20;
-        let mut harness = Harness::new(Line);
+        let mut harness = Harness::new(Line::default());
         let client = harness.connect();
         harness.stop_reading(client);
         let lines: Vec<u8> = (0..BYTES).map(|at| if at % 1000 == 999 { b'\n' } else { b'a' + at as u8 % 26 }).collect();
         let lines = &lines[..BYTES / 1000 * 1000];
         harness.send(client, lines);
-        harness.take_over(Line);
+        harness.take_over(Line::default());
         assert!(harness.received(client).is_empty());
         harness.read_on(client);
         assert!(harness.received(client) == lines);

@@ -137,6 +137,15 @@ impl<S: StreamService> Answering<S> {
         Ok(closing)
     }
 
+    /// Tells the service something about a peer, unless that is being closed.
+    pub(super) fn tell(
+        &mut self,
+        turn: &mut Turn<'_>,
+        tell: impl FnOnce(&mut S, &mut S::Session, &mut Context<'_, S>),
+    ) -> io::Result<()> {
+        if turn.talk.is_closing() { Ok(()) } else { self.call(turn, tell).map(drop) }
+    }
+
     /// A peer is gone.
     pub(super) fn part_with(&mut self, gone: Gone, peers: &mut Peers) {
         let Gone { key, id, address, how, socket } = gone;

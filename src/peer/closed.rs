@@ -18,6 +18,8 @@ pub enum Closed {
     Unreachable(io::Error),
     /// The client broke the protocol.
     Violation(Violation),
+    /// It is open, and goes on in another process, to which it was [given](crate::Context::give_away) or moved.
+    Moved,
 }
 
 impl std::fmt::Display for Closed {
@@ -28,6 +30,7 @@ impl std::fmt::Display for Closed {
             Self::Deadline => f.write_str("its deadline was reached"),
             Self::Unreachable(error) => write!(f, "unreachable: {error}"),
             Self::Violation(violation) => write!(f, "it broke the protocol: {violation}"),
+            Self::Moved => f.write_str("it goes on in another process"),
         }
     }
 }

@@ -22,6 +22,9 @@ impl Holds {
     /// output to be taken. How much is pending for each is then bounded by whoever sends it.
     pub(crate) const RELAYED: Self = Self(16);
 
+    /// It is to be given to another process. That is not told: whoever has it then serves it.
+    pub(crate) const GIVEN: Self = Self(32);
+
     /// What another process is told.
     const TOLD: u8 = 7 | 16;
 

@@ -309,7 +309,7 @@ fn marked_lanes<S: StreamService + Default>(
     let poll = Poll::new().expect("epoll");
     let config = Config { outbound_high_bytes, outbound_low_bytes, ..Config::default() };
     let before = And { before: (), lane: lane(0, S::default(), &poll, &config) };
-    let lanes = And { before, lane: lane(1, Line, &poll, &config) };
+    let lanes = And { before, lane: lane(1, Line::default(), &poll, &config) };
     (poll, lanes)
 }
 

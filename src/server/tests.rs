@@ -118,6 +118,8 @@ fn tell(say: &Sender<String>, milestone: &Milestone<'_>) {
         Milestone::TakenOver(takeover) => format!("taken over with {} peers", takeover.peers),
         Milestone::HandedOver(takeover) => format!("handed over with {} peers", takeover.peers),
         Milestone::TakeoverFailed { why, .. } => format!("takeover failed: {why}"),
+        Milestone::Gave { peers, .. } => format!("gave {peers} peers"),
+        Milestone::Took { peers, .. } => format!("took {peers} peers"),
         Milestone::Stopping => "stopping".to_owned(),
     };
     // A test that has failed hears nothing any more.
@@ -241,7 +243,7 @@ fn a_server_whose_first_service_has_a_listener_and_a_queue_is_refused_before_it_
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     let server = Server::new(config(Some(&takeover)))
         .service([Listen::on("first", first)], Seqnum)
-        .service([Listen::on("other", other)], crate::services::Line);
+        .service([Listen::on("other", other)], crate::services::Line::default());
     let refused = server.work(Queue::on(there)).unwrap_err();
     assert_eq!(
         refused.to_string(),

@@ -9,7 +9,7 @@ use super::stream::{Context, StreamService};
 use crate::peer::connect::Connect;
 use crate::peer::delivery::Counted;
 use crate::peer::{Address, Peer, PeerId};
-use crate::table::{Others, Peers, SendError};
+use crate::table::{NobodyWaits, Others, Peers, SendError};
 
 impl<'a, S: StreamService> Context<'a, S> {
     pub(crate) fn new(
@@ -231,6 +231,21 @@ impl<'a, S: StreamService> Context<'a, S> {
     /// Has a peer be read from again that was [held](Self::hold), from the next turn of the loop on.
     pub fn release(&mut self, peer: PeerId) {
         self.peers.release(peer);
+    }
+
+    /// Gives a peer to the process that has waited longest for one: this service goes on with it there, with its session, its
+    /// deadline, and all bytes that have come from it or are pending for it; together with whoever it is
+    /// [joined](Self::join) or [coupled](Self::couple) to. It is not read from any more here. When it is gone, this
+    /// service is told of it as [`Closed::Moved`](crate::Closed::Moved); if nobody takes it,
+    /// [`not_given`](StreamService::not_given) is called. Only a [movable](StreamService::MOVABLE) service can do this.
+    ///
+    /// # Errors
+    /// If nobody waits. Then nothing has changed.
+    pub fn give_away(&mut self, peer: PeerId) -> Result<(), NobodyWaits> {
+        const { assert!(S::MOVABLE, "a service whose peers cannot do without what they share gives none away") };
+        self.peers.give_away(peer)?;
+        self.stopping |= peer == self.peer;
+        Ok(())
     }
 
     /// Has `reader` not be read from while more is pending for `writer` than the high-water mark, until that has drained to

@@ -29,6 +29,10 @@ pub trait Service: Sized {
     /// one saves it, is what an upgrade can be undone to: `examples/versions.rs` shows the steps.
     const STATE_VERSION_NEWEST: u32 = Self::STATE_VERSION;
 
+    /// Whether a peer can go on in another process that runs this service while this one goes on with the others: whether
+    /// its session can do without the state that it shares with them, which stays. Default: no.
+    const MOVABLE: bool = false;
+
     /// How many bytes a message may have at most. A peer that sends a longer one is closed. Default: 64 KiB.
     const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -100,6 +104,18 @@ pub trait Service: Sized {
         let _ = (session, how, context);
     }
 
+    /// The peer has come from another process that goes on without it, which has
+    /// [given it away](Context::give_away) or was asked to. Its session is what was saved there; what that process keeps
+    /// besides is not here.
+    fn arrived(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = (session, context);
+    }
+
+    /// The service has [given the peer away](Context::give_away), and nobody has taken it: it goes on here.
+    fn not_given(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = (session, context);
+    }
+
     /// The server has begun to serve, and has not taken over from anybody: the first call of all. Here a service sets its
     /// [timers](Context::set_timer), which its successors inherit. There is no peer in this context.
     fn started(&mut self, context: &mut Context<'_, Self>) {
@@ -169,6 +185,7 @@ impl<S: Service> StreamService for S {
     const STATE_VERSION: u32 = S::STATE_VERSION;
     const STATE_VERSION_OLDEST: u32 = S::STATE_VERSION_OLDEST;
     const STATE_VERSION_NEWEST: u32 = S::STATE_VERSION_NEWEST;
+    const MOVABLE: bool = S::MOVABLE;
     const INPUT_BYTES_MAX: usize = S::MESSAGE_BYTES_MAX;
 
     fn accepted(&mut self, how: &Accepted<'_>, context: &mut Context<'_, Self>) -> S::Session {
@@ -215,6 +232,14 @@ impl<S: Service> StreamService for S {
 
     fn closed(&mut self, session: S::Session, how: &Closed, context: &mut Context<'_, Self>) {
         Service::closed(self, session, how, context);
+    }
+
+    fn arrived(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {
+        Service::arrived(self, session, context);
+    }
+
+    fn not_given(&mut self, session: &mut S::Session, context: &mut Context<'_, Self>) {
+        Service::not_given(self, session, context);
     }
 
     fn started(&mut self, context: &mut Context<'_, Self>) {

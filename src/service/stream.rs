@@ -61,6 +61,10 @@ pub trait StreamService: Sized {
     /// one saves it, is what an upgrade can be undone to: `examples/versions.rs` shows the steps.
     const STATE_VERSION_NEWEST: u32 = Self::STATE_VERSION;
 
+    /// Whether a peer can go on in another process that runs this service while this one goes on with the others: whether
+    /// its session can do without the state that it shares with them, which stays. Default: no.
+    const MOVABLE: bool = false;
+
     /// How many bytes may be left unused while more is read; a peer of which more is left is closed, unless
     /// [its answers](Self::input) are over the high-water mark, or it is held. Default: 64 KiB.
     const INPUT_BYTES_MAX: usize = 64 * 1024;
@@ -125,6 +129,18 @@ pub trait StreamService: Sized {
     /// answers go nowhere. What the kernel has [counted](Context::counted) of it can still be asked.
     fn closed(&mut self, session: Self::Session, how: &Closed, context: &mut Context<'_, Self>) {
         let _ = (session, how, context);
+    }
+
+    /// The peer has come from another process that goes on without it, which has
+    /// [given it away](Context::give_away) or was asked to. Its session is what was saved there; what that process keeps
+    /// besides is not here.
+    fn arrived(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = (session, context);
+    }
+
+    /// The service has [given the peer away](Context::give_away), and nobody has taken it: it goes on here.
+    fn not_given(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = (session, context);
     }
 
     /// The server has begun to serve, and has not taken over from anybody: the first call of all. Here a service sets its

@@ -29,7 +29,7 @@ impl Service for Counted {
     }
 
     fn boundary(&self, _: &mut u64, input: &[u8], searched: usize) -> Result<Option<usize>, Violation> {
-        Line.boundary(&mut (), input, searched)
+        Line::default().boundary(&mut (), input, searched)
     }
 
     fn message(&mut self, sent: &mut u64, line: &[u8], context: &mut Context<'_, Self>) -> Result<(), Violation> {

@@ -17,6 +17,7 @@ impl Service for Seqnum {
     type Session = Option<u32>;
     const NAME: &'static str = "seqnum";
     const STATE_VERSION: u32 = 1;
+    const MOVABLE: bool = true;
     const MESSAGE_BYTES_MAX: usize = MESSAGE_BYTES;
 
     fn open(&mut self, _: &mut Context<'_, Self>) -> Option<u32> {

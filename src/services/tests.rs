@@ -153,7 +153,7 @@ proptest! {
         let first = input.iter().position(|byte| *byte == b'\n');
         for searched in 0..=first.unwrap_or(input.len()) {
             if !input.is_empty() {
-                let found = Line.boundary(&mut (), &input, searched);
+                let found = Line::default().boundary(&mut (), &input, searched);
                 prop_assert_eq!(found, Ok(first.map(|newline| newline + 1)));
             }
         }
@@ -259,10 +259,10 @@ fn a_record_that_is_no_seqnum_session_is_refused_with_both_numbers() {
 #[test]
 fn a_line_session_is_nothing_and_anything_else_is_refused() {
     let mut record = Vec::new();
-    Line.save_session(&(), &mut record);
+    Line::default().save_session(&(), &mut record);
     assert!(record.is_empty());
-    assert_eq!(Line.restore_session(Line::STATE_VERSION, &record), Ok(()));
-    let error = Line.restore_session(1, &[0; 3]).unwrap_err();
+    assert_eq!(Line::default().restore_session(Line::STATE_VERSION, &record), Ok(()));
+    let error = Line::default().restore_session(1, &[0; 3]).unwrap_err();
     assert_eq!(error.to_string(), "a saved line session has 3 bytes, none are expected");
 }
 
@@ -271,8 +271,8 @@ fn what_a_service_saves_is_appended() {
     let mut record = b"before".to_vec();
     Seqnum.save_session(&Some(1), &mut record);
     Seqnum.save(&mut record);
-    Line.save_session(&(), &mut record);
-    Line.save(&mut record);
+    Line::default().save_session(&(), &mut record);
+    Line::default().save(&mut record);
     assert_eq!(record, b"before\0\0\0\x01");
 }
 

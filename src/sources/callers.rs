@@ -1,7 +1,7 @@
-//! Those who call on the takeover path, until they have said Hello.
+//! Those who call on the takeover path, until they have said what they want.
 //!
 //! It owns the takeover listener, hears whoever it lets in, and lets go of whoever says anything else or nothing. What
-//! comes of a Hello is not decided here.
+//! comes of that is not decided here.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::takeover::channel::{Channel, ChannelError};
 use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::path::{Call, TakeoverListener, refuse};
 use crate::takeover::predecessor::Refusal;
-use crate::takeover::wire::{Frame, Hello};
+use crate::takeover::wire::{Frame, Give, Hello, Move};
 use reactord_process::accept::ACCEPT_PAUSE;
 
 /// How many callers are listened to at once. Further ones wait in the kernel.
@@ -43,7 +43,7 @@ pub(crate) struct Callers {
     answer_at: Option<Instant>,
 }
 
-/// Somebody who has not said Hello yet.
+/// Somebody who has not said yet what it wants.
 #[derive(Debug)]
 struct Caller {
     channel: Channel,
@@ -51,12 +51,25 @@ struct Caller {
     deadline: Instant,
 }
 
-/// Somebody who has. The channel is not registered any more.
+/// Somebody who wants to take over. The channel is not registered any more.
 #[derive(Debug)]
 pub(crate) struct Greeting {
     pub(crate) channel: Channel,
     pub(crate) pid: u32,
     pub(crate) hello: Hello,
+}
+
+/// Somebody who has said what it wants. The channel is not registered any more.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// To take over.
+    TakeOver(Greeting),
+    /// To be given peers when there are some to give.
+    Wait(Channel, u32, Hello),
+    /// To give peers to this server.
+    Give(Channel, u32, Give),
+    /// That peers are moved to another server.
+    Move(Channel, u32, Move),
 }
 
 /// Writes a line about a caller, unless there are too many.
@@ -79,9 +92,9 @@ impl Callers {
         &self.listener
     }
 
-    /// Lets callers in and hears them. Returns one who has said Hello; there may be more. Those who say anything else, or
-    /// nothing for too long, are let go.
-    pub(crate) fn tend(&mut self, registry: &Registry, now: Instant, limited: &mut Limited) -> Option<Greeting> {
+    /// Lets callers in and hears them. Returns one who has said what it wants; there may be more. Those who say anything else,
+    /// or nothing for too long, are let go.
+    pub(crate) fn tend(&mut self, registry: &Registry, now: Instant, limited: &mut Limited) -> Option<Request> {
         let mut complain = |complaint: fmt::Arguments<'_>| {
             if limited.admits(Kind::Caller, now) {
                 warn!("{complaint}");
@@ -92,8 +105,8 @@ impl Callers {
         // What has arrived in time was said in time, however late this process comes to hear it.
         self.heard.extend(self.waiting.iter().filter(|(_, caller)| now >= caller.deadline).map(|(key, _)| key));
         while let Some(key) = self.heard.pop_front() {
-            if let Some(greeting) = self.hear_caller(key, registry, &mut complain) {
-                return Some(greeting);
+            if let Some(request) = self.hear_caller(key, registry, &mut complain) {
+                return Some(request);
             }
         }
         self.judge(now, &mut complain);
@@ -134,7 +147,7 @@ impl Callers {
     }
 
     /// The caller at `key` may say something: Hello, or nothing that is listened to.
-    fn hear_caller(&mut self, key: usize, registry: &Registry, complain: Complain<'_>) -> Option<Greeting> {
+    fn hear_caller(&mut self, key: usize, registry: &Registry, complain: Complain<'_>) -> Option<Request> {
         let caller = self.waiting.get_mut(key)?;
         let heard = fault::at(PredecessorStep::Hello, &mut caller.channel).and_then(|()| caller.channel.receive());
         let heard = heard.transpose()?;
@@ -146,7 +159,10 @@ impl Callers {
         }
         match heard {
             Ok(raw) => match raw.decode() {
-                Ok(Frame::Hello(hello)) => return Some(Greeting { channel, pid, hello }),
+                Ok(Frame::Hello(hello)) => return Some(Request::TakeOver(Greeting { channel, pid, hello })),
+                Ok(Frame::Wait(hello)) => return Some(Request::Wait(channel, pid, hello)),
+                Ok(Frame::Give(give)) => return Some(Request::Give(channel, pid, give)),
+                Ok(Frame::Move(request)) => return Some(Request::Move(channel, pid, request)),
                 Ok(frame) => {
                     let kind = frame.kind();
                     complain(format_args!("Takeover by pid {pid} dropped: it sent {kind:?} before Hello"));

@@ -28,10 +28,13 @@ pub(crate) enum Name {
     Departure,
     Signals,
     Asks,
+    Giver,
+    Taker,
 }
 
 impl Name {
-    const ALL: [Self; 5] = [Self::Entrance, Self::Callers, Self::Departure, Self::Signals, Self::Asks];
+    const ALL: [Self; 7] =
+        [Self::Entrance, Self::Callers, Self::Departure, Self::Signals, Self::Asks, Self::Giver, Self::Taker];
 }
 
 /// The bits of a token that hold the key of a source's part.

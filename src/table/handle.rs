@@ -30,9 +30,14 @@ impl Stamps {
     }
 
     pub(crate) fn next(&mut self) -> u32 {
-        // One fewer than there could be: all bits set are what no peer has.
+        // One fewer than there could be: all bits set are what no peer has that can be reached.
         self.last = (self.last + 1) % ((1 << STAMP_BITS) - 1);
         self.lane | self.last
+    }
+
+    /// The stamp of a peer that no handle is for.
+    pub(crate) fn of_nobody(&self) -> u32 {
+        self.lane | ((1 << STAMP_BITS) - 1)
     }
 }
 

@@ -54,6 +54,10 @@ pub(crate) struct Peers {
     opens_no_more: bool,
     /// Of whom a service is being told that it is gone, and what is left of it.
     gone: Option<(PeerId, mio::net::TcpStream)>,
+    /// How many processes wait to be given peers.
+    takers: usize,
+    /// Whom the service has given away, in that order.
+    given: Vec<Handle>,
 }
 
 impl Peers {
@@ -74,6 +78,8 @@ impl Peers {
             readers: FxHashMap::default(),
             opens_no_more: false,
             gone: None,
+            takers: 0,
+            given: Vec::new(),
         }
     }
 
@@ -273,6 +279,14 @@ impl Peers {
         }
     }
 
+    /// The same for one that may not have been looked at when it was to be.
+    pub(super) fn set_alarm_anew(&mut self, handle: Handle) {
+        if self.slab[handle.key()].particulars().is_some() {
+            self.slab[handle.key()].particulars_mut().alarm_ns = None;
+            self.set_alarm(handle);
+        }
+    }
+
     /// Has a peer looked at then, unless it is sooner.
     pub(super) fn look_at(&mut self, handle: Handle, at_ns: u64) {
         let particulars = self.slab[handle.key()].particulars_mut();
@@ -324,13 +338,65 @@ impl Peers {
         self.slab.capacity()
     }
 
+    /// All that can be reached.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.slab.iter().map(|(_, peer)| peer)
+        self.slab.iter().map(|(_, peer)| peer).filter(|peer| self.is_in_reach(peer))
     }
 
     /// A handle for each of them.
     pub(crate) fn handles(&self) -> Vec<Handle> {
-        self.slab.iter().map(|(key, peer)| Handle::new(key, peer.stamp())).collect()
+        let reached = self.slab.iter().filter(|(_, peer)| self.is_in_reach(peer));
+        reached.map(|(key, peer)| Handle::new(key, peer.stamp())).collect()
+    }
+
+    /// A handle for the peer at `key`, if there is one that can be reached.
+    pub(crate) fn handle_at(&self, key: usize) -> Option<Handle> {
+        let peer = self.slab.get(key).filter(|peer| self.is_in_reach(peer))?;
+        Some(Handle::new(key, peer.stamp()))
+    }
+
+    /// The peer that a handle is for, unless it has left.
+    pub(crate) fn of_handle(&self, handle: Handle) -> Option<&Peer> {
+        self.slab.get(handle.key()).filter(|peer| peer.stamp() == handle.stamp())
+    }
+
+    // ── Giving away ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// So many processes wait to be given peers.
+    pub(crate) fn set_takers(&mut self, takers: usize) {
+        self.takers = takers;
+    }
+
+    /// Gives a peer to whoever has waited longest. It is not read from until that is done, or cannot be.
+    ///
+    /// # Errors
+    /// If nobody waits.
+    pub(crate) fn give_away(&mut self, id: PeerId) -> Result<(), NobodyWaits> {
+        if self.takers == 0 {
+            return Err(NobodyWaits);
+        }
+        if let Some(handle) = self.handle(id) {
+            self.settle(id, |peer| peer.talk.hold(Holds::GIVEN));
+            self.given.push(handle);
+        }
+        Ok(())
+    }
+
+    /// Whom the service has given away since this was last called.
+    pub(crate) fn take_given(&mut self) -> Vec<Handle> {
+        std::mem::take(&mut self.given)
+    }
+
+    pub(super) fn stamp_of_nobody(&self) -> u32 {
+        self.stamps.of_nobody()
+    }
+
+    pub(super) fn know_key(&mut self, id: PeerId, key: usize) {
+        self.keys.insert(id, u32::try_from(key).expect("a handle has it"));
+    }
+
+    pub(super) fn forget_key(&mut self, id: PeerId) {
+        self.keys.remove(&id);
     }
 
     #[cfg(any(test, fuzzing))]
@@ -521,6 +587,18 @@ impl DerefMut for Turn<'_> {
         &mut self.peers.slab[self.key]
     }
 }
+
+/// A peer cannot be given away: no other process waits for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NobodyWaits;
+
+impl std::fmt::Display for NobodyWaits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no other process waits to be given a peer")
+    }
+}
+
+impl std::error::Error for NobodyWaits {}
 
 /// Why a peer was not sent anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

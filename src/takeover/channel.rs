@@ -256,6 +256,23 @@ impl Channel {
         }
     }
 
+    /// Sends a frame without descriptors, and keeps here what there is no room for: it goes before whatever is sent next, and
+    /// when the channel is [flushed](Self::flush). What is kept is bounded by whoever sends.
+    ///
+    /// # Errors
+    /// When nothing can be sent any more.
+    pub(crate) fn post(&mut self, frame: &[u8]) -> Result<(), ChannelError> {
+        match self.try_send(frame, &[])? {
+            Sent::Taken => Ok(()),
+            Sent::Full | Sent::TooManyInFlight => append(&mut self.unsent, frame),
+        }
+    }
+
+    /// The same end, to which descriptors come from now on, with frames as large as a successor gets.
+    pub(crate) fn into_successor(self) -> Self {
+        Self { descriptors: Some(VecDeque::new()), frame_bytes_max: TO_SUCCESSOR_BYTES_MAX, ..self }
+    }
+
     /// Sends what is left of the last frame. True if nothing is left.
     pub(crate) fn flush(&mut self) -> Result<bool, ChannelError> {
         while !self.unsent.is_empty() {
@@ -373,6 +390,11 @@ impl Deadline {
     /// How long it was waited for, once it has passed.
     pub(crate) fn passed(self) -> Option<Duration> {
         self.remaining().is_zero().then_some(self.patience)
+    }
+
+    /// When it passes.
+    pub(crate) fn at(self) -> Instant {
+        self.from + self.patience
     }
 
     fn remaining(self) -> Duration {

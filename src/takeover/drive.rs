@@ -125,7 +125,6 @@ impl<F: From<Mistake> + From<WireError>> Drive<F> {
     }
 
     /// Whether Commit is in the channel, and Accept is waited for.
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn has_committed(&self) -> bool {
         matches!(self.0, Step::Committed(_))
     }

@@ -86,7 +86,7 @@ impl Cause {
     }
 
     /// The cause as the predecessor hears it.
-    pub(super) fn frame(&self) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         Frame::Refuse(Refuse { reason: self.to_string() }).encode()
     }
 }
@@ -162,6 +162,6 @@ impl From<PathError> for Cause {
 }
 
 /// What was being done when a system call failed.
-pub(super) fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Cause {
+pub(crate) fn in_context(what: &'static str) -> impl FnOnce(io::Error) -> Cause {
     move |error| Cause::Io { what, error }
 }

@@ -486,6 +486,12 @@ impl Ready {
         }
     }
 
+    /// It is not the time to freeze: another round is copied.
+    pub(crate) fn another_round(mut self) -> Copying {
+        self.0.begin_round();
+        self.0
+    }
+
     /// The predecessor has stopped reading and accepting, at `now`, which on the clock that both processes share is
     /// `frozen_at_ns`.
     pub(crate) fn freeze(self, now: Instant, frozen_at_ns: u64) -> Frozen {

@@ -41,6 +41,10 @@ pub(crate) enum Objection {
     Listeners { count: usize, expected: usize },
     /// With its listeners and those that are new, this process would have more than it could hand over.
     TooManyListeners { count: usize, count_max: usize },
+    /// Something came with a batch that does not move.
+    Shared,
+    /// This process does not take anything any more.
+    Leaving { reason: String },
     /// A piece of entries goes on with another map.
     Piece { of: Of, expected: Of },
     /// There is no memory for a piece of entries.
@@ -79,6 +83,10 @@ impl std::fmt::Display for Objection {
             Self::TooManyListeners { count, count_max } => {
                 write!(f, "there would be {count} listeners, {count_max} are allowed")
             }
+            Self::Shared => f.write_str(
+                "the giver sent what its peers share, or where it listens, which does not move with a batch",
+            ),
+            Self::Leaving { reason } => f.write_str(reason),
             Self::Piece { of, expected } => write!(f, "a piece of entries of {expected} goes on with {of}"),
             Self::Memory { bytes } => write!(f, "there is no memory for {bytes} bytes of entries"),
             Self::Incomplete { what, arrived, sent } => {
@@ -99,14 +107,12 @@ pub(crate) struct Called {
 impl Called {
     /// What the successor says first.
     pub(crate) fn new(offers: Vec<Offer>, files_max: u64, files_open: u64) -> (Self, Vec<u8>) {
-        let hello = Hello {
-            wire_versions: WIRE_VERSIONS,
-            build: BUILD.to_owned(),
-            services: offers.clone(),
-            files_max,
-            files_open,
-        };
-        (Self { offers }, Frame::Hello(hello).encode())
+        (Self { offers: offers.clone() }, Frame::Hello(hello(offers, files_max, files_open)).encode())
+    }
+
+    /// The same, for whoever waits to be given peers.
+    pub(crate) fn waiting(offers: Vec<Offer>, files_max: u64, files_open: u64) -> (Self, Vec<u8>) {
+        (Self { offers: offers.clone() }, Frame::Wait(hello(offers, files_max, files_open)).encode())
     }
 
     /// The predecessor answers.
@@ -140,6 +146,10 @@ impl Called {
         }
         Ok(())
     }
+}
+
+fn hello(services: Vec<Offer>, files_max: u64, files_open: u64) -> Hello {
+    Hello { wire_versions: WIRE_VERSIONS, build: BUILD.to_owned(), services, files_max, files_open }
 }
 
 /// The successor takes in what the predecessor copies, and serves nobody. It is as far as the predecessor is.
@@ -250,18 +260,12 @@ pub(crate) struct Accept {
 impl Receiving {
     /// Nothing has come yet; about so many peers will, of each of the predecessor's lanes.
     pub(crate) fn expecting(peers: &[usize]) -> Self {
-        let lanes = peers.iter().map(|&peers| LaneBook {
-            known: FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher),
-            state: Vec::new(),
-        });
-        Self::BeforeListeners(Book {
-            lanes: lanes.collect(),
-            digest: 0,
-            copied: Copied::default(),
-            entries: EntriesSent::default(),
-            piece: None,
-            timers: 0,
-        })
+        Self::BeforeListeners(Book::expecting(peers))
+    }
+
+    /// The same for some peers of one lane, whose giver goes on listening itself.
+    pub(crate) fn of_batch() -> Self {
+        Self::Copying(Book::expecting(&[0]))
     }
 
     /// The predecessor says something.
@@ -327,6 +331,21 @@ fn of_lane(lanes: &mut [LaneBook], lane: u32) -> Result<&mut LaneBook, Objection
 }
 
 impl Book {
+    fn expecting(peers: &[usize]) -> Self {
+        let lanes = peers.iter().map(|&peers| LaneBook {
+            known: FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher),
+            state: Vec::new(),
+        });
+        Self {
+            lanes: lanes.collect(),
+            digest: 0,
+            copied: Copied::default(),
+            entries: EntriesSent::default(),
+            piece: None,
+            timers: 0,
+        }
+    }
+
     fn adopt<'b>(&mut self, came: OfLane<Record<'b>>) -> Result<Action<'b>, Objection> {
         of_lane(&mut self.lanes, came.lane)?;
         for Digested { value: record, digest } in &came.records {

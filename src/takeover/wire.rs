@@ -409,6 +409,67 @@ pub(crate) struct Serving {
     pub(crate) pause_us: u64,
 }
 
+/// Giver: it calls on a server's takeover path to give it peers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Give {
+    #[n(0)]
+    pub(crate) wire_versions: Versions,
+    /// Name and version of the program, for the log.
+    #[n(1)]
+    pub(crate) build: String,
+}
+
+/// Somebody who calls on a server's takeover path: it is to give peers to another server.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Move {
+    /// The takeover path of the other server.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub(crate) to: Vec<u8>,
+    #[n(1)]
+    pub(crate) which: Which,
+}
+
+/// Which peers are to move.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Which {
+    #[n(0)]
+    All,
+    #[n(1)]
+    Count(#[n(0)] u64),
+    /// So many parts, of so many.
+    #[n(2)]
+    Share(#[n(0)] u32, #[n(1)] u32),
+    /// Those who connect from these addresses, as the log writes them.
+    #[n(3)]
+    From(#[n(0)] Vec<String>),
+}
+
+/// Giver: what came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Moved {
+    /// How many were to move.
+    #[n(0)]
+    pub(crate) asked: u64,
+    #[n(1)]
+    pub(crate) moved: u64,
+    #[n(2)]
+    pub(crate) giver_pid: u32,
+    #[n(3)]
+    pub(crate) taker_pid: u32,
+    /// From the request to the end of the last batch.
+    #[n(4)]
+    pub(crate) took_us: u64,
+    /// The longest pause of a batch.
+    #[n(5)]
+    pub(crate) pause_max_us: u64,
+    /// Why it is not all of them, if it is not.
+    #[n(6)]
+    pub(crate) why: Option<String>,
+}
+
 /// Predecessor, in the wire version that is rehearsed: how many peers it hands over.
 #[cfg(all(feature = "wire-2", not(test)))]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -441,6 +502,11 @@ pub(crate) enum Frame<'b> {
     Accept,
     Serving(Serving),
     Timers(Timers),
+    /// Taker: it can be given peers. What it says of itself is what a successor says.
+    Wait(Hello),
+    Give(Give),
+    Move(Move),
+    Moved(Moved),
     #[cfg(all(feature = "wire-2", not(test)))]
     Census(Census),
 }
@@ -467,6 +533,10 @@ pub(crate) enum Kind {
     #[cfg(all(feature = "wire-2", not(test)))]
     Census = 15,
     Entries = 17,
+    Wait = 18,
+    Give = 19,
+    Move = 20,
+    Moved = 21,
 }
 
 impl Kind {
@@ -487,6 +557,10 @@ impl Kind {
         Self::Serving,
         Self::Timers,
         Self::Entries,
+        Self::Wait,
+        Self::Give,
+        Self::Move,
+        Self::Moved,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
     ];
@@ -519,6 +593,10 @@ impl Frame<'_> {
             Self::Accept => Kind::Accept,
             Self::Serving(_) => Kind::Serving,
             Self::Timers(_) => Kind::Timers,
+            Self::Wait(_) => Kind::Wait,
+            Self::Give(_) => Kind::Give,
+            Self::Move(_) => Kind::Move,
+            Self::Moved(_) => Kind::Moved,
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(_) => Kind::Census,
         }
@@ -546,6 +624,10 @@ impl Frame<'_> {
             Self::Accept => encode_body(Kind::Accept, &Empty {}),
             Self::Serving(serving) => encode_body(Kind::Serving, serving),
             Self::Timers(timers) => encode_body(Kind::Timers, timers),
+            Self::Wait(hello) => encode_body(Kind::Wait, hello),
+            Self::Give(give) => encode_body(Kind::Give, give),
+            Self::Move(request) => encode_body(Kind::Move, request),
+            Self::Moved(moved) => encode_body(Kind::Moved, moved),
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(census) => encode_body(Kind::Census, census),
         }
@@ -711,6 +793,10 @@ impl RawFrame {
             Kind::Accept => decoder.decode().map(|Empty {}| Frame::Accept),
             Kind::Serving => decoder.decode().map(Frame::Serving),
             Kind::Timers => decoder.decode().map(Frame::Timers),
+            Kind::Wait => decoder.decode().map(Frame::Wait),
+            Kind::Give => decoder.decode().map(Frame::Give),
+            Kind::Move => decoder.decode().map(Frame::Move),
+            Kind::Moved => decoder.decode().map(Frame::Moved),
             #[cfg(all(feature = "wire-2", not(test)))]
             Kind::Census => decoder.decode().map(Frame::Census),
         };

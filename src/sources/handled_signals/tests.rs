@@ -56,7 +56,7 @@ fn serve(place: &Path, name: &str) -> thread::JoinHandle<Outcome> {
     let config = Config { takeover_path: Some(place.join(name)), survive_signals: true, ..Config::default() };
     thread::spawn(move || {
         let listener = Listen::on("lines", SocketAddr::from(([127, 0, 0, 1], 0)));
-        Server::new(config).service([listener], Line).serve().unwrap()
+        Server::new(config).service([listener], Line::default()).serve().unwrap()
     })
 }
 

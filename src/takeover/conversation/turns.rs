@@ -7,8 +7,8 @@ use super::super::predecessor::{
 };
 use super::super::successor::{self, Action, Called, Objection, Of, Receiving};
 use super::super::wire::{
-    Closed, Commit, Copied, Entries, Figures, Frame, Kind, OfLane, RawFrame, RecordsKind, RecordsWriter, Refuse, Round,
-    Serving, State, TO_SUCCESSOR_BYTES_MAX, Timer, Timers,
+    Closed, Commit, Copied, Entries, Figures, Frame, Give, Kind, Move, Moved, OfLane, RawFrame, RecordsKind,
+    RecordsWriter, Refuse, Round, Serving, State, TO_SUCCESSOR_BYTES_MAX, Timer, Timers, WIRE_VERSIONS, Which,
 };
 use super::{FROZEN_AT_NS, FakePeer, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
 use crate::peer::record::Record;
@@ -76,6 +76,10 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::Serving => Frame::Serving(Serving { pause_us: 1 }).encode(),
         Kind::Timers => Frame::Timers(Timers { timers: vec![Timer { timer: 1, at_ns: 2 }], lane: 0 }).encode(),
         Kind::Entries => Frame::Entries(Entries { part: b"part", lane: 0, map: 0, last: false }).encode(),
+        Kind::Wait => Frame::Wait(hello()).encode(),
+        Kind::Give => Frame::Give(Give { wire_versions: WIRE_VERSIONS, build: "test".to_owned() }).encode(),
+        Kind::Move => Frame::Move(Move { to: Vec::new(), which: Which::All }).encode(),
+        Kind::Moved => Frame::Moved(Moved::default()).encode(),
     };
     RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap()
 }

@@ -27,24 +27,28 @@ fn stretch(start: u64, bytes: &[u8]) -> Stretch<'_> {
     Stretch { start, bytes }
 }
 
-/// The frame of each kind that its golden file holds. A kind without one does not compile.
 /// Those of the first lane.
 fn of_first<T>(records: Vec<Digested<T>>) -> OfLane<T> {
     OfLane { lane: 0, records }
 }
 
+fn hello() -> Hello {
+    Hello {
+        wire_versions: Versions { oldest: 1, newest: 1 },
+        build: "reactord 0.1.0".to_owned(),
+        services: vec![
+            Offer { service: "seqnum".to_owned(), state_versions: Versions { oldest: 1, newest: 1 } },
+            Offer { service: "line".to_owned(), state_versions: Versions { oldest: 2, newest: 300 } },
+        ],
+        files_max: 20_000,
+        files_open: 7,
+    }
+}
+
+/// The frame of each kind that its golden file holds. A kind without one does not compile.
 fn example(kind: Kind) -> Frame<'static> {
     match kind {
-        Kind::Hello => Frame::Hello(Hello {
-            wire_versions: Versions { oldest: 1, newest: 1 },
-            build: "reactord 0.1.0".to_owned(),
-            services: vec![
-                Offer { service: "seqnum".to_owned(), state_versions: Versions { oldest: 1, newest: 1 } },
-                Offer { service: "line".to_owned(), state_versions: Versions { oldest: 2, newest: 300 } },
-            ],
-            files_max: 20_000,
-            files_open: 7,
-        }),
+        Kind::Hello => Frame::Hello(hello()),
         Kind::Refuse => Frame::Refuse(Refuse { reason: "pid 123 is taking over already".to_owned() }),
         Kind::Welcome => Frame::Welcome(Welcome {
             wire_version: 1,
@@ -142,6 +146,20 @@ fn example(kind: Kind) -> Frame<'static> {
             lane: 0,
         }),
         Kind::Entries => Frame::Entries(Entries { part: b"entries that all peers share", lane: 0, map: 1, last: true }),
+        Kind::Wait => Frame::Wait(hello()),
+        Kind::Give => {
+            Frame::Give(Give { wire_versions: Versions { oldest: 1, newest: 1 }, build: "reactord 0.1.0".to_owned() })
+        }
+        Kind::Move => Frame::Move(Move { to: b"/run/b.\xfftakeover".to_vec(), which: Which::Share(1, 3) }),
+        Kind::Moved => Frame::Moved(Moved {
+            asked: 3200,
+            moved: 3136,
+            giver_pid: 123,
+            taker_pid: 456,
+            took_us: 412_000,
+            pause_max_us: 210,
+            why: Some("it has left".to_owned()),
+        }),
     }
 }
 
@@ -168,6 +186,10 @@ fn golden(kind: Kind) -> &'static str {
         Kind::Serving => include_str!("../../../tests/golden/wire-1/serving.hex"),
         Kind::Timers => include_str!("../../../tests/golden/wire-1/timers.hex"),
         Kind::Entries => include_str!("../../../tests/golden/wire-1/entries.hex"),
+        Kind::Wait => include_str!("../../../tests/golden/wire-1/wait.hex"),
+        Kind::Give => include_str!("../../../tests/golden/wire-1/give.hex"),
+        Kind::Move => include_str!("../../../tests/golden/wire-1/move.hex"),
+        Kind::Moved => include_str!("../../../tests/golden/wire-1/moved.hex"),
     }
 }
 
@@ -778,6 +800,8 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                 Some(3..=9) if kind == Kind::Peers => assert!(raw.decode().is_ok(), "{kind:?}"),
                 // Most services have neither timers nor entries.
                 Some(5..=6) if kind == Kind::Commit => assert!(raw.decode().is_ok(), "{kind:?}"),
+                // All have moved, in most cases.
+                Some(6) if kind == Kind::Moved => assert!(raw.decode().is_ok(), "{kind:?}"),
                 Some(2..=6) if kind == Kind::Changed => assert!(raw.decode().is_ok(), "{kind:?}"),
                 Some(number) => {
                     let error = raw.decode().expect_err("a mandatory field is missing").to_string();

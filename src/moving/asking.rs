@@ -1,0 +1,151 @@
+//! Asking a server to move peers to another one, from a process that serves nobody.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::takeover::channel::{Channel, ChannelError, Deadline};
+use crate::takeover::path::{Call, call};
+use crate::takeover::wire::{self, Frame, WireError, printable};
+
+/// How long the server may take to answer: it gives a taker ten seconds for each batch.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long it may take to hear the request.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which peers are to move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Which {
+    /// All of them.
+    All,
+    /// So many.
+    Count(u64),
+    /// So many parts, of so many: 1 of 3 is a third, rounded to whole peers.
+    Share(u32, u32),
+    /// Those who connect from these addresses.
+    From(Vec<SocketAddr>),
+}
+
+impl From<Which> for wire::Which {
+    fn from(which: Which) -> Self {
+        match which {
+            Which::All => Self::All,
+            Which::Count(count) => Self::Count(count),
+            Which::Share(parts, of) => Self::Share(parts, of),
+            Which::From(addresses) => Self::From(addresses.iter().map(ToString::to_string).collect()),
+        }
+    }
+}
+
+/// What came of a move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Moved {
+    /// How many peers were to move.
+    pub asked: u64,
+    /// How many belong to the other server now.
+    pub moved: u64,
+    /// The process id of the server that had them.
+    pub giver_pid: u32,
+    /// The process id of the server that has them now.
+    pub taker_pid: u32,
+    /// How long it took.
+    pub took: Duration,
+    /// The longest time for which a batch of them was served by nobody.
+    pub pause_max: Duration,
+    /// Why it is not all of them, if it is not. The others are served where they were.
+    pub why: Option<String>,
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peers = if self.asked == 1 { "peer" } else { "peers" };
+        let pause_ms = self.pause_max.as_secs_f64() * 1000.0;
+        write!(
+            f,
+            "Moved {} of {} {peers} from pid {} to pid {} in {:.3} s (largest pause of a batch {pause_ms:.3} ms)",
+            self.moved,
+            self.asked,
+            self.giver_pid,
+            self.taker_pid,
+            self.took.as_secs_f64()
+        )
+    }
+}
+
+/// Why no peer was moved.
+#[derive(Debug)]
+pub struct MoveError {
+    path: PathBuf,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Connect(std::io::Error),
+    Channel(ChannelError),
+    Refused(String),
+    OutOfTurn(wire::Kind),
+}
+
+impl fmt::Display for MoveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "moving peers from {}: ", self.path.display())?;
+        match &self.cause {
+            Cause::Connect(error) => write!(f, "connect: {error}"),
+            Cause::Channel(error) => error.fmt(f),
+            Cause::Refused(reason) => write!(f, "refused: {reason}"),
+            Cause::OutOfTurn(kind) => write!(f, "the server answered with {kind:?}"),
+        }
+    }
+}
+
+impl std::error::Error for MoveError {}
+
+impl From<ChannelError> for Cause {
+    fn from(error: ChannelError) -> Self {
+        Self::Channel(error)
+    }
+}
+
+impl From<WireError> for Cause {
+    fn from(error: WireError) -> Self {
+        Self::Channel(error.into())
+    }
+}
+
+/// Has the server that answers on the takeover path `from` move peers to the one that answers on `to`. Both go on serving,
+/// the peers among them; each peer is in one of them at any time. Waits for the end.
+///
+/// # Errors
+/// If the server cannot be asked, or refuses; or if it dies meanwhile, and then it is not known how many were moved.
+pub fn move_peers(from: &Path, to: &Path, which: Which) -> Result<Moved, MoveError> {
+    ask(from, to, which).map_err(|cause| MoveError { path: from.to_owned(), cause })
+}
+
+fn ask(from: &Path, to: &Path, which: Which) -> Result<Moved, Cause> {
+    let Call { socket, .. } = call(from).map_err(Cause::Connect)?;
+    let mut channel = Channel::of_successor(socket)?;
+    // The server may have another working directory.
+    let to = std::path::absolute(to).map_err(Cause::Connect)?;
+    let request = wire::Move { to: to.as_os_str().as_bytes().to_vec(), which: which.into() };
+    channel.send_by(&Frame::Move(request).encode(), &[], Deadline::after(REQUEST_PATIENCE))?;
+    let raw = channel.receive_by(Deadline::after(ANSWER_PATIENCE))?;
+    match raw.decode()? {
+        Frame::Moved(moved) => Ok(Moved {
+            asked: moved.asked,
+            moved: moved.moved,
+            giver_pid: moved.giver_pid,
+            taker_pid: moved.taker_pid,
+            took: Duration::from_micros(moved.took_us),
+            pause_max: Duration::from_micros(moved.pause_max_us),
+            why: moved.why.map(|why| printable(&why)),
+        }),
+        Frame::Refuse(refuse) => Err(Cause::Refused(printable(&refuse.reason))),
+        frame => Err(Cause::OutOfTurn(frame.kind())),
+    }
+}

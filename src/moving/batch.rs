@@ -1,0 +1,101 @@
+//! Peers that change their owner in one step: what the giver's book of a takeover is kept of, for a few instead of all.
+
+use std::os::fd::BorrowedFd;
+
+use rustc_hash::FxHashMap;
+
+use crate::lane::AnyLane;
+use crate::originals::Originals;
+use crate::peer::record::Record;
+use crate::table::{Handle, Touch};
+
+/// How many peers move at once, unless more are tied together. With this few, all that is done between the freeze and
+/// Accept takes no longer than a turn of the loop, and hardly anybody waits for anybody.
+pub(super) const PEERS_PER_BATCH: usize = 64;
+
+/// Some peers of a lane. In the conversation with the taker they go by their places here, as in a table of their own.
+#[derive(Debug)]
+pub(super) struct Batch {
+    lane: usize,
+    /// `None` for who has left since.
+    peers: Vec<Option<Handle>>,
+    places: FxHashMap<usize, usize>,
+}
+
+impl Batch {
+    pub(super) fn of(lane: usize, peers: Vec<Handle>) -> Self {
+        let places = peers.iter().enumerate().map(|(place, handle)| (handle.key(), place)).collect();
+        Self { lane, peers: peers.into_iter().map(Some).collect(), places }
+    }
+
+    /// The number of the lane.
+    pub(super) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Those who have not left.
+    pub(super) fn handles(&self) -> impl Iterator<Item = Handle> {
+        self.peers.iter().flatten().copied()
+    }
+
+    /// What has happened in the lane, as far as it has happened to one of these. Whoever has left is not here any more.
+    pub(super) fn note(&mut self, touches: Vec<Touch>) -> Vec<Touch> {
+        touches.into_iter().filter_map(|touch| self.note_one(touch)).collect()
+    }
+
+    fn note_one(&mut self, touch: Touch) -> Option<Touch> {
+        match touch {
+            Touch::Changed { key, session } => Some(Touch::Changed { key: *self.places.get(&key)?, session }),
+            Touch::Gone { key, id } => {
+                let place = self.places.remove(&key)?;
+                self.peers[place] = None;
+                Some(Touch::Gone { key: place, id })
+            }
+        }
+    }
+
+    /// These peers, for whoever copies them.
+    pub(super) fn originals<'b>(&'b self, lane: &'b dyn AnyLane) -> OfBatch<'b> {
+        OfBatch { lane, batch: self }
+    }
+
+    /// The descriptors of the peers at these places.
+    ///
+    /// # Panics
+    /// If somebody there has left.
+    pub(super) fn descriptors<'l>(
+        &self,
+        lane: &'l dyn AnyLane,
+        places: impl Iterator<Item = usize>,
+    ) -> Vec<BorrowedFd<'l>> {
+        let key = |place: usize| self.peers[place].expect("its record was written in this turn").key();
+        lane.descriptors(&mut places.map(key))
+    }
+}
+
+/// The peers of a batch as they are now.
+pub(super) struct OfBatch<'b> {
+    lane: &'b dyn AnyLane,
+    batch: &'b Batch,
+}
+
+impl OfBatch<'_> {
+    fn key(&self, place: usize) -> Option<usize> {
+        self.batch.peers.get(place).copied().flatten().map(Handle::key)
+    }
+}
+
+impl Originals for OfBatch<'_> {
+    fn record(&self, place: usize) -> Option<Record<'_>> {
+        self.lane.record(self.key(place)?)
+    }
+
+    fn save_session(&self, place: usize, saved: &mut Vec<u8>) {
+        self.lane.save_session(self.key(place).expect("somebody is there, whose record was asked for"), saved);
+    }
+}

@@ -1,0 +1,149 @@
+//! What is to be moved: some peers, chosen as the table is walked, so that it takes no time to say so.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::batch::PEERS_PER_BATCH;
+use crate::lanes::Lanes;
+use crate::table::Handle;
+use crate::takeover::channel::Channel;
+use crate::takeover::wire::{Moved, Which};
+
+/// So many keys are passed in one turn of the loop: most of them have nobody where many peers have left.
+const KEYS_PER_TURN: usize = 4096;
+
+/// Who wants to know what came of it.
+#[derive(Debug)]
+pub(super) enum Asker {
+    Caller(Channel),
+    /// The supervisor that this process works for.
+    Supervisor,
+}
+
+/// Some peers that are to go to a taker.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) asker: Asker,
+    /// The key of the taker.
+    pub(super) taker: usize,
+    /// What is known of it by now.
+    pub(super) moved: Moved,
+    pub(super) began: Instant,
+    /// How many are left to be moved, if that is a number.
+    left: u64,
+    /// Where they connect from, if that is what they are chosen by: those who have not been found.
+    from: Option<BTreeSet<String>>,
+    /// How many are asked for depends on how many there are.
+    is_relative: bool,
+    lane: usize,
+    key: usize,
+}
+
+/// Who is next.
+pub(super) enum Next {
+    /// These, of the lane with this number.
+    Batch(usize, Vec<Handle>),
+    /// Others first: there are more keys to look at.
+    Later,
+    /// Nobody is left.
+    Nobody,
+}
+
+impl Order {
+    pub(super) fn new<L: Lanes>(which: &Which, asker: Asker, taker: usize, lanes: &L, now: Instant) -> Self {
+        let peers: u64 = lanes.all().filter(|lane| lane.is_movable()).map(|lane| lane.peers() as u64).sum();
+        let (left, from) = match which {
+            Which::All => (peers, None),
+            Which::Count(count) => (*count, None),
+            Which::Share(parts, of) => (share(peers, *parts, *of), None),
+            Which::From(addresses) => {
+                let addresses: BTreeSet<String> = addresses.iter().cloned().collect();
+                (addresses.len() as u64, Some(addresses))
+            }
+        };
+        let moved = Moved { asked: left, giver_pid: std::process::id(), ..Moved::default() };
+        let is_relative = matches!(which, Which::All | Which::Share(..));
+        Self { asker, taker, moved, began: now, left, from, is_relative, lane: 0, key: 0 }
+    }
+
+    /// Whom to move next. Whoever is tied to one of them comes along.
+    pub(super) fn next<L: Lanes>(&mut self, lanes: &L) -> Next {
+        let mut batch: Vec<Handle> = Vec::new();
+        for _ in 0..KEYS_PER_TURN {
+            if self.lane == L::COUNT || self.left == 0 {
+                break;
+            }
+            let lane = lanes.lane(self.lane);
+            if !lane.is_movable() || self.key >= lane.table().peers().keys_end() {
+                if !batch.is_empty() {
+                    break;
+                }
+                (self.lane, self.key) = (self.lane + 1, 0);
+                continue;
+            }
+            let handle = lane.table().peers().handle_at(self.key);
+            self.key += 1;
+            let Some(handle) = handle.filter(|handle| !batch.contains(handle)) else { continue };
+            let peer = lane.table().peers().get(handle.key()).expect("a handle of it was just made");
+            if peer.is_ephemeral() || !self.is_meant(&peer.address().to_string()) {
+                continue;
+            }
+            let together = lane.table().tied_together(handle);
+            self.left = self.left.saturating_sub(together.len() as u64);
+            batch.extend(together);
+            if batch.len() >= PEERS_PER_BATCH {
+                break;
+            }
+        }
+        match batch.is_empty() {
+            false => Next::Batch(self.lane, batch),
+            true if self.lane == L::COUNT || self.left == 0 => Next::Nobody,
+            true => Next::Later,
+        }
+    }
+
+    fn is_meant(&mut self, address: &str) -> bool {
+        self.from.as_mut().is_none_or(|from| from.remove(address))
+    }
+
+    /// All who could be moved are. Says so, and why that is fewer than were asked for.
+    pub(super) fn conclude(&mut self) {
+        if self.is_relative {
+            // Those who have left meanwhile are not missing.
+            self.moved.asked = self.moved.moved;
+        }
+        let missing = self.moved.asked.saturating_sub(self.moved.moved);
+        let unknown = self.from.iter().flatten().next();
+        self.moved.why = match (missing, unknown) {
+            (0, _) => None,
+            (_, Some(address)) => Some(format!("no peer connects from {address}")),
+            (missing, None) => Some(format!("there were {missing} peers too few")),
+        };
+    }
+}
+
+/// So many parts of so many, rounded.
+fn share(peers: u64, parts: u32, of: u32) -> u64 {
+    let (parts, of) = (u128::from(parts.min(of)), u128::from(of.max(1)));
+    u64::try_from((u128::from(peers) * parts + of / 2) / of).expect("it is no more than there are")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_rounded_and_never_more_than_all() {
+        for (peers, parts, of, expected) in [
+            (10, 1, 3, 3),
+            (10, 2, 3, 7),
+            (10, 1, 1, 10),
+            (10, 5, 1, 10),
+            (0, 1, 2, 0),
+            (u64::MAX, 1, 1, u64::MAX),
+            (7, 1, 0, 0),
+        ] {
+            assert_eq!(share(peers, parts, of), expected, "{parts}/{of} of {peers}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The taking side: the server at whose path this process waits to be given peers, and those servers that have called to
+//! give it some.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+use mio::event::Event;
+use mio::{Interest, Registry};
+use slab::Slab;
+
+use super::giver::Loop;
+use super::taking::{Capacity, Taking, Turned};
+use crate::lanes::Lanes;
+use crate::limited::Kind;
+use crate::milestone::Milestone;
+use crate::sources::{Name, Source, Tokens};
+use crate::takeover::channel::{Channel, ChannelError};
+use crate::takeover::error::Cause;
+use crate::takeover::path::{Call, call};
+use crate::takeover::predecessor::Refusal;
+use crate::takeover::successor::Objection;
+use crate::takeover::wire::{Give, Offer, Refuse, Versions, WIRE_VERSIONS, agree};
+
+/// How many servers give at once.
+const GIVERS_MAX: usize = 16;
+
+/// How long to wait before calling again where nobody has answered, and where somebody has refused.
+const CALL_AGAIN: Duration = Duration::from_millis(100);
+const CALL_AGAIN_REFUSED: Duration = Duration::from_secs(2);
+
+/// All that is on the taking side.
+#[derive(Debug)]
+pub(crate) struct Taker {
+    takings: Slab<Taking>,
+    /// Channels that may have something to say.
+    heard: Vec<usize>,
+    waits_at: Option<WaitsAt>,
+    /// How many peers there may be.
+    peers_max: usize,
+}
+
+/// The takeover path of a server that may give peers to this process.
+#[derive(Debug)]
+struct WaitsAt {
+    path: PathBuf,
+    /// Which channel it is, while there is one.
+    key: Option<usize>,
+    again_at: Instant,
+    /// It was said that nobody can be waited for, and not yet that somebody can.
+    has_complained: bool,
+}
+
+impl Taker {
+    pub(crate) fn new(waits_at: Option<&Path>, peers_max: usize, now: Instant) -> Self {
+        let waits_at =
+            waits_at.map(|path| WaitsAt { path: path.to_owned(), key: None, again_at: now, has_complained: false });
+        Self { takings: Slab::new(), heard: Vec::new(), waits_at, peers_max }
+    }
+
+    /// Whether peers may come that nobody has to be listened to for.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits_at.is_some()
+    }
+
+    /// A server has called to give peers.
+    pub(crate) fn hear_giver<L: Lanes>(&mut self, channel: Channel, pid: u32, give: &Give, with: &mut Loop<'_, L>) {
+        let taken = match agree(WIRE_VERSIONS, give.wire_versions) {
+            None => {
+                Err((channel, Refusal::WireVersions { ours: WIRE_VERSIONS, theirs: give.wire_versions }.to_string()))
+            }
+            Some(_) if self.takings.len() >= GIVERS_MAX => {
+                Err((channel, format!("{GIVERS_MAX} servers give it peers already")))
+            }
+            Some(_) => Ok(channel.into_successor()),
+        };
+        match taken {
+            Ok(channel) => drop(self.begin(channel, pid, with)),
+            Err((channel, reason)) => {
+                warn!("Pid {pid} may not give peers: {reason}");
+                channel.close_with(&crate::takeover::wire::Frame::Refuse(Refuse { reason }).encode());
+            }
+        }
+    }
+
+    fn begin<L: Lanes>(&mut self, mut channel: Channel, pid: u32, with: &mut Loop<'_, L>) -> Option<usize> {
+        let entry = self.takings.vacant_entry();
+        let key = entry.key();
+        let token = Tokens::of(Name::Taker).token(key);
+        let capacity = capacity_of(&*with.lanes, self.peers_max);
+        let registered = with.registry.register(channel.source(), token, Interest::READABLE | Interest::WRITABLE);
+        let taking = registered
+            .map_err(|error| Cause::from(ChannelError::Io(error)))
+            .and_then(|()| Taking::wait(channel, pid, &capacity, with.now));
+        match taking {
+            Ok(taking) => {
+                entry.insert(taking);
+                self.heard.push(key);
+                Some(key)
+            }
+            Err(cause) => {
+                debug!("Nothing can be taken from pid {pid}: {cause}");
+                None
+            }
+        }
+    }
+
+    /// Hears who gives, and calls where nobody answers yet. `may_take` is false while all peers are about to leave.
+    pub(crate) fn tend<L: Lanes>(&mut self, with: &mut Loop<'_, L>, may_take: bool) {
+        if !may_take {
+            return;
+        }
+        self.call_again(with);
+        let now = with.now;
+        let overdue = self.takings.iter().filter(|(_, taking)| taking.due().is_some_and(|due| now >= due));
+        self.heard.extend(overdue.map(|(key, _)| key));
+        for key in std::mem::take(&mut self.heard) {
+            self.hear_one(key, with);
+        }
+    }
+
+    fn hear_one<L: Lanes>(&mut self, key: usize, with: &mut Loop<'_, L>) {
+        // One of several events may have been its last.
+        let Some(mut taking) = self.takings.try_remove(key) else { return };
+        let pid = taking.pid();
+        let capacity = capacity_of(&*with.lanes, self.peers_max);
+        let flushed = taking.channel().flush();
+        let turned = match flushed {
+            Ok(_) => taking.turn(with.lanes, &capacity, with.now),
+            Err(error) => taking.give_up(with.lanes, error.into()),
+        };
+        match turned {
+            Turned::On(taking) => self.put_back(key, taking),
+            Turned::Took { taking, peers, pause } => {
+                if with.limited.admits(Kind::Moved, with.now) {
+                    let plural = if peers == 1 { "peer" } else { "peers" };
+                    info!("Was given {peers} {plural} by pid {pid}, pause {} us", pause.as_micros());
+                }
+                with.observer.tell(Milestone::Took { peers, pid, pause });
+                self.put_back(key, taking);
+                // It may have said something that no event will tell of.
+                self.heard.push(key);
+            }
+            Turned::Over(cause) => self.part_with(key, pid, &cause, with),
+        }
+    }
+
+    fn put_back(&mut self, key: usize, taking: Taking) {
+        let again = self.takings.insert(taking);
+        assert_eq!(again, key, "the key that was just freed is the next");
+    }
+
+    fn part_with<L: Lanes>(&mut self, key: usize, pid: u32, cause: &Cause, with: &mut Loop<'_, L>) {
+        let has_left = matches!(cause, Cause::Channel(ChannelError::Closed));
+        let waited_at = self.waits_at.as_mut().filter(|waits_at| waits_at.key == Some(key));
+        if let Some(waits_at) = waited_at {
+            waits_at.key = None;
+            waits_at.again_at = with.now + if has_left { CALL_AGAIN } else { CALL_AGAIN_REFUSED };
+        }
+        if has_left {
+            debug!("Pid {pid}, which could give peers, has left");
+        } else if with.limited.admits(Kind::FailedTakeover, with.now) {
+            warn!("Nothing more is taken from pid {pid}: {cause}");
+        }
+    }
+
+    /// Calls on the path where this process is to wait, if it does not wait there.
+    fn call_again<L: Lanes>(&mut self, with: &mut Loop<'_, L>) {
+        let Some(waits_at) = &mut self.waits_at else { return };
+        if waits_at.key.is_some() || with.now < waits_at.again_at {
+            return;
+        }
+        waits_at.again_at = with.now + CALL_AGAIN;
+        let path = waits_at.path.clone();
+        let called = call(&path).and_then(|call| {
+            let is_own = call.pid == std::process::id();
+            if is_own { Err(io::Error::other("it is this process's own")) } else { Ok(call) }
+        });
+        match called {
+            Ok(Call { socket, pid }) => {
+                let channel = match Channel::of_successor(socket) {
+                    Ok(channel) => channel,
+                    Err(error) => return warn!("Waiting at {}: {error}", path.display()),
+                };
+                info!("Waiting at {} to be given peers by pid {pid}", path.display());
+                let key = self.begin(channel, pid, with);
+                if let Some(waits_at) = &mut self.waits_at {
+                    (waits_at.key, waits_at.has_complained) = (key, false);
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut waits_at.has_complained, true) {
+                    let again_ms = CALL_AGAIN.as_millis();
+                    info!("Nobody answers at {} ({error}): calling again every {again_ms} ms", path.display());
+                }
+            }
+        }
+    }
+
+    /// All peers go to a successor, or the server stops: nothing is taken any more. What has not been accepted is left to
+    /// its giver.
+    pub(crate) fn stop_taking<L: Lanes>(&mut self, reason: &str, with: &mut Loop<'_, L>) {
+        for taking in self.takings.drain() {
+            let pid = taking.pid();
+            let reason = reason.to_owned();
+            if let Turned::Over(cause) = taking.give_up(with.lanes, Objection::Leaving { reason }.into()) {
+                debug!("Nothing more is taken from pid {pid}: {cause}");
+            }
+        }
+        if let Some(waits_at) = &mut self.waits_at {
+            (waits_at.key, waits_at.again_at) = (None, with.now + CALL_AGAIN);
+        }
+    }
+}
+
+impl Source for Taker {
+    /// Each giver is registered when it comes.
+    fn register(&mut self, _: &Registry, _: Tokens) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn hear(&mut self, key: usize, _: &Event) {
+        self.heard.push(key);
+    }
+
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let takings = self.takings.iter().filter_map(|(_, taking)| taking.due()).min();
+        let again = self.waits_at.as_ref().filter(|waits_at| waits_at.key.is_none()).map(|waits_at| waits_at.again_at);
+        let at_once = (!self.heard.is_empty()).then_some(now);
+        [takings, again, at_once].into_iter().flatten().min()
+    }
+}
+
+/// What this process can take.
+fn capacity_of<L: Lanes>(lanes: &L, peers_max: usize) -> Capacity {
+    let offers = lanes.all().map(|lane| {
+        let (oldest, newest) = lane.restores();
+        Offer { service: lane.name().to_owned(), state_versions: Versions { oldest, newest } }
+    });
+    Capacity { offers: offers.collect(), peers: lanes.peers(), peers_max }
+}

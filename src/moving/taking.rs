@@ -1,0 +1,298 @@
+//! A taker of peers, on one channel: the successor's half of the conversation, carried out between two turns of a loop that
+//! serves others meanwhile.
+//!
+//! What arrives is adopted into a table that is being served, and is out of everybody's reach there until Accept is in the
+//! channel.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use log::debug;
+use mio::net::TcpStream;
+use rustc_hash::FxHashMap;
+use rustix::net::sockopt::socket_cookie;
+
+use crate::clock::monotonic_ns;
+use crate::lane::AnyLane;
+use crate::lanes::Lanes;
+use crate::peer::Address;
+use crate::peer::record::{Change, Record};
+use crate::table::Handle;
+use crate::takeover::channel::{Channel, ChannelError, Sent};
+use crate::takeover::drive::{Accepting, Owner, SuccessorEnd};
+use crate::takeover::error::{Cause, in_context};
+use crate::takeover::fault::{self, SuccessorStep as Step};
+use crate::takeover::panicked::caught;
+use crate::takeover::successor::{Accept, Action, Called, Heard, Objection, Receiving};
+use crate::takeover::wire::{Digested, Frame, OfLane, Offer, RawFrame, Serving, Welcome};
+
+/// How long a giver may say nothing within a batch.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// What a taker says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Capacity {
+    /// What it serves.
+    pub(super) offers: Vec<Offer>,
+    /// How many peers it has, and may have.
+    pub(super) peers: usize,
+    pub(super) peers_max: usize,
+}
+
+impl Capacity {
+    fn call(&self) -> (Called, Vec<u8>) {
+        // A giver leaves as many files to others as it would in a takeover; what is in use is in the number of peers.
+        let files_max = self.peers_max.saturating_add(reactord_process::open_files::RESERVED);
+        Called::waiting(self.offers.clone(), files_max as u64, self.peers as u64)
+    }
+}
+
+/// One channel to a giver.
+#[derive(Debug)]
+pub(super) struct Taking {
+    channel: Channel,
+    pid: u32,
+    /// `None` while a frame is being heard, and when it has come to nothing.
+    step: Option<Progress>,
+    taken: Taken,
+    /// When the giver last said something.
+    heard_at: Instant,
+}
+
+#[derive(Debug)]
+enum Progress {
+    /// It has said that it can be given peers.
+    Waiting(Called),
+    /// A batch is on its way.
+    Receiving(Receiving),
+}
+
+/// What has come of a batch.
+#[derive(Debug, Default)]
+struct Taken {
+    /// The number of the lane that serves them here.
+    lane: usize,
+    /// The version of their sessions.
+    version: u32,
+    /// Each by its cookie, with where it connects from.
+    peers: FxHashMap<u64, (Handle, Address)>,
+}
+
+/// What a turn has led to.
+pub(super) enum Turned {
+    /// Nothing more is to be heard now.
+    On(Taking),
+    /// So many peers belong to this process now, and are served; so long they were not.
+    Took { taking: Taking, peers: u64, pause: Duration },
+    /// The channel is of no use any more. What was not accepted is not here.
+    Over(Cause),
+}
+
+impl Taking {
+    /// Tells a giver that it can give.
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    pub(super) fn wait(mut channel: Channel, pid: u32, capacity: &Capacity, now: Instant) -> Result<Self, Cause> {
+        let called = say_wait(&mut channel, capacity)?;
+        Ok(Self { channel, pid, step: Some(Progress::Waiting(called)), taken: Taken::default(), heard_at: now })
+    }
+
+    pub(super) fn channel(&mut self) -> &mut Channel {
+        &mut self.channel
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether a batch is on its way.
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(self.step, Some(Progress::Receiving(_)))
+    }
+
+    /// When it is given up if nothing comes before.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.is_under_way().then(|| self.heard_at + SILENCE_MAX)
+    }
+
+    /// Hears the giver, up to the end of a batch.
+    pub(super) fn turn<L: Lanes>(mut self, lanes: &mut L, capacity: &Capacity, now: Instant) -> Turned {
+        loop {
+            let raw = match self.channel.receive() {
+                Ok(Some(raw)) => raw,
+                Ok(None) if self.due().is_some_and(|due| now >= due) => {
+                    return self.give_up(lanes, ChannelError::Silent { waited: SILENCE_MAX }.into());
+                }
+                Ok(None) => return Turned::On(self),
+                Err(error) => return self.give_up(lanes, error.into()),
+            };
+            self.heard_at = now;
+            match self.hear(&raw, lanes) {
+                Ok(None) => {}
+                Ok(Some(owner)) => return self.begin_to_serve(owner.accept(), lanes, capacity),
+                Err(cause) => return self.give_up(lanes, cause),
+            }
+        }
+    }
+
+    /// Takes nothing of what has come, and tells the giver why.
+    pub(super) fn give_up<L: Lanes>(self, lanes: &mut L, cause: Cause) -> Turned {
+        let lane = self.taken.peers.values().map(|(handle, _)| *handle);
+        lane.for_each(|handle| lanes.lane_mut(handle.lane()).drop_taken(handle));
+        self.channel.close_with(&cause.frame());
+        Turned::Over(cause)
+    }
+
+    /// Hears one frame. Says so if the peers of the batch are this process's now.
+    fn hear<L: Lanes>(&mut self, raw: &RawFrame, lanes: &mut L) -> Result<Option<Owner>, Cause> {
+        let frame = raw.decode()?;
+        match self.step.take() {
+            Some(Progress::Waiting(called)) => {
+                let welcome = called.hear(frame)?;
+                self.step = Some(Progress::Receiving(self.prepare(&welcome, lanes)?));
+                Ok(None)
+            }
+            Some(Progress::Receiving(receiving)) => match receiving.hear(frame)? {
+                Heard::On(receiving, action) => {
+                    self.step = Some(Progress::Receiving(receiving));
+                    self.act(action, lanes).map(|()| None)
+                }
+                Heard::Commit(accept) => Accepting::Verified(accept).finish(&mut self.channel).map(Some),
+            },
+            None => unreachable!("it has come to nothing, and is heard no more"),
+        }
+    }
+
+    /// A giver has said what it gives.
+    fn prepare<L: Lanes>(&mut self, welcome: &Welcome, lanes: &L) -> Result<Receiving, Cause> {
+        fault::at(Step::Welcome, &mut self.channel)?;
+        let [lane] = &*welcome.lanes else {
+            let services = welcome.lanes.iter().map(|lane| lane.service.clone()).collect();
+            return Err(Objection::Lanes { services }.into());
+        };
+        let number = lanes.all().position(|ours| ours.name() == lane.service);
+        let number = number.expect("it was chosen from what was offered");
+        self.taken = Taken { lane: number, version: lane.state_version, peers: FxHashMap::default() };
+        Ok(Receiving::of_batch())
+    }
+
+    fn act<L: Lanes>(&mut self, action: Action<'_>, lanes: &mut L) -> Result<(), Cause> {
+        let Self { channel, taken, .. } = self;
+        let lane = lanes.lane_mut(taken.lane);
+        let answer = match action {
+            Action::Adopt(records, answer) => {
+                fault::at(Step::Adopt, channel)?;
+                taken.adopt(channel, records, lane)?;
+                fault::at(Step::Copied, channel)?;
+                answer
+            }
+            Action::Change(changes) => {
+                fault::at(Step::Change, channel)?;
+                return taken.follow(changes, lane);
+            }
+            Action::Discard(closed) => {
+                fault::at(Step::Discard, channel)?;
+                let left = closed.cookies.iter().filter_map(|cookie| taken.peers.remove(cookie));
+                left.for_each(|(handle, _)| lane.drop_taken(handle));
+                return Ok(());
+            }
+            Action::Answer(answer) => {
+                fault::at(Step::Round, channel)?;
+                answer
+            }
+            Action::GetReady(answer) => {
+                fault::at(Step::Ready, channel)?;
+                answer
+            }
+            Action::Wait => return Ok(()),
+            Action::Listen(_) | Action::SetTimers(_) | Action::Enter { .. } => return Err(Objection::Shared.into()),
+        };
+        Ok(channel.post(&answer)?)
+    }
+
+    /// The peers belong to this process.
+    fn begin_to_serve<L: Lanes>(mut self, accept: &Accept, lanes: &mut L, capacity: &Capacity) -> Turned {
+        let Taken { lane, peers, .. } = std::mem::take(&mut self.taken);
+        let lane = lanes.lane_mut(lane);
+        peers.into_values().for_each(|(handle, _)| lane.welcome(handle));
+        let pause_us = monotonic_ns().saturating_sub(accept.frozen_at_ns) / 1000;
+        let (peers, pause) = (accept.peers, Duration::from_micros(pause_us));
+        let capacity = Capacity { peers: lanes.peers(), ..capacity.clone() };
+        let said = fault::at(Step::Serving, &mut self.channel)
+            .and_then(|()| self.channel.post(&Frame::Serving(Serving { pause_us }).encode()))
+            .map_err(Cause::from)
+            .and_then(|()| say_wait(&mut self.channel, &capacity));
+        match said {
+            Ok(called) => self.step = Some(Progress::Waiting(called)),
+            // What is here is here; that nothing more will come is heard next.
+            Err(error) => debug!("Giver pid {} was not told that its peers are served: {error}", self.pid),
+        }
+        Turned::Took { taking: self, peers, pause }
+    }
+}
+
+/// Says that it can be given peers.
+fn say_wait(channel: &mut Channel, capacity: &Capacity) -> Result<Called, Cause> {
+    let (called, wait) = capacity.call();
+    fault::at(Step::Hello, channel)?;
+    channel.post(&wait)?;
+    Ok(called)
+}
+
+impl Taken {
+    fn adopt(
+        &mut self,
+        channel: &mut Channel,
+        OfLane { records, .. }: OfLane<Record<'_>>,
+        lane: &mut dyn AnyLane,
+    ) -> Result<(), Cause> {
+        let sockets = channel.take_descriptors(records.len())?;
+        for (socket, Digested { value: record, .. }) in sockets.into_iter().zip(records) {
+            let cookie = socket_cookie(&socket).map_err(io::Error::from).map_err(in_context("SO_COOKIE"))?;
+            if cookie != record.cookie {
+                return Err(Cause::Cookie { record: record.cookie, socket: cookie });
+            }
+            let (address, version) = (record.address, self.version);
+            let socket = TcpStream::from_std(socket.into());
+            let handle = caught(|| lane.take_in(socket, &record, version))
+                .map_err(|panicked| Cause::Panicked { address: Some(address), panicked })?
+                .map_err(|error| Cause::Adopt { address, error })?;
+            self.peers.insert(cookie, (handle, address));
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, OfLane { records, .. }: OfLane<Change<'_>>, lane: &mut dyn AnyLane) -> Result<(), Cause> {
+        for Digested { value: change, .. } in records {
+            let (handle, address) = self.peers[&change.cookie];
+            caught(|| lane.follow_taken(handle, &change, self.version))
+                .map_err(|panicked| Cause::Panicked { address: Some(address), panicked })?
+                .map_err(|error| Cause::Adopt { address, error })?;
+        }
+        Ok(())
+    }
+}
+
+impl SuccessorEnd for Channel {
+    type Cause = Cause;
+
+    fn restore(&mut self, states: &[Vec<u8>]) -> Result<(), Cause> {
+        match self.descriptors_left() {
+            0 if states.iter().all(Vec::is_empty) => Ok(()),
+            0 => Err(Objection::Shared.into()),
+            count => Err(Cause::DescriptorsLeft { count }),
+        }
+    }
+
+    fn send_accept(&mut self, frame: &[u8]) -> Result<(), Cause> {
+        fault::at(Step::Accept, self)?;
+        match self.try_send(frame, &[]) {
+            Ok(Sent::Taken) => Ok(()),
+            // Whoever has taken Commit out of the channel reads what is in it the other way.
+            Ok(Sent::Full | Sent::TooManyInFlight) => Err(ChannelError::Silent { waited: Duration::ZERO }.into()),
+            Err(ChannelError::Closed) => Err(Cause::TooLate),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Peers that are in the table and out of everybody's reach, since another process may own them: no handle is for one, no
+//! id finds it, and whoever asks for all does not get it. So nothing happens to it, whatever the loop had in store for it.
+
+use super::handle::Handle;
+use super::peers::Peers;
+use super::turns;
+use crate::peer::{Peer, PeerId};
+
+impl Peers {
+    /// Puts the peer that a handle is for out of reach. False if it has left.
+    pub(super) fn put_out_of_reach(&mut self, handle: Handle) -> bool {
+        let of_nobody = self.stamp_of_nobody();
+        let Some(peer) = turns::find(&mut self.slab, handle) else { return false };
+        peer.set_stamp(of_nobody);
+        let id = peer.id();
+        self.forget_key(id);
+        true
+    }
+
+    /// Brings it back, and gives it a turn: what has happened to its connection since then was told to nobody.
+    pub(super) fn bring_back(&mut self, handle: Handle) {
+        let key = handle.key();
+        let peer = &mut self.slab[key];
+        peer.set_stamp(handle.stamp());
+        peer.is_in_no_queue();
+        let id = peer.id();
+        self.know_key(id, key);
+        let deadline_ns = self.deadlines.get(key);
+        self.deadlines.forget(key);
+        self.follow_deadline(handle, deadline_ns);
+        self.set_alarm_anew(handle);
+        self.make_due(key);
+    }
+
+    /// Those who must be in one process with the peer at `key`: whom it is joined or coupled to, and who is coupled to it.
+    pub(super) fn tied_to(&self, key: usize) -> Vec<Handle> {
+        let peer = &self.slab[key];
+        let particulars = peer.particulars();
+        let partner = particulars.and_then(|particulars| particulars.joined).map(|joined| joined.partner);
+        let writer = particulars.and_then(|particulars| particulars.writer);
+        let others = partner.into_iter().chain(writer).map(PeerId::from);
+        let readers = self.readers.get(&peer.id()).into_iter().flatten().copied();
+        others.chain(readers).filter_map(|id| self.handle(id)).collect()
+    }
+
+    /// Whether a peer can be reached.
+    pub(super) fn is_in_reach(&self, peer: &Peer) -> bool {
+        peer.stamp() != self.stamp_of_nobody()
+    }
+}
