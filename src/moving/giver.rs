@@ -170,7 +170,13 @@ impl Giver {
         self.know(channel, pid, false, with).ok_or_else(|| format!("{TAKERS_MAX} takers are known already"))
     }
 
-    fn know<L: Lanes>(&mut self, mut channel: Channel, pid: u32, waits: bool, with: &mut Loop<'_, L>) -> Option<usize> {
+    pub(crate) fn know<L: Lanes>(
+        &mut self,
+        mut channel: Channel,
+        pid: u32,
+        waits: bool,
+        with: &mut Loop<'_, L>,
+    ) -> Option<usize> {
         if self.takers.len() >= TAKERS_MAX {
             let reason = format!("{TAKERS_MAX} wait already");
             channel.close_with(&Frame::Refuse(Refuse { reason }).encode());
@@ -187,6 +193,24 @@ impl Giver {
         entry.insert(Taker { channel: Some(channel), pid, hello: None, waits, since: with.now });
         self.heard.push_back(key);
         Some(key)
+    }
+
+    /// How many wait to be given peers.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Whether something that was asked for is not at its end.
+    #[cfg(test)]
+    pub(crate) fn has_orders(&self) -> bool {
+        !self.orders.is_empty() || self.underway.is_some()
+    }
+
+    /// The supervisor wants these to go to a taker that is known.
+    #[cfg(test)]
+    pub(crate) fn begin_order_of<L: Lanes>(&mut self, which: Which, taker: usize, with: &mut Loop<'_, L>) {
+        self.begin_order(Asker::Supervisor, taker, &which, with);
     }
 
     // ── A turn ─────────────────────────────────────────────────────────────────────────────────────────────────────

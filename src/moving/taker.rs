@@ -84,7 +84,7 @@ impl Taker {
         }
     }
 
-    fn begin<L: Lanes>(&mut self, mut channel: Channel, pid: u32, with: &mut Loop<'_, L>) -> Option<usize> {
+    pub(crate) fn begin<L: Lanes>(&mut self, mut channel: Channel, pid: u32, with: &mut Loop<'_, L>) -> Option<usize> {
         let entry = self.takings.vacant_entry();
         let key = entry.key();
         let token = Tokens::of(Name::Taker).token(key);

@@ -1,3 +1,4 @@
+mod moves;
 mod time;
 
 use std::io::{Read, Write};
