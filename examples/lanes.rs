@@ -65,6 +65,6 @@ fn run() -> Result<Outcome, Box<dyn Error>> {
     let takeover_path = (!takes_over).then(|| path.into());
     let server = Server::new(Config { takeover_path, ..Config::default() })
         .service(listeners("numbers", rest)?, Seqnum)
-        .service(listeners("lines", rest)?, Line);
+        .service(listeners("lines", rest)?, Line::default());
     Ok(if takes_over { server.take_over(path.as_ref())? } else { server.serve()? })
 }

@@ -4,6 +4,7 @@
 //! service. It knows neither where peers come from nor what a takeover is; it can be copied, and filled from a copy,
 //! between two of its turns.
 
+mod adopt_error;
 mod answering;
 mod carrying;
 mod passing;
@@ -18,10 +19,13 @@ use rustix::net::sockopt::socket_cookie;
 
 use crate::limited::{Kind, Limited};
 use crate::originals::Originals;
+use crate::peer::closed::Closed;
 use crate::peer::record::{Change, Record};
+use crate::peer::ties::Holds;
 use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{Accepted, Context, Entries, MAPS_MAX, RestoreError, StreamService};
-use crate::table::{self, Gone, Handle, Progress, Table};
+use crate::table::{Gone, Handle, Progress, Table};
+pub(crate) use adopt_error::AdoptError;
 use answering::Answering;
 pub(crate) use passing::Passing;
 pub(crate) use wake::Wake;
@@ -31,22 +35,6 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// How many peers get a turn without an event in one turn of the loop, so that many of them do not hold up the others.
 const DUE_PER_TURN: usize = 256;
-
-/// Why a peer of a predecessor cannot be adopted.
-#[derive(Debug)]
-pub(crate) enum AdoptError {
-    Restore(RestoreError),
-    Table(table::AdoptError),
-}
-
-impl std::fmt::Display for AdoptError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Restore(error) => write!(f, "its session: {error}"),
-            Self::Table(error) => error.fmt(f),
-        }
-    }
-}
 
 /// A lane, whatever its service: what is asked of it seldom. It may be a pointer; nothing of this is on the way of a message.
 pub(crate) trait AnyLane: Originals + Passing {
@@ -421,5 +409,76 @@ impl<S: StreamService> AnyLane for Lane<S> {
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError> {
         self.inherited = true;
         self.answering.service_mut().restore(version, state)
+    }
+}
+
+impl<S: StreamService> Passing for Lane<S> {
+    fn is_movable(&self) -> bool {
+        S::MOVABLE
+    }
+
+    fn restores(&self) -> (u32, u32) {
+        (S::STATE_VERSION_OLDEST, S::STATE_VERSION_NEWEST)
+    }
+
+    fn given(&mut self) -> Vec<Handle> {
+        self.table.peers_mut().take_given()
+    }
+
+    fn part_with_given(&mut self, handle: Handle) {
+        let key = handle.key();
+        let peer = self.table.peers().get(key).expect("a peer that is out of reach stays");
+        let (id, address) = (peer.id(), peer.address());
+        self.table.let_go(key);
+        self.part_with(Gone { key, id, address, how: Closed::Moved });
+    }
+
+    fn keep(&mut self, handle: Handle) {
+        self.table.bring_back(handle);
+    }
+
+    fn keep_given(&mut self, handle: Handle) {
+        let Self { table, answering, input, .. } = self;
+        let gone = table.change(handle, |turn| {
+            turn.talk.release(Holds::GIVEN);
+            answering.tell(turn, S::not_given)?;
+            answering.advance(turn, Wake::Due, input)
+        });
+        self.part_with_any(gone);
+    }
+
+    fn take_in(&mut self, socket: TcpStream, record: &Record<'_>, version: u32) -> Result<Handle, AdoptError> {
+        let session = self.restore_session(record.session, version)?;
+        let key = self.table.adopt(socket, record).map_err(AdoptError::Table)?;
+        self.answering.insert_session(key, session);
+        let handle = self.table.peers().handle_at(key).expect("it was just adopted");
+        self.table.put_out_of_reach(handle);
+        Ok(handle)
+    }
+
+    fn follow_taken(&mut self, handle: Handle, change: &Change<'_>, version: u32) -> Result<(), AdoptError> {
+        let session = change.session.map(|session| self.restore_session(session, version)).transpose()?;
+        self.table.bring_back(handle);
+        let followed = self.table.follow(change).map_err(AdoptError::Table);
+        self.table.put_out_of_reach(handle);
+        if let Some(session) = session {
+            self.answering.insert_session(handle.key(), session);
+        }
+        followed.map(drop)
+    }
+
+    fn drop_taken(&mut self, handle: Handle) {
+        self.table.let_go(handle.key());
+        self.answering.drop_session(handle.key());
+    }
+
+    fn welcome(&mut self, handle: Handle) {
+        self.table.bring_back(handle);
+        let Self { table, answering, input, .. } = self;
+        let gone = table.change(handle, |turn| {
+            answering.tell(turn, S::arrived)?;
+            answering.advance(turn, Wake::Due, input)
+        });
+        self.part_with_any(gone);
     }
 }

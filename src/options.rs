@@ -1,10 +1,10 @@
 //! The daemon's command line: what may be asked for, what goes together, and what it means as a `Config`.
 
 mod moving;
+mod paths;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,12 +12,13 @@ use std::time::Duration;
 use argh::FromArgs;
 use log::LevelFilter;
 use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
-use reactord::{Config, Listen, Service, TAKEOVER_PATH_BYTES_MAX, services};
+use reactord::{Config, Listen, Service, services};
 use reactord_cli::arguments::usage_error;
 use reactord_cli::values::{address, backlog, count, milliseconds, port};
 use reactord_supervisor::Daemon;
 
 pub(crate) use moving::Move;
+use paths::{check_length, checked_path};
 
 /// A TCP server that can be replaced while its connections stay open.
 #[derive(FromArgs, Debug)]
@@ -335,18 +336,6 @@ fn default_takeover_path() -> Result<PathBuf, String> {
 fn built_in(value: &str) -> Result<BuiltIn, String> {
     let names = BuiltIn::ALL.iter().map(|service| service.name()).collect::<Vec<_>>().join(" or ");
     BuiltIn::from_name(value).ok_or_else(|| format!("{names} is expected"))
-}
-
-fn checked_path(value: &str) -> Result<PathBuf, String> {
-    check_length(PathBuf::from(value))
-}
-
-fn check_length(path: PathBuf) -> Result<PathBuf, String> {
-    let bytes = path.as_os_str().as_bytes().len();
-    if !(1..=TAKEOVER_PATH_BYTES_MAX).contains(&bytes) {
-        return Err(format!("the path has {bytes} bytes, 1 to {TAKEOVER_PATH_BYTES_MAX} are allowed"));
-    }
-    Ok(path)
 }
 
 #[cfg(test)]

@@ -105,6 +105,7 @@ impl Giver {
     }
 
     /// What came of what a supervisor has asked for, since this was last called.
+    #[allow(dead_code, reason = "the words of the queue that ask for it come next")]
     pub(crate) fn answers(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.answers)
     }
@@ -133,6 +134,7 @@ impl Giver {
     }
 
     /// The supervisor wants so many parts of so many of the peers to be moved to another worker.
+    #[allow(dead_code, reason = "the words of the queue that ask for it come next")]
     pub(crate) fn order_share<L: Lanes>(&mut self, to: &Path, parts: u32, of: u32, with: &mut Loop<'_, L>) {
         match self.call_for_order(to, with) {
             Ok(taker) => self.begin_order(Asker::Supervisor, taker, &Which::Share(parts, of), with),

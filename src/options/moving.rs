@@ -7,7 +7,7 @@ use argh::FromArgs;
 use reactord::Which;
 use reactord_cli::values::count;
 
-use super::checked_path;
+use super::paths::checked_path;
 
 /// Move peers from one server to another, which both go on serving.
 #[derive(FromArgs, Debug)]
