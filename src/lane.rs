@@ -19,7 +19,6 @@ use rustix::net::sockopt::socket_cookie;
 
 use crate::limited::{Kind, Limited};
 use crate::originals::Originals;
-use crate::peer::closed::Closed;
 use crate::peer::record::{Change, Record};
 use crate::peer::ties::Holds;
 use crate::peer::{Address, PeerId, Phase, Received};
@@ -426,11 +425,8 @@ impl<S: StreamService> Passing for Lane<S> {
     }
 
     fn part_with_given(&mut self, handle: Handle) {
-        let key = handle.key();
-        let peer = self.table.peers().get(key).expect("a peer that is out of reach stays");
-        let (id, address) = (peer.id(), peer.address());
-        self.table.let_go(key);
-        self.part_with(Gone { key, id, address, how: Closed::Moved });
+        let gone = self.table.part_with(handle.key());
+        self.part_with(gone);
     }
 
     fn keep(&mut self, handle: Handle) {

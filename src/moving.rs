@@ -48,7 +48,7 @@
 //! | step | giver killed | giver stopped | taker killed | taker stopped |
 //! | --- | --- | --- | --- | --- |
 //! | before Welcome | nobody; the taker goes on, and calls again if it waits | giver, later | giver | giver |
-//! | copy | nobody; the taker drops what has come | giver, later; the taker gives up after 10 s | giver, warns | giver, warns after 5 s |
+//! | copy | nobody; the taker drops what has come | giver, later; the taker gives up after 10 s | giver, warns | giver, warns after 10 s |
 //! | freeze, before Commit is sent | nobody; the taker drops what has come | giver, later; the taker gives up after 10 s | giver thaws, warns | giver thaws after `freeze_timeout`, warns |
 //! | Commit sent, Accept not | nobody; the taker drops what has come, unless it has Commit: then it owns them | taker | giver thaws, warns | giver thaws after `freeze_timeout`, warns |
 //! | Accept sent | taker | taker | nobody, as after any crash of a server | taker, later |

@@ -55,7 +55,7 @@ pub(crate) struct Gone {
     pub(crate) id: PeerId,
     pub(crate) address: Address,
     pub(crate) how: Closed,
-    /// It has ended, and is to be closed when the service has been told.
+    /// It has ended, or belongs to another process, and is to be closed when the service has been told.
     pub(crate) socket: TcpStream,
 }
 
@@ -313,6 +313,14 @@ impl Table {
             looked_at += 1;
         }
         together
+    }
+
+    /// Takes out the peer at `key`, which belongs to another process: its connection goes on there.
+    pub(crate) fn part_with(&mut self, key: usize) -> Gone {
+        let mut peer = self.peers.remove(key);
+        let (id, address) = (peer.id(), peer.address());
+        peer.deregister(&self.registry);
+        Gone { key, id, address, how: Closed::Moved, socket: peer.into() }
     }
 
     // ── Turns without an event ─────────────────────────────────────────────────────────────────────────────────────

@@ -19,8 +19,8 @@ use crate::takeover::panicked::caught;
 use crate::takeover::predecessor::{Copying, Decision, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
 use crate::takeover::wire::{Frame, Hello, RawFrame, Welcome};
 
-/// How long a batch may be copied. Its peers are few: who changes as fast as that for so long does not come to rest.
-const COPY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a batch may be copied, however it comes on. Who changes as fast as that for so long does not come to rest.
+const COPY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A batch between Welcome and its end.
 #[derive(Debug)]

@@ -7,6 +7,9 @@ use crate::service::{Closed, NobodyWaits};
 use crate::takeover::channel::Channel;
 use crate::takeover::wire::{Move, Which};
 
+/// More than the kernel buffers for one connection (tcp(7), `tcp_wmem` and `tcp_rmem`).
+const MUCH: usize = 12 << 20;
+
 /// Lines that are echoed with the number of those before them; `GIVE` gives whoever says it away, `JOIN` joins the last two who
 /// have come, `WAIT` sets a deadline after a minute, `TO:text` sends to the peer that has come first.
 #[derive(Default)]
@@ -47,7 +50,7 @@ impl Service for Counting {
                 return Ok(());
             }
             b"WAIT\n" => context.set_deadline(context.peer(), Some(Duration::from_secs(60))),
-            b"BIG\n" => context.reply(&vec![b'.'; BIG]),
+            b"BIG\n" => context.reply(&vec![b'.'; MUCH]),
             text if text.starts_with(b"TO:") => {
                 let first = self.first.expect("somebody has come");
                 self.refused += u32::from(context.send(first, text).is_err());
@@ -269,8 +272,8 @@ fn output_that_is_pending_and_a_deadline_go_along() {
     here.order(Which::All, &mut there);
     turn_all(&mut [&mut here, &mut there], |all| all[0].peers() == 0);
     assert_eq!(line(&mut client, &mut [&mut here, &mut there]), "0 WAIT\n");
-    let big = there.receive(&mut client, BIG);
-    assert!(big.len() == BIG && big.iter().all(|byte| *byte == b'.'));
+    let big = there.receive(&mut client, MUCH);
+    assert!(big.len() == MUCH && big.iter().all(|byte| *byte == b'.'));
     assert_eq!(line(&mut client, &mut [&mut here, &mut there]), "1 BIG\n");
     assert_eq!(line(&mut client, &mut [&mut here, &mut there]), "2 after\n");
     there.ahead = Duration::from_secs(61);
