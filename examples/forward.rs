@@ -78,17 +78,21 @@ impl StreamService for Forward {
     }
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     SimpleLogger::new().with_level(log::LevelFilter::Info).without_timestamps().init()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [address, to, path] => {
+        [at, to, path] => {
             let config = Config { takeover_path: Some(path.into()), ..Config::default() };
-            let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
-            Server::new(config).service([listener], Forward { to: to.parse()? }).serve()?;
+            let listener = Listen::on("clients", address(at)?);
+            Server::new(config).service([listener], Forward { to: address(to)? }).serve()?;
         }
         [to, path] => {
-            let server = Server::new(Config::default()).service([], Forward { to: to.parse()? });
+            let server = Server::new(Config::default()).service([], Forward { to: address(to)? });
             server.take_over(path.as_ref())?;
         }
         _ => return Err("usage: forward ADDR:PORT TO:PORT PATH to serve, forward TO:PORT PATH to take over".into()),

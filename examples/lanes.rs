@@ -36,7 +36,8 @@ fn listeners(service: &str, arguments: &[String]) -> Result<Vec<Listen>, Box<dyn
     for argument in arguments {
         match argument.splitn(3, ':').collect::<Vec<_>>()[..] {
             [of, "tcp", address] if of == service => {
-                listeners.push(Listen::on(argument, address.parse::<SocketAddr>()?));
+                let address: SocketAddr = address.parse().map_err(|error| format!("{argument}: {error}"))?;
+                listeners.push(Listen::on(argument, address));
             }
             [of, "unix", path] if of == service => listeners.push(Listen::on(argument, PathBuf::from(path))),
             ["numbers" | "lines", "tcp" | "unix", _] => {}

@@ -25,29 +25,24 @@
 //! [dependencies]
 //! log = "0.4"
 //! memchr = "2"
-//! minicbor = { version = "2", features = ["derive", "std"] }
 //! reactord = { path = "…", default-features = false }
 //! simple_logger = { version = "5", default-features = false, features = ["stderr", "timestamps"] }
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use minicbor::{Decode, Encode};
-use reactord::{Closed, Config, Context, Listen, PeerId, RestoreError, SendError, Server, Service, Violation};
+use reactord::{
+    Closed, Config, Context, Entries, Keyed, Listen, PeerId, RestoreError, SendError, Server, Service, Violation,
+};
 use simple_logger::SimpleLogger;
 
-#[derive(Default, Encode, Decode)]
-struct Topic {
-    #[n(0)]
-    subscribers: BTreeSet<u64>,
-    #[n(1)]
-    published_last: String,
-}
-
-/// All topics by name: the state that all peers share.
+/// The state that all peers share, by the names of topics. A takeover copies it while the predecessor serves.
 #[derive(Default)]
-struct PubSub(BTreeMap<String, Topic>);
+struct PubSub {
+    subscribers: Keyed<String, BTreeSet<PeerId>>,
+    published_last: Keyed<String, String>,
+}
 
 impl Service for PubSub {
     type Session = ();
@@ -63,21 +58,21 @@ impl Service for PubSub {
     fn message(&mut self, (): &mut (), line: &[u8], context: &mut Context<'_, Self>) -> Result<(), Violation> {
         match String::from_utf8_lossy(line).trim_end().splitn(3, ' ').collect::<Vec<_>>()[..] {
             ["SUB", name] => {
-                let topic = self.0.entry(name.to_owned()).or_default();
-                topic.subscribers.insert(context.peer().into());
-                context.reply(format!("{}\n", topic.published_last).as_bytes());
+                self.subscribers.get_or_insert_with(name.to_owned(), BTreeSet::new).insert(context.peer());
+                let published_last = self.published_last.get(name).map_or("", String::as_str);
+                context.reply(format!("{published_last}\n").as_bytes());
             }
             ["PUB", name, text] => {
-                let topic = self.0.entry(name.to_owned()).or_default();
-                text.clone_into(&mut topic.published_last);
+                self.published_last.insert(name.to_owned(), text.to_owned());
                 let published = format!("{name} {text}\n");
-                for subscriber in topic.subscribers.iter().copied().map(PeerId::from) {
+                let subscribers = self.subscribers.get(name).into_iter().flatten();
+                for subscriber in subscribers.clone() {
                     // A subscriber that does not keep up would miss a text unawares, so it is closed instead.
-                    if let Err(SendError::Full { .. }) = context.send(subscriber, published.as_bytes()) {
-                        context.close_peer(subscriber);
+                    if let Err(SendError::Full { .. }) = context.send(*subscriber, published.as_bytes()) {
+                        context.close_peer(*subscriber);
                     }
                 }
-                context.reply(format!("{}\n", topic.subscribers.len()).as_bytes());
+                context.reply(format!("{}\n", subscribers.count()).as_bytes());
             }
             _ => return Err(Violation::new("a line is neither `SUB topic` nor `PUB topic text`")),
         }
@@ -85,9 +80,12 @@ impl Service for PubSub {
     }
 
     fn closed(&mut self, (): (), _: &Closed, context: &mut Context<'_, Self>) {
-        for topic in self.0.values_mut() {
-            topic.subscribers.remove(&context.peer().into());
-        }
+        self.subscribers.for_each_mut(|_, subscribers| {
+            // Only what is changed is copied again.
+            if subscribers.contains(&context.peer()) {
+                subscribers.remove(&context.peer());
+            }
+        });
     }
 
     fn save_session(&self, (): &(), _: &mut Vec<u8>) {}
@@ -96,13 +94,12 @@ impl Service for PubSub {
         Ok(())
     }
 
-    fn save(&self, record: &mut Vec<u8>) {
-        minicbor::encode(&self.0, record).expect("encoding into a Vec does not fail");
-    }
-
-    fn restore(&mut self, _: u32, record: &[u8]) -> Result<(), RestoreError> {
-        self.0 = minicbor::decode(record).map_err(|error| RestoreError::new(error.to_string()))?;
-        Ok(())
+    fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
+        match map {
+            0 => Some(&mut self.subscribers),
+            1 => Some(&mut self.published_last),
+            _ => None,
+        }
     }
 }
 
@@ -112,7 +109,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match arguments.as_slice() {
         [address, path] => {
             let config = Config { takeover_path: Some(path.into()), ..Config::default() };
-            let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
+            let address: SocketAddr = address.parse().map_err(|error| format!("{address}: {error}"))?;
+            let listener = Listen::on("clients", address);
             Server::new(config).service([listener], PubSub::default()).serve()?;
         }
         // Without a listener of its own, it takes over the predecessor's.

@@ -112,7 +112,8 @@ fn run(service: impl Service, address: Option<&str>, path: &Path) -> Result<Outc
         return Ok(Server::new(Config::default()).service([], service).take_over(path)?);
     };
     let config = Config { takeover_path: Some(path.into()), ..Config::default() };
-    let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
+    let address: SocketAddr = address.parse().map_err(|error| format!("{address}: {error}"))?;
+    let listener = Listen::on("clients", address);
     Ok(Server::new(config).service([listener], service).serve()?)
 }
 

@@ -273,7 +273,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match arguments.as_slice() {
         [address, path] => {
             let config = Config { takeover_path: Some(path.into()), ..Config::default() };
-            let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
+            let address: SocketAddr = address.parse().map_err(|error| format!("{address}: {error}"))?;
+            let listener = Listen::on("clients", address);
             Server::new(config).service([listener], Chat::default()).serve()?;
         }
         [path] => drop(Server::new(Config::default()).service([], Chat::default()).take_over(path.as_ref())?),

@@ -171,7 +171,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match arguments.as_slice() {
         [address, path] => {
             let config = Config { takeover_path: Some(path.into()), ..Config::default() };
-            let listener = Listen::on("clients", address.parse::<SocketAddr>()?);
+            let address: SocketAddr = address.parse().map_err(|error| format!("{address}: {error}"))?;
+            let listener = Listen::on("clients", address);
             Server::new(config).service([listener], Resp::new()).serve()?;
         }
         [path] => drop(Server::new(Config::default()).service([], Resp::new()).take_over(path.as_ref())?),

@@ -30,3 +30,25 @@ fn shared_state_and_peer_ids_of_the_example_survive_two_takeovers() {
     late.expect(b"three\n");
     server.stop_with([subscriber, publisher, late]);
 }
+
+#[test]
+fn examples_name_the_address_that_they_cannot_use() {
+    let place = Place::new();
+    let path = place.path();
+    let path = path.to_str().expect("the place has such a path");
+    let calls: [(&str, &[&str]); 7] = [
+        ("forward", &["nowhere:1", "127.0.0.1:2", path]),
+        ("forward", &["127.0.0.1:0", "nowhere:1", path]),
+        ("lanes", &[path, "numbers:tcp:nowhere:1"]),
+        ("mqtt", &["nowhere:1", path]),
+        ("pubsub", &["nowhere:1", path]),
+        ("versions", &["1", "nowhere:1", path]),
+        ("websocket", &["nowhere:1", path]),
+    ];
+    for (name, arguments) in calls {
+        let output = example(name).args(arguments).output().expect("it can be run");
+        assert!(!output.status.success(), "{name} cannot listen there");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("nowhere:1: invalid"), "{name}: {said}");
+    }
+}
