@@ -1,6 +1,6 @@
 //! The takeover channel as the kernel keeps it: a Unix stream socket with a queue for each direction (unix(7)).
 //!
-//! Stands for `src/takeover/channel.rs` and what it calls. Three facts of the kernel carry the protocol:
+//! Stands for `src/takeover/channel.rs` and what it calls, for a takeover and for moves. Three facts of the kernel carry the protocol:
 //! - what was sent before the end of a channel can be received after it;
 //! - a send after a shutdown of that direction, or after the other end is closed, fails with `EPIPE`;
 //! - a process that dies closes its ends, and what it had sent stays readable.
@@ -39,7 +39,7 @@ pub enum Frame {
     Serving,
 }
 
-/// One of the two ends.
+/// One of the two ends. Of a channel for moves, the giver has the predecessor's, the taker the successor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Side {
@@ -85,39 +85,45 @@ pub enum Sent {
 
 /// What one call of `Channel::receive` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Received {
+pub enum Received<F = Frame> {
     /// The next frame.
-    Frame(Frame),
+    Frame(F),
     /// End of file: no frame can come any more.
     Closed,
     /// `WouldBlock`.
     NotYet,
 }
 
-/// A channel. It is named by the successor, which calls once in its life.
+/// A channel. That of a takeover is named by the successor, which calls once in its life.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Channel {
+pub struct Channel<F = Frame> {
     predecessor: Holder,
     successor_open: bool,
-    to_predecessor: Queue,
-    to_successor: Queue,
+    to_predecessor: Queue<F>,
+    to_successor: Queue<F>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Queue {
-    frames: Vec<Frame>,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Queue<F> {
+    frames: Vec<F>,
     /// Nothing more can be sent.
     shut: bool,
 }
 
-impl Channel {
+impl<F> Queue<F> {
+    fn new() -> Self {
+        Self { frames: Vec::new(), shut: false }
+    }
+}
+
+impl<F: Copy> Channel<F> {
     /// Before the successor calls.
     pub fn unconnected() -> Self {
         Self {
             predecessor: Holder::Unconnected,
             successor_open: false,
-            to_predecessor: Queue::default(),
-            to_successor: Queue::default(),
+            to_predecessor: Queue::new(),
+            to_successor: Queue::new(),
         }
     }
 
@@ -137,6 +143,14 @@ impl Channel {
         self.predecessor
     }
 
+    /// Whether this end is open.
+    pub fn is_open_at(&self, side: Side) -> bool {
+        match side {
+            Side::Predecessor => !matches!(self.predecessor, Holder::Unconnected | Holder::Closed),
+            Side::Successor => self.successor_open,
+        }
+    }
+
     /// What a send from `from` would lead to.
     pub fn sendable(&self, from: Side) -> Sent {
         let (queue, reader_open) = match from {
@@ -147,7 +161,7 @@ impl Channel {
     }
 
     /// sendmsg(2). Whether it fails is decided here, at this instant, and by nothing else.
-    pub fn send(&mut self, from: Side, frame: Frame) -> Sent {
+    pub fn send(&mut self, from: Side, frame: F) -> Sent {
         let sent = self.sendable(from);
         if sent == Sent::Taken {
             match from {
@@ -159,7 +173,7 @@ impl Channel {
     }
 
     /// What recvmsg(2) would return at `at`.
-    pub fn receivable(&self, at: Side) -> Received {
+    pub fn receivable(&self, at: Side) -> Received<F> {
         let (queue, writer_open) = match at {
             Side::Predecessor => (&self.to_predecessor, self.successor_open),
             Side::Successor => (&self.to_successor, self.predecessor != Holder::Closed),
@@ -172,7 +186,7 @@ impl Channel {
     }
 
     /// recvmsg(2).
-    pub fn receive(&mut self, at: Side) -> Received {
+    pub fn receive(&mut self, at: Side) -> Received<F> {
         let received = self.receivable(at);
         if let Received::Frame(_) = received {
             match at {
@@ -213,6 +227,13 @@ impl Channel {
         }
     }
 
+    /// How many frames wait to be received in each direction: to the predecessor, to the successor.
+    pub fn queued(&self) -> (usize, usize) {
+        (self.to_predecessor.frames.len(), self.to_successor.frames.len())
+    }
+}
+
+impl Channel {
     /// What a slip would make of what waits for the successor, if it concerns the change that was sent last.
     fn slipped(&self, slip: Slip) -> Option<Vec<Frame>> {
         let mut frames = self.to_successor.frames.clone();
@@ -243,10 +264,5 @@ impl Channel {
     /// `last_word`: whether the predecessor has said why it leaves, in what the successor has not received yet.
     pub fn has_last_word(&self) -> bool {
         self.to_successor.frames.contains(&Frame::Refuse)
-    }
-
-    /// How many frames wait to be received in each direction: to the predecessor, to the successor.
-    pub fn queued(&self) -> (usize, usize) {
-        (self.to_predecessor.frames.len(), self.to_successor.frames.len())
     }
 }

@@ -1,4 +1,7 @@
-//! The ownership protocol of reactord's takeover, as a model whose every state is visited.
+//! The ownership protocol of reactord's takeover, and that of moves, as models whose every state is visited.
+//!
+//! Moves have a small model of their own, [`moves`], which stands beside that of the takeover and takes from it how a
+//! channel and a peer behave. All below is about the takeover.
 //!
 //! # What is modelled
 //!
@@ -19,6 +22,7 @@
 //! | [`properties`] | the promise |
 //! | [`mod@progress`] | why "in the end" comes |
 //! | [`mutants`] | faults that the check must find |
+//! | [`mod@visit`] | the check itself, of either model |
 //!
 //! # Which step is which code
 //!
@@ -79,36 +83,32 @@
 //! The checker keeps 64 bits of each state; that two of twenty million states share them has a chance of one in ninety
 //! thousand.
 
-use std::collections::BTreeSet;
-
-use stateright::{Checker, HasDiscoveries, Model, Property};
+use stateright::{Checker, Model, Property};
 
 use action::Action;
+use mutants::Mutant;
 use progress::progress;
 use protocol::Protocol;
 use state::State;
+use visit::visit;
 
 pub mod action;
 pub mod channel;
 pub mod choices;
 pub mod consequences;
+pub mod moves;
 pub mod mutants;
 pub mod progress;
 pub mod properties;
 pub mod protocol;
 pub mod record;
 pub mod state;
+pub mod visit;
 
 /// Visits the states of the protocol in the order of their distance from the start: all of them, or, of a mutant, as
 /// many as it takes to break the property that should catch it.
 pub fn check(protocol: Protocol) -> impl Checker<Protocol> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let checker = protocol.checker().threads(threads);
-    let checker = match protocol.mutant {
-        None => checker,
-        Some(mutant) => checker.finish_when(HasDiscoveries::AnyOf(BTreeSet::from([mutant.caught_by()]))),
-    };
-    checker.spawn_bfs().join()
+    visit(protocol, protocol.mutant.map(Mutant::caught_by))
 }
 
 impl Model for Protocol {

@@ -1,92 +1,124 @@
-//! Checks the protocol and its mutants, and prints what came of it.
+//! Checks the takeover and moves, and the mutants of both, and prints what came of it.
 
+use std::fmt::Debug;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use argh::FromArgs;
-use reactord_model::action::Action;
+use reactord_model::moves::{self, Moves};
 use reactord_model::mutants::Mutant;
 use reactord_model::protocol::Protocol;
+use reactord_model::visit::Visited;
 use reactord_model::{check, properties};
-use stateright::Checker;
+use stateright::{Checker, Property};
 
-/// Checks the ownership protocol of the takeover, and that the check finds faults.
+/// Checks the ownership protocol of the takeover and of moves, and that the check finds faults.
 #[derive(FromArgs)]
 struct Arguments {
     /// print how this mutant comes to break its property
     #[argh(option)]
     mutant: Option<String>,
+    /// leave out the takeover, which takes many times as long as moves
+    #[argh(switch)]
+    moves: bool,
+    /// how many bytes clients send while peers move (default: 1)
+    #[argh(option, default = "1")]
+    bytes: u8,
 }
 
 fn main() -> ExitCode {
     let arguments: Arguments = argh::from_env();
+    let bytes_max = arguments.bytes;
     match arguments.mutant {
-        None => table(),
-        Some(name) => match Mutant::from_name(&name) {
-            Some(mutant) => counterexample(mutant),
-            None => {
-                eprintln!("there is no mutant {name}; there are {:?}", Mutant::ALL);
-                ExitCode::FAILURE
-            }
-        },
+        Some(name) => counterexample(&name, bytes_max),
+        None => table(arguments.moves, bytes_max),
     }
 }
 
-/// The protocol and all mutants. Succeeds if the former holds and the latter are caught.
-fn table() -> ExitCode {
+/// Both models and all their mutants. Succeeds if the former hold and the latter are caught.
+fn table(moves_alone: bool, bytes_max: u8) -> ExitCode {
     println!("| variant | states | depth | s | verdict |");
     println!("| --- | ---: | ---: | ---: | --- |");
     let mut as_expected = true;
-    for mutant in std::iter::once(None).chain(Mutant::ALL.map(Some)) {
-        let began = Instant::now();
-        let checker = check(Protocol { mutant });
-        let discoveries = checker.discoveries();
-        let broken: Vec<_> = properties::always().iter().filter_map(|p| discoveries.get_key_value(p.name)).collect();
-        let (variant, verdict) = match mutant {
-            None => {
-                let reached = properties::sometimes().iter().filter(|p| discoveries.contains_key(p.name)).count();
-                as_expected &= broken.is_empty() && reached == properties::sometimes().len();
-                let held = properties::always().len() - broken.len();
-                ("the protocol".to_owned(), format!("{held} properties hold, {reached} examples found"))
-            }
-            Some(mutant) => {
-                let caught = discoveries.get(mutant.caught_by());
-                as_expected &= caught.is_some();
-                let verdict = match caught {
-                    Some(path) => {
-                        let steps = path.clone().into_actions().len();
-                        format!("caught in {steps} steps: not \"{}\"", mutant.caught_by())
-                    }
-                    None => "NOT CAUGHT".to_owned(),
-                };
-                (format!("`{mutant:?}`"), verdict)
-            }
-        };
-        let (states, depth, took_s) =
-            (checker.unique_state_count(), checker.max_depth(), began.elapsed().as_secs_f32());
-        println!("| {variant} | {states} | {depth} | {took_s:.1} | {verdict} |");
+    if !moves_alone {
+        as_expected &=
+            held("the takeover", || check(Protocol::default()), &properties::always(), &properties::sometimes());
+        for mutant in Mutant::ALL {
+            as_expected &= caught(mutant, || check(Protocol { mutant: Some(mutant) }), mutant.caught_by());
+        }
+    }
+    let model = Moves { mutant: None, bytes_max };
+    let (always, sometimes) = (moves::properties::always(), moves::properties::sometimes());
+    as_expected &= held("moves", || moves::check(model), &always, &sometimes);
+    for mutant in moves::mutants::Mutant::ALL {
+        as_expected &= caught(mutant, || moves::check(Moves { mutant: Some(mutant), ..model }), mutant.caught_by());
     }
     if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn counterexample(mutant: Mutant) -> ExitCode {
-    let checker = check(Protocol { mutant: Some(mutant) });
-    let Some(path) = checker.discovery(mutant.caught_by()) else {
+/// Prints the line of a model. Whether all its properties hold, and all its examples are found.
+fn held<M: Visited, C: Checker<M>>(
+    name: &str,
+    check: impl FnOnce() -> C,
+    always: &[Property<M>],
+    sometimes: &[Property<M>],
+) -> bool {
+    let (checker, took_s) = timed(check);
+    let discoveries = checker.discoveries();
+    let found = |properties: &[Property<M>]| properties.iter().filter(|p| discoveries.contains_key(p.name)).count();
+    let (broken, reached) = (found(always), found(sometimes));
+    let kept = always.len() - broken;
+    line(name, &checker, took_s, format!("{kept} properties hold, {reached} examples found"));
+    broken == 0 && reached == sometimes.len()
+}
+
+/// Prints the line of a mutant. Whether it breaks the property that it should.
+fn caught<M: Visited, C: Checker<M>>(mutant: impl Debug, check: impl FnOnce() -> C, property: &'static str) -> bool {
+    let (checker, took_s) = timed(check);
+    let steps = checker.discovery(property).map(|path| path.into_actions().len());
+    let verdict = match steps {
+        Some(steps) => format!("caught in {steps} steps: not \"{property}\""),
+        None => "NOT CAUGHT".to_owned(),
+    };
+    line(&format!("`{mutant:?}`"), &checker, took_s, verdict);
+    steps.is_some()
+}
+
+fn timed<C>(check: impl FnOnce() -> C) -> (C, f32) {
+    let began = Instant::now();
+    let checker = check();
+    (checker, began.elapsed().as_secs_f32())
+}
+
+fn line<M: Visited>(variant: &str, checker: &impl Checker<M>, took_s: f32, verdict: String) {
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+    println!("| {variant} | {states} | {depth} | {took_s:.1} | {verdict} |");
+}
+
+/// How the mutant with this name, of either model, comes to break its property.
+fn counterexample(name: &str, bytes_max: u8) -> ExitCode {
+    if let Some(mutant) = Mutant::from_name(name) {
+        return path(mutant, check(Protocol { mutant: Some(mutant) }), mutant.caught_by());
+    }
+    if let Some(mutant) = moves::mutants::Mutant::from_name(name) {
+        return path(mutant, moves::check(Moves { mutant: Some(mutant), bytes_max }), mutant.caught_by());
+    }
+    eprintln!("there is no mutant {name}; there are {:?} and {:?}", Mutant::ALL, moves::mutants::Mutant::ALL);
+    ExitCode::FAILURE
+}
+
+fn path<M: Visited>(mutant: impl Debug, checker: impl Checker<M>, property: &'static str) -> ExitCode {
+    let Some(path) = checker.discovery(property) else {
         eprintln!("{mutant:?} breaks nothing");
         return ExitCode::FAILURE;
     };
-    println!("{mutant:?} breaks \"{}\":", mutant.caught_by());
+    println!("{mutant:?} breaks \"{property}\":");
     let steps = path.into_vec();
-    let actions: Vec<Action> = steps.iter().filter_map(|(_, action)| *action).collect();
-    for (number, action) in actions.iter().enumerate() {
+    for (number, action) in steps.iter().filter_map(|(_, action)| action.as_ref()).enumerate() {
         println!("{:3}. {action}", number + 1);
     }
-    let protocol = Protocol { mutant: Some(mutant) };
     if let Some((state, _)) = steps.last() {
-        for (pid, process) in state.processes.iter().enumerate() {
-            let acts = if protocol.acts(process) { ", acts" } else { "" };
-            println!("process {pid}: {:?}, {:?}{acts}", process.life, process.step);
-        }
+        println!("{state:#?}");
     }
     ExitCode::SUCCESS
 }
