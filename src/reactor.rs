@@ -30,6 +30,7 @@ use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::memory;
 use crate::takeover::path::TakeoverListener;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
+use crate::worker::Wish;
 
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 1024;
@@ -250,12 +251,16 @@ impl<L: Lanes> Reactor<L> {
         }
         self.do_as_asked();
         self.tend_stop();
+        self.do_as_wished();
         let may_move = self.may_move();
         let (_, taker, mut with) = self.moves();
         taker.tend(&mut with, may_move);
         self.lanes.finish_turn();
         let (giver, _, mut with) = self.moves();
         giver.tend(&mut with, may_move);
+        for peers in self.giver.answers() {
+            self.sources.entrance.say_moved(peers);
+        }
         let Self { lanes, sources, limited, now, .. } = self;
         lanes.released(|id| sources.entrance.released(id));
         limited.left_out(*now).for_each(|left_out| warn!("{left_out}"));
@@ -346,6 +351,20 @@ impl<L: Lanes> Reactor<L> {
         let Self { lanes, poll, config, now, observer, limited, giver, taker, .. } = self;
         let (registry, freeze_timeout, now) = (poll.registry(), config.freeze_timeout, *now);
         (giver, taker, Loop { lanes, registry, freeze_timeout, now, observer, limited })
+    }
+
+    /// Does what a supervisor wants of a worker whose peers can be moved.
+    fn do_as_wished(&mut self) {
+        for wish in self.sources.entrance.wishes() {
+            match wish {
+                Wish::Count => self.sources.entrance.say_holds(self.lanes.peers()),
+                Wish::Move { .. } if !self.may_move() => self.sources.entrance.say_moved(0),
+                Wish::Move { share, path } => {
+                    let (giver, _, mut with) = self.moves();
+                    giver.order_share(share, &path, &mut with);
+                }
+            }
+        }
     }
 
     /// Whether peers may come and go one by one.
@@ -531,7 +550,8 @@ impl<L: Lanes> Reactor<L> {
 
     /// Whether no peer is left, and none will come.
     fn finished(&self) -> bool {
-        self.sources.entrance.has_ended() && self.lanes.is_empty() && self.departure.is_none() && !self.taker.waits()
+        let is_moving = self.taker.waits() || self.giver.has_orders();
+        self.sources.entrance.has_ended() && self.lanes.is_empty() && self.departure.is_none() && !is_moving
     }
 
     /// Whether a stop has come to its end.

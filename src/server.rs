@@ -277,7 +277,7 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
             check_queue(&offers, &listeners)?;
         }
         open_files::raise_limit();
-        let plan = Plan::of(listeners).map_err(Error::Listen)?;
+        let plan = Plan::of(listeners).map_err(Error::Listen)?.beside_waiting(self.config.wait_path.is_some());
         Ok((offers, plan))
     }
 
@@ -286,7 +286,7 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
         let (_, plan) = self.prepare(queue.is_some())?;
         let entrance = Entrance::of_listeners(plan.bind_rest().map_err(Error::Listen)?);
         let entrance = match queue {
-            Some(queue) => entrance.and_of_queue(Draw::from(queue)),
+            Some(queue) => entrance.and_of_queue(Draw::from(of_movable(queue, &self.config))),
             None => entrance,
         };
         let Self { config, services, handle, observer } = self;
@@ -307,6 +307,7 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     fn succeed(self, successor: Successor, plan: Plan) -> Result<Outcome, Error> {
         let Self { config, services, handle, observer } = self;
         let Successor { welcomed, queue } = successor;
+        let queue = queue.map(|queue| of_movable(queue, &config));
         let files_open = open_files::count().saturating_sub(plan.bound());
         let (poll, lanes, sources) = found(services, &config, handle, welcomed.peers_expected().collect())?;
         let moved_to = config.takeover_path.as_deref();
@@ -348,6 +349,11 @@ impl Successor {
     pub fn with_queue(self, queue: Queue) -> Self {
         Self { queue: Some(queue), ..self }
     }
+}
+
+/// A queue of which the supervisor may have peers moved, if there is a path on which that can be done.
+fn of_movable(queue: Queue, config: &Config) -> Queue {
+    if config.takeover_path.is_some() { queue.moving() } else { queue }
 }
 
 /// Whether each service and each listener can be told from the others.

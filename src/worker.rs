@@ -63,6 +63,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::unix::SourceFd;
@@ -75,7 +76,8 @@ use reactord_process::descriptors::{self, Received};
 use reactord_process::inherited;
 pub use reactord_process::words::{ConnectionId, PREDECESSOR_VARIABLE, STATE_BYTES_MAX, TAKEOVER_VARIABLE};
 use reactord_process::words::{
-    FromSupervisor, FromWorker, PACKET_BYTES_MAX, SOCKET_VARIABLE, VERSION, VERSION_WITHOUT_STATES, WORDS_BYTES_MAX,
+    Fraction, FromSupervisor, FromWorker, PACKET_BYTES_MAX, SOCKET_VARIABLE, VERSION, VERSION_WITHOUT_STATES,
+    WORDS_BYTES_MAX,
 };
 
 pub use connection::{Connection, Offered};
@@ -98,6 +100,10 @@ pub struct Queue {
     /// What has been received and not been given out.
     heard: VecDeque<Offered>,
     holdings: Holdings,
+    /// It moves peers to another worker when it is told to.
+    moves: bool,
+    /// What it was told to do besides, and has not been asked about.
+    wishes: Vec<Wish>,
     end: End,
     /// Room for one packet.
     buffer: Vec<u8>,
@@ -126,6 +132,15 @@ pub enum Back {
     Later,
     /// It is this worker's until it ends: its state is too long, or was refused before, or nobody is there any more.
     Never,
+}
+
+/// What a supervisor wants of a worker whose peers can be moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To know how many it has.
+    Count,
+    /// That it moves a part of them to the server at this takeover path.
+    Move { share: Fraction, path: PathBuf },
 }
 
 impl Queue {
@@ -165,6 +180,8 @@ impl Queue {
             unsent: VecDeque::new(),
             heard: VecDeque::new(),
             holdings: Holdings::default(),
+            moves: false,
+            wishes: Vec::new(),
             end: End::Far,
             buffer: Vec::new(),
         }
@@ -180,6 +197,35 @@ impl Queue {
         assert!(!self.is_ready, "a worker says what it speaks before anything else");
         self.gives_back = true;
         self
+    }
+
+    /// The queue of a worker that moves peers to another one when it is told to, and says how many it has.
+    pub(crate) fn moving(mut self) -> Self {
+        self.moves = true;
+        self
+    }
+
+    /// What the supervisor wants of a worker that [moves](Self::moving) peers, since this was last called.
+    pub(crate) fn take_wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.wishes)
+    }
+
+    /// Answers [`Wish::Count`].
+    pub(crate) fn holds(&mut self, peers: u32) -> Result<(), QueueError> {
+        self.say(FromWorker::Holds(peers));
+        self.flush(Wait::No).map(drop)
+    }
+
+    /// Answers [`Wish::Move`].
+    pub(crate) fn moved(&mut self, peers: u32) -> Result<(), QueueError> {
+        self.say(FromWorker::Moved(peers));
+        self.flush(Wait::No).map(drop)
+    }
+
+    /// Hears what has come, and gives out no connection.
+    pub(crate) fn hear_all(&mut self) -> Result<(), QueueError> {
+        while self.moves && self.hear(Wait::No)? {}
+        Ok(())
     }
 
     // ── Waiting ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -376,7 +422,7 @@ impl Queue {
 
     fn announce(&mut self) {
         if !std::mem::replace(&mut self.is_ready, true) {
-            let version = if self.gives_back { VERSION } else { VERSION_WITHOUT_STATES };
+            let version = if self.gives_back || self.moves { VERSION } else { VERSION_WITHOUT_STATES };
             self.say(FromWorker::Ready { version });
         }
     }
@@ -449,7 +495,7 @@ impl Queue {
         match self.end {
             End::Far => true,
             // What was given back may be refused, and whoever waits for connections does not wait for that.
-            End::Finishing => self.gives_back && wait == Wait::No,
+            End::Finishing => (self.gives_back || self.moves) && wait == Wait::No,
             End::Gone => self.gives_back,
             End::ReadOut => false,
         }
@@ -502,6 +548,10 @@ impl Queue {
             }
             Some((FromSupervisor::Give(count), _)) => self.holdings.asked_for(count),
             Some((FromSupervisor::Finish, _)) => self.finish(),
+            Some((FromSupervisor::Count, _)) if self.moves => self.wishes.push(Wish::Count),
+            Some((FromSupervisor::Move { share, path }, _)) if self.moves => {
+                self.wishes.push(Wish::Move { share, path: path.into() });
+            }
             // A word of another version, or what cannot be acknowledged; what came with it is closed.
             _ => {}
         }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Interest, Registry};
+use reactord_process::words::Fraction;
 use slab::Slab;
 
 use super::batch::Batch;
@@ -105,7 +106,6 @@ impl Giver {
     }
 
     /// What came of what a supervisor has asked for, since this was last called.
-    #[allow(dead_code, reason = "the words of the queue that ask for it come next")]
     pub(crate) fn answers(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.answers)
     }
@@ -133,13 +133,14 @@ impl Giver {
         }
     }
 
-    /// The supervisor wants so many parts of so many of the peers to be moved to another worker.
-    #[allow(dead_code, reason = "the words of the queue that ask for it come next")]
-    pub(crate) fn order_share<L: Lanes>(&mut self, to: &Path, parts: u32, of: u32, with: &mut Loop<'_, L>) {
+    /// The supervisor wants this part of the peers to be moved to another worker.
+    pub(crate) fn order_share<L: Lanes>(&mut self, share: Fraction, to: &Path, with: &mut Loop<'_, L>) {
+        let movable = with.lanes.all().filter(|lane| lane.is_movable());
+        let count = share.of(movable.map(|lane| lane.peers() as u64).sum());
         match self.call_for_order(to, with) {
-            Ok(taker) => self.begin_order(Asker::Supervisor, taker, &Which::Share(parts, of), with),
+            Ok(taker) => self.begin_order(Asker::Supervisor, taker, &Which::Count(count), with),
             Err(reason) => {
-                warn!("Move of {parts}/{of} of the peers to {} refused: {reason}", to.display());
+                warn!("Move of {share} of the peers to {} refused: {reason}", to.display());
                 self.answers.push(0);
             }
         }
@@ -204,7 +205,6 @@ impl Giver {
     }
 
     /// Whether something that was asked for is not at its end.
-    #[cfg(test)]
     pub(crate) fn has_orders(&self) -> bool {
         !self.orders.is_empty() || self.underway.is_some()
     }

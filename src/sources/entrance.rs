@@ -12,6 +12,7 @@ use super::queue::Draw;
 use super::source::{Source, Tokens};
 use crate::peer::PeerId;
 use crate::service::Accepted;
+use crate::worker::Wish;
 use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting};
 
 /// The number of the lane whose peers a supervisor's queue brings.
@@ -121,6 +122,28 @@ impl Entrance {
         }
     }
 
+    /// What a supervisor wants of this process besides that it serves, since this was last called.
+    pub(crate) fn wishes(&mut self) -> Vec<Wish> {
+        self.draws().flat_map(Draw::take_wishes).collect()
+    }
+
+    /// Tells a supervisor that there are so many peers.
+    pub(crate) fn say_holds(&mut self, peers: usize) {
+        self.draws().for_each(|draw| draw.say_holds(peers));
+    }
+
+    /// Tells a supervisor that so many peers were moved.
+    pub(crate) fn say_moved(&mut self, peers: u64) {
+        self.draws().for_each(|draw| draw.say_moved(peers));
+    }
+
+    fn draws(&mut self) -> impl Iterator<Item = &mut Draw> {
+        self.doors.iter_mut().filter_map(|door| match &mut door.leads_from {
+            LeadsFrom::Queue(draw) => Some(draw),
+            LeadsFrom::Listener(_) | LeadsFrom::Leftover(..) | LeadsFrom::Nowhere => None,
+        })
+    }
+
     /// Whether no peer will come any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.doors.iter().all(|door| match &door.leads_from {
@@ -195,6 +218,9 @@ impl Door {
         *budget -= 1;
         let room = peers_max.saturating_sub(peers);
         if room == 0 {
+            if let LeadsFrom::Queue(draw) = &mut self.leads_from {
+                draw.hear();
+            }
             self.accepting.pause();
             self.log_pause(peers, now, &"that is the maximum");
             return None;

@@ -11,6 +11,8 @@ pub(crate) struct Plan {
     wanted: Vec<Wanted>,
     /// Whether each lane has no listeners of its own, and takes what its predecessor has.
     inherits: Vec<bool>,
+    /// Peers come from elsewhere, too, so that it may listen nowhere.
+    may_be_nowhere: bool,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,17 @@ impl Plan {
         let all =
             lanes.into_iter().enumerate().flat_map(|(lane, all)| all.into_iter().map(move |listen| (lane, listen)));
         let wanted = all.map(|(lane, listen)| Wanted::try_to_bind(lane, listen)).collect::<Result<_, _>>()?;
-        Ok(Self { wanted, inherits })
+        Ok(Self { wanted, inherits, may_be_nowhere: false })
+    }
+
+    /// The same for a process that waits to be given peers by another one, if it does.
+    pub(crate) fn beside_waiting(self, waits: bool) -> Self {
+        Self { may_be_nowhere: waits, ..self }
+    }
+
+    /// Whether a successor need not listen anywhere.
+    pub(crate) fn may_be_nowhere(&self) -> bool {
+        self.may_be_nowhere
     }
 
     /// Whether one of the predecessor's listeners is still wanted: by whom and as what is said in it then. Otherwise it is

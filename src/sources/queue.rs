@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use rustix::net::sockopt::socket_cookie;
 
 use crate::peer::PeerId;
-use crate::worker::{ConnectionId, Queue, QueueError};
+use crate::worker::{ConnectionId, Queue, QueueError, Wish};
 
 /// How many connections are asked for ahead. So many may wait in a worker that is busy while another one is free; with
 /// fewer, it would wait for the supervisor more often than for its clients.
@@ -70,6 +70,29 @@ impl Draw {
             Some(more) if credits <= credits_max / 2 => self.queue.want(more),
             _ => Ok(()),
         }
+    }
+
+    /// Hears the supervisor where there is no room for another peer.
+    pub(super) fn hear(&mut self) {
+        let heard = self.queue.hear_all();
+        self.end_at(heard);
+    }
+
+    /// What the supervisor wants besides, since this was last called.
+    pub(super) fn take_wishes(&mut self) -> Vec<Wish> {
+        self.queue.take_wishes()
+    }
+
+    /// So many peers there are.
+    pub(super) fn say_holds(&mut self, peers: usize) {
+        let said = self.queue.holds(u32::try_from(peers).unwrap_or(u32::MAX));
+        self.end_at(said);
+    }
+
+    /// So many were moved, as the supervisor wanted.
+    pub(super) fn say_moved(&mut self, peers: u64) {
+        let said = self.queue.moved(u32::try_from(peers).unwrap_or(u32::MAX));
+        self.end_at(said);
     }
 
     /// The peer is gone.

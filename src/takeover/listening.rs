@@ -63,11 +63,12 @@ pub(super) fn enter(
     if queue.is_some() && of_queue > 0 {
         return Err(Objection::Listeners { count: of_queue, expected: 0 }.into());
     }
+    let may_be_nowhere = queue.is_some() || plan.may_be_nowhere();
     kept.extend(plan.bind_rest().map_err(Cause::Listen)?);
     if kept.len() > LISTENERS_MAX {
         return Err(Objection::TooManyListeners { count: kept.len(), count_max: LISTENERS_MAX }.into());
     }
-    if queue.is_none() && kept.is_empty() {
+    if !may_be_nowhere && kept.is_empty() {
         return Err(Objection::Listeners { count: 0, expected: 1 }.into());
     }
     let entrance = Entrance::of_listeners(kept).and_leftovers(left, waiting_max());
