@@ -3,6 +3,7 @@
 #[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
 mod harness;
 #[path = "worker/supervisor.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
 mod supervisor;
 
 use std::fs::{File, Permissions};
@@ -304,6 +305,90 @@ fn the_c_library_leaves_the_queue_when_it_cannot_acknowledge_so_that_another_wor
     let (said, _) = worker.output(0);
     assert!(said.ends_with("acknowledge -1 EAGAIN\nterminated 1 OK\naccept 0 OK\ndescriptors 0"), "{said}");
     assert_eq!(supervisor.hear_out(), [id], "the supervisor still has it");
+}
+
+#[test]
+fn the_c_library_gives_back_what_is_wanted_and_says_what_cannot_be_given() {
+    let functions =
+        ["gives_back", "accept", "owes", "acknowledge", "back_too_much", "accept", "owes", "back", "owes", "may_exit"];
+    let Some((mut supervisor, worker)) = calling(&Place::new(), &functions) else {
+        return;
+    };
+    let (id, client) = supervisor.offer();
+    for word in ["ready 2", "want 1", &format!("took {id}"), "want 1"] {
+        supervisor.expect(word);
+    }
+    supervisor.say("finish", &[]);
+    supervisor.expect(&format!("back {id}"));
+    assert_eq!(supervisor.expect_end(), []);
+    let mut back = supervisor.take_back(id);
+    assert_eq!(back.state, b"half");
+    back.connection.write_all(b"it lives").expect("its client is there");
+    client.expect(b"it lives");
+    let (said, _) = worker.output(0);
+    let (client, server) = (client.address(), supervisor.address());
+    assert_eq!(
+        said,
+        format!(
+            "gives_back 0 OK\naccept 1 OK {id} {client} {server}\nowes 0 OK\nacknowledge 0 OK\nback_too_much -1 EMSGSIZE\n\
+             accept 0 OK\nowes 1 OK\nback 0 OK\nowes 0 OK\nmay_exit 1 OK\ndescriptors 0"
+        )
+    );
+}
+
+#[test]
+fn the_c_library_has_the_state_of_what_it_gets_and_keeps_what_is_refused() {
+    let functions = ["gives_back", "accept", "acknowledge", "back", "accept", "acknowledge", "back", "done", "accept"];
+    let Some((mut supervisor, worker)) = calling(&Place::new(), &functions) else {
+        return;
+    };
+    let (_, client) = supervisor.offer();
+    for word in ["ready 2", "want 1", "took 1", "back 1", "want 1"] {
+        supervisor.expect(word);
+    }
+    supervisor.refuse(1);
+    supervisor.expect("done 1");
+    // It has asked for one before.
+    supervisor.say("finish", &[]);
+    assert_eq!(supervisor.expect_end(), []);
+    let (said, _) = worker.output(0);
+    let whose = format!("1 {} {}", client.address(), supervisor.address());
+    assert_eq!(
+        said,
+        format!(
+            "gives_back 0 OK\naccept 1 OK {whose}\nacknowledge 0 OK\nback 0 OK\naccept 1 OK {whose} kept half\n\
+             acknowledge 0 OK\nback -1 EPERM\ndone 0 OK\naccept 0 OK\ndescriptors 0"
+        )
+    );
+}
+
+#[test]
+fn the_c_library_that_gives_back_reports_each_mistake_with_a_state_and_leaks_no_descriptor() {
+    let place = Place::new();
+    let Some(program) = header(&place) else {
+        return;
+    };
+    let connection = "connection 1 192.0.2.7:1 192.0.2.8:80";
+    for (packet, descriptors, expected) in [
+        (format!("{connection}\nhalf"), 1, "accept 1 OK 1 192.0.2.7:1 192.0.2.8:80 half"),
+        (format!("{connection}\n"), 0, "accept -1 EBADMSG"),
+        (format!("{connection}\n{}", "x".repeat(65_537)), 1, "accept -1 EBADMSG"),
+        ("keep 1".to_owned(), 1, "accept -1 EBADMSG"),
+        ("keep 1 2\n".to_owned(), 1, "accept -1 EBADMSG"),
+        ("keep 1\n".to_owned(), 0, "accept -1 EBADMSG"),
+        ("keep 1\n".to_owned(), 2, "accept -1 EBADMSG"),
+        ("give".to_owned(), 0, "accept -1 EBADMSG"),
+        ("finish\n".to_owned(), 0, "accept -1 EBADMSG"),
+    ] {
+        let mut command = Command::new(&program);
+        command.args(["gives_back", "accept"]);
+        let (mut supervisor, worker) = ScriptedSupervisor::start(command, Path::new(""));
+        let file = File::open("/dev/null").expect("it is always there");
+        supervisor.say(&packet, &vec![file.as_fd(); descriptors]);
+        supervisor.hear_out();
+        let expected = format!("gives_back 0 OK\n{expected}\ndescriptors 0");
+        assert_eq!(worker.output(0).0, expected, "{descriptors} descriptors");
+    }
 }
 
 #[test]

@@ -16,8 +16,10 @@ static const char *name(int error)
     case EBADMSG: return "EBADMSG";
     case EINVAL: return "EINVAL";
     case EMFILE: return "EMFILE";
+    case EMSGSIZE: return "EMSGSIZE";
     case ENOENT: return "ENOENT";
     case ENOTSOCK: return "ENOTSOCK";
+    case EPERM: return "EPERM";
     case EPIPE: return "EPIPE";
     default: return strerror(error);
     }
@@ -35,7 +37,8 @@ static int open_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    reactord_connection connections[8];
+    static char state[REACTORD_WORKER_STATE_MAX + 1];
+    static reactord_connection connections[8];
     int at, accepted = 0, before = open_descriptors();
     reactord_worker *worker = reactord_worker_create();
 
@@ -46,7 +49,7 @@ int main(int argc, char **argv)
     if (getenv("REACTORD_QUEUE") != NULL || !(fcntl(reactord_worker_fd(worker), F_GETFD) & FD_CLOEXEC))
         printf("a program that is started from here would inherit the queue\n");
     for (at = 1; at < argc; at++) {
-        const reactord_connection *last = &connections[accepted - 1];
+        reactord_connection *last = &connections[accepted > 0 ? accepted - 1 : 0];
         int result = 0;
         errno = 0;
         if (strcmp(argv[at], "limit") == 0) {
@@ -72,17 +75,30 @@ int main(int argc, char **argv)
             result = reactord_worker_done(worker, last);
         } else if (strcmp(argv[at], "terminated") == 0) {
             result = reactord_worker_terminated(worker);
+        } else if (strcmp(argv[at], "gives_back") == 0) {
+            result = reactord_worker_gives_back(worker);
+        } else if (strcmp(argv[at], "owes") == 0) {
+            result = (int)reactord_worker_owes(worker);
+        } else if (strcmp(argv[at], "back") == 0) {
+            result = reactord_worker_back(worker, last, "half", 4);
+        } else if (strcmp(argv[at], "back_too_much") == 0) {
+            result = reactord_worker_back(worker, last, state, sizeof state);
+        } else if (strcmp(argv[at], "may_exit") == 0) {
+            result = reactord_worker_may_exit(worker);
         }
         printf("%s %d %s", argv[at], result, result < 0 ? name(errno) : "OK");
         if (strcmp(argv[at], "accept") == 0 && result == 1) {
             last = &connections[accepted++];
-            printf(" %llu %s %s", last->id, last->peer, last->local);
+            printf(" %llu %s %s%s", last->id, last->peer, last->local, last->kept ? " kept" : "");
+            if (last->state != NULL)
+                printf(" %.*s", (int)last->state_bytes, (const char *)last->state);
         }
         printf("\n");
     }
     reactord_worker_close(worker);
-    while (accepted > 0)
-        close(connections[--accepted].fd);
+    while (accepted-- > 0)
+        if (connections[accepted].fd >= 0)
+            close(connections[accepted].fd);
     /* The queue itself was open before, and is closed. */
     printf("descriptors %d\n", open_descriptors() - before + 1);
     return 0;

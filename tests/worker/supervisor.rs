@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 use command_fds::{CommandFdExt, FdMapping};
+use reactord_process::words::PACKET_BYTES_MAX;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
-    recv, sendmsg, socketpair, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
 };
 
 use crate::harness::{PATIENCE, Peer, Server};
@@ -24,6 +25,13 @@ pub(crate) struct ScriptedSupervisor {
     listener: TcpListener,
     last_id: u64,
     offered: BTreeMap<u64, TcpStream>,
+    given_back: BTreeMap<u64, GivenBack>,
+}
+
+/// A connection that a worker has given back.
+pub(crate) struct GivenBack {
+    pub(crate) state: Vec<u8>,
+    pub(crate) connection: TcpStream,
 }
 
 impl ScriptedSupervisor {
@@ -38,7 +46,7 @@ impl ScriptedSupervisor {
         // It owns this process's copy of the worker's end, which would keep the queue open.
         drop(command);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        (Self { socket, listener, last_id: 0, offered: BTreeMap::new() }, worker)
+        (Self { socket, listener, last_id: 0, offered: BTreeMap::new(), given_back: BTreeMap::new() }, worker)
     }
 
     /// Where it listens.
@@ -54,10 +62,15 @@ impl ScriptedSupervisor {
     /// Sends a packet as it is.
     #[track_caller]
     pub(crate) fn say(&self, packet: &str, descriptors: &[BorrowedFd<'_>]) {
+        self.send(packet.as_bytes(), descriptors);
+    }
+
+    #[track_caller]
+    fn send(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) {
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         assert!(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors)));
-        let packet = [std::io::IoSlice::new(packet.as_bytes())];
+        let packet = [std::io::IoSlice::new(packet)];
         sendmsg(&self.socket, &packet, &mut control, SendFlags::NOSIGNAL).expect("the worker is there");
     }
 
@@ -88,6 +101,28 @@ impl ScriptedSupervisor {
         self.offered.insert(id, connection);
     }
 
+    /// Passes a connection on that a worker has given back, this one or another.
+    #[track_caller]
+    pub(crate) fn pass_on(&mut self, id: u64, GivenBack { state, connection }: GivenBack) {
+        let peer = connection.peer_addr().expect("its client is there");
+        let words = format!("connection {id} {peer} {}\n", connection.local_addr().expect("it is connected"));
+        self.send(&[words.as_bytes(), &state].concat(), &[connection.as_fd()]);
+        self.offered.insert(id, connection);
+    }
+
+    /// Refuses to take a connection back.
+    #[track_caller]
+    pub(crate) fn refuse(&mut self, id: u64) {
+        let GivenBack { state, connection } = self.take_back(id);
+        self.send(&[format!("keep {id}\n").as_bytes(), &state].concat(), &[connection.as_fd()]);
+    }
+
+    /// What came with `back`, which the worker has said.
+    #[track_caller]
+    pub(crate) fn take_back(&mut self, id: u64) -> GivenBack {
+        self.given_back.remove(&id).expect("it was given back")
+    }
+
     /// Dies. Its end is shut down, not only closed: a process that another test is starting has it open, too, for an
     /// instant, in which the worker would find it alive.
     pub(crate) fn die(self) {
@@ -97,21 +132,45 @@ impl ScriptedSupervisor {
     /// The next word of the worker, or `None` at its end.
     #[track_caller]
     pub(crate) fn hear(&mut self) -> Option<String> {
-        let mut buffer = [0; 512];
-        let bytes = loop {
-            match recv(&self.socket, &mut buffer, RecvFlags::empty()) {
-                Ok((bytes, _)) => break bytes,
-                // Not all that was sent to the worker was read; what it has said is still there.
-                Err(Errno::CONNRESET) => {}
-                Err(errno) => panic!("waiting for a word of the worker: {errno}"),
-            }
+        let (packet, descriptors) = self.receive();
+        let (word, state) = match packet.iter().position(|byte| *byte == b'\n') {
+            Some(newline) => (&packet[..newline], Some(&packet[newline + 1..])),
+            None => (&packet[..], None),
         };
-        let word = String::from_utf8(buffer[..bytes].to_vec()).expect("a worker speaks ASCII");
+        let word = String::from_utf8(word.to_vec()).expect("a worker speaks ASCII");
+        assert_eq!((descriptors.len() == 1, word.starts_with("back ")), (state.is_some(), state.is_some()), "{word}");
+        for (state, connection) in state.into_iter().zip(descriptors) {
+            let id = word["back ".len()..].parse().expect("a number");
+            self.given_back.insert(id, GivenBack { state: state.to_vec(), connection: connection.into() });
+        }
         if let Some(id) = word.strip_prefix("took ") {
             let id = id.parse().expect("a number");
             self.offered.remove(&id).expect("it was offered and not taken");
         }
         (!word.is_empty()).then_some(word)
+    }
+
+    /// A packet, and what came with it.
+    #[track_caller]
+    fn receive(&self) -> (Vec<u8>, Vec<OwnedFd>) {
+        let (mut buffer, mut space) = (vec![0; PACKET_BYTES_MAX + 1], [std::mem::MaybeUninit::uninit(); 64]);
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let parts = &mut [std::io::IoSliceMut::new(&mut buffer)];
+            match recvmsg(&self.socket, parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Ok(received) => break received,
+                // Not all that was sent to the worker was read; what it has said is still there.
+                Err(Errno::CONNRESET) => {}
+                Err(errno) => panic!("waiting for a word of the worker: {errno}"),
+            }
+        };
+        let descriptors = control.drain().flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+            _ => Vec::new(),
+        });
+        let descriptors = descriptors.collect();
+        buffer.truncate(received.bytes);
+        (buffer, descriptors)
     }
 
     /// The worker says exactly this next.
