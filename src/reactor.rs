@@ -252,14 +252,12 @@ impl<L: Lanes> Reactor<L> {
         self.do_as_asked();
         self.tend_stop();
         self.do_as_wished();
-        let may_move = self.may_move();
-        let (_, taker, mut with) = self.moves();
-        taker.tend(&mut with, may_move);
+        if !self.taker.is_idle() {
+            self.take();
+        }
         self.lanes.finish_turn();
-        let (giver, _, mut with) = self.moves();
-        giver.tend(&mut with, may_move);
-        for peers in self.giver.answers() {
-            self.sources.entrance.say_moved(peers);
+        if !self.giver.is_idle() {
+            self.give();
         }
         let Self { lanes, sources, limited, now, .. } = self;
         lanes.released(|id| sources.entrance.released(id));
@@ -275,8 +273,8 @@ impl<L: Lanes> Reactor<L> {
             Stop::LastCall { taken_over_by, .. } => taken_over_by,
             Stop::Draining { by } => by,
         });
-        let moves = self.giver.due(self.now).into_iter().chain(self.taker_due()).min();
-        let due = [self.lanes.due_at(), self.sources.due(self.now), departure, moves, stop, self.limited.due()];
+        let due =
+            [self.lanes.due_at(), self.sources.due(self.now), departure, self.moves_due(), stop, self.limited.due()];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -367,13 +365,36 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
+    #[cold]
+    fn take(&mut self) {
+        let may_take = self.may_move();
+        let (_, taker, mut with) = self.moves();
+        taker.tend(&mut with, may_take);
+    }
+
+    /// When all that was asked of peers in this turn is done: so those whose state is copied now are as they are to be.
+    #[cold]
+    fn give(&mut self) {
+        let may_begin = self.may_move();
+        let (giver, _, mut with) = self.moves();
+        giver.tend(&mut with, may_begin);
+        for peers in self.giver.answers() {
+            self.sources.entrance.say_moved(peers);
+        }
+    }
+
+    /// When a move goes on, if no event comes before.
+    fn moves_due(&self) -> Option<Instant> {
+        if self.giver.is_idle() && self.taker.is_idle() {
+            return None;
+        }
+        let taker = if self.may_move() { self.taker.due(self.now) } else { None };
+        self.giver.due(self.now).into_iter().chain(taker).min()
+    }
+
     /// Whether peers may come and go one by one.
     fn may_move(&self) -> bool {
         self.departure.is_none() && !matches!(self.stop, Some(Stop::Draining { .. }))
-    }
-
-    fn taker_due(&self) -> Option<Instant> {
-        if self.may_move() { self.taker.due(self.now) } else { None }
     }
 
     /// All peers go to a successor, or are closed: nothing is moved any more, and it is known whose each of them is.

@@ -100,6 +100,12 @@ impl Giver {
         }
     }
 
+    /// Whether nobody is there to be given anything, and nobody wants that.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.takers.is_empty() && self.orders.is_empty() && self.answers.is_empty()
+    }
+
     /// Whether peers stand still because it is not known whose they are: a takeover has to wait until that is known.
     pub(crate) fn is_frozen(&self) -> bool {
         self.underway.as_ref().is_some_and(|underway| underway.giving.is_frozen())

@@ -59,6 +59,12 @@ impl Taker {
         Self { takings: Slab::new(), heard: Vec::new(), waits_at, peers_max }
     }
 
+    /// Whether nobody is there who could give anything.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.takings.is_empty() && self.waits_at.is_none()
+    }
+
     /// Whether peers may come that nobody has to be listened to for.
     pub(crate) fn waits(&self) -> bool {
         self.waits_at.is_some()
