@@ -144,7 +144,10 @@ impl Taker {
                     info!("Was given {peers} {plural} by pid {pid}, pause {} us", pause.as_micros());
                 }
                 with.observer.tell(Milestone::Took { peers, pid, pause });
-                self.put_back(key, taking);
+                match taking {
+                    Ok(taking) => self.put_back(key, taking),
+                    Err(cause) => return self.part_with(key, pid, &cause, with),
+                }
                 // It may have said something that no event will tell of.
                 self.heard.push(key);
             }

@@ -7,7 +7,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use log::debug;
 use mio::net::TcpStream;
 use rustc_hash::FxHashMap;
 use rustix::net::sockopt::socket_cookie;
@@ -82,8 +81,9 @@ struct Taken {
 pub(super) enum Turned {
     /// Nothing more is to be heard now.
     On(Taking),
-    /// So many peers belong to this process now, and are served; so long they were not.
-    Took { taking: Taking, peers: u64, pause: Duration },
+    /// So many peers belong to this process now, and are served; so long they were not. The channel may be of no use any
+    /// more all the same.
+    Took { taking: Result<Taking, Cause>, peers: u64, pause: Duration },
     /// The channel is of no use any more. What was not accepted is not here.
     Over(Cause),
 }
@@ -223,12 +223,13 @@ impl Taking {
             .and_then(|()| self.channel.post(&Frame::Serving(Serving { pause_us }).encode()))
             .map_err(Cause::from)
             .and_then(|()| say_wait(&mut self.channel, &capacity));
-        match said {
-            Ok(called) => self.step = Some(Progress::Waiting(called)),
-            // What is here is here; that nothing more will come is heard next.
-            Err(error) => debug!("Giver pid {} was not told that its peers are served: {error}", self.pid),
-        }
-        Turned::Took { taking: self, peers, pause }
+        // What is here is here, also where nothing more will come: a giver that waited no longer has found Accept, and its last
+        // word may still be in the channel.
+        let taking = said.map(|called| {
+            self.step = Some(Progress::Waiting(called));
+            self
+        });
+        Turned::Took { taking, peers, pause }
     }
 }
 
