@@ -315,6 +315,11 @@ impl Table {
         together
     }
 
+    /// Whether one of these ends with this process.
+    pub(crate) fn stays(&self, together: &[Handle]) -> bool {
+        together.iter().any(|handle| self.peers.of_handle(*handle).is_some_and(|peer| peer.is_ephemeral()))
+    }
+
     /// Takes out the peer at `key`, which belongs to another process: its connection goes on there.
     pub(crate) fn part_with(&mut self, key: usize) -> Gone {
         let mut peer = self.peers.remove(key);

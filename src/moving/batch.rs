@@ -43,6 +43,14 @@ impl Batch {
         self.peers.iter().flatten().copied()
     }
 
+    /// Takes along somebody who was tied to one of these. Its place is the last.
+    pub(super) fn take_along(&mut self, handle: Handle) -> usize {
+        let place = self.peers.len();
+        self.places.insert(handle.key(), place);
+        self.peers.push(Some(handle));
+        place
+    }
+
     /// What has happened in the lane, as far as it has happened to one of these. Whoever has left is not here any more.
     pub(super) fn note(&mut self, touches: Vec<Touch>) -> Vec<Touch> {
         touches.into_iter().filter_map(|touch| self.note_one(touch)).collect()

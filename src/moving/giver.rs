@@ -215,6 +215,12 @@ impl Giver {
         !self.orders.is_empty() || self.underway.is_some()
     }
 
+    /// Whether a batch is on its way.
+    #[cfg(test)]
+    pub(crate) fn has_begun(&self) -> bool {
+        self.underway.is_some()
+    }
+
     /// The supervisor wants these to go to a taker that is known.
     #[cfg(test)]
     pub(crate) fn begin_order_of<L: Lanes>(&mut self, which: Which, taker: usize, with: &mut Loop<'_, L>) {
@@ -407,10 +413,7 @@ impl Giver {
         if together.is_empty() {
             return;
         }
-        let is_ephemeral = together
-            .iter()
-            .any(|handle| lane.table().peers().of_handle(*handle).is_some_and(|peer| peer.is_ephemeral()));
-        let taker = if is_ephemeral { None } else { self.line.pop_front() };
+        let taker = if lane.table().stays(&together) { None } else { self.line.pop_front() };
         let Some(taker) = taker else {
             return lane.keep_given(handle);
         };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
-use crate::table::Touch;
+use crate::table::{Handle, Touch};
 use crate::takeover::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
 use crate::takeover::failure::Failure;
@@ -117,7 +117,7 @@ impl Giving {
             }
         };
         note(&mut copying, batch.note(lane.table_mut().touches()));
-        match advance(copying, &mut blocked, &mut channel, &batch, lane, Times { freeze_timeout, began, now }) {
+        match advance(copying, &mut blocked, &mut channel, &mut batch, lane, Times { freeze_timeout, began, now }) {
             Ok(Advanced::Copying(copying)) => {
                 Turned::On(Self { channel, batch, progress: Progress::Copying { copying, blocked }, began })
             }
@@ -183,7 +183,7 @@ fn advance(
     mut copying: Copying,
     blocked: &mut Option<Blocked>,
     channel: &mut Channel,
-    batch: &Batch,
+    batch: &mut Batch,
     lane: &dyn AnyLane,
     Times { freeze_timeout, began, now }: Times,
 ) -> Result<Advanced, Failure> {
@@ -193,7 +193,11 @@ fn advance(
                 fault::at(Step::Copied, channel)?;
                 copying
             }
-            Heard::Ready(ready) if !comes_to_rest(batch, lane) => ready.another_round(),
+            Heard::Ready(ready) if !comes_to_rest(batch, lane) => {
+                let mut copying = ready.another_round();
+                take_along_tied(&mut copying, batch, lane);
+                copying
+            }
             Heard::Ready(ready) => {
                 let mut originals = batch.originals(lane);
                 match caught(|| ready.decide(&mut [&mut originals], freeze_timeout, now))?? {
@@ -232,6 +236,18 @@ fn comes_to_rest(batch: &Batch, lane: &dyn AnyLane) -> bool {
         let tied = table.tied_together(handle);
         !table.is_unsettled(handle) && tied.iter().all(|tied| batch.handles().any(|handle| handle == *tied))
     })
+}
+
+/// Has those move, too, who were tied to one of a batch while it was copied.
+fn take_along_tied(copying: &mut Copying, batch: &mut Batch, lane: &dyn AnyLane) {
+    let table = lane.table();
+    let tied: Vec<Handle> = batch.handles().flat_map(|handle| table.tied_together(handle)).collect();
+    for handle in tied {
+        if batch.handles().all(|known| known != handle) {
+            let place = batch.take_along(handle);
+            copying.mirror_mut(0).touched(place, true);
+        }
+    }
 }
 
 /// Sends what comes next, if anything does.

@@ -85,10 +85,11 @@ impl Order {
             self.key += 1;
             let Some(handle) = handle.filter(|handle| !batch.contains(handle)) else { continue };
             let peer = lane.table().peers().get(handle.key()).expect("a handle of it was just made");
-            if peer.is_ephemeral() || !self.is_meant(&peer.address().to_string()) {
+            let together = lane.table().tied_together(handle);
+            // Whoever is tied to one that stays has to stay, too.
+            if lane.table().stays(&together) || !self.is_meant(&peer.address().to_string()) {
                 continue;
             }
-            let together = lane.table().tied_together(handle);
             self.left = self.left.saturating_sub(together.len() as u64);
             batch.extend(together);
             if batch.len() >= PEERS_PER_BATCH {

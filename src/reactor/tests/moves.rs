@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::service::{Closed, NobodyWaits};
+use crate::listen::Target;
+use crate::service::{Closed, Connect, NobodyWaits};
 use crate::takeover::channel::Channel;
 use crate::takeover::wire::{Move, Which};
 
@@ -11,7 +12,8 @@ use crate::takeover::wire::{Move, Which};
 const MUCH: usize = 12 << 20;
 
 /// Lines that are echoed with the number of those before them; `GIVE` gives whoever says it away, `JOIN` joins the last two who
-/// have come, `WAIT` sets a deadline after a minute, `TO:text` sends to the peer that has come first.
+/// have come, `WAIT` sets a deadline after a minute, `TO:text` sends to the peer that has come first, `OPEN:address` opens an
+/// ephemeral connection that whoever says it is coupled to.
 #[derive(Default)]
 struct Counting {
     arrived: Vec<PeerId>,
@@ -51,6 +53,12 @@ impl Service for Counting {
             }
             b"WAIT\n" => context.set_deadline(context.peer(), Some(Duration::from_secs(60))),
             b"BIG\n" => context.reply(&vec![b'.'; MUCH]),
+            text if text.starts_with(b"OPEN:") => {
+                let to = std::str::from_utf8(&text[5..]).unwrap().trim().parse().unwrap();
+                let how = Connect { ephemeral: true, ..Connect::to(Target::Tcp(to)) };
+                let opened = context.connect(&how, 0).unwrap();
+                context.couple(context.peer(), opened);
+            }
             text if text.starts_with(b"TO:") => {
                 let first = self.first.expect("somebody has come");
                 self.refused += u32::from(context.send(first, text).is_err());
@@ -296,6 +304,40 @@ fn those_who_are_joined_move_together() {
     drop(here);
     say(&mut other, "z\n");
     assert_eq!(line(&mut one, &mut [&mut there]), "z\n");
+}
+
+#[test]
+fn whoever_is_joined_to_one_of_a_batch_while_that_is_copied_moves_with_it() {
+    let [mut here, mut there] = [Server::counting(), Server::counting()];
+    let (mut one, _) = here.connect();
+    let (mut other, _) = here.connect();
+    here.order(Which::Count(1), &mut there);
+    turn_all(&mut [&mut here], |all| all[0].reactor.giver.has_begun());
+    say(&mut one, "JOIN\n");
+    say(&mut other, "x\n");
+    assert_eq!(line(&mut one, &mut [&mut here]), "x\n");
+    turn_all(&mut [&mut here, &mut there], |all| all[0].peers() == 0);
+    assert_eq!(there.peers(), 2);
+    say(&mut one, "y\n");
+    assert_eq!(line(&mut other, &mut [&mut here, &mut there]), "y\n");
+}
+
+#[test]
+fn whoever_is_coupled_to_one_that_ends_with_its_process_stays() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let [mut here, mut there] = [Server::counting(), Server::counting()];
+    let (mut client, _) = here.connect();
+    let (mut other, _) = here.connect();
+    say(&mut client, &format!("OPEN:{}\n", listener.local_addr().unwrap()));
+    line(&mut client, &mut [&mut here]);
+    assert_eq!(here.peers(), 3);
+    here.order(Which::All, &mut there);
+    turn_all(&mut [&mut here, &mut there], |all| !all[0].reactor.giver.has_orders());
+    assert_eq!((here.peers(), there.peers()), (2, 1));
+    say(&mut client, "a\n");
+    assert_eq!(line(&mut client, &mut [&mut here]), "1 a\n");
+    say(&mut other, "b\n");
+    assert_eq!(line(&mut other, &mut [&mut there]), "0 b\n");
 }
 
 #[test]
