@@ -11,10 +11,11 @@ mod harness;
 #[path = "supervisor/workers.rs"]
 mod workers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use client::{Client, keeper, supervise, worker};
-use harness::{Place, Server};
+use harness::{PATIENCE, Place, Server};
 use nix::sys::signal::Signal;
 use workers::{pid_in, signal, wait_for_workers, wait_until_gone};
 
@@ -266,4 +267,217 @@ fn what_was_given_back_waits_for_a_worker_that_knows_states_and_that_is_said_onc
     fresh.end();
     clients.into_iter().for_each(Client::end);
     supervisor.stop();
+}
+
+// ── Spreading what is given back ───────────────────────────────────────────────────────────────────────────────────
+
+/// How many of these clients each worker has, when that satisfies the test: it asks until then.
+#[track_caller]
+fn shares_when(clients: &mut [Client], satisfied: impl Fn(&BTreeMap<u32, usize>) -> bool) -> BTreeMap<u32, usize> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut shares = BTreeMap::new();
+        clients.iter_mut().for_each(|client| *shares.entry(pid(client)).or_default() += 1);
+        if satisfied(&shares) {
+            return shares;
+        }
+        assert!(Instant::now() < deadline, "the shares are {shares:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_is_added_gets_its_share_of_the_live_connections() {
+    let supervisor = supervise("--workers 2", &keeper(""));
+    wait_for_workers(&supervisor, 2);
+    let mut clients = served(&supervisor, 60);
+    supervisor.signal(Signal::SIGTTIN);
+    let added = wait_for_workers(&supervisor, 3)[2];
+    let shares = shares_when(&mut clients, |shares| shares.get(&added).is_some_and(|share| *share >= 19));
+    assert!(shares.len() == 3 && shares.values().all(|share| (19..=21).contains(share)), "{shares:?}");
+    // Half a line goes along, too.
+    begin_lines(&clients);
+    supervisor.signal(Signal::SIGTTIN);
+    wait_for_workers(&supervisor, 4);
+    supervisor.wait_for_lines(5, |line| line.contains("connections: another has too few"));
+    end_lines(&mut clients);
+    shares_when(&mut clients, |shares| shares.len() == 4);
+    clients.into_iter().for_each(Client::end);
+    supervisor.stop();
+}
+
+#[test]
+fn workers_that_ask_for_one_at_a_time_get_their_share_too() {
+    let supervisor = supervise("--workers 1", &keeper("at-once=3"));
+    wait_for_workers(&supervisor, 1);
+    let mut clients = served(&supervisor, 3);
+    supervisor.signal(Signal::SIGTTIN);
+    let added = wait_for_workers(&supervisor, 2)[1];
+    shares_when(&mut clients, |shares| shares.get(&added) == Some(&1));
+    clients.into_iter().for_each(Client::end);
+    supervisor.stop();
+}
+
+#[test]
+fn shares_that_are_watched_stay_near_to_each_other() {
+    let supervisor = supervise("--workers 2 --rebalance", &keeper(""));
+    let workers = wait_for_workers(&supervisor, 2);
+    let mut clients = served(&supervisor, 40);
+    shares_when(&mut clients, |shares| shares.len() == 2);
+    let (gone, mut left): (Vec<Client>, Vec<Client>) = {
+        let mut parts = (Vec::new(), Vec::new());
+        for mut client in clients {
+            if pid(&mut client) == workers[0] { parts.0.push(client) } else { parts.1.push(client) }
+        }
+        parts
+    };
+    begin_lines(&left);
+    gone.into_iter().for_each(Client::end);
+    supervisor.wait_for_line(|line| line.contains("connections: another has too few"));
+    end_lines(&mut left);
+    let near = left.len() / 2 - 1..=left.len() / 2 + 2;
+    shares_when(&mut left, |shares| shares.len() == 2 && shares.values().all(|share| near.contains(share)));
+    left.into_iter().for_each(Client::end);
+    supervisor.stop();
+}
+
+#[test]
+fn a_worker_that_gives_nothing_is_asked_and_left_alone() {
+    let place = Place::new();
+    let stuck = a_file(&place, "stuck");
+    let supervisor = supervise("--workers 1", &keeper(&format!("stuck={stuck}")));
+    let first = wait_for_workers(&supervisor, 1)[0];
+    let mut clients = served(&supervisor, 10);
+    supervisor.signal(Signal::SIGTTIN);
+    let added = wait_for_workers(&supervisor, 2)[1];
+    supervisor.wait_for_line(|line| line.contains(&format!("Worker pid {first} is asked to give back 5 connections")));
+    assert_eq!(pids(&mut clients), BTreeSet::from([first]));
+    // When it can, it does.
+    remove(&stuck);
+    shares_when(&mut clients, |shares| shares.get(&added) == Some(&5));
+    clients.into_iter().for_each(Client::end);
+    supervisor.stop();
+}
+
+// ── Spreading by moves between workers ─────────────────────────────────────────────────────────────────────────────
+
+/// A supervisor of workers that only say that they move, with so many connections each at first, and where that is
+/// written.
+#[track_caller]
+fn movers(place: &Place, options: &str, counts: &[u64]) -> (Server, Vec<u32>) {
+    for (number, count) in (1..).zip(counts) {
+        std::fs::write(place.file(&format!("worker-{number}.takeover")), count.to_string()).expect("there is room");
+    }
+    let command = keeper(&format!("counts={}", place.directory().display()));
+    let supervisor = supervise(&format!("--replace takeover --workers {} {options}", counts.len()), &command);
+    let workers = wait_for_workers(&supervisor, counts.len());
+    (supervisor, workers)
+}
+
+fn counts(place: &Place, workers: usize) -> Vec<u64> {
+    let count = |number| std::fs::read_to_string(place.file(&format!("worker-{number}.takeover"))).ok();
+    (1..=workers).map(|number| count(number).and_then(|count| count.parse().ok()).unwrap_or(0)).collect()
+}
+
+/// The lines of moves, when there are so many.
+#[track_caller]
+fn wait_for_moves(supervisor: &Server, count: usize) -> Vec<String> {
+    supervisor
+        .wait_for_lines(count, |line| line.contains(" has moved ") && line.contains(" connections to worker pid "))
+}
+
+#[test]
+fn each_of_the_others_moves_its_part_to_a_worker_that_is_added_and_gets_its_part_of_one_that_is_removed() {
+    let place = Place::new();
+    let (supervisor, _) = movers(&place, "", &[30, 60]);
+    supervisor.signal(Signal::SIGTTIN);
+    let added = wait_for_workers(&supervisor, 3)[2];
+    wait_for_moves(&supervisor, 2).iter().for_each(|line| assert!(line.contains(&format!("to worker pid {added} in"))));
+    assert_eq!(counts(&place, 3), [20, 40, 30]);
+    supervisor.signal(Signal::SIGTTOU);
+    wait_for_moves(&supervisor, 4);
+    wait_until_gone(added);
+    assert_eq!(counts(&place, 3), [35, 55, 0]);
+    // Two are asked for at once, and each is filled.
+    supervisor.signal(Signal::SIGTTIN);
+    wait_for_workers(&supervisor, 4);
+    supervisor.signal(Signal::SIGTTIN);
+    wait_for_moves(&supervisor, 4 + 2 + 3);
+    assert_eq!(counts(&place, 5).iter().sum::<u64>(), 90);
+    counts(&place, 5).iter().enumerate().for_each(|(place, count)| assert!(place == 2 || *count >= 15));
+    stop_movers(supervisor, &place);
+}
+
+/// Lets all be over.
+#[track_caller]
+fn stop_movers(supervisor: Server, place: &Place) {
+    for file in std::fs::read_dir(place.directory()).expect("it is there") {
+        let path = file.expect("it is there").path();
+        if path.extension().is_some_and(|extension| extension == "takeover") {
+            std::fs::write(path, "0").expect("there is room");
+        }
+    }
+    supervisor.stop();
+}
+
+#[test]
+fn what_cannot_be_moved_stays_with_the_worker_that_is_removed_until_it_ends() {
+    let place = Place::new();
+    let (supervisor, _) = movers(&place, "", &[10, 10, 30]);
+    a_file(&place, "stuck");
+    supervisor.signal(Signal::SIGTTOU);
+    let lines = wait_for_moves(&supervisor, 2);
+    assert!(lines[0].ends_with("; 15 were expected") && lines[1].ends_with("; 30 were expected"), "{lines:?}");
+    assert_eq!(counts(&place, 3), [10, 10, 30]);
+    let removed = pid_in(&supervisor.wait_for_line(|line| line.contains("is removed and finishes")));
+    supervisor.signal(Signal::SIGUSR1);
+    wait_for_workers(&supervisor, 4);
+    assert!(procfs::process::Process::new(removed.cast_signed()).is_ok());
+    std::fs::write(place.file("worker-3.takeover"), "0").expect("there is room");
+    wait_until_gone(removed);
+    stop_movers(supervisor, &place);
+}
+
+#[test]
+fn shares_that_workers_say_they_have_stay_near_to_each_other() {
+    let place = Place::new();
+    let (supervisor, _) = movers(&place, "--rebalance", &[900, 100, 200]);
+    wait_for_moves(&supervisor, 2);
+    assert_eq!(counts(&place, 3), [400, 400, 400]);
+    std::fs::write(place.file("worker-2.takeover"), "100").expect("there is room");
+    wait_for_moves(&supervisor, 4);
+    assert_eq!(counts(&place, 3), [300, 300, 300]);
+    stop_movers(supervisor, &place);
+}
+
+#[test]
+fn a_hangup_during_a_move_waits_for_its_end() {
+    let place = Place::new();
+    let (supervisor, _) = movers(&place, "", &[30]);
+    let wait = a_file(&place, "wait");
+    supervisor.signal(Signal::SIGTTIN);
+    wait_for_workers(&supervisor, 2);
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| line.ends_with("Generation 2 begins when no connections are being moved any more"));
+    assert!(supervisor.lines_with("Generation 2 begins: ").is_empty());
+    remove(&wait);
+    wait_for_moves(&supervisor, 1);
+    supervisor.wait_for_line(|line| line.contains("Generation 2 begins: 2 workers"));
+    // What these have is not theirs who follow: they only say so.
+    stop_movers(supervisor, &place);
+}
+
+#[test]
+fn the_binary_is_not_replaced_during_a_move() {
+    let place = Place::new();
+    let (supervisor, _) = movers(&place, "", &[30]);
+    let wait = a_file(&place, "wait");
+    supervisor.signal(Signal::SIGTTIN);
+    wait_for_workers(&supervisor, 2);
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_line(|line| line.ends_with("is executed when no connections are being moved any more"));
+    remove(&wait);
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
+    wait_for_moves(&supervisor, 1);
+    assert_eq!(counts(&place, 2), [15, 15]);
+    stop_movers(supervisor, &place);
 }

@@ -19,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) supply: Supply,
     /// How a generation takes the place of the one before.
     pub(crate) replace: Replace,
+    /// Whether the shares that workers have of the live connections are kept near to each other.
+    pub(crate) rebalance: bool,
     /// How many connections may wait in the queue.
     pub(crate) queue_max: usize,
     /// How many bytes the states of connections that were given back may have together.

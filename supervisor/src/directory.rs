@@ -25,8 +25,8 @@ impl Directory {
     pub(crate) fn make_in(place: &Path) -> io::Result<Self> {
         let template = std::path::absolute(place)?.join("reactord-XXXXXX");
         let longest = takeover_path(&template, LAST_WORKER);
-        if template.to_str().is_none() {
-            // A binary that is executed in place of this one has to be told.
+        if template.to_str().is_none_or(|template| template.contains(char::is_control)) {
+            // Workers are told such paths, and so is a binary that is executed in place of this one.
             return Err(io::Error::other(format!("{} is not text; choose another TMPDIR", place.display())));
         }
         let (bytes, bytes_max) = (longest.as_os_str().as_bytes().len(), SOCKET_PATH_BYTES_MAX);

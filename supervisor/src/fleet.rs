@@ -8,14 +8,17 @@ mod exit;
 mod queue;
 mod record;
 mod report;
+mod shares;
+mod spread;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use reactord_process::words::{ConnectionId, FromWorker, VERSION, VERSION_WITHOUT_STATES};
+use reactord_process::words::{ConnectionId, Fraction, FromWorker, VERSION, VERSION_WITHOUT_STATES};
 
 use crate::config::{Replace, Supply};
 use back_off::BackOff;
@@ -24,8 +27,9 @@ use queue::Queue;
 pub(crate) use record::FleetRecord;
 use record::{SuccessionRecord, instant_at, milliseconds_to};
 pub(crate) use report::Report;
+use spread::{ANSWER_PATIENCE, Order, Outcome, Share, Spread};
 pub(crate) use worker::WorkerId;
-use worker::{Crew, KILL_DELAY, Standing, Worker};
+use worker::{Crew, KILL_DELAY, Owes, Standing, Worker};
 
 /// A worker that gets the listeners and never says that it is ready counts as ready after this.
 const ASSUMED_READY: Duration = Duration::from_secs(1);
@@ -37,6 +41,8 @@ pub(crate) struct Rules {
     pub(crate) replace: Replace,
     pub(crate) ready_timeout: Duration,
     pub(crate) drain_timeout: Duration,
+    /// Whether the shares of workers that serve are kept near to each other.
+    pub(crate) rebalance: bool,
 }
 
 /// What is to be done.
@@ -46,6 +52,12 @@ pub(crate) enum Action {
     Start { worker: WorkerId, predecessor: Option<WorkerId> },
     /// Tell a worker to finish.
     Finish { worker: WorkerId },
+    /// Ask a worker how many connections it has.
+    Count { worker: WorkerId },
+    /// Ask a worker to give so many connections back.
+    Give { worker: WorkerId, count: NonZeroU32 },
+    /// Tell a worker to move so many of its connections to another.
+    Move { worker: WorkerId, to: WorkerId, share: Fraction },
     /// Send a signal to a worker, if its process runs.
     Signal { worker: WorkerId, signal: Signal },
     /// Say something that the operator wants to know.
@@ -115,6 +127,11 @@ pub(crate) struct Fleet {
     succession: Succession,
     back_off: BackOff,
     queue: Queue,
+    spread: Spread,
+    /// How many workers were added that do not serve yet, and are to get their share then.
+    to_fill: usize,
+    /// A new generation was asked for while connections are moved: it begins after that, or then.
+    replace_by: Option<Instant>,
     /// Since a stop was asked for: all must have finished then.
     stop_by: Option<Instant>,
     actions: VecDeque<Action>,
@@ -132,6 +149,9 @@ impl Fleet {
             succession: Succession::None,
             back_off: BackOff::default(),
             queue: Queue::default(),
+            spread: Spread::default(),
+            to_fill: 0,
+            replace_by: None,
             stop_by: None,
             actions: VecDeque::new(),
         }
@@ -150,6 +170,7 @@ impl Fleet {
             },
             back_off: BackOff::from_record(&record.back_off, now),
             queue: Queue::from_record(record.queue),
+            to_fill: usize::try_from(record.to_fill).unwrap_or(0),
             stop_by: record.stop_by_ms.map(|stop_by_ms| instant_at(stop_by_ms, now)),
             ..Self::new(rules, usize::try_from(record.target).unwrap_or(1).max(1))
         }
@@ -168,6 +189,7 @@ impl Fleet {
             },
             back_off: self.back_off.record(now),
             queue: self.queue.record(),
+            to_fill: self.to_fill as u64,
             stop_by_ms: self.stop_by.map(|stop_by| milliseconds_to(stop_by, now)),
         }
     }
@@ -204,9 +226,25 @@ impl Fleet {
             FromWorker::Want(_) if worker.is_leaving() => {}
             FromWorker::Want(credits) => self.queue.want(id, credits),
             FromWorker::Took(_) | FromWorker::Done(_) | FromWorker::Back(_) => return self.change_hands(id, said),
-            FromWorker::Holds(_) | FromWorker::Moved(_) => return Err(Breach::NotAsked(said)),
+            FromWorker::Holds(_) | FromWorker::Moved(_) => self.answered(id, said, now)?,
         }
         Ok(Heard::Noted)
+    }
+
+    /// A worker answers. It may be late: then nobody waits for it any more.
+    fn answered(&mut self, id: WorkerId, said: FromWorker, now: Instant) -> Result<(), Breach> {
+        let mut nothing = Owes::default();
+        let owes = self.workers.get_mut(&id).map_or(&mut nothing, |worker| &mut worker.owes);
+        let owed = if matches!(said, FromWorker::Holds(_)) { &mut owes.holds } else { &mut owes.moved };
+        *owed = owed.checked_sub(1).ok_or(Breach::NotAsked(said))?;
+        match said {
+            // An answer to what was asked before may be an old one.
+            _ if *owed > 0 => {}
+            FromWorker::Holds(count) => self.spread.holds(id, count.into()),
+            FromWorker::Moved(count) => self.spread.moved(id, count.into(), now),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// A worker says which version of the queue it speaks.
@@ -242,6 +280,7 @@ impl Fleet {
     /// What a worker gave back waits for another.
     pub(crate) fn put_back(&mut self, id: WorkerId, connection: ConnectionId) {
         self.queue.put_back(id, connection);
+        self.spread.given(id);
     }
 
     /// What a worker gave back is its own again.
@@ -282,9 +321,27 @@ impl Fleet {
         worker.crew = Crew::Current;
         worker.standing = Standing::Serving { since: now };
         let predecessor = worker.predecessor.take();
-        if let Some(predecessor) = predecessor {
-            self.finish(predecessor, now);
+        match predecessor {
+            Some(predecessor) => self.finish(predecessor, now),
+            None => self.fill(id),
         }
+    }
+
+    /// A worker serves that has no connections yet. If it was added, it gets its share.
+    fn fill(&mut self, id: WorkerId) {
+        if self.to_fill == 0 {
+            return;
+        }
+        self.to_fill -= 1;
+        match self.rules.replace {
+            Replace::Drain => self.spread.level(),
+            Replace::Takeover => self.spread.fill(id),
+        }
+    }
+
+    /// Those that serve, and know the words for giving back and moving.
+    fn knowing(&self) -> impl Iterator<Item = WorkerId> {
+        self.workers.iter().filter(|(_, worker)| worker.is_serving() && worker.gives_back()).map(|(id, _)| *id)
     }
 
     /// A worker is sent nothing more.
@@ -301,6 +358,7 @@ impl Fleet {
     /// The queue of a worker that still runs has ended, for whatever reason.
     pub(crate) fn queue_ended(&mut self, id: WorkerId, reason: String, now: Instant) {
         self.cut_off(id);
+        self.spread.gone(id);
         let Some(worker) = self.workers.get(&id) else {
             return;
         };
@@ -315,6 +373,7 @@ impl Fleet {
     /// The process of a worker has ended, or was never there.
     pub(crate) fn exited(&mut self, id: WorkerId, exit: Exit, now: Instant) {
         let given = self.queue.forget(id);
+        self.spread.gone(id);
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
@@ -376,6 +435,10 @@ impl Fleet {
             return;
         }
         let generation = self.current + 1;
+        if self.rules.replace == Replace::Takeover && self.spread.is_busy() {
+            return self.replace_later(generation, now);
+        }
+        self.spread.stop();
         let report = match self.succession {
             Succession::None => Report::Begins { generation, workers: self.target },
             // One that was about to answer may have the connections by now.
@@ -404,9 +467,18 @@ impl Fleet {
         }
     }
 
-    /// SIGUSR1, SIGTTIN: there is to be one worker more.
+    /// A worker must not hand over everything and some of it at once.
+    fn replace_later(&mut self, generation: u64, now: Instant) {
+        if self.replace_by.is_none() {
+            self.replace_by = Some(now + ANSWER_PATIENCE);
+            self.actions.push_back(Action::Report(Report::BeginsLater { generation }));
+        }
+    }
+
+    /// SIGUSR1, SIGTTIN: there is to be one worker more, which gets its share of the connections.
     pub(crate) fn add(&mut self, now: Instant) {
         self.target += 1;
+        self.to_fill += 1;
         self.actions.push_back(Action::Report(Report::Added { workers: self.target }));
         if let Some(generation) = self.coming().filter(|_| self.rules.replace == Replace::Drain) {
             self.start(generation, Crew::Coming, None, now);
@@ -426,10 +498,24 @@ impl Fleet {
             let youngest = there.clone().max_by_key(|(id, worker)| (worker.is_starting(), **id)).map(|(id, _)| *id);
             if let Some(id) = youngest.filter(|_| there.count() > self.target) {
                 removed = Some(self.workers[&id].pid);
-                self.finish(id, now);
+                self.let_go(id, now);
             }
         }
         self.actions.push_back(Action::Report(Report::Removed { pid: removed, workers: self.target }));
+    }
+
+    /// A worker is removed. What it has goes to the others at once, if it can.
+    fn let_go(&mut self, id: WorkerId, now: Instant) {
+        let worker = &self.workers[&id];
+        let (was_starting, was_serving, gives_back) = (worker.is_starting(), worker.is_serving(), worker.gives_back());
+        if was_starting {
+            self.to_fill = self.to_fill.saturating_sub(1);
+        }
+        self.finish(id, now);
+        // One that gives back does so when it is told to finish.
+        if self.rules.replace == Replace::Takeover && was_serving && gives_back {
+            self.spread.empty(id);
+        }
     }
 
     /// SIGTERM, SIGINT, SIGQUIT: everybody finishes. The second time, they are not waited for.
@@ -460,6 +546,73 @@ impl Fleet {
             None => self.start_missing(now),
             Some(stop_by) => self.finish_all(stop_by, now),
         }
+        self.spread_out(now);
+    }
+
+    /// Lets workers move connections to one another, or give some back, as far as that is to be now.
+    fn spread_out(&mut self, now: Instant) {
+        if self.stop_by.is_some() {
+            return self.spread.stop();
+        }
+        if self.replace_by.is_some_and(|by| now >= by) {
+            self.spread.stop();
+        }
+        if self.coming().is_none() {
+            self.order_next(now);
+        }
+        if self.replace_by.take_if(|_| !self.spread.is_busy()).is_some() {
+            self.replace(now);
+        }
+    }
+
+    /// Has workers told what is to be moved or given back next, if that is anything.
+    fn order_next(&mut self, now: Instant) {
+        let orders = match self.rules.replace {
+            Replace::Takeover => {
+                let knowing: Vec<WorkerId> = self.knowing().collect();
+                self.spread.next_moves(&knowing, self.rules.rebalance, now)
+            }
+            Replace::Drain => {
+                let share = |id| Share { worker: id, count: self.queue.share(id), room: self.queue.room(id) };
+                let shares: Vec<Share> = self.knowing().map(share).collect();
+                self.spread.next_gift(&shares, self.queue.returned(), self.rules.rebalance, now).into_iter().collect()
+            }
+        };
+        orders.into_iter().for_each(|order| self.order(order));
+        for outcome in self.spread.take_outcomes() {
+            let report = self.report_of(outcome);
+            self.actions.push_back(Action::Report(report));
+        }
+    }
+
+    /// A worker is to be told this.
+    fn order(&mut self, order: Order) {
+        let told = match order {
+            Order::Count { worker } | Order::Move { from: worker, .. } | Order::Give { from: worker, .. } => worker,
+        };
+        if let Some(worker) = self.workers.get_mut(&told) {
+            worker.owes.holds += u32::from(matches!(order, Order::Count { .. }));
+            worker.owes.moved += u32::from(matches!(order, Order::Move { .. }));
+        }
+        if let Order::Give { from, count } = order {
+            let report = Report::AskedToGive { pid: self.pid(from).unwrap_or_default(), count: count.get() };
+            self.actions.push_back(Action::Report(report));
+        }
+        self.actions.push_back(match order {
+            Order::Count { worker } => Action::Count { worker },
+            Order::Move { from, to, share } => Action::Move { worker: from, to, share },
+            Order::Give { from, count } => Action::Give { worker: from, count },
+        });
+    }
+
+    fn report_of(&self, outcome: Outcome) -> Report {
+        let pid = |id| self.pid(id).unwrap_or_default();
+        match outcome {
+            Outcome::Moved { from, to, count, expected, time } => {
+                Report::Moved { from: pid(from), to: pid(to), count, expected, time }
+            }
+            Outcome::Late { worker, patience } => Report::Unanswered { pid: pid(worker), patience },
+        }
     }
 
     /// The oldest connection, and the worker that is to be sent it, as long as any waits that a worker asks for. It
@@ -479,7 +632,14 @@ impl Fleet {
         });
         let restart = self.back_off.due().filter(|_| self.missing() > 0 && self.may_start() && self.stop_by.is_none());
         let stop = self.stop_by.filter(|_| self.workers.values().any(|worker| !worker.is_leaving()));
-        workers.chain(restart).chain(stop).min()
+        let may_spread = self.coming().is_none() && self.stop_by.is_none();
+        let spread = self.spread.deadline(self.rules.rebalance).filter(|_| may_spread);
+        workers.chain(restart).chain(stop).chain(spread).chain(self.replace_by).min()
+    }
+
+    /// Whether workers are moving connections to one another.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.spread.is_busy()
     }
 
     /// Whether a stop has come to its end.
@@ -615,6 +775,8 @@ impl Fleet {
                     worker.standing = Standing::Serving { since: now };
                 }
                 self.back_off = BackOff::default();
+                // What those before give back goes to all of them alike.
+                self.to_fill = 0;
             }
             Replace::Takeover => {
                 let mut replaced =
@@ -700,6 +862,7 @@ impl Fleet {
             started: now,
             predecessor,
             version: None,
+            owes: Owes::default(),
         };
         self.workers.insert(id, worker);
         self.actions.push_back(Action::Start { worker: id, predecessor });

@@ -51,6 +51,10 @@ pub struct Arguments {
     #[argh(option, arg_name = "drain|takeover", default = "Replace::Drain", from_str_fn(replace))]
     replace: Replace,
 
+    /// keep the workers' shares of the live connections within a tenth; for workers that can give or move some
+    #[argh(switch)]
+    rebalance: bool,
+
     /// connections that may wait for a worker; further ones wait in the kernel (default: 1024)
     #[argh(option, arg_name = "N", default = "1024", from_str_fn(count))]
     queue_max: usize,
@@ -108,6 +112,11 @@ impl Arguments {
                     .to_owned(),
             );
         }
+        if self.hand_over == Supply::Listeners && self.rebalance {
+            return Err(
+                "--rebalance contradicts --hand-over listen: it is for workers that draw from the queue".to_owned()
+            );
+        }
         if self.log_file.is_some() && !self.detach {
             return Err("--log-file is for --detach; without it, lines go to standard error".to_owned());
         }
@@ -122,6 +131,7 @@ impl Arguments {
             workers: self.workers,
             supply: self.hand_over,
             replace: self.replace,
+            rebalance: self.rebalance,
             queue_max: self.queue_max,
             states_bytes_max: self.state_max,
             ready_timeout: self.ready_timeout,
@@ -217,6 +227,7 @@ mod tests {
             (&["-p", "80", "--pid-file", ""], Some(&["x"]), "a path is expected"),
             (&["-p", "80", "--log-file", "x"], Some(&["x"]), "--log-file is for --detach"),
             (&["-p", "80", "--hand-over", "listen", "--replace", "takeover"], Some(&["x"]), "contradicts"),
+            (&["-p", "80", "--hand-over", "listen", "--rebalance"], Some(&["x"]), "contradicts"),
         ] {
             let error = parsed(arguments, command).unwrap_err();
             assert!(error.contains(said), "{error}");

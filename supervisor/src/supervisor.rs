@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll};
 use nix::sys::signal::Signal;
 use reactord_process::accept::listen_on;
 use reactord_process::open_files;
-use reactord_process::words::{FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
+use reactord_process::words::{Fraction, FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 
 use crate::children::{next_exit, send_signal};
 use crate::config::{Config, Replace, Supply};
@@ -94,6 +94,8 @@ struct Supervisor<'p> {
     /// Which binary is executed in place of this one.
     own_path: PathBuf,
     trial: Option<Trial>,
+    /// It was tried out, and waits for the end of a move.
+    is_to_execute: bool,
     telling: Telling,
     now: Instant,
 }
@@ -178,6 +180,7 @@ impl<'p> Supervisor<'p> {
             exits: Vec::new(),
             own_path: resume::own_path()?,
             trial: None,
+            is_to_execute: false,
             telling: Telling::default(),
             now: Instant::now(),
         })
@@ -189,6 +192,9 @@ impl<'p> Supervisor<'p> {
         self.reap();
         loop {
             self.decide();
+            if self.is_to_execute && !self.fleet.is_moving() {
+                self.execute();
+            }
             if self.fleet.is_over() {
                 break;
             }
@@ -274,6 +280,11 @@ impl<'p> Supervisor<'p> {
         match action {
             Action::Start { worker, predecessor } => self.start(worker, predecessor),
             Action::Finish { worker } => self.traffic.say(worker, FromSupervisor::Finish, &mut self.fleet, self.now),
+            Action::Count { worker } => self.traffic.say(worker, FromSupervisor::Count, &mut self.fleet, self.now),
+            Action::Give { worker, count } => {
+                self.traffic.say(worker, FromSupervisor::Give(count), &mut self.fleet, self.now);
+            }
+            Action::Move { worker, to, share } => self.tell_to_move(worker, to, share),
             Action::Signal { worker, signal } => {
                 if let Some(pid) = self.fleet.pid(worker) {
                     send_signal(pid, signal);
@@ -282,6 +293,12 @@ impl<'p> Supervisor<'p> {
             Action::Report(report) if report.is_warning() => warn!("{report}"),
             Action::Report(report) => info!("{report}"),
         }
+    }
+
+    fn tell_to_move(&mut self, worker: WorkerId, to: WorkerId, share: Fraction) {
+        let directory = self.directory.as_ref().expect("workers that hand over have a directory");
+        let path = directory.takeover_path(to).into_os_string().into_string().expect("its paths are text");
+        self.traffic.say(worker, FromSupervisor::Move { share, path }, &mut self.fleet, self.now);
     }
 
     fn start(&mut self, id: WorkerId, predecessor: Option<WorkerId>) {
@@ -409,9 +426,19 @@ impl<'p> Supervisor<'p> {
         let Some(trial) = self.trial.take() else {
             return;
         };
-        if let Err(reason) = trial.judge(exit) {
-            return warn!("The binary is not replaced: {reason}");
+        match trial.judge(exit) {
+            Err(reason) => warn!("The binary is not replaced: {reason}"),
+            Ok(()) if self.fleet.is_moving() => {
+                info!("{} is executed when no connections are being moved any more", self.own_path.display());
+                self.is_to_execute = true;
+            }
+            Ok(()) => self.execute(),
         }
+    }
+
+    /// Becomes the binary that was tried out.
+    fn execute(&mut self) {
+        self.is_to_execute = false;
         let remains = self.traffic.remains();
         if remains > 0 {
             return warn!(
@@ -458,5 +485,6 @@ fn rules(config: &Config) -> Rules {
         replace: config.replace,
         ready_timeout: config.ready_timeout,
         drain_timeout: config.drain_timeout,
+        rebalance: config.rebalance,
     }
 }

@@ -6,6 +6,9 @@ long=N       each state has so many bytes more
 wants=F      asks for none while the file F exists
 stuck=F      gives nothing back while the file F exists
 mute         reads nothing more from its queue when it has given the first one back, and gives all others, too
+counts=D     says that it has so many connections as is written in the directory D, in a file by the name of its takeover
+             path, and moves some by writing other numbers there; none if there is a file "stuck", and not before a file
+             "wait" is gone
 crash=N      kills itself when it has given back so many
 
 At SIGUSR1 it gives back all that it has, and goes on.
@@ -17,11 +20,13 @@ import select
 import signal
 import socket
 import sys
+import time
 
 options = dict(option.partition("=")[::2] for option in sys.argv[1:])
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # It dies with the supervisor.
 queue = socket.socket(fileno=int(os.environ.pop("REACTORD_QUEUE")))
 queue.setblocking(True)
+own_path = os.environ.get("REACTORD_TAKEOVER", "")
 padding = b"x" * int(options.get("long", 0))
 PACKET_BYTES = 255 + 1 + 65536 + 1
 clients = {}  # By descriptor: [socket, id, half a line, whether it was kept]
@@ -48,13 +53,11 @@ def must_say(packet):
 
 def begin(client, number, state, kept=False):
     client.setblocking(False)
-    if state is None:
-        half = b""
-        client.send(f"worker {os.getpid()}\n".encode())
-    else:
-        half, _, rest = state.partition(b"\0")
-        assert rest == padding, len(rest)
+    half, _, rest = (state or b"").partition(b"\0")
+    assert state is None or rest == padding, len(rest)
     clients[client.fileno()] = [client, number, half, kept]
+    if state is None:
+        client.send(f"worker {os.getpid()}\n".encode())
 
 
 def end(descriptor):
@@ -62,6 +65,37 @@ def end(descriptor):
     client.shutdown(socket.SHUT_RDWR) if client.fileno() >= 0 else None
     client.close()
     must_say(f"done {number}".encode())
+
+
+def count_of(path):
+    try:
+        return int(open(os.path.join(options["counts"], os.path.basename(path))).read() or 0)
+    except FileNotFoundError:
+        return 0
+
+
+def set_count(path, count):
+    file = os.path.join(options["counts"], os.path.basename(path))
+    with open(f"{file}.part", "w") as part:
+        part.write(str(count))
+    os.rename(f"{file}.part", file)
+
+
+def move(share, path):
+    """Half of one counts as one."""
+    while os.path.exists(os.path.join(options["counts"], "wait")):
+        time.sleep(0.01)
+    part, whole = map(int, share.split("/"))
+    count = (2 * count_of(own_path) * part + whole) // (2 * whole)
+    if os.path.exists(os.path.join(options["counts"], "stuck")):
+        count = 0
+    set_count(own_path, count_of(own_path) - count)
+    set_count(path, count_of(path) + count)
+    must_say(f"moved {count}".encode())
+
+
+def is_busy():
+    return clients or ("counts" in options and count_of(own_path) > 0)
 
 
 def give_back(descriptor):
@@ -115,6 +149,10 @@ def hear():
         to_give = int(rest[0])
     elif word == "finish":
         finishing = True
+    elif word == "count" and "counts" in options:
+        must_say(f"holds {count_of(own_path)}".encode())
+    elif word == "move" and "counts" in options:
+        move(rest[0], " ".join(rest[1:]))
     return True
 
 
@@ -127,7 +165,7 @@ signal.signal(signal.SIGUSR1, give_all)
 say(b"ready 2")
 supervised, has_asked = True, False
 while clients or supervised:
-    if finishing and supervised and not clients:
+    if finishing and supervised and not is_busy():
         # What was given back last may be refused: it hears that before the end.
         queue.shutdown(socket.SHUT_WR)
         while hear():

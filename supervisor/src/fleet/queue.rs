@@ -235,13 +235,11 @@ impl Queue {
     }
 
     /// How many one worker has, or is about to get.
-    #[allow(dead_code, reason = "spreading will ask for it")]
     pub(crate) fn share(&self, worker: WorkerId) -> u64 {
         self.accounts.get(&worker).map_or(0, Account::share)
     }
 
     /// How many more one worker may be sent now.
-    #[allow(dead_code, reason = "spreading will ask for it")]
     pub(crate) fn room(&self, worker: WorkerId) -> u64 {
         self.accounts.get(&worker).map_or(0, Account::room)
     }

@@ -26,6 +26,9 @@ pub(crate) struct FleetRecord {
     pub(crate) queue: QueueRecord,
     #[n(7)]
     pub(crate) stop_by_ms: Option<i64>,
+    /// How many workers were added that do not serve yet, and are to get their share then.
+    #[n(8)]
+    pub(crate) to_fill: u64,
 }
 
 #[derive(Debug, Default, Encode, Decode)]
@@ -104,6 +107,9 @@ pub(crate) struct WorkerRecord {
     /// The version of the queue that it speaks, as far as it has said so.
     #[n(7)]
     pub(crate) version: Option<u32>,
+    /// How many answers it owes: to `count`, and to `move`.
+    #[n(8)]
+    pub(crate) owes: (u32, u32),
 }
 
 #[derive(Debug, Encode, Decode)]

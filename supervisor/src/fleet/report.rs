@@ -24,6 +24,10 @@ pub(crate) enum Report {
     Removed { pid: Option<u32>, workers: usize },
     LastOne,
     Overdue { pid: u32, signal: Signal },
+    Moved { from: u32, to: u32, count: u64, expected: Option<u64>, time: Duration },
+    Unanswered { pid: u32, patience: Duration },
+    AskedToGive { pid: u32, count: u32 },
+    BeginsLater { generation: u64 },
 }
 
 impl Report {
@@ -36,6 +40,7 @@ impl Report {
                 | Self::GivenUp { .. }
                 | Self::NotReplaced { .. }
                 | Self::Overdue { .. }
+                | Self::Unanswered { .. }
         )
     }
 }
@@ -84,6 +89,28 @@ impl fmt::Display for Report {
             Self::LastOne => write!(f, "The last worker is not removed"),
             Self::Overdue { pid, signal } => {
                 write!(f, "Worker pid {pid} has not finished in time and is sent {signal}")
+            }
+            Self::Moved { from, to, count, expected, time } => {
+                write!(
+                    f,
+                    "Worker pid {from} has moved {count} connections to worker pid {to} in {} ms",
+                    time.as_millis()
+                )?;
+                match expected {
+                    Some(expected) if expected > count => write!(f, "; {expected} were expected"),
+                    _ => Ok(()),
+                }
+            }
+            Self::Unanswered { pid, patience } => write!(
+                f,
+                "Worker pid {pid} has not answered after {} ms; its connections stay where they are",
+                patience.as_millis()
+            ),
+            Self::AskedToGive { pid, count } => {
+                write!(f, "Worker pid {pid} is asked to give back {count} connections: another has too few")
+            }
+            Self::BeginsLater { generation } => {
+                write!(f, "Generation {generation} begins when no connections are being moved any more")
             }
         }
     }

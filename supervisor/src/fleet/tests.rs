@@ -58,11 +58,14 @@ struct World {
     starts: Vec<Duration>,
     signals: Vec<(WorkerId, Signal)>,
     reports: Vec<Report>,
+    /// What workers were told to do with their live connections.
+    orders: Vec<Action>,
 }
 
 impl World {
     fn new(target: usize, replace: Replace, supply: Supply) -> Self {
-        let rules = Rules { supply, replace, ready_timeout: READY_TIMEOUT, drain_timeout: DRAIN_TIMEOUT };
+        let (ready_timeout, drain_timeout) = (READY_TIMEOUT, DRAIN_TIMEOUT);
+        let rules = Rules { supply, replace, ready_timeout, drain_timeout, rebalance: false };
         let now = Instant::now();
         let mut world = Self {
             fleet: Fleet::new(rules, target),
@@ -77,6 +80,7 @@ impl World {
             starts: Vec::new(),
             signals: Vec::new(),
             reports: Vec::new(),
+            orders: Vec::new(),
         };
         world.decide();
         world
@@ -119,6 +123,7 @@ impl World {
                     self.exit(worker, Exit::Signal(signal));
                 }
             }
+            Action::Count { .. } | Action::Give { .. } | Action::Move { .. } => self.orders.push(action),
             Action::Report(report) => self.reports.push(report),
         }
     }

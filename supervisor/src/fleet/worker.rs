@@ -47,6 +47,15 @@ pub(crate) struct Worker {
     pub(crate) predecessor: Option<WorkerId>,
     /// Of the queue, when it has said which it speaks.
     pub(crate) version: Option<u32>,
+    /// What it was asked and has not answered, also when that is not waited for any more.
+    pub(crate) owes: Owes,
+}
+
+/// How many answers a worker owes, by what it was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owes {
+    pub(crate) holds: u32,
+    pub(crate) moved: u32,
 }
 
 impl Worker {
@@ -123,6 +132,7 @@ impl Worker {
             started_ms: from_now(self.started),
             predecessor: self.predecessor.map(|id| id.0),
             version: self.version,
+            owes: (self.owes.holds, self.owes.moved),
         }
     }
 
@@ -144,6 +154,7 @@ impl Worker {
             started: at(record.started_ms),
             predecessor: record.predecessor.map(WorkerId),
             version: record.version,
+            owes: Owes { holds: record.owes.0, moved: record.owes.1 },
         }
     }
 }
