@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::peer::Address;
 use crate::takeover::channel::{Channel, ChannelError, Deadline};
 use crate::takeover::path::{Call, call};
 use crate::takeover::wire::{self, Frame, WireError, printable};
@@ -36,7 +37,10 @@ impl From<Which> for wire::Which {
             Which::All => Self::All,
             Which::Count(count) => Self::Count(count),
             Which::Share(parts, of) => Self::Share(parts, of),
-            Which::From(addresses) => Self::From(addresses.iter().map(ToString::to_string).collect()),
+            // As a server writes them.
+            Which::From(addresses) => {
+                Self::From(addresses.into_iter().map(|from| Address::from(from).to_string()).collect())
+            }
         }
     }
 }

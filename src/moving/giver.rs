@@ -255,6 +255,7 @@ impl Giver {
                     Ok(Frame::Wait(hello)) => {
                         taker.hello = Some(hello);
                         if taker.waits && !self.line.contains(&key) {
+                            debug!("Pid {} waits to be given peers", taker.pid);
                             self.line.push_back(key);
                         }
                         continue;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::batch::PEERS_PER_BATCH;
 use crate::lanes::Lanes;
+use crate::peer::Address;
 use crate::table::Handle;
 use crate::takeover::channel::Channel;
 use crate::takeover::wire::{Moved, Which};
@@ -53,7 +54,8 @@ impl Order {
     pub(super) fn new<L: Lanes>(which: &Which, asker: Asker, taker: usize, lanes: &L, now: Instant) -> Self {
         let peers: u64 = lanes.all().filter(|lane| lane.is_movable()).map(|lane| lane.peers() as u64).sum();
         let (left, from) = match which {
-            Which::All => (peers, None),
+            // Whoever comes meanwhile takes nobody's place.
+            Which::All => (u64::MAX, None),
             Which::Count(count) => (*count, None),
             Which::Share(parts, of) => (share(peers, *parts, *of), None),
             Which::From(addresses) => {
@@ -61,7 +63,8 @@ impl Order {
                 (addresses.len() as u64, Some(addresses))
             }
         };
-        let moved = Moved { asked: left, giver_pid: std::process::id(), ..Moved::default() };
+        let asked = if *which == Which::All { peers } else { left };
+        let moved = Moved { asked, giver_pid: std::process::id(), ..Moved::default() };
         let is_relative = matches!(which, Which::All | Which::Share(..));
         Self { asker, taker, moved, began: now, left, from, is_relative, lane: 0, key: 0 }
     }
@@ -87,7 +90,7 @@ impl Order {
             let peer = lane.table().peers().get(handle.key()).expect("a handle of it was just made");
             let together = lane.table().tied_together(handle);
             // Whoever is tied to one that stays has to stay, too.
-            if lane.table().stays(&together) || !self.is_meant(&peer.address().to_string()) {
+            if lane.table().stays(&together) || !self.is_meant(peer.address()) {
                 continue;
             }
             self.left = self.left.saturating_sub(together.len() as u64);
@@ -103,8 +106,8 @@ impl Order {
         }
     }
 
-    fn is_meant(&mut self, address: &str) -> bool {
-        self.from.as_mut().is_none_or(|from| from.remove(address))
+    fn is_meant(&mut self, address: Address) -> bool {
+        self.from.as_mut().is_none_or(|from| from.remove(&address.to_string()))
     }
 
     /// All who could be moved are. Says so, and why that is fewer than were asked for.

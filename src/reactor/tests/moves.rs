@@ -289,6 +289,24 @@ fn output_that_is_pending_and_a_deadline_go_along() {
 }
 
 #[test]
+fn all_who_are_there_move_whoever_comes_meanwhile() {
+    let [mut here, mut there] = [Server::counting(), Server::counting()];
+    let (leaving, _) = here.connect();
+    let (mut one, _) = here.connect();
+    let (mut other, _) = here.connect();
+    drop(leaving);
+    turn_all(&mut [&mut here], |all| all[0].peers() == 2);
+    here.order(Which::All, &mut there);
+    // In the place of the one who has left.
+    let (mut new, _) = here.connect();
+    turn_all(&mut [&mut here, &mut there], |all| all[0].peers() == 0);
+    for client in [&mut one, &mut other, &mut new] {
+        say(client, "x\n");
+        assert_eq!(line(client, &mut [&mut there]), "0 x\n");
+    }
+}
+
+#[test]
 fn those_who_are_joined_move_together() {
     let [mut here, mut there] = [Server::counting(), Server::counting()];
     let (mut one, _) = here.connect();
