@@ -17,6 +17,8 @@ mod integration {
     mod limits;
     mod line;
     mod load;
+    mod moves;
+    mod steal;
     mod stopping;
     mod takeover_path;
     mod takeovers;

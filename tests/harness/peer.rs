@@ -201,6 +201,19 @@ impl Peer {
         received
     }
 
+    /// Receives so many bytes, whatever they are, unless the connection ends before.
+    #[track_caller]
+    pub(crate) fn try_receive(&self, bytes: usize) -> Result<Vec<u8>, Lost> {
+        let mut received = vec![0; bytes];
+        match (&self.stream).read_exact(&mut received) {
+            Ok(()) => Ok(received),
+            Err(error) if is_loss(&error) || error.kind() == ErrorKind::UnexpectedEof => {
+                Err(Lost(format!("receiving {bytes} bytes: {error}")))
+            }
+            Err(error) => panic!("receiving {bytes} bytes: {error}"),
+        }
+    }
+
     /// Receives whatever comes up to the end of the connection.
     #[track_caller]
     pub(crate) fn receive_to_end(&self) -> Vec<u8> {

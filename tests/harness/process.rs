@@ -88,6 +88,13 @@ impl Server {
         Self::spawn(path, &mut command)
     }
 
+    /// One that does not listen, and waits at a path to be given peers. It may not have called yet when this returns.
+    pub(crate) fn wait(at: &Path, arguments: &str) -> Self {
+        let mut command = daemon();
+        command.arg("-c").arg(at).args(arguments.split_whitespace());
+        Self::spawn(Path::new(""), &mut command)
+    }
+
     /// The daemon with just these arguments.
     pub(crate) fn run(arguments: &[&str]) -> Self {
         Self::spawn(Path::new(""), daemon().args(arguments))
@@ -334,6 +341,26 @@ impl Server {
     pub(crate) fn open_files(&self) -> usize {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
         files.unwrap_or_else(|error| panic!("pid {}: {error}\n{}", self.pid(), self.log())).count()
+    }
+
+    /// Whether it has the server's end of this connection, as the kernel knows. A connection has one inode for as long as it
+    /// lasts, whichever process has it.
+    #[track_caller]
+    pub(crate) fn has(&self, peer: &Peer) -> bool {
+        let Some(end) = peer.server_end() else { return false };
+        let target = format!("socket:[{}]", end.inode);
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it is not reaped yet").flatten();
+        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|link| link.as_os_str() == target.as_str())
+    }
+
+    /// Waits until it has closed its descriptor of this connection, which it does when it has let go of it.
+    #[track_caller]
+    pub(crate) fn lets_go_of(&self, peer: &Peer) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.has(peer) {
+            assert!(Instant::now() < deadline, "it still has {}\n{}", peer.address(), self.log());
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn is_running(&self) -> bool {
