@@ -28,6 +28,7 @@ const CONNECTIONS_PER_SOURCE: usize = 8_000;
 
 /// An open connection.
 pub(crate) struct Opened {
+    pub(crate) server: SocketAddr,
     pub(crate) socket: TcpStream,
     /// Kept, because a connection that was reset cannot be asked any more.
     pub(crate) local_address: SocketAddr,
@@ -80,7 +81,7 @@ pub(crate) fn open_all(
             };
             if local_address.is_none() {
                 let refused = |source| Error::Connect { server, open, total, source };
-                local_addresses[index] = finished(&sockets[index], server).map_err(refused)?;
+                local_addresses[index] = finished(&sockets[index]).map_err(refused)?;
                 open += usize::from(local_addresses[index].is_some());
             }
         }
@@ -91,7 +92,7 @@ pub(crate) fn open_all(
     Ok(sockets
         .into_iter()
         .zip(local_addresses)
-        .map(|(socket, local_address)| Opened { socket, local_address })
+        .map(|(socket, local_address)| Opened { server, socket, local_address })
         .collect())
 }
 
@@ -112,7 +113,7 @@ pub(crate) fn begin(server: SocketAddr, source: Option<IpAddr>) -> io::Result<Tc
 
 /// Where the connection of this index comes from: on the loopback network of IPv4 every address is ours, so the
 /// connections are spread over as many as they need.
-fn source_address(server: SocketAddr, index: usize) -> Option<IpAddr> {
+pub(crate) fn source_address(server: SocketAddr, index: usize) -> Option<IpAddr> {
     let offset = u32::try_from(index / CONNECTIONS_PER_SOURCE).expect("the number of open files is limited");
     loopback(server, u32::from(Ipv4Addr::LOCALHOST) + offset)
 }
@@ -134,15 +135,15 @@ fn loopback(server: SocketAddr, address: u32) -> Option<IpAddr> {
 }
 
 /// The local address of a connection, once it is open.
-pub(crate) fn finished(socket: &TcpStream, server: SocketAddr) -> io::Result<Option<SocketAddr>> {
+pub(crate) fn finished(socket: &TcpStream) -> io::Result<Option<SocketAddr>> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
     }
     match socket.peer_addr() {
-        Ok(_) => {
+        Ok(peer_address) => {
             let local_address = socket.local_addr()?;
             // On one machine, a port that nobody listens on can be connected to itself.
-            if local_address == server {
+            if local_address == peer_address {
                 return Err(Errno::ECONNREFUSED.into());
             }
             Ok(Some(local_address))

@@ -45,6 +45,15 @@ impl Demand {
         self.lasting().into_iter().map(|(_, number)| number).sum()
     }
 
+    /// What the connection with this index is for, of those that last.
+    ///
+    /// # Panics
+    /// If there is no such connection.
+    pub(crate) fn kind_of(&self, index: usize) -> Kind {
+        let mut kinds = self.lasting().into_iter().flat_map(|(kind, number)| std::iter::repeat_n(kind, number));
+        kinds.nth(index).expect("the index is one of a connection that lasts")
+    }
+
     /// The connections that last, kind by kind, in the order of their indices.
     pub(crate) fn lasting(&self) -> [(Kind, usize); 4] {
         [

@@ -9,7 +9,7 @@ use std::time::Instant;
 use log::{debug, warn};
 use mio::net::TcpStream;
 
-use crate::address::bracketed;
+use crate::address::{Ends, bracketed};
 use crate::connect::Opened;
 use crate::connection::{Connection, MESSAGE_BYTES};
 use crate::demand::Kind;
@@ -46,6 +46,7 @@ pub(crate) enum Progress {
 pub(crate) struct Endpoint {
     pub(crate) socket: TcpStream,
     pub(crate) local_address: SocketAddr,
+    pub(crate) server: SocketAddr,
     pub(crate) kind: Kind,
     pub(crate) stage: Stage,
     pub(crate) connection: Connection,
@@ -61,6 +62,7 @@ impl Endpoint {
         Self {
             socket: opened.socket,
             local_address: opened.local_address,
+            server: opened.server,
             kind,
             stage: Stage::Open,
             // The round trips of a slow reader would measure the reader, and an idle connection has its only one in
@@ -69,6 +71,10 @@ impl Endpoint {
             ready: false,
             settled: false,
         }
+    }
+
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { client: self.local_address, server: self.server }
     }
 
     /// Reads what there is, and sends until `depth` messages are in flight.

@@ -8,15 +8,15 @@
 //! A load has two parts. In the first the clock or the answers make connections send; in the second nothing new is
 //! sent, except one message on each connection that was idle, and what is still due is waited for.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::{Events, Interest, Token};
 
-use crate::address::bracketed;
+use crate::address::{Ends, bracketed};
 use crate::connect::{self, Opened};
 use crate::demand::{Demand, Kind, Pace};
 use crate::endpoint::{Endpoint, Progress, Stage};
@@ -71,7 +71,8 @@ pub(crate) struct Load {
     wakeups: Wakeups,
     events: Events,
     phase: Phase,
-    server: SocketAddr,
+    /// Where connections are opened once the load has begun, in turns.
+    servers: Vec<SocketAddr>,
     demand: Demand,
     agenda: Agenda,
     /// What is due at this instant or later is not done any more.
@@ -92,6 +93,15 @@ pub(crate) struct Load {
     tally: Tally,
     /// How many lines may still be logged about lost connections.
     lines_about_losses: usize,
+    /// While a server is killed: the connections that have ended, until somebody knows whether they may have.
+    ended: Option<Vec<Ended>>,
+}
+
+/// A connection that has ended.
+struct Ended {
+    index: usize,
+    endpoint: Endpoint,
+    error: io::Error,
 }
 
 impl Load {
@@ -106,7 +116,7 @@ impl Load {
             wakeups,
             events: Events::with_capacity(EVENTS_PER_TURN),
             phase: Phase::Send,
-            server,
+            servers: vec![server],
             demand,
             agenda: Agenda::default(),
             end: None,
@@ -118,6 +128,7 @@ impl Load {
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             tally: Tally::new(&demand),
             lines_about_losses: usize::MAX,
+            ended: None,
         }
     }
 
@@ -146,7 +157,76 @@ impl Load {
 
     /// How many connections are open now.
     pub(crate) fn open_connections(&self) -> usize {
-        self.endpoints.len() - self.vacant.len() - self.tally.lost_of_lasting()
+        let ended = self.ended.as_ref().map_or(0, Vec::len);
+        self.endpoints.len() - self.vacant.len() - self.tally.lost_of_lasting() - ended
+    }
+
+    /// From now on connections are opened to these servers.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub(crate) fn set_servers(&mut self, servers: Vec<SocketAddr>) {
+        assert!(!servers.is_empty(), "somebody listens");
+        self.servers = servers;
+    }
+
+    /// The connections that last and are open.
+    pub(crate) fn lasting(&self) -> Vec<Ends> {
+        let lasting = &self.endpoints[..self.demand.connections()];
+        lasting.iter().flatten().map(Endpoint::ends).collect()
+    }
+
+    /// A server is about to be killed: whether a connection that ends from now on is lost, [`Load::judge_ended`] is told.
+    pub(crate) fn expect_ends(&mut self) {
+        self.ended.get_or_insert_default();
+    }
+
+    /// Who may have ended with a server that was killed has, and whoever else has ended is lost. In the place of the
+    /// former there are new connections, which are returned.
+    pub(crate) fn judge_ended(&mut self, excused: &HashSet<Ends>) -> Vec<Ends> {
+        let mut vacated = Vec::new();
+        for Ended { index, endpoint, error } in self.ended.take().unwrap_or_default() {
+            let is_excused = excused.contains(&endpoint.ends());
+            self.endpoints[index] = Some(endpoint);
+            if !is_excused {
+                self.lose(index, &error);
+            }
+        }
+        // Of some the client does not know yet: there is something to read before the end.
+        for index in 0..self.demand.connections() {
+            if let Some(endpoint) = self.endpoints[index].take_if(|endpoint| excused.contains(&endpoint.ends())) {
+                self.tally.note_gone_with_server(&endpoint.connection);
+                vacated.push(index);
+            }
+        }
+        vacated.into_iter().filter_map(|index| self.reopen(index)).collect()
+    }
+
+    /// Opens a connection again that has ended with its server.
+    fn reopen(&mut self, index: usize) -> Option<Ends> {
+        let server = self.servers[index % self.servers.len()];
+        let begun = self.begin(index, server, connect::source_address(server, index));
+        match begun {
+            Ok(opened) => {
+                let endpoint = Endpoint::new(opened, self.demand.kind_of(index));
+                let ends = endpoint.ends();
+                self.endpoints[index] = Some(Endpoint { stage: Stage::Connecting, ..endpoint });
+                Some(ends)
+            }
+            Err(error) => {
+                self.tally.note_lost(self.demand.kind_of(index));
+                warn!("a connection cannot be opened again: {error}");
+                None
+            }
+        }
+    }
+
+    /// Begins to open a connection that is to have this index.
+    fn begin(&self, index: usize, server: SocketAddr, source: Option<IpAddr>) -> io::Result<Opened> {
+        let mut socket = connect::begin(server, source)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.wakeups.poll.registry().register(&mut socket, Token(index), interest)?;
+        Ok(Opened { server, local_address: socket.local_addr()?, socket })
     }
 
     /// The first part: sends until the time is over, a signal arrives, or no connection is left.
@@ -344,6 +424,9 @@ impl Load {
             Task::Go(_) => return self.dismiss_passing(),
         };
         let Some(endpoint) = &mut self.endpoints[index] else { return };
+        if endpoint.stage == Stage::Connecting {
+            return;
+        }
         let connection = &mut endpoint.connection;
         // The instant is read here, for each message: a round trip begins when its message is written, not when that
         // was due. A late message is late in the schedule, and is not skipped, but its round trip is the server's.
@@ -363,20 +446,16 @@ impl Load {
             }
         };
         if let Err(error) = result {
-            self.lose(index, &error);
+            self.end(index, error);
         }
     }
 
     /// Begins to open a passing connection. It sends a message when it is open, and another one when it goes.
     fn receive_passing(&mut self) {
         let number = self.tally.note_begun(Kind::Passing);
-        let source = connect::passing_source_address(self.server, number as u64);
+        let server = self.servers[number % self.servers.len()];
         let index = self.vacant.pop().unwrap_or(self.endpoints.len());
-        let begun = connect::begin(self.server, source).and_then(|mut socket| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.wakeups.poll.registry().register(&mut socket, Token(index), interest)?;
-            Ok(Opened { local_address: socket.local_addr()?, socket })
-        });
+        let begun = self.begin(index, server, connect::passing_source_address(server, number as u64));
         let endpoint = match begun {
             Ok(opened) => {
                 self.passing.push_back((index, opened.local_address));
@@ -420,14 +499,14 @@ impl Load {
         // An event of this batch may be about a connection that was lost earlier in it.
         let Some(endpoint) = &mut self.endpoints[index] else { return };
         if endpoint.stage == Stage::Connecting {
-            match connect::finished(&endpoint.socket, self.server) {
+            match connect::finished(&endpoint.socket) {
                 Ok(None) => return,
                 Ok(Some(local_address)) => {
                     debug!("{}: open", bracketed(local_address));
                     endpoint.stage = Stage::Open;
                     endpoint.connection.queue(1, Instant::now());
                 }
-                Err(error) => return self.lose(index, &error),
+                Err(error) => return self.end(index, error),
             }
         }
         let depth = match (endpoint.kind, self.demand.pace) {
@@ -445,7 +524,7 @@ impl Load {
                     self.ready.push_back(index);
                 }
             }
-            Err(error) => return self.lose(index, &error),
+            Err(error) => return self.end(index, error),
         }
         if endpoint.connection.is_settled() {
             if endpoint.stage == Stage::Leaving && self.phase == Phase::Send {
@@ -454,6 +533,14 @@ impl Load {
                 endpoint.settled = true;
                 self.unsettled -= 1;
             }
+        }
+    }
+
+    /// A connection has ended, and should not have, unless its server was killed.
+    fn end(&mut self, index: usize, error: io::Error) {
+        match &mut self.ended {
+            Some(ended) => ended.extend(self.endpoints[index].take().map(|endpoint| Ended { index, endpoint, error })),
+            None => self.lose(index, &error),
         }
     }
 

@@ -21,6 +21,14 @@ impl Add for Count {
     }
 }
 
+/// What was lost because a server was killed that owned it, which is no fault of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct GoneWithServer {
+    pub(crate) connections: usize,
+    /// Those that were on their way.
+    pub(crate) messages: u64,
+}
+
 /// All that a load brought to light.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -29,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) idle: Count,
     pub(crate) slow_readers: Count,
     pub(crate) passing: Count,
+    /// Neither these connections nor their messages count anywhere else.
+    pub(crate) gone_with_server: GoneWithServer,
     /// Messages on connections of all kinds.
     pub(crate) sent: u64,
     /// Those of them that were answered, each counted once.
@@ -123,6 +133,7 @@ mod tests {
             idle: Count { opened: 2, lost: 0 },
             slow_readers: Count { opened: 1, lost: 0 },
             passing: Count::default(),
+            gone_with_server: GoneWithServer::default(),
             sent: 1002,
             answered: 1002,
             discontinuities: 0,

@@ -19,6 +19,8 @@
 //! random moment within the time that the copy is known to take, and is carried out in two steps: the successor is
 //! stopped, and killed only if it has fewer files open than there are peers, so that it cannot have all of them.
 //! Otherwise it goes on, and is spared.
+//!
+//! Where connections move between several servers, it is another loop: `moving`.
 
 mod chain;
 pub(crate) mod files;
@@ -28,6 +30,7 @@ mod json;
 mod launcher;
 #[cfg(test)]
 mod made_up;
+mod moving;
 pub(crate) mod options;
 mod outcome;
 mod picture;
@@ -47,14 +50,13 @@ use std::time::{Duration, Instant};
 
 use log::{error, info};
 use mio::{Events, Token};
-use nix::sys::signal::Signal;
 
 use crate::connect;
 use crate::error::Error;
 use crate::load::{Load, STAY};
 use crate::report::Report;
 use crate::timeline::Timeline;
-use crate::wakeups::{STOPS, Wakeups};
+use crate::wakeups::{STOPS_AND_CHILDREN, Wakeups};
 
 use self::chain::Chain;
 use self::options::{Options, Target};
@@ -62,7 +64,7 @@ pub(crate) use self::outcome::Outcome;
 use self::outcome::{Fate, Takeover};
 use self::plan::{Attempt, Plan, copy_time_min};
 use self::progress::{Progress, State};
-use self::servers::{Heard, Servers};
+use self::servers::{FIRST, Heard, Servers};
 use self::succession::{Number, Succession, Turn};
 use self::summary::Summary;
 use self::watch::Watch;
@@ -88,14 +90,19 @@ const LINES_ABOUT_LOSSES: usize = 10;
 
 /// Does what the options ask for.
 pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
+    if let Target::Start { program } = &options.target
+        && options.moves > 0
+    {
+        return moving::run(options, program.as_deref());
+    }
     let passing = (options.demand.churn_per_second * 2.0 * STAY.as_secs_f64()).ceil() as usize;
     connect::make_room(options.demand.connections(), OTHER_FILES + passing)?;
     let (address, servers, mut wakeups) = match &options.target {
-        Target::Attach(address) => (*address, None, Wakeups::new(&signals())?),
+        Target::Attach(address) => (*address, None, Wakeups::new(&STOPS_AND_CHILDREN)?),
         Target::Start { program } => {
             // Before the signals are ours: a build that takes too long is ended as anything else.
             let program = servers::find_program(program.as_deref()).map_err(Error::Server)?;
-            let mut wakeups = Wakeups::new(&signals())?;
+            let mut wakeups = Wakeups::new(&STOPS_AND_CHILDREN)?;
             let mut servers = Servers::new(program, wakeups.poll.registry().try_clone()?, options.verbose)?;
             (first::start(&mut servers, &mut wakeups)?, Some(servers), wakeups)
         }
@@ -123,10 +130,6 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
     soak.send(&mut load)?;
     soak.drain(&mut load)?;
     soak.into_outcome(load)
-}
-
-fn signals() -> Vec<Signal> {
-    [&STOPS[..], &[Signal::SIGHUP, Signal::SIGCHLD]].concat()
 }
 
 /// The takeover that is under way.
@@ -308,7 +311,7 @@ impl<'a> Soak<'a> {
             self.watch.weigh_first(servers, owner);
         }
         let Some(servers) = &mut self.servers else { return };
-        match servers.start_successor() {
+        match servers.start_successor(FIRST, None) {
             Ok(number) => {
                 self.succession.begin(number);
                 let copy_time = self.copy_time.unwrap_or(copy_time_min(self.options.demand.connections()));
@@ -445,6 +448,8 @@ impl<'a> Soak<'a> {
             connections: load.open_connections(),
             takeovers_done: self.takeovers.len(),
             takeovers: self.options.takeovers,
+            moves_done: 0,
+            moves: 0,
         };
         let timeline = load.timeline().expect("it was set");
         self.progress.show(now, state, || timeline.take_recent());
@@ -482,6 +487,7 @@ impl<'a> Soak<'a> {
             report,
             timeline,
             takeovers: self.takeovers,
+            moves: None,
             chain: self.chain,
             samples: self.watch.samples,
             complaints: self.complaints,

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::connection::Connection;
 use crate::demand::{Demand, Kind};
-use crate::report::{Count, Report};
+use crate::report::{Count, GoneWithServer, Report};
 use crate::timeline::Timeline;
 
 /// A round trip that takes longer counts as this.
@@ -25,6 +25,7 @@ pub(crate) struct Tally {
     sent_on_gone: u64,
     answered_on_gone: u64,
     counts: [Count; Kind::COUNT],
+    gone_with_server: GoneWithServer,
     duration: Duration,
     answered_within_duration: u64,
 }
@@ -44,6 +45,7 @@ impl Tally {
             sent_on_gone: 0,
             answered_on_gone: 0,
             counts,
+            gone_with_server: GoneWithServer::default(),
             duration: Duration::ZERO,
             answered_within_duration: 0,
         }
@@ -84,6 +86,14 @@ impl Tally {
         self.answered_on_gone += connection.answered();
     }
 
+    /// A connection is gone because the server that owned it was killed: what was not answered is no loss.
+    pub(crate) fn note_gone_with_server(&mut self, connection: &Connection) {
+        self.gone_with_server.connections += 1;
+        self.gone_with_server.messages += connection.sent() - connection.answered();
+        self.sent_on_gone += connection.answered();
+        self.answered_on_gone += connection.answered();
+    }
+
     /// The first part of the load is over, and took so long.
     pub(crate) fn note_duration(&mut self, duration: Duration, answered_by_live: u64) {
         self.duration = duration;
@@ -110,6 +120,7 @@ impl Tally {
             idle,
             slow_readers,
             passing,
+            gone_with_server: self.gone_with_server,
             sent: self.sent_on_gone + sent_by_live,
             answered: self.answered_on_gone + answered_by_live,
             discontinuities: self.discontinuities,

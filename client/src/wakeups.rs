@@ -18,6 +18,9 @@ const ALARM: Token = Token(usize::MAX - 1);
 /// What asks a load to stop. It goes to nobody else: where there are servers, they are not in this process group.
 pub(crate) const STOPS: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
 
+/// What wakes a loop that has started servers: the same, a terminal that is closed, and servers that have ended.
+pub(crate) const STOPS_AND_CHILDREN: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD];
+
 /// The poll, and all that can wake it besides what others register.
 pub(crate) struct Wakeups {
     pub(crate) poll: Poll,

@@ -53,7 +53,7 @@ fn write_file(path: &Path, text: &str) -> Result<(), String> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::super::made_up::{outcome, took_over};
+    use super::super::made_up::{moves, outcome, took_over};
     use super::*;
     use crate::timeline::Timeline;
 
@@ -62,7 +62,8 @@ mod tests {
         let mut nothing = outcome(Vec::new());
         nothing.report.duration = Duration::ZERO;
         nothing.timeline = Timeline::new(Instant::now());
-        for outcome in [nothing, outcome(vec![took_over(100)])] {
+        let moved = Outcome { moves: Some(moves()), ..outcome(vec![took_over(100)]) };
+        for outcome in [nothing, outcome(vec![took_over(100)]), moved] {
             assert!(html::page(&outcome).unwrap().ends_with("</html>\n"));
             assert!(picture::standalone(&outcome).unwrap().starts_with("<svg"));
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mio::Events;
 
-use super::servers::{Heard, Servers};
+use super::servers::{FIRST, Heard, Servers};
 use crate::error::Error;
 use crate::wakeups::Wakeups;
 
@@ -15,7 +15,7 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Starts the first server, and waits until it is ready.
 pub(crate) fn start(servers: &mut Servers, wakeups: &mut Wakeups) -> Result<SocketAddr, Error> {
     let number = servers
-        .start_first()
+        .start_listening(FIRST)
         .map_err(|error| Error::Server(format!("{} cannot be started: {error}", servers.program().display())))?;
     let deadline = Instant::now() + START_PATIENCE;
     let mut events = Events::with_capacity(16);
@@ -53,7 +53,7 @@ pub(crate) fn start(servers: &mut Servers, wakeups: &mut Wakeups) -> Result<Sock
 }
 
 /// The address in `Starting TCP server on [127.0.0.1]:1234`.
-fn listening(line: &str) -> Option<SocketAddr> {
+pub(crate) fn listening(line: &str) -> Option<SocketAddr> {
     let (_, address) = line.split_once("Starting TCP server on [")?;
     let (ip, port) = address.split_once("]:")?;
     Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))

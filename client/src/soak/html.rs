@@ -5,7 +5,9 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::options::Target;
+use super::moving::moved::Moves;
+use super::moving::plan::Side;
+use super::options::{Options, Target};
 use super::outcome::{Fate, Outcome, Sample};
 use super::picture::{self, NARROW, STYLE, WIDE, duration, grouped};
 use crate::demand::Pace;
@@ -16,7 +18,11 @@ const PAGE_STYLE: &str = include_str!("page.css");
 /// The page.
 pub(crate) fn page(outcome: &Outcome) -> Result<String, Box<dyn Error>> {
     let mut page = String::new();
-    let title = if outcome.options.takeovers > 0 { "A server replaced under load" } else { "A server under load" };
+    let title = match outcome.options {
+        Options { moves: 1.., .. } => "Connections moved under load",
+        Options { takeovers: 1.., .. } => "A server replaced under load",
+        _ => "A server under load",
+    };
     write!(
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
@@ -27,31 +33,19 @@ pub(crate) fn page(outcome: &Outcome) -> Result<String, Box<dyn Error>> {
     write_verdict(&mut page, outcome)?;
     write_tiles(&mut page, outcome)?;
 
+    if let Some(moves) = &outcome.moves {
+        write_moves(&mut page, outcome, moves)?;
+    }
     section(
         &mut page,
         "Round trips over time",
         "Each point is a slice of time, and a round trip is in the slice in which its answer arrived. The bands are \
-         the takeovers, from the start of the successor to the exit of the predecessor; above each is its pause, the \
-         only time in which nobody serves.",
+         the takeovers, from the start of the successor to the exit of the predecessor, each with its pause above it, the \
+         only time in which nobody serves; and the moves.",
         &[(picture::round_trips(outcome, WIDE)?, "wide"), (picture::round_trips(outcome, NARROW)?, "narrow")],
     )?;
-    if outcome.takeovers.is_empty() {
-        section(
-            &mut page,
-            "Distribution",
-            "Each nine has the same room.",
-            &[(picture::distributions(outcome, WIDE)?, "wide"), (picture::distributions(outcome, NARROW)?, "narrow")],
-        )?;
-    } else {
-        section(
-            &mut page,
-            "During takeovers, and without",
-            "The share of the round trips that took no longer than this; each nine has the same room. A round trip \
-             counts as during a takeover if any part of it falls into a band above. Part of what is to be seen then is \
-             that three processes want the processors, the client, the predecessor and the successor, and that the kernel \
-             starts one and forgets another.",
-            &[(picture::distributions(outcome, WIDE)?, "wide"), (picture::distributions(outcome, NARROW)?, "narrow")],
-        )?;
+    write_distributions(&mut page, outcome)?;
+    if !outcome.takeovers.is_empty() {
         section(
             &mut page,
             "Pause and copy of each takeover",
@@ -68,6 +62,59 @@ pub(crate) fn page(outcome: &Outcome) -> Result<String, Box<dyn Error>> {
     write_options(&mut page, outcome)?;
     page.push_str("</main></body></html>\n");
     Ok(page)
+}
+
+/// What the round trips were like, whatever the servers did.
+fn write_distributions(page: &mut String, outcome: &Outcome) -> Result<(), Box<dyn Error>> {
+    let (title, text) = match outcome {
+        Outcome { moves: Some(_), .. } => (
+            "During moves, and without",
+            "The share of the round trips that took no longer than this, of all connections, whether they were moved or \
+             not; each nine has the same room. A round trip counts as during a move if any part of it falls into a band \
+             above.",
+        ),
+        Outcome { takeovers, .. } if takeovers.is_empty() => ("Distribution", "Each nine has the same room."),
+        _ => (
+            "During takeovers, and without",
+            "The share of the round trips that took no longer than this; each nine has the same room. A round trip \
+             counts as during a takeover if any part of it falls into a band above. Part of what is to be seen then is \
+             that three processes want the processors, the client, the predecessor and the successor, and that the kernel \
+             starts one and forgets another.",
+        ),
+    };
+    let pictures =
+        [(picture::distributions(outcome, WIDE)?, "wide"), (picture::distributions(outcome, NARROW)?, "narrow")];
+    section(page, title, text, &pictures)?;
+    Ok(())
+}
+
+/// What came of the moves, in words and as a picture of their pauses.
+fn write_moves(page: &mut String, outcome: &Outcome, moves: &Moves) -> Result<(), Box<dyn Error>> {
+    let mut text = format!(
+        "{} moves of random sets of connections between {} servers, {} connections in all, while the others are served. A \
+         connection that moves is paused, in a batch with others; the bars are the largest pause of a batch in each move.",
+        grouped(moves.all.len() as u64),
+        moves.servers,
+        grouped(moves.connections_moved()),
+    );
+    let [givers, takers] = [Side::Giver, Side::Taker].map(|side| moves.killed(side) as u64);
+    if givers + takers > 0 {
+        let gone = outcome.report.gone_with_server;
+        write!(
+            text,
+            " In {} of them the giver was killed, in {} the taker, and with them went the {} connections that they owned, \
+             with {} messages on their way; new ones were opened in their place.",
+            grouped(givers),
+            grouped(takers),
+            grouped(gone.connections as u64),
+            grouped(gone.messages),
+        )?;
+    }
+    section(page, "Moves", &text, &[(picture::pauses_of_moves(moves)?, "half")])?;
+    for (number, made) in moves.all.iter().enumerate().filter(|(_, made)| !made.is_good()) {
+        writeln!(page, "<p class=\"verdict bad\">Move {}: {}</p>", number + 1, escaped(&made.to_string()))?;
+    }
+    Ok(())
 }
 
 /// What the processes use, over the whole load and around its first takeover.
@@ -143,6 +190,9 @@ fn write_verdict(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     if outcome.options.takeovers > 0 {
         write!(page, ", the server replaced {}", times(carried_through))?;
     }
+    if let Some(moves) = &outcome.moves {
+        write!(page, ", {} times one moved to another server", grouped(moves.connections_moved()))?;
+    }
     match outcome.killed() {
         0 => {}
         killed => write!(page, ", {killed} more successors killed on the way")?,
@@ -165,14 +215,19 @@ fn times(number: usize) -> String {
 fn write_tiles(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let [(_, between), (_, during)] = outcome.distributions();
     let longest_pause = outcome.carried_through().map(|(_, summary)| summary.pause_us).max();
-    let mut tiles: Vec<(String, &str)> = Vec::new();
+    let mut tiles: Vec<(String, String)> = Vec::new();
     if let Some(pause_us) = longest_pause {
-        tiles.push((duration(pause_us as f64 * 1e3), "longest pause"));
+        tiles.push((duration(pause_us as f64 * 1e3), "longest pause".to_owned()));
     }
-    tiles.push((grouped(outcome.report.per_second().round() as u64), "messages a second"));
+    if let Some(pauses_ns) = outcome.moves.as_ref().map(Moves::pauses_ns).filter(|pauses_ns| !pauses_ns.is_empty()) {
+        tiles.push((duration(pauses_ns.value_at_quantile(0.5) as f64), "median pause of a move".to_owned()));
+        tiles.push((duration(pauses_ns.max() as f64), "longest pause of a move".to_owned()));
+    }
+    tiles.push((grouped(outcome.report.per_second().round() as u64), "messages a second".to_owned()));
+    let what = if outcome.moves.is_some() { "moves" } else { "takeovers" };
     for (distribution, median, worst) in [
-        (between, "median round trip", "worst round trip between takeovers"),
-        (during, "median round trip during takeovers", "worst round trip during takeovers"),
+        (between, "median round trip".to_owned(), format!("worst round trip between {what}")),
+        (during, format!("median round trip during {what}"), format!("worst round trip during {what}")),
     ] {
         if !distribution.is_empty() {
             tiles.push((duration(distribution.value_at_quantile(0.5) as f64), median));
@@ -226,16 +281,19 @@ fn write_options(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     );
     match options.target {
         Target::Attach(address) => write!(command, " --attach {address}")?,
-        Target::Start { .. } => write!(
-            command,
-            " --takeovers {} --interval {} --kill-successors {} --seed {}",
-            options.takeovers,
-            options.interval.as_secs_f64(),
-            options.kill_share,
-            options.seed
-        )?,
+        Target::Start { .. } => {
+            let interval = options.interval.as_secs_f64();
+            write!(command, " --takeovers {} --interval {interval}", options.takeovers)?;
+            let kill = if options.moves > 0 {
+                write!(command, " --moves {} --servers {}", options.moves, options.servers)?;
+                "--kill-movers"
+            } else {
+                "--kill-successors"
+            };
+            write!(command, " {kill} {} --seed {}", options.kill_share, options.seed)?;
+        }
     }
-    if options.takeovers == 0 {
+    if options.takeovers + options.moves == 0 {
         write!(command, " --duration {}", options.duration.as_secs_f64())?;
     }
     page.push_str("<section><h2>How it was made</h2>\n<p>");

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use super::chain::{Chain, End};
+use super::moving::moved::{Move, Moves};
 use super::options::{Options, Target};
 use super::outcome::{Fate, Outcome, QUANTILES, Takeover, microseconds};
 use crate::demand::Pace;
@@ -11,7 +12,8 @@ use crate::timeline::Timeline;
 
 /// All figures.
 pub(crate) fn figures(outcome: &Outcome) -> Value {
-    let Outcome { options, report, timeline, takeovers, chain, samples, complaints, death, interrupted } = outcome;
+    let Outcome { options, report, timeline, takeovers, moves, chain, samples, complaints, death, interrupted } =
+        outcome;
     json!({
         "good": outcome.is_good(),
         "interrupted": interrupted,
@@ -24,6 +26,7 @@ pub(crate) fn figures(outcome: &Outcome) -> Value {
             "answered": report.answered,
             "lost": report.lost(),
             "discontinuities": report.discontinuities,
+            "gone_with_server": report.gone_with_server.messages,
             "per_second": report.per_second(),
         },
         "duration_s": report.duration.as_secs_f64(),
@@ -31,6 +34,8 @@ pub(crate) fn figures(outcome: &Outcome) -> Value {
         "takeovers": takeovers.iter().enumerate().map(|(number, takeover)| {
             self::takeover(takeover, outcome.worst_during_ns(number))
         }).collect::<Vec<_>>(),
+        "moves": moves.as_ref().map(self::moves),
+        "connections_gone_with_server": report.gone_with_server.connections,
         "chain": chain.map(ends),
         "processes": samples.iter().map(|sample| json!({
             "at_s": sample.at.as_secs_f64(),
@@ -43,7 +48,8 @@ pub(crate) fn figures(outcome: &Outcome) -> Value {
 }
 
 fn asked_for(options: &Options) -> Value {
-    let Options { target, demand, takeovers, interval, kill_share, seed, .. } = options;
+    let Options { target, demand, takeovers, moves, servers, interval, kill_share, seed, .. } = options;
+    let kill = |wanted: bool| if wanted { *kill_share } else { 0.0 };
     let Pace::Clock { per_second } = demand.pace else { unreachable!("a soak is paced by the clock") };
     let attach = match target {
         Target::Attach(address) => Some(address.to_string()),
@@ -59,7 +65,10 @@ fn asked_for(options: &Options) -> Value {
         "churn": demand.churn_per_second,
         "takeovers": takeovers,
         "interval_s": interval.as_secs_f64(),
-        "kill_successors": kill_share,
+        "moves": moves,
+        "servers": servers,
+        "kill_successors": kill(*moves == 0),
+        "kill_movers": kill(*moves > 0),
         "seed": seed,
     })
 }
@@ -96,6 +105,34 @@ fn takeover(takeover: &Takeover, worst_round_trip_ns: u64) -> Value {
         Fate::Failed(reason) => value["reason"] = reason.as_str().into(),
     }
     value
+}
+
+fn moves(moves: &Moves) -> Value {
+    json!({
+        "connections_moved": moves.connections_moved(),
+        "processes_started": moves.started,
+        "processes_left": moves.left,
+        "all": moves.all.iter().map(made).collect::<Vec<_>>(),
+    })
+}
+
+fn made(made: &Move) -> Value {
+    let Move { begun, ended, from, to, which, told, moved, killed, spared, complaints } = made;
+    json!({
+        "begun_s": begun.as_secs_f64(),
+        "ended_s": ended.as_secs_f64(),
+        "from": from,
+        "to": to,
+        "which": which,
+        "moved": moved,
+        "wanted": told.map(|told| told.wanted),
+        "took_s": told.map(|told| told.seconds),
+        "pause_us": told.map(|told| told.pause_us),
+        "killed": killed.map(|(side, _)| side.name()),
+        "gone_with_killed": killed.map(|(_, gone)| gone),
+        "spared": spared,
+        "complaints": complaints,
+    })
 }
 
 fn ends(Chain { first, last, started, left, .. }: Chain) -> Value {

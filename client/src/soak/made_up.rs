@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::moving::moved::{Move, Moves};
+use super::moving::plan::Side;
+use super::moving::told::Told;
 use super::options::{Options, Target};
 use super::outcome::{Fate, Outcome, Takeover};
 use super::summary::Summary;
 use crate::demand::{Demand, Pace};
-use crate::report::{Count, Report};
+use crate::report::{Count, GoneWithServer, Report};
 use crate::timeline::Timeline;
 
 /// A takeover that was carried through in 5 ms.
@@ -26,6 +29,27 @@ pub(crate) fn took_over(begun_ms: u64) -> Takeover {
     let begun = Duration::from_millis(begun_ms);
     let fate = Fate::TookOver(summary);
     Takeover { begun, ended: begun + Duration::from_millis(5), fate, spared: false }
+}
+
+/// Two moves, in one of which the giver was killed.
+pub(crate) fn moves() -> Moves {
+    let told = Told { moved: 10, wanted: 10, seconds: 0.01, pause_us: 210.0 };
+    let (begun, ended) = (Duration::from_millis(300), Duration::from_millis(320));
+    let which = "--share 10%".to_owned();
+    let undisturbed = Move {
+        begun,
+        ended,
+        from: 0,
+        to: 1,
+        which,
+        told: Some(told),
+        moved: 10,
+        killed: None,
+        spared: false,
+        complaints: Vec::new(),
+    };
+    let killed = Move { told: None, moved: 5, killed: Some((Side::Giver, 12)), ..undisturbed.clone() };
+    Moves { wanted: 2, servers: 3, all: vec![undisturbed, killed], started: 6, left: 3 }
 }
 
 /// What came of a soak of 100 connections with these takeovers, in which nothing was lost.
@@ -47,6 +71,8 @@ pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
                 churn_per_second: 0.0,
             },
             takeovers: takeovers.len(),
+            moves: 0,
+            servers: 1,
             interval: Duration::from_secs(1),
             kill_share: 0.5,
             duration: Duration::from_secs(10),
@@ -63,6 +89,7 @@ pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
             idle: Count { opened: 90, lost: 0 },
             slow_readers: Count::default(),
             passing: Count::default(),
+            gone_with_server: GoneWithServer::default(),
             sent: 300,
             answered: 300,
             discontinuities: 0,
@@ -72,6 +99,7 @@ pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
         },
         timeline,
         takeovers,
+        moves: None,
         chain: None,
         samples: Vec::new(),
         complaints: Vec::new(),

@@ -54,17 +54,30 @@ pub(crate) struct Arguments {
     #[argh(option, arg_name = "r", default = "0.0", from_str_fn(churn))]
     churn: f64,
 
-    /// how many successors are started (default 5)
+    /// how many successors are started (default 5; with --moves 0)
     #[argh(option, arg_name = "n", from_str_fn(count))]
     takeovers: Option<usize>,
 
-    /// how long it is from one takeover to the next, about (default 2)
-    #[argh(option, arg_name = "seconds", default = "Duration::from_secs(2)", from_str_fn(duration))]
-    interval: Duration,
+    /// how long it is from one takeover, or move, to the next, about (default 2; with --moves 0.2)
+    #[argh(option, arg_name = "seconds", from_str_fn(duration))]
+    interval: Option<Duration>,
 
     /// which share of the successors is killed while it copies, 0 to 1; the last one never is (default 0)
     #[argh(option, arg_name = "share", default = "0.0", from_str_fn(share))]
     kill_successors: f64,
+
+    /// how often a server gives some of its connections to another one: a random number, share or list of them (default 0)
+    #[argh(option, arg_name = "n", from_str_fn(count))]
+    moves: Option<usize>,
+
+    /// how many servers there are with --moves, 2 to 4: the second half of them does not listen, but waits at the first
+    /// (default 3)
+    #[argh(option, arg_name = "n", from_str_fn(servers))]
+    servers: Option<usize>,
+
+    /// in which share of the moves one of the two servers is killed, 0 to 1 (default 0)
+    #[argh(option, arg_name = "share", default = "0.0", from_str_fn(share))]
+    kill_movers: f64,
 
     /// how long to send, where no takeovers set the length (default 10)
     #[argh(option, arg_name = "seconds", from_str_fn(duration))]
@@ -110,9 +123,13 @@ pub(crate) struct Options {
     pub(crate) target: Target,
     pub(crate) demand: Demand,
     pub(crate) takeovers: usize,
+    /// How many moves there are between how many servers. None of the former means one of the latter.
+    pub(crate) moves: usize,
+    pub(crate) servers: usize,
     pub(crate) interval: Duration,
+    /// In which share of the takeovers the successor is killed, or of the moves, if there are any, one side.
     pub(crate) kill_share: f64,
-    /// How long it takes where there are no takeovers.
+    /// How long it takes where there are neither takeovers nor moves.
     pub(crate) duration: Duration,
     pub(crate) drain: Duration,
     pub(crate) seed: u64,
@@ -126,6 +143,33 @@ pub(crate) struct Options {
 const ACTIVE: usize = 1000;
 const TAKEOVERS: usize = 5;
 const DURATION: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Moves are shorter than takeovers, and there are more of them. With three servers there is one that has no part in each.
+const SERVERS: usize = 3;
+const MOVE_INTERVAL: Duration = Duration::from_millis(200);
+
+impl Arguments {
+    /// Whether what is said of moves makes sense.
+    fn check_moves(&self) -> Result<(), String> {
+        if self.moves.is_none_or(|moves| moves == 0) {
+            let without = [("--servers", self.servers.is_some()), ("--kill-movers", self.kill_movers > 0.0)];
+            return match without.into_iter().find(|(_, given)| *given) {
+                Some((option, _)) => Err(format!("{option} needs --moves: otherwise there is one server")),
+                None => Ok(()),
+            };
+        }
+        if self.kill_successors > 0.0 {
+            return Err("--kill-successors contradicts --moves: --kill-movers kills either side of a move".to_owned());
+        }
+        if self.kill_movers > 0.0 && self.churn > 0.0 {
+            return Err(
+                "--churn contradicts --kill-movers: who owns a connection that just passes is not known".to_owned()
+            );
+        }
+        Ok(())
+    }
+}
 
 impl TryFrom<Arguments> for Options {
     type Error = String;
@@ -148,13 +192,16 @@ impl TryFrom<Arguments> for Options {
             .checked_sub(fragmenting)
             .ok_or(format!("--fragmenting {fragmenting} are more than --active {active}, of which they are part"))?;
 
-        let takeovers = arguments.takeovers.unwrap_or(TAKEOVERS);
+        arguments.check_moves()?;
+        let moves = arguments.moves.unwrap_or(0);
+        let takeovers = arguments.takeovers.unwrap_or(if moves > 0 { 0 } else { TAKEOVERS });
         let (target, takeovers) = match arguments.attach {
             None => (Target::Start { program: arguments.server }, takeovers),
             Some(address) => {
                 let contradicting = [
                     ("--server", arguments.server.is_some()),
                     ("--takeovers", arguments.takeovers.is_some_and(|takeovers| takeovers > 0)),
+                    ("--moves", moves > 0),
                     ("--kill-successors", arguments.kill_successors > 0.0),
                 ];
                 if let Some((option, _)) = contradicting.into_iter().find(|(_, given)| *given) {
@@ -163,7 +210,7 @@ impl TryFrom<Arguments> for Options {
                 (Target::Attach(address), 0)
             }
         };
-        if takeovers > 0 && arguments.duration.is_some() {
+        if takeovers + moves > 0 && arguments.duration.is_some() {
             return Err("--duration needs --takeovers 0 or --attach: otherwise the takeovers set the length".to_owned());
         }
         Ok(Self {
@@ -177,8 +224,10 @@ impl TryFrom<Arguments> for Options {
                 churn_per_second: arguments.churn,
             },
             takeovers,
-            interval: arguments.interval,
-            kill_share: arguments.kill_successors,
+            moves,
+            servers: if moves > 0 { arguments.servers.unwrap_or(SERVERS) } else { 1 },
+            interval: arguments.interval.unwrap_or(if moves > 0 { MOVE_INTERVAL } else { INTERVAL }),
+            kill_share: if moves > 0 { arguments.kill_movers } else { arguments.kill_successors },
             duration: arguments.duration.unwrap_or(DURATION),
             drain: arguments.drain,
             seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
@@ -209,6 +258,11 @@ const CHURN_MAX: f64 = 5_000.0;
 fn churn(value: &str) -> Result<f64, String> {
     let per_second = value.parse().ok().filter(|rate: &f64| (0.0..=CHURN_MAX).contains(rate));
     per_second.ok_or(format!("a number of connections a second from 0 to {CHURN_MAX} is expected"))
+}
+
+fn servers(value: &str) -> Result<usize, String> {
+    let servers = value.parse().ok().filter(|servers| (2..=4).contains(servers));
+    servers.ok_or("a number of servers from 2 to 4 is expected".to_owned())
 }
 
 fn share(value: &str) -> Result<f64, String> {
@@ -249,6 +303,17 @@ mod tests {
     }
 
     #[test]
+    fn moves_are_between_several_servers_and_closer_together_than_takeovers() {
+        let moves = options(&["--moves", "10", "--kill-movers", "0.5"]).unwrap();
+        assert_eq!((moves.moves, moves.servers, moves.takeovers), (10, SERVERS, 0));
+        assert_eq!((moves.interval, moves.kill_share), (MOVE_INTERVAL, 0.5));
+        let mixed = options(&["--moves", "10", "--takeovers", "2", "--servers", "4", "--interval", "1"]).unwrap();
+        assert_eq!((mixed.takeovers, mixed.servers, mixed.interval), (2, 4, Duration::from_secs(1)));
+        let none = options(&[]).unwrap();
+        assert_eq!((none.moves, none.servers, none.interval), (0, 1, INTERVAL));
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_the_reason() {
         for (arguments, reason) in [
             (&["-n", "0"][..], "at least 1 is needed"),
@@ -260,6 +325,13 @@ mod tests {
             (&["--attach", "127.0.0.1:1", "--kill-successors", "1"], "--kill-successors contradicts --attach"),
             (&["--duration", "5"], "--duration needs --takeovers 0 or --attach"),
             (&["--attach", "127.0.0.1:0"], "an address and a port are expected"),
+            (&["--attach", "127.0.0.1:1", "--moves", "1"], "--moves contradicts --attach"),
+            (&["--servers", "3"], "--servers needs --moves"),
+            (&["--kill-movers", "1"], "--kill-movers needs --moves"),
+            (&["--moves", "1", "--servers", "5"], "a number of servers from 2 to 4"),
+            (&["--moves", "1", "--kill-successors", "1"], "--kill-successors contradicts --moves"),
+            (&["--moves", "1", "--kill-movers", "1", "--churn", "1"], "--churn contradicts --kill-movers"),
+            (&["--moves", "1", "--duration", "5"], "--duration needs --takeovers 0"),
             (&["--kill-successors", "1.5"], "a share from 0 to 1"),
             (&["--churn", "-1"], "a number of connections a second from 0"),
             (&["--rate", "max"], "above 0 is expected"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::chain::Chain;
+use super::moving::moved::Moves;
 use super::options::Options;
 use super::succession::Number;
 use super::summary::Summary;
@@ -66,6 +67,8 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     pub(crate) timeline: Timeline,
     pub(crate) takeovers: Vec<Takeover>,
+    /// If connections were to move.
+    pub(crate) moves: Option<Moves>,
     /// The first process and the last, if there was more than one and the last one lives.
     pub(crate) chain: Option<Chain>,
     pub(crate) samples: Vec<Sample>,
@@ -82,6 +85,7 @@ impl Outcome {
             && self.complaints.is_empty()
             && self.death.is_none()
             && self.failed().next().is_none()
+            && self.moves.as_ref().is_none_or(|moves| moves.failed() == 0)
     }
 
     pub(crate) fn failed(&self) -> impl Iterator<Item = &Takeover> {
@@ -119,10 +123,11 @@ impl Outcome {
 
     /// What the two sorts of round trips are called, and their distributions in ns.
     pub(crate) fn distributions(&self) -> [(&'static str, &Histogram<u64>); 2] {
-        [
-            ("between takeovers", &self.timeline.between_takeovers_ns),
-            ("during takeovers", &self.timeline.during_takeovers_ns),
-        ]
+        let [between, during] = match self.moves {
+            None => ["between takeovers", "during takeovers"],
+            Some(_) => ["between moves", "during moves"],
+        };
+        [(between, &self.timeline.between_takeovers_ns), (during, &self.timeline.during_takeovers_ns)]
     }
 }
 

@@ -14,6 +14,7 @@ use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::moving::moved::{Move, Moves};
 use super::outcome::{Fate, Outcome, Sample, Takeover};
 use crate::timeline::{Slice, coarser};
 
@@ -166,9 +167,14 @@ pub(crate) fn round_trips(outcome: &Outcome, size: Size) -> Drawn {
 
     draw(size, |area| {
         let worst = format!("worst in {}", duration(slice * 1e9));
-        let takeover = if narrow { "takeover: pause" } else { "takeover, with its pause" };
+        let takeover = match (&outcome.moves, narrow) {
+            (Some(_), _) => "move",
+            (None, true) => "takeover: pause",
+            (None, false) => "takeover, with its pause",
+        };
         let entries = [(worst.as_str(), WORST), ("median", MEDIAN), (takeover, TAKEOVER)];
-        let entries = if outcome.takeovers.is_empty() { &entries[..2] } else { &entries };
+        let bands = bands(outcome);
+        let entries = if bands.is_empty() { &entries[..2] } else { &entries };
         let area = legend(area, entries)?;
         let mut chart = frame(&area).margin_top(22).build_cartesian_2d(0.0..length, range.clone().log_scale())?;
         grid(&mut chart)
@@ -178,10 +184,10 @@ pub(crate) fn round_trips(outcome: &Outcome, size: Size) -> Drawn {
             .x_label_formatter(&|x| format!("{x} s"))
             .y_label_formatter(&|y| duration(*y))
             .draw()?;
-        chart.draw_series(outcome.takeovers.iter().map(|takeover| {
-            let colour = if takeover.fate == Fate::Killed { KILLED } else { TAKEOVER };
-            let width = seconds(takeover.ended - takeover.begun).max(length / f64::from(size.width) * 2.0);
-            let from = seconds(takeover.begun);
+        chart.draw_series(bands.into_iter().map(|Band { begun, ended, killed }| {
+            let colour = if killed { KILLED } else { TAKEOVER };
+            let width = seconds(ended - begun).max(length / f64::from(size.width) * 2.0);
+            let from = seconds(begun);
             Rectangle::new([(from, range.start), (from + width, range.end)], colour.mix(0.3).filled())
         }))?;
         for (colour, value) in [(MEDIAN, median as fn(&Slice) -> f64), (WORST, worst_of)] {
@@ -202,6 +208,25 @@ pub(crate) fn round_trips(outcome: &Outcome, size: Size) -> Drawn {
         }
         Ok(())
     })
+}
+
+/// Something that takes a part of the time.
+struct Band {
+    begun: Duration,
+    ended: Duration,
+    /// Whether somebody was killed in it.
+    killed: bool,
+}
+
+/// All takeovers, and all moves.
+fn bands(outcome: &Outcome) -> Vec<Band> {
+    let takeovers = outcome.takeovers.iter().map(|takeover| {
+        let Takeover { begun, ended, ref fate, .. } = *takeover;
+        Band { begun, ended, killed: *fate == Fate::Killed }
+    });
+    let moves = outcome.moves.iter().flat_map(|moves| &moves.all);
+    let moves = moves.map(|made| Band { begun: made.begun, ended: made.ended, killed: made.killed.is_some() });
+    takeovers.chain(moves).collect()
 }
 
 fn median(slice: &Slice) -> f64 {
@@ -282,6 +307,18 @@ pub(crate) fn bars(outcome: &Outcome, title: &str, value_ns: impl Fn(&super::sum
         Fate::Killed | Fate::Failed(_) => None,
     };
     let values: Vec<Option<f64>> = outcome.takeovers.iter().map(value).collect();
+    draw_bars(title, &values, |index| label(&outcome.takeovers[index], true))
+}
+
+/// One bar for each move that was not disturbed.
+pub(crate) fn pauses_of_moves(moves: &Moves) -> Drawn {
+    let undisturbed = |made: &Move| made.told.filter(|_| made.killed.is_none()).map(|told| told.pause_us * 1e3);
+    let values: Vec<Option<f64>> = moves.all.iter().map(undisturbed).collect();
+    draw_bars("pause of a move", &values, |_| ("killed".to_owned(), KILLED))
+}
+
+/// One bar for each value, and a label where there is none.
+fn draw_bars(title: &str, values: &[Option<f64>], absent: impl Fn(usize) -> (String, RGBColor)) -> Drawn {
     let high = values.iter().flatten().copied().fold(1.0, f64::max) * 1.2;
     let number = values.len().max(1);
     draw(HALF, |area| {
@@ -297,7 +334,7 @@ pub(crate) fn bars(outcome: &Outcome, title: &str, value_ns: impl Fn(&super::sum
             let (x, y) = chart.plotting_area().map_coordinate(&(index as f64 + 0.5, value.unwrap_or(0.0)));
             let (above, colour) = match value {
                 Some(value) => (duration(*value), TEXT),
-                None => label(&outcome.takeovers[index], true),
+                None => absent(index),
             };
             area.draw(&Text::new(above, (x - left, y - top - 4), centred(colour, VPos::Bottom)))?;
             let (_, bottom) = chart.plotting_area().map_coordinate(&(0.0, 0.0));

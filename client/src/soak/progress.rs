@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) connections: usize,
     pub(crate) takeovers_done: usize,
     pub(crate) takeovers: usize,
+    pub(crate) moves_done: usize,
+    pub(crate) moves: usize,
 }
 
 /// What round trips were like over about a second.
@@ -73,14 +75,17 @@ impl Progress {
         self.write(now - self.start, state);
     }
 
-    fn write(&self, elapsed: Duration, State { connections, takeovers_done, takeovers }: State) {
+    fn write(&self, elapsed: Duration, state: State) {
+        let State { connections, takeovers_done, takeovers, moves_done, moves } = state;
         let mut line = format!("{:.0} s  {connections} connections", elapsed.as_secs_f64());
         if let Some(Second { messages_per_second, worst_ns }) = self.second {
             let worst_ms = worst_ns as f64 / 1e6;
             line.push_str(&format!("  {messages_per_second:.0} messages/s  worst {worst_ms:.1} ms"));
         }
-        if takeovers > 0 {
-            line.push_str(&format!("  takeovers {takeovers_done}/{takeovers}"));
+        for (what, done, wanted) in [("takeovers", takeovers_done, takeovers), ("moves", moves_done, moves)] {
+            if wanted > 0 {
+                line.push_str(&format!("  {what} {done}/{wanted}"));
+            }
         }
         match &self.bar {
             Some(bar) => {

@@ -36,6 +36,12 @@ const LAST_LINES: usize = 3;
 /// How often the state of a process is looked at that was sent SIGSTOP. Twice is the rule.
 const LOOKS_FOR_STOP: usize = 10_000;
 
+/// Which of the servers that are there at once, by its takeover path: its process changes, and its place does not.
+pub(crate) type Place = usize;
+
+/// Where the first server is, and the only one where there are not several.
+pub(crate) const FIRST: Place = 0;
+
 /// Something that a process did.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -47,7 +53,7 @@ pub(crate) enum Heard {
 /// The processes that were started, in that order.
 pub(crate) struct Servers {
     program: PathBuf,
-    /// Holds the takeover path.
+    /// Holds the takeover paths.
     directory: TempDir,
     registry: Registry,
     launcher: Launcher,
@@ -79,21 +85,40 @@ impl Servers {
     }
 
     /// Starts one that listens on a port of the kernel's choice.
-    pub(crate) fn start_first(&mut self) -> io::Result<Number> {
-        let path = self.takeover_path();
+    pub(crate) fn start_listening(&mut self, place: Place) -> io::Result<Number> {
+        let path = self.takeover_path(place);
         self.start(move |command| command.args(["-a", "127.0.0.1", "-p", "0", "-t"]).arg(path))
     }
 
-    /// Starts one that takes over from whichever serves.
-    pub(crate) fn start_successor(&mut self) -> io::Result<Number> {
-        let path = self.takeover_path();
-        self.start(move |command| command.arg("-T").arg(path))
+    /// Starts one that does not listen, and waits at another one for what that gives away.
+    pub(crate) fn start_waiting(&mut self, place: Place, at: Place) -> io::Result<Number> {
+        let (path, at) = (self.takeover_path(place), self.takeover_path(at));
+        self.start(move |command| command.arg("-c").arg(at).arg("-t").arg(path))
     }
 
-    fn takeover_path(&self) -> PathBuf {
-        self.directory.path().join("takeover")
+    /// Starts one that takes over from whichever serves at this place, and waits at another one if that does.
+    pub(crate) fn start_successor(&mut self, place: Place, waits_at: Option<Place>) -> io::Result<Number> {
+        let (path, at) = (self.takeover_path(place), waits_at.map(|at| self.takeover_path(at)));
+        self.start(move |command| {
+            command.arg("-T").arg(path);
+            match at {
+                Some(at) => command.arg("-c").arg(at),
+                None => command,
+            }
+        })
     }
 
+    /// Starts what has one server give connections to another, and says what came of it.
+    pub(crate) fn start_mover(&mut self, from: Place, to: Place, which: Vec<String>) -> io::Result<Number> {
+        let (from, to) = (self.takeover_path(from), self.takeover_path(to));
+        self.start(move |command| command.arg("move").args([from, to]).args(which))
+    }
+
+    pub(crate) fn takeover_path(&self, place: Place) -> PathBuf {
+        self.directory.path().join(format!("takeover-{place}"))
+    }
+
+    /// Starts one whose lines, on either output, are heard.
     fn start(&mut self, arguments: impl FnOnce(&mut Command) -> &mut Command + Send + 'static) -> io::Result<Number> {
         let number = self.processes.len();
         // It has a name, because the launcher shares no descriptors.
@@ -104,9 +129,10 @@ impl Servers {
         let (program, fifo) = (self.program.clone(), log_path.clone());
         let child = self.launcher.start(move || {
             let mut command = Command::new(program);
-            arguments(&mut command).stdin(Stdio::null()).stdout(Stdio::null());
+            let output = OpenOptions::new().write(true).open(fifo)?;
+            arguments(&mut command).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
             // What a terminal sends to the foreground, such as SIGINT, is for this process alone to act on.
-            command.stderr(OpenOptions::new().write(true).open(fifo)?).process_group(0);
+            command.process_group(0);
             Ok(command)
         })?;
         // From here on the child is ours to end, whatever else goes wrong.
@@ -145,7 +171,7 @@ impl Servers {
             for number in 0..self.processes.len() {
                 self.look_after(number, &mut heard);
             }
-        } else if let Some(number) = token.0.checked_sub(LOGS_FROM) {
+        } else if let Some(number) = token.0.checked_sub(LOGS_FROM).filter(|number| *number < self.processes.len()) {
             self.read_log(number, &mut heard);
         }
         heard

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::moving::moved::Moves;
+use super::moving::plan::Side;
 use super::options::Options;
 use super::outcome::{Fate, Outcome, QUANTILES, microseconds};
 use super::summary::Summary;
@@ -31,6 +33,7 @@ impl fmt::Display for Outcome {
             writeln!(formatter)?;
         }
         self.write_takeovers(formatter)?;
+        self.write_moves(formatter)?;
         if let Some(chain) = &self.chain {
             chain.fmt(formatter)?;
         }
@@ -38,8 +41,12 @@ impl fmt::Display for Outcome {
             writeln!(formatter, "{complaint}")?;
         }
         write!(formatter, "{} lost, {discontinuities} discontinuities", self.report.lost())?;
-        let failed = self.failed().count();
-        for (number, what) in [(self.report.connections_lost(), "connections lost"), (failed, "takeovers failed")] {
+        let failed_moves = self.moves.as_ref().map_or(0, Moves::failed);
+        for (number, what) in [
+            (self.report.connections_lost(), "connections lost"),
+            (self.failed().count(), "takeovers failed"),
+            (failed_moves, "moves failed"),
+        ] {
             if number > 0 {
                 write!(formatter, ", {number} {what}")?;
             }
@@ -84,11 +91,43 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    fn write_moves(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(moves) = &self.moves else { return Ok(()) };
+        let (done, wanted, peers) = (moves.all.len(), moves.wanted, moves.connections_moved());
+        write!(formatter, "{:<26}{done:>12} of {wanted} made between {} servers", "moves", moves.servers)?;
+        let interrupted = if self.interrupted { ", interrupted" } else { "" };
+        writeln!(formatter, ", {peers} connections moved{interrupted} (seed {})", self.options.seed)?;
+        let pauses_ns = moves.pauses_ns();
+        if !pauses_ns.is_empty() {
+            write!(formatter, "{:<26}", "pauses of moves")?;
+            for (number, (name, quantile)) in QUANTILES.into_iter().enumerate() {
+                let separator = if number == 0 { "" } else { ", " };
+                write!(formatter, "{separator}{name} {:.0} µs", microseconds(pauses_ns.value_at_quantile(quantile)))?;
+            }
+            writeln!(formatter)?;
+        }
+        let [givers, takers] = [Side::Giver, Side::Taker].map(|side| moves.killed(side));
+        if givers + takers + moves.spared() > 0 {
+            let gone = self.report.gone_with_server;
+            write!(formatter, "{:<26}{:>12} givers, {takers} takers", "killed in moves", givers)?;
+            write!(formatter, ", {} spared because they were done; with them went ", moves.spared())?;
+            writeln!(formatter, "{} connections and {} messages on their way", gone.connections, gone.messages)?;
+        }
+        writeln!(formatter, "{:<26}{:>12} started, {} left at the end", "processes", moves.started, moves.left)?;
+        for (number, made) in moves.all.iter().enumerate().filter(|(_, made)| !made.is_good()) {
+            writeln!(formatter, "move {}: {made}", number + 1)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{outcome, took_over};
+    use super::super::made_up::{moves, outcome, took_over};
     use super::super::outcome::Takeover;
     use super::*;
+    use crate::report::GoneWithServer;
 
     #[test]
     fn a_good_soak_is_a_table_that_ends_with_zeros() {
@@ -112,6 +151,27 @@ takeovers                            2 of 3 carried through, 1 successors killed
 0 lost, 0 discontinuities
 ";
         assert_eq!(outcome.to_string(), expected);
+    }
+
+    #[test]
+    fn moves_are_told_with_whoever_was_killed_and_what_went_with_it() {
+        let mut outcome = outcome(Vec::new());
+        outcome.report.gone_with_server = GoneWithServer { connections: 12, messages: 3 };
+        outcome.moves = Some(moves());
+        assert!(outcome.is_good());
+        let table = outcome.to_string();
+        let expected = "\
+moves                                2 of 2 made between 3 servers, 15 connections moved (seed 7)
+pauses of moves           median 210 µs, 99th 210 µs, 99.9th 210 µs, worst 210 µs
+killed in moves                      1 givers, 0 takers, 0 spared because they were done; with them went 12 connections and \
+                        3 messages on their way
+processes                            6 started, 3 left at the end
+0 lost, 0 discontinuities
+";
+        assert!(table.ends_with(expected), "{table}");
+        outcome.moves.iter_mut().for_each(|moves| moves.all[0].complaints.push("late".to_owned()));
+        assert!(!outcome.is_good());
+        assert!(outcome.to_string().ends_with("; late\n0 lost, 0 discontinuities, 1 moves failed\n"), "{outcome}");
     }
 
     #[test]
