@@ -4,7 +4,7 @@
 //! once and in order, whatever happens to the server process meanwhile. Its exit code is the verdict.
 //!
 //! - [`options`]: the command line. [`values`]: what its options take.
-//! - [`soak`]: a server of our own, replaced again and again under load.
+//! - [`soak`]: servers of our own, replaced again and again under load, or giving each other connections.
 //! - [`load`]: the event loop; the only place that waits.
 //! - [`connect`]: opens all connections before the load starts.
 //! - [`endpoint`]: one open connection; the only place that reads and writes.
