@@ -4,10 +4,10 @@
 //!
 //! Two processes and four peers, of which two may be joined at any time and one must not move. Process 0 has them all.
 //! Process 1 calls and waits to be given some (`--wait`), is given them in batches, and may give them back: then it is the
-//! giver that calls, and process 0 a taker that serves. At any moment, between any two system calls, each process may be
-//! killed, stopped, and continued later or never; steps may fail; each deadline may end a wait; a client may send a byte;
-//! either may be told to give, and a successor may ask for a takeover. Once in a run, before anything else goes wrong, the
-//! taker may say Hello or Accept unasked.
+//! giver that calls, and process 0 a taker that serves, perhaps before it has heard that they were accepted. At any moment,
+//! between any two system calls, each process may be killed, stopped, and continued later or never; steps may fail; each
+//! deadline may end a wait; a client may send a byte; either may be told to give, and a successor may ask for a takeover.
+//! Once in a run, before anything else goes wrong, the taker may say Wait or Accept unasked.
 //!
 //! Both go on polling all the time. So, unlike a predecessor, a giver hears of a peer that it has frozen, and a taker of
 //! one that it does not own yet, and neither gets that event again.
@@ -16,26 +16,33 @@
 //!
 //! | in the model | in the code |
 //! | --- | --- |
-//! | [`state::Giving`], [`state::Batch`], [`giver`] | the giver: `Departure` of a batch, and its `drive::Drive`, a step in a turn of the loop |
-//! | [`state::Taking`], [`taker`] | the taker: `Arriving` for a batch, `successor::Receiving`, and `drive::Accepting` |
-//! | `Held`, `turn`, `frozen` | the table: whoever is served, who has a turn, who is frozen |
-//! | `book` | what is adopted before Accept |
-//! | `Wait`; `Give` of process 1 | `--wait PATH`; a call on the takeover path of a server, to give it peers |
-//! | `Give` | a service's wish (`line --steal`), `reactord move` |
-//! | `members`, `newcomers` | who moves: `Service::MOVABLE`, and whoever is joined |
-//! | `Shutdown`, `Look`, `thaw` | `say_last`, `shut_down`, `look`, as in a takeover |
-//! | `TakenOver` | a whole takeover, once no batch is under way |
+//! | [`state::Giving`], [`state::Batch`], [`giver`] | `moving/giver.rs`; `moving/giving.rs`, with `predecessor.rs` and `drive.rs` |
+//! | [`state::Taking`], [`taker`] | `moving/taker.rs`, `moving/taking.rs`, with `successor.rs` and `drive::Accepting` |
+//! | `table`; `frozen` and `book` | the table; those in it that are out of reach (`table/reach.rs`): of the giver, of the taker |
+//! | `turn` | an event, or the turn that `Peers::bring_back` gives |
+//! | `Wait`; `Give` of process 1 | `Taker::call_again`; `Giver::call`, `Taker::hear_giver` |
+//! | `Give` | `Context::give_away` (`line --steal`), and `Order`: `reactord move`, a supervisor |
+//! | `members`, `newcomers` | `Service::MOVABLE`, `Table::tied_together`, `Batch::take_along` |
+//! | `giver_fails` | before the freeze `Channel::close_with`; later the steps `Failed`, `Told`, `Ended` of `drive::Drive` |
+//! | `Shutdown`, `Look`, `Thaw` | `say_last`, `shut_down`, `look`; `Passing::keep` |
+//! | `let_go`; `accept` | `Passing::part_with_given`; `Passing::welcome` |
+//! | `taker_gives_up` | `Taking::give_up`: `Passing::drop_taken` |
+//! | `AskForTakeover`, `TakenOver` | `Reactor::take_leave`, `stop_moving`, and then a whole takeover |
 //!
 //! # What is left out, and why that is sound
 //!
 //! - **What the takeover's model shows**: changes during the copy, digests, rounds, Copied, slips. A batch has one copy of
 //!   each peer and one change, after the freeze.
-//! - **More processes.** A channel has two ends, and each process is busy with at most one batch: towards a third one it is
-//!   a process that declines, and what is said on another channel is not heard in this one.
-//! - **Of a process that waits, the reasons to say something later**: whoever waits is waited for by nobody.
-//! - **The call of a giver, and that it says what it wants**, is one step, and to hear it and to answer is another.
-//! - **More than two batches and two bytes in a run**: what is left of a batch that has ended is its owner, and the channel.
-//! - **A peer that leaves, and listeners, timers, shared state**: they do not move, or travel as a change does.
+//! - **More processes.** A channel has two ends, and what is said on one is not heard on another. A process with more of them
+//!   gives one batch at a time, as here, and takes as if each came from the only other one.
+//! - **That somebody is stopped while no batch is under way, or both are.** What begins later begins as if it had been
+//!   stopped then; and with both stopped nothing happens.
+//! - **When a process that waits says something.** Whoever waits is waited for by nobody.
+//! - **The call of a giver, and that it says what it wants**, are one step.
+//! - **More than two batches in a run, and more than one byte** (`--bytes` of the program): what is left of a batch that has
+//!   ended is its owner, and the channel.
+//! - **A takeover that fails.** The other model shows that the predecessor goes on then.
+//! - **A peer that leaves, its timers, and what was sent to it by others**: they travel as a change does, or find nobody.
 
 use stateright::{Checker, Model, Property};
 

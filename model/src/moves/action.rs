@@ -74,10 +74,6 @@ pub enum Action {
         pid: Pid,
         side: Side,
     },
-    /// A server that was called says that it cannot take anything now.
-    Decline {
-        pid: Pid,
-    },
     Shutdown {
         pid: Pid,
     },
@@ -111,7 +107,6 @@ impl Action {
             | Self::Send { pid, .. }
             | Self::Receive { pid, .. }
             | Self::Deadline { pid, .. }
-            | Self::Decline { pid }
             | Self::Shutdown { pid }
             | Self::Thaw { pid }
             | Self::End { pid }
@@ -127,7 +122,6 @@ impl Action {
                 | Self::Send { .. }
                 | Self::Receive { .. }
                 | Self::Deadline { .. }
-                | Self::Decline { .. }
                 | Self::Shutdown { .. }
                 | Self::Thaw { .. }
                 | Self::End { .. }
@@ -144,12 +138,7 @@ impl Action {
     pub(crate) fn disturbs(self) -> bool {
         matches!(
             self,
-            Self::Kill { .. }
-                | Self::Stop { .. }
-                | Self::Fail { .. }
-                | Self::SayUnasked { .. }
-                | Self::Deadline { .. }
-                | Self::Decline { .. }
+            Self::Kill { .. } | Self::Stop { .. } | Self::Fail { .. } | Self::SayUnasked { .. } | Self::Deadline { .. }
         )
     }
 }
@@ -180,7 +169,6 @@ impl fmt::Display for Action {
             }
             Self::Receive { received: Received::NotYet, .. } => write!(f, "finds nothing in the channel"),
             Self::Deadline { side, .. } => write!(f, "has waited too long {}", role(side)),
-            Self::Decline { .. } => write!(f, "was called, and declines"),
             Self::Shutdown { .. } => write!(f, "calls shutdown on the channel"),
             Self::Thaw { .. } => write!(f, "closes the channel, thaws"),
             Self::End { .. } => write!(f, "has given all, and closes the channel"),

@@ -11,8 +11,8 @@ use super::state::{
 };
 use crate::channel::{Pid, Received, Side};
 
-/// Whose clients send them: one that is alone, and one that may be joined.
-const TALKING: [usize; 2] = [0, 1];
+/// Whose client sends bytes: the one that is alone. It moves alone, with others, or while others do.
+const TALKING: usize = 0;
 
 /// What a process may be told to give: one peer, one of the pair, or all that it has.
 const WANTED: [Peers; 3] = [[true, false, false, false], [false, true, false, false], [true; PEERS]];
@@ -27,8 +27,7 @@ impl Moves {
                     self.wishes(state, pid, actions);
                     Self::accidents(state, pid, actions);
                     actions.push(Action::Kill { pid });
-                    // With both of them stopped there is nothing to see.
-                    if state.processes[other(pid)].life != Life::Stopped {
+                    if Self::may_stop(state) {
                         actions.push(Action::Stop { pid });
                     }
                 }
@@ -38,6 +37,13 @@ impl Moves {
         }
         self.bytes(state, actions);
         actions.retain(|action| self.is_possible(state, *action));
+    }
+
+    /// Whether it matters that somebody is stopped: while a batch is under way, and the other one runs.
+    fn may_stop(state: &State) -> bool {
+        let processes = || state.processes.iter();
+        let moves = processes().any(|process| process.gives() || process.takes());
+        moves && processes().all(|process| process.life != Life::Stopped)
     }
 
     /// What the processes that run will do if nothing befalls them.
@@ -58,7 +64,6 @@ impl Moves {
         match received {
             Received::NotYet => step == Some(GiverStep::Look),
             Received::Closed if self.has(Mutant::DeafDuringCopy) => step != Some(GiverStep::RoundSent),
-            Received::Frame(Frame::Welcome) if self.has(Mutant::BusyIsSilent) => !process.gives(),
             _ => true,
         }
     }
@@ -68,8 +73,7 @@ impl Moves {
         if state.peers.iter().map(|peer| peer.sent).sum::<u8>() >= self.bytes_max {
             return;
         }
-        let owned = TALKING.into_iter().filter_map(|peer| Some((peer, state.peers[peer].owner?)));
-        actions.extend(owned.map(|(peer, pid)| Action::ClientSends { pid, peer }));
+        actions.extend(state.peers[TALKING].owner.map(|pid| Action::ClientSends { pid, peer: TALKING }));
     }
 
     /// What services, operators and other processes ask of it.
@@ -90,11 +94,11 @@ impl Moves {
         }
     }
 
-    /// A service may join those that are served, and no others.
+    /// A service may join those that are in reach, and no others.
     fn may_join(&self, process: &Process) -> bool {
-        let [first, second] = PAIR.map(|peer| process.serves(peer));
-        let there = PAIR.iter().all(|&peer| process.table[peer].is_some());
-        (first && second) || (self.has(Mutant::JoinsTheFrozen) && there && (first || second))
+        let served = PAIR.map(|peer| process.serves(peer));
+        let frozen = PAIR.map(|peer| process.frozen[peer].is_some() && self.has(Mutant::JoinsTheFrozen));
+        served.contains(&true) && served.iter().zip(frozen).all(|(&served, frozen)| served || frozen)
     }
 
     /// `--wait`: it calls again when its channel has ended, as long as somebody answers.
@@ -105,16 +109,13 @@ impl Moves {
         !is_called_by_giver(channel) && closed && giver.lives() && state.begun < BATCHES_MAX
     }
 
-    /// Whether the process may begin a batch: one at a time, and none while a successor waits.
+    /// Whether the process may begin a batch: one at a time.
     fn may_give(state: &State, pid: Pid) -> bool {
-        let process = &state.processes[pid];
+        let giving = state.processes[pid].giving;
         let taker = &state.processes[other(pid)];
-        let may_call = is_called_by_giver(pid)
-            && process.giving == Giving::Closed
-            && taker.taking == Taking::Closed
-            && taker.lives();
-        let free = !process.asked && !state.takes(pid);
-        free && state.begun < BATCHES_MAX && (may_call || process.giving == Giving::Queued)
+        let answers = taker.taking == Taking::Closed && taker.lives();
+        let may_call = is_called_by_giver(pid) && giving == Giving::Closed && answers;
+        state.begun < BATCHES_MAX && (may_call || giving == Giving::Queued)
     }
 
     /// What may go wrong: a step fails; or, once and before anything else, the taker says what it should not.
@@ -130,7 +131,7 @@ impl Moves {
         if state.disturbed || state.takeover_asked || process.taking == Taking::Closed {
             return;
         }
-        actions.push(Action::SayUnasked { pid, frame: Frame::Hello });
+        actions.push(Action::SayUnasked { pid, frame: Frame::Wait });
         if Self::may_tell_accept_unasked(state.processes[channel_of(pid, TAKER)].giving) {
             actions.push(Action::SayUnasked { pid, frame: Frame::Accept });
         }
@@ -142,33 +143,29 @@ impl Moves {
         match giving {
             Giving::Closed => false,
             Giving::Batch(batch) => batch.step <= GiverStep::SendCommit,
-            Giving::Called(_) | Giving::Queued | Giving::Moved => true,
+            Giving::Called(_) | Giving::Queued => true,
         }
     }
 
     /// What process `pid` may do next. Nothing of this keeps it from anything else.
     fn steps(&self, state: &State, pid: Pid, actions: &mut Vec<Action>) {
         let process = &state.processes[pid];
-        for peer in TALKING {
-            let turn = process.table[peer].is_some_and(|held| held.turn);
-            if turn && self.acts(process, peer) {
-                actions.push(Action::Act { pid, peer });
-            }
+        let turn = process.table[TALKING].is_some_and(|held| held.turn);
+        if turn && self.acts(process, TALKING) {
+            actions.push(Action::Act { pid, peer: TALKING });
         }
         self.giver_steps(state, pid, actions);
         self.taker_steps(state, pid, actions);
-        if self.may_be_taken_over(state, pid) {
+        if self.may_be_taken_over(process) {
             actions.push(Action::TakenOver { pid });
         }
     }
 
-    /// A takeover waits for the end of a batch.
-    fn may_be_taken_over(&self, state: &State, pid: Pid) -> bool {
-        let process = &state.processes[pid];
-        let waits = matches!(process.giving, Giving::Queued) || process.taking == Taking::Waiting;
-        let free = !process.gives() && !state.takes(pid);
-        let in_turn = free && !(waits && self.has(Mutant::TakeoverWaitsForTheWaiting));
-        process.asked && (in_turn || self.has(Mutant::TakeoverAmidBatch))
+    /// A takeover waits until it is known whose each peer is, and no longer: what is not frozen yet is given up.
+    fn may_be_taken_over(&self, process: &Process) -> bool {
+        let waits = process.giving == Giving::Queued || process.taking == Taking::Waiting;
+        let has_to_wait = process.is_frozen() || (waits && self.has(Mutant::TakeoverWaitsForTheWaiting));
+        process.asked && (!has_to_wait || self.has(Mutant::TakeoverAmidFreeze))
     }
 
     fn giver_steps(&self, state: &State, pid: Pid, actions: &mut Vec<Action>) {
@@ -177,7 +174,7 @@ impl Moves {
         let calls = is_called_by_giver(pid);
         match state.processes[pid].giving {
             Giving::Closed => {}
-            Giving::Called(_) | Giving::Moved => {
+            Giving::Called(_) => {
                 actions.push(receive);
                 // Nothing depends on when a process that waits says something.
                 actions.extend(Some(deadline).filter(|_| calls));
@@ -227,18 +224,11 @@ impl Moves {
         let receive = receive(state, pid, TAKER);
         let deadline = Action::Deadline { pid, side: TAKER };
         let send = |frame| send(state, pid, TAKER, frame);
-        let called = is_called_by_giver(channel_of(pid, TAKER));
         match state.processes[pid].taking {
             Taking::Closed => {}
-            Taking::Called if called && self.declines(state, pid) => {
-                actions.extend(Some(Action::Decline { pid }).filter(|_| !self.has(Mutant::BusyIsSilent)));
-            }
-            Taking::Called => actions.push(send(Frame::Hello)),
-            // Who waits to be given peers waits as long as it takes.
-            Taking::Waiting => {
-                actions.push(receive);
-                actions.extend(Some(deadline).filter(|_| called));
-            }
+            Taking::Called => actions.push(send(Frame::Wait)),
+            // Whoever waits waits as long as it takes.
+            Taking::Waiting => actions.push(receive),
             Taking::Receiving { answer: true, .. } => actions.push(send(Frame::Ready)),
             Taking::Receiving { .. } => {
                 actions.push(receive);
@@ -249,15 +239,9 @@ impl Moves {
         }
     }
 
-    /// Whether a process has something else to do than to take a batch.
-    pub(crate) fn declines(&self, state: &State, pid: Pid) -> bool {
-        let gives = state.processes[pid].gives() && !self.has(Mutant::TakesWhileGiving);
-        gives || state.processes[pid].asked
-    }
-
     /// Who is to move: those of the wanted that may, and whoever is joined to them.
     pub(crate) fn members(&self, state: &State, pid: Pid, wanted: Peers) -> Peers {
-        let served = |peer: usize| state.processes[pid].table[peer].is_some_and(|held| !held.frozen);
+        let served = |peer: usize| state.processes[pid].table[peer].is_some();
         let movable = |peer: usize| peer != UNMOVABLE || self.has(Mutant::MovesTheUnmovable);
         let mut members: Peers = std::array::from_fn(|peer| wanted[peer] && served(peer) && movable(peer));
         let coupled = state.joined && PAIR.iter().any(|&peer| members[peer]);
@@ -283,8 +267,8 @@ impl Moves {
     /// `Record::since`, for each peer of the batch that has changed.
     pub(crate) fn changes(giver: &Process, batch: &Batch) -> Records {
         std::array::from_fn(|peer| {
-            let (known, held) = (batch.mirror[peer]?, giver.table[peer]?);
-            Some(held.record.since(known)).filter(|change| change.events() > 0)
+            let (known, record) = (batch.mirror[peer]?, giver.frozen[peer]?);
+            Some(record.since(known)).filter(|change| change.events() > 0)
         })
     }
 }

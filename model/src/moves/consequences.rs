@@ -1,9 +1,8 @@
 //! What an action leads to.
 
 use super::action::Action;
-use super::mutants::Mutant;
 use super::protocol::Moves;
-use super::state::{GIVER, Giving, Life, State, TAKER, Taking, channel_of};
+use super::state::{Frame, GIVER, Giving, Life, State, TAKER, Taking, channel_of};
 use crate::channel::{Pid, Side};
 
 impl Moves {
@@ -16,7 +15,7 @@ impl Moves {
             Action::Kill { pid } => state.kill(pid),
             Action::Stop { pid } => state.processes[pid].life = Life::Stopped,
             Action::Continue { pid } => state.processes[pid].life = Life::Running,
-            Action::Fail { pid, side } => self.fail(state, pid, side),
+            Action::Fail { pid, side } | Action::Deadline { pid, side } => self.fail(state, pid, side),
             Action::SayUnasked { pid, frame } => {
                 state.garbled = true;
                 state.channels[channel_of(pid, TAKER)].send(TAKER, frame);
@@ -26,9 +25,6 @@ impl Moves {
             Action::AskForTakeover { pid } => {
                 state.takeover_asked = true;
                 state.processes[pid].asked = true;
-                if self.has(Mutant::TakeoverEndsTheBatch) && state.processes[pid].gives() {
-                    self.giver_fails(state, pid);
-                }
             }
             Action::Wait { pid } => state.connect(channel_of(pid, TAKER), Giving::Called(None)),
             Action::Give { pid, wanted } => self.give(state, pid, wanted),
@@ -49,8 +45,6 @@ impl Moves {
                     self.taker_hears(state, pid, received);
                 }
             }
-            Action::Deadline { pid, side: Side::Predecessor } => self.giver_waits_no_longer(state, pid),
-            Action::Deadline { pid, .. } | Action::Decline { pid } => self.taker_gives_up(state, pid),
             Action::Shutdown { pid } => self.shut_down(state, pid),
             Action::Thaw { pid } => self.thaw(state, pid),
             Action::End { pid } => state.close_giving(pid),
@@ -60,7 +54,7 @@ impl Moves {
         after
     }
 
-    /// A call of the kernel or of the service fails, or a record is not what it should be.
+    /// A call of the kernel or of the service fails, a record is not what it should be, or a wait has taken too long.
     fn fail(&self, state: &mut State, pid: Pid, side: Side) {
         if side == GIVER {
             self.giver_fails(state, pid);
@@ -69,13 +63,13 @@ impl Moves {
         }
     }
 
-    /// Whoever has the socket has an event. Who does not serve the peer looks at it at once, which comes to nothing: that
-    /// is the worst that can be.
+    /// Whoever has the socket has an event. Of one that is out of reach it comes to nothing at once, which is the worst
+    /// that can be.
     fn client_sends(state: &mut State, peer: usize) {
         state.peers[peer].sent += 1;
         for process in &mut state.processes {
             if let Some(held) = &mut process.table[peer] {
-                held.turn |= !held.frozen;
+                held.turn = true;
             }
         }
     }
@@ -94,19 +88,20 @@ impl Moves {
     }
 
     /// A takeover, which is the other model's matter: the successor serves the predecessor's table. The process is the same
-    /// one here, for there is nobody else who could own its peers. What waits for the predecessor calls its successor.
+    /// one here, for there is nobody else who could own its peers. What it was about to give or to take is given up, and who
+    /// waits for it calls its successor.
     fn take_over(&self, state: &mut State, pid: Pid) {
-        for held in state.processes[pid].table.iter_mut().flatten() {
-            (held.frozen, held.turn) = (false, true);
-        }
-        if state.processes[pid].giving != Giving::Closed {
-            state.close_giving(pid);
+        let process = &state.processes[pid];
+        state.disturbed |= process.giving != Giving::Closed || process.taking != Taking::Closed;
+        if process.giving != Giving::Closed {
+            state.channels[pid].send(GIVER, Frame::Refuse);
+            self.thaw(state, pid);
         }
         if state.processes[pid].taking != Taking::Closed {
-            // A batch that has just begun finds nobody.
-            state.disturbed = true;
             self.taker_gives_up(state, pid);
         }
-        state.processes[pid].asked = false;
+        let process = &mut state.processes[pid];
+        process.asked = false;
+        process.table.iter_mut().flatten().for_each(|held| held.turn = true);
     }
 }

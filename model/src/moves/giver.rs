@@ -3,7 +3,7 @@
 use super::mutants::Mutant;
 use super::protocol::Moves;
 use super::state::{
-    Batch, Frame, GIVER, GiverStep, Giving, Held, PAIR, Peers, Records, State, changed, is_called_by_giver, known_with,
+    Batch, Frame, GIVER, GiverStep, Giving, Held, PAIR, PEERS, Peers, Records, State, changed, known_with,
 };
 use crate::channel::{Pid, Received, Sent};
 
@@ -51,13 +51,14 @@ impl Moves {
     /// It hears the taker.
     pub(crate) fn giver_hears(&self, state: &mut State, pid: Pid, received: Received<Frame>) {
         match (state.processes[pid].giving, received) {
-            (Giving::Called(None), Received::Frame(Frame::Hello)) => state.processes[pid].giving = Giving::Queued,
-            (Giving::Called(Some(wanted)), Received::Frame(Frame::Hello)) => {
+            (Giving::Called(None) | Giving::Queued, Received::Frame(Frame::Wait)) => {
+                state.processes[pid].giving = Giving::Queued
+            }
+            (Giving::Called(Some(wanted)), Received::Frame(Frame::Wait)) => {
                 state.processes[pid].giving = self.begin(state, wanted);
             }
-            (Giving::Moved, Received::Frame(Frame::Serving)) => state.processes[pid].giving = Giving::Called(None),
-            // How long the pause was is not known then.
-            (Giving::Moved, Received::Frame(Frame::Hello)) => state.processes[pid].giving = Giving::Queued,
+            // That is for the log.
+            (Giving::Called(_) | Giving::Queued, Received::Frame(Frame::Serving)) => {}
             (Giving::Batch(batch), received) => self.hear_in_batch(state, pid, batch, received),
             _ => self.giver_fails(state, pid),
         }
@@ -82,7 +83,7 @@ impl Moves {
         let in_turn = batch.committed || self.has(Mutant::AcceptAnyTime);
         match frame {
             Frame::Accept => in_turn,
-            Frame::Hello => batch.committed && self.has(Mutant::HelloIsAccept),
+            Frame::Wait => batch.committed && self.has(Mutant::WaitIsAccept),
             _ => false,
         }
     }
@@ -94,9 +95,9 @@ impl Moves {
             return;
         }
         let giver = &mut state.processes[pid];
-        for held in members_of(batch.mirror, &mut giver.table) {
-            // The loop polls on: an event of a frozen peer is looked at, and comes to nothing.
-            (held.frozen, held.turn) = (true, false);
+        for peer in (0..PEERS).filter(|&peer| batch.mirror[peer].is_some()) {
+            // An event that comes to one that is out of reach comes to nothing.
+            giver.frozen[peer] = giver.table[peer].take().map(|held| held.record);
         }
         let pending = Self::changes(giver, &batch).iter().any(Option::is_some) && !self.has(Mutant::ChangesUnsent);
         let step = if pending { GiverStep::SendFinal } else { GiverStep::SendCommit };
@@ -109,7 +110,7 @@ impl Moves {
         if ended {
             state.close_giving(pid);
         } else {
-            state.processes[pid].giving = Giving::Moved;
+            state.processes[pid].giving = Giving::Called(None);
         }
     }
 
@@ -118,9 +119,13 @@ impl Moves {
         let Some(batch) = state.processes[pid].giving.batch() else {
             unreachable!("only a batch is let go");
         };
-        for (peer, _) in batch.mirror.iter().enumerate().filter(|(_, known)| known.is_some()) {
+        for peer in (0..PEERS).filter(|&peer| batch.mirror[peer].is_some()) {
+            let giver = &mut state.processes[pid];
             if !self.has(Mutant::MoveIsOneBatch) {
-                state.processes[pid].table[peer] = None;
+                giver.frozen[peer] = None;
+            }
+            if self.has(Mutant::LetsGoOfWhoCameBack) {
+                giver.table[peer] = None;
             }
             state.peers[peer].hung_up |= self.has(Mutant::GiverHangsUp) && state.peers[peer].owner.is_some();
         }
@@ -133,8 +138,10 @@ impl Moves {
 
     /// Whoever was frozen gets a turn: what has come meanwhile gives no event again.
     pub(crate) fn thaw(&self, state: &mut State, pid: Pid) {
-        for held in state.processes[pid].table.iter_mut().flatten().filter(|held| held.frozen) {
-            (held.frozen, held.turn) = (false, !self.has(Mutant::ThawWithoutTurn));
+        let turn = !self.has(Mutant::ThawWithoutTurn);
+        let giver = &mut state.processes[pid];
+        for (held, frozen) in giver.table.iter_mut().zip(&mut giver.frozen) {
+            *held = frozen.take().map(|record| Held { record, turn }).or(*held);
         }
         state.close_giving(pid);
     }
@@ -170,17 +177,4 @@ impl Moves {
         let step = if blind { GiverStep::Thaw } else { GiverStep::Look };
         state.processes[pid].giving = Giving::Batch(Batch { step, ..batch });
     }
-
-    /// A wait has taken too long.
-    pub(crate) fn giver_waits_no_longer(&self, state: &mut State, pid: Pid) {
-        match state.processes[pid].giving {
-            Giving::Moved if is_called_by_giver(pid) => state.processes[pid].giving = Giving::Called(None),
-            _ => self.giver_fails(state, pid),
-        }
-    }
-}
-
-/// Those of a table that are in a batch.
-fn members_of(mirror: Records, table: &mut [Option<Held>]) -> impl Iterator<Item = &mut Held> {
-    table.iter_mut().zip(mirror).filter(|(_, known)| known.is_some()).filter_map(|(held, _)| held.as_mut())
 }

@@ -20,14 +20,16 @@ pub enum Mutant {
     AcceptAnyTime,
     /// It keeps of a batch that was accepted that Commit is in the channel.
     CommittedKept,
-    /// It takes the Hello for the next batch for an Accept of this one.
-    HelloIsAccept,
+    /// It takes the Wait for the next batch for an Accept of this one.
+    WaitIsAccept,
     /// It takes the end of the channel for Accept.
     EndIsAccept,
     /// It does not send after the freeze what has changed since the copy.
     ChangesUnsent,
     /// When a batch fails, it takes up those of the batches before it again.
     MoveIsOneBatch,
+    /// When it lets go of a peer, it lets go of the same peer that has come back meanwhile, too.
+    LetsGoOfWhoCameBack,
     /// It thaws, and looks at nobody.
     ThawWithoutTurn,
     /// It chooses a peer without the one that it is joined to.
@@ -60,23 +62,17 @@ pub enum Mutant {
     ForgetsTheBatchesBefore,
     /// It takes a peer that comes after a round for a mistake.
     NewcomerRefused,
-    /// It says Hello for the next batch before it has said Serving for this one.
-    HelloBeforeServing,
-    /// It takes a batch while it gives one.
-    TakesWhileGiving,
-    /// A process that gives a batch, and is to take one, leaves that unheard and says nothing.
-    BusyIsSilent,
-    /// A successor takes over in the middle of a batch.
-    TakeoverAmidBatch,
-    /// A successor that calls puts an end to the batch that is under way.
-    TakeoverEndsTheBatch,
+    /// It says Wait for the next batch before it has said Serving for this one.
+    WaitBeforeServing,
+    /// A successor takes over while it is not known whose a peer is.
+    TakeoverAmidFreeze,
     /// A successor has to wait as long as a taker does.
     TakeoverWaitsForTheWaiting,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 32] = [
         Self::ThawWithoutShutdown,
         Self::LookBeforeShutdown,
         Self::ThawWithoutLook,
@@ -85,10 +81,11 @@ impl Mutant {
         Self::CommitUnheard,
         Self::AcceptAnyTime,
         Self::CommittedKept,
-        Self::HelloIsAccept,
+        Self::WaitIsAccept,
         Self::EndIsAccept,
         Self::ChangesUnsent,
         Self::MoveIsOneBatch,
+        Self::LetsGoOfWhoCameBack,
         Self::ThawWithoutTurn,
         Self::PartnerLeftBehind,
         Self::TiesOfBefore,
@@ -105,11 +102,8 @@ impl Mutant {
         Self::TakerHangsUp,
         Self::ForgetsTheBatchesBefore,
         Self::NewcomerRefused,
-        Self::HelloBeforeServing,
-        Self::TakesWhileGiving,
-        Self::BusyIsSilent,
-        Self::TakeoverAmidBatch,
-        Self::TakeoverEndsTheBatch,
+        Self::WaitBeforeServing,
+        Self::TakeoverAmidFreeze,
         Self::TakeoverWaitsForTheWaiting,
     ];
 

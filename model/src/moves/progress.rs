@@ -32,7 +32,6 @@ fn giver(moves: &Moves, state: &State, pid: usize) -> i32 {
             let known = batch.mirror.iter().flatten().count() as i32;
             40 * known + batch_step(moves, state, pid, &batch)
         }
-        Giving::Moved => 500,
         Giving::Called(None) => 530,
         Giving::Queued => 560,
         Giving::Closed => CLOSED,

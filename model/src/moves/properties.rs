@@ -5,7 +5,7 @@ use stateright::Property;
 use super::action::Action;
 use super::mutants::Mutant;
 use super::protocol::Moves;
-use super::state::{GIVER, GiverStep, Giving, Life, PAIR, PEERS, State, Taking, UNMOVABLE};
+use super::state::{GIVER, GiverStep, Giving, Life, PAIR, PEERS, Process, State, Taking, UNMOVABLE};
 use crate::channel::{Pid, Sent};
 
 /// Never two processes who act on one peer, be it that one of them is stopped and acts when it is continued.
@@ -35,7 +35,7 @@ pub const NO_DEADLOCK: &str = "nobody waits in a batch for what never comes";
 /// When all who run have done what they can, none of them is in a batch.
 pub const ENDS: &str = "a batch ends";
 /// And whoever waited to take over from one of them has.
-pub const TAKEN_OVER: &str = "a takeover comes when the batch has ended";
+pub const TAKEN_OVER: &str = "a takeover comes when nobody is frozen";
 
 /// All properties.
 pub fn all() -> Vec<Property<Moves>> {
@@ -56,7 +56,8 @@ fn in_every_state() -> Vec<Property<Moves>> {
             (0..PEERS).all(|peer| acting(moves, state, peer).all(|pid| state.peers[peer].owner == Some(pid)))
         }),
         Property::<Moves>::always(OWNER_HAS_IT, |_, state| {
-            owned(state).all(|(peer, pid)| state.processes[pid].table[peer].is_some())
+            let has = |process: &Process, peer: usize| process.table[peer].is_some() || process.frozen[peer].is_some();
+            owned(state).all(|(peer, pid)| has(&state.processes[pid], peer))
         }),
         Property::<Moves>::always(NOTHING_LOST, |moves, state| {
             let knows = |pid: Pid, peer: usize| {
@@ -68,7 +69,7 @@ fn in_every_state() -> Vec<Property<Moves>> {
         Property::<Moves>::always(OTHERS_SERVED, |moves, state| {
             owned(state).all(|(peer, pid)| {
                 let process = &state.processes[pid];
-                process.table[peer].is_none_or(|held| held.frozen) || moves.acts(process, peer)
+                process.table[peer].is_none() || moves.acts(process, peer)
             })
         }),
         Property::<Moves>::always(TOGETHER, |_, state| {
@@ -139,18 +140,27 @@ pub fn sometimes() -> Vec<Property<Moves>> {
             let killed = state.processes[1].life == Life::Killed && state.begun == 1;
             killed && (0..PEERS).all(|peer| moves.acts(&state.processes[0], peer)) && moves.due(state).is_empty()
         }),
-        Property::<Moves>::sometimes("each gives to the other at once, and both decline", |_, state| {
-            state.processes.iter().all(|process| process.gives())
-        }),
+        Property::<Moves>::sometimes(
+            "each has given to the other, and neither has heard that it was accepted",
+            |_, state| {
+                let frozen = state.processes.iter().all(|process| process.is_frozen());
+                frozen && state.accepted == 2 && !state.disturbed
+            },
+        ),
         Property::<Moves>::sometimes("another is served while Accept is waited for", |_, state| {
             let waits = |giving: Giving| giving.batch().is_some_and(|batch| batch.step == GiverStep::WaitForAccept);
-            let held = state.processes[0].table[0];
-            let turn = held.is_some_and(|held| held.turn && !held.frozen);
+            let turn = state.processes[0].table[0].is_some_and(|held| held.turn);
             waits(state.processes[0].giving) && turn
         }),
-        Property::<Moves>::sometimes("a takeover waits for a batch", |_, state| {
-            let frozen = |giving: Giving| giving.batch().is_some_and(|batch| batch.step.is_frozen());
-            state.processes.iter().any(|process| process.asked && frozen(process.giving))
+        Property::<Moves>::sometimes(
+            "a peer comes back before its giver has heard that it was accepted",
+            |_, state| {
+                let giver = &state.processes[0];
+                giver.frozen[0].is_some() && giver.serves(0)
+            },
+        ),
+        Property::<Moves>::sometimes("a takeover waits for the end of a freeze", |_, state| {
+            state.processes.iter().any(|process| process.asked && process.is_frozen())
         }),
         Property::<Moves>::sometimes("Accept fails with EPIPE, and both serve on", |moves, state| {
             let epipe =
@@ -166,7 +176,7 @@ fn runs(state: &State, pid: Pid) -> bool {
 }
 
 fn is_in_a_batch(state: &State, pid: Pid) -> bool {
-    runs(state, pid) && (state.processes[pid].gives() || state.takes(pid))
+    runs(state, pid) && (state.processes[pid].gives() || state.processes[pid].takes())
 }
 
 /// Who owns whom.
@@ -189,25 +199,25 @@ impl Mutant {
             | Self::ServesTheFrozen
             | Self::MoveIsOneBatch
             | Self::ReadsBeforeAccept
-            | Self::TakeoverAmidBatch => ONE_ACTS,
+            | Self::TakeoverAmidFreeze => ONE_ACTS,
             Self::EpipeIgnored => ONLY_THE_OWNER_ACTS,
             Self::CommitUnheard
             | Self::AcceptAnyTime
             | Self::CommittedKept
-            | Self::HelloIsAccept
+            | Self::WaitIsAccept
             | Self::EndIsAccept
             | Self::ForgetsTheBatchesBefore
-            | Self::TakesWhileGiving => OWNER_HAS_IT,
+            | Self::LetsGoOfWhoCameBack => OWNER_HAS_IT,
             Self::ChangesUnsent | Self::BookKept => NOTHING_LOST,
             Self::ThawWithoutTurn | Self::TakenWithoutTurn => BYTES_HANDLED,
             Self::JoinsTheFrozen | Self::PartnerLeftBehind | Self::TiesOfBefore => TOGETHER,
             Self::MovesTheUnmovable => NOT_SPLIT,
             Self::BlocksWhileFrozen => OTHERS_SERVED,
             Self::GiverHangsUp | Self::TakerHangsUp => NOBODY_HANGS_UP,
-            Self::NewcomerRefused | Self::HelloBeforeServing | Self::TakeoverEndsTheBatch => FAILS_FOR_A_REASON,
+            Self::NewcomerRefused | Self::WaitBeforeServing => FAILS_FOR_A_REASON,
             Self::NoDeadline => OWNER_SERVES,
             Self::NoPatience => ENDS,
-            Self::DeafDuringCopy | Self::BusyIsSilent => NO_DEADLOCK,
+            Self::DeafDuringCopy => NO_DEADLOCK,
             Self::TakeoverWaitsForTheWaiting => TAKEN_OVER,
         }
     }

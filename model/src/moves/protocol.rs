@@ -25,10 +25,9 @@ impl Moves {
 
     /// Whether a process reads and writes a peer, or will as soon as it has the processor.
     pub fn acts(&self, process: &Process, peer: usize) -> bool {
-        let frozen = process.giving.batch().is_some_and(|batch| batch.step.is_frozen());
-        let blocks = frozen && self.has(Mutant::BlocksWhileFrozen);
-        let there = process.lives() && process.table[peer].is_some();
-        let serves = process.serves(peer) || (there && self.has(Mutant::ServesTheFrozen));
+        let blocks = process.is_frozen() && self.has(Mutant::BlocksWhileFrozen);
+        let frozen = process.frozen[peer].is_some() && self.has(Mutant::ServesTheFrozen);
+        let serves = process.serves(peer) || frozen;
         let reads = process.book[peer].is_some() && self.has(Mutant::ReadsBeforeAccept);
         (serves && !blocks) || reads
     }

@@ -45,7 +45,7 @@ pub struct State {
     /// Somebody has asked one of the processes for a takeover.
     pub takeover_asked: bool,
     /// Whether anything has befallen anybody: a kill, a stop, a failure, a mistake, the end of a wait by its deadline, or a
-    /// batch that met another one or a takeover.
+    /// takeover in the middle of a move.
     pub disturbed: bool,
     /// The taker has said something unasked.
     pub garbled: bool,
@@ -72,9 +72,11 @@ pub struct Peer {
 pub struct Process {
     /// Whether it runs.
     pub life: Life,
-    /// `table.rs`: those that it serves, or has frozen.
+    /// `table.rs`: those that it serves.
     pub table: [Option<Held>; PEERS],
-    /// Those that it has adopted, and does not own yet.
+    /// Those that it has frozen: in its table, and out of reach.
+    pub frozen: Records,
+    /// Those that it has adopted, and does not own yet: the same.
     pub book: Records,
     /// Its end of the channel on which it gives.
     pub giving: Giving,
@@ -93,16 +95,13 @@ pub enum Life {
     Killed,
 }
 
-/// A peer in a table.
+/// A peer that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Held {
     /// What has been said as this process knows: the peer's buffers and session.
     pub record: Record,
-    /// Whether there is a reason to look at it, an event or a turn. The loop goes on while it is frozen: what is looked at
-    /// then, and left, gives no event again.
+    /// Whether there is a reason to look at it, an event or a turn.
     pub turn: bool,
-    /// It is neither read nor written.
-    pub frozen: bool,
 }
 
 /// Where a giver is.
@@ -110,14 +109,13 @@ pub struct Held {
 pub enum Giving {
     /// It has no channel.
     Closed,
-    /// Hello is awaited: of a taker that has called, or, with these to be given then, of a server that was called.
+    /// Wait is awaited: of a taker that has called or has got a batch; or, with these to be given then, of a server that was
+    /// called.
     Called(Option<Peers>),
-    /// Hello is heard: the taker is ready for a batch.
+    /// Wait is heard: the taker is ready for a batch.
     Queued,
     /// A batch is under way.
     Batch(Batch),
-    /// Accept is heard, and Serving is not.
-    Moved,
 }
 
 /// A batch, as its giver knows it.
@@ -154,9 +152,9 @@ pub enum GiverStep {
 pub enum Taking {
     /// It has no channel.
     Closed,
-    /// Hello is to be said: it has called, or was called, or has said Serving.
+    /// Wait is to be said: it has called, or was called, or has said Serving.
     Called,
-    /// Hello is said.
+    /// Wait is said.
     Waiting,
     /// Welcome is heard.
     Receiving {
@@ -175,7 +173,7 @@ pub enum Taking {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Frame {
-    Hello,
+    Wait,
     Refuse,
     Welcome,
     Peers(Records),
@@ -235,6 +233,7 @@ impl Process {
         Self {
             life: Life::Running,
             table,
+            frozen: Records::default(),
             book: Records::default(),
             giving: Giving::Closed,
             taking: Taking::Closed,
@@ -246,21 +245,31 @@ impl Process {
         self.life != Life::Killed
     }
 
-    /// Whether it has begun to give a batch, or has called to give one.
+    /// Whether a batch is under way from it, or will be when the server has answered that it has called.
     pub(crate) fn gives(&self) -> bool {
         matches!(self.giving, Giving::Batch(_) | Giving::Called(Some(_)))
     }
 
+    /// Whether a batch is under way to it.
+    pub(crate) fn takes(&self) -> bool {
+        matches!(self.taking, Taking::Receiving { .. } | Taking::Accept)
+    }
+
+    /// Whether some of its peers are frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.giving.batch().is_some_and(|batch| batch.step.is_frozen())
+    }
+
     /// Whether it serves the peer, or will as soon as it has the processor.
     pub(crate) fn serves(&self, peer: usize) -> bool {
-        self.lives() && self.table[peer].is_some_and(|held| !held.frozen)
+        self.lives() && self.table[peer].is_some()
     }
 }
 
 impl State {
     /// Process 0 serves all peers, and nothing has happened yet.
     pub(crate) fn start() -> Self {
-        let held = Held { record: Record::default(), turn: false, frozen: false };
+        let held = Held { record: Record::default(), turn: false };
         let peer = Peer { sent: 0, record: Record::default(), owner: Some(0), hung_up: false };
         Self {
             processes: [Process::start([Some(held); PEERS]), Process::start([None; PEERS])],
@@ -273,16 +282,6 @@ impl State {
             disturbed: false,
             garbled: false,
             failed_for_nothing: false,
-        }
-    }
-
-    /// Whether it takes a batch. A server that was called to take one does from then on; who waits only when one comes.
-    pub(crate) fn takes(&self, pid: Pid) -> bool {
-        let called = is_called_by_giver(channel_of(pid, TAKER));
-        match self.processes[pid].taking {
-            Taking::Closed | Taking::Accepted => false,
-            Taking::Called | Taking::Waiting => called,
-            Taking::Receiving { .. } | Taking::Accept => true,
         }
     }
 
@@ -324,6 +323,7 @@ impl State {
         process.life = Life::Killed;
         process.asked = false;
         process.table = [None; PEERS];
+        process.frozen = Records::default();
     }
 
     /// Takes away differences that nobody could notice.

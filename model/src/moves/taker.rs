@@ -15,10 +15,10 @@ impl Moves {
             self.accept(state, pid, sent);
         }
         state.processes[pid].taking = match (frame, state.processes[pid].taking) {
-            (Frame::Hello, _) => Taking::Waiting,
+            (Frame::Wait, _) => Taking::Waiting,
             (Frame::Ready, Taking::Receiving { round, .. }) => Taking::Receiving { round, answer: false },
             (Frame::Accept, _) => Taking::Accepted,
-            (Frame::Serving, _) if self.has(Mutant::HelloBeforeServing) => Taking::Waiting,
+            (Frame::Serving, _) if self.has(Mutant::WaitBeforeServing) => Taking::Waiting,
             (Frame::Serving, _) => Taking::Called,
             (frame, taking) => unreachable!("{frame:?} is not sent in {taking:?}"),
         };
@@ -29,7 +29,7 @@ impl Moves {
         let process = &mut state.processes[pid];
         for peer in 0..PEERS {
             let Some(record) = process.book[peer] else { continue };
-            process.table[peer] = Some(Held { record, turn: !self.has(Mutant::TakenWithoutTurn), frozen: false });
+            process.table[peer] = Some(Held { record, turn: !self.has(Mutant::TakenWithoutTurn) });
             if sent == Sent::Taken {
                 state.peers[peer].owner = Some(pid);
             }
@@ -38,8 +38,8 @@ impl Moves {
             process.book = Records::default();
         }
         state.accepted += 1;
-        if self.has(Mutant::HelloBeforeServing) {
-            state.channels[channel_of(pid, TAKER)].send(TAKER, Frame::Hello);
+        if self.has(Mutant::WaitBeforeServing) {
+            state.channels[channel_of(pid, TAKER)].send(TAKER, Frame::Wait);
         }
     }
 
@@ -48,13 +48,8 @@ impl Moves {
         let Received::Frame(frame) = received else {
             return self.taker_gives_up(state, pid);
         };
-        let declines = self.declines(state, pid);
         let process = &mut state.processes[pid];
         process.taking = match (process.taking, frame) {
-            (Taking::Waiting, Frame::Welcome) if declines => {
-                state.disturbed = true;
-                return self.taker_gives_up(state, pid);
-            }
             (Taking::Waiting, Frame::Welcome) => Taking::Receiving { round: false, answer: false },
             (Taking::Receiving { round: true, .. }, Frame::Peers(_)) if self.has(Mutant::NewcomerRefused) => {
                 return self.taker_gives_up(state, pid);
