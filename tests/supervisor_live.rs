@@ -12,10 +12,11 @@ mod harness;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use client::{Client, keeper, supervise, worker};
-use harness::{PATIENCE, Place, Server};
+use client::{Client, keeper, reactord, supervise, worker};
+use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, exchange_all};
 use nix::sys::signal::Signal;
 use workers::{pid_in, signal, wait_for_workers, wait_until_gone};
 
@@ -480,4 +481,175 @@ fn the_binary_is_not_replaced_during_a_move() {
     wait_for_moves(&supervisor, 1);
     assert_eq!(counts(&place, 2), [15, 15]);
     stop_movers(supervisor, &place);
+}
+
+#[test]
+fn servers_that_are_added_and_removed_share_the_live_connections_and_nobody_is_lost() {
+    const PEERS: usize = 300;
+    let supervisor = supervise("--workers 2 --replace takeover", &reactord());
+    wait_for_workers(&supervisor, 2);
+    let mut idle = Peer::connect_many(supervisor.address(), PEERS);
+    exchange_all(&mut idle);
+    let mut busy = Peer::connect_many(supervisor.address(), 20);
+    exchange_all(&mut busy);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = StopAtEnd(&over);
+        let busy = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                exchange_all(&mut busy);
+            }
+        });
+        for round in 0..3 {
+            supervisor.signal(Signal::SIGTTIN);
+            let moves = wait_for_moves(&supervisor, 4 * round + 2);
+            let added = wait_for_workers(&supervisor, 3 + round)[2 + round];
+            let got: u64 = moves[4 * round..].iter().map(|line| moved_in(line)).sum();
+            assert!(moves[4 * round..].iter().all(|line| line.contains(&format!(" to worker pid {added} in "))));
+            assert!((100..=114).contains(&got), "a third of 320: {moves:?}");
+            exchange_all(&mut idle);
+            supervisor.signal(Signal::SIGTTOU);
+            let moves = wait_for_moves(&supervisor, 4 * round + 4);
+            assert_eq!(moves[4 * round + 2..].iter().map(|line| moved_in(line)).sum::<u64>(), got, "{moves:?}");
+            wait_until_gone(added);
+            exchange_all(&mut idle);
+        }
+        over.store(true, Ordering::Relaxed);
+        busy.join().expect("no byte is lost, repeated or out of order");
+    });
+    // Those who were moved to and fro are handed over like all others.
+    replace(&supervisor, 2);
+    exchange_all(&mut idle);
+    exchange_all(&mut busy);
+    drop((idle, busy));
+    supervisor.stop();
+}
+
+/// How many connections were moved, as a line says.
+fn moved_in(line: &str) -> u64 {
+    let (_, figures) = line.split_once(" has moved ").expect("the line says so");
+    figures.split(' ').next().and_then(|count| count.parse().ok()).expect("a number of connections")
+}
+
+#[test]
+fn servers_whose_clients_leave_are_given_some_of_the_others() {
+    let supervisor = supervise("--workers 2 --replace takeover --rebalance", &reactord());
+    wait_for_workers(&supervisor, 2);
+    let mut peers = Peer::connect_many(supervisor.address(), 60);
+    exchange_all(&mut peers);
+    // Those who came first are with one or the other; a worker more has none of them.
+    supervisor.signal(Signal::SIGTTIN);
+    let added = wait_for_workers(&supervisor, 3)[2];
+    supervisor.wait_for_line(|line| line.contains(&format!(" connections to worker pid {added} in ")));
+    exchange_all(&mut peers);
+    drop(peers);
+    supervisor.stop();
+}
+
+// ── Workers that do what they must not ─────────────────────────────────────────────────────────────────────────────
+
+/// The beginning of a worker in Python that has taken one connection, and another socket.
+const TAKES_ONE: &str = "import array, os, signal, socket
+queue = socket.socket(fileno=int(os.environ['REACTORD_QUEUE']))
+def say(packet, *descriptors):
+    control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', descriptors))] if descriptors else []
+    queue.sendmsg([packet], control)
+say(b'ready 2'); say(b'want 9')
+packet, descriptors, _, _ = socket.recv_fds(queue, 70000, 9)
+number = packet.split()[1]
+say(b'took ' + number)
+one, other = descriptors[0], os.open('/dev/null', os.O_RDONLY)
+";
+
+#[test]
+fn a_worker_that_gives_back_what_it_must_not_loses_its_own_queue_alone() {
+    let place = Place::new();
+    for (wrong, said) in [
+        ("say(b'back 999\\n', one)", "it does not have connection 999"),
+        ("say(b'back ' + number + b'\\n', one); say(b'back ' + number + b'\\n', one)", "it does not have connection "),
+        ("say(b'done ' + number); say(b'back ' + number + b'\\n', one)", "it does not have connection "),
+        ("say(b'back ' + number + b'\\n')", "it sent 0 descriptors with a word, 1 are expected"),
+        ("say(b'back ' + number + b'\\n', one, one)", "it sent 2 descriptors with a word, 1 are expected"),
+        ("say(b'want 1', one)", "it sent 1 descriptors with a word, 0 are expected"),
+        ("say(b'back ' + number + b'\\n', other)", "with the descriptor of something else"),
+        ("say(b'back ' + number, one)", "no state follows \"back "),
+        ("say(b'want 1\\nx')", "a state of 1 bytes follows \"want 1\", where none may"),
+        ("say(b'back ' + number + b'\\n' + bytes(65537), one)", "a state of 65537 bytes or more follows"),
+        ("say(b'holds 1')", "it says \"holds 1\", and was not asked"),
+        ("say(b'moved 1')", "it says \"moved 1\", and was not asked"),
+    ] {
+        let once = a_file(&place, "once");
+        let script = place.file("wrong.py");
+        std::fs::write(&script, format!("{TAKES_ONE}{wrong}\nsignal.pause()\n")).expect("there is room");
+        let (wrong, right) = (format!("python3 {}", script.display()), keeper("").join(" "));
+        let command = format!("if rm {once} 2>/dev/null; then exec {wrong}; else exec {right}; fi");
+        let supervisor = supervise("--drain-timeout 0.2 --workers 1", &["sh", "-c", &command].map(str::to_owned));
+        wait_for_workers(&supervisor, 1);
+        let first = Client::connect(supervisor.address());
+        supervisor.wait_for_line(|line| line.contains(" ended its queue: ") && line.contains(said));
+        // It is replaced, and what waits is served.
+        let (mut client, _) = Client::served(supervisor.address());
+        client.exchange();
+        let files = supervisor.open_files();
+        drop(first);
+        client.end();
+        supervisor.signal(Signal::SIGTTIN);
+        wait_for_workers(&supervisor, 3);
+        assert!(supervisor.open_files() <= files + 1, "{said}: a worker more has a socket more");
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_worker_that_never_learns_of_a_refusal_loses_its_queue_and_what_it_gave_back_is_served() {
+    let supervisor = supervise("--workers 1 --state-max 0", &keeper("mute long=65000"));
+    let mute = wait_for_workers(&supervisor, 1)[0];
+    let mut clients = served(&supervisor, 12);
+    begin_lines(&clients);
+    supervisor.signal(Signal::SIGHUP);
+    let line = supervisor.wait_for_line(|line| line.contains("it does not read that connection "));
+    assert!(line.contains(&format!("pid {mute}")), "{line}");
+    signal(mute, Signal::SIGKILL);
+    // What it was told to keep ends with it; whatever it gave back and was not told to keep is served by another.
+    wait_until_gone(mute);
+    let open: Vec<bool> = clients.iter_mut().map(Client::is_open).collect();
+    assert!(open.iter().filter(|open| **open).count() >= 2, "{open:?}");
+    for (number, client) in clients.iter_mut().enumerate().filter(|(number, _)| open[*number]) {
+        assert_eq!(client.ask("gun"), format!("client {number} has begun"));
+    }
+    drop(clients);
+    supervisor.stop();
+}
+
+#[test]
+fn what_a_killed_worker_gave_back_waits_in_its_socket_until_there_are_descriptors_for_it() {
+    const FILES: u64 = 48;
+    const CLIENTS: usize = 40;
+    let place = Place::new();
+    let stuck = a_file(&place, "stuck");
+    let wants = place.file("wants").to_str().expect("text").to_owned();
+    let command = keeper(&format!("stuck={stuck} wants={wants} crash={CLIENTS}"));
+    let supervisor = supervise("-v --workers 1", &command);
+    let killed = wait_for_workers(&supervisor, 1)[0];
+    let mut clients = served(&supervisor, CLIENTS);
+    begin_lines(&clients);
+    std::fs::write(&wants, "").expect("the directory is there");
+    supervisor.limit_open_files(FILES);
+    // What it may open is counted when it begins.
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
+    replace(&supervisor, 2);
+    // All are in the socket, and the worker is gone, when the supervisor looks.
+    assert!(supervisor.suspend());
+    remove(&stuck);
+    wait_until_gone(killed);
+    supervisor.resume();
+    supervisor.wait_for_line(|line| line.contains(" was given back by "));
+    let given = supervisor.lines_with(" was given back by ").len();
+    assert!(given < CLIENTS, "there are no descriptors for {given}");
+    remove(&wants);
+    end_lines(&mut clients);
+    supervisor.wait_for_lines(CLIENTS, |line| line.contains(" was given back by "));
+    clients.into_iter().for_each(Client::end);
+    supervisor.stop();
 }

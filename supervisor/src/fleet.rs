@@ -244,6 +244,8 @@ impl Fleet {
             FromWorker::Moved(count) => self.spread.moved(id, count.into(), now),
             _ => {}
         }
+        // At once: one that has moved all it had may be gone a moment later.
+        self.report_outcomes();
         Ok(())
     }
 
@@ -579,6 +581,10 @@ impl Fleet {
             }
         };
         orders.into_iter().for_each(|order| self.order(order));
+        self.report_outcomes();
+    }
+
+    fn report_outcomes(&mut self) {
         for outcome in self.spread.take_outcomes() {
             let report = self.report_of(outcome);
             self.actions.push_back(Action::Report(report));
@@ -675,6 +681,11 @@ impl Fleet {
     /// The process of a worker, if it runs.
     pub(crate) fn pid(&self, id: WorkerId) -> Option<u32> {
         self.workers.get(&id).map(|worker| worker.pid).filter(|pid| *pid != 0)
+    }
+
+    /// Whether a worker finishes what it has.
+    pub(crate) fn finishes(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(Worker::is_leaving)
     }
 
     /// The worker whose process this is.

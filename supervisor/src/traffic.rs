@@ -463,6 +463,14 @@ impl Traffic {
         None
     }
 
+    /// There is nobody to be told that a connection is refused: it waits for another worker.
+    fn withdraw_refusal(&mut self, worker: WorkerId, fleet: &mut Fleet) {
+        if let Some(Refusal { connection, .. }) = self.refusals.remove(&worker) {
+            debug!("Connection {connection} was given back by {}", Named(fleet, worker));
+            fleet.put_back(worker, connection);
+        }
+    }
+
     /// What was refused is the worker's again when its line has taken the word.
     fn settle_refusal(&mut self, worker: WorkerId, fleet: &mut Fleet) {
         let is_unsent = |line: &Line| matches!(line, Line::Queue(link) if link.has_refusal());
@@ -516,9 +524,7 @@ impl Traffic {
             Ok(Flushed::WantOfRoom) => self.try_again(now),
             // The end follows, after what it has said before.
             Err(errno) => {
-                if let Some(Refusal { connection, .. }) = self.refusals.remove(&id) {
-                    fleet.put_back(id, connection);
-                }
+                self.withdraw_refusal(id, fleet);
                 debug!("Nothing more goes to {}: {errno}", Named(fleet, id));
                 if !self.unheard.contains(&id) {
                     self.unheard.push(id);
@@ -628,16 +634,20 @@ impl Traffic {
                 Err(LinkError::Malformed(_) | LinkError::Descriptors { .. } | LinkError::DescriptorLost) => {}
             }
         }
-        if let Some(Refusal { connection, .. }) = self.refusals.remove(&id) {
-            fleet.put_back(id, connection);
-        }
+        self.withdraw_refusal(id, fleet);
         for connection in fleet.cut_off(id) {
             self.connections.forget(connection);
         }
         match remains.ending {
             Ending::Gone => {}
             Ending::Closed => self.ended.push((now + EXIT_PATIENCE, id)),
-            Ending::Broken(reason) => fleet.queue_ended(id, reason, now),
+            Ending::Broken(reason) => {
+                // That it must not be replaced does not make it less wrong.
+                if fleet.finishes(id) {
+                    warn!("The queue of {}, which finishes, is ended: {reason}", Named(fleet, id));
+                }
+                fleet.queue_ended(id, reason, now);
+            }
         }
     }
 
