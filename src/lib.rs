@@ -186,6 +186,9 @@ pub mod worker;
 #[doc(hidden)]
 pub mod fuzzing;
 
+mod account;
+mod annals;
+mod asking;
 mod clock;
 mod config;
 mod handle;
@@ -201,21 +204,24 @@ mod peer;
 mod reactor;
 mod server;
 mod sources;
+mod status;
 mod table;
 mod takeover;
 
+pub use asking::AskError;
 pub use config::{Config, Outcome};
 pub use handle::Handle;
 pub use lineup::{Services, With};
 pub use listen::{Listen, ListenError, Target};
 pub use milestone::{Listening, Milestone, Ready, Takeover};
-pub use moving::asking::{MoveError, Moved, Which, move_peers};
+pub use moving::asking::{Moved, Which, move_peers};
 pub use peer::PeerId;
 pub use server::{Error, Server, Successor};
 pub use service::{
     Accepted, Closed, Connect, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service, StreamService,
     Violation,
 };
+pub use status::{FailureStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus};
 pub use takeover::error::TakeoverError;
 pub use takeover::offer::Offer;
 pub use takeover::path::{PathError, TAKEOVER_PATH_BYTES_MAX};

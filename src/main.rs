@@ -1,17 +1,17 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
+mod commands;
 mod options;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use log::error;
-use options::{BuiltIn, Command, Move};
+use options::{BuiltIn, Command};
 #[cfg(feature = "fault-points")]
 use reactord::services::{Counted, Relayed};
 use reactord::services::{Line, Seqnum};
 use reactord::worker::Queue;
-use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, Which, With, move_peers};
+use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, With};
 use reactord_supervisor::{NotServing, become_worker, is_stage};
 
 /// The exit code for a server that could not serve.
@@ -64,7 +64,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Supervise(daemon) => return Ok(ExitCode::from(daemon.run()?)),
-        Command::Move(Move { from, to, which }) => return Ok(move_and_say(&from, &to, which)),
+        Command::Move(request) => return Ok(commands::move_and_say(request)),
+        Command::Status(status) => return Ok(commands::say_status(&status)),
         Command::Wait { services, steals, config } => wait(&services, steals, config)?,
         Command::Serve { service: BuiltIn::Seqnum, listen, config, .. } => {
             Server::new(config).service([listen], Seqnum).serve()?
@@ -125,26 +126,6 @@ fn wait(services: &[BuiltIn], steals: bool, config: Config) -> Result<Outcome, E
         [BuiltIn::Seqnum] => alone(Seqnum, config).serve(),
         [BuiltIn::Line] => alone(line(steals), config).serve(),
         _ => alone(Seqnum, config).service([], line(steals)).serve(),
-    }
-}
-
-/// Has one server move peers to another, and says what came of it.
-fn move_and_say(from: &Path, to: &Path, which: Which) -> ExitCode {
-    match move_peers(from, to, which) {
-        Ok(moved) => {
-            reactord_cli::say(&format!("{moved}\n"));
-            match moved.why {
-                None => ExitCode::SUCCESS,
-                Some(why) => {
-                    error!("{why}");
-                    ExitCode::from(EXIT_TAKEOVER)
-                }
-            }
-        }
-        Err(error) => {
-            error!("{error}");
-            ExitCode::from(EXIT_TAKEOVER)
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod moving;
 mod paths;
+mod status;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,6 +20,7 @@ use reactord_supervisor::Daemon;
 
 pub(crate) use moving::Move;
 use paths::{check_length, checked_path};
+pub(crate) use status::StatusOf;
 
 /// A TCP server that can be replaced while its connections stay open.
 #[derive(FromArgs, Debug)]
@@ -102,6 +104,7 @@ struct Arguments {
 enum Subcommand {
     Supervise(reactord_supervisor::Arguments),
     Move(moving::Arguments),
+    Status(StatusOf),
 }
 
 /// The services that the daemon has.
@@ -150,6 +153,8 @@ pub(crate) enum Command {
     Wait { services: Vec<BuiltIn>, steals: bool, config: Config },
     /// To have one server move peers to another.
     Move(Move),
+    /// To say how a server stands.
+    Status(StatusOf),
     /// To serve what a supervisor hands over.
     Work { service: BuiltIn, config: Config },
     /// To take over from the server at this path, whichever of these services it runs; for a worker, from one like it.
@@ -168,19 +173,21 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> 
     // What follows belongs to another program, and need not even be text.
     let after = std::env::args_os().skip(1).any(|argument| argument == "--").then(|| own.collect());
     let supervises = before.first().is_some_and(|argument| argument == "supervise");
-    let moves = before.first().is_some_and(|argument| argument == "move");
-    let program = match (supervises, moves) {
-        (true, _) => "reactord supervise",
-        (_, true) => "reactord move",
-        _ => "reactord",
+    let asks = before.first().filter(|argument| *argument == "move" || *argument == "status");
+    let program = match asks.and_then(|command| command.to_str()) {
+        Some("move") => "reactord move",
+        Some(_) => "reactord status",
+        None if supervises => "reactord supervise",
+        None => "reactord",
     };
+    let asks = asks.is_some();
     if supervises && after.is_none() && !before.iter().any(|argument| argument == "-h" || argument == "--help") {
         // Otherwise the command would be taken for an option.
         return Err(usage_error(program, "-- is missing: reactord supervise -p PORT -- COMMAND ARGS"));
     }
     let first = before.first().cloned().unwrap_or_default();
     let arguments: Arguments = reactord_cli::arguments::parse_these(program, before.into_iter())?;
-    if arguments.subcommand.is_some() && !supervises && !moves {
+    if arguments.subcommand.is_some() && !supervises && !asks {
         // Otherwise these options would be without effect.
         return Err(usage_error(
             program,
@@ -189,7 +196,7 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> 
     }
     let verbose = match &arguments.subcommand {
         Some(Subcommand::Supervise(supervise)) => supervise.verbose,
-        Some(Subcommand::Move(_)) | None => arguments.verbose,
+        Some(Subcommand::Move(_) | Subcommand::Status(_)) | None => arguments.verbose,
     };
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
     let command = command(arguments, after).map_err(|error| usage_error(program, &error))?;
@@ -207,8 +214,10 @@ fn command(mut arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Com
     if let Some(argument) = after.and_then(|after| after.into_iter().next()) {
         return Err(format!("nothing may follow --, but {argument:?} does"));
     }
-    if let Some(Subcommand::Move(arguments)) = subcommand {
-        return arguments.request().map(Command::Move);
+    match subcommand {
+        Some(Subcommand::Move(arguments)) => return arguments.request().map(Command::Move),
+        Some(Subcommand::Status(arguments)) => return Ok(Command::Status(arguments)),
+        Some(Subcommand::Supervise(_)) | None => {}
     }
     let config = Config {
         takeover_path: arguments.takeover_path.clone(),

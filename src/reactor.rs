@@ -11,16 +11,18 @@ use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll};
 
+use crate::annals::Annals;
 use crate::clock::monotonic_ns;
 use crate::config::{Config, Outcome};
 use crate::lane::{AnyLane, Wake};
 use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
-use crate::milestone::{Listening, Milestone, Observer, Ready};
+use crate::milestone::{Listening, Milestone, Observer, Ready, Takeover};
 use crate::moving::{Giver, Loop, Taker};
 use crate::sources::{
     Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Source, Sources, StopSignals, Tokens,
 };
+use crate::status::Status;
 use crate::table::Handle;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::channel::ChannelError;
@@ -30,6 +32,7 @@ use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::memory;
 use crate::takeover::path::TakeoverListener;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
+use crate::takeover::wire::Frame;
 use crate::worker::Wish;
 
 /// Events taken from one poll.
@@ -72,6 +75,7 @@ pub(crate) struct Reactor<L> {
     stop: Option<Stop>,
     config: Config,
     observer: Observer,
+    annals: Annals,
     /// How many peers there may be.
     peers_max: usize,
     now: Instant,
@@ -95,6 +99,7 @@ impl<L: Lanes> Reactor<L> {
             stop: None,
             config,
             observer: Observer::default(),
+            annals: Annals::open(),
             peers_max,
             now,
             limited: Limited::default(),
@@ -173,12 +178,15 @@ impl<L: Lanes> Reactor<L> {
         self.poll(events, Some(Duration::ZERO))?;
         let polled_at_ns = monotonic_ns();
         arrival.polled();
+        arrival.account().into_iter().for_each(|account| self.annals.inherit(account));
         let now = Instant::now();
         self.begin(now);
         self.turn_at(now, events);
         self.announce();
         let summary = arrival.serving(polled_at_ns, self.takeover_listener());
-        self.observer.tell(Milestone::TakenOver((&summary).into()));
+        let takeover = Takeover::from(&summary);
+        self.annals.taken_over(&takeover);
+        self.observer.tell(Milestone::TakenOver(takeover));
         fault::here(SuccessorStep::Served);
         Ok(())
     }
@@ -296,8 +304,9 @@ impl<L: Lanes> Reactor<L> {
     }
 
     fn accept(&mut self) {
-        let Self { lanes, sources, peers_max, now, .. } = self;
+        let Self { lanes, sources, annals, peers_max, now, .. } = self;
         while let Some(Came { socket, address, lane, how }) = sources.entrance.next(lanes.peers(), *peers_max, *now) {
+            annals.accepted();
             lanes.lane_mut(lane).open(socket, address, &how);
         }
     }
@@ -313,6 +322,7 @@ impl<L: Lanes> Reactor<L> {
         let refusal = self.departure.as_ref().map(|departure| Refusal::Busy { pid: departure.pid() });
         match (request, refusal) {
             (Request::TakeOver(greeting), _) => self.take_leave(greeting),
+            (Request::Status(channel), _) => channel.close_with(&Frame::Status(self.status()).encode()),
             (Request::Give(channel, ..) | Request::Move(channel, ..), Some(refusal)) => {
                 channel.close_with(&refusal.frame());
             }
@@ -331,6 +341,16 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
+    /// How this server stands.
+    fn status(&self) -> Status {
+        Status {
+            peers_max: self.peers_max as u64,
+            successor_pid: self.departure.as_ref().map(Departure::pid),
+            is_stopping: self.stop.is_some(),
+            ..self.annals.status(&self.lanes, self.sources.entrance.listeners())
+        }
+    }
+
     /// Somebody wants to take over: at once, or when it is known whose the peers are that are being given away.
     fn take_leave(&mut self, greeting: Greeting) {
         if !self.giver.is_frozen() {
@@ -346,9 +366,9 @@ impl<L: Lanes> Reactor<L> {
 
     /// Both sides of moves, and what they need.
     fn moves(&mut self) -> (&mut Giver, &mut Taker, Loop<'_, L>) {
-        let Self { lanes, poll, config, now, observer, limited, giver, taker, .. } = self;
+        let Self { lanes, poll, config, now, observer, annals, limited, giver, taker, .. } = self;
         let (registry, freeze_timeout, now) = (poll.registry(), config.freeze_timeout, *now);
-        (giver, taker, Loop { lanes, registry, freeze_timeout, now, observer, limited })
+        (giver, taker, Loop { lanes, registry, freeze_timeout, now, observer, annals, limited })
     }
 
     /// Does what a supervisor wants of a worker whose peers can be moved.
@@ -421,7 +441,7 @@ impl<L: Lanes> Reactor<L> {
         let welcome = match welcome {
             Ok(welcome) => welcome,
             Err(refusal) => {
-                self.observer.tell(Milestone::TakeoverFailed { pid, why: &refusal.to_string() });
+                self.tell_failure(pid, &refusal.to_string());
                 if self.limited.admits(Kind::Caller, self.now) {
                     warn!("Takeover by pid {pid} refused: {refusal}");
                 }
@@ -447,6 +467,11 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
+    fn tell_failure(&mut self, pid: u32, why: &str) {
+        self.annals.takeover_failed(pid, why);
+        self.observer.tell(Milestone::TakeoverFailed { pid, why });
+    }
+
     /// Gives the takeover that is under way its turn. Returns the successor's process id when it owns the peers.
     fn hand_over(&mut self) -> Option<u32> {
         let departure = self.departure.take()?;
@@ -456,7 +481,9 @@ impl<L: Lanes> Reactor<L> {
                 self.departure = Some(departure);
                 return None;
             }
-            Ok(Turn::Ready(ready)) => ready.commit(&mut self.lanes, self.config.freeze_timeout),
+            Ok(Turn::Ready(ready)) => {
+                ready.handing_on(self.annals.account()).commit(&mut self.lanes, self.config.freeze_timeout)
+            }
             Err(failure) => Err(failure),
         };
         match committed {
@@ -478,7 +505,7 @@ impl<L: Lanes> Reactor<L> {
         fault::here(PredecessorStep::Thaw);
         self.lanes.unwatch();
         self.sources.entrance.take_back();
-        self.observer.tell(Milestone::TakeoverFailed { pid, why: &failure.to_string() });
+        self.tell_failure(pid, &failure.to_string());
         if self.limited.admits(Kind::FailedTakeover, self.now) {
             warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.lanes.peers());
         }

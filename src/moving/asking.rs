@@ -3,19 +3,15 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use crate::asking::{AskError, Cause, exchange};
 use crate::peer::Address;
-use crate::takeover::channel::{Channel, ChannelError, Deadline};
-use crate::takeover::path::{Call, call};
-use crate::takeover::wire::{self, Frame, WireError, printable};
+use crate::takeover::wire::{self, Frame, printable};
 
 /// How long the server may take to answer: it gives a taker ten seconds for each batch.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(24 * 3600);
-
-/// How long it may take to hear the request.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Which peers are to move.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,65 +77,20 @@ impl fmt::Display for Moved {
     }
 }
 
-/// Why no peer was moved.
-#[derive(Debug)]
-pub struct MoveError {
-    path: PathBuf,
-    cause: Cause,
-}
-
-#[derive(Debug)]
-enum Cause {
-    Connect(std::io::Error),
-    Channel(ChannelError),
-    Refused(String),
-    OutOfTurn(wire::Kind),
-}
-
-impl fmt::Display for MoveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "moving peers from {}: ", self.path.display())?;
-        match &self.cause {
-            Cause::Connect(error) => write!(f, "connect: {error}"),
-            Cause::Channel(error) => error.fmt(f),
-            Cause::Refused(reason) => write!(f, "refused: {reason}"),
-            Cause::OutOfTurn(kind) => write!(f, "the server answered with {kind:?}"),
-        }
-    }
-}
-
-impl std::error::Error for MoveError {}
-
-impl From<ChannelError> for Cause {
-    fn from(error: ChannelError) -> Self {
-        Self::Channel(error)
-    }
-}
-
-impl From<WireError> for Cause {
-    fn from(error: WireError) -> Self {
-        Self::Channel(error.into())
-    }
-}
-
 /// Has the server that answers on the takeover path `from` move peers to the one that answers on `to`. Both go on serving,
 /// the peers among them; each peer is in one of them at any time. Waits for the end.
 ///
 /// # Errors
 /// If the server cannot be asked, or refuses; or if it dies meanwhile, and then it is not known how many were moved.
-pub fn move_peers(from: &Path, to: &Path, which: Which) -> Result<Moved, MoveError> {
-    ask(from, to, which).map_err(|cause| MoveError { path: from.to_owned(), cause })
+pub fn move_peers(from: &Path, to: &Path, which: Which) -> Result<Moved, AskError> {
+    ask(from, to, which).map_err(AskError::at(from))
 }
 
 fn ask(from: &Path, to: &Path, which: Which) -> Result<Moved, Cause> {
-    let Call { socket, .. } = call(from).map_err(Cause::Connect)?;
-    let mut channel = Channel::of_successor(socket)?;
     // The server may have another working directory.
-    let to = std::path::absolute(to).map_err(Cause::Connect)?;
+    let to = std::path::absolute(to).map_err(Cause::Io)?;
     let request = wire::Move { to: to.as_os_str().as_bytes().to_vec(), which: which.into() };
-    channel.send_by(&Frame::Move(request).encode(), &[], Deadline::after(REQUEST_PATIENCE))?;
-    let raw = channel.receive_by(Deadline::after(ANSWER_PATIENCE))?;
-    match raw.decode()? {
+    match exchange(from, &Frame::Move(request), PATIENCE)?.decode()? {
         Frame::Moved(moved) => Ok(Moved {
             asked: moved.asked,
             moved: moved.moved,
@@ -149,7 +100,6 @@ fn ask(from: &Path, to: &Path, which: Which) -> Result<Moved, Cause> {
             pause_max: Duration::from_micros(moved.pause_max_us),
             why: moved.why.map(|why| printable(&why)),
         }),
-        Frame::Refuse(refuse) => Err(Cause::Refused(printable(&refuse.reason))),
-        frame => Err(Cause::OutOfTurn(frame.kind())),
+        frame => Err(Cause::of_answer(frame)),
     }
 }

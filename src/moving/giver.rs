@@ -19,6 +19,7 @@ use slab::Slab;
 use super::batch::Batch;
 use super::giving::{Giving, Turned};
 use super::order::{Asker, Next, Order};
+use crate::annals::Annals;
 use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
 use crate::milestone::{Milestone, Observer};
@@ -44,6 +45,7 @@ pub(crate) struct Loop<'l, L> {
     pub(crate) freeze_timeout: Duration,
     pub(crate) now: Instant,
     pub(crate) observer: &'l mut Observer,
+    pub(crate) annals: &'l mut Annals,
     pub(crate) limited: &'l mut Limited,
 }
 
@@ -344,6 +346,7 @@ impl Giver {
         // It may have said something that no event will tell of.
         self.heard.push_back(taker);
         let pid = known.pid;
+        with.annals.gave(peers);
         with.observer.tell(Milestone::Gave { peers, pid });
         match self.orders.front_mut().filter(|_| given.is_none()) {
             Some(order) => order.moved.moved += peers,

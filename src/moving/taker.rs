@@ -143,6 +143,7 @@ impl Taker {
                     let plural = if peers == 1 { "peer" } else { "peers" };
                     info!("Was given {peers} {plural} by pid {pid}, pause {} us", pause.as_micros());
                 }
+                with.annals.took(peers);
                 with.observer.tell(Milestone::Took { peers, pid, pause });
                 match taking {
                     Ok(taking) => self.put_back(key, taking),

@@ -70,6 +70,8 @@ pub(crate) enum Request {
     Give(Channel, u32, Give),
     /// That peers are moved to another server.
     Move(Channel, u32, Move),
+    /// To know how the server stands.
+    Status(Channel),
 }
 
 /// Writes a line about a caller, unless there are too many.
@@ -163,6 +165,7 @@ impl Callers {
                 Ok(Frame::Wait(hello)) => return Some(Request::Wait(channel, pid, hello)),
                 Ok(Frame::Give(give)) => return Some(Request::Give(channel, pid, give)),
                 Ok(Frame::Move(request)) => return Some(Request::Move(channel, pid, request)),
+                Ok(Frame::AskStatus) => return Some(Request::Status(channel)),
                 Ok(frame) => {
                     let kind = frame.kind();
                     complain(format_args!("Takeover by pid {pid} dropped: it sent {kind:?} before Hello"));

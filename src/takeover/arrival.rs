@@ -11,6 +11,7 @@ use super::memory::Expendable;
 use super::path::TakeoverListener;
 use super::summary::{Pause, Summary};
 use super::wire::{Frame, Serving};
+use crate::account::Account;
 use crate::sources::Sources;
 
 /// A successor that owns the peers, and has not polled yet.
@@ -35,6 +36,11 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// What the predecessor has kept count of, if it has said so.
+    pub(crate) fn account(&self) -> Option<Account> {
+        self.owner.accept().account
+    }
+
     /// The first poll has returned: what the peers need is done next, and this process must live.
     pub(crate) fn polled(&mut self) {
         self.expendable = None;

@@ -18,6 +18,7 @@ use super::panicked::caught;
 use super::predecessor::{Accepted, Frozen, Mistake, Ready};
 use super::summary::{Pause, Summary};
 use super::wire::{Frame, RawFrame};
+use crate::account::Account;
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
 
@@ -30,11 +31,17 @@ pub(crate) struct ReadyDeparture {
     channel: Channel,
     pid: u32,
     ready: Ready,
+    account: Option<Account>,
 }
 
 impl ReadyDeparture {
     pub(crate) fn new(channel: Channel, pid: u32, ready: Ready) -> Self {
-        Self { channel, pid, ready }
+        Self { channel, pid, ready, account: None }
+    }
+
+    /// The successor goes on with what this process has kept count of.
+    pub(crate) fn handing_on(self, account: Account) -> Self {
+        Self { account: Some(account), ..self }
     }
 
     /// Freezes, sends what is pending, and waits for the successor to accept. The loop is not polled meanwhile.
@@ -53,8 +60,8 @@ impl ReadyDeparture {
         freeze_timeout: Duration,
         mut between: impl FnMut(),
     ) -> Result<HandedOver, Failure> {
-        let Self { channel, pid, ready } = self;
-        let mut end = End::new(channel, lanes, freeze_timeout);
+        let Self { channel, pid, ready, account } = self;
+        let mut end = End::new(channel, lanes, account, freeze_timeout);
         let mut drive = Drive::new(ready);
         loop {
             match drive.step(&mut end) {
@@ -71,6 +78,7 @@ impl ReadyDeparture {
 struct End<'l, L> {
     channel: Channel,
     lanes: &'l mut L,
+    account: Option<Account>,
     deadline: Deadline,
     /// What the time goes into.
     freeze: Freeze,
@@ -78,9 +86,9 @@ struct End<'l, L> {
 
 impl<'l, L: Lanes> End<'l, L> {
     /// The time of the freeze begins.
-    fn new(channel: Channel, lanes: &'l mut L, freeze_timeout: Duration) -> Self {
+    fn new(channel: Channel, lanes: &'l mut L, account: Option<Account>, freeze_timeout: Duration) -> Self {
         let freeze = Freeze::begin(freeze_timeout, Instant::now());
-        Self { channel, lanes, deadline: Deadline::after(freeze_timeout), freeze }
+        Self { channel, lanes, account, deadline: Deadline::after(freeze_timeout), freeze }
     }
 
     /// An error with what is known here: a deadline that has passed is that of the freeze.
@@ -96,7 +104,8 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
     type Failure = Failure;
 
     fn freeze(&mut self, ready: Ready) -> Result<Frozen, Failure> {
-        let frozen = ready.freeze(Instant::now(), monotonic_ns());
+        let mut frozen = ready.freeze(Instant::now(), monotonic_ns());
+        self.account.into_iter().for_each(|account| frozen.hand_on(account));
         fault::at(Step::Freeze, &mut self.channel)?;
         memory::spare(memory::FRAME_SPARE_BYTES)?;
         Ok(frozen)

@@ -18,6 +18,7 @@ use super::wire::{
     BUILD, Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Lane, Refuse, Round, State, Timer, Timers,
     Versions, WIRE_VERSIONS, Welcome, agree, printable,
 };
+use crate::account::Account;
 use crate::originals::Originals;
 use reactord_process::open_files;
 
@@ -500,7 +501,7 @@ impl Ready {
         copying.books.begin_round();
         copying.pieces.freeze();
         let Copying { books, pieces, hello, figures, .. } = copying;
-        Frozen { books, pieces, hello, figures, frozen_at_ns, timers: None, timers_sent: 0 }
+        Frozen { books, pieces, hello, figures, frozen_at_ns, account: None, timers: None, timers_sent: 0 }
     }
 }
 
@@ -512,12 +513,18 @@ pub(crate) struct Frozen {
     hello: Hello,
     figures: Figures,
     frozen_at_ns: u64,
+    account: Option<Account>,
     /// The timers of the services that are not sent yet, once all peers are.
     timers: Option<std::vec::IntoIter<Timers>>,
     timers_sent: u64,
 }
 
 impl Frozen {
+    /// What this process has kept count of goes along.
+    pub(crate) fn hand_on(&mut self, account: Account) {
+        self.account = Some(account);
+    }
+
     /// What is still pending. `None` if that was all. Each batch is counted as sent.
     ///
     /// # Errors
@@ -623,12 +630,13 @@ impl Concluding {
         if let Some(frame) = self.census.take() {
             return Conclusion::Part(frame, self);
         }
-        let Frozen { books, pieces, figures, frozen_at_ns, timers_sent: timers, .. } = self.frozen;
+        let Frozen { books, pieces, figures, frozen_at_ns, account, timers_sent: timers, .. } = self.frozen;
         let entries = Some(pieces.sent_up_to_now()).filter(|sent| sent.bytes > 0);
         let state_bytes = self.states.iter().map(|state| state.len() as u64).sum();
         let (peers, digest) = (books.peers(), books.digest());
         let frame =
-            Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures, timers, entries }).encode();
+            Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures, timers, entries, account })
+                .encode();
         let accepted = Accepted { figures, peers, entries: entries.unwrap_or_default().entries };
         Conclusion::Commit(frame, Committed { accepted, _books: books })
     }

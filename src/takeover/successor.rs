@@ -14,6 +14,7 @@ use super::wire::{
     BUILD, Closed, Commit, Copied, Digested, Entries, EntriesSent, Figures, Frame, Hello, Kind, Lane, Listeners,
     OfLane, Offer, Round, State, Timers, WIRE_VERSIONS, Welcome, chained, printable,
 };
+use crate::account::Account;
 use crate::peer::record::{Change, Record};
 
 /// Why the takeover cannot be.
@@ -252,6 +253,7 @@ pub(crate) struct Accept {
     pub(crate) entries: u64,
     pub(crate) frozen_at_ns: u64,
     pub(crate) figures: Figures,
+    pub(crate) account: Option<Account>,
     pub(crate) frame: Vec<u8>,
     /// To free it takes as long as there are peers, which is no matter for the pause.
     _book: Book,
@@ -456,10 +458,19 @@ impl Book {
         if let Some((what, arrived, sent)) = pairs.into_iter().find(|(_, arrived, sent)| arrived != sent) {
             return Err(Objection::Incomplete { what, arrived, sent });
         }
-        let Commit { peers, frozen_at_ns, figures, .. } = *commit;
+        let Commit { peers, frozen_at_ns, figures, account, .. } = *commit;
         let frame = Frame::Accept.encode();
         let entries = entries.entries;
-        Ok(Heard::Commit(Box::new(Accept { states, peers, entries, frozen_at_ns, figures, frame, _book: self })))
+        Ok(Heard::Commit(Box::new(Accept {
+            states,
+            peers,
+            entries,
+            frozen_at_ns,
+            figures,
+            account,
+            frame,
+            _book: self,
+        })))
     }
 
     fn copied_frame(&self) -> Vec<u8> {

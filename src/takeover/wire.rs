@@ -12,7 +12,9 @@ use std::net::SocketAddr;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
+use crate::account::Account;
 use crate::peer::record::{Change, Record};
+use crate::status::Status;
 
 mod record;
 mod ties;
@@ -378,6 +380,9 @@ pub(crate) struct Commit {
     /// `None` if there were none.
     #[n(6)]
     pub(crate) entries: Option<EntriesSent>,
+    /// What the predecessor has kept count of. A batch has none.
+    #[n(7)]
+    pub(crate) account: Option<Account>,
 }
 
 /// What the copy took, for the summary of both sides.
@@ -507,6 +512,9 @@ pub(crate) enum Frame<'b> {
     Give(Give),
     Move(Move),
     Moved(Moved),
+    /// Somebody who calls on a server's takeover path: how does it stand?
+    AskStatus,
+    Status(Status),
     #[cfg(all(feature = "wire-2", not(test)))]
     Census(Census),
 }
@@ -537,6 +545,8 @@ pub(crate) enum Kind {
     Give = 19,
     Move = 20,
     Moved = 21,
+    AskStatus = 22,
+    Status = 23,
 }
 
 impl Kind {
@@ -561,6 +571,8 @@ impl Kind {
         Self::Give,
         Self::Move,
         Self::Moved,
+        Self::AskStatus,
+        Self::Status,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
     ];
@@ -597,6 +609,8 @@ impl Frame<'_> {
             Self::Give(_) => Kind::Give,
             Self::Move(_) => Kind::Move,
             Self::Moved(_) => Kind::Moved,
+            Self::AskStatus => Kind::AskStatus,
+            Self::Status(_) => Kind::Status,
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(_) => Kind::Census,
         }
@@ -628,6 +642,8 @@ impl Frame<'_> {
             Self::Give(give) => encode_body(Kind::Give, give),
             Self::Move(request) => encode_body(Kind::Move, request),
             Self::Moved(moved) => encode_body(Kind::Moved, moved),
+            Self::AskStatus => encode_body(Kind::AskStatus, &Empty {}),
+            Self::Status(status) => encode_body(Kind::Status, status),
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(census) => encode_body(Kind::Census, census),
         }
@@ -797,6 +813,8 @@ impl RawFrame {
             Kind::Give => decoder.decode().map(Frame::Give),
             Kind::Move => decoder.decode().map(Frame::Move),
             Kind::Moved => decoder.decode().map(Frame::Moved),
+            Kind::AskStatus => decoder.decode().map(|Empty {}| Frame::AskStatus),
+            Kind::Status => decoder.decode().map(Frame::Status),
             #[cfg(all(feature = "wire-2", not(test)))]
             Kind::Census => decoder.decode().map(Frame::Census),
         };

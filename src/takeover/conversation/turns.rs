@@ -12,6 +12,7 @@ use super::super::wire::{
 };
 use super::{FROZEN_AT_NS, FakePeer, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
 use crate::peer::record::Record;
+use crate::status::Status;
 
 pub(super) const KINDS: [Kind; 16] = [
     Kind::Hello,
@@ -69,6 +70,7 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
                 figures,
                 timers: 0,
                 entries: None,
+                account: None,
             })
             .encode()
         }
@@ -80,6 +82,8 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::Give => Frame::Give(Give { wire_versions: WIRE_VERSIONS, build: "test".to_owned() }).encode(),
         Kind::Move => Frame::Move(Move { to: Vec::new(), which: Which::All }).encode(),
         Kind::Moved => Frame::Moved(Moved::default()).encode(),
+        Kind::AskStatus => Frame::AskStatus.encode(),
+        Kind::Status => Frame::Status(Status::default()).encode(),
     };
     RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap()
 }
@@ -223,8 +227,16 @@ fn takeover_of_one() -> [(ReceiveStep, Vec<u8>); 6] {
     let known = records_frame(RecordsKind::Peers, KNOWN, 0);
     let digest = digest(&known);
     let figures = Figures::default();
-    let commit =
-        Commit { peers: 1, digest, state_bytes: 5, frozen_at_ns: FROZEN_AT_NS, figures, timers: 0, entries: None };
+    let commit = Commit {
+        peers: 1,
+        digest,
+        state_bytes: 5,
+        frozen_at_ns: FROZEN_AT_NS,
+        figures,
+        timers: 0,
+        entries: None,
+        account: None,
+    };
     [
         (ReceiveStep::BeforeListeners, Frame::Listeners(listeners()).encode()),
         (ReceiveStep::BeforeListeners, known),

@@ -1,0 +1,47 @@
+//! What a server keeps count of, over all processes that have been it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minicbor::{Decode, Encode};
+
+/// Counters that a successor goes on with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Account {
+    /// Which of the processes that have been this server it is, from 1 on.
+    #[n(0)]
+    pub(crate) generation: u64,
+    /// When the first of them began to serve: ms since 1970.
+    #[n(1)]
+    pub(crate) began_unix_ms: u64,
+    /// How many connections were let in.
+    #[n(2)]
+    pub(crate) accepted: u64,
+    /// How many peers went to other servers.
+    #[n(3)]
+    pub(crate) gave: u64,
+    /// How many came from others.
+    #[n(4)]
+    pub(crate) took: u64,
+    /// How many takeovers were refused or have failed.
+    #[n(5)]
+    pub(crate) failed_takeovers: u64,
+}
+
+impl Account {
+    /// That of a server that begins.
+    pub(crate) fn open() -> Self {
+        Self { generation: 1, began_unix_ms: unix_ms(), ..Self::default() }
+    }
+
+    /// That of the process that goes on with this one.
+    pub(crate) fn of_successor(self) -> Self {
+        Self { generation: self.generation + 1, ..self }
+    }
+}
+
+/// What a clock on the wall shows: ms since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,91 @@
+//! What has happened to a server, as far as it is told to whoever asks.
+
+use crate::account::{Account, unix_ms};
+use crate::lanes::Lanes;
+use crate::milestone::Takeover;
+use crate::sources::Listener;
+use crate::status::{FailureStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus};
+use crate::takeover::wire::BUILD;
+
+/// What a server remembers.
+#[derive(Debug)]
+pub(crate) struct Annals {
+    account: Account,
+    serves_since_unix_ms: u64,
+    takeover: Option<TakeoverStatus>,
+    failure: Option<FailureStatus>,
+}
+
+impl Annals {
+    /// Those of a server that begins.
+    pub(crate) fn open() -> Self {
+        let account = Account::open();
+        Self { account, serves_since_unix_ms: account.began_unix_ms, takeover: None, failure: None }
+    }
+
+    /// What goes on in a successor.
+    pub(crate) fn account(&self) -> Account {
+        self.account
+    }
+
+    /// The predecessor had kept count of this.
+    pub(crate) fn inherit(&mut self, account: Account) {
+        self.account = account.of_successor();
+    }
+
+    pub(crate) fn taken_over(&mut self, takeover: &Takeover) {
+        self.takeover = Some(TakeoverStatus {
+            at_unix_ms: unix_ms(),
+            predecessor_pid: takeover.predecessor_pid,
+            peers: takeover.peers,
+            pause_us: takeover.pause.map(|pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX)),
+            copy_us: u64::try_from(takeover.copy.as_micros()).unwrap_or(u64::MAX),
+            bytes: takeover.bytes,
+        });
+    }
+
+    pub(crate) fn takeover_failed(&mut self, pid: u32, why: &str) {
+        self.account.failed_takeovers += 1;
+        self.failure = Some(FailureStatus { at_unix_ms: unix_ms(), pid, why: why.to_owned() });
+    }
+
+    pub(crate) fn accepted(&mut self) {
+        self.account.accepted += 1;
+    }
+
+    pub(crate) fn gave(&mut self, peers: u64) {
+        self.account.gave += peers;
+    }
+
+    pub(crate) fn took(&mut self, peers: u64) {
+        self.account.took += peers;
+    }
+
+    /// How the server stands that has these lanes and listeners.
+    pub(crate) fn status<'l>(&self, lanes: &impl Lanes, listeners: impl Iterator<Item = &'l Listener>) -> Status {
+        let Account { generation, began_unix_ms, accepted, gave, took, failed_takeovers } = self.account;
+        let services = lanes.all().map(|lane| ServiceStatus {
+            name: lane.name().to_owned(),
+            state_version: lane.state_version(),
+            peers: lane.peers() as u64,
+        });
+        let listeners = listeners
+            .map(|listener| ListenerStatus { name: listener.name().to_owned(), at: listener.at().to_string() });
+        Status {
+            build: BUILD.to_owned(),
+            pid: std::process::id(),
+            generation,
+            began_unix_ms,
+            serves_since_unix_ms: self.serves_since_unix_ms,
+            services: services.collect(),
+            listeners: listeners.collect(),
+            accepted,
+            gave,
+            took,
+            failed_takeovers,
+            takeover: self.takeover.clone(),
+            failure: self.failure.clone(),
+            ..Status::default()
+        }
+    }
+}
