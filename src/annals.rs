@@ -2,6 +2,7 @@
 
 use crate::account::{Account, unix_ms};
 use crate::lanes::Lanes;
+use crate::listen::Target;
 use crate::milestone::Takeover;
 use crate::sources::Listener;
 use crate::status::{FailureStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus};

@@ -8,7 +8,7 @@ use log::error;
 use reactord::{AskError, FailureStatus, ServiceStatus, Status, TakeoverStatus, move_peers};
 use serde_json::json;
 
-use crate::EXIT_TAKEOVER;
+use crate::exit::EXIT_TAKEOVER;
 use crate::options::{Move, StatusOf};
 
 /// How often a status that is watched is asked for.

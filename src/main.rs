@@ -1,10 +1,12 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
 mod commands;
+mod exit;
 mod options;
 
 use std::process::ExitCode;
 
+use exit::{EXIT_SERVE, EXIT_TAKEOVER};
 use log::error;
 use options::{BuiltIn, Command};
 #[cfg(feature = "fault-points")]
@@ -13,12 +15,6 @@ use reactord::services::{Line, Seqnum};
 use reactord::worker::Queue;
 use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, With};
 use reactord_supervisor::{NotServing, become_worker, is_stage};
-
-/// The exit code for a server that could not serve.
-const EXIT_SERVE: u8 = 1;
-
-/// The exit code for a takeover that failed; the predecessor goes on serving.
-const EXIT_TAKEOVER: u8 = 3;
 
 fn main() -> ExitCode {
     if is_stage() {

@@ -18,6 +18,7 @@ mod integration {
     mod line;
     mod load;
     mod moves;
+    mod status;
     mod steal;
     mod stopping;
     mod takeover_path;
