@@ -70,8 +70,13 @@ impl Annals {
             state_version: lane.state_version(),
             peers: lane.peers() as u64,
         });
-        let listeners = listeners
-            .map(|listener| ListenerStatus { name: listener.name().to_owned(), at: listener.at().to_string() });
+        let listeners = listeners.map(|listener| ListenerStatus {
+            name: listener.name().to_owned(),
+            at: match listener.at() {
+                Target::Tcp(address) => address.to_string(),
+                Target::Unix(path) => path.display().to_string(),
+            },
+        });
         Status {
             build: BUILD.to_owned(),
             pid: std::process::id(),
