@@ -468,13 +468,16 @@ impl<S: StreamService> Passing for Lane<S> {
         self.answering.drop_session(handle.key());
     }
 
-    fn welcome(&mut self, handle: Handle) {
-        self.table.bring_back(handle);
-        let Self { table, answering, input, .. } = self;
-        let gone = table.change(handle, |turn| {
-            answering.tell(turn, S::arrived)?;
-            answering.advance(turn, Wake::Due, input)
-        });
-        self.part_with_any(gone);
+    fn welcome(&mut self, handles: &[Handle]) {
+        // All of them before anybody has its turn: what one sends may be for another.
+        handles.iter().for_each(|handle| self.table.bring_back(*handle));
+        for handle in handles {
+            let Self { table, answering, input, .. } = self;
+            let gone = table.change(*handle, |turn| {
+                answering.tell(turn, S::arrived)?;
+                answering.advance(turn, Wake::Due, input)
+            });
+            self.part_with_any(gone);
+        }
     }
 }

@@ -40,6 +40,6 @@ pub(crate) trait Passing {
     /// It stays with the other process, or has left that: only the duplicate of its socket is closed here.
     fn drop_taken(&mut self, handle: Handle);
 
-    /// It belongs to this process now, and is served.
-    fn welcome(&mut self, handle: Handle);
+    /// They belong to this process now, and are served.
+    fn welcome(&mut self, handles: &[Handle]);
 }

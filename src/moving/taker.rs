@@ -84,7 +84,9 @@ impl Taker {
         match taken {
             Ok(channel) => drop(self.begin(channel, pid, with)),
             Err((channel, reason)) => {
-                warn!("Pid {pid} may not give peers: {reason}");
+                if with.limited.admits(Kind::Caller, with.now) {
+                    warn!("Pid {pid} may not give peers: {reason}");
+                }
                 channel.close_with(&crate::takeover::wire::Frame::Refuse(Refuse { reason }).encode());
             }
         }
@@ -138,6 +140,10 @@ impl Taker {
         };
         match turned {
             Turned::On(taking) => self.put_back(key, taking),
+            Turned::Later(taking) => {
+                self.put_back(key, taking);
+                self.heard.push(key);
+            }
             Turned::Took { taking, peers, pause } => {
                 if with.limited.admits(Kind::Moved, with.now) {
                     let plural = if peers == 1 { "peer" } else { "peers" };
@@ -193,7 +199,10 @@ impl Taker {
                     Ok(channel) => channel,
                     Err(error) => return warn!("Waiting at {}: {error}", path.display()),
                 };
-                info!("Waiting at {} to be given peers by pid {pid}", path.display());
+                // Somebody may be there who hangs up at once, again and again.
+                if with.limited.admits(Kind::Moved, with.now) {
+                    info!("Waiting at {} to be given peers by pid {pid}", path.display());
+                }
                 let key = self.begin(channel, pid, with);
                 if let Some(waits_at) = &mut self.waits_at {
                     (waits_at.key, waits_at.has_complained) = (key, false);

@@ -28,6 +28,10 @@ use crate::takeover::wire::{Digested, Frame, OfLane, Offer, RawFrame, Serving, W
 /// How long a giver may say nothing within a batch.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
+/// What is heard of a giver in one turn of the loop, and for how long, about: then it is others' turn.
+const BYTES_PER_TURN: usize = 512 * 1024;
+const SHARE: Duration = Duration::from_millis(1);
+
 /// What a taker says of itself.
 #[derive(Clone, Debug)]
 pub(super) struct Capacity {
@@ -81,6 +85,8 @@ struct Taken {
 pub(super) enum Turned {
     /// Nothing more is to be heard now.
     On(Taking),
+    /// There may be more, and it is others' turn first.
+    Later(Taking),
     /// So many peers belong to this process now, and are served; so long they were not. The channel may be of no use any
     /// more all the same.
     Took { taking: Result<Taking, Cause>, peers: u64, pause: Duration },
@@ -118,9 +124,11 @@ impl Taking {
 
     /// Hears the giver, up to the end of a batch.
     pub(super) fn turn<L: Lanes>(mut self, lanes: &mut L, capacity: &Capacity, now: Instant) -> Turned {
+        let (began, mut bytes_left) = (Instant::now(), BYTES_PER_TURN);
         loop {
-            let raw = match self.channel.receive() {
+            let raw = match self.channel.receive_within(&mut bytes_left) {
                 Ok(Some(raw)) => raw,
+                Ok(None) if bytes_left == 0 => return Turned::Later(self),
                 Ok(None) if self.due().is_some_and(|due| now >= due) => {
                     return self.give_up(lanes, ChannelError::Silent { waited: SILENCE_MAX }.into());
                 }
@@ -128,7 +136,8 @@ impl Taking {
                 Err(error) => return self.give_up(lanes, error.into()),
             };
             self.heard_at = now;
-            match self.hear(&raw, lanes) {
+            match self.hear(&raw, lanes, capacity) {
+                Ok(None) if began.elapsed() >= SHARE => return Turned::Later(self),
                 Ok(None) => {}
                 Ok(Some(owner)) => return self.begin_to_serve(owner.accept(), lanes, capacity),
                 Err(cause) => return self.give_up(lanes, cause),
@@ -145,12 +154,12 @@ impl Taking {
     }
 
     /// Hears one frame. Says so if the peers of the batch are this process's now.
-    fn hear<L: Lanes>(&mut self, raw: &RawFrame, lanes: &mut L) -> Result<Option<Owner>, Cause> {
+    fn hear<L: Lanes>(&mut self, raw: &RawFrame, lanes: &mut L, capacity: &Capacity) -> Result<Option<Owner>, Cause> {
         let frame = raw.decode()?;
         match self.step.take() {
             Some(Progress::Waiting(called)) => {
                 let welcome = called.hear(frame)?;
-                self.step = Some(Progress::Receiving(self.prepare(&welcome, lanes)?));
+                self.step = Some(Progress::Receiving(self.prepare(&welcome, lanes, capacity)?));
                 Ok(None)
             }
             Some(Progress::Receiving(receiving)) => match receiving.hear(frame)? {
@@ -165,7 +174,7 @@ impl Taking {
     }
 
     /// A giver has said what it gives.
-    fn prepare<L: Lanes>(&mut self, welcome: &Welcome, lanes: &L) -> Result<Receiving, Cause> {
+    fn prepare<L: Lanes>(&mut self, welcome: &Welcome, lanes: &L, capacity: &Capacity) -> Result<Receiving, Cause> {
         fault::at(Step::Welcome, &mut self.channel)?;
         let [lane] = &*welcome.lanes else {
             let services = welcome.lanes.iter().map(|lane| lane.service.clone()).collect();
@@ -173,6 +182,11 @@ impl Taking {
         };
         let number = lanes.all().position(|ours| ours.name() == lane.service);
         let number = number.expect("it was chosen from what was offered");
+        // Others may have come since it was said how many there are.
+        let peers = (capacity.peers as u64).saturating_add(lane.peers);
+        if peers > capacity.peers_max as u64 {
+            return Err(Objection::Room { peers, peers_max: capacity.peers_max }.into());
+        }
         self.taken = Taken { lane: number, version: lane.state_version, peers: FxHashMap::default() };
         Ok(Receiving::of_batch())
     }
@@ -214,8 +228,8 @@ impl Taking {
     /// The peers belong to this process.
     fn begin_to_serve<L: Lanes>(mut self, accept: &Accept, lanes: &mut L, capacity: &Capacity) -> Turned {
         let Taken { lane, peers, .. } = std::mem::take(&mut self.taken);
-        let lane = lanes.lane_mut(lane);
-        peers.into_values().for_each(|(handle, _)| lane.welcome(handle));
+        let handles: Vec<Handle> = peers.into_values().map(|(handle, _)| handle).collect();
+        lanes.lane_mut(lane).welcome(&handles);
         let pause_us = monotonic_ns().saturating_sub(accept.frozen_at_ns) / 1000;
         let (peers, pause) = (accept.peers, Duration::from_micros(pause_us));
         let capacity = Capacity { peers: lanes.peers(), ..capacity.clone() };

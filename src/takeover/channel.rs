@@ -135,8 +135,11 @@ pub(crate) struct Channel {
     /// end takes no descriptors, and the kernel discards what a stranger sends along.
     descriptors: Option<VecDeque<OwnedFd>>,
     frame_bytes_max: u32,
-    /// The rest of a frame whose descriptors are gone already.
+    /// The rest of a frame whose descriptors are gone already, and what comes after it.
     unsent: Vec<u8>,
+    /// How much of that has been sent by now. It goes with the rest: to move the rest to the front each time would take longer
+    /// than to send it.
+    flushed: usize,
 }
 
 impl Channel {
@@ -175,7 +178,7 @@ impl Channel {
         buffer.try_reserve_exact(RECEIVE_BYTES).map_err(|_| Shortage { bytes: RECEIVE_BYTES })?;
         buffer.resize(RECEIVE_BYTES, 0);
         let buffer = buffer.into_boxed_slice();
-        Ok(Self { socket, buffer, received: Vec::new(), descriptors, frame_bytes_max, unsent: Vec::new() })
+        Ok(Self { socket, buffer, received: Vec::new(), descriptors, frame_bytes_max, unsent: Vec::new(), flushed: 0 })
     }
 
     /// The socket, for the loop to register.
@@ -188,13 +191,26 @@ impl Channel {
     /// # Errors
     /// When no frame can come any more. What had arrived whole before is delivered first.
     pub(crate) fn receive(&mut self) -> Result<Option<RawFrame>, ChannelError> {
+        let mut without_bound = usize::MAX;
+        self.receive_within(&mut without_bound)
+    }
+
+    /// The same for a loop that serves others meanwhile: no more is received than so many bytes and a little, and taken off
+    /// them. With none left, there may be more that no event will tell of.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub(crate) fn receive_within(&mut self, bytes_left: &mut usize) -> Result<Option<RawFrame>, ChannelError> {
         loop {
             if let Some(frame) = RawFrame::take(&mut self.received, self.frame_bytes_max)? {
                 return Ok(Some(frame));
             }
+            if *bytes_left == 0 {
+                return Ok(None);
+            }
             match self.receive_bytes() {
                 Ok(0) => return Err(ChannelError::Closed),
-                Ok(_) => {}
+                Ok(bytes) => *bytes_left = bytes_left.saturating_sub(bytes),
                 Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             }
@@ -275,16 +291,17 @@ impl Channel {
 
     /// Sends what is left of the last frame. True if nothing is left.
     pub(crate) fn flush(&mut self) -> Result<bool, ChannelError> {
-        while !self.unsent.is_empty() {
-            let sent = retry_interrupted(|| {
-                rustix::net::send(&self.socket, &self.unsent, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
-            });
+        while self.flushed < self.unsent.len() {
+            let left = &self.unsent[self.flushed..];
+            let sent =
+                retry_interrupted(|| rustix::net::send(&self.socket, left, SendFlags::NOSIGNAL | SendFlags::DONTWAIT));
             match sent {
-                Ok(bytes) => drop(self.unsent.drain(..bytes)),
+                Ok(bytes) => self.flushed += bytes,
                 Err(rustix::io::Errno::AGAIN) => return Ok(false),
                 Err(errno) => return Err(errno.into()),
             }
         }
+        (self.unsent, self.flushed) = (Vec::new(), 0);
         Ok(true)
     }
 
@@ -341,7 +358,7 @@ impl Channel {
     pub(crate) fn send_last(&mut self, frame: &[u8]) {
         // What the other side has not taken yet may fill the channel, and part of a frame comes before the last one.
         // Nothing is sent after this, so the channel need not stay as small as it is. Where it does, nothing is said.
-        let room = self.unsent.len() + frame.len() + SEND_BUFFER_SPARE;
+        let room = self.unsent.len() - self.flushed + frame.len() + SEND_BUFFER_SPARE;
         let widened = socket_send_buffer_size(&self.socket)
             .and_then(|bytes| set_socket_send_buffer_size(&self.socket, bytes + room));
         match widened.map_err(ChannelError::from).and_then(|()| self.try_send(frame, &[])) {

@@ -44,6 +44,8 @@ pub(crate) enum Objection {
     TooManyListeners { count: usize, count_max: usize },
     /// Something came with a batch that does not move.
     Shared,
+    /// With those that it is to be given, this process would have more peers than it may.
+    Room { peers: u64, peers_max: usize },
     /// This process does not take anything any more.
     Leaving { reason: String },
     /// A piece of entries goes on with another map.
@@ -87,6 +89,9 @@ impl std::fmt::Display for Objection {
             Self::Shared => f.write_str(
                 "the giver sent what its peers share, or where it listens, which does not move with a batch",
             ),
+            Self::Room { peers, peers_max } => {
+                write!(f, "there would be {peers} peers, {peers_max} are allowed")
+            }
             Self::Leaving { reason } => f.write_str(reason),
             Self::Piece { of, expected } => write!(f, "a piece of entries of {expected} goes on with {of}"),
             Self::Memory { bytes } => write!(f, "there is no memory for {bytes} bytes of entries"),
