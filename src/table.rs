@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use log::debug;
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
+use rustc_hash::FxHashSet;
 
 pub(crate) use handle::{Handle, LANES_MAX, STAMPS};
 pub use peers::{NobodyWaits, SendError};
@@ -229,7 +230,11 @@ impl Table {
         let inserted = self.peers.insert(socket, record.cookie.into(), address);
         let handle = inserted.map_err(|_| AdoptError::Twice)?;
         let mut turn = self.peers.turn_of(handle).expect("it was just inserted");
-        turn.register(&self.registry, handle.into(), adopted_for(record.phase)).map_err(AdoptError::Register)?;
+        if let Err(error) = turn.register(&self.registry, handle.into(), adopted_for(record.phase)) {
+            // Whoever serves others meanwhile must not find it here: it has no session.
+            drop(self.peers.remove(handle.key()));
+            return Err(AdoptError::Register(error));
+        }
         let marks = turn.marks();
         turn.restore(record, marks);
         self.peers.follow_deadline(handle, record.deadline_ns);
@@ -303,13 +308,11 @@ impl Table {
     /// A peer with all those who must be in one process with it. Empty if it has left.
     pub(crate) fn tied_together(&self, handle: Handle) -> Vec<Handle> {
         let mut together: Vec<Handle> = self.peers.of_handle(handle).map(|_| handle).into_iter().collect();
+        let mut keys: FxHashSet<usize> = together.iter().map(|handle| handle.key()).collect();
         let mut looked_at = 0;
-        while let Some(one) = together.get(looked_at).copied() {
-            for tied in self.peers.tied_to(one.key()) {
-                if !together.contains(&tied) {
-                    together.push(tied);
-                }
-            }
+        while let Some(one) = together.get(looked_at) {
+            let tied = self.peers.tied_to(one.key());
+            together.extend(tied.into_iter().filter(|tied| keys.insert(tied.key())));
             looked_at += 1;
         }
         together
@@ -317,7 +320,15 @@ impl Table {
 
     /// Whether one of these ends with this process.
     pub(crate) fn stays(&self, together: &[Handle]) -> bool {
-        together.iter().any(|handle| self.peers.of_handle(*handle).is_some_and(|peer| peer.is_ephemeral()))
+        together.iter().any(|handle| self.peers.of_handle(*handle).is_some_and(Peer::is_ephemeral))
+    }
+
+    /// Those who are tied to a peer that has not left, and not to others by that.
+    ///
+    /// # Panics
+    /// If nobody is there.
+    pub(crate) fn tied_to(&self, handle: Handle) -> Vec<Handle> {
+        self.peers.tied_to(handle.key())
     }
 
     /// Takes out the peer at `key`, which belongs to another process: its connection goes on there.

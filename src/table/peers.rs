@@ -107,7 +107,10 @@ impl Peers {
     pub(super) fn remove(&mut self, key: usize) -> Peer {
         self.forget_reader(key);
         let peer = self.slab.remove(key);
-        self.keys.remove(&peer.id());
+        // Of a peer that is out of reach, another may have the id by now: it has gone and come back.
+        if self.key(peer.id()) == Some(key) {
+            self.keys.remove(&peer.id());
+        }
         self.deadlines.forget(key);
         peer
     }
@@ -376,8 +379,11 @@ impl Peers {
             return Err(NobodyWaits);
         }
         if let Some(handle) = self.handle(id) {
+            // Who is given away twice goes once, and its service hears once that it has not.
+            if !self.slab[handle.key()].talk.holds().has(Holds::GIVEN) {
+                self.given.push(handle);
+            }
             self.settle(id, |peer| peer.talk.hold(Holds::GIVEN));
-            self.given.push(handle);
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ impl Peers {
         peer.is_in_no_queue();
         let id = peer.id();
         self.know_key(id, key);
+        self.know_reader(key);
         let deadline_ns = self.deadlines.get(key);
         self.deadlines.forget(key);
         self.follow_deadline(handle, deadline_ns);
