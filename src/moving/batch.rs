@@ -51,6 +51,18 @@ impl Batch {
         place
     }
 
+    /// A peer does not go after all. Returns its place, if it had one.
+    pub(super) fn leave_behind(&mut self, handle: Handle) -> Option<usize> {
+        let place = self.places.remove(&handle.key())?;
+        self.peers[place] = None;
+        Some(place)
+    }
+
+    /// Whether a peer is one of these.
+    pub(super) fn has(&self, handle: Handle) -> bool {
+        self.places.get(&handle.key()).is_some_and(|place| self.peers[*place] == Some(handle))
+    }
+
     /// What has happened in the lane, as far as it has happened to one of these. Whoever has left is not here any more.
     pub(super) fn note(&mut self, touches: Vec<Touch>) -> Vec<Touch> {
         touches.into_iter().filter_map(|touch| self.note_one(touch)).collect()

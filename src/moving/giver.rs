@@ -38,6 +38,9 @@ const TAKERS_MAX: usize = 64;
 /// How long a server that was called may take to say that it can be given peers, and to be ready for the next batch.
 const WAIT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// So many frames of a taker are heard in one turn of the loop. It has two to say after each batch.
+const FRAMES_PER_TURN: usize = 16;
+
 /// What the loop lends while moves have their turn.
 pub(crate) struct Loop<'l, L> {
     pub(crate) lanes: &'l mut L,
@@ -135,7 +138,9 @@ impl Giver {
         match self.call_for_order(to, with) {
             Ok(taker) => self.begin_order(Asker::Caller(channel), taker, &request.which, with),
             Err(reason) => {
-                warn!("Move of peers to {}, asked for by pid {pid}, refused: {reason}", to.display());
+                if with.limited.admits(Kind::Caller, with.now) {
+                    warn!("Move of peers to {}, asked for by pid {pid}, refused: {reason}", to.display());
+                }
                 channel.close_with(&Frame::Refuse(Refuse { reason }).encode());
             }
         }
@@ -206,6 +211,12 @@ impl Giver {
         Some(key)
     }
 
+    /// Whether a batch is on its way.
+    #[cfg(test)]
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.underway.is_some()
+    }
+
     /// How many wait to be given peers.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
@@ -234,7 +245,7 @@ impl Giver {
     /// Hears takers, and goes on with what is to be given. `may_begin` is false while all peers are about to leave.
     pub(crate) fn tend<L: Lanes>(&mut self, with: &mut Loop<'_, L>, may_begin: bool) {
         with.lanes.each(|lane| self.given.extend(lane.given()));
-        while let Some(key) = self.heard.pop_front() {
+        for key in std::mem::take(&mut self.heard) {
             self.hear_taker(key, with);
         }
         self.judge(with);
@@ -248,7 +259,7 @@ impl Giver {
     }
 
     fn hear_taker<L: Lanes>(&mut self, key: usize, with: &mut Loop<'_, L>) {
-        loop {
+        for _ in 0..FRAMES_PER_TURN {
             let Some(taker) = self.takers.get_mut(key) else { return };
             let Some(channel) = &mut taker.channel else { return };
             let why = match channel.flush().and_then(|_| channel.receive()) {
@@ -276,6 +287,7 @@ impl Giver {
             };
             return self.forget(key, &why, with);
         }
+        self.heard.push_back(key);
     }
 
     fn note_pause(&mut self, taker: usize, pause_us: u64) {
@@ -340,6 +352,9 @@ impl Giver {
         fault::here(Step::Disband);
         let lane = with.lanes.lane_mut(batch.lane());
         lane.table_mut().unwatch();
+        if let Some(order) = self.orders.front_mut().filter(|_| given.is_none()) {
+            order.have_found(batch.handles(), lane.table());
+        }
         let peers = batch.handles().map(|handle| lane.part_with_given(handle)).count() as u64;
         let known = &mut self.takers[taker];
         (known.channel, known.since) = (Some(channel), with.now);
@@ -348,6 +363,8 @@ impl Giver {
         let pid = known.pid;
         with.annals.gave(peers);
         with.observer.tell(Milestone::Gave { peers, pid });
+        // Who came to be tied to one that stays is still here, and hears that.
+        self.given.extend(given.filter(|given| lane.table().peers().of_handle(*given).is_some()));
         match self.orders.front_mut().filter(|_| given.is_none()) {
             Some(order) => order.moved.moved += peers,
             None if with.limited.admits(Kind::Moved, with.now) => info!("Gave {peers} {} to pid {pid}", plural(peers)),

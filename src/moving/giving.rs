@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
-use crate::table::{Handle, Touch};
+use crate::table::{Handle, Table, Touch};
 use crate::takeover::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
 use crate::takeover::memory;
-use crate::takeover::mirror::Batch as Records;
+use crate::takeover::mirror::{Batch as Records, Mirror};
 use crate::takeover::panicked::caught;
 use crate::takeover::predecessor::{Copying, Decision, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
 use crate::takeover::wire::{Frame, Hello, RawFrame, Welcome};
@@ -195,7 +195,7 @@ fn advance(
             }
             Heard::Ready(ready) if !comes_to_rest(batch, lane) => {
                 let mut copying = ready.another_round();
-                take_along_tied(&mut copying, batch, lane);
+                follow_ties(batch, &mut copying, lane);
                 copying
             }
             Heard::Ready(ready) => {
@@ -231,22 +231,40 @@ fn advance(
 /// Whether the peers of a batch can stand still now: nothing that was asked of one is still to be done, and all who are tied
 /// to one are among them.
 fn comes_to_rest(batch: &Batch, lane: &dyn AnyLane) -> bool {
-    let table = lane.table();
-    batch.handles().all(|handle| {
-        let tied = table.tied_together(handle);
-        !table.is_unsettled(handle) && tied.iter().all(|tied| batch.handles().any(|handle| handle == *tied))
-    })
+    batch.handles().all(|handle| !lane.table().is_unsettled(handle) && is_whole(batch, handle, lane))
 }
 
-/// Has those move, too, who were tied to one of a batch while it was copied.
-fn take_along_tied(copying: &mut Copying, batch: &mut Batch, lane: &dyn AnyLane) {
-    let table = lane.table();
-    let tied: Vec<Handle> = batch.handles().flat_map(|handle| table.tied_together(handle)).collect();
-    for handle in tied {
-        if batch.handles().all(|known| known != handle) {
-            let place = batch.take_along(handle);
-            copying.mirror_mut(0).touched(place, true);
+/// Whether all who are tied to this one are in the batch.
+fn is_whole(batch: &Batch, handle: Handle, lane: &dyn AnyLane) -> bool {
+    lane.table().tied_to(handle).into_iter().all(|tied| batch.has(tied))
+}
+
+/// Has those move, too, who have been tied to one of a batch while it was copied; and has those stay who have been tied to one
+/// that does.
+fn follow_ties(batch: &mut Batch, copying: &mut Copying, lane: &dyn AnyLane) {
+    let (table, mirror) = (lane.table(), copying.mirror_mut(0));
+    let torn: Vec<Handle> = batch.handles().filter(|handle| !is_whole(batch, *handle, lane)).collect();
+    for handle in torn {
+        if !batch.has(handle) || is_whole(batch, handle, lane) {
+            // It has been looked at with another one.
+            continue;
         }
+        let together = table.tied_together(handle);
+        let stays = table.stays(&together);
+        for handle in together {
+            match (stays, batch.has(handle)) {
+                (false, false) => mirror.touched(batch.take_along(handle), true),
+                (true, true) => leave_behind(batch, mirror, handle, table),
+                (false, true) | (true, false) => {}
+            }
+        }
+    }
+}
+
+fn leave_behind(batch: &mut Batch, mirror: &mut Mirror, handle: Handle, table: &Table) {
+    let peer = table.peers().of_handle(handle).expect("it is tied to one that is there");
+    if let Some(place) = batch.leave_behind(handle) {
+        mirror.closed(place, peer.id().into());
     }
 }
 

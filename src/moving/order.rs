@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use super::batch::PEERS_PER_BATCH;
 use crate::lanes::Lanes;
-use crate::peer::Address;
-use crate::table::Handle;
+use crate::table::{Handle, Table};
 use crate::takeover::channel::Channel;
 use crate::takeover::wire::{Moved, Which};
 
@@ -87,14 +86,7 @@ impl Order {
             let handle = lane.table().peers().handle_at(self.key);
             self.key += 1;
             let Some(handle) = handle.filter(|handle| !batch.contains(handle)) else { continue };
-            let peer = lane.table().peers().get(handle.key()).expect("a handle of it was just made");
-            let together = lane.table().tied_together(handle);
-            // Whoever is tied to one that stays has to stay, too.
-            if lane.table().stays(&together) || !self.is_meant(peer.address()) {
-                continue;
-            }
-            self.left = self.left.saturating_sub(together.len() as u64);
-            batch.extend(together);
+            batch.extend(self.choose(handle, lane.table()));
             if batch.len() >= PEERS_PER_BATCH {
                 break;
             }
@@ -106,8 +98,30 @@ impl Order {
         }
     }
 
-    fn is_meant(&mut self, address: Address) -> bool {
-        self.from.as_mut().is_none_or(|from| from.remove(&address.to_string()))
+    /// A peer with all who go along with it. Nobody, if it is not meant, or one of them ends with this process.
+    fn choose(&mut self, handle: Handle, table: &Table) -> Vec<Handle> {
+        if self.from.as_ref().is_some_and(|from| !from.contains(&address(handle, table))) {
+            return Vec::new();
+        }
+        let together = table.tied_together(handle);
+        if table.stays(&together) {
+            return Vec::new();
+        }
+        match self.from {
+            None => self.left = self.left.saturating_sub(together.len() as u64),
+            Some(_) => self.have_found(together.iter().copied(), table),
+        }
+        together
+    }
+
+    /// These need not be looked for any more, if they were. Whoever only goes along was not.
+    pub(super) fn have_found(&mut self, handles: impl Iterator<Item = Handle>, table: &Table) {
+        if let Some(from) = &mut self.from {
+            handles.map(|handle| address(handle, table)).for_each(|address| {
+                from.remove(&address);
+            });
+            self.left = from.len() as u64;
+        }
     }
 
     /// All who could be moved are. Says so, and why that is fewer than were asked for.
@@ -117,13 +131,24 @@ impl Order {
             self.moved.asked = self.moved.moved;
         }
         let missing = self.moved.asked.saturating_sub(self.moved.moved);
+        // Whoever is tied to one of them comes along.
+        self.moved.asked = self.moved.asked.max(self.moved.moved);
         let unknown = self.from.iter().flatten().next();
         self.moved.why = match (missing, unknown) {
-            (0, _) => None,
             (_, Some(address)) => Some(format!("no peer connects from {address}")),
+            (0, None) => None,
+            (1, None) => Some("there was 1 peer too few".to_owned()),
             (missing, None) => Some(format!("there were {missing} peers too few")),
         };
     }
+}
+
+/// Where a peer connects from.
+///
+/// # Panics
+/// If it has left.
+fn address(handle: Handle, table: &Table) -> String {
+    table.peers().get(handle.key()).expect("it was chosen from the table").address().to_string()
 }
 
 /// So many parts of so many, rounded.
