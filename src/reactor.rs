@@ -277,12 +277,13 @@ impl<L: Lanes> Reactor<L> {
     fn timeout(&self) -> Option<Duration> {
         let departure = self.departure.as_ref().and_then(|departure| departure.due(self.now));
         let stop = self.stop.map(|stop| match stop {
-            Stop::LastCall { until, .. } if self.departure.is_none() => until,
+            Stop::LastCall { until, .. } if !self.is_called() => until,
             Stop::LastCall { taken_over_by, .. } => taken_over_by,
             Stop::Draining { by } => by,
         });
-        let due =
-            [self.lanes.due_at(), self.sources.due(self.now), departure, self.moves_due(), stop, self.limited.due()];
+        let postponed = self.postponed.as_ref().filter(|_| !self.giver.is_frozen()).map(|_| self.now);
+        let moves = self.moves_due().into_iter().chain(postponed).min();
+        let due = [self.lanes.due_at(), self.sources.due(self.now), departure, moves, stop, self.limited.due()];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -353,12 +354,10 @@ impl<L: Lanes> Reactor<L> {
 
     /// Somebody wants to take over: at once, or when it is known whose the peers are that are being given away.
     fn take_leave(&mut self, greeting: Greeting) {
-        if !self.giver.is_frozen() {
-            return self.begin_departure(greeting);
-        }
-        if let Some(Greeting { channel, pid, .. }) = self.postponed.replace(greeting) {
-            let by = self.postponed.as_ref().map_or(pid, |postponed| postponed.pid);
-            channel.close_with(&Refusal::Busy { pid: by }.frame());
+        match &self.postponed {
+            Some(first) => greeting.channel.close_with(&Refusal::Busy { pid: first.pid }.frame()),
+            None if self.giver.is_frozen() => self.postponed = Some(greeting),
+            None => self.begin_departure(greeting),
         }
     }
 
@@ -548,6 +547,11 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
+    /// Whether somebody takes over, or is about to.
+    fn is_called(&self) -> bool {
+        self.departure.is_some() || self.postponed.is_some()
+    }
+
     /// Does what other threads have asked for.
     fn do_as_asked(&mut self) {
         let Asked { stops, wake } = self.sources.asks.as_mut().map(Asks::tend).unwrap_or_default();
@@ -560,7 +564,7 @@ impl<L: Lanes> Reactor<L> {
     /// A stop goes on when nobody will take over any more.
     fn tend_stop(&mut self) {
         if let Some(Stop::LastCall { until, taken_over_by, drained_by }) = self.stop
-            && self.now >= if self.departure.is_some() { taken_over_by } else { until }
+            && self.now >= if self.is_called() { taken_over_by } else { until }
         {
             info!("Nobody has taken over: stopping with {} peers", self.lanes.peers());
             self.drain(drained_by);

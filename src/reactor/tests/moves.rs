@@ -1,5 +1,7 @@
 //! Peers that change between loops which both go on.
 
+mod unlucky;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -13,7 +15,7 @@ const MUCH: usize = 12 << 20;
 
 /// Lines that are echoed with the number of those before them; `GIVE` gives whoever says it away, `JOIN` joins the last two who
 /// have come, `WAIT` sets a deadline after a minute, `TO:text` sends to the peer that has come first, `OPEN:address` opens an
-/// ephemeral connection that whoever says it is coupled to.
+/// ephemeral connection that whoever says it is coupled to, and `ACT` does what the test has asked for.
 #[derive(Default)]
 struct Counting {
     arrived: Vec<PeerId>,
@@ -21,7 +23,13 @@ struct Counting {
     kept: u32,
     first: Option<PeerId>,
     refused: u32,
+    act: Option<Act>,
+    act_when_moved: Option<Act>,
+    act_when_kept: Option<Act>,
 }
+
+/// What is to be done in a call of the service.
+type Act = Box<dyn FnMut(&mut Context<'_, Counting>)>;
 
 impl Service for Counting {
     type Session = u32;
@@ -52,6 +60,7 @@ impl Service for Counting {
                 return Ok(());
             }
             b"WAIT\n" => context.set_deadline(context.peer(), Some(Duration::from_secs(60))),
+            b"ACT\n" => self.act.as_mut().expect("there is something to do")(context),
             b"BIG\n" => context.reply(&vec![b'.'; MUCH]),
             text if text.starts_with(b"OPEN:") => {
                 let to = std::str::from_utf8(&text[5..]).unwrap().trim().parse().unwrap();
@@ -82,11 +91,17 @@ impl Service for Counting {
     fn not_given(&mut self, _: &mut u32, context: &mut Context<'_, Self>) {
         self.kept += 1;
         context.reply(b"kept\n");
+        if let Some(act) = &mut self.act_when_kept {
+            act(context);
+        }
     }
 
     fn closed(&mut self, _: u32, how: &Closed, context: &mut Context<'_, Self>) {
         if matches!(how, Closed::Moved) {
             self.moved.push(context.peer());
+            if let Some(act) = &mut self.act_when_moved {
+                act(context);
+            }
         }
     }
 
@@ -112,6 +127,11 @@ impl Server {
 
     fn service(&self) -> &Counting {
         self.reactor.lanes.lane.service()
+    }
+
+    /// What the service does when it gets the line `ACT`.
+    fn on_act(&mut self, act: impl FnMut(&mut Context<'_, Counting>) + 'static) {
+        self.reactor.lanes.lane.service_mut().act = Some(Box::new(act));
     }
 
     /// Waits to be given peers by another one.
