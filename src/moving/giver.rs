@@ -108,7 +108,7 @@ impl Giver {
     /// Whether nobody is there to be given anything, and nobody wants that.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.takers.is_empty() && self.orders.is_empty() && self.answers.is_empty()
+        self.takers.is_empty() && self.orders.is_empty() && self.given.is_empty() && self.answers.is_empty()
     }
 
     /// Whether peers stand still because it is not known whose they are: a takeover has to wait until that is known.
@@ -211,12 +211,6 @@ impl Giver {
         Some(key)
     }
 
-    /// Whether a batch is on its way.
-    #[cfg(test)]
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.underway.is_some()
-    }
-
     /// How many wait to be given peers.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
@@ -256,6 +250,8 @@ impl Giver {
         }
         let waiting = if may_begin { self.line.len() } else { 0 };
         with.lanes.each(|lane| lane.table_mut().peers_mut().set_takers(waiting));
+        // Whom a service has given away in a call that this has led to.
+        with.lanes.each(|lane| self.given.extend(lane.given()));
     }
 
     fn hear_taker<L: Lanes>(&mut self, key: usize, with: &mut Loop<'_, L>) {
@@ -436,6 +432,7 @@ impl Giver {
         }
         let taker = if lane.table().stays(&together) { None } else { self.line.pop_front() };
         let Some(taker) = taker else {
+            lane.table_mut().peers_mut().set_takers(self.line.len());
             return lane.keep_given(handle);
         };
         if let Err(why) = self.start(taker, handle.lane(), together, Some(handle), with) {
@@ -526,10 +523,11 @@ impl Giver {
         }
         with.lanes.each(|lane| self.given.extend(lane.given()));
         self.keep_all_given(with);
-        with.lanes.each(|lane| lane.table_mut().peers_mut().set_takers(0));
     }
 
+    /// Nobody who was given away goes. Whoever gives one away now is told that nobody waits.
     fn keep_all_given<L: Lanes>(&mut self, with: &mut Loop<'_, L>) {
+        with.lanes.each(|lane| lane.table_mut().peers_mut().set_takers(0));
         for handle in std::mem::take(&mut self.given) {
             with.lanes.lane_mut(handle.lane()).keep_given(handle);
         }

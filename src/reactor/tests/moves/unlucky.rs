@@ -7,7 +7,6 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::lane::Passing;
-use crate::service::Connect;
 
 /// Gives turns until all that the first was asked for is done.
 #[track_caller]
@@ -18,7 +17,7 @@ fn finish(servers: &mut [&mut Server]) {
 /// Gives both turns up to the copy, which the taker has not answered.
 #[track_caller]
 fn begin_to_copy(giver: &mut Server, taker: &mut Server) {
-    turn_all(&mut [taker, giver], |all| all[1].reactor.giver.is_under_way());
+    turn_all(&mut [taker, giver], |all| all[1].reactor.giver.has_begun());
 }
 
 /// All that a client receives up to the end of its connection.
@@ -75,22 +74,17 @@ fn what_the_two_who_are_joined_send_during_the_freeze_reaches_the_other() {
 }
 
 #[test]
-fn who_gets_what_a_peer_sends_and_ends_with_this_process_stays_with_that_peer() {
-    let [mut here, mut there] = [Server::counting(), Server::counting()];
+fn who_is_coupled_while_it_is_copied_to_one_that_ends_with_its_process_stays() {
     let backend = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = backend.local_addr().unwrap();
-    here.on_act(move |context| {
-        let how = Connect { ephemeral: true, ..Connect::to_tcp(address) };
-        let writer = context.connect(&how, 0).unwrap();
-        context.couple(context.peer(), writer);
-    });
+    let [mut here, mut there] = [Server::counting(), Server::counting()];
     let (mut client, _) = here.connect();
     let (mut alone, _) = here.connect();
-    say(&mut client, "ACT\n");
-    assert_eq!(line(&mut client, &mut [&mut here]), "0 ACT\n");
+    here.order(Which::All, &mut there);
+    begin_to_copy(&mut here, &mut there);
+    say(&mut client, &format!("OPEN:{}\n", backend.local_addr().unwrap()));
+    line(&mut client, &mut [&mut here]);
     let (mut opened, _) = backend.accept().unwrap();
     opened.set_nonblocking(true).unwrap();
-    here.order(Which::All, &mut there);
     finish(&mut [&mut here, &mut there]);
     say(&mut client, "a\n");
     say(&mut alone, "b\n");
@@ -99,7 +93,7 @@ fn who_gets_what_a_peer_sends_and_ends_with_this_process_stays_with_that_peer() 
     assert_eq!(line(&mut client, all), "1 a\n");
     assert_eq!(line(&mut alone, all), "0 b\n");
     assert_eq!(line(&mut opened, all), "0 c\n");
-    assert_eq!((here.peers(), there.peers()), (2, 1));
+    turn_all(all, |all| all[0].peers() == 2 && all[1].peers() == 1);
 }
 
 #[test]
@@ -109,10 +103,7 @@ fn who_is_tied_to_another_while_it_is_copied_goes_with_that_one_a_little_later()
     let (mut late, _) = here.connect();
     say(&mut one, "a\n");
     assert_eq!(line(&mut one, &mut [&mut here]), "0 a\n");
-    here.on_act(|context| {
-        let one = context.peers()[0];
-        context.couple(context.peer(), one);
-    });
+    here.on_act(|context| context.couple(context.peer(), context.peers()[0]));
     let address = Address::from(one.local_addr().unwrap()).to_string();
     here.order(Which::From(vec![address]), &mut there);
     begin_to_copy(&mut here, &mut there);
@@ -169,6 +160,21 @@ fn who_is_given_away_twice_is_kept_once() {
     assert_eq!(line(&mut client, &mut [&mut here]), "kept\n");
     assert_eq!(line(&mut client, &mut [&mut here]), "1 a\n");
     assert_eq!(here.service().kept, 1);
+}
+
+#[test]
+fn who_is_kept_because_nobody_waits_cannot_be_given_away_again() {
+    let [mut here, mut gone] = [Server::counting(), Server::counting()];
+    let (mut client, _) = here.connect();
+    gone.wait_for(&mut here);
+    turn_all(&mut [&mut here], |all| all[0].reactor.giver.waiting() == 1);
+    drop(gone);
+    here.reactor.lanes.lane.service_mut().act_when_kept = Some(Box::new(|context| {
+        context.give_away(context.peer()).unwrap_err();
+    }));
+    say(&mut client, "GIVE\na\n");
+    assert_eq!(line(&mut client, &mut [&mut here]), "kept\n");
+    assert_eq!(line(&mut client, &mut [&mut here]), "0 a\n");
 }
 
 #[test]
