@@ -782,6 +782,40 @@ fn a_supervisor_that_is_replaced_goes_on_without_its_command_until_that_is_there
     supervisor.stop();
 }
 
+#[test]
+fn a_worker_that_ends_when_the_trial_does_is_replaced_by_the_next_binary() {
+    // The trial is a script that the test lets go on: so both are waited for in one turn, the worker first.
+    let place = Place::new();
+    let (binary, aside, hold) = (place.file("reactord"), place.file("aside"), place.file("hold"));
+    std::fs::write(&hold, "").expect("the directory is there");
+    install(Path::new(env!("CARGO_BIN_EXE_reactord")), &aside);
+    let script = format!(
+        "#!/bin/sh\nwhile [ -n \"$REACTORD_RESUME_TRIAL\" ] && [ -e {} ]; do sleep 0.01; done\nexec {} \"$@\"\n",
+        hold.display(),
+        aside.display()
+    );
+    std::fs::rename(&aside, &binary).expect("both are there");
+    let supervisor = spawn(Command::new(&binary), "", &worker("tied"));
+    supervisor.address();
+    let killed = wait_for_workers(&supervisor, 1)[0];
+    std::fs::rename(&binary, &aside).expect("both are there");
+    install_script(&place, &binary, &script);
+    supervisor.signal(Signal::SIGUSR2);
+    let trial = supervisor.wait_for_line(|line| line.contains("Trying out "));
+    let trial = trial.rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid");
+
+    assert!(supervisor.suspend());
+    signal(killed, Signal::SIGKILL);
+    std::fs::remove_file(&hold).expect("it is there");
+    [killed, trial].into_iter().for_each(wait_until_gone);
+    supervisor.resume();
+    supervisor
+        .wait_for_line(|line| line.contains(&format!("Worker pid {killed} of generation 1 was killed by SIGKILL")));
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
+    wait_for_workers(&supervisor, 2);
+    supervisor.stop();
+}
+
 // ── Surroundings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]

@@ -439,6 +439,8 @@ impl<'p> Supervisor<'p> {
     /// Becomes the binary that was tried out.
     fn execute(&mut self) {
         self.is_to_execute = false;
+        // Who has been waited for cannot be waited for again.
+        self.tell_exits();
         let remains = self.traffic.remains();
         if remains > 0 {
             return warn!(
