@@ -12,6 +12,8 @@ mod supervisor;
 
 #[path = "chat/languages.rs"]
 mod languages;
+#[path = "chat/soak.rs"]
+mod soak;
 
 use std::path::Path;
 
@@ -19,6 +21,7 @@ use client::supervise;
 use harness::{Peer, Server};
 use languages::Chat;
 use nix::sys::signal::Signal;
+use soak::Soak;
 use supervisor::ScriptedSupervisor;
 
 #[test]
@@ -295,5 +298,29 @@ fn clients_of_a_chat_in_each_language_notice_nothing_of_three_generations() {
         supervisor.signal(Signal::SIGTERM);
         drop(clients);
         assert_eq!(supervisor.exit_code(), 0);
+    }
+}
+
+#[test]
+fn nobody_is_lost_in_a_chat_in_any_language_but_who_was_a_killed_workers() {
+    for chat in languages::chats() {
+        let soak =
+            Soak { workers: 2, clients: 50, hangups: 5, ends_one_in: 2, killed_one_in: 2, replaced_one_in: 2, seed: 7 };
+        println!("{}: {}", chat.language, soak.run(&chat));
+    }
+}
+
+/// What `docs/reliability.md` tells of. `cargo test --test chat -- --ignored --nocapture` runs it in all languages, and
+/// with `CHAT=Python`, for instance, in one.
+#[test]
+#[ignore = "it takes minutes"]
+fn nobody_is_lost_among_a_thousand_in_fifty_generations_but_who_was_a_killed_workers() {
+    let only = std::env::var("CHAT");
+    for chat in languages::chats().iter().filter(|chat| only.as_ref().map_or(true, |only| only == chat.language)) {
+        let seed = fastrand::u64(..);
+        println!("{}, seed {seed}:", chat.language);
+        let soak =
+            Soak { workers: 4, clients: 1000, hangups: 50, ends_one_in: 4, killed_one_in: 4, replaced_one_in: 4, seed };
+        println!("{}: {}", chat.language, soak.run(chat));
     }
 }

@@ -55,31 +55,38 @@ fn rust() -> Chat {
 }
 
 fn c() -> Option<Chat> {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-c");
     let mut cc = Command::new("cc");
     cc.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-I"]).arg(in_tree("include"));
-    built(cc.arg("-o").arg(&program).arg(in_tree("examples/chat.c")))?;
+    let program = built("chat-c", |program| cc.arg("-o").arg(program).arg(in_tree("examples/chat.c")))?;
     Some(Chat::of("C", &[&program]))
 }
 
 fn python() -> Option<Chat> {
-    built(Command::new("python3").arg("--version"))?;
+    ran(Command::new("python3").arg("--version"))?;
     Some(Chat::of("Python", &[Path::new("python3"), &in_tree("examples/chat.py")]))
 }
 
 fn go() -> Option<Chat> {
-    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let program = temporary.join("chat-go");
     let mut go = Command::new("go");
-    go.env("CGO_ENABLED", "0").env("GO111MODULE", "off").env("GOCACHE", temporary.join("go-cache"));
-    go.arg("build").arg("-o").arg(&program).args(["chat.go", "reactord_worker.go"]).current_dir(in_tree("examples"));
-    built(&mut go)?;
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache");
+    go.env("CGO_ENABLED", "0").env("GO111MODULE", "off").env("GOCACHE", cache).current_dir(in_tree("examples"));
+    go.args(["build", "-o"]);
+    let program = built("chat-go", |program| go.arg(program).args(["chat.go", "reactord_worker.go"]))?;
     Some(Chat::of("Go", &[&program]))
 }
 
-/// Runs a compiler, or says that there is none.
-fn built(compiler: &mut Command) -> Option<()> {
-    match compiler.output() {
+/// Has a program built, and puts it in its place only when it is whole: another run may be using it.
+fn built<'c>(name: &str, command: impl FnOnce(&Path) -> &'c mut Command) -> Option<PathBuf> {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let new = program.with_extension(std::process::id().to_string());
+    ran(command(&new))?;
+    fs::rename(&new, &program).expect("both are in one directory");
+    Some(program)
+}
+
+/// Runs a program that succeeds, or says that it is not there.
+fn ran(command: &mut Command) -> Option<()> {
+    match command.output() {
         Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => panic!("{error}"),
