@@ -532,6 +532,34 @@ fn moved_in(line: &str) -> u64 {
 }
 
 #[test]
+fn a_server_that_is_killed_during_a_move_takes_along_what_it_owned_and_nobody_else() {
+    const PEERS: usize = 600;
+    for the_giver in [false, true] {
+        let supervisor = supervise("--workers 2 --replace takeover", &reactord());
+        wait_for_workers(&supervisor, 2);
+        let mut peers = Peer::connect_many(supervisor.address(), PEERS);
+        exchange_all(&mut peers);
+        supervisor.signal(Signal::SIGTTIN);
+        let line = supervisor.wait_for_line(|line| line.contains("Was given ") && line.contains(" peers by pid "));
+        let giver = line.split_once(" by pid ").and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+        let added = wait_for_workers(&supervisor, 3)[2];
+        signal(if the_giver { giver.expect("a pid") } else { added }, Signal::SIGKILL);
+        // It is replaced, and what the others have lives on.
+        wait_for_workers(&supervisor, 4);
+        let mut kept: Vec<Peer> = peers.into_iter().filter(Peer::is_open_and_silent).collect();
+        assert!((1..PEERS).contains(&kept.len()), "of {PEERS} connections, {} are left", kept.len());
+        exchange_all(&mut kept);
+        // And can be moved.
+        supervisor.signal(Signal::SIGTTOU);
+        let removed = pid_in(&supervisor.wait_for_line(|line| line.contains("is removed and finishes")));
+        wait_until_gone(removed);
+        exchange_all(&mut kept);
+        drop(kept);
+        supervisor.stop();
+    }
+}
+
+#[test]
 fn servers_whose_clients_leave_are_given_some_of_the_others() {
     let supervisor = supervise("--workers 2 --replace takeover --rebalance", &reactord());
     wait_for_workers(&supervisor, 2);

@@ -19,6 +19,8 @@ struct Scripted {
     /// Of the queue, when it is ready.
     version: u32,
     told_to_finish: bool,
+    counts_owed: u32,
+    moves_owed: u32,
     /// What it has asked for and not been sent.
     credits: u64,
     /// What it was sent and has not taken.
@@ -123,8 +125,39 @@ impl World {
                     self.exit(worker, Exit::Signal(signal));
                 }
             }
-            Action::Count { .. } | Action::Give { .. } | Action::Move { .. } => self.orders.push(action),
+            Action::Count { .. } | Action::Give { .. } | Action::Move { .. } => self.note_order(action),
             Action::Report(report) => self.reports.push(report),
+        }
+    }
+
+    /// Only who knows the word is told to do something, and one at a time.
+    fn note_order(&mut self, action: Action) {
+        let (Action::Count { worker: told } | Action::Give { worker: told, .. } | Action::Move { worker: told, .. }) =
+            action
+        else {
+            panic!("no order: {action:?}");
+        };
+        assert!(self.workers.get(&told).is_some_and(|scripted| scripted.version == VERSION), "{action:?}");
+        if let Action::Move { worker, to, .. } = action {
+            assert!(worker != to && self.workers.contains_key(&to), "{action:?}");
+            let scripted = self.workers.get_mut(&told).unwrap();
+            scripted.moves_owed += 1;
+        }
+        if let Action::Count { .. } = action {
+            self.workers.get_mut(&told).unwrap().counts_owed += 1;
+        }
+        self.orders.push(action);
+    }
+
+    /// A worker answers what it was asked, in the order in which it was.
+    fn answer(&mut self, id: WorkerId, count: u32) {
+        let scripted = self.workers.get_mut(&id).unwrap();
+        if scripted.counts_owed > 0 {
+            scripted.counts_owed -= 1;
+            self.say(id, FromWorker::Holds(count));
+        } else if scripted.moves_owed > 0 {
+            scripted.moves_owed -= 1;
+            self.say(id, FromWorker::Moved(count));
         }
     }
 
@@ -251,6 +284,7 @@ enum Step {
     Want(usize, u32),
     Take(usize, usize),
     GiveBack(usize, usize, bool),
+    Answer(usize, u32),
     Exit(usize, i32),
     EndQueue(usize),
     Replace,
@@ -269,11 +303,12 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (worker.clone(), any::<usize>()).prop_map(|(worker, place)| Step::Take(worker, place)),
         4 => (worker.clone(), any::<usize>(), any::<bool>())
             .prop_map(|(worker, place, is_refused)| Step::GiveBack(worker, place, is_refused)),
+        6 => (worker.clone(), 0u32..1000).prop_map(|(worker, count)| Step::Answer(worker, count)),
         2 => (worker.clone(), 0..2i32).prop_map(|(worker, code)| Step::Exit(worker, code)),
         1 => worker.prop_map(Step::EndQueue),
         1 => Just(Step::Replace),
-        1 => Just(Step::Add),
-        1 => Just(Step::Remove),
+        2 => Just(Step::Add),
+        2 => Just(Step::Remove),
         2 => (0u64..40_000).prop_map(Step::Pass),
         1 => Just(Step::Resume),
     ]
@@ -284,6 +319,7 @@ proptest! {
     fn whatever_workers_do_nobody_is_lost_or_served_twice_or_out_of_turn(
         target in 1usize..5,
         takeover in any::<bool>(),
+        rebalance in any::<bool>(),
         versions in prop::sample::select(vec![
             Versions::All(VERSION_WITHOUT_STATES), Versions::All(VERSION), Versions::Mixed,
         ]),
@@ -292,6 +328,7 @@ proptest! {
         let replace = if takeover { Replace::Takeover } else { Replace::Drain };
         let mut world = World::new(target, replace, Supply::Queue);
         world.versions = versions;
+        world.fleet.rules.rebalance = rebalance;
         for step in steps {
             let living = world.living();
             let worker = |place: usize| living.get(place % living.len().max(1)).copied();
@@ -303,6 +340,7 @@ proptest! {
                 Step::GiveBack(place, which, is_refused) => {
                     worker(place).into_iter().for_each(|id| world.give_back(id, which, is_refused));
                 }
+                Step::Answer(place, count) => worker(place).into_iter().for_each(|id| world.answer(id, count)),
                 Step::Exit(place, code) => worker(place).into_iter().for_each(|id| world.exit(id, Exit::Code(code))),
                 Step::EndQueue(place) => {
                     if let Some(id) = worker(place) {
@@ -764,4 +802,131 @@ fn nothing_is_taken_back_when_nobody_is_to_serve_it() {
     assert!(world.fleet.has_heirs(), "another takes its place");
     world.fleet.stop(world.now);
     assert!(!world.fleet.has_heirs());
+}
+
+/// What was ordered since this was asked last, as it is said, with workers by their numbers.
+fn ordered(world: &mut World) -> Vec<String> {
+    let said = |action: Action| match action {
+        Action::Count { worker } => format!("{}: count", worker.0),
+        Action::Give { worker, count } => format!("{}: give {count}", worker.0),
+        Action::Move { worker, to, share } => format!("{}: move {share} to {}", worker.0, to.0),
+        other => panic!("no order: {other:?}"),
+    };
+    std::mem::take(&mut world.orders).into_iter().map(said).collect()
+}
+
+/// Two workers that serve and know all words.
+fn two_that_know(replace: Replace) -> World {
+    let mut world = World::new(2, replace, Supply::Queue);
+    world.versions = Versions::All(VERSION);
+    world.all_ready();
+    assert_eq!(ordered(&mut world), [""; 0]);
+    world
+}
+
+#[test]
+fn a_worker_that_was_added_is_filled_and_one_that_dies_and_is_replaced_is_not() {
+    let mut world = two_that_know(Replace::Takeover);
+    world.exit(WorkerId(2), Exit::Signal(Signal::SIGKILL));
+    world.pass(Duration::from_secs(1));
+    world.all_ready();
+    assert_eq!(ordered(&mut world), [""; 0]);
+    world.fleet.add(world.now);
+    world.decide();
+    assert_eq!(ordered(&mut world), [""; 0], "it is not ready");
+    world.all_ready();
+    assert_eq!(ordered(&mut world), ["1: move 1/3 to 4"]);
+    world.answer(WorkerId(1), 10);
+    world.decide();
+    assert_eq!(ordered(&mut world), ["3: move 1/3 to 4"]);
+    world.answer(WorkerId(3), 0);
+    world.decide();
+    assert_eq!(ordered(&mut world), [""; 0]);
+    assert!(!world.fleet.is_moving());
+    assert_eq!(world.said("has moved 10 connections to worker pid 1004"), 1);
+}
+
+#[test]
+fn a_worker_that_is_removed_is_told_to_finish_and_then_where_to_move_what_it_has() {
+    let mut world = two_that_know(Replace::Takeover);
+    world.fleet.remove(world.now);
+    world.decide();
+    assert!(world.workers[&WorkerId(2)].told_to_finish);
+    assert_eq!(ordered(&mut world), ["2: count"]);
+    world.answer(WorkerId(2), 7);
+    world.decide();
+    assert_eq!(ordered(&mut world), ["2: move 1/1 to 1"]);
+    // It is ended like any other that hangs, if it does not answer.
+    world.pass(ANSWER_PATIENCE);
+    assert_eq!(world.said("pid 1002 has not answered after 30000 ms"), 1);
+    world.pass(DRAIN_TIMEOUT - ANSWER_PATIENCE);
+    assert!(world.signals.contains(&(WorkerId(2), Signal::SIGTERM)));
+    // That it is late is no breach, and to say it twice is one.
+    world.answer(WorkerId(2), 7);
+    assert_eq!(
+        world.fleet.hear(WorkerId(2), FromWorker::Moved(7), world.now),
+        Err(Breach::NotAsked(FromWorker::Moved(7)))
+    );
+}
+
+#[test]
+fn a_new_generation_waits_for_the_end_of_a_move_and_not_for_ever() {
+    for answers in [true, false] {
+        let mut world = two_that_know(Replace::Takeover);
+        world.fleet.remove(world.now);
+        world.decide();
+        world.fleet.replace(world.now);
+        world.fleet.replace(world.now);
+        world.decide();
+        assert_eq!((world.said("begins when no connections are being moved"), world.workers.len()), (1, 2));
+        if answers {
+            world.answer(WorkerId(2), 0);
+            world.decide();
+        } else {
+            world.pass(ANSWER_PATIENCE);
+        }
+        assert_eq!(world.said("Generation 2 begins: "), 1);
+        assert!(world.workers.contains_key(&WorkerId(3)));
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_move() {
+    let mut world = two_that_know(Replace::Takeover);
+    world.fleet.remove(world.now);
+    world.decide();
+    world.fleet.stop(world.now);
+    world.decide();
+    assert!(!world.fleet.is_moving());
+    assert!(world.workers.values().all(|scripted| scripted.told_to_finish));
+}
+
+#[test]
+fn who_has_too_many_is_asked_to_give_some_back_when_a_worker_is_added() {
+    let mut world = two_that_know(Replace::Drain);
+    for id in [1, 2] {
+        world.want(WorkerId(id), 6);
+    }
+    (0..12).for_each(|_| world.accept());
+    world.decide();
+    for id in [1, 2] {
+        (0..6).for_each(|_| world.take(WorkerId(id), 0));
+    }
+    world.fleet.add(world.now);
+    world.decide();
+    world.all_ready();
+    assert_eq!(ordered(&mut world), [""; 0], "it asks for none yet");
+    world.want(WorkerId(3), 9);
+    world.decide();
+    assert_eq!(ordered(&mut world), ["2: give 2"]);
+    for id in [2, 1] {
+        for _ in 0..2 {
+            world.give_back(WorkerId(id), 0, false);
+            world.decide();
+            world.take(WorkerId(3), 0);
+        }
+        world.decide();
+    }
+    assert_eq!(ordered(&mut world), ["1: give 2"]);
+    assert_eq!([1, 2, 3].map(|id| world.fleet.queue.share(WorkerId(id))), [4, 4, 4]);
 }
