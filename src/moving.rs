@@ -50,7 +50,7 @@
 //! | before Welcome | nobody; the taker goes on, and calls again if it waits | giver, later | giver | giver |
 //! | copy | nobody; the taker drops what has come | giver, later; the taker gives up after 10 s | giver, warns | giver, warns after 10 s |
 //! | freeze, before Commit is sent | nobody; the taker drops what has come | giver, later; the taker gives up after 10 s | giver thaws, warns | giver thaws after `freeze_timeout`, warns |
-//! | Commit sent, Accept not | nobody; the taker drops what has come, unless it has Commit: then it owns them | taker | giver thaws, warns | giver thaws after `freeze_timeout`, warns |
+//! | Commit sent, Accept not | nobody: Accept cannot be sent any more; the taker drops what has come | taker | giver thaws, warns | giver thaws after `freeze_timeout`, warns |
 //! | Accept sent | taker | taker | nobody, as after any crash of a server | taker, later |
 //!
 //! It says who owns the peers of the batch. All others stay with whom they are with; those of a process that is killed go
@@ -65,6 +65,7 @@
 //! | `giver`, `taker` | all channels of either side: who waits, who has called, what is to be moved next |
 //! | `order` | what is to be moved, and how far that has come |
 //! | `asking` | the request, from a process that serves nobody |
+//! | `words` | what went wrong, in the words of a move |
 
 pub(crate) mod asking;
 mod batch;
@@ -73,6 +74,7 @@ mod giving;
 mod order;
 pub(crate) mod taker;
 mod taking;
+mod words;
 
 pub(crate) use giver::{Giver, Loop};
 pub(crate) use taker::Taker;

@@ -19,6 +19,7 @@ use slab::Slab;
 use super::batch::Batch;
 use super::giving::{Giving, Turned};
 use super::order::{Asker, Next, Order};
+use super::words::in_words_of_a_move;
 use crate::annals::Annals;
 use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
@@ -384,11 +385,12 @@ impl Giver {
         let pid = self.takers[taker].pid;
         if with.limited.admits(Kind::FailedTakeover, with.now) {
             let peers = batch.handles().count() as u64;
-            warn!("Pid {pid} was not given {peers} {}: {failure}; serving on", plural(peers));
+            let why = in_words_of_a_move(failure);
+            warn!("Pid {pid} was not given {peers} {}: {why}; serving on", plural(peers));
         }
         // Another one may take whom the service wants to be rid of.
         self.given.extend(given);
-        self.forget(taker, &failure.to_string(), with);
+        self.forget(taker, &in_words_of_a_move(failure), with);
     }
 
     // ── What is next ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -462,7 +464,7 @@ impl Giver {
         let welcome = match greet(&hello, &[estate], std::process::id()) {
             Ok(welcome) => welcome,
             Err(refusal) => {
-                let why = refusal.to_string();
+                let why = in_words_of_a_move(&refusal);
                 channel.post(&refusal.frame()).unwrap_or_else(|error| debug!("It was not told why: {error}"));
                 taker.channel = Some(channel);
                 return Err(why);
@@ -475,7 +477,7 @@ impl Giver {
                 self.turn(with);
                 Ok(())
             }
-            Err(failure) => Err(failure.to_string()),
+            Err(failure) => Err(in_words_of_a_move(&failure)),
         }
     }
 

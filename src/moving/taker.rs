@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::giver::Loop;
 use super::taking::{Capacity, Taking, Turned};
+use super::words::in_words_of_a_move;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
@@ -177,7 +178,7 @@ impl Taker {
         if has_left {
             debug!("Pid {pid}, which could give peers, has left");
         } else if with.limited.admits(Kind::FailedTakeover, with.now) {
-            warn!("Nothing more is taken from pid {pid}: {cause}");
+            warn!("Nothing more is taken from pid {pid}: {}", in_words_of_a_move(cause));
         }
     }
 

@@ -31,6 +31,10 @@ pub trait Service: Sized {
 
     /// Whether a peer can go on in another process that runs this service while this one goes on with the others: whether
     /// its session can do without the state that it shares with them, which stays. Default: no.
+    ///
+    /// While such a peer changes its owner, for a tenth of a millisecond or so, it is in reach of neither: what others send to it
+    /// is refused with [`SendError::Gone`](crate::SendError::Gone), though it may come to stay. So a service that is to
+    /// reach each peer in any case is not movable.
     const MOVABLE: bool = false;
 
     /// How many bytes a message may have at most. A peer that sends a longer one is closed. Default: 64 KiB.

@@ -63,6 +63,10 @@ pub trait StreamService: Sized {
 
     /// Whether a peer can go on in another process that runs this service while this one goes on with the others: whether
     /// its session can do without the state that it shares with them, which stays. Default: no.
+    ///
+    /// While such a peer changes its owner, for a tenth of a millisecond or so, it is in reach of neither: what others send to it
+    /// is refused with [`SendError::Gone`](crate::SendError::Gone), though it may come to stay. So a service that is to
+    /// reach each peer in any case is not movable.
     const MOVABLE: bool = false;
 
     /// How many bytes may be left unused while more is read; a peer of which more is left is closed, unless
