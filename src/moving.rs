@@ -47,14 +47,17 @@
 //!
 //! | step | giver killed | giver stopped | taker killed | taker stopped |
 //! | --- | --- | --- | --- | --- |
-//! | before Welcome | nobody; the taker goes on, and calls again if it waits | giver, later | giver | giver |
+//! | before Welcome | nobody; the taker goes on, and calls again if it waits | taker, once the giver is continued: nobody has given up | giver | giver |
 //! | copy | nobody; the taker drops what has come | giver, later; the taker gives up after 10 s | giver, warns | giver, warns after 10 s |
 //! | freeze, before Commit is sent | nobody; the taker drops what has come | giver, later; the taker gives up after 10 s | giver thaws, warns | giver thaws after `freeze_timeout`, warns |
 //! | Commit sent, Accept not | nobody: Accept cannot be sent any more; the taker drops what has come | taker | giver thaws, warns | giver thaws after `freeze_timeout`, warns |
 //! | Accept sent | taker | taker | nobody, as after any crash of a server | taker, later |
+//! | thaw | nobody | giver, later | | |
 //!
 //! It says who owns the peers of the batch. All others stay with whom they are with; those of a process that is killed go
 //! with it. A takeover that is asked for in between waits for the end of a freeze, and gives up what has not come so far.
+//! "Later" is when it is continued. `tests/faults/` lets either side fail at each step, in more ways than these, and compares
+//! this table with what it saw; all of that is in `docs/faults.md`.
 //!
 //! # Where things are
 //!

@@ -249,6 +249,62 @@ fn the_last_process_of_a_long_chain_has_what_the_first_had_and_is_alone() {
     assert_eq!((&chain["first"]["pid"], &chain["last"]["pid"]), (&pids[0].into(), &pids[40].into()));
 }
 
+/// The moves of a soak, in its figures.
+fn moves(figures: &Value) -> &Vec<Value> {
+    figures["moves"]["all"].as_array().unwrap()
+}
+
+#[test]
+fn connections_move_between_servers_that_are_taken_over_in_between_and_every_figure_is_told() {
+    let options = "-n 300 --active 100 --rate 50 --fragmenting 20 --slow-readers 3 --churn 20 --moves 8 --takeovers 2 \
+                   --servers 4 --interval 0.1 --seed 4 -v";
+    let mut soak = Soak::new(options).with_file("--json", "figures.json").with_file("--report", "report.html");
+    let outcome = soak.run();
+    outcome.assert_clean();
+    // The servers, two successors, and what asked for each move.
+    assert_gone(&outcome.log, 4 + 2 + 8);
+    soak.assert_leaves(&["figures.json", "report.html"]);
+    let figures: Value = serde_json::from_slice(&std::fs::read(soak.file("figures.json")).unwrap()).unwrap();
+    assert_eq!((figures["good"].clone(), &figures["moves"]["processes_left"]), (true.into(), &4.into()), "{figures:#}");
+    assert_eq!((moves(&figures).len(), figures["takeovers"].as_array().unwrap().len()), (8, 2));
+    for made in moves(&figures) {
+        assert!(made["complaints"].as_array().unwrap().is_empty() && made["killed"].is_null(), "{made}");
+        assert!(made["moved"].as_u64() <= made["wanted"].as_u64() && made["from"] != made["to"], "{made}");
+    }
+    assert!(figures["moves"]["connections_moved"].as_u64().unwrap() > 0);
+    let page = std::fs::read_to_string(soak.file("report.html")).unwrap();
+    assert!(page.contains("Connections moved under load") && page.contains("between 4 servers"));
+}
+
+#[test]
+fn what_a_killed_server_owned_is_lost_and_nothing_else() {
+    let options = "-n 300 --active 100 --rate 50 --moves 10 --kill-movers 0.8 --interval 0.1 --seed 4 -v";
+    let mut soak = Soak::new(options).with_file("--json", "figures.json");
+    let outcome = soak.run();
+    outcome.assert_clean();
+    let figures: Value = serde_json::from_slice(&std::fs::read(soak.file("figures.json")).unwrap()).unwrap();
+    // Whoever is done before it can be killed is spared.
+    let killed = moves(&figures).iter().filter(|made| !made["killed"].is_null());
+    let gone: u64 = killed.map(|made| made["gone_with_killed"].as_u64().unwrap()).sum();
+    assert_eq!(figures["connections_gone_with_server"], gone);
+    assert!(moves(&figures).iter().all(|made| made["complaints"].as_array().unwrap().is_empty()));
+}
+
+#[test]
+fn a_server_that_keeps_what_it_has_given_is_no_good() {
+    // It says that it has moved everything, and has moved nothing.
+    let directory = TempDir::new().unwrap();
+    let line = "Moved 5 of 5 peers from pid 1 to pid 2 in 0.001 s (largest pause of a batch 0.1 ms)";
+    let script = script(&directory, &format!("[ \"$1\" = move ] && {{ echo '{line}'; exit 0; }}"));
+    let outcome = Soak::new(&format!("-n 20 --moves 1 --server {}", script.display())).run();
+    assert_eq!(outcome.exit_code, Some(1), "{outcome:#?}");
+    assert!(
+        outcome.table.contains("peers are said to have moved: Exactly(5), and 0 have another owner"),
+        "{outcome:#?}"
+    );
+    assert_eq!(outcome.last_line(), "0 lost, 0 discontinuities, 1 moves failed", "{outcome:#?}");
+}
+
 #[test]
 fn a_chain_that_passes_on_a_descriptor_is_no_good() {
     // Whoever takes over has one file more open than the first one.
