@@ -223,30 +223,47 @@ impl Crowd {
         let mut crowd = Self::gather_light(server);
         let relay = Relay::of(server);
         crowd.waiting = Some((Waiter::connect_by(relay), Knocker::connect_by(relay)));
+        crowd.fill_buffers(relay.counted);
+        crowd
+    }
+
+    /// The same at a server that has nothing but a service of lines: nobody is connected on, and nobody has a deadline.
+    #[track_caller]
+    pub(crate) fn gather_of_lines(address: SocketAddr) -> Self {
+        let mut crowd = Self::gather_around(address, None);
+        crowd.fill_buffers(address);
+        crowd
+    }
+
+    /// Adds those that do not read their answers.
+    fn fill_buffers(&mut self, address: SocketAddr) {
         let [full, held] = std::array::from_fn(|_| {
-            let peer = Peer::connect(relay.counted);
+            let peer = Peer::connect(address);
             peer.keep_little();
             let sent = peer.send_until_slow(SLOW, &ASKED);
             (peer, sent)
         });
         held.0.end_sending();
-        crowd.half_closed.push(held);
-        crowd.full = Some(full);
-        crowd
+        self.half_closed.push(held);
+        self.full = Some(full);
     }
 
     /// The same without those that fill all buffers or are not let in, which takes a while.
     #[track_caller]
     pub(crate) fn gather_light(server: &Server) -> Self {
         let relay = Relay::of(server);
-        let address = relay.counted;
+        Self::gather_around(relay.counted, Some(relay))
+    }
+
+    #[track_caller]
+    fn gather_around(address: SocketAddr, relay: Option<Relay>) -> Self {
         let [mut idle, mut leaving, half, mut busy] = std::array::from_fn(|_| Talker::connect_many(address));
-        let mut relayed: Vec<Talker> = (0..EACH).map(|_| Talker::connect_by(relay)).collect();
-        busy.push(Talker::connect_by(relay));
+        let mut relayed: Vec<Talker> = relay.iter().flat_map(|relay| [*relay; EACH]).map(Talker::connect_by).collect();
+        busy.extend(relay.map(Talker::connect_by));
         let mut talking = idle[1..].iter_mut().chain(&mut leaving).chain(&mut relayed);
         talking.try_for_each(Talker::exchange).expect("the server serves");
         half.iter().for_each(Talker::say_half);
-        let due = Talker::connect_many(address);
+        let due = relay.map(|_| Talker::connect_many(address)).unwrap_or_default();
         let mut asking = due.iter().zip(DUE_AFTER_MS);
         asking.try_for_each(|(talker, after_ms)| talker.ask_for_deadline(after_ms)).expect("the server serves");
 
@@ -295,17 +312,28 @@ impl Crowd {
         self.idle[EACH - 1].exchange()
     }
 
+    /// The one that is probed.
+    pub(crate) fn probed(&self) -> &Peer {
+        &self.idle[EACH - 1].peer
+    }
+
     /// Each has every byte that was due to it. Returns those that stay.
     ///
     /// # Errors
     /// If one has lost its connection.
     pub(crate) fn finish(self) -> Result<Crew, Lost> {
+        self.finish_while(true)
+    }
+
+    /// The same. Unless somebody listens where they have connected, those who come and go do not matter.
+    pub(crate) fn finish_while(self, listens: bool) -> Result<Crew, Lost> {
         let Self { mut idle, mut half, leaving, full, mut relayed, mut due, waiting, half_closed, .. } = self;
         let (busy, passing, stopping) = (self.busy, self.passing, self.stopping);
         drop(leaving);
         stopping.store(true, Ordering::Relaxed);
         let (busy, passing) = (busy.join().expect("busy clients hear what they say"), passing.join());
-        passing.expect("passing clients hear what they say")?;
+        let passed = passing.expect("passing clients hear what they say");
+        passed.or_else(|lost| if listens { Err(lost) } else { Ok(()) })?;
         idle.iter_mut().try_for_each(Talker::exchange)?;
         half.iter_mut().try_for_each(Talker::say_the_rest)?;
         relayed.iter_mut().try_for_each(Talker::exchange)?;
@@ -335,6 +363,12 @@ impl Crowd {
     /// Each sees its connection end, and none gets a byte that is not its own, or one twice.
     #[track_caller]
     pub(crate) fn expect_loss(self) {
+        self.expect_loss_while(false);
+    }
+
+    /// The same, where perhaps somebody else still listens where they have connected.
+    #[track_caller]
+    pub(crate) fn expect_loss_while(self, listens: bool) {
         let Self { idle, half, full, relayed, due, waiting, half_closed, .. } = self;
         idle.iter().chain(&half).chain(&relayed).for_each(|talker| talker.peer.expect_loss());
         waiting.iter().flat_map(|(waiter, knocker)| [&waiter.peer, &knocker.peer]).for_each(Peer::expect_loss);
@@ -351,7 +385,9 @@ impl Crowd {
             }
         }
         assert!(self.busy.join().expect("busy clients hear what they say").is_err(), "somebody serves on");
-        assert!(self.passing.join().expect("passing clients hear what they say").is_err(), "somebody listens");
+        self.stopping.store(listens, Ordering::Relaxed);
+        let passed = self.passing.join().expect("passing clients hear what they say");
+        assert_eq!(passed.is_ok(), listens, "{passed:?}");
     }
 }
 

@@ -13,6 +13,7 @@ mod expectation;
 #[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
 #[path = "../harness/mod.rs"]
 mod harness;
+mod moving;
 mod papers;
 #[path = "../../src/takeover/fault/plan.rs"]
 mod plan;
@@ -20,13 +21,14 @@ mod random;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::hash::Hash;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use argh::FromArgs;
-use cell::{Cell, Observed};
+use cell::Cell;
 use plan::{Fault, Point};
 use random::Tally;
 
@@ -50,7 +52,7 @@ enum Command {
 #[argh(subcommand, name = "exhaustive")]
 struct Exhaustive {}
 
-/// The cells of the matrix whose name contains a text, such as `successor:accept`.
+/// The cells of both matrices whose name contains a text, such as `successor:accept` or `taker:accept`.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "cells")]
 struct Cells {
@@ -77,7 +79,7 @@ fn main() -> ExitCode {
     let verdict = match argh::from_env::<Arguments>().command {
         None => run_quickly(),
         Some(Command::Exhaustive(_)) => run_exhaustively(),
-        Some(Command::Cells(cells)) => run_cells(|cell| cell.to_string().contains(&cells.part)).map(drop),
+        Some(Command::Cells(Cells { part })) => run_named(&part),
         Some(Command::Random(Random { seed, schedules })) => run_schedules(seed..seed + schedules),
     };
     match verdict {
@@ -93,26 +95,43 @@ fn main() -> ExitCode {
 }
 
 fn run_quickly() -> Result<(), String> {
-    let observed = run_cells(is_quick)?;
-    papers::check_page(&observed)?;
+    let observed = run_cells(Cell::all(), is_quick, Cell::run)?;
+    let of_moves = run_cells(moving::Cell::all(), is_quick_of_moves, moving::Cell::run)?;
+    papers::check_page(&observed, &of_moves)?;
     papers::check_crash_table(&observed)?;
+    moving::papers::check_crash_table(&of_moves)?;
     run_schedules(1..21)
 }
 
 fn run_exhaustively() -> Result<(), String> {
-    let observed = run_cells(|_| true)?;
+    let observed = run_cells(Cell::all(), |_| true, Cell::run)?;
+    let of_moves = run_cells(moving::Cell::all(), |_| true, moving::Cell::run)?;
     papers::check_crash_table(&observed)?;
-    papers::write_page(&observed);
+    moving::papers::check_crash_table(&of_moves)?;
+    papers::write_page(&observed, &of_moves);
     Ok(())
+}
+
+fn run_named(part: &str) -> Result<(), String> {
+    run_cells(Cell::all(), |cell| cell.to_string().contains(part), Cell::run)?;
+    run_cells(moving::Cell::all(), |cell| cell.to_string().contains(part), moving::Cell::run).map(drop)
 }
 
 /// Whether a cell belongs to the quick form: at every step, both sides are killed, stopped, and fail in one further
 /// way.
 fn is_quick(cell: &Cell) -> bool {
-    let Cell { situation, fault } = cell;
+    is_quick_at(cell.situation.point, cell.fault)
+}
+
+/// The same of moves.
+fn is_quick_of_moves(cell: &moving::Cell) -> bool {
+    is_quick_at(cell.situation.point, cell.fault)
+}
+
+fn is_quick_at(point: Point, fault: Fault) -> bool {
     let further = [Fault::Error, Fault::Truncate, Fault::Garbage, Fault::WrongStep, Fault::Close];
-    let number = Point::all().position(|point| point == situation.point).expect("all points are there");
-    matches!(fault, Fault::Kill | Fault::Stop) || further[number % further.len()] == *fault
+    let number = Point::all().position(|known| known == point).expect("all points are there");
+    matches!(fault, Fault::Kill | Fault::Stop) || further[number % further.len()] == fault
 }
 
 /// How much runs at once. A schedule waits for its delays, and a cell that stops a process for a deadline.
@@ -120,14 +139,35 @@ const AT_ONCE: usize = 4;
 const SCHEDULES_AT_ONCE: usize = 10;
 const STOPPED_AT_ONCE: usize = 24;
 
+/// Something that is tried: a fault at a step.
+trait Tried: fmt::Display + Copy + Eq + Hash + Send + 'static {
+    fn fault(&self) -> Fault;
+}
+
+impl Tried for Cell {
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+}
+
+impl Tried for moving::Cell {
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+}
+
 /// Runs the cells that are wanted.
-fn run_cells(wanted: impl Fn(&Cell) -> bool) -> Result<HashMap<Cell, Observed>, String> {
+fn run_cells<C: Tried, O: Send + 'static>(
+    cells: Vec<C>,
+    wanted: impl Fn(&C) -> bool,
+    run: fn(C) -> O,
+) -> Result<HashMap<C, O>, String> {
     let began = Instant::now();
-    let cells = Cell::all().into_iter().filter(wanted);
-    let (stopped, others): (Vec<Cell>, Vec<Cell>) = cells.partition(|cell| cell.fault == Fault::Stop);
+    let cells = cells.into_iter().filter(wanted);
+    let (stopped, others): (Vec<C>, Vec<C>) = cells.partition(|cell| cell.fault() == Fault::Stop);
     let (stopped, others) = std::thread::scope(|scope| {
-        let stopped = scope.spawn(|| run_all(stopped, STOPPED_AT_ONCE, |cell| cell.run()));
-        let others = run_all(others, AT_ONCE, |cell| cell.run());
+        let stopped = scope.spawn(|| run_all(stopped, STOPPED_AT_ONCE, run));
+        let others = run_all(others, AT_ONCE, run);
         (stopped.join().expect("a cell that panics is caught"), others)
     });
     let (observed, failed): (Vec<_>, Vec<_>) =

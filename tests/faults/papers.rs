@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use crate::cell::{Cell, Observed};
 use crate::expectation::{Ends, Owner, Race, Situation};
+use crate::moving;
 use crate::plan::{Fault, Point, PredecessorStep as P, SuccessorStep as S};
 
 /// Where the page is, from the root of the package.
@@ -55,13 +56,17 @@ fn page(outcome: impl Fn(Cell) -> Option<(Owner, Ends)>) -> String {
 }
 
 /// Writes the page.
-pub(crate) fn write_page(observed: &HashMap<Cell, Observed>) {
-    let page = page(|cell| observed.get(&cell).map(|observed| (observed.owner, observed.ends)));
+pub(crate) fn write_page(observed: &HashMap<Cell, Observed>, of_moves: &HashMap<moving::Cell, moving::Observed>) {
+    let page = page(|cell| observed.get(&cell).map(|observed| (observed.owner, observed.ends)))
+        + &moving::papers::page(|cell| of_moves.get(&cell).map(|observed| observed.owner));
     std::fs::write(PAGE, page).expect("the page can be written");
 }
 
 /// The page is what was seen, and what was not seen this time is as it is expected to be.
-pub(crate) fn check_page(observed: &HashMap<Cell, Observed>) -> Result<(), String> {
+pub(crate) fn check_page(
+    observed: &HashMap<Cell, Observed>,
+    of_moves: &HashMap<moving::Cell, moving::Observed>,
+) -> Result<(), String> {
     let outcome = |cell: Cell| {
         let Cell { situation, fault } = cell;
         let seen = observed.get(&cell).map(|observed| (observed.owner, observed.ends));
@@ -69,13 +74,11 @@ pub(crate) fn check_page(observed: &HashMap<Cell, Observed>) -> Result<(), Strin
         situation.can(fault).then(|| seen.unwrap_or_else(expected))
     };
     let written = std::fs::read_to_string(PAGE).map_err(|error| format!("{PAGE}: {error}"))?;
-    let differing = page(outcome)
-        .lines()
-        .zip(written.lines())
-        .find(|(line, written)| line != written)
-        .map(|(line, _)| line.to_owned());
+    let page = page(outcome) + &moving::papers::page(|cell| moving::papers::seen_or_expected(of_moves, cell));
+    let differing =
+        page.lines().zip(written.lines()).find(|(line, written)| line != written).map(|(line, _)| line.to_owned());
     match differing {
-        None if written.lines().count() == page(outcome).lines().count() => Ok(()),
+        None if written.lines().count() == page.lines().count() => Ok(()),
         differing => Err(format!("{PAGE} does not say {differing:?}; `exhaustive` writes it")),
     }
 }
@@ -100,7 +103,7 @@ fn row_of(Situation { point, race }: Situation) -> &'static str {
 /// The crash table agrees with what was seen, wherever it speaks of it.
 pub(crate) fn check_crash_table(observed: &HashMap<Cell, Observed>) -> Result<(), String> {
     let table = CrashTable::parse(include_str!("../../src/takeover.rs"))?;
-    let mut unseen: Vec<&(String, String)> = table.cells.keys().collect();
+    let mut unseen = table.keys();
     for (cell, observed) in observed {
         let Cell { situation, fault: fault @ (Fault::Kill | Fault::Stop) } = cell else { continue };
         let happened = if *fault == Fault::Kill { "killed" } else { "stopped" };
@@ -109,10 +112,10 @@ pub(crate) fn check_crash_table(observed: &HashMap<Cell, Observed>) -> Result<()
             Point::Successor(_) => format!("successor {happened}"),
         };
         let key = (row_of(*situation).to_owned(), column);
-        let text = table.cells.get(&key).ok_or(format!("the crash table does not speak of {key:?}"))?;
+        let text = table.says_of(&key).ok_or(format!("the crash table does not speak of {key:?}"))?;
         says(text, *cell, *observed)
             .map_err(|what| format!("the crash table says {text:?} of {key:?}, but {cell}: {what}"))?;
-        unseen.retain(|unseen| **unseen != key);
+        unseen.retain(|unseen| *unseen != key);
     }
     // In the freeze, the successor's next step is to accept.
     unseen.retain(|(row, column)| !(row.starts_with("freeze") && column.starts_with("successor")));
@@ -148,12 +151,21 @@ fn says(text: &str, cell: Cell, observed: Observed) -> Result<(), String> {
 }
 
 /// What the documentation says, by row and column. Empty where it says nothing.
-struct CrashTable {
+pub(crate) struct CrashTable {
     cells: HashMap<(String, String), String>,
 }
 
 impl CrashTable {
-    fn parse(source: &str) -> Result<Self, String> {
+    /// Of what it speaks.
+    pub(crate) fn keys(&self) -> Vec<(String, String)> {
+        self.cells.keys().cloned().collect()
+    }
+
+    pub(crate) fn says_of(&self, key: &(String, String)) -> Option<&str> {
+        self.cells.get(key).map(String::as_str)
+    }
+
+    pub(crate) fn parse(source: &str) -> Result<Self, String> {
         let (_, section) = source.split_once("//! # Crash table\n").ok_or("there is no crash table")?;
         let mut rows = section
             .lines()
