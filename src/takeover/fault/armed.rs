@@ -82,8 +82,16 @@ fn frame_out_of_turn(point: Point) -> Vec<u8> {
     match point {
         Point::Predecessor(_) => {
             let figures = Figures::default();
-            let nothing =
-                Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures, entries: None, timers: 0 };
+            let nothing = Commit {
+                peers: 0,
+                digest: 0,
+                state_bytes: 0,
+                frozen_at_ns: 0,
+                figures,
+                entries: None,
+                timers: 0,
+                account: None,
+            };
             Frame::Commit(nothing).encode()
         }
         Point::Successor(SuccessorStep::Accept | SuccessorStep::Serving) => Frame::Ready.encode(),
