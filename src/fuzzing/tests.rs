@@ -149,6 +149,11 @@ proptest! {
     fn whoever_is_echoed_by_way_of_a_connection_of_the_service_receives_the_same(script in bytes(300)) {
         take_over_anywhere(&[&[3], &script[..]].concat());
     }
+
+    #[test]
+    fn whoever_is_answered_in_time_is_so_whenever_a_successor_takes_over(script in bytes(300)) {
+        take_over_anywhere(&[&[4], &script[..]].concat());
+    }
 }
 
 // ── Seeds ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@
 //! of the second, which serves lines. The clients are at the other ends of socket
 //! pairs, whose buffers are small, so that back-pressure is common.
 
+mod clockwork;
 mod relay;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use crate::takeover::arriving::{Arriving, Came};
 use crate::takeover::channel::Channel;
 use crate::takeover::successor::Receiving;
 use crate::takeover::wire::{Hello, WIRE_VERSIONS};
+use clockwork::{Clockwork, Kind, kept_at};
 use relay::{Relay, Upstream};
 
 const CLIENTS_MAX: usize = 6;
@@ -40,20 +42,27 @@ const SEND_BUFFER_BYTES: usize = 1;
 const MARKS: (usize, usize) = (2048, 256);
 const GENEROUS_MARKS: (usize, usize) = (16 * 1024, 8 * 1024);
 
+/// No service of a script has a client wait for longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(7);
+
+/// Nobody is given up by the loops, however much time a script has pass.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
 /// In so many turns in which every client reads and writes all it can, whatever is to come has come.
 const TURNS_MAX: u32 = 1000;
 
-/// Plays the script to a server of one of four services. The first byte says which; each further one is a step, and
+/// Plays the script to a server of one of five services. The first byte says which; each further one is a step, and
 /// some are followed by what they need.
 pub fn take_over_anywhere(script: &[u8]) {
     let Some((service, script)) = script.split_first() else {
         return;
     };
-    match service % 4 {
+    match service % 5 {
         0 => play::<Seqnum>(script, |clients, _| assert_echoed(clients, |input| input.len() / 4 * 4)),
         1 => play::<Line>(script, |clients, _| assert_echoed(clients, lines_end)),
         2 => play::<Tally>(script, assert_tallied),
-        _ => play::<Relay>(script, |clients, _| assert_echoed(clients, <[u8]>::len)),
+        3 => play::<Relay>(script, |clients, _| assert_echoed(clients, <[u8]>::len)),
+        _ => play::<Clockwork>(script, assert_in_time),
     }
 }
 
@@ -86,7 +95,7 @@ fn play<S: Scripted>(script: &[u8], check: impl FnOnce(&[Client], &S)) {
             31 => match script.next().unwrap_or(0) {
                 0..64 => world.takeover = None,
                 byte @ 64..128 => world.predecessor_turn(Some(usize::from(byte % 8))),
-                _ => {}
+                byte => world.pass(Duration::from_secs(u64::from(byte % 8))),
             },
             _ => {}
         }
@@ -117,6 +126,11 @@ trait Scripted: StreamService + Default {
     fn upstream(&mut self) -> Option<Upstream> {
         None
     }
+
+    /// Whether it will say something when time has passed.
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 impl Scripted for Seqnum {}
@@ -133,6 +147,18 @@ impl Scripted for Relay {
     }
 }
 
+impl Scripted for Clockwork {
+    fn upstream(&mut self) -> Option<Upstream> {
+        let upstream = Upstream::new();
+        self.upstream = upstream.path().to_owned();
+        Some(upstream)
+    }
+
+    fn waits(&self) -> bool {
+        self.waits()
+    }
+}
+
 struct World<S: StreamService> {
     clients: Vec<Client>,
     upstream: Option<Upstream>,
@@ -140,6 +166,8 @@ struct World<S: StreamService> {
     reactor: Reactor<TwoLanes<S>>,
     takeover: Option<Takeover<S>>,
     events: Events,
+    /// How much later it is for the loops than it is.
+    ahead: Duration,
 }
 
 /// A successor that does not serve yet.
@@ -154,7 +182,8 @@ impl<S: Scripted> World<S> {
         let events = Events::with_capacity(64);
         let (poll, mut lanes) = marked_lanes::<S>(MARKS);
         let upstream = lanes.before.lane.service_mut().upstream();
-        let mut world = Self { clients: Vec::new(), upstream, reactor: alone(poll, lanes), takeover: None, events };
+        let (clients, reactor, ahead) = (Vec::new(), alone(poll, lanes), Duration::ZERO);
+        let mut world = Self { clients, upstream, reactor, takeover: None, events, ahead };
         (0..3).for_each(|_| world.connect());
         world
     }
@@ -177,7 +206,17 @@ impl<S: Scripted> World<S> {
             upstream.go_on();
         }
         self.reactor.poll(&mut self.events, Some(Duration::ZERO)).expect("epoll_wait");
-        self.reactor.turn(&self.events);
+        self.reactor.turn_at(self.now(), &self.events);
+    }
+
+    /// The time of the loops.
+    fn now(&self) -> Instant {
+        Instant::now() + self.ahead
+    }
+
+    /// So much time has passed when the loop has its next turn.
+    fn pass(&mut self, time: Duration) {
+        self.ahead += time;
     }
 
     /// A takeover without an interruption.
@@ -220,7 +259,7 @@ impl<S: Scripted> World<S> {
             (Ok(_), Some(Takeover { arriving, receiving: None })) => {
                 let (poll, lanes) = arriving.into_lanes();
                 self.reactor = alone(poll, lanes);
-                self.reactor.begin(Instant::now());
+                self.reactor.begin(Instant::now() + self.ahead);
             }
             (Err(_), None) => {}
             (Ok(_), _) => panic!("nobody has accepted"),
@@ -263,12 +302,26 @@ impl<S: Scripted> World<S> {
             self.take_over();
         }
         self.settle_down();
+        self.wait_for_time();
         let received: Vec<usize> = self.clients.iter().map(|client| client.received.len()).collect();
         self.clients.iter_mut().for_each(Client::half_close);
         self.settle_down();
         assert!(self.reactor.lanes.is_empty(), "{} peers are stuck", self.reactor.lanes.peers());
         let received_by_now = self.clients.iter().map(|client| client.received.len());
         assert!(received_by_now.eq(received), "what was to come came before anybody said that there is no more");
+    }
+
+    /// Has as much time pass as the service waits for, which is with each line at most once.
+    fn wait_for_time(&mut self) {
+        let lines = self.clients.iter().map(|client| memchr::memchr_iter(b'\n', &client.input).count());
+        for _ in 0..=lines.sum() {
+            if !self.reactor.lanes.before.lane.service().waits() {
+                return;
+            }
+            self.pass(LONGEST_WAIT);
+            self.settle_down();
+        }
+        panic!("somebody is not answered, however late it is");
     }
 
     /// How many bytes clients have sent and received, and their upstream.
@@ -307,7 +360,7 @@ fn marked_lanes<S: StreamService + Default>(
     (outbound_high_bytes, outbound_low_bytes): (usize, usize),
 ) -> (Poll, TwoLanes<S>) {
     let poll = Poll::new().expect("epoll");
-    let config = Config { outbound_high_bytes, outbound_low_bytes, ..Config::default() };
+    let config = Config { outbound_high_bytes, outbound_low_bytes, close_timeout: CLOSE_TIMEOUT, ..Config::default() };
     let before = And { before: (), lane: lane(0, S::default(), &poll, &config) };
     let lanes = And { before, lane: lane(1, Line::default(), &poll, &config) };
     (poll, lanes)
@@ -554,5 +607,32 @@ fn assert_tallied(clients: &[Client], service: &Tally) {
     if clients.iter().all(|client| !client.vanished) {
         assert!(answered.into_iter().eq(1..=service.lines), "every number was given to somebody");
         assert!(tellings.into_values().all(|missing| missing == 0), "everybody heard what was told");
+    }
+}
+
+/// Each client has had its own lines answered in order, each in the way that its first byte asks for, and nothing was
+/// counted twice or not at all.
+fn assert_in_time(clients: &[Client], service: &Clockwork) {
+    assert!(!service.waits(), "every line is answered");
+    let mut counted: BTreeMap<u8, u64> = BTreeMap::new();
+    let mut taken: BTreeMap<u8, u64> = service.counts.iter().map(|(first, count)| (*first, *count)).collect();
+    for client in clients.iter().filter(|client| !client.vanished) {
+        assert!(client.socket.is_none(), "the server has ended the connection");
+        let mut said = Said(&client.received);
+        for line in client.input[..lines_end(&client.input)].split_inclusive(|byte| *byte == b'\n') {
+            let (kind, number) = (said.bytes(1)[0], said.number());
+            assert!(said.bytes(line.len()) == line, "the line is answered as it was sent");
+            assert_eq!(kind, Kind::of(line) as u8, "{line:?} is answered as it is to be");
+            match Kind::of(line) {
+                Kind::AtDeadline | Kind::AtTimer | Kind::Errand => {}
+                Kind::Taken => *taken.entry(kept_at(line)).or_default() += number,
+                Kind::Counted => *counted.entry(kept_at(line)).or_default() += 1,
+            }
+        }
+        assert!(said.0.is_empty(), "nothing else is said");
+    }
+    if clients.iter().all(|client| !client.vanished) {
+        taken.retain(|_, count| *count > 0);
+        assert_eq!(counted, taken, "what is counted is there until it is taken");
     }
 }

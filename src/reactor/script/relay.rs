@@ -15,7 +15,7 @@ use crate::peer::PeerId;
 use crate::service::{Accepted, Closed, Connect, Context, RestoreError, SendError, StreamService, Violation};
 
 /// Longer than any script.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// The first byte of a client says which way it is echoed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
