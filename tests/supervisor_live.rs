@@ -379,6 +379,22 @@ fn counts(place: &Place, workers: usize) -> Vec<u64> {
     (1..=workers).map(|number| count(number).and_then(|count| count.parse().ok()).unwrap_or(0)).collect()
 }
 
+/// Returns when so many are shared by three workers within a twentieth of the mean.
+#[track_caller]
+fn wait_until_near(place: &Place, total: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let counts = counts(place, 3);
+        // Between one number and the other, a move is in neither.
+        let is_whole = counts.iter().sum::<u64>() == total;
+        if is_whole && counts.iter().all(|count| (count * 3).abs_diff(total) * 20 <= total) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the counts are {counts:?}");
+        std::thread::yield_now();
+    }
+}
+
 /// The lines of moves, when there are so many.
 #[track_caller]
 fn wait_for_moves(supervisor: &Server, count: usize) -> Vec<String> {
@@ -442,11 +458,13 @@ fn what_cannot_be_moved_stays_with_the_worker_that_is_removed_until_it_ends() {
 fn shares_that_workers_say_they_have_stay_near_to_each_other() {
     let place = Place::new();
     let (supervisor, _) = movers(&place, "--rebalance", &[900, 100, 200]);
-    wait_for_moves(&supervisor, 2);
-    assert_eq!(counts(&place, 3), [400, 400, 400]);
+    // How many moves that takes depends on who is ready first.
+    wait_until_near(&place, 1200);
+    let moves = supervisor.lines_with(" has moved ").len();
+    let left = counts(&place, 3);
     std::fs::write(place.file("worker-2.takeover"), "100").expect("there is room");
-    wait_for_moves(&supervisor, 4);
-    assert_eq!(counts(&place, 3), [300, 300, 300]);
+    wait_until_near(&place, left[0] + 100 + left[2]);
+    assert!(supervisor.says_times_within(PATIENCE, moves + 2, |line| line.contains(" has moved ")));
     stop_movers(supervisor, &place);
 }
 
