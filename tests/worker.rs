@@ -8,6 +8,7 @@ mod supervisor;
 
 use std::fs::{File, Permissions};
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -19,7 +20,7 @@ use harness::{PATIENCE, Peer, Place, Server, caller_sees_pid, exchange_all, skip
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use rustix::process::{Resource, Rlimit, prlimit};
-use supervisor::ScriptedSupervisor;
+use supervisor::{GivenBack, ScriptedSupervisor};
 
 // ── The examples ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -561,7 +562,7 @@ fn replaceable(path: &Path, arguments: &str) -> (ScriptedSupervisor, Server) {
     let mut command = reactord(arguments);
     command.env("REACTORD_TAKEOVER", path);
     let (mut supervisor, worker) = ScriptedSupervisor::start(command, path);
-    supervisor.expect("ready 1");
+    supervisor.expect("ready 2");
     (supervisor, worker.started())
 }
 
@@ -589,7 +590,7 @@ fn live_connections_move_from_worker_to_worker_byte_for_byte() {
         peers.iter_mut().for_each(|peer| peer.ask_begin(2));
         let (mut next, successor) = replacement(&place.file(&(generation - 1).to_string()), &moved_to, "");
         worker = worker.taken_over_by(successor);
-        next.expect("ready 1");
+        next.expect("ready 2");
         next.expect("want 16");
         // All that the predecessor was given it has taken; its end of the queue is closed.
         assert_eq!(supervisor.hear_out(), []);
@@ -608,6 +609,28 @@ fn live_connections_move_from_worker_to_worker_byte_for_byte() {
 }
 
 #[test]
+fn reactord_closes_what_another_program_has_given_back_with_a_state_and_serves_on() {
+    let place = Place::new();
+    let (mut supervisor, worker) = replaceable(&place.path(), "");
+    supervisor.expect("want 16");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it listens");
+    for (id, state, is_served) in [(7, &b"Ada"[..], false), (8, b"", true)] {
+        let mut client = Peer::connect(address);
+        let (connection, _) = listener.accept().expect("a connection is there");
+        supervisor.pass_on(id, GivenBack { state: state.to_vec(), connection });
+        supervisor.expect(&format!("took {id}"));
+        if is_served {
+            client.exchange();
+        } else {
+            supervisor.expect(&format!("done {id}"));
+            client.expect_loss();
+            worker.wait_for_line(|line| line.contains("another program has given it back with 3 bytes of state"));
+        }
+    }
+}
+
+#[test]
 fn a_worker_that_is_full_after_a_takeover_says_that_it_is_ready_and_wants_none() {
     let place = Place::new();
     let (mut supervisor, worker) = replaceable(&place.path(), "");
@@ -615,7 +638,7 @@ fn a_worker_that_is_full_after_a_takeover_says_that_it_is_ready_and_wants_none()
     let mut peers: Vec<Peer> = (0..2).map(|_| served(&mut supervisor).1).collect();
     let (mut next, successor) = replacement(&place.path(), &place.path(), "--max-peers 1");
     let successor = worker.taken_over_by(successor);
-    next.expect("ready 1");
+    next.expect("ready 2");
     exchange_all(&mut peers);
     peers.clear();
     next.expect("want 1");
@@ -670,7 +693,7 @@ fn what_is_offered_to_a_worker_that_is_being_replaced_and_not_taken_goes_back() 
     let (mut next, successor) = replacement(&place.path(), &place.path(), "");
     worker.resume();
     let _successor = worker.taken_over_by(successor);
-    next.expect("ready 1");
+    next.expect("ready 2");
     next.expect("want 16");
     let untaken = supervisor.hear_out();
     if untaken.is_empty() {

@@ -7,11 +7,12 @@ use std::num::NonZeroU32;
 use log::{debug, info, warn};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use reactord_process::address::Address;
 use rustc_hash::FxHashMap;
 use rustix::net::sockopt::socket_cookie;
 
 use crate::peer::PeerId;
-use crate::worker::{ConnectionId, Queue, QueueError, Wish};
+use crate::worker::{Connection, ConnectionId, Queue, QueueError, Wish};
 
 /// How many connections are asked for ahead. So many may wait in a worker that is busy while another one is free; with
 /// fewer, it would wait for the supervisor more often than for its clients.
@@ -46,8 +47,7 @@ impl Draw {
         let ended_before = self.queue.has_ended();
         let asked = self.ask(u32::try_from(room).unwrap_or(u32::MAX).min(CREDITS_MAX));
         self.end_at(asked);
-        let accepted = self.queue.try_accept();
-        let connection = self.end_at(accepted).flatten();
+        let connection = self.accept();
         if self.queue.has_ended() && !ended_before {
             info!("No more connections come from the supervisor: finishing with those that are here");
         }
@@ -61,6 +61,26 @@ impl Draw {
             }
         }
         Some((TcpStream::from_std(connection.stream), connection.peer))
+    }
+
+    /// The next connection that can be served: none that another program has given back, with a state that only such a
+    /// program understands.
+    fn accept(&mut self) -> Option<Connection> {
+        loop {
+            let accepted = self.queue.try_accept();
+            let connection = self.end_at(accepted).flatten()?;
+            let state_bytes = connection.state.as_ref().map_or(0, Vec::len);
+            if state_bytes == 0 {
+                return Some(connection);
+            }
+            warn!(
+                "Connection {} of peer {} is closed: another program has given it back with {state_bytes} bytes of state",
+                connection.id,
+                Address(connection.peer)
+            );
+            let said = self.queue.done(connection.id);
+            self.end_at(said);
+        }
     }
 
     /// Sees to it that up to so many connections are asked for, in few words.
