@@ -95,10 +95,11 @@ struct Client {
 
 struct Room {
     soak: Soak,
+    // Dropped before the supervisor, whose end waits for the workers, as those do for their clients.
+    clients: Vec<Client>,
     supervisor: Server,
     address: SocketAddr,
     poll: Poll,
-    clients: Vec<Client>,
     next_number: usize,
     round: usize,
     /// How many generations were given up, because one of their workers was killed before it was ready.
@@ -173,7 +174,7 @@ impl Room {
             match happening {
                 Happening::Line(place) => self.end_line(place),
                 Happening::Hangup => self.supervisor.signal(Signal::SIGHUP),
-                Happening::Replace => self.replace(),
+                Happening::Replace => self.supervisor.signal(Signal::SIGUSR2),
                 Happening::Kill => self.kill_worker(),
             }
             let pause = if matches!(happening, Happening::Line(_)) { 0 } else { self.rng.u64(0..20) };
@@ -204,11 +205,6 @@ impl Room {
         if !rest.is_empty() && client.stream.write_all(&rest).is_ok() {
             client.waits_since = Some(Instant::now());
         }
-    }
-
-    fn replace(&mut self) {
-        self.supervisor.signal(Signal::SIGUSR2);
-        self.report.replaced += 1;
     }
 
     /// Kills a worker, and notes whose connections it had open just then.
@@ -320,7 +316,8 @@ impl Room {
 
     /// Ends all, and sees to it that all end well.
     fn close(self) -> Report {
-        let Self { supervisor, clients, report, .. } = self;
+        let Self { supervisor, clients, mut report, .. } = self;
+        report.replaced = supervisor.lines_with("Resumed as pid ").len();
         drop(clients);
         supervisor.stop();
         report
