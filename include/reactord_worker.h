@@ -456,15 +456,27 @@ static int reactord_worker_ask_whose(reactord_connection *connection)
     return reactord_worker_write_address(connection->local, sizeof connection->local, &local);
 }
 
-/* Reads the words of a connection. Returns 0, or what is wrong. */
-static int reactord_worker_read_connection(reactord_connection *connection, const char *words, const char *format, int wanted)
+/* Whether exactly one descriptor came, which is made to block. Returns 0, or what is wrong. */
+static int reactord_worker_check(const struct reactord_worker_packet *packet)
 {
-    int read_to = 0, read;
-    if (wanted == 1)
-        read = sscanf(words, format, &connection->id, &read_to);
-    else
-        read = sscanf(words, format, &connection->id, connection->peer, connection->local, &read_to);
-    return read == wanted && words[read_to] == '\0' && read_to > 0 ? 0 : EBADMSG;
+    int flags;
+    if (packet->arrived != 1)
+        return packet->arrived == INT_MAX ? EMFILE : EBADMSG;
+    flags = fcntl(packet->fd, F_GETFL);
+    return flags < 0 || fcntl(packet->fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? errno : 0;
+}
+
+/* Whether there is anything to be done with a connection that has come. */
+static int reactord_worker_is_served(reactord_worker *worker, reactord_connection *connection)
+{
+    if (!connection->kept) {
+        worker->credits -= worker->credits > 0;
+        return !worker->ended; /* It could not be acknowledged any more. */
+    }
+    if (reactord_worker_ask_whose(connection) == 0)
+        return 1;
+    reactord_worker_done(worker, connection);
+    return 0;
 }
 
 /* What a packet says: 1 with a connection, 2 if it is something else, or -1 with errno. */
@@ -474,7 +486,7 @@ static int reactord_worker_understand(reactord_worker *worker, const struct reac
     char *words = packet->content, *state = (char *)memchr(words, '\n', (size_t)packet->bytes);
     size_t words_bytes = state == NULL ? (size_t)packet->bytes : (size_t)(state - words);
     size_t state_bytes = state == NULL ? 0 : (size_t)packet->bytes - words_bytes - 1;
-    int flags, error = 0, is_connection = 0, read_to = 0;
+    int error = 0, is_connection = 0, read_to = 0;
     unsigned long count;
 
     words[packet->bytes] = '\0';
@@ -493,12 +505,13 @@ static int reactord_worker_understand(reactord_worker *worker, const struct reac
         worker->credits = 0;
     } else if (reactord_worker_says(words, "connection")) {
         is_connection = 1;
-        error = reactord_worker_read_connection(connection, words, "connection %llu %63s %63s%n", 3);
-        if (state != NULL && !worker->gives_back)
+        if (sscanf(words, "connection %llu %63s %63s%n", &connection->id, connection->peer, connection->local, &read_to) != 3
+            || words[read_to] != '\0' || (state != NULL && !worker->gives_back))
             error = EBADMSG;
     } else if (worker->gives_back && reactord_worker_says(words, "keep")) {
         is_connection = connection->kept = 1;
-        error = state == NULL ? EBADMSG : reactord_worker_read_connection(connection, words, "keep %llu%n", 1);
+        if (sscanf(words, "keep %llu%n", &connection->id, &read_to) != 1 || words[read_to] != '\0' || state == NULL)
+            error = EBADMSG;
     } else if (worker->gives_back && reactord_worker_says(words, "give")) {
         if (sscanf(words, "give %lu%n", &count, &read_to) != 1 || words[read_to] != '\0' || state != NULL)
             error = EBADMSG;
@@ -506,21 +519,10 @@ static int reactord_worker_understand(reactord_worker *worker, const struct reac
             worker->owed = count < worker->owned ? count : worker->owned;
     }
     /* Otherwise it is a word of a later version. */
-    if (error == 0 && is_connection) {
-        if (packet->arrived != 1)
-            error = packet->arrived == INT_MAX ? EMFILE : EBADMSG;
-        else if ((flags = fcntl(packet->fd, F_GETFL)) < 0 || fcntl(packet->fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
-            error = errno;
-        else if (connection->kept && reactord_worker_ask_whose(connection) < 0)
-            reactord_worker_done(worker, connection);
-        else if (connection->kept)
-            return 1;
-        else if (!worker->ended) {
-            worker->credits -= worker->credits > 0;
-            return 1;
-        }
-        /* Otherwise it cannot be acknowledged any more. */
-    }
+    if (error == 0 && is_connection)
+        error = reactord_worker_check(packet);
+    if (error == 0 && is_connection && reactord_worker_is_served(worker, connection))
+        return 1;
     if (packet->fd >= 0)
         close(packet->fd);
     return error != 0 ? reactord_worker_fail(worker, error) : 2;
