@@ -71,4 +71,4 @@ while mine or kept or not gone:
             finishing or say(b"want 1")
             owed -= 1
     if finishing and not mine and not kept:
-        queue.shutdown(socket.SHUT_RDWR)  # What was kept before it is there, and nothing comes after it.
+        queue.shutdown(socket.SHUT_WR)  # What was given last may be refused, and that is heard before the end.

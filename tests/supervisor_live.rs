@@ -13,7 +13,7 @@ mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use client::{Client, keeper, reactord, supervise, worker};
 use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, exchange_all};
@@ -219,7 +219,8 @@ fn a_stop_lets_workers_finish_what_they_would_give_back() {
     let mut clients = served(&supervisor, 6);
     begin_lines(&clients);
     supervisor.signal(Signal::SIGTERM);
-    supervisor.wait_for_line(|line| line.contains("stay with their workers: nobody is to serve them any more"));
+    supervisor.wait_for_line(|line| line.contains("SIGTERM: stopping with 2 workers"));
+    clients.iter_mut().for_each(|client| client.assert_silent_for(Duration::from_millis(50)));
     end_lines(&mut clients);
     clients.into_iter().for_each(Client::end);
     assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());

@@ -279,7 +279,7 @@ impl<'p> Supervisor<'p> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Start { worker, predecessor } => self.start(worker, predecessor),
-            Action::Finish { worker } => self.traffic.say(worker, FromSupervisor::Finish, &mut self.fleet, self.now),
+            Action::Finish { worker } => self.tell_to_finish(worker),
             Action::Count { worker } => self.traffic.say(worker, FromSupervisor::Count, &mut self.fleet, self.now),
             Action::Give { worker, count } => {
                 self.traffic.say(worker, FromSupervisor::Give(count), &mut self.fleet, self.now);
@@ -293,6 +293,14 @@ impl<'p> Supervisor<'p> {
             Action::Report(report) if report.is_warning() => warn!("{report}"),
             Action::Report(report) => info!("{report}"),
         }
+    }
+
+    fn tell_to_finish(&mut self, worker: WorkerId) {
+        // At a stop it would give back what nobody is to serve any more. Without a queue it finishes that itself.
+        if self.fleet.is_stopping() && self.fleet.gives_back(worker) {
+            return self.traffic.close(worker, Ending::Expected, &mut self.fleet, self.now);
+        }
+        self.traffic.say(worker, FromSupervisor::Finish, &mut self.fleet, self.now);
     }
 
     fn tell_to_move(&mut self, worker: WorkerId, to: WorkerId, share: Fraction) {
@@ -347,7 +355,7 @@ impl<'p> Supervisor<'p> {
 
     /// A worker's process is gone, or was never there.
     fn forget(&mut self, id: WorkerId) {
-        self.traffic.close(id, Ending::Gone, &mut self.fleet, self.now);
+        self.traffic.close(id, Ending::Expected, &mut self.fleet, self.now);
         if let Some(directory) = &self.directory {
             directory.remove_sockets(id);
         }

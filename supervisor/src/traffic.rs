@@ -69,8 +69,9 @@ struct Listener {
 
 /// Why a worker is spoken with no more.
 pub(crate) enum Ending {
-    /// Its process is gone, or was never there; the fleet is told so by who knows how that was.
-    Gone,
+    /// Its process is gone or was never there, or it is to finish without a queue. The fleet knows, or is told by who
+    /// knows how that was.
+    Expected,
     /// It has closed its end, for a reason that may be known a moment later.
     Closed,
     /// It has said what it must not.
@@ -639,7 +640,7 @@ impl Traffic {
             self.connections.forget(connection);
         }
         match remains.ending {
-            Ending::Gone => {}
+            Ending::Expected => {}
             Ending::Closed => self.ended.push((now + EXIT_PATIENCE, id)),
             Ending::Broken(reason) => {
                 // That it must not be replaced does not make it less wrong.
