@@ -207,8 +207,11 @@ fn advance(
             }
         };
     }
-    if now >= copying.deadline() || now >= began + COPY_PATIENCE {
-        return Err(Mistake::Silent { silence: SILENCE_MAX.min(now - began) }.into());
+    if now >= copying.deadline() {
+        return Err(Mistake::Silent { silence: SILENCE_MAX }.into());
+    }
+    if now >= began + COPY_PATIENCE {
+        return Err(Mistake::Restless { copied_for: COPY_PATIENCE }.into());
     }
     match *blocked {
         Some(Blocked::UntilWritable) => return Ok(Advanced::Copying(copying)),
@@ -337,6 +340,8 @@ impl PredecessorEnd for End<'_> {
 
     fn freeze(&mut self, ready: Ready) -> Result<Frozen, Failure> {
         let frozen = ready.freeze(Instant::now(), monotonic_ns());
+        // Whatever happens from here on happens to others.
+        self.lane.table_mut().unwatch();
         for handle in self.batch.handles() {
             self.lane.table_mut().put_out_of_reach(handle);
         }

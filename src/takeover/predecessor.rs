@@ -133,6 +133,8 @@ pub(crate) enum Mistake {
     NotAccepted { waited: Duration },
     /// It has not answered.
     Silent { silence: Duration },
+    /// It is not its fault: something is to be done with one of the peers whenever they could stand still.
+    Restless { copied_for: Duration },
     /// It is not its fault: peers change faster than they can be sent to it.
     TooMuch { load: Load, needed: Duration, allowed: Duration },
 }
@@ -153,6 +155,9 @@ impl std::fmt::Display for Mistake {
                 write!(f, "the successor has not accepted within {} ms, and talks on", waited.as_millis())
             }
             Self::Silent { silence } => write!(f, "the successor was silent for {} ms", silence.as_millis()),
+            Self::Restless { copied_for } => {
+                write!(f, "the peers have not come to rest within {} ms", copied_for.as_millis())
+            }
             Self::TooMuch { load, needed, allowed } => write!(
                 f,
                 "peers change faster than they are copied: {load}, are pending, and take {} ms to send after the \

@@ -5,6 +5,7 @@
 
 mod descriptors;
 mod memory;
+mod moves;
 mod output;
 mod peers;
 mod predecessor;
