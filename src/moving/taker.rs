@@ -51,12 +51,13 @@ struct WaitsAt {
     again_at: Instant,
     /// It was said that nobody can be waited for, and not yet that somebody can.
     has_complained: bool,
+    /// When it was said last that this process waits for peers, and of whom.
+    said: Option<(u32, Instant)>,
 }
 
 impl Taker {
     pub(crate) fn new(waits_at: Option<&Path>, peers_max: usize, now: Instant) -> Self {
-        let waits_at =
-            waits_at.map(|path| WaitsAt { path: path.to_owned(), key: None, again_at: now, has_complained: false });
+        let waits_at = waits_at.map(|path| WaitsAt::new(path, now));
         Self { takings: Slab::new(), heard: Vec::new(), waits_at, peers_max }
     }
 
@@ -200,10 +201,7 @@ impl Taker {
                     Ok(channel) => channel,
                     Err(error) => return warn!("Waiting at {}: {error}", path.display()),
                 };
-                // Somebody may be there who hangs up at once, again and again.
-                if with.limited.admits(Kind::Moved, with.now) {
-                    info!("Waiting at {} to be given peers by pid {pid}", path.display());
-                }
+                waits_at.say(pid, with.now);
                 let key = self.begin(channel, pid, with);
                 if let Some(waits_at) = &mut self.waits_at {
                     (waits_at.key, waits_at.has_complained) = (key, false);
@@ -230,6 +228,24 @@ impl Taker {
         }
         if let Some(waits_at) = &mut self.waits_at {
             (waits_at.key, waits_at.again_at) = (None, with.now + CALL_AGAIN);
+        }
+    }
+}
+
+impl WaitsAt {
+    fn new(path: &Path, now: Instant) -> Self {
+        Self { path: path.to_owned(), key: None, again_at: now, has_complained: false, said: None }
+    }
+
+    /// Says that this process waits to be given peers by that one; not again and again if that hangs up at once.
+    fn say(&mut self, pid: u32, now: Instant) {
+        let is_news = self.said.is_none_or(|(of, at)| of != pid || now >= at + CALL_AGAIN_REFUSED);
+        let path = self.path.display();
+        if is_news {
+            self.said = Some((pid, now));
+            info!("Waiting at {path} to be given peers by pid {pid}");
+        } else {
+            debug!("Waiting at {path} again");
         }
     }
 }

@@ -313,3 +313,59 @@ fn of_two_who_want_to_take_over_during_a_freeze_the_first_goes_on() {
         told(0).is_some_and(|why| why == "the predecessor serves counting, the successor offers nothing")
     });
 }
+
+/// A line that is long enough to be cut anywhere, by its number.
+fn numbered(sender: usize, number: usize) -> String {
+    format!("{sender} says {number}\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_two_who_are_joined_send_reaches_the_other_whole_wherever_they_are(
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        let mut servers: Vec<Server> = (0..SERVERS).map(|_| Server::counting()).collect();
+        // Client and partner differ in the lowest bit.
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|number| servers[number / 2].connect().0).collect();
+        for (server, pair) in servers.iter_mut().zip(clients.chunks_mut(2)) {
+            say(&mut pair[0], "JOIN\n");
+            say(&mut pair[1], "joined\n");
+            assert_eq!(line(&mut pair[0], &mut [server]), "joined\n");
+        }
+        clients.iter().for_each(|client| client.set_nodelay(true).unwrap());
+        let texts: Vec<String> = (0..CLIENTS).map(|sender| (0..300).map(|number| numbered(sender, number)).collect()).collect();
+        let mut sent = [0; CLIENTS];
+        for step in steps {
+            match step {
+                Step::Send { client, bytes } => {
+                    let end = (sent[client] + bytes).min(texts[client].len());
+                    clients[client].write_all(&texts[client].as_bytes()[sent[client]..end]).unwrap();
+                    sent[client] = end;
+                }
+                Step::Turn { server, turns } => (0..turns).for_each(|_| servers[server].look()),
+                Step::Move { from, to, count } => {
+                    let (from, to) = two(&mut servers, from, to);
+                    from.order(Which::Count(count), to);
+                }
+                Step::Cut { server } => servers[server].reactor.stop_moving(&Refusal::Stopping),
+            }
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let expected = &texts[number ^ 1][..sent[number ^ 1]];
+            let mut received = Vec::new();
+            for _ in 0..TURNS_MAX {
+                if received.len() >= expected.len() {
+                    break;
+                }
+                servers.iter_mut().for_each(Server::look);
+                let mut buffer = [0; 4096];
+                while let Ok(bytes @ 1..) = client.read(&mut buffer) {
+                    received.extend_from_slice(&buffer[..bytes]);
+                }
+            }
+            prop_assert_eq!(String::from_utf8(received).unwrap(), expected);
+        }
+    }
+}
