@@ -431,6 +431,7 @@ impl<S: StreamService> Passing for Lane<S> {
 
     fn keep(&mut self, handle: Handle) {
         self.table.bring_back(handle);
+        self.table.make_due(handle);
     }
 
     fn keep_given(&mut self, handle: Handle) {

@@ -295,7 +295,7 @@ impl Table {
         self.peers.put_out_of_reach(handle)
     }
 
-    /// It is this process's: it goes on where it was.
+    /// It is this process's, and is to have a turn next: no event will tell what has happened to its connection.
     pub(crate) fn bring_back(&mut self, handle: Handle) {
         self.peers.bring_back(handle);
     }

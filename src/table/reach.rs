@@ -17,7 +17,7 @@ impl Peers {
         true
     }
 
-    /// Brings it back, and gives it a turn: what has happened to its connection since then was told to nobody.
+    /// Brings it back. What has happened to its connection since then was told to nobody: it is to have a turn.
     pub(super) fn bring_back(&mut self, handle: Handle) {
         let key = handle.key();
         let peer = &mut self.slab[key];
@@ -30,7 +30,6 @@ impl Peers {
         self.deadlines.forget(key);
         self.follow_deadline(handle, deadline_ns);
         self.set_alarm_anew(handle);
-        self.make_due(key);
     }
 
     /// Those who must be in one process with the peer at `key`: whom it is joined or coupled to, and who is coupled to it.
