@@ -25,7 +25,7 @@ mod rig;
 
 use rig::{Client, Server};
 
-/// How many peers are in a batch.
+/// How many peers are given at once: two batches.
 const BATCH: usize = 32;
 
 /// Measures moves.
