@@ -147,6 +147,11 @@ impl ScriptedSupervisor {
             let id = id.parse().expect("a number");
             self.offered.remove(&id).expect("it was offered and not taken");
         }
+        if word.is_empty() {
+            // It ends its own end, too, as the real one does: a worker may listen for that before it exits. The only error
+            // is that both have ended.
+            let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        }
         (!word.is_empty()).then_some(word)
     }
 
