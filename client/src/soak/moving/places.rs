@@ -1,8 +1,9 @@
 //! The servers of a soak in which connections move: some listen, the others wait at the first one for what it gives away.
 //! A process that was killed is followed by another in the same place, one that is taken over by its successor.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,17 @@ impl Places {
             })?;
             places.await_ready(wakeups, deadline)?;
         }
+        places.await_waiters().map_err(|error| Error::Server(format!("nobody answers at server {FIRST}: {error}")))?;
         Ok(places)
+    }
+
+    /// Waits until the first server has let in those that wait there. They have called, and callers are let in in their
+    /// order: so it has when it lets go of one who comes after them, and has nothing to say.
+    fn await_waiters(&self) -> io::Result<()> {
+        let mut last = UnixStream::connect(self.servers.takeover_path(FIRST))?;
+        last.set_read_timeout(Some(START_PATIENCE))?;
+        last.shutdown(Shutdown::Write)?;
+        last.read_to_end(&mut Vec::new()).map(drop)
     }
 
     fn start_at(&mut self, place: Place, count: usize) -> io::Result<()> {
