@@ -156,7 +156,9 @@ fn connections_in_every_state_go_on_after_two_takeovers() {
         wait_for_state(&stuck, TcpState::Established);
         for peer in [&ended, &stuck] {
             let socket = peer.server_end().expect("it was there just now");
-            assert!(socket.tx_queue > 0 && socket.rx_queue > 0, "takeover {turn}: {socket:?}");
+            assert!(socket.tx_queue > 0, "takeover {turn}: {socket:?}");
+            // The kernel may have come to take so much more since that the successor has read what was left.
+            assert!(socket.rx_queue > 0 || turn > 0, "takeover {turn}: {socket:?}");
         }
         server = server.taken_over("");
         established.send(b" and half");
