@@ -74,6 +74,7 @@
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
 //! | `drive` | the rule of ownership: the order in which either side does what ends the takeover |
 //! | `departure`, `commit` | the predecessor's I/O, without decisions: the copy, the end |
+//! | `progress` | the copy between two turns of a loop that serves: of all peers, or of some that [move](crate::moving) |
 //! | `failure` | why a takeover failed, as the predecessor sees it |
 //! | `welcomed`, `arriving`, `arrival` | the successor's I/O, without decisions: the call, all up to Accept, the first turn |
 //! | `listening`, `sift` | what `arriving` does about listeners, and about events that come too early |
@@ -105,6 +106,7 @@ pub(crate) mod panicked;
 pub(crate) mod path;
 pub(crate) mod pieces;
 pub(crate) mod predecessor;
+pub(crate) mod progress;
 #[cfg(all(feature = "wire-2", not(test)))]
 mod rehearsal;
 pub(crate) mod sift;

@@ -334,6 +334,11 @@ impl Giver {
             Turned::On(_) => unreachable!("it is not at its end"),
             Turned::Given(channel, batch) => self.part_with(channel, &batch, taker, given, with),
             Turned::Kept(batch, failure) => self.keep(&batch, &failure, taker, given, with),
+            Turned::Abandoned(batch, why) => {
+                with.lanes.lane_mut(batch.lane()).table_mut().unwatch();
+                self.given.extend(given);
+                self.forget(taker, &why, with);
+            }
         }
     }
 
@@ -508,16 +513,9 @@ impl Giver {
     /// longer.
     pub(crate) fn stop_giving<L: Lanes>(&mut self, refusal: &Refusal, with: &mut Loop<'_, L>) {
         if let Some(Underway { giving, taker, given }) = self.underway.take() {
-            if giving.is_frozen() {
-                let lane = with.lanes.lane_mut(giving.lane());
-                let turned = giving.cut_short(lane);
-                self.end_batch(turned, taker, given, with);
-            } else {
-                let batch = giving.abandon(refusal);
-                with.lanes.lane_mut(batch.lane()).table_mut().unwatch();
-                self.given.extend(given);
-                self.forget(taker, &refusal.to_string(), with);
-            }
+            let lane = with.lanes.lane_mut(giving.lane());
+            let turned = giving.stop(lane, refusal);
+            self.end_batch(turned, taker, given, with);
         }
         while let Some(order) = self.orders.front() {
             let taker = order.taker;

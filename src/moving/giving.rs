@@ -3,20 +3,23 @@
 //!
 //! Nothing in here waits. Only the peers of the batch stand still, from the freeze to its end: they are out of reach then.
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
-use crate::table::{Handle, Table, Touch};
-use crate::takeover::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
+use crate::originals::Originals;
+use crate::table::{Handle, Table};
+use crate::takeover::channel::{Channel, ChannelError, Deadline, Sent};
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
 use crate::takeover::memory;
 use crate::takeover::mirror::{Batch as Records, Mirror};
 use crate::takeover::panicked::caught;
-use crate::takeover::predecessor::{Copying, Decision, Frozen, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
+use crate::takeover::predecessor::{Copying, Decision, Frozen, Mistake, Ready, Refusal};
+use crate::takeover::progress::{Advanced, Progress, Subjects};
 use crate::takeover::wire::{Frame, Hello, RawFrame, Welcome};
 
 /// How long a batch may be copied, however it comes on. Who changes as fast as that for so long does not come to rest.
@@ -27,23 +30,16 @@ const COPY_PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Giving {
     channel: Channel,
     batch: Batch,
-    progress: Progress,
+    phase: Phase,
     began: Instant,
 }
 
 #[derive(Debug)]
-enum Progress {
+enum Phase {
     /// Everybody is served as before, and copied.
-    Copying { copying: Copying, blocked: Option<Blocked> },
+    Copying(Progress),
     /// The peers of the batch are out of reach.
     Frozen { drive: Drive<Failure>, deadline: Deadline },
-}
-
-/// Why nothing is sent now.
-#[derive(Clone, Copy, Debug)]
-enum Blocked {
-    UntilWritable,
-    Until(Instant),
 }
 
 /// What a turn has led to.
@@ -54,6 +50,8 @@ pub(super) enum Turned {
     Given(Channel, Batch),
     /// The taker has nothing of it, and the channel has ended. The peers may be out of reach.
     Kept(Batch, Failure),
+    /// This side has other things to do, for this reason. The peers did not stand still yet.
+    Abandoned(Batch, String),
 }
 
 impl Giving {
@@ -70,8 +68,8 @@ impl Giving {
     ) -> Result<Self, Failure> {
         fault::at(Step::Welcome, &mut channel)?;
         channel.post(&Frame::Welcome(welcome).encode())?;
-        let copying = Copying::new(hello, &[batch.places()], now);
-        Ok(Self { channel, batch, progress: Progress::Copying { copying, blocked: None }, began: now })
+        let progress = Progress::new(Copying::new(hello, &[batch.places()], now));
+        Ok(Self { channel, batch, phase: Phase::Copying(progress), began: now })
     }
 
     /// The number of the lane whose peers these are.
@@ -81,153 +79,90 @@ impl Giving {
 
     /// Whether the peers of the batch stand still.
     pub(super) fn is_frozen(&self) -> bool {
-        matches!(self.progress, Progress::Frozen { .. })
+        matches!(self.phase, Phase::Frozen { .. })
     }
 
     /// The channel takes more.
     pub(super) fn writable(&mut self) {
-        if let Progress::Copying { blocked, .. } = &mut self.progress {
-            blocked.take_if(|blocked| matches!(blocked, Blocked::UntilWritable));
+        if let Phase::Copying(progress) = &mut self.phase {
+            progress.writable();
         }
     }
 
     /// When it is to have a turn if no event comes before.
     pub(super) fn due(&self, now: Instant) -> Instant {
-        match &self.progress {
-            Progress::Frozen { deadline, .. } => deadline.at(),
-            Progress::Copying { copying, blocked } => {
-                let overdue = copying.deadline().min(self.began + COPY_PATIENCE);
-                match blocked {
-                    _ if !copying.has_next() => overdue,
-                    None => now,
-                    Some(Blocked::UntilWritable) => overdue,
-                    Some(Blocked::Until(instant)) => overdue.min(*instant),
-                }
-            }
+        match &self.phase {
+            Phase::Frozen { deadline, .. } => deadline.at(),
+            Phase::Copying(progress) => progress.due(now).min(self.began + COPY_PATIENCE),
         }
     }
 
     /// Hears the taker, and sends it what comes next.
     pub(super) fn turn(self, lane: &mut dyn AnyLane, freeze_timeout: Duration, now: Instant) -> Turned {
-        let Self { mut channel, mut batch, progress, began } = self;
-        let (mut copying, mut blocked) = match progress {
-            Progress::Copying { copying, blocked } => (copying, blocked),
-            Progress::Frozen { drive, deadline } => {
+        let Self { mut channel, mut batch, phase, began } = self;
+        let mut progress = match phase {
+            Phase::Copying(progress) => progress,
+            Phase::Frozen { drive, deadline } => {
                 return end(End { channel, lane, batch, deadline, has_heard: false }, drive, began);
             }
         };
-        note(&mut copying, batch.note(lane.table_mut().touches()));
-        match advance(copying, &mut blocked, &mut channel, &mut batch, lane, Times { freeze_timeout, began, now }) {
-            Ok(Advanced::Copying(copying)) => {
-                Turned::On(Self { channel, batch, progress: Progress::Copying { copying, blocked }, began })
+        progress.note(0, batch.note(lane.table_mut().touches()));
+        let few = &mut Few { batch: &mut batch, lane };
+        let failure = match progress.advance(&mut channel, few, freeze_timeout, now) {
+            Ok(Advanced::Copying(_)) if now >= began + COPY_PATIENCE => {
+                Mistake::Restless { copied_for: COPY_PATIENCE }.into()
             }
-            Ok(Advanced::Ready(ready)) => {
+            Ok(Advanced::Copying(progress)) => {
+                return Turned::On(Self { channel, batch, phase: Phase::Copying(progress), began });
+            }
+            Ok(Advanced::Ready(ready, _)) => {
                 let deadline = Deadline::after(freeze_timeout);
-                end(End { channel, lane, batch, deadline, has_heard: false }, Drive::new(ready), began)
+                return end(End { channel, lane, batch, deadline, has_heard: false }, Drive::new(ready), began);
             }
-            Err(failure) => {
-                channel.close_with(&failure.frame());
-                Turned::Kept(batch, failure)
-            }
-        }
+            Err(failure) => failure,
+        };
+        channel.close_with(&failure.frame());
+        Turned::Kept(batch, failure)
     }
 
-    /// Ends it before its peers stand still, and tells the taker why.
-    pub(super) fn abandon(self, refusal: &Refusal) -> Batch {
-        self.channel.close_with(&refusal.frame());
-        self.batch
-    }
-
-    /// Waits for its end no longer.
-    pub(super) fn cut_short(self, lane: &mut dyn AnyLane) -> Turned {
-        let Self { channel, batch, progress, began } = self;
-        match progress {
-            Progress::Frozen { drive, .. } => {
+    /// Ends it at once: its peers are waited for no longer if they stand still, and the taker is told why if they do not yet.
+    pub(super) fn stop(self, lane: &mut dyn AnyLane, refusal: &Refusal) -> Turned {
+        let Self { channel, batch, phase, began } = self;
+        match phase {
+            Phase::Frozen { drive, .. } => {
                 let deadline = Deadline::after(Duration::ZERO);
                 end(End { channel, lane, batch, deadline, has_heard: false }, drive, began)
             }
-            Progress::Copying { .. } => {
-                let failure = Failure::from(Mistake::Silent { silence: began.elapsed() });
-                channel.close_with(&failure.frame());
-                Turned::Kept(batch, failure)
+            Phase::Copying(_) => {
+                channel.close_with(&refusal.frame());
+                Turned::Abandoned(batch, refusal.to_string())
             }
         }
     }
 }
 
-/// What a turn has to keep to.
-#[derive(Clone, Copy)]
-struct Times {
-    freeze_timeout: Duration,
-    began: Instant,
-    now: Instant,
+/// The peers of a batch, whom others may come to be tied to while they are copied.
+struct Few<'b> {
+    batch: &'b mut Batch,
+    lane: &'b dyn AnyLane,
 }
 
-enum Advanced {
-    Copying(Copying),
-    Ready(Ready),
-}
+impl Subjects for Few<'_> {
+    fn lend<T>(&mut self, copy: impl FnOnce(&mut [&mut dyn Originals]) -> T) -> T {
+        copy(&mut [&mut self.batch.originals(self.lane)])
+    }
 
-/// Enters into the book what has happened to the peers of the batch.
-fn note(copying: &mut Copying, touches: Vec<Touch>) {
-    let mirror = copying.mirror_mut(0);
-    for touch in touches {
-        match touch {
-            Touch::Changed { key, session } => mirror.touched(key, session),
-            Touch::Gone { key, id } => mirror.closed(key, id.into()),
+    fn descriptors(&self, records: &Records) -> Vec<BorrowedFd<'_>> {
+        self.batch.descriptors(self.lane, records.descriptor_keys())
+    }
+
+    fn decide(&mut self, ready: Ready, freeze_timeout: Duration, now: Instant) -> Result<Decision, Failure> {
+        if !comes_to_rest(self.batch, self.lane) {
+            let mut copying = ready.another_round();
+            follow_ties(self.batch, &mut copying, self.lane);
+            return Ok(Decision::Copy(copying));
         }
-    }
-}
-
-fn advance(
-    mut copying: Copying,
-    blocked: &mut Option<Blocked>,
-    channel: &mut Channel,
-    batch: &mut Batch,
-    lane: &dyn AnyLane,
-    Times { freeze_timeout, began, now }: Times,
-) -> Result<Advanced, Failure> {
-    while let Some(raw) = channel.receive()? {
-        copying = match copying.hear(raw.decode()?, now)? {
-            Heard::Copying(copying) => {
-                fault::at(Step::Copied, channel)?;
-                copying
-            }
-            Heard::Ready(ready) if !comes_to_rest(batch, lane) => {
-                let mut copying = ready.another_round();
-                follow_ties(batch, &mut copying, lane);
-                copying
-            }
-            Heard::Ready(ready) => {
-                let mut originals = batch.originals(lane);
-                match caught(|| ready.decide(&mut [&mut originals], freeze_timeout, now))?? {
-                    Decision::Copy(copying) => copying,
-                    Decision::Freeze(ready, _) => return Ok(Advanced::Ready(ready)),
-                }
-            }
-        };
-    }
-    if now >= copying.deadline() {
-        return Err(Mistake::Silent { silence: SILENCE_MAX }.into());
-    }
-    if now >= began + COPY_PATIENCE {
-        return Err(Mistake::Restless { copied_for: COPY_PATIENCE }.into());
-    }
-    match *blocked {
-        Some(Blocked::UntilWritable) => return Ok(Advanced::Copying(copying)),
-        Some(Blocked::Until(instant)) if now < instant => return Ok(Advanced::Copying(copying)),
-        _ => {}
-    }
-    let share = copying.share();
-    loop {
-        *blocked = match send_next(&mut copying, channel, batch, lane, now)? {
-            Sent::Taken => None,
-            Sent::Full => Some(Blocked::UntilWritable),
-            Sent::TooManyInFlight => Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)),
-        };
-        if blocked.is_some() || !copying.has_next() || now.elapsed() >= share {
-            return Ok(Advanced::Copying(copying));
-        }
+        Ok(self.lend(|originals| caught(|| ready.decide(originals, freeze_timeout, now)))??)
     }
 }
 
@@ -271,38 +206,6 @@ fn leave_behind(batch: &mut Batch, mirror: &mut Mirror, handle: Handle, table: &
     }
 }
 
-/// Sends what comes next, if anything does.
-fn send_next(
-    copying: &mut Copying,
-    channel: &mut Channel,
-    batch: &Batch,
-    lane: &dyn AnyLane,
-    now: Instant,
-) -> Result<Sent, Failure> {
-    memory::spare(memory::FRAME_SPARE_BYTES)?;
-    let mut originals = batch.originals(lane);
-    let Some(outgoing) = caught(|| copying.next(&mut [&mut originals]))?? else {
-        channel.flush()?;
-        return Ok(Sent::Taken);
-    };
-    let sent = match &outgoing {
-        Outgoing::Batch(records) => {
-            fault::at(Step::Batch, channel)?;
-            channel.try_send(&records.frame, &batch.descriptors(lane, records.descriptor_keys()))?
-        }
-        Outgoing::Round { frame, last } => {
-            fault::at(if *last { Step::LastRound } else { Step::Round }, channel)?;
-            channel.try_send(frame, &[])?
-        }
-        Outgoing::Entries(_) => unreachable!("a batch has no entries"),
-    };
-    match sent {
-        Sent::Taken => copying.sent(outgoing, now),
-        Sent::Full | Sent::TooManyInFlight => copying.unsent(outgoing),
-    }
-    Ok(sent)
-}
-
 /// Goes on with the end of a batch as far as that can be done without waiting.
 fn end(mut end: End<'_>, mut drive: Drive<Failure>, began: Instant) -> Turned {
     loop {
@@ -313,12 +216,7 @@ fn end(mut end: End<'_>, mut drive: Drive<Failure>, began: Instant) -> Turned {
             Stepped::Thaw(failure) => return Turned::Kept(end.batch, failure),
             Stepped::On(next) if waits && next.has_committed() && !end.has_heard => {
                 let End { channel, batch, deadline, .. } = end;
-                return Turned::On(Giving {
-                    channel,
-                    batch,
-                    progress: Progress::Frozen { drive: next, deadline },
-                    began,
-                });
+                return Turned::On(Giving { channel, batch, phase: Phase::Frozen { drive: next, deadline }, began });
             }
             Stepped::On(next) => drive = next,
         }

@@ -11,24 +11,21 @@ use log::warn;
 use mio::event::Event;
 use mio::{Interest, Registry};
 
-use super::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
+use super::channel::{Channel, ChannelError, Deadline, Sent};
 use super::commit::ReadyDeparture;
-use super::failure::{Failure, last_word};
+use super::failure::Failure;
 use super::fault::{self, PredecessorStep as Step};
 use super::memory;
+use super::mirror::Batch;
 use super::pace::Load;
-use super::panicked::caught;
 use super::path::TakeoverListener;
-use super::pieces::Written;
-use super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, Ready, Refusal, SILENCE_MAX};
+use super::predecessor::{Copying, Refusal};
+use super::progress::{Advanced, Progress, Subjects};
 use super::wire::{self, At, DESCRIPTORS_PER_FRAME_MAX, Frame, Listeners, Welcome};
 use crate::lanes::Lanes;
 use crate::listen::{LISTENERS_MAX, Target};
+use crate::originals::Originals;
 use crate::sources::{Entrance, Greeting, Listener, Source, Tokens};
-use crate::table::Touch;
-
-/// How many frames of the successor are heard in one turn of the loop: a caller may talk without end.
-const FRAMES_PER_TURN: usize = 64;
 
 /// What the book of what the successor knows takes for each key: it grows by doubling, and may have to move.
 const BOOK_BYTES_PER_KEY: usize = 32;
@@ -43,19 +40,9 @@ pub(crate) struct Departure {
     channel: Channel,
     /// The successor's process id.
     pid: u32,
-    progress: Progress,
-}
-
-/// How far the copy has come.
-#[derive(Debug)]
-struct Progress {
-    copying: Copying,
     /// The listeners, if the channel has not taken them yet.
     listeners: Option<Unsent>,
-    /// The channel refused the last frame, and when to try again if no event will tell.
-    blocked: Option<Blocked>,
-    /// The last turn ended before the successor was heard out.
-    more_to_hear: bool,
+    progress: Progress,
 }
 
 /// A frame with its descriptors, to be sent later.
@@ -65,12 +52,6 @@ struct Unsent {
     descriptors: Vec<OwnedFd>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Blocked {
-    UntilWritable,
-    Until(Instant),
-}
-
 /// What the loop is to do after a departure has had its turn.
 #[derive(Debug)]
 pub(crate) enum Turn {
@@ -78,13 +59,6 @@ pub(crate) enum Turn {
     Copying(Departure),
     /// Stop reading and accepting, and let it commit.
     Ready(ReadyDeparture),
-}
-
-/// What a turn led to.
-enum Advanced {
-    Copying(Progress),
-    /// Freeze; and if more is pending than should be, how much, and for how long.
-    Ready(Ready, Option<(Load, Duration)>),
 }
 
 impl Departure {
@@ -112,9 +86,9 @@ impl Departure {
                 return Err(failure);
             }
         };
-        let blocked = listeners.as_ref().map(|_| Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY));
-        let copying = Copying::new(hello, keys_end, now);
-        Ok(Self { channel, pid, progress: Progress { copying, listeners, blocked, more_to_hear: false } })
+        let progress = Progress::new(Copying::new(hello, keys_end, now));
+        let progress = if listeners.is_some() { progress.blocked_by_others(now) } else { progress };
+        Ok(Self { channel, pid, listeners, progress })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -123,13 +97,12 @@ impl Departure {
 
     /// The channel takes more.
     pub(crate) fn writable(&mut self) {
-        let blocked = &mut self.progress.blocked;
-        blocked.take_if(|blocked| matches!(blocked, Blocked::UntilWritable));
+        self.progress.writable();
     }
 
     /// Whether all peers are copied. From here on short turns of the loop pay: what one of them changes is pending.
     pub(crate) fn nears_the_freeze(&self, now: Instant) -> bool {
-        self.progress.copying.nears_the_freeze(now)
+        self.progress.nears_the_freeze(now)
     }
 
     /// Hears the successor out, and sends it as much as the copy's share of a turn allows: at least one batch, if the
@@ -138,12 +111,13 @@ impl Departure {
     /// # Errors
     /// If the takeover has failed. The successor is told why, if it still listens.
     pub(crate) fn turn<L: Lanes>(self, lanes: &mut L, freeze_timeout: Duration, now: Instant) -> Result<Turn, Failure> {
-        let Self { mut channel, pid, mut progress } = self;
+        let Self { mut channel, pid, mut listeners, mut progress } = self;
         for number in 0..L::COUNT {
             progress.note(number, lanes.lane_mut(number).table_mut().touches());
         }
-        match progress.advance(&mut channel, lanes, freeze_timeout, now) {
-            Ok(Advanced::Copying(progress)) => Ok(Turn::Copying(Self { channel, pid, progress })),
+        let everybody = &mut Everybody { lanes, listeners: &mut listeners };
+        match progress.advance(&mut channel, everybody, freeze_timeout, now) {
+            Ok(Advanced::Copying(progress)) => Ok(Turn::Copying(Self { channel, pid, listeners, progress })),
             Ok(Advanced::Ready(ready, strain)) => {
                 warn_of(strain, pid);
                 Ok(Turn::Ready(ReadyDeparture::new(channel, pid, ready)))
@@ -161,98 +135,27 @@ impl Departure {
     }
 }
 
-impl Progress {
-    /// Enters into the book of a lane what has happened to its peers.
-    fn note(&mut self, lane: usize, touches: Vec<Touch>) {
-        let mirror = self.copying.mirror_mut(lane);
-        for touch in touches {
-            match touch {
-                Touch::Changed { key, session } => mirror.touched(key, session),
-                Touch::Gone { key, id } => mirror.closed(key, id.into()),
-            }
-        }
+/// All peers, and what is sent before the first of them.
+struct Everybody<'l, L> {
+    lanes: &'l mut L,
+    listeners: &'l mut Option<Unsent>,
+}
+
+impl<L: Lanes> Subjects for Everybody<'_, L> {
+    fn lend<T>(&mut self, copy: impl FnOnce(&mut [&mut dyn Originals]) -> T) -> T {
+        copy(&mut self.lanes.originals())
     }
 
-    fn advance<L: Lanes>(
-        mut self,
-        channel: &mut Channel,
-        lanes: &mut L,
-        freeze_timeout: Duration,
-        now: Instant,
-    ) -> Result<Advanced, Failure> {
-        self.more_to_hear = true;
-        for _ in 0..FRAMES_PER_TURN {
-            let Some(raw) = channel.receive()? else {
-                self.more_to_hear = false;
-                break;
-            };
-            match self.copying.hear(raw.decode()?, now)? {
-                Heard::Copying(copying) => {
-                    self.copying = copying;
-                    fault::at(Step::Copied, channel)?;
-                }
-                Heard::Ready(ready) => match caught(|| ready.decide(&mut lanes.originals(), freeze_timeout, now))?? {
-                    Decision::Copy(copying) => self.copying = copying,
-                    Decision::Freeze(ready, strain) => return Ok(Advanced::Ready(ready, strain)),
-                },
-            }
-        }
-        if now >= self.copying.deadline() {
-            return Err(self.overdue());
-        }
-        match self.blocked {
-            Some(Blocked::UntilWritable) => return Ok(Advanced::Copying(self)),
-            Some(Blocked::Until(instant)) if now < instant => return Ok(Advanced::Copying(self)),
-            _ => {}
-        }
-        let share = self.copying.share();
-        loop {
-            self.blocked = match self.send_next(channel, lanes, now)? {
-                Sent::Taken => None,
-                Sent::Full => Some(Blocked::UntilWritable),
-                Sent::TooManyInFlight => Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)),
-            };
-            if self.blocked.is_some() || !self.copying.has_next() || now.elapsed() >= share {
-                return Ok(Advanced::Copying(self));
-            }
-        }
+    fn descriptors(&self, batch: &Batch) -> Vec<BorrowedFd<'_>> {
+        self.lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys())
     }
 
-    /// Why nothing has come of the takeover for too long.
-    fn overdue(&self) -> Failure {
-        match self.blocked {
-            Some(Blocked::Until(_)) => ChannelError::TooManyInFlight { waited: SILENCE_MAX }.into(),
-            Some(Blocked::UntilWritable) | None => Mistake::Silent { silence: SILENCE_MAX }.into(),
-        }
-    }
-
-    /// Sends what comes next, if anything does.
-    fn send_next<L: Lanes>(&mut self, channel: &mut Channel, lanes: &mut L, now: Instant) -> Result<Sent, Failure> {
-        if let Some(listeners) = self.listeners.take() {
-            let descriptors: Vec<BorrowedFd<'_>> = listeners.descriptors.iter().map(AsFd::as_fd).collect();
-            let sent = channel.try_send(&listeners.frame, &descriptors)?;
-            self.listeners = (sent != Sent::Taken).then_some(listeners);
-            return Ok(sent);
-        }
-        memory::spare(memory::FRAME_SPARE_BYTES)?;
-        let Some(outgoing) = caught(|| self.copying.next(&mut lanes.originals()))?? else {
-            channel.flush()?;
-            return Ok(Sent::Taken);
-        };
-        fault::at(step_of(&outgoing), channel)?;
-        let sent = match &outgoing {
-            Outgoing::Batch(batch) => {
-                let descriptors = lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys());
-                channel.try_send(&batch.frame, &descriptors)
-            }
-            Outgoing::Entries(Written { frame, .. }) | Outgoing::Round { frame, .. } => channel.try_send(frame, &[]),
-        };
-        let sent = sent.map_err(|error| last_word(channel).unwrap_or(error.into()))?;
-        match sent {
-            Sent::Taken => self.copying.sent(outgoing, now),
-            Sent::Full | Sent::TooManyInFlight => self.copying.unsent(outgoing),
-        }
-        Ok(sent)
+    fn send_first(&mut self, channel: &mut Channel) -> Result<Option<Sent>, ChannelError> {
+        let Some(listeners) = self.listeners.take() else { return Ok(None) };
+        let descriptors: Vec<BorrowedFd<'_>> = listeners.descriptors.iter().map(AsFd::as_fd).collect();
+        let sent = channel.try_send(&listeners.frame, &descriptors)?;
+        *self.listeners = (sent != Sent::Taken).then_some(listeners);
+        Ok(Some(sent))
     }
 }
 
@@ -314,15 +217,7 @@ impl Source for Departure {
     }
 
     fn due(&self, now: Instant) -> Option<Instant> {
-        let Progress { copying, blocked, more_to_hear, .. } = &self.progress;
-        let deadline = copying.deadline();
-        Some(match *blocked {
-            _ if *more_to_hear => now,
-            _ if !copying.has_next() => deadline,
-            None => now,
-            Some(Blocked::UntilWritable) => deadline,
-            Some(Blocked::Until(instant)) => instant.min(deadline),
-        })
+        Some(self.progress.due(now))
     }
 }
 
@@ -334,21 +229,10 @@ fn warn_of(strain: Option<(Load, Duration)>, pid: u32) {
     }
 }
 
-/// The step at which it is sent.
-fn step_of(outgoing: &Outgoing) -> Step {
-    match outgoing {
-        Outgoing::Batch(_) => Step::Batch,
-        Outgoing::Entries(_) => Step::Entries,
-        Outgoing::Round { last: false, .. } => Step::Round,
-        Outgoing::Round { last: true, .. } => Step::LastRound,
-    }
-}
-
 impl Departure {
     /// A takeover of peers alone, by a successor of the same process.
     pub(crate) fn of_peers(channel: Channel, hello: super::wire::Hello, keys_end: &[usize], now: Instant) -> Self {
-        let copying = Copying::new(hello, keys_end, now);
-        let progress = Progress { copying, listeners: None, blocked: None, more_to_hear: false };
-        Self { channel, pid: std::process::id(), progress }
+        let progress = Progress::new(Copying::new(hello, keys_end, now));
+        Self { channel, pid: std::process::id(), listeners: None, progress }
     }
 }
