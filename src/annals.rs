@@ -1,9 +1,9 @@
-//! What has happened to a server, as far as it is told to whoever asks.
+//! What has happened to a server: it is told to whoever observes it, and remembered for whoever asks.
 
 use crate::account::{Account, unix_ms};
 use crate::lanes::Lanes;
 use crate::listen::Target;
-use crate::milestone::Takeover;
+use crate::milestone::{Milestone, Observer, Takeover};
 use crate::sources::Listener;
 use crate::status::{FailureStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus};
 use crate::takeover::wire::BUILD;
@@ -15,13 +15,20 @@ pub(crate) struct Annals {
     serves_since_unix_ms: u64,
     takeover: Option<TakeoverStatus>,
     failure: Option<FailureStatus>,
+    observer: Observer,
 }
 
 impl Annals {
     /// Those of a server that begins.
     pub(crate) fn open() -> Self {
         let account = Account::open();
-        Self { account, serves_since_unix_ms: account.began_unix_ms, takeover: None, failure: None }
+        let serves_since_unix_ms = account.began_unix_ms;
+        Self { account, serves_since_unix_ms, takeover: None, failure: None, observer: Observer::default() }
+    }
+
+    /// From now on somebody is told what happens.
+    pub(crate) fn observed_by(&mut self, observer: Observer) {
+        self.observer = observer;
     }
 
     /// What goes on in a successor.
@@ -34,32 +41,23 @@ impl Annals {
         self.account = account.of_successor();
     }
 
-    pub(crate) fn taken_over(&mut self, takeover: &Takeover) {
-        self.takeover = Some(TakeoverStatus {
-            at_unix_ms: unix_ms(),
-            predecessor_pid: takeover.predecessor_pid,
-            peers: takeover.peers,
-            pause_us: takeover.pause.map(|pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX)),
-            copy_us: u64::try_from(takeover.copy.as_micros()).unwrap_or(u64::MAX),
-            bytes: takeover.bytes,
-        });
-    }
-
-    pub(crate) fn takeover_failed(&mut self, pid: u32, why: &str) {
-        self.account.failed_takeovers += 1;
-        self.failure = Some(FailureStatus { at_unix_ms: unix_ms(), pid, why: why.to_owned() });
-    }
-
     pub(crate) fn accepted(&mut self) {
         self.account.accepted += 1;
     }
 
-    pub(crate) fn gave(&mut self, peers: u64) {
-        self.account.gave += peers;
-    }
-
-    pub(crate) fn took(&mut self, peers: u64) {
-        self.account.took += peers;
+    /// Something has happened: it is remembered, and whoever observes the server is told.
+    pub(crate) fn tell(&mut self, milestone: Milestone<'_>) {
+        match &milestone {
+            Milestone::TakenOver(takeover) => self.takeover = Some(of_takeover(takeover)),
+            Milestone::TakeoverFailed { pid, why } => {
+                self.account.failed_takeovers += 1;
+                self.failure = Some(FailureStatus { at_unix_ms: unix_ms(), pid: *pid, why: (*why).to_owned() });
+            }
+            Milestone::Gave { peers, .. } => self.account.gave += peers,
+            Milestone::Took { peers, .. } => self.account.took += peers,
+            Milestone::Ready(_) | Milestone::HandedOver(_) | Milestone::Stopping => {}
+        }
+        self.observer.tell(milestone);
     }
 
     /// How the server stands that has these lanes and listeners.
@@ -93,5 +91,16 @@ impl Annals {
             failure: self.failure.clone(),
             ..Status::default()
         }
+    }
+}
+
+fn of_takeover(takeover: &Takeover) -> TakeoverStatus {
+    TakeoverStatus {
+        at_unix_ms: unix_ms(),
+        predecessor_pid: takeover.predecessor_pid,
+        peers: takeover.peers,
+        pause_us: takeover.pause.map(|pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX)),
+        copy_us: u64::try_from(takeover.copy.as_micros()).unwrap_or(u64::MAX),
+        bytes: takeover.bytes,
     }
 }

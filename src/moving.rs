@@ -68,16 +68,18 @@
 //! | `giver`, `taker` | all channels of either side: who waits, who has called, what is to be moved next |
 //! | `order` | what is to be moved, and how far that has come |
 //! | `asking` | the request, from a process that serves nobody |
-//! | `words` | what went wrong, in the words of a move |
+//! | `lent`, `words` | what the loop lends to all of that; what moves are told in |
 
 pub(crate) mod asking;
 mod batch;
 pub(crate) mod giver;
 mod giving;
+mod lent;
 mod order;
 pub(crate) mod taker;
 mod taking;
 mod words;
 
-pub(crate) use giver::{Giver, Loop};
+pub(crate) use giver::Giver;
+pub(crate) use lent::Lent;
 pub(crate) use taker::Taker;

@@ -17,8 +17,8 @@ use crate::config::{Config, Outcome};
 use crate::lane::{AnyLane, Wake};
 use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
-use crate::milestone::{Listening, Milestone, Observer, Ready, Takeover};
-use crate::moving::{Giver, Loop, Taker};
+use crate::milestone::{Listening, Milestone, Observer, Ready};
+use crate::moving::{Giver, Lent, Taker};
 use crate::sources::{
     Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Source, Sources, StopSignals, Tokens,
 };
@@ -74,7 +74,6 @@ pub(crate) struct Reactor<L> {
     taker: Taker,
     stop: Option<Stop>,
     config: Config,
-    observer: Observer,
     annals: Annals,
     /// How many peers there may be.
     peers_max: usize,
@@ -98,7 +97,6 @@ impl<L: Lanes> Reactor<L> {
             departure: None,
             stop: None,
             config,
-            observer: Observer::default(),
             annals: Annals::open(),
             peers_max,
             now,
@@ -126,8 +124,9 @@ impl<L: Lanes> Reactor<L> {
     }
 
     /// From now on somebody is told how its life goes.
-    pub(crate) fn observed_by(self, observer: Observer) -> Self {
-        Self { observer, ..self }
+    pub(crate) fn observed_by(mut self, observer: Observer) -> Self {
+        self.annals.observed_by(observer);
+        self
     }
 
     /// Serves, until it is stopped or a successor has taken over.
@@ -184,9 +183,7 @@ impl<L: Lanes> Reactor<L> {
         self.turn_at(now, events);
         self.announce();
         let summary = arrival.serving(polled_at_ns, self.takeover_listener());
-        let takeover = Takeover::from(&summary);
-        self.annals.taken_over(&takeover);
-        self.observer.tell(Milestone::TakenOver(takeover));
+        self.annals.tell(Milestone::TakenOver((&summary).into()));
         fault::here(SuccessorStep::Served);
         Ok(())
     }
@@ -297,7 +294,7 @@ impl<L: Lanes> Reactor<L> {
         }
         let listening = |listener: &Listener| Listening { name: listener.name().to_owned(), at: listener.at() };
         let listeners = self.sources.entrance.listeners().map(listening).collect();
-        self.observer.tell(Milestone::Ready(&Ready { pid: std::process::id(), listeners }));
+        self.annals.tell(Milestone::Ready(&Ready { pid: std::process::id(), listeners }));
     }
 
     fn takeover_listener(&self) -> Option<&TakeoverListener> {
@@ -364,10 +361,10 @@ impl<L: Lanes> Reactor<L> {
     // ── Moving some ────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Both sides of moves, and what they need.
-    fn moves(&mut self) -> (&mut Giver, &mut Taker, Loop<'_, L>) {
-        let Self { lanes, poll, config, now, observer, annals, limited, giver, taker, .. } = self;
+    fn moves(&mut self) -> (&mut Giver, &mut Taker, Lent<'_, L>) {
+        let Self { lanes, poll, config, now, annals, limited, giver, taker, .. } = self;
         let (registry, freeze_timeout, now) = (poll.registry(), config.freeze_timeout, *now);
-        (giver, taker, Loop { lanes, registry, freeze_timeout, now, observer, annals, limited })
+        (giver, taker, Lent { lanes, registry, freeze_timeout, now, annals, limited })
     }
 
     /// Does what a supervisor wants of a worker whose peers can be moved.
@@ -440,7 +437,7 @@ impl<L: Lanes> Reactor<L> {
         let welcome = match welcome {
             Ok(welcome) => welcome,
             Err(refusal) => {
-                self.tell_failure(pid, &refusal.to_string());
+                self.annals.tell(Milestone::TakeoverFailed { pid, why: &refusal.to_string() });
                 if self.limited.admits(Kind::Caller, self.now) {
                     warn!("Takeover by pid {pid} refused: {refusal}");
                 }
@@ -466,11 +463,6 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
-    fn tell_failure(&mut self, pid: u32, why: &str) {
-        self.annals.takeover_failed(pid, why);
-        self.observer.tell(Milestone::TakeoverFailed { pid, why });
-    }
-
     /// Gives the takeover that is under way its turn. Returns the successor's process id when it owns the peers.
     fn hand_over(&mut self) -> Option<u32> {
         let departure = self.departure.take()?;
@@ -488,7 +480,7 @@ impl<L: Lanes> Reactor<L> {
         match committed {
             Ok(handed_over) => {
                 let summary = handed_over.retire();
-                self.observer.tell(Milestone::HandedOver((&summary).into()));
+                self.annals.tell(Milestone::HandedOver((&summary).into()));
                 Some(pid)
             }
             Err(failure) => {
@@ -504,7 +496,7 @@ impl<L: Lanes> Reactor<L> {
         fault::here(PredecessorStep::Thaw);
         self.lanes.unwatch();
         self.sources.entrance.take_back();
-        self.tell_failure(pid, &failure.to_string());
+        self.annals.tell(Milestone::TakeoverFailed { pid, why: &failure.to_string() });
         if self.limited.admits(Kind::FailedTakeover, self.now) {
             warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.lanes.peers());
         }
@@ -576,7 +568,7 @@ impl<L: Lanes> Reactor<L> {
         if let Some(Stop::Draining { .. }) = self.stop.replace(Stop::Draining { by }) {
             return;
         }
-        self.observer.tell(Milestone::Stopping);
+        self.annals.tell(Milestone::Stopping);
         self.sources.entrance.close();
         self.leave_takeover_path();
         self.stop_moving(&Refusal::Stopping);

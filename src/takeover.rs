@@ -77,6 +77,7 @@
 //! | `progress` | the copy between two turns of a loop that serves: of all peers, or of some that [move](crate::moving) |
 //! | `failure` | why a takeover failed, as the predecessor sees it |
 //! | `welcomed`, `arriving`, `arrival` | the successor's I/O, without decisions: the call, all up to Accept, the first turn |
+//! | `adopted` | a socket with its record, and what came of restoring the two |
 //! | `listening`, `sift` | what `arriving` does about listeners, and about events that come too early |
 //! | `offer`, `error` | what a successor offers; why a takeover failed, as it sees that |
 //! | `freeze`, `frozen_at` | what the time of a freeze went into; when it began, by the successor's clock |
@@ -85,6 +86,7 @@
 //! | `summary` | what a takeover took, as both sides log it |
 //! | `fault` | the steps by name, where tests let either side fail |
 
+pub(crate) mod adopted;
 pub(crate) mod arrival;
 pub(crate) mod arriving;
 mod books;

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use super::words::Peers;
 use crate::asking::{AskError, Cause, exchange};
 use crate::peer::Address;
 use crate::takeover::wire::{self, Frame, printable};
@@ -63,13 +64,12 @@ pub struct Moved {
 
 impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peers = if self.asked == 1 { "peer" } else { "peers" };
         let pause_ms = self.pause_max.as_secs_f64() * 1000.0;
         write!(
             f,
-            "Moved {} of {} {peers} from pid {} to pid {} in {:.3} s (largest pause of a batch {pause_ms:.3} ms)",
+            "Moved {} of {} from pid {} to pid {} in {:.3} s (largest pause of a batch {pause_ms:.3} ms)",
             self.moved,
-            self.asked,
+            Peers(self.asked),
             self.giver_pid,
             self.taker_pid,
             self.took.as_secs_f64()

@@ -18,12 +18,12 @@ use slab::Slab;
 
 use super::batch::Batch;
 use super::giving::{Giving, Turned};
+use super::lent::Lent;
 use super::order::{Asker, Next, Order};
-use super::words::in_words_of_a_move;
-use crate::annals::Annals;
+use super::words::{Peers, in_words_of_a_move};
 use crate::lanes::Lanes;
-use crate::limited::{Kind, Limited};
-use crate::milestone::{Milestone, Observer};
+use crate::limited::Kind;
+use crate::milestone::Milestone;
 use crate::sources::{Name, Source, Tokens};
 use crate::table::Handle;
 use crate::takeover::channel::{Channel, ChannelError};
@@ -41,17 +41,6 @@ const WAIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// So many frames of a taker are heard in one turn of the loop. It has two to say after each batch.
 const FRAMES_PER_TURN: usize = 16;
-
-/// What the loop lends while moves have their turn.
-pub(crate) struct Loop<'l, L> {
-    pub(crate) lanes: &'l mut L,
-    pub(crate) registry: &'l Registry,
-    pub(crate) freeze_timeout: Duration,
-    pub(crate) now: Instant,
-    pub(crate) observer: &'l mut Observer,
-    pub(crate) annals: &'l mut Annals,
-    pub(crate) limited: &'l mut Limited,
-}
 
 /// All that is on the giving side.
 #[derive(Debug)]
@@ -125,7 +114,7 @@ impl Giver {
     // ── Who calls ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Somebody waits to be given peers.
-    pub(crate) fn line_up<L: Lanes>(&mut self, channel: Channel, pid: u32, hello: Hello, with: &mut Loop<'_, L>) {
+    pub(crate) fn line_up<L: Lanes>(&mut self, channel: Channel, pid: u32, hello: Hello, with: &mut Lent<'_, L>) {
         if let Some(key) = self.know(channel, pid, true, with) {
             debug!("Pid {pid} waits to be given peers");
             self.takers[key].hello = Some(hello);
@@ -134,7 +123,7 @@ impl Giver {
     }
 
     /// Somebody wants peers to be moved to another server.
-    pub(crate) fn order<L: Lanes>(&mut self, channel: Channel, pid: u32, request: &Move, with: &mut Loop<'_, L>) {
+    pub(crate) fn order<L: Lanes>(&mut self, channel: Channel, pid: u32, request: &Move, with: &mut Lent<'_, L>) {
         let to = Path::new(OsStr::from_bytes(&request.to));
         match self.call_for_order(to, with) {
             Ok(taker) => self.begin_order(Asker::Caller(channel), taker, &request.which, with),
@@ -148,7 +137,7 @@ impl Giver {
     }
 
     /// The supervisor wants this part of the peers to be moved to another worker.
-    pub(crate) fn order_share<L: Lanes>(&mut self, share: Fraction, to: &Path, with: &mut Loop<'_, L>) {
+    pub(crate) fn order_share<L: Lanes>(&mut self, share: Fraction, to: &Path, with: &mut Lent<'_, L>) {
         let movable = with.lanes.all().filter(|lane| lane.is_movable());
         let count = share.of(movable.map(|lane| lane.peers() as u64).sum());
         match self.call_for_order(to, with) {
@@ -160,14 +149,14 @@ impl Giver {
         }
     }
 
-    fn begin_order<L: Lanes>(&mut self, asker: Asker, taker: usize, which: &Which, with: &mut Loop<'_, L>) {
+    fn begin_order<L: Lanes>(&mut self, asker: Asker, taker: usize, which: &Which, with: &mut Lent<'_, L>) {
         let mut order = Order::new(which, asker, taker, &*with.lanes, with.now);
         order.moved.taker_pid = self.takers[taker].pid;
         self.orders.push_back(order);
     }
 
     /// Calls on a server's takeover path, if there is anybody who could be moved there.
-    fn call_for_order<L: Lanes>(&mut self, to: &Path, with: &mut Loop<'_, L>) -> Result<usize, String> {
+    fn call_for_order<L: Lanes>(&mut self, to: &Path, with: &mut Lent<'_, L>) -> Result<usize, String> {
         if with.lanes.all().any(|lane| lane.is_movable()) {
             return self.call(to, with);
         }
@@ -176,7 +165,7 @@ impl Giver {
     }
 
     /// Calls on a server's takeover path, to give it peers.
-    fn call<L: Lanes>(&mut self, to: &Path, with: &mut Loop<'_, L>) -> Result<usize, String> {
+    fn call<L: Lanes>(&mut self, to: &Path, with: &mut Lent<'_, L>) -> Result<usize, String> {
         let Call { socket, pid } = call(to).map_err(|error| format!("{}: {error}", to.display()))?;
         if pid == std::process::id() {
             return Err(format!("{} is this server's own takeover path", to.display()));
@@ -192,7 +181,7 @@ impl Giver {
         mut channel: Channel,
         pid: u32,
         waits: bool,
-        with: &mut Loop<'_, L>,
+        with: &mut Lent<'_, L>,
     ) -> Option<usize> {
         if self.takers.len() >= TAKERS_MAX {
             let reason = format!("{TAKERS_MAX} wait already");
@@ -231,14 +220,14 @@ impl Giver {
 
     /// The supervisor wants these to go to a taker that is known.
     #[cfg(test)]
-    pub(crate) fn begin_order_of<L: Lanes>(&mut self, which: Which, taker: usize, with: &mut Loop<'_, L>) {
+    pub(crate) fn begin_order_of<L: Lanes>(&mut self, which: Which, taker: usize, with: &mut Lent<'_, L>) {
         self.begin_order(Asker::Supervisor, taker, &which, with);
     }
 
     // ── A turn ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Hears takers, and goes on with what is to be given. `may_begin` is false while all peers are about to leave.
-    pub(crate) fn tend<L: Lanes>(&mut self, with: &mut Loop<'_, L>, may_begin: bool) {
+    pub(crate) fn tend<L: Lanes>(&mut self, with: &mut Lent<'_, L>, may_begin: bool) {
         with.lanes.each(|lane| self.given.extend(lane.given()));
         for key in std::mem::take(&mut self.heard) {
             self.hear_taker(key, with);
@@ -255,7 +244,7 @@ impl Giver {
         with.lanes.each(|lane| self.given.extend(lane.given()));
     }
 
-    fn hear_taker<L: Lanes>(&mut self, key: usize, with: &mut Loop<'_, L>) {
+    fn hear_taker<L: Lanes>(&mut self, key: usize, with: &mut Lent<'_, L>) {
         for _ in 0..FRAMES_PER_TURN {
             let Some(taker) = self.takers.get_mut(key) else { return };
             let Some(channel) = &mut taker.channel else { return };
@@ -294,7 +283,7 @@ impl Giver {
     }
 
     /// A taker cannot be given anything any more.
-    fn forget<L: Lanes>(&mut self, key: usize, why: &str, with: &mut Loop<'_, L>) {
+    fn forget<L: Lanes>(&mut self, key: usize, why: &str, with: &mut Lent<'_, L>) {
         let taker = self.takers.remove(key);
         self.line.retain(|waiting| *waiting != key);
         debug!("Pid {} is given no more peers: {why}", taker.pid);
@@ -309,7 +298,7 @@ impl Giver {
     }
 
     /// Gives up takers that were called and have said nothing for too long.
-    fn judge<L: Lanes>(&mut self, with: &mut Loop<'_, L>) {
+    fn judge<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
         let now = with.now;
         let is_overdue = |taker: &Taker| taker.is_awaited() && now >= taker.since + WAIT_PATIENCE;
         while let Some((key, _)) = self.takers.iter().find(|(_, taker)| is_overdue(taker)) {
@@ -319,7 +308,7 @@ impl Giver {
     }
 
     /// Gives the batch that is under way its turn.
-    fn turn<L: Lanes>(&mut self, with: &mut Loop<'_, L>) {
+    fn turn<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
         if let Some(Underway { giving, taker, given }) = self.underway.take() {
             let lane = with.lanes.lane_mut(giving.lane());
             match giving.turn(lane, with.freeze_timeout, with.now) {
@@ -329,7 +318,7 @@ impl Giver {
         }
     }
 
-    fn end_batch<L: Lanes>(&mut self, turned: Turned, taker: usize, given: Option<Handle>, with: &mut Loop<'_, L>) {
+    fn end_batch<L: Lanes>(&mut self, turned: Turned, taker: usize, given: Option<Handle>, with: &mut Lent<'_, L>) {
         match turned {
             Turned::On(_) => unreachable!("it is not at its end"),
             Turned::Given(channel, batch) => self.part_with(channel, &batch, taker, given, with),
@@ -349,7 +338,7 @@ impl Giver {
         batch: &Batch,
         taker: usize,
         given: Option<Handle>,
-        with: &mut Loop<'_, L>,
+        with: &mut Lent<'_, L>,
     ) {
         fault::here(Step::Disband);
         let lane = with.lanes.lane_mut(batch.lane());
@@ -363,13 +352,12 @@ impl Giver {
         // It may have said something that no event will tell of.
         self.heard.push_back(taker);
         let pid = known.pid;
-        with.annals.gave(peers);
-        with.observer.tell(Milestone::Gave { peers, pid });
+        with.annals.tell(Milestone::Gave { peers, pid });
         // Who came to be tied to one that stays is still here, and hears that.
         self.given.extend(given.filter(|given| lane.table().peers().of_handle(*given).is_some()));
         match self.orders.front_mut().filter(|_| given.is_none()) {
             Some(order) => order.moved.moved += peers,
-            None if with.limited.admits(Kind::Moved, with.now) => info!("Gave {peers} {} to pid {pid}", plural(peers)),
+            None if with.limited.admits(Kind::Moved, with.now) => info!("Gave {} to pid {pid}", Peers(peers)),
             None => {}
         }
     }
@@ -381,7 +369,7 @@ impl Giver {
         failure: &Failure,
         taker: usize,
         given: Option<Handle>,
-        with: &mut Loop<'_, L>,
+        with: &mut Lent<'_, L>,
     ) {
         fault::here(Step::Thaw);
         let lane = with.lanes.lane_mut(batch.lane());
@@ -391,7 +379,7 @@ impl Giver {
         if with.limited.admits(Kind::FailedTakeover, with.now) {
             let peers = batch.handles().count() as u64;
             let why = in_words_of_a_move(failure);
-            warn!("Pid {pid} was not given {peers} {}: {why}; serving on", plural(peers));
+            warn!("Pid {pid} was not given {}: {why}; serving on", Peers(peers));
         }
         // Another one may take whom the service wants to be rid of.
         self.given.extend(given);
@@ -401,7 +389,7 @@ impl Giver {
     // ── What is next ───────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Begins with a batch, if one is to be begun. False if there is nothing to do now.
-    fn begin<L: Lanes>(&mut self, with: &mut Loop<'_, L>) -> bool {
+    fn begin<L: Lanes>(&mut self, with: &mut Lent<'_, L>) -> bool {
         if let Some(handle) = self.given.pop_front() {
             self.begin_given(handle, with);
             return true;
@@ -431,7 +419,7 @@ impl Giver {
     }
 
     /// A service has given this peer away.
-    fn begin_given<L: Lanes>(&mut self, handle: Handle, with: &mut Loop<'_, L>) {
+    fn begin_given<L: Lanes>(&mut self, handle: Handle, with: &mut Lent<'_, L>) {
         let lane = with.lanes.lane_mut(handle.lane());
         let together = lane.table().tied_together(handle);
         if together.is_empty() {
@@ -458,7 +446,7 @@ impl Giver {
         lane: usize,
         handles: Vec<Handle>,
         given: Option<Handle>,
-        with: &mut Loop<'_, L>,
+        with: &mut Lent<'_, L>,
     ) -> Result<(), String> {
         let taker = &mut self.takers[key];
         let hello = taker.hello.take().expect("it can be given peers");
@@ -487,16 +475,15 @@ impl Giver {
     }
 
     /// Tells whoever has asked what came of it.
-    fn conclude<L: Lanes>(&mut self, mut order: Order, why: Option<String>, with: &mut Loop<'_, L>) {
+    fn conclude<L: Lanes>(&mut self, mut order: Order, why: Option<String>, with: &mut Lent<'_, L>) {
         let took = with.now.saturating_duration_since(order.began);
         order.moved.took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         order.moved.why = why;
         let moved = &order.moved;
         info!(
-            "Moved {} of {} {} to pid {} in {:.3} s{}",
+            "Moved {} of {} to pid {} in {:.3} s{}",
             moved.moved,
-            moved.asked,
-            plural(moved.asked),
+            Peers(moved.asked),
             moved.taker_pid,
             took.as_secs_f64(),
             moved.why.iter().map(|why| format!(": {why}")).collect::<String>(),
@@ -511,7 +498,7 @@ impl Giver {
 
     /// All peers go to a successor, or the server stops: nothing is given any more. Whoever stands still is waited for no
     /// longer.
-    pub(crate) fn stop_giving<L: Lanes>(&mut self, refusal: &Refusal, with: &mut Loop<'_, L>) {
+    pub(crate) fn stop_giving<L: Lanes>(&mut self, refusal: &Refusal, with: &mut Lent<'_, L>) {
         if let Some(Underway { giving, taker, given }) = self.underway.take() {
             let lane = with.lanes.lane_mut(giving.lane());
             let turned = giving.stop(lane, refusal);
@@ -526,7 +513,7 @@ impl Giver {
     }
 
     /// Nobody who was given away goes. Whoever gives one away now is told that nobody waits.
-    fn keep_all_given<L: Lanes>(&mut self, with: &mut Loop<'_, L>) {
+    fn keep_all_given<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
         with.lanes.each(|lane| lane.table_mut().peers_mut().set_takers(0));
         for handle in std::mem::take(&mut self.given) {
             with.lanes.lane_mut(handle.lane()).keep_given(handle);
@@ -563,8 +550,4 @@ impl Source for Giver {
         let at_once = (begins || !self.heard.is_empty()).then_some(now);
         [underway, overdue, at_once].into_iter().flatten().min()
     }
-}
-
-fn plural(peers: u64) -> &'static str {
-    if peers == 1 { "peer" } else { "peers" }
 }

@@ -1,7 +1,10 @@
 //! What is to be moved: some peers, chosen as the table is walked, so that it takes no time to say so.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Instant;
+
+use reactord_process::words::Fraction;
 
 use super::batch::PEERS_PER_BATCH;
 use crate::lanes::Lanes;
@@ -151,10 +154,10 @@ fn address(handle: Handle, table: &Table) -> String {
     table.peers().get(handle.key()).expect("it was chosen from the table").address().to_string()
 }
 
-/// So many parts of so many, rounded.
+/// So many parts of so many, rounded; never more than all.
 fn share(peers: u64, parts: u32, of: u32) -> u64 {
-    let (parts, of) = (u128::from(parts.min(of)), u128::from(of.max(1)));
-    u64::try_from((u128::from(peers) * parts + of / 2) / of).expect("it is no more than there are")
+    let part = Fraction::new(parts.min(of), NonZeroU32::new(of).unwrap_or(NonZeroU32::MIN));
+    part.expect("it is no more than all").of(peers)
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use mio::event::Event;
 use mio::{Interest, Registry};
 use slab::Slab;
 
-use super::giver::Loop;
-use super::taking::{Capacity, Taking, Turned};
-use super::words::in_words_of_a_move;
+use super::lent::Lent;
+use super::taking::{Taking, Turned};
+use super::words::{Peers, in_words_of_a_move};
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
@@ -22,7 +22,7 @@ use crate::takeover::error::Cause;
 use crate::takeover::path::{Call, call};
 use crate::takeover::predecessor::Refusal;
 use crate::takeover::successor::Objection;
-use crate::takeover::wire::{Give, Offer, Refuse, Versions, WIRE_VERSIONS, agree};
+use crate::takeover::wire::{Frame, Give, Refuse, WIRE_VERSIONS, agree};
 
 /// How many servers give at once.
 const GIVERS_MAX: usize = 16;
@@ -73,7 +73,7 @@ impl Taker {
     }
 
     /// A server has called to give peers.
-    pub(crate) fn hear_giver<L: Lanes>(&mut self, channel: Channel, pid: u32, give: &Give, with: &mut Loop<'_, L>) {
+    pub(crate) fn hear_giver<L: Lanes>(&mut self, channel: Channel, pid: u32, give: &Give, with: &mut Lent<'_, L>) {
         let taken = match agree(WIRE_VERSIONS, give.wire_versions) {
             None => {
                 Err((channel, Refusal::WireVersions { ours: WIRE_VERSIONS, theirs: give.wire_versions }.to_string()))
@@ -89,20 +89,19 @@ impl Taker {
                 if with.limited.admits(Kind::Caller, with.now) {
                     warn!("Pid {pid} may not give peers: {reason}");
                 }
-                channel.close_with(&crate::takeover::wire::Frame::Refuse(Refuse { reason }).encode());
+                channel.close_with(&Frame::Refuse(Refuse { reason }).encode());
             }
         }
     }
 
-    pub(crate) fn begin<L: Lanes>(&mut self, mut channel: Channel, pid: u32, with: &mut Loop<'_, L>) -> Option<usize> {
+    pub(crate) fn begin<L: Lanes>(&mut self, mut channel: Channel, pid: u32, with: &mut Lent<'_, L>) -> Option<usize> {
         let entry = self.takings.vacant_entry();
         let key = entry.key();
         let token = Tokens::of(Name::Taker).token(key);
-        let capacity = capacity_of(&*with.lanes, self.peers_max);
         let registered = with.registry.register(channel.source(), token, Interest::READABLE | Interest::WRITABLE);
         let taking = registered
             .map_err(|error| Cause::from(ChannelError::Io(error)))
-            .and_then(|()| Taking::wait(channel, pid, &capacity, with.now));
+            .and_then(|()| Taking::wait(channel, pid, &*with.lanes, self.peers_max, with.now));
         match taking {
             Ok(taking) => {
                 entry.insert(taking);
@@ -117,7 +116,7 @@ impl Taker {
     }
 
     /// Hears who gives, and calls where nobody answers yet. `may_take` is false while all peers are about to leave.
-    pub(crate) fn tend<L: Lanes>(&mut self, with: &mut Loop<'_, L>, may_take: bool) {
+    pub(crate) fn tend<L: Lanes>(&mut self, with: &mut Lent<'_, L>, may_take: bool) {
         if !may_take {
             return;
         }
@@ -130,14 +129,13 @@ impl Taker {
         }
     }
 
-    fn hear_one<L: Lanes>(&mut self, key: usize, with: &mut Loop<'_, L>) {
+    fn hear_one<L: Lanes>(&mut self, key: usize, with: &mut Lent<'_, L>) {
         // One of several events may have been its last.
         let Some(mut taking) = self.takings.try_remove(key) else { return };
         let pid = taking.pid();
-        let capacity = capacity_of(&*with.lanes, self.peers_max);
         let flushed = taking.channel().flush();
         let turned = match flushed {
-            Ok(_) => taking.turn(with.lanes, &capacity, with.now),
+            Ok(_) => taking.turn(with.lanes, self.peers_max, with.now),
             Err(error) => taking.give_up(with.lanes, error.into()),
         };
         match turned {
@@ -148,11 +146,9 @@ impl Taker {
             }
             Turned::Took { taking, peers, pause } => {
                 if with.limited.admits(Kind::Moved, with.now) {
-                    let plural = if peers == 1 { "peer" } else { "peers" };
-                    info!("Was given {peers} {plural} by pid {pid}, pause {} us", pause.as_micros());
+                    info!("Was given {} by pid {pid}, pause {} us", Peers(peers), pause.as_micros());
                 }
-                with.annals.took(peers);
-                with.observer.tell(Milestone::Took { peers, pid, pause });
+                with.annals.tell(Milestone::Took { peers, pid, pause });
                 match taking {
                     Ok(taking) => self.put_back(key, taking),
                     Err(cause) => return self.part_with(key, pid, &cause, with),
@@ -169,7 +165,7 @@ impl Taker {
         assert_eq!(again, key, "the key that was just freed is the next");
     }
 
-    fn part_with<L: Lanes>(&mut self, key: usize, pid: u32, cause: &Cause, with: &mut Loop<'_, L>) {
+    fn part_with<L: Lanes>(&mut self, key: usize, pid: u32, cause: &Cause, with: &mut Lent<'_, L>) {
         let has_left = matches!(cause, Cause::Channel(ChannelError::Closed));
         let waited_at = self.waits_at.as_mut().filter(|waits_at| waits_at.key == Some(key));
         if let Some(waits_at) = waited_at {
@@ -184,7 +180,7 @@ impl Taker {
     }
 
     /// Calls on the path where this process is to wait, if it does not wait there.
-    fn call_again<L: Lanes>(&mut self, with: &mut Loop<'_, L>) {
+    fn call_again<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
         let Some(waits_at) = &mut self.waits_at else { return };
         if waits_at.key.is_some() || with.now < waits_at.again_at {
             return;
@@ -218,7 +214,7 @@ impl Taker {
 
     /// All peers go to a successor, or the server stops: nothing is taken any more. What has not been accepted is left to
     /// its giver.
-    pub(crate) fn stop_taking<L: Lanes>(&mut self, reason: &str, with: &mut Loop<'_, L>) {
+    pub(crate) fn stop_taking<L: Lanes>(&mut self, reason: &str, with: &mut Lent<'_, L>) {
         for taking in self.takings.drain() {
             let pid = taking.pid();
             let reason = reason.to_owned();
@@ -266,13 +262,4 @@ impl Source for Taker {
         let at_once = (!self.heard.is_empty()).then_some(now);
         [takings, again, at_once].into_iter().flatten().min()
     }
-}
-
-/// What this process can take.
-fn capacity_of<L: Lanes>(lanes: &L, peers_max: usize) -> Capacity {
-    let offers = lanes.all().map(|lane| {
-        let (oldest, newest) = lane.restores();
-        Offer { service: lane.name().to_owned(), state_versions: Versions { oldest, newest } }
-    });
-    Capacity { offers: offers.collect(), peers: lanes.peers(), peers_max }
 }

@@ -4,12 +4,11 @@
 //! What arrives is adopted into a table that is being served, and is out of everybody's reach there until Accept is in the
 //! channel.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
+use reactord_process::open_files;
 use rustc_hash::FxHashMap;
-use rustix::net::sockopt::socket_cookie;
 
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
@@ -17,38 +16,19 @@ use crate::lanes::Lanes;
 use crate::peer::Address;
 use crate::peer::record::{Change, Record};
 use crate::table::Handle;
+use crate::takeover::adopted::{Adopted, restored};
+use crate::takeover::arriving::SILENCE_MAX;
 use crate::takeover::channel::{Channel, ChannelError, Sent};
 use crate::takeover::drive::{Accepting, Owner, SuccessorEnd};
-use crate::takeover::error::{Cause, in_context};
+use crate::takeover::error::Cause;
 use crate::takeover::fault::{self, SuccessorStep as Step};
 use crate::takeover::panicked::caught;
 use crate::takeover::successor::{Accept, Action, Called, Heard, Objection, Receiving};
-use crate::takeover::wire::{Digested, Frame, OfLane, Offer, RawFrame, Serving, Welcome};
-
-/// How long a giver may say nothing within a batch.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+use crate::takeover::wire::{Digested, Frame, OfLane, Offer, RawFrame, Serving, Versions, Welcome};
 
 /// What is heard of a giver in one turn of the loop, and for how long, about: then it is others' turn.
 const BYTES_PER_TURN: usize = 512 * 1024;
 const SHARE: Duration = Duration::from_millis(1);
-
-/// What a taker says of itself.
-#[derive(Clone, Debug)]
-pub(super) struct Capacity {
-    /// What it serves.
-    pub(super) offers: Vec<Offer>,
-    /// How many peers it has, and may have.
-    pub(super) peers: usize,
-    pub(super) peers_max: usize,
-}
-
-impl Capacity {
-    fn call(&self) -> (Called, Vec<u8>) {
-        // A giver leaves as many files to others as it would in a takeover; what is in use is in the number of peers.
-        let files_max = self.peers_max.saturating_add(reactord_process::open_files::RESERVED);
-        Called::waiting(self.offers.clone(), files_max as u64, self.peers as u64)
-    }
-}
 
 /// One channel to a giver.
 #[derive(Debug)]
@@ -99,8 +79,14 @@ impl Taking {
     ///
     /// # Errors
     /// If it cannot be told.
-    pub(super) fn wait(mut channel: Channel, pid: u32, capacity: &Capacity, now: Instant) -> Result<Self, Cause> {
-        let called = say_wait(&mut channel, capacity)?;
+    pub(super) fn wait<L: Lanes>(
+        mut channel: Channel,
+        pid: u32,
+        lanes: &L,
+        peers_max: usize,
+        now: Instant,
+    ) -> Result<Self, Cause> {
+        let called = say_wait(&mut channel, lanes, peers_max)?;
         Ok(Self { channel, pid, step: Some(Progress::Waiting(called)), taken: Taken::default(), heard_at: now })
     }
 
@@ -122,8 +108,8 @@ impl Taking {
         self.is_under_way().then(|| self.heard_at + SILENCE_MAX)
     }
 
-    /// Hears the giver, up to the end of a batch.
-    pub(super) fn turn<L: Lanes>(mut self, lanes: &mut L, capacity: &Capacity, now: Instant) -> Turned {
+    /// Hears the giver, up to the end of a batch. There may be so many peers at most.
+    pub(super) fn turn<L: Lanes>(mut self, lanes: &mut L, peers_max: usize, now: Instant) -> Turned {
         let (began, mut bytes_left) = (Instant::now(), BYTES_PER_TURN);
         loop {
             let raw = match self.channel.receive_within(&mut bytes_left) {
@@ -136,10 +122,10 @@ impl Taking {
                 Err(error) => return self.give_up(lanes, error.into()),
             };
             self.heard_at = now;
-            match self.hear(&raw, lanes, capacity) {
+            match self.hear(&raw, lanes, peers_max) {
                 Ok(None) if began.elapsed() >= SHARE => return Turned::Later(self),
                 Ok(None) => {}
-                Ok(Some(owner)) => return self.begin_to_serve(owner.accept(), lanes, capacity),
+                Ok(Some(owner)) => return self.begin_to_serve(owner.accept(), lanes, peers_max),
                 Err(cause) => return self.give_up(lanes, cause),
             }
         }
@@ -154,12 +140,12 @@ impl Taking {
     }
 
     /// Hears one frame. Says so if the peers of the batch are this process's now.
-    fn hear<L: Lanes>(&mut self, raw: &RawFrame, lanes: &mut L, capacity: &Capacity) -> Result<Option<Owner>, Cause> {
+    fn hear<L: Lanes>(&mut self, raw: &RawFrame, lanes: &mut L, peers_max: usize) -> Result<Option<Owner>, Cause> {
         let frame = raw.decode()?;
         match self.step.take() {
             Some(Progress::Waiting(called)) => {
                 let welcome = called.hear(frame)?;
-                self.step = Some(Progress::Receiving(self.prepare(&welcome, lanes, capacity)?));
+                self.step = Some(Progress::Receiving(self.prepare(&welcome, lanes, peers_max)?));
                 Ok(None)
             }
             Some(Progress::Receiving(receiving)) => match receiving.hear(frame)? {
@@ -174,7 +160,7 @@ impl Taking {
     }
 
     /// A giver has said what it gives.
-    fn prepare<L: Lanes>(&mut self, welcome: &Welcome, lanes: &L, capacity: &Capacity) -> Result<Receiving, Cause> {
+    fn prepare<L: Lanes>(&mut self, welcome: &Welcome, lanes: &L, peers_max: usize) -> Result<Receiving, Cause> {
         fault::at(Step::Welcome, &mut self.channel)?;
         let [lane] = &*welcome.lanes else {
             let services = welcome.lanes.iter().map(|lane| lane.service.clone()).collect();
@@ -183,9 +169,9 @@ impl Taking {
         let number = lanes.all().position(|ours| ours.name() == lane.service);
         let number = number.expect("it was chosen from what was offered");
         // Others may have come since it was said how many there are.
-        let peers = (capacity.peers as u64).saturating_add(lane.peers);
-        if peers > capacity.peers_max as u64 {
-            return Err(Objection::Room { peers, peers_max: capacity.peers_max }.into());
+        let peers = (lanes.peers() as u64).saturating_add(lane.peers);
+        if peers > peers_max as u64 {
+            return Err(Objection::Room { peers, peers_max }.into());
         }
         self.taken = Taken { lane: number, version: lane.state_version, peers: FxHashMap::default() };
         Ok(Receiving::of_batch())
@@ -226,17 +212,16 @@ impl Taking {
     }
 
     /// The peers belong to this process.
-    fn begin_to_serve<L: Lanes>(mut self, accept: &Accept, lanes: &mut L, capacity: &Capacity) -> Turned {
+    fn begin_to_serve<L: Lanes>(mut self, accept: &Accept, lanes: &mut L, peers_max: usize) -> Turned {
         let Taken { lane, peers, .. } = std::mem::take(&mut self.taken);
         let handles: Vec<Handle> = peers.into_values().map(|(handle, _)| handle).collect();
         lanes.lane_mut(lane).welcome(&handles);
         let pause_us = monotonic_ns().saturating_sub(accept.frozen_at_ns) / 1000;
         let (peers, pause) = (accept.peers, Duration::from_micros(pause_us));
-        let capacity = Capacity { peers: lanes.peers(), ..capacity.clone() };
         let said = fault::at(Step::Serving, &mut self.channel)
             .and_then(|()| self.channel.post(&Frame::Serving(Serving { pause_us }).encode()))
             .map_err(Cause::from)
-            .and_then(|()| say_wait(&mut self.channel, &capacity));
+            .and_then(|()| say_wait(&mut self.channel, lanes, peers_max));
         // What is here is here, also where nothing more will come: a giver that waited no longer has found Accept, and its last
         // word may still be in the channel.
         let taking = said.map(|called| {
@@ -247,9 +232,15 @@ impl Taking {
     }
 }
 
-/// Says that it can be given peers.
-fn say_wait(channel: &mut Channel, capacity: &Capacity) -> Result<Called, Cause> {
-    let (called, wait) = capacity.call();
+/// Says what can be given to this process, and how many there are and may be.
+fn say_wait<L: Lanes>(channel: &mut Channel, lanes: &L, peers_max: usize) -> Result<Called, Cause> {
+    let offers = lanes.all().map(|lane| {
+        let (oldest, newest) = lane.restores();
+        Offer { service: lane.name().to_owned(), state_versions: Versions { oldest, newest } }
+    });
+    // A giver leaves as many files to others as it would in a takeover; what is in use is in the number of peers.
+    let files_max = peers_max.saturating_add(open_files::RESERVED);
+    let (called, wait) = Called::waiting(offers.collect(), files_max as u64, lanes.peers() as u64);
     fault::at(Step::Hello, channel)?;
     channel.post(&wait)?;
     Ok(called)
@@ -263,17 +254,11 @@ impl Taken {
         lane: &mut dyn AnyLane,
     ) -> Result<(), Cause> {
         let sockets = channel.take_descriptors(records.len())?;
-        for (socket, Digested { value: record, .. }) in sockets.into_iter().zip(records) {
-            let cookie = socket_cookie(&socket).map_err(io::Error::from).map_err(in_context("SO_COOKIE"))?;
-            if cookie != record.cookie {
-                return Err(Cause::Cookie { record: record.cookie, socket: cookie });
-            }
-            let (address, version) = (record.address, self.version);
+        for (socket, record) in sockets.into_iter().zip(records) {
+            let Adopted { socket, record } = Adopted::pair(socket, record.value)?;
             let socket = TcpStream::from_std(socket.into());
-            let handle = caught(|| lane.take_in(socket, &record, version))
-                .map_err(|panicked| Cause::Panicked { address: Some(address), panicked })?
-                .map_err(|error| Cause::Adopt { address, error })?;
-            self.peers.insert(cookie, (handle, address));
+            let handle = restored(caught(|| lane.take_in(socket, &record, self.version)), record.address)?;
+            self.peers.insert(record.cookie, (handle, record.address));
         }
         Ok(())
     }
@@ -281,9 +266,7 @@ impl Taken {
     fn follow(&mut self, OfLane { records, .. }: OfLane<Change<'_>>, lane: &mut dyn AnyLane) -> Result<(), Cause> {
         for Digested { value: change, .. } in records {
             let (handle, address) = self.peers[&change.cookie];
-            caught(|| lane.follow_taken(handle, &change, self.version))
-                .map_err(|panicked| Cause::Panicked { address: Some(address), panicked })?
-                .map_err(|error| Cause::Adopt { address, error })?;
+            restored(caught(|| lane.follow_taken(handle, &change, self.version)), address)?;
         }
         Ok(())
     }

@@ -3,14 +3,13 @@
 //! It fills lanes that are not served yet with what arrives. Until Accept is in the channel it can fail at any point, by
 //! leaving: nobody's byte has been touched.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mio::Poll;
-use rustix::net::sockopt::socket_cookie;
 
+use super::adopted::{Adopted, restored};
 use super::channel::{Channel, ChannelError, Deadline};
 use super::drive::{Accepting, Owner, SuccessorEnd};
 use super::error::{Cause, in_context};
@@ -18,15 +17,14 @@ use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
 use super::listening::{enter, move_to, take_listeners};
 use super::memory;
-use super::panicked::{Panicked, caught};
+use super::panicked::caught;
 use super::path::TakeoverListener;
 use super::sift::sift;
 use super::successor::{Accept, Action, Heard, Objection, Of, Receiving};
 use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, RawFrame, Timer, Timers, printable};
 use crate::clock::monotonic_ns;
-use crate::lane::{AdoptError, AnyLane};
+use crate::lane::AnyLane;
 use crate::lanes::Lanes;
-use crate::peer::Address;
 use crate::peer::record::{Change, Record};
 use crate::sources::{Asks, Callers, Plan, Sources, StopSignals};
 use crate::worker::Queue;
@@ -35,7 +33,7 @@ use crate::worker::Queue;
 const AWAKE_NS: u64 = 200_000;
 
 /// How long the predecessor may say nothing.
-pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// After so many peers, about 100 us of work, the processor goes to whoever else wants it: the predecessor serves, and
 /// its clients wait.
@@ -72,25 +70,6 @@ pub(super) struct Received {
 pub(crate) enum Came {
     On(Receiving),
     Accepted(Accepted),
-}
-
-/// A socket with the record that is about it.
-struct Adopted<'b> {
-    socket: OwnedFd,
-    record: Record<'b>,
-}
-
-impl<'b> Adopted<'b> {
-    /// # Errors
-    /// If the record is about another socket.
-    fn pair(socket: OwnedFd, record: Record<'b>) -> Result<Self, Cause> {
-        let cookie = socket_cookie(&socket).map_err(io::Error::from).map_err(in_context("SO_COOKIE"))?;
-        if cookie == record.cookie {
-            Ok(Self { socket, record })
-        } else {
-            Err(Cause::Cookie { record: record.cookie, socket: cookie })
-        }
-    }
 }
 
 /// What a lane of the predecessor is here.
@@ -346,12 +325,6 @@ impl<L: Lanes> SuccessorEnd for Arriving<L> {
             sent => Ok(sent?),
         }
     }
-}
-
-/// What came of restoring a peer, with its name.
-fn restored(result: Result<Result<(), AdoptError>, Panicked>, address: Address) -> Result<(), Cause> {
-    let result = result.map_err(|panicked| Cause::Panicked { address: Some(address), panicked })?;
-    result.map_err(|error| Cause::Adopt { address, error })
 }
 
 /// The next frame, unless a signal or another thread asks this process to stop: it owns no peer yet, and the predecessor will keep them.

@@ -1,6 +1,7 @@
 //! Both sides of the I/O over a pair of sockets: what each of them learns when a takeover fails.
 
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Pair;
 use std::time::Instant;
 
