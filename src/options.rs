@@ -45,8 +45,8 @@ struct Arguments {
     #[argh(option, short = 'b', arg_name = "N", from_str_fn(backlog))]
     listen_backlog: Option<u32>,
 
-    /// unix socket on which a successor calls (default: reactord.takeover in the user's runtime directory); with
-    /// --takeover, the path to move to
+    /// unix socket on which a successor calls (default: reactord.takeover in the user's runtime directory; with
+    /// --takeover, the predecessor's; with --wait, none)
     #[argh(option, short = 't', arg_name = "PATH", from_str_fn(checked_path))]
     takeover_path: Option<PathBuf>,
 
@@ -62,7 +62,7 @@ struct Arguments {
     #[argh(switch)]
     worker: bool,
 
-    /// what to serve: seqnum or line (default: seqnum)
+    /// what to serve: seqnum or line (default: seqnum; with --takeover and --wait, what comes)
     #[argh(option, arg_name = "NAME", from_str_fn(built_in))]
     service: Option<BuiltIn>,
 
@@ -232,8 +232,11 @@ fn command(mut arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Com
     if arguments.worker {
         return worker_command(&arguments, config, |variable| std::env::var_os(variable).map(PathBuf::from));
     }
-    if arguments.steal && arguments.service != Some(BuiltIn::Line) && arguments.wait.is_none() {
+    if arguments.steal && !arguments.may_serve_lines() {
         return Err("--steal is for --service line: no other service reads STEAL".to_owned());
+    }
+    if arguments.wait.is_some() && arguments.wait.as_ref() == arguments.own_path() {
+        return Err("--wait has the path of the server itself: it cannot wait for itself".to_owned());
     }
     if arguments.wait.is_some() && arguments.takeover.is_none() {
         return wait_command(&arguments, config);
@@ -260,9 +263,6 @@ fn command(mut arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Com
 fn wait_command(arguments: &Arguments, config: Config) -> Result<Command, String> {
     if let Some(option) = arguments.listening() {
         return Err(format!("{option} contradicts --wait: peers come from the server on that path"));
-    }
-    if arguments.takeover_path.is_some() && arguments.takeover_path == arguments.wait {
-        return Err("--wait and --takeover-path are one path: a server cannot wait for itself".to_owned());
     }
     Ok(Command::Wait { services: arguments.services(), steals: arguments.steal, config })
 }
@@ -304,6 +304,16 @@ impl Arguments {
             ("--listen-backlog", self.listen_backlog.is_some()),
         ];
         options.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+
+    /// Whether what is served may be lines: whoever waits serves what comes, unless one service is named.
+    fn may_serve_lines(&self) -> bool {
+        self.service.map_or(self.wait.is_some(), |service| service == BuiltIn::Line)
+    }
+
+    /// Where the server is called, if that is said: a successor keeps the path of its predecessor.
+    fn own_path(&self) -> Option<&PathBuf> {
+        self.takeover_path.as_ref().or(self.takeover.as_ref())
     }
 
     /// What a successor can run.
@@ -394,11 +404,17 @@ mod tests {
         for (arguments, why) in [
             (["-c", "/tmp/x", "-p", "1"], "--listen-port contradicts --wait"),
             (["-c", "/tmp/x", "-t", "/tmp/x"], "cannot wait for itself"),
+            (["-c", "/tmp/x", "-T", "/tmp/x"], "cannot wait for itself"),
             (["--steal", "--service", "seqnum", "-v"], "--steal is for --service line"),
         ] {
             let error = parsed(&arguments).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
+        let error = parsed(&["-c", "/tmp/x", "--steal", "--service", "seqnum"]).unwrap_err();
+        assert!(error.contains("--steal is for --service line"), "{error}");
+        // Whoever goes to another path may wait at the one that is left.
+        let moved = parsed(&["-T", "/tmp/x", "-t", "/tmp/y", "-c", "/tmp/x"]);
+        assert!(matches!(moved, Ok(Command::TakeOver { .. })), "{moved:?}");
     }
 
     #[test]

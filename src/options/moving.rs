@@ -1,6 +1,6 @@
 //! The command line of `reactord move`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use argh::FromArgs;
@@ -80,8 +80,14 @@ fn share(value: &str) -> Result<Which, String> {
     if (1..=100_000).contains(&thousandths) { Ok(Which::Share(thousandths, 100_000)) } else { Err(allowed()) }
 }
 
+/// An address with its port, also as logs name it: with brackets, whatever it is.
 fn peer(value: &str) -> Result<SocketAddr, String> {
-    value.parse().map_err(|_| "an address with its port is expected, as in 127.0.0.1:40000".to_owned())
+    let as_logged = || {
+        let (ip, port) = value.strip_prefix('[')?.split_once("]:")?;
+        Some(SocketAddr::from((ip.parse::<Ipv4Addr>().ok()?, port.parse().ok()?)))
+    };
+    let address = value.parse().ok().or_else(as_logged);
+    address.ok_or_else(|| "an address with its port is expected, as in 127.0.0.1:40000".to_owned())
 }
 
 #[cfg(test)]
@@ -101,8 +107,8 @@ mod tests {
             (&["--share", "50%"], Which::Share(50_000, 100_000)),
             (&["--share", "33.3%"], Which::Share(33_300, 100_000)),
             (
-                &["--peer", "[::1]:5", "--peer", "127.0.0.1:6"],
-                Which::From(vec!["[::1]:5".parse().unwrap(), "127.0.0.1:6".parse().unwrap()]),
+                &["--peer", "[::1]:5", "--peer", "127.0.0.1:6", "--peer", "[127.0.0.1]:7"],
+                Which::From(["[::1]:5", "127.0.0.1:6", "127.0.0.1:7"].map(|from| from.parse().unwrap()).to_vec()),
             ),
         ] {
             assert_eq!(parsed(arguments).map(|request| request.which), Ok(which));
@@ -120,6 +126,8 @@ mod tests {
             (["--share", "1.2345%"], "0.001% to 100%"),
             (["--share", "-5%"], "0.001% to 100%"),
             (["--peer", "localhost"], "an address with its port"),
+            (["--peer", "[127.0.0.1]"], "an address with its port"),
+            (["--peer", "[127.0.0.1:7"], "an address with its port"),
         ] {
             let error = parsed(&arguments).unwrap_err();
             assert!(error.contains(allowed), "{error}");

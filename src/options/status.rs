@@ -14,7 +14,7 @@ use super::paths::checked_path;
     help_triggers("-h", "--help"),
     error_code(0, "The server has answered."),
     error_code(2, "The command line cannot be understood."),
-    error_code(3, "Nobody answers.")
+    error_code(3, "Nobody answers, or not whoever asks.")
 )]
 pub(crate) struct StatusOf {
     /// takeover path of the server
