@@ -4,7 +4,7 @@
 //! is at the path and is not a takeover socket that nobody answers on is left alone.
 
 use std::fmt;
-use std::fs::{File, Permissions};
+use std::fs::{File, FileType, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -321,7 +321,13 @@ impl AsFd for TakeoverListener {
 
 /// Connects to the server on `path`, and says who that is.
 pub(crate) fn call(path: &Path) -> io::Result<Call> {
-    let socket = UnixStream::connect(path)?;
+    let socket = UnixStream::connect(path).map_err(|error| match std::fs::metadata(path) {
+        // The kernel says the same of these as of a socket that nobody answers on.
+        Ok(metadata) if error.kind() == ErrorKind::ConnectionRefused && !metadata.file_type().is_socket() => {
+            io::Error::other(format!("it is {}", what_is_no_socket(metadata.file_type())))
+        }
+        _ => error,
+    })?;
     let pid = getsockopt(&socket, PeerCredentials)?.pid().unsigned_abs();
     Ok(Call { socket, pid })
 }
@@ -366,13 +372,7 @@ fn clear(path: &Path, answers: Answers) -> Result<(), PathError> {
         Err(error) => return Err(in_context("stat")(error)),
     };
     if !file_type.is_socket() {
-        let what = match file_type {
-            _ if file_type.is_file() => "a regular file",
-            _ if file_type.is_dir() => "a directory",
-            _ if file_type.is_symlink() => "a symbolic link",
-            _ => "no socket",
-        };
-        return Err(PathError::NoSocket { path: path.to_owned(), what });
+        return Err(PathError::NoSocket { path: path.to_owned(), what: what_is_no_socket(file_type) });
     }
     match answers(path) {
         Ok(pid) => Err(PathError::Alive { path: path.to_owned(), pid }),
@@ -385,6 +385,16 @@ fn clear(path: &Path, answers: Answers) -> Result<(), PathError> {
             std::fs::remove_file(path).map_err(in_context("remove"))
         }
         Err(error) => Err(in_context("connect")(error)),
+    }
+}
+
+/// What a file is that is no socket.
+fn what_is_no_socket(file_type: FileType) -> &'static str {
+    match file_type {
+        _ if file_type.is_file() => "a regular file",
+        _ if file_type.is_dir() => "a directory",
+        _ if file_type.is_symlink() => "a symbolic link",
+        _ => "no socket",
     }
 }
 

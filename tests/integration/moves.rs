@@ -121,6 +121,10 @@ fn peers_stay_where_nobody_can_take_them() {
     let mut two = Two::with_peers(5);
     let (said, why) = moves(&two.place.path(), &two.place.file("nowhere"), &[], 3);
     assert!(said.is_empty() && why.contains("refused: ") && why.contains("nowhere: No such file"), "{why}");
+    let file = two.place.file("file");
+    std::fs::write(&file, "").unwrap();
+    let (_, why) = moves(&two.place.path(), &file, &[], 3);
+    assert!(why.contains("file: it is a regular file"), "{why}");
     let line = Server::serve(&two.place.file("line"), "--service line");
     let (_, why) = moves(&two.place.path(), &two.place.file("line"), &[], 3);
     assert!(why.contains("seqnum") && why.contains("line"), "{why}");

@@ -128,6 +128,12 @@ fn takeover_on_a_path_that_nobody_answers_on_fails() {
     let (_, log) = Server::take_over(&path, "").output(3);
     assert!(log.contains("nobody answers"), "{log}");
     assert!(path.exists(), "a successor that could not call has touched nothing");
+    let file = place.file("file");
+    std::fs::write(&file, "precious").unwrap();
+    for (path, what) in [(file, "it is a regular file"), (place.file(""), "it is a directory")] {
+        let (_, log) = Server::take_over(&path, "").output(3);
+        assert!(log.contains(what), "{log}");
+    }
 }
 
 #[test]
