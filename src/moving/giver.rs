@@ -265,10 +265,10 @@ impl Giver {
                         continue;
                     }
                     Ok(Frame::Refuse(refuse)) => printable(&refuse.reason),
-                    Ok(frame) => format!("it sent {:?} where it has nothing to say", frame.kind()),
+                    Ok(frame) => format!("the taker sent {:?} where it has nothing to say", frame.kind()),
                     Err(error) => error.to_string(),
                 },
-                Err(ChannelError::Closed) => "it has left".to_owned(),
+                Err(ChannelError::Closed) => "the taker has left".to_owned(),
                 Err(error) => error.to_string(),
             };
             return self.forget(key, &why, with);
@@ -302,7 +302,7 @@ impl Giver {
         let now = with.now;
         let is_overdue = |taker: &Taker| taker.is_awaited() && now >= taker.since + WAIT_PATIENCE;
         while let Some((key, _)) = self.takers.iter().find(|(_, taker)| is_overdue(taker)) {
-            let why = format!("it was silent for {} ms", WAIT_PATIENCE.as_millis());
+            let why = format!("the taker was silent for {} ms", WAIT_PATIENCE.as_millis());
             self.forget(key, &why, with);
         }
     }
