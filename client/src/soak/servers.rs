@@ -354,13 +354,14 @@ pub(crate) fn find_program(program: Option<&Path>) -> Result<PathBuf, String> {
     ))
 }
 
+/// Builds the server. cargo says what it does, since that may take minutes.
 fn build(cargo: &Path, package: &Path, program: &Path) -> Result<(), String> {
     let profile = match program.parent().and_then(Path::file_name) {
         Some(name) if name != "debug" => name,
         _ => "dev".as_ref(),
     };
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "reactord", "--bin", "reactord", "--profile"])
+        .args(["build", "--package", "reactord", "--bin", "reactord", "--profile"])
         .arg(profile)
         .current_dir(package)
         .status()
