@@ -59,6 +59,7 @@ func Work(connections int, serve func(*Connection)) error {
 	for err == nil {
 		err = w.hear(serve)
 	}
+	w.queue.CloseRead()
 	w.leave()
 	w.lock.Lock()
 	defer w.lock.Unlock()
@@ -220,8 +221,7 @@ func (w *worker) want(count int, finishing bool) {
 	}
 }
 
-// Ends the queue for both sides. What was refused before is still there, and nothing will be after.
+// Says nothing more, and hears on: what was given last may be refused. The supervisor ends its side when it has answered all.
 func (w *worker) leave() {
-	w.queue.CloseRead()
 	w.queue.CloseWrite()
 }

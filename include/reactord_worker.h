@@ -143,7 +143,8 @@ unsigned long reactord_worker_owes(const reactord_worker *worker);
 int reactord_worker_back(reactord_worker *worker, reactord_connection *connection, const void *state, size_t state_bytes);
 
 /* Whether a worker that gives back and has no connection left may exit: 1 if it is to finish and none that it gave back was
- * kept, else 0. It leaves the queue before it looks, so that none is kept later: what it has then, it finishes. */
+ * kept, else 0. It tells the supervisor that it leaves, and listens until that has answered all it was told: wait for the
+ * queue's descriptor, and call try_accept again. */
 int reactord_worker_may_exit(reactord_worker *worker);
 
 #ifdef __cplusplus
@@ -300,6 +301,10 @@ static int reactord_worker_try_say(reactord_worker *worker, const char *word, un
 {
     char packet[REACTORD_WORKER_WORDS_MAX + 1];
     size_t bytes = (size_t)snprintf(packet, sizeof packet, "%s %llu", word, number);
+    if (worker->ended) {
+        errno = EPIPE;
+        return -1;
+    }
     while (send(worker->fd, packet, bytes, MSG_NOSIGNAL | flags) < 0) {
         if (errno == EAGAIN && flags == MSG_DONTWAIT)
             return -1;
@@ -727,12 +732,14 @@ int reactord_worker_may_exit(reactord_worker *worker)
     ssize_t received;
     if (worker->offers || worker->heard != NULL || !reactord_worker_terminated(worker))
         return 0;
-    if (!worker->ended)
-        reactord_worker_fail(worker, 0);
+    if (!worker->ended) {
+        worker->ended = 1;
+        shutdown(worker->fd, SHUT_WR);
+    }
     do {
         received = recv(worker->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     } while (received < 0 && (errno == EINTR || errno == ECONNRESET));
-    return received <= 0;
+    return received == 0 || (received < 0 && errno != EAGAIN);
 }
 
 int reactord_worker_fd(const reactord_worker *worker)

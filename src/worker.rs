@@ -35,7 +35,8 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut queue = Queue::inherit()?.giving_back();
-//! while let Some(mut client) = queue.accept()? {
+//! 'clients: while !queue.may_exit()? {
+//!     let Some(mut client) = queue.accept()? else { continue };
 //!     // A counter of lines, one client at a time.
 //!     let mut lines = client.state.take().map_or(0, |state| state[0]);
 //!     let mut answers = client.stream.try_clone()?;
@@ -44,7 +45,8 @@
 //!         lines += 1;
 //!         writeln!(answers, "{lines}")?;
 //!         if queue.terminated()? && queue.give_back(client.id, &answers, &[lines])? {
-//!             return Ok(());
+//!             // It may be refused, and then it is accepted once more.
+//!             continue 'clients;
 //!         }
 //!     }
 //!     queue.done(client.id)?;
@@ -70,7 +72,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, Shutdown, SocketType, shutdown, sockopt};
 
 use reactord_process::descriptors::{self, Received};
 use reactord_process::inherited;
@@ -116,7 +118,7 @@ enum End {
     Far,
     /// No more come, and the supervisor still hears what becomes of them.
     Finishing,
-    /// Nobody is there to be told anything. What was [kept](Connection::is_kept) before may still be in the socket.
+    /// The supervisor is told nothing more. What it refuses, to be [kept](Connection::is_kept), may still be heard.
     Gone,
     /// Nor is anything left to be heard.
     ReadOut,
@@ -378,8 +380,9 @@ impl Queue {
     }
 
     /// Whether a worker that has no connection left may exit: it is to finish, and nothing that it gave back was
-    /// refused. It leaves the queue before it looks, so that nothing is refused later. If it may not, call
-    /// [`try_accept`](Self::try_accept) again.
+    /// refused. It tells the supervisor that it leaves, and one that [gives back](Self::giving_back) listens until that
+    /// has answered all it was told, and ends the queue, too. If it may not, call [`accept`](Self::accept), which waits
+    /// for that, or [`try_accept`](Self::try_accept) after an event.
     ///
     /// # Errors
     /// If a system call fails.
@@ -387,9 +390,11 @@ impl Queue {
         if !self.has_ended() || !self.heard.is_empty() {
             return Ok(false);
         }
-        self.end();
+        if !self.is_gone() {
+            self.end(Shutdown::Write);
+        }
         self.hear_on()?;
-        Ok(self.heard.is_empty())
+        Ok(self.heard.is_empty() && (self.end == End::ReadOut || !self.gives_back))
     }
 
     /// Tells the supervisor that a connection has ended, so that it knows how many this worker has. It need not be
@@ -510,14 +515,14 @@ impl Queue {
         let mut arrived = Vec::new();
         match descriptors::receive(&self.socket, &mut self.buffer, Some(&mut arrived)) {
             Ok(Received { bytes: 0, .. }) => {
-                self.end();
+                self.end(Shutdown::Both);
                 self.end = End::ReadOut;
                 Ok(false)
             }
             Ok(received) => match self.understand(&received, arrived) {
                 Ok(()) => Ok(true),
                 Err(error) => {
-                    self.end();
+                    self.end(Shutdown::Both);
                     Err(error)
                 }
             },
@@ -583,21 +588,21 @@ impl Queue {
 
     /// The socket is of no use any more. That the supervisor is gone is no error.
     fn leave(&mut self, errno: Errno) -> Result<(), QueueError> {
-        self.end();
+        self.end(Shutdown::Both);
         match errno {
             Errno::PIPE | Errno::CONNRESET => Ok(()),
             errno => Err(errno.into()),
         }
     }
 
-    /// Ends the queue for both sides: the supervisor gives what was not acknowledged to others.
-    fn end(&mut self) {
+    /// Ends the queue for both sides, or for this one: the supervisor gives what was not acknowledged to others.
+    fn end(&mut self, sides: Shutdown) {
         self.end = End::Gone;
         self.credits = 0;
         self.heard.retain(|offered| offered.is_kept);
         self.unsent.clear();
         // The only error is ENOTCONN, and then it has ended already.
-        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        let _ = shutdown(&self.socket, sides);
     }
 }
 

@@ -183,6 +183,26 @@ fn what_is_refused_stays_with_a_chat_in_each_language_until_it_ends() {
 }
 
 #[test]
+fn what_is_refused_when_a_chat_in_each_language_has_said_that_it_leaves_stays_with_it_until_it_ends() {
+    for chat in languages::chats() {
+        let (mut supervisor, worker) = start(&chat);
+        let (id, ada) = enter(&mut supervisor, "Ada", &[]);
+        supervisor.say("finish", &[]);
+        assert_eq!(hear_back(&mut supervisor), id);
+        while !supervisor.has_heard_all() {
+            supervisor.expect("want 1");
+        }
+        supervisor.refuse(id);
+        ada.send(b"f\n");
+        ada.expect(b"Ada: half\n");
+        assert!(worker.is_running());
+        ada.end_sending();
+        ada.expect_end();
+        expect_exit(&mut supervisor, &worker);
+    }
+}
+
+#[test]
 fn what_was_refused_by_a_supervisor_that_then_dies_stays_with_a_chat_in_each_language() {
     for chat in languages::chats() {
         let (mut supervisor, worker) = start(&chat);

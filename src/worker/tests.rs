@@ -333,10 +333,13 @@ fn a_connection_that_is_given_back_goes_on_with_its_state_in_another_worker() {
     assert!(queue.give_back(connection.id, &connection.stream, &state).unwrap());
     drop(connection);
     assert_eq!(queue.owed(), 0);
-    assert!(queue.may_exit().unwrap());
+    assert!(!queue.may_exit().unwrap(), "it may be refused");
 
     let (words, given, socket) = supervisor.hear_back();
     assert_eq!((words.as_str(), given == state), ("back 7", true));
+    supervisor.expect(&["(end)"]);
+    drop(supervisor);
+    assert!(queue.may_exit().unwrap());
     other_supervisor.pass_on("connection 7 192.0.2.7:50120 [2001:db8::1]:80", &given, socket);
     let mut connection = other.accept().unwrap().unwrap();
     assert_eq!((connection.id, connection.state.as_ref() == Some(&state)), (id(7), true));
@@ -386,8 +389,35 @@ fn what_the_supervisor_refuses_is_the_workers_until_it_ends() {
     kept.stream.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();
     queue.done(kept.id).unwrap();
-    assert!(queue.may_exit().unwrap());
+    assert!(!queue.may_exit().unwrap(), "others may be refused");
     supervisor.expect(&["(end)"]);
+    drop(supervisor);
+    assert!(queue.may_exit().unwrap());
+}
+
+#[test]
+fn what_is_refused_when_the_worker_has_said_that_it_leaves_is_its_own_and_comes_to_whoever_waits() {
+    let (supervisor, mut queue) = giving_pair();
+    let mut client = supervisor.offer(1);
+    let connection = queue.accept().unwrap().unwrap();
+    supervisor.expect(&["ready 2", "want 1", "took 1"]);
+    supervisor.say("finish");
+    assert!(queue.accept().unwrap().is_none());
+    supervisor.expect(&["want 1"]);
+    assert!(queue.give_back(connection.id, &connection.stream, b"half").unwrap());
+    drop(connection);
+    assert!(!queue.may_exit().unwrap());
+    let (_, state, socket) = supervisor.hear_back();
+    supervisor.expect(&["(end)"]);
+    supervisor.pass_on("keep 1", &state, socket);
+    drop(supervisor);
+    let mut kept = queue.accept().unwrap().unwrap();
+    assert_eq!((kept.id, kept.state.as_deref(), kept.is_kept), (id(1), Some(&b"half"[..]), true));
+    kept.stream.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    queue.done(kept.id).unwrap();
+    assert!(queue.may_exit().unwrap());
+    assert!(queue.accept().unwrap().is_none());
 }
 
 #[test]

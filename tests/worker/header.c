@@ -84,7 +84,10 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[at], "back_too_much") == 0) {
             result = reactord_worker_back(worker, last, state, sizeof state);
         } else if (strcmp(argv[at], "may_exit") == 0) {
-            result = reactord_worker_may_exit(worker);
+            /* Nothing comes any more but the end. */
+            struct pollfd queue = { reactord_worker_fd(worker), POLLIN, 0 };
+            while ((result = reactord_worker_may_exit(worker)) == 0)
+                poll(&queue, 1, -1);
         }
         printf("%s %d %s", argv[at], result, result < 0 ? name(errno) : "OK");
         if (strcmp(argv[at], "accept") == 0 && result == 1) {

@@ -11,7 +11,7 @@ use reactord_process::words::PACKET_BYTES_MAX;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
+    SendFlags, Shutdown, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair, sockopt,
 };
 
 use crate::harness::{PATIENCE, Peer, Server};
@@ -153,6 +153,13 @@ impl ScriptedSupervisor {
             let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
         }
         (!word.is_empty()).then_some(word)
+    }
+
+    /// Whether the worker has ended its side, when it has said nothing more. Nothing is ended here for that.
+    #[track_caller]
+    pub(crate) fn has_heard_all(&self) -> bool {
+        let looked = recv(&self.socket, &mut [0; 1], RecvFlags::PEEK);
+        looked.expect("the worker says something, or ends its side").0 == 0
     }
 
     /// A packet, and what came with it.
