@@ -163,6 +163,16 @@ fn a_chat_in_each_language_gives_as_many_as_are_wanted_and_goes_on_with_the_othe
     }
 }
 
+/// Ada, who has typed half a line, is alone with this worker, which serves her until she leaves.
+#[track_caller]
+fn expect_served_to_the_end(ada: &Peer, worker: &Server) {
+    ada.send(b"f\n");
+    ada.expect(b"Ada: half\n");
+    assert!(worker.is_running());
+    ada.end_sending();
+    ada.expect_end();
+}
+
 #[test]
 fn what_is_refused_stays_with_a_chat_in_each_language_until_it_ends() {
     for chat in languages::chats() {
@@ -172,11 +182,7 @@ fn what_is_refused_stays_with_a_chat_in_each_language_until_it_ends() {
         assert_eq!(hear_back(&mut supervisor), id);
         supervisor.refuse(id);
         supervisor.say("finish", &[]);
-        ada.send(b"f\n");
-        ada.expect(b"Ada: half\n");
-        assert!(worker.is_running());
-        ada.end_sending();
-        ada.expect_end();
+        expect_served_to_the_end(&ada, &worker);
         assert_eq!(hear_next(&mut supervisor), format!("done {id}"));
         expect_exit(&mut supervisor, &worker);
     }
@@ -193,11 +199,7 @@ fn what_is_refused_when_a_chat_in_each_language_has_said_that_it_leaves_stays_wi
             supervisor.expect("want 1");
         }
         supervisor.refuse(id);
-        ada.send(b"f\n");
-        ada.expect(b"Ada: half\n");
-        assert!(worker.is_running());
-        ada.end_sending();
-        ada.expect_end();
+        expect_served_to_the_end(&ada, &worker);
         expect_exit(&mut supervisor, &worker);
     }
 }
@@ -211,10 +213,7 @@ fn what_was_refused_by_a_supervisor_that_then_dies_stays_with_a_chat_in_each_lan
         assert_eq!(hear_back(&mut supervisor), id);
         supervisor.refuse(id);
         supervisor.die();
-        ada.send(b"f\n");
-        ada.expect(b"Ada: half\n");
-        ada.end_sending();
-        ada.expect_end();
+        expect_served_to_the_end(&ada, &worker);
         assert_eq!(worker.output(0), (String::new(), String::new()));
     }
 }
@@ -225,10 +224,7 @@ fn a_chat_in_each_language_keeps_its_clients_when_the_supervisor_dies() {
         let (mut supervisor, worker) = start(&chat);
         let (_, ada) = enter(&mut supervisor, "Ada", &[]);
         supervisor.die();
-        ada.send(b"f\n");
-        ada.expect(b"Ada: half\n");
-        ada.end_sending();
-        ada.expect_end();
+        expect_served_to_the_end(&ada, &worker);
         assert_eq!(worker.output(0), (String::new(), String::new()));
     }
 }
