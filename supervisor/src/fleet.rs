@@ -233,9 +233,8 @@ impl Fleet {
 
     /// A worker answers. It may be late: then nobody waits for it any more.
     fn answered(&mut self, id: WorkerId, said: FromWorker, now: Instant) -> Result<(), Breach> {
-        let mut nothing = Owes::default();
-        let owes = self.workers.get_mut(&id).map_or(&mut nothing, |worker| &mut worker.owes);
-        let owed = if matches!(said, FromWorker::Holds(_)) { &mut owes.holds } else { &mut owes.moved };
+        let Owes { holds, moved } = &mut self.workers.get_mut(&id).expect("it was just heard").owes;
+        let owed = if matches!(said, FromWorker::Holds(_)) { holds } else { moved };
         *owed = owed.checked_sub(1).ok_or(Breach::NotAsked(said))?;
         match said {
             // An answer to what was asked before may be an old one.

@@ -430,8 +430,7 @@ impl Traffic {
         let refused = self.reason_to_refuse(parcel.state.len(), fleet);
         self.connections.take_back(connection, parcel)?;
         let Some(reason) = refused else {
-            debug!("Connection {connection} was given back by {}", Named(fleet, worker));
-            fleet.put_back(worker, connection);
+            put_back(worker, connection, fleet);
             return Ok(());
         };
         debug!("Connection {connection} stays with {}: {reason}", Named(fleet, worker));
@@ -467,8 +466,7 @@ impl Traffic {
     /// There is nobody to be told that a connection is refused: it waits for another worker.
     fn withdraw_refusal(&mut self, worker: WorkerId, fleet: &mut Fleet) {
         if let Some(Refusal { connection, .. }) = self.refusals.remove(&worker) {
-            debug!("Connection {connection} was given back by {}", Named(fleet, worker));
-            fleet.put_back(worker, connection);
+            put_back(worker, connection, fleet);
         }
     }
 
@@ -656,10 +654,15 @@ impl Traffic {
     fn inherit(&mut self, id: WorkerId, connection: ConnectionId, parcel: Parcel, fleet: &mut Fleet) {
         let is_its_own = fleet.change_hands(id, FromWorker::Back(connection)).is_ok();
         if is_its_own && self.connections.take_back(connection, parcel).is_ok() {
-            debug!("Connection {connection} was given back by {}", Named(fleet, id));
-            fleet.put_back(id, connection);
+            put_back(id, connection, fleet);
         }
     }
+}
+
+/// A connection that a worker gave back, and that is here, waits for another.
+fn put_back(worker: WorkerId, connection: ConnectionId, fleet: &mut Fleet) {
+    debug!("Connection {connection} was given back by {}", Named(fleet, worker));
+    fleet.put_back(worker, connection);
 }
 
 /// A worker, as lines of the log name it.

@@ -15,6 +15,11 @@ impl Tolerance {
     /// When something is done, it is done until all are this near. Were it the same, clients that come and go would have
     /// connections moved all the time.
     pub(crate) const WHEN_LEVELLING: Self = Self(20);
+
+    /// The one that counts now.
+    pub(crate) fn of(is_levelling: bool) -> Self {
+        if is_levelling { Self::WHEN_LEVELLING } else { Self::LEFT_ALONE }
+    }
 }
 
 /// So many connections are to go from one worker to another.

@@ -262,7 +262,7 @@ impl Spread {
             return None;
         }
         let counts: Vec<(WorkerId, u64)> = shares.iter().map(|share| (share.worker, share.count)).collect();
-        let Some(Transfer { from, to, count }) = transfer(&counts, self.tolerance()) else {
+        let Some(Transfer { from, to, count }) = transfer(&counts, Tolerance::of(self.is_levelling)) else {
             self.is_levelling = false;
             return None;
         };
@@ -272,10 +272,6 @@ impl Spread {
         let count = NonZeroU32::new(u32::try_from(count.min(room)).unwrap_or(u32::MAX))?;
         self.question = Some(Question { asked: Asked::Given { from, count: count.get().into() }, at: now });
         Some(Order::Give { from, count })
-    }
-
-    fn tolerance(&self) -> Tolerance {
-        if self.is_levelling { Tolerance::WHEN_LEVELLING } else { Tolerance::LEFT_ALONE }
     }
 
     fn is_time_to_look(&mut self, now: Instant) -> bool {
@@ -380,8 +376,7 @@ fn level_step(
 ) -> Option<(Order, Asked)> {
     let there: Vec<(WorkerId, u64)> =
         shares.iter().filter(|(id, _)| serving.contains(id)).map(|(id, share)| (*id, *share)).collect();
-    let tolerance = if *is_levelling { Tolerance::WHEN_LEVELLING } else { Tolerance::LEFT_ALONE };
-    let next = transfer(&there, tolerance);
+    let next = transfer(&there, Tolerance::of(*is_levelling));
     *is_levelling = next.is_some();
     let next = next?;
     let part = |count: u64| u32::try_from(count).ok();
