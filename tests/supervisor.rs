@@ -21,7 +21,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use client::{Client, reactord, spawn, supervise, worker};
+use client::{Client, first_and_later, reactord, spawn, supervise, worker};
 use command_fds::{CommandFdExt, FdMapping};
 use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, daemon, exchange_all, install};
 use nix::sys::signal::Signal;
@@ -125,16 +125,9 @@ fn six_thousand_connections_leave_no_memory_behind() {
 #[test]
 fn what_a_killed_worker_had_not_taken_is_served_by_its_replacement() {
     let place = Place::new();
-    let once = place.file("once");
-    std::fs::write(&once, "").expect("the directory is there");
     // The first worker takes 3 of the 20 that it gets; those that follow take what they get.
-    let script = format!(
-        "if rm {} 2>/dev/null; then exec {} at-once=20 takes=3; else exec {} at-once=20; fi",
-        once.display(),
-        worker("").join(" "),
-        worker("").join(" ")
-    );
-    let supervisor = supervise("-v", &["sh", "-c", &script].map(str::to_owned));
+    let command = first_and_later(&place, &worker("at-once=20 takes=3"), &worker("at-once=20"));
+    let supervisor = supervise("-v", &command);
     let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(supervisor.address())).collect();
     let first = clients[0].worker();
     clients[1..3].iter_mut().for_each(|client| assert_eq!(client.worker(), first));
@@ -254,17 +247,12 @@ fn a_worker_that_says_what_it_may_not_loses_its_queue_and_is_replaced() {
 #[test]
 fn a_worker_that_lives_and_receives_nothing_more_is_replaced_and_what_it_was_to_get_is_served() {
     let place = Place::new();
-    let once = place.file("once");
-    std::fs::write(&once, "").expect("the directory is there");
     let half_closed = "import ctypes, os, signal, socket; ctypes.CDLL(None).prctl(1, signal.SIGKILL); \
                        queue = socket.socket(fileno=int(os.environ['REACTORD_QUEUE'])); \
                        queue.shutdown(socket.SHUT_RD); queue.send(b'ready 1'); queue.send(b'want 9'); signal.pause()";
-    let script = format!(
-        "if rm {} 2>/dev/null; then exec python3 -c \"{half_closed}\"; else exec {}; fi",
-        once.display(),
-        worker("at-once=9").join(" ")
-    );
-    let supervisor = supervise("--drain-timeout 0.1", &["sh", "-c", &script].map(str::to_owned));
+    let half_closed = ["python3", "-c", &format!("\"{half_closed}\"")].map(str::to_owned);
+    let command = first_and_later(&place, &half_closed, &worker("at-once=9"));
+    let supervisor = supervise("--drain-timeout 0.1", &command);
     wait_for_workers(&supervisor, 1);
     let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(supervisor.address())).collect();
     for client in &mut clients {
@@ -647,15 +635,8 @@ fn the_supervisor_executes_its_binary_anew_with_everything_that_it_has() {
 #[test]
 fn what_was_sent_and_not_taken_when_the_binary_is_replaced_is_served_by_another_worker() {
     let place = Place::new();
-    let once = place.file("once");
-    std::fs::write(&once, "").expect("the directory is there");
-    let script = format!(
-        "if rm {} 2>/dev/null; then exec {} at-once=9 takes=2; else exec {} at-once=9; fi",
-        once.display(),
-        worker("").join(" "),
-        worker("").join(" ")
-    );
-    let supervisor = supervise("-v", &["sh", "-c", &script].map(str::to_owned));
+    let command = first_and_later(&place, &worker("at-once=9 takes=2"), &worker("at-once=9"));
+    let supervisor = supervise("-v", &command);
     let mut clients: Vec<Client> = (0..12).map(|_| Client::connect(supervisor.address())).collect();
     let first = clients[0].worker();
     assert_eq!(clients[1].worker(), first);

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use client::{Client, keeper, reactord, supervise, worker};
+use client::{Client, first_and_later, keeper, reactord, supervise, worker};
 use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, exchange_all};
 use nix::sys::signal::Signal;
 use workers::{pid_in, signal, wait_for_workers, wait_until_gone};
@@ -229,10 +229,7 @@ fn a_stop_lets_workers_finish_what_they_would_give_back() {
 #[test]
 fn nothing_is_given_to_workers_that_know_no_states() {
     let place = Place::new();
-    let once = a_file(&place, "once");
-    let (first, later) = (keeper("").join(" "), worker("at-once=9").join(" "));
-    let script = format!("if rm {once} 2>/dev/null; then exec {first}; else exec {later}; fi");
-    let supervisor = supervise("", &["sh", "-c", &script].map(str::to_owned));
+    let supervisor = supervise("", &first_and_later(&place, &keeper(""), &worker("at-once=9")));
     let before = wait_for_workers(&supervisor, 1)[0];
     let mut clients = served(&supervisor, 3);
     begin_lines(&clients);
@@ -362,17 +359,16 @@ fn a_worker_that_gives_nothing_is_asked_and_left_alone() {
 
 // ── Spreading by moves between workers ─────────────────────────────────────────────────────────────────────────────
 
-/// A supervisor of workers that only say that they move, with so many connections each at first, and where that is
-/// written.
+/// A supervisor of workers that only say that they move, with so many connections each at first.
 #[track_caller]
-fn movers(place: &Place, options: &str, counts: &[u64]) -> (Server, Vec<u32>) {
+fn movers(place: &Place, options: &str, counts: &[u64]) -> Server {
     for (number, count) in (1..).zip(counts) {
         std::fs::write(place.file(&format!("worker-{number}.takeover")), count.to_string()).expect("there is room");
     }
     let command = keeper(&format!("counts={}", place.directory().display()));
     let supervisor = supervise(&format!("--replace takeover --workers {} {options}", counts.len()), &command);
-    let workers = wait_for_workers(&supervisor, counts.len());
-    (supervisor, workers)
+    wait_for_workers(&supervisor, counts.len());
+    supervisor
 }
 
 fn counts(place: &Place, workers: usize) -> Vec<u64> {
@@ -406,7 +402,7 @@ fn wait_for_moves(supervisor: &Server, count: usize) -> Vec<String> {
 #[test]
 fn each_of_the_others_moves_its_part_to_a_worker_that_is_added_and_gets_its_part_of_one_that_is_removed() {
     let place = Place::new();
-    let (supervisor, _) = movers(&place, "", &[30, 60]);
+    let supervisor = movers(&place, "", &[30, 60]);
     supervisor.signal(Signal::SIGTTIN);
     let added = wait_for_workers(&supervisor, 3)[2];
     wait_for_moves(&supervisor, 2).iter().for_each(|line| assert!(line.contains(&format!("to worker pid {added} in"))));
@@ -440,7 +436,7 @@ fn stop_movers(supervisor: Server, place: &Place) {
 #[test]
 fn what_cannot_be_moved_stays_with_the_worker_that_is_removed_until_it_ends() {
     let place = Place::new();
-    let (supervisor, _) = movers(&place, "", &[10, 10, 30]);
+    let supervisor = movers(&place, "", &[10, 10, 30]);
     a_file(&place, "stuck");
     supervisor.signal(Signal::SIGTTOU);
     let lines = wait_for_moves(&supervisor, 2);
@@ -458,7 +454,7 @@ fn what_cannot_be_moved_stays_with_the_worker_that_is_removed_until_it_ends() {
 #[test]
 fn shares_that_workers_say_they_have_stay_near_to_each_other() {
     let place = Place::new();
-    let (supervisor, _) = movers(&place, "--rebalance", &[900, 100, 200]);
+    let supervisor = movers(&place, "--rebalance", &[900, 100, 200]);
     // How many moves that takes depends on who is ready first.
     wait_until_near(&place, 1200);
     let moves = supervisor.lines_with(" has moved ").len();
@@ -472,7 +468,7 @@ fn shares_that_workers_say_they_have_stay_near_to_each_other() {
 #[test]
 fn a_hangup_during_a_move_waits_for_its_end() {
     let place = Place::new();
-    let (supervisor, _) = movers(&place, "", &[30]);
+    let supervisor = movers(&place, "", &[30]);
     let wait = a_file(&place, "wait");
     supervisor.signal(Signal::SIGTTIN);
     wait_for_workers(&supervisor, 2);
@@ -489,7 +485,7 @@ fn a_hangup_during_a_move_waits_for_its_end() {
 #[test]
 fn the_binary_is_not_replaced_during_a_move() {
     let place = Place::new();
-    let (supervisor, _) = movers(&place, "", &[30]);
+    let supervisor = movers(&place, "", &[30]);
     let wait = a_file(&place, "wait");
     supervisor.signal(Signal::SIGTTIN);
     wait_for_workers(&supervisor, 2);
@@ -625,12 +621,11 @@ fn a_worker_that_gives_back_what_it_must_not_loses_its_own_queue_alone() {
         ("say(b'holds 1')", "it says \"holds 1\", and was not asked"),
         ("say(b'moved 1')", "it says \"moved 1\", and was not asked"),
     ] {
-        let once = a_file(&place, "once");
         let script = place.file("wrong.py");
         std::fs::write(&script, format!("{TAKES_ONE}{wrong}\nsignal.pause()\n")).expect("there is room");
-        let (wrong, right) = (format!("python3 {}", script.display()), keeper("").join(" "));
-        let command = format!("if rm {once} 2>/dev/null; then exec {wrong}; else exec {right}; fi");
-        let supervisor = supervise("--drain-timeout 0.2 --workers 1", &["sh", "-c", &command].map(str::to_owned));
+        let wrong = ["python3".to_owned(), script.to_str().expect("text").to_owned()];
+        let command = first_and_later(&place, &wrong, &keeper(""));
+        let supervisor = supervise("--drain-timeout 0.2 --workers 1", &command);
         wait_for_workers(&supervisor, 1);
         let first = Client::connect(supervisor.address());
         supervisor.wait_for_line(|line| line.contains(" ended its queue: ") && line.contains(said));

@@ -117,6 +117,16 @@ pub(crate) fn keeper(options: &str) -> Vec<String> {
     command
 }
 
+/// The command of workers of which the first is this one, and those that follow are others. Both are as a shell reads them.
+#[track_caller]
+pub(crate) fn first_and_later(place: &Place, first: &[String], later: &[String]) -> Vec<String> {
+    let once = place.file("once");
+    std::fs::write(&once, "").expect("the directory is there");
+    let (once, first, later) = (once.display(), first.join(" "), later.join(" "));
+    let script = format!("if rm {once} 2>/dev/null; then exec {first}; else exec {later}; fi");
+    ["sh", "-c", &script].map(str::to_owned).into()
+}
+
 /// The command of a worker that is `reactord` itself.
 pub(crate) fn reactord() -> Vec<String> {
     [env!("CARGO_BIN_EXE_reactord"), "--worker"].map(str::to_owned).into()
