@@ -663,17 +663,17 @@ fn a_worker_that_never_learns_of_a_refusal_loses_its_queue_and_what_it_gave_back
     supervisor.stop();
 }
 
-#[test]
-fn what_a_killed_worker_gave_back_waits_in_its_socket_until_there_are_descriptors_for_it() {
+/// So many have typed half a line, and were given back by a worker that is gone: more than there are descriptors for.
+/// Nobody takes them before the file is gone.
+#[track_caller]
+fn more_than_there_are_descriptors_for(place: &Place, count: usize) -> (Server, Vec<Client>, String) {
     const FILES: u64 = 48;
-    const CLIENTS: usize = 40;
-    let place = Place::new();
-    let stuck = a_file(&place, "stuck");
+    let stuck = a_file(place, "stuck");
     let wants = place.file("wants").to_str().expect("text").to_owned();
-    let command = keeper(&format!("stuck={stuck} wants={wants} crash={CLIENTS}"));
+    let command = keeper(&format!("stuck={stuck} wants={wants} crash={count}"));
     let supervisor = supervise("-v --workers 1", &command);
     let killed = wait_for_workers(&supervisor, 1)[0];
-    let mut clients = served(&supervisor, CLIENTS);
+    let clients = served(&supervisor, count);
     begin_lines(&clients);
     std::fs::write(&wants, "").expect("the directory is there");
     supervisor.limit_open_files(FILES);
@@ -688,10 +688,30 @@ fn what_a_killed_worker_gave_back_waits_in_its_socket_until_there_are_descriptor
     supervisor.resume();
     supervisor.wait_for_line(|line| line.contains(" was given back by "));
     let given = supervisor.lines_with(" was given back by ").len();
-    assert!(given < CLIENTS, "there are no descriptors for {given}");
+    assert!(given < count, "there are no descriptors for {given}");
+    (supervisor, clients, wants)
+}
+
+#[test]
+fn what_a_killed_worker_gave_back_waits_in_its_socket_until_there_are_descriptors_for_it() {
+    const CLIENTS: usize = 40;
+    let place = Place::new();
+    let (supervisor, mut clients, wants) = more_than_there_are_descriptors_for(&place, CLIENTS);
     remove(&wants);
     end_lines(&mut clients);
     supervisor.wait_for_lines(CLIENTS, |line| line.contains(" was given back by "));
     clients.into_iter().for_each(Client::end);
     supervisor.stop();
+}
+
+#[test]
+fn a_stop_does_not_wait_for_descriptors_for_what_nobody_is_to_serve_any_more() {
+    let place = Place::new();
+    let (supervisor, clients, _) = more_than_there_are_descriptors_for(&place, 40);
+    for times in 1..=2 {
+        supervisor.signal(Signal::SIGTERM);
+        supervisor.wait_for_lines(times, |line| line.contains("SIGTERM: stopping with "));
+    }
+    assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+    drop(clients);
 }

@@ -728,6 +728,11 @@ impl Fleet {
         self.stop_by.is_some()
     }
 
+    /// Whether everybody finishes, and nobody will serve what waits.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_stopping() && self.leaving() == self.workers()
+    }
+
     fn look_at_deadlines(&mut self, now: Instant) {
         let ids: Vec<WorkerId> = self.workers.keys().copied().collect();
         for id in ids {

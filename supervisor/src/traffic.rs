@@ -625,6 +625,8 @@ impl Traffic {
                     }
                 }
                 Ok(Heard::GaveBack(connection, parcel)) => self.inherit(id, connection, parcel, fleet),
+                // What is still in the socket would wait for nobody.
+                Ok(Heard::Waits) if fleet.is_ending() => break,
                 Ok(Heard::Waits) => {
                     self.remains.insert(id, remains);
                     return self.try_again(now);
