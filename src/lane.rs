@@ -23,7 +23,7 @@ use crate::peer::record::{Change, Record};
 use crate::peer::ties::Holds;
 use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{Accepted, Context, Entries, MAPS_MAX, RestoreError, StreamService};
-use crate::table::{Gone, Handle, Progress, Table};
+use crate::table::{Gone, PeerHandle, Table, TurnEnd};
 pub(crate) use adopt_error::AdoptError;
 use answering::Answering;
 pub(crate) use passing::Passing;
@@ -170,7 +170,7 @@ impl<S: StreamService> Lane<S> {
     }
 
     /// Gives a peer its turn, unless it has left.
-    pub(crate) fn serve(&mut self, handle: Handle, wake: Wake) {
+    pub(crate) fn serve(&mut self, handle: PeerHandle, wake: Wake) {
         let Self { table, answering, input, .. } = self;
         let gone = table.change(handle, |turn| answering.advance(turn, wake, input));
         self.part_with_any(gone);
@@ -321,16 +321,16 @@ impl<S: StreamService> AnyLane for Lane<S> {
             let input = &mut self.input;
             let gone = self.table.change(handle, |turn| {
                 if turn.talk.phase() == Phase::Lingering {
-                    return Ok(Progress::Drained);
+                    return Ok(TurnEnd::Drained);
                 }
                 let unread = matches!(turn.receive(input), Ok(Received::Bytes(_)));
                 // Whatever the client sends to a closed connection resets it, and takes along what is still on its way.
                 if unread || turn.is_undelivered() {
                     turn.talk.close();
-                    Ok(Progress::Drained)
+                    Ok(TurnEnd::Drained)
                 } else {
                     // It has its answers, and is asking for nothing: no reason to wait for it.
-                    Ok(Progress::Over)
+                    Ok(TurnEnd::Over)
                 }
             });
             self.part_with_any(gone);
@@ -420,21 +420,21 @@ impl<S: StreamService> Passing for Lane<S> {
         (S::STATE_VERSION_OLDEST, S::STATE_VERSION_NEWEST)
     }
 
-    fn given(&mut self) -> Vec<Handle> {
+    fn given(&mut self) -> Vec<PeerHandle> {
         self.table.peers_mut().take_given()
     }
 
-    fn part_with_given(&mut self, handle: Handle) {
+    fn part_with_given(&mut self, handle: PeerHandle) {
         let gone = self.table.part_with(handle.key());
         self.part_with(gone);
     }
 
-    fn keep(&mut self, handle: Handle) {
+    fn keep(&mut self, handle: PeerHandle) {
         self.table.bring_back(handle);
         self.table.make_due(handle);
     }
 
-    fn keep_given(&mut self, handle: Handle) {
+    fn keep_given(&mut self, handle: PeerHandle) {
         let Self { table, answering, input, .. } = self;
         let gone = table.change(handle, |turn| {
             turn.talk.release(Holds::GIVEN);
@@ -444,7 +444,7 @@ impl<S: StreamService> Passing for Lane<S> {
         self.part_with_any(gone);
     }
 
-    fn take_in(&mut self, socket: TcpStream, record: &Record<'_>, version: u32) -> Result<Handle, AdoptError> {
+    fn take_in(&mut self, socket: TcpStream, record: &Record<'_>, version: u32) -> Result<PeerHandle, AdoptError> {
         let session = self.restore_session(record.session, version)?;
         let key = self.table.adopt(socket, record).map_err(AdoptError::Table)?;
         self.answering.insert_session(key, session);
@@ -453,7 +453,7 @@ impl<S: StreamService> Passing for Lane<S> {
         Ok(handle)
     }
 
-    fn follow_taken(&mut self, handle: Handle, change: &Change<'_>, version: u32) -> Result<(), AdoptError> {
+    fn follow_taken(&mut self, handle: PeerHandle, change: &Change<'_>, version: u32) -> Result<(), AdoptError> {
         let session = change.session.map(|session| self.restore_session(session, version)).transpose()?;
         self.table.bring_back(handle);
         let followed = self.table.follow(change).map_err(AdoptError::Table);
@@ -464,12 +464,12 @@ impl<S: StreamService> Passing for Lane<S> {
         followed.map(drop)
     }
 
-    fn drop_taken(&mut self, handle: Handle) {
+    fn drop_taken(&mut self, handle: PeerHandle) {
         self.table.let_go(handle.key());
         self.answering.drop_session(handle.key());
     }
 
-    fn welcome(&mut self, handles: &[Handle]) {
+    fn welcome(&mut self, handles: &[PeerHandle]) {
         // All of them before anybody has its turn: what one sends may be for another.
         handles.iter().for_each(|handle| self.table.bring_back(*handle));
         for handle in handles {

@@ -9,7 +9,7 @@ use crate::lane::{AnyLane, Lane, Wake};
 use crate::originals::Originals;
 use crate::peer::{Peer, PeerId};
 use crate::service::StreamService;
-use crate::table::Handle;
+use crate::table::PeerHandle;
 
 /// All lanes of a server.
 pub(crate) trait Lanes {
@@ -17,7 +17,7 @@ pub(crate) trait Lanes {
     const COUNT: usize;
 
     /// Gives a peer its turn, unless it has left.
-    fn serve(&mut self, handle: Handle, wake: Wake);
+    fn serve(&mut self, handle: PeerHandle, wake: Wake);
 
     /// A turn of the loop begins.
     fn begin_turn(&mut self, now: Instant);
@@ -108,7 +108,7 @@ pub(crate) trait Lanes {
 impl Lanes for () {
     const COUNT: usize = 0;
 
-    fn serve(&mut self, _: Handle, _: Wake) {
+    fn serve(&mut self, _: PeerHandle, _: Wake) {
         unreachable!("a peer has a lane");
     }
 
@@ -137,7 +137,7 @@ impl<S: StreamService, Before: Lanes> Lanes for And<S, Before> {
     const COUNT: usize = Before::COUNT + 1;
 
     #[inline]
-    fn serve(&mut self, handle: Handle, wake: Wake) {
+    fn serve(&mut self, handle: PeerHandle, wake: Wake) {
         // Where there is one lane, there is no question.
         if Before::COUNT == 0 || handle.lane() == Before::COUNT {
             self.lane.serve(handle, wake);

@@ -23,10 +23,10 @@ use crate::sources::{
     Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Source, Sources, StopSignals, Tokens,
 };
 use crate::status::Status;
-use crate::table::Handle;
+use crate::table::PeerHandle;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::channel::ChannelError;
-use crate::takeover::departure::{Departure, Turn};
+use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::memory;
@@ -222,7 +222,7 @@ impl<L: Lanes> Reactor<L> {
     }
 
     fn dispatch(&mut self, event: &Event) {
-        if let Some(handle) = Handle::from_token(event.token()) {
+        if let Some(handle) = PeerHandle::from_token(event.token()) {
             let read_closed = event.is_read_closed() || event.is_error() || event.is_priority();
             let readable = event.is_readable() || read_closed;
             return self.lanes.serve(handle, Wake::Event { readable, read_closed });
@@ -468,11 +468,11 @@ impl<L: Lanes> Reactor<L> {
         let departure = self.departure.take()?;
         let pid = departure.pid();
         let committed = match departure.turn(&mut self.lanes, self.config.freeze_timeout, Instant::now()) {
-            Ok(Turn::Copying(departure)) => {
+            Ok(Turned::Copying(departure)) => {
                 self.departure = Some(departure);
                 return None;
             }
-            Ok(Turn::Ready(ready)) => {
+            Ok(Turned::Ready(ready)) => {
                 ready.handing_on(self.annals.account()).commit(&mut self.lanes, self.config.freeze_timeout)
             }
             Err(failure) => Err(failure),
@@ -510,7 +510,7 @@ impl<L: Lanes> Reactor<L> {
         if self.lanes.peers() > DISBAND_CHUNK {
             std::thread::sleep(DISBAND_DELAY);
         }
-        let handles: Vec<Handle> = self.lanes.all().flat_map(|lane| lane.table().peers().handles()).collect();
+        let handles: Vec<PeerHandle> = self.lanes.all().flat_map(|lane| lane.table().peers().handles()).collect();
         for (closed, handle) in handles.into_iter().enumerate() {
             self.lanes.lane_mut(handle.lane()).table_mut().let_go(handle.key());
             if closed % DISBAND_CHUNK == DISBAND_CHUNK - 1 && closed < DISBAND_CHUNK * DISBAND_RESTS_MAX {

@@ -22,7 +22,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use rustc_hash::FxHashSet;
 
-pub(crate) use handle::{Handle, LANES_MAX, STAMPS};
+pub(crate) use handle::{LANES_MAX, PeerHandle, STAMPS};
 pub use peers::{NobodyWaits, SendError};
 pub(crate) use peers::{Peers, Turn};
 pub(crate) use sessions::{Others, Sessions};
@@ -39,7 +39,7 @@ use turns::Awaited;
 
 /// How far a peer came in its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum TurnEnd {
     /// Nothing is left to do until the next event.
     Drained,
     /// There may be more to read.
@@ -75,7 +75,7 @@ pub(crate) enum Touch {
 
 /// Why a peer of another process cannot be adopted.
 #[derive(Debug)]
-pub(crate) enum AdoptError {
+pub(crate) enum AdmitError {
     Twice,
     Register(io::Error),
     /// It has gone on from elsewhere, in this direction.
@@ -85,7 +85,7 @@ pub(crate) enum AdoptError {
     },
 }
 
-impl std::fmt::Display for AdoptError {
+impl std::fmt::Display for AdmitError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Twice => f.write_str("it is there twice"),
@@ -148,13 +148,13 @@ impl Table {
     /// Gives the peer that a handle is for its turn, unless it has left. Returns it if it is over with that.
     pub(crate) fn change(
         &mut self,
-        handle: Handle,
-        act: impl FnOnce(&mut Turn<'_>) -> io::Result<Progress>,
+        handle: PeerHandle,
+        act: impl FnOnce(&mut Turn<'_>) -> io::Result<TurnEnd>,
     ) -> Option<Gone> {
         let mut turn = self.peers.turn_of(handle)?;
         let was_full = turn.talk.is_full();
         let progress = act(&mut turn).and_then(|mut progress| {
-            if turn.is_at_rest() && !was_full && progress != Progress::Over {
+            if turn.is_at_rest() && !was_full && progress != TurnEnd::Over {
                 return Ok(progress);
             }
             if turn.talk.is_ending() {
@@ -164,7 +164,7 @@ impl Table {
                     self.parting.push(self.now + wait, handle, &mut turn);
                 }
             }
-            if progress != Progress::Over {
+            if progress != TurnEnd::Over {
                 let interest = turn.talk.interest();
                 turn.register(&self.registry, handle.into(), interest)?;
             }
@@ -174,9 +174,9 @@ impl Table {
             Ok(progress)
         });
         match progress {
-            Ok(Progress::Drained) => {}
-            Ok(Progress::BudgetSpent) => self.make_due(handle),
-            Ok(Progress::Over) => return Some(self.retire(handle, Closed::Ended)),
+            Ok(TurnEnd::Drained) => {}
+            Ok(TurnEnd::BudgetSpent) => self.make_due(handle),
+            Ok(TurnEnd::Over) => return Some(self.retire(handle, Closed::Ended)),
             Err(error) => return Some(self.retire(handle, Closed::Lost(error))),
         }
         if self.touches.is_some() {
@@ -186,7 +186,7 @@ impl Table {
     }
 
     /// Ends a connection, and takes it out.
-    fn retire(&mut self, handle: Handle, how: Closed) -> Gone {
+    fn retire(&mut self, handle: PeerHandle, how: Closed) -> Gone {
         let key = handle.key();
         let how = if self.peers.deadline_has_closed(key) { Closed::Deadline } else { how };
         let mut peer = self.peers.remove(key);
@@ -201,7 +201,7 @@ impl Table {
         Gone { key, id, address, how, socket: peer.into() }
     }
 
-    fn touched(&mut self, handle: Handle) {
+    fn touched(&mut self, handle: PeerHandle) {
         if let (Some(touches), Some(mut turn)) = (&mut self.touches, self.peers.turn_of(handle)) {
             if turn.is_ephemeral() {
                 return;
@@ -217,7 +217,7 @@ impl Table {
     ///
     /// # Errors
     /// If there is a peer with this id already: the socket is given back.
-    pub(crate) fn insert(&mut self, socket: TcpStream, id: PeerId, address: Address) -> Result<Handle, TcpStream> {
+    pub(crate) fn insert(&mut self, socket: TcpStream, id: PeerId, address: Address) -> Result<PeerHandle, TcpStream> {
         self.peers.insert(socket, id, address)
     }
 
@@ -225,15 +225,15 @@ impl Table {
     ///
     /// # Errors
     /// If it is here already, or cannot be registered.
-    pub(crate) fn adopt(&mut self, socket: TcpStream, record: &Record<'_>) -> Result<usize, AdoptError> {
+    pub(crate) fn adopt(&mut self, socket: TcpStream, record: &Record<'_>) -> Result<usize, AdmitError> {
         let address = record.address;
         let inserted = self.peers.insert(socket, record.cookie.into(), address);
-        let handle = inserted.map_err(|_| AdoptError::Twice)?;
+        let handle = inserted.map_err(|_| AdmitError::Twice)?;
         let mut turn = self.peers.turn_of(handle).expect("it was just inserted");
         if let Err(error) = turn.register(&self.registry, handle.into(), adopted_for(record.phase)) {
             // Whoever serves others meanwhile must not find it here: it has no session.
             drop(self.peers.remove(handle.key()));
-            return Err(AdoptError::Register(error));
+            return Err(AdmitError::Register(error));
         }
         let marks = turn.marks();
         turn.restore(record, marks);
@@ -247,21 +247,21 @@ impl Table {
     ///
     /// # Panics
     /// If nobody has this id.
-    pub(crate) fn follow(&mut self, change: &Change<'_>) -> Result<usize, AdoptError> {
+    pub(crate) fn follow(&mut self, change: &Change<'_>) -> Result<usize, AdmitError> {
         let handle = self.peers.handle(change.cookie.into()).expect("the conversation knows who was adopted");
         self.peers.forget_reader(handle.key());
         let mut turn = self.peers.turn_of(handle).expect("the handle is from the table");
         let marks = turn.marks();
         let followed = turn.follow(change, marks);
-        followed.map_err(|(direction, misplaced)| AdoptError::Misplaced { direction, misplaced })?;
-        turn.register(&self.registry, handle.into(), adopted_for(change.phase)).map_err(AdoptError::Register)?;
+        followed.map_err(|(direction, misplaced)| AdmitError::Misplaced { direction, misplaced })?;
+        turn.register(&self.registry, handle.into(), adopted_for(change.phase)).map_err(AdmitError::Register)?;
         self.peers.follow_deadline(handle, change.deadline_ns);
         self.resume(handle);
         Ok(handle.key())
     }
 
     /// Sees to it that an adopted peer goes on where it was, once it is served.
-    fn resume(&mut self, handle: Handle) {
+    fn resume(&mut self, handle: PeerHandle) {
         let turn = self.peers.turn_of(handle).expect("the caller has its handle from the table");
         if turn.talk.has_unfinished_work() {
             self.make_due(handle);
@@ -291,23 +291,23 @@ impl Table {
     // ── Who is on the way to another process, or from one ──────────────────────────────────────────────────────────
 
     /// Puts a peer out of everybody's reach, since another process may own it soon. False if it has left.
-    pub(crate) fn put_out_of_reach(&mut self, handle: Handle) -> bool {
+    pub(crate) fn put_out_of_reach(&mut self, handle: PeerHandle) -> bool {
         self.peers.put_out_of_reach(handle)
     }
 
     /// It is this process's, and is to have a turn next: no event will tell what has happened to its connection.
-    pub(crate) fn bring_back(&mut self, handle: Handle) {
+    pub(crate) fn bring_back(&mut self, handle: PeerHandle) {
         self.peers.bring_back(handle);
     }
 
     /// Whether something was asked of a peer in another's turn, and is still to be done.
-    pub(crate) fn is_unsettled(&self, handle: Handle) -> bool {
+    pub(crate) fn is_unsettled(&self, handle: PeerHandle) -> bool {
         self.peers.of_handle(handle).is_some_and(|peer| peer.unsettled)
     }
 
     /// A peer with all those who must be in one process with it. Empty if it has left.
-    pub(crate) fn tied_together(&self, handle: Handle) -> Vec<Handle> {
-        let mut together: Vec<Handle> = self.peers.of_handle(handle).map(|_| handle).into_iter().collect();
+    pub(crate) fn tied_together(&self, handle: PeerHandle) -> Vec<PeerHandle> {
+        let mut together: Vec<PeerHandle> = self.peers.of_handle(handle).map(|_| handle).into_iter().collect();
         let mut keys: FxHashSet<usize> = together.iter().map(|handle| handle.key()).collect();
         let mut looked_at = 0;
         while let Some(one) = together.get(looked_at) {
@@ -319,7 +319,7 @@ impl Table {
     }
 
     /// Whether one of these ends with this process.
-    pub(crate) fn stays(&self, together: &[Handle]) -> bool {
+    pub(crate) fn stays(&self, together: &[PeerHandle]) -> bool {
         together.iter().any(|handle| self.peers.of_handle(*handle).is_some_and(Peer::is_ephemeral))
     }
 
@@ -327,7 +327,7 @@ impl Table {
     ///
     /// # Panics
     /// If nobody is there.
-    pub(crate) fn tied_to(&self, handle: Handle) -> Vec<Handle> {
+    pub(crate) fn tied_to(&self, handle: PeerHandle) -> Vec<PeerHandle> {
         self.peers.tied_to(handle.key())
     }
 
@@ -342,7 +342,7 @@ impl Table {
     // ── Turns without an event ─────────────────────────────────────────────────────────────────────────────────────
 
     /// Gives a peer a turn without an event, once.
-    pub(crate) fn make_due(&mut self, handle: Handle) {
+    pub(crate) fn make_due(&mut self, handle: PeerHandle) {
         if self.peers.turn_of(handle).is_some() {
             self.peers.make_due(handle.key());
         }
@@ -354,7 +354,7 @@ impl Table {
     }
 
     /// Whose turn it is of those who are due.
-    pub(crate) fn next_due(&mut self) -> Option<Handle> {
+    pub(crate) fn next_due(&mut self) -> Option<PeerHandle> {
         self.peers.next_due()
     }
 
@@ -366,29 +366,29 @@ impl Table {
     /// What was done to those who are not settled yet may be copied before they are.
     pub(crate) fn touch_unsettled(&mut self) {
         if self.touches.is_some() {
-            let handles: Vec<Handle> = self.peers.unsettled.iter().collect();
+            let handles: Vec<PeerHandle> = self.peers.unsettled.iter().collect();
             handles.into_iter().for_each(|handle| self.touched(handle));
         }
     }
 
     /// Whose turn it is of those to whom others have sent, or whom others have closed.
-    pub(crate) fn next_unsettled(&mut self) -> Option<Handle> {
+    pub(crate) fn next_unsettled(&mut self) -> Option<PeerHandle> {
         self.peers.next_unsettled()
     }
 
     /// Whom no event has told about for long enough, of those whom the server is ending.
-    pub(crate) fn next_parting(&mut self) -> Option<Handle> {
+    pub(crate) fn next_parting(&mut self) -> Option<PeerHandle> {
         self.peers.next_awaited_in(&mut self.parting, self.now)
     }
 
     /// Who is to have a turn, of those whose connections are being opened and those on which nothing has moved for too long:
     /// at most so many are looked at, and the others wait for another turn.
-    pub(crate) fn next_alarmed(&mut self, looks_left: &mut usize) -> Option<Handle> {
+    pub(crate) fn next_alarmed(&mut self, looks_left: &mut usize) -> Option<PeerHandle> {
         self.peers.next_alarmed(looks_left)
     }
 
     /// Whose deadline seems to be reached: at most so many are looked at, and those who have moved it wait for another.
-    pub(crate) fn next_at_deadline(&mut self, looks_left: &mut usize) -> Option<Handle> {
+    pub(crate) fn next_at_deadline(&mut self, looks_left: &mut usize) -> Option<PeerHandle> {
         while *looks_left > 0 {
             *looks_left -= 1;
             match self.peers.look_at_deadline() {
@@ -458,10 +458,10 @@ fn adopted_for(phase: Phase) -> Interest {
 /// Does what is to be done about a peer whose output the server is ending, or that is to be reset. The rest is as with
 /// [`part`].
 #[cold]
-fn end(peer: &mut Peer, progress: Progress, now_ns: u64, patience: &Patience) -> (Progress, Option<Duration>) {
+fn end(peer: &mut Peer, progress: TurnEnd, now_ns: u64, patience: &Patience) -> (TurnEnd, Option<Duration>) {
     if peer.talk.outflow() == Outflow::Reset {
         peer.abort();
-        return (Progress::Over, None);
+        return (TurnEnd::Over, None);
     }
     if peer.talk.finish_output() {
         peer.end_output();
@@ -471,8 +471,8 @@ fn end(peer: &mut Peer, progress: Progress, now_ns: u64, patience: &Patience) ->
 
 /// Does what is to be done about a peer that the server is ending, and that has come so far. Returns how far that brings
 /// it, and after how long it is looked at again if nothing happens before.
-fn part(peer: &mut Peer, progress: Progress, now_ns: u64, patience: &Patience) -> (Progress, Option<Duration>) {
-    let client_ended = progress == Progress::Over;
+fn part(peer: &mut Peer, progress: TurnEnd, now_ns: u64, patience: &Patience) -> (TurnEnd, Option<Duration>) {
+    let client_ended = progress == TurnEnd::Over;
     if client_ended && peer.talk.phase() != Phase::Lingering {
         return (progress, None);
     }
@@ -481,15 +481,15 @@ fn part(peer: &mut Peer, progress: Progress, now_ns: u64, patience: &Patience) -
             peer.talk.linger();
             peer.end_output();
             // What the client has sent meanwhile is thrown away.
-            (Progress::BudgetSpent, None)
+            (TurnEnd::BudgetSpent, None)
         }
-        Step::Wait(wait) if client_ended => (Progress::Drained, Some(wait)),
+        Step::Wait(wait) if client_ended => (TurnEnd::Drained, Some(wait)),
         Step::Wait(wait) => (progress, Some(wait)),
-        Step::Over => (Progress::Over, None),
+        Step::Over => (TurnEnd::Over, None),
         Step::GiveUp(reason) => {
             debug!("Peer {} is given up: {reason}", peer.address());
             peer.abort();
-            (Progress::Over, None)
+            (TurnEnd::Over, None)
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::table;
 #[derive(Debug)]
 pub(crate) enum AdoptError {
     Restore(RestoreError),
-    Table(table::AdoptError),
+    Table(table::AdmitError),
 }
 
 impl std::fmt::Display for AdoptError {

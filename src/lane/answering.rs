@@ -13,7 +13,7 @@ use crate::peer::closed::Closed;
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Backlog, Marks, Peer, Phase, Received};
 use crate::service::{Accepted, Context, StreamService, Violation};
-use crate::table::{Gone, Peers, Progress, Sessions, Turn};
+use crate::table::{Gone, Peers, Sessions, Turn, TurnEnd};
 
 /// If it takes the service longer to use up what one read has brought, it is the others' turn at once, and the next read
 /// takes less. Only a read that has filled the buffer is timed: others are the last in their turn.
@@ -101,7 +101,7 @@ impl<S: StreamService> Answering<S> {
     // ── A peer's life ──────────────────────────────────────────────────────────────────────────────────────────────
 
     /// A peer has come.
-    pub(super) fn open(&mut self, turn: &mut Turn<'_>, how: &Accepted<'_>) -> io::Result<Progress> {
+    pub(super) fn open(&mut self, turn: &mut Turn<'_>, how: &Accepted<'_>) -> io::Result<TurnEnd> {
         let Self { service, sessions, replies, now, .. } = self;
         let (key, id, address) = (turn.key(), turn.id(), turn.address());
         let mut context = Context::new(id, address, *now, replies, turn.everybody(), sessions.all());
@@ -110,7 +110,7 @@ impl<S: StreamService> Answering<S> {
         sessions.insert(key, session);
         settle(turn, closing, deadline_ns);
         self.write_replies(turn)?;
-        Ok(Progress::Drained)
+        Ok(TurnEnd::Drained)
     }
 
     /// Calls the service about a peer that has a session, and does to the peer what comes of it. Says whether it is to be
@@ -167,29 +167,29 @@ impl<S: StreamService> Answering<S> {
 
     /// Writes what is pending, handles what was held back, and reads, as far as each goes.
     #[inline]
-    pub(super) fn advance(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<Progress> {
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<TurnEnd> {
         let peer = &**turn;
         if peer.due && peer.talk.listens() && matches!(wake, Wake::Event { .. }) {
             // It has its turn without this event, and no second one before others have theirs.
-            return Ok(Progress::Drained);
+            return Ok(TurnEnd::Drained);
         }
         if !peer.is_at_rest() {
             return self.go_on(turn, wake, input);
         }
         let (readable, read_closed) = wake.reads();
-        if readable { self.read(turn, input, read_closed) } else { Ok(Progress::Drained) }
+        if readable { self.read(turn, input, read_closed) } else { Ok(TurnEnd::Drained) }
     }
 
     /// The same for a peer about which there is something to do besides.
     #[inline(never)]
-    fn go_on(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<Progress> {
+    fn go_on(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<TurnEnd> {
         let marks = turn.marks();
         let was_full = turn.talk.is_full();
         match turn.talk.phase() {
             Phase::Lingering => return linger(turn, input),
             // What has become of it is told by the event that follows its registration.
-            Phase::Connecting if wake == Wake::SentTo => return Ok(Progress::Drained),
-            Phase::Connecting if !self.connect(turn)? => return Ok(Progress::Drained),
+            Phase::Connecting if wake == Wake::SentTo => return Ok(TurnEnd::Drained),
+            Phase::Connecting if !self.connect(turn)? => return Ok(TurnEnd::Drained),
             _ => {}
         }
         let peer = &mut **turn;
@@ -209,7 +209,7 @@ impl<S: StreamService> Answering<S> {
             self.let_go(turn, was_full)?;
         }
         let (readable, read_closed) = wake.reads_after(held);
-        if readable { self.read(turn, input, read_closed) } else { Ok(Progress::Drained) }
+        if readable { self.read(turn, input, read_closed) } else { Ok(TurnEnd::Drained) }
     }
 
     /// Sees whether a connection stands that the service has opened, and tells it.
@@ -243,11 +243,11 @@ impl<S: StreamService> Answering<S> {
     }
 
     #[inline]
-    fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<Progress> {
+    fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<TurnEnd> {
         for _ in 0..READS_PER_TURN {
             let peer = &mut **turn;
             if !peer.talk.listens() {
-                return Ok(Progress::Drained);
+                return Ok(TurnEnd::Drained);
             }
             let room = input.len().min(self.read_bytes_max);
             match peer.receive(&mut input[..room])? {
@@ -262,22 +262,22 @@ impl<S: StreamService> Answering<S> {
                         self.handle(turn, inbound, searched)?;
                     }
                     if bytes < room && !to_the_end {
-                        return Ok(Progress::Drained);
+                        return Ok(TurnEnd::Drained);
                     }
                     if begun.is_some_and(|begun| self.took_long(begun.elapsed(), turn, room)) {
                         break;
                     }
                 }
-                Received::WouldBlock => return Ok(Progress::Drained),
+                Received::WouldBlock => return Ok(TurnEnd::Drained),
                 Received::End => {
                     if peer.talk.end() {
                         self.end(turn)?;
                     }
-                    return Ok(Progress::Drained);
+                    return Ok(TurnEnd::Drained);
                 }
             }
         }
-        Ok(Progress::BudgetSpent)
+        Ok(TurnEnd::BudgetSpent)
     }
 
     /// Says whether the service has needed long for a read that has filled the buffer, and has the next one take less; or
@@ -390,14 +390,14 @@ impl<S: StreamService> Answering<S> {
     }
 
     /// The deadline of a peer seems to be reached: what it has sent by now may move it yet.
-    pub(super) fn meet_deadline(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<Progress> {
+    pub(super) fn meet_deadline(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<TurnEnd> {
         let progress = self.advance(turn, Wake::Due, input)?;
         if !turn.take_deadline() {
             return Ok(progress);
         }
         self.tell_deadline(turn)?;
         // It may have drained meanwhile, and no event will say so.
-        Ok(if turn.talk.is_full() { Progress::BudgetSpent } else { progress })
+        Ok(if turn.talk.is_full() { TurnEnd::BudgetSpent } else { progress })
     }
 
     fn tell_deadline(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
@@ -429,14 +429,14 @@ impl<S: StreamService> Answering<S> {
 
 /// Has a peer that was let go in another's turn go on in the next turn of the loop, since two that let each other go would
 /// never let this one end.
-fn go_on_later(turn: &mut Turn<'_>, was_full: bool) -> Progress {
+fn go_on_later(turn: &mut Turn<'_>, was_full: bool) -> TurnEnd {
     let talk = &mut turn.talk;
     let has_drained = was_full && !talk.is_full() && talk.takes_output();
     if has_drained {
         // It is said then, and before what was kept of its input.
         talk.hold(Holds::OUTPUT);
     }
-    if has_drained || talk.waits_for_its_turn() { Progress::BudgetSpent } else { Progress::Drained }
+    if has_drained || talk.waits_for_its_turn() { TurnEnd::BudgetSpent } else { TurnEnd::Drained }
 }
 
 /// What the service has asked for in a call about this peer.
@@ -461,10 +461,10 @@ fn write_if_it_is_taken(peer: &mut Peer, replies: &[u8], marks: Marks) -> io::Re
 }
 
 /// Throws away what a peer sends to which all is written.
-fn linger(turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<Progress> {
+fn linger(turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<TurnEnd> {
     match turn.discard(input, READS_PER_TURN)? {
-        Received::End => Ok(Progress::Over),
-        Received::WouldBlock => Ok(Progress::Drained),
-        Received::Bytes(_) => Ok(Progress::BudgetSpent),
+        Received::End => Ok(TurnEnd::Over),
+        Received::WouldBlock => Ok(TurnEnd::Drained),
+        Received::Bytes(_) => Ok(TurnEnd::BudgetSpent),
     }
 }

@@ -4,24 +4,24 @@ use std::io;
 
 use super::wake::Wake;
 use crate::peer::Received;
-use crate::table::{Progress, Turn};
+use crate::table::{Turn, TurnEnd};
 
 /// How often one peer is read from in one turn; then it is the others' turn.
 pub(super) const READS_PER_TURN: u32 = 4;
 
 /// Writes what is pending for a joined peer, and passes on what it has sent: what was kept first, and then what is read,
 /// as far as the other one takes it.
-pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake) -> io::Result<Progress> {
+pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake) -> io::Result<TurnEnd> {
     let is_held = !turn.talk.listens();
     write_pending(turn)?;
     if wake == Wake::SentTo {
         // What it has sent is passed on in the next turn of the loop, or two that do so might never let this one end.
-        return Ok(if turn.talk.waits_for_its_turn() { Progress::BudgetSpent } else { Progress::Drained });
+        return Ok(if turn.talk.waits_for_its_turn() { TurnEnd::BudgetSpent } else { TurnEnd::Drained });
     }
     turn.talk.begin_turn();
     pass_on_kept(turn);
     let (is_readable, to_the_end) = wake.reads_after(is_held);
-    if is_readable { read(turn, input, to_the_end) } else { Ok(Progress::Drained) }
+    if is_readable { read(turn, input, to_the_end) } else { Ok(TurnEnd::Drained) }
 }
 
 fn write_pending(turn: &mut Turn<'_>) -> io::Result<()> {
@@ -43,25 +43,25 @@ fn pass_on_kept(turn: &mut Turn<'_>) {
 }
 
 /// A short read has read everything, unless `to_the_end` says otherwise.
-fn read(turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<Progress> {
+fn read(turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<TurnEnd> {
     for _ in 0..READS_PER_TURN {
         if !turn.talk.listens() {
-            return Ok(Progress::Drained);
+            return Ok(TurnEnd::Drained);
         }
         match turn.receive(input)? {
             Received::Bytes(bytes) => {
                 turn.pass_on(&input[..bytes]);
                 if bytes < input.len() && !to_the_end {
-                    return Ok(Progress::Drained);
+                    return Ok(TurnEnd::Drained);
                 }
             }
-            Received::WouldBlock => return Ok(Progress::Drained),
+            Received::WouldBlock => return Ok(TurnEnd::Drained),
             Received::End => {
                 turn.talk.end();
                 turn.pass_on_end();
-                return Ok(Progress::Drained);
+                return Ok(TurnEnd::Drained);
             }
         }
     }
-    Ok(Progress::BudgetSpent)
+    Ok(TurnEnd::BudgetSpent)
 }

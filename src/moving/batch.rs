@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::lane::AnyLane;
 use crate::originals::Originals;
 use crate::peer::record::Record;
-use crate::table::{Handle, Touch};
+use crate::table::{PeerHandle, Touch};
 
 /// How many peers move at once, unless more are tied together. Each takes the taker 2 to 3 us when it has accepted, before the
 /// last is served: with this few, one stands still for about as long as in a takeover, and hardly anybody waits for anybody.
@@ -18,12 +18,12 @@ pub(super) const PEERS_PER_BATCH: usize = 32;
 pub(super) struct Batch {
     lane: usize,
     /// `None` for who has left since.
-    peers: Vec<Option<Handle>>,
+    peers: Vec<Option<PeerHandle>>,
     places: FxHashMap<usize, usize>,
 }
 
 impl Batch {
-    pub(super) fn of(lane: usize, peers: Vec<Handle>) -> Self {
+    pub(super) fn of(lane: usize, peers: Vec<PeerHandle>) -> Self {
         let places = peers.iter().enumerate().map(|(place, handle)| (handle.key(), place)).collect();
         Self { lane, peers: peers.into_iter().map(Some).collect(), places }
     }
@@ -39,12 +39,12 @@ impl Batch {
     }
 
     /// Those who have not left.
-    pub(super) fn handles(&self) -> impl Iterator<Item = Handle> {
+    pub(super) fn handles(&self) -> impl Iterator<Item = PeerHandle> {
         self.peers.iter().flatten().copied()
     }
 
     /// Takes along somebody who was tied to one of these. Its place is the last.
-    pub(super) fn take_along(&mut self, handle: Handle) -> usize {
+    pub(super) fn take_along(&mut self, handle: PeerHandle) -> usize {
         let place = self.peers.len();
         self.places.insert(handle.key(), place);
         self.peers.push(Some(handle));
@@ -52,14 +52,14 @@ impl Batch {
     }
 
     /// A peer does not go after all. Returns its place, if it had one.
-    pub(super) fn leave_behind(&mut self, handle: Handle) -> Option<usize> {
+    pub(super) fn leave_behind(&mut self, handle: PeerHandle) -> Option<usize> {
         let place = self.places.remove(&handle.key())?;
         self.peers[place] = None;
         Some(place)
     }
 
     /// Whether a peer is one of these.
-    pub(super) fn has(&self, handle: Handle) -> bool {
+    pub(super) fn has(&self, handle: PeerHandle) -> bool {
         self.places.get(&handle.key()).is_some_and(|place| self.peers[*place] == Some(handle))
     }
 
@@ -106,7 +106,7 @@ pub(super) struct OfBatch<'b> {
 
 impl OfBatch<'_> {
     fn key(&self, place: usize) -> Option<usize> {
-        self.batch.peers.get(place).copied().flatten().map(Handle::key)
+        self.batch.peers.get(place).copied().flatten().map(PeerHandle::key)
     }
 }
 

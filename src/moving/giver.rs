@@ -25,7 +25,7 @@ use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::sources::{Name, Source, Tokens};
-use crate::table::Handle;
+use crate::table::PeerHandle;
 use crate::takeover::channel::{Channel, ChannelError};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
@@ -51,7 +51,7 @@ pub(crate) struct Giver {
     /// Takers that may have something to say.
     heard: VecDeque<usize>,
     /// Whom a service has given away.
-    given: VecDeque<Handle>,
+    given: VecDeque<PeerHandle>,
     /// The first is being carried out.
     orders: VecDeque<Order>,
     underway: Option<Underway>,
@@ -79,7 +79,7 @@ struct Underway {
     giving: Giving,
     taker: usize,
     /// Whom the service has given away, if that is why.
-    given: Option<Handle>,
+    given: Option<PeerHandle>,
 }
 
 impl Giver {
@@ -318,7 +318,7 @@ impl Giver {
         }
     }
 
-    fn end_batch<L: Lanes>(&mut self, turned: Turned, taker: usize, given: Option<Handle>, with: &mut Lent<'_, L>) {
+    fn end_batch<L: Lanes>(&mut self, turned: Turned, taker: usize, given: Option<PeerHandle>, with: &mut Lent<'_, L>) {
         match turned {
             Turned::On(_) => unreachable!("it is not at its end"),
             Turned::Given(channel, batch) => self.part_with(channel, &batch, taker, given, with),
@@ -337,7 +337,7 @@ impl Giver {
         channel: Channel,
         batch: &Batch,
         taker: usize,
-        given: Option<Handle>,
+        given: Option<PeerHandle>,
         with: &mut Lent<'_, L>,
     ) {
         fault::here(Step::Disband);
@@ -368,7 +368,7 @@ impl Giver {
         batch: &Batch,
         failure: &Failure,
         taker: usize,
-        given: Option<Handle>,
+        given: Option<PeerHandle>,
         with: &mut Lent<'_, L>,
     ) {
         fault::here(Step::Thaw);
@@ -419,7 +419,7 @@ impl Giver {
     }
 
     /// A service has given this peer away.
-    fn begin_given<L: Lanes>(&mut self, handle: Handle, with: &mut Lent<'_, L>) {
+    fn begin_given<L: Lanes>(&mut self, handle: PeerHandle, with: &mut Lent<'_, L>) {
         let lane = with.lanes.lane_mut(handle.lane());
         let together = lane.table().tied_together(handle);
         if together.is_empty() {
@@ -444,8 +444,8 @@ impl Giver {
         &mut self,
         key: usize,
         lane: usize,
-        handles: Vec<Handle>,
-        given: Option<Handle>,
+        handles: Vec<PeerHandle>,
+        given: Option<PeerHandle>,
         with: &mut Lent<'_, L>,
     ) -> Result<(), String> {
         let taker = &mut self.takers[key];

@@ -10,7 +10,7 @@ use super::batch::Batch;
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
 use crate::originals::Originals;
-use crate::table::{Handle, Table};
+use crate::table::{PeerHandle, Table};
 use crate::takeover::channel::{Channel, ChannelError, Deadline, Sent};
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
 use crate::takeover::failure::Failure;
@@ -173,7 +173,7 @@ fn comes_to_rest(batch: &Batch, lane: &dyn AnyLane) -> bool {
 }
 
 /// Whether all who are tied to this one are in the batch.
-fn is_whole(batch: &Batch, handle: Handle, lane: &dyn AnyLane) -> bool {
+fn is_whole(batch: &Batch, handle: PeerHandle, lane: &dyn AnyLane) -> bool {
     lane.table().tied_to(handle).into_iter().all(|tied| batch.has(tied))
 }
 
@@ -181,7 +181,7 @@ fn is_whole(batch: &Batch, handle: Handle, lane: &dyn AnyLane) -> bool {
 /// that does.
 fn follow_ties(batch: &mut Batch, copying: &mut Copying, lane: &dyn AnyLane) {
     let (table, mirror) = (lane.table(), copying.mirror_mut(0));
-    let torn: Vec<Handle> = batch.handles().filter(|handle| !is_whole(batch, *handle, lane)).collect();
+    let torn: Vec<PeerHandle> = batch.handles().filter(|handle| !is_whole(batch, *handle, lane)).collect();
     for handle in torn {
         if !batch.has(handle) || is_whole(batch, handle, lane) {
             // It has been looked at with another one.
@@ -199,7 +199,7 @@ fn follow_ties(batch: &mut Batch, copying: &mut Copying, lane: &dyn AnyLane) {
     }
 }
 
-fn leave_behind(batch: &mut Batch, mirror: &mut Mirror, handle: Handle, table: &Table) {
+fn leave_behind(batch: &mut Batch, mirror: &mut Mirror, handle: PeerHandle, table: &Table) {
     let peer = table.peers().of_handle(handle).expect("it is tied to one that is there");
     if let Some(place) = batch.leave_behind(handle) {
         mirror.closed(place, peer.id().into());

@@ -8,7 +8,7 @@ use reactord_process::words::Fraction;
 
 use super::batch::PEERS_PER_BATCH;
 use crate::lanes::Lanes;
-use crate::table::{Handle, Table};
+use crate::table::{PeerHandle, Table};
 use crate::takeover::channel::Channel;
 use crate::takeover::wire::{Moved, Which};
 
@@ -45,7 +45,7 @@ pub(super) struct Order {
 /// Who is next.
 pub(super) enum Next {
     /// These, of the lane with this number.
-    Batch(usize, Vec<Handle>),
+    Batch(usize, Vec<PeerHandle>),
     /// Others first: there are more keys to look at.
     Later,
     /// Nobody is left.
@@ -73,7 +73,7 @@ impl Order {
 
     /// Whom to move next. Whoever is tied to one of them comes along.
     pub(super) fn next<L: Lanes>(&mut self, lanes: &L) -> Next {
-        let mut batch: Vec<Handle> = Vec::new();
+        let mut batch: Vec<PeerHandle> = Vec::new();
         for _ in 0..KEYS_PER_TURN {
             if self.lane == L::COUNT || self.left == 0 {
                 break;
@@ -102,7 +102,7 @@ impl Order {
     }
 
     /// A peer with all who go along with it. Nobody, if it is not meant, or one of them ends with this process.
-    fn choose(&mut self, handle: Handle, table: &Table) -> Vec<Handle> {
+    fn choose(&mut self, handle: PeerHandle, table: &Table) -> Vec<PeerHandle> {
         if self.from.as_ref().is_some_and(|from| !from.contains(&address(handle, table))) {
             return Vec::new();
         }
@@ -118,7 +118,7 @@ impl Order {
     }
 
     /// These need not be looked for any more, if they were. Whoever only goes along was not.
-    pub(super) fn have_found(&mut self, handles: impl Iterator<Item = Handle>, table: &Table) {
+    pub(super) fn have_found(&mut self, handles: impl Iterator<Item = PeerHandle>, table: &Table) {
         if let Some(from) = &mut self.from {
             handles.map(|handle| address(handle, table)).for_each(|address| {
                 from.remove(&address);
@@ -150,7 +150,7 @@ impl Order {
 ///
 /// # Panics
 /// If it has left.
-fn address(handle: Handle, table: &Table) -> String {
+fn address(handle: PeerHandle, table: &Table) -> String {
     table.peers().get(handle.key()).expect("it was chosen from the table").address().to_string()
 }
 

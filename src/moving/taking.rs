@@ -15,7 +15,7 @@ use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::peer::Address;
 use crate::peer::record::{Change, Record};
-use crate::table::Handle;
+use crate::table::PeerHandle;
 use crate::takeover::adopted::{Adopted, restored};
 use crate::takeover::arriving::SILENCE_MAX;
 use crate::takeover::channel::{Channel, ChannelError, Sent};
@@ -36,14 +36,14 @@ pub(super) struct Taking {
     channel: Channel,
     pid: u32,
     /// `None` while a frame is being heard, and when it has come to nothing.
-    step: Option<Progress>,
+    step: Option<Stage>,
     taken: Taken,
     /// When the giver last said something.
     heard_at: Instant,
 }
 
 #[derive(Debug)]
-enum Progress {
+enum Stage {
     /// It has said that it can be given peers.
     Waiting(Called),
     /// A batch is on its way.
@@ -58,7 +58,7 @@ struct Taken {
     /// The version of their sessions.
     version: u32,
     /// Each by its cookie, with where it connects from.
-    peers: FxHashMap<u64, (Handle, Address)>,
+    peers: FxHashMap<u64, (PeerHandle, Address)>,
 }
 
 /// What a turn has led to.
@@ -87,7 +87,7 @@ impl Taking {
         now: Instant,
     ) -> Result<Self, Cause> {
         let called = say_wait(&mut channel, lanes, peers_max)?;
-        Ok(Self { channel, pid, step: Some(Progress::Waiting(called)), taken: Taken::default(), heard_at: now })
+        Ok(Self { channel, pid, step: Some(Stage::Waiting(called)), taken: Taken::default(), heard_at: now })
     }
 
     pub(super) fn channel(&mut self) -> &mut Channel {
@@ -100,7 +100,7 @@ impl Taking {
 
     /// Whether a batch is on its way.
     pub(super) fn is_under_way(&self) -> bool {
-        matches!(self.step, Some(Progress::Receiving(_)))
+        matches!(self.step, Some(Stage::Receiving(_)))
     }
 
     /// When it is given up if nothing comes before.
@@ -143,14 +143,14 @@ impl Taking {
     fn hear<L: Lanes>(&mut self, raw: &RawFrame, lanes: &mut L, peers_max: usize) -> Result<Option<Owner>, Cause> {
         let frame = raw.decode()?;
         match self.step.take() {
-            Some(Progress::Waiting(called)) => {
+            Some(Stage::Waiting(called)) => {
                 let welcome = called.hear(frame)?;
-                self.step = Some(Progress::Receiving(self.prepare(&welcome, lanes, peers_max)?));
+                self.step = Some(Stage::Receiving(self.prepare(&welcome, lanes, peers_max)?));
                 Ok(None)
             }
-            Some(Progress::Receiving(receiving)) => match receiving.hear(frame)? {
+            Some(Stage::Receiving(receiving)) => match receiving.hear(frame)? {
                 Heard::On(receiving, action) => {
-                    self.step = Some(Progress::Receiving(receiving));
+                    self.step = Some(Stage::Receiving(receiving));
                     self.act(action, lanes).map(|()| None)
                 }
                 Heard::Commit(accept) => Accepting::Verified(accept).finish(&mut self.channel).map(Some),
@@ -214,7 +214,7 @@ impl Taking {
     /// The peers belong to this process.
     fn begin_to_serve<L: Lanes>(mut self, accept: &Accept, lanes: &mut L, peers_max: usize) -> Turned {
         let Taken { lane, peers, .. } = std::mem::take(&mut self.taken);
-        let handles: Vec<Handle> = peers.into_values().map(|(handle, _)| handle).collect();
+        let handles: Vec<PeerHandle> = peers.into_values().map(|(handle, _)| handle).collect();
         lanes.lane_mut(lane).welcome(&handles);
         let pause_us = monotonic_ns().saturating_sub(accept.frozen_at_ns) / 1000;
         let (peers, pause) = (accept.peers, Duration::from_micros(pause_us));
@@ -225,7 +225,7 @@ impl Taking {
         // What is here is here, also where nothing more will come: a giver that waited no longer has found Accept, and its last
         // word may still be in the channel.
         let taking = said.map(|called| {
-            self.step = Some(Progress::Waiting(called));
+            self.step = Some(Stage::Waiting(called));
             self
         });
         Turned::Took { taking, peers, pause }

@@ -241,11 +241,11 @@ impl<S: Scripted> World<S> {
         };
         departure.writable();
         let committed = match departure.turn(&mut reactor.lanes, reactor.config.freeze_timeout, Instant::now()) {
-            Ok(Turn::Copying(departure)) => {
+            Ok(Turned::Copying(departure)) => {
                 reactor.departure = Some(departure);
                 return;
             }
-            Ok(Turn::Ready(ready)) => {
+            Ok(Turned::Ready(ready)) => {
                 let mut steps = 0..lives_for.unwrap_or(usize::MAX);
                 ready.commit_beside(&mut reactor.lanes, reactor.config.freeze_timeout, || {
                     let dies = steps.next().is_none();

@@ -61,12 +61,12 @@ impl<S: StreamService> Rig<S> {
         self.reactor.lanes.lane.table().peers().get(key).unwrap()
     }
 
-    fn handle(&self, key: usize) -> Handle {
-        Handle::new(key, self.peer(key).stamp())
+    fn handle(&self, key: usize) -> PeerHandle {
+        PeerHandle::new(key, self.peer(key).stamp())
     }
 
     fn keys(&self) -> Vec<usize> {
-        self.reactor.lanes.lane.table().peers().handles().into_iter().map(Handle::key).collect()
+        self.reactor.lanes.lane.table().peers().handles().into_iter().map(PeerHandle::key).collect()
     }
 
     fn turn(&mut self) {

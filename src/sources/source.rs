@@ -66,7 +66,7 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Handle;
+    use crate::table::PeerHandle;
 
     #[test]
     fn every_source_survives_its_token_and_none_is_a_peer() {
@@ -74,7 +74,7 @@ mod tests {
             for key in [0, 1, (1 << KEY_BITS) - 1] {
                 let token = Tokens::of(name).token(key);
                 assert_eq!(Tokens::find(token), Some((name, key)));
-                assert_eq!(Handle::from_token(token), None);
+                assert_eq!(PeerHandle::from_token(token), None);
             }
         }
     }

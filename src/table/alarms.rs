@@ -4,20 +4,20 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::handle::Handle;
+use super::handle::PeerHandle;
 
 /// Whom to look at, and when: `CLOCK_MONOTONIC`, ns. Nothing is allocated before the first. Of several entries of a peer, the
 /// one that the peer knows of counts.
 #[derive(Debug, Default)]
-pub(super) struct Alarms(BinaryHeap<Reverse<(u64, Handle)>>);
+pub(super) struct Alarms(BinaryHeap<Reverse<(u64, PeerHandle)>>);
 
 impl Alarms {
-    pub(super) fn push(&mut self, at_ns: u64, handle: Handle) {
+    pub(super) fn push(&mut self, at_ns: u64, handle: PeerHandle) {
         self.0.push(Reverse((at_ns, handle)));
     }
 
     /// Sees to it, before one more is pushed, that entries which do not count make it no larger than those that do.
-    pub(super) fn make_room(&mut self, mut counts: impl FnMut(u64, Handle) -> bool) {
+    pub(super) fn make_room(&mut self, mut counts: impl FnMut(u64, PeerHandle) -> bool) {
         if self.0.len() == self.0.capacity() {
             self.0.retain(|Reverse((at_ns, handle))| counts(*at_ns, *handle));
             // So that this is done once for as many new entries as it looks at.
@@ -26,7 +26,7 @@ impl Alarms {
     }
 
     /// Whose time has come.
-    pub(super) fn pop(&mut self, now_ns: u64) -> Option<(u64, Handle)> {
+    pub(super) fn pop(&mut self, now_ns: u64) -> Option<(u64, PeerHandle)> {
         let is_due = self.first_ns().is_some_and(|at_ns| at_ns <= now_ns);
         is_due.then(|| self.0.pop()).flatten().map(|Reverse(first)| first)
     }
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn each_is_looked_at_when_its_time_has_come_and_as_often_as_it_was_asked_for() {
-        let [one, other] = [Handle::new(1, 0), Handle::new(2, 0)];
+        let [one, other] = [PeerHandle::new(1, 0), PeerHandle::new(2, 0)];
         let mut alarms = Alarms::default();
         for (at_ns, handle) in [(30, one), (10, other), (20, one)] {
             alarms.push(at_ns, handle);
@@ -64,7 +64,7 @@ mod tests {
         let mut alarms = Alarms::default();
         for at_ns in 0..10_000 {
             alarms.make_room(|at_ns, _| at_ns % 1000 == 0);
-            alarms.push(at_ns, Handle::new(1, 0));
+            alarms.push(at_ns, PeerHandle::new(1, 0));
         }
         assert!(alarms.0.capacity() < 100, "{}", alarms.0.capacity());
         let counting = std::iter::from_fn(|| alarms.pop(u64::MAX)).filter(|(at_ns, _)| at_ns % 1000 == 0);

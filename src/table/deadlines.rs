@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
-use super::handle::Handle;
+use super::handle::PeerHandle;
 
 /// The deadline of a peer that has none.
 pub(crate) const NEVER_NS: u64 = u64::MAX;
@@ -20,7 +20,7 @@ pub(super) const REACHED_NS: u64 = 0;
 pub(super) struct Deadlines {
     by_key: Vec<Slot>,
     /// Whom to look at, and when. Of several entries of a peer, the one that its slot knows of counts.
-    queue: BinaryHeap<Reverse<(u64, Handle)>>,
+    queue: BinaryHeap<Reverse<(u64, PeerHandle)>>,
 }
 
 /// The deadline of the peer at a key, and the instant at which it is looked at next.
@@ -37,7 +37,7 @@ pub(super) enum Look {
     Nobody,
     /// One has been put back, or has left.
     NotThis,
-    Reached(Handle),
+    Reached(PeerHandle),
 }
 
 impl Slot {
@@ -51,7 +51,7 @@ impl Deadlines {
     }
 
     /// Sets the deadline of a peer, or moves it; it may be never.
-    pub(super) fn set(&mut self, handle: Handle, deadline_ns: u64) {
+    pub(super) fn set(&mut self, handle: PeerHandle, deadline_ns: u64) {
         if !self.move_later(handle.key(), deadline_ns) {
             self.set_sooner(handle, deadline_ns);
         }
@@ -69,7 +69,7 @@ impl Deadlines {
         }
     }
 
-    fn set_sooner(&mut self, handle: Handle, deadline_ns: u64) {
+    fn set_sooner(&mut self, handle: PeerHandle, deadline_ns: u64) {
         let key = handle.key();
         if key >= self.by_key.len() {
             if deadline_ns == NEVER_NS {
@@ -119,7 +119,7 @@ impl Deadlines {
     }
 
     /// Looks at who comes first. `has_deadline` says whether whom a handle is for is still here, and not being closed.
-    pub(super) fn look(&mut self, now_ns: u64, has_deadline: impl FnOnce(Handle) -> bool) -> Look {
+    pub(super) fn look(&mut self, now_ns: u64, has_deadline: impl FnOnce(PeerHandle) -> bool) -> Look {
         let Some(mut first) = self.queue.peek_mut() else {
             return Look::Nobody;
         };
@@ -170,7 +170,7 @@ mod tests {
     fn a_deadline_that_is_moved_all_the_time_stands_in_the_queue_once() {
         let mut deadlines = Deadlines::default();
         for now_ns in 1..1000 {
-            deadlines.set(Handle::new(3, 0), now_ns + 10);
+            deadlines.set(PeerHandle::new(3, 0), now_ns + 10);
             assert_eq!(reached(&mut deadlines, now_ns), []);
             assert_eq!(deadlines.queue.len(), 1);
         }
@@ -182,7 +182,7 @@ mod tests {
     fn who_has_left_is_never_reached_and_does_not_stay_in_the_queue() {
         let mut deadlines = Deadlines::default();
         for stamp in 0..10_000 {
-            deadlines.set(Handle::new(0, stamp), 1_000_000 - u64::from(stamp));
+            deadlines.set(PeerHandle::new(0, stamp), 1_000_000 - u64::from(stamp));
             deadlines.forget(0);
         }
         assert!(deadlines.queue.len() < 100, "{}", deadlines.queue.len());
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_deadline_that_nobody_sets_takes_no_memory() {
         let mut deadlines = Deadlines::default();
-        deadlines.set(Handle::new(1000, 0), NEVER_NS);
+        deadlines.set(PeerHandle::new(1000, 0), NEVER_NS);
         deadlines.forget(1000);
         assert_eq!((deadlines.by_key.capacity(), deadlines.queue.capacity()), (0, 0));
     }
@@ -208,7 +208,7 @@ mod tests {
                 expected.remove(&key);
                 let deadline_ns = after_ns.map(|after_ns| now_ns + after_ns);
                 expected.extend(deadline_ns.map(|deadline_ns| (key, deadline_ns)));
-                deadlines.set(Handle::new(key, 0), deadline_ns.unwrap_or(NEVER_NS));
+                deadlines.set(PeerHandle::new(key, 0), deadline_ns.unwrap_or(NEVER_NS));
                 let mut due: Vec<usize> = reached(&mut deadlines, now_ns);
                 due.sort_unstable();
                 let (due_now, later): (BTreeMap<_, _>, BTreeMap<_, _>) =

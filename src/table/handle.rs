@@ -45,12 +45,12 @@ impl Stamps {
 /// already in the batch must not reach the next owner of the key. The stamp has the number of its lane in its upper bits,
 /// and no two tables of a server have a stamp in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Handle {
+pub(crate) struct PeerHandle {
     key: u32,
     stamp: u32,
 }
 
-impl Handle {
+impl PeerHandle {
     /// # Panics
     /// If the key has more than 32 bits, which is more than a process can have files open.
     pub(crate) fn new(key: usize, stamp: u32) -> Self {
@@ -77,8 +77,8 @@ impl Handle {
     }
 }
 
-impl From<Handle> for Token {
-    fn from(Handle { key, stamp }: Handle) -> Self {
+impl From<PeerHandle> for Token {
+    fn from(PeerHandle { key, stamp }: PeerHandle) -> Self {
         Self((stamp as usize) << 32 | key as usize)
     }
 }
@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn every_handle_survives_its_token() {
-        for handle in [Handle::new(0, 0), Handle::new(3, 1), Handle::new(0xffff_ffff, STAMPS - 1)] {
-            assert_eq!(Handle::from_token(handle.into()), Some(handle));
+        for handle in [PeerHandle::new(0, 0), PeerHandle::new(3, 1), PeerHandle::new(0xffff_ffff, STAMPS - 1)] {
+            assert_eq!(PeerHandle::from_token(handle.into()), Some(handle));
         }
-        assert_eq!(Handle::from_token(Token((STAMPS as usize) << 32 | 7)), None);
+        assert_eq!(PeerHandle::from_token(Token((STAMPS as usize) << 32 | 7)), None);
     }
 
     #[test]
@@ -101,9 +101,9 @@ mod tests {
             let mut stamps = Stamps::of_lane(number);
             for last in [0, 1, (1 << STAMP_BITS) - 3, (1 << STAMP_BITS) - 2] {
                 stamps.last = last;
-                let handle = Handle::new(7, stamps.next());
+                let handle = PeerHandle::new(7, stamps.next());
                 assert_eq!(handle.lane(), number);
-                assert_eq!(Handle::from_token(handle.into()), Some(handle));
+                assert_eq!(PeerHandle::from_token(handle.into()), Some(handle));
             }
         }
     }

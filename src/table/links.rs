@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use super::deadlines::REACHED_NS;
-use super::handle::Handle;
+use super::handle::PeerHandle;
 use super::peers::{Peers, SendError, Turn};
 use crate::clock::as_ns;
 use crate::peer::closed::Closed;
@@ -70,7 +70,7 @@ impl Peers {
         Ok(())
     }
 
-    fn join_to(&mut self, handle: Handle, partner: u64, idle_ns: Option<u64>) {
+    fn join_to(&mut self, handle: PeerHandle, partner: u64, idle_ns: Option<u64>) {
         self.forget_reader(handle.key());
         let peer = &mut self.slab[handle.key()];
         let particulars = peer.particulars_mut();
@@ -181,7 +181,7 @@ impl Peers {
 
     /// Whether nothing has moved between the two who are joined for too long: then both are closed. Otherwise it is looked
     /// at again when that may be so.
-    pub(super) fn close_if_idle(&mut self, handle: Handle) -> bool {
+    pub(super) fn close_if_idle(&mut self, handle: PeerHandle) -> bool {
         let peer = &self.slab[handle.key()];
         let Some(Joined { partner, idle_ns: Some(idle_ns), moved_ns }) = joined(peer) else { return false };
         let partner = self.handle(partner.into());

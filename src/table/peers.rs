@@ -13,7 +13,7 @@ use slab::Slab;
 
 use super::alarms::Alarms;
 use super::deadlines::{Deadlines, Look, NEVER_NS};
-use super::handle::{Handle, Stamps};
+use super::handle::{PeerHandle, Stamps};
 use super::timers::Timers;
 use super::turns::{self, Awaited, Turns};
 use crate::peer::connect::{Connect, Dialled, dial};
@@ -57,7 +57,7 @@ pub(crate) struct Peers {
     /// How many processes wait to be given peers.
     takers: usize,
     /// Whom the service has given away, in that order.
-    given: Vec<Handle>,
+    given: Vec<PeerHandle>,
 }
 
 impl Peers {
@@ -92,13 +92,13 @@ impl Peers {
         socket: mio::net::TcpStream,
         id: PeerId,
         address: Address,
-    ) -> Result<Handle, mio::net::TcpStream> {
+    ) -> Result<PeerHandle, mio::net::TcpStream> {
         if self.keys.contains_key(&id) {
             return Err(socket);
         }
         let stamp = self.stamps.next();
         let key = self.slab.insert(Peer::new(socket, stamp, id, address));
-        let handle = Handle::new(key, stamp);
+        let handle = PeerHandle::new(key, stamp);
         self.keys.insert(id, handle.key() as u32);
         Ok(handle)
     }
@@ -116,7 +116,7 @@ impl Peers {
     }
 
     /// The peer that a handle is for, and all others, unless it has left.
-    pub(super) fn turn_of(&mut self, handle: Handle) -> Option<Turn<'_>> {
+    pub(super) fn turn_of(&mut self, handle: PeerHandle) -> Option<Turn<'_>> {
         turns::find(&mut self.slab, handle)?;
         Some(Turn { peers: self, key: handle.key() })
     }
@@ -126,11 +126,11 @@ impl Peers {
         self.due.push(key, &mut self.slab[key]);
     }
 
-    pub(super) fn next_due(&mut self) -> Option<Handle> {
+    pub(super) fn next_due(&mut self) -> Option<PeerHandle> {
         self.due.pop(&mut self.slab)
     }
 
-    pub(super) fn next_awaited_in(&mut self, awaited: &mut Awaited, now: Instant) -> Option<Handle> {
+    pub(super) fn next_awaited_in(&mut self, awaited: &mut Awaited, now: Instant) -> Option<PeerHandle> {
         awaited.pop(now, &mut self.slab)
     }
 
@@ -202,7 +202,7 @@ impl Peers {
     }
 
     /// Follows another process, which has it from there.
-    pub(super) fn follow_deadline(&mut self, handle: Handle, deadline_ns: Option<u64>) {
+    pub(super) fn follow_deadline(&mut self, handle: PeerHandle, deadline_ns: Option<u64>) {
         self.deadlines.set(handle, deadline_ns.unwrap_or(NEVER_NS));
     }
 
@@ -269,7 +269,7 @@ impl Peers {
 
     /// Has a peer looked at when its connection is tried again or given up, if it is being opened, and when nothing may have
     /// moved for too long, if it is joined.
-    pub(super) fn set_alarm(&mut self, handle: Handle) {
+    pub(super) fn set_alarm(&mut self, handle: PeerHandle) {
         let Some(particulars) = self.slab.get(handle.key()).and_then(Peer::particulars) else { return };
         let dialled_ns = particulars.dialling.as_ref().map(|dialling| match dialling.path {
             Some(_) => dialling.until_ns.min(self.now_ns + RETRY_NS),
@@ -283,7 +283,7 @@ impl Peers {
     }
 
     /// The same for one that may not have been looked at when it was to be.
-    pub(super) fn set_alarm_anew(&mut self, handle: Handle) {
+    pub(super) fn set_alarm_anew(&mut self, handle: PeerHandle) {
         if self.slab[handle.key()].particulars().is_some() {
             self.slab[handle.key()].particulars_mut().alarm_ns = None;
             self.set_alarm(handle);
@@ -291,7 +291,7 @@ impl Peers {
     }
 
     /// Has a peer looked at then, unless it is sooner.
-    pub(super) fn look_at(&mut self, handle: Handle, at_ns: u64) {
+    pub(super) fn look_at(&mut self, handle: PeerHandle, at_ns: u64) {
         let particulars = self.slab[handle.key()].particulars_mut();
         if particulars.alarm_ns.is_none_or(|first_ns| at_ns < first_ns) {
             particulars.alarm_ns = Some(at_ns);
@@ -302,7 +302,7 @@ impl Peers {
     }
 
     /// Who is to have a turn by now: so many are looked at, at most.
-    pub(super) fn next_alarmed(&mut self, looks_left: &mut usize) -> Option<Handle> {
+    pub(super) fn next_alarmed(&mut self, looks_left: &mut usize) -> Option<PeerHandle> {
         while *looks_left > 0 {
             *looks_left -= 1;
             let (at_ns, handle) = self.alarms.pop(self.now_ns)?;
@@ -315,7 +315,7 @@ impl Peers {
     }
 
     /// Whose turn it is of those who wait to be settled.
-    pub(super) fn next_unsettled(&mut self) -> Option<Handle> {
+    pub(super) fn next_unsettled(&mut self) -> Option<PeerHandle> {
         self.unsettled.pop(&mut self.slab)
     }
 
@@ -327,9 +327,9 @@ impl Peers {
         self.keys.get(&id).map(|key| *key as usize)
     }
 
-    pub(super) fn handle(&self, id: PeerId) -> Option<Handle> {
+    pub(super) fn handle(&self, id: PeerId) -> Option<PeerHandle> {
         let key = self.key(id)?;
-        Some(Handle::new(key, self.slab[key].stamp()))
+        Some(PeerHandle::new(key, self.slab[key].stamp()))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -347,19 +347,19 @@ impl Peers {
     }
 
     /// A handle for each of them.
-    pub(crate) fn handles(&self) -> Vec<Handle> {
+    pub(crate) fn handles(&self) -> Vec<PeerHandle> {
         let reached = self.slab.iter().filter(|(_, peer)| self.is_in_reach(peer));
-        reached.map(|(key, peer)| Handle::new(key, peer.stamp())).collect()
+        reached.map(|(key, peer)| PeerHandle::new(key, peer.stamp())).collect()
     }
 
     /// A handle for the peer at `key`, if there is one that can be reached.
-    pub(crate) fn handle_at(&self, key: usize) -> Option<Handle> {
+    pub(crate) fn handle_at(&self, key: usize) -> Option<PeerHandle> {
         let peer = self.slab.get(key).filter(|peer| self.is_in_reach(peer))?;
-        Some(Handle::new(key, peer.stamp()))
+        Some(PeerHandle::new(key, peer.stamp()))
     }
 
     /// The peer that a handle is for, unless it has left.
-    pub(crate) fn of_handle(&self, handle: Handle) -> Option<&Peer> {
+    pub(crate) fn of_handle(&self, handle: PeerHandle) -> Option<&Peer> {
         self.slab.get(handle.key()).filter(|peer| peer.stamp() == handle.stamp())
     }
 
@@ -389,7 +389,7 @@ impl Peers {
     }
 
     /// Whom the service has given away since this was last called.
-    pub(crate) fn take_given(&mut self) -> Vec<Handle> {
+    pub(crate) fn take_given(&mut self) -> Vec<PeerHandle> {
         std::mem::take(&mut self.given)
     }
 
@@ -535,7 +535,7 @@ impl Turn<'_> {
 
     #[cold]
     fn set_deadline_sooner(&mut self, deadline_ns: u64) {
-        let handle = Handle::new(self.key, self.stamp());
+        let handle = PeerHandle::new(self.key, self.stamp());
         let next_turn_ns = self.peers.next_turn_ns();
         self.peers.deadlines.set(handle, deadline_ns.max(next_turn_ns));
     }
@@ -560,7 +560,7 @@ impl Turn<'_> {
         let now_ns = self.peers.now_ns;
         let stands = (**self).stands(now_ns)?;
         if !stands {
-            let handle = Handle::new(self.key, self.stamp());
+            let handle = PeerHandle::new(self.key, self.stamp());
             self.peers.set_alarm(handle);
         }
         Ok(stands)

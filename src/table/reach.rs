@@ -1,14 +1,14 @@
 //! Peers that are in the table and out of everybody's reach, since another process may own them: no handle is for one, no
 //! id finds it, and whoever asks for all does not get it. So nothing happens to it, whatever the loop had in store for it.
 
-use super::handle::Handle;
+use super::handle::PeerHandle;
 use super::peers::Peers;
 use super::turns;
 use crate::peer::{Peer, PeerId};
 
 impl Peers {
     /// Puts the peer that a handle is for out of reach. False if it has left.
-    pub(super) fn put_out_of_reach(&mut self, handle: Handle) -> bool {
+    pub(super) fn put_out_of_reach(&mut self, handle: PeerHandle) -> bool {
         let of_nobody = self.stamp_of_nobody();
         let Some(peer) = turns::find(&mut self.slab, handle) else { return false };
         peer.set_stamp(of_nobody);
@@ -18,7 +18,7 @@ impl Peers {
     }
 
     /// Brings it back. What has happened to its connection since then was told to nobody: it is to have a turn.
-    pub(super) fn bring_back(&mut self, handle: Handle) {
+    pub(super) fn bring_back(&mut self, handle: PeerHandle) {
         let key = handle.key();
         let peer = &mut self.slab[key];
         peer.set_stamp(handle.stamp());
@@ -33,7 +33,7 @@ impl Peers {
     }
 
     /// Those who must be in one process with the peer at `key`: whom it is joined or coupled to, and who is coupled to it.
-    pub(super) fn tied_to(&self, key: usize) -> Vec<Handle> {
+    pub(super) fn tied_to(&self, key: usize) -> Vec<PeerHandle> {
         let peer = &self.slab[key];
         let particulars = peer.particulars();
         let partner = particulars.and_then(|particulars| particulars.joined).map(|joined| joined.partner);

@@ -7,18 +7,18 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use super::handle::Handle;
+use super::handle::PeerHandle;
 use crate::peer::Peer;
 
 /// Where the peer that a handle is for is, unless it has left.
-pub(super) fn find(peers: &mut Slab<Peer>, handle: Handle) -> Option<&mut Peer> {
+pub(super) fn find(peers: &mut Slab<Peer>, handle: PeerHandle) -> Option<&mut Peer> {
     peers.get_mut(handle.key()).filter(|peer| peer.stamp() == handle.stamp())
 }
 
 /// Peers in the order in which they get their turn. A peer stands in it once; what says that it does is in the peer.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    queue: VecDeque<Handle>,
+    queue: VecDeque<PeerHandle>,
     is_queued: fn(&mut Peer) -> &mut bool,
 }
 
@@ -30,12 +30,12 @@ impl Turns {
     /// Gives the peer at `key` a turn.
     pub(crate) fn push(&mut self, key: usize, peer: &mut Peer) {
         if !std::mem::replace((self.is_queued)(peer), true) {
-            self.queue.push_back(Handle::new(key, peer.stamp()));
+            self.queue.push_back(PeerHandle::new(key, peer.stamp()));
         }
     }
 
     /// Whose turn it is. Those who have left are passed over.
-    pub(crate) fn pop(&mut self, peers: &mut Slab<Peer>) -> Option<Handle> {
+    pub(crate) fn pop(&mut self, peers: &mut Slab<Peer>) -> Option<PeerHandle> {
         while let Some(handle) = self.queue.pop_front() {
             if let Some(peer) = find(peers, handle) {
                 *(self.is_queued)(peer) = false;
@@ -46,7 +46,7 @@ impl Turns {
     }
 
     /// Those who wait, and those who have left while they did.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Handle> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = PeerHandle> {
         self.queue.iter().copied()
     }
 
@@ -63,7 +63,7 @@ impl Turns {
 /// Peers that get their turn at an instant. A peer stands in it once; what says that it does is in the peer.
 #[derive(Debug)]
 pub(crate) struct Awaited {
-    heap: BinaryHeap<Reverse<(Instant, Handle)>>,
+    heap: BinaryHeap<Reverse<(Instant, PeerHandle)>>,
     is_queued: fn(&mut Peer) -> &mut bool,
 }
 
@@ -73,14 +73,14 @@ impl Awaited {
     }
 
     /// Gives the peer a turn at that instant, unless it has one coming.
-    pub(crate) fn push(&mut self, at: Instant, handle: Handle, peer: &mut Peer) {
+    pub(crate) fn push(&mut self, at: Instant, handle: PeerHandle, peer: &mut Peer) {
         if !std::mem::replace((self.is_queued)(peer), true) {
             self.heap.push(Reverse((at, handle)));
         }
     }
 
     /// Whose turn it is by now. Those who have left are passed over.
-    pub(crate) fn pop(&mut self, now: Instant, peers: &mut Slab<Peer>) -> Option<Handle> {
+    pub(crate) fn pop(&mut self, now: Instant, peers: &mut Slab<Peer>) -> Option<PeerHandle> {
         while self.first().is_some_and(|at| at <= now) {
             let Reverse((_, handle)) = self.heap.pop()?;
             if let Some(peer) = find(peers, handle) {

@@ -54,7 +54,7 @@ struct Unsent {
 
 /// What the loop is to do after a departure has had its turn.
 #[derive(Debug)]
-pub(crate) enum Turn {
+pub(crate) enum Turned {
     /// Serve, and give it the next turn.
     Copying(Departure),
     /// Stop reading and accepting, and let it commit.
@@ -110,17 +110,22 @@ impl Departure {
     ///
     /// # Errors
     /// If the takeover has failed. The successor is told why, if it still listens.
-    pub(crate) fn turn<L: Lanes>(self, lanes: &mut L, freeze_timeout: Duration, now: Instant) -> Result<Turn, Failure> {
+    pub(crate) fn turn<L: Lanes>(
+        self,
+        lanes: &mut L,
+        freeze_timeout: Duration,
+        now: Instant,
+    ) -> Result<Turned, Failure> {
         let Self { mut channel, pid, mut listeners, mut progress } = self;
         for number in 0..L::COUNT {
             progress.note(number, lanes.lane_mut(number).table_mut().touches());
         }
         let everybody = &mut Everybody { lanes, listeners: &mut listeners };
         match progress.advance(&mut channel, everybody, freeze_timeout, now) {
-            Ok(Advanced::Copying(progress)) => Ok(Turn::Copying(Self { channel, pid, listeners, progress })),
+            Ok(Advanced::Copying(progress)) => Ok(Turned::Copying(Self { channel, pid, listeners, progress })),
             Ok(Advanced::Ready(ready, strain)) => {
                 warn_of(strain, pid);
-                Ok(Turn::Ready(ReadyDeparture::new(channel, pid, ready)))
+                Ok(Turned::Ready(ReadyDeparture::new(channel, pid, ready)))
             }
             Err(failure) => {
                 channel.close_with(&failure.frame());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mio::{Events, Poll};
 
 use crate::lanes::Lanes;
-use crate::table::Handle;
+use crate::table::PeerHandle;
 
 /// Events taken from one look at what has arrived for peers, and how often more is looked than there are peers.
 const EVENTS_SIFTED: usize = 1024;
@@ -27,7 +27,7 @@ pub(crate) fn sift<L: Lanes>(poll: &mut Poll, lanes: &mut L) -> io::Result<()> {
             break;
         }
         // Sources are all tended in the first turn in any case.
-        for handle in events.iter().filter_map(|event| Handle::from_token(event.token())) {
+        for handle in events.iter().filter_map(|event| PeerHandle::from_token(event.token())) {
             lanes.lane_mut(handle.lane()).table_mut().make_due(handle);
         }
     }

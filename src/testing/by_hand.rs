@@ -15,7 +15,7 @@ use crate::sources::{Asks, Sources};
 use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
 use crate::takeover::channel::Channel;
-use crate::takeover::departure::{Departure, Turn};
+use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::error::Cause;
 use crate::takeover::offer::Offer;
 use crate::takeover::predecessor::{Estate, greet};
@@ -74,12 +74,12 @@ fn depart<T: StreamService>(
     loop {
         departure.writable();
         let committed = match departure.turn(lanes, freeze_timeout, Instant::now()) {
-            Ok(Turn::Copying(next)) => {
+            Ok(Turned::Copying(next)) => {
                 departure = next;
                 successor.hear_out();
                 continue;
             }
-            Ok(Turn::Ready(ready)) => ready.commit_beside(lanes, freeze_timeout, || successor.hear_out()),
+            Ok(Turned::Ready(ready)) => ready.commit_beside(lanes, freeze_timeout, || successor.hear_out()),
             Err(failure) => Err(failure),
         };
         return committed.map(drop).map_err(|failure| failure.to_string());

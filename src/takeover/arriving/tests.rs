@@ -19,7 +19,7 @@ use crate::table::Table;
 use crate::takeover::channel::TOO_MANY_IN_FLIGHT_RETRY;
 use crate::takeover::channel::tests::{alone, while_too_many_are_in_flight};
 use crate::takeover::conversation::peers::FakePeer;
-use crate::takeover::departure::{Departure, Turn};
+use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
 use crate::takeover::predecessor::{Copying, Outgoing};
 use crate::takeover::wire::{self, Hello, WIRE_VERSIONS, Welcome};
@@ -109,8 +109,8 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
     let mut departure = Departure::of_peers(channel, hello(), &lanes.keys_end(), Instant::now());
     loop {
         match departure.turn(&mut lanes, Duration::from_secs(1), Instant::now())? {
-            Turn::Copying(next) => departure = next,
-            Turn::Ready(ready) => return ready.commit(&mut lanes, freeze_timeout).map(drop),
+            Turned::Copying(next) => departure = next,
+            Turned::Ready(ready) => return ready.commit(&mut lanes, freeze_timeout).map(drop),
         }
         departure.writable();
         std::thread::yield_now();
@@ -238,7 +238,7 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
             let next = departure
                 .take()
                 .map(|departure: Departure| departure.turn(lanes, Duration::from_secs(1), now).unwrap());
-            let Some(Turn::Copying(next)) = next else { panic!("the copy has just begun") };
+            let Some(Turned::Copying(next)) = next else { panic!("the copy has just begun") };
             departure.replace(Some(next));
         };
         let lanes = RefCell::new(&mut lanes);

@@ -1,6 +1,6 @@
 //! Who owns the peers when the end of a takeover goes wrong, whichever side is slow between any two steps of the other.
 
-use super::{Predecessor, Successor, World};
+use super::world::{Predecessor, Successor, World};
 
 impl World {
     /// A takeover that has come so far that the predecessor is about to end it, and has sent nothing of that.

@@ -3,7 +3,7 @@
 use super::super::predecessor::{Estate, Refusal, greet};
 use super::super::successor::{Called, Objection};
 use super::super::wire::{BUILD, Frame, Hello, Lane, Offer, RawFrame, TO_SUCCESSOR_BYTES_MAX, Versions, Welcome};
-use super::{FILES_RESERVED, PREDECESSOR_PID, estate, hello, offers};
+use super::world::{FILES_RESERVED, PREDECESSOR_PID, estate, hello, offers};
 
 #[test]
 fn a_caller_that_fits_is_welcomed() {

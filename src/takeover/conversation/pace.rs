@@ -7,10 +7,11 @@ use slab::Slab;
 
 use super::super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, SILENCE_MAX};
 use super::super::wire::{Copied, Frame, Hello};
+use super::peers::FakePeer;
+use super::random::Event;
 use super::turns::{CopyStep, copying, send_round};
-use super::{
-    Event, FILES_RESERVED, FREEZE_TIMEOUT, FROZEN_AT_NS, FakePeer, PEERS_IN_FLIGHT_MAX, Predecessor, World, hello,
-    nobody,
+use super::world::{
+    FILES_RESERVED, FREEZE_TIMEOUT, FROZEN_AT_NS, PEERS_IN_FLIGHT_MAX, Predecessor, World, hello, nobody,
 };
 
 // ── The window ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::super::pieces::Written;
-use super::super::predecessor::{Accepted, Committed, Copying, Decision, Frozen, Heard, Outgoing, greet};
+use super::super::predecessor::{Accepted, Committed, Copying, Decision, Estate, Frozen, Heard, Outgoing, greet};
 use super::super::successor::{self, Action, Called, Receiving};
 use super::super::wire::{At, Listener, Listeners, SocketFile};
 use super::super::wire::{Frame, Offer, RawFrame, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions};
 use super::peers::Map;
 use super::turns::{KINDS, committed};
-use super::{Estate, FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
+use super::world::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
 use crate::originals::Originals;
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record};

@@ -8,8 +8,9 @@ use super::super::wire::{
     Commit, Copied, Entries, EntriesSent, Frame, Kind, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX,
     TO_SUCCESSOR_BYTES_MAX,
 };
+use super::peers::{Adopted, Map};
 use super::turns::{ReceiveStep, receiving};
-use super::{Adopted, Map, PART_BYTES, World, encoded, entries};
+use super::world::{PART_BYTES, World, encoded, entries};
 use crate::peer::backlog::Misplaced;
 use crate::service::{Entries as _, RestoreError};
 

@@ -10,7 +10,8 @@ use super::super::wire::{
     Closed, Commit, Copied, Entries, Figures, Frame, Give, Kind, Move, Moved, OfLane, RawFrame, RecordsKind,
     RecordsWriter, Refuse, Round, Serving, State, TO_SUCCESSOR_BYTES_MAX, Timer, Timers, WIRE_VERSIONS, Which,
 };
-use super::{FROZEN_AT_NS, FakePeer, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
+use super::peers::FakePeer;
+use super::world::{FROZEN_AT_NS, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
 use crate::peer::record::Record;
 use crate::status::Status;
 
