@@ -26,6 +26,11 @@ impl Annals {
         Self { account, serves_since_unix_ms, takeover: None, failure: None, observer: Observer::default() }
     }
 
+    /// Which of the processes that have been this server it is, from 1 on.
+    pub(crate) fn generation(&self) -> u64 {
+        self.account.generation
+    }
+
     /// From now on somebody is told what happens.
     pub(crate) fn observed_by(&mut self, observer: Observer) {
         self.observer = observer;
@@ -55,7 +60,11 @@ impl Annals {
             }
             Milestone::Gave { peers, .. } => self.account.gave += peers,
             Milestone::Took { peers, .. } => self.account.took += peers,
-            Milestone::Ready(_) | Milestone::HandedOver(_) | Milestone::Stopping => {}
+            Milestone::Ready(_)
+            | Milestone::TakeoverBegins { .. }
+            | Milestone::HandedOver(_)
+            | Milestone::Heartbeat(_)
+            | Milestone::Stopping => {}
         }
         self.observer.tell(milestone);
     }

@@ -37,6 +37,9 @@ pub struct Config {
     pub outbound_high_bytes: usize,
     /// A peer that is not read from is read again with no more bytes of pending output than this. Default: 64 KiB.
     pub outbound_low_bytes: usize,
+    /// How often [`Milestone::Heartbeat`](crate::Milestone::Heartbeat) is told: so often the loop wakes up, also if there is
+    /// nothing else to do. It is not told between the freeze of a takeover and its end. Default: never.
+    pub heartbeat: Option<Duration>,
     /// Whether SIGTERM and SIGINT stop the server in an orderly way, the second time at once. Each server of the process
     /// that asks for it hears them, in whatever thread it runs; they are not blocked there meanwhile. When the last has
     /// returned, they do what they did before; a handler that the program had then is called in any case. One that the
@@ -60,6 +63,7 @@ impl Default for Config {
             close_timeout: Duration::from_secs(30),
             outbound_high_bytes: 256 * 1024,
             outbound_low_bytes: 64 * 1024,
+            heartbeat: None,
             stop_on_signals: true,
             survive_signals: false,
         }

@@ -151,7 +151,8 @@
 //! - **As a daemon.** SIGTERM and SIGINT stop a server in an orderly way ([`Config::stop_on_signals`]);
 //!   [`Service::stopping`] lets it say goodbye. [`Config::survive_signals`] makes the others harmless.
 //! - **Under systemd** a successor is a new main process: `Type=notify` with `NotifyAccess=all`, and whoever is
-//!   [ready](Milestone::Ready) says `READY=1` and `MAINPID=` (sd_notify(3)). `ExecReload=` starts the successor.
+//!   [ready](Milestone::Ready) says `READY=1` and `MAINPID=` (sd_notify(3)), which is before the predecessor exits.
+//!   [Heartbeats](Config::heartbeat) are for its watchdog. `ExecReload=` starts the successor.
 //! - **In a container** both processes have to be in the same one, or share the takeover path, the user and the network
 //!   namespace. Memory for both is needed while they are two.
 //! - **From another thread**, a [`Handle`] stops a server or wakes its services ([`Service::woken`]).

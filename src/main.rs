@@ -3,6 +3,7 @@
 mod commands;
 mod exit;
 mod options;
+mod reporting;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use reactord::services::{Line, Seqnum};
 use reactord::worker::Queue;
 use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, With};
 use reactord_supervisor::{NotServing, become_worker, is_stage};
+use reporting::server;
 
 fn main() -> ExitCode {
     if is_stage() {
@@ -64,17 +66,17 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(status) => return Ok(commands::say_status(&status)),
         Command::Wait { services, steals, config } => wait(&services, steals, config)?,
         Command::Serve { service: BuiltIn::Seqnum, listen, config, .. } => {
-            Server::new(config).service([listen], Seqnum).serve()?
+            server(config).service([listen], Seqnum).serve()?
         }
         Command::Serve { service: BuiltIn::Line, listen, steals, config } => {
-            Server::new(config).service([listen], line(steals)).serve()?
+            server(config).service([listen], line(steals)).serve()?
         }
         Command::Work { service: BuiltIn::Seqnum, config } => alone(Seqnum, config).work(inherit()?)?,
         Command::Work { service: BuiltIn::Line, config } => alone(Line::default(), config).work(inherit()?)?,
         #[cfg(feature = "fault-points")]
         Command::Serve { service: BuiltIn::Counted, listen, config, .. } => {
             let beside = reactord::Listen::on(Relayed::NAME, std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
-            Server::new(config).service([listen], Counted::default()).service([beside], Relayed).serve()?
+            server(config).service([listen], Counted::default()).service([beside], Relayed).serve()?
         }
         #[cfg(feature = "fault-points")]
         Command::Work { service: BuiltIn::Counted, config } => alone(Counted::default(), config).work(inherit()?)?,
@@ -105,7 +107,7 @@ fn offers(service: BuiltIn) -> Vec<Offer> {
 
 /// A server that does not listen, or listens where its predecessor does.
 fn alone<S: StreamService>(service: S, config: Config) -> Server<With<S, ()>> {
-    Server::new(config).service([], service)
+    server(config).service([], service)
 }
 
 fn line(steals: bool) -> Line {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::listen::Target;
+use crate::status::Status;
 
 /// Something that has happened in the life of a server. It is told to the function that the program has given to
 /// [`Server::observe`](crate::Server::observe), in the thread of the loop: all peers wait for what is done there, so it
@@ -15,6 +16,12 @@ pub enum Milestone<'m> {
     Ready(&'m Ready),
     /// It has taken over from a predecessor. This comes after [`Ready`](Self::Ready).
     TakenOver(Takeover),
+    /// Another process has begun to take over, and this server serves on meanwhile. What comes of it is told by
+    /// [`HandedOver`](Self::HandedOver) or [`TakeoverFailed`](Self::TakeoverFailed).
+    TakeoverBegins {
+        /// The process id of the successor.
+        pid: u32,
+    },
     /// A successor has taken over from it: what is left is to end.
     HandedOver(Takeover),
     /// A takeover by another process was refused or has failed, and this server serves on.
@@ -40,6 +47,9 @@ pub enum Milestone<'m> {
         /// How long they were served by nobody.
         pause: Duration,
     },
+    /// The loop turns, as it is to say every so often ([`Config::heartbeat`](crate::Config::heartbeat)), and this is how
+    /// the server stands.
+    Heartbeat(&'m Status),
     /// The server is stopping: nobody is let in any more.
     Stopping,
 }
@@ -50,6 +60,8 @@ pub enum Milestone<'m> {
 pub struct Ready {
     /// The process id.
     pub pid: u32,
+    /// Which of the processes that have been this server it is: 1 for one that has not taken over.
+    pub generation: u64,
     /// Where it lets peers in, in the order of its services and of their listeners. Empty for a supervisor's worker.
     pub listeners: Vec<Listening>,
 }

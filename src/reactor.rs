@@ -73,6 +73,8 @@ pub(crate) struct Reactor<L> {
     giver: Giver,
     taker: Taker,
     stop: Option<Stop>,
+    /// When it is said next that the loop turns.
+    beats_at: Option<Instant>,
     config: Config,
     annals: Annals,
     /// How many peers there may be.
@@ -96,6 +98,7 @@ impl<L: Lanes> Reactor<L> {
             sources,
             departure: None,
             stop: None,
+            beats_at: config.heartbeat.map(|every| now + every),
             config,
             annals: Annals::open(),
             peers_max,
@@ -268,6 +271,17 @@ impl<L: Lanes> Reactor<L> {
         lanes.released(|id| sources.entrance.released(id));
         limited.left_out(*now).for_each(|left_out| warn!("{left_out}"));
         lanes.each(|lane| lane.limited_mut().left_out(*now).for_each(|left_out| warn!("{left_out}")));
+        if self.beats_at.is_some_and(|at| self.now >= at) {
+            self.beat();
+        }
+    }
+
+    /// Says that the loop turns.
+    #[cold]
+    fn beat(&mut self) {
+        let status = self.status();
+        self.annals.tell(Milestone::Heartbeat(&status));
+        self.beats_at = self.config.heartbeat.map(|every| self.now + every);
     }
 
     /// How long the next poll may sleep.
@@ -280,7 +294,15 @@ impl<L: Lanes> Reactor<L> {
         });
         let postponed = self.postponed.as_ref().filter(|_| !self.giver.is_frozen()).map(|_| self.now);
         let moves = self.moves_due().into_iter().chain(postponed).min();
-        let due = [self.lanes.due_at(), self.sources.due(self.now), departure, moves, stop, self.limited.due()];
+        let due = [
+            self.lanes.due_at(),
+            self.sources.due(self.now),
+            departure,
+            moves,
+            stop,
+            self.limited.due(),
+            self.beats_at,
+        ];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -294,7 +316,8 @@ impl<L: Lanes> Reactor<L> {
         }
         let listening = |listener: &Listener| Listening { name: listener.name().to_owned(), at: listener.at() };
         let listeners = self.sources.entrance.listeners().map(listening).collect();
-        self.annals.tell(Milestone::Ready(&Ready { pid: std::process::id(), listeners }));
+        let generation = self.annals.generation();
+        self.annals.tell(Milestone::Ready(&Ready { pid: std::process::id(), generation, listeners }));
     }
 
     fn takeover_listener(&self) -> Option<&TakeoverListener> {
@@ -458,6 +481,7 @@ impl<L: Lanes> Reactor<L> {
                 self.sources.entrance.lend();
                 self.lanes.watch();
                 self.departure = Some(departure);
+                self.annals.tell(Milestone::TakeoverBegins { pid });
             }
             Err(failure) => self.thaw(pid, &failure),
         }

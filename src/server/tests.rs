@@ -116,10 +116,12 @@ fn tell(say: &Sender<String>, milestone: &Milestone<'_>) {
             address.to_string()
         }
         Milestone::TakenOver(takeover) => format!("taken over with {} peers", takeover.peers),
+        Milestone::TakeoverBegins { pid } => format!("pid {pid} begins to take over"),
         Milestone::HandedOver(takeover) => format!("handed over with {} peers", takeover.peers),
         Milestone::TakeoverFailed { why, .. } => format!("takeover failed: {why}"),
         Milestone::Gave { peers, .. } => format!("gave {peers} peers"),
         Milestone::Took { peers, .. } => format!("took {peers} peers"),
+        Milestone::Heartbeat(status) => format!("generation {} lives", status.generation),
         Milestone::Stopping => "stopping".to_owned(),
     };
     // A test that has failed hears nothing any more.
@@ -164,6 +166,18 @@ fn a_server_in_a_thread_says_where_it_listens_and_is_woken_and_stopped_from_anot
 }
 
 #[test]
+fn a_server_says_that_it_lives_as_often_as_it_is_to() {
+    let config = Config { heartbeat: Some(Duration::from_millis(1)), ..config(None) };
+    let running = Running::begin(Seqnum, config, Server::serve);
+    running.address();
+    for _ in 0..3 {
+        assert_eq!(running.next(), "generation 1 lives");
+    }
+    running.handle.stop();
+    assert_eq!(running.end().unwrap(), Outcome::Stopped);
+}
+
+#[test]
 fn a_server_that_is_stopped_before_it_serves_stops_as_soon_as_it_does() {
     let server = Server::new(config(None)).service([], Seqnum);
     server.handle().stop();
@@ -192,6 +206,7 @@ fn both_sides_are_told_of_a_takeover_and_of_one_that_fails() {
     let successor = Running::begin(Seqnum, config(None), move |server| server.take_over(&from));
     assert_eq!(successor.address(), address);
     assert_eq!(successor.next(), "taken over with 1 peers");
+    assert_eq!(predecessor.next(), format!("pid {} begins to take over", std::process::id()));
     assert_eq!(predecessor.next(), "handed over with 1 peers");
     assert!(matches!(predecessor.end().unwrap(), Outcome::HandedOver { .. }));
 

@@ -5,21 +5,19 @@ mod detach;
 mod pid_file;
 
 use std::cell::Cell;
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use log::{debug, warn};
+use log::warn;
 use nix::sys::signal::{Signal, raise};
 use reactord_cli::log_file::LogFile;
 use reactord_cli::logger::{self, Destination};
+use reactord_cli::service_manager::{ServiceManager, Word};
 use reactord_cli::system_log::SystemLog;
-use sd_notify::NotifyState;
 
 use crate::config::Config;
 use crate::not_serving::NotServing;
@@ -42,10 +40,6 @@ const LAUNCH_GRACE: Duration = Duration::from_secs(5);
 
 /// The name of the pid file's descriptor, for a binary that is executed in place of this one.
 const PID_FILE: &str = "pid-file";
-
-/// The environment variable with the socket of whoever has started this process and wants to know how it is
-/// (sd_notify(3)).
-const SERVICE_MANAGER: &str = "NOTIFY_SOCKET";
 
 /// A supervisor, and how it runs as a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,10 +108,11 @@ impl Daemon {
         launching_command: &Cell<Option<Background>>,
     ) -> Result<(), NotServing> {
         let pid_file = self.pid_file(resumption.as_mut())?;
+        let manager = ServiceManager::from_environment();
+        let manager = manager.as_ref();
         let surroundings = Surroundings {
-            serving: Some(Box::new(|| tell_that_it_serves(launching_command.take()))),
-            status: std::env::var_os(SERVICE_MANAGER)
-                .map(|path| -> Show<'_> { Box::new(move |line| show(line, &path)) }),
+            serving: Some(Box::new(move || tell_that_it_serves(manager, launching_command.take()))),
+            status: manager.map(|manager| -> Show<'_> { Box::new(|line| manager.tell(&[Word::Status(line)])) }),
             kept: pid_file.iter().map(|pid_file| (PID_FILE, pid_file.as_fd())).collect(),
         };
         Ok(supervise(&self.config, resumption, surroundings)?)
@@ -164,25 +159,11 @@ fn detaching(error: io::Error) -> NotServing {
     NotServing::new(format!("detaching: {error}"))
 }
 
-/// Tells the service manager, if one has asked for it (sd_notify(3)), and the launching command, if there is one.
-fn tell_that_it_serves(launching_command: Option<Background>) {
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
-        warn!("The service manager cannot be told that this process serves: {error}");
-    }
+/// Tells the service manager, if one has asked for it, and the launching command, if there is one.
+fn tell_that_it_serves(manager: Option<&ServiceManager>, launching_command: Option<Background>) {
+    manager.into_iter().for_each(|manager| manager.tell(&[Word::Ready]));
     if let Some(Err(error)) = launching_command.map(Background::serves) {
         warn!("The launching command has not waited, so its supervisor stops: {error}");
         raise(Signal::SIGTERM).expect("a process may signal itself");
-    }
-}
-
-/// Has the service manager show this line, if it takes it at once: that it serves is worth waiting to be told, and this
-/// is not, so it is not sent by the crate.
-fn show(line: &str, service_manager: &OsStr) {
-    let shown = UnixDatagram::unbound().and_then(|socket| {
-        socket.set_nonblocking(true)?;
-        socket.send_to(NotifyState::Status(line).to_string().as_bytes(), service_manager)
-    });
-    if let Err(error) = shown {
-        debug!("The service manager does not show \"{line}\": {error}");
     }
 }

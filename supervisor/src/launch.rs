@@ -89,7 +89,8 @@ impl Program {
         for variable in VARIABLES {
             stage.env_remove(variable);
         }
-        for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
+        for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]
+        {
             stage.env_remove(variable);
         }
         match inheritance {
