@@ -1,7 +1,7 @@
 """A worker that serves one client at a time: it says who serves whom, and echoes. The standard library is all it needs.
 
-    reactord supervise -p 1234 --workers 4 -- python3 examples/worker.py
-"""
+    reactord supervise -p 1234 --workers 4 -- python3 examples/worker.py"""
+import logging  # A line that nobody reads raises nothing, as print would.
 import os
 import socket
 
@@ -32,7 +32,7 @@ with socket.socket(fileno=int(os.environ.pop("REACTORD_QUEUE"))) as queue:
                 try:
                     serve(client, peer, local)
                 except OSError as error:
-                    print(f"client {peer}: {error}")
+                    logging.warning("client %s: %s", peer, error)
                 client.close()
                 queue.send(f"done {number}".encode())
                 queue.send(b"want 1")
