@@ -753,8 +753,10 @@ fn a_supervisor_that_is_replaced_goes_on_without_its_command_until_that_is_there
     supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
     client.exchange();
     supervisor.signal(Signal::SIGHUP);
-    supervisor
-        .wait_for_line(|line| line.contains("Generation 2 is given up: worker pid ") && line.contains("code 127"));
+    supervisor.wait_for_line(|line| {
+        line.contains("Generation 2 is given up: a worker could not be started: the command ")
+            && line.contains("No such file or directory")
+    });
     client.exchange();
     std::fs::rename(&aside, &script).expect("it is there");
     supervisor.signal(Signal::SIGHUP);
@@ -841,7 +843,7 @@ fn a_worker_that_would_accept_itself_does_not_begin_without_its_supervisor() {
     // As the supervisor starts it, which has died since: whoever is the parent now is another process.
     let gone = std::os::unix::process::parent_id().to_string();
     let mut stage = daemon();
-    stage.args(["--launch-worker", "listen", "3", "1024", &gone, "/bin/touch", "touch"]).arg(&started);
+    stage.args(["--launch-worker", "listen", "3", "1024", &gone, "SIGTERM", "/bin/touch", "touch"]).arg(&started);
     let mappings = vec![FdMapping { parent_fd: listener.into(), child_fd: 3 }];
     stage.fd_mappings(mappings).expect("one mapping cannot collide");
     let (_, errors) = Server::spawn(Path::new(""), &mut stage).output(127);
@@ -1122,6 +1124,7 @@ assert os.stat(os.path.dirname(os.environ["NOTIFY_SOCKET"])).st_mode & 0o777 == 
 count = int(os.environ["LISTEN_FDS"])
 names = os.environ["LISTEN_FDNAMES"].split(":")
 listeners = [socket.socket(fileno=3 + number) for number in range(count)]
+[listener.setblocking(False) for listener in listeners]
 assert names == [f"tcp-{listener.getsockname()[1]}" for listener in listeners]
 assert sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1] == list(range(3 + count))
 over = False

@@ -1,8 +1,8 @@
-//! The processes that this one has started, by their pids: a signal to one, and how the next one ended.
+//! The processes that this one has started, by their pids: a signal to one or to its group, and how the next one ended.
 
 use log::{debug, warn};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -10,8 +10,28 @@ use crate::fleet::Exit;
 
 /// Sends a signal to a process that has not been waited for yet: its pid is nobody else's.
 pub(crate) fn send_signal(pid: u32, signal: Signal) {
-    if let Err(errno) = kill(Pid::from_raw(pid.cast_signed()), signal) {
-        debug!("{signal} to pid {pid}: {errno}");
+    report(pid, signal, kill(Pid::from_raw(pid.cast_signed()), signal));
+}
+
+/// Sends a signal to the group that a process leads or led, and to that process, should it have gone to another group.
+pub(crate) fn send_signal_to_group(leader: u32, signal: Signal) {
+    match killpg(Pid::from_raw(leader.cast_signed()), signal) {
+        Err(Errno::ESRCH) => send_signal(leader, signal),
+        sent => report(leader, signal, sent),
+    }
+}
+
+/// Whether a process of the group is left that this one has led.
+pub(crate) fn group_remains(leader: u32) -> bool {
+    killpg(Pid::from_raw(leader.cast_signed()), None) != Err(Errno::ESRCH)
+}
+
+fn report(pid: u32, signal: Signal, sent: nix::Result<()>) {
+    match sent {
+        Ok(()) => {}
+        // It runs as somebody else by now, and nobody but the operator can end it.
+        Err(Errno::EPERM) => warn!("{signal} to pid {pid}: it may not be signalled by this user"),
+        Err(errno) => debug!("{signal} to pid {pid}: {errno}"),
     }
 }
 

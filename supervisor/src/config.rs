@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 /// How a supervisor behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -17,6 +19,10 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// How connections get to the workers.
     pub(crate) supply: Supply,
+    /// How it is known that a worker which gets the listening sockets serves.
+    pub(crate) ready: Ready,
+    /// What such a worker is sent when it is to finish.
+    pub(crate) finish_signal: Signal,
     /// How a generation takes the place of the one before.
     pub(crate) replace: Replace,
     /// Whether the shares that workers have of the live connections are kept near to each other.
@@ -39,6 +45,19 @@ pub(crate) enum Supply {
     Queue,
     /// The workers get the listening sockets, and accept themselves.
     Listeners,
+}
+
+/// How it is known that a worker serves which gets the listening sockets. One that says `READY=1` (sd_notify(3)) is
+/// believed in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Ready {
+    /// It says so.
+    Notify,
+    /// It has lived for so long.
+    After(Duration),
+    /// It is seen to wait for connections.
+    #[default]
+    Tcp,
 }
 
 /// How a generation takes the place of the one before.

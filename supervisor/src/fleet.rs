@@ -20,24 +20,25 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use reactord_process::words::{ConnectionId, Fraction, FromWorker, VERSION, VERSION_WITHOUT_STATES};
 
-use crate::config::{Replace, Supply};
+use crate::config::{Ready, Replace, Supply};
 use back_off::BackOff;
 pub(crate) use exit::Exit;
 use queue::Queue;
-pub(crate) use record::FleetRecord;
-use record::{SuccessionRecord, instant_at, milliseconds_to};
+use record::SuccessionRecord;
+pub(crate) use record::{FleetRecord, instant_at, milliseconds_to};
 pub(crate) use report::Report;
 use spread::{ANSWER_PATIENCE, Order, Outcome, Share, Spread};
-pub(crate) use worker::WorkerId;
-use worker::{Crew, KILL_DELAY, Owes, Standing, Worker};
-
-/// A worker that gets the listeners and never says that it is ready counts as ready after this.
-const ASSUMED_READY: Duration = Duration::from_secs(1);
+use worker::{Crew, Owes, Standing, Worker};
+pub(crate) use worker::{KILL_DELAY, WorkerId};
 
 /// What the fleet keeps to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) supply: Supply,
+    /// When a worker counts as ready that gets the listeners and has not said so.
+    pub(crate) ready: Ready,
+    /// On which such a worker finishes.
+    pub(crate) finish_signal: Signal,
     pub(crate) replace: Replace,
     pub(crate) ready_timeout: Duration,
     pub(crate) drain_timeout: Duration,
@@ -50,7 +51,7 @@ pub(crate) struct Rules {
 pub(crate) enum Action {
     /// Start a process, and tell [`Fleet::launched`] its pid or [`Fleet::exited`].
     Start { worker: WorkerId, predecessor: Option<WorkerId> },
-    /// Tell a worker to finish.
+    /// Tell a worker to finish, by a word or by a signal.
     Finish { worker: WorkerId },
     /// Ask a worker how many connections it has.
     Count { worker: WorkerId },
@@ -58,7 +59,7 @@ pub(crate) enum Action {
     Give { worker: WorkerId, count: NonZeroU32 },
     /// Tell a worker to move so many of its connections to another.
     Move { worker: WorkerId, to: WorkerId, share: Fraction },
-    /// Send a signal to a worker, if its process runs.
+    /// Send a signal to a worker and to what it has started, if its process runs.
     Signal { worker: WorkerId, signal: Signal },
     /// Say something that the operator wants to know.
     Report(Report),
@@ -270,7 +271,10 @@ impl Fleet {
     pub(crate) fn change_hands(&mut self, id: WorkerId, said: FromWorker) -> Result<Heard, Breach> {
         match said {
             FromWorker::Took(connection) if !self.queue.took(id, connection) => Err(Breach::NotSent(connection)),
-            FromWorker::Took(connection) => Ok(Heard::Took(connection)),
+            FromWorker::Took(connection) => {
+                self.workers.get_mut(&id).into_iter().for_each(|worker| worker.has_taken = true);
+                Ok(Heard::Took(connection))
+            }
             FromWorker::Done(connection) if self.queue.ended(id, connection) => Ok(Heard::Ended(connection)),
             FromWorker::Back(connection) if self.queue.gave_back(id, connection) => Ok(Heard::GaveBack(connection)),
             FromWorker::Done(connection) | FromWorker::Back(connection) => Err(Breach::NotHeld(connection)),
@@ -401,6 +405,10 @@ impl Fleet {
     /// A worker is lost that was not told to go.
     fn lost(&mut self, worker: &Worker, exit: Exit, now: Instant) {
         let Worker { pid, generation, started, .. } = *worker;
+        if exit == Exit::Code(0) && worker.has_proven_itself(now) && self.stop_by.is_none() {
+            // Nobody is missing for longer than the next one takes to start, and it is no failure.
+            return self.actions.push_back(Action::Report(Report::Retired { pid, generation }));
+        }
         if worker.crew == Crew::Coming {
             return match worker.standing {
                 Standing::Ready => self.give_up(&format!("worker pid {pid} {exit}"), now),
@@ -628,10 +636,8 @@ impl Fleet {
 
     /// When [`Self::advance`] has something to do, if nothing happens before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let assumed_ready = self.rules.supply == Supply::Listeners;
         let workers = self.workers.values().filter_map(|worker| match worker.standing {
-            Standing::Starting { deadline } if assumed_ready => Some(deadline.min(worker.started + ASSUMED_READY)),
-            Standing::Starting { deadline } => Some(deadline),
+            Standing::Starting { deadline } => self.assumed_ready(worker).or(Some(deadline)),
             Standing::Leaving { signal, .. } => signal.map(|(due, _)| due),
             Standing::Ready | Standing::Serving { .. } => None,
         });
@@ -687,6 +693,19 @@ impl Fleet {
         self.workers.get(&id).is_some_and(Worker::is_leaving)
     }
 
+    /// What a worker is sent next if it has not finished by then, if it finishes.
+    pub(crate) fn next_signal(&self, id: WorkerId) -> Option<(Instant, Signal)> {
+        match self.workers.get(&id)?.standing {
+            Standing::Leaving { signal, .. } => signal,
+            _ => None,
+        }
+    }
+
+    /// Whether a worker is of the generation that is to take the place of the one that serves.
+    pub(crate) fn is_coming(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| worker.crew == Crew::Coming)
+    }
+
     /// The worker whose process this is.
     pub(crate) fn with_pid(&self, pid: u32) -> Option<WorkerId> {
         self.workers.iter().find(|(_, worker)| worker.pid == pid).map(|(id, _)| *id)
@@ -736,15 +755,12 @@ impl Fleet {
     fn look_at_deadlines(&mut self, now: Instant) {
         let ids: Vec<WorkerId> = self.workers.keys().copied().collect();
         for id in ids {
+            let assumed_ready = self.workers.get(&id).and_then(|worker| self.assumed_ready(worker));
             let Some(worker) = self.workers.get_mut(&id) else {
                 continue;
             };
             match worker.standing {
-                Standing::Starting { .. }
-                    if self.rules.supply == Supply::Listeners && now >= worker.started + ASSUMED_READY =>
-                {
-                    self.ready(id, now);
-                }
+                Standing::Starting { .. } if assumed_ready.is_some_and(|due| now >= due) => self.ready(id, now),
                 Standing::Starting { deadline } if now >= deadline => self.late(id, now),
                 Standing::Leaving { signal: Some((due, signal)), .. } if now >= due => {
                     let next = (signal == Signal::SIGTERM).then_some((now + KILL_DELAY, Signal::SIGKILL));
@@ -760,11 +776,29 @@ impl Fleet {
         }
     }
 
+    /// When a worker counts as ready that has not said so, if it does by its age.
+    fn assumed_ready(&self, worker: &Worker) -> Option<Instant> {
+        match (self.rules.supply, self.rules.ready) {
+            (Supply::Listeners, Ready::After(time)) => Some(worker.started + time),
+            _ => None,
+        }
+    }
+
+    /// Whom it is to be looked at whether they serve, by their processes.
+    pub(crate) fn to_be_seen(&self) -> impl Iterator<Item = (WorkerId, u32)> {
+        let is_looked_at = self.rules.supply == Supply::Listeners && self.rules.ready == Ready::Tcp;
+        let starting = self.workers.iter().filter(move |(_, worker)| is_looked_at && worker.is_starting());
+        starting.map(|(id, worker)| (*id, worker.pid)).filter(|(_, pid)| *pid != 0)
+    }
+
     /// A worker has not become ready in time.
     fn late(&mut self, id: WorkerId, now: Instant) {
         let worker = self.workers[&id].clone();
         let Worker { pid, generation, .. } = worker;
         let ready_timeout = self.rules.ready_timeout;
+        if self.rules.supply == Supply::Listeners && self.rules.ready == Ready::Tcp {
+            return self.unseen(id, &worker, now);
+        }
         self.finish(id, now);
         if worker.crew == Crew::Coming {
             self.fail(&worker, &format!("worker pid {pid} is not ready after {} ms", ready_timeout.as_millis()), now);
@@ -772,6 +806,22 @@ impl Fleet {
             self.back_off.note(worker.started, None, now);
             self.actions.push_back(Action::Report(Report::Late { pid, generation, ready_timeout }));
         }
+    }
+
+    /// A worker that accepts itself lives, and has not been seen to do so in time. It may well serve in a way that cannot be
+    /// seen. So it takes the place of nobody who does, and where nobody does it is let be.
+    fn unseen(&mut self, id: WorkerId, worker: &Worker, now: Instant) {
+        let Worker { pid, generation, .. } = *worker;
+        let ready_timeout = self.rules.ready_timeout;
+        if worker.crew == Crew::Current {
+            self.actions.push_back(Action::Report(Report::Unseen { pid, generation, ready_timeout }));
+            return self.ready(id, now);
+        }
+        self.finish(id, now);
+        let ready_timeout_ms = ready_timeout.as_millis();
+        let reason =
+            format!("worker pid {pid} has not said READY=1 and is not seen to accept after {ready_timeout_ms} ms");
+        self.fail(worker, &reason, now);
     }
 
     fn change_generations(&mut self, now: Instant) {
@@ -877,6 +927,7 @@ impl Fleet {
             started: now,
             predecessor,
             version: None,
+            has_taken: false,
             owes: Owes::default(),
         };
         self.workers.insert(id, worker);
@@ -913,17 +964,11 @@ impl Fleet {
         if !worker.may_have_connections(self.rules.supply) {
             return self.leave(id, Some((now, Signal::SIGTERM)));
         }
-        match self.rules.supply {
-            Supply::Queue => {
-                self.leave(id, Some((drained_by, Signal::SIGTERM)));
-                self.actions.push_back(Action::Finish { worker: id });
-            }
-            // There is no other word for it.
-            Supply::Listeners => {
-                self.leave(id, Some((drained_by, Signal::SIGKILL)));
-                self.actions.push_back(Action::Signal { worker: id, signal: Signal::SIGTERM });
-            }
-        }
+        // One that has been sent SIGTERM when it was told has heard it.
+        let is_told_by_it = self.rules.supply == Supply::Listeners && self.rules.finish_signal == Signal::SIGTERM;
+        let next = if is_told_by_it { Signal::SIGKILL } else { Signal::SIGTERM };
+        self.leave(id, Some((drained_by, next)));
+        self.actions.push_back(Action::Finish { worker: id });
     }
 
     fn leave(&mut self, id: WorkerId, signal: Option<(Instant, Signal)>) {

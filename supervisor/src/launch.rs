@@ -8,12 +8,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use log::warn;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
@@ -38,13 +40,13 @@ const LISTEN_FDS_START: RawFd = 3;
 /// Signals have numbers up to here (signal(7)).
 const SIGNAL_MAX: i32 = 64;
 
-/// The command that workers run.
+/// The command that workers run. It is found anew for each of them: a link may lead to another release by now.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// Where it is, found when the supervisor started.
-    pub(crate) path: PathBuf,
     /// With its own name first.
     pub(crate) arguments: Vec<OsString>,
+    /// Where it runs, by the path that led there when the supervisor was started.
+    pub(crate) workplace: PathBuf,
     /// The soft limit of open files that it is to have: that with which the supervisor was started.
     pub(crate) files_max: u64,
 }
@@ -54,26 +56,60 @@ pub(crate) struct Program {
 pub(crate) enum Inheritance<'s> {
     /// Its end of the queue.
     Queue(OwnedFd),
-    /// The listening sockets with their names, and where to say that it is ready.
-    Listeners { sockets: Vec<BorrowedFd<'s>>, names: String, notify: PathBuf },
+    /// The listening sockets with their names, where to say that it is ready, and on which signal it finishes.
+    Listeners { sockets: Vec<BorrowedFd<'s>>, names: String, notify: PathBuf, finish_signal: Signal },
 }
 
 impl Program {
+    /// A command that runs where this process does, with as many open files as this process may have.
+    ///
+    /// # Errors
+    /// If it is not known where that is, or what is wrong with the command.
+    pub(crate) fn here(command: &[OsString]) -> Result<Self, String> {
+        let workplace = workplace().map_err(|error| format!("the current directory: {error}"))?;
+        let files_max = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let program = Self { arguments: command.to_vec(), workplace, files_max };
+        program.find().map(|_| program)
+    }
+
     /// Finds the command as a shell would.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn find(command: &[OsString]) -> Result<Self, String> {
-        let name = command.first().ok_or("no command is given after --")?;
-        let directory = std::env::current_dir().map_err(|error| format!("the current directory: {error}"))?;
-        let path = which::which_in(name, std::env::var_os("PATH"), directory)
-            .map_err(|_| format!("the command {name:?}: {}", why_not_found(Path::new(name))))?;
-        let files_max = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-        Ok(Self { path, arguments: command.to_vec(), files_max })
+    pub(crate) fn find(&self) -> Result<PathBuf, String> {
+        let name = self.arguments.first().ok_or("no command is given after --")?;
+        which::which_in(name, std::env::var_os("PATH"), &self.workplace)
+            .map_err(|_| format!("the command {name:?}: {}", why_not_found(&self.workplace.join(name), name)))
+    }
+
+    /// Has a worker run where the path leads by now. A new generation is not to run in an old release because the new one is
+    /// missing; one that is to replace a worker that died is better than none.
+    fn enter(&self, stage: &mut Command, is_of_new_generation: bool) -> io::Result<()> {
+        match std::fs::metadata(&self.workplace) {
+            // It may be one that could not be entered by its path.
+            Ok(workplace) if is_here(&workplace) => {}
+            Ok(_) => {
+                stage.current_dir(&self.workplace);
+            }
+            Err(error) if is_of_new_generation && error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(io::Error::other(format!("the directory {}: {error}", self.workplace.display())));
+            }
+            Err(error) => {
+                let workplace = self.workplace.display();
+                warn!("{workplace}: {error}; a worker runs in the directory that the supervisor was started in");
+            }
+        }
+        Ok(())
     }
 
     /// Starts a worker, and returns its pid. The process is to be waited for with waitpid(2).
-    pub(crate) fn launch(&self, inheritance: &Inheritance<'_>, variables: &[(&str, OsString)]) -> io::Result<u32> {
+    pub(crate) fn launch(
+        &self,
+        inheritance: &Inheritance<'_>,
+        variables: &[(&str, OsString)],
+        is_of_new_generation: bool,
+    ) -> io::Result<u32> {
+        let path = self.find().map_err(io::Error::other)?;
         let (kind, inherited): (_, Vec<BorrowedFd<'_>>) = match inheritance {
             Inheritance::Queue(socket) => ("queue", vec![socket.as_fd()]),
             Inheritance::Listeners { sockets, .. } => ("listen", sockets.clone()),
@@ -82,8 +118,9 @@ impl Program {
         // Not by its path: there may be another version by now.
         let mut stage = Command::new("/proc/self/exe");
         stage.arg0("reactord").args([STAGE, kind, &numbers.join(",")]).arg(self.files_max.to_string());
-        stage.arg(std::process::id().to_string());
-        stage.arg(&self.path).args(&self.arguments).stdin(Stdio::null());
+        stage.arg(std::process::id().to_string()).arg(told_by(inheritance));
+        stage.arg(path).args(&self.arguments).stdin(Stdio::null());
+        self.enter(&mut stage, is_of_new_generation)?;
         // A terminal sends SIGINT and SIGQUIT to its whole foreground group, and workers are to finish what they have.
         stage.process_group(0);
         for variable in VARIABLES {
@@ -97,7 +134,7 @@ impl Program {
             Inheritance::Queue(socket) => {
                 stage.env(words::SOCKET_VARIABLE, socket.as_raw_fd().to_string());
             }
-            Inheritance::Listeners { sockets, names, notify } => {
+            Inheritance::Listeners { sockets, names, notify, .. } => {
                 stage.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names);
                 stage.env("NOTIFY_SOCKET", notify);
             }
@@ -112,9 +149,31 @@ impl Program {
     }
 }
 
-fn why_not_found(name: &Path) -> String {
-    match std::fs::metadata(name) {
-        _ if !name.as_os_str().as_bytes().contains(&b'/') => "it is in no directory of PATH".to_owned(),
+/// The directory of this process, by the path by which its user got there, if that is known: a link in it stays a link.
+fn workplace() -> io::Result<PathBuf> {
+    let told = std::env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
+    match told.filter(|path| std::fs::metadata(path).is_ok_and(|workplace| is_here(&workplace))) {
+        Some(path) => Ok(path),
+        None => std::env::current_dir(),
+    }
+}
+
+/// Whether this is the directory of this process.
+fn is_here(directory: &std::fs::Metadata) -> bool {
+    std::fs::metadata(".").is_ok_and(|here| (here.dev(), here.ino()) == (directory.dev(), directory.ino()))
+}
+
+/// What tells a worker that it is to finish, should its supervisor be killed.
+fn told_by(inheritance: &Inheritance<'_>) -> &'static str {
+    match inheritance {
+        Inheritance::Queue(_) => "the end of its queue",
+        Inheritance::Listeners { finish_signal, .. } => finish_signal.as_str(),
+    }
+}
+
+fn why_not_found(path: &Path, name: &OsStr) -> String {
+    match std::fs::metadata(path) {
+        _ if !name.as_bytes().contains(&b'/') => "it is in no directory of PATH".to_owned(),
         Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
         Ok(_) => "it is a file that may not be executed".to_owned(),
         Err(error) => error.to_string(),
@@ -147,7 +206,7 @@ pub fn is_stage() -> bool {
 }
 
 fn execute(arguments: &[OsString]) -> Result<std::convert::Infallible, String> {
-    let [kind, numbers, files_max, supervisor, path, name, arguments @ ..] = arguments else {
+    let [kind, numbers, files_max, supervisor, told, path, name, arguments @ ..] = arguments else {
         return Err(format!("{STAGE} is not for users"));
     };
     let numbers = numbers.to_str().unwrap_or_default();
@@ -158,8 +217,8 @@ fn execute(arguments: &[OsString]) -> Result<std::convert::Infallible, String> {
     let listeners = if kind == "listen" {
         command.env("LISTEN_PID", std::process::id().to_string());
         // It has no queue whose end would tell it.
-        let told = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
-        told.map_err(|errno| format!("a signal when the supervisor dies: {errno}"))?;
+        let told: Signal = told.to_str().and_then(|told| told.parse().ok()).ok_or("the signal to finish is none")?;
+        nix::sys::prctl::set_pdeathsig(told).map_err(|errno| format!("a signal when the supervisor dies: {errno}"))?;
         // One that has died before does so no more.
         if *supervisor != *nix::unistd::getppid().to_string() {
             return Err("the supervisor is gone".to_owned());

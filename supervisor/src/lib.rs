@@ -49,6 +49,8 @@
 //! | `connection`, `line` | what nobody has, and what may come back; what a worker is spoken to by |
 //! | `link` | the supervisor's end of a worker's queue |
 //! | `children` | processes by pid: their ends, signals to them |
+//! | `remains` | processes that workers leave behind, until they are gone |
+//! | `sight` | whether a worker is seen to accept |
 //! | `launch` | from a command to a process with clean surroundings |
 //! | `directory` | where workers' sockets are that have a path |
 //! | `resume` | executing the binary anew with everything that it has |
@@ -70,7 +72,9 @@ mod line;
 mod link;
 mod not_serving;
 mod options;
+mod remains;
 mod resume;
+mod sight;
 mod signals;
 mod source;
 mod state;

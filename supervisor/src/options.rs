@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::FromArgs;
+use nix::sys::signal::Signal;
 use reactord_cli::values::{address, backlog, count, number, port};
 
-use crate::config::{Config, Replace, Supply};
+use crate::config::{Config, Ready, Replace, Supply};
 use crate::daemon::Daemon;
 
 /// Hold ports, start workers, and pass the connections on to them: reactord supervise -p PORT -- COMMAND ARGS.
@@ -45,6 +46,16 @@ pub struct Arguments {
     /// (default: queue)
     #[argh(option, arg_name = "queue|listen", default = "Supply::Queue", from_str_fn(supply))]
     hand_over: Supply,
+
+    /// with --hand-over listen, the signal on which a worker finishes what it has and exits: HUP, INT, QUIT, TERM, USR1, USR2 or
+    /// WINCH (default: TERM)
+    #[argh(option, arg_name = "SIG", from_str_fn(finish_signal))]
+    finish_signal: Option<Signal>,
+
+    /// with --hand-over listen, when a worker counts as ready that has not said READY=1: notify: never; after=S: when it has lived
+    /// for S seconds; tcp: when it is seen to wait for connections (default: tcp)
+    #[argh(option, arg_name = "notify|after=S|tcp", from_str_fn(ready))]
+    ready: Option<Ready>,
 
     /// drain: workers that are replaced finish what they have; takeover: they hand it to those that replace them
     /// (default: drain)
@@ -117,6 +128,20 @@ impl Arguments {
                 "--rebalance contradicts --hand-over listen: it is for workers that draw from the queue".to_owned()
             );
         }
+        if self.hand_over == Supply::Queue && (self.finish_signal.is_some() || self.ready.is_some()) {
+            let option = if self.finish_signal.is_some() { "--finish-signal" } else { "--ready" };
+            return Err(format!(
+                "{option} is for --hand-over listen: who draws from the queue speaks and is told over it"
+            ));
+        }
+        if let Some(Ready::After(time)) = self.ready
+            && time >= self.ready_timeout
+        {
+            let (time, ready_timeout) = (time.as_secs_f64(), self.ready_timeout.as_secs_f64());
+            return Err(format!(
+                "--ready after={time} contradicts --ready-timeout {ready_timeout}: it is over before that"
+            ));
+        }
         if self.log_file.is_some() && !self.detach {
             return Err("--log-file is for --detach; without it, lines go to standard error".to_owned());
         }
@@ -130,6 +155,8 @@ impl Arguments {
             command,
             workers: self.workers,
             supply: self.hand_over,
+            ready: self.ready.unwrap_or_default(),
+            finish_signal: self.finish_signal.unwrap_or(Signal::SIGTERM),
             replace: self.replace,
             rebalance: self.rebalance,
             queue_max: self.queue_max,
@@ -170,6 +197,34 @@ fn supply(value: &str) -> Result<Supply, String> {
         "queue" => Ok(Supply::Queue),
         "listen" => Ok(Supply::Listeners),
         _ => Err("queue or listen is expected".to_owned()),
+    }
+}
+
+/// What programs finish on; no signal that would stop one, or that it cannot tell from a fault of its own.
+const FINISH_SIGNALS: [Signal; 7] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+];
+
+fn finish_signal(value: &str) -> Result<Signal, String> {
+    let name = value.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let named = |signal: &&Signal| signal.as_str().strip_prefix("SIG") == Some(name);
+    let found = FINISH_SIGNALS.iter().find(named).copied();
+    found.ok_or_else(|| "HUP, INT, QUIT, TERM, USR1, USR2 or WINCH is expected".to_owned())
+}
+
+fn ready(value: &str) -> Result<Ready, String> {
+    match value.split_once('=') {
+        None if value == "notify" => Ok(Ready::Notify),
+        None if value == "tcp" => Ok(Ready::Tcp),
+        Some(("after", time)) => seconds(time).map(Ready::After),
+        _ => Err("notify, after=SECONDS or tcp is expected".to_owned()),
     }
 }
 
@@ -214,6 +269,21 @@ mod tests {
     }
 
     #[test]
+    fn how_workers_that_accept_themselves_are_spoken_to_is_as_the_options_say() {
+        let listening = |options: &[&str]| {
+            let arguments = [&["-p", "80", "--hand-over", "listen"], options].concat();
+            let config = parsed(&arguments, Some(&["x"])).unwrap().config;
+            (config.finish_signal, config.ready)
+        };
+        assert_eq!(listening(&[]), (Signal::SIGTERM, Ready::Tcp));
+        for name in ["QUIT", "SIGQUIT", "quit"] {
+            assert_eq!(listening(&["--finish-signal", name]), (Signal::SIGQUIT, Ready::Tcp));
+        }
+        assert_eq!(listening(&["--ready", "notify"]).1, Ready::Notify);
+        assert_eq!(listening(&["--ready", "after=1.5"]).1, Ready::After(Duration::from_millis(1500)));
+    }
+
+    #[test]
     fn what_is_missing_or_wrong_is_named() {
         for (arguments, command, said) in [
             (&["-p", "80"][..], None, "-- is missing"),
@@ -228,6 +298,16 @@ mod tests {
             (&["-p", "80", "--log-file", "x"], Some(&["x"]), "--log-file is for --detach"),
             (&["-p", "80", "--hand-over", "listen", "--replace", "takeover"], Some(&["x"]), "contradicts"),
             (&["-p", "80", "--hand-over", "listen", "--rebalance"], Some(&["x"]), "contradicts"),
+            (&["-p", "80", "--finish-signal", "QUIT"], Some(&["x"]), "--finish-signal is for --hand-over listen"),
+            (&["-p", "80", "--ready", "tcp"], Some(&["x"]), "--ready is for --hand-over listen"),
+            (&["-p", "80", "--finish-signal", "KILL"], Some(&["x"]), "HUP, INT, QUIT"),
+            (&["-p", "80", "--ready", "after"], Some(&["x"]), "after=SECONDS"),
+            (&["-p", "80", "--ready", "after=0"], Some(&["x"]), "0.001 to 2592000"),
+            (
+                &["-p", "80", "--hand-over", "listen", "--ready", "after=60"],
+                Some(&["x"]),
+                "after=60 contradicts --ready-timeout 60",
+            ),
         ] {
             let error = parsed(arguments, command).unwrap_err();
             assert!(error.contains(said), "{error}");

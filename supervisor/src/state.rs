@@ -21,6 +21,7 @@ use crate::connection::{Connection, Connections, Origin};
 use crate::fleet::{FleetRecord, WorkerId};
 use crate::line::Line;
 use crate::link::Link;
+use crate::remains::RemainsRecord;
 
 /// The version of [`State`], which is written before it. A binary that reads another one refuses.
 const VERSION: u32 = 1;
@@ -45,9 +46,13 @@ pub(crate) struct State {
     /// The limit of open files that workers are to have.
     #[n(5)]
     pub(crate) files_max: u64,
-    /// Where the command was.
-    #[n(6)]
-    pub(crate) program: String,
+    // n(6) was where the command was.
+    /// Where workers run, by the path that leads there.
+    #[n(7)]
+    pub(crate) workplace: Option<String>,
+    /// What workers have left behind.
+    #[n(8)]
+    pub(crate) remains: Option<Vec<RemainsRecord>>,
 }
 
 /// What goes on between clients and workers.

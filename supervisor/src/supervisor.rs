@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
+use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use reactord_process::accept::listen_on;
 use reactord_process::open_files;
 use reactord_process::words::{Fraction, FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 
-use crate::children::{next_exit, send_signal};
+use crate::children::{next_exit, send_signal, send_signal_to_group};
 use crate::config::{Config, Replace, Supply};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -24,7 +25,9 @@ use crate::fleet::{Action, Exit, Fleet, Rules, WorkerId};
 use crate::launch::{Inheritance, Program};
 use crate::line::Line;
 use crate::link::Link;
+use crate::remains::Remains;
 use crate::resume::{self, Resumption, Trial};
+use crate::sight::Lookout;
 use crate::signals::Signals;
 use crate::source::Source;
 use crate::state::State;
@@ -71,10 +74,9 @@ pub(crate) fn supervise(
     resumption: Option<Resumption>,
     surroundings: Surroundings<'_>,
 ) -> Result<(), Error> {
-    let program = Program::find(&config.command);
     let supervisor = match resumption {
-        None => Supervisor::begin(config, program.map_err(Error::Command)?, surroundings)?,
-        Some(resumption) => Supervisor::resume(config, program, surroundings, resumption.into_state())?,
+        None => Supervisor::begin(config, surroundings)?,
+        Some(resumption) => Supervisor::resume(config, surroundings, resumption.into_state())?,
     };
     supervisor.run()
 }
@@ -89,6 +91,9 @@ struct Supervisor<'p> {
     traffic: Traffic,
     fleet: Fleet,
     directory: Option<Directory>,
+    /// What workers that are gone have left behind.
+    remains: Remains,
+    lookout: Lookout,
     /// Workers whose processes are gone, and of whom not all is heard that they had said.
     exits: Vec<(WorkerId, Exit)>,
     /// Which binary is executed in place of this one.
@@ -102,7 +107,8 @@ struct Supervisor<'p> {
 
 impl<'p> Supervisor<'p> {
     /// Listens, and starts nothing yet.
-    fn begin(config: &Config, program: Program, surroundings: Surroundings<'p>) -> Result<Self, Error> {
+    fn begin(config: &Config, surroundings: Surroundings<'p>) -> Result<Self, Error> {
+        let program = Program::here(&config.command).map_err(Error::Command)?;
         open_files::raise_limit();
         let mut sockets = Vec::new();
         for address in &config.listen_addresses {
@@ -125,20 +131,13 @@ impl<'p> Supervisor<'p> {
     }
 
     /// Goes on with what this process had before it executed this binary.
-    fn resume(
-        config: &Config,
-        program: Result<Program, String>,
-        surroundings: Surroundings<'p>,
-        state: State,
-    ) -> Result<Self, Error> {
-        let program = match program {
-            Ok(program) => Program { files_max: state.files_max, ..program },
-            // Those who serve go on; the command may be there again when the next worker is started.
-            Err(error) => {
-                warn!("{error}");
-                Program { path: state.program.into(), arguments: config.command.clone(), files_max: state.files_max }
-            }
-        };
+    fn resume(config: &Config, surroundings: Surroundings<'p>, state: State) -> Result<Self, Error> {
+        let workplace = state.workplace.map_or_else(|| ".".into(), PathBuf::from);
+        let program = Program { arguments: config.command.clone(), workplace, files_max: state.files_max };
+        // Those who serve go on; the command may be there again when the next worker is started.
+        if let Err(error) = program.find() {
+            warn!("{error}");
+        }
         let fleet = Fleet::from_record(state.fleet, rules(config), Instant::now());
         let directory = state.directory.map(|path| Directory::adopt(path.into()));
         let mut supervisor =
@@ -146,6 +145,7 @@ impl<'p> Supervisor<'p> {
         if state.complete {
             supervisor.surroundings.serving = None;
         }
+        supervisor.remains = Remains::from_record(&state.remains.unwrap_or_default(), Instant::now());
         supervisor.traffic.take_up(state.traffic, Instant::now()).map_err(Error::while_doing("going on"))?;
         supervisor.traffic.count_files();
         let (workers, waiting) = (supervisor.fleet.workers(), in_the_queue(&supervisor.fleet));
@@ -161,6 +161,8 @@ impl<'p> Supervisor<'p> {
         fleet: Fleet,
         directory: Option<Directory>,
     ) -> io::Result<Self> {
+        // What a worker leaves behind is this process's to wait for.
+        prctl::set_child_subreaper(true)?;
         let poll = Poll::new()?;
         // Whoever started this process may have had it ignored; then nobody is told of children that end, and there are none
         // to wait for (wait(2)). Any handler will do: it is blocked.
@@ -177,6 +179,8 @@ impl<'p> Supervisor<'p> {
             signals,
             fleet,
             directory,
+            remains: Remains::default(),
+            lookout: Lookout::default(),
             exits: Vec::new(),
             own_path: resume::own_path()?,
             trial: None,
@@ -195,7 +199,7 @@ impl<'p> Supervisor<'p> {
             if self.is_to_execute && !self.fleet.is_moving() {
                 self.execute();
             }
-            if self.fleet.is_over() {
+            if self.fleet.is_over() && self.remains.is_empty() {
                 break;
             }
             self.tell_status();
@@ -228,6 +232,8 @@ impl<'p> Supervisor<'p> {
     fn finish_turn(&mut self) {
         self.traffic.tend(&mut self.fleet, self.now);
         self.tell_exits();
+        self.remains.tend(self.now);
+        self.look_who_serves();
         if let Some(trial) = self.trial.take_if(|trial| self.now >= trial.deadline()) {
             warn!("The binary is not replaced: {}", trial.give_up());
         }
@@ -237,7 +243,8 @@ impl<'p> Supervisor<'p> {
     fn timeout(&self) -> Option<Duration> {
         let trial = self.trial.as_ref().map(Trial::deadline);
         let status = self.status().and_then(|status| self.telling.due(&status, self.now));
-        let due = [self.traffic.due(self.now), self.fleet.deadline(), trial, status];
+        let seen = self.lookout.due(self.fleet.to_be_seen(), self.now);
+        let due = [self.traffic.due(self.now), self.fleet.deadline(), self.remains.due(), seen, trial, status];
         let due = due.into_iter().flatten().min()?;
         // Rounded up: what is half a millisecond away is waited for, not spun for.
         Some(due.checked_duration_since(Instant::now()).map_or(Duration::ZERO, |wait| wait + Duration::from_millis(1)))
@@ -287,7 +294,7 @@ impl<'p> Supervisor<'p> {
             Action::Move { worker, to, share } => self.tell_to_move(worker, to, share),
             Action::Signal { worker, signal } => {
                 if let Some(pid) = self.fleet.pid(worker) {
-                    send_signal(pid, signal);
+                    send_signal_to_group(pid, signal);
                 }
             }
             Action::Report(report) if report.is_warning() => warn!("{report}"),
@@ -296,6 +303,10 @@ impl<'p> Supervisor<'p> {
     }
 
     fn tell_to_finish(&mut self, worker: WorkerId) {
+        // It alone: what it has started may be at work for a client, and it knows when that is no longer needed.
+        if self.config.supply == Supply::Listeners {
+            return self.fleet.pid(worker).into_iter().for_each(|pid| send_signal(pid, self.config.finish_signal));
+        }
         // At a stop it would give back what nobody is to serve any more. Without a queue it finishes that itself.
         if self.fleet.is_stopping() && self.fleet.gives_back(worker) {
             return self.traffic.close(worker, Ending::Expected, &mut self.fleet, self.now);
@@ -324,6 +335,7 @@ impl<'p> Supervisor<'p> {
     }
 
     fn launch(&mut self, id: WorkerId, predecessor: Option<WorkerId>) -> io::Result<u32> {
+        let is_of_new_generation = self.fleet.is_coming(id);
         let mut variables = Vec::new();
         if let Some(directory) = &self.directory
             && self.config.replace == Replace::Takeover
@@ -340,15 +352,16 @@ impl<'p> Supervisor<'p> {
                 socket.set_nonblocking(true)?;
                 let (sockets, addresses): (Vec<BorrowedFd<'_>>, Vec<SocketAddr>) = self.traffic.listeners().unzip();
                 let names: Vec<String> = addresses.iter().map(|address| format!("tcp-{}", address.port())).collect();
-                let inheritance = Inheritance::Listeners { sockets, names: names.join(":"), notify };
-                let pid = self.program.launch(&inheritance, &variables)?;
+                let (names, finish_signal) = (names.join(":"), self.config.finish_signal);
+                let inheritance = Inheritance::Listeners { sockets, names, notify, finish_signal };
+                let pid = self.program.launch(&inheritance, &variables, is_of_new_generation)?;
                 self.traffic.watch(id, Line::Notify(socket))?;
                 Ok(pid)
             }
             _ => {
                 let (link, worker) = Link::pair()?;
                 self.traffic.watch(id, Line::Queue(link))?;
-                self.program.launch(&Inheritance::Queue(worker), &variables)
+                self.program.launch(&Inheritance::Queue(worker), &variables, is_of_new_generation)
             }
         }
     }
@@ -383,6 +396,8 @@ impl<'p> Supervisor<'p> {
             Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
                 self.traffic.stop_listening(&mut self.fleet, self.now);
                 let (workers, waiting) = (self.fleet.workers(), in_the_queue(&self.fleet));
+                let by = if self.fleet.is_stopping() { self.now } else { self.now + self.config.drain_timeout };
+                self.remains.hurry(by);
                 info!("{signal}: stopping with {workers} workers, {waiting} in the queue");
                 self.fleet.stop(self.now);
             }
@@ -392,6 +407,7 @@ impl<'p> Supervisor<'p> {
 
     /// Waits for all processes that have ended: one SIGCHLD may stand for several.
     fn reap(&mut self) {
+        let mut gone = Vec::new();
         while let Some((pid, exit)) = next_exit() {
             if self.trial.as_ref().is_some_and(|trial| trial.pid == pid) {
                 self.end_trial(&exit);
@@ -401,10 +417,30 @@ impl<'p> Supervisor<'p> {
                 debug!("Process {pid} {exit}");
                 continue;
             };
-            self.forget(id);
+            gone.push((id, pid));
             self.exits.push((id, exit));
         }
+        for (id, pid) in gone {
+            self.note_what_it_left(id, pid);
+            self.forget(id);
+        }
         self.tell_exits();
+    }
+
+    /// A worker's process is gone; what it has started may not be.
+    fn note_what_it_left(&mut self, id: WorkerId, pid: u32) {
+        let finish = (self.config.supply == Supply::Listeners).then_some(self.config.finish_signal);
+        let drained_by = self.now + self.config.drain_timeout;
+        let next = self.fleet.next_signal(id).unwrap_or((drained_by, Signal::SIGTERM));
+        self.remains.left_by(pid, finish, next, self.now);
+    }
+
+    /// Looks who of those that accept themselves does so by now.
+    fn look_who_serves(&mut self) {
+        let listeners = self.traffic.listeners().map(|(socket, _)| socket);
+        for id in self.lookout.look(self.fleet.to_be_seen(), listeners, self.now) {
+            self.fleet.ready(id, self.now);
+        }
     }
 
     /// Tells the fleet who has exited, as soon as all is heard that they had said.
@@ -471,12 +507,13 @@ impl<'p> Supervisor<'p> {
         let kept = self.surroundings.kept.iter().map(|(name, kept)| ((*name).to_owned(), kept.as_raw_fd()));
         State {
             traffic: self.traffic.state(with_states),
+            remains: Some(self.remains.record(self.now)),
             fleet: self.fleet.record(self.now),
             directory: directory.map(str::to_owned),
             kept: kept.collect(),
             complete: self.surroundings.serving.is_none(),
             files_max: self.program.files_max,
-            program: self.program.path.to_string_lossy().into_owned(),
+            workplace: self.program.workplace.to_str().map(str::to_owned),
         }
     }
 }
@@ -492,6 +529,8 @@ fn in_the_queue(fleet: &Fleet) -> String {
 fn rules(config: &Config) -> Rules {
     Rules {
         supply: config.supply,
+        ready: config.ready,
+        finish_signal: config.finish_signal,
         replace: config.replace,
         ready_timeout: config.ready_timeout,
         drain_timeout: config.drain_timeout,

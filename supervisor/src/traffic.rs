@@ -19,6 +19,7 @@ use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting};
 use reactord_process::address::Address;
 use reactord_process::open_files;
 use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker};
+use rustix::io::ioctl_fionbio;
 
 use crate::config::{Config, Supply};
 use crate::connection::{Connection, Connections, Parcel, WrongSocket};
@@ -143,14 +144,24 @@ impl Traffic {
 
     /// Has connections come in at these sockets.
     pub(crate) fn listen(&mut self, sockets: Vec<TcpListener>) -> io::Result<()> {
+        self.listen_at(sockets, true)
+    }
+
+    fn listen_at(&mut self, sockets: Vec<TcpListener>, is_new: bool) -> io::Result<()> {
         for (place, mut socket) in sockets.into_iter().enumerate() {
             let mut accepting = Accepting::begin();
             match self.supply {
                 Supply::Queue => {
                     self.registry.register(&mut socket, Source::Listener(place).into(), Interest::READABLE)?;
                 }
-                // The kernel wakes the workers, which accept.
-                Supply::Listeners => accepting.wait_for_event(),
+                // The kernel wakes the workers, which accept, from sockets that block, as those of systemd do. It is done once:
+                // whether they block is one property for all who have them, and a worker may want it otherwise.
+                Supply::Listeners => {
+                    accepting.wait_for_event();
+                    if is_new {
+                        ioctl_fionbio(&socket, false)?;
+                    }
+                }
             }
             let address = socket.local_addr()?;
             self.listeners.push(Listener { socket, address, accepting, full_said: false });
@@ -160,7 +171,7 @@ impl Traffic {
 
     /// Has what an earlier binary had open.
     pub(crate) fn take_up(&mut self, mut state: TrafficState, now: Instant) -> io::Result<()> {
-        self.listen(state.take_listeners()?)?;
+        self.listen_at(state.take_listeners()?, false)?;
         self.next_connection = state.next_connection()?;
         self.connections = state.take_connections()?;
         for (worker, connection) in state.take_refusals()? {

@@ -110,6 +110,8 @@ pub(crate) struct WorkerRecord {
     /// How many answers it owes: to `count`, and to `move`.
     #[n(8)]
     pub(crate) owes: (u32, u32),
+    #[n(9)]
+    pub(crate) has_taken: Option<bool>,
 }
 
 #[derive(Debug, Encode, Decode)]

@@ -12,7 +12,9 @@ use super::exit::Exit;
 pub(crate) enum Report {
     Ready { pid: u32, generation: u64 },
     Died { pid: u32, generation: u64, exit: Exit, delay: Duration },
+    Retired { pid: u32, generation: u64 },
     Late { pid: u32, generation: u64, ready_timeout: Duration },
+    Unseen { pid: u32, generation: u64, ready_timeout: Duration },
     Left { pid: u32, generation: u64, exit: Exit, given: u64 },
     HandedOver { pid: u32 },
     Begins { generation: u64, workers: usize },
@@ -37,6 +39,7 @@ impl Report {
             self,
             Self::Died { .. }
                 | Self::Late { .. }
+                | Self::Unseen { .. }
                 | Self::GivenUp { .. }
                 | Self::NotReplaced { .. }
                 | Self::Overdue { .. }
@@ -60,9 +63,18 @@ impl fmt::Display for Report {
                     delay_ms => write!(f, "; it is replaced in {delay_ms} ms"),
                 }
             }
+            Self::Retired { pid, generation } => {
+                write!(f, "Worker pid {pid} of generation {generation} exited with code 0 and is replaced at once")
+            }
             Self::Late { pid, generation, ready_timeout } => write!(
                 f,
                 "Worker pid {pid} of generation {generation} is not ready after {} ms, and is stopped",
+                ready_timeout.as_millis()
+            ),
+            Self::Unseen { pid, generation, ready_timeout } => write!(
+                f,
+                "Worker pid {pid} of generation {generation} has not said READY=1 and is not seen to accept after {} ms; it \
+                 counts as ready, since nobody else serves in its place (--ready)",
                 ready_timeout.as_millis()
             ),
             Self::Left { pid, generation, exit, given } => {

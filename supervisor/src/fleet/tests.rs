@@ -12,6 +12,9 @@ use super::*;
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a worker that accepts itself and says nothing lives before it counts as ready.
+const ASSUMED_READY: Duration = Duration::from_secs(1);
+
 /// A worker as it sees itself.
 #[derive(Debug, Default)]
 struct Scripted {
@@ -66,8 +69,28 @@ struct World {
 
 impl World {
     fn new(target: usize, replace: Replace, supply: Supply) -> Self {
-        let (ready_timeout, drain_timeout) = (READY_TIMEOUT, DRAIN_TIMEOUT);
-        let rules = Rules { supply, replace, ready_timeout, drain_timeout, rebalance: false };
+        Self::with(
+            Rules {
+                supply,
+                ready: Ready::After(ASSUMED_READY),
+                finish_signal: Signal::SIGTERM,
+                replace,
+                ready_timeout: READY_TIMEOUT,
+                drain_timeout: DRAIN_TIMEOUT,
+                rebalance: false,
+            },
+            target,
+        )
+    }
+
+    /// One of workers that accept themselves.
+    fn listening(target: usize, ready: Ready, finish_signal: Signal) -> Self {
+        let mut rules = Self::new(target, Replace::Drain, Supply::Listeners).fleet.rules;
+        (rules.ready, rules.finish_signal) = (ready, finish_signal);
+        Self::with(rules, target)
+    }
+
+    fn with(rules: Rules, target: usize) -> Self {
         let now = Instant::now();
         let mut world = Self {
             fleet: Fleet::new(rules, target),
@@ -596,13 +619,13 @@ fn a_second_stop_does_not_wait_for_workers_that_accept_themselves() {
         world.fleet.stop(world.now);
         if !at_once {
             world.decide();
-            assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM)]);
+            assert!(world.workers[&WorkerId(1)].told_to_finish);
         }
         world.fleet.stop(world.now);
         world.decide();
-        assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM)]);
+        assert!(world.workers[&WorkerId(1)].told_to_finish && world.signals.is_empty());
         world.pass(KILL_DELAY);
-        assert_eq!(world.signals.last(), Some(&(WorkerId(1), Signal::SIGKILL)), "{at_once}");
+        assert_eq!(world.signals, [(WorkerId(1), Signal::SIGKILL)], "{at_once}");
         assert!(world.fleet.is_over());
     }
 }
@@ -698,7 +721,7 @@ fn a_worker_that_accepts_itself_may_have_connections_from_the_start() {
     world.decide();
     world.fleet.replace(world.now);
     world.decide();
-    assert_eq!(world.signals, [(WorkerId(2), Signal::SIGTERM)]);
+    assert!(world.workers[&WorkerId(2)].told_to_finish);
     world.pass(DRAIN_TIMEOUT - Duration::from_millis(1));
     assert!(!world.signals.contains(&(WorkerId(2), Signal::SIGKILL)), "{:?}", world.signals);
 }
@@ -710,11 +733,82 @@ fn workers_that_accept_themselves_are_ready_when_they_have_lived_for_a_second() 
     assert!(world.fleet.is_complete());
     world.fleet.replace(world.now);
     world.decide();
-    assert_eq!(world.signals, []);
+    assert!(!world.workers[&WorkerId(1)].told_to_finish);
     world.pass(ASSUMED_READY);
-    assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM)]);
+    assert!(world.workers[&WorkerId(1)].told_to_finish);
     world.pass(DRAIN_TIMEOUT);
+    assert_eq!(world.signals, [(WorkerId(1), Signal::SIGKILL)]);
+}
+
+#[test]
+fn a_worker_that_finishes_on_another_signal_is_terminated_before_it_is_killed() {
+    let mut world = World::listening(1, Ready::After(ASSUMED_READY), Signal::SIGQUIT);
+    world.pass(ASSUMED_READY);
+    world.fleet.stop(world.now);
+    world.decide();
+    assert!(world.workers[&WorkerId(1)].told_to_finish && world.signals.is_empty());
+    world.pass(DRAIN_TIMEOUT);
+    assert_eq!(world.signals, [(WorkerId(1), Signal::SIGTERM)]);
+    world.pass(KILL_DELAY);
     assert_eq!(world.signals.last(), Some(&(WorkerId(1), Signal::SIGKILL)));
+}
+
+#[test]
+fn a_worker_that_only_lives_takes_the_place_of_nobody_who_serves() {
+    for ready in [Ready::Notify, Ready::Tcp] {
+        let mut world = World::listening(1, ready, Signal::SIGTERM);
+        world.all_ready();
+        world.fleet.replace(world.now);
+        world.pass(READY_TIMEOUT - Duration::from_millis(1));
+        assert!(world.fleet.coming().is_some() && !world.workers[&WorkerId(1)].told_to_finish);
+        world.pass(Duration::from_millis(1));
+        assert_eq!(world.said("Generation 2 is given up: worker pid 1002 "), 1);
+        assert!(world.workers[&WorkerId(2)].told_to_finish && !world.workers[&WorkerId(1)].told_to_finish);
+    }
+}
+
+#[test]
+fn one_that_is_not_seen_to_accept_is_let_be_where_nobody_serves_in_its_place() {
+    let mut world = World::listening(1, Ready::Tcp, Signal::SIGTERM);
+    world.pass(READY_TIMEOUT);
+    assert!(world.fleet.is_complete());
+    assert_eq!(world.said("is not seen to accept"), 1);
+    // One of which it is expected that it says so is replaced.
+    let mut world = World::listening(1, Ready::Notify, Signal::SIGTERM);
+    world.pass(READY_TIMEOUT);
+    assert!(!world.fleet.is_complete() && world.workers[&WorkerId(1)].told_to_finish);
+}
+
+#[test]
+fn only_who_says_nothing_and_is_not_ready_yet_is_looked_at() {
+    let mut world = World::listening(2, Ready::Tcp, Signal::SIGTERM);
+    world.fleet.ready(WorkerId(1), world.now);
+    let looked_at: Vec<(WorkerId, u32)> = world.fleet.to_be_seen().collect();
+    assert_eq!(looked_at, [(WorkerId(2), 1002)]);
+    assert_eq!(World::listening(1, Ready::Notify, Signal::SIGTERM).fleet.to_be_seen().count(), 0);
+    assert_eq!(World::new(1, Replace::Drain, Supply::Queue).fleet.to_be_seen().count(), 0);
+}
+
+#[test]
+fn a_worker_that_exits_on_purpose_is_replaced_at_once_however_often() {
+    let mut world = World::new(1, Replace::Drain, Supply::Queue);
+    for starts in 1..20 {
+        let id = WorkerId(starts);
+        world.ready(id);
+        world.accept();
+        world.want(id, 1);
+        world.decide();
+        world.take(id, 0);
+        world.exit(id, Exit::Code(0));
+        world.decide();
+        assert_eq!(world.starts.len() as u64, starts + 1);
+    }
+    assert!(world.reports.iter().all(|report| !report.is_warning()), "{:?}", world.reports);
+    // One that has done nothing is no better than one that fails.
+    world.ready(WorkerId(20));
+    world.exit(WorkerId(20), Exit::Code(0));
+    world.decide();
+    assert_eq!((world.starts.len(), world.said("exited with code 0; it is replaced in 100 ms")), (20, 1));
 }
 
 #[test]

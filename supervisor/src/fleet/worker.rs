@@ -11,6 +11,9 @@ use crate::config::Supply;
 /// How long a worker that was sent SIGTERM has before it is sent SIGKILL.
 pub(crate) const KILL_DELAY: Duration = Duration::from_secs(5);
 
+/// A worker that exits with code 0 after it has served so long does so on purpose.
+const SERVED_MIN: Duration = Duration::from_secs(1);
+
 /// A worker, as long as its supervisor lives. An id is used once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkerId(pub(crate) u64);
@@ -47,6 +50,8 @@ pub(crate) struct Worker {
     pub(crate) predecessor: Option<WorkerId>,
     /// Of the queue, when it has said which it speaks.
     pub(crate) version: Option<u32>,
+    /// Whether it has taken a connection from the queue.
+    pub(crate) has_taken: bool,
     /// What it was asked and has not answered, also when that is not waited for any more.
     pub(crate) owes: Owes,
 }
@@ -92,6 +97,12 @@ impl Worker {
         }
     }
 
+    /// Whether it has done what it is there for, so that its exit with code 0 is on purpose: many servers exit after so many
+    /// requests.
+    pub(crate) fn has_proven_itself(&self, now: Instant) -> bool {
+        self.has_taken || self.serving_since().is_some_and(|since| now - since >= SERVED_MIN)
+    }
+
     /// Whether its end may be the end of connections: one that takes over, or accepts itself, has them before it can
     /// say that it is ready.
     pub(crate) fn may_have_connections(&self, supply: Supply) -> bool {
@@ -133,6 +144,7 @@ impl Worker {
             predecessor: self.predecessor.map(|id| id.0),
             version: self.version,
             owes: (self.owes.holds, self.owes.moved),
+            has_taken: Some(self.has_taken),
         }
     }
 
@@ -154,6 +166,7 @@ impl Worker {
             started: at(record.started_ms),
             predecessor: record.predecessor.map(WorkerId),
             version: record.version,
+            has_taken: record.has_taken.unwrap_or(false),
             owes: Owes { holds: record.owes.0, moved: record.owes.1 },
         }
     }
