@@ -455,13 +455,11 @@ impl<S: StreamService> Passing for Lane<S> {
 
     fn follow_taken(&mut self, handle: PeerHandle, change: &Change<'_>, version: u32) -> Result<(), AdoptError> {
         let session = change.session.map(|session| self.restore_session(session, version)).transpose()?;
-        self.table.bring_back(handle);
-        let followed = self.table.follow(change).map_err(AdoptError::Table);
-        self.table.put_out_of_reach(handle);
+        let followed = self.table.follow_out_of_reach(handle, change).map_err(AdoptError::Table);
         if let Some(session) = session {
             self.answering.insert_session(handle.key(), session);
         }
-        followed.map(drop)
+        followed
     }
 
     fn drop_taken(&mut self, handle: PeerHandle) {
@@ -471,12 +469,17 @@ impl<S: StreamService> Passing for Lane<S> {
 
     fn welcome(&mut self, handles: &[PeerHandle]) {
         // All of them before anybody has its turn: what one sends may be for another.
-        handles.iter().for_each(|handle| self.table.bring_back(*handle));
-        for handle in handles {
+        let wakes = handles.iter().map(|handle| match self.table.bring_back(*handle) {
+            true => Wake::Due,
+            // To read from it would only prolong the pause of those who come after it.
+            false => Wake::SentTo,
+        });
+        let wakes: Vec<Wake> = wakes.collect();
+        for (handle, wake) in handles.iter().zip(wakes) {
             let Self { table, answering, input, .. } = self;
             let gone = table.change(*handle, |turn| {
                 answering.tell(turn, S::arrived)?;
-                answering.advance(turn, Wake::Due, input)
+                answering.advance(turn, wake, input)
             });
             self.part_with_any(gone);
         }

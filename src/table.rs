@@ -151,7 +151,10 @@ impl Table {
         handle: PeerHandle,
         act: impl FnOnce(&mut Turn<'_>) -> io::Result<TurnEnd>,
     ) -> Option<Gone> {
-        let mut turn = self.peers.turn_of(handle)?;
+        let Some(mut turn) = self.peers.turn_of(handle) else {
+            self.peers.miss(handle);
+            return None;
+        };
         let was_full = turn.talk.is_full();
         let progress = act(&mut turn).and_then(|mut progress| {
             if turn.is_at_rest() && !was_full && progress != TurnEnd::Over {
@@ -295,9 +298,26 @@ impl Table {
         self.peers.put_out_of_reach(handle)
     }
 
-    /// It is this process's, and is to have a turn next: no event will tell what has happened to its connection.
-    pub(crate) fn bring_back(&mut self, handle: PeerHandle) {
-        self.peers.bring_back(handle);
+    /// It is this process's. Says whether it is to have a turn: whether there is something to do about it, or something has
+    /// happened to its connection meanwhile, of which no event will tell any more.
+    pub(crate) fn bring_back(&mut self, handle: PeerHandle) -> bool {
+        let was_missed = self.peers.bring_back(handle);
+        let is_at_rest = |peer: &Peer| peer.is_at_rest() && !peer.talk.has_unfinished_work();
+        was_missed || !self.peers.of_handle(handle).is_some_and(is_at_rest)
+    }
+
+    /// The state of a peer that is out of reach may be changed by this alone.
+    ///
+    /// # Errors
+    /// If it goes on from elsewhere, or cannot be registered.
+    pub(crate) fn follow_out_of_reach(&mut self, handle: PeerHandle, change: &Change<'_>) -> Result<(), AdmitError> {
+        let was_missed = self.peers.bring_back(handle);
+        let followed = self.follow(change);
+        self.peers.put_out_of_reach(handle);
+        if was_missed {
+            self.peers.miss(handle);
+        }
+        followed.map(drop)
     }
 
     /// Whether something was asked of a peer in another's turn, and is still to be done.

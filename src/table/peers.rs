@@ -58,6 +58,8 @@ pub(crate) struct Peers {
     takers: usize,
     /// Whom the service has given away, in that order.
     given: Vec<PeerHandle>,
+    /// Who was to have a turn while it was out of reach, by keys.
+    pub(super) missed: FxHashSet<usize>,
 }
 
 impl Peers {
@@ -80,6 +82,7 @@ impl Peers {
             gone: None,
             takers: 0,
             given: Vec::new(),
+            missed: FxHashSet::default(),
         }
     }
 
@@ -112,6 +115,7 @@ impl Peers {
             self.keys.remove(&peer.id());
         }
         self.deadlines.forget(key);
+        self.missed.remove(&key);
         peer
     }
 

@@ -17,8 +17,17 @@ impl Peers {
         true
     }
 
-    /// Brings it back. What has happened to its connection since then was told to nobody: it is to have a turn.
-    pub(super) fn bring_back(&mut self, handle: PeerHandle) {
+    /// A peer was to have a turn, and did not get it. One that is only out of reach is to have it when it is back.
+    #[cold]
+    pub(super) fn miss(&mut self, handle: PeerHandle) {
+        let key = handle.key();
+        if self.slab.get(key).is_some_and(|peer| !self.is_in_reach(peer)) {
+            self.missed.insert(key);
+        }
+    }
+
+    /// Brings it back. Says whether it was to have a turn meanwhile.
+    pub(super) fn bring_back(&mut self, handle: PeerHandle) -> bool {
         let key = handle.key();
         let peer = &mut self.slab[key];
         peer.set_stamp(handle.stamp());
@@ -30,6 +39,7 @@ impl Peers {
         self.deadlines.forget(key);
         self.follow_deadline(handle, deadline_ns);
         self.set_alarm_anew(handle);
+        self.missed.remove(&key)
     }
 
     /// Those who must be in one process with the peer at `key`: whom it is joined or coupled to, and who is coupled to it.
