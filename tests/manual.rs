@@ -1,0 +1,9 @@
+//! The man pages and the completions of `reactord` have what its `--help` has.
+
+use std::path::Path;
+
+#[test]
+fn man_pages_and_completions_have_every_option_of_the_help() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    reactord_manual::check(Path::new(env!("CARGO_BIN_EXE_reactord")), root).unwrap_or_else(|error| panic!("{error}"));
+}
