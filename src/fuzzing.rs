@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use reactord_process::channel::{TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX};
+use reactord_process::frame::{HEADER_BYTES, RawFrame, WireError};
 use slab::Slab;
 
 use crate::originals::Originals;
@@ -22,10 +24,7 @@ use crate::takeover::predecessor::{
     Accepted, Copying, Decision, Estate, Frozen, Heard, Mistake, Outgoing, Ready, greet,
 };
 use crate::takeover::successor::{self, Action, Called, Receiving};
-use crate::takeover::wire::{
-    Commit, Digested, Frame, HEADER_BYTES, OfLane, Offer, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX,
-    TO_SUCCESSOR_BYTES_MAX, Versions, WireError, chained,
-};
+use crate::takeover::wire::{Commit, Digested, Frame, OfLane, Offer, Round, Versions, chained};
 
 pub use crate::reactor::script::take_over_anywhere;
 
@@ -107,7 +106,7 @@ fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn assert_encodes_alike(frame: &Frame<'_>) {
     let encoded = frame.encode();
     let raw = RawFrame::take(&mut encoded.clone(), u32::MAX).expect("it is a frame").expect("it is whole");
-    let decoded = raw.decode().expect("it was encoded here");
+    let decoded: Frame<'_> = raw.decode().expect("it was encoded here");
     assert_eq!(decoded.kind(), frame.kind());
     assert_eq!(decoded.encode(), encoded);
 }
@@ -386,12 +385,6 @@ impl From<Mistake> for String {
     }
 }
 
-impl From<WireError> for String {
-    fn from(error: WireError) -> Self {
-        error.to_string()
-    }
-}
-
 fn listeners() -> Vec<u8> {
     use crate::takeover::wire::{At, Listener, Listeners};
     let at = At::Tcp(([127, 0, 0, 1], 1234).into());
@@ -580,7 +573,7 @@ fn restore(record: &[u8]) {
 
 fn decoded(frame: &[u8]) -> Option<Vec<u8>> {
     let raw = RawFrame::take(&mut frame.to_vec(), TO_PREDECESSOR_BYTES_MAX).ok()??;
-    raw.decode().ok().map(|frame| frame.encode())
+    raw.decode().ok().map(|frame: Frame<'_>| frame.encode())
 }
 
 #[cfg(test)]

@@ -209,7 +209,6 @@ mod status;
 mod table;
 mod takeover;
 
-pub use asking::AskError;
 pub use config::{Config, Outcome};
 pub use handle::Handle;
 pub use lineup::{Services, With};
@@ -217,6 +216,8 @@ pub use listen::{Listen, ListenError, Target};
 pub use milestone::{Listening, Milestone, Ready, Takeover};
 pub use moving::asking::{Moved, Which, move_peers};
 pub use peer::PeerId;
+pub use reactord_process::asking::AskError;
+pub use reactord_process::path::{PathError, TAKEOVER_PATH_BYTES_MAX};
 pub use server::{Error, Server, Successor};
 pub use service::{
     Accepted, Closed, Connect, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service, StreamService,
@@ -225,4 +226,3 @@ pub use service::{
 pub use status::{FailureStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus};
 pub use takeover::error::TakeoverError;
 pub use takeover::offer::Offer;
-pub use takeover::path::{PathError, TAKEOVER_PATH_BYTES_MAX};

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll};
+use reactord_process::channel::ChannelError;
+use reactord_process::path::TakeoverListener;
 
 use crate::annals::Annals;
 use crate::clock::monotonic_ns;
@@ -25,12 +27,10 @@ use crate::sources::{
 use crate::status::Status;
 use crate::table::PeerHandle;
 use crate::takeover::arrival::Arrival;
-use crate::takeover::channel::ChannelError;
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::memory;
-use crate::takeover::path::TakeoverListener;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
 use crate::takeover::wire::Frame;
 use crate::worker::Wish;

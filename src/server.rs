@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 
 use mio::Poll;
+use reactord_process::open_files;
+use reactord_process::path::{PathError, TakeoverListener};
 
 use crate::config::{Config, Outcome};
 use crate::handle::Handle;
@@ -18,10 +20,8 @@ use crate::table::LANES_MAX;
 use crate::takeover::arrival::Arrived;
 use crate::takeover::error::TakeoverError;
 use crate::takeover::offer::Offer;
-use crate::takeover::path::{PathError, TakeoverListener};
 use crate::takeover::welcomed::Welcomed;
 use crate::worker::{InheritError, Queue};
-use reactord_process::open_files;
 
 /// Why a server could not serve, or could not go on.
 #[derive(Debug)]

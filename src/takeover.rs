@@ -66,8 +66,6 @@
 //! | module | owns |
 //! | --- | --- |
 //! | `wire` | bytes to records and back |
-//! | `channel` | frames and descriptors over the socket |
-//! | `path` | the takeover path, and who may call |
 //! | `mirror`, `books` | what the successor knows of each peer of a lane, of all lanes |
 //! | `pieces` | what the successor knows of the entries that all peers share |
 //! | `pace` | how much may be pending at the freeze |
@@ -90,7 +88,6 @@ pub(crate) mod adopted;
 pub(crate) mod arrival;
 pub(crate) mod arriving;
 mod books;
-pub(crate) mod channel;
 mod commit;
 pub(crate) mod departure;
 pub(crate) mod drive;
@@ -105,7 +102,6 @@ pub(crate) mod mirror;
 pub(crate) mod offer;
 pub(crate) mod pace;
 pub(crate) mod panicked;
-pub(crate) mod path;
 pub(crate) mod pieces;
 pub(crate) mod predecessor;
 pub(crate) mod progress;
@@ -119,3 +115,5 @@ pub(crate) mod wire;
 
 #[cfg(test)]
 mod conversation;
+#[cfg(test)]
+mod in_flight;

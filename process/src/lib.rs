@@ -8,19 +8,30 @@
 //! | --- | --- |
 //! | [`accept`] | the listening socket, and when accepting pauses and goes on |
 //! | [`address`] | how the log writes an address |
+//! | [`asking`] | what a process that serves nobody asks of one that answers on a path |
+//! | [`callers`] | those who call on a path, until they have said what they want |
+//! | [`channel`] | frames and descriptors over a Unix stream socket |
 //! | [`descriptors`] | one message with descriptors over a Unix socket, out and in |
+//! | [`frame`] | a kind, a body and a checksum, as bytes and back |
 //! | [`inherited`] | descriptors that the process was started with, by number |
+//! | [`memory`] | whether there is enough of it for what is sent and arrives |
 //! | [`open_files`] | the limit of open files, and how much of it is used |
+//! | [`path`] | a path on which callers are heard: binding it, who may call, removing it |
 //! | [`words`] | what a worker and the supervisor say to each other, as values |
 //!
-//! Nothing here knows of a peer, a worker or a takeover.
+//! Nothing here knows of a peer or a worker, or what a takeover is made of.
 
 pub mod accept;
 pub mod address;
+pub mod asking;
+pub mod callers;
+pub mod channel;
 pub mod descriptors;
+pub mod frame;
 pub mod inherited;
+pub mod memory;
 pub mod open_files;
+pub mod path;
 pub mod words;
 
-/// The bytes that a Unix socket's path may have: `sun_path` has 108, and the last one is a NUL (unix(7)).
-pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+pub use path::SOCKET_PATH_BYTES_MAX;

@@ -71,7 +71,7 @@ fn kind(frame: &[u8]) -> Kind {
 }
 
 fn encoded(raw: &RawFrame) -> Vec<u8> {
-    raw.decode().map_or_else(|_| Frame::Ready.encode(), |frame| frame.encode())
+    raw.decode().map_or_else(|_| Frame::Ready.encode(), |frame: Frame<'_>| frame.encode())
 }
 
 /// What one side says in a recorded conversation, with frames that are lost, repeated or out of turn, and with some

@@ -6,10 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use reactord_process::asking::{AskError, Cause};
+use reactord_process::frame::printable;
+
 use super::words::Peers;
-use crate::asking::{AskError, Cause, exchange};
+use crate::asking::{exchange, out_of_turn};
 use crate::peer::Address;
-use crate::takeover::wire::{self, Frame, printable};
+use crate::takeover::wire::{self, Frame};
 
 /// How long the server may take to answer: it gives a taker ten seconds for each batch.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -100,6 +103,6 @@ fn ask(from: &Path, to: &Path, which: Which) -> Result<Moved, Cause> {
             pause_max: Duration::from_micros(moved.pause_max_us),
             why: moved.why.map(|why| printable(&why)),
         }),
-        frame => Err(Cause::of_answer(frame)),
+        frame => Err(out_of_turn(&frame)),
     }
 }

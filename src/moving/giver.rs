@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Interest, Registry};
+use reactord_process::channel::{Channel, ChannelError};
+use reactord_process::frame::{Refuse, printable};
+use reactord_process::path::{Call, call};
 use reactord_process::words::Fraction;
 use slab::Slab;
 
@@ -26,12 +29,10 @@ use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::sources::{Name, Source, Tokens};
 use crate::table::PeerHandle;
-use crate::takeover::channel::{Channel, ChannelError};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
-use crate::takeover::path::{Call, call};
 use crate::takeover::predecessor::{Estate, Refusal, greet};
-use crate::takeover::wire::{BUILD, Frame, Give, Hello, Move, Refuse, WIRE_VERSIONS, Which, printable};
+use crate::takeover::wire::{BUILD, Frame, Give, Hello, Move, WIRE_VERSIONS, Which};
 
 /// How many takers are known at once.
 const TAKERS_MAX: usize = 64;

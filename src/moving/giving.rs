@@ -6,12 +6,15 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use reactord_process::channel::{Channel, ChannelError, Deadline, Sent};
+use reactord_process::frame::RawFrame;
+use reactord_process::memory::spare;
+
 use super::batch::Batch;
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
 use crate::originals::Originals;
 use crate::table::{PeerHandle, Table};
-use crate::takeover::channel::{Channel, ChannelError, Deadline, Sent};
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
@@ -20,7 +23,7 @@ use crate::takeover::mirror::{Batch as Records, Mirror};
 use crate::takeover::panicked::caught;
 use crate::takeover::predecessor::{Copying, Decision, Frozen, Mistake, Ready, Refusal};
 use crate::takeover::progress::{Advanced, Progress, Subjects};
-use crate::takeover::wire::{Frame, Hello, RawFrame, Welcome};
+use crate::takeover::wire::{Frame, Hello, Welcome};
 
 /// How long a batch may be copied, however it comes on. Who changes as fast as that for so long does not come to rest.
 const COPY_PATIENCE: Duration = Duration::from_secs(60);
@@ -244,7 +247,7 @@ impl PredecessorEnd for End<'_> {
             self.lane.table_mut().put_out_of_reach(handle);
         }
         fault::at(Step::Freeze, &mut self.channel)?;
-        memory::spare(memory::FRAME_SPARE_BYTES)?;
+        spare(memory::FRAME_SPARE_BYTES)?;
         Ok(frozen)
     }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
+use reactord_process::channel::Channel;
 use reactord_process::words::Fraction;
 
 use super::batch::PEERS_PER_BATCH;
 use crate::lanes::Lanes;
 use crate::table::{PeerHandle, Table};
-use crate::takeover::channel::Channel;
 use crate::takeover::wire::{Moved, Which};
 
 /// So many keys are passed in one turn of the loop: most of them have nobody where many peers have left.

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Interest, Registry};
+use reactord_process::channel::{Channel, ChannelError};
+use reactord_process::frame::Refuse;
+use reactord_process::path::{Call, call};
 use slab::Slab;
 
 use super::lent::Lent;
@@ -17,12 +20,10 @@ use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::sources::{Name, Source, Tokens};
-use crate::takeover::channel::{Channel, ChannelError};
 use crate::takeover::error::Cause;
-use crate::takeover::path::{Call, call};
 use crate::takeover::predecessor::Refusal;
 use crate::takeover::successor::Objection;
-use crate::takeover::wire::{Frame, Give, Refuse, WIRE_VERSIONS, agree};
+use crate::takeover::wire::{Frame, Give, WIRE_VERSIONS, agree};
 
 /// How many servers give at once.
 const GIVERS_MAX: usize = 16;

@@ -7,6 +7,8 @@
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
+use reactord_process::channel::{Channel, ChannelError, Sent};
+use reactord_process::frame::RawFrame;
 use reactord_process::open_files;
 use rustc_hash::FxHashMap;
 
@@ -18,13 +20,12 @@ use crate::peer::record::{Change, Record};
 use crate::table::PeerHandle;
 use crate::takeover::adopted::{Adopted, restored};
 use crate::takeover::arriving::SILENCE_MAX;
-use crate::takeover::channel::{Channel, ChannelError, Sent};
 use crate::takeover::drive::{Accepting, Owner, SuccessorEnd};
 use crate::takeover::error::Cause;
 use crate::takeover::fault::{self, SuccessorStep as Step};
 use crate::takeover::panicked::caught;
 use crate::takeover::successor::{Accept, Action, Called, Heard, Objection, Receiving};
-use crate::takeover::wire::{Digested, Frame, OfLane, Offer, RawFrame, Serving, Versions, Welcome};
+use crate::takeover::wire::{Digested, Frame, OfLane, Offer, Serving, Versions, Welcome};
 
 /// What is heard of a giver in one turn of the loop, and for how long, about: then it is others' turn.
 const BYTES_PER_TURN: usize = 512 * 1024;

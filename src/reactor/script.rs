@@ -15,7 +15,10 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use clockwork::{Clockwork, Kind, kept_at};
 use mio::net::TcpStream;
+use reactord_process::channel::Channel;
+use relay::{Relay, Upstream};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::*;
@@ -26,11 +29,8 @@ use crate::service::{Accepted, Closed, Context, RestoreError, Service, StreamSer
 use crate::services::{Line, Seqnum};
 use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
-use crate::takeover::channel::Channel;
 use crate::takeover::successor::Receiving;
 use crate::takeover::wire::{Hello, WIRE_VERSIONS};
-use clockwork::{Clockwork, Kind, kept_at};
-use relay::{Relay, Upstream};
 
 const CLIENTS_MAX: usize = 6;
 

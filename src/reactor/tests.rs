@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 
 use mio::Token;
 use nix::sys::signal::Signal;
+use reactord_process::channel::Channel;
+use reactord_process::open_files::RESERVED;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -21,11 +23,9 @@ use crate::service::{Accepted, Context, RestoreError, Service, StreamService, Vi
 use crate::services::Seqnum;
 use crate::sources::{Entrance, Listener};
 use crate::table::Touch;
-use crate::takeover::channel::Channel;
 use crate::takeover::offer::Offer;
 use crate::takeover::sift::sift;
 use crate::takeover::wire::{Frame, Hello, WIRE_VERSIONS};
-use reactord_process::open_files::RESERVED;
 
 /// How many turns a loop gets at most to do what a test waits for. A turn waits for events, but not long.
 const TURNS_MAX: u32 = 2000;

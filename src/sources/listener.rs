@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use log::{debug, info};
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Interest, Registry, Token};
+use reactord_process::accept::{kernel_backlog, listen_on};
+use reactord_process::path::{PathError, SocketFile};
 
 use crate::listen::{Listen, ListenError, Target};
 use crate::peer::Address;
 use crate::service::Accepted;
-use crate::takeover::path::{PathError, SocketFile};
-use reactord_process::accept::{kernel_backlog, listen_on};
 
 /// Somebody who has connected.
 #[derive(Debug)]
@@ -218,5 +218,6 @@ fn io_error(error: PathError) -> io::Error {
                 reactord_process::SOCKET_PATH_BYTES_MAX
             ),
         ),
+        error => io::Error::other(error),
     }
 }

@@ -2,13 +2,13 @@
 
 use log::{debug, info};
 use mio::Poll;
+use reactord_process::channel::Channel;
+use reactord_process::path::TakeoverListener;
 
-use super::channel::Channel;
 use super::drive::Owner;
 use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
 use super::memory::Expendable;
-use super::path::TakeoverListener;
 use super::summary::{Pause, Summary};
 use super::wire::{Frame, Serving};
 use crate::account::Account;

@@ -8,20 +8,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mio::Poll;
+use reactord_process::channel::{Channel, ChannelError, Deadline};
+use reactord_process::frame::{RawFrame, printable};
+use reactord_process::memory::spare;
+use reactord_process::path::TakeoverListener;
 
 use super::adopted::{Adopted, restored};
-use super::channel::{Channel, ChannelError, Deadline};
 use super::drive::{Accepting, Owner, SuccessorEnd};
 use super::error::{Cause, in_context};
 use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
 use super::listening::{enter, move_to, take_listeners};
-use super::memory;
 use super::panicked::caught;
-use super::path::TakeoverListener;
 use super::sift::sift;
 use super::successor::{Accept, Action, Heard, Objection, Of, Receiving};
-use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, RawFrame, Timer, Timers, printable};
+use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, Timer, Timers};
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
@@ -273,7 +274,7 @@ impl<L: Lanes> Arriving<L> {
 
     fn enter(&mut self, Of { lane, map }: Of, piece: &[u8]) -> Result<(), Cause> {
         fault::at(Step::Enter, &mut self.channel)?;
-        memory::spare(2 * piece.len()).map_err(ChannelError::from)?;
+        spare(2 * piece.len()).map_err(ChannelError::from)?;
         let (lane, version) = self.counterpart(lane);
         caught(|| lane.restore_entries(map, version, piece))
             .map_err(|panicked| Cause::Panicked { address: None, panicked })?

@@ -6,8 +6,10 @@
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
+use reactord_process::channel::{Channel, ChannelError, Deadline};
+use reactord_process::frame::RawFrame;
+use reactord_process::memory::spare;
 
-use super::channel::{Channel, ChannelError, Deadline};
 use super::drive::{Drive, PredecessorEnd, Stepped};
 use super::failure::Failure;
 use super::fault::{self, PredecessorStep as Step};
@@ -17,7 +19,7 @@ use super::mirror::Batch;
 use super::panicked::caught;
 use super::predecessor::{Accepted, Frozen, Mistake, Ready};
 use super::summary::{Pause, Summary};
-use super::wire::{Frame, RawFrame};
+use super::wire::Frame;
 use crate::account::Account;
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
@@ -107,7 +109,7 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
         let mut frozen = ready.freeze(Instant::now(), monotonic_ns());
         self.account.into_iter().for_each(|account| frozen.hand_on(account));
         fault::at(Step::Freeze, &mut self.channel)?;
-        memory::spare(memory::FRAME_SPARE_BYTES)?;
+        spare(memory::FRAME_SPARE_BYTES)?;
         Ok(frozen)
     }
 

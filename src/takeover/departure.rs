@@ -10,18 +10,20 @@ use std::time::{Duration, Instant};
 use log::warn;
 use mio::event::Event;
 use mio::{Interest, Registry};
+use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
+use reactord_process::channel::{Channel, ChannelError, Deadline, Sent};
+use reactord_process::memory::spare;
+use reactord_process::path::TakeoverListener;
 
-use super::channel::{Channel, ChannelError, Deadline, Sent};
 use super::commit::ReadyDeparture;
 use super::failure::Failure;
 use super::fault::{self, PredecessorStep as Step};
 use super::memory;
 use super::mirror::Batch;
 use super::pace::Load;
-use super::path::TakeoverListener;
 use super::predecessor::{Copying, Refusal};
 use super::progress::{Advanced, Progress, Subjects};
-use super::wire::{self, At, DESCRIPTORS_PER_FRAME_MAX, Frame, Listeners, Welcome};
+use super::wire::{self, At, Frame, Listeners, Welcome};
 use crate::lanes::Lanes;
 use crate::listen::{LISTENERS_MAX, Target};
 use crate::originals::Originals;
@@ -75,7 +77,7 @@ impl Departure {
         now: Instant,
     ) -> Result<Self, Failure> {
         let Greeting { mut channel, pid, hello } = greeting;
-        let opened = memory::spare(keys_end.iter().sum::<usize>() * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
+        let opened = spare(keys_end.iter().sum::<usize>() * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
             .map_err(Failure::from)
             .and_then(|()| send_welcome(&mut channel, welcome))
             .and_then(|()| send_listeners(&mut channel, entrance, takeover));

@@ -16,10 +16,11 @@
 //! after that fails, so what it does not find will never come. And it holds Commit for sent *before* it is: whatever
 //! becomes of the rest of it, an Accept that is found later is one.
 
+use reactord_process::frame::{RawFrame, WireError};
+
 use super::mirror::Batch;
 use super::predecessor::{Accepted, Committed, Concluding, Conclusion, Frozen, Mistake, Ready, hear_before_commit};
 use super::successor::Accept;
-use super::wire::{RawFrame, WireError};
 
 // ── The predecessor ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use reactord_process::channel::{Channel, ChannelError};
+use reactord_process::frame::{Refuse, WireError};
+use reactord_process::path::PathError;
 
-use super::channel::{Channel, ChannelError};
 use super::panicked::Panicked;
-use super::path::PathError;
 use super::successor::Objection;
-use super::wire::{Frame, Refuse, WireError};
+use super::wire::Frame;
 use crate::lane::AdoptError;
 use crate::listen::ListenError;
 use crate::peer::Address;

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use super::channel::{Channel, ChannelError};
+use reactord_process::channel::{Channel, ChannelError};
+use reactord_process::frame::{Refuse, printable};
+
 use super::freeze::Overdue;
 use super::panicked::Panicked;
 use super::predecessor::Mistake;
-use super::wire::{Frame, Refuse, printable};
+use super::wire::Frame;
 
 /// Why a takeover failed. The predecessor owns the peers, and serves on.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ compile_error!("fault points are for tests, and no release build has them");
 
 #[cfg(not(feature = "fault-points"))]
 mod unarmed {
-    use super::super::channel::{Channel, ChannelError};
+    use reactord_process::channel::{Channel, ChannelError};
 
     /// A step that may say something on the channel, and may fail.
     #[inline(always)]

@@ -6,19 +6,19 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use reactord_process::accept::waiting_max;
+use reactord_process::channel::Channel;
+use reactord_process::path::{PathError, TakeoverListener};
 use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain};
 use rustix::net::{AddressFamily, getsockname};
 
-use super::channel::Channel;
 use super::error::{Cause, in_context};
-use super::path::{PathError, TakeoverListener};
 use super::successor::Objection;
 use super::wire::{self, At, Listeners};
 use crate::listen::LISTENERS_MAX;
 use crate::sources::{Draw, Entrance, Listener, Plan, QUEUE_LANE};
 use crate::worker::Queue;
-use reactord_process::accept::waiting_max;
 
 /// Takes the descriptors of the listeners, and pairs them with what is said about them.
 pub(super) fn take_listeners(

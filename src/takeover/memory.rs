@@ -3,7 +3,6 @@
 //! For a moment everything is there twice. Where a control group limits both processes, the kernel may have to kill one
 //! of them, and it must not be the one that serves.
 
-use std::fmt;
 use std::fs::{File, OpenOptions, read_to_string};
 use std::io::{self, Write};
 use std::path::Path;
@@ -20,24 +19,6 @@ pub(crate) const FRAME_SPARE_BYTES: usize = 2 << 20;
 
 /// What a peer takes in a successor besides what its buffers hold.
 const PEER_BYTES: u64 = 256;
-
-/// Whether so many bytes could be had now. To ask for them ends a takeover if they cannot; to be refused them in the
-/// middle of something would end the process.
-pub(crate) fn spare(bytes: usize) -> Result<(), Shortage> {
-    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Shortage { bytes })
-}
-
-/// There is no memory for what is to be sent or has arrived.
-#[derive(Debug)]
-pub(crate) struct Shortage {
-    pub(crate) bytes: usize,
-}
-
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there is no memory for {} more bytes", self.bytes)
-    }
-}
 
 /// Whether the successor may have as much memory as it needs for these peers and the entries that they share, where its
 /// control group limits that.
@@ -195,12 +176,5 @@ mod tests {
         assert_eq!(room_in(&V2, &root.path().join("outer/inner")), Some(4350));
         assert_eq!(room("outer/inner/free"), Some(350));
         assert_eq!(room("elsewhere"), None);
-    }
-
-    #[test]
-    fn what_cannot_be_had_is_refused_with_its_number() {
-        spare(1 << 20).unwrap();
-        let error = spare(usize::MAX / 4).unwrap_err();
-        assert_eq!(error.to_string(), format!("there is no memory for {} more bytes", usize::MAX / 4));
     }
 }

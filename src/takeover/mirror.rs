@@ -6,8 +6,10 @@
 
 use std::collections::VecDeque;
 
+use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
+
 use super::pace::{Load, Pending};
-use super::wire::{Closed, DESCRIPTORS_PER_FRAME_MAX, Frame, RecordsKind, RecordsWriter, Timers, chained};
+use super::wire::{Closed, Frame, RecordsKind, RecordsWriter, Timers, chained};
 use crate::originals::Originals;
 use crate::peer::record::{Ends, Record};
 

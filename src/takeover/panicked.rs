@@ -7,7 +7,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::wire::printable;
+use reactord_process::frame::printable;
 
 /// The service panicked, with this text.
 #[derive(Debug, PartialEq, Eq)]

@@ -10,17 +10,20 @@
 
 use std::time::{Duration, Instant};
 
+use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
+use reactord_process::frame::{Refuse, printable};
+use reactord_process::open_files;
+
 use super::books::Books;
 use super::mirror::{Batch, Mirror};
 use super::pace::{Load, Pace, Pending, Verdict};
 use super::pieces::{Pieces, Written};
 use super::wire::{
-    BUILD, Commit, DESCRIPTORS_PER_FRAME_MAX, Figures, Frame, Hello, Kind, Lane, Refuse, Round, State, Timer, Timers,
-    Versions, WIRE_VERSIONS, Welcome, agree, printable,
+    BUILD, Commit, Figures, Frame, Hello, Kind, Lane, Round, State, Timer, Timers, Versions, WIRE_VERSIONS, Welcome,
+    agree,
 };
 use crate::account::Account;
 use crate::originals::Originals;
-use reactord_process::open_files;
 
 /// How many peers may be on their way to the successor: four batches keep the channel busy, and stay below any limit
 /// of open files that a server would have (descriptors in flight count against it, unix(7)).
@@ -66,10 +69,6 @@ pub(crate) enum Refusal {
     Memory { bytes_free: u64, bytes_needed: u64 },
     /// Another successor is taking over.
     Busy { pid: u32 },
-    /// The caller's uid is neither the server's nor root's.
-    Uid { ours: u32, theirs: u32 },
-    /// The caller's uid is what the kernel shows for any user that it cannot show.
-    Unmapped { theirs: u32 },
     /// The server is about to exit.
     Stopping,
 }
@@ -97,13 +96,6 @@ impl std::fmt::Display for Refusal {
                 "the successor's control group leaves it {bytes_free} bytes of memory, {bytes_needed} are needed"
             ),
             Self::Busy { pid } => write!(f, "pid {pid} is taking over already"),
-            Self::Uid { ours, theirs } => write!(f, "uid {theirs} may not take over from uid {ours}"),
-            Self::Unmapped { theirs } => {
-                write!(
-                    f,
-                    "uid {theirs} stands for every user that this user namespace does not map, and may not take over"
-                )
-            }
             Self::Stopping => write!(f, "the predecessor is stopping"),
         }
     }
@@ -114,7 +106,7 @@ impl std::error::Error for Refusal {}
 impl Refusal {
     /// The refusal as the caller hears it.
     pub(crate) fn frame(&self) -> Vec<u8> {
-        Frame::Refuse(Refuse { reason: self.to_string() }).encode()
+        Refuse::frame(self)
     }
 }
 

@@ -4,7 +4,9 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::channel::{Channel, ChannelError, Sent, TOO_MANY_IN_FLIGHT_RETRY};
+use reactord_process::channel::{Channel, ChannelError, Sent, TOO_MANY_IN_FLIGHT_RETRY};
+use reactord_process::memory::spare;
+
 use super::failure::{Failure, last_word};
 use super::fault::{self, PredecessorStep as Step};
 use super::memory;
@@ -179,7 +181,7 @@ impl Progress {
         if let Some(sent) = subjects.send_first(channel)? {
             return Ok(sent);
         }
-        memory::spare(memory::FRAME_SPARE_BYTES)?;
+        spare(memory::FRAME_SPARE_BYTES)?;
         let copying = &mut self.copying;
         let Some(outgoing) = subjects.lend(|originals| caught(|| copying.next(originals)))?? else {
             channel.flush()?;

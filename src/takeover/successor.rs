@@ -8,11 +8,12 @@
 
 use std::borrow::Cow;
 
+use reactord_process::frame::printable;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::wire::{
     BUILD, Closed, Commit, Copied, Digested, Entries, EntriesSent, Figures, Frame, Hello, Kind, Lane, Listeners,
-    OfLane, Offer, Round, State, Timers, WIRE_VERSIONS, Welcome, chained, printable,
+    OfLane, Offer, Round, State, Timers, WIRE_VERSIONS, Welcome, chained,
 };
 use crate::account::Account;
 use crate::peer::record::{Change, Record};

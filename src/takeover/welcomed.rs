@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 
 use log::debug;
 use mio::Poll;
+use reactord_process::channel::{Channel, Deadline};
+use reactord_process::frame::printable;
 use reactord_process::open_files;
+use reactord_process::path;
 
 use super::arrival::{Arrival, Arrived};
 use super::arriving::{Accepted, Arriving, Counterpart, Place, Received, SILENCE_MAX};
-use super::channel::{Channel, Deadline};
 use super::error::{Cause, TakeoverError};
 use super::fault::{self, SuccessorStep as Step};
 use super::memory::Expendable;
 use super::offer::Offer;
-use super::path;
 use super::successor::{Called, Receiving};
-use super::wire::{Lane, Welcome, printable};
+use super::wire::{Lane, Welcome};
 use crate::lanes::Lanes;
 use crate::sources::{Plan, Sources};
 use crate::worker::Queue;

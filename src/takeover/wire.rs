@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
+use reactord_process::frame::{self, FromFrame, REFUSE, Refuse, WireError, begin, finish};
 
 use crate::account::Account;
 use crate::peer::record::{Change, Record};
@@ -25,52 +26,6 @@ pub(crate) const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));
 /// The wire versions that this build speaks.
 pub(crate) const WIRE_VERSIONS: Versions =
     Versions { oldest: 1, newest: if cfg!(all(feature = "wire-2", not(test))) { 2 } else { 1 } };
-
-/// The bytes before a frame's body: length, kind, checksum.
-pub(crate) const HEADER_BYTES: usize = 4 + 1 + 4;
-
-/// What a frame to the predecessor may hold at most: everything a successor has to say is small, and anybody may
-/// call.
-pub(crate) const TO_PREDECESSOR_BYTES_MAX: u32 = 64 * 1024;
-
-/// What a frame to the successor may hold at most. A batch is cut long before; this is for a session, which is not cut.
-pub(crate) const TO_SUCCESSOR_BYTES_MAX: u32 = 64 << 20;
-
-/// Descriptors that go with one frame. The kernel allows 253 in a message (`SCM_MAX_FD`, unix(7)); more is `EINVAL`.
-pub(crate) const DESCRIPTORS_PER_FRAME_MAX: usize = 250;
-
-/// What a text that comes from the other side may hold at most, so that a log line stays one.
-const TEXT_BYTES_MAX: usize = 400;
-
-/// Why bytes are not a frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum WireError {
-    /// A frame announces more than this side takes.
-    TooLong { bytes: u32, bytes_max: u32 },
-    /// The checksum does not fit kind and body.
-    Checksum { computed: u32, announced: u32 },
-    /// No frame of any version has this kind.
-    Kind(u8),
-    /// The body is not the CBOR that its kind asks for.
-    Body { kind: Kind, reason: String },
-}
-
-impl std::fmt::Display for WireError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::TooLong { bytes, bytes_max } => {
-                write!(f, "a frame announces {bytes} bytes, at most {bytes_max} are allowed")
-            }
-            Self::Checksum { computed, announced } => {
-                write!(f, "a frame's checksum is {computed:08x}, {announced:08x} was announced")
-            }
-            Self::Kind(kind) => write!(f, "a frame has the unknown kind {kind}"),
-            Self::Body { kind, reason } => write!(f, "the body of {kind:?} is malformed: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for WireError {}
 
 /// A range of versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -126,14 +81,6 @@ pub(crate) struct Offer {
     pub(crate) service: String,
     #[n(1)]
     pub(crate) state_versions: Versions,
-}
-
-/// Either side: the takeover will not be, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub(crate) struct Refuse {
-    #[n(0)]
-    pub(crate) reason: String,
 }
 
 /// Predecessor: the takeover begins.
@@ -524,7 +471,7 @@ pub(crate) enum Frame<'b> {
 #[repr(u8)]
 pub(crate) enum Kind {
     Hello = 1,
-    Refuse = 2,
+    Refuse = REFUSE,
     Welcome = 3,
     Listeners = 4,
     Peers = 5,
@@ -666,9 +613,7 @@ fn is_zero(count: &u64) -> bool {
 struct Empty {}
 
 fn encode_body(kind: Kind, body: &impl Encode<()>) -> Vec<u8> {
-    let mut frame = begin(kind);
-    minicbor::encode(body, &mut frame).expect("encoding into a Vec does not fail");
-    finish(frame)
+    frame::encode(kind as u8, body)
 }
 
 fn encode_records<T: Encode<()>>(kind: RecordsKind, OfLane { lane, records }: &OfLane<T>) -> Vec<u8> {
@@ -677,26 +622,6 @@ fn encode_records<T: Encode<()>>(kind: RecordsKind, OfLane { lane, records }: &O
         writer.push(value);
     }
     writer.finish()
-}
-
-/// A frame with a header whose length and checksum [`finish`] fills in.
-fn begin(kind: Kind) -> Vec<u8> {
-    vec![0, 0, 0, 0, kind as u8, 0, 0, 0, 0]
-}
-
-fn finish(mut frame: Vec<u8>) -> Vec<u8> {
-    let length = u32::try_from(frame.len() - HEADER_BYTES).expect("a frame's body is below 4 GiB");
-    let checksum = checksum(frame[4], &frame[HEADER_BYTES..]);
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    frame[5..HEADER_BYTES].copy_from_slice(&checksum.to_be_bytes());
-    frame
-}
-
-fn checksum(kind: u8, body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[kind]);
-    hasher.update(body);
-    hasher.finalize()
 }
 
 /// The two kinds of frame that carry records of peers, or changes to them.
@@ -717,10 +642,11 @@ const LANE_FIELD: u32 = 1;
 
 impl RecordsWriter {
     pub(crate) fn new(kind: RecordsKind, lane: u32) -> Self {
-        let mut frame = begin(match kind {
+        let kind = match kind {
             RecordsKind::Peers => Kind::Peers,
             RecordsKind::Changed => Kind::Changed,
-        });
+        };
+        let mut frame = begin(kind as u8);
         begin_records(&mut Encoder::new(&mut frame), lane).expect("encoding into a Vec does not fail");
         Self { frame }
     }
@@ -753,46 +679,11 @@ fn begin_records<W: Write>(encoder: &mut Encoder<W>, lane: u32) -> Result<(), En
     encoder.u32(RECORDS_FIELD)?.begin_array()?.ok()
 }
 
-/// A frame's kind and body, whole and with the right checksum, and not decoded yet.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RawFrame {
-    kind: Kind,
-    body: Vec<u8>,
-}
-
-impl RawFrame {
-    /// Takes one frame from the front of `bytes`. `None` if it is not whole yet.
-    ///
-    /// # Errors
-    /// As soon as it can be known that what comes is not a frame of at most `bytes_max` bytes.
-    pub(crate) fn take(bytes: &mut Vec<u8>, bytes_max: u32) -> Result<Option<Self>, WireError> {
-        let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
-            return Ok(None);
-        };
-        let [l0, l1, l2, l3, kind, c0, c1, c2, c3] = *header;
-        let length = u32::from_be_bytes([l0, l1, l2, l3]);
-        if length > bytes_max {
-            return Err(WireError::TooLong { bytes: length, bytes_max });
-        }
-        let known_kind = Kind::try_from(kind)?;
-        let Some(body) = rest.get(..length as usize) else {
-            return Ok(None);
-        };
-        let announced = u32::from_be_bytes([c0, c1, c2, c3]);
-        let computed = checksum(kind, body);
-        if computed != announced {
-            return Err(WireError::Checksum { computed, announced });
-        }
-        let body = body.to_vec();
-        bytes.drain(..HEADER_BYTES + length as usize);
-        Ok(Some(Self { kind: known_kind, body }))
-    }
-
-    /// # Errors
-    /// If the body is not what its kind asks for.
-    pub(crate) fn decode(&self) -> Result<Frame<'_>, WireError> {
-        let decoder = &mut Decoder::new(&self.body);
-        let frame = match self.kind {
+impl<'b> FromFrame<'b> for Frame<'b> {
+    fn from_frame(number: u8, body: &'b [u8]) -> Result<Self, WireError> {
+        let kind = Kind::try_from(number)?;
+        let decoder = &mut Decoder::new(body);
+        let frame = match kind {
             Kind::Hello => decoder.decode().map(Frame::Hello),
             Kind::Refuse => decoder.decode().map(Frame::Refuse),
             Kind::Welcome => decoder.decode().map(Frame::Welcome),
@@ -818,11 +709,7 @@ impl RawFrame {
             #[cfg(all(feature = "wire-2", not(test)))]
             Kind::Census => decoder.decode().map(Frame::Census),
         };
-        let whole = frame.and_then(|frame| match self.body.len() - decoder.position() {
-            0 => Ok(frame),
-            bytes => Err(minicbor::decode::Error::message(format!("{bytes} bytes follow it"))),
-        });
-        whole.map_err(|error| WireError::Body { kind: self.kind, reason: printable(&error.to_string()) })
+        frame::whole(&format!("{kind:?}"), frame, decoder)
     }
 }
 
@@ -856,23 +743,6 @@ fn decode_array_of_records<'b, T: Decode<'b, ()>>(
         records.push(Digested { value, digest });
     }
     Ok(records)
-}
-
-/// A text of the other side, fit for one log line: no control characters, and not too long.
-pub(crate) fn printable(text: &str) -> String {
-    let mut printable = String::new();
-    for character in text.chars() {
-        if printable.len() >= TEXT_BYTES_MAX {
-            printable.push('…');
-            break;
-        }
-        if character.is_control() {
-            printable.extend(character.escape_default());
-        } else {
-            printable.push(character);
-        }
-    }
-    printable
 }
 
 #[cfg(test)]

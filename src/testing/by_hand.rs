@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mio::Poll;
+use reactord_process::channel::Channel;
 
 use crate::config::Config;
 use crate::handle::Handle;
@@ -14,7 +15,6 @@ use crate::service::StreamService;
 use crate::sources::{Asks, Sources};
 use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
-use crate::takeover::channel::Channel;
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::error::Cause;
 use crate::takeover::offer::Offer;

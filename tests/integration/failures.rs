@@ -310,7 +310,7 @@ fn successor_of_another_user_is_refused_with_both_uids() {
     std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
     let refused = Server::spawn(&path, Command::new(&binary).arg("-T").arg(&path).uid(NOBODY).gid(NOBODY));
     let (_, log) = refused.output(3);
-    assert!(log.contains("refused: uid 65534 may not take over from uid 0"), "{log}");
+    assert!(log.contains("refused: uid 65534 may ask nothing of uid 0"), "{log}");
     let told = failing.predecessor.wait_for_line(|line| line.contains("WARN"));
     assert!(told.contains(&format!("by pid {} refused: uid 65534 may not", refused.pid())), "{told}");
     exchange_all(&mut failing.peers);

@@ -3,11 +3,11 @@
 mod unlucky;
 
 use proptest::prelude::*;
+use reactord_process::channel::Channel;
 
 use super::*;
 use crate::listen::Target;
 use crate::service::{Closed, Connect, NobodyWaits};
-use crate::takeover::channel::Channel;
 use crate::takeover::wire::{Move, Which};
 
 /// More than the kernel buffers for one connection (tcp(7), `tcp_wmem` and `tcp_rmem`).
@@ -387,7 +387,7 @@ fn a_server_whose_peers_cannot_do_without_one_another_moves_none() {
     let (giver, _, mut with) = here.reactor.moves();
     giver.order(ours, 7, &request, &mut with);
     let raw = theirs.receive().unwrap().expect("it is refused at once");
-    let frame = format!("{:?}", raw.decode().unwrap());
+    let frame = format!("{:?}", raw.decode::<Frame<'_>>().unwrap());
     assert!(frame.contains("the peers of commands cannot do without what they share"), "{frame}");
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream as Pair;
 use std::time::Instant;
 
 use mio::net::{TcpStream, UnixStream};
+use reactord_process::channel::TOO_MANY_IN_FLIGHT_RETRY;
 use slab::Slab;
 
 use super::*;
@@ -16,11 +17,10 @@ use crate::peer::Marks;
 use crate::service::{Accepted, Context, RestoreError, Service, Violation};
 use crate::sources::{Entrance, Greeting, Listener};
 use crate::table::Table;
-use crate::takeover::channel::TOO_MANY_IN_FLIGHT_RETRY;
-use crate::takeover::channel::tests::{alone, while_too_many_are_in_flight};
 use crate::takeover::conversation::peers::FakePeer;
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
+use crate::takeover::in_flight::{alone, while_too_many_are_in_flight};
 use crate::takeover::predecessor::{Copying, Outgoing};
 use crate::takeover::wire::{self, Hello, WIRE_VERSIONS, Welcome};
 
@@ -253,7 +253,7 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
                 let kinds = [(); 2].map(|()| {
                     loop {
                         if let Some(raw) = successor.receive().unwrap() {
-                            return raw.decode().unwrap().kind();
+                            return raw.decode::<Frame<'_>>().unwrap().kind();
                         }
                         turn(&mut lanes.borrow_mut());
                     }

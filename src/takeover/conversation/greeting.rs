@@ -1,8 +1,11 @@
 //! The greeting: who is welcomed, and what those who are not are told.
 
+use reactord_process::channel::TO_SUCCESSOR_BYTES_MAX;
+use reactord_process::frame::RawFrame;
+
 use super::super::predecessor::{Estate, Refusal, greet};
 use super::super::successor::{Called, Objection};
-use super::super::wire::{BUILD, Frame, Hello, Lane, Offer, RawFrame, TO_SUCCESSOR_BYTES_MAX, Versions, Welcome};
+use super::super::wire::{BUILD, Frame, Hello, Lane, Offer, Versions, Welcome};
 use super::world::{FILES_RESERVED, PREDECESSOR_PID, estate, hello, offers};
 
 #[test]
@@ -79,7 +82,6 @@ fn heard_by_caller(refusal: &Refusal) -> Objection {
 #[test]
 fn the_other_refusals_name_whom_and_whose() {
     assert_eq!(Refusal::Busy { pid: 123 }.to_string(), "pid 123 is taking over already");
-    assert_eq!(Refusal::Uid { ours: 0, theirs: 1000 }.to_string(), "uid 1000 may not take over from uid 0");
     assert_eq!(Refusal::Stopping.to_string(), "the predecessor is stopping");
 }
 

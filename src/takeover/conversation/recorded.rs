@@ -14,13 +14,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use reactord_process::channel::{TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX};
+use reactord_process::frame::RawFrame;
 use slab::Slab;
 
 use super::super::pieces::Written;
 use super::super::predecessor::{Accepted, Committed, Copying, Decision, Estate, Frozen, Heard, Outgoing, greet};
 use super::super::successor::{self, Action, Called, Receiving};
 use super::super::wire::{At, Listener, Listeners, SocketFile};
-use super::super::wire::{Frame, Offer, RawFrame, Serving, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, Versions};
+use super::super::wire::{Frame, Offer, Serving, Versions};
 use super::peers::Map;
 use super::turns::{KINDS, committed};
 use super::world::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
@@ -479,7 +481,10 @@ enum Line {
 }
 
 fn kind_of(frame: &[u8]) -> String {
-    format!("{:?}", RawFrame::take(&mut frame.to_vec(), u32::MAX).unwrap().unwrap().decode().unwrap().kind())
+    format!(
+        "{:?}",
+        RawFrame::take(&mut frame.to_vec(), u32::MAX).unwrap().unwrap().decode::<Frame<'_>>().unwrap().kind()
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use reactord_process::channel::{TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX};
+use reactord_process::frame::RawFrame;
+
 use super::super::successor::{Action, Heard, Objection, Receiving};
-use super::super::wire::{
-    Commit, Copied, Entries, EntriesSent, Frame, Kind, RawFrame, Round, TO_PREDECESSOR_BYTES_MAX,
-    TO_SUCCESSOR_BYTES_MAX,
-};
+use super::super::wire::{Commit, Copied, Entries, EntriesSent, Frame, Kind, Round};
 use super::peers::{Adopted, Map};
 use super::turns::{ReceiveStep, receiving};
 use super::world::{PART_BYTES, World, encoded, entries};
@@ -236,7 +236,7 @@ fn a_round_that_skips_a_number_is_noticed() {
         panic!("the round is the next")
     };
     let raw = RawFrame::take(&mut answer, TO_PREDECESSOR_BYTES_MAX).unwrap().unwrap();
-    assert_eq!(raw.decode().unwrap(), Frame::Copied(Copied { peers: 1, rounds: 1 }));
+    assert_eq!(raw.decode::<Frame<'_>>().unwrap(), Frame::Copied(Copied { peers: 1, rounds: 1 }));
     assert_eq!(receiving.hear(round(1)), Err(Objection::Round { number: 1, expected: 2 }));
 }
 

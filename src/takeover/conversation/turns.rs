@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
+use reactord_process::channel::TO_SUCCESSOR_BYTES_MAX;
+use reactord_process::frame::{RawFrame, Refuse};
+
 use super::super::predecessor::{
     Accepted, Committed, Conclusion, Copying, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet, hear_before_commit,
 };
 use super::super::successor::{self, Action, Called, Objection, Of, Receiving};
 use super::super::wire::{
-    Closed, Commit, Copied, Entries, Figures, Frame, Give, Kind, Move, Moved, OfLane, RawFrame, RecordsKind,
-    RecordsWriter, Refuse, Round, Serving, State, TO_SUCCESSOR_BYTES_MAX, Timer, Timers, WIRE_VERSIONS, Which,
+    Closed, Commit, Copied, Entries, Figures, Frame, Give, Kind, Move, Moved, OfLane, RecordsKind, RecordsWriter,
+    Round, Serving, State, Timer, Timers, WIRE_VERSIONS, Which,
 };
 use super::peers::FakePeer;
 use super::world::{FROZEN_AT_NS, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use reactord_process::channel::{TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX};
+use reactord_process::frame::{RawFrame, Refuse};
 use slab::Slab;
 
 use super::super::drive::{Accepting, Came, Drive, Owner, PredecessorEnd, Stepped, SuccessorEnd};
@@ -12,10 +14,7 @@ use super::super::predecessor::{
     self, Accepted, Copying, Decision, Estate, Frozen, Mistake, Outgoing, Ready, SILENCE_MAX, greet,
 };
 use super::super::successor::{Action, Called, Heard, Receiving};
-use super::super::wire::{
-    At, Frame, Hello, Listener, Listeners, Offer, RawFrame, Refuse, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX,
-    Versions, WIRE_VERSIONS,
-};
+use super::super::wire::{At, Frame, Hello, Listener, Listeners, Offer, Versions, WIRE_VERSIONS};
 use super::peers::{Adopted, FakePeer, Map, With};
 use crate::originals::Originals;
 use crate::peer::record::Record;

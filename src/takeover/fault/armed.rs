@@ -7,8 +7,8 @@ use std::time::Duration;
 use log::warn;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, raise};
+use reactord_process::channel::{Channel, ChannelError, Deadline};
 
-use super::super::channel::{Channel, ChannelError, Deadline};
 use super::super::wire::{Commit, Figures, Frame};
 use super::plan::{Fault, Planned, Point, SuccessorStep, VARIABLE};
 

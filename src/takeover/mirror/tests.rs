@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use reactord_process::frame::RawFrame;
 use slab::Slab;
 
 use super::super::conversation::peers::{Adopted, FakePeer};
-use super::super::wire::{Digested, RawFrame};
+use super::super::wire::Digested;
 use super::*;
 
 /// What happens to the predecessor's peers, and to the channel.

@@ -10,8 +10,8 @@ use rustix::net::RecvFlags;
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_cookie};
 
 use super::*;
-use crate::takeover::predecessor::Refusal;
-use crate::takeover::wire::{Copied, Frame, Refuse, State, WireError};
+use crate::frame::{FromFrame, HEADER_BYTES, Refuse, begin, finish};
+use crate::open_files;
 
 /// Nobody waits for so long unless a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,16 +21,31 @@ fn pair() -> (Channel, Channel) {
     (Channel::of_predecessor(predecessor).unwrap(), Channel::of_successor(successor).unwrap())
 }
 
+/// The kinds of frames here: one that is numbered, and what the other side answers.
+const PART: u8 = 11;
+const COPIED: u8 = 6;
+const ACCEPT: u8 = 13;
+
 /// A frame that holds `number`, of about so many bytes.
 fn frame(number: usize, bytes: usize) -> Vec<u8> {
-    let mut part = vec![number as u8; bytes];
-    part[..8].copy_from_slice(&number.to_be_bytes());
-    Frame::State(State { part: &part, lane: 0 }).encode()
+    let mut frame = begin(PART);
+    frame.extend(number.to_be_bytes());
+    frame.resize(HEADER_BYTES + bytes.max(8), number as u8);
+    finish(frame)
+}
+
+/// What such a frame holds.
+struct Part(usize);
+
+impl<'b> FromFrame<'b> for Part {
+    fn from_frame(kind: u8, body: &'b [u8]) -> Result<Self, WireError> {
+        assert_eq!(kind, PART);
+        Ok(Self(usize::from_be_bytes(body[..8].try_into().unwrap())))
+    }
 }
 
 fn number(raw: &RawFrame) -> usize {
-    let Frame::State(state) = raw.decode().unwrap() else { panic!("the tests send parts of state") };
-    usize::from_be_bytes(state.part[..8].try_into().unwrap())
+    raw.decode::<Part>().unwrap().0
 }
 
 /// Descriptors that can be told from one another.
@@ -46,12 +61,12 @@ fn cookies(sockets: &[impl AsFd]) -> Vec<u64> {
     sockets.iter().map(|socket| socket_cookie(socket).unwrap()).collect()
 }
 
-fn copied(rounds: u32) -> Vec<u8> {
-    Frame::Copied(Copied { peers: 0, rounds }).encode()
+fn copied() -> Vec<u8> {
+    finish(begin(COPIED))
 }
 
 fn accept() -> Vec<u8> {
-    Frame::Accept.encode()
+    finish(begin(ACCEPT))
 }
 
 // ── Frames and descriptors ─────────────────────────────────────────────────────────────────────────────────────────
@@ -114,14 +129,14 @@ fn frames_go_both_ways_at_once_with_deadlines() {
     let socket = sockets(1);
     let answering = std::thread::spawn(move || {
         let raw = successor.receive_by(Deadline::after(PATIENCE)).unwrap();
-        assert_eq!(raw.decode().unwrap().kind(), crate::takeover::wire::Kind::State);
+        assert_eq!(raw.kind(), PART);
         let arrived = successor.take_descriptors(1).unwrap();
-        successor.send_by(&copied(1), &[], Deadline::after(PATIENCE)).unwrap();
+        successor.send_by(&copied(), &[], Deadline::after(PATIENCE)).unwrap();
         cookies(&arrived)
     });
     predecessor.send_by(&frame(0, 3 << 20), &borrowed(&socket), Deadline::after(PATIENCE)).unwrap();
     let raw = predecessor.receive_by(Deadline::after(PATIENCE)).unwrap();
-    assert_eq!(raw.decode().unwrap(), Frame::Copied(Copied { peers: 0, rounds: 1 }));
+    assert_eq!(raw.kind(), COPIED);
     assert_eq!(answering.join().unwrap(), cookies(&socket));
 }
 
@@ -166,7 +181,7 @@ fn descriptors_that_did_not_come_are_missed_with_both_numbers() {
 fn descriptors_that_come_to_a_predecessor_do_not_stay() {
     let (mut predecessor, mut successor) = pair();
     let (ours, mut others) = std::os::unix::net::UnixStream::pair().unwrap();
-    successor.try_send(&copied(1), &[ours.as_fd()]).unwrap();
+    successor.try_send(&copied(), &[ours.as_fd()]).unwrap();
     drop(ours);
     assert!(predecessor.receive().unwrap().is_some(), "the frame is welcome");
     // Nobody holds the other end any more, so it has ended. A test that runs beside this one may be about to start a
@@ -241,7 +256,7 @@ fn a_silent_other_side_is_waited_for_until_the_deadline() {
 fn a_deadline_of_nothing_still_sends_and_receives_what_is_there() {
     let (mut predecessor, mut successor) = pair();
     let now = Deadline::after(Duration::ZERO);
-    successor.send_by(&copied(1), &[], now).unwrap();
+    successor.send_by(&copied(), &[], now).unwrap();
     predecessor.receive_by(now).unwrap();
     assert!(matches!(predecessor.receive_by(now), Err(ChannelError::Silent { .. })));
 }
@@ -251,19 +266,19 @@ fn a_deadline_of_nothing_still_sends_and_receives_what_is_there() {
 #[test]
 fn accept_sent_before_the_shutdown_is_received_after_it() {
     let (mut predecessor, mut successor) = pair();
-    successor.try_send(&copied(1), &[]).unwrap();
+    successor.try_send(&copied(), &[]).unwrap();
     assert_eq!(successor.try_send(&accept(), &[]).unwrap(), Sent::Taken);
     predecessor.shutdown();
     predecessor.receive().unwrap().expect("what came before Accept comes first");
     let raw = predecessor.receive().unwrap().expect("Accept is there");
-    assert_eq!(raw.decode().unwrap(), Frame::Accept);
+    assert_eq!(raw.kind(), ACCEPT);
     assert!(matches!(predecessor.receive(), Err(ChannelError::Closed)));
 }
 
 #[test]
 fn accept_sent_after_the_shutdown_fails_and_is_never_received() {
     let (mut predecessor, mut successor) = pair();
-    successor.try_send(&copied(1), &[]).unwrap();
+    successor.try_send(&copied(), &[]).unwrap();
     predecessor.shutdown();
     assert!(matches!(successor.try_send(&accept(), &[]), Err(ChannelError::Closed)));
     let deadline = Deadline::after(PATIENCE);
@@ -299,7 +314,7 @@ fn accept_of_a_successor_that_died_with_unread_frames_is_received() {
     successor.try_send(&accept(), &[]).unwrap();
     drop(successor);
     let raw = predecessor.receive().unwrap().expect("Accept is there");
-    assert_eq!(raw.decode().unwrap(), Frame::Accept);
+    assert_eq!(raw.kind(), ACCEPT);
     assert!(matches!(predecessor.receive(), Err(ChannelError::Closed)));
     assert!(matches!(predecessor.try_send(&frame(1, 100), &[]), Err(ChannelError::Closed)));
 }
@@ -316,11 +331,10 @@ fn half_a_frame_before_the_end_is_the_end() {
 #[test]
 fn a_refusal_reaches_a_caller_whose_hello_nobody_has_read() {
     let (predecessor, mut successor) = pair();
-    successor.try_send(&copied(1), &[]).unwrap();
-    predecessor.close_with(&Refusal::Busy { pid: 123 }.frame());
+    successor.try_send(&copied(), &[]).unwrap();
+    predecessor.close_with(&Refuse::frame(&"it is busy"));
     let raw = successor.receive().unwrap().expect("the refusal is there");
-    let reason = "pid 123 is taking over already".to_owned();
-    assert_eq!(raw.decode().unwrap(), Frame::Refuse(Refuse { reason }));
+    assert_eq!(raw.decode::<Refuse>().unwrap().reason, "it is busy");
     assert!(matches!(successor.receive(), Err(ChannelError::Closed)));
 }
 
@@ -329,8 +343,8 @@ fn garbage_ends_the_channel() {
     let (mut predecessor, mut successor) = pair();
     successor.try_send(b"GET / HTTP/1.1\r\n\r\n", &[]).unwrap();
     assert!(matches!(predecessor.receive(), Err(ChannelError::Wire(WireError::TooLong { .. }))));
-    predecessor.try_send(&[0, 0, 0, 1, 99, 0, 0, 0, 0], &[]).unwrap();
-    assert!(matches!(successor.receive(), Err(ChannelError::Wire(WireError::Kind(99)))));
+    predecessor.try_send(&[0, 0, 0, 0, 99, 1, 2, 3, 4], &[]).unwrap();
+    assert!(matches!(successor.receive(), Err(ChannelError::Wire(WireError::Checksum { announced: 0x0102_0304, .. }))));
 }
 
 #[test]
@@ -349,7 +363,7 @@ fn only_a_successor_takes_large_frames() {
 const ALONE: &str = "REACTORD_TEST_ALONE";
 
 /// Runs `test`, which `module` has under this `name`, in a process of its own, where it may change the limit of open files.
-pub(in crate::takeover) fn alone(module: &str, name: &str, test: impl FnOnce()) {
+fn alone(module: &str, name: &str, test: impl FnOnce()) {
     if std::env::var_os(ALONE).is_some() {
         return test();
     }
@@ -377,17 +391,17 @@ fn leave_room_for(descriptors: u64) {
 fn a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost() {
     alone(module_path!(), "a_successor_at_its_limit_of_open_files_learns_that_descriptors_were_lost", || {
         for room in [0, 1, 100, 249] {
-            reactord_process::open_files::raise_limit();
+            open_files::raise_limit();
             let (mut predecessor, mut successor) = pair();
             let sockets = sockets(DESCRIPTORS_PER_FRAME_MAX);
             predecessor.try_send(&frame(0, 100), &borrowed(&sockets)).unwrap();
-            let open_before = reactord_process::open_files::count();
+            let open_before = open_files::count();
             leave_room_for(room);
             let error = successor.receive().unwrap_err();
             assert!(matches!(error, ChannelError::DescriptorsLost), "{error}");
             drop(successor);
-            reactord_process::open_files::raise_limit();
-            assert_eq!(reactord_process::open_files::count(), open_before - 1, "what did arrive is closed");
+            open_files::raise_limit();
+            assert_eq!(open_files::count(), open_before - 1, "what did arrive is closed");
         }
         let (mut predecessor, mut successor) = pair();
         let sockets = sockets(DESCRIPTORS_PER_FRAME_MAX);
@@ -415,18 +429,6 @@ fn fill_with_descriptors(predecessor: &mut Channel, batch: &[UnixDatagram]) -> O
     assert_eq!(refused, Sent::TooManyInFlight);
     assert_eq!(taken, 2, "the second batch goes over the limit, and the third is refused");
     Some((soft, hard))
-}
-
-/// Does `test` while no descriptor can be sent, and then lets it be; the limits are as before for both.
-pub(in crate::takeover) fn while_too_many_are_in_flight(test: impl FnOnce(), then: impl FnOnce()) {
-    let batch = sockets(DESCRIPTORS_PER_FRAME_MAX);
-    let (mut predecessor, successor) = pair();
-    if let Some((soft, hard)) = fill_with_descriptors(&mut predecessor, &batch) {
-        test();
-        drop((predecessor, successor));
-        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-        then();
-    }
 }
 
 #[test]

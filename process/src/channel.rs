@@ -1,4 +1,4 @@
-//! The takeover channel: frames and descriptors over one Unix stream socket (SCM_RIGHTS, unix(7)).
+//! A channel between two processes: frames and descriptors over one Unix stream socket (SCM_RIGHTS, unix(7)).
 //!
 //! It knows how bytes travel, not what they say. Descriptors are `BorrowedFd` on the way out and `OwnedFd` on the way
 //! in; no raw descriptor is seen anywhere.
@@ -15,10 +15,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::SendFlags;
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size};
 
-use reactord_process::descriptors::{self, SCM_MAX_FD, retry_interrupted};
+use crate::descriptors::{self, SCM_MAX_FD, retry_interrupted};
+use crate::frame::{RawFrame, WireError};
+use crate::memory::{self, Shortage};
 
-use super::memory::{self, Shortage};
-use super::wire::{DESCRIPTORS_PER_FRAME_MAX, RawFrame, TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX, WireError};
+/// What a frame to the predecessor may hold at most: everything a successor has to say is small, and anybody may
+/// call.
+pub const TO_PREDECESSOR_BYTES_MAX: u32 = 64 * 1024;
+
+/// What a frame to the successor may hold at most. A batch is cut long before; this is for a session, which is not cut.
+pub const TO_SUCCESSOR_BYTES_MAX: u32 = 64 << 20;
+
+/// Descriptors that go with one frame. The kernel allows 253 in a message (`SCM_MAX_FD`, unix(7)); more is `EINVAL`.
+pub const DESCRIPTORS_PER_FRAME_MAX: usize = 250;
 
 const _: () = assert!(DESCRIPTORS_PER_FRAME_MAX <= SCM_MAX_FD);
 
@@ -27,18 +36,19 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 
 /// How long to wait before descriptors are sent again that the kernel has just refused with `ETOOMANYREFS`: nothing
 /// tells when those in flight have been received.
-pub(crate) const TOO_MANY_IN_FLIGHT_RETRY: Duration = Duration::from_millis(1);
+pub const TOO_MANY_IN_FLIGHT_RETRY: Duration = Duration::from_millis(1);
 
 /// What the kernel counts against the room in a channel besides bytes that are sent, for two messages.
 const SEND_BUFFER_SPARE: usize = 16 * 1024;
 
 /// Why the channel is of no use any more.
 #[derive(Debug)]
-pub(crate) enum ChannelError {
+pub enum ChannelError {
     /// The other side closed it, or died.
     Closed,
     /// The other side said nothing, or took nothing, for too long.
     Silent {
+        /// For how long it was waited for.
         waited: Duration,
     },
     /// What arrived is not a frame.
@@ -47,14 +57,18 @@ pub(crate) enum ChannelError {
     DescriptorsLost,
     /// Fewer descriptors arrived than the frame speaks of.
     DescriptorsMissing {
+        /// As the frame says.
         announced: usize,
+        /// As they came.
         arrived: usize,
     },
     /// The kernel has refused to send descriptors for too long: this user has too many of them on their way
     /// (`ETOOMANYREFS`, unix(7)).
     TooManyInFlight {
+        /// For how long it was tried.
         waited: Duration,
     },
+    /// There is no memory for what comes or goes.
     Memory(Shortage),
     /// A system call failed.
     Io(io::Error),
@@ -115,7 +129,7 @@ impl From<rustix::io::Errno> for ChannelError {
 
 /// What became of a frame that was to be sent without waiting.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub enum Sent {
     /// It is in the channel, or the rest of it is kept here and goes first.
     Taken,
     /// Nothing of it was sent, because the channel is full: writability comes next.
@@ -126,7 +140,7 @@ pub(crate) enum Sent {
 
 /// One end of a takeover channel. Never blocks, save in the calls that take a deadline.
 #[derive(Debug)]
-pub(crate) struct Channel {
+pub struct Channel {
     socket: UnixStream,
     /// Where one call receives; what it received moves on to `received`.
     buffer: Box<[u8]>,
@@ -147,7 +161,7 @@ impl Channel {
     ///
     /// # Panics
     /// If the process may open no more files, or has no memory.
-    pub(crate) fn pair() -> (Self, Self) {
+    pub fn pair() -> (Self, Self) {
         let (ours, theirs) = UnixStream::pair().expect("a process may have two more files open");
         let there_is_memory = "what a channel begins with is little";
         (Self::of_predecessor(ours).expect(there_is_memory), Self::of_successor(theirs).expect(there_is_memory))
@@ -157,7 +171,7 @@ impl Channel {
     ///
     /// # Errors
     /// If there is no memory for it: whoever calls must not bring down a server that has none left.
-    pub(crate) fn of_predecessor(socket: UnixStream) -> Result<Self, ChannelError> {
+    pub fn of_predecessor(socket: UnixStream) -> Result<Self, ChannelError> {
         Self::new(socket, None, TO_PREDECESSOR_BYTES_MAX)
     }
 
@@ -165,7 +179,7 @@ impl Channel {
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub(crate) fn of_successor(socket: UnixStream) -> Result<Self, ChannelError> {
+    pub fn of_successor(socket: UnixStream) -> Result<Self, ChannelError> {
         Self::new(socket, Some(VecDeque::new()), TO_SUCCESSOR_BYTES_MAX)
     }
 
@@ -182,7 +196,7 @@ impl Channel {
     }
 
     /// The socket, for the loop to register.
-    pub(crate) fn source(&mut self) -> &mut UnixStream {
+    pub fn source(&mut self) -> &mut UnixStream {
         &mut self.socket
     }
 
@@ -190,7 +204,7 @@ impl Channel {
     ///
     /// # Errors
     /// When no frame can come any more. What had arrived whole before is delivered first.
-    pub(crate) fn receive(&mut self) -> Result<Option<RawFrame>, ChannelError> {
+    pub fn receive(&mut self) -> Result<Option<RawFrame>, ChannelError> {
         let mut without_bound = usize::MAX;
         self.receive_within(&mut without_bound)
     }
@@ -200,7 +214,7 @@ impl Channel {
     ///
     /// # Errors
     /// As [`Self::receive`].
-    pub(crate) fn receive_within(&mut self, bytes_left: &mut usize) -> Result<Option<RawFrame>, ChannelError> {
+    pub fn receive_within(&mut self, bytes_left: &mut usize) -> Result<Option<RawFrame>, ChannelError> {
         loop {
             if let Some(frame) = RawFrame::take(&mut self.received, self.frame_bytes_max)? {
                 return Ok(Some(frame));
@@ -235,7 +249,7 @@ impl Channel {
     ///
     /// # Errors
     /// If there are fewer than `announced`.
-    pub(crate) fn take_descriptors(&mut self, announced: usize) -> Result<Vec<OwnedFd>, ChannelError> {
+    pub fn take_descriptors(&mut self, announced: usize) -> Result<Vec<OwnedFd>, ChannelError> {
         let queue = self.descriptors.as_mut();
         let arrived = queue.as_ref().map_or(0, |queue| queue.len());
         match queue {
@@ -245,7 +259,7 @@ impl Channel {
     }
 
     /// How many descriptors have come that no frame has spoken of.
-    pub(crate) fn descriptors_left(&self) -> usize {
+    pub fn descriptors_left(&self) -> usize {
         self.descriptors.as_ref().map_or(0, VecDeque::len)
     }
 
@@ -256,7 +270,7 @@ impl Channel {
     ///
     /// # Panics
     /// If there are more than [`DESCRIPTORS_PER_FRAME_MAX`] descriptors.
-    pub(crate) fn try_send(&mut self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Sent, ChannelError> {
+    pub fn try_send(&mut self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Sent, ChannelError> {
         assert!(descriptors.len() <= DESCRIPTORS_PER_FRAME_MAX, "a batch is cut to what one message carries");
         if !self.flush()? {
             return Ok(Sent::Full);
@@ -277,7 +291,7 @@ impl Channel {
     ///
     /// # Errors
     /// When nothing can be sent any more.
-    pub(crate) fn post(&mut self, frame: &[u8]) -> Result<(), ChannelError> {
+    pub fn post(&mut self, frame: &[u8]) -> Result<(), ChannelError> {
         match self.try_send(frame, &[])? {
             Sent::Taken => Ok(()),
             Sent::Full | Sent::TooManyInFlight => append(&mut self.unsent, frame),
@@ -285,12 +299,12 @@ impl Channel {
     }
 
     /// The same end, to which descriptors come from now on, with frames as large as a successor gets.
-    pub(crate) fn into_successor(self) -> Self {
+    pub fn into_successor(self) -> Self {
         Self { descriptors: Some(VecDeque::new()), frame_bytes_max: TO_SUCCESSOR_BYTES_MAX, ..self }
     }
 
     /// Sends what is left of the last frame. True if nothing is left.
-    pub(crate) fn flush(&mut self) -> Result<bool, ChannelError> {
+    pub fn flush(&mut self) -> Result<bool, ChannelError> {
         while self.flushed < self.unsent.len() {
             let left = &self.unsent[self.flushed..];
             let sent =
@@ -306,7 +320,7 @@ impl Channel {
     }
 
     /// Waits for the next frame.
-    pub(crate) fn receive_by(&mut self, deadline: Deadline) -> Result<RawFrame, ChannelError> {
+    pub fn receive_by(&mut self, deadline: Deadline) -> Result<RawFrame, ChannelError> {
         loop {
             let verdict = deadline.check();
             if let Some(frame) = self.receive()? {
@@ -318,13 +332,13 @@ impl Channel {
     }
 
     /// Waits until a frame may be there, or something to read from `other`, up to a deadline that it does not judge.
-    pub(crate) fn wait_beside(&self, other: BorrowedFd<'_>, deadline: Deadline) -> Result<(), ChannelError> {
+    pub fn wait_beside(&self, other: BorrowedFd<'_>, deadline: Deadline) -> Result<(), ChannelError> {
         let awaited = [self.socket.as_fd(), other].map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
         deadline.wait_for_any(awaited)
     }
 
     /// Sends a whole frame with its descriptors, and waits until the channel has taken it.
-    pub(crate) fn send_by(
+    pub fn send_by(
         &mut self,
         frame: &[u8],
         descriptors: &[BorrowedFd<'_>],
@@ -355,7 +369,7 @@ impl Channel {
     }
 
     /// Sends a last frame, as far as the other side still listens, and does not wait for that.
-    pub(crate) fn send_last(&mut self, frame: &[u8]) {
+    pub fn send_last(&mut self, frame: &[u8]) {
         // What the other side has not taken yet may fill the channel, and part of a frame comes before the last one.
         // Nothing is sent after this, so the channel need not stay as small as it is. Where it does, nothing is said.
         let room = self.unsent.len() - self.flushed + frame.len() + SEND_BUFFER_SPARE;
@@ -369,13 +383,13 @@ impl Channel {
     }
 
     /// Closes the channel with a last frame.
-    pub(crate) fn close_with(mut self, frame: &[u8]) {
+    pub fn close_with(mut self, frame: &[u8]) {
         self.send_last(frame);
     }
 
     /// Ends the channel for both sides: what the other side sends from now on fails with `EPIPE`, what it sent before
     /// can still be [received](Self::receive). The kernel orders the two under one lock.
-    pub(crate) fn shutdown(&self) {
+    pub fn shutdown(&self) {
         // The only error is ENOTCONN, and then the channel has ended already.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
@@ -394,23 +408,24 @@ fn append(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), ChannelError> {
 /// It is judged by the clock as it was *before* the last look at the channel: whoever was stopped or starved itself finds
 /// that the instant has passed, and in the channel what came in time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline {
+pub struct Deadline {
     from: Instant,
     patience: Duration,
 }
 
 impl Deadline {
-    pub(crate) fn after(patience: Duration) -> Self {
+    /// So long from now.
+    pub fn after(patience: Duration) -> Self {
         Self { from: Instant::now(), patience }
     }
 
     /// How long it was waited for, once it has passed.
-    pub(crate) fn passed(self) -> Option<Duration> {
+    pub fn passed(self) -> Option<Duration> {
         self.remaining().is_zero().then_some(self.patience)
     }
 
     /// When it passes.
-    pub(crate) fn at(self) -> Instant {
+    pub fn at(self) -> Instant {
         self.from + self.patience
     }
 
@@ -420,7 +435,7 @@ impl Deadline {
 
     /// # Errors
     /// If it has passed.
-    pub(crate) fn check(self) -> Result<(), ChannelError> {
+    pub fn check(self) -> Result<(), ChannelError> {
         match self.passed() {
             Some(waited) => Err(ChannelError::Silent { waited }),
             None => Ok(()),
@@ -442,4 +457,4 @@ impl Deadline {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

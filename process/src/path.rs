@@ -17,14 +17,17 @@ use mio::net::{UnixListener, UnixStream};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
-use reactord_process::accept::kernel_backlog;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
-use super::channel::Channel;
-use super::predecessor::Refusal;
+use crate::accept::kernel_backlog;
+use crate::channel::Channel;
+use crate::frame::Refuse;
+
+/// The bytes that a Unix socket's path may have: `sun_path` has 108, and the last one is a NUL (unix(7)).
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The bytes that a takeover path may have: those of any Unix socket.
-pub const TAKEOVER_PATH_BYTES_MAX: usize = reactord_process::SOCKET_PATH_BYTES_MAX;
+pub const TAKEOVER_PATH_BYTES_MAX: usize = SOCKET_PATH_BYTES_MAX;
 
 /// How many callers may wait in the kernel.
 const BACKLOG: i32 = 64;
@@ -103,9 +106,38 @@ impl std::error::Error for PathError {
     }
 }
 
+/// Why a caller is not heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotAllowed {
+    /// Its uid is neither the server's nor root's.
+    Uid {
+        /// The server's.
+        ours: u32,
+        /// The caller's.
+        theirs: u32,
+    },
+    /// Its uid is what the kernel shows for any user that it cannot show.
+    Unmapped {
+        /// That uid.
+        theirs: u32,
+    },
+}
+
+impl fmt::Display for NotAllowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid { ours, theirs } => write!(f, "uid {theirs} may ask nothing of uid {ours}"),
+            Self::Unmapped { theirs } => write!(
+                f,
+                "uid {theirs} stands for every user that this user namespace does not map, and may ask nothing"
+            ),
+        }
+    }
+}
+
 /// The path of a service's Unix listener. Whoever drops it while it is its own removes it.
 #[derive(Debug)]
-pub(crate) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// The file's device and inode: another one at the path is not ours to remove.
     file: (u64, u64),
@@ -118,33 +150,34 @@ impl SocketFile {
     ///
     /// # Errors
     /// If the path cannot be a socket's, or is taken.
-    pub(crate) fn bind_quietly(path: &Path, backlog: Option<u32>) -> Result<(OwnedFd, Self), PathError> {
+    pub fn bind_quietly(path: &Path, backlog: Option<u32>) -> Result<(OwnedFd, Self), PathError> {
         let path = absolute(path)?;
         let (socket, file) = bind_free(&path, answers_quietly, kernel_backlog(backlog))?;
         Ok((socket, Self { path, file, is_own: true }))
     }
 
     /// The path that a predecessor has bound, as the file with this device and inode.
-    pub(crate) fn of_predecessor(path: PathBuf, file: (u64, u64)) -> Self {
+    pub fn of_predecessor(path: PathBuf, file: (u64, u64)) -> Self {
         Self { path, file, is_own: false }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The path, made absolute.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Device and inode of the path.
-    pub(crate) fn file(&self) -> (u64, u64) {
+    pub fn file(&self) -> (u64, u64) {
         self.file
     }
 
     /// It is this process's to remove from now on.
-    pub(crate) fn own(&mut self) {
+    pub fn own(&mut self) {
         self.is_own = true;
     }
 
     /// It is another process's from now on.
-    pub(crate) fn disown(&mut self) {
+    pub fn disown(&mut self) {
         self.is_own = false;
     }
 }
@@ -159,7 +192,7 @@ impl Drop for SocketFile {
 
 /// The takeover listener, and the path that leads to it.
 #[derive(Debug)]
-pub(crate) struct TakeoverListener {
+pub struct TakeoverListener {
     listener: UnixListener,
     path: PathBuf,
     /// The file's device and inode: another one at the path is not ours to remove.
@@ -170,10 +203,11 @@ pub(crate) struct TakeoverListener {
 
 /// Somebody who calls on the takeover path, and may.
 #[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) socket: UnixStream,
+pub struct Call {
+    /// The connection to it.
+    pub socket: UnixStream,
     /// The process id of the other side, or 0 where it is in another pid namespace.
-    pub(crate) pid: u32,
+    pub pid: u32,
 }
 
 impl TakeoverListener {
@@ -181,11 +215,11 @@ impl TakeoverListener {
     ///
     /// # Errors
     /// If the path cannot be a socket's, or is taken.
-    pub(crate) fn bind(path: &Path) -> Result<Self, PathError> {
+    pub fn bind(path: &Path) -> Result<Self, PathError> {
         let path = absolute(path)?;
         let uid = geteuid().as_raw();
         if stands_for_anybody(uid) {
-            warn!("Takeover path {}: {}; choose another user", path.display(), Refusal::Unmapped { theirs: uid });
+            warn!("Takeover path {}: {}; choose another user", path.display(), NotAllowed::Unmapped { theirs: uid });
         }
         let answers = |path: &Path| call(path).map(|call| (call.pid != 0).then_some(call.pid));
         let (socket, file) = bind_free(&path, answers, BACKLOG)?;
@@ -193,26 +227,27 @@ impl TakeoverListener {
     }
 
     /// The listener that a predecessor bound to `path`, as the file with this device and inode.
-    pub(crate) fn adopt(socket: OwnedFd, path: PathBuf, file: (u64, u64)) -> Self {
+    pub fn adopt(socket: OwnedFd, path: PathBuf, file: (u64, u64)) -> Self {
         Self { listener: UnixListener::from_std(socket.into()), path, file, bound_here: false }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The path, made absolute.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Device and inode of the path.
-    pub(crate) fn file(&self) -> (u64, u64) {
+    pub fn file(&self) -> (u64, u64) {
         self.file
     }
 
     /// Whether this process has bound it, rather than a predecessor.
-    pub(crate) fn bound_here(&self) -> bool {
+    pub fn bound_here(&self) -> bool {
         self.bound_here
     }
 
     /// The listener, for the loop to register.
-    pub(crate) fn source(&mut self) -> &mut UnixListener {
+    pub fn source(&mut self) -> &mut UnixListener {
         &mut self.listener
     }
 
@@ -221,7 +256,7 @@ impl TakeoverListener {
     ///
     /// # Errors
     /// If the kernel has no caller to give though there may be one.
-    pub(crate) fn accept(&self, complain: &mut dyn FnMut(fmt::Arguments<'_>)) -> io::Result<Option<Call>> {
+    pub fn accept(&self, complain: &mut dyn FnMut(fmt::Arguments<'_>)) -> io::Result<Option<Call>> {
         loop {
             let socket = match self.listener.accept() {
                 Ok((socket, _)) => socket,
@@ -240,7 +275,7 @@ impl TakeoverListener {
             match check_caller(caller.uid(), geteuid().as_raw(), stands_for_anybody) {
                 Ok(()) => return Ok(Some(Call { socket, pid })),
                 Err(refusal) => {
-                    complain(format_args!("Takeover by pid {pid} refused: {refusal}"));
+                    complain(format_args!("Caller pid {pid} refused: {refusal}"));
                     refuse(socket, &refusal);
                 }
             }
@@ -249,12 +284,12 @@ impl TakeoverListener {
 
     /// Makes this process the one that callers see. `SO_PEERCRED` shows a caller who called listen(2) last, and on a
     /// listener that has been handed over that is a process which is gone (unix(7)).
-    pub(crate) fn sign(&self) -> io::Result<()> {
+    pub fn sign(&self) -> io::Result<()> {
         Ok(listen(&self.listener, BACKLOG)?)
     }
 
     /// Removes the path, if it still leads here.
-    pub(crate) fn remove(&self) {
+    pub fn remove(&self) {
         remove(&self.path, self.file, "Takeover path");
     }
 }
@@ -320,7 +355,7 @@ impl AsFd for TakeoverListener {
 }
 
 /// Connects to the server on `path`, and says who that is.
-pub(crate) fn call(path: &Path) -> io::Result<Call> {
+pub fn call(path: &Path) -> io::Result<Call> {
     let socket = UnixStream::connect(path).map_err(|error| match std::fs::metadata(path) {
         // The kernel says the same of these as of a socket that nobody answers on.
         Ok(metadata) if error.kind() == ErrorKind::ConnectionRefused && !metadata.file_type().is_socket() => {
@@ -333,10 +368,10 @@ pub(crate) fn call(path: &Path) -> io::Result<Call> {
 }
 
 /// Whether a user may take over: this one and root may.
-fn check_caller(theirs: u32, ours: u32, stands_for_anybody: impl FnOnce(u32) -> bool) -> Result<(), Refusal> {
+fn check_caller(theirs: u32, ours: u32, stands_for_anybody: impl FnOnce(u32) -> bool) -> Result<(), NotAllowed> {
     match theirs {
-        theirs if theirs != ours && theirs != 0 => Err(Refusal::Uid { ours, theirs }),
-        theirs if stands_for_anybody(theirs) => Err(Refusal::Unmapped { theirs }),
+        theirs if theirs != ours && theirs != 0 => Err(NotAllowed::Uid { ours, theirs }),
+        theirs if stands_for_anybody(theirs) => Err(NotAllowed::Unmapped { theirs }),
         _ => Ok(()),
     }
 }
@@ -356,9 +391,9 @@ fn maps_everybody(map: &str) -> bool {
 }
 
 /// Tells a caller why it is not heard.
-pub(crate) fn refuse(socket: UnixStream, refusal: &Refusal) {
+pub fn refuse(socket: UnixStream, refusal: &impl fmt::Display) {
     match Channel::of_predecessor(socket) {
-        Ok(channel) => channel.close_with(&refusal.frame()),
+        Ok(channel) => channel.close_with(&Refuse::frame(refusal)),
         Err(error) => debug!("A caller was not told why it is not heard: {error}"),
     }
 }
@@ -429,13 +464,15 @@ mod tests {
     #[test]
     fn a_user_who_may_be_anybody_may_not_take_over() {
         let anybody = |uid| uid == 65534;
+        let refused = NotAllowed::Uid { ours: 0, theirs: 1000 };
+        assert_eq!(refused.to_string(), "uid 1000 may ask nothing of uid 0");
         for (theirs, ours) in [(1, 1), (0, 1), (0, 0)] {
             assert_eq!(check_caller(theirs, ours, anybody), Ok(()));
         }
         for ours in [0, 1, 65534] {
-            assert_eq!(check_caller(2, ours, anybody), Err(Refusal::Uid { ours, theirs: 2 }));
+            assert_eq!(check_caller(2, ours, anybody), Err(NotAllowed::Uid { ours, theirs: 2 }));
         }
-        assert_eq!(check_caller(65534, 65534, anybody), Err(Refusal::Unmapped { theirs: 65534 }));
+        assert_eq!(check_caller(65534, 65534, anybody), Err(NotAllowed::Unmapped { theirs: 65534 }));
     }
 
     #[test]
