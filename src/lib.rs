@@ -212,7 +212,7 @@ mod takeover;
 pub use config::{Config, Outcome};
 pub use handle::Handle;
 pub use lineup::{Services, With};
-pub use listen::{Listen, ListenError, Target};
+pub use listen::{Adopted, Listen, ListenError, NotListening, Target};
 pub use milestone::{Listening, Milestone, Ready, Takeover};
 pub use moving::asking::{Moved, Which, move_peers};
 pub use peer::PeerId;

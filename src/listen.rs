@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use reactord_process::address::Address;
+use reactord_process::adopted::At;
+pub use reactord_process::adopted::{Adopted, NotListening};
 
 /// How many listeners a server may have: a successor gets them all at once, with the takeover listener.
 pub(crate) const LISTENERS_MAX: usize = 128;
@@ -62,13 +65,44 @@ pub struct Listen {
     /// that a takeover keeps has this backlog from when the successor serves; one that was not given here, but is taken over
     /// because its service was given none, keeps its own.
     pub backlog: Option<u32>,
+    /// The socket that listens there already, if another process has opened it. That one may go on listening when this server
+    /// has ended, so neither a stop nor a takeover ends it, and its path stays.
+    pub socket: Option<Adopted>,
 }
 
 impl Listen {
     /// A listener with this name at this address or path, and the kernel's maximum of connections that may wait.
     #[must_use]
     pub fn on(name: impl Into<String>, at: impl Into<Target>) -> Self {
-        Self { name: name.into(), at: at.into(), backlog: None }
+        Self { name: name.into(), at: at.into(), backlog: None, socket: None }
+    }
+
+    /// A listener with this name on a socket that listens already, blocking or not: one that a service manager has passed to
+    /// this process, for instance (sd_listen_fds(3)). It is where it is, and has the backlog that it has. A successor gets it
+    /// as any other listener.
+    ///
+    /// ```
+    /// use reactord::Listen;
+    ///
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let clients = Listen::adopted("clients", socket.into()).expect("it listens");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Why nobody can connect there.
+    pub fn adopted(name: impl Into<String>, socket: OwnedFd) -> Result<Self, NotListening> {
+        Adopted::new(socket).map(|socket| Self::on_socket(name, socket))
+    }
+
+    /// The same on a socket of which it is known already that it listens.
+    #[must_use]
+    pub fn on_socket(name: impl Into<String>, socket: Adopted) -> Self {
+        let at = match socket.at() {
+            At::Tcp(address) => Target::Tcp(*address),
+            At::Unix(path) => Target::Unix(path.clone()),
+        };
+        Self { socket: Some(socket), ..Self::on(name, at) }
     }
 }
 

@@ -66,17 +66,17 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(status) => return Ok(commands::say_status(&status)),
         Command::Wait { services, steals, config } => wait(&services, steals, config)?,
         Command::Serve { service: BuiltIn::Seqnum, listen, config, .. } => {
-            server(config).service([listen], Seqnum).serve()?
+            server(config).service(listen, Seqnum).serve()?
         }
         Command::Serve { service: BuiltIn::Line, listen, steals, config } => {
-            server(config).service([listen], line(steals)).serve()?
+            server(config).service(listen, line(steals)).serve()?
         }
         Command::Work { service: BuiltIn::Seqnum, config } => alone(Seqnum, config).work(inherit()?)?,
         Command::Work { service: BuiltIn::Line, config } => alone(Line::default(), config).work(inherit()?)?,
         #[cfg(feature = "fault-points")]
         Command::Serve { service: BuiltIn::Counted, listen, config, .. } => {
             let beside = reactord::Listen::on(Relayed::NAME, std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
-            server(config).service([listen], Counted::default()).service([beside], Relayed).serve()?
+            server(config).service(listen, Counted::default()).service([beside], Relayed).serve()?
         }
         #[cfg(feature = "fault-points")]
         Command::Work { service: BuiltIn::Counted, config } => alone(Counted::default(), config).work(inherit()?)?,

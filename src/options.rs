@@ -15,7 +15,9 @@ use log::LevelFilter;
 use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 use reactord::{Config, Listen, Service, services};
 use reactord_cli::arguments::usage_error;
+use reactord_cli::listen_fds::{self, Passed};
 use reactord_cli::values::{address, backlog, count, milliseconds, port};
+use reactord_process::adopted::At;
 use reactord_supervisor::Daemon;
 
 pub(crate) use moving::Move;
@@ -148,7 +150,7 @@ pub(crate) enum Command {
     /// To say which version this is.
     Version,
     /// To listen and serve.
-    Serve { service: BuiltIn, listen: Listen, steals: bool, config: Config },
+    Serve { service: BuiltIn, listen: Vec<Listen>, steals: bool, config: Config },
     /// To serve peers that another server gives away.
     Wait { services: Vec<BuiltIn>, steals: bool, config: Config },
     /// To have one server move peers to another.
@@ -199,16 +201,21 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> 
         Some(Subcommand::Move(_) | Subcommand::Status(_)) | None => arguments.verbose,
     };
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
-    let command = command(arguments, after).map_err(|error| usage_error(program, &error))?;
+    let command = command(arguments, after, listen_fds::take).map_err(|error| usage_error(program, &error))?;
     Ok((command, level))
 }
 
-fn command(mut arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Command, String> {
+/// What these arguments mean for a process that takes the sockets that were passed to it, if it is to listen.
+fn command(
+    mut arguments: Arguments,
+    after: Option<Vec<OsString>>,
+    passed: impl FnOnce() -> Result<Vec<Passed>, String>,
+) -> Result<Command, String> {
     if arguments.version {
         return Ok(Command::Version);
     }
     let subcommand = match arguments.subcommand.take() {
-        Some(Subcommand::Supervise(supervise)) => return supervise.daemon(after).map(Command::Supervise),
+        Some(Subcommand::Supervise(supervise)) => return supervise.daemon(after, passed).map(Command::Supervise),
         subcommand => subcommand,
     };
     if let Some(argument) = after.and_then(|after| after.into_iter().next()) {
@@ -242,10 +249,8 @@ fn command(mut arguments: Arguments, after: Option<Vec<OsString>>) -> Result<Com
         return wait_command(&arguments, config);
     }
     let Some(path) = arguments.takeover.clone() else {
-        let address = arguments.listen_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let service = arguments.service.unwrap_or(BuiltIn::Seqnum);
-        let at = SocketAddr::new(address, arguments.listen_port.unwrap_or(1234));
-        let listen = Listen { backlog: arguments.listen_backlog, ..Listen::on(service.name(), at) };
+        let listen = arguments.listen(service, passed()?)?;
         let takeover_path = Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?);
         let config = Config { takeover_path, ..config };
         return Ok(Command::Serve { service, listen, steals: arguments.steal, config });
@@ -316,6 +321,26 @@ impl Arguments {
         self.takeover_path.as_ref().or(self.takeover.as_ref())
     }
 
+    /// Where to listen: on the sockets that were passed, or else where these arguments say.
+    fn listen(&self, service: BuiltIn, passed: Vec<Passed>) -> Result<Vec<Listen>, String> {
+        let address = self.listen_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let at = SocketAddr::new(address, self.listen_port.unwrap_or(1234));
+        let with_backlog = |listen| Listen { backlog: self.listen_backlog, ..listen };
+        if passed.is_empty() {
+            return Ok(vec![with_backlog(Listen::on(service.name(), at))]);
+        }
+        let is_chosen = self.listen_address.is_some() || self.listen_port.is_some();
+        if is_chosen && !passed.iter().any(|passed| *passed.socket.at() == At::Tcp(at)) {
+            return Err(format!(
+                "{at} is none of the sockets that the service manager has passed: --listen-address and --listen-port may be left \
+                 out, or name one of them"
+            ));
+        }
+        Ok(listen_fds::with_distinct_names(passed)
+            .map(|(name, socket)| with_backlog(Listen::on_socket(name, socket)))
+            .collect())
+    }
+
     /// What a successor can run.
     fn services(&self) -> Vec<BuiltIn> {
         self.service.map_or(BuiltIn::ALL.to_vec(), |service| vec![service])
@@ -359,20 +384,42 @@ fn built_in(value: &str) -> Result<BuiltIn, String> {
 
 #[cfg(test)]
 mod tests {
+    use reactord_process::adopted::Adopted;
+
     use super::*;
 
     fn parsed(arguments: &[&str]) -> Result<Command, String> {
         let arguments = Arguments::from_args(&["reactord"], arguments).map_err(|exit| exit.output)?;
-        command(arguments, None)
+        command(arguments, None, || Ok(Vec::new()))
     }
 
     #[test]
     fn serving_needs_no_option_but_a_private_path() {
         let Ok(Command::Serve { service, listen, steals: false, config }) = parsed(&["-t", "/tmp/x"]) else { panic!() };
         assert_eq!(service, BuiltIn::Seqnum);
-        assert_eq!(listen, Listen::on("seqnum", SocketAddr::from(([127, 0, 0, 1], 1234))));
+        assert_eq!(listen, [Listen::on("seqnum", SocketAddr::from(([127, 0, 0, 1], 1234)))]);
         assert_eq!(config.takeover_path, Some("/tmp/x".into()));
         assert_eq!((config.freeze_timeout, config.max_peers), (Duration::from_secs(1), usize::MAX));
+    }
+
+    #[test]
+    fn sockets_that_were_passed_are_listened_on_and_the_command_line_may_name_one_of_them() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = socket.local_addr().unwrap();
+        let socket = Adopted::new(socket.into()).unwrap();
+        let parsed = |arguments: &[&str]| {
+            let arguments = Arguments::from_args(&["reactord"], arguments).unwrap();
+            let passed = || Passed { name: "clients".to_owned(), socket: socket.clone() };
+            command(arguments, None, || Ok(vec![passed(), passed()]))
+        };
+        let port = at.port().to_string();
+        for arguments in [&["-t", "/tmp/x"][..], &["-t", "/tmp/x", "-p", &port]] {
+            let Ok(Command::Serve { listen, .. }) = parsed(arguments) else { panic!() };
+            let expected = ["clients", "clients-2"].map(|name| Listen::on_socket(name, socket.clone()));
+            assert_eq!(listen, expected);
+        }
+        let error = parsed(&["-t", "/tmp/x", "-p", "1"]).unwrap_err();
+        assert!(error.contains("127.0.0.1:1 is none of the sockets"), "{error}");
     }
 
     #[test]

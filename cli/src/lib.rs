@@ -2,10 +2,12 @@
 //!
 //! [`say`] writes to standard output, [`arguments`] turns argv into an argh command with [`values`] that are allowed, and [`logger`] writes log lines
 //! without ever blocking or panicking because of it: on standard error, into a [`log_file`] or to the system log
-//! ([`system_log`]). [`service_manager`] tells whoever has started the process how it is. Nothing here knows what any
+//! ([`system_log`]). [`service_manager`] tells whoever has started the process how it is, and [`listen_fds`]
+//! are the sockets that that one has opened. Nothing here knows what any
 //! program does.
 
 pub mod arguments;
+pub mod listen_fds;
 pub mod log_file;
 pub mod logger;
 pub mod service_manager;

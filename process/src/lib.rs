@@ -7,6 +7,7 @@
 //! | module | owns |
 //! | --- | --- |
 //! | [`accept`] | the listening socket, and when accepting pauses and goes on |
+//! | [`adopted`] | sockets on which another process has begun to listen |
 //! | [`address`] | how the log writes an address |
 //! | [`asking`] | what a process that serves nobody asks of one that answers on a path |
 //! | [`callers`] | those who call on a path, until they have said what they want |
@@ -23,6 +24,7 @@
 
 pub mod accept;
 pub mod address;
+pub mod adopted;
 pub mod asking;
 pub mod callers;
 pub mod channel;

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use log::{debug, info};
@@ -50,6 +51,8 @@ pub(crate) struct Listener {
     socket: Socket,
     /// What its backlog is to be once it is this process's, where that may be another one.
     backlog_to_be: Option<i32>,
+    /// Somebody who is neither a predecessor nor a successor has opened it, and may go on listening.
+    is_borrowed: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +67,10 @@ impl Listener {
     /// # Errors
     /// If the address or the path cannot be used, or is taken.
     pub(crate) fn bind(lane: usize, listen: &Listen) -> Result<Self, ListenError> {
-        let Listen { name, at, backlog } = listen;
+        let Listen { name, at, backlog, socket } = listen;
+        if let Some(adopted) = socket {
+            return Self::borrow(lane, name, at, adopted.open(*backlog));
+        }
         let socket = match at {
             Target::Tcp(address) => listen_on(*address, *backlog).map_err(|failed| failed.error).and_then(Socket::tcp),
             Target::Unix(path) => SocketFile::bind_quietly(path, *backlog)
@@ -72,19 +78,44 @@ impl Listener {
                 .map(|(socket, file)| Socket::unix(socket, file)),
         };
         let socket = socket.map_err(|error| ListenError { at: at.clone(), error })?;
-        Ok(Self { name: name.clone(), lane, socket, backlog_to_be: None })
+        Ok(Self { name: name.clone(), lane, socket, backlog_to_be: None, is_borrowed: false })
+    }
+
+    /// The listener that another process has opened.
+    fn borrow(lane: usize, name: &str, at: &Target, opened: io::Result<OwnedFd>) -> Result<Self, ListenError> {
+        let failed = |error| ListenError { at: at.clone(), error };
+        let (socket, name) = (opened.map_err(failed)?, name.to_owned());
+        let listener = match at {
+            Target::Tcp(address) => Self::of_tcp(lane, name, socket, *address),
+            Target::Unix(path) => {
+                let path = std::path::absolute(path).map_err(failed)?;
+                let file = std::fs::metadata(&path).map_err(failed)?;
+                Self::of_unix(lane, name, socket, path, (file.dev(), file.ino()))
+            }
+        };
+        Ok(listener.borrowed(true))
     }
 
     /// The listener that a predecessor has bound to this address.
     pub(crate) fn of_tcp(lane: usize, name: String, socket: OwnedFd, address: SocketAddr) -> Self {
         let socket = Socket::Tcp(TcpListener::from_std(socket.into()), address);
-        Self { name, lane, socket, backlog_to_be: None }
+        Self { name, lane, socket, backlog_to_be: None, is_borrowed: false }
     }
 
     /// The listener that a predecessor has bound to this path, as the file with this device and inode.
     pub(crate) fn of_unix(lane: usize, name: String, socket: OwnedFd, path: PathBuf, file: (u64, u64)) -> Self {
         let socket = Socket::unix(socket, SocketFile::of_predecessor(path, file));
-        Self { name, lane, socket, backlog_to_be: None }
+        Self { name, lane, socket, backlog_to_be: None, is_borrowed: false }
+    }
+
+    /// The same, which somebody else has opened, or has not.
+    pub(crate) fn borrowed(self, is_borrowed: bool) -> Self {
+        Self { is_borrowed, ..self }
+    }
+
+    /// Whether somebody else has opened it, who may go on listening.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        self.is_borrowed
     }
 
     /// The same for another lane, as it is to be there from when it is this process's.
@@ -125,7 +156,9 @@ impl Listener {
         {
             debug!("The backlog of {} stays as it is: {errno}", self.at());
         }
-        if let Socket::Unix(_, file) = &mut self.socket {
+        if let Socket::Unix(_, file) = &mut self.socket
+            && !self.is_borrowed
+        {
             file.own();
         }
     }
@@ -174,8 +207,11 @@ impl Listener {
         }
     }
 
-    /// Lets nobody in any more, whoever else holds a duplicate.
+    /// Lets nobody in any more, whoever else holds a duplicate; except one who has lent it, who may want to.
     pub(super) fn close(self) {
+        if self.is_borrowed {
+            return debug!("Listening on {} is left to whoever has opened it", self.at());
+        }
         // To close it would not be enough while another process holds a duplicate (unix(7)).
         let shut = rustix::net::shutdown(&self, rustix::net::Shutdown::Both);
         debug!("Listening on {} ended: {shut:?}", self.at());

@@ -208,7 +208,7 @@ fn said_of(listener: &Listener, is_leftover: bool) -> wire::Listener {
         }
     };
     let lane = u32::try_from(listener.lane()).expect("a server has few lanes");
-    wire::Listener { at, lane, name: listener.name().to_owned(), is_leftover }
+    wire::Listener { at, lane, name: listener.name().to_owned(), is_leftover, is_borrowed: listener.is_borrowed() }
 }
 
 impl Source for Departure {

@@ -79,14 +79,15 @@ pub(super) fn enter(
 }
 
 fn adopted(said: wire::Listener, socket: OwnedFd) -> Listener {
-    let wire::Listener { at, lane, name, .. } = said;
+    let wire::Listener { at, lane, name, is_borrowed, .. } = said;
     let lane = lane as usize;
-    match at {
+    let listener = match at {
         At::Tcp(address) => Listener::of_tcp(lane, name, socket, address),
         At::Unix(wire::SocketFile { path, device, inode }) => {
             Listener::of_unix(lane, name, socket, path_of(&path), (device, inode))
         }
-    }
+    };
+    listener.borrowed(is_borrowed)
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
@@ -135,7 +136,10 @@ mod tests {
         let theirs = || {
             let socket = TcpListener::bind(any).unwrap();
             let at = At::Tcp(socket.local_addr().unwrap());
-            (wire::Listener { at, lane: 1, name: "inherited".to_owned(), is_leftover: false }, OwnedFd::from(socket))
+            (
+                wire::Listener { at, lane: 1, name: "inherited".to_owned(), is_leftover: false, is_borrowed: false },
+                OwnedFd::from(socket),
+            )
         };
         let own = |count: usize| (0..count).map(|number| Listen::on(number.to_string(), any)).collect::<Vec<_>>();
         let entered = |count| enter(vec![theirs()], Plan::of(vec![own(count), Vec::new()]).unwrap(), None);

@@ -140,6 +140,9 @@ pub(crate) struct Listener {
     /// It is not to be listened on any more: only who has connected already is let in.
     #[cbor(n(3), skip_if = "is_not")]
     pub(crate) is_leftover: bool,
+    /// Somebody else has opened it, and may go on listening: it is not ended, and its path not removed.
+    #[cbor(n(4), skip_if = "is_not")]
+    pub(crate) is_borrowed: bool,
 }
 
 /// Where a listener is.

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use reactord_process::adopted::Adopted;
 
 /// How a supervisor behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     /// Where clients connect to; port 0 lets the kernel choose.
     pub(crate) listen_addresses: Vec<SocketAddr>,
+    /// Sockets on which the service manager listens for it already.
+    pub(crate) listen_sockets: Vec<Adopted>,
     /// How many connections may wait in the kernel to be accepted. `None`: the kernel's maximum.
     pub(crate) listen_backlog: Option<u32>,
     /// What workers run: a command, found as a shell would, and its arguments.

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use argh::FromArgs;
 use nix::sys::signal::Signal;
+use reactord_cli::listen_fds::Passed;
 use reactord_cli::values::{address, backlog, count, number, port};
+use reactord_process::adopted::{Adopted, At};
 
 use crate::config::{Config, Ready, Replace, Supply};
 use crate::daemon::Daemon;
+use crate::resume::goes_on;
 
 /// Hold ports, start workers, and pass the connections on to them: reactord supervise -p PORT -- COMMAND ARGS.
 #[derive(FromArgs, Debug)]
@@ -109,13 +112,22 @@ impl Arguments {
     ///
     /// # Errors
     /// What is missing, or contradicts something else.
-    pub fn daemon(self, command: Option<Vec<OsString>>) -> Result<Daemon, String> {
+    pub fn daemon(
+        self,
+        command: Option<Vec<OsString>>,
+        passed: impl FnOnce() -> Result<Vec<Passed>, String>,
+    ) -> Result<Daemon, String> {
         let command = command.ok_or("-- is missing: reactord supervise -p PORT -- COMMAND ARGS")?;
         if command.is_empty() {
             return Err("no command follows --".to_owned());
         }
-        if self.listen_port.is_empty() {
+        // Whoever goes on with what an earlier binary had has its sockets from that, and others where they were passed.
+        let passed = if goes_on() { Vec::new() } else { passed()? };
+        if self.listen_port.is_empty() && passed.is_empty() && !goes_on() {
             return Err("a port to listen on is missing: -p PORT".to_owned());
+        }
+        if self.detach && !passed.is_empty() {
+            return Err("--detach contradicts sockets of a service manager, which looks after this process".to_owned());
         }
         if self.hand_over == Supply::Listeners && self.replace == Replace::Takeover {
             return Err(
@@ -145,12 +157,11 @@ impl Arguments {
         if self.log_file.is_some() && !self.detach {
             return Err("--log-file is for --detach; without it, lines go to standard error".to_owned());
         }
+        let addresses = self.listen_port.iter().map(|port| SocketAddr::new(self.listen_address, *port)).collect();
+        let (listen_addresses, listen_sockets) = beside(addresses, passed)?;
         let config = Config {
-            listen_addresses: self
-                .listen_port
-                .into_iter()
-                .map(|port| SocketAddr::new(self.listen_address, port))
-                .collect(),
+            listen_addresses,
+            listen_sockets,
             listen_backlog: self.listen_backlog,
             command,
             workers: self.workers,
@@ -172,6 +183,16 @@ impl Arguments {
             log_file: self.log_file,
         })
     }
+}
+
+/// The sockets that were passed, and the addresses that are none of theirs.
+fn beside(addresses: Vec<SocketAddr>, passed: Vec<Passed>) -> Result<(Vec<SocketAddr>, Vec<Adopted>), String> {
+    let sockets: Vec<Adopted> = passed.into_iter().map(|passed| passed.socket).collect();
+    if let Some(At::Unix(path)) = sockets.iter().map(Adopted::at).find(|at| matches!(at, At::Unix(_))) {
+        return Err(format!("{} is a Unix socket: a supervisor passes TCP connections on", path.display()));
+    }
+    let is_open = |address: &SocketAddr| sockets.iter().any(|socket| *socket.at() == At::Tcp(*address));
+    Ok((addresses.into_iter().filter(|address| !is_open(address)).collect(), sockets))
 }
 
 /// A thousand of the longest states.
@@ -254,7 +275,7 @@ mod tests {
 
     fn parsed(arguments: &[&str], command: Option<&[&str]>) -> Result<Daemon, String> {
         let arguments = Arguments::from_args(&["reactord", "supervise"], arguments).map_err(|exit| exit.output)?;
-        arguments.daemon(command.map(|command| command.iter().map(OsString::from).collect()))
+        arguments.daemon(command.map(|command| command.iter().map(OsString::from).collect()), || Ok(Vec::new()))
     }
 
     #[test]

@@ -55,6 +55,11 @@ pub(crate) enum Beginning {
     Trial,
 }
 
+/// Whether this process has, or reads, what an earlier binary had, as the environment says.
+pub(crate) fn goes_on() -> bool {
+    VARIABLES.iter().any(|variable| std::env::var_os(variable).is_some())
+}
+
 /// Whether this process was a supervisor already, as the environment says.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
+use mio::net::TcpListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use nix::sys::prctl;
@@ -110,7 +111,9 @@ impl<'p> Supervisor<'p> {
     fn begin(config: &Config, surroundings: Surroundings<'p>) -> Result<Self, Error> {
         let program = Program::here(&config.command).map_err(Error::Command)?;
         open_files::raise_limit();
-        let mut sockets = Vec::new();
+        let opened = config.listen_sockets.iter().map(|socket| socket.open(config.listen_backlog));
+        let opened = opened.map(|socket| Ok(TcpListener::from_std(socket?.into()))).collect::<io::Result<_>>();
+        let mut sockets: Vec<TcpListener> = opened.map_err(Error::while_doing("the listeners"))?;
         for address in &config.listen_addresses {
             sockets.push(listen_on(*address, config.listen_backlog).map_err(Error::Listen)?);
         }

@@ -122,6 +122,7 @@ fn listeners_of(lanes: usize) -> Listeners {
         lane: 1,
         name: "neighbours".to_owned(),
         is_leftover: false,
+        is_borrowed: false,
     });
     let mut all = listeners();
     all.services.extend(second);

@@ -73,6 +73,7 @@ pub(super) fn listeners() -> Listeners {
             lane: 0,
             name: "clients".to_owned(),
             is_leftover: false,
+            is_borrowed: false,
         }],
         takeover_path: b"/run/path".to_vec(),
         takeover_device: 1,

@@ -97,13 +97,21 @@ fn example(kind: Kind) -> Frame<'static> {
                     lane: 0,
                     name: "clients".to_owned(),
                     is_leftover: false,
+                    is_borrowed: false,
                 },
-                Listener { at: At::Tcp(address("[::1]:65535")), lane: 0, name: "local".to_owned(), is_leftover: false },
+                Listener {
+                    at: At::Tcp(address("[::1]:65535")),
+                    lane: 0,
+                    name: "local".to_owned(),
+                    is_leftover: false,
+                    is_borrowed: false,
+                },
                 Listener {
                     at: At::Unix(SocketFile { path: b"/run/\xffnumbers".to_vec(), device: 26, inode: 7 }),
                     lane: 0,
                     name: String::new(),
                     is_leftover: false,
+                    is_borrowed: false,
                 },
             ],
             takeover_path: b"/run/reactord.\xfftakeover".to_vec(),
@@ -348,12 +356,8 @@ fn listener() -> impl Strategy<Value = Listener> {
         inode,
     });
     let at = prop_oneof![listener_address().prop_map(At::Tcp), file.prop_map(At::Unix)];
-    (at, any::<u32>(), text(), any::<bool>()).prop_map(|(at, lane, name, is_leftover)| Listener {
-        at,
-        lane,
-        name,
-        is_leftover,
-    })
+    (at, any::<u32>(), text(), any::<(bool, bool)>())
+        .prop_map(|(at, lane, name, (is_leftover, is_borrowed))| Listener { at, lane, name, is_leftover, is_borrowed })
 }
 
 fn lane() -> impl Strategy<Value = Lane> {
