@@ -60,7 +60,7 @@ impl Flag {
         match self.value_name() {
             None => Value::Nothing,
             Some(name) if name.contains('|') => Value::OneOf(name.split('|').collect()),
-            Some("PATH" | "FILE" | "DIR" | "BINARY" | "PROGRAM" | "file" | "path" | "program") => Value::File,
+            Some("PATH" | "FILE" | "B" | "DIR" | "BINARY" | "PROGRAM" | "file" | "path" | "program") => Value::File,
             Some(name) => Value::Any(name),
         }
     }
