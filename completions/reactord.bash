@@ -27,6 +27,8 @@ _reactord() {
     'supervise -b' | 'supervise --listen-backlog') compopt +o default +o bashdefault; return ;;
     'supervise --workers') compopt +o default +o bashdefault; return ;;
     'supervise --hand-over') COMPREPLY=($(compgen -W 'queue listen' -- "$current")); return ;;
+    'supervise --finish-signal') compopt +o default +o bashdefault; return ;;
+    'supervise --ready') COMPREPLY=($(compgen -W 'notify after=S tcp' -- "$current")); return ;;
     'supervise --replace') COMPREPLY=($(compgen -W 'drain takeover' -- "$current")); return ;;
     'supervise --queue-max') compopt +o default +o bashdefault; return ;;
     'supervise --state-max') compopt +o default +o bashdefault; return ;;
@@ -39,7 +41,7 @@ _reactord() {
     'move --peer') compopt +o default +o bashdefault; return ;;
     esac
     case "$command:$current" in
-    supervise:-*) word='-a --listen-address -p --listen-port -b --listen-backlog --workers --hand-over --replace --rebalance --queue-max --state-max --ready-timeout --drain-timeout --pid-file --detach --log-file -v --verbose -h --help' ;;
+    supervise:-*) word='-a --listen-address -p --listen-port -b --listen-backlog --workers --hand-over --finish-signal --ready --replace --rebalance --queue-max --state-max --ready-timeout --drain-timeout --pid-file --detach --log-file -v --verbose -h --help' ;;
     move:-*) word='--count --share --peer -h --help' ;;
     status:-*) word='--json --watch -h --help' ;;
     :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover -c --wait --worker --service --steal -v --verbose --freeze-timeout --drain-timeout --close-timeout --max-peers --version -h --help' ;;

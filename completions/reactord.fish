@@ -23,6 +23,8 @@ complete -c reactord -n '__fish_seen_subcommand_from supervise' -s p -l listen-p
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -s b -l listen-backlog -x -d 'connections that may wait in the kernel to be accepted (default: the kernel\'s maximum)'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -l workers -x -d 'workers to start (default: 1)'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -l hand-over -x -a 'queue listen' -d 'queue: workers draw accepted connections; listen: they get the listening sockets by the systemd convention (default: queue)'
+complete -c reactord -n '__fish_seen_subcommand_from supervise' -l finish-signal -x -d 'with --hand-over listen, the signal on which a worker finishes what it has and exits: HUP, INT, QUIT, TERM, USR1, USR2 or WINCH (default: TERM)'
+complete -c reactord -n '__fish_seen_subcommand_from supervise' -l ready -x -a 'notify after=S tcp' -d 'with --hand-over listen, when a worker counts as ready that has not said READY=1: notify: never; after=S: when it has lived for S seconds; tcp: when it is seen to wait for connections (default: tcp)'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -l replace -x -a 'drain takeover' -d 'drain: workers that are replaced finish what they have; takeover: they hand it to those that replace them (default: drain)'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -l rebalance -d 'keep the workers\' shares of the live connections within a tenth; for workers that can give or move some'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -l queue-max -x -d 'connections that may wait for a worker; further ones wait in the kernel (default: 1024)'
