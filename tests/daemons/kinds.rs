@@ -201,6 +201,21 @@ fn a_release_that_only_lives_is_given_up_when_its_time_is_over() {
 }
 
 #[test]
+fn a_worker_that_hangs_is_replaced_and_killed_when_its_time_is_over() {
+    let place = Place::new();
+    let command = ["python3", "server.py", "said"];
+    let supervisor = supervise(&release(&place, "old"), "--drain-timeout 0.2", &command);
+    let hangs = wait_for_workers(&supervisor, 1)[0];
+    signal(hangs, Signal::SIGSTOP);
+    replace(&supervisor, 2);
+    let killed = format!("Worker pid {hangs} has not finished in time and is sent SIGKILL");
+    supervisor.wait_for_line(|line| line.contains(&killed));
+    wait_until_gone(hangs);
+    assert_eq!(served(supervisor.address()).1, wait_for_workers(&supervisor, 2)[1]);
+    supervisor.stop();
+}
+
+#[test]
 fn a_worker_that_runs_as_another_user_is_seen_to_accept_and_finishes() {
     if !nix::unistd::geteuid().is_root() {
         return skip("only root can start a worker as another user");
