@@ -343,6 +343,9 @@ impl<L: Lanes> Reactor<L> {
         let refusal = self.departure.as_ref().map(|departure| Refusal::Busy { pid: departure.pid() });
         match (request, refusal) {
             (Request::TakeOver(greeting), _) => self.take_leave(greeting),
+            (Request::LookAfterPath, None) => self.look_after_takeover_path(),
+            // The successor has been given the listener as it is, and will look after its path.
+            (Request::LookAfterPath, Some(_)) => {}
             (Request::Status(channel), _) => channel.close_with(&Frame::Status(self.status()).encode()),
             (Request::Give(channel, ..) | Request::Move(channel, ..), Some(refusal)) => {
                 channel.close_with(&refusal.frame());
@@ -369,6 +372,14 @@ impl<L: Lanes> Reactor<L> {
             successor_pid: self.departure.as_ref().map(Departure::pid),
             is_stopping: self.stop.is_some(),
             ..self.annals.status(&self.lanes, self.sources.entrance.listeners())
+        }
+    }
+
+    /// The directory of a worker's path is its supervisor's to make.
+    fn look_after_takeover_path(&mut self) {
+        let Self { sources: Sources { callers, entrance, .. }, poll, .. } = self;
+        if let Some(callers) = callers {
+            callers.look_after_path(poll.registry(), entrance.listeners().next().is_some());
         }
     }
 

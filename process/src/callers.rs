@@ -75,6 +75,17 @@ impl Callers {
         &self.listener
     }
 
+    /// Answers on another listener from now on, which is on the same path: that does not lead to the one before any more.
+    pub fn go_over_to(&mut self, mut listener: TakeoverListener, registry: &Registry) {
+        let swapped = registry
+            .register(listener.source(), (self.token_of)(0), Interest::READABLE)
+            .and_then(|()| registry.deregister(self.listener.source()));
+        if let Err(error) = swapped {
+            warn!("Callers on path {} may not be heard: {error}", listener.path().display());
+        }
+        self.listener = listener;
+    }
+
     /// Has the loop woken for them.
     ///
     /// # Errors

@@ -18,6 +18,7 @@
 //! | [`memory`] | whether there is enough of it for what is sent and arrives |
 //! | [`open_files`] | the limit of open files, and how much of it is used |
 //! | [`path`] | a path on which callers are heard: binding it, who may call, removing it |
+//! | [`path_watch`] | whether such a path leads here still, and that it is made anew |
 //! | [`words`] | what a worker and the supervisor say to each other, as values |
 //!
 //! Nothing here knows of a peer or a worker, or what a takeover is made of.
@@ -34,6 +35,7 @@ pub mod inherited;
 pub mod memory;
 pub mod open_files;
 pub mod path;
+pub mod path_watch;
 pub mod words;
 
 pub use path::SOCKET_PATH_BYTES_MAX;

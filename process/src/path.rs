@@ -4,15 +4,15 @@
 //! is at the path and is not a takeover socket that nobody answers on is left alone.
 
 use std::fmt;
-use std::fs::{File, FileType, Permissions};
+use std::fs::{DirBuilder, File, FileType, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::{debug, info, warn};
 use mio::net::{UnixListener, UnixStream};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -70,6 +70,18 @@ pub enum PathError {
         /// How it failed.
         error: io::Error,
     },
+}
+
+impl PathError {
+    /// What is wrong with the path, for who has named it already.
+    pub(crate) fn why(&self) -> String {
+        match self {
+            Self::Length { .. } => self.to_string(),
+            Self::Alive { .. } => "another server answers on it".to_owned(),
+            Self::NoSocket { what, .. } => format!("it is {what}"),
+            Self::Io { what, error, .. } => format!("{what}: {error}"),
+        }
+    }
 }
 
 impl std::fmt::Display for PathError {
@@ -152,7 +164,7 @@ impl SocketFile {
     /// If the path cannot be a socket's, or is taken.
     pub fn bind_quietly(path: &Path, backlog: Option<u32>) -> Result<(OwnedFd, Self), PathError> {
         let path = absolute(path)?;
-        let (socket, file) = bind_free(&path, answers_quietly, kernel_backlog(backlog))?;
+        let (socket, file) = bind_free(&path, answers_quietly, kernel_backlog(backlog), LOCK_PATIENCE)?;
         Ok((socket, Self { path, file, is_own: true }))
     }
 
@@ -222,7 +234,7 @@ impl TakeoverListener {
             warn!("Takeover path {}: {}; choose another user", path.display(), NotAllowed::Unmapped { theirs: uid });
         }
         let answers = |path: &Path| call(path).map(|call| (call.pid != 0).then_some(call.pid));
-        let (socket, file) = bind_free(&path, answers, BACKLOG)?;
+        let (socket, file) = bind_free(&path, answers, BACKLOG, LOCK_PATIENCE)?;
         Ok(Self { bound_here: true, ..Self::adopt(socket, path, file) })
     }
 
@@ -282,6 +294,24 @@ impl TakeoverListener {
         }
     }
 
+    /// Whether the path leads here.
+    pub(crate) fn is_at_its_path(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file)
+    }
+
+    /// Another listener on the same path, which does not lead here any more. Nobody is waited for and nobody called, for a
+    /// server does this while it serves. A directory that is gone is made anew if it is this process's own to make.
+    ///
+    /// # Errors
+    /// If the path cannot be had.
+    pub(crate) fn bind_anew(&self, is_own_directory: bool) -> Result<Self, PathError> {
+        if is_own_directory {
+            restore_directory(&self.path)?;
+        }
+        let (socket, file) = bind_free(&self.path, answers_quietly, BACKLOG, Duration::ZERO)?;
+        Ok(Self { bound_here: true, ..Self::adopt(socket, self.path.clone(), file) })
+    }
+
     /// Makes this process the one that callers see. `SO_PEERCRED` shows a caller who called listen(2) last, and on a
     /// listener that has been handed over that is a process which is gone (unix(7)).
     pub fn sign(&self) -> io::Result<()> {
@@ -316,11 +346,27 @@ fn absolute(path: &Path) -> Result<PathBuf, PathError> {
     Ok(path)
 }
 
+/// Makes the directory of a path anew, for this user alone, if there is none.
+fn restore_directory(path: &Path) -> Result<(), PathError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(PathError::Io { path: path.to_owned(), what: "make its directory", error })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Binds a path for this user alone, and listens; of a socket that nobody answers on, it makes it free first. Returns the
 /// file's device and inode with it.
-fn bind_free(path: &Path, answers: Answers, backlog: i32) -> Result<(OwnedFd, (u64, u64)), PathError> {
+fn bind_free(
+    path: &Path,
+    answers: Answers,
+    backlog: i32,
+    patience: Duration,
+) -> Result<(OwnedFd, (u64, u64)), PathError> {
     let in_context = |what| move |error: io::Error| PathError::Io { path: path.to_owned(), what, error };
-    let lock = lock_directory(path)?;
+    let lock = lock_directory(path, patience)?;
     clear(path, answers)?;
 
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -341,7 +387,8 @@ type Answers = fn(&Path) -> io::Result<Option<u32>>;
 
 /// The same without a connection: a socket of another type is told that it is one, if there is anybody to tell it (unix(7)).
 fn answers_quietly(path: &Path) -> io::Result<Option<u32>> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
         Err(rustix::io::Errno::PROTOTYPE) | Ok(()) => Ok(None),
         Err(errno) => Err(errno.into()),
@@ -416,7 +463,7 @@ fn clear(path: &Path, answers: Answers) -> Result<(), PathError> {
             Err(PathError::Alive { path: path.to_owned(), pid: None })
         }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            debug!("Path {} is stale, and is replaced", path.display());
+            info!("Path {} was left behind by a process that is gone, and is replaced", path.display());
             std::fs::remove_file(path).map_err(in_context("remove"))
         }
         Err(error) => Err(in_context("connect")(error)),
@@ -435,7 +482,7 @@ fn what_is_no_socket(file_type: FileType) -> &'static str {
 
 /// Locks the directory of `path`, so that of two servers that find a stale path only one replaces it. The lock goes
 /// with the returned value.
-fn lock_directory(path: &Path) -> Result<Option<Flock<File>>, PathError> {
+fn lock_directory(path: &Path, patience: Duration) -> Result<Option<Flock<File>>, PathError> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut file = File::open(directory).map_err(|error| PathError::Io {
         path: path.to_owned(),
@@ -446,7 +493,7 @@ fn lock_directory(path: &Path) -> Result<Option<Flock<File>>, PathError> {
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(Some(lock)),
-            Err((unlocked, nix::errno::Errno::EWOULDBLOCK)) if began.elapsed() < LOCK_PATIENCE => file = unlocked,
+            Err((unlocked, nix::errno::Errno::EWOULDBLOCK)) if began.elapsed() < patience => file = unlocked,
             Err((_, errno)) => {
                 // Whoever can read a shared directory can lock it. That must not keep a server from starting.
                 warn!("Directory {} cannot be locked ({errno}); going on without", directory.display());

@@ -9,9 +9,10 @@ use std::time::Instant;
 use log::warn;
 use mio::Registry;
 use mio::event::Event;
-use reactord_process::callers::{Callers as Calling, Heard};
+use reactord_process::callers::{CALLERS_MAX, Callers as Calling, Heard};
 use reactord_process::channel::Channel;
 use reactord_process::path::TakeoverListener;
+use reactord_process::path_watch::PathWatch;
 
 use super::source::{Name, Source, Tokens};
 use crate::limited::{Kind, Limited};
@@ -19,9 +20,18 @@ use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::predecessor::Refusal;
 use crate::takeover::wire::{Frame, Give, Hello, Move};
 
+/// The key of what looks after the path: the listener and callers have those before it.
+const WATCH: usize = 1 + CALLERS_MAX;
+
 /// The takeover listener, and those who were let in.
 #[derive(Debug)]
-pub(crate) struct Callers(Calling);
+pub(crate) struct Callers {
+    calling: Calling,
+    /// Looks after the path, once this is registered.
+    watch: Option<PathWatch>,
+    /// It may have something to look at.
+    watch_rang: bool,
+}
 
 /// Somebody who wants to take over. The channel is not registered any more.
 #[derive(Debug)]
@@ -44,6 +54,8 @@ pub(crate) enum Request {
     Move(Channel, u32, Move),
     /// To know how the server stands.
     Status(Channel),
+    /// Nobody's: it is time to look whether the path leads here still.
+    LookAfterPath,
 }
 
 /// Writes a line about a caller, unless there are too many.
@@ -52,22 +64,26 @@ type Complain<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>);
 impl Callers {
     /// Those who call on `listener`.
     pub(crate) fn on(listener: TakeoverListener) -> Self {
-        Self(Calling::on(listener, |key| Tokens::of(Name::Callers).token(key), "Takeover"))
+        let calling = Calling::on(listener, |key| Tokens::of(Name::Callers).token(key), "Takeover");
+        Self { calling, watch: None, watch_rang: true }
     }
 
     pub(crate) fn listener(&self) -> &TakeoverListener {
-        self.0.listener()
+        self.calling.listener()
     }
 
     /// Lets callers in and hears them. Returns one who has said what it wants; there may be more. Those who say anything else,
     /// or nothing for too long, are let go.
     pub(crate) fn tend(&mut self, registry: &Registry, now: Instant, limited: &mut Limited) -> Option<Request> {
+        if std::mem::take(&mut self.watch_rang) && self.watch.as_mut().is_some_and(PathWatch::rings) {
+            return Some(Request::LookAfterPath);
+        }
         let mut complain = |complaint: fmt::Arguments<'_>| {
             if limited.admits(Kind::Caller, now) {
                 warn!("{complaint}");
             }
         };
-        while let Some(heard) = self.0.tend(registry, now, &mut complain) {
+        while let Some(heard) = self.calling.tend(registry, now, &mut complain) {
             if let Some(request) = understood(heard, &mut complain) {
                 return Some(request);
             }
@@ -75,14 +91,23 @@ impl Callers {
         None
     }
 
+    /// Goes over to another listener on the same path where that does not lead here any more. Not while a successor copies,
+    /// which has been given this one. A directory that is gone is made anew if it is this process's own to make.
+    pub(crate) fn look_after_path(&mut self, registry: &Registry, is_own_directory: bool) {
+        let Some(watch) = &mut self.watch else { return };
+        if let Some(anew) = watch.look(self.calling.listener(), is_own_directory) {
+            self.calling.go_over_to(anew, registry);
+        }
+    }
+
     /// Lets go of those who were let in, and tells them why. Whoever was not is for the next to have the listener.
     pub(crate) fn refuse(&mut self, refusal: &Refusal) {
-        self.0.refuse(refusal);
+        self.calling.refuse(refusal);
     }
 
     /// Leaves the takeover path, and tells whoever has called why.
     pub(crate) fn leave(self, refusal: &Refusal) {
-        self.0.leave(refusal);
+        self.calling.leave(refusal);
     }
 }
 
@@ -105,16 +130,19 @@ fn understood(Heard { mut channel, pid, said }: Heard, complain: Complain<'_>) -
 }
 
 impl Source for Callers {
-    /// The listener has key 0, and each caller one of those that follow.
-    fn register(&mut self, registry: &Registry, _: Tokens) -> io::Result<()> {
-        self.0.register(registry)
+    fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
+        self.watch.insert(PathWatch::new()?).register(registry, tokens.token(WATCH))?;
+        self.calling.register(registry)
     }
 
     fn hear(&mut self, key: usize, _: &Event) {
-        self.0.note(key);
+        match key {
+            WATCH => self.watch_rang = true,
+            key => self.calling.note(key),
+        }
     }
 
     fn due(&self, now: Instant) -> Option<Instant> {
-        self.0.due(now)
+        self.calling.due(now)
     }
 }

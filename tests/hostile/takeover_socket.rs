@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::Permissions;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
@@ -346,38 +346,63 @@ fn pause_across_time_namespaces_is_given_as_a_bound() {
 // ── The path ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
-fn path_that_is_removed_while_serving_is_missed_at_the_stop() {
+fn path_that_is_removed_while_serving_is_made_anew_also_with_its_directory() {
     let place = Place::new();
-    let server = Server::serve(&place.path(), "");
+    let directory = place.file("directory");
+    std::fs::create_dir(&directory).unwrap();
+    let path = directory.join("takeover");
+    let mut server = Server::serve(&path, "");
     let mut peer = Peer::connect(server.address());
-    std::fs::remove_file(place.path()).unwrap();
-    peer.exchange();
-    let missed = format!("Takeover path {} is gone already", place.path().display());
-    server.signal(Signal::SIGTERM);
-    peer.expect_end();
-    assert_eq!(server.exit_code(), 0);
-    server.wait_for_line(|line| line.contains("WARN") && line.contains(&missed));
+    for is_all_removed in [false, true] {
+        if is_all_removed {
+            std::fs::remove_dir_all(&directory).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        server.wait_for_line(|line| line.contains("WARN") && line.contains("was gone, and has been made anew"));
+        peer.exchange();
+        assert_eq!(std::fs::symlink_metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(std::fs::symlink_metadata(&directory).unwrap().mode() & 0o022, 0);
+        assert_eq!(caller_sees_pid(&path), server.pid());
+        server = server.taken_over("");
+        peer.exchange();
+    }
+    server.stop_with([peer]);
+    assert!(!path.exists());
 }
 
 #[test]
-fn path_that_is_renamed_while_serving_leads_to_the_server_and_is_left_behind() {
+fn path_that_is_renamed_while_serving_is_made_anew() {
     let place = Place::new();
     let renamed = place.file("renamed");
-    let predecessor = Server::serve(&place.path(), "");
-    let mut peer = Peer::connect(predecessor.address());
+    let server = Server::serve(&place.path(), "");
+    let mut peer = Peer::connect(server.address());
     std::fs::rename(place.path(), &renamed).unwrap();
-    peer.exchange();
-    let successor = predecessor.taken_over_by(Server::take_over(&renamed, ""));
-    peer.exchange();
-    // Somebody else takes the name, and keeps it.
-    let other = Server::serve(&place.path(), "");
-    successor.signal(Signal::SIGTERM);
-    peer.expect_end();
-    assert_eq!(successor.exit_code(), 0);
-    successor.wait_for_line(|line| line.contains("WARN") && line.contains("belongs to somebody else by now"));
+    server.wait_for_line(|line| line.contains("was gone, and has been made anew"));
     assert!(renamed.exists(), "nobody knows whose it is");
-    assert_eq!(caller_sees_pid(&place.path()), other.pid());
-    other.stop();
+    let successor = server.taken_over("");
+    peer.exchange();
+    successor.stop_with([peer]);
+}
+
+#[test]
+fn path_that_another_server_has_by_now_is_left_to_it_until_that_is_gone() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "");
+    let mut peer = Peer::connect(server.address());
+    // In one step: a path that is missing is soon made anew.
+    let other = UnixListener::bind(place.file("other")).unwrap();
+    std::fs::rename(place.file("other"), place.path()).unwrap();
+    let told = server.wait_for_line(|line| line.contains("does not lead here any more"));
+    assert!(told.contains("cannot be made anew: another server answers on it"), "{told}");
+    assert_eq!(caller_sees_pid(&place.path()), std::process::id());
+    peer.exchange();
+    drop(other);
+    server.wait_for_line(|line| line.contains("was left behind by a process that is gone, and is replaced"));
+    server.wait_for_line(|line| line.contains("has been made anew"));
+    let successor = server.taken_over("");
+    peer.exchange();
+    successor.stop_with([peer]);
 }
 
 #[test]

@@ -87,11 +87,18 @@ fn path_of_a_live_server_is_left_alone_also_after_a_takeover() {
 
 #[test]
 fn path_that_belongs_to_somebody_else_by_now_is_not_removed() {
-    for replace in [|path: &Path| std::fs::write(path, "precious").unwrap(), leave_socket] {
+    type Replace = fn(&Path) -> Option<UnixListener>;
+    let replace: [Replace; 2] = [
+        |path| std::fs::write(path, "precious").map(|()| None).unwrap(),
+        |path| Some(UnixListener::bind(path).unwrap()),
+    ];
+    for replace in replace {
         let place = Place::new();
         let server = Server::serve(&place.path(), "").taken_over("");
-        std::fs::remove_file(place.path()).unwrap();
-        replace(&place.path());
+        // In one step: a path that is missing is soon made anew.
+        let replacement = place.file("replacement");
+        let _listener = replace(&replacement);
+        std::fs::rename(&replacement, place.path()).unwrap();
         let inode = std::fs::symlink_metadata(place.path()).unwrap().ino();
         server.signal(Signal::SIGTERM);
         assert_eq!(server.exit_code(), 0);
