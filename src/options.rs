@@ -6,8 +6,7 @@ mod status;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -21,7 +20,7 @@ use reactord_process::adopted::At;
 use reactord_supervisor::Daemon;
 
 pub(crate) use moving::Move;
-use paths::{check_length, checked_path};
+use paths::{check_length, checked_path, default_takeover_path};
 pub(crate) use status::StatusOf;
 
 /// A TCP server that can be replaced while its connections stay open.
@@ -344,36 +343,6 @@ impl Arguments {
     /// What a successor can run.
     fn services(&self) -> Vec<BuiltIn> {
         self.service.map_or(BuiltIn::ALL.to_vec(), |service| vec![service])
-    }
-}
-
-/// A path in a directory that is this user's alone.
-fn default_takeover_path() -> Result<PathBuf, String> {
-    const FILE: &str = "reactord.takeover";
-    if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty()) {
-        let path = Path::new(&directory).join(FILE);
-        return match path.parent() {
-            Some(directory) if directory.is_absolute() && directory.is_dir() => check_length(path),
-            _ => Err(format!(
-                "the environment's XDG_RUNTIME_DIR is {directory:?}, which is no directory; choose a takeover path with -t"
-            )),
-        };
-    }
-    let user = nix::unistd::geteuid();
-    if user.is_root() {
-        return Ok(Path::new("/run").join(FILE));
-    }
-    let directory = std::env::temp_dir().join(format!("reactord-{user}"));
-    // An existing one is as good, if it is ours; that is looked at next.
-    let created = std::fs::DirBuilder::new().mode(0o700).create(&directory);
-    match std::fs::symlink_metadata(&directory) {
-        Ok(metadata) if metadata.is_dir() && metadata.uid() == user.as_raw() && metadata.mode() & 0o077 == 0 => {
-            check_length(directory.join(FILE))
-        }
-        Ok(_) => Err(format!("{} is not this user's alone; choose a takeover path with -t", directory.display())),
-        Err(error) => {
-            Err(format!("{}: {}; choose a takeover path with -t", directory.display(), created.err().unwrap_or(error)))
-        }
     }
 }
 
