@@ -24,6 +24,7 @@ _reactord() {
     ' --max-peers') compopt +o default +o bashdefault; return ;;
     'supervise -a' | 'supervise --listen-address') compopt +o default +o bashdefault; return ;;
     'supervise -p' | 'supervise --listen-port') compopt +o default +o bashdefault; return ;;
+    'supervise -t' | 'supervise --path') return ;;
     'supervise -b' | 'supervise --listen-backlog') compopt +o default +o bashdefault; return ;;
     'supervise --workers') compopt +o default +o bashdefault; return ;;
     'supervise --hand-over') COMPREPLY=($(compgen -W 'queue listen' -- "$current")); return ;;
@@ -41,11 +42,12 @@ _reactord() {
     'move --peer') compopt +o default +o bashdefault; return ;;
     esac
     case "$command:$current" in
-    supervise:-*) word='-a --listen-address -p --listen-port -b --listen-backlog --workers --hand-over --finish-signal --ready --replace --rebalance --queue-max --state-max --ready-timeout --drain-timeout --pid-file --detach --log-file -v --verbose -h --help' ;;
+    supervise:-*) word='-a --listen-address -p --listen-port -t --path -b --listen-backlog --workers --hand-over --finish-signal --ready --replace --rebalance --queue-max --state-max --ready-timeout --drain-timeout --pid-file --detach --log-file -v --verbose -h --help' ;;
     move:-*) word='--count --share --peer -h --help' ;;
+    reload:-*) word='-h --help' ;;
     status:-*) word='--json --watch -h --help' ;;
     :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover -c --wait --worker --service --steal -v --verbose --freeze-timeout --drain-timeout --close-timeout --max-peers --version -h --help' ;;
-    :*) ((COMP_CWORD == 1)) && word='supervise move status' || word= ;;
+    :*) ((COMP_CWORD == 1)) && word='supervise move reload status' || word= ;;
     *) return ;;
     esac
     COMPREPLY=($(compgen -W "$word" -- "$current"))

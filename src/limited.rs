@@ -4,12 +4,9 @@
 //! A client that breaks the protocol, or a caller that is refused, deserves a line; ten thousand of them would fill a
 //! disk, and hide what else there is to read. Nothing here writes a line, or reads a clock.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Enough to see what kind of trouble it is and who makes it, and at most some megabytes an hour.
-const LINES_PER_SECOND: u64 = 10;
-
-const SECOND: Duration = Duration::from_secs(1);
+use reactord_process::limited::Limit;
 
 /// What others can cause a line about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,45 +78,10 @@ impl Limited {
     }
 }
 
-/// The limit of one kind.
-#[derive(Debug, Default)]
-pub(crate) struct Limit {
-    /// When the second began that is counted now: with the first line after the one before.
-    since: Option<Instant>,
-    /// How many there were in it, written or not.
-    lines: u64,
-}
-
-impl Limit {
-    /// Whether a line may be written. One that may not is counted.
-    pub(crate) fn admits(&mut self, now: Instant) -> bool {
-        // What nobody has asked for in the meantime goes on being counted, so that it is said once somebody does.
-        if self.since.is_none_or(|since| self.excess() == 0 && now.saturating_duration_since(since) >= SECOND) {
-            *self = Self { since: Some(now), lines: 0 };
-        }
-        self.lines += 1;
-        self.excess() == 0
-    }
-
-    fn due(&self) -> Option<Instant> {
-        self.since.filter(|_| self.excess() > 0).map(|since| since + SECOND)
-    }
-
-    /// How many were not written, when their second is over.
-    pub(crate) fn left_out(&mut self, now: Instant) -> Option<u64> {
-        self.due().filter(|due| now >= *due)?;
-        let lines = self.excess();
-        *self = Self::default();
-        Some(lines)
-    }
-
-    fn excess(&self) -> u64 {
-        self.lines.saturating_sub(LINES_PER_SECOND)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use reactord_process::limited::{LINES_PER_SECOND, SECOND};
+
     use super::*;
 
     fn admitted(limited: &mut Limited, kind: Kind, lines: u64, now: Instant) -> u64 {

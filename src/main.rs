@@ -2,6 +2,7 @@
 
 mod commands;
 mod exit;
+mod fleet;
 mod options;
 mod reporting;
 
@@ -63,7 +64,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Supervise(daemon) => return Ok(ExitCode::from(daemon.run()?)),
         Command::Move(request) => return Ok(commands::move_and_say(request)),
-        Command::Status(status) => return Ok(commands::say_status(&status)),
+        Command::Reload(reload) => return Ok(fleet::reload_and_say(&reload.path)),
+        Command::Status(status) => {
+            return Ok(fleet::say_status(&status).unwrap_or_else(|| commands::say_status(&status)));
+        }
         Command::Wait { services, steals, config } => wait(&services, steals, config)?,
         Command::Serve { service: BuiltIn::Seqnum, listen, config, .. } => {
             server(config).service(listen, Seqnum).serve()?

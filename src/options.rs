@@ -2,6 +2,7 @@
 
 mod moving;
 mod paths;
+mod reload;
 mod status;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use reactord_supervisor::Daemon;
 
 pub(crate) use moving::Move;
 use paths::{check_length, checked_path, default_takeover_path};
+pub(crate) use reload::Reload;
 pub(crate) use status::StatusOf;
 
 /// A TCP server that can be replaced while its connections stay open.
@@ -105,6 +107,7 @@ struct Arguments {
 enum Subcommand {
     Supervise(reactord_supervisor::Arguments),
     Move(moving::Arguments),
+    Reload(Reload),
     Status(StatusOf),
 }
 
@@ -154,7 +157,9 @@ pub(crate) enum Command {
     Wait { services: Vec<BuiltIn>, steals: bool, config: Config },
     /// To have one server move peers to another.
     Move(Move),
-    /// To say how a server stands.
+    /// To have a supervisor replace its workers.
+    Reload(Reload),
+    /// To say how a server or a supervisor stands.
     Status(StatusOf),
     /// To serve what a supervisor hands over.
     Work { service: BuiltIn, config: Config },
@@ -174,9 +179,10 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> 
     // What follows belongs to another program, and need not even be text.
     let after = std::env::args_os().skip(1).any(|argument| argument == "--").then(|| own.collect());
     let supervises = before.first().is_some_and(|argument| argument == "supervise");
-    let asks = before.first().filter(|argument| *argument == "move" || *argument == "status");
+    let asks = before.first().filter(|argument| ["move", "reload", "status"].iter().any(|name| argument == name));
     let program = match asks.and_then(|command| command.to_str()) {
         Some("move") => "reactord move",
+        Some("reload") => "reactord reload",
         Some(_) => "reactord status",
         None if supervises => "reactord supervise",
         None => "reactord",
@@ -197,7 +203,7 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> 
     }
     let verbose = match &arguments.subcommand {
         Some(Subcommand::Supervise(supervise)) => supervise.verbose,
-        Some(Subcommand::Move(_) | Subcommand::Status(_)) | None => arguments.verbose,
+        Some(Subcommand::Move(_) | Subcommand::Reload(_) | Subcommand::Status(_)) | None => arguments.verbose,
     };
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
     let command = command(arguments, after, listen_fds::take).map_err(|error| usage_error(program, &error))?;
@@ -214,7 +220,9 @@ fn command(
         return Ok(Command::Version);
     }
     let subcommand = match arguments.subcommand.take() {
-        Some(Subcommand::Supervise(supervise)) => return supervise.daemon(after, passed).map(Command::Supervise),
+        Some(Subcommand::Supervise(supervise)) => {
+            return supervise.daemon(after, passed, default_supervisor_path).map(Command::Supervise);
+        }
         subcommand => subcommand,
     };
     if let Some(argument) = after.and_then(|after| after.into_iter().next()) {
@@ -222,6 +230,7 @@ fn command(
     }
     match subcommand {
         Some(Subcommand::Move(arguments)) => return arguments.request().map(Command::Move),
+        Some(Subcommand::Reload(arguments)) => return Ok(Command::Reload(arguments)),
         Some(Subcommand::Status(arguments)) => return Ok(Command::Status(arguments)),
         Some(Subcommand::Supervise(_)) | None => {}
     }
@@ -344,6 +353,11 @@ impl Arguments {
     fn services(&self) -> Vec<BuiltIn> {
         self.service.map_or(BuiltIn::ALL.to_vec(), |service| vec![service])
     }
+}
+
+/// Where a supervisor is asked, if no path is chosen: beside a server's.
+fn default_supervisor_path() -> Result<PathBuf, String> {
+    default_takeover_path().map(|path| path.with_file_name("reactord.supervise"))
 }
 
 fn built_in(value: &str) -> Result<BuiltIn, String> {

@@ -292,7 +292,7 @@ fn service_manager_is_told_when_all_workers_serve() {
     assert_eq!(recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT), Err(Errno::EAGAIN));
     drop(gate);
     let length = socket.recv(&mut message).expect("it is told");
-    assert_eq!(&message[..length], b"READY=1\n");
+    assert_eq!(&message[..length], b"READY=1");
     supervisor.stop();
 }
 

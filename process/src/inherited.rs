@@ -6,18 +6,31 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-use crate::descriptors;
+use crate::{descriptors, open_files};
 
 /// A duplicate of the descriptor with this number, with close-on-exec set. The number itself stays what it is, until it
 /// is [let go](let_go).
 ///
 /// The process passes it to itself over a Unix socket: a number becomes an owned descriptor on the way, without
-/// `unsafe`, and without `pidfd_getfd`, which containers forbid.
+/// `unsafe`. Where this user has too many descriptors on their way already, the process takes it from itself with
+/// `pidfd_getfd`, which containers forbid, and which is therefore not the first choice.
 ///
 /// # Errors
 /// `EBADF` if no open descriptor has this number.
 pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    match pass(number) {
+        Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => {
+            let process = pidfd_open(getpid(), PidfdFlags::empty());
+            process.and_then(|process| pidfd_getfd(process, number, PidfdGetfdFlags::empty())).map_err(|_| error)
+        }
+        passed => passed,
+    }
+}
+
+/// Passes it to this process itself.
+fn pass(number: RawFd) -> io::Result<OwnedFd> {
     let (outbox, inbox) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let byte = [IoSlice::new(&[0])];
     sendmsg::<()>(outbox.as_raw_fd(), &byte, &[ControlMessage::ScmRights(&[number])], MsgFlags::MSG_NOSIGNAL, None)?;
@@ -35,6 +48,17 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     let taken = duplicate(number)?;
     let_go(number);
     Ok(taken)
+}
+
+/// The numbers of all descriptors that are open, as `/proc/self/fd` shows them (proc(5)), or where it is missing, all that may
+/// be.
+#[must_use]
+pub fn open() -> Vec<RawFd> {
+    match std::fs::read_dir("/proc/self/fd") {
+        // The listing's own is among them, and is closed already.
+        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (0..open_files::limit().min(1 << 16).try_into().unwrap_or(RawFd::MAX)).collect(),
+    }
 }
 
 /// Closes the descriptor with this number, of which there is a [duplicate]. Nothing else in the process may

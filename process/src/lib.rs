@@ -15,6 +15,7 @@
 //! | [`descriptors`] | one message with descriptors over a Unix socket, out and in |
 //! | [`frame`] | a kind, a body and a checksum, as bytes and back |
 //! | [`inherited`] | descriptors that the process was started with, by number |
+//! | [`limited`] | how many log lines others can cause |
 //! | [`memory`] | whether there is enough of it for what is sent and arrives |
 //! | [`open_files`] | the limit of open files, and how much of it is used |
 //! | [`path`] | a path on which callers are heard: binding it, who may call, removing it |
@@ -32,6 +33,7 @@ pub mod channel;
 pub mod descriptors;
 pub mod frame;
 pub mod inherited;
+pub mod limited;
 pub mod memory;
 pub mod open_files;
 pub mod path;

@@ -6,7 +6,7 @@ use argh::FromArgs;
 
 use super::paths::checked_path;
 
-/// Say how the server stands that answers on a takeover path.
+/// Say how the server stands that answers on a takeover path, or the supervisor that answers on its path.
 #[derive(FromArgs, Debug, PartialEq, Eq)]
 #[argh(
     subcommand,
@@ -17,7 +17,7 @@ use super::paths::checked_path;
     error_code(3, "Nobody answers, or not whoever asks.")
 )]
 pub(crate) struct StatusOf {
-    /// takeover path of the server
+    /// takeover path of the server, or path of the supervisor
     #[argh(positional, arg_name = "PATH", from_str_fn(checked_path))]
     pub(crate) path: PathBuf,
 

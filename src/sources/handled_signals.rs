@@ -18,12 +18,12 @@ use std::time::Instant;
 
 use log::info;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use reactord_process::limited::Limit;
 use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::config::Config;
-use crate::limited::Limit;
 
 /// What asks a server to stop.
 const STOPPING: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];

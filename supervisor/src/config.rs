@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -16,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) listen_sockets: Vec<Adopted>,
     /// How many connections may wait in the kernel to be accepted. `None`: the kernel's maximum.
     pub(crate) listen_backlog: Option<u32>,
+    /// Where the supervisor can be asked.
+    pub(crate) path: AskedOn,
     /// What workers run: a command, found as a shell would, and its arguments.
     pub(crate) command: Vec<OsString>,
     /// How many workers there are to be, until signals change it.
@@ -71,4 +74,15 @@ pub(crate) enum Replace {
     Drain,
     /// Each worker hands its connections to the one that takes its place.
     Takeover,
+}
+
+/// Where a supervisor can be asked, and how that was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AskedOn {
+    /// Whoever has started the supervisor has named this path: on it, or not at all.
+    Chosen(PathBuf),
+    /// Where one is looked for. If it cannot be had, the supervisor serves without.
+    Default(PathBuf),
+    /// Nowhere, and why.
+    Nowhere(String),
 }

@@ -20,9 +20,11 @@ use reactord_cli::service_manager::{ServiceManager, Word};
 use reactord_cli::system_log::SystemLog;
 
 use crate::config::Config;
+use crate::launch::own_binary;
 use crate::not_serving::NotServing;
 use crate::resume::{Beginning, EXIT_UNDERSTOOD, Resumption, beginning};
-use crate::supervisor::{Show, Surroundings, supervise};
+use crate::signals::Signals;
+use crate::supervisor::{Surroundings, supervise};
 use detach::Background;
 use pid_file::PidFile;
 
@@ -70,8 +72,9 @@ impl Daemon {
         };
         let enters = self.background && resumption.is_none();
         let launching_command = Cell::new(if enters { Some(Background::enter().map_err(detaching)?) } else { None });
+        let signals = Signals::watch().map_err(|error| NotServing::new(format!("signals: {error}")))?;
         let supervised = self.move_log(resumption.is_some());
-        let supervised = supervised.and_then(|()| self.supervise(resumption, &launching_command));
+        let supervised = supervised.and_then(|()| self.supervise(resumption, signals, &launching_command));
         if let (Err(failure), Some(launching_command)) = (&supervised, launching_command.take()) {
             // If it has gone away, the log and the exit code have to do.
             let _ = launching_command.does_not_serve(&failure.reason);
@@ -105,6 +108,7 @@ impl Daemon {
     fn supervise(
         &self,
         mut resumption: Option<Resumption>,
+        signals: Signals,
         launching_command: &Cell<Option<Background>>,
     ) -> Result<(), NotServing> {
         let pid_file = self.pid_file(resumption.as_mut())?;
@@ -112,10 +116,10 @@ impl Daemon {
         let manager = manager.as_ref();
         let surroundings = Surroundings {
             serving: Some(Box::new(move || tell_that_it_serves(manager, launching_command.take()))),
-            status: manager.map(|manager| -> Show<'_> { Box::new(|line| manager.tell(&[Word::Status(line)])) }),
+            manager,
             kept: pid_file.iter().map(|pid_file| (PID_FILE, pid_file.as_fd())).collect(),
         };
-        Ok(supervise(&self.config, resumption, surroundings)?)
+        Ok(supervise(&self.config, resumption, signals, surroundings)?)
     }
 
     fn pid_file(&self, resumption: Option<&mut Resumption>) -> Result<Option<PidFile>, NotServing> {
@@ -140,7 +144,7 @@ impl Daemon {
 /// Starts this binary once more, to be the one in the background.
 fn launch(config: &Config) -> Result<u8, NotServing> {
     let mut arguments = std::env::args_os();
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(own_binary().map_err(detaching)?);
     command.arg0(arguments.next().unwrap_or_else(|| PROGRAM.into()));
     // What follows the first of them belongs to the worker.
     let mut is_inserted = false;

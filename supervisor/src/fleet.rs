@@ -10,6 +10,7 @@ mod record;
 mod report;
 mod shares;
 mod spread;
+mod succession;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,12 +25,19 @@ use crate::config::{Ready, Replace, Supply};
 use back_off::BackOff;
 pub(crate) use exit::Exit;
 use queue::Queue;
-use record::SuccessionRecord;
 pub(crate) use record::{FleetRecord, instant_at, milliseconds_to};
 pub(crate) use report::Report;
 use spread::{ANSWER_PATIENCE, Order, Outcome, Share, Spread};
-use worker::{Crew, Owes, Standing, Worker};
-pub(crate) use worker::{KILL_DELAY, WorkerId};
+pub(crate) use succession::Reload;
+use succession::Succession;
+use worker::{Crew, HELD_PATIENCE, Owes};
+pub(crate) use worker::{KILL_DELAY, Standing, Worker, WorkerId};
+
+/// How long a worker that is held has at a stop, where what it may have taken over ends in any case.
+const HELD_AT_STOP: Duration = Duration::from_secs(1);
+
+/// Why a generation that was asked for does not come.
+const STOPPING: &str = "the supervisor is stopping";
 
 /// What the fleet keeps to.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +71,8 @@ pub(crate) enum Action {
     Signal { worker: WorkerId, signal: Signal },
     /// Say something that the operator wants to know.
     Report(Report),
+    /// Tell whoever has asked for a new generation what has come of it.
+    Answer(Reload),
 }
 
 /// What becomes of a connection by what a worker says.
@@ -105,16 +115,6 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Whether another generation is to take the place of the one that serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Succession {
-    None,
-    /// It is; and `again`, one more is to follow at once.
-    UnderWay {
-        again: bool,
-    },
-}
-
 /// Workers, the queue, and what is decided about both.
 #[derive(Debug)]
 pub(crate) struct Fleet {
@@ -147,7 +147,7 @@ impl Fleet {
             workers: BTreeMap::new(),
             next_worker: WorkerId(1),
             current: 1,
-            succession: Succession::None,
+            succession: Succession::default(),
             back_off: BackOff::default(),
             queue: Queue::default(),
             spread: Spread::default(),
@@ -165,10 +165,7 @@ impl Fleet {
             workers: workers.collect(),
             next_worker: WorkerId(record.next_worker),
             current: record.current,
-            succession: match record.succession {
-                SuccessionRecord::None => Succession::None,
-                SuccessionRecord::UnderWay { again } => Succession::UnderWay { again },
-            },
+            succession: Succession::from_record(record.succession),
             back_off: BackOff::from_record(&record.back_off, now),
             queue: Queue::from_record(record.queue),
             to_fill: usize::try_from(record.to_fill).unwrap_or(0),
@@ -184,10 +181,7 @@ impl Fleet {
             workers: self.workers.iter().map(|(id, worker)| worker.record(*id, now)).collect(),
             next_worker: self.next_worker.0,
             current: self.current,
-            succession: match self.succession {
-                Succession::None => SuccessionRecord::None,
-                Succession::UnderWay { again } => SuccessionRecord::UnderWay { again },
-            },
+            succession: self.succession.record(),
             back_off: self.back_off.record(now),
             queue: self.queue.record(),
             to_fill: self.to_fill as u64,
@@ -315,9 +309,12 @@ impl Fleet {
         if let Standing::Leaving { said_ready, .. } = &mut worker.standing {
             *said_ready = true;
         }
-        if !worker.is_starting() {
-            return;
+        if worker.is_held() {
+            self.release(id, now);
         }
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.is_starting()) else {
+            return;
+        };
         self.actions.push_back(Action::Report(Report::Ready { pid: worker.pid, generation: worker.generation }));
         if worker.crew == Crew::Coming && !takeover {
             worker.standing = Standing::Ready;
@@ -391,11 +388,13 @@ impl Fleet {
             }));
             return;
         }
-        let successor = self.workers.values_mut().find(|other| other.predecessor == Some(id) && !other.is_leaving());
+        let follows = |other: &Worker| other.predecessor == Some(id) && (!other.is_leaving() || other.is_held());
+        let successor = self.workers.iter().find(|(_, other)| follows(other)).map(|(successor, _)| *successor);
         match successor {
             // It has what this one had, or will not need it.
             Some(successor) if exit == Exit::Code(0) => {
-                successor.crew = Crew::Current;
+                self.release(successor, now);
+                self.workers.get_mut(&successor).expect("it was just found").crew = Crew::Current;
                 self.actions.push_back(Action::Report(Report::HandedOver { pid: worker.pid }));
             }
             _ => self.lost(&worker, exit, now),
@@ -431,6 +430,7 @@ impl Fleet {
         // What others have taken over stays where it is.
         match worker.predecessor.and_then(|id| self.workers.get(&id)) {
             Some(predecessor) => {
+                self.succession.fail(reason);
                 let report = Report::NotReplaced { pid: predecessor.pid, reason: reason.to_owned() };
                 self.actions.push_back(Action::Report(report));
             }
@@ -438,29 +438,32 @@ impl Fleet {
         }
     }
 
-    /// SIGHUP: a new generation is to take the place of the current one.
-    pub(crate) fn replace(&mut self, now: Instant) {
+    /// A new generation is to take the place of the current one. Returns the [number](Reload::number) of what will come of
+    /// it, or `None` if everybody is to finish.
+    pub(crate) fn replace(&mut self, now: Instant) -> Option<u64> {
         if self.stop_by.is_some() {
-            return;
+            return None;
         }
-        let generation = self.current + 1;
-        if self.rules.replace == Replace::Takeover && self.spread.is_busy() {
-            return self.replace_later(generation, now);
-        }
-        self.spread.stop();
-        let report = match self.succession {
-            Succession::None => Report::Begins { generation, workers: self.target },
+        let takeover = self.rules.replace == Replace::Takeover;
+        match self.succession.is_under_way() {
+            _ if takeover && self.spread.is_busy() => self.replace_later(now),
             // One that was about to answer may have the connections by now.
-            Succession::UnderWay { .. } if self.rules.replace == Replace::Takeover => {
-                self.succession = Succession::UnderWay { again: true };
-                return;
-            }
-            Succession::UnderWay { .. } => {
-                self.dismiss_coming(now);
-                Report::BeginsAgain { generation }
-            }
+            true if takeover => self.succession.again(),
+            _ => self.begin_generation(now),
+        }
+        Some(self.succession.answered_by())
+    }
+
+    fn begin_generation(&mut self, now: Instant) {
+        let generation = self.current + 1;
+        self.spread.stop();
+        let report = if self.succession.is_under_way() {
+            self.dismiss_coming(now);
+            Report::BeginsAgain { generation }
+        } else {
+            Report::Begins { generation, workers: self.target }
         };
-        self.succession = Succession::UnderWay { again: false };
+        self.succession.begin();
         self.actions.push_back(Action::Report(report));
         let mut predecessors = VecDeque::new();
         if self.rules.replace == Replace::Takeover {
@@ -477,10 +480,10 @@ impl Fleet {
     }
 
     /// A worker must not hand over everything and some of it at once.
-    fn replace_later(&mut self, generation: u64, now: Instant) {
+    fn replace_later(&mut self, now: Instant) {
         if self.replace_by.is_none() {
             self.replace_by = Some(now + ANSWER_PATIENCE);
-            self.actions.push_back(Action::Report(Report::BeginsLater { generation }));
+            self.actions.push_back(Action::Report(Report::BeginsLater { generation: self.current + 1 }));
         }
     }
 
@@ -531,10 +534,15 @@ impl Fleet {
     pub(crate) fn stop(&mut self, now: Instant) {
         let at_once = self.stop_by.is_some();
         self.stop_by = Some(if at_once { now } else { now + self.rules.drain_timeout });
+        let mut is_awaited = self.replace_by.take().is_some();
         if self.coming().is_some() {
             self.dismiss_coming(now);
-            self.succession = Succession::None;
+            is_awaited = true;
         }
+        while std::mem::take(&mut is_awaited) {
+            is_awaited = self.answer(self.current + 1, 0, Some(STOPPING.to_owned()));
+        }
+        self.workers.values_mut().filter(|worker| worker.is_held()).for_each(|worker| worker.hurry(now + HELD_AT_STOP));
         if at_once {
             self.workers.values_mut().for_each(|worker| worker.hurry(now));
         }
@@ -570,7 +578,7 @@ impl Fleet {
             self.order_next(now);
         }
         if self.replace_by.take_if(|_| !self.spread.is_busy()).is_some() {
-            self.replace(now);
+            self.begin_generation(now);
         }
     }
 
@@ -638,6 +646,7 @@ impl Fleet {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let workers = self.workers.values().filter_map(|worker| match worker.standing {
             Standing::Starting { deadline } => self.assumed_ready(worker).or(Some(deadline)),
+            Standing::Held { until } => Some(until),
             Standing::Leaving { signal, .. } => signal.map(|(due, _)| due),
             Standing::Ready | Standing::Serving { .. } => None,
         });
@@ -732,6 +741,16 @@ impl Fleet {
         self.queue.held()
     }
 
+    /// How many connections a worker has, or is about to get.
+    pub(crate) fn share(&self, id: WorkerId) -> u64 {
+        self.queue.share(id)
+    }
+
+    /// All workers, in the order in which they were started.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers.iter().map(|(id, worker)| (*id, worker))
+    }
+
     /// The generation that serves.
     pub(crate) fn current(&self) -> u64 {
         self.current
@@ -739,7 +758,17 @@ impl Fleet {
 
     /// The generation that is to take its place, if there is one.
     pub(crate) fn coming(&self) -> Option<u64> {
-        (self.succession != Succession::None).then_some(self.current + 1)
+        self.succession.is_under_way().then_some(self.current + 1)
+    }
+
+    /// What came of the last request for a new generation.
+    pub(crate) fn last_reload(&self) -> Option<&Reload> {
+        self.succession.last()
+    }
+
+    /// How many workers that serve were left from earlier generations by takeovers that failed.
+    pub(crate) fn unreplaced(&self) -> usize {
+        self.workers.values().filter(|worker| worker.is_serving() && worker.generation < self.current).count()
     }
 
     /// Whether everybody is to finish.
@@ -762,6 +791,10 @@ impl Fleet {
             match worker.standing {
                 Standing::Starting { .. } if assumed_ready.is_some_and(|due| now >= due) => self.ready(id, now),
                 Standing::Starting { deadline } if now >= deadline => self.late(id, now),
+                Standing::Held { until } if now >= until => {
+                    worker.leave(None);
+                    self.actions.push_back(Action::Signal { worker: id, signal: Signal::SIGKILL });
+                }
                 Standing::Leaving { signal: Some((due, signal)), .. } if now >= due => {
                     let next = (signal == Signal::SIGTERM).then_some((now + KILL_DELAY, Signal::SIGKILL));
                     worker.leave(next);
@@ -857,9 +890,15 @@ impl Fleet {
         }
         self.current = generation;
         let leaving = self.leaving();
-        let workers = self.workers.len() - leaving;
-        self.actions.push_back(Action::Report(Report::Serves { generation, workers, leaving }));
-        self.end_succession(now);
+        let (workers, unreplaced) = (self.workers.len() - leaving, self.unreplaced());
+        let failures = self.succession.failures();
+        self.actions.push_back(Action::Report(if unreplaced > 0 {
+            Report::ServesInPart { generation, workers: workers - unreplaced, unreplaced }
+        } else {
+            Report::Serves { generation, workers, leaving }
+        }));
+        let why_not = (unreplaced > 0).then(|| format!("{unreplaced} workers were not replaced and go on: {failures}"));
+        self.end_succession(workers - unreplaced, why_not, now);
     }
 
     fn give_up(&mut self, reason: &str, now: Instant) {
@@ -867,17 +906,27 @@ impl Fleet {
             return;
         };
         self.dismiss_coming(now);
-        let report = Report::GivenUp { generation, reason: reason.to_owned(), current: self.current };
+        let failures = self.succession.failures();
+        let reason = if failures.is_empty() { reason.to_owned() } else { format!("{reason}: {failures}") };
+        let report = Report::GivenUp { generation, reason: reason.clone(), current: self.current };
         self.actions.push_back(Action::Report(report));
-        self.end_succession(now);
+        self.end_succession(0, Some(reason), now);
     }
 
     /// A generation has taken the place of the one before, or will not. Another may be asked for already.
-    fn end_succession(&mut self, now: Instant) {
-        let ended = std::mem::replace(&mut self.succession, Succession::None);
-        if ended == (Succession::UnderWay { again: true }) {
-            self.replace(now);
+    fn end_succession(&mut self, workers: usize, why_not: Option<String>, now: Instant) {
+        // One that serves is the current one by now.
+        let generation = if workers > 0 { self.current } else { self.current + 1 };
+        if self.answer(generation, workers, why_not) {
+            self.begin_generation(now);
         }
+    }
+
+    /// Tells whoever has asked for a generation what has come of it. Returns whether one more was asked for.
+    fn answer(&mut self, generation: u64, workers: usize, why_not: Option<String>) -> bool {
+        let (reload, again) = self.succession.end(generation, workers, why_not);
+        self.actions.push_back(Action::Answer(reload));
+        again
     }
 
     fn dismiss_coming(&mut self, now: Instant) {
@@ -960,6 +1009,9 @@ impl Fleet {
         let Some(worker) = self.workers.get(&id).filter(|worker| !worker.is_leaving()) else {
             return;
         };
+        if worker.is_starting() && worker.predecessor.is_some_and(|id| self.workers.contains_key(&id)) {
+            return self.hold(id, now);
+        }
         let drained_by = now + self.rules.drain_timeout;
         if !worker.may_have_connections(self.rules.supply) {
             return self.leave(id, Some((now, Signal::SIGTERM)));
@@ -969,6 +1021,26 @@ impl Fleet {
         let next = if is_told_by_it { Signal::SIGKILL } else { Signal::SIGTERM };
         self.leave(id, Some((drained_by, next)));
         self.actions.push_back(Action::Finish { worker: id });
+    }
+
+    /// Keeps a worker from running that may be taking over, and is not to any more. If it has done so already, the end of its
+    /// predecessor shows it.
+    fn hold(&mut self, id: WorkerId, now: Instant) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.standing = Standing::Held { until: now + HELD_PATIENCE };
+            self.queue.withdraw(id);
+            self.actions.push_back(Action::Signal { worker: id, signal: Signal::SIGSTOP });
+        }
+    }
+
+    /// A worker that is held has taken over before it was.
+    fn release(&mut self, id: WorkerId, now: Instant) {
+        let deadline = now + self.rules.ready_timeout;
+        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.is_held()) {
+            worker.standing = Standing::Starting { deadline };
+            self.actions.push_back(Action::Report(Report::TookOverAfterAll { pid: worker.pid }));
+            self.actions.push_back(Action::Signal { worker: id, signal: Signal::SIGCONT });
+        }
     }
 
     fn leave(&mut self, id: WorkerId, signal: Option<(Instant, Signal)>) {

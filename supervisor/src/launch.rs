@@ -19,11 +19,11 @@ use log::warn;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
-use reactord_process::{inherited, open_files, words};
+use reactord_process::{inherited, words};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use signal_hook::consts::FORBIDDEN;
 
-use crate::resume::VARIABLES;
+use crate::resume::{VARIABLES, own_path};
 
 /// The first argument of the stage.
 pub(crate) const STAGE: &str = "--launch-worker";
@@ -115,8 +115,7 @@ impl Program {
             Inheritance::Listeners { sockets, .. } => ("listen", sockets.clone()),
         };
         let numbers: Vec<String> = inherited.iter().map(|descriptor| descriptor.as_raw_fd().to_string()).collect();
-        // Not by its path: there may be another version by now.
-        let mut stage = Command::new("/proc/self/exe");
+        let mut stage = Command::new(own_binary()?);
         stage.arg0("reactord").args([STAGE, kind, &numbers.join(",")]).arg(self.files_max.to_string());
         stage.arg(std::process::id().to_string()).arg(told_by(inheritance));
         stage.arg(path).args(&self.arguments).stdin(Stdio::null());
@@ -147,6 +146,12 @@ impl Program {
         // Its end comes as SIGCHLD, like that of workers that an earlier binary has started.
         spawned.map(|child| child.id())
     }
+}
+
+/// The binary that runs. Not by its path, where that can be helped: there may be another version by now.
+pub(crate) fn own_binary() -> io::Result<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Ok(running) } else { own_path() }
 }
 
 /// The directory of this process, by the path by which its user got there, if that is known: a link in it stays a link.
@@ -243,11 +248,7 @@ fn execute(arguments: &[OsString]) -> Result<std::convert::Infallible, String> {
 
 /// Closes everything that is not for the worker.
 fn close_all_but(kept: &[RawFd]) {
-    let open: Vec<RawFd> = match std::fs::read_dir("/proc/self/fd") {
-        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
-        Err(_) => (0..open_files::limit().min(1 << 16).try_into().unwrap_or(RawFd::MAX)).collect(),
-    };
-    for number in open.into_iter().filter(|number| *number > 2 && !kept.contains(number)) {
+    for number in inherited::open().into_iter().filter(|number| *number > 2 && !kept.contains(number)) {
         // The directory that was just listed is closed already.
         inherited::let_go(number);
     }

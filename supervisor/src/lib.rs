@@ -42,6 +42,8 @@
 //! | `daemon` | the process: the background, the pid file, the log, the service manager |
 //! | `config` | how a supervisor behaves |
 //! | `supervisor` | the loop, which starts and ends processes |
+//! | `asked`, `frames` | who asks something of the supervisor on its path; what may be asked and is answered |
+//! | `asking` | what a process that supervises nothing asks |
 //! | `traffic` | connections in, connections and words out to workers and back; it cannot start a process |
 //! | `fleet` | what is decided, without I/O; `fleet/queue` is who gets the next connection |
 //! | `signals` | signals as events, for a process with one thread |
@@ -55,11 +57,13 @@
 //! | `directory` | where workers' sockets are that have a path |
 //! | `resume` | executing the binary anew with everything that it has |
 //! | `state` | what that binary is told, as a record |
-//! | `status` | the line that a service manager shows, and when it is told |
+//! | `status` | how a supervisor stands, and when a service manager is told |
 //!
 //! This package is for the program `reactord`, and promises nobody else anything. A worker needs none of it: it needs
 //! `reactord::worker`, or the page `docs/queue.md`.
 
+mod asked;
+mod asking;
 mod children;
 mod config;
 mod connection;
@@ -67,6 +71,7 @@ mod daemon;
 mod directory;
 mod error;
 mod fleet;
+mod frames;
 mod launch;
 mod line;
 mod link;
@@ -82,7 +87,10 @@ mod status;
 mod supervisor;
 mod traffic;
 
+pub use asking::{ask_status, reload};
 pub use daemon::Daemon;
+pub use frames::Reloaded;
 pub use launch::{become_worker, is_stage};
 pub use not_serving::NotServing;
 pub use options::Arguments;
+pub use status::{Does, FleetStatus, QueueStatus, ReloadFailure, Summary, WorkerStatus};

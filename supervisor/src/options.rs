@@ -11,7 +11,7 @@ use reactord_cli::listen_fds::Passed;
 use reactord_cli::values::{address, backlog, count, number, port};
 use reactord_process::adopted::{Adopted, At};
 
-use crate::config::{Config, Ready, Replace, Supply};
+use crate::config::{AskedOn, Config, Ready, Replace, Supply};
 use crate::daemon::Daemon;
 use crate::resume::goes_on;
 
@@ -36,6 +36,11 @@ pub struct Arguments {
     /// port to listen on, as often as there are ports; 0 lets the kernel choose
     #[argh(option, short = 'p', arg_name = "PORT", from_str_fn(port))]
     listen_port: Vec<u16>,
+
+    /// unix socket on which `reactord reload`, `status` and `upgrade` are answered (default: reactord.supervise in the user's
+    /// runtime directory)
+    #[argh(option, short = 't', long = "path", arg_name = "PATH", from_str_fn(path))]
+    asked_on: Option<PathBuf>,
 
     /// connections that may wait in the kernel to be accepted (default: the kernel's maximum)
     #[argh(option, short = 'b', arg_name = "N", from_str_fn(backlog))]
@@ -108,7 +113,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// What the options mean, with the command that followed `--`.
+    /// What the options mean, with the command that followed `--`, and with the path to be asked on where none is chosen.
     ///
     /// # Errors
     /// What is missing, or contradicts something else.
@@ -116,6 +121,7 @@ impl Arguments {
         self,
         command: Option<Vec<OsString>>,
         passed: impl FnOnce() -> Result<Vec<Passed>, String>,
+        default_path: impl FnOnce() -> Result<PathBuf, String>,
     ) -> Result<Daemon, String> {
         let command = command.ok_or("-- is missing: reactord supervise -p PORT -- COMMAND ARGS")?;
         if command.is_empty() {
@@ -163,6 +169,9 @@ impl Arguments {
             listen_addresses,
             listen_sockets,
             listen_backlog: self.listen_backlog,
+            path: self
+                .asked_on
+                .map_or_else(|| default_path().map_or_else(AskedOn::Nowhere, AskedOn::Default), AskedOn::Chosen),
             command,
             workers: self.workers,
             supply: self.hand_over,
@@ -275,7 +284,8 @@ mod tests {
 
     fn parsed(arguments: &[&str], command: Option<&[&str]>) -> Result<Daemon, String> {
         let arguments = Arguments::from_args(&["reactord", "supervise"], arguments).map_err(|exit| exit.output)?;
-        arguments.daemon(command.map(|command| command.iter().map(OsString::from).collect()), || Ok(Vec::new()))
+        let command = command.map(|command| command.iter().map(OsString::from).collect());
+        arguments.daemon(command, || Ok(Vec::new()), || Ok("/run/x".into()))
     }
 
     #[test]

@@ -6,6 +6,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+/// What a supervisor watches for.
+const WATCHED: [Signal; 9] = [
+    Signal::SIGCHLD,
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
 /// Signals that are blocked in this thread and wait to be read. Dropping it brings the thread's mask back; a signal
 /// that nobody has read by then was meant for the server, and is gone with it.
 #[derive(Debug)]
@@ -15,12 +28,13 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Has these signals wait to be read, from now on.
+    /// Has the signals that a supervisor obeys wait to be read, from now on. The sooner that is, the fewer can end it before it
+    /// has begun.
     ///
     /// # Errors
     /// If a system call fails.
-    pub(crate) fn watch(signals: &[Signal]) -> io::Result<Self> {
-        let mask = SigSet::from_iter(signals.iter().copied());
+    pub(crate) fn watch() -> io::Result<Self> {
+        let mask = SigSet::from_iter(WATCHED);
         let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let mask_before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         Ok(Self { descriptor, mask_before })

@@ -9,6 +9,8 @@ pub(crate) enum Source {
     Signals,
     /// A listener, by its place.
     Listener(usize),
+    /// Somebody who asks something of the supervisor, by its key; 0 is the path itself.
+    Caller(usize),
     /// A worker's end of its queue, or where it says that it is ready. Ids are used once, so an event never reaches
     /// another one.
     Worker(WorkerId),
@@ -18,8 +20,9 @@ impl From<Source> for Token {
     fn from(source: Source) -> Self {
         Self(match source {
             Source::Signals => 0,
-            Source::Listener(place) => 1 + 2 * place,
-            Source::Worker(WorkerId(id)) => 2 + 2 * usize::try_from(id).expect("a token has 64 bits"),
+            Source::Listener(place) => 1 + 3 * place,
+            Source::Caller(key) => 2 + 3 * key,
+            Source::Worker(WorkerId(id)) => 3 + 3 * usize::try_from(id).expect("a token has 64 bits"),
         })
     }
 }
@@ -28,8 +31,9 @@ impl From<Token> for Source {
     fn from(Token(token): Token) -> Self {
         match token {
             0 => Self::Signals,
-            token if token % 2 == 1 => Self::Listener((token - 1) / 2),
-            token => Self::Worker(WorkerId((token - 2) as u64 / 2)),
+            token if token % 3 == 1 => Self::Listener((token - 1) / 3),
+            token if token % 3 == 2 => Self::Caller((token - 2) / 3),
+            token => Self::Worker(WorkerId((token - 3) as u64 / 3)),
         }
     }
 }
@@ -41,8 +45,9 @@ mod tests {
     #[test]
     fn whom_a_token_was_made_for_is_found_again() {
         let listeners = [0, 1, 1000].map(Source::Listener);
+        let callers = [0, 1, 1000].map(Source::Caller);
         let workers = [1, 2, u64::MAX >> 2].map(|id| Source::Worker(WorkerId(id)));
-        for source in [Source::Signals].into_iter().chain(listeners).chain(workers) {
+        for source in [Source::Signals].into_iter().chain(listeners).chain(callers).chain(workers) {
             assert_eq!(Source::from(Token::from(source)), source);
         }
     }

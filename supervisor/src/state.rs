@@ -53,6 +53,29 @@ pub(crate) struct State {
     /// What workers have left behind.
     #[n(8)]
     pub(crate) remains: Option<Vec<RemainsRecord>>,
+    /// The file in that directory that is locked.
+    #[n(9)]
+    pub(crate) directory_lock: Option<RawFd>,
+    /// Where the supervisor can be asked.
+    #[n(10)]
+    pub(crate) path: Option<PathState>,
+    /// When the supervisor began: ms since 1970.
+    #[n(11)]
+    pub(crate) began_unix_ms: Option<u64>,
+}
+
+/// The path on which a supervisor is asked, as the file with this device and inode, and its listener.
+#[derive(Debug, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct PathState {
+    #[n(0)]
+    pub(crate) descriptor: RawFd,
+    #[n(1)]
+    pub(crate) path: String,
+    #[n(2)]
+    pub(crate) device: u64,
+    #[n(3)]
+    pub(crate) inode: u64,
 }
 
 /// What goes on between clients and workers.

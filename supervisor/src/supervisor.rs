@@ -14,15 +14,20 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use reactord_cli::service_manager::{ServiceManager, Word};
 use reactord_process::accept::listen_on;
-use reactord_process::open_files;
+use reactord_process::address::Address;
+use reactord_process::frame::Refuse;
 use reactord_process::words::{Fraction, FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
+use reactord_process::{inherited, open_files};
 
+use crate::asked::Asked;
 use crate::children::{next_exit, send_signal, send_signal_to_group};
 use crate::config::{Config, Replace, Supply};
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::fleet::{Action, Exit, Fleet, Rules, WorkerId};
+use crate::fleet::{Action, Exit, Fleet, Reload, Report, Rules, WorkerId};
+use crate::frames::Request;
 use crate::launch::{Inheritance, Program};
 use crate::line::Line;
 use crate::link::Link;
@@ -32,52 +37,42 @@ use crate::sight::Lookout;
 use crate::signals::Signals;
 use crate::source::Source;
 use crate::state::State;
-use crate::status::{Status, Telling};
+use crate::status::{FleetStatus, Summary, Telling, WorkerStatus};
 use crate::traffic::{Ending, Traffic};
+
+/// What this build calls itself.
+const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));
 
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 256;
 
-/// What the supervisor watches for.
-const SIGNALS: [Signal; 9] = [
-    Signal::SIGCHLD,
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
-
-/// Shows a line to whoever looks after this process.
-pub(crate) type Show<'p> = Box<dyn Fn(&str) + 'p>;
+/// How often it is looked again for what was said in time, before it is judged who is late.
+const LOOKS_MAX: usize = 16;
 
 /// What the program around the supervisor wants of it.
 #[derive(Default)]
 pub(crate) struct Surroundings<'p> {
     /// Called once, when all workers serve for the first time.
     pub(crate) serving: Option<Box<dyn FnOnce() + 'p>>,
-    /// Called from then on with a line that says what it does: when that has changed, but once a second at most. It is
-    /// called from the loop, so it must not wait.
-    pub(crate) status: Option<Show<'p>>,
+    /// Who wants to know from then on how it is.
+    pub(crate) manager: Option<&'p ServiceManager>,
     /// Descriptors that a binary which is executed in place of this one [finds again](Resumption::take_kept).
     pub(crate) kept: Vec<(&'static str, BorrowedFd<'p>)>,
 }
 
-/// Holds the ports and feeds workers, until a signal stops it. The process must have one thread.
+/// Holds the ports and feeds workers, until one of the `signals` stops it. The process must have one thread.
 ///
 /// # Errors
 /// If it cannot listen or run the command; then nothing was started. Or if the loop fails.
 pub(crate) fn supervise(
     config: &Config,
     resumption: Option<Resumption>,
+    signals: Signals,
     surroundings: Surroundings<'_>,
 ) -> Result<(), Error> {
     let supervisor = match resumption {
-        None => Supervisor::begin(config, surroundings)?,
-        Some(resumption) => Supervisor::resume(config, surroundings, resumption.into_state())?,
+        None => Supervisor::begin(config, signals, surroundings)?,
+        Some(resumption) => Supervisor::resume(config, signals, surroundings, resumption.into_state())?,
     };
     supervisor.run()
 }
@@ -89,6 +84,7 @@ struct Supervisor<'p> {
     surroundings: Surroundings<'p>,
     poll: Poll,
     signals: Signals,
+    asked: Asked,
     traffic: Traffic,
     fleet: Fleet,
     directory: Option<Directory>,
@@ -103,12 +99,15 @@ struct Supervisor<'p> {
     /// It was tried out, and waits for the end of a move.
     is_to_execute: bool,
     telling: Telling,
+    /// When the service manager is to be told next that the loop turns, if it waits for that.
+    beat_at: Option<Instant>,
+    began_unix_ms: u64,
     now: Instant,
 }
 
 impl<'p> Supervisor<'p> {
     /// Listens, and starts nothing yet.
-    fn begin(config: &Config, surroundings: Surroundings<'p>) -> Result<Self, Error> {
+    fn begin(config: &Config, signals: Signals, surroundings: Surroundings<'p>) -> Result<Self, Error> {
         let program = Program::here(&config.command).map_err(Error::Command)?;
         open_files::raise_limit();
         let opened = config.listen_sockets.iter().map(|socket| socket.open(config.listen_backlog));
@@ -124,17 +123,18 @@ impl<'p> Supervisor<'p> {
                     .map_err(Error::while_doing("a directory for the workers' sockets"))?,
             ),
         };
+        let asked = Asked::on(&config.path).map_err(Error::Path)?;
         let fleet = Fleet::new(rules(config), config.workers);
-        let mut supervisor =
-            Self::with(config, program, surroundings, fleet, directory).map_err(Error::while_doing("the loop"))?;
+        let mut supervisor = Self::with(config, program, (signals, asked), surroundings, fleet, directory)
+            .map_err(Error::while_doing("the loop"))?;
         supervisor.traffic.listen(sockets).map_err(Error::while_doing("the listeners"))?;
         supervisor.traffic.count_files();
-        supervisor.traffic.announce();
+        supervisor.announce();
         Ok(supervisor)
     }
 
     /// Goes on with what this process had before it executed this binary.
-    fn resume(config: &Config, surroundings: Surroundings<'p>, state: State) -> Result<Self, Error> {
+    fn resume(config: &Config, signals: Signals, surroundings: Surroundings<'p>, state: State) -> Result<Self, Error> {
         let workplace = state.workplace.map_or_else(|| ".".into(), PathBuf::from);
         let program = Program { arguments: config.command.clone(), workplace, files_max: state.files_max };
         // Those who serve go on; the command may be there again when the next worker is started.
@@ -142,9 +142,15 @@ impl<'p> Supervisor<'p> {
             warn!("{error}");
         }
         let fleet = Fleet::from_record(state.fleet, rules(config), Instant::now());
-        let directory = state.directory.map(|path| Directory::adopt(path.into()));
-        let mut supervisor =
-            Self::with(config, program, surroundings, fleet, directory).map_err(Error::while_doing("the loop"))?;
+        let lock = state.directory_lock.and_then(|lock| inherited::take(lock).ok());
+        let directory = state.directory.map(|path| Directory::adopt(path.into(), lock));
+        let asked = match &state.path {
+            Some(path) => Asked::adopt(path).map_err(Error::while_doing("the path"))?,
+            None => Asked::default(),
+        };
+        let mut supervisor = Self::with(config, program, (signals, asked), surroundings, fleet, directory)
+            .map_err(Error::while_doing("the loop"))?;
+        supervisor.began_unix_ms = state.began_unix_ms.unwrap_or(supervisor.began_unix_ms);
         if state.complete {
             supervisor.surroundings.serving = None;
         }
@@ -153,13 +159,22 @@ impl<'p> Supervisor<'p> {
         supervisor.traffic.count_files();
         let (workers, waiting) = (supervisor.fleet.workers(), in_the_queue(&supervisor.fleet));
         info!("Resumed as pid {} with {workers} workers, {waiting} in the queue", std::process::id());
-        supervisor.traffic.announce();
+        supervisor.announce();
         Ok(supervisor)
+    }
+
+    /// Says where it listens, and where it can be asked.
+    fn announce(&self) {
+        self.traffic.announce();
+        if let Some(path) = self.asked.path() {
+            info!("Answering reload, status and upgrade on {}", path.display());
+        }
     }
 
     fn with(
         config: &Config,
         program: Program,
+        (signals, mut asked): (Signals, Asked),
         surroundings: Surroundings<'p>,
         fleet: Fleet,
         directory: Option<Directory>,
@@ -170,9 +185,11 @@ impl<'p> Supervisor<'p> {
         // Whoever started this process may have had it ignored; then nobody is told of children that end, and there are none
         // to wait for (wait(2)). Any handler will do: it is blocked.
         signal_hook::flag::register(Signal::SIGCHLD as i32, Arc::default())?;
-        let signals = Signals::watch(&SIGNALS)?;
         let descriptor = signals.as_fd().as_raw_fd();
         poll.registry().register(&mut SourceFd(&descriptor), Source::Signals.into(), Interest::READABLE)?;
+        asked.register(poll.registry())?;
+        let beats = surroundings.manager.and_then(|manager| manager.watchdog_beat(false)).is_some();
+        let now = Instant::now();
         Ok(Self {
             config: config.clone(),
             program,
@@ -180,6 +197,7 @@ impl<'p> Supervisor<'p> {
             traffic: Traffic::new(poll.registry().try_clone()?, config),
             poll,
             signals,
+            asked,
             fleet,
             directory,
             remains: Remains::default(),
@@ -189,7 +207,9 @@ impl<'p> Supervisor<'p> {
             trial: None,
             is_to_execute: false,
             telling: Telling::default(),
-            now: Instant::now(),
+            beat_at: beats.then_some(now),
+            began_unix_ms: unix_ms(),
+            now,
         })
     }
 
@@ -199,35 +219,61 @@ impl<'p> Supervisor<'p> {
         self.reap();
         loop {
             self.decide();
-            if self.is_to_execute && !self.fleet.is_moving() {
+            if self.is_to_execute && self.may_execute() {
                 self.execute();
             }
             if self.fleet.is_over() && self.remains.is_empty() {
                 break;
             }
             self.tell_status();
-            let timeout = self.timeout();
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                polled => polled.map_err(Error::while_doing("epoll_wait"))?,
-            }
-            self.now = Instant::now();
-            for event in &events {
-                match event.token().into() {
-                    Source::Signals => self.obey_signals(),
-                    Source::Listener(place) => self.traffic.accept(place, &mut self.fleet, self.now),
-                    Source::Worker(id) => {
-                        self.traffic.flush(id, &mut self.fleet, self.now);
-                        self.traffic.hear(id, &mut self.fleet, self.now);
-                    }
-                }
-            }
+            self.look(&mut events, self.timeout())?;
+            self.hear_in_time(&mut events)?;
             self.finish_turn();
         }
+        self.asked.leave();
         if self.traffic.connections() > 0 {
             warn!("Stopping: {} connections in the queue are closed", self.traffic.connections());
         }
         info!("Stopped");
+        Ok(())
+    }
+
+    /// Waits so long for what happens, and does what follows from it. Returns how much has happened.
+    fn look(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<usize, Error> {
+        self.now = Instant::now();
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            polled => polled.map_err(Error::while_doing("epoll_wait"))?,
+        }
+        // Where nothing was waited for, the time is that before the look: what was said by then has been heard with it.
+        if timeout != Some(Duration::ZERO) {
+            self.now = Instant::now();
+        }
+        for event in &*events {
+            match event.token().into() {
+                Source::Signals => self.obey_signals(),
+                Source::Caller(key) => self.asked.note(key),
+                Source::Listener(place) => self.traffic.accept(place, &mut self.fleet, self.now),
+                Source::Worker(id) => {
+                    self.traffic.flush(id, &mut self.fleet, self.now);
+                    self.traffic.hear(id, &mut self.fleet, self.now);
+                }
+            }
+        }
+        Ok(events.iter().count())
+    }
+
+    /// Hears what was said before somebody is found late: this process may have been stopped, and what has come meanwhile was
+    /// said in time. The time by which it is judged is that before the last look.
+    fn hear_in_time(&mut self, events: &mut Events) -> Result<(), Error> {
+        if self.fleet.deadline().is_none_or(|deadline| self.now < deadline) {
+            return Ok(());
+        }
+        for _ in 0..LOOKS_MAX {
+            if self.look(events, Some(Duration::ZERO))? < EVENTS_PER_TURN {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -237,6 +283,7 @@ impl<'p> Supervisor<'p> {
         self.tell_exits();
         self.remains.tend(self.now);
         self.look_who_serves();
+        self.answer_callers();
         if let Some(trial) = self.trial.take_if(|trial| self.now >= trial.deadline()) {
             warn!("The binary is not replaced: {}", trial.give_up());
         }
@@ -248,26 +295,80 @@ impl<'p> Supervisor<'p> {
         let status = self.status().and_then(|status| self.telling.due(&status, self.now));
         let seen = self.lookout.due(self.fleet.to_be_seen(), self.now);
         let due = [self.traffic.due(self.now), self.fleet.deadline(), self.remains.due(), seen, trial, status];
-        let due = due.into_iter().flatten().min()?;
+        let due = due.into_iter().chain([self.asked.due(self.now), self.beat_at]);
+        let due = due.flatten().min()?;
         // Rounded up: what is half a millisecond away is waited for, not spun for.
         Some(due.checked_duration_since(Instant::now()).map_or(Duration::ZERO, |wait| wait + Duration::from_millis(1)))
     }
 
-    /// What is to be known of it, if anybody wants to know and it serves already.
-    fn status(&self) -> Option<Status> {
-        if self.surroundings.status.is_none() || self.surroundings.serving.is_some() {
-            return None;
-        }
-        Some(Status::of(&self.fleet, self.traffic.queue_status(&self.fleet)))
+    /// What the service manager is to know, if there is one, and the supervisor serves already.
+    fn status(&self) -> Option<Summary> {
+        (self.manager_if_served().is_some()).then(|| self.summary())
+    }
+
+    fn summary(&self) -> Summary {
+        Summary::of(&self.fleet, self.traffic.queue_status(&self.fleet))
+    }
+
+    /// Who wants to know how it is, once it has served.
+    fn manager_if_served(&self) -> Option<&'p ServiceManager> {
+        self.surroundings.manager.filter(|_| self.surroundings.serving.is_none())
     }
 
     fn tell_status(&mut self) {
+        let Some(manager) = self.surroundings.manager else { return };
         if let Some(status) = self.status()
             && let Some(line) = self.telling.tell(status, self.now)
-            && let Some(tell) = &self.surroundings.status
         {
-            tell(&line);
+            manager.tell(&[Word::Status(&line)]);
         }
+        if self.beat_at.take_if(|due| self.now >= *due).is_some() {
+            manager.tell(&[Word::Watchdog]);
+            self.beat_at = manager.watchdog_beat(false).map(|beat| self.now + beat);
+        }
+    }
+
+    /// A new generation begins, or has come to its end, whether it serves or not.
+    fn tell_of_generation(&self, word: Word<'_>) {
+        if let Some(manager) = self.manager_if_served() {
+            manager.tell(&[Word::Status(&self.summary().to_string()), word]);
+        }
+    }
+
+    // ── Who asks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn answer_callers(&mut self) {
+        while let Some((request, channel)) = self.asked.next(self.poll.registry(), self.now) {
+            match request {
+                Request::Status => channel.close_with(&self.fleet_status().frame()),
+                Request::Reload => match self.fleet.replace(self.now) {
+                    Some(number) => self.asked.wait(number, channel),
+                    None => channel.close_with(&Refuse::frame(&"the supervisor is stopping")),
+                },
+            }
+        }
+    }
+
+    fn fleet_status(&self) -> FleetStatus {
+        let workers = self.fleet.members().map(|(id, member)| WorkerStatus::of(member, self.share(id), self.now));
+        FleetStatus {
+            build: BUILD.to_owned(),
+            pid: std::process::id(),
+            began_unix_ms: self.began_unix_ms,
+            listeners: self.traffic.listeners().map(|(_, address)| Address(address).to_string()).collect(),
+            summary: self.summary(),
+            workers: workers.collect(),
+        }
+    }
+
+    /// How many connections a worker has, where it is known.
+    fn share(&self, id: WorkerId) -> Option<u64> {
+        (self.config.supply == Supply::Queue).then(|| self.fleet.share(id))
+    }
+
+    fn reloaded(&mut self, reload: &Reload) {
+        self.tell_of_generation(Word::Ready);
+        self.asked.answer(reload, self.fleet.current());
     }
 
     // ── Workers ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -300,8 +401,18 @@ impl<'p> Supervisor<'p> {
                     send_signal_to_group(pid, signal);
                 }
             }
-            Action::Report(report) if report.is_warning() => warn!("{report}"),
-            Action::Report(report) => info!("{report}"),
+            Action::Report(report) => self.report(&report),
+            Action::Answer(reload) => self.reloaded(&reload),
+        }
+    }
+
+    fn report(&self, report: &Report) {
+        match report {
+            report if report.is_warning() => warn!("{report}"),
+            report => info!("{report}"),
+        }
+        if report.is_beginning() {
+            self.tell_of_generation(Word::Reloading);
         }
     }
 
@@ -339,6 +450,7 @@ impl<'p> Supervisor<'p> {
 
     fn launch(&mut self, id: WorkerId, predecessor: Option<WorkerId>) -> io::Result<u32> {
         let is_of_new_generation = self.fleet.is_coming(id);
+        self.directory.as_mut().map_or(Ok(()), Directory::restore)?;
         let mut variables = Vec::new();
         if let Some(directory) = &self.directory
             && self.config.replace == Replace::Takeover
@@ -351,7 +463,8 @@ impl<'p> Supervisor<'p> {
         match (self.config.supply, &self.directory) {
             (Supply::Listeners, Some(directory)) => {
                 let notify = directory.notify_path(id);
-                let socket = UnixDatagram::bind(&notify)?;
+                let in_context = |error| io::Error::other(format!("{}: {error}", notify.display()));
+                let socket = UnixDatagram::bind(&notify).map_err(in_context)?;
                 socket.set_nonblocking(true)?;
                 let (sockets, addresses): (Vec<BorrowedFd<'_>>, Vec<SocketAddr>) = self.traffic.listeners().unzip();
                 let names: Vec<String> = addresses.iter().map(|address| format!("tcp-{}", address.port())).collect();
@@ -392,7 +505,7 @@ impl<'p> Supervisor<'p> {
     fn obey(&mut self, signal: Signal) {
         match signal {
             Signal::SIGCHLD => self.reap(),
-            Signal::SIGHUP => self.fleet.replace(self.now),
+            Signal::SIGHUP => drop(self.fleet.replace(self.now)),
             Signal::SIGUSR1 | Signal::SIGTTIN => self.fleet.add(self.now),
             Signal::SIGTTOU => self.fleet.remove(self.now),
             Signal::SIGUSR2 => self.try_out(),
@@ -401,6 +514,7 @@ impl<'p> Supervisor<'p> {
                 let (workers, waiting) = (self.fleet.workers(), in_the_queue(&self.fleet));
                 let by = if self.fleet.is_stopping() { self.now } else { self.now + self.config.drain_timeout };
                 self.remains.hurry(by);
+                self.surroundings.manager.into_iter().for_each(|manager| manager.tell(&[Word::Stopping]));
                 info!("{signal}: stopping with {workers} workers, {waiting} in the queue");
                 self.fleet.stop(self.now);
             }
@@ -475,12 +589,22 @@ impl<'p> Supervisor<'p> {
         };
         match trial.judge(exit) {
             Err(reason) => warn!("The binary is not replaced: {reason}"),
-            Ok(()) if self.fleet.is_moving() => {
-                info!("{} is executed when no connections are being moved any more", self.own_path.display());
+            Ok(()) if self.may_execute() => self.execute(),
+            Ok(()) => {
+                let what = if self.fleet.is_moving() {
+                    "no connections are being moved any more"
+                } else {
+                    "whoever has asked for a generation has been answered"
+                };
+                info!("{} is executed when {what}", self.own_path.display());
                 self.is_to_execute = true;
             }
-            Ok(()) => self.execute(),
         }
+    }
+
+    /// Whether nothing is under way that would be torn apart.
+    fn may_execute(&self) -> bool {
+        !self.fleet.is_moving() && !self.asked.is_waited_for()
     }
 
     /// Becomes the binary that was tried out.
@@ -499,7 +623,9 @@ impl<'p> Supervisor<'p> {
         self.decide();
         info!("Executing {}", self.own_path.display());
         let kept = self.surroundings.kept.iter().map(|(_, kept)| *kept);
-        let descriptors: Vec<BorrowedFd<'_>> = self.traffic.descriptors().chain(kept).collect();
+        let lock = self.directory.as_ref().and_then(Directory::lock);
+        let others = self.asked.descriptors().chain(lock).chain(kept);
+        let descriptors: Vec<BorrowedFd<'_>> = self.traffic.descriptors().chain(others).collect();
         let error = resume::execute(&self.own_path, &self.state(true), &descriptors);
         warn!("The binary is not replaced: {}: {error}", self.own_path.display());
     }
@@ -517,8 +643,16 @@ impl<'p> Supervisor<'p> {
             complete: self.surroundings.serving.is_none(),
             files_max: self.program.files_max,
             workplace: self.program.workplace.to_str().map(str::to_owned),
+            directory_lock: self.directory.as_ref().and_then(Directory::lock).map(|lock| lock.as_raw_fd()),
+            path: self.asked.state(),
+            began_unix_ms: Some(self.began_unix_ms),
         }
     }
+}
+
+fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How many connections wait, for the log.

@@ -144,6 +144,8 @@ pub(crate) fn supervise(options: &str, command: &[String]) -> Server {
 pub(crate) fn spawn(mut binary: Command, options: &str, command: &[String]) -> Server {
     // It raises the limit of open files, which clients in this process need, too.
     Place::new();
+    // All that run at once would look at one path, and who calls there takes a descriptor.
+    binary.env("XDG_RUNTIME_DIR", "/nowhere");
     binary.args(["supervise", "-p", "0"]).args(options.split_whitespace()).arg("--").args(command);
     Server::spawn(Path::new(""), &mut binary)
 }

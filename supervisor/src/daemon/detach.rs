@@ -12,19 +12,25 @@
 //! The report goes through a pipe, which the background process inherits as its standard output. It ends with the
 //! process, so the launching command waits for nobody who is gone.
 
+use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, close, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use reactord_process::inherited;
 
 use crate::not_serving::NotServing;
+
+/// What a process in the background is called, in lists of processes.
+const PROGRAM: &CStr = c"reactord";
 
 /// The report of a background process that serves. Any other is the reason why it does not.
 const SERVING: &str = "serving";
@@ -102,7 +108,9 @@ impl Background {
     /// # Errors
     /// If a system call fails, which is said on standard error if it is still there.
     pub(crate) fn enter() -> io::Result<Self> {
-        close_inherited()?;
+        close_inherited();
+        // It was started by another path, and is to be found by its name.
+        prctl::set_name(PROGRAM)?;
         let launching_command = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         setsid()?;
         let nowhere = OpenOptions::new().read(true).write(true).open("/dev/null")?;
@@ -134,16 +142,11 @@ impl Background {
 }
 
 /// Closes all descriptors but the standard streams.
-fn close_inherited() -> io::Result<()> {
-    let names: Vec<_> = std::fs::read_dir("/proc/self/fd")?.map(|entry| entry.map(|entry| entry.file_name())).collect();
-    for name in names {
-        let number: Option<RawFd> = name?.to_str().and_then(|name| name.parse().ok());
-        if let Some(number) = number.filter(|number| *number > io::stderr().as_raw_fd()) {
-            // Nobody here owns it. The listing's own descriptor is among them, and is closed already.
-            let _ = close(number);
-        }
+fn close_inherited() {
+    for number in inherited::open().into_iter().filter(|number| *number > io::stderr().as_raw_fd()) {
+        // Nobody here owns it.
+        inherited::let_go(number);
     }
-    Ok(())
 }
 
 #[cfg(test)]

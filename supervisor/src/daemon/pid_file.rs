@@ -114,9 +114,11 @@ impl PidFile {
         let mut file: &File = &self.file;
         // Whoever starts this process has another mode in mind for other files.
         file.set_permissions(Permissions::from_mode(0o644))?;
-        file.set_len(0)?;
+        // Not emptied first: whoever reads it meanwhile finds a number.
+        let line = format!("{}\n", std::process::id());
         file.rewind()?;
-        writeln!(file, "{}", std::process::id())
+        file.write_all(line.as_bytes())?;
+        file.set_len(line.len() as u64)
     }
 }
 

@@ -32,15 +32,26 @@ pub(crate) struct FleetRecord {
 }
 
 #[derive(Debug, Default, Encode, Decode)]
-pub(crate) enum SuccessionRecord {
-    #[default]
+#[cbor(map)]
+pub(crate) struct SuccessionRecord {
+    /// Whether one more is to follow, and why workers have failed.
     #[n(0)]
-    None,
+    pub(crate) under_way: Option<(bool, Vec<String>)>,
     #[n(1)]
-    UnderWay {
-        #[n(0)]
-        again: bool,
-    },
+    pub(crate) ended: u64,
+    #[n(2)]
+    pub(crate) last: Option<ReloadRecord>,
+}
+
+#[derive(Debug, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct ReloadRecord {
+    #[n(0)]
+    pub(crate) generation: u64,
+    #[n(1)]
+    pub(crate) workers: u64,
+    #[n(2)]
+    pub(crate) why_not: Option<String>,
 }
 
 #[derive(Debug, Default, Encode, Decode)]
@@ -136,6 +147,11 @@ pub(crate) enum StandingRecord {
         due_ms: Option<i64>,
         #[n(2)]
         kill: bool,
+    },
+    #[n(4)]
+    Held {
+        #[n(0)]
+        until_ms: i64,
     },
 }
 

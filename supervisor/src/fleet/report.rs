@@ -20,8 +20,10 @@ pub(crate) enum Report {
     Begins { generation: u64, workers: usize },
     BeginsAgain { generation: u64 },
     Serves { generation: u64, workers: usize, leaving: usize },
+    ServesInPart { generation: u64, workers: usize, unreplaced: usize },
     GivenUp { generation: u64, reason: String, current: u64 },
     NotReplaced { pid: u32, reason: String },
+    TookOverAfterAll { pid: u32 },
     Added { workers: usize },
     Removed { pid: Option<u32>, workers: usize },
     LastOne,
@@ -39,12 +41,20 @@ impl Report {
             self,
             Self::Died { .. }
                 | Self::Late { .. }
+                | Self::ServesInPart { .. }
                 | Self::Unseen { .. }
                 | Self::GivenUp { .. }
                 | Self::NotReplaced { .. }
                 | Self::Overdue { .. }
                 | Self::Unanswered { .. }
         )
+    }
+}
+
+impl Report {
+    /// Whether a generation is asked for from now on.
+    pub(crate) fn is_beginning(&self) -> bool {
+        matches!(self, Self::Begins { .. } | Self::BeginsAgain { .. } | Self::BeginsLater { .. })
     }
 }
 
@@ -89,10 +99,17 @@ impl fmt::Display for Report {
             Self::Serves { generation, workers, leaving } => {
                 write!(f, "Generation {generation} serves: {workers} workers, {leaving} of earlier ones finish")
             }
+            Self::ServesInPart { generation, workers, unreplaced } => write!(
+                f,
+                "Generation {generation} serves in part: {workers} workers, and {unreplaced} of earlier ones go on"
+            ),
             Self::GivenUp { generation, reason, current } => {
                 write!(f, "Generation {generation} is given up: {reason}; generation {current} goes on")
             }
             Self::NotReplaced { pid, reason } => write!(f, "Worker pid {pid} is not replaced and goes on: {reason}"),
+            Self::TookOverAfterAll { pid } => {
+                write!(f, "Worker pid {pid} had taken over already when it was given up, and serves")
+            }
             Self::Added { workers } => write!(f, "A worker is added: there are to be {workers}"),
             Self::Removed { pid: Some(pid), workers } => {
                 write!(f, "Worker pid {pid} is removed and finishes: there are to be {workers}")

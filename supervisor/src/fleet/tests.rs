@@ -63,6 +63,8 @@ struct World {
     starts: Vec<Duration>,
     signals: Vec<(WorkerId, Signal)>,
     reports: Vec<Report>,
+    /// What came of new generations.
+    reloads: Vec<Reload>,
     /// What workers were told to do with their live connections.
     orders: Vec<Action>,
 }
@@ -105,6 +107,7 @@ impl World {
             starts: Vec::new(),
             signals: Vec::new(),
             reports: Vec::new(),
+            reloads: Vec::new(),
             orders: Vec::new(),
         };
         world.decide();
@@ -150,6 +153,7 @@ impl World {
             }
             Action::Count { .. } | Action::Give { .. } | Action::Move { .. } => self.note_order(action),
             Action::Report(report) => self.reports.push(report),
+            Action::Answer(reload) => self.reloads.push(reload),
         }
     }
 
@@ -373,7 +377,7 @@ proptest! {
                         world.exit(id, Exit::Code(0));
                     }
                 }
-                Step::Replace => world.fleet.replace(world.now),
+                Step::Replace => drop(world.fleet.replace(world.now)),
                 Step::Add if world.fleet.target < 6 => world.fleet.add(world.now),
                 Step::Add => {}
                 Step::Remove => world.fleet.remove(world.now),
@@ -657,8 +661,14 @@ fn a_takeover_that_fails_leaves_its_predecessor_and_the_others_go_through() {
     world.exit(WorkerId(4), Exit::Code(3));
     world.decide();
     assert_eq!(world.said("Worker pid 1002 is not replaced and goes on: worker pid 1004 exited with code 3"), 1);
-    assert_eq!(world.said("Generation 2 serves: 2 workers"), 1);
+    assert_eq!(world.said("Generation 2 serves in part: 1 workers, and 1 of earlier ones go on"), 1);
     assert!(world.fleet.is_complete());
+    assert_eq!((world.fleet.serving(), world.fleet.unreplaced()), (2, 1));
+    let why = "1 workers were not replaced and go on: worker pid 1004 exited with code 3 before it was ready";
+    let [Reload { number: 1, generation: 2, workers: 1, why_not: Some(why_not) }] = &world.reloads[..] else {
+        panic!("{:?}", world.reloads);
+    };
+    assert_eq!(why_not, why);
     assert_eq!(world.starts.len(), 4, "nobody is missing");
     // Next time both are replaced.
     world.fleet.replace(world.now);
@@ -682,23 +692,86 @@ fn with_silent_successors(predecessors_are_gone: bool) -> World {
     world
 }
 
+/// The reasons for which a successor that is not ready may be let go.
+fn reasons_to_let_go() -> [fn(&mut World); 3] {
+    [|world| world.pass(READY_TIMEOUT), |world| world.fleet.stop(world.now), |world| world.fleet.remove(world.now)]
+}
+
 #[test]
-fn a_successor_that_may_have_connections_finishes_them_whyever_it_is_let_go() {
-    let late = |world: &mut World| world.pass(READY_TIMEOUT);
-    let stop = |world: &mut World| world.fleet.stop(world.now);
-    let remove = |world: &mut World| world.fleet.remove(world.now);
-    let reasons: [fn(&mut World); 3] = [late, stop, remove];
-    for (case, let_go) in reasons.into_iter().enumerate() {
-        for predecessors_are_gone in [false, true] {
-            let mut world = with_silent_successors(predecessors_are_gone);
-            let_go(&mut world);
-            world.decide();
-            assert_eq!(world.signals, [], "{case} {predecessors_are_gone}");
-            assert!(world.workers[&WorkerId(4)].told_to_finish, "{case} {predecessors_are_gone}");
-            world.pass(DRAIN_TIMEOUT);
-            assert!(world.signals.contains(&(WorkerId(4), Signal::SIGTERM)), "{case} {predecessors_are_gone}");
-        }
+fn a_successor_that_has_connections_finishes_them_whyever_it_is_let_go() {
+    for (case, let_go) in reasons_to_let_go().into_iter().enumerate() {
+        let mut world = with_silent_successors(true);
+        let_go(&mut world);
+        world.decide();
+        assert_eq!(world.signals, [], "{case}");
+        assert!(world.workers[&WorkerId(4)].told_to_finish, "{case}");
+        world.pass(DRAIN_TIMEOUT);
+        assert!(world.signals.contains(&(WorkerId(4), Signal::SIGTERM)), "{case}");
     }
+}
+
+#[test]
+fn a_successor_that_is_let_go_while_its_predecessor_serves_takes_over_nothing_any_more() {
+    for (case, let_go) in reasons_to_let_go().into_iter().enumerate() {
+        let mut world = with_silent_successors(false);
+        let_go(&mut world);
+        world.decide();
+        assert!(world.signals.contains(&(WorkerId(4), Signal::SIGSTOP)), "{case}");
+        assert!(!world.workers[&WorkerId(4)].told_to_finish, "it does not run: {case}");
+        world.pass(HELD_PATIENCE);
+        assert!(world.signals.contains(&(WorkerId(4), Signal::SIGKILL)), "{case}: {:?}", world.signals);
+        assert!(!world.signals.iter().any(|(_, signal)| *signal == Signal::SIGCONT), "{case}");
+    }
+}
+
+#[test]
+fn a_successor_that_had_taken_over_when_it_was_given_up_serves_whoever_says_so() {
+    let by_its_word: fn(&mut World) =
+        |world| world.say(WorkerId(3), FromWorker::Ready { version: VERSION_WITHOUT_STATES });
+    let by_the_end_of_its_predecessor: fn(&mut World) = |world| world.exit(WorkerId(1), Exit::Code(0));
+    for shows in [by_its_word, by_the_end_of_its_predecessor] {
+        let mut world = with_silent_successors(false);
+        world.pass(READY_TIMEOUT);
+        assert!(world.signals.contains(&(WorkerId(3), Signal::SIGSTOP)));
+        shows(&mut world);
+        world.decide();
+        assert!(world.signals.contains(&(WorkerId(3), Signal::SIGCONT)), "{:?}", world.signals);
+        assert_eq!(world.said("Worker pid 1003 had taken over already when it was given up, and serves"), 1);
+        world.pass(HELD_PATIENCE);
+        assert!(!world.signals.contains(&(WorkerId(3), Signal::SIGKILL)), "{:?}", world.signals);
+    }
+}
+
+#[test]
+fn whoever_asks_for_a_generation_learns_what_has_come_of_that_one() {
+    let mut world = World::new(1, Replace::Drain, Supply::Queue);
+    world.all_ready();
+    assert_eq!(world.fleet.replace(world.now), Some(1));
+    world.decide();
+    assert_eq!(world.fleet.replace(world.now), Some(1), "it begins again, and is one");
+    world.decide();
+    world.all_ready();
+    assert_eq!(world.fleet.replace(world.now), Some(2));
+    world.decide();
+    let last = *world.living().last().unwrap();
+    world.exit(last, Exit::Code(9));
+    world.decide();
+    let [first, second] = &world.reloads[..] else { panic!("{:?}", world.reloads) };
+    assert_eq!((first.number, first.generation, first.workers, &first.why_not), (1, 2, 1, &None));
+    assert_eq!((second.number, second.generation, second.workers), (2, 3, 0));
+    assert!(second.why_not.as_ref().unwrap().contains("exited with code 9"), "{second:?}");
+    world.fleet.stop(world.now);
+    assert_eq!(world.fleet.replace(world.now), None);
+}
+
+#[test]
+fn who_asks_during_a_takeover_waits_for_the_generation_after_it() {
+    let mut world = with_silent_successors(false);
+    assert_eq!(world.fleet.replace(world.now), Some(2));
+    world.fleet.stop(world.now);
+    world.decide();
+    assert_eq!(world.reloads.iter().map(|reload| reload.number).collect::<Vec<_>>(), [1, 2]);
+    assert!(world.reloads.iter().all(|reload| reload.why_not.as_deref() == Some(STOPPING)), "{:?}", world.reloads);
 }
 
 #[test]

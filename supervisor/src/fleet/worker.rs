@@ -11,6 +11,9 @@ use crate::config::Supply;
 /// How long a worker that was sent SIGTERM has before it is sent SIGKILL.
 pub(crate) const KILL_DELAY: Duration = Duration::from_secs(5);
 
+/// How long a worker does not run that was given up during a takeover. By then a predecessor has exited that has handed over.
+pub(crate) const HELD_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A worker that exits with code 0 after it has served so long does so on purpose.
 const SERVED_MIN: Duration = Duration::from_secs(1);
 
@@ -27,6 +30,9 @@ pub(crate) enum Standing {
     Ready,
     /// Connections go to it.
     Serving { since: Instant },
+    /// It was given up, and does not run, so that it takes over nothing any more. It is killed then, unless it turns out
+    /// that it had taken over a moment before.
+    Held { until: Instant },
     /// It takes no more, and is sent this signal then. It may say only now that it is ready.
     Leaving { said_ready: bool, signal: Option<(Instant, Signal)> },
 }
@@ -65,7 +71,11 @@ pub(crate) struct Owes {
 
 impl Worker {
     pub(crate) fn is_leaving(&self) -> bool {
-        matches!(self.standing, Standing::Leaving { .. })
+        matches!(self.standing, Standing::Leaving { .. } | Standing::Held { .. })
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.standing, Standing::Held { .. })
     }
 
     pub(crate) fn is_starting(&self) -> bool {
@@ -78,7 +88,7 @@ impl Worker {
 
     pub(crate) fn said_ready(&self) -> bool {
         match self.standing {
-            Standing::Starting { .. } => false,
+            Standing::Starting { .. } | Standing::Held { .. } => false,
             Standing::Ready | Standing::Serving { .. } => true,
             Standing::Leaving { said_ready, .. } => said_ready,
         }
@@ -116,6 +126,9 @@ impl Worker {
 
     /// It is to finish by then.
     pub(crate) fn hurry(&mut self, by: Instant) {
+        if let Standing::Held { until } = &mut self.standing {
+            *until = by.min(*until);
+        }
         if let Standing::Leaving { signal: Some((due, signal)), .. } = &mut self.standing {
             // One that is next sent SIGKILL has heard SIGTERM, perhaps a moment ago.
             let by = if *signal == Signal::SIGKILL { by + KILL_DELAY } else { by };
@@ -134,6 +147,7 @@ impl Worker {
                 Standing::Starting { deadline } => StandingRecord::Starting { deadline_ms: from_now(deadline) },
                 Standing::Ready => StandingRecord::Ready,
                 Standing::Serving { since } => StandingRecord::Serving { since_ms: from_now(since) },
+                Standing::Held { until } => StandingRecord::Held { until_ms: from_now(until) },
                 Standing::Leaving { said_ready, signal } => StandingRecord::Leaving {
                     said_ready,
                     due_ms: signal.map(|(due, _)| from_now(due)),
@@ -158,6 +172,7 @@ impl Worker {
                 StandingRecord::Starting { deadline_ms } => Standing::Starting { deadline: at(deadline_ms) },
                 StandingRecord::Ready => Standing::Ready,
                 StandingRecord::Serving { since_ms } => Standing::Serving { since: at(since_ms) },
+                StandingRecord::Held { until_ms } => Standing::Held { until: at(until_ms) },
                 StandingRecord::Leaving { said_ready, due_ms, kill } => {
                     let signal = if kill { Signal::SIGKILL } else { Signal::SIGTERM };
                     Standing::Leaving { said_ready, signal: due_ms.map(|due_ms| (at(due_ms), signal)) }
