@@ -333,7 +333,9 @@ fn remove(path: &Path, file: (u64, u64), what: &str) {
             }
         }
         Ok(_) => warn!("{what} {} belongs to somebody else by now, and is left alone", path.display()),
-        Err(error) => warn!("{what} {} is gone already: {error}", path.display()),
+        // Also by whoever cleans up after a process that has ended.
+        Err(error) if error.kind() == ErrorKind::NotFound => info!("{what} {} is gone already", path.display()),
+        Err(error) => warn!("{what} {} is left behind: {error}", path.display()),
     }
 }
 
