@@ -34,10 +34,9 @@ const FILES_OF_BARE_LINES: [&str; 13] = [
     "src/sources/callers.rs",
     "src/sources/queue.rs",
     "supervisor/src/asked.rs",
-    "supervisor/src/asked.rs",
+    "supervisor/src/children.rs",
     "supervisor/src/daemon.rs",
     "supervisor/src/supervisor.rs",
-    "supervisor/src/children.rs",
     "supervisor/src/traffic.rs",
 ];
 
