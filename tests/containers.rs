@@ -51,10 +51,17 @@ impl Pod {
         }
     }
 
-    /// What the readiness probe says.
-    fn is_ready(&self) -> bool {
+    /// Whether the readiness probe succeeds, and what it has said.
+    fn probe(&self) -> (bool, String) {
         let probe = self.bundle.exec(&["reactord", "status", "--owner", PATH]).output();
-        probe.expect("crun can be started").status.success()
+        let probe = probe.expect("crun can be started");
+        (probe.status.success(), String::from_utf8_lossy(&[probe.stdout, probe.stderr].concat()).into_owned())
+    }
+
+    #[track_caller]
+    fn is_ready(&self, should_be: bool) {
+        let (is_ready, said) = self.probe();
+        assert_eq!(is_ready, should_be, "{said}\n{}", self.container().log());
     }
 
     #[track_caller]
@@ -109,7 +116,7 @@ fn rollout(users: Users) {
     let address = before.container().address();
     let mut peers = Peer::connect_many(address, PEERS);
     exchange_all(&mut peers);
-    assert!(before.is_ready(), "{}", before.container().log());
+    before.is_ready(true);
 
     let mut after = Pod::create("after", &shared, address.port());
     after.container().wait_for_line(|line| line.contains("Took over "));
@@ -120,8 +127,8 @@ fn rollout(users: Users) {
         after.reconcile();
         exchange_all(&mut peers);
     }
-    assert!(after.is_ready(), "{}", after.container().log());
-    assert!(!before.is_ready(), "whoever has handed over is unready\n{}", before.container().log());
+    after.is_ready(true);
+    before.is_ready(false);
 
     before.delete();
     exchange_all(&mut peers);

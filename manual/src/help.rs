@@ -59,11 +59,18 @@ impl Flag {
     pub(crate) fn kind(&self) -> Value<'_> {
         match self.value_name() {
             None => Value::Nothing,
-            Some(name) if name.contains('|') => Value::OneOf(name.split('|').collect()),
+            Some(name) if name.contains('|') => {
+                Value::OneOf(name.split('|').filter(|value| !is_a_name(value)).collect())
+            }
             Some("PATH" | "FILE" | "B" | "DIR" | "BINARY" | "PROGRAM" | "file" | "path" | "program") => Value::File,
             Some(name) => Value::Any(name),
         }
     }
+}
+
+/// Whether it stands for a value instead of being one, such as N.
+fn is_a_name(value: &str) -> bool {
+    value.chars().all(|character| character.is_ascii_uppercase())
 }
 
 /// The value of an option, as a shell can complete it.

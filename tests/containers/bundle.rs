@@ -82,7 +82,7 @@ impl Bundle {
     /// Runs a program in the container that runs already.
     pub(crate) fn exec(&self, arguments: &[&str]) -> Command {
         let mut command = self.crun();
-        command.arg("exec").arg(self.name).args(arguments);
+        command.args(["exec", "--user", &format!("{USER}:{USER}")]).arg(self.name).args(arguments);
         command
     }
 
