@@ -123,8 +123,9 @@ fn argument(value: &str) -> String {
     value.replace("...", " ...").replace('|', " | Ar ")
 }
 
+/// A text as mdoc(7) wants it, with each sentence on a line of its own.
 fn escaped(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    let text = text.replace('\\', "\\e").replace('-', "\\-").replace(". ", ".\n");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }
 
