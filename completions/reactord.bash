@@ -18,6 +18,7 @@ _reactord() {
     ' -T' | ' --takeover') return ;;
     ' -c' | ' --wait') return ;;
     ' --service') compopt +o default +o bashdefault; return ;;
+    ' --after-handover') COMPREPLY=($(compgen -W 'exit wait CODE' -- "$current")); return ;;
     ' --freeze-timeout') compopt +o default +o bashdefault; return ;;
     ' --drain-timeout') compopt +o default +o bashdefault; return ;;
     ' --close-timeout') compopt +o default +o bashdefault; return ;;
@@ -46,7 +47,7 @@ _reactord() {
     move:-*) word='--count --share --peer -h --help' ;;
     reload:-*) word='-h --help' ;;
     status:-*) word='--json --watch -h --help' ;;
-    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover -c --wait --worker --service --steal -v --verbose --freeze-timeout --drain-timeout --close-timeout --max-peers --version -h --help' ;;
+    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover -c --wait --worker --service --steal -v --verbose --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --version -h --help' ;;
     :*) ((COMP_CWORD == 1)) && word='supervise move reload status' || word= ;;
     *) return ;;
     esac

@@ -1,13 +1,16 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
+mod afterwards;
 mod commands;
 mod exit;
 mod fleet;
 mod options;
 mod reporting;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use afterwards::Afterwards;
 use exit::{EXIT_SERVE, EXIT_TAKEOVER};
 use log::error;
 use options::{BuiltIn, Command};
@@ -23,12 +26,12 @@ fn main() -> ExitCode {
     if is_stage() {
         return ExitCode::from(become_worker());
     }
-    let (command, level) = match options::parse() {
+    let (command, level, afterwards) = match options::parse() {
         Ok(parsed) => parsed,
         Err(exit_code) => return exit_code,
     };
     reactord_cli::logger::init(level);
-    match run(command) {
+    match run(command, afterwards) {
         Ok(exit_code) => exit_code,
         Err(Failure { reason, exit_code }) => {
             error!("{reason}");
@@ -41,6 +44,12 @@ fn main() -> ExitCode {
 struct Failure {
     reason: String,
     exit_code: u8,
+}
+
+impl Failure {
+    fn signals(error: std::io::Error) -> Self {
+        Self { reason: format!("signals: {error}"), exit_code: EXIT_SERVE }
+    }
 }
 
 impl From<Error> for Failure {
@@ -56,7 +65,9 @@ impl From<NotServing> for Failure {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode, Failure> {
+fn run(command: Command, afterwards: Afterwards) -> Result<ExitCode, Failure> {
+    let path = command.answers_on().map(Path::to_owned);
+    let afterwards = path.map(|path| afterwards.prepare(path)).transpose().map_err(Failure::signals)?;
     let outcome = match command {
         Command::Version => {
             reactord_cli::say(concat!("reactord ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -91,9 +102,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             take_over(queue.into_iter().fold(successor, Successor::with_queue), config)?
         }
     };
-    match outcome {
-        Outcome::Stopped | Outcome::HandedOver { .. } => Ok(ExitCode::SUCCESS),
-    }
+    // A worker's supervisor sees to what comes next.
+    Ok(ExitCode::from(afterwards.map_or(0, |afterwards| afterwards.end(outcome))))
 }
 
 fn inherit() -> Result<Queue, Error> {

@@ -7,7 +7,7 @@ mod status;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -20,6 +20,7 @@ use reactord_cli::values::{address, backlog, count, milliseconds, port};
 use reactord_process::adopted::At;
 use reactord_supervisor::Daemon;
 
+use crate::afterwards::Afterwards;
 pub(crate) use moving::Move;
 use paths::{check_length, checked_path, default_takeover_path};
 pub(crate) use reload::Reload;
@@ -76,6 +77,11 @@ struct Arguments {
     /// say what happens to each peer and each message
     #[argh(switch, short = 'v')]
     verbose: bool,
+
+    /// what to do after a successor has taken over: exit, wait (until SIGTERM, without serving), or exit with a code of 0 to
+    /// 255 (default: exit); process 1 of a container stays in any case while its successor is in there
+    #[argh(option, arg_name = "exit|wait|CODE", default = "Afterwards::Exit(0)", from_str_fn(afterwards))]
+    after_handover: Afterwards,
 
     /// how long a takeover may freeze the peers before they are served again, in ms (default: 1000)
     #[argh(option, arg_name = "MS", default = "Duration::from_secs(1)", from_str_fn(milliseconds))]
@@ -169,11 +175,24 @@ pub(crate) enum Command {
     Supervise(Daemon),
 }
 
-/// What the command line asks for, and how much is to be logged.
+impl Command {
+    /// Where a server that this makes answers, and whoever takes over from it, if it is a server of its own.
+    pub(crate) fn answers_on(&self) -> Option<&Path> {
+        match self {
+            Self::Serve { config, .. } | Self::Wait { config, .. } => config.takeover_path.as_deref(),
+            Self::TakeOver { path, is_worker: false, config, .. } => {
+                Some(config.takeover_path.as_deref().unwrap_or(path))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the command line asks for, how much is to be logged, and what comes after a takeover.
 ///
 /// # Errors
 /// The exit code to leave with, after what is to be said has been said.
-pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> {
+pub(crate) fn parse() -> Result<(Command, LevelFilter, Afterwards), std::process::ExitCode> {
     let mut own = std::env::args_os().skip(1);
     let before: Vec<OsString> = own.by_ref().take_while(|argument| argument != "--").collect();
     // What follows belongs to another program, and need not even be text.
@@ -206,8 +225,9 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter), std::process::ExitCode> 
         Some(Subcommand::Move(_) | Subcommand::Reload(_) | Subcommand::Status(_)) | None => arguments.verbose,
     };
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    let afterwards = arguments.after_handover;
     let command = command(arguments, after, listen_fds::take).map_err(|error| usage_error(program, &error))?;
-    Ok((command, level))
+    Ok((command, level, afterwards))
 }
 
 /// What these arguments mean for a process that takes the sockets that were passed to it, if it is to listen.
@@ -358,6 +378,10 @@ impl Arguments {
 /// Where a supervisor is asked, if no path is chosen: beside a server's.
 fn default_supervisor_path() -> Result<PathBuf, String> {
     default_takeover_path().map(|path| path.with_file_name("reactord.supervise"))
+}
+
+fn afterwards(value: &str) -> Result<Afterwards, String> {
+    Afterwards::parse(value)
 }
 
 fn built_in(value: &str) -> Result<BuiltIn, String> {

@@ -152,3 +152,20 @@ fn server_that_is_stopping_hands_over_nothing() {
     server.signal(Signal::SIGINT);
     assert_eq!(server.exit_code(), 0);
 }
+
+#[test]
+fn a_predecessor_that_is_to_wait_stays_without_serving_until_it_is_stopped() {
+    let place = Place::new();
+    let first = Server::serve(&place.path(), "--after-handover wait");
+    let mut peers = Peer::connect_many(first.address(), 2);
+    exchange_all(&mut peers);
+    let second = Server::take_over(&place.path(), "--after-handover 10").started();
+    first.wait_for_line(|line| line.contains("Waiting for a signal to stop"));
+    assert!(first.is_running());
+    let third = Server::take_over(&place.path(), "").started();
+    assert_eq!(second.exit_code(), 10, "{}", second.log());
+    exchange_all(&mut peers);
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.exit_code(), 0, "{}", first.log());
+    third.stop_with(peers);
+}
