@@ -18,7 +18,7 @@ _reactord() {
     ' -T' | ' --takeover') return ;;
     ' -c' | ' --wait') return ;;
     ' --service') compopt +o default +o bashdefault; return ;;
-    ' --after-handover') COMPREPLY=($(compgen -W 'exit wait CODE' -- "$current")); return ;;
+    ' --after-handover') COMPREPLY=($(compgen -W 'exit wait' -- "$current")); return ;;
     ' --freeze-timeout') compopt +o default +o bashdefault; return ;;
     ' --drain-timeout') compopt +o default +o bashdefault; return ;;
     ' --close-timeout') compopt +o default +o bashdefault; return ;;

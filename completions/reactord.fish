@@ -13,7 +13,7 @@ complete -c reactord -n __fish_use_subcommand -l worker -d 'serve the connection
 complete -c reactord -n __fish_use_subcommand -l service -x -d 'what to serve: seqnum or line (default: seqnum; with --takeover and --wait, what comes)'
 complete -c reactord -n __fish_use_subcommand -l steal -d 'with the service line: give the peer that says STEAL to whoever has waited longest with --wait'
 complete -c reactord -n __fish_use_subcommand -s v -l verbose -d 'say what happens to each peer and each message'
-complete -c reactord -n __fish_use_subcommand -l after-handover -x -a 'exit wait CODE' -d 'what to do after a successor has taken over: exit, wait (until SIGTERM, without serving), or exit with a code of 0 to 255 (default: exit); process 1 of a container stays in any case while its successor is in there'
+complete -c reactord -n __fish_use_subcommand -l after-handover -x -a 'exit wait' -d 'what to do after a successor has taken over: exit, wait (until SIGTERM, without serving), or exit with a code of 0 to 255 (default: exit); process 1 of a container stays in any case while its successor is in there'
 complete -c reactord -n __fish_use_subcommand -l freeze-timeout -x -d 'how long a takeover may freeze the peers before they are served again, in ms (default: 1000)'
 complete -c reactord -n __fish_use_subcommand -l drain-timeout -x -d 'how long a stop may take to deliver pending output, in ms (default: 5000)'
 complete -c reactord -n __fish_use_subcommand -l close-timeout -x -d 'how long a peer that was closed may acknowledge nothing of its last output before it is given up, in ms; ten times as long while it answers that it has no room (default: 30000)'
