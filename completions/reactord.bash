@@ -41,14 +41,19 @@ _reactord() {
     'move --count') compopt +o default +o bashdefault; return ;;
     'move --share') compopt +o default +o bashdefault; return ;;
     'move --peer') compopt +o default +o bashdefault; return ;;
+    'upgrade --binary') return ;;
+    'upgrade --timeout') compopt +o default +o bashdefault; return ;;
+    'check --binary') return ;;
     esac
     case "$command:$current" in
     supervise:-*) word='-a --listen-address -p --listen-port -t --path -b --listen-backlog --workers --hand-over --finish-signal --ready --replace --rebalance --queue-max --state-max --ready-timeout --drain-timeout --pid-file --detach --log-file -v --verbose -h --help' ;;
     move:-*) word='--count --share --peer -h --help' ;;
     reload:-*) word='-h --help' ;;
     status:-*) word='--json --watch -h --help' ;;
-    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover -c --wait --worker --service --steal -v --verbose --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --version -h --help' ;;
-    :*) ((COMP_CWORD == 1)) && word='supervise move reload status' || word= ;;
+    upgrade:-*) word='--binary --timeout -h --help' ;;
+    check:-*) word='--binary -h --help' ;;
+    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --freeze-timeout --drain-timeout --close-timeout --max-peers --version -h --help' ;;
+    :*) ((COMP_CWORD == 1)) && word='supervise move reload status upgrade check' || word= ;;
     *) return ;;
     esac
     COMPREPLY=($(compgen -W "$word" -- "$current"))

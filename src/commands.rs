@@ -1,15 +1,19 @@
 //! The commands of the daemon that serve nobody: they ask a server that does.
 
+use std::io::{IsTerminal, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use log::error;
-use reactord::{AskError, FailureStatus, ServiceStatus, Status, TakeoverStatus, move_peers};
+use reactord::{
+    AskError, FailureStatus, Offer, ServiceStatus, Status, TakeoverStatus, Upgraded, Upgrading, move_peers, upgrade,
+};
 use serde_json::json;
 
 use crate::exit::EXIT_TAKEOVER;
-use crate::options::{Move, StatusOf};
+use crate::options::{Check, Move, StatusOf, UpgradeOf};
 
 /// How often a status that is watched is asked for.
 const WATCH: Duration = Duration::from_secs(1);
@@ -43,6 +47,83 @@ pub(crate) fn say_status(StatusOf { path, json, watch }: &StatusOf) -> ExitCode 
             return ExitCode::SUCCESS;
         }
         std::thread::sleep(WATCH);
+    }
+}
+
+/// Has a server start its successor, and says what came of it.
+pub(crate) fn upgrade_and_say(UpgradeOf { path, upgrade: wanted }: &UpgradeOf) -> ExitCode {
+    let mut line = Redrawn::on_terminal();
+    let upgraded = upgrade(path, wanted, |upgrading| line.draw(&how_far(upgrading)));
+    line.clear();
+    match upgraded {
+        Ok(upgraded @ Upgraded::HandedOver { .. }) => {
+            reactord_cli::say(&format!("{upgraded}\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(upgraded) => {
+            if let Upgraded::Failed { said, .. } = &upgraded {
+                said.lines().for_each(|line| complain(&format!("  {}", line.escape_debug())));
+            }
+            complain(&upgraded.to_string());
+            ExitCode::from(EXIT_TAKEOVER)
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn how_far(Upgrading { pid, copied, peers, .. }: Upgrading) -> String {
+    match copied {
+        Some(copied) => format!("pid {pid}: {copied} of {peers} peers copied"),
+        None => format!("pid {pid} has started"),
+    }
+}
+
+/// Says whether a server could be taken over by this program, or by another.
+pub(crate) fn check_and_say(Check { path, binary }: &Check, offers: &[Offer]) -> ExitCode {
+    if let Some(binary) = binary {
+        // It answers in this process's place, and with its exit code.
+        let error = Command::new(binary).arg("check").arg(path).exec();
+        complain(&format!("{}: {error}", binary.display()));
+        return ExitCode::from(EXIT_TAKEOVER);
+    }
+    match reactord::check(path, offers) {
+        Ok(checked) if checked.why.is_none() => {
+            reactord_cli::say(&format!("{checked}\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(checked) => {
+            complain(&checked.to_string());
+            ExitCode::from(EXIT_TAKEOVER)
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// Says on standard error why something was not done.
+fn complain(line: &str) {
+    // Where nobody reads it, the exit code has to do.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A line on a terminal that is written again and again in its place.
+struct Redrawn {
+    is_on_terminal: bool,
+}
+
+impl Redrawn {
+    fn on_terminal() -> Self {
+        Self { is_on_terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn draw(&mut self, line: &str) {
+        if self.is_on_terminal {
+            // What is only shown may be lost.
+            let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+        }
+    }
+
+    fn clear(&mut self) {
+        self.draw("");
     }
 }
 

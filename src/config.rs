@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::upgrade::program::Program;
+
 /// How a server behaves.
 ///
 /// Start from [`Config::default`], and change what should be different:
@@ -50,6 +52,12 @@ pub struct Config {
     /// to a file that has grown too big that fails. A handler that the program had before is called as well. Default:
     /// false, since a program may know better; one that is all server, like the daemon, sets it.
     pub survive_signals: bool,
+    /// How the server starts its successor when it is [asked](crate::upgrade) to on its takeover path. `None`: it does not, and
+    /// whoever wants another version starts that. Default: `None`.
+    pub successor: Option<Program>,
+    /// Whether SIGHUP asks for an upgrade as well, with a line in the log if nothing has come of it. One that the process
+    /// ignores, as under nohup(1), stays ignored. Default: false.
+    pub upgrade_on_hangup: bool,
 }
 
 impl Default for Config {
@@ -66,6 +74,8 @@ impl Default for Config {
             heartbeat: None,
             stop_on_signals: true,
             survive_signals: false,
+            successor: None,
+            upgrade_on_hangup: false,
         }
     }
 }

@@ -430,7 +430,7 @@ pub fn successor_hears(bytes: &[u8]) {
     let mut received = mended(bytes);
     let offers = [(Seqnum::NAME, 2), (Line::NAME, 1)]
         .map(|(service, newest)| Offer { service: service.to_owned(), state_versions: Versions { oldest: 1, newest } });
-    let mut called = Some(Called::new(offers.to_vec(), 20_000, 7).0);
+    let mut called = Some(Called::new(None, offers.to_vec(), 20_000, 7).0);
     let mut successor = Successor::default();
     let mut receiving = Receiving::expecting(&[]);
     loop {

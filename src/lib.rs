@@ -208,6 +208,7 @@ mod sources;
 mod status;
 mod table;
 mod takeover;
+mod upgrade;
 
 pub use config::{Config, Outcome};
 pub use handle::Handle;
@@ -217,7 +218,7 @@ pub use milestone::{Listening, Milestone, Ready, Takeover};
 pub use moving::asking::{Moved, Which, move_peers};
 pub use peer::PeerId;
 pub use reactord_process::asking::AskError;
-pub use reactord_process::path::{PathError, TAKEOVER_PATH_BYTES_MAX};
+pub use reactord_process::path::{PathError, TAKEOVER_PATH_BYTES_MAX, is_served};
 pub use server::{Error, Server, Successor};
 pub use service::{
     Accepted, Closed, Connect, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service, StreamService,
@@ -226,3 +227,7 @@ pub use service::{
 pub use status::{FailureStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus};
 pub use takeover::error::TakeoverError;
 pub use takeover::offer::Offer;
+pub use takeover::welcomed::become_user_of;
+pub use upgrade::asking::{Checked, ServerProcess, Upgrade, Upgraded, Upgrading, check, upgrade};
+pub use upgrade::inheritance::Inheritance;
+pub use upgrade::program::Program;

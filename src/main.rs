@@ -1,6 +1,7 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
 mod afterwards;
+mod beginning;
 mod commands;
 mod exit;
 mod fleet;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use afterwards::Afterwards;
+use beginning::{call, serve};
 use exit::{EXIT_SERVE, EXIT_TAKEOVER};
 use log::error;
 use options::{BuiltIn, Command};
@@ -79,26 +81,30 @@ fn run(command: Command, afterwards: Afterwards) -> Result<ExitCode, Failure> {
         Command::Status(status) => {
             return Ok(fleet::say_status(&status).unwrap_or_else(|| commands::say_status(&status)));
         }
+        Command::Upgrade(upgrade) => return Ok(commands::upgrade_and_say(&upgrade)),
+        Command::Check(check) => return Ok(commands::check_and_say(&check, &offers_of(BuiltIn::ALL))),
         Command::Wait { services, steals, config } => wait(&services, steals, config)?,
-        Command::Serve { service: BuiltIn::Seqnum, listen, config, .. } => {
-            server(config).service(listen, Seqnum).serve()?
+        Command::Serve { service: BuiltIn::Seqnum, listen, begins, config, .. } => {
+            serve(&config, &begins, |config| server(config).service(listen.clone(), Seqnum))?
         }
-        Command::Serve { service: BuiltIn::Line, listen, steals, config } => {
-            server(config).service(listen, line(steals)).serve()?
+        Command::Serve { service: BuiltIn::Line, listen, steals, begins, config } => {
+            serve(&config, &begins, |config| server(config).service(listen.clone(), line(steals)))?
         }
         Command::Work { service: BuiltIn::Seqnum, config } => alone(Seqnum, config).work(inherit()?)?,
         Command::Work { service: BuiltIn::Line, config } => alone(Line::default(), config).work(inherit()?)?,
         #[cfg(feature = "fault-points")]
-        Command::Serve { service: BuiltIn::Counted, listen, config, .. } => {
+        Command::Serve { service: BuiltIn::Counted, listen, begins, config, .. } => {
             let beside = reactord::Listen::on(Relayed::NAME, std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
-            server(config).service(listen, Counted::default()).service([beside], Relayed).serve()?
+            serve(&config, &begins, |config| {
+                let server = server(config).service(listen.clone(), Counted::default());
+                server.service([beside.clone()], Relayed)
+            })?
         }
         #[cfg(feature = "fault-points")]
         Command::Work { service: BuiltIn::Counted, config } => alone(Counted::default(), config).work(inherit()?)?,
-        Command::TakeOver { path, services, is_worker, config } => {
+        Command::TakeOver { from, services, is_worker, config } => {
             let queue = is_worker.then(inherit).transpose()?;
-            let offers: Vec<Offer> = services.into_iter().flat_map(offers).collect();
-            let successor = Successor::call(&path, &offers).map_err(Error::Takeover)?;
+            let successor = call(&from, &offers_of(&services)).map_err(Error::Takeover)?;
             take_over(queue.into_iter().fold(successor, Successor::with_queue), config)?
         }
     };
@@ -108,6 +114,10 @@ fn run(command: Command, afterwards: Afterwards) -> Result<ExitCode, Failure> {
 
 fn inherit() -> Result<Queue, Error> {
     Ok(Queue::inherit()?)
+}
+
+fn offers_of(services: &[BuiltIn]) -> Vec<Offer> {
+    services.iter().copied().flat_map(offers).collect()
 }
 
 fn offers(service: BuiltIn) -> Vec<Offer> {

@@ -4,6 +4,7 @@ mod moving;
 mod paths;
 mod reload;
 mod status;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use log::LevelFilter;
 use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
-use reactord::{Config, Listen, Service, services};
+use reactord::{Config, Inheritance, Listen, Program, Service, services};
 use reactord_cli::arguments::usage_error;
 use reactord_cli::listen_fds::{self, Passed};
 use reactord_cli::values::{address, backlog, count, milliseconds, port};
@@ -25,12 +26,13 @@ pub(crate) use moving::Move;
 use paths::{check_length, checked_path, default_takeover_path};
 pub(crate) use reload::Reload;
 pub(crate) use status::StatusOf;
+pub(crate) use upgrade::{Check, UpgradeOf};
 
 /// A TCP server that can be replaced while its connections stay open.
 #[derive(FromArgs, Debug)]
 #[argh(
     help_triggers("-h", "--help"),
-    example = "Serve:      {command_name} -a 127.0.0.1 -p 1234 -t /tmp/.takeover\nTake over:  {command_name} -T /tmp/.takeover",
+    example = "Serve:      {command_name} -a 127.0.0.1 -p 1234 -t /tmp/.takeover\nUpgrade:    {command_name} upgrade /tmp/.takeover",
     error_code(0, "Served until it was stopped, or handed over to a successor."),
     error_code(1, "Could not serve: the port is busy, the takeover path is taken, ..."),
     error_code(2, "The command line cannot be understood, or contradicts itself."),
@@ -57,6 +59,10 @@ struct Arguments {
     /// take over from the server that answers on this path, with its listener and all its peers
     #[argh(option, short = 'T', arg_name = "PATH", from_str_fn(checked_path))]
     takeover: Option<PathBuf>,
+
+    /// take over if somebody serves on the takeover path already, and serve otherwise
+    #[argh(switch)]
+    or_take_over: bool,
 
     /// serve the peers that the server on this path gives away, and wait there for more
     #[argh(option, short = 'c', arg_name = "PATH", from_str_fn(checked_path))]
@@ -115,7 +121,12 @@ enum Subcommand {
     Move(moving::Arguments),
     Reload(Reload),
     Status(StatusOf),
+    Upgrade(upgrade::UpgradeArguments),
+    Check(Check),
 }
+
+/// The commands that ask a server.
+const ASKING: [&str; 5] = ["move", "reload", "status", "upgrade", "check"];
 
 /// The services that the daemon has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +169,7 @@ pub(crate) enum Command {
     /// To say which version this is.
     Version,
     /// To listen and serve.
-    Serve { service: BuiltIn, listen: Vec<Listen>, steals: bool, config: Config },
+    Serve { service: BuiltIn, listen: Vec<Listen>, steals: bool, begins: Begins, config: Config },
     /// To serve peers that another server gives away.
     Wait { services: Vec<BuiltIn>, steals: bool, config: Config },
     /// To have one server move peers to another.
@@ -167,10 +178,14 @@ pub(crate) enum Command {
     Reload(Reload),
     /// To say how a server or a supervisor stands.
     Status(StatusOf),
+    /// To have a server start its successor.
+    Upgrade(UpgradeOf),
+    /// To say whether a server could be taken over.
+    Check(Check),
     /// To serve what a supervisor hands over.
     Work { service: BuiltIn, config: Config },
     /// To take over from the server at this path, whichever of these services it runs; for a worker, from one like it.
-    TakeOver { path: PathBuf, services: Vec<BuiltIn>, is_worker: bool, config: Config },
+    TakeOver { from: Predecessor, services: Vec<BuiltIn>, is_worker: bool, config: Config },
     /// To hold ports and feed workers.
     Supervise(Daemon),
 }
@@ -180,10 +195,39 @@ impl Command {
     pub(crate) fn answers_on(&self) -> Option<&Path> {
         match self {
             Self::Serve { config, .. } | Self::Wait { config, .. } => config.takeover_path.as_deref(),
-            Self::TakeOver { path, is_worker: false, config, .. } => {
-                Some(config.takeover_path.as_deref().unwrap_or(path))
+            Self::TakeOver { from, is_worker: false, config, .. } => {
+                Some(config.takeover_path.as_deref().unwrap_or(from.path()))
             }
             _ => None,
+        }
+    }
+}
+
+/// How somebody who listens and serves begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// With nobody.
+    Anew,
+    /// With the peers of the server that has started this process.
+    AsTold(Inheritance),
+    /// With the peers of whoever serves on the takeover path, or with nobody.
+    OrTakesOver,
+}
+
+/// Whom to take over from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Predecessor {
+    /// Whoever answers on this path.
+    On(PathBuf),
+    /// The server that has started this process.
+    Starter(Inheritance),
+}
+
+impl Predecessor {
+    fn path(&self) -> &Path {
+        match self {
+            Self::On(path) => path,
+            Self::Starter(inheritance) => inheritance.path(),
         }
     }
 }
@@ -198,22 +242,20 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter, Afterwards), std::process
     // What follows belongs to another program, and need not even be text.
     let after = std::env::args_os().skip(1).any(|argument| argument == "--").then(|| own.collect());
     let supervises = before.first().is_some_and(|argument| argument == "supervise");
-    let asks = before.first().filter(|argument| ["move", "reload", "status"].iter().any(|name| argument == name));
-    let program = match asks.and_then(|command| command.to_str()) {
-        Some("move") => "reactord move",
-        Some("reload") => "reactord reload",
-        Some(_) => "reactord status",
-        None if supervises => "reactord supervise",
-        None => "reactord",
+    let asking = ASKING.into_iter().find(|command| before.first().is_some_and(|argument| argument == command));
+    let program = match asking {
+        Some(command) => format!("reactord {command}"),
+        None if supervises => "reactord supervise".to_owned(),
+        None => "reactord".to_owned(),
     };
-    let asks = asks.is_some();
+    let program = &*program;
     if supervises && after.is_none() && !before.iter().any(|argument| argument == "-h" || argument == "--help") {
         // Otherwise the command would be taken for an option.
         return Err(usage_error(program, "-- is missing: reactord supervise -p PORT -- COMMAND ARGS"));
     }
     let first = before.first().cloned().unwrap_or_default();
     let arguments: Arguments = reactord_cli::arguments::parse_these(program, before.into_iter())?;
-    if arguments.subcommand.is_some() && !supervises && !asks {
+    if arguments.subcommand.is_some() && !supervises && asking.is_none() {
         // Otherwise these options would be without effect.
         return Err(usage_error(
             program,
@@ -222,18 +264,21 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter, Afterwards), std::process
     }
     let verbose = match &arguments.subcommand {
         Some(Subcommand::Supervise(supervise)) => supervise.verbose,
-        Some(Subcommand::Move(_) | Subcommand::Reload(_) | Subcommand::Status(_)) | None => arguments.verbose,
+        Some(_) | None => arguments.verbose,
     };
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
     let afterwards = arguments.after_handover;
-    let command = command(arguments, after, listen_fds::take).map_err(|error| usage_error(program, &error))?;
+    let told = Inheritance::from_environment();
+    let command = command(arguments, after, told, listen_fds::take).map_err(|error| usage_error(program, &error))?;
     Ok((command, level, afterwards))
 }
 
-/// What these arguments mean for a process that takes the sockets that were passed to it, if it is to listen.
+/// What these arguments mean for a process that takes the sockets that were passed to it, if it is to listen, and that its
+/// predecessor has started, if it has.
 fn command(
     mut arguments: Arguments,
     after: Option<Vec<OsString>>,
+    told: Option<Inheritance>,
     passed: impl FnOnce() -> Result<Vec<Passed>, String>,
 ) -> Result<Command, String> {
     if arguments.version {
@@ -243,6 +288,7 @@ fn command(
         Some(Subcommand::Supervise(supervise)) => {
             return supervise.daemon(after, passed, default_supervisor_path).map(Command::Supervise);
         }
+        Some(Subcommand::Upgrade(upgrade)) => return Ok(Command::Upgrade(upgrade.request(after))),
         subcommand => subcommand,
     };
     if let Some(argument) = after.and_then(|after| after.into_iter().next()) {
@@ -252,7 +298,8 @@ fn command(
         Some(Subcommand::Move(arguments)) => return arguments.request().map(Command::Move),
         Some(Subcommand::Reload(arguments)) => return Ok(Command::Reload(arguments)),
         Some(Subcommand::Status(arguments)) => return Ok(Command::Status(arguments)),
-        Some(Subcommand::Supervise(_)) | None => {}
+        Some(Subcommand::Check(check)) => return Ok(Command::Check(check)),
+        Some(Subcommand::Supervise(_) | Subcommand::Upgrade(_)) | None => {}
     }
     let config = Config {
         takeover_path: arguments.takeover_path.clone(),
@@ -273,15 +320,29 @@ fn command(
     if arguments.wait.is_some() && arguments.wait.as_ref() == arguments.own_path() {
         return Err("--wait has the path of the server itself: it cannot wait for itself".to_owned());
     }
+    let config = Config { successor: Some(Program::of_this_process()), upgrade_on_hangup: true, ..config };
     if arguments.wait.is_some() && arguments.takeover.is_none() {
-        return wait_command(&arguments, config);
+        return wait_command(&arguments, told, config);
+    }
+    if arguments.or_take_over && arguments.takeover.is_some() {
+        return Err("--or-take-over contradicts --takeover: the path is that of --takeover-path".to_owned());
     }
     let Some(path) = arguments.takeover.clone() else {
         let service = arguments.service.unwrap_or(BuiltIn::Seqnum);
-        let listen = arguments.listen(service, passed()?)?;
+        let listen = match &told {
+            // It may have been passed its sockets, and has them still.
+            Some(_) if arguments.listening().is_none() => Vec::new(),
+            Some(_) => arguments.listen(service, Vec::new())?,
+            None => arguments.listen(service, passed()?)?,
+        };
         let takeover_path = Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?);
         let config = Config { takeover_path, ..config };
-        return Ok(Command::Serve { service, listen, steals: arguments.steal, config });
+        let begins = match told {
+            Some(inheritance) => Begins::AsTold(inheritance),
+            None if arguments.or_take_over => Begins::OrTakesOver,
+            None => Begins::Anew,
+        };
+        return Ok(Command::Serve { service, listen, steals: arguments.steal, begins, config });
     };
     if arguments.steal {
         return Err("--steal contradicts --takeover: the service is as the predecessor has it".to_owned());
@@ -289,13 +350,21 @@ fn command(
     if let Some(option) = arguments.listening() {
         return Err(format!("{option} contradicts --takeover: the listener comes with the takeover"));
     }
-    Ok(Command::TakeOver { path, services: arguments.services(), is_worker: false, config })
+    let from = told.map_or(Predecessor::On(path), Predecessor::Starter);
+    Ok(Command::TakeOver { from, services: arguments.services(), is_worker: false, config })
 }
 
 /// What a process is to do that serves whom others give away.
-fn wait_command(arguments: &Arguments, config: Config) -> Result<Command, String> {
+fn wait_command(arguments: &Arguments, told: Option<Inheritance>, config: Config) -> Result<Command, String> {
     if let Some(option) = arguments.listening() {
         return Err(format!("{option} contradicts --wait: peers come from the server on that path"));
+    }
+    if arguments.or_take_over {
+        return Err("--or-take-over contradicts --wait: who waits does not listen".to_owned());
+    }
+    if let Some(inheritance) = told {
+        let from = Predecessor::Starter(inheritance);
+        return Ok(Command::TakeOver { from, services: arguments.services(), is_worker: false, config });
     }
     Ok(Command::Wait { services: arguments.services(), steals: arguments.steal, config })
 }
@@ -317,13 +386,19 @@ fn worker_command(
     if let Some((option, _)) = paths.into_iter().find(|(_, given)| given.is_some()) {
         return Err(format!("{option} contradicts --worker: the supervisor chooses the path"));
     }
+    if arguments.or_take_over {
+        return Err("--or-take-over contradicts --worker: the supervisor says whom to take over from".to_owned());
+    }
     if arguments.steal {
         return Err("--steal contradicts --worker: nobody waits at a worker's path".to_owned());
     }
     let path_in = |name| variable(name).map(check_length).transpose().map_err(|error| format!("{name}: {error}"));
     let config = Config { takeover_path: path_in(TAKEOVER_VARIABLE)?, ..config };
     Ok(match path_in(PREDECESSOR_VARIABLE)? {
-        Some(path) => Command::TakeOver { path, services: arguments.services(), is_worker: true, config },
+        Some(path) => {
+            let from = Predecessor::On(path);
+            Command::TakeOver { from, services: arguments.services(), is_worker: true, config }
+        }
         None => Command::Work { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config },
     })
 }
@@ -397,12 +472,16 @@ mod tests {
 
     fn parsed(arguments: &[&str]) -> Result<Command, String> {
         let arguments = Arguments::from_args(&["reactord"], arguments).map_err(|exit| exit.output)?;
-        command(arguments, None, || Ok(Vec::new()))
+        command(arguments, None, None, || Ok(Vec::new()))
     }
 
     #[test]
     fn serving_needs_no_option_but_a_private_path() {
-        let Ok(Command::Serve { service, listen, steals: false, config }) = parsed(&["-t", "/tmp/x"]) else { panic!() };
+        let Ok(Command::Serve { service, listen, steals: false, begins: Begins::Anew, config }) =
+            parsed(&["-t", "/tmp/x"])
+        else {
+            panic!()
+        };
         assert_eq!(service, BuiltIn::Seqnum);
         assert_eq!(listen, [Listen::on("seqnum", SocketAddr::from(([127, 0, 0, 1], 1234)))]);
         assert_eq!(config.takeover_path, Some("/tmp/x".into()));
@@ -417,7 +496,7 @@ mod tests {
         let parsed = |arguments: &[&str]| {
             let arguments = Arguments::from_args(&["reactord"], arguments).unwrap();
             let passed = || Passed { name: "clients".to_owned(), socket: socket.clone() };
-            command(arguments, None, || Ok(vec![passed(), passed()]))
+            command(arguments, None, None, || Ok(vec![passed(), passed()]))
         };
         let port = at.port().to_string();
         for arguments in [&["-t", "/tmp/x"][..], &["-t", "/tmp/x", "-p", &port]] {
@@ -431,10 +510,10 @@ mod tests {
 
     #[test]
     fn taking_over_offers_all_services_unless_one_is_named() {
-        let Ok(Command::TakeOver { path, services, is_worker: false, config }) = parsed(&["-T", "/tmp/x"]) else {
+        let Ok(Command::TakeOver { from, services, is_worker: false, config }) = parsed(&["-T", "/tmp/x"]) else {
             panic!()
         };
-        assert_eq!((path, services), ("/tmp/x".into(), vec![BuiltIn::Seqnum, BuiltIn::Line]));
+        assert_eq!((from, services), (Predecessor::On("/tmp/x".into()), vec![BuiltIn::Seqnum, BuiltIn::Line]));
         assert_eq!(config.takeover_path, None);
         let Ok(Command::TakeOver { services, .. }) = parsed(&["-T", "/tmp/x", "--service", "line"]) else { panic!() };
         assert_eq!(services, [BuiltIn::Line]);
@@ -485,8 +564,8 @@ mod tests {
         assert_eq!(parsed(&["--worker", "--service", "line"], None, None), Ok(alone));
         let first = Command::Work { service: BuiltIn::Seqnum, config: config(Some("/tmp/x")) };
         assert_eq!(parsed(&["--worker"], Some("/tmp/x"), None), Ok(first));
-        let (path, services) = ("/tmp/x".into(), BuiltIn::ALL.to_vec());
-        let second = Command::TakeOver { path, services, is_worker: true, config: config(Some("/tmp/y")) };
+        let (from, services) = (Predecessor::On("/tmp/x".into()), BuiltIn::ALL.to_vec());
+        let second = Command::TakeOver { from, services, is_worker: true, config: config(Some("/tmp/y")) };
         assert_eq!(parsed(&["--worker"], Some("/tmp/y"), Some("/tmp/x")), Ok(second));
         let error = parsed(&["--worker"], Some(""), None).unwrap_err();
         assert!(error.starts_with("REACTORD_TAKEOVER: the path has 0 bytes"), "{error}");

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll};
-use reactord_process::channel::ChannelError;
+use reactord_process::channel::{Channel, ChannelError};
+use reactord_process::open_files;
 use reactord_process::path::TakeoverListener;
 
 use crate::annals::Annals;
@@ -32,7 +33,10 @@ use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::memory;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
-use crate::takeover::wire::Frame;
+use crate::takeover::summary::Summary;
+use crate::takeover::wire::{self, BUILD, Checked, Frame, Hello, Process, Welcome};
+use crate::upgrade::asking::TIMEOUT;
+use crate::upgrade::{Asker, Failed, Upgrade};
 use crate::worker::Wish;
 
 /// Events taken from one poll.
@@ -52,6 +56,9 @@ const DISBAND_CHUNK: usize = 64;
 const DISBAND_REST: Duration = Duration::from_micros(100);
 const DISBAND_RESTS_MAX: usize = 1000;
 
+/// No upgrade takes longer, whoever asks for one.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// A stop that a signal has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
@@ -68,6 +75,8 @@ pub(crate) struct Reactor<L> {
     lanes: L,
     sources: Sources,
     departure: Option<Departure>,
+    /// The successor that this server has started itself.
+    upgrade: Option<Box<Upgrade>>,
     /// Who wants to take over, and has to wait until it is known whose the peers are that are being given away.
     postponed: Option<Greeting>,
     giver: Giver,
@@ -97,6 +106,7 @@ impl<L: Lanes> Reactor<L> {
             lanes,
             sources,
             departure: None,
+            upgrade: None,
             stop: None,
             beats_at: config.heartbeat.map(|every| now + every),
             config,
@@ -257,6 +267,12 @@ impl<L: Lanes> Reactor<L> {
         while let Some(signal) = self.sources.signals.as_mut().and_then(StopSignals::tend) {
             self.stop(&signal);
         }
+        if self.sources.signals.as_mut().is_some_and(StopSignals::has_hung_up) {
+            self.upgrade_at_hangup();
+        }
+        if self.upgrade.is_some() {
+            self.tend_upgrade();
+        }
         self.do_as_asked();
         self.tend_stop();
         self.do_as_wished();
@@ -294,10 +310,12 @@ impl<L: Lanes> Reactor<L> {
         });
         let postponed = self.postponed.as_ref().filter(|_| !self.giver.is_frozen()).map(|_| self.now);
         let moves = self.moves_due().into_iter().chain(postponed).min();
+        let upgrade = self.upgrade.as_ref().map(|upgrade| upgrade.due());
         let due = [
             self.lanes.due_at(),
             self.sources.due(self.now),
             departure,
+            upgrade,
             moves,
             stop,
             self.limited.due(),
@@ -347,6 +365,10 @@ impl<L: Lanes> Reactor<L> {
             // The successor has been given the listener as it is, and will look after its path.
             (Request::LookAfterPath, Some(_)) => {}
             (Request::Status(channel), _) => channel.close_with(&Frame::Status(self.status()).encode()),
+            (Request::Upgrade(channel, pid, request), _) => {
+                self.begin_upgrade(Asker::Caller(Box::new(channel), pid), &request)
+            }
+            (Request::Check(channel, pid, hello), _) => self.check(channel, pid, hello),
             (Request::Give(channel, ..) | Request::Move(channel, ..), Some(refusal)) => {
                 channel.close_with(&refusal.frame());
             }
@@ -459,18 +481,11 @@ impl<L: Lanes> Reactor<L> {
     /// Welcomes who has said Hello, if it can take over.
     fn begin_departure(&mut self, mut greeting: Greeting) {
         let pid = greeting.pid;
-        // It gets these before it gets any peer.
-        let listeners = self.sources.entrance.listeners().count() as u64;
-        greeting.hello.files_open = greeting.hello.files_open.saturating_add(listeners);
-        let estates: Vec<Estate> = self.lanes.all().map(estate_of).collect();
-        let welcome = match &self.departure {
-            Some(departure) => Err(Refusal::Busy { pid: departure.pid() }),
-            None => greet(&greeting.hello, &estates, std::process::id())
-                .and_then(|welcome| memory::check(pid, &mut self.lanes).map(|()| welcome)),
-        };
-        let welcome = match welcome {
+        self.note_caller(&greeting.hello, pid);
+        let welcome = match self.judge(&mut greeting.hello, pid) {
             Ok(welcome) => welcome,
             Err(refusal) => {
+                self.object_to_successor(&greeting.hello, &refusal);
                 self.annals.tell(Milestone::TakeoverFailed { pid, why: &refusal.to_string() });
                 if self.limited.admits(Kind::Caller, self.now) {
                     warn!("Takeover by pid {pid} refused: {refusal}");
@@ -498,6 +513,21 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
+    /// Whether a successor that says this can take over.
+    fn judge(&mut self, hello: &mut Hello, pid: u32) -> Result<Welcome, Refusal> {
+        // It gets these before it gets any peer.
+        let listeners = self.sources.entrance.listeners().count() as u64;
+        hello.files_open = hello.files_open.saturating_add(listeners);
+        if let Some(departure) = &self.departure {
+            return Err(Refusal::Busy { pid: departure.pid() });
+        }
+        self.check_upgrade(hello)?;
+        let estates: Vec<Estate> = self.lanes.all().map(estate_of).collect();
+        let welcome = greet(hello, &estates, std::process::id())?;
+        memory::check(pid, &mut self.lanes)?;
+        Ok(welcome)
+    }
+
     /// Gives the takeover that is under way its turn. Returns the successor's process id when it owns the peers.
     fn hand_over(&mut self) -> Option<u32> {
         let departure = self.departure.take()?;
@@ -516,6 +546,7 @@ impl<L: Lanes> Reactor<L> {
             Ok(handed_over) => {
                 let summary = handed_over.retire();
                 self.annals.tell(Milestone::HandedOver((&summary).into()));
+                self.end_upgrade(&summary);
                 Some(pid)
             }
             Err(failure) => {
@@ -531,6 +562,7 @@ impl<L: Lanes> Reactor<L> {
         fault::here(PredecessorStep::Thaw);
         self.lanes.unwatch();
         self.sources.entrance.take_back();
+        self.object_to_failed(pid, failure);
         self.annals.tell(Milestone::TakeoverFailed { pid, why: &failure.to_string() });
         if self.limited.admits(Kind::FailedTakeover, self.now) {
             warn!("Takeover by pid {pid} failed: {failure}; serving on with {} peers", self.lanes.peers());
@@ -554,6 +586,164 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
+    // ── Upgrades ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// This process, as others are told of it.
+    fn process(&self) -> Process {
+        let generation = self.annals.account().generation;
+        Process { build: BUILD.to_owned(), pid: std::process::id(), generation }
+    }
+
+    /// SIGHUP has come.
+    #[cold]
+    fn upgrade_at_hangup(&mut self) {
+        let timeout_ms = u64::try_from(TIMEOUT.as_millis()).expect("it is a minute");
+        self.begin_upgrade(Asker::Signal, &wire::Upgrade { timeout_ms, ..wire::Upgrade::default() });
+    }
+
+    /// Starts a successor, unless there is a reason not to.
+    #[cold]
+    fn begin_upgrade(&mut self, asker: Asker, request: &wire::Upgrade) {
+        let begun = match self.why_no_upgrade() {
+            Some(refusal) => Err(Failed::refused(asker, refusal.to_string())),
+            None => self.start_successor(asker, request),
+        };
+        match begun {
+            Ok(upgrade) => self.upgrade = Some(Box::new(upgrade)),
+            Err(failed) => self.upgrade_failed(failed),
+        }
+    }
+
+    fn why_no_upgrade(&self) -> Option<Refusal> {
+        match (&self.upgrade, &self.departure) {
+            (Some(upgrade), _) => Some(Refusal::Upgrading { pid: upgrade.pid() }),
+            (_, Some(departure)) => Some(Refusal::Busy { pid: departure.pid() }),
+            _ if self.stop.is_some() => Some(Refusal::Stopping),
+            _ if self.sources.callers.is_none() => Some(Refusal::NoPath),
+            _ if self.config.successor.is_none() => Some(Refusal::NoProgram),
+            _ => None,
+        }
+    }
+
+    fn start_successor(&mut self, asker: Asker, request: &wire::Upgrade) -> Result<Upgrade, Failed> {
+        let (Some(program), Some(listener)) = (&self.config.successor, self.takeover_listener()) else {
+            unreachable!("a server that lacks either has refused");
+        };
+        let timeout_ms = request.timeout_ms.min(TIMEOUT_MAX.as_millis() as u64);
+        let request = wire::Upgrade { timeout_ms, ..request.clone() };
+        let mut upgrade = Upgrade::begin(program, &request, listener.path(), asker, self.now)?;
+        match upgrade.register(self.poll.registry(), Tokens::of(Name::Upgrade)) {
+            Ok(()) => Ok(upgrade),
+            Err(error) => Err(upgrade.abandon(format!("epoll: {error}"), false)),
+        }
+    }
+
+    /// The upgrade that is under way has its turn.
+    #[cold]
+    fn tend_upgrade(&mut self) {
+        let Some(mut upgrade) = self.upgrade.take() else { return };
+        if upgrade.is_overdue(self.now) {
+            upgrade.give_up(self.now);
+            self.abandon_departure_of(&upgrade);
+        }
+        let copied = self.departure.as_ref().map(|departure| departure.copied());
+        match upgrade.tend(copied, self.lanes.peers() as u64, self.now) {
+            Ok(upgrade) => self.upgrade = Some(Box::new(upgrade)),
+            Err(failed) => self.upgrade_failed(failed),
+        }
+    }
+
+    /// The successor was given up: the takeover by it comes to nothing.
+    fn abandon_departure_of(&mut self, upgrade: &Upgrade) {
+        if let Some(departure) = self.departure.take_if(|departure| upgrade.has_called_as(departure.pid())) {
+            let pid = departure.pid();
+            departure.abandon(&Refusal::GivenUp);
+            self.thaw(pid, &Failure::GivenUp);
+        }
+    }
+
+    /// Says that nothing has come of an upgrade.
+    fn upgrade_failed(&mut self, failed: Failed) {
+        let why = &failed.reason.why;
+        if !failed.is_known {
+            self.annals.tell(Milestone::TakeoverFailed { pid: failed.pid, why });
+        }
+        if self.limited.admits(Kind::FailedTakeover, self.now) {
+            let verb = if failed.reason.is_refused { "refused" } else { "failed" };
+            warn!("Upgrade {verb}: {why}; serving on with {} peers", self.lanes.peers());
+        }
+        failed.answer(self.process());
+    }
+
+    /// Whoever says this Hello may be the successor that was started: what the answer will call it is known from now on.
+    fn note_caller(&mut self, hello: &Hello, pid: u32) {
+        let generation = self.annals.account().generation;
+        if let Some(upgrade) = self.upgrade.as_mut().filter(|upgrade| upgrade.is_by(hello)) {
+            upgrade.called(hello, pid, generation);
+        }
+    }
+
+    /// Whoever was started for an upgrade takes over for that one.
+    ///
+    /// # Errors
+    /// If it is over.
+    fn check_upgrade(&self, hello: &Hello) -> Result<(), Refusal> {
+        let is_expected = self.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_by(hello) && upgrade.is_awaited());
+        if hello.upgrade.is_none() || is_expected { Ok(()) } else { Err(Refusal::GivenUp) }
+    }
+
+    /// The successor that was started cannot take over.
+    fn object_to_successor(&mut self, hello: &Hello, refusal: &Refusal) {
+        let now = self.now;
+        if let Some(upgrade) = self.upgrade.as_mut().filter(|upgrade| upgrade.is_by(hello)) {
+            upgrade.object(refusal.to_string(), true, now);
+        }
+    }
+
+    /// The same when its takeover has failed.
+    fn object_to_failed(&mut self, pid: u32, failure: &Failure) {
+        let now = self.now;
+        if let Some(upgrade) = self.upgrade.as_mut().filter(|upgrade| upgrade.has_called_as(pid)) {
+            upgrade.object(failure.to_string(), false, now);
+        }
+    }
+
+    /// A successor owns the peers: the one that was started, or another that was quicker.
+    fn end_upgrade(&mut self, summary: &Summary) {
+        let Some(upgrade) = self.upgrade.take() else { return };
+        let pid = summary.successor_pid;
+        if upgrade.has_called_as(pid) {
+            return upgrade.succeed(self.process(), summary);
+        }
+        info!("Upgrade given up: pid {pid} was started by somebody else, and has taken over");
+        let failed = upgrade.abandon(format!("pid {pid} was started by somebody else, and has taken over"), true);
+        failed.answer_of_another(self.process(), pid);
+    }
+
+    /// The upgrade is given up, since this server is.
+    fn abandon_upgrade(&mut self, refusal: &Refusal) {
+        if let Some(upgrade) = self.upgrade.take() {
+            upgrade.abandon(refusal.to_string(), true).answer(self.process());
+        }
+    }
+
+    /// Says whether somebody could take over.
+    #[cold]
+    fn check(&mut self, channel: Channel, pid: u32, mut hello: Hello) {
+        let (welcome, why) = match self.judge(&mut hello, pid) {
+            Ok(welcome) => (Some(welcome), None),
+            Err(refusal) => (None, Some(refusal.to_string())),
+        };
+        let checked = Checked {
+            server: self.process(),
+            welcome,
+            why,
+            files_needed: hello.files_open + (open_files::RESERVED + self.lanes.peers()) as u64,
+            listeners: self.sources.entrance.listeners().count() as u64,
+        };
+        channel.close_with(&Frame::Checked(Box::new(checked)).encode());
+    }
+
     // ── Stopping ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Stops: at once if there is nobody to lose, or nobody can take over. The second time, it waits for nothing more.
@@ -565,7 +755,7 @@ impl<L: Lanes> Reactor<L> {
         }
         info!("{why}: stopping with {peers} peers");
         let drained_by = self.now + self.config.drain_timeout;
-        if self.departure.is_some() || (self.sources.callers.is_some() && peers > 0) {
+        if self.departure.is_some() || self.upgrade.is_some() || (self.sources.callers.is_some() && peers > 0) {
             // What is left of the time is for what has been answered, should the takeover not succeed.
             let taken_over_by = self.now + self.config.drain_timeout / 2;
             self.stop = Some(Stop::LastCall { until: self.now + LAST_CALL, taken_over_by, drained_by });
@@ -576,7 +766,7 @@ impl<L: Lanes> Reactor<L> {
 
     /// Whether somebody takes over, or is about to.
     fn is_called(&self) -> bool {
-        self.departure.is_some() || self.postponed.is_some()
+        self.departure.is_some() || self.postponed.is_some() || self.upgrade.is_some()
     }
 
     /// Does what other threads have asked for.
@@ -614,6 +804,7 @@ impl<L: Lanes> Reactor<L> {
             departure.abandon(&Refusal::Stopping);
             self.lanes.unwatch();
         }
+        self.abandon_upgrade(&Refusal::Stopping);
         self.lanes.each(|lane| {
             lane.stopping();
             lane.close_all();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use reactord::{Config, Milestone, Server, Status, TakeoverStatus};
+use reactord::{Config, Inheritance, Milestone, Server, Status, TakeoverStatus};
 use reactord_cli::service_manager::{ServiceManager, Word};
 
 /// How often it is looked whether what a person reads has changed, and how often a server that has taken over gives a sign
@@ -13,11 +13,23 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// A server without a service, of whose life the service manager will hear.
 pub(crate) fn server(config: Config) -> Server<()> {
     let Some(manager) = ServiceManager::from_environment() else {
-        return Server::new(config);
+        return Server::new(config).observe(|milestone| take_back_standard_error(&milestone));
     };
     let heartbeat = manager.watchdog_beat(true).map_or(STATUS_EVERY, |beat| beat.min(STATUS_EVERY));
     let mut reporter = Reporter { manager, stands: Stands::default(), told: String::new(), taken_over_by: None };
-    Server::new(Config { heartbeat: Some(heartbeat), ..config }).observe(move |milestone| reporter.hear(milestone))
+    Server::new(Config { heartbeat: Some(heartbeat), ..config }).observe(move |milestone| {
+        take_back_standard_error(&milestone);
+        reporter.hear(milestone);
+    })
+}
+
+/// A process that serves speaks for itself: until then, its predecessor hears what it says.
+fn take_back_standard_error(milestone: &Milestone<'_>) {
+    if let Milestone::Ready(_) = milestone
+        && Inheritance::from_environment().is_some_and(|inheritance| inheritance.serves())
+    {
+        reactord_cli::logger::standard_error_is_another();
+    }
 }
 
 /// Who tells the service manager.

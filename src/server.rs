@@ -20,7 +20,8 @@ use crate::table::LANES_MAX;
 use crate::takeover::arrival::Arrived;
 use crate::takeover::error::TakeoverError;
 use crate::takeover::offer::Offer;
-use crate::takeover::welcomed::Welcomed;
+use crate::takeover::welcomed::{IsUser, Welcomed};
+use crate::upgrade::inheritance::Inheritance;
 use crate::worker::{InheritError, Queue};
 
 /// Why a server could not serve, or could not go on.
@@ -249,6 +250,16 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
         self.succeed(successor, plan)
     }
 
+    /// The same for a process that its predecessor has started for an [upgrade](Config::successor).
+    ///
+    /// # Errors
+    /// As for [`take_over`](Self::take_over), and if the upgrade has been given up by now.
+    pub fn take_over_as_told(mut self, inheritance: &Inheritance) -> Result<Outcome, Error> {
+        let (offers, plan) = self.prepare(false)?;
+        let successor = Successor::call_as_told(inheritance, &offers).map_err(Error::Takeover)?;
+        self.succeed(successor, plan)
+    }
+
     /// The same with a predecessor that has been called already, by a program that has several services and asks which of
     /// them runs.
     ///
@@ -270,36 +281,39 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     /// What is to be known before anything else: which services there are, and where they listen. The first may draw from a
     /// queue.
     fn prepare(&mut self, draws: bool) -> Result<(Vec<Offer>, Plan), Error> {
+        let (offers, listeners) = self.checked(draws)?;
+        open_files::raise_limit();
+        Ok((offers, plan(listeners, &self.config)?))
+    }
+
+    fn checked(&mut self, draws: bool) -> Result<(Vec<Offer>, Vec<Vec<Listen>>), Error> {
         let offers = self.services.offers();
         let listeners = self.services.take_listeners();
         check_names(&offers, &listeners)?;
         if draws {
             check_queue(&offers, &listeners)?;
         }
-        open_files::raise_limit();
-        let plan = Plan::of(listeners).map_err(Error::Listen)?.beside_waiting(self.config.wait_path.is_some());
-        Ok((offers, plan))
+        Ok((offers, listeners))
     }
 
     fn begin(mut self, queue: Option<Queue>) -> Result<Outcome, Error> {
         make_room()?;
-        let (_, plan) = self.prepare(queue.is_some())?;
-        let entrance = Entrance::of_listeners(plan.bind_rest().map_err(Error::Listen)?);
-        let entrance = match queue {
-            Some(queue) => entrance.and_of_queue(Draw::from(of_movable(queue, &self.config))),
-            None => entrance,
-        };
+        let (_, listeners) = self.checked(queue.is_some())?;
+        let files_open = open_files::count();
         let Self { config, services, handle, observer } = self;
-        let peers_max = peers_max(&config, open_files::count() + FILES_OF_A_CALL);
         let (poll, lanes, mut sources) = found(services, &config, handle, Vec::new())?;
+        // Before the listeners: of two that begin at the same time, one has the path, and the other knows whom to call.
         if let Some(path) = &config.takeover_path {
             let callers = Callers::on(TakeoverListener::bind(path)?);
             sources.answer(poll.registry(), callers).map_err(in_context("the takeover listener"))?;
         }
-        if let Err(error) = sources.open(poll.registry(), entrance) {
+        let entered = enter(listeners, queue, &config)
+            .and_then(|entrance| sources.open(poll.registry(), entrance).map_err(in_context("the listener")));
+        if let Err(error) = entered {
             sources.give_up();
-            return Err(in_context("the listener")(error));
+            return Err(error);
         }
+        let peers_max = peers_max(&config, files_open + sources.entrance.listeners().count() + FILES_OF_A_CALL);
         let reactor = Reactor::new(poll, lanes, sources, &config, peers_max).observed_by(observer);
         reactor.run(None).map_err(in_context("epoll_wait"))
     }
@@ -336,7 +350,29 @@ impl Successor {
     /// If nobody answers, or the predecessor refuses.
     pub fn call(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
         open_files::raise_limit();
-        Ok(Self { welcomed: Welcomed::call(path, offers)?, queue: None })
+        Ok(Self { welcomed: Welcomed::call(path, offers, None, IsUser::AsStarted)?, queue: None })
+    }
+
+    /// The same for a program that is nothing but a server: if it is root's, it becomes one of the predecessor's user before it
+    /// says anything, with uid, gid and supplementary groups. That user could not take over from it otherwise.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), and if this process cannot become that user.
+    pub fn call_as_its_user(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
+        open_files::raise_limit();
+        Ok(Self { welcomed: Welcomed::call(path, offers, None, IsUser::OfPredecessor)?, queue: None })
+    }
+
+    /// The same for a process that its predecessor has started, which lets nobody else take over meanwhile.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), and if the upgrade has been given up by now.
+    pub fn call_as_told(inheritance: &Inheritance, offers: &[Offer]) -> Result<Self, TakeoverError> {
+        open_files::raise_limit();
+        Ok(Self {
+            welcomed: Welcomed::call(inheritance.path(), offers, inheritance.upgrade(), IsUser::AsStarted)?,
+            queue: None,
+        })
     }
 
     /// The names of the services to be taken over, which are among those offered: at least one.
@@ -354,6 +390,20 @@ impl Successor {
 /// A queue of which the supervisor may have peers moved, if there is a path on which that can be done.
 fn of_movable(queue: Queue, config: &Config) -> Queue {
     if config.takeover_path.is_some() { queue.moving() } else { queue }
+}
+
+/// Where a process is to listen. What can be bound is.
+fn plan(listeners: Vec<Vec<Listen>>, config: &Config) -> Result<Plan, Error> {
+    Ok(Plan::of(listeners).map_err(Error::Listen)?.beside_waiting(config.wait_path.is_some()))
+}
+
+/// Where the peers of a server come from that has no predecessor.
+fn enter(listeners: Vec<Vec<Listen>>, queue: Option<Queue>, config: &Config) -> Result<Entrance, Error> {
+    let entrance = Entrance::of_listeners(plan(listeners, config)?.bind_rest().map_err(Error::Listen)?);
+    Ok(match queue {
+        Some(queue) => entrance.and_of_queue(Draw::from(of_movable(queue, config))),
+        None => entrance,
+    })
 }
 
 /// Whether each service and each listener can be told from the others.

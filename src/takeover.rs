@@ -109,7 +109,8 @@ pub(crate) mod progress;
 mod rehearsal;
 pub(crate) mod sift;
 pub(crate) mod successor;
-mod summary;
+pub(crate) mod summary;
+pub(crate) mod user;
 pub(crate) mod welcomed;
 pub(crate) mod wire;
 

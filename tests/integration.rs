@@ -23,5 +23,6 @@ mod integration {
     mod stopping;
     mod takeover_path;
     mod takeovers;
+    mod upgrade;
     mod versions;
 }

@@ -87,6 +87,11 @@ pub fn move_to(destination: Destination) {
     STANDARD_ERROR.leave_terminal();
 }
 
+/// Standard error leads elsewhere than it did when [`init`] was called.
+pub fn standard_error_is_another() {
+    STANDARD_ERROR.look_again();
+}
+
 fn destination() -> &'static Destination {
     DESTINATION.get().unwrap_or(&Destination::StandardError)
 }

@@ -56,6 +56,12 @@ impl<D: AsFd> StandardError<D> {
         Self { descriptor, state: Mutex::new(State { terminal, is_torn: false }) }
     }
 
+    /// It leads elsewhere than it did.
+    pub(crate) fn look_again(&self) {
+        let terminal = open_terminal(&self.descriptor);
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { terminal, is_torn: false };
+    }
+
     /// Keeps no terminal open any more that nothing will be written to.
     pub(crate) fn leave_terminal(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).terminal = None;

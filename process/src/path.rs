@@ -416,6 +416,12 @@ pub fn call(path: &Path) -> io::Result<Call> {
     Ok(Call { socket, pid })
 }
 
+/// Whether somebody serves on this path, whom this process might take over from.
+#[must_use]
+pub fn is_served(path: &Path) -> bool {
+    call(path).is_ok()
+}
+
 /// Whether a user may take over: this one and root may.
 fn check_caller(theirs: u32, ours: u32, stands_for_anybody: impl FnOnce(u32) -> bool) -> Result<(), NotAllowed> {
     match theirs {
@@ -427,7 +433,7 @@ fn check_caller(theirs: u32, ours: u32, stands_for_anybody: impl FnOnce(u32) -> 
 
 /// Whether the kernel shows this uid also for users that the user namespace does not map (user_namespaces(7)), so that it
 /// may be anybody's. Where `/proc` does not tell, it may.
-fn stands_for_anybody(uid: u32) -> bool {
+pub fn stands_for_anybody(uid: u32) -> bool {
     let overflow_uid = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
     let overflow_uid = overflow_uid.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(OVERFLOW_UID);
     uid == overflow_uid && !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_everybody(&map))

@@ -275,6 +275,7 @@ impl<S: Scripted> World<S> {
             services: Vec::new(),
             files_max: u64::MAX,
             files_open: 0,
+            upgrade: None,
         };
         let lanes = &mut self.reactor.lanes;
         let marks = lanes.lane(0).table().peers().marks();

@@ -582,6 +582,7 @@ fn a_successor_needs_room_for_the_listeners_as_well() {
         services: vec![Offer::of::<Seqnum>().0],
         files_max: files_open + RESERVED as u64,
         files_open,
+        upgrade: None,
     };
     rig.reactor.begin_departure(Greeting { channel, pid: 1, hello });
     let raw = successor.receive().unwrap().expect("it is refused");

@@ -18,7 +18,7 @@ use super::source::{Name, Source, Tokens};
 use crate::limited::{Kind, Limited};
 use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::predecessor::Refusal;
-use crate::takeover::wire::{Frame, Give, Hello, Move};
+use crate::takeover::wire::{Frame, Give, Hello, Move, Upgrade};
 
 /// The key of what looks after the path: the listener and callers have those before it.
 const WATCH: usize = 1 + CALLERS_MAX;
@@ -56,6 +56,10 @@ pub(crate) enum Request {
     Status(Channel),
     /// Nobody's: it is time to look whether the path leads here still.
     LookAfterPath,
+    /// That the server starts its successor.
+    Upgrade(Channel, u32, Upgrade),
+    /// To know whether it could take over.
+    Check(Channel, u32, Hello),
 }
 
 /// Writes a line about a caller, unless there are too many.
@@ -119,6 +123,8 @@ fn understood(Heard { mut channel, pid, said }: Heard, complain: Complain<'_>) -
         Ok(Frame::Wait(hello)) => return Some(Request::Wait(channel, pid, hello)),
         Ok(Frame::Give(give)) => return Some(Request::Give(channel, pid, give)),
         Ok(Frame::Move(request)) => return Some(Request::Move(channel, pid, request)),
+        Ok(Frame::Upgrade(request)) => return Some(Request::Upgrade(channel, pid, request)),
+        Ok(Frame::Check(hello)) => return Some(Request::Check(channel, pid, hello)),
         Ok(Frame::AskStatus) => return Some(Request::Status(channel)),
         Ok(frame) => {
             let kind = frame.kind();

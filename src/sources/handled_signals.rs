@@ -6,7 +6,7 @@
 //! of a shell's script, stays ignored. What a server executes or starts has none of that: handlers are not inherited
 //! (execve(2)).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
@@ -69,6 +69,8 @@ pub(crate) struct HandledSignals {
     watched: Vec<i32>,
     mask_before: SigSet,
     told: RefCell<Limit>,
+    /// Whether SIGHUP means something, and whether it has come.
+    hangup: Option<Cell<bool>>,
 }
 
 impl HandledSignals {
@@ -76,8 +78,14 @@ impl HandledSignals {
     pub(crate) fn watch(config: &Config) -> io::Result<Option<Self>> {
         let stopping = STOPPING.into_iter().filter(|_| config.stop_on_signals);
         let harmless = HARMLESS.into_iter().filter(|_| config.survive_signals);
-        let signals: Vec<Signal> = stopping.chain(harmless).collect();
-        if signals.is_empty() { Ok(None) } else { Self::watch_these(&signals).map(Some) }
+        let hangup = Some(Signal::SIGHUP).filter(|_| config.upgrade_on_hangup && !config.survive_signals);
+        let signals: Vec<Signal> = stopping.chain(harmless).chain(hangup).collect();
+        if signals.is_empty() {
+            return Ok(None);
+        }
+        let mut watched = Self::watch_these(&signals)?;
+        watched.hangup = config.upgrade_on_hangup.then(Cell::default);
+        Ok(Some(watched))
     }
 
     fn watch_these(signals: &[Signal]) -> io::Result<Self> {
@@ -101,7 +109,7 @@ impl HandledSignals {
             unwatched.watchers += 1;
             unwatched.is_default.store(false, Ordering::SeqCst);
         }
-        Ok(Self { woken, delivery, watched, mask_before, told: RefCell::default() })
+        Ok(Self { woken, delivery, watched, mask_before, told: RefCell::default(), hangup: None })
     }
 
     /// The next signal that came and that asks the server to stop, if one did. Several of one kind may come as one.
@@ -112,9 +120,17 @@ impl HandledSignals {
             if STOPPING.contains(&signal) {
                 return Ok(Some(signal));
             }
-            self.tell(signal);
+            match &self.hangup {
+                Some(hangup) if signal == Signal::SIGHUP => hangup.set(true),
+                _ => self.tell(signal),
+            }
         }
         Ok(None)
+    }
+
+    /// Whether SIGHUP has come, where it means something, since this was last called.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        self.hangup.as_ref().is_some_and(Cell::take)
     }
 
     fn tell(&self, signal: Signal) {

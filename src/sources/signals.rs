@@ -47,6 +47,13 @@ impl StopSignals {
     }
 }
 
+impl StopSignals {
+    /// Whether SIGHUP has come, where it means something, since this was last called.
+    pub(crate) fn has_hung_up(&mut self) -> bool {
+        self.signals.has_hung_up()
+    }
+}
+
 impl AsFd for StopSignals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.signals.as_fd()

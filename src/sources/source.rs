@@ -30,11 +30,20 @@ pub(crate) enum Name {
     Asks,
     Giver,
     Taker,
+    Upgrade,
 }
 
 impl Name {
-    const ALL: [Self; 7] =
-        [Self::Entrance, Self::Callers, Self::Departure, Self::Signals, Self::Asks, Self::Giver, Self::Taker];
+    const ALL: [Self; 8] = [
+        Self::Entrance,
+        Self::Callers,
+        Self::Departure,
+        Self::Signals,
+        Self::Asks,
+        Self::Giver,
+        Self::Taker,
+        Self::Upgrade,
+    ];
 }
 
 /// The bits of a token that hold the key of a source's part.

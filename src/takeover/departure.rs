@@ -97,6 +97,11 @@ impl Departure {
         self.pid
     }
 
+    /// How many peers the successor has.
+    pub(crate) fn copied(&self) -> u64 {
+        self.progress.copied()
+    }
+
     /// The channel takes more.
     pub(crate) fn writable(&mut self) {
         self.progress.writable();

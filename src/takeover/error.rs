@@ -13,6 +13,7 @@ use reactord_process::path::PathError;
 
 use super::panicked::Panicked;
 use super::successor::Objection;
+use super::user::UserError;
 use super::wire::Frame;
 use crate::lane::AdoptError;
 use crate::listen::ListenError;
@@ -55,6 +56,8 @@ pub(crate) enum Cause {
         address: Option<Address>,
         panicked: Panicked,
     },
+    /// This process is not the user that its predecessor is.
+    User(UserError),
     Signal(Signal),
     /// Another thread has asked for that.
     Stopped,
@@ -67,6 +70,18 @@ pub(crate) enum Cause {
         what: &'static str,
         error: io::Error,
     },
+}
+
+impl TakeoverError {
+    /// Whether there is no predecessor, or none any more.
+    #[must_use]
+    pub fn nobody_answers(&self) -> bool {
+        match &self.cause {
+            Cause::Connect(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
+            Cause::Channel(ChannelError::Closed) => true,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for TakeoverError {
@@ -111,6 +126,7 @@ impl fmt::Display for Cause {
             Self::State(error) => write!(f, "the shared state: {error}"),
             Self::Panicked { address: Some(address), panicked } => write!(f, "peer {address}: {panicked}"),
             Self::Panicked { address: None, panicked } => write!(f, "the shared state: {panicked}"),
+            Self::User(error) => error.fmt(f),
             Self::Signal(signal) => write!(f, "{signal} came before the peers were taken over"),
             Self::Stopped => write!(f, "the server was stopped before the peers were taken over"),
             Self::TooLate => write!(f, "too late: the predecessor has taken up its peers again"),

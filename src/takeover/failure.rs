@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     Overdue(Overdue),
     /// The service did, while it was saved.
     Panicked(Panicked),
+    /// The successor was started for an upgrade that has taken too long.
+    GivenUp,
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl fmt::Display for Failure {
             Self::Successor(mistake) => mistake.fmt(f),
             Self::Overdue(overdue) => overdue.fmt(f),
             Self::Panicked(panicked) => panicked.fmt(f),
+            Self::GivenUp => f.write_str("the upgrade has taken too long, and was given up"),
         }
     }
 }

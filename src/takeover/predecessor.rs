@@ -71,6 +71,14 @@ pub(crate) enum Refusal {
     Busy { pid: u32 },
     /// The server is about to exit.
     Stopping,
+    /// The caller was started for an upgrade that is over.
+    GivenUp,
+    /// The server starts its successor itself already.
+    Upgrading { pid: u32 },
+    /// The server was not told how a successor is started.
+    NoProgram,
+    /// No successor could call.
+    NoPath,
 }
 
 impl std::fmt::Display for Refusal {
@@ -97,6 +105,10 @@ impl std::fmt::Display for Refusal {
             ),
             Self::Busy { pid } => write!(f, "pid {pid} is taking over already"),
             Self::Stopping => write!(f, "the predecessor is stopping"),
+            Self::GivenUp => write!(f, "the upgrade for which this process was started has been given up"),
+            Self::Upgrading { pid } => write!(f, "an upgrade is under way already (pid {pid})"),
+            Self::NoProgram => write!(f, "whoever started this server has to start its successor: it was not told how"),
+            Self::NoPath => write!(f, "this server has no takeover path on which a successor could call"),
         }
     }
 }
@@ -353,6 +365,11 @@ impl Copying {
 
     fn window_full(&self) -> bool {
         self.peers_sent - self.peers_copied + DESCRIPTORS_PER_FRAME_MAX as u64 > PEERS_IN_FLIGHT_MAX
+    }
+
+    /// How many peers the successor has, those among them that are gone.
+    pub(crate) fn copied(&self) -> u64 {
+        self.peers_copied
     }
 
     /// How much of a turn the copy gets.

@@ -79,6 +79,11 @@ impl Progress {
         Self { blocked: Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)), ..self }
     }
 
+    /// How many peers have been copied.
+    pub(crate) fn copied(&self) -> u64 {
+        self.copying.copied()
+    }
+
     /// The channel takes more.
     pub(crate) fn writable(&mut self) {
         self.blocked.take_if(|blocked| matches!(blocked, Blocked::UntilWritable));

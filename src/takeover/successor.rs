@@ -105,6 +105,16 @@ impl std::fmt::Display for Objection {
 
 impl std::error::Error for Objection {}
 
+impl Objection {
+    /// Why, without who says so.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::Refused { reason } => reason,
+            objection => objection.to_string(),
+        }
+    }
+}
+
 /// The successor has said Hello.
 #[derive(Debug)]
 pub(crate) struct Called {
@@ -112,9 +122,15 @@ pub(crate) struct Called {
 }
 
 impl Called {
-    /// What the successor says first.
-    pub(crate) fn new(offers: Vec<Offer>, files_max: u64, files_open: u64) -> (Self, Vec<u8>) {
-        (Self { offers: offers.clone() }, Frame::Hello(hello(offers, files_max, files_open)).encode())
+    /// What the successor says first, and for which upgrade it was started, if it was.
+    pub(crate) fn new(upgrade: Option<u64>, offers: Vec<Offer>, files_max: u64, files_open: u64) -> (Self, Vec<u8>) {
+        let hello = Hello { upgrade, ..hello(offers.clone(), files_max, files_open) };
+        (Self { offers }, Frame::Hello(hello).encode())
+    }
+
+    /// One that only wants to know whether it could take over, and what it would say.
+    pub(crate) fn checking(offers: Vec<Offer>, files_max: u64, files_open: u64) -> (Self, Hello) {
+        (Self { offers: offers.clone() }, hello(offers, files_max, files_open))
     }
 
     /// The same, for whoever waits to be given peers.
@@ -156,7 +172,7 @@ impl Called {
 }
 
 fn hello(services: Vec<Offer>, files_max: u64, files_open: u64) -> Hello {
-    Hello { wire_versions: WIRE_VERSIONS, build: BUILD.to_owned(), services, files_max, files_open }
+    Hello { wire_versions: WIRE_VERSIONS, build: BUILD.to_owned(), services, files_max, files_open, upgrade: None }
 }
 
 /// The successor takes in what the predecessor copies, and serves nobody. It is as far as the predecessor is.

@@ -1,9 +1,14 @@
 //! A successor that calls on the takeover path, up to what it is told when it is welcomed.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use log::debug;
+use log::{debug, info};
 use mio::Poll;
+use mio::net::UnixStream;
+use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::geteuid;
 use reactord_process::channel::{Channel, Deadline};
 use reactord_process::frame::printable;
 use reactord_process::open_files;
@@ -16,6 +21,7 @@ use super::fault::{self, SuccessorStep as Step};
 use super::memory::Expendable;
 use super::offer::Offer;
 use super::successor::{Called, Receiving};
+use super::user::become_user;
 use super::wire::{Lane, Welcome};
 use crate::lanes::Lanes;
 use crate::sources::{Plan, Sources};
@@ -32,16 +38,34 @@ pub(crate) struct Welcomed {
     expendable: Option<Expendable>,
 }
 
+/// Whose user a successor is that root has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IsUser {
+    /// The one that it is.
+    AsStarted,
+    /// The one that its predecessor is, from before it says anything.
+    OfPredecessor,
+}
+
 impl Welcomed {
-    /// Calls on `path`, and offers to run one of several services.
+    /// Calls on `path`, and offers to run one of several services; for the upgrade with this number, if the predecessor has
+    /// started this process for one.
     ///
     /// # Errors
     /// If nobody answers, or the predecessor refuses.
-    pub(crate) fn call(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
+    pub(crate) fn call(
+        path: &Path,
+        offers: &[Offer],
+        upgrade: Option<u64>,
+        is_user: IsUser,
+    ) -> Result<Self, TakeoverError> {
         let in_context = |pid| move |cause| TakeoverError { path: path.to_owned(), pid, cause };
         let path::Call { socket, pid } = path::call(path).map_err(Cause::Connect).map_err(in_context(None))?;
+        if is_user == IsUser::OfPredecessor {
+            become_user_at(&socket).map_err(in_context(Some(pid)))?;
+        }
         let mut channel = Channel::of_successor(socket).map_err(Cause::Channel).map_err(in_context(Some(pid)))?;
-        let welcome = greet(&mut channel, offers).map_err(in_context(Some(pid)))?;
+        let welcome = greet(&mut channel, offers, upgrade).map_err(in_context(Some(pid)))?;
         let peers: u64 = welcome.lanes.iter().map(|lane| lane.peers).sum();
         debug!("Welcomed by {} as pid {pid}, with {peers} peers", printable(&welcome.build));
         let expendable = Expendable::until_dropped();
@@ -92,15 +116,45 @@ impl Welcomed {
     }
 }
 
+/// Makes this process, if it is root's, one of the user that serves on `path`: uid, gid and supplementary groups. It is to be
+/// called before anything is opened for the takeover. Whoever is that user already stays as it is; anybody else is
+/// refused by the server.
+///
+/// # Errors
+/// If nobody answers on the path, or this process cannot become that user; then it is still root's, unless the kernel has
+/// changed its groups and refused the rest.
+pub fn become_user_of(path: &Path) -> Result<(), TakeoverError> {
+    let in_context = |pid| move |cause| TakeoverError { path: path.to_owned(), pid, cause };
+    let call = path::call(path).map_err(Cause::Connect).map_err(in_context(None))?;
+    become_user_at(&call.socket).map_err(in_context(Some(call.pid)))
+}
+
+/// The same with the user at the other end of a connection.
+fn become_user_at(predecessor: &UnixStream) -> Result<(), Cause> {
+    let user = getsockopt(predecessor, PeerCredentials).map_err(lost)?;
+    let (uid, gid, pid) = (user.uid(), user.gid(), user.pid().unsigned_abs());
+    if !geteuid().is_root() || uid == 0 {
+        return Ok(());
+    }
+    become_user(uid, gid, pid).map_err(Cause::User)?;
+    info!("Going on as uid {uid}, as pid {pid} does, from which is to be taken over");
+    Ok(())
+}
+
+fn lost(errno: Errno) -> Cause {
+    Cause::Io { what: "the predecessor's user", error: io::Error::from(errno) }
+}
+
 /// How many peers a lane has about, and not more than there can be.
 fn peers_of(lane: &Lane) -> usize {
     usize::try_from(lane.peers).unwrap_or(usize::MAX).min(open_files::limit())
 }
 
 /// Says Hello, and hears the answer.
-fn greet(channel: &mut Channel, offers: &[Offer]) -> Result<Welcome, Cause> {
+fn greet(channel: &mut Channel, offers: &[Offer], upgrade: Option<u64>) -> Result<Welcome, Cause> {
     let offers = offers.iter().map(|offer| offer.0.clone()).collect();
-    let (called, hello) = Called::new(offers, open_files::limit() as u64, open_files::count() as u64);
+    let (files_max, files_open) = (open_files::limit() as u64, open_files::count() as u64);
+    let (called, hello) = Called::new(upgrade, offers, files_max, files_open);
     let deadline = Deadline::after(SILENCE_MAX);
     fault::at(Step::Hello, channel)?;
     // A predecessor that refuses before it hears anything may be gone already; what it said is still there.

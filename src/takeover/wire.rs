@@ -19,6 +19,9 @@ use crate::status::Status;
 
 mod record;
 mod ties;
+mod upgrade;
+
+pub(crate) use upgrade::{Argument, Process, Upgrade, Upgraded, Upgrading};
 
 /// What this build calls itself when it meets another.
 pub(crate) const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));
@@ -71,6 +74,9 @@ pub(crate) struct Hello {
     pub(crate) files_max: u64,
     #[n(4)]
     pub(crate) files_open: u64,
+    /// The number of the upgrade for which the predecessor has started it, if it has.
+    #[n(5)]
+    pub(crate) upgrade: Option<u64>,
 }
 
 /// A service that the successor can run, with the state versions that it restores.
@@ -109,6 +115,26 @@ pub(crate) struct Lane {
     /// How many peers there are now.
     #[n(2)]
     pub(crate) peers: u64,
+}
+
+/// Server: what would be answered to a successor that says such a Hello.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Checked {
+    #[n(0)]
+    pub(crate) server: Process,
+    /// `None` if it would be refused.
+    #[n(1)]
+    pub(crate) welcome: Option<Welcome>,
+    /// Why it would be.
+    #[n(2)]
+    pub(crate) why: Option<String>,
+    /// How many files the successor would have open with all peers, and leave to others.
+    #[n(3)]
+    pub(crate) files_needed: u64,
+    /// How many listeners it would take over.
+    #[n(4)]
+    pub(crate) listeners: u64,
 }
 
 /// Predecessor: what it listens on. Its descriptors are those of `services`, in order, then the takeover listener.
@@ -465,6 +491,12 @@ pub(crate) enum Frame<'b> {
     /// Somebody who calls on a server's takeover path: how does it stand?
     AskStatus,
     Status(Status),
+    Upgrade(Upgrade),
+    Upgrading(Upgrading),
+    Upgraded(Box<Upgraded>),
+    /// Somebody who calls on a server's takeover path: would a successor that says this take over?
+    Check(Hello),
+    Checked(Box<Checked>),
     #[cfg(all(feature = "wire-2", not(test)))]
     Census(Census),
 }
@@ -497,6 +529,11 @@ pub(crate) enum Kind {
     Moved = 21,
     AskStatus = 22,
     Status = 23,
+    Upgrade = 24,
+    Upgrading = 25,
+    Upgraded = 26,
+    Check = 27,
+    Checked = 28,
 }
 
 impl Kind {
@@ -523,6 +560,11 @@ impl Kind {
         Self::Moved,
         Self::AskStatus,
         Self::Status,
+        Self::Upgrade,
+        Self::Upgrading,
+        Self::Upgraded,
+        Self::Check,
+        Self::Checked,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
     ];
@@ -561,6 +603,11 @@ impl Frame<'_> {
             Self::Moved(_) => Kind::Moved,
             Self::AskStatus => Kind::AskStatus,
             Self::Status(_) => Kind::Status,
+            Self::Upgrade(_) => Kind::Upgrade,
+            Self::Upgrading(_) => Kind::Upgrading,
+            Self::Upgraded(_) => Kind::Upgraded,
+            Self::Check(_) => Kind::Check,
+            Self::Checked(_) => Kind::Checked,
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(_) => Kind::Census,
         }
@@ -594,6 +641,11 @@ impl Frame<'_> {
             Self::Moved(moved) => encode_body(Kind::Moved, moved),
             Self::AskStatus => encode_body(Kind::AskStatus, &Empty {}),
             Self::Status(status) => encode_body(Kind::Status, status),
+            Self::Upgrade(upgrade) => encode_body(Kind::Upgrade, upgrade),
+            Self::Upgrading(upgrading) => encode_body(Kind::Upgrading, upgrading),
+            Self::Upgraded(upgraded) => encode_body(Kind::Upgraded, upgraded),
+            Self::Check(hello) => encode_body(Kind::Check, hello),
+            Self::Checked(checked) => encode_body(Kind::Checked, checked),
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(census) => encode_body(Kind::Census, census),
         }
@@ -709,6 +761,11 @@ impl<'b> FromFrame<'b> for Frame<'b> {
             Kind::Moved => decoder.decode().map(Frame::Moved),
             Kind::AskStatus => decoder.decode().map(|Empty {}| Frame::AskStatus),
             Kind::Status => decoder.decode().map(Frame::Status),
+            Kind::Upgrade => decoder.decode().map(Frame::Upgrade),
+            Kind::Upgrading => decoder.decode().map(Frame::Upgrading),
+            Kind::Upgraded => decoder.decode().map(Frame::Upgraded),
+            Kind::Check => decoder.decode().map(Frame::Check),
+            Kind::Checked => decoder.decode().map(Frame::Checked),
             #[cfg(all(feature = "wire-2", not(test)))]
             Kind::Census => decoder.decode().map(Frame::Census),
         };

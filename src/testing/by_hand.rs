@@ -159,5 +159,6 @@ fn hello<T: StreamService>() -> Hello {
         services: vec![offer],
         files_max: u64::MAX,
         files_open: 0,
+        upgrade: None,
     }
 }

@@ -114,9 +114,12 @@ fn second_server_on_the_same_port_leaves_the_first_untouched() {
     let mut peer = Peer::connect(server.address());
     peer.exchange();
     let (port, other) = (server.address().port().to_string(), place.file("other"));
-    for path in [place.path(), other.clone()] {
+    // The path comes first: of two that begin at the same time, the other knows whom to take over from.
+    let busy = format!("listening on [127.0.0.1]:{port}: Address already in use");
+    let serves = format!("pid {} serves on takeover path", server.pid());
+    for (path, why) in [(place.path(), serves), (other.clone(), busy)] {
         let (_, log) = Server::run(&["-p", &port, "-t", path.to_str().expect("a test's path is UTF-8")]).output(1);
-        assert!(log.contains(&format!("listening on [127.0.0.1]:{port}: Address already in use")), "{log}");
+        assert!(log.contains(&why), "{log}");
     }
     assert!(!other.exists(), "nothing is left behind");
     peer.exchange();

@@ -97,7 +97,14 @@ fn lanes(service: Moody) -> (Poll, And<Moody, ()>) {
 
 fn hello() -> Hello {
     let build = String::new();
-    Hello { wire_versions: WIRE_VERSIONS, build, services: Vec::new(), files_max: u64::MAX, files_open: 0 }
+    Hello {
+        wire_versions: WIRE_VERSIONS,
+        build,
+        services: Vec::new(),
+        files_max: u64::MAX,
+        files_open: 0,
+        upgrade: None,
+    }
 }
 
 /// The predecessor's side, up to its end.

@@ -17,7 +17,7 @@ fn a_caller_that_fits_is_welcomed() {
         lanes: vec![Lane { service: "seqnum".to_owned(), state_version: 2, peers: 5 }],
     };
     assert_eq!(greet(&hello(), &estate(5), PREDECESSOR_PID), Ok(expected.clone()));
-    let (called, _) = Called::new(offers(), 20_000, 7);
+    let (called, _) = Called::new(None, offers(), 20_000, 7);
     assert_eq!(called.hear(Frame::Welcome(expected.clone())), Ok(expected));
 }
 
@@ -75,7 +75,7 @@ fn a_caller_that_does_not_run_all_services_is_told_of_all() {
 fn heard_by_caller(refusal: &Refusal) -> Objection {
     let mut bytes = refusal.frame();
     let raw = RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap();
-    let (called, _) = Called::new(offers(), 20_000, 7);
+    let (called, _) = Called::new(None, offers(), 20_000, 7);
     called.hear(raw.decode().unwrap()).unwrap_err()
 }
 
@@ -107,7 +107,7 @@ fn a_refusal_stays_one_line_whatever_the_caller_offers() {
 #[test]
 fn a_welcome_to_what_was_not_offered_is_a_fault() {
     let welcome = greet(&hello(), &estate(5), PREDECESSOR_PID).unwrap();
-    let hear = |welcome| Called::new(offers(), 20_000, 7).0.hear(Frame::Welcome(welcome)).unwrap_err();
+    let hear = |welcome| Called::new(None, offers(), 20_000, 7).0.hear(Frame::Welcome(welcome)).unwrap_err();
     for wire_version in [0, 2, u32::MAX] {
         let objection = hear(Welcome { wire_version, ..welcome.clone() });
         assert_eq!(objection, Objection::WireVersion { wire_version });

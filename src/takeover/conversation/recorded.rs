@@ -417,7 +417,7 @@ enum SuccessorStep {
 
 impl Successor {
     fn new(offers: Vec<Offer>) -> Self {
-        let (called, hello) = Called::new(offers, 20_000, 7);
+        let (called, hello) = Called::new(None, offers, 20_000, 7);
         Self { lanes: 0, to_say: [hello].into(), step: SuccessorStep::Called(called) }
     }
 

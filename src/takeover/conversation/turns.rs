@@ -17,6 +17,7 @@ use super::peers::FakePeer;
 use super::world::{FROZEN_AT_NS, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
 use crate::peer::record::Record;
 use crate::status::Status;
+use crate::takeover::wire;
 
 pub(super) const KINDS: [Kind; 16] = [
     Kind::Hello,
@@ -88,6 +89,11 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::Moved => Frame::Moved(Moved::default()).encode(),
         Kind::AskStatus => Frame::AskStatus.encode(),
         Kind::Status => Frame::Status(Status::default()).encode(),
+        Kind::Upgrade => Frame::Upgrade(wire::Upgrade::default()).encode(),
+        Kind::Upgrading => Frame::Upgrading(wire::Upgrading::default()).encode(),
+        Kind::Upgraded => Frame::Upgraded(Box::default()).encode(),
+        Kind::Check => Frame::Check(hello()).encode(),
+        Kind::Checked => Frame::Checked(Box::default()).encode(),
     };
     RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap()
 }
@@ -202,7 +208,7 @@ fn a_frozen_predecessor_hears_accept_after_commit_and_nothing_else() {
 #[test]
 fn a_caller_hears_welcome_or_refuse_and_nothing_else() {
     for kind in KINDS {
-        let (called, _) = Called::new(offers(), 20_000, 7);
+        let (called, _) = Called::new(None, offers(), 20_000, 7);
         let raw = frame(kind, 1);
         match (kind, called.hear(raw.decode().unwrap())) {
             (Kind::Welcome, Ok(_)) => {}

@@ -63,6 +63,7 @@ pub(super) fn hello() -> Hello {
         services: offers(),
         files_max: 20_000,
         files_open: 7,
+        upgrade: None,
     }
 }
 
@@ -221,7 +222,7 @@ impl World {
 
     /// A successor calls, on a channel of its own.
     pub(super) fn call(&mut self) {
-        let (called, hello) = Called::new(offers(), 20_000, 7);
+        let (called, hello) = Called::new(None, offers(), 20_000, 7);
         self.predecessor = Predecessor::Listening;
         self.successor = Successor::Called(called);
         self.to_successor = Vec::new();

@@ -45,6 +45,7 @@ fn hello() -> Hello {
         ],
         files_max: 20_000,
         files_open: 7,
+        upgrade: None,
     }
 }
 
@@ -207,7 +208,34 @@ fn example(kind: Kind) -> Frame<'static> {
         }),
         Kind::AskStatus => Frame::AskStatus,
         Kind::Status => Frame::Status(status()),
+        Kind::Upgrade => Frame::Upgrade(Upgrade {
+            binary: Some(b"/opt/\xff/reactord".to_vec()),
+            arguments: Some(vec![Argument(b"-t".to_vec()), Argument(b"/run/\xff".to_vec())]),
+            timeout_ms: 60_000,
+        }),
+        Kind::Upgrading => Frame::Upgrading(Upgrading { pid: 456, copied: Some(5000), peers: 10_000 }),
+        Kind::Upgraded => Frame::Upgraded(Box::new(Upgraded {
+            predecessor: process(123, 6),
+            successor: Some(process(456, 7)),
+            peers: 10_000,
+            pause_us: Some(35),
+            why: None,
+            is_refused: false,
+            said: String::new(),
+        })),
+        Kind::Check => Frame::Check(hello()),
+        Kind::Checked => Frame::Checked(Box::new(Checked {
+            server: process(123, 6),
+            welcome: None,
+            why: Some("the predecessor is stopping".to_owned()),
+            files_needed: 10_041,
+            listeners: 1,
+        })),
     }
+}
+
+fn process(pid: u32, generation: u64) -> Process {
+    Process { build: "reactord 0.1.0".to_owned(), pid, generation }
 }
 
 fn examples() -> impl Iterator<Item = Frame<'static>> {
@@ -239,6 +267,11 @@ fn golden(kind: Kind) -> &'static str {
         Kind::Moved => include_str!("../../../tests/golden/wire-1/moved.hex"),
         Kind::AskStatus => include_str!("../../../tests/golden/wire-1/ask-status.hex"),
         Kind::Status => include_str!("../../../tests/golden/wire-1/status.hex"),
+        Kind::Upgrade => include_str!("../../../tests/golden/wire-1/upgrade.hex"),
+        Kind::Upgrading => include_str!("../../../tests/golden/wire-1/upgrading.hex"),
+        Kind::Upgraded => include_str!("../../../tests/golden/wire-1/upgraded.hex"),
+        Kind::Check => include_str!("../../../tests/golden/wire-1/check.hex"),
+        Kind::Checked => include_str!("../../../tests/golden/wire-1/checked.hex"),
     }
 }
 
@@ -433,9 +466,9 @@ fn figures() -> impl Strategy<Value = Figures> {
 
 fn any_frame() -> impl Strategy<Value = Frame<'static>> {
     prop_oneof![
-        (versions(), text(), offers(), any::<(u64, u64)>()).prop_map(
-            |(wire_versions, build, services, (files_max, files_open))| {
-                Frame::Hello(Hello { wire_versions, build, services, files_max, files_open })
+        (versions(), text(), offers(), any::<(u64, u64, Option<u64>)>()).prop_map(
+            |(wire_versions, build, services, (files_max, files_open, upgrade))| {
+                Frame::Hello(Hello { wire_versions, build, services, files_max, files_open, upgrade })
             }
         ),
         text().prop_map(|reason| Frame::Refuse(Refuse { reason })),
@@ -857,6 +890,15 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                 }
                 // All have moved, in most cases.
                 Some(6) if kind == Kind::Moved => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                // What is not said is as it was, or not known.
+                Some(0..=1) if kind == Kind::Upgrade => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                Some(1) if kind == Kind::Upgrading => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                Some(1 | 3) if kind == Kind::Upgraded && width == 6 => {
+                    assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}");
+                }
+                Some(2) if kind == Kind::Checked && width == 4 => {
+                    assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}");
+                }
                 // A server may never have taken over, nor failed to be taken over.
                 Some(12..=14) if kind == Kind::Status => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 Some(3) if kind == Kind::Status && width == 6 => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),

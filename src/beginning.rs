@@ -1,0 +1,59 @@
+//! How a server of the daemon begins: with nobody, or with the peers of another process.
+
+use std::path::Path;
+
+use reactord::{
+    Config, Error, Offer, Outcome, PathError, Server, Services, StreamService, Successor, TakeoverError, With,
+    become_user_of, is_served,
+};
+
+use crate::options::{Begins, Predecessor};
+
+/// How often somebody who serves or takes over tries the one and the other, while others come and go.
+const TRIES_MAX: usize = 10;
+
+/// Listens and serves, with those whom another server has if that is how it begins.
+pub(crate) fn serve<S: StreamService, Before: Services>(
+    config: &Config,
+    begins: &Begins,
+    server: impl Fn(Config) -> Server<With<S, Before>>,
+) -> Result<Outcome, Error> {
+    let server = || server(config.clone());
+    match (begins, &config.takeover_path) {
+        (Begins::AsTold(inheritance), _) => server().take_over_as_told(inheritance),
+        (Begins::OrTakesOver, Some(path)) => serve_or_take_over(path, server),
+        _ => server().serve(),
+    }
+}
+
+/// Takes over if somebody serves on the path, and serves if nobody does. Between the look and the deed another may have come
+/// or gone.
+fn serve_or_take_over<S: StreamService, Before: Services>(
+    path: &Path,
+    server: impl Fn() -> Server<With<S, Before>>,
+) -> Result<Outcome, Error> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let outcome = match is_served(path) {
+            true => become_user_of(path).map_err(Error::Takeover).and_then(|()| server().take_over(path)),
+            false => server().serve(),
+        };
+        let is_overtaken = match &outcome {
+            Err(Error::Takeover(error)) => error.nobody_answers(),
+            Err(Error::TakeoverPath(error)) => matches!(error, PathError::Alive { .. }),
+            _ => false,
+        };
+        if !is_overtaken || tries == TRIES_MAX {
+            return outcome;
+        }
+    }
+}
+
+/// Calls the predecessor, as the user that it is.
+pub(crate) fn call(predecessor: &Predecessor, offers: &[Offer]) -> Result<Successor, TakeoverError> {
+    match predecessor {
+        Predecessor::Starter(inheritance) => Successor::call_as_told(inheritance, offers),
+        Predecessor::On(path) => Successor::call_as_its_user(path, offers),
+    }
+}

@@ -1,0 +1,393 @@
+//! An upgrade: the server starts its successor itself, and tells whoever asked for it what has come of that.
+//!
+//! ```text
+//! begin ──▶ the process is started ──it calls──▶ a takeover like any other ──▶ succeed
+//!                  │                                │
+//!             it ends, or is late              it is refused or fails          fail: this process serves on
+//! ```
+//!
+//! The successor that was started is known by a number, which it says in its Hello: also where a script has started it in
+//! turn. Once an upgrade has come to its end, whoever says its number is refused. So one that was given up can take over
+//! no more, however it has been stopped or held up.
+
+pub(crate) mod asking;
+pub(crate) mod inheritance;
+mod launch;
+pub(crate) mod program;
+
+use std::ffi::OsStr;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use log::{debug, info};
+use mio::event::Event;
+use mio::{Interest, Registry};
+use nix::sys::signal::Signal;
+use reactord_process::channel::Channel;
+use reactord_process::frame::printable;
+use reactord_process::words::PREDECESSOR_VARIABLE;
+
+use crate::sources::{Source, Tokens};
+use crate::takeover::summary::{Pause, Summary};
+use crate::takeover::wire::{self, Argument, Frame, Hello, Process, Upgraded, Upgrading};
+use inheritance::{STANDARD_ERROR_VARIABLE, UPGRADE_VARIABLE};
+use launch::{Launch, News};
+use program::Program;
+
+/// How often whoever asked is told how far it has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a successor may go on that has been told that it cannot take over: it has something to say about it, and ends.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long the last words may be on their way from a process that has ended: another may hold its standard error.
+const QUIET_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a process that is killed may take to end. Nobody waits for one that does not.
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a predecessor that has retired passes on what its successor had said before it served.
+const RETIRED_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Who is told what comes of it.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// Somebody who called on the takeover path.
+    Caller(Box<Channel>, u32),
+    /// Nobody: it was a signal.
+    Signal,
+}
+
+impl std::fmt::Display for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Caller(_, pid) => write!(f, "pid {pid}"),
+            Self::Signal => write!(f, "SIGHUP"),
+        }
+    }
+}
+
+/// An upgrade that is under way.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    launch: Launch,
+    /// What is executed, for whoever has to be told that it cannot be.
+    program: String,
+    /// What the successor says in its Hello.
+    number: u64,
+    asker: Asker,
+    timeout: Duration,
+    /// When it is given up.
+    deadline: Instant,
+    /// The process that was started.
+    pid: Option<u32>,
+    /// What the one that has called says of itself, which may be another where a script started it.
+    called: Option<Process>,
+    /// Why it will not take over, if that is known.
+    reason: Option<Reason>,
+    /// It has ended, and until when its last words are waited for.
+    ended: Option<(Option<ExitStatus>, Instant)>,
+    is_quiet: bool,
+    is_killed: bool,
+    /// When whoever asked is told next how far it is.
+    tell_at: Instant,
+}
+
+/// Why an upgrade has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason {
+    pub(crate) why: String,
+    /// This server will not have it, rather than that it has come to nothing.
+    pub(crate) is_refused: bool,
+}
+
+/// An upgrade that has failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    asker: Asker,
+    /// The process that was started, or 0.
+    pub(crate) pid: u32,
+    pub(crate) reason: Reason,
+    /// A takeover has failed for it, and that was told.
+    pub(crate) is_known: bool,
+    said: String,
+}
+
+impl Upgrade {
+    /// Starts the successor, which is to call on `path`.
+    ///
+    /// # Errors
+    /// If it cannot even be tried.
+    pub(crate) fn begin(
+        program: &Program,
+        request: &wire::Upgrade,
+        path: &Path,
+        asker: Asker,
+        now: Instant,
+    ) -> Result<Self, Failed> {
+        let number = RandomState::new().build_hasher().finish();
+        let command = command(program, request, path, number);
+        info!("Upgrade, as {asker} asks: starting {}", command.get_program().display());
+        let timeout = Duration::from_millis(request.timeout_ms);
+        let executed = command.get_program().display().to_string();
+        match Launch::begin(command, program.is_heard) {
+            Ok(launch) => Ok(Self {
+                launch,
+                program: executed,
+                number,
+                asker,
+                timeout,
+                deadline: now + timeout,
+                pid: None,
+                called: None,
+                reason: None,
+                ended: None,
+                is_quiet: false,
+                is_killed: false,
+                tell_at: now,
+            }),
+            Err(error) => Err(Failed::at_once(asker, format!("the successor cannot be started: {error}"))),
+        }
+    }
+
+    /// The process that was started, or 0.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.unwrap_or(0)
+    }
+
+    /// Whether whoever says this Hello is the successor that was started.
+    pub(crate) fn is_by(&self, hello: &Hello) -> bool {
+        hello.upgrade == Some(self.number)
+    }
+
+    /// Whether a takeover by this process is for the upgrade.
+    pub(crate) fn has_called_as(&self, pid: u32) -> bool {
+        self.called.as_ref().is_some_and(|called| called.pid == pid)
+    }
+
+    /// Whether the successor may still take over.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.is_killed
+    }
+
+    /// The successor has called.
+    pub(crate) fn called(&mut self, hello: &Hello, pid: u32, generation: u64) {
+        self.called = Some(Process { build: printable(&hello.build), pid, generation: generation + 1 });
+    }
+
+    /// The successor will not take over, and why. It ends by itself, or is killed after a while.
+    pub(crate) fn object(&mut self, why: String, is_refused: bool, now: Instant) {
+        self.reason.get_or_insert(Reason { why, is_refused });
+        self.deadline = self.deadline.min(now + LAST_WORDS_PATIENCE);
+    }
+
+    /// Whether it has taken too long.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        !self.is_killed && now >= self.deadline
+    }
+
+    /// Kills the successor, which has had its time.
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        let timeout_ms = self.timeout.as_millis();
+        let why = format!("{} has not taken over within {timeout_ms} ms, and was killed", self.successor());
+        self.reason.get_or_insert(Reason { why, is_refused: false });
+        self.launch.kill();
+        self.is_killed = true;
+        self.deadline = now + KILL_PATIENCE;
+    }
+
+    /// Hears what is new of the process, and tells whoever asked how far it is: how many peers are copied, of how many.
+    ///
+    /// # Errors
+    /// When the upgrade has failed.
+    pub(crate) fn tend(mut self, copied: Option<u64>, peers: u64, now: Instant) -> Result<Self, Failed> {
+        while let Some(news) = self.launch.news() {
+            self.note(news, now);
+        }
+        let has_said_all = self.ended.is_some_and(|(_, until)| self.is_quiet || now >= until);
+        if has_said_all || (self.is_killed && now >= self.deadline) {
+            return Err(self.into_failed());
+        }
+        self.tell(copied, peers, now);
+        Ok(self)
+    }
+
+    fn note(&mut self, news: News, now: Instant) {
+        match news {
+            News::Started { pid } => {
+                debug!("Upgrade: the successor is pid {pid}");
+                self.pid = Some(pid);
+            }
+            News::NotStarted(error) => {
+                let why = format!("the successor cannot be started: {}: {error}", self.program);
+                self.reason.get_or_insert(Reason { why, is_refused: false });
+                self.ended = Some((None, now));
+            }
+            News::Quiet => self.is_quiet = true,
+            News::Ended(status) => self.ended = Some((status, now + QUIET_PATIENCE)),
+        }
+    }
+
+    fn tell(&mut self, copied: Option<u64>, peers: u64, now: Instant) {
+        if now < self.tell_at {
+            return;
+        }
+        self.tell_at = now + PROGRESS_INTERVAL;
+        if let (Asker::Caller(channel, _), Some(pid)) = (&mut self.asker, self.pid) {
+            // Whoever has left hears nothing of it, and the upgrade goes on.
+            let _ = channel.try_send(&Frame::Upgrading(Upgrading { pid, copied, peers }).encode(), &[]);
+        }
+    }
+
+    /// When it is to be tended if no event comes before.
+    pub(crate) fn due(&self) -> Instant {
+        let told = matches!(self.asker, Asker::Caller(..)).then_some(self.tell_at);
+        let quiet = self.ended.map(|(_, until)| until);
+        [told, quiet].into_iter().flatten().fold(self.deadline, Instant::min)
+    }
+
+    /// How the log and the answer call the process that was started.
+    fn successor(&self) -> String {
+        match self.pid {
+            Some(pid) => format!("the successor (pid {pid})"),
+            None => "the successor".to_owned(),
+        }
+    }
+
+    fn into_failed(mut self) -> Failed {
+        let how = self.ended.map_or_else(String::new, |(status, _)| ended(status));
+        let unknown = Reason { why: format!("{} {how} before it took over", self.successor()), is_refused: false };
+        let reason = self.reason.take().unwrap_or(unknown);
+        let (pid, is_known) = (self.pid(), self.called.is_some());
+        Failed { pid, reason, is_known, said: self.launch.said(), asker: self.take_asker() }
+    }
+
+    fn take_asker(&mut self) -> Asker {
+        std::mem::replace(&mut self.asker, Asker::Signal)
+    }
+
+    /// The upgrade is over before it has come to its end.
+    pub(crate) fn abandon(mut self, why: String, is_refused: bool) -> Failed {
+        self.reason.get_or_insert(Reason { why, is_refused });
+        self.into_failed()
+    }
+
+    /// The successor owns the peers: tells whoever asked, and passes on what it had said before it served. Returns why it is not
+    /// what was asked for, if the successor has not lived to serve.
+    pub(crate) fn succeed(mut self, predecessor: Process, summary: &Summary) {
+        let pause_us = match summary.pause {
+            Pause::Exactly { us } | Pause::AtMost { us } => Some(us),
+            Pause::Unknown => None,
+        };
+        let why = if pause_us.is_none() { self.end_of_owner() } else { None };
+        let said = if why.is_some() { self.launch.said() } else { String::new() };
+        let (successor, peers) = (self.called.take(), summary.peers);
+        let answer = Upgraded { predecessor, successor, peers, pause_us, why, is_refused: false, said };
+        self.take_asker().answer(answer);
+        // What it does from now on is its own affair.
+        self.is_killed = true;
+        self.launch.wait_for_quiet(RETIRED_PATIENCE);
+    }
+
+    /// How the successor has ended that owned the peers, if it has.
+    fn end_of_owner(&mut self) -> Option<String> {
+        while let Some(news) = self.launch.news_within(QUIET_PATIENCE) {
+            if let News::Ended(status) = news {
+                return Some(format!("{} took over and {}: nobody serves", self.successor(), ended(status)));
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Upgrade {
+    /// Nobody is left who would take it for the successor.
+    fn drop(&mut self) {
+        if !self.is_killed {
+            self.launch.kill();
+        }
+    }
+}
+
+impl Source for Upgrade {
+    fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
+        registry.register(self.launch.source(), tokens.token(0), Interest::READABLE)
+    }
+
+    /// It is tended in each turn of the loop.
+    fn hear(&mut self, _: usize, _: &Event) {}
+
+    fn due(&self, _: Instant) -> Option<Instant> {
+        Some(self.due())
+    }
+}
+
+impl Failed {
+    /// One that was not even begun.
+    pub(crate) fn refused(asker: Asker, why: String) -> Self {
+        Self { asker, pid: 0, reason: Reason { why, is_refused: true }, is_known: false, said: String::new() }
+    }
+
+    fn at_once(asker: Asker, why: String) -> Self {
+        Self { asker, pid: 0, reason: Reason { why, is_refused: false }, is_known: false, said: String::new() }
+    }
+
+    /// Tells whoever asked that it is another process that serves now.
+    pub(crate) fn answer_of_another(self, predecessor: Process, pid: u32) {
+        let Self { asker, reason: Reason { why, is_refused }, said, .. } = self;
+        let successor = Some(Process { pid, generation: predecessor.generation + 1, ..Process::default() });
+        asker.answer(Upgraded { predecessor, successor, why: Some(why), is_refused, said, ..Upgraded::default() });
+    }
+
+    /// Tells whoever asked.
+    pub(crate) fn answer(self, predecessor: Process) {
+        let Self { asker, reason: Reason { why, is_refused }, said, .. } = self;
+        asker.answer(Upgraded { predecessor, why: Some(why), is_refused, said, ..Upgraded::default() });
+    }
+}
+
+impl Asker {
+    fn answer(self, upgraded: Upgraded) {
+        if let Self::Caller(channel, _) = self {
+            channel.close_with(&Frame::Upgraded(Box::new(upgraded)).encode());
+        }
+    }
+}
+
+/// How a process has ended, after its name.
+fn ended(status: Option<ExitStatus>) -> String {
+    let signal = status.and_then(|status| status.signal()).and_then(|signal| Signal::try_from(signal).ok());
+    match (status.and_then(|status| status.code()), signal) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was killed by {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// What is to be executed.
+fn command(program: &Program, request: &wire::Upgrade, path: &Path, number: u64) -> Command {
+    let own_name = program.arguments.first();
+    let mut command = match &request.binary {
+        Some(binary) => Command::new(OsStr::from_bytes(binary)),
+        None => Command::new(&program.path),
+    };
+    if let (None, Some(name)) = (&request.binary, own_name) {
+        command.arg0(name);
+    }
+    match &request.arguments {
+        Some(arguments) => command.args(arguments.iter().map(|Argument(argument)| OsStr::from_bytes(argument))),
+        None => command.args(program.arguments.iter().skip(1)),
+    };
+    // One that is gone is left as it is: the successor begins where this process is.
+    if let Some(directory) = program.directory.as_ref().filter(|directory| directory.is_dir()) {
+        command.current_dir(directory);
+    }
+    command.env(PREDECESSOR_VARIABLE, path).env(UPGRADE_VARIABLE, number.to_string());
+    command.env_remove(STANDARD_ERROR_VARIABLE);
+    command
+}
