@@ -52,7 +52,7 @@ _reactord() {
     status:-*) word='--json --watch -h --help' ;;
     upgrade:-*) word='--binary --timeout -h --help' ;;
     check:-*) word='--binary -h --help' ;;
-    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --freeze-timeout --drain-timeout --close-timeout --max-peers --version -h --help' ;;
+    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --version -h --help' ;;
     :*) ((COMP_CWORD == 1)) && word='supervise move reload status upgrade check' || word= ;;
     *) return ;;
     esac
