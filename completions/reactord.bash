@@ -23,6 +23,7 @@ _reactord() {
     ' --drain-timeout') compopt +o default +o bashdefault; return ;;
     ' --close-timeout') compopt +o default +o bashdefault; return ;;
     ' --max-peers') compopt +o default +o bashdefault; return ;;
+    ' --metrics') compopt +o default +o bashdefault; return ;;
     'supervise -a' | 'supervise --listen-address') compopt +o default +o bashdefault; return ;;
     'supervise -p' | 'supervise --listen-port') compopt +o default +o bashdefault; return ;;
     'supervise -t' | 'supervise --path') return ;;
@@ -49,11 +50,13 @@ _reactord() {
     supervise:-*) word='-a --listen-address -p --listen-port -t --path -b --listen-backlog --workers --hand-over --finish-signal --ready --replace --rebalance --queue-max --state-max --ready-timeout --drain-timeout --pid-file --detach --log-file -v --verbose -h --help' ;;
     move:-*) word='--count --share --peer -h --help' ;;
     reload:-*) word='-h --help' ;;
-    status:-*) word='--json --watch -h --help' ;;
+    status:-*) word='--json --watch --owner -h --help' ;;
+    peers:-*) word='--json -h --help' ;;
+    log:-*) word='-h --help' ;;
     upgrade:-*) word='--binary --timeout -h --help' ;;
     check:-*) word='--binary -h --help' ;;
-    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --version -h --help' ;;
-    :*) ((COMP_CWORD == 1)) && word='supervise move reload status upgrade check' || word= ;;
+    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --metrics --version -h --help' ;;
+    :*) ((COMP_CWORD == 1)) && word='supervise move reload status peers log upgrade check' || word= ;;
     *) return ;;
     esac
     COMPREPLY=($(compgen -W "$word" -- "$current"))

@@ -4,8 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use minicbor::{Decode, Encode};
 
+use crate::pauses::Pauses;
+
 /// Counters that a successor goes on with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Account {
     /// Which of the processes that have been this server it is, from 1 on.
@@ -14,9 +16,9 @@ pub(crate) struct Account {
     /// When the first of them began to serve: ms since 1970.
     #[n(1)]
     pub(crate) began_unix_ms: u64,
-    /// How many connections were let in.
+    /// What is counted of each service.
     #[n(2)]
-    pub(crate) accepted: u64,
+    pub(crate) services: Vec<ServiceAccount>,
     /// How many peers went to other servers.
     #[n(3)]
     pub(crate) gave: u64,
@@ -26,6 +28,24 @@ pub(crate) struct Account {
     /// How many takeovers were refused or have failed.
     #[n(5)]
     pub(crate) failed_takeovers: u64,
+    /// The pauses of those that have succeeded.
+    #[n(6)]
+    pub(crate) pauses: Pauses,
+}
+
+/// What is counted of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct ServiceAccount {
+    #[n(0)]
+    pub(crate) name: String,
+    /// How many connections were let in.
+    #[n(1)]
+    pub(crate) accepted: u64,
+    #[n(2)]
+    pub(crate) received_bytes: u64,
+    #[n(3)]
+    pub(crate) sent_bytes: u64,
 }
 
 impl Account {

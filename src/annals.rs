@@ -1,11 +1,13 @@
 //! What has happened to a server: it is told to whoever observes it, and remembered for whoever asks.
 
-use crate::account::{Account, unix_ms};
+use crate::account::{Account, ServiceAccount, unix_ms};
+use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::listen::Target;
 use crate::milestone::{Milestone, Observer, Takeover};
 use crate::sources::Listener;
-use crate::status::{FailureStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus};
+use crate::status::{FailureStatus, HeldStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus, name_of};
+use crate::table::Held;
 use crate::takeover::wire::BUILD;
 
 /// What a server remembers.
@@ -36,24 +38,33 @@ impl Annals {
         self.observer = observer;
     }
 
-    /// What goes on in a successor.
-    pub(crate) fn account(&self) -> Account {
-        self.account
+    /// What goes on in a successor of a server that has these lanes.
+    pub(crate) fn account(&self, lanes: &impl Lanes) -> Account {
+        let services = lanes.all().map(|lane| {
+            let tally = lane.table().tally();
+            let (accepted, received_bytes, sent_bytes) = (tally.accepted, tally.received_bytes, tally.sent_bytes);
+            ServiceAccount { name: lane.name().to_owned(), accepted, received_bytes, sent_bytes }
+        });
+        Account { services: services.collect(), ..self.account.clone() }
     }
 
     /// The predecessor had kept count of this.
-    pub(crate) fn inherit(&mut self, account: Account) {
+    pub(crate) fn inherit(&mut self, mut account: Account, lanes: &mut impl Lanes) {
+        let services = std::mem::take(&mut account.services);
+        lanes.each(|lane| {
+            let before = services.iter().find(|service| service.name == lane.name());
+            before.into_iter().for_each(|before| lane.table_mut().count_on_from(before));
+        });
         self.account = account.of_successor();
-    }
-
-    pub(crate) fn accepted(&mut self) {
-        self.account.accepted += 1;
     }
 
     /// Something has happened: it is remembered, and whoever observes the server is told.
     pub(crate) fn tell(&mut self, milestone: Milestone<'_>) {
         match &milestone {
-            Milestone::TakenOver(takeover) => self.takeover = Some(of_takeover(takeover)),
+            Milestone::TakenOver(takeover) => {
+                takeover.pause.into_iter().for_each(|pause| self.account.pauses.note(pause));
+                self.takeover = Some(of_takeover(takeover));
+            }
             Milestone::TakeoverFailed { pid, why } => {
                 self.account.failed_takeovers += 1;
                 self.failure = Some(FailureStatus { at_unix_ms: unix_ms(), pid: *pid, why: (*why).to_owned() });
@@ -64,6 +75,7 @@ impl Annals {
             | Milestone::TakeoverBegins { .. }
             | Milestone::HandedOver(_)
             | Milestone::Heartbeat(_)
+            | Milestone::LogLevel(_)
             | Milestone::Stopping => {}
         }
         self.observer.tell(milestone);
@@ -71,12 +83,8 @@ impl Annals {
 
     /// How the server stands that has these lanes and listeners.
     pub(crate) fn status<'l>(&self, lanes: &impl Lanes, listeners: impl Iterator<Item = &'l Listener>) -> Status {
-        let Account { generation, began_unix_ms, accepted, gave, took, failed_takeovers } = self.account;
-        let services = lanes.all().map(|lane| ServiceStatus {
-            name: lane.name().to_owned(),
-            state_version: lane.state_version(),
-            peers: lane.peers() as u64,
-        });
+        let Account { generation, began_unix_ms, gave, took, failed_takeovers, ref pauses, .. } = self.account;
+        let services: Vec<ServiceStatus> = lanes.all().map(of_service).collect();
         let listeners = listeners.map(|listener| ListenerStatus {
             name: listener.name().to_owned(),
             at: match listener.at() {
@@ -90,16 +98,32 @@ impl Annals {
             generation,
             began_unix_ms,
             serves_since_unix_ms: self.serves_since_unix_ms,
-            services: services.collect(),
+            accepted: services.iter().map(|service| service.accepted).sum(),
+            services,
             listeners: listeners.collect(),
-            accepted,
             gave,
             took,
             failed_takeovers,
             takeover: self.takeover.clone(),
             failure: self.failure.clone(),
+            pauses: pauses.clone(),
+            log_level: name_of(log::max_level()),
             ..Status::default()
         }
+    }
+}
+
+fn of_service(lane: &dyn AnyLane) -> ServiceStatus {
+    let tally = lane.table().tally();
+    let Held { any, output, partner, asked, given } = tally.held;
+    ServiceStatus {
+        name: lane.name().to_owned(),
+        state_version: lane.state_version(),
+        peers: lane.peers() as u64,
+        accepted: tally.accepted,
+        received_bytes: tally.received_bytes,
+        sent_bytes: tally.sent_bytes,
+        held: HeldStatus { any, output, partner, asked, given },
     }
 }
 

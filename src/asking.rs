@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reactord_process::asking::{self, AskError, Cause, PATIENCE};
-use reactord_process::frame::RawFrame;
+use log::LevelFilter;
+use reactord_process::asking::{self, AskError, Cause, Conversation, PATIENCE};
+use reactord_process::frame::{RawFrame, printable};
 
-use crate::status::Status;
-use crate::takeover::wire::Frame;
+use crate::status::{Status, name_of};
+use crate::takeover::wire::{Frame, LogSet, SetLog};
 
 /// Asks the server on `path`, and waits so long for its answer.
 pub(crate) fn exchange(path: &Path, request: &Frame<'_>, patience: Duration) -> Result<RawFrame, Cause> {
@@ -25,10 +26,49 @@ impl Status {
     /// # Errors
     /// If nobody answers there who may be asked, or not within ten seconds.
     pub fn of(path: &Path) -> Result<Self, AskError> {
-        let ask = || match exchange(path, &Frame::AskStatus, PATIENCE)?.decode()? {
-            Frame::Status(status) => Ok(status),
-            frame => Err(out_of_turn(&frame)),
+        let ask = || {
+            let mut conversation = Conversation::begin(path, &Frame::AskStatus.encode())?;
+            match conversation.next(PATIENCE)?.decode()? {
+                Frame::Status(status) => Ok(Self { seen_pid: conversation.pid(), ..status }),
+                frame => Err(out_of_turn(&frame)),
+            }
         };
         ask().map_err(AskError::at(path))
     }
+
+    /// Whether the server that has [said](Self::of) this is in the PID namespace of this process (pid_namespaces(7)): in the
+    /// same container, as a rule.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.seen_pid != 0 && self.seen_pid == self.pid
+    }
+}
+
+/// Has the server that answers on the takeover path `path` log this level and those above from now on. Its successor logs
+/// what its own command line says.
+///
+/// # Errors
+/// If nobody answers there who may be asked, or not within ten seconds; or if the server's program does not let its level
+/// be changed.
+pub fn set_log_level(path: &Path, level: LevelFilter) -> Result<LogLevels, AskError> {
+    let request = Frame::SetLog(SetLog { level: name_of(level) });
+    let ask = || match exchange(path, &request, PATIENCE)?.decode()? {
+        Frame::LogSet(LogSet { before, level, pid }) => {
+            Ok(LogLevels { before: printable(&before), level: printable(&level), pid })
+        }
+        frame => Err(out_of_turn(&frame)),
+    };
+    ask().map_err(AskError::at(path))
+}
+
+/// What has come of setting a log level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogLevels {
+    /// The level until then.
+    pub before: String,
+    /// The level now.
+    pub level: String,
+    /// The process id of the server.
+    pub pid: u32,
 }

@@ -1,22 +1,20 @@
 //! The commands of the daemon that serve nobody: they ask a server that does.
 
+mod peers;
+mod status;
+
 use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 use log::error;
-use reactord::{
-    AskError, FailureStatus, Offer, ServiceStatus, Status, TakeoverStatus, Upgraded, Upgrading, move_peers, upgrade,
-};
-use serde_json::json;
+use reactord::{LogLevels, Offer, Upgraded, Upgrading, move_peers, set_log_level, upgrade};
 
-use crate::exit::EXIT_TAKEOVER;
-use crate::options::{Check, Move, StatusOf, UpgradeOf};
+use crate::exit::{EXIT_TAKEOVER, fail};
+use crate::options::{Check, LogOf, Move, UpgradeOf};
 
-/// How often a status that is watched is asked for.
-const WATCH: Duration = Duration::from_secs(1);
+pub(crate) use peers::say_peers;
+pub(crate) use status::say_status;
 
 /// Has one server move peers to another, and says what came of it.
 pub(crate) fn move_and_say(request: Move) -> ExitCode {
@@ -35,18 +33,14 @@ pub(crate) fn move_and_say(request: Move) -> ExitCode {
     }
 }
 
-/// Says how a server stands.
-pub(crate) fn say_status(StatusOf { path, json, watch }: &StatusOf) -> ExitCode {
-    loop {
-        match Status::of(path) {
-            Ok(status) if *json => reactord_cli::say(&format!("{}\n", as_json(&status))),
-            Ok(status) => reactord_cli::say(&as_text(&status, path)),
-            Err(error) => return fail(&error),
+/// Has a server log another level.
+pub(crate) fn set_log_and_say(LogOf { path, level }: &LogOf) -> ExitCode {
+    match set_log_level(path, *level) {
+        Ok(LogLevels { before, level, pid, .. }) => {
+            reactord_cli::say(&format!("pid {pid} logs {level}, {before} before\n"));
+            ExitCode::SUCCESS
         }
-        if !watch {
-            return ExitCode::SUCCESS;
-        }
-        std::thread::sleep(WATCH);
+        Err(error) => fail(&error),
     }
 }
 
@@ -124,130 +118,5 @@ impl Redrawn {
 
     fn clear(&mut self) {
         self.draw("");
-    }
-}
-
-fn fail(error: &AskError) -> ExitCode {
-    error!("{error}");
-    ExitCode::from(EXIT_TAKEOVER)
-}
-
-/// A status for people.
-fn as_text(status: &Status, path: &Path) -> String {
-    let now_unix_ms = status.serves_since_unix_ms.max(unix_ms());
-    let ago = |then_unix_ms: u64| span(Duration::from_millis(now_unix_ms.saturating_sub(then_unix_ms)));
-    let mut lines = vec![format!(
-        "{}, pid {}, generation {}, on {}, serves for {}",
-        status.build,
-        status.pid,
-        status.generation,
-        path.display(),
-        ago(status.serves_since_unix_ms)
-    )];
-    lines.extend(status.services.iter().map(|service| of_service(service, status.peers_max)));
-    lines.extend(status.listeners.iter().map(|listener| format!("  {} listens on {}", listener.name, listener.at)));
-    let Status { accepted, gave, took, failed_takeovers, .. } = status;
-    let for_ = ago(status.began_unix_ms);
-    lines.push(format!(
-        "  {accepted} accepted, {gave} given away, {took} taken, {failed_takeovers} takeovers failed, in {for_}"
-    ));
-    lines.extend(status.takeover.iter().map(|takeover| of_takeover(takeover, &ago(takeover.at_unix_ms))));
-    lines.extend(status.failure.iter().map(|failure| of_failure(failure, &ago(failure.at_unix_ms))));
-    lines.extend(status.successor_pid.map(|pid| format!("  pid {pid} is taking over")));
-    lines.extend(status.is_stopping.then(|| "  it is stopping".to_owned()));
-    lines.join("\n") + "\n"
-}
-
-fn of_service(service: &ServiceStatus, peers_max: u64) -> String {
-    format!("  {}: {} peers of {peers_max} at most", service.name, service.peers)
-}
-
-fn of_takeover(takeover: &TakeoverStatus, ago: &str) -> String {
-    let pause = takeover.pause_us.map_or_else(|| "unknown".to_owned(), |pause_us| format!("{pause_us} us"));
-    format!(
-        "  took over {} peers from pid {} {ago} ago: pause {pause}, copy {} ms",
-        takeover.peers,
-        takeover.predecessor_pid,
-        takeover.copy_us / 1000
-    )
-}
-
-fn of_failure(failure: &FailureStatus, ago: &str) -> String {
-    format!("  a takeover by pid {} failed {ago} ago: {}", failure.pid, failure.why)
-}
-
-/// How long something has lasted, in the two largest units that it has.
-fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
-        (0, 0, 0, seconds) => format!("{seconds} s"),
-        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (0, hours, minutes, _) => format!("{hours} h {minutes} min"),
-        (days, hours, ..) => format!("{days} d {hours} h"),
-    }
-}
-
-fn unix_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A status for programs, on one line. Names stay; some may be added.
-fn as_json(status: &Status) -> serde_json::Value {
-    let services = status
-        .services
-        .iter()
-        .map(|service| json!({ "name": service.name, "state_version": service.state_version, "peers": service.peers }));
-    let listeners = status.listeners.iter().map(|listener| json!({ "name": listener.name, "at": listener.at }));
-    let takeover = status.takeover.as_ref().map(|takeover| {
-        json!({
-            "at_unix_ms": takeover.at_unix_ms,
-            "predecessor_pid": takeover.predecessor_pid,
-            "peers": takeover.peers,
-            "pause_us": takeover.pause_us,
-            "copy_us": takeover.copy_us,
-            "bytes": takeover.bytes,
-        })
-    });
-    let failure = status
-        .failure
-        .as_ref()
-        .map(|failure| json!({ "at_unix_ms": failure.at_unix_ms, "pid": failure.pid, "why": failure.why }));
-    json!({
-        "build": status.build,
-        "pid": status.pid,
-        "generation": status.generation,
-        "began_unix_ms": status.began_unix_ms,
-        "serves_since_unix_ms": status.serves_since_unix_ms,
-        "services": services.collect::<Vec<_>>(),
-        "listeners": listeners.collect::<Vec<_>>(),
-        "peers_max": status.peers_max,
-        "accepted": status.accepted,
-        "gave": status.gave,
-        "took": status.took,
-        "failed_takeovers": status.failed_takeovers,
-        "takeover": takeover,
-        "failure": failure,
-        "successor_pid": status.successor_pid,
-        "is_stopping": status.is_stopping,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_span_is_told_in_its_two_largest_units() {
-        for (seconds, told) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min 0 s"),
-            (3599, "59 min 59 s"),
-            (3600, "1 h 0 min"),
-            (90_061, "1 d 1 h"),
-        ] {
-            assert_eq!(span(Duration::from_secs(seconds)), told);
-        }
     }
 }

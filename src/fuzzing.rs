@@ -408,6 +408,7 @@ impl Originals for Shared<'_> {
             outbound,
             parting: None,
             deadline_ns: None,
+            since_s: 0,
             ties: Ties::default(),
         })
     }

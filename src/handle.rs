@@ -1,9 +1,14 @@
-//! What other threads may ask of a server while it serves: to stop, and to call its services.
+//! What other threads may ask of a server while it serves: to stop, to call its services, to say how it stands.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mio::Waker;
+
+use crate::status::Status;
 
 /// Reaches a server from anywhere: from another thread, or from a signal's handler of one's own. It may be cloned, and
 /// outlives the server, which nothing reaches then.
@@ -15,8 +20,21 @@ pub struct Handle(Arc<Asked>);
 struct Asked {
     stops: AtomicU32,
     wake: AtomicBool,
+    questions: Mutex<Questions>,
     /// What wakes the loop, while there is one.
     waker: Mutex<Option<Waker>>,
+}
+
+/// What is done with a server's status, in its thread.
+pub(crate) type Answer = Box<dyn FnOnce(Status) + Send>;
+
+#[derive(Default)]
+struct Questions(Vec<Answer>);
+
+impl fmt::Debug for Questions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Questions({})", self.0.len())
+    }
 }
 
 impl Handle {
@@ -37,9 +55,30 @@ impl Handle {
         self.0.wake_loop();
     }
 
+    /// Asks how the server stands, and does not wait: `answer` is called soon, in the server's thread, and should be short.
+    /// A server that does not serve yet answers when it does. If it ends before, nobody is called.
+    pub fn ask(&self, answer: impl FnOnce(Status) + Send + 'static) {
+        lock(&self.0.questions).0.push(Box::new(answer));
+        self.0.wake_loop();
+    }
+
+    /// How the server stands, if it says so within this time. Not for the server's own thread, which would wait for itself.
+    #[must_use]
+    pub fn status(&self, patience: Duration) -> Option<Status> {
+        let (answer, answered) = sync_channel(1);
+        // Who has not waited so long does not hear it.
+        self.ask(move |status| drop(answer.send(status)));
+        answered.recv_timeout(patience).ok()
+    }
+
+    /// Those who have asked since this was last called.
+    pub(crate) fn take_questions(&self) -> Vec<Answer> {
+        std::mem::take(&mut lock(&self.0.questions).0)
+    }
+
     /// From now on whoever asks wakes the loop, or nobody does.
     pub(crate) fn set_waker(&self, waker: Option<Waker>) {
-        *self.0.waker() = waker;
+        *lock(&self.0.waker) = waker;
     }
 
     /// How often it was asked to stop since this was last called.
@@ -61,14 +100,14 @@ impl Handle {
 impl Asked {
     /// Under its lock, the loop either has been asked before it has a waker, and looks then, or is woken.
     fn wake_loop(&self) {
-        if let Some(waker) = &*self.waker() {
+        if let Some(waker) = &*lock(&self.waker) {
             // An eventfd(2) refuses only what is there already.
             let _ = waker.wake();
         }
     }
+}
 
-    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
-        // Nobody can panic under it halfway through a change.
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Nobody can panic under it halfway through a change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -291,6 +291,7 @@ impl<S: StreamService> AnyLane for Lane<S> {
 
     fn open(&mut self, socket: TcpStream, address: Address, how: &Accepted<'_>) {
         debug!("Accepting connection from Peer {address}");
+        self.table.count_accepted();
         let id = match socket_cookie(&socket) {
             Ok(cookie) => PeerId::from(cookie),
             Err(error) => return self.turn_away(address, &format_args!("no cookie: {error}")),

@@ -198,9 +198,11 @@ mod lanes;
 mod limited;
 mod lineup;
 mod listen;
+mod listing;
 mod milestone;
 mod moving;
 mod originals;
+mod pauses;
 mod peer;
 mod reactor;
 mod server;
@@ -210,12 +212,15 @@ mod table;
 mod takeover;
 mod upgrade;
 
+pub use asking::{LogLevels, set_log_level};
 pub use config::{Config, Outcome};
 pub use handle::Handle;
 pub use lineup::{Services, With};
 pub use listen::{Adopted, Listen, ListenError, NotListening, Target};
+pub use listing::asking::list_peers;
 pub use milestone::{Listening, Milestone, Ready, Takeover};
 pub use moving::asking::{Moved, Which, move_peers};
+pub use pauses::Pauses;
 pub use peer::PeerId;
 pub use reactord_process::asking::AskError;
 pub use reactord_process::path::{PathError, TAKEOVER_PATH_BYTES_MAX, is_served};
@@ -224,7 +229,7 @@ pub use service::{
     Accepted, Closed, Connect, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service, StreamService,
     Violation,
 };
-pub use status::{FailureStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus};
+pub use status::{FailureStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, Status, TakeoverStatus};
 pub use takeover::error::TakeoverError;
 pub use takeover::offer::Offer;
 pub use takeover::welcomed::become_user_of;

@@ -7,22 +7,20 @@ mod exit;
 mod fleet;
 mod options;
 mod reporting;
+mod serving;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use afterwards::Afterwards;
-use beginning::{call, serve};
+use beginning::call;
 use exit::{EXIT_SERVE, EXIT_TAKEOVER};
 use log::error;
-use options::{BuiltIn, Command};
-#[cfg(feature = "fault-points")]
-use reactord::services::{Counted, Relayed};
-use reactord::services::{Line, Seqnum};
+use options::{Begins, BuiltIn, Command};
 use reactord::worker::Queue;
-use reactord::{Config, Error, Offer, Outcome, Server, StreamService, Successor, With};
+use reactord::{Error, Successor};
 use reactord_supervisor::{NotServing, become_worker, is_stage};
-use reporting::server;
+use serving::{Plan, Way};
 
 fn main() -> ExitCode {
     if is_stage() {
@@ -81,31 +79,28 @@ fn run(command: Command, afterwards: Afterwards) -> Result<ExitCode, Failure> {
         Command::Status(status) => {
             return Ok(fleet::say_status(&status).unwrap_or_else(|| commands::say_status(&status)));
         }
+        Command::Peers(peers) => return Ok(commands::say_peers(&peers)),
+        Command::Log(log) => return Ok(commands::set_log_and_say(&log)),
         Command::Upgrade(upgrade) => return Ok(commands::upgrade_and_say(&upgrade)),
-        Command::Check(check) => return Ok(commands::check_and_say(&check, &offers_of(BuiltIn::ALL))),
-        Command::Wait { services, steals, config } => wait(&services, steals, config)?,
-        Command::Serve { service: BuiltIn::Seqnum, listen, begins, config, .. } => {
-            serve(&config, &begins, |config| server(config).service(listen.clone(), Seqnum))?
+        Command::Check(check) => return Ok(commands::check_and_say(&check, &serving::offers(BuiltIn::ALL))),
+        Command::Wait { services, steals, metrics, config } => {
+            serving::run(Plan { services, listen: Vec::new(), steals, metrics, config }, Way::Serve(Begins::Anew))?
         }
-        Command::Serve { service: BuiltIn::Line, listen, steals, begins, config } => {
-            serve(&config, &begins, |config| server(config).service(listen.clone(), line(steals)))?
+        Command::Serve { service, listen, steals, metrics, begins, config } => {
+            serving::run(Plan { services: vec![service], listen, steals, metrics, config }, Way::Serve(begins))?
         }
-        Command::Work { service: BuiltIn::Seqnum, config } => alone(Seqnum, config).work(inherit()?)?,
-        Command::Work { service: BuiltIn::Line, config } => alone(Line::default(), config).work(inherit()?)?,
-        #[cfg(feature = "fault-points")]
-        Command::Serve { service: BuiltIn::Counted, listen, begins, config, .. } => {
-            let beside = reactord::Listen::on(Relayed::NAME, std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
-            serve(&config, &begins, |config| {
-                let server = server(config).service(listen.clone(), Counted::default());
-                server.service([beside.clone()], Relayed)
-            })?
+        Command::Work { service, config } => {
+            let plan = Plan { services: vec![service], listen: Vec::new(), steals: false, metrics: None, config };
+            serving::run(plan, Way::Work(inherit()?))?
         }
-        #[cfg(feature = "fault-points")]
-        Command::Work { service: BuiltIn::Counted, config } => alone(Counted::default(), config).work(inherit()?)?,
-        Command::TakeOver { from, services, is_worker, config } => {
+        Command::TakeOver { from, services, is_worker, metrics, config } => {
             let queue = is_worker.then(inherit).transpose()?;
-            let successor = call(&from, &offers_of(&services)).map_err(Error::Takeover)?;
-            take_over(queue.into_iter().fold(successor, Successor::with_queue), config)?
+            let successor = call(&from, &serving::offers(&services)).map_err(Error::Takeover)?;
+            let runs = |service: &BuiltIn| successor.services().any(|one| one == service.name());
+            let services = services.into_iter().filter(runs).collect();
+            let successor = Box::new(queue.into_iter().fold(successor, Successor::with_queue));
+            let plan = Plan { services, listen: Vec::new(), steals: false, metrics, config };
+            serving::run(plan, Way::TakeOver(successor))?
         }
     };
     // A worker's supervisor sees to what comes next.
@@ -114,53 +109,4 @@ fn run(command: Command, afterwards: Afterwards) -> Result<ExitCode, Failure> {
 
 fn inherit() -> Result<Queue, Error> {
     Ok(Queue::inherit()?)
-}
-
-fn offers_of(services: &[BuiltIn]) -> Vec<Offer> {
-    services.iter().copied().flat_map(offers).collect()
-}
-
-fn offers(service: BuiltIn) -> Vec<Offer> {
-    match service {
-        BuiltIn::Seqnum => vec![Offer::of::<Seqnum>()],
-        BuiltIn::Line => vec![Offer::of::<Line>()],
-        #[cfg(feature = "fault-points")]
-        BuiltIn::Counted => vec![Offer::of::<Counted>(), Offer::of::<Relayed>()],
-    }
-}
-
-/// A server that does not listen, or listens where its predecessor does.
-fn alone<S: StreamService>(service: S, config: Config) -> Server<With<S, ()>> {
-    server(config).service([], service)
-}
-
-fn line(steals: bool) -> Line {
-    if steals { Line::stealing() } else { Line::default() }
-}
-
-/// Serves those whom another server gives away.
-fn wait(services: &[BuiltIn], steals: bool, config: Config) -> Result<Outcome, Error> {
-    #[cfg(feature = "fault-points")]
-    if services == [BuiltIn::Counted] {
-        return alone(Counted::default(), config).serve();
-    }
-    match services {
-        [BuiltIn::Seqnum] => alone(Seqnum, config).serve(),
-        [BuiltIn::Line] => alone(line(steals), config).serve(),
-        _ => alone(Seqnum, config).service([], line(steals)).serve(),
-    }
-}
-
-/// Runs what the predecessor does.
-fn take_over(successor: Successor, config: Config) -> Result<Outcome, Error> {
-    let runs = |one: BuiltIn| successor.services().any(|service| service == one.name());
-    #[cfg(feature = "fault-points")]
-    if runs(BuiltIn::Counted) {
-        return alone(Counted::default(), config).service([], Relayed).take_over_from(successor);
-    }
-    match (runs(BuiltIn::Seqnum), runs(BuiltIn::Line)) {
-        (true, true) => alone(Seqnum, config).service([], Line::default()).take_over_from(successor),
-        (true, false) => alone(Seqnum, config).take_over_from(successor),
-        _ => alone(Line::default(), config).take_over_from(successor),
-    }
 }

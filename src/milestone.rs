@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use crate::listen::Target;
 use crate::status::Status;
 
@@ -52,6 +54,9 @@ pub enum Milestone<'m> {
     Heartbeat(&'m Status),
     /// The server is stopping: nobody is let in any more.
     Stopping,
+    /// Somebody who may asks on the takeover path that this level and those above are logged from now on. It is for the
+    /// program to do so (`log::set_max_level`), or not to: whoever asks is told what the level is then.
+    LogLevel(LevelFilter),
 }
 
 /// A server that serves.

@@ -17,7 +17,7 @@ use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 use reactord::{Config, Inheritance, Listen, Program, Service, services};
 use reactord_cli::arguments::usage_error;
 use reactord_cli::listen_fds::{self, Passed};
-use reactord_cli::values::{address, backlog, count, milliseconds, port};
+use reactord_cli::values::{address, address_and_port, backlog, count, milliseconds, port};
 use reactord_process::adopted::At;
 use reactord_supervisor::Daemon;
 
@@ -25,7 +25,7 @@ use crate::afterwards::Afterwards;
 pub(crate) use moving::Move;
 use paths::{check_length, checked_path, default_takeover_path};
 pub(crate) use reload::Reload;
-pub(crate) use status::StatusOf;
+pub(crate) use status::{LogOf, PeersOf, StatusOf};
 pub(crate) use upgrade::{Check, UpgradeOf};
 
 /// A TCP server that can be replaced while its connections stay open.
@@ -106,6 +106,10 @@ struct Arguments {
     #[argh(option, arg_name = "N", default = "usize::MAX", from_str_fn(count))]
     max_peers: usize,
 
+    /// answer /metrics, /healthz and /readyz over HTTP at this address, with its port
+    #[argh(option, arg_name = "ADDR:PORT", from_str_fn(address_and_port))]
+    metrics: Option<SocketAddr>,
+
     /// say which version this is
     #[argh(switch)]
     version: bool,
@@ -121,12 +125,17 @@ enum Subcommand {
     Move(moving::Arguments),
     Reload(Reload),
     Status(StatusOf),
+    Peers(PeersOf),
+    Log(LogOf),
     Upgrade(upgrade::UpgradeArguments),
     Check(Check),
 }
 
 /// The commands that ask a server.
-const ASKING: [&str; 5] = ["move", "reload", "status", "upgrade", "check"];
+const ASKING: [&str; 7] = ["move", "reload", "status", "peers", "log", "upgrade", "check"];
+
+/// What the listener is called at which figures are to be had.
+const METRICS: &str = "metrics";
 
 /// The services that the daemon has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,15 +178,26 @@ pub(crate) enum Command {
     /// To say which version this is.
     Version,
     /// To listen and serve.
-    Serve { service: BuiltIn, listen: Vec<Listen>, steals: bool, begins: Begins, config: Config },
+    Serve {
+        service: BuiltIn,
+        listen: Vec<Listen>,
+        steals: bool,
+        metrics: Option<Listen>,
+        begins: Begins,
+        config: Config,
+    },
     /// To serve peers that another server gives away.
-    Wait { services: Vec<BuiltIn>, steals: bool, config: Config },
+    Wait { services: Vec<BuiltIn>, steals: bool, metrics: Option<Listen>, config: Config },
     /// To have one server move peers to another.
     Move(Move),
     /// To have a supervisor replace its workers.
     Reload(Reload),
     /// To say how a server or a supervisor stands.
     Status(StatusOf),
+    /// To say who its peers are.
+    Peers(PeersOf),
+    /// To have it log another level.
+    Log(LogOf),
     /// To have a server start its successor.
     Upgrade(UpgradeOf),
     /// To say whether a server could be taken over.
@@ -185,7 +205,7 @@ pub(crate) enum Command {
     /// To serve what a supervisor hands over.
     Work { service: BuiltIn, config: Config },
     /// To take over from the server at this path, whichever of these services it runs; for a worker, from one like it.
-    TakeOver { from: Predecessor, services: Vec<BuiltIn>, is_worker: bool, config: Config },
+    TakeOver { from: Predecessor, services: Vec<BuiltIn>, is_worker: bool, metrics: Option<Listen>, config: Config },
     /// To hold ports and feed workers.
     Supervise(Daemon),
 }
@@ -297,7 +317,9 @@ fn command(
     match subcommand {
         Some(Subcommand::Move(arguments)) => return arguments.request().map(Command::Move),
         Some(Subcommand::Reload(arguments)) => return Ok(Command::Reload(arguments)),
-        Some(Subcommand::Status(arguments)) => return Ok(Command::Status(arguments)),
+        Some(Subcommand::Status(arguments)) => return arguments.checked().map(Command::Status),
+        Some(Subcommand::Peers(arguments)) => return Ok(Command::Peers(arguments)),
+        Some(Subcommand::Log(arguments)) => return Ok(Command::Log(arguments)),
         Some(Subcommand::Check(check)) => return Ok(Command::Check(check)),
         Some(Subcommand::Supervise(_) | Subcommand::Upgrade(_)) | None => {}
     }
@@ -342,7 +364,8 @@ fn command(
             None if arguments.or_take_over => Begins::OrTakesOver,
             None => Begins::Anew,
         };
-        return Ok(Command::Serve { service, listen, steals: arguments.steal, begins, config });
+        let (steals, metrics) = (arguments.steal, arguments.metrics());
+        return Ok(Command::Serve { service, listen, steals, metrics, begins, config });
     };
     if arguments.steal {
         return Err("--steal contradicts --takeover: the service is as the predecessor has it".to_owned());
@@ -351,7 +374,8 @@ fn command(
         return Err(format!("{option} contradicts --takeover: the listener comes with the takeover"));
     }
     let from = told.map_or(Predecessor::On(path), Predecessor::Starter);
-    Ok(Command::TakeOver { from, services: arguments.services(), is_worker: false, config })
+    let (services, metrics) = (arguments.services(), arguments.metrics());
+    Ok(Command::TakeOver { from, services, is_worker: false, metrics, config })
 }
 
 /// What a process is to do that serves whom others give away.
@@ -362,11 +386,12 @@ fn wait_command(arguments: &Arguments, told: Option<Inheritance>, config: Config
     if arguments.or_take_over {
         return Err("--or-take-over contradicts --wait: who waits does not listen".to_owned());
     }
+    let (services, metrics) = (arguments.services(), arguments.metrics());
     if let Some(inheritance) = told {
         let from = Predecessor::Starter(inheritance);
-        return Ok(Command::TakeOver { from, services: arguments.services(), is_worker: false, config });
+        return Ok(Command::TakeOver { from, services, is_worker: false, metrics, config });
     }
-    Ok(Command::Wait { services: arguments.services(), steals: arguments.steal, config })
+    Ok(Command::Wait { services, steals: arguments.steal, metrics, config })
 }
 
 /// What a supervisor's worker is to do, as the supervisor says in the environment.
@@ -392,12 +417,15 @@ fn worker_command(
     if arguments.steal {
         return Err("--steal contradicts --worker: nobody waits at a worker's path".to_owned());
     }
+    if arguments.metrics.is_some() {
+        return Err("--metrics contradicts --worker: all workers would have one port".to_owned());
+    }
     let path_in = |name| variable(name).map(check_length).transpose().map_err(|error| format!("{name}: {error}"));
     let config = Config { takeover_path: path_in(TAKEOVER_VARIABLE)?, ..config };
     Ok(match path_in(PREDECESSOR_VARIABLE)? {
         Some(path) => {
-            let from = Predecessor::On(path);
-            Command::TakeOver { from, services: arguments.services(), is_worker: true, config }
+            let (from, services) = (Predecessor::On(path), arguments.services());
+            Command::TakeOver { from, services, is_worker: true, metrics: None, config }
         }
         None => Command::Work { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config },
     })
@@ -444,6 +472,11 @@ impl Arguments {
             .collect())
     }
 
+    /// Where figures are to be had.
+    fn metrics(&self) -> Option<Listen> {
+        self.metrics.map(|at| Listen::on(METRICS, at))
+    }
+
     /// What a successor can run.
     fn services(&self) -> Vec<BuiltIn> {
         self.service.map_or(BuiltIn::ALL.to_vec(), |service| vec![service])
@@ -477,7 +510,7 @@ mod tests {
 
     #[test]
     fn serving_needs_no_option_but_a_private_path() {
-        let Ok(Command::Serve { service, listen, steals: false, begins: Begins::Anew, config }) =
+        let Ok(Command::Serve { service, listen, steals: false, metrics: None, begins: Begins::Anew, config }) =
             parsed(&["-t", "/tmp/x"])
         else {
             panic!()
@@ -510,7 +543,9 @@ mod tests {
 
     #[test]
     fn taking_over_offers_all_services_unless_one_is_named() {
-        let Ok(Command::TakeOver { from, services, is_worker: false, config }) = parsed(&["-T", "/tmp/x"]) else {
+        let Ok(Command::TakeOver { from, services, is_worker: false, metrics: None, config }) =
+            parsed(&["-T", "/tmp/x"])
+        else {
             panic!()
         };
         assert_eq!((from, services), (Predecessor::On("/tmp/x".into()), vec![BuiltIn::Seqnum, BuiltIn::Line]));
@@ -529,7 +564,9 @@ mod tests {
 
     #[test]
     fn who_waits_does_not_listen_and_may_serve_anything() {
-        let Ok(Command::Wait { services, steals: false, config }) = parsed(&["-c", "/tmp/x", "-t", "/tmp/y"]) else {
+        let Ok(Command::Wait { services, steals: false, metrics: None, config }) =
+            parsed(&["-c", "/tmp/x", "-t", "/tmp/y"])
+        else {
             panic!()
         };
         assert_eq!(services, BuiltIn::ALL);
@@ -565,15 +602,32 @@ mod tests {
         let first = Command::Work { service: BuiltIn::Seqnum, config: config(Some("/tmp/x")) };
         assert_eq!(parsed(&["--worker"], Some("/tmp/x"), None), Ok(first));
         let (from, services) = (Predecessor::On("/tmp/x".into()), BuiltIn::ALL.to_vec());
-        let second = Command::TakeOver { from, services, is_worker: true, config: config(Some("/tmp/y")) };
+        let second =
+            Command::TakeOver { from, services, is_worker: true, metrics: None, config: config(Some("/tmp/y")) };
         assert_eq!(parsed(&["--worker"], Some("/tmp/y"), Some("/tmp/x")), Ok(second));
         let error = parsed(&["--worker"], Some(""), None).unwrap_err();
         assert!(error.starts_with("REACTORD_TAKEOVER: the path has 0 bytes"), "{error}");
     }
 
     #[test]
+    fn figures_are_to_be_had_where_one_serves_waits_or_takes_over() {
+        let listen = Some(Listen::on("metrics", SocketAddr::from(([127, 0, 0, 1], 9100))));
+        for way in [&["-t", "/tmp/x"], &["-c", "/tmp/x"], &["-T", "/tmp/x"]] {
+            let arguments = [&way[..], &["--metrics", "127.0.0.1:9100"]].concat();
+            let Ok(Command::Serve { metrics, .. } | Command::Wait { metrics, .. } | Command::TakeOver { metrics, .. }) =
+                parsed(&arguments)
+            else {
+                panic!()
+            };
+            assert_eq!(metrics, listen);
+        }
+    }
+
+    #[test]
     fn a_worker_neither_listens_nor_chooses_its_paths() {
-        for option in [["-a", "::1"], ["-p", "1"], ["-b", "1"], ["-t", "/tmp/x"], ["-T", "/tmp/x"]] {
+        for option in
+            [["-a", "::1"], ["-p", "1"], ["-b", "1"], ["-t", "/tmp/x"], ["-T", "/tmp/x"], ["--metrics", "[::1]:1"]]
+        {
             let error = parsed(&[&["--worker"], &option[..]].concat()).unwrap_err();
             assert!(error.contains("contradicts --worker"), "{error}");
         }
@@ -592,6 +646,7 @@ mod tests {
             (["--max-peers", "0"], "0", "1 to 1000000000"),
             (["--freeze-timeout", "soon"], "soon", "1 to 3600000"),
             (["-b", "-5"], "-5", "1 to"),
+            (["--metrics", "9100"], "9100", "such as 127.0.0.1:9100"),
         ] {
             let error = parsed(&arguments).unwrap_err();
             assert!(error.contains(value) && error.contains(allowed), "{error}");

@@ -37,7 +37,7 @@ pub(crate) use particulars::Dialling;
 use particulars::Particulars;
 use parting::{Output, Parting, Patience, Sight, Step};
 use record::{Change, Record};
-use ties::Ties;
+use ties::{Holds, Ties};
 
 /// The identity of a peer. It stays the same through every takeover, and no other peer ever has it, so that sessions
 /// and shared state may hold it.
@@ -91,6 +91,8 @@ pub(crate) struct Peer {
     pub(crate) due: bool,
     /// It will be looked at again without an event.
     pub(crate) awaited: bool,
+    /// Why it is not read from, as far as its table has counted it for that.
+    pub(crate) counted: Holds,
     /// What few peers have.
     particulars: Option<Box<Particulars>>,
     /// The service was called with its session since somebody who watches the table was told of it.
@@ -100,17 +102,18 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// A connection on which nothing has been said.
-    pub(crate) fn new(socket: TcpStream, stamp: u32, id: PeerId, address: Address) -> Self {
+    /// A connection on which nothing has been said, and that comes now.
+    pub(crate) fn new(socket: TcpStream, stamp: u32, id: PeerId, address: Address, now_s: u32) -> Self {
         Self {
             socket,
             stamp,
             id,
             address,
-            talk: Talk::new(),
+            talk: Talk::new().since(now_s),
             unsettled: false,
             due: false,
             awaited: false,
+            counted: Holds::NONE,
             particulars: None,
             session_changed: false,
             registered: None,
@@ -119,7 +122,7 @@ impl Peer {
 
     /// The service opens its connection.
     pub(crate) fn dial(&mut self, until_ns: u64, path: Option<PathBuf>, ephemeral: bool) {
-        self.talk = Talk::connecting();
+        self.talk = Talk::connecting().since(self.talk.since_s());
         let particulars = self.particulars_mut();
         particulars.dialling = Some(Dialling { until_ns, path });
         particulars.ephemeral = ephemeral;
@@ -157,7 +160,7 @@ impl Peer {
     /// Goes on where a record says that another process left off.
     pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) {
         let [inbound, outbound] = [record.inbound, record.outbound].map(|all| Backlog::at(all.start, all.bytes));
-        self.talk = Talk::resume(record.phase, inbound, outbound, &record.ties, marks);
+        self.talk = Talk::resume(record.phase, inbound, outbound, &record.ties, marks).since(record.since_s);
         self.tie(record.parting, &record.ties);
     }
 
@@ -187,6 +190,7 @@ impl Peer {
             outbound: self.talk.outbound(),
             parting: self.particulars.as_ref().and_then(|particulars| particulars.parting),
             deadline_ns: None,
+            since_s: self.talk.since_s(),
             ties: self.ties(),
         }
     }
@@ -298,9 +302,9 @@ impl Peer {
         }
     }
 
-    /// Writes `bytes`, after what is pending, and keeps what the socket does not take.
+    /// Writes `bytes`, after what is pending, and keeps what the socket does not take. Says how many bytes it has taken.
     #[inline]
-    pub(crate) fn send(&mut self, bytes: &[u8], marks: Marks) -> io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8], marks: Marks) -> io::Result<usize> {
         if self.talk.pending_bytes() > 0 {
             self.talk.push(bytes);
             return self.flush(marks);
@@ -310,33 +314,32 @@ impl Peer {
             self.talk.push(&bytes[written..]);
         }
         self.talk.weigh(marks);
-        Ok(())
+        Ok(written)
     }
 
     /// The same, unless its connection is being opened: then all is kept.
-    pub(crate) fn send_when_it_stands(&mut self, bytes: &[u8], marks: Marks) -> io::Result<()> {
+    pub(crate) fn send_when_it_stands(&mut self, bytes: &[u8], marks: Marks) -> io::Result<usize> {
         if self.talk.phase() != Phase::Connecting {
             return self.send(bytes, marks);
         }
         self.talk.push(bytes);
         self.talk.weigh(marks);
-        Ok(())
+        Ok(0)
     }
 
-    /// Writes as much of the pending output as the socket takes, and holds the peer or lets it go.
+    /// Writes as much of the pending output as the socket takes, and holds the peer or lets it go. Says how many bytes it has
+    /// taken.
     #[inline]
-    pub(crate) fn flush(&mut self, marks: Marks) -> io::Result<()> {
-        if self.talk.pending_bytes() > 0 {
-            self.write_pending()?;
-        }
+    pub(crate) fn flush(&mut self, marks: Marks) -> io::Result<usize> {
+        let written = if self.talk.pending_bytes() > 0 { self.write_pending()? } else { 0 };
         self.talk.weigh(marks);
-        Ok(())
+        Ok(written)
     }
 
-    fn write_pending(&mut self) -> io::Result<()> {
+    fn write_pending(&mut self) -> io::Result<usize> {
         let written = write_all_possible(&mut self.socket, self.talk.pending())?;
         self.talk.written(written);
-        Ok(())
+        Ok(written)
     }
 
     /// Tells the client that nothing more will come. A client that is gone already cannot be told, and need not be.
@@ -366,24 +369,16 @@ impl Peer {
         let _ = connect_unspec(&self.socket);
     }
 
-    /// Throws away what the client still sends, as far as a turn goes.
-    pub(crate) fn discard(&mut self, buffer: &mut [u8], reads_max: u32) -> io::Result<Received> {
-        let mut received = Received::WouldBlock;
-        for _ in 0..reads_max {
-            received = self.receive(buffer)?;
-            if !matches!(received, Received::Bytes(_)) {
-                break;
-            }
-        }
-        Ok(received)
-    }
-
     /// Ends the connection, also where another process holds a duplicate of its socket: to close it would not.
     pub(crate) fn hang_up(&self) {
         // A connection that has failed has ended already.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
+
+/// What an idle peer costs is mostly this, and its session. (A socket of mio is larger in a debug build.)
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Peer>() == 104, "an idle peer costs little");
 
 impl From<Peer> for TcpStream {
     /// What is left of one that has ended.

@@ -7,10 +7,11 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{LevelFilter, debug, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll};
 use reactord_process::channel::{Channel, ChannelError};
+use reactord_process::frame::{Refuse, printable};
 use reactord_process::open_files;
 use reactord_process::path::TakeoverListener;
 
@@ -20,12 +21,13 @@ use crate::config::{Config, Outcome};
 use crate::lane::{AnyLane, Wake};
 use crate::lanes::Lanes;
 use crate::limited::{Kind, Limited};
+use crate::listing::Listings;
 use crate::milestone::{Listening, Milestone, Observer, Ready};
 use crate::moving::{Giver, Lent, Taker};
 use crate::sources::{
     Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Source, Sources, StopSignals, Tokens,
 };
-use crate::status::Status;
+use crate::status::{Status, name_of};
 use crate::table::PeerHandle;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::departure::{Departure, Turned};
@@ -34,7 +36,7 @@ use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::memory;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
 use crate::takeover::summary::Summary;
-use crate::takeover::wire::{self, BUILD, Checked, Frame, Hello, Process, Welcome};
+use crate::takeover::wire::{self, BUILD, Checked, Frame, Hello, LogSet, Process, SetLog, Welcome};
 use crate::upgrade::asking::TIMEOUT;
 use crate::upgrade::{Asker, Failed, Upgrade};
 use crate::worker::Wish;
@@ -81,6 +83,7 @@ pub(crate) struct Reactor<L> {
     postponed: Option<Greeting>,
     giver: Giver,
     taker: Taker,
+    listings: Listings,
     stop: Option<Stop>,
     /// When it is said next that the loop turns.
     beats_at: Option<Instant>,
@@ -100,6 +103,7 @@ impl<L: Lanes> Reactor<L> {
         let now = Instant::now();
         Self {
             giver: Giver::new(),
+            listings: Listings::new(),
             taker: Taker::new(config.wait_path.as_deref(), peers_max, now),
             postponed: None,
             poll,
@@ -190,7 +194,7 @@ impl<L: Lanes> Reactor<L> {
         self.poll(events, Some(Duration::ZERO))?;
         let polled_at_ns = monotonic_ns();
         arrival.polled();
-        arrival.account().into_iter().for_each(|account| self.annals.inherit(account));
+        arrival.account().into_iter().for_each(|account| self.annals.inherit(account, &mut self.lanes));
         let now = Instant::now();
         self.begin(now);
         self.turn_at(now, events);
@@ -244,6 +248,7 @@ impl<L: Lanes> Reactor<L> {
             (Some((Name::Departure, key)), Some(departure)) => departure.hear(key, event),
             (Some((Name::Giver, key)), _) => self.giver.hear(key, event),
             (Some((Name::Taker, key)), _) => self.taker.hear(key, event),
+            (Some((Name::Listings, key)), _) => self.listings.hear(key, event),
             (Some((name, key)), _) => {
                 if let Some(source) = self.sources.find(name) {
                     source.hear(key, event);
@@ -283,6 +288,9 @@ impl<L: Lanes> Reactor<L> {
         if !self.giver.is_idle() {
             self.give();
         }
+        if !self.listings.is_idle() {
+            self.listings.tend(&self.lanes, self.poll.registry(), self.now);
+        }
         let Self { lanes, sources, limited, now, .. } = self;
         lanes.released(|id| sources.entrance.released(id));
         limited.left_out(*now).for_each(|left_out| warn!("{left_out}"));
@@ -309,7 +317,7 @@ impl<L: Lanes> Reactor<L> {
             Stop::Draining { by } => by,
         });
         let postponed = self.postponed.as_ref().filter(|_| !self.giver.is_frozen()).map(|_| self.now);
-        let moves = self.moves_due().into_iter().chain(postponed).min();
+        let moves = self.moves_due().into_iter().chain(postponed).chain(self.listings.due(self.now)).min();
         let upgrade = self.upgrade.as_ref().map(|upgrade| upgrade.due());
         let due = [
             self.lanes.due_at(),
@@ -343,9 +351,8 @@ impl<L: Lanes> Reactor<L> {
     }
 
     fn accept(&mut self) {
-        let Self { lanes, sources, annals, peers_max, now, .. } = self;
+        let Self { lanes, sources, peers_max, now, .. } = self;
         while let Some(Came { socket, address, lane, how }) = sources.entrance.next(lanes.peers(), *peers_max, *now) {
-            annals.accepted();
             lanes.lane_mut(lane).open(socket, address, &how);
         }
     }
@@ -369,6 +376,12 @@ impl<L: Lanes> Reactor<L> {
                 self.begin_upgrade(Asker::Caller(Box::new(channel), pid), &request)
             }
             (Request::Check(channel, pid, hello), _) => self.check(channel, pid, hello),
+            (Request::Peers(channel, pid), _) => {
+                self.listings.begin(channel, pid, self.poll.registry(), self.now);
+            }
+            (Request::SetLog(channel, pid, SetLog { level }), _) => {
+                channel.close_with(&self.set_log_level(pid, &level).encode());
+            }
             (Request::Give(channel, ..) | Request::Move(channel, ..), Some(refusal)) => {
                 channel.close_with(&refusal.frame());
             }
@@ -403,6 +416,23 @@ impl<L: Lanes> Reactor<L> {
         if let Some(callers) = callers {
             callers.look_after_path(poll.registry(), entrance.listeners().next().is_some());
         }
+    }
+
+    /// Has the program log another level, if it does. What it logs then is answered.
+    fn set_log_level(&mut self, pid: u32, level: &str) -> Frame<'static> {
+        let refused = |reason| Frame::Refuse(Refuse { reason });
+        let Ok(wanted) = level.parse::<LevelFilter>() else {
+            return refused(format!("there is no level {}", printable(level)));
+        };
+        let before = log::max_level();
+        self.annals.tell(Milestone::LogLevel(wanted));
+        let (before, level) = (name_of(before), log::max_level());
+        if level != wanted {
+            return refused(format!("the program does not let its log level be changed, which is {}", name_of(level)));
+        }
+        let level = name_of(level);
+        info!("Log level {level} from now on, {before} before: pid {pid} has asked for it");
+        Frame::LogSet(LogSet { before, level, pid: std::process::id() })
     }
 
     /// Somebody wants to take over: at once, or when it is known whose the peers are that are being given away.
@@ -538,7 +568,7 @@ impl<L: Lanes> Reactor<L> {
                 return None;
             }
             Ok(Turned::Ready(ready)) => {
-                ready.handing_on(self.annals.account()).commit(&mut self.lanes, self.config.freeze_timeout)
+                ready.handing_on(self.annals.account(&self.lanes)).commit(&mut self.lanes, self.config.freeze_timeout)
             }
             Err(failure) => Err(failure),
         };
@@ -590,7 +620,7 @@ impl<L: Lanes> Reactor<L> {
 
     /// This process, as others are told of it.
     fn process(&self) -> Process {
-        let generation = self.annals.account().generation;
+        let generation = self.annals.generation();
         Process { build: BUILD.to_owned(), pid: std::process::id(), generation }
     }
 
@@ -677,7 +707,7 @@ impl<L: Lanes> Reactor<L> {
 
     /// Whoever says this Hello may be the successor that was started: what the answer will call it is known from now on.
     fn note_caller(&mut self, hello: &Hello, pid: u32) {
-        let generation = self.annals.account().generation;
+        let generation = self.annals.generation();
         if let Some(upgrade) = self.upgrade.as_mut().filter(|upgrade| upgrade.is_by(hello)) {
             upgrade.called(hello, pid, generation);
         }
@@ -771,7 +801,8 @@ impl<L: Lanes> Reactor<L> {
 
     /// Does what other threads have asked for.
     fn do_as_asked(&mut self) {
-        let Asked { stops, wake } = self.sources.asks.as_mut().map(Asks::tend).unwrap_or_default();
+        let Asked { stops, wake, questions } = self.sources.asks.as_mut().map(Asks::tend).unwrap_or_default();
+        questions.into_iter().for_each(|answer| answer(self.status()));
         (0..stops).for_each(|_| self.stop(&"Handle::stop"));
         if wake {
             self.lanes.each(|lane| lane.woken());

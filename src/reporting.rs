@@ -1,19 +1,24 @@
-//! What the service manager is told of a server's life, if one has started it: by the server's milestones alone.
+//! What the daemon makes of a server's milestones: it does what the server leaves to its program, and tells the service
+//! manager, if one has started it.
 
 use std::fmt;
 use std::time::Duration;
 
 use reactord::{Config, Inheritance, Milestone, Server, Status, TakeoverStatus};
+use reactord_cli::logger;
 use reactord_cli::service_manager::{ServiceManager, Word};
 
 /// How often it is looked whether what a person reads has changed, and how often a server that has taken over gives a sign
 /// of life: nobody has told it how often that should be, if the service manager has started it beside its predecessor.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
-/// A server without a service, of whose life the service manager will hear.
+/// A server without a service, of whose life the service manager will hear, and whose log level can be changed.
 pub(crate) fn server(config: Config) -> Server<()> {
     let Some(manager) = ServiceManager::from_environment() else {
-        return Server::new(config).observe(|milestone| take_back_standard_error(&milestone));
+        return Server::new(config).observe(|milestone| {
+            take_back_standard_error(&milestone);
+            obey(milestone);
+        });
     };
     let heartbeat = manager.watchdog_beat(true).map_or(STATUS_EVERY, |beat| beat.min(STATUS_EVERY));
     let mut reporter = Reporter { manager, stands: Stands::default(), told: String::new(), taken_over_by: None };
@@ -29,6 +34,13 @@ fn take_back_standard_error(milestone: &Milestone<'_>) {
         && Inheritance::from_environment().is_some_and(|inheritance| inheritance.serves())
     {
         reactord_cli::logger::standard_error_is_another();
+    }
+}
+
+/// Does what a server leaves to its program.
+fn obey(milestone: Milestone<'_>) {
+    if let Milestone::LogLevel(level) = milestone {
+        logger::set_level(level);
     }
 }
 
@@ -77,8 +89,8 @@ impl Reporter {
                 self.stands.is_stopping = true;
                 self.tell(&[Word::Stopping], &[]);
             }
-            // The successor says what there is to say.
-            _ => {}
+            // Of a server that has handed over, the successor says what there is to say.
+            _ => obey(milestone),
         }
     }
 

@@ -9,6 +9,7 @@ use reactord_process::path::{PathError, TakeoverListener};
 
 use crate::config::{Config, Outcome};
 use crate::handle::Handle;
+use crate::lanes::Lanes;
 use crate::lineup::{Foundation, Lineup, Services, With};
 use crate::listen::{LISTENERS_MAX, Listen, ListenError};
 use crate::milestone::{Milestone, Observer};
@@ -476,7 +477,8 @@ fn found<L: Services>(
     let marks = Marks::from(config);
     let (registry, close_timeout) = (poll.registry(), config.close_timeout);
     let foundation = Foundation { registry, marks, close_timeout, peers_expected };
-    let lanes = services.found(&foundation).map_err(in_context("epoll"))?;
+    let mut lanes = services.found(&foundation).map_err(in_context("epoll"))?;
+    lanes.each(|lane| lane.table_mut().peers_mut().reached_by(handle.clone()));
     let mut sources = Sources::none();
     if let Some(signals) = StopSignals::watch(config).map_err(in_context("signals"))? {
         sources.obey(poll.registry(), signals).map_err(in_context("signals"))?;

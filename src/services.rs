@@ -3,6 +3,7 @@
 #[cfg(feature = "fault-points")]
 mod counted;
 mod line;
+mod metrics;
 #[cfg(feature = "fault-points")]
 mod relayed;
 mod seqnum;
@@ -10,6 +11,7 @@ mod seqnum;
 #[cfg(feature = "fault-points")]
 pub use counted::Counted;
 pub use line::Line;
+pub use metrics::Metrics;
 #[cfg(feature = "fault-points")]
 pub use relayed::Relayed;
 pub use seqnum::Seqnum;

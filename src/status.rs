@@ -1,6 +1,9 @@
 //! What a server says of itself when it is asked. All that tells of a server, to whomever, is read from here.
 
+use log::LevelFilter;
 use minicbor::{Decode, Encode};
+
+use crate::pauses::Pauses;
 
 /// How a server stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -55,6 +58,40 @@ pub struct Status {
     /// It is stopping.
     #[n(15)]
     pub is_stopping: bool,
+    /// How long nobody has served in all takeovers.
+    #[n(16)]
+    pub pauses: Pauses,
+    /// The least level of what the process logs: off, error, warn, info, debug or trace.
+    #[n(17)]
+    pub log_level: String,
+    /// The process id of whoever has said this, as this process sees it: 0 if it does not, or if nobody was asked.
+    #[cbor(skip)]
+    pub seen_pid: u32,
+}
+
+impl Status {
+    /// How many peers there are.
+    #[must_use]
+    pub fn peers(&self) -> u64 {
+        self.services.iter().map(|service| service.peers).sum()
+    }
+
+    /// How many bytes were read from peers, in all generations.
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        self.services.iter().map(|service| service.received_bytes).sum()
+    }
+
+    /// How many bytes were written to peers, in all generations.
+    #[must_use]
+    pub fn sent_bytes(&self) -> u64 {
+        self.services.iter().map(|service| service.sent_bytes).sum()
+    }
+}
+
+/// A level as it is told.
+pub(crate) fn name_of(level: LevelFilter) -> String {
+    level.as_str().to_ascii_lowercase()
 }
 
 /// A service of a server.
@@ -71,6 +108,78 @@ pub struct ServiceStatus {
     /// How many peers it has.
     #[n(2)]
     pub peers: u64,
+    /// How many connections were let in, in all generations.
+    #[n(3)]
+    pub accepted: u64,
+    /// How many bytes were read from its peers, in all generations.
+    #[n(4)]
+    pub received_bytes: u64,
+    /// How many bytes were written to its peers, in all generations.
+    #[n(5)]
+    pub sent_bytes: u64,
+    /// How many of its peers are not read from.
+    #[n(6)]
+    pub held: HeldStatus,
+}
+
+/// How many peers of a service are not read from now, and why. Who has several reasons counts for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+#[non_exhaustive]
+pub struct HeldStatus {
+    /// For any reason.
+    #[n(0)]
+    pub any: u64,
+    /// More output is pending for them than the high-water mark.
+    #[n(1)]
+    pub output: u64,
+    /// More is pending for the peer that gets what they send.
+    #[n(2)]
+    pub partner: u64,
+    /// Their service asked for it.
+    #[n(3)]
+    pub asked: u64,
+    /// They are to be given to another process.
+    #[n(4)]
+    pub given: u64,
+}
+
+/// One peer of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+#[non_exhaustive]
+pub struct PeerStatus {
+    /// The name of its service.
+    #[cbor(skip)]
+    pub service: String,
+    /// Where it connects from, as the log writes it.
+    #[n(0)]
+    pub address: String,
+    /// Its [`PeerId`](crate::PeerId) as a number.
+    #[n(1)]
+    pub id: u64,
+    /// For how long it is connected, over all takeovers: s. `None` if the server that let it in did not say.
+    #[n(2)]
+    pub age_s: Option<u32>,
+    /// How many bytes the kernel has received from it. `None` where it does not count: on a Unix socket.
+    #[n(3)]
+    pub received_bytes: Option<u64>,
+    /// How many bytes its kernel has acknowledged.
+    #[n(4)]
+    pub sent_bytes: Option<u64>,
+    /// How many bytes have come from it that are not handled yet.
+    #[n(5)]
+    pub inbound_bytes: u64,
+    /// How many bytes wait to be written to it.
+    #[n(6)]
+    pub outbound_bytes: u64,
+    /// `serving`, `held` (it is not read from), `ended` (it has sent all it will send), `joined` (to another peer), `connecting`,
+    /// `closing`, or `moving` (it may belong to another process soon).
+    #[n(7)]
+    pub phase: String,
+    /// Why it is not read from, as in [`HeldStatus`].
+    #[n(8)]
+    pub held: Vec<String>,
 }
 
 /// A listener of a server.

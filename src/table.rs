@@ -5,12 +5,15 @@
 //! connection that is over is taken out. Only a peer that is adopted is registered elsewhere, and that is in here, too.
 
 mod alarms;
+mod counting;
 mod deadlines;
+mod described;
 mod handle;
 mod links;
 mod peers;
 mod reach;
 mod sessions;
+mod tally;
 mod timers;
 mod turns;
 
@@ -26,13 +29,15 @@ pub(crate) use handle::{LANES_MAX, PeerHandle, STAMPS};
 pub use peers::{NobodyWaits, SendError};
 pub(crate) use peers::{Peers, Turn};
 pub(crate) use sessions::{Others, Sessions};
+pub(crate) use tally::{Held, Tally};
 
+use crate::account::ServiceAccount;
 use crate::clock::Clock;
 use crate::peer::backlog::Misplaced;
 use crate::peer::closed::Closed;
 use crate::peer::parting::{Patience, Step};
 use crate::peer::record::{Change, Record};
-use crate::peer::ties::Outflow;
+use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
 use deadlines::Look;
 use turns::Awaited;
@@ -132,9 +137,24 @@ impl Table {
         &self.peers
     }
 
+    /// One more was let in.
+    pub(crate) fn count_accepted(&mut self) {
+        self.peers.tally.accepted += 1;
+    }
+
     /// Everybody, for a call of the service about somebody who is no more.
     pub(crate) fn peers_mut(&mut self) -> &mut Peers {
         &mut self.peers
+    }
+
+    /// What is counted of them.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.peers.tally
+    }
+
+    /// Counts on from where a predecessor was.
+    pub(crate) fn count_on_from(&mut self, before: &ServiceAccount) {
+        self.peers.tally.count_on_from(before);
     }
 
     /// A turn of the loop begins.
@@ -155,9 +175,9 @@ impl Table {
             self.peers.miss(handle);
             return None;
         };
-        let was_full = turn.talk.is_full();
+        let before = turn.talk.holds();
         let progress = act(&mut turn).and_then(|mut progress| {
-            if turn.is_at_rest() && !was_full && progress != TurnEnd::Over {
+            if turn.is_at_rest() && before == Holds::NONE && progress != TurnEnd::Over {
                 return Ok(progress);
             }
             if turn.talk.is_ending() {
@@ -171,7 +191,8 @@ impl Table {
                 let interest = turn.talk.interest();
                 turn.register(&self.registry, handle.into(), interest)?;
             }
-            if turn.talk.is_full() != was_full {
+            turn.everybody().count(handle.key());
+            if turn.talk.is_full() != before.has(Holds::OUTPUT) {
                 turn.everybody().tell_readers(handle.key());
             }
             Ok(progress)
@@ -240,6 +261,7 @@ impl Table {
         }
         let marks = turn.marks();
         turn.restore(record, marks);
+        turn.everybody().count(handle.key());
         self.peers.follow_deadline(handle, record.deadline_ns);
         self.resume(handle);
         debug!("Holding connection with Peer {address}");
@@ -258,6 +280,7 @@ impl Table {
         let followed = turn.follow(change, marks);
         followed.map_err(|(direction, misplaced)| AdmitError::Misplaced { direction, misplaced })?;
         turn.register(&self.registry, handle.into(), adopted_for(change.phase)).map_err(AdmitError::Register)?;
+        turn.everybody().count(handle.key());
         self.peers.follow_deadline(handle, change.deadline_ns);
         self.resume(handle);
         Ok(handle.key())

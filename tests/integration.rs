@@ -11,6 +11,7 @@ mod integration {
     mod command_line;
     pub(crate) mod failing;
     mod failures;
+    mod figures;
     mod half_closed;
     mod lanes;
     mod library;

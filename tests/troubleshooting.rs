@@ -24,9 +24,10 @@ const FILES_OF_REASONS: [&str; 4] =
     ["src/takeover/predecessor.rs", "src/takeover/error.rs", "process/src/path.rs", "supervisor/src/fleet/report.rs"];
 
 /// Files with lines that are nothing but a reason, or what another program has said. Their texts are where these are made.
-const FILES_OF_BARE_LINES: [&str; 13] = [
+const FILES_OF_BARE_LINES: [&str; 14] = [
     "cli/src/logger.rs",
     "src/commands.rs",
+    "src/exit.rs",
     "src/fleet.rs",
     "src/lane.rs",
     "src/main.rs",

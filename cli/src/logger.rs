@@ -52,7 +52,7 @@ static DESTINATION: OnceLock<Destination> = OnceLock::new();
 /// # Panics
 /// If the process has a logger already.
 pub fn init(level: LevelFilter) {
-    let logger = SimpleLogger::new().with_level(level);
+    let logger = SimpleLogger::new().with_level(LevelFilter::Trace);
     let guarded = Guarded { logger, lines_dropped: AtomicU64::new(0) };
     // A line over the limit of a file's size is to fail, and not to end the process (setrlimit(2)). Where no handler is
     // let in, it ends it as before.
@@ -61,6 +61,11 @@ pub fn init(level: LevelFilter) {
     log::set_boxed_logger(Box::new(guarded)).expect("a program sets its logger once");
     log::set_max_level(level);
     std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Writes lines of `level` and above from now on.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
 }
 
 /// Says what the standard library would, without waiting for standard error as it does: some panics are survived.
@@ -139,7 +144,7 @@ impl Guarded {
 
 impl Log for Guarded {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        self.logger.enabled(metadata)
+        metadata.level() <= log::max_level() && self.logger.enabled(metadata)
     }
 
     fn log(&self, record: &Record) {

@@ -1,7 +1,7 @@
 //! What the daemon's options may have for values: each either becomes what it stands for, or is refused with what would
 //! be allowed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// More than any machine has descriptors for.
@@ -16,6 +16,14 @@ const MILLISECONDS_MAX: u64 = 3_600_000;
 /// If it is none.
 pub fn address(value: &str) -> Result<IpAddr, String> {
     value.parse().map_err(|_| "an IPv4 or IPv6 address is expected, such as 127.0.0.1 or ::1".to_owned())
+}
+
+/// An address to listen on, with its port.
+///
+/// # Errors
+/// If it is none.
+pub fn address_and_port(value: &str) -> Result<SocketAddr, String> {
+    value.parse().map_err(|_| "an address with its port is expected, such as 127.0.0.1:9100 or [::1]:9100".to_owned())
 }
 
 /// A port to listen on.

@@ -80,12 +80,44 @@ impl From<WireError> for Cause {
 /// # Errors
 /// If nobody answers there who may be asked, or not in time, or if it refuses.
 pub fn exchange(path: &Path, request: &[u8], patience: Duration) -> Result<RawFrame, Cause> {
-    let Call { socket, .. } = call(path).map_err(Cause::Io)?;
-    let mut channel = Channel::of_successor(socket)?;
-    channel.send_by(request, &[], Deadline::after(PATIENCE))?;
-    let answer = channel.receive_by(Deadline::after(patience))?;
-    if answer.kind() == REFUSE {
-        return Err(Cause::Refused(printable(&answer.decode::<Refuse>()?.reason)));
+    Conversation::begin(path, request)?.next(patience)
+}
+
+/// What is asked on a path, and answered in any number of frames.
+#[derive(Debug)]
+pub struct Conversation {
+    channel: Channel,
+    pid: u32,
+}
+
+impl Conversation {
+    /// Asks who answers on `path` with this frame.
+    ///
+    /// # Errors
+    /// If nobody answers there who may be asked, or does not listen.
+    pub fn begin(path: &Path, request: &[u8]) -> Result<Self, Cause> {
+        let Call { socket, pid } = call(path).map_err(Cause::Io)?;
+        let mut channel = Channel::of_successor(socket)?;
+        channel.send_by(request, &[], Deadline::after(PATIENCE))?;
+        Ok(Self { channel, pid })
     }
-    Ok(answer)
+
+    /// The process id of whoever answers, as this process sees it: 0 if it is in another PID namespace that is not below
+    /// this one's.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits so long for what is said next, which is no refusal.
+    ///
+    /// # Errors
+    /// If it is one, or if nothing comes.
+    pub fn next(&mut self, patience: Duration) -> Result<RawFrame, Cause> {
+        let answer = self.channel.receive_by(Deadline::after(patience))?;
+        if answer.kind() == REFUSE {
+            return Err(Cause::Refused(printable(&answer.decode::<Refuse>()?.reason)));
+        }
+        Ok(answer)
+    }
 }

@@ -11,7 +11,7 @@ use super::wake::Wake;
 use crate::limited::{Kind, Limited};
 use crate::peer::closed::Closed;
 use crate::peer::ties::{Holds, Outflow};
-use crate::peer::{Backlog, Marks, Peer, Phase, Received};
+use crate::peer::{Backlog, Phase, Received};
 use crate::service::{Accepted, Context, StreamService, Violation};
 use crate::table::{Gone, Peers, Sessions, Turn, TurnEnd};
 
@@ -183,7 +183,6 @@ impl<S: StreamService> Answering<S> {
     /// The same for a peer about which there is something to do besides.
     #[inline(never)]
     fn go_on(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<TurnEnd> {
-        let marks = turn.marks();
         let was_full = turn.talk.is_full();
         match turn.talk.phase() {
             Phase::Lingering => return linger(turn, input),
@@ -199,9 +198,8 @@ impl<S: StreamService> Answering<S> {
                 return carry(turn, input, wake);
             }
         }
-        let peer = &mut **turn;
-        let held = !peer.talk.listens();
-        peer.flush(marks)?;
+        let held = !turn.talk.listens();
+        turn.flush()?;
         if wake == Wake::SentTo {
             return Ok(go_on_later(turn, was_full));
         }
@@ -245,18 +243,17 @@ impl<S: StreamService> Answering<S> {
     #[inline]
     fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<TurnEnd> {
         for _ in 0..READS_PER_TURN {
-            let peer = &mut **turn;
-            if !peer.talk.listens() {
+            if !turn.talk.listens() {
                 return Ok(TurnEnd::Drained);
             }
             let room = input.len().min(self.read_bytes_max);
-            match peer.receive(&mut input[..room])? {
+            match turn.receive(&mut input[..room])? {
                 Received::Bytes(bytes) => {
                     let begun = (bytes == room).then(Instant::now);
-                    if peer.talk.inbound.is_empty() {
+                    if turn.talk.inbound.is_empty() {
                         self.handle_in_place(turn, &input[..bytes])?;
                     } else {
-                        let mut inbound = std::mem::take(&mut peer.talk.inbound);
+                        let mut inbound = std::mem::take(&mut turn.talk.inbound);
                         let searched = inbound.len();
                         inbound.push(&input[..bytes]);
                         self.handle(turn, inbound, searched)?;
@@ -270,7 +267,7 @@ impl<S: StreamService> Answering<S> {
                 }
                 Received::WouldBlock => return Ok(TurnEnd::Drained),
                 Received::End => {
-                    if peer.talk.end() {
+                    if turn.talk.end() {
                         self.end(turn)?;
                     }
                     return Ok(TurnEnd::Drained);
@@ -409,10 +406,9 @@ impl<S: StreamService> Answering<S> {
 
     /// Writes what the service has answered to this peer, after what was pending already.
     fn write_replies(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
-        let marks = turn.marks();
         let written = match turn.talk.outflow() {
-            Outflow::Open => turn.send(&self.replies, marks),
-            _ => write_if_it_is_taken(turn, &self.replies, marks),
+            Outflow::Open => turn.send(&self.replies),
+            _ => write_if_it_is_taken(turn, &self.replies),
         };
         self.replies.clear();
         written
@@ -420,8 +416,7 @@ impl<S: StreamService> Answering<S> {
 
     /// The same where the peer's connection may not stand yet: then all is kept.
     fn write_replies_beside_input(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
-        let marks = turn.marks();
-        let written = write_if_it_is_taken(turn, &self.replies, marks);
+        let written = write_if_it_is_taken(turn, &self.replies);
         self.replies.clear();
         written
     }
@@ -451,13 +446,13 @@ fn settle(turn: &mut Turn<'_>, closing: bool, deadline_ns: Option<NonZeroU64>) {
 
 /// Writes what the service has answered to a peer, unless it has finished its output in an earlier call.
 #[cold]
-fn write_if_it_is_taken(peer: &mut Peer, replies: &[u8], marks: Marks) -> io::Result<()> {
-    match peer.talk.outflow() {
+fn write_if_it_is_taken(turn: &mut Turn<'_>, replies: &[u8]) -> io::Result<()> {
+    match turn.talk.outflow() {
         Outflow::Open => {}
-        Outflow::LastWords => peer.talk.finish(),
+        Outflow::LastWords => turn.talk.finish(),
         Outflow::Finishing | Outflow::Finished | Outflow::Reset => return Ok(()),
     }
-    peer.send_when_it_stands(replies, marks)
+    turn.send_when_it_stands(replies)
 }
 
 /// Throws away what a peer sends to which all is written.

@@ -25,8 +25,8 @@ pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake) -> io::Re
 }
 
 fn write_pending(turn: &mut Turn<'_>) -> io::Result<()> {
-    let (marks, pending_bytes) = (turn.marks(), turn.talk.pending_bytes());
-    turn.flush(marks)?;
+    let pending_bytes = turn.talk.pending_bytes();
+    turn.flush()?;
     if turn.talk.pending_bytes() < pending_bytes {
         turn.note_movement();
     }

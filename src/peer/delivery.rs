@@ -62,11 +62,13 @@ pub struct Counted {
 impl Counted {
     /// What is counted at `socket`; nothing, if that is no TCP connection or the kernel does not tell.
     pub(crate) fn of(socket: impl AsFd) -> Self {
-        let told = getsockopt(&socket, TcpInfoOption).ok();
-        told.map_or_else(Self::default, |TcpInfo { received_bytes, acknowledged_bytes, .. }| Self {
-            received_bytes,
-            acknowledged_bytes,
-        })
+        Self::known(socket).unwrap_or_default()
+    }
+
+    /// The same, if anything is counted there.
+    pub(crate) fn known(socket: impl AsFd) -> Option<Self> {
+        let TcpInfo { received_bytes, acknowledged_bytes, .. } = getsockopt(&socket, TcpInfoOption).ok()?;
+        Some(Self { received_bytes, acknowledged_bytes })
     }
 }
 

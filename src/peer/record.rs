@@ -41,6 +41,8 @@ pub(crate) struct Record<'b> {
     /// When its service is to be called about it, if it is: `CLOCK_MONOTONIC`, ns. 0 if it was closed because that instant
     /// had come.
     pub(crate) deadline_ns: Option<u64>,
+    /// When it came: `CLOCK_MONOTONIC`, s. 0 if nobody has said.
+    pub(crate) since_s: u32,
     pub(crate) ties: Ties<'b>,
 }
 
@@ -174,6 +176,7 @@ mod tests {
             outbound,
             parting: None,
             deadline_ns: None,
+            since_s: 0,
             ties: Ties::default(),
         }
     }

@@ -39,13 +39,24 @@ pub(crate) struct Talk {
     /// Why it is not read from, if it is not.
     holds: Holds,
     outflow: Outflow,
+    /// When the connection came: s of the clock that the table keeps. 0 if nobody has said.
+    since_s: u32,
 }
 
 impl Talk {
     /// Nothing has been said.
     pub(crate) fn new() -> Self {
         let [inbound, outbound] = [Backlog::default(), Backlog::default()];
-        Self { inbound, outbound, phase: Phase::Open, holds: Holds::NONE, outflow: Outflow::Open }
+        Self { inbound, outbound, phase: Phase::Open, holds: Holds::NONE, outflow: Outflow::Open, since_s: 0 }
+    }
+
+    /// The same of a connection that came then.
+    pub(crate) fn since(self, since_s: u32) -> Self {
+        Self { since_s, ..self }
+    }
+
+    pub(crate) fn since_s(&self) -> u32 {
+        self.since_s
     }
 
     /// Nothing has been said, and nothing can be before the connection stands.
@@ -55,7 +66,7 @@ impl Talk {
 
     /// Goes on where another process left off.
     pub(crate) fn resume(phase: Phase, inbound: Backlog, outbound: Backlog, ties: &Ties<'_>, marks: Marks) -> Self {
-        let mut talk = Self { inbound, outbound, phase, holds: Holds::NONE, outflow: ties.outflow };
+        let mut talk = Self { inbound, outbound, phase, holds: Holds::NONE, outflow: ties.outflow, since_s: 0 };
         talk.hold_until_served(ties.holds, marks);
         talk
     }

@@ -48,6 +48,12 @@ impl Holds {
         Self(self.0 & !reason.0)
     }
 
+    /// Those that stay when it has had its turn.
+    #[must_use]
+    pub(crate) fn lasting(self) -> Self {
+        self.without(Self::TURN)
+    }
+
     /// As a number, for another process.
     pub(crate) fn told(self) -> u8 {
         self.0 & Self::TOLD

@@ -123,6 +123,7 @@ fn tell(say: &Sender<String>, milestone: &Milestone<'_>) {
         Milestone::Took { peers, .. } => format!("took {peers} peers"),
         Milestone::Heartbeat(status) => format!("generation {} lives", status.generation),
         Milestone::Stopping => "stopping".to_owned(),
+        Milestone::LogLevel(level) => format!("log level {level}"),
     };
     // A test that has failed hears nothing any more.
     let _ = say.send(text);

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::stream::{Context, StreamService};
+use crate::handle::Handle;
 use crate::peer::connect::Connect;
 use crate::peer::delivery::Counted;
 use crate::peer::{Address, Peer, PeerId};
@@ -279,6 +280,13 @@ impl<'a, S: StreamService> Context<'a, S> {
         self.peers.join(one, other, idle)?;
         self.stopping |= self.peer == one || self.peer == other;
         Ok(())
+    }
+
+    /// What reaches this server from elsewhere: for a thread that the service starts, or to [ask](Handle::ask) how the server
+    /// stands.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.peers.server().clone()
     }
 
     /// How many bytes wait to be written to a peer, answers of this call among them; 0 if it is gone.

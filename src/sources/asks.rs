@@ -7,7 +7,7 @@ use mio::event::Event;
 use mio::{Registry, Waker};
 
 use super::source::{Source, Tokens};
-use crate::handle::Handle;
+use crate::handle::{Answer, Handle};
 
 /// The loop's end of the handles of a server.
 #[derive(Debug)]
@@ -18,10 +18,11 @@ pub(crate) struct Asks {
 }
 
 /// What was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub(crate) struct Asked {
     pub(crate) stops: u32,
     pub(crate) wake: bool,
+    pub(crate) questions: Vec<Answer>,
 }
 
 impl Asks {
@@ -39,7 +40,8 @@ impl Asks {
         if !std::mem::take(&mut self.heard) {
             return Asked::default();
         }
-        Asked { stops: self.handle.take_stops(), wake: self.handle.take_wake() }
+        let (stops, wake) = (self.handle.take_stops(), self.handle.take_wake());
+        Asked { stops, wake, questions: self.handle.take_questions() }
     }
 }
 
@@ -59,8 +61,9 @@ impl Source for Asks {
 }
 
 impl Drop for Asks {
-    /// The handles outlive the loop, and what would wake it does not.
+    /// The handles outlive the loop, and what would wake it does not. Nobody answers any more.
     fn drop(&mut self) {
         self.handle.set_waker(None);
+        drop(self.handle.take_questions());
     }
 }

@@ -18,7 +18,7 @@ use super::source::{Name, Source, Tokens};
 use crate::limited::{Kind, Limited};
 use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::predecessor::Refusal;
-use crate::takeover::wire::{Frame, Give, Hello, Move, Upgrade};
+use crate::takeover::wire::{Frame, Give, Hello, Move, SetLog, Upgrade};
 
 /// The key of what looks after the path: the listener and callers have those before it.
 const WATCH: usize = 1 + CALLERS_MAX;
@@ -60,6 +60,10 @@ pub(crate) enum Request {
     Upgrade(Channel, u32, Upgrade),
     /// To know whether it could take over.
     Check(Channel, u32, Hello),
+    /// To know who its peers are.
+    Peers(Channel, u32),
+    /// That another level is logged.
+    SetLog(Channel, u32, SetLog),
 }
 
 /// Writes a line about a caller, unless there are too many.
@@ -126,6 +130,8 @@ fn understood(Heard { mut channel, pid, said }: Heard, complain: Complain<'_>) -
         Ok(Frame::Upgrade(request)) => return Some(Request::Upgrade(channel, pid, request)),
         Ok(Frame::Check(hello)) => return Some(Request::Check(channel, pid, hello)),
         Ok(Frame::AskStatus) => return Some(Request::Status(channel)),
+        Ok(Frame::AskPeers) => return Some(Request::Peers(channel, pid)),
+        Ok(Frame::SetLog(request)) => return Some(Request::SetLog(channel, pid, request)),
         Ok(frame) => {
             let kind = frame.kind();
             complain(format_args!("Takeover by pid {pid} dropped: it sent {kind:?} before Hello"));

@@ -31,10 +31,11 @@ pub(crate) enum Name {
     Giver,
     Taker,
     Upgrade,
+    Listings,
 }
 
 impl Name {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Entrance,
         Self::Callers,
         Self::Departure,
@@ -43,6 +44,7 @@ impl Name {
         Self::Giver,
         Self::Taker,
         Self::Upgrade,
+        Self::Listings,
     ];
 }
 

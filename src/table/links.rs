@@ -163,9 +163,12 @@ impl Peers {
             return None;
         }
         let (was_full, had_pending) = (peer.talk.is_full(), peer.talk.pending_bytes() > 0);
-        if let Err(error) = peer.send_when_it_stands(bytes, marks) {
-            peer.end_because(Closed::Lost(error));
-            peer.talk.reset();
+        match peer.send_when_it_stands(bytes, marks) {
+            Ok(sent) => self.tally.sent_bytes += sent as u64,
+            Err(error) => {
+                peer.end_because(Closed::Lost(error));
+                peer.talk.reset();
+            }
         }
         // Also if nothing is pending any more: whoever copies it knows of what was.
         let is_changed = had_pending || peer.talk.pending_bytes() > 0 || peer.talk.is_ending();

@@ -14,8 +14,10 @@ use slab::Slab;
 use super::alarms::Alarms;
 use super::deadlines::{Deadlines, Look, NEVER_NS};
 use super::handle::{PeerHandle, Stamps};
+use super::tally::Tally;
 use super::timers::Timers;
 use super::turns::{self, Awaited, Turns};
+use crate::handle::Handle;
 use crate::peer::connect::{Connect, Dialled, dial};
 use crate::peer::delivery::Counted;
 use crate::peer::record::{Phase, Record};
@@ -24,6 +26,8 @@ use crate::peer::{Address, Marks, Peer, PeerId};
 
 /// After so long it is tried again to connect to a Unix socket whose backlog is full.
 const RETRY_NS: u64 = 10_000_000;
+
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// A deadline that is further away than this is none.
 const CENTURY_S: u64 = 100 * 365 * 24 * 3600;
@@ -60,6 +64,9 @@ pub(crate) struct Peers {
     given: Vec<PeerHandle>,
     /// Who was to have a turn while it was out of reach, by keys.
     pub(super) missed: FxHashSet<usize>,
+    pub(super) tally: Tally,
+    /// What reaches the server from elsewhere, for a service that asks for it.
+    server: Handle,
 }
 
 impl Peers {
@@ -83,6 +90,8 @@ impl Peers {
             takers: 0,
             given: Vec::new(),
             missed: FxHashSet::default(),
+            tally: Tally::default(),
+            server: Handle::default(),
         }
     }
 
@@ -100,7 +109,7 @@ impl Peers {
             return Err(socket);
         }
         let stamp = self.stamps.next();
-        let key = self.slab.insert(Peer::new(socket, stamp, id, address));
+        let key = self.slab.insert(Peer::new(socket, stamp, id, address, self.now_s()));
         let handle = PeerHandle::new(key, stamp);
         self.keys.insert(id, handle.key() as u32);
         Ok(handle)
@@ -116,6 +125,7 @@ impl Peers {
         }
         self.deadlines.forget(key);
         self.missed.remove(&key);
+        self.count_no_more(peer.counted);
         peer
     }
 
@@ -190,6 +200,17 @@ impl Peers {
         self.ahead_ns = ahead_ns;
     }
 
+    /// The time of this turn of the loop, as what it is when peers came.
+    fn now_s(&self) -> u32 {
+        u32::try_from(self.now_ns / NS_PER_S).unwrap_or(u32::MAX)
+    }
+
+    /// For how long the peer is connected, by the second, if that is known.
+    pub(crate) fn age_s(&self, peer: &Peer) -> Option<u32> {
+        let since_s = Some(peer.talk.since_s()).filter(|since_s| *since_s > 0);
+        since_s.map(|since_s| self.now_s().saturating_sub(since_s))
+    }
+
     /// An instant that is kept in here, by the clock of this process.
     fn monotonic(&self, ns: u64) -> u64 {
         ns.saturating_add_signed(self.ahead_ns.saturating_neg())
@@ -240,7 +261,9 @@ impl Peers {
             Some(ns) if !self.deadlines.has_closed(key) => Some(self.monotonic(ns).max(1)),
             closed_or_none => closed_or_none,
         };
-        Some(Record { deadline_ns, ties, ..record })
+        let since_ns = self.monotonic(u64::from(record.since_s) * NS_PER_S);
+        let since_s = if record.since_s > 0 { u32::try_from(since_ns / NS_PER_S).unwrap_or(u32::MAX) } else { 0 };
+        Some(Record { deadline_ns, since_s, ties, ..record })
     }
 
     // ── Connections that the service opens ─────────────────────────────────────────────────────────────────────────
@@ -368,6 +391,16 @@ impl Peers {
     }
 
     // ── Giving away ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// What reaches the server from elsewhere.
+    pub(crate) fn server(&self) -> &Handle {
+        &self.server
+    }
+
+    /// This reaches it.
+    pub(crate) fn reached_by(&mut self, server: Handle) {
+        self.server = server;
+    }
 
     /// So many processes wait to be given peers.
     pub(crate) fn set_takers(&mut self, takers: usize) {

@@ -38,7 +38,7 @@ pub(crate) struct Arrival {
 impl Arrival {
     /// What the predecessor has kept count of, if it has said so.
     pub(crate) fn account(&self) -> Option<Account> {
-        self.owner.accept().account
+        self.owner.accept().account.clone()
     }
 
     /// The first poll has returned: what the peers need is done next, and this process must live.

@@ -107,7 +107,7 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
 
     fn freeze(&mut self, ready: Ready) -> Result<Frozen, Failure> {
         let mut frozen = ready.freeze(Instant::now(), monotonic_ns());
-        self.account.into_iter().for_each(|account| frozen.hand_on(account));
+        self.account.take().into_iter().for_each(|account| frozen.hand_on(account));
         fault::at(Step::Freeze, &mut self.channel)?;
         spare(memory::FRAME_SPARE_BYTES)?;
         Ok(frozen)

@@ -480,7 +480,7 @@ impl Book {
         if let Some((what, arrived, sent)) = pairs.into_iter().find(|(_, arrived, sent)| arrived != sent) {
             return Err(Objection::Incomplete { what, arrived, sent });
         }
-        let Commit { peers, frozen_at_ns, figures, account, .. } = *commit;
+        let Commit { peers, frozen_at_ns, figures, .. } = *commit;
         let frame = Frame::Accept.encode();
         let entries = entries.entries;
         Ok(Heard::Commit(Box::new(Accept {
@@ -489,7 +489,7 @@ impl Book {
             entries,
             frozen_at_ns,
             figures,
-            account,
+            account: commit.account.clone(),
             frame,
             _book: self,
         })))

@@ -15,7 +15,7 @@ use reactord_process::frame::{self, FromFrame, REFUSE, Refuse, WireError, begin,
 
 use crate::account::Account;
 use crate::peer::record::{Change, Record};
-use crate::status::Status;
+use crate::status::{PeerStatus, Status};
 
 mod record;
 mod ties;
@@ -451,6 +451,40 @@ pub(crate) struct Moved {
     pub(crate) why: Option<String>,
 }
 
+/// A server: some of its peers. A list is told in as many frames as it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct PeerList {
+    /// The service that all of these are peers of.
+    #[n(0)]
+    pub(crate) service: String,
+    #[n(1)]
+    pub(crate) peers: Vec<PeerStatus>,
+    /// There are no others.
+    #[n(2)]
+    pub(crate) is_last: bool,
+}
+
+/// Somebody who calls on a server's takeover path: this level and those above are to be logged.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct SetLog {
+    #[n(0)]
+    pub(crate) level: String,
+}
+
+/// The server: so it is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct LogSet {
+    #[n(0)]
+    pub(crate) before: String,
+    #[n(1)]
+    pub(crate) level: String,
+    #[n(2)]
+    pub(crate) pid: u32,
+}
+
 /// Predecessor, in the wire version that is rehearsed: how many peers it hands over.
 #[cfg(all(feature = "wire-2", not(test)))]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -497,6 +531,11 @@ pub(crate) enum Frame<'b> {
     /// Somebody who calls on a server's takeover path: would a successor that says this take over?
     Check(Hello),
     Checked(Box<Checked>),
+    /// Somebody who calls on a server's takeover path: who are its peers?
+    AskPeers,
+    PeerList(PeerList),
+    SetLog(SetLog),
+    LogSet(LogSet),
     #[cfg(all(feature = "wire-2", not(test)))]
     Census(Census),
 }
@@ -534,6 +573,10 @@ pub(crate) enum Kind {
     Upgraded = 26,
     Check = 27,
     Checked = 28,
+    AskPeers = 29,
+    PeerList = 30,
+    SetLog = 31,
+    LogSet = 32,
 }
 
 impl Kind {
@@ -565,6 +608,10 @@ impl Kind {
         Self::Upgraded,
         Self::Check,
         Self::Checked,
+        Self::AskPeers,
+        Self::PeerList,
+        Self::SetLog,
+        Self::LogSet,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
     ];
@@ -608,6 +655,10 @@ impl Frame<'_> {
             Self::Upgraded(_) => Kind::Upgraded,
             Self::Check(_) => Kind::Check,
             Self::Checked(_) => Kind::Checked,
+            Self::AskPeers => Kind::AskPeers,
+            Self::PeerList(_) => Kind::PeerList,
+            Self::SetLog(_) => Kind::SetLog,
+            Self::LogSet(_) => Kind::LogSet,
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(_) => Kind::Census,
         }
@@ -646,6 +697,10 @@ impl Frame<'_> {
             Self::Upgraded(upgraded) => encode_body(Kind::Upgraded, upgraded),
             Self::Check(hello) => encode_body(Kind::Check, hello),
             Self::Checked(checked) => encode_body(Kind::Checked, checked),
+            Self::AskPeers => encode_body(Kind::AskPeers, &Empty {}),
+            Self::PeerList(list) => encode_body(Kind::PeerList, list),
+            Self::SetLog(request) => encode_body(Kind::SetLog, request),
+            Self::LogSet(answer) => encode_body(Kind::LogSet, answer),
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(census) => encode_body(Kind::Census, census),
         }
@@ -766,6 +821,10 @@ impl<'b> FromFrame<'b> for Frame<'b> {
             Kind::Upgraded => decoder.decode().map(Frame::Upgraded),
             Kind::Check => decoder.decode().map(Frame::Check),
             Kind::Checked => decoder.decode().map(Frame::Checked),
+            Kind::AskPeers => decoder.decode().map(|Empty {}| Frame::AskPeers),
+            Kind::PeerList => decoder.decode().map(Frame::PeerList),
+            Kind::SetLog => decoder.decode().map(Frame::SetLog),
+            Kind::LogSet => decoder.decode().map(Frame::LogSet),
             #[cfg(all(feature = "wire-2", not(test)))]
             Kind::Census => decoder.decode().map(Frame::Census),
         };

@@ -36,6 +36,7 @@ impl FakePeer {
             outbound: self.outbound.stretch(),
             parting: None,
             deadline_ns: self.deadline_ns,
+            since_s: 0,
             ties: Ties::default(),
         }
     }
@@ -135,6 +136,7 @@ impl Adopted {
             outbound: self.outbound.stretch(),
             parting: None,
             deadline_ns: self.deadline_ns,
+            since_s: 0,
             ties: Ties::default(),
         }
     }

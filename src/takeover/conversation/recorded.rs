@@ -189,6 +189,7 @@ impl Peer {
             outbound,
             parting: None,
             deadline_ns,
+            since_s: 0,
             ties: self.ties.unwrap_or_default(),
         }
     }

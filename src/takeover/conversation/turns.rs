@@ -10,8 +10,8 @@ use super::super::predecessor::{
 };
 use super::super::successor::{self, Action, Called, Objection, Of, Receiving};
 use super::super::wire::{
-    Closed, Commit, Copied, Entries, Figures, Frame, Give, Kind, Move, Moved, OfLane, RecordsKind, RecordsWriter,
-    Round, Serving, State, Timer, Timers, WIRE_VERSIONS, Which,
+    Closed, Commit, Copied, Entries, Figures, Frame, Give, Kind, LogSet, Move, Moved, OfLane, PeerList, RecordsKind,
+    RecordsWriter, Round, Serving, SetLog, State, Timer, Timers, WIRE_VERSIONS, Which,
 };
 use super::peers::FakePeer;
 use super::world::{FROZEN_AT_NS, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
@@ -94,6 +94,13 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::Upgraded => Frame::Upgraded(Box::default()).encode(),
         Kind::Check => Frame::Check(hello()).encode(),
         Kind::Checked => Frame::Checked(Box::default()).encode(),
+        Kind::AskPeers => Frame::AskPeers.encode(),
+        Kind::PeerList => {
+            let (service, peers) = (String::new(), Vec::new());
+            Frame::PeerList(PeerList { service, peers, is_last: true }).encode()
+        }
+        Kind::SetLog => Frame::SetLog(SetLog { level: String::new() }).encode(),
+        Kind::LogSet => Frame::LogSet(LogSet { before: String::new(), level: String::new(), pid: 1 }).encode(),
     };
     RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap()
 }

@@ -41,11 +41,13 @@ struct RecordFields<'b> {
     deadline_ns: Option<u64>,
     #[b(10)]
     ties: Option<Ties<'b>>,
+    #[cbor(n(11), skip_if = "is_no_instant")]
+    since_s: u32,
 }
 
 impl<C> Encode<C> for Record<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
-        let Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns, ties } = *self;
+        let Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns, since_s, ties } = *self;
         let fields = RecordFields {
             cookie,
             address,
@@ -58,6 +60,7 @@ impl<C> Encode<C> for Record<'_> {
             outbound_start: outbound.start,
             deadline_ns,
             ties: (!ties.is_none()).then_some(ties),
+            since_s,
         };
         fields.encode(encoder, context)
     }
@@ -68,9 +71,9 @@ impl<'b, C> Decode<'b, C> for Record<'b> {
         let fields = RecordFields::decode(decoder, context)?;
         let inbound = stretch(fields.inbound_start, fields.inbound)?;
         let outbound = stretch(fields.outbound_start, fields.outbound)?;
-        let RecordFields { cookie, address, phase, session, parting, deadline_ns, ties, .. } = fields;
+        let RecordFields { cookie, address, phase, session, parting, deadline_ns, since_s, ties, .. } = fields;
         let ties = ties.unwrap_or_default();
-        Ok(Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns, ties })
+        Ok(Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns, since_s, ties })
     }
 }
 
@@ -191,6 +194,11 @@ fn is_at_zero(shift: &ShiftFields<'_>) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "that is how it is called")]
 fn is_zero(position: &u64) -> bool {
     *position == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "that is how it is called")]
+fn is_no_instant(since_s: &u32) -> bool {
+    *since_s == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "that is how it is called")]

@@ -8,10 +8,12 @@ use reactord_process::channel::{TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX
 use reactord_process::frame::{HEADER_BYTES, RawFrame};
 
 use super::*;
+use crate::account::ServiceAccount;
+use crate::pauses::Pauses;
 use crate::peer::Address;
 use crate::peer::record::{Phase, Shift, Stretch};
 use crate::peer::ties::{Dial, Holds, Joined, Outflow, Ties};
-use crate::status::{FailureStatus, ListenerStatus, ServiceStatus, TakeoverStatus};
+use crate::status::{FailureStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, TakeoverStatus};
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -49,6 +51,10 @@ fn hello() -> Hello {
     }
 }
 
+fn pauses() -> Pauses {
+    Pauses { counts: vec![0, 0, 5, 1], sum_us: 281 }
+}
+
 fn status() -> Status {
     Status {
         build: "reactord 0.1.0".to_owned(),
@@ -56,7 +62,15 @@ fn status() -> Status {
         generation: 7,
         began_unix_ms: 1_000_000_000_000,
         serves_since_unix_ms: 1_000_000_001_000,
-        services: vec![ServiceStatus { name: "line".to_owned(), state_version: 1, peers: 19_900 }],
+        services: vec![ServiceStatus {
+            name: "line".to_owned(),
+            state_version: 1,
+            peers: 19_900,
+            accepted: 20_000,
+            received_bytes: 1 << 40,
+            sent_bytes: 1 << 41,
+            held: HeldStatus { any: 4, output: 3, partner: 2, asked: 1, given: 0 },
+        }],
         listeners: vec![ListenerStatus { name: "line".to_owned(), at: "127.0.0.1:1234".to_owned() }],
         peers_max: 19_961,
         accepted: 20_000,
@@ -74,6 +88,24 @@ fn status() -> Status {
         failure: Some(FailureStatus { at_unix_ms: 1_000_000_002_000, pid: 100, why: "it left".to_owned() }),
         successor_pid: Some(101),
         is_stopping: true,
+        pauses: pauses(),
+        log_level: "info".to_owned(),
+        seen_pid: 0,
+    }
+}
+
+fn peer_status() -> PeerStatus {
+    PeerStatus {
+        service: String::new(),
+        address: "[127.0.0.1]:57796".to_owned(),
+        id: 4097,
+        age_s: Some(86_400),
+        received_bytes: Some(1 << 40),
+        sent_bytes: Some(1 << 41),
+        inbound_bytes: 3,
+        outbound_bytes: 300_000,
+        phase: "held".to_owned(),
+        held: vec!["output".to_owned()],
     }
 }
 
@@ -129,6 +161,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 outbound: stretch(0, &[]),
                 parting: None,
                 deadline_ns: None,
+                since_s: 0,
                 ties: Ties::default(),
             }),
             digested(Record {
@@ -140,6 +173,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 outbound: stretch(1 << 20, &[0xff; 40]),
                 parting: None,
                 deadline_ns: Some(86_460_000_000_000),
+                since_s: 86_399,
                 ties: Ties::default(),
             }),
         ])),
@@ -181,7 +215,13 @@ fn example(kind: Kind) -> Frame<'static> {
             account: Some(Account {
                 generation: 7,
                 began_unix_ms: 1_000_000_000_000,
-                accepted: 20_000,
+                services: vec![ServiceAccount {
+                    name: "seqnum".to_owned(),
+                    accepted: 20_000,
+                    received_bytes: 1 << 40,
+                    sent_bytes: 1 << 41,
+                }],
+                pauses: pauses(),
                 ..Account::default()
             }),
         }),
@@ -231,6 +271,12 @@ fn example(kind: Kind) -> Frame<'static> {
             files_needed: 10_041,
             listeners: 1,
         })),
+        Kind::AskPeers => Frame::AskPeers,
+        Kind::PeerList => {
+            Frame::PeerList(PeerList { service: "line".to_owned(), peers: vec![peer_status()], is_last: true })
+        }
+        Kind::SetLog => Frame::SetLog(SetLog { level: "debug".to_owned() }),
+        Kind::LogSet => Frame::LogSet(LogSet { before: "info".to_owned(), level: "debug".to_owned(), pid: 123 }),
     }
 }
 
@@ -266,6 +312,10 @@ fn golden(kind: Kind) -> &'static str {
         Kind::Move => include_str!("../../../tests/golden/wire-1/move.hex"),
         Kind::Moved => include_str!("../../../tests/golden/wire-1/moved.hex"),
         Kind::AskStatus => include_str!("../../../tests/golden/wire-1/ask-status.hex"),
+        Kind::AskPeers => include_str!("../../../tests/golden/wire-1/ask-peers.hex"),
+        Kind::PeerList => include_str!("../../../tests/golden/wire-1/peer-list.hex"),
+        Kind::SetLog => include_str!("../../../tests/golden/wire-1/set-log.hex"),
+        Kind::LogSet => include_str!("../../../tests/golden/wire-1/log-set.hex"),
         Kind::Status => include_str!("../../../tests/golden/wire-1/status.hex"),
         Kind::Upgrade => include_str!("../../../tests/golden/wire-1/upgrade.hex"),
         Kind::Upgrading => include_str!("../../../tests/golden/wire-1/upgrading.hex"),
@@ -446,11 +496,23 @@ fn changes() -> impl Strategy<Value = Vec<Digested<Change<'static>>>> {
 }
 
 fn records() -> impl Strategy<Value = Vec<Digested<Record<'static>>>> {
-    let deadline = any::<Option<u64>>();
-    let record = (any::<u64>(), peer_address(), phase(), bytes(8), any_stretch(), any_stretch(), deadline, ties());
-    let record = record.prop_map(|(cookie, address, phase, session, inbound, outbound, deadline_ns, ties)| {
-        digested(Record { cookie, address, phase, session, inbound, outbound, parting: None, deadline_ns, ties })
-    });
+    let times = (any::<Option<u64>>(), any::<u32>());
+    let record = (any::<u64>(), peer_address(), phase(), bytes(8), any_stretch(), any_stretch(), times, ties());
+    let record =
+        record.prop_map(|(cookie, address, phase, session, inbound, outbound, (deadline_ns, since_s), ties)| {
+            digested(Record {
+                cookie,
+                address,
+                phase,
+                session,
+                inbound,
+                outbound,
+                parting: None,
+                deadline_ns,
+                since_s,
+                ties,
+            })
+        });
     proptest::collection::vec(record, 0..6)
 }
 
@@ -883,7 +945,7 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
             match number {
                 None => assert!(has_records),
                 // Empty buffers are left out of a record, and what has not changed of a change.
-                Some(3..=9) if kind == Kind::Peers => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                Some(3..=9 | 11) if kind == Kind::Peers => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 // Most services have neither timers nor entries.
                 Some(5..=7) if kind == Kind::Commit && width == 8 => {
                     assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}")
@@ -902,6 +964,10 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                 // A server may never have taken over, nor failed to be taken over.
                 Some(12..=14) if kind == Kind::Status => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 Some(3) if kind == Kind::Status && width == 6 => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                // Not all is known of every peer.
+                Some(2..=4) if kind == Kind::PeerList && width == 9 => {
+                    assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}")
+                }
                 Some(2..=6) if kind == Kind::Changed => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 Some(number) => {
                     let error = raw.decode::<Frame<'_>>().expect_err("a mandatory field is missing").to_string();
@@ -943,6 +1009,7 @@ fn a_link_local_address_keeps_its_scope() {
         outbound: stretch(0, &[]),
         parting: None,
         deadline_ns: None,
+        since_s: 0,
         ties: Ties::default(),
     })
     .value;
