@@ -60,9 +60,6 @@ impl Pod {
 
     #[track_caller]
     fn is_ready(&self, should_be: bool) {
-        if !knows_owners() {
-            return skip("nobody asks whether a pod is ready: status has no option --owner");
-        }
         let (is_ready, said) = self.probe();
         assert_eq!(is_ready, should_be, "{said}\n{}", self.container().log());
     }
@@ -95,12 +92,6 @@ fn lacks_something() -> bool {
     };
     skip(missing);
     true
-}
-
-/// Whether a pod can ask who owns the peers, which the program may not have yet.
-fn knows_owners() -> bool {
-    let help = harness::daemon().args(["status", "--help"]).output().expect("it can be started");
-    String::from_utf8_lossy(&help.stdout).contains("--owner")
 }
 
 fn rollout(users: Users) {

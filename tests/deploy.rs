@@ -39,14 +39,11 @@ fn typed(name: &str) -> Vec<String> {
     lines
 }
 
-/// What the manifests need and the program is still to get.
-const TO_COME: [&str; 2] = ["metrics", "owner"];
-
 #[test]
 fn every_option_in_deploy_is_one_of_the_program() {
     // It has all options of all commands, which another test sees to.
     let known = std::fs::read_to_string(file("completions/reactord.fish")).expect("it is in the tree");
-    let is_known = |option: &str| known.contains(&format!(" -l {option} ")) || TO_COME.contains(&option);
+    let is_known = |option: &str| known.contains(&format!(" -l {option} "));
     for name in [
         "deploy/kubernetes/daemonset.yaml",
         "deploy/Containerfile",
