@@ -18,6 +18,7 @@ _reactord() {
     ' -T' | ' --takeover') return ;;
     ' -c' | ' --wait') return ;;
     ' --service') compopt +o default +o bashdefault; return ;;
+    ' --log-format') COMPREPLY=($(compgen -W 'text json' -- "$current")); return ;;
     ' --after-handover') COMPREPLY=($(compgen -W 'exit wait' -- "$current")); return ;;
     ' --freeze-timeout') compopt +o default +o bashdefault; return ;;
     ' --drain-timeout') compopt +o default +o bashdefault; return ;;
@@ -39,6 +40,7 @@ _reactord() {
     'supervise --drain-timeout') compopt +o default +o bashdefault; return ;;
     'supervise --pid-file') return ;;
     'supervise --log-file') return ;;
+    'supervise --log-format') COMPREPLY=($(compgen -W 'text json' -- "$current")); return ;;
     'move --count') compopt +o default +o bashdefault; return ;;
     'move --share') compopt +o default +o bashdefault; return ;;
     'move --peer') compopt +o default +o bashdefault; return ;;
@@ -47,7 +49,7 @@ _reactord() {
     'check --binary') return ;;
     esac
     case "$command:$current" in
-    supervise:-*) word='-a --listen-address -p --listen-port -t --path -b --listen-backlog --workers --hand-over --finish-signal --ready --replace --rebalance --queue-max --state-max --ready-timeout --drain-timeout --pid-file --detach --log-file -v --verbose -h --help' ;;
+    supervise:-*) word='-a --listen-address -p --listen-port -t --path -b --listen-backlog --workers --hand-over --finish-signal --ready --replace --rebalance --queue-max --state-max --ready-timeout --drain-timeout --pid-file --detach --log-file -v --verbose --log-format -h --help' ;;
     move:-*) word='--count --share --peer -h --help' ;;
     reload:-*) word='-h --help' ;;
     status:-*) word='--json --watch --owner -h --help' ;;
@@ -55,7 +57,7 @@ _reactord() {
     log:-*) word='-h --help' ;;
     upgrade:-*) word='--binary --timeout -h --help' ;;
     check:-*) word='--binary -h --help' ;;
-    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --metrics --version -h --help' ;;
+    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --log-format --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --metrics --version -h --help' ;;
     :*) ((COMP_CWORD == 1)) && word='supervise move reload status peers log upgrade check' || word= ;;
     *) return ;;
     esac

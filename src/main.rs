@@ -26,12 +26,12 @@ fn main() -> ExitCode {
     if is_stage() {
         return ExitCode::from(become_worker());
     }
-    let (command, level, afterwards) = match options::parse() {
+    let parsed = match options::parse() {
         Ok(parsed) => parsed,
         Err(exit_code) => return exit_code,
     };
-    reactord_cli::logger::init(level);
-    match run(command, afterwards) {
+    reactord_cli::logger::init(parsed.log_level, parsed.log_format);
+    match run(parsed.command, parsed.afterwards) {
         Ok(exit_code) => exit_code,
         Err(Failure { reason, exit_code }) => {
             error!("{reason}");

@@ -17,7 +17,8 @@ use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 use reactord::{Config, Inheritance, Listen, Program, Service, services};
 use reactord_cli::arguments::usage_error;
 use reactord_cli::listen_fds::{self, Passed};
-use reactord_cli::values::{address, address_and_port, backlog, count, milliseconds, port};
+use reactord_cli::logger::Format;
+use reactord_cli::values::{address, address_and_port, backlog, count, log_format, milliseconds, port};
 use reactord_process::adopted::At;
 use reactord_supervisor::Daemon;
 
@@ -83,6 +84,10 @@ struct Arguments {
     /// say what happens to each peer and each message
     #[argh(switch, short = 'v')]
     verbose: bool,
+
+    /// what log lines look like: text, or json, one object a line (default: text)
+    #[argh(option, arg_name = "text|json", default = "Format::Text", from_str_fn(log_format))]
+    log_format: Format,
 
     /// what to do after a successor has taken over: exit, wait (until SIGTERM, without serving), or exit with a code of 0 to
     /// 255 (default: exit); process 1 of a container stays in any case while its successor is in there
@@ -252,11 +257,22 @@ impl Predecessor {
     }
 }
 
-/// What the command line asks for, how much is to be logged, and what comes after a takeover.
+/// What a process does, by its command line.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) command: Command,
+    /// How much is to be logged, and how it is to look.
+    pub(crate) log_level: LevelFilter,
+    pub(crate) log_format: Format,
+    /// What comes after a takeover.
+    pub(crate) afterwards: Afterwards,
+}
+
+/// What the command line asks for.
 ///
 /// # Errors
 /// The exit code to leave with, after what is to be said has been said.
-pub(crate) fn parse() -> Result<(Command, LevelFilter, Afterwards), std::process::ExitCode> {
+pub(crate) fn parse() -> Result<Parsed, std::process::ExitCode> {
     let mut own = std::env::args_os().skip(1);
     let before: Vec<OsString> = own.by_ref().take_while(|argument| argument != "--").collect();
     // What follows belongs to another program, and need not even be text.
@@ -282,15 +298,15 @@ pub(crate) fn parse() -> Result<(Command, LevelFilter, Afterwards), std::process
             &format!("{} stands before the command, whose options follow it", first.display()),
         ));
     }
-    let verbose = match &arguments.subcommand {
-        Some(Subcommand::Supervise(supervise)) => supervise.verbose,
-        Some(_) | None => arguments.verbose,
+    let (verbose, log_format) = match &arguments.subcommand {
+        Some(Subcommand::Supervise(supervise)) => (supervise.verbose, supervise.log_format),
+        Some(_) | None => (arguments.verbose, arguments.log_format),
     };
-    let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    let log_level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
     let afterwards = arguments.after_handover;
     let told = Inheritance::from_environment();
     let command = command(arguments, after, told, listen_fds::take).map_err(|error| usage_error(program, &error))?;
-    Ok((command, level, afterwards))
+    Ok(Parsed { command, log_level, log_format, afterwards })
 }
 
 /// What these arguments mean for a process that takes the sockets that were passed to it, if it is to listen, and that its

@@ -27,6 +27,11 @@ fn a_reload_keeps_every_connection_and_makes_the_successor_the_main_process() {
     let first = machine.main_pid(SERVICE);
     let mut peers = Peer::connect_many(address(), 2000);
     exchange_all(&mut peers);
+    let informed = machine.journal(&["-u", SERVICE, "-p", "info..info", "-o", "cat"]);
+    assert!(
+        informed.contains("[reactord::") && !informed.contains("<6>") && !informed.contains(" INFO "),
+        "{informed}"
+    );
     for generation in 2..4 {
         let reload = machine.systemctl("reload reactord.service");
         assert!(reload.status.success(), "{reload:?}\n{}", machine.journal(&[]));
@@ -61,9 +66,13 @@ fn a_reload_with_a_binary_that_does_not_serve_fails_and_the_server_goes_on_and_s
     exchange_all(&mut peers);
     assert_eq!((machine.main_pid(SERVICE), machine.show(SERVICE, "ActiveState")), (first, "active".to_owned()));
     machine.wait_until("the status says why", |machine| machine.show(SERVICE, "StatusText").contains("127"));
-    // Not asked for by its priority: without prefixes, the journal takes every line for information.
     let said = machine.journal(&["-u", SERVICE, "-o", "cat"]);
     assert!(said.contains("no such library") && said.contains("exited with code 127"), "{said}");
+    let warnings = machine.journal(&["-u", SERVICE, "-p", "warning", "-o", "cat"]);
+    assert!(
+        warnings.contains("[reactord") && warnings.contains("127") && !warnings.contains("Starting TCP server"),
+        "{warnings}"
+    );
 
     machine.install(Path::new(env!("CARGO_BIN_EXE_reactord")));
     assert!(machine.systemctl("reload reactord.service").status.success(), "{}", machine.journal(&[]));

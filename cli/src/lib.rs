@@ -7,6 +7,7 @@
 //! program does.
 
 pub mod arguments;
+mod line;
 pub mod listen_fds;
 pub mod log_file;
 pub mod logger;

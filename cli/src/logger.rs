@@ -2,7 +2,7 @@
 //!
 //! `simple_logger` writes with `eprintln!`, which blocks while a pipe is full or a terminal stopped, panics when nobody
 //! reads or a disk is full, and writes a line in pieces, between which other processes may write. A server must survive
-//! all of that, so its lines are written in `standard_error.rs`, in that format. A line that cannot be written at once is
+//! all of that, so its lines are written in `standard_error.rs`, in the format of `line.rs`. A line that cannot be written at once is
 //! dropped and counted, and the next line that can be written is preceded by the count.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -17,9 +17,12 @@ use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use signal_hook::consts::SIGXFSZ;
 use simple_logger::SimpleLogger;
 
+use crate::line::line;
 use crate::log_file::LogFile;
-use crate::standard_error::{self, StandardError};
+use crate::standard_error::StandardError;
 use crate::system_log::SystemLog;
+
+pub use crate::line::Format;
 
 /// Where log lines go.
 #[non_exhaustive]
@@ -47,13 +50,13 @@ static STANDARD_ERROR: LazyLock<StandardError> = LazyLock::new(|| StandardError:
 /// Where lines go since [`move_to`]; standard error before.
 static DESTINATION: OnceLock<Destination> = OnceLock::new();
 
-/// Writes log lines of `level` and above to standard error from now on, and a line for a panic.
+/// Writes log lines of `level` and above to standard error from now on, in this format, and a line for a panic.
 ///
 /// # Panics
 /// If the process has a logger already.
-pub fn init(level: LevelFilter) {
+pub fn init(level: LevelFilter, format: Format) {
     let logger = SimpleLogger::new().with_level(LevelFilter::Trace);
-    let guarded = Guarded { logger, lines_dropped: AtomicU64::new(0) };
+    let guarded = Guarded { logger, format, lines_dropped: AtomicU64::new(0) };
     // A line over the limit of a file's size is to fail, and not to end the process (setrlimit(2)). Where no handler is
     // let in, it ends it as before.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
@@ -103,6 +106,7 @@ fn destination() -> &'static Destination {
 
 struct Guarded {
     logger: SimpleLogger,
+    format: Format,
     lines_dropped: AtomicU64,
 }
 
@@ -111,7 +115,8 @@ impl Guarded {
     fn try_log(&self, record: &Record) -> bool {
         match destination() {
             Destination::StandardError | Destination::File(_) => {
-                STANDARD_ERROR.try_write(&standard_error::line(record)).is_ok()
+                // Asked for each line: it is the journal only since this process serves, if its predecessor has started it.
+                STANDARD_ERROR.try_write(&line(record, self.format, STANDARD_ERROR.is_journal())).is_ok()
             }
             Destination::SystemLog(log) => log.try_log(record, Instant::now()),
         }
@@ -176,7 +181,7 @@ mod tests {
     #[test]
     fn a_panic_is_a_line_like_any_other() {
         if std::env::var_os(AGAIN).is_some() {
-            init(LevelFilter::Info);
+            init(LevelFilter::Info, Format::Text);
             std::panic::catch_unwind(|| panic!("the {}", "text")).unwrap_err();
             return;
         }

@@ -10,37 +10,46 @@ use std::io::{IoSlice, IsTerminal, Stderr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-use log::Record;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::termios::tcgetsid;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
 use rustix::net::{SendFlags, send};
-use time::OffsetDateTime;
-use time::macros::format_description;
-
-/// What a pipe takes whole or not at all (`PIPE_BUF`, pipe(7)). A longer line is cut.
-const LINE_BYTES_MAX: usize = 4096;
 
 /// The offset that stands for the end of a pipe (pwritev2(2)).
 const NO_OFFSET: u64 = u64::MAX;
 
-/// A record as `simple_logger` writes it. That logger itself writes a line in pieces, between which other processes
-/// write theirs.
-pub(crate) fn line(record: &Record) -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    let time = OffsetDateTime::now_utc().format(format).unwrap_or_default();
-    let mut line = format!("{time} {:<5} [{}] {}", record.level(), record.target(), record.args());
-    line.truncate(line.floor_char_boundary(LINE_BYTES_MAX - 1));
-    line.push('\n');
-    line
-}
-
 /// Standard error, or in tests what may stand for it.
 pub(crate) struct StandardError<D = Stderr> {
     descriptor: D,
+    /// What leads into the journal.
+    journal: Option<Stream>,
     state: Mutex<State>,
+}
+
+/// What a file is known by, under whatever descriptor: its device and its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stream {
+    device: u64,
+    inode: u64,
+}
+
+impl Stream {
+    /// The one that the service manager has connected with the journal, if it has (systemd.exec(5)).
+    fn from_environment() -> Option<Self> {
+        std::env::var("JOURNAL_STREAM").ok().as_deref().and_then(Self::parse)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (device, inode) = text.split_once(':')?;
+        Some(Self { device: device.parse().ok()?, inode: inode.parse().ok()? })
+    }
+
+    fn of(descriptor: impl AsFd) -> Option<Self> {
+        let stat = fstat(descriptor).ok()?;
+        Some(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
 }
 
 struct State {
@@ -53,13 +62,20 @@ struct State {
 impl<D: AsFd> StandardError<D> {
     pub(crate) fn on(descriptor: D) -> Self {
         let terminal = open_terminal(&descriptor);
-        Self { descriptor, state: Mutex::new(State { terminal, is_torn: false }) }
+        let journal = Stream::from_environment();
+        Self { descriptor, journal, state: Mutex::new(State { terminal, is_torn: false }) }
     }
 
     /// It leads elsewhere than it did.
     pub(crate) fn look_again(&self) {
         let terminal = open_terminal(&self.descriptor);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { terminal, is_torn: false };
+    }
+
+    /// Whether it is the journal that reads what is written now. A process that has been started by its predecessor has a pipe
+    /// until it serves, and whoever inherits the variable may have led its standard error elsewhere.
+    pub(crate) fn is_journal(&self) -> bool {
+        self.journal.is_some_and(|journal| Stream::of(&self.descriptor) == Some(journal))
     }
 
     /// Keeps no terminal open any more that nothing will be written to.
@@ -145,31 +161,22 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
 
+    use log::Record;
     use nix::pty::openpty;
     use nix::sys::termios::{FlowArg, tcflow};
     use tempfile::TempDir;
 
     use super::*;
+    use crate::line::{Format, line};
 
     fn text_of(line: &str) -> &str {
         line.split_once("] ").expect("the head ends with the module").1
     }
 
     fn line_of(text: &str) -> String {
-        line(&Record::builder().level(log::Level::Info).target("test").args(format_args!("{text}")).build())
-    }
-
-    #[test]
-    fn a_line_is_as_simple_logger_writes_it() {
-        let line = line_of("text");
-        let (time, rest) = line.split_once(' ').unwrap();
-        assert_eq!((time.len(), rest), ("2026-11-20T13:50:00.000Z".len(), "INFO  [test] text\n"));
-    }
-
-    #[test]
-    fn a_line_that_is_too_long_is_cut_between_characters() {
-        let line = line_of(&"ä".repeat(5000));
-        assert!((LINE_BYTES_MAX - 1..=LINE_BYTES_MAX).contains(&line.len()) && line.ends_with("ä\n"));
+        let arguments = format_args!("{text}");
+        let record = Record::builder().level(log::Level::Info).target("test").args(arguments).build();
+        line(&record, Format::Text, false)
     }
 
     /// Several processes share a full pipe, of which somebody reads a little now and then.
@@ -282,5 +289,20 @@ mod tests {
         assert!(!flags.contains(OFlags::NONBLOCK));
         output.leave_terminal();
         assert!(output.state.lock().unwrap().terminal.is_none());
+    }
+
+    #[test]
+    fn the_journal_is_known_by_its_stream_alone() {
+        let (_reader, writer) = io::pipe().unwrap();
+        let stream = Stream::of(&writer).unwrap();
+        let named = format!("{}:{}", stream.device, stream.inode);
+        let another = format!("{}:{}", stream.device, stream.inode + 1);
+        for (variable, is_journal) in
+            [(Some(named), true), (Some(another), false), (Some("8".to_owned()), false), (None, false)]
+        {
+            let mut output = StandardError::on(&writer);
+            output.journal = variable.as_deref().and_then(Stream::parse);
+            assert_eq!(output.is_journal(), is_journal, "{variable:?}");
+        }
     }
 }

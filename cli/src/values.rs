@@ -4,6 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::line::Format;
+
 /// More than any machine has descriptors for.
 const COUNT_MAX: usize = 1_000_000_000;
 
@@ -32,6 +34,18 @@ pub fn address_and_port(value: &str) -> Result<SocketAddr, String> {
 /// If it is none.
 pub fn port(value: &str) -> Result<u16, String> {
     value.parse().map_err(|_| format!("a port from 0 to {} is expected", u16::MAX))
+}
+
+/// What log lines look like.
+///
+/// # Errors
+/// If it is neither text nor json.
+pub fn log_format(value: &str) -> Result<Format, String> {
+    match value {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err("text or json is expected".to_owned()),
+    }
 }
 
 /// How many connections may wait in the kernel.

@@ -36,7 +36,8 @@ mod wakeups;
 use std::process::ExitCode;
 
 use log::{LevelFilter, error};
-use reactord_cli::{arguments, logger, say};
+use reactord_cli::logger::{self, Format};
+use reactord_cli::{arguments, say};
 
 use crate::error::Error;
 use crate::options::{Arguments, Command, Options};
@@ -102,7 +103,7 @@ fn run_soak(options: &soak::options::Options) -> ExitCode {
 }
 
 fn start_logging(verbose: bool) {
-    logger::init(if verbose { LevelFilter::Debug } else { LevelFilter::Info });
+    logger::init(if verbose { LevelFilter::Debug } else { LevelFilter::Info }, Format::Text);
 }
 
 fn verdict(good: bool) -> ExitCode {

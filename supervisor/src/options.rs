@@ -8,7 +8,8 @@ use std::time::Duration;
 use argh::FromArgs;
 use nix::sys::signal::Signal;
 use reactord_cli::listen_fds::Passed;
-use reactord_cli::values::{address, backlog, count, number, port};
+use reactord_cli::logger::Format;
+use reactord_cli::values::{address, backlog, count, log_format, number, port};
 use reactord_process::adopted::{Adopted, At};
 
 use crate::config::{AskedOn, Config, Ready, Replace, Supply};
@@ -110,6 +111,10 @@ pub struct Arguments {
     /// say what happens to each connection
     #[argh(switch, short = 'v')]
     pub verbose: bool,
+
+    /// what log lines look like: text, or json, one object a line; the system log has a format of its own (default: text)
+    #[argh(option, arg_name = "text|json", default = "Format::Text", from_str_fn(log_format))]
+    pub log_format: Format,
 }
 
 impl Arguments {
@@ -162,6 +167,13 @@ impl Arguments {
         }
         if self.log_file.is_some() && !self.detach {
             return Err("--log-file is for --detach; without it, lines go to standard error".to_owned());
+        }
+        if self.log_format == Format::Json && self.detach && self.log_file.is_none() {
+            return Err(
+                "--log-format json contradicts --detach without --log-file: lines go to the system log, which \
+                        has a format of its own"
+                    .to_owned(),
+            );
         }
         let addresses = self.listen_port.iter().map(|port| SocketAddr::new(self.listen_address, *port)).collect();
         let (listen_addresses, listen_sockets) = beside(addresses, passed)?;
@@ -326,6 +338,8 @@ mod tests {
             (&["-p", "80", "--drain-timeout", "-1"], Some(&["x"]), "0.001 to 2592000"),
             (&["-p", "80", "--drain-timeout", "NaN"], Some(&["x"]), "0.001 to 2592000"),
             (&["-p", "80", "--pid-file", ""], Some(&["x"]), "a path is expected"),
+            (&["-p", "80", "--log-format", "xml"], Some(&["x"]), "text or json"),
+            (&["-p", "80", "--log-format", "json", "--detach"], Some(&["x"]), "contradicts --detach without"),
             (&["-p", "80", "--log-file", "x"], Some(&["x"]), "--log-file is for --detach"),
             (&["-p", "80", "--hand-over", "listen", "--replace", "takeover"], Some(&["x"]), "contradicts"),
             (&["-p", "80", "--hand-over", "listen", "--rebalance"], Some(&["x"]), "contradicts"),

@@ -33,6 +33,21 @@ fn option_takes_its_value_after_an_equals_sign() {
 }
 
 #[test]
+fn each_line_is_an_object_if_that_is_asked_for() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--log-format=json");
+    let pid = server.pid();
+    let lines = server.lines_with("");
+    for line in &lines {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!((&object["pid"], &object["level"]), (&pid.into(), &"INFO".into()));
+        assert!(object["time"].is_string() && object["target"].is_string() && object["message"].is_string(), "{line}");
+    }
+    assert!(!lines.is_empty());
+    server.taken_over("--log-format=json").stop();
+}
+
+#[test]
 fn wrong_command_line_says_what_is_allowed_and_touches_nothing() {
     let place = Place::new();
     let server = Server::serve(&place.path(), "");
@@ -41,7 +56,7 @@ fn wrong_command_line_says_what_is_allowed_and_touches_nothing() {
     let path = place.path();
     let path = path.to_str().expect("a test's path is UTF-8");
     let long = "x".repeat(150);
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 14] = [
         (&["-T", path, "-p", "0"], &["--listen-port contradicts --takeover"]),
         (&["-T", path, "-a", "127.0.0.1"], &["--listen-address contradicts --takeover"]),
         (&["-T", path, "-b", "5"], &["--listen-backlog contradicts --takeover"]),
@@ -53,6 +68,7 @@ fn wrong_command_line_says_what_is_allowed_and_touches_nothing() {
         (&["-T", path, "--max-peers", "0"], &["0", "1 to 1000000000"]),
         (&["-T", path, "--freeze-timeout", "-1"], &["-1", "1 to 3600000"]),
         (&["-T", path, "--drain-timeout=soon"], &["soon", "1 to 3600000"]),
+        (&["-T", path, "--log-format", "xml"], &["xml", "text or json"]),
         (&["-T", path, "--no-such-option"], &["--no-such-option"]),
         (&["-T", path, "surplus"], &["surplus"]),
     ];

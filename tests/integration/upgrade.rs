@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
@@ -366,4 +367,30 @@ fn a_successor_that_root_starts_is_of_its_predecessors_user() {
         Some(user)
     );
     stop(&path, peers);
+}
+
+#[test]
+fn lines_have_a_priority_in_the_journal_alone_also_when_its_reader_is_left_to_a_successor() {
+    let place = Place::new();
+    let path = place.path();
+    // The shell says what the service manager would: which stream leads into the journal.
+    let script = "export JOURNAL_STREAM=$(stat -L -c %d:%i /dev/stderr) && exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_reactord"), "-p", "0", "-t"]).arg(&path);
+    let server = Server::spawn(&path, &mut command).started();
+    let _killed = KilledAtEnd(path.clone());
+    assert!(server.lines_with("").iter().all(|line| line.starts_with("<6>[reactord::")), "{}", server.log());
+    upgrade(&path, &[], 0);
+    assert_eq!(server.exit_code(), 0);
+    // What it has said before it served has come by way of its predecessor, whose pipe is not the journal.
+    server.wait_for_line(|line| line.starts_with("<6>[reactord::") && line.contains("Took over 0 peers"));
+    server.wait_for_line(|line| line.starts_with("20") && line.contains(" INFO  [reactord::"));
+    stop(&path, Vec::new());
+
+    // Somebody who has inherited the variable, and not the stream.
+    let mut command = daemon();
+    command.args(["-p", "0", "-t"]).arg(&path).env("JOURNAL_STREAM", "8:1234");
+    let server = Server::spawn(&path, &mut command).started();
+    assert!(server.lines_with("").iter().all(|line| line.starts_with("20")), "{}", server.log());
+    server.stop();
 }
