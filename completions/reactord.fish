@@ -29,7 +29,7 @@ complete -c reactord -n __fish_use_subcommand -l version -d 'say which version t
 complete -c reactord -n __fish_use_subcommand -s h -l help -d 'display usage information'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -s a -l listen-address -x -d 'address to listen on, IPv4 or IPv6 (default: 127.0.0.1)'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -s p -l listen-port -x -d 'port to listen on, as often as there are ports; 0 lets the kernel choose'
-complete -c reactord -n '__fish_seen_subcommand_from supervise' -s t -l path -r -F -d 'unix socket on which `reactord reload`, `status` and `upgrade` are answered (default: reactord.supervise in the user\'s runtime directory)'
+complete -c reactord -n '__fish_seen_subcommand_from supervise' -s t -l path -r -F -d 'unix socket on which `reactord reload` and `status` are answered (default: reactord.supervise in the user\'s runtime directory)'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -s b -l listen-backlog -x -d 'connections that may wait in the kernel to be accepted (default: the kernel\'s maximum)'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -l workers -x -d 'workers to start (default: 1)'
 complete -c reactord -n '__fish_seen_subcommand_from supervise' -l hand-over -x -a 'queue listen' -d 'queue: workers draw accepted connections; listen: they get the listening sockets by the systemd convention (default: queue)'

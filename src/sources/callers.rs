@@ -10,7 +10,8 @@ use log::warn;
 use mio::Registry;
 use mio::event::Event;
 use reactord_process::callers::{CALLERS_MAX, Callers as Calling, Heard};
-use reactord_process::channel::Channel;
+use reactord_process::channel::{Channel, ChannelError};
+use reactord_process::frame::{Refuse, WireError};
 use reactord_process::path::TakeoverListener;
 use reactord_process::path_watch::PathWatch;
 
@@ -22,6 +23,12 @@ use crate::takeover::wire::{Frame, Give, Hello, Move, SetLog, Upgrade};
 
 /// The key of what looks after the path: the listener and callers have those before it.
 const WATCH: usize = 1 + CALLERS_MAX;
+
+/// The kind of what is asked of a supervisor alone: a new generation of workers.
+const RELOAD: u8 = 35;
+
+/// What whoever asks a server for that is told.
+const NO_SUPERVISOR: &str = "this is a server, which has no workers to reload; upgrade replaces it";
 
 /// The takeover listener, and those who were let in.
 #[derive(Debug)]
@@ -135,6 +142,10 @@ fn understood(Heard { mut channel, pid, said }: Heard, complain: Complain<'_>) -
         Ok(frame) => {
             let kind = frame.kind();
             complain(format_args!("Takeover by pid {pid} dropped: it sent {kind:?} before Hello"));
+        }
+        Err(ChannelError::Wire(WireError::Kind(RELOAD))) => {
+            complain(format_args!("A request by pid {pid} refused: {NO_SUPERVISOR}"));
+            channel.close_with(&Refuse::frame(&NO_SUPERVISOR));
         }
         Err(error) => complain(format_args!("Takeover by pid {pid} dropped: {error}")),
     }

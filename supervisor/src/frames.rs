@@ -7,6 +7,7 @@ use crate::status::FleetStatus;
 
 /// The kinds of these frames. What is asked of a server, too, has the kind that it has there.
 const ASK_STATUS: u8 = 22;
+const UPGRADE: u8 = 24;
 const RELOAD: u8 = 35;
 const RELOADED: u8 = 36;
 const FLEET_STATUS: u8 = 37;
@@ -18,6 +19,8 @@ pub(crate) enum Request {
     Status,
     /// That a new generation takes the place of the current one, and to know what has come of it.
     Reload,
+    /// That it starts its successor, which a server does.
+    Upgrade,
 }
 
 /// The body of a frame whose kind says it all.
@@ -30,6 +33,7 @@ impl Request {
         let kind = match self {
             Self::Status => ASK_STATUS,
             Self::Reload => RELOAD,
+            Self::Upgrade => UPGRADE,
         };
         frame::encode(kind, &Empty {})
     }
@@ -40,6 +44,8 @@ impl<'b> FromFrame<'b> for Request {
         match kind {
             ASK_STATUS => decode_body("AskStatus", body).map(|Empty {}| Self::Status),
             RELOAD => decode_body("Reload", body).map(|Empty {}| Self::Reload),
+            // How it is to be is for a server.
+            UPGRADE => decode_body("Upgrade", body).map(|Empty {}| Self::Upgrade),
             kind => Err(WireError::Kind(kind)),
         }
     }
@@ -116,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_and_answered_comes_out_as_it_went_in() {
-        for request in [Request::Status, Request::Reload] {
+        for request in [Request::Status, Request::Reload, Request::Upgrade] {
             assert_eq!(raw(request.frame()).decode(), Ok(request));
         }
         let why_not = Some("worker pid 7 exited with code 9".to_owned());

@@ -38,8 +38,8 @@ pub struct Arguments {
     #[argh(option, short = 'p', arg_name = "PORT", from_str_fn(port))]
     listen_port: Vec<u16>,
 
-    /// unix socket on which `reactord reload`, `status` and `upgrade` are answered (default: reactord.supervise in the user's
-    /// runtime directory)
+    /// unix socket on which `reactord reload` and `status` are answered (default: reactord.supervise in the user's runtime
+    /// directory)
     #[argh(option, short = 't', long = "path", arg_name = "PATH", from_str_fn(path))]
     asked_on: Option<PathBuf>,
 

@@ -167,7 +167,7 @@ impl<'p> Supervisor<'p> {
     fn announce(&self) {
         self.traffic.announce();
         if let Some(path) = self.asked.path() {
-            info!("Answering reload, status and upgrade on {}", path.display());
+            info!("Answering reload and status on {}", path.display());
         }
     }
 
@@ -345,6 +345,7 @@ impl<'p> Supervisor<'p> {
                     Some(number) => self.asked.wait(number, channel),
                     None => channel.close_with(&Refuse::frame(&"the supervisor is stopping")),
                 },
+                Request::Upgrade => channel.close_with(&refuse_upgrade()),
             }
         }
     }
@@ -648,6 +649,15 @@ impl<'p> Supervisor<'p> {
             began_unix_ms: Some(self.began_unix_ms),
         }
     }
+}
+
+/// What whoever asks for an upgrade is told: it is not to be taken for one that has been.
+fn refuse_upgrade() -> Vec<u8> {
+    let pid = std::process::id();
+    Refuse::frame(&format!(
+        "this is a supervisor, which replaces its own binary at SIGUSR2 (kill -USR2 {pid}) and tells its log what comes of it; \
+         reload replaces its workers"
+    ))
 }
 
 fn unix_ms() -> u64 {
