@@ -1,6 +1,6 @@
 //! Man pages and completions, made from what the programs say at `--help`, and kept as that is.
 //!
-//! A page in `man/` is written by hand but for the parts between its marks ([`page`]); a completion ([`completion`]) is
+//! A page in `man/` is written by hand but for the parts between its marks; a completion is
 //! made as a whole. [`check`] is what a test calls, with a program that has been built: it fails with what differs, and
 //! with `MANUAL=write` in the environment it writes what is missing instead. Nothing here is part of a program.
 
