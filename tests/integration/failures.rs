@@ -312,7 +312,10 @@ fn successor_of_another_user_is_refused_with_both_uids() {
     let (_, log) = refused.output(3);
     assert!(log.contains("refused: uid 65534 may ask nothing of uid 0"), "{log}");
     let told = failing.predecessor.wait_for_line(|line| line.contains("WARN"));
-    assert!(told.contains(&format!("by pid {} refused: uid 65534 may not", refused.pid())), "{told}");
+    assert!(
+        told.contains(&format!("Caller pid {} refused: uid 65534 may ask nothing of uid 0", refused.pid())),
+        "{told}"
+    );
     exchange_all(&mut failing.peers);
     failing.end_with_a_takeover();
 }
