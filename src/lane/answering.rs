@@ -243,17 +243,18 @@ impl<S: StreamService> Answering<S> {
     #[inline]
     fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<TurnEnd> {
         for _ in 0..READS_PER_TURN {
-            if !turn.talk.listens() {
+            let (peer, tally) = turn.counted();
+            if !peer.talk.listens() {
                 return Ok(TurnEnd::Drained);
             }
             let room = input.len().min(self.read_bytes_max);
-            match turn.receive(&mut input[..room])? {
+            match tally.receive(peer, &mut input[..room])? {
                 Received::Bytes(bytes) => {
                     let begun = (bytes == room).then(Instant::now);
-                    if turn.talk.inbound.is_empty() {
+                    if peer.talk.inbound.is_empty() {
                         self.handle_in_place(turn, &input[..bytes])?;
                     } else {
-                        let mut inbound = std::mem::take(&mut turn.talk.inbound);
+                        let mut inbound = std::mem::take(&mut peer.talk.inbound);
                         let searched = inbound.len();
                         inbound.push(&input[..bytes]);
                         self.handle(turn, inbound, searched)?;
@@ -267,7 +268,7 @@ impl<S: StreamService> Answering<S> {
                 }
                 Received::WouldBlock => return Ok(TurnEnd::Drained),
                 Received::End => {
-                    if turn.talk.end() {
+                    if peer.talk.end() {
                         self.end(turn)?;
                     }
                     return Ok(TurnEnd::Drained);

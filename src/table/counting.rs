@@ -3,8 +3,9 @@
 use std::io;
 
 use super::peers::{Peers, Turn};
-use crate::peer::Received;
+use super::tally::Tally;
 use crate::peer::ties::Holds;
+use crate::peer::{Peer, Received};
 
 impl Peers {
     /// Counts the peer at `key` as what it is now.
@@ -24,16 +25,32 @@ impl Peers {
     }
 }
 
+impl Tally {
+    /// Reads once from a peer, into `buffer`.
+    #[inline]
+    pub(crate) fn receive(&mut self, peer: &mut Peer, buffer: &mut [u8]) -> io::Result<Received> {
+        let received = peer.receive(buffer)?;
+        if let Received::Bytes(bytes) = received {
+            self.received_bytes += bytes as u64;
+        }
+        Ok(received)
+    }
+}
+
 /// What goes through the socket of whoever has its turn is counted.
 impl Turn<'_> {
+    /// The peer, and where what goes through its socket is counted. Each look-up of a peer costs, so a loop makes one.
+    #[inline]
+    pub(crate) fn counted(&mut self) -> (&mut Peer, &mut Tally) {
+        let key = self.key();
+        (&mut self.peers.slab[key], &mut self.peers.tally)
+    }
+
     /// Reads once, into `buffer`.
     #[inline]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        let received = (**self).receive(buffer)?;
-        if let Received::Bytes(bytes) = received {
-            self.peers.tally.received_bytes += bytes as u64;
-        }
-        Ok(received)
+        let (peer, tally) = self.counted();
+        tally.receive(peer, buffer)
     }
 
     /// Throws away what the client still sends, as far as a turn goes.
