@@ -131,13 +131,15 @@ fn a_release_behind_a_link_is_replaced_when_the_link_is_switched() {
     };
     switch_to(&old);
     let supervisor = supervise(&place.file("current"), "", &["python3", "server.py", "said"]);
-    wait_for_workers(&supervisor, 1);
+    let old_worker = wait_for_workers(&supervisor, 1)[0];
     assert_eq!(served(supervisor.address()).0, "old");
     switch_to(&new);
     // Another binary of the supervisor still goes by the link.
     supervisor.signal(Signal::SIGUSR2);
     supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
     replace(&supervisor, 2);
+    // Until it is gone, it may accept a client, whom SIGTERM then takes along: it is as simple as can be.
+    wait_until_gone(old_worker);
     assert_eq!(served(supervisor.address()).0, "new");
     supervisor.stop();
 }
