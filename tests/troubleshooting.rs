@@ -10,7 +10,7 @@ use std::path::Path;
 const PAGE: &str = "docs/troubleshooting.md";
 
 /// The sources of what an operator runs; the client, which tests it, is its own user's.
-const SOURCES: [&str; 4] = ["src", "process/src", "cli/src", "supervisor/src"];
+const SOURCES: [&str; 5] = ["src", "process/src", "proxy/src", "cli/src", "supervisor/src"];
 
 /// What is in no release, or only in tests.
 const NOT_RUN: [&str; 5] = ["tests", "fault", "fuzzing", "script", "rehearsal"];
