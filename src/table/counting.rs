@@ -5,7 +5,7 @@ use std::io;
 use super::peers::{Peers, Turn};
 use super::tally::Tally;
 use crate::peer::ties::Holds;
-use crate::peer::{Peer, Received};
+use crate::peer::{Marks, Peer, Received};
 
 impl Peers {
     /// Counts the peer at `key` as what it is now.
@@ -34,6 +34,13 @@ impl Tally {
             self.received_bytes += bytes as u64;
         }
         Ok(received)
+    }
+
+    /// Writes `bytes` to a peer, after what is pending, and keeps what the socket does not take.
+    #[inline]
+    pub(crate) fn send(&mut self, peer: &mut Peer, bytes: &[u8], marks: Marks) -> io::Result<()> {
+        self.sent_bytes += peer.send(bytes, marks)? as u64;
+        Ok(())
     }
 }
 
@@ -65,16 +72,7 @@ impl Turn<'_> {
         Ok(received)
     }
 
-    /// Writes `bytes`, after what is pending, and keeps what the socket does not take.
-    #[inline]
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let marks = self.marks();
-        let sent = (**self).send(bytes, marks)?;
-        self.peers.tally.sent_bytes += sent as u64;
-        Ok(())
-    }
-
-    /// The same, unless its connection is being opened: then all is kept.
+    /// Writes `bytes`, after what is pending, unless its connection is being opened: then all is kept.
     pub(crate) fn send_when_it_stands(&mut self, bytes: &[u8]) -> io::Result<()> {
         let marks = self.marks();
         let sent = (**self).send_when_it_stands(bytes, marks)?;
