@@ -180,18 +180,17 @@ impl Callers {
         None
     }
 
-    /// Lets go of those who have said nothing for too long.
+    /// Lets go of those who have said nothing for too long, and tells them so: they may be there and only have had no time.
     fn judge(&mut self, now: Instant, complain: Complain<'_>) {
-        let before = self.waiting.len();
-        self.waiting.retain(|_, Caller { pid, deadline, .. }| {
-            let waits = now < *deadline;
-            if !waits {
-                let patience_ms = PATIENCE.as_millis();
-                complain(format_args!("{} by pid {pid} dropped: it said nothing for {patience_ms} ms", self.what));
-            }
-            waits
-        });
-        self.calling |= self.waiting.len() < before;
+        let late: Vec<_> =
+            self.waiting.iter().filter(|(_, caller)| now >= caller.deadline).map(|(key, _)| key).collect();
+        for key in late {
+            let Caller { channel, pid, .. } = self.waiting.remove(key);
+            let silent = format!("it said nothing for {} ms", PATIENCE.as_millis());
+            complain(format_args!("{} by pid {pid} dropped: {silent}", self.what));
+            channel.close_with(&Refuse::frame(&silent));
+            self.calling = true;
+        }
     }
 
     /// Lets go of those who were let in, and tells them why. Whoever was not is for the next to have the listener.
