@@ -147,12 +147,14 @@ impl Stage {
         }
     }
 
-    /// Waits until the giver knows that somebody waits, or the taker has failed before.
+    /// Waits until the giver knows that somebody waits, or the taker has failed before and will not call again by itself.
     fn await_waiting(&mut self) {
         let waits = format!("Pid {} waits to be given peers", self.taker.pid());
         let fails = "Fault point successor:hello";
+        let calls_again = self.cell.situation.calls_again_after(self.cell.fault);
+        let has_failed = |taker: &Server| !calls_again && !taker.lines_with(fails).is_empty();
         let deadline = Instant::now() + PATIENCE;
-        while self.giver.lines_with(&waits).is_empty() && self.taker.lines_with(fails).is_empty() {
+        while self.giver.lines_with(&waits).is_empty() && !has_failed(&self.taker) {
             assert!(Instant::now() < deadline, "{}", self.logs());
             std::thread::yield_now();
         }

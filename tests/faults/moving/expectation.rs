@@ -96,6 +96,12 @@ impl Situation {
         matches!(self.point, Point::Predecessor(G::Welcome))
     }
 
+    /// Whether the taker has failed before the giver knew of it, and calls once more.
+    pub(crate) fn calls_again_after(self, fault: Fault) -> bool {
+        let failed_as_it_called = self.role == Role::Waits && matches!(self.point, Point::Successor(T::Hello));
+        failed_as_it_called && !matches!(fault, Fault::Kill | Fault::Stop)
+    }
+
     /// Whether it is a step of the giver.
     pub(crate) fn is_givers(self) -> bool {
         matches!(self.point, Point::Predecessor(_))
@@ -106,6 +112,7 @@ impl Situation {
         use Race::{PredecessorFirst, SuccessorFirst};
         match (self.point, self.race, fault) {
             (Point::Predecessor(G::Disband), ..) => Owner::Taker,
+            (Point::Successor(T::Hello), ..) if self.calls_again_after(fault) => Owner::Taker,
             // The taker does not know of it, and waits as long as it takes.
             (Point::Predecessor(G::Welcome), _, Fault::Stop) => Owner::Taker,
             (Point::Predecessor(G::Committed), SuccessorFirst, _) => Owner::Taker,
