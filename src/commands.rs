@@ -10,8 +10,8 @@ use std::process::{Command, ExitCode};
 use log::error;
 use reactord::{LogLevels, Offer, Upgraded, Upgrading, move_peers, set_log_level, upgrade};
 
-use crate::exit::{EXIT_TAKEOVER, fail};
 use crate::options::{Check, LogOf, Move, UpgradeOf};
+use reactord::program::{EXIT_TAKEOVER, fail};
 
 pub(crate) use peers::say_peers;
 pub(crate) use status::say_status;

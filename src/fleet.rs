@@ -9,8 +9,8 @@ use reactord::AskError;
 use reactord_supervisor::{FleetStatus, WorkerStatus, ask_status, reload};
 use serde_json::json;
 
-use crate::exit::EXIT_TAKEOVER;
 use crate::options::StatusOf;
+use reactord::program::EXIT_TAKEOVER;
 
 /// How often a status that is watched is asked for.
 const WATCH: Duration = Duration::from_secs(1);

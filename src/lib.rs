@@ -162,6 +162,7 @@
 //!   `tracing_subscriber::fmt::init()` with its default features, makes events of it.
 //! - **On all cores**, or behind a supervisor: [`Server::work`] draws peers from a supervisor's queue instead of
 //!   listening. [`worker`] is that queue for programs with a loop of their own, or with none.
+//! - **As a program** with a service manager, options and a log: `program`, with the feature of that name.
 //! - **Without the program `reactord`**, which is in the same package with its command line, its log and its supervisor:
 //!
 //! ```toml
@@ -178,6 +179,8 @@
 //! - Input that breaks a service's protocol closes that peer and touches nobody else.
 //! - Nothing is global but signals, and those are heard by each: several servers can run in threads of one process.
 
+#[cfg(feature = "program")]
+pub mod program;
 pub mod service;
 pub mod services;
 pub mod testing;

@@ -1,22 +1,16 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
-mod afterwards;
-mod beginning;
 mod commands;
-mod exit;
 mod fleet;
 mod options;
-mod reporting;
 mod serving;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use afterwards::Afterwards;
-use beginning::call;
-use exit::{EXIT_SERVE, EXIT_TAKEOVER};
 use log::error;
-use options::{Begins, BuiltIn, Command};
+use options::{BuiltIn, Command};
+use reactord::program::{Afterwards, Begins, EXIT_SERVE, call, exit_code_of};
 use reactord::worker::Queue;
 use reactord::{Error, Successor};
 use reactord_supervisor::{NotServing, become_worker, is_stage};
@@ -54,8 +48,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let exit_code = if matches!(error, Error::Takeover(_)) { EXIT_TAKEOVER } else { EXIT_SERVE };
-        Self { reason: error.to_string(), exit_code }
+        Self { reason: error.to_string(), exit_code: exit_code_of(&error) }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The daemon's command line: what may be asked for, what goes together, and what it means as a `Config`.
 
 mod moving;
-mod paths;
 mod reload;
 mod status;
 mod upgrade;
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 use log::LevelFilter;
+use reactord::program::{Afterwards, Begins, Predecessor, check_length, checked_path, default_path};
 use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 use reactord::{Config, Inheritance, Listen, Program, Service, services};
 use reactord_cli::arguments::usage_error;
@@ -22,9 +22,7 @@ use reactord_cli::values::{address, address_and_port, backlog, count, log_format
 use reactord_process::adopted::At;
 use reactord_supervisor::Daemon;
 
-use crate::afterwards::Afterwards;
 pub(crate) use moving::Move;
-use paths::{check_length, checked_path, default_takeover_path};
 pub(crate) use reload::Reload;
 pub(crate) use status::{LogOf, PeersOf, StatusOf};
 pub(crate) use upgrade::{Check, UpgradeOf};
@@ -224,35 +222,6 @@ impl Command {
                 Some(config.takeover_path.as_deref().unwrap_or(from.path()))
             }
             _ => None,
-        }
-    }
-}
-
-/// How somebody who listens and serves begins.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Begins {
-    /// With nobody.
-    Anew,
-    /// With the peers of the server that has started this process.
-    AsTold(Inheritance),
-    /// With the peers of whoever serves on the takeover path, or with nobody.
-    OrTakesOver,
-}
-
-/// Whom to take over from.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Predecessor {
-    /// Whoever answers on this path.
-    On(PathBuf),
-    /// The server that has started this process.
-    Starter(Inheritance),
-}
-
-impl Predecessor {
-    fn path(&self) -> &Path {
-        match self {
-            Self::On(path) => path,
-            Self::Starter(inheritance) => inheritance.path(),
         }
     }
 }
@@ -501,7 +470,12 @@ impl Arguments {
 
 /// Where a supervisor is asked, if no path is chosen: beside a server's.
 fn default_supervisor_path() -> Result<PathBuf, String> {
-    default_takeover_path().map(|path| path.with_file_name("reactord.supervise"))
+    default_path("reactord.supervise")
+}
+
+/// Where a server is called, if no path is chosen.
+fn default_takeover_path() -> Result<PathBuf, String> {
+    default_path("reactord.takeover")
 }
 
 fn afterwards(value: &str) -> Result<Afterwards, String> {

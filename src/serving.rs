@@ -1,14 +1,13 @@
 //! The daemon's services as a server, however it comes to serve: by listening, from a supervisor's queue, from a predecessor.
 
+use reactord::program::{Begins, Predecessor, call, serve, server};
 #[cfg(feature = "fault-points")]
 use reactord::services::{Counted, Relayed};
 use reactord::services::{Line, Metrics, Seqnum};
 use reactord::worker::Queue;
 use reactord::{Config, Error, Listen, Offer, Outcome, Server, Services, StreamService, Successor, With};
 
-use crate::beginning::{call, serve};
-use crate::options::{Begins, BuiltIn, Predecessor};
-use crate::reporting::server;
+use crate::options::BuiltIn;
 
 /// How a server comes to serve.
 pub(crate) enum Way {

@@ -27,7 +27,7 @@ const FILES_OF_REASONS: [&str; 4] =
 const FILES_OF_BARE_LINES: [&str; 14] = [
     "cli/src/logger.rs",
     "src/commands.rs",
-    "src/exit.rs",
+    "src/program/exit.rs",
     "src/fleet.rs",
     "src/lane.rs",
     "src/main.rs",

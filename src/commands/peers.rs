@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use reactord::{PeerStatus, list_peers};
 use serde_json::json;
 
-use crate::exit::fail;
 use crate::options::PeersOf;
+use reactord::program::fail;
 
 /// So much is written at once.
 const WRITTEN_BYTES: usize = 64 * 1024;

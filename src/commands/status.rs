@@ -9,8 +9,8 @@ use log::error;
 use reactord::{FailureStatus, Pauses, ServiceStatus, Status, TakeoverStatus};
 use serde_json::json;
 
-use crate::exit::{EXIT_TAKEOVER, fail};
 use crate::options::StatusOf;
+use reactord::program::{EXIT_TAKEOVER, fail};
 
 /// How often a status that is watched is asked for.
 const WATCH: Duration = Duration::from_secs(1);

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 use reactord::Which;
+use reactord::program::checked_path;
 use reactord_cli::values::count;
-
-use super::paths::checked_path;
 
 /// Move peers from one server to another, which both go on serving.
 #[derive(FromArgs, Debug)]

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
-
-use super::paths::checked_path;
+use reactord::program::checked_path;
 
 /// Have a supervisor replace its workers by a new generation, and wait until that serves or is given up.
 #[derive(FromArgs, Debug, PartialEq, Eq)]

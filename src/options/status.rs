@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 use log::LevelFilter;
-
-use super::paths::checked_path;
+use reactord::program::checked_path;
 
 /// Say how the server stands that answers on a takeover path, or the supervisor that answers on its path.
 #[derive(FromArgs, Debug, PartialEq, Eq)]

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use argh::FromArgs;
 use reactord::Upgrade;
+use reactord::program::checked_path;
 use reactord_cli::values::number;
-
-use super::paths::checked_path;
 
 /// One hour.
 const TIMEOUT_MAX_S: usize = 3600;

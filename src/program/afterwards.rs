@@ -1,4 +1,4 @@
-//! What the daemon does when it has handed over: it exits, or it stays without serving.
+//! What a server program does when it has handed over: it exits, or it stays without serving.
 //!
 //! Process 1 of a PID namespace stays in any case while its successor is in there, since with its end the kernel kills
 //! everybody else (pid_namespaces(7)). It reaps whose parents have gone, passes signals on to whoever serves, and exits when
@@ -14,9 +14,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use reactord::{Outcome, Status};
 use rustix::process::{PidfdFlags, pidfd_open};
 use signal_hook::iterator::Signals;
+
+use crate::{Outcome, Status};
 
 /// What process 1 passes on to whoever serves; in any other, the first two end the waiting.
 const PASSED_ON: [Signal; 5] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
@@ -27,7 +28,7 @@ const KILLED: i32 = 128;
 
 /// What is to be done after a successor has taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Afterwards {
+pub enum Afterwards {
     /// To exit with this code.
     Exit(u8),
     /// To stay until a signal asks this process to stop, so that nobody starts the next one.
@@ -35,7 +36,11 @@ pub(crate) enum Afterwards {
 }
 
 impl Afterwards {
-    pub(crate) fn parse(value: &str) -> Result<Self, String> {
+    /// What an option says: `exit`, `wait`, or a code to exit with.
+    ///
+    /// # Errors
+    /// If it is none of these.
+    pub fn parse(value: &str) -> Result<Self, String> {
         match value {
             "exit" => Ok(Self::Exit(0)),
             "wait" => Ok(Self::Wait),
@@ -51,7 +56,7 @@ impl Afterwards {
     ///
     /// # Errors
     /// If signals cannot be watched.
-    pub(crate) fn prepare(self, path: PathBuf) -> io::Result<Prepared> {
+    pub fn prepare(self, path: PathBuf) -> io::Result<Prepared> {
         let is_first = std::process::id() == 1;
         let numbers = || PASSED_ON.into_iter().chain([Signal::SIGCHLD]).map(|signal| signal as i32);
         let watched = match self {
@@ -66,7 +71,8 @@ impl Afterwards {
 }
 
 /// A process that serves, and knows what it will do when it has handed over.
-pub(crate) struct Prepared {
+#[derive(Debug)]
+pub struct Prepared {
     afterwards: Afterwards,
     is_first: bool,
     /// Where a server in place of this one answers.
@@ -76,7 +82,8 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Does it, and returns the exit code.
-    pub(crate) fn end(self, outcome: Outcome) -> u8 {
+    #[must_use]
+    pub fn end(self, outcome: Outcome) -> u8 {
         let Outcome::HandedOver { pid } = outcome else { return 0 };
         let Self { afterwards, is_first, path, signals } = self;
         let Some(mut signals) = signals else { return afterwards.exit_code() };

@@ -1,19 +1,21 @@
-//! What the daemon makes of a server's milestones: it does what the server leaves to its program, and tells the service
+//! What a server program makes of a server's milestones: it does what the server leaves to its program, and tells the service
 //! manager, if one has started it.
 
 use std::fmt;
 use std::time::Duration;
 
-use reactord::{Config, Inheritance, Milestone, Server, Status, TakeoverStatus};
 use reactord_cli::logger;
 use reactord_cli::service_manager::{ServiceManager, Word};
+
+use crate::{Config, Inheritance, Milestone, Server, Status, TakeoverStatus};
 
 /// How often it is looked whether what a person reads has changed, and how often a server that has taken over gives a sign
 /// of life: nobody has told it how often that should be, if the service manager has started it beside its predecessor.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
 /// A server without a service, of whose life the service manager will hear, and whose log level can be changed.
-pub(crate) fn server(config: Config) -> Server<()> {
+#[must_use]
+pub fn server(config: Config) -> Server<()> {
     let Some(manager) = ServiceManager::from_environment() else {
         return Server::new(config).observe(|milestone| {
             take_back_standard_error(&milestone);

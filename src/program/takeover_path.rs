@@ -1,4 +1,4 @@
-//! Paths of Unix sockets on the command line, and the takeover path where there is none.
+//! Takeover paths on a command line, and the one where there is none.
 
 use std::fs::{DirBuilder, Metadata};
 use std::os::unix::ffi::OsStrExt;
@@ -7,15 +7,21 @@ use std::path::PathBuf;
 
 use nix::unistd::{Uid, geteuid};
 
-use reactord::TAKEOVER_PATH_BYTES_MAX;
+use crate::TAKEOVER_PATH_BYTES_MAX;
 
-pub(super) fn checked_path(value: &str) -> Result<PathBuf, String> {
+/// A path on the command line.
+///
+/// # Errors
+/// As [`check_length`].
+pub fn checked_path(value: &str) -> Result<PathBuf, String> {
     check_length(PathBuf::from(value))
 }
 
+/// The same path.
+///
 /// # Errors
-/// If no socket can have this path.
-pub(super) fn check_length(path: PathBuf) -> Result<PathBuf, String> {
+/// If no socket can have it.
+pub fn check_length(path: PathBuf) -> Result<PathBuf, String> {
     let bytes = path.as_os_str().as_bytes().len();
     if !(1..=TAKEOVER_PATH_BYTES_MAX).contains(&bytes) {
         return Err(format!("the path has {bytes} bytes, 1 to {TAKEOVER_PATH_BYTES_MAX} are allowed"));
@@ -23,22 +29,19 @@ pub(super) fn check_length(path: PathBuf) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// The name of the takeover path in a directory that is chosen here.
-const TAKEOVER_FILE: &str = "reactord.takeover";
-
-/// A path in a directory that is this user's alone.
+/// A path with this name in a directory that is this user's alone.
 ///
 /// # Errors
 /// If there is no such directory. That of another user, which is in the environment after su(1) or `sudo -E`, is not
 /// passed over in silence: whoever looks for the server looks there.
-pub(super) fn default_takeover_path() -> Result<PathBuf, String> {
+pub fn default_path(name: &str) -> Result<PathBuf, String> {
     let user = geteuid();
     let directory = match std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty()) {
         Some(directory) => runtime_directory(PathBuf::from(directory), user)?,
         None if user.is_root() => PathBuf::from("/run"),
         None => temporary_directory(user)?,
     };
-    check_length(directory.join(TAKEOVER_FILE))
+    check_length(directory.join(name))
 }
 
 /// The directory that the environment names, which another program has made.

@@ -1,19 +1,52 @@
-//! How a server of the daemon begins: with nobody, or with the peers of another process.
+//! How a server program begins to serve: with nobody, or with the peers of another process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use reactord::{
-    Config, Error, Offer, Outcome, PathError, Server, Services, StreamService, Successor, TakeoverError, With,
-    become_user_of, is_served,
+use crate::{
+    Config, Error, Inheritance, Offer, Outcome, PathError, Server, Services, StreamService, Successor, TakeoverError,
+    With, become_user_of, is_served,
 };
-
-use crate::options::{Begins, Predecessor};
 
 /// How often somebody who serves or takes over tries the one and the other, while others come and go.
 const TRIES_MAX: usize = 10;
 
-/// Listens and serves, with those whom another server has if that is how it begins.
-pub(crate) fn serve<S: StreamService, Before: Services>(
+/// How somebody who listens and serves begins.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// With nobody.
+    Anew,
+    /// With the peers of the server that has started this process.
+    AsTold(Inheritance),
+    /// With the peers of whoever serves on the takeover path, or with nobody.
+    OrTakesOver,
+}
+
+/// Whom to take over from.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Predecessor {
+    /// Whoever answers on this path.
+    On(PathBuf),
+    /// The server that has started this process.
+    Starter(Inheritance),
+}
+
+impl Predecessor {
+    /// Where it is called.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::On(path) => path,
+            Self::Starter(inheritance) => inheritance.path(),
+        }
+    }
+}
+
+/// Listens and serves, with those whom another server has if that is how it begins. `server` makes the server of its
+/// configuration, once for each try.
+///
+/// # Errors
+/// As [`Server::serve`] and [`Server::take_over`].
+pub fn serve<S: StreamService, Before: Services>(
     config: &Config,
     begins: &Begins,
     server: impl Fn(Config) -> Server<With<S, Before>>,
@@ -51,7 +84,10 @@ fn serve_or_take_over<S: StreamService, Before: Services>(
 }
 
 /// Calls the predecessor, as the user that it is.
-pub(crate) fn call(predecessor: &Predecessor, offers: &[Offer]) -> Result<Successor, TakeoverError> {
+///
+/// # Errors
+/// As [`Successor::call`].
+pub fn call(predecessor: &Predecessor, offers: &[Offer]) -> Result<Successor, TakeoverError> {
     match predecessor {
         Predecessor::Starter(inheritance) => Successor::call_as_told(inheritance, offers),
         Predecessor::On(path) => Successor::call_as_its_user(path, offers),
