@@ -14,6 +14,12 @@ pub struct Sni {
 }
 
 impl Sni {
+    /// Leads no names yet, and all clients to this upstream, or nowhere.
+    #[must_use]
+    pub fn new(otherwise: Option<String>) -> Self {
+        Self { otherwise, ..Self::default() }
+    }
+
     /// Leads names to an upstream: one name, or with `*.` in front all that end with the rest. Gives back `false` if that
     /// was led somewhere before.
     pub fn lead(&mut self, names: &str, upstream: &str) -> bool {
@@ -50,7 +56,7 @@ mod tests {
 
     #[test]
     fn whole_name_goes_before_its_end_and_the_longest_end_before_others() {
-        let mut sni = Sni { otherwise: Some("rest".to_owned()), ..Sni::default() };
+        let mut sni = Sni::new(Some("rest".to_owned()));
         assert!(sni.lead("api.Example.org", "api") && sni.lead("*.example.org", "web"));
         assert!(sni.lead("*.eu.example.org", "eu") && !sni.lead("API.example.org", "api"));
         let cases = [
