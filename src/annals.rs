@@ -1,6 +1,7 @@
 //! What has happened to a server: it is told to whoever observes it, and remembered for whoever asks.
 
 use crate::account::{Account, ServiceAccount, unix_ms};
+use crate::build_id::BUILD;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::listen::Target;
@@ -8,7 +9,6 @@ use crate::milestone::{Milestone, Observer, Takeover};
 use crate::sources::Listener;
 use crate::status::{FailureStatus, HeldStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus, name_of};
 use crate::table::Held;
-use crate::takeover::wire::BUILD;
 
 /// What a server remembers.
 #[derive(Debug)]

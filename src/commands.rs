@@ -50,7 +50,7 @@ pub(crate) fn upgrade_and_say(UpgradeOf { path, upgrade: wanted }: &UpgradeOf) -
     let upgraded = upgrade(path, wanted, |upgrading| line.draw(&how_far(upgrading)));
     line.clear();
     match upgraded {
-        Ok(upgraded @ Upgraded::HandedOver { .. }) => {
+        Ok(upgraded @ (Upgraded::HandedOver { .. } | Upgraded::Replaced { .. })) => {
             reactord_cli::say(&format!("{upgraded}\n"));
             ExitCode::SUCCESS
         }

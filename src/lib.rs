@@ -193,6 +193,7 @@ pub mod fuzzing;
 mod account;
 mod annals;
 mod asking;
+mod build_id;
 mod clock;
 mod config;
 mod handle;
@@ -216,6 +217,7 @@ mod takeover;
 mod upgrade;
 
 pub use asking::{LogLevels, set_log_level};
+pub use build_id::BUILD;
 pub use config::{Config, Outcome};
 pub use handle::Handle;
 pub use lineup::{Services, With};

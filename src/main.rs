@@ -8,11 +8,11 @@ mod serving;
 use std::path::Path;
 use std::process::ExitCode;
 
-use log::error;
+use log::{error, info};
 use options::{BuiltIn, Command};
 use reactord::program::{Afterwards, Begins, EXIT_SERVE, call, exit_code_of};
 use reactord::worker::Queue;
-use reactord::{Error, Successor};
+use reactord::{BUILD, Error, Successor};
 use reactord_supervisor::{NotServing, become_worker, is_stage};
 use serving::{Plan, Way};
 
@@ -59,14 +59,17 @@ impl From<NotServing> for Failure {
 }
 
 fn run(command: Command, afterwards: Afterwards) -> Result<ExitCode, Failure> {
+    if command.serves() {
+        info!("{BUILD}, pid {}", std::process::id());
+    }
     let path = command.answers_on().map(Path::to_owned);
     let afterwards = path.map(|path| afterwards.prepare(path)).transpose().map_err(Failure::signals)?;
     let outcome = match command {
         Command::Version => {
-            reactord_cli::say(concat!("reactord ", env!("CARGO_PKG_VERSION"), "\n"));
+            reactord_cli::say(&format!("{BUILD}\n"));
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Supervise(daemon) => return Ok(ExitCode::from(daemon.run()?)),
+        Command::Supervise(daemon) => return Ok(ExitCode::from(daemon.run(BUILD)?)),
         Command::Move(request) => return Ok(commands::move_and_say(request)),
         Command::Reload(reload) => return Ok(fleet::reload_and_say(&reload.path)),
         Command::Status(status) => {

@@ -214,6 +214,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether this process becomes a server.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self, Self::Serve { .. } | Self::Wait { .. } | Self::Work { .. } | Self::TakeOver { .. })
+    }
+
     /// Where a server that this makes answers, and whoever takes over from it, if it is a server of its own.
     pub(crate) fn answers_on(&self) -> Option<&Path> {
         match self {

@@ -16,6 +16,7 @@ use reactord_process::open_files;
 use reactord_process::path::TakeoverListener;
 
 use crate::annals::Annals;
+use crate::build_id::BUILD;
 use crate::clock::monotonic_ns;
 use crate::config::{Config, Outcome};
 use crate::lane::{AnyLane, Wake};
@@ -36,7 +37,7 @@ use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::memory;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
 use crate::takeover::summary::Summary;
-use crate::takeover::wire::{self, BUILD, Checked, Frame, Hello, LogSet, Process, SetLog, Welcome};
+use crate::takeover::wire::{self, Checked, Frame, Hello, LogSet, Process, SetLog, Welcome};
 use crate::upgrade::asking::TIMEOUT;
 use crate::upgrade::{Asker, Failed, Upgrade};
 use crate::worker::Wish;

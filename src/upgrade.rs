@@ -287,7 +287,7 @@ impl Upgrade {
         let why = if pause_us.is_none() { self.end_of_owner() } else { None };
         let said = if why.is_some() { self.launch.said() } else { String::new() };
         let (successor, peers) = (self.called.take(), summary.peers);
-        let answer = Upgraded { predecessor, successor, peers, pause_us, why, is_refused: false, said };
+        let answer = Upgraded { predecessor, successor, peers, pause_us, why, said, ..Upgraded::default() };
         self.take_asker().answer(answer);
         // What it does from now on is its own affair.
         self.is_killed = true;

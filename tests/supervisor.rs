@@ -609,7 +609,7 @@ fn the_supervisor_executes_its_binary_anew_with_everything_that_it_has() {
         supervisor.signal(Signal::SIGUSR2);
         let lines = supervisor.wait_for_lines(resumed, |line| line.contains("Resumed as pid "));
         let said = format!("Resumed as pid {} with 2 workers, 4 connections in the queue", supervisor.pid());
-        assert!(lines[resumed - 1].ends_with(&said), "{lines:?}");
+        assert!(lines[resumed - 1].contains(&said), "{lines:?}");
         clients[2].assert_silent_for(QUIET);
     }
     let mut clients = clients.into_iter();
@@ -644,7 +644,7 @@ fn what_was_sent_and_not_taken_when_the_binary_is_replaced_is_served_by_another_
     supervisor.wait_for_lines(2, |line| line.contains("was taken by worker pid "));
     supervisor.wait_for_lines(12, |line| line.ends_with(" is in the queue"));
     supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_line(|line| line.contains("Resumed as pid ") && line.ends_with(" 3 connections in the queue"));
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid ") && line.contains(" 3 connections in the queue"));
     clients[2].assert_silent_for(QUIET);
     clients[0].exchange();
 
@@ -669,7 +669,7 @@ fn a_stop_that_comes_while_the_binary_is_replaced_serves_the_queue() {
         supervisor.signal(Signal::SIGCONT);
         supervisor.wait_for_line(|line| line.contains("SIGTERM: stopping with 1 workers, 1 connections in the queue"));
         supervisor.wait_for_line(|line| {
-            line.ends_with(" with 1 workers, 1 connections in the queue") && line.contains("Resumed")
+            line.contains(" with 1 workers, 1 connections in the queue: ") && line.contains("Resumed")
         });
         held.exchange();
         held.end();

@@ -395,6 +395,13 @@ impl Channel {
     }
 }
 
+/// The socket, for whoever goes on with this end.
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// # Errors
 /// If there is no memory for it: that ends the takeover, and not the process that serves.
 fn append(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), ChannelError> {

@@ -15,11 +15,13 @@
 //! | [`descriptors`] | one message with descriptors over a Unix socket, out and in |
 //! | [`frame`] | a kind, a body and a checksum, as bytes and back |
 //! | [`inherited`] | descriptors that the process was started with, by number |
+//! | [`last_words`] | the end of what a process says on its standard error |
 //! | [`limited`] | how many log lines others can cause |
 //! | [`memory`] | whether there is enough of it for what is sent and arrives |
 //! | [`open_files`] | the limit of open files, and how much of it is used |
 //! | [`path`] | a path on which callers are heard: binding it, who may call, removing it |
 //! | [`path_watch`] | whether such a path leads here still, and that it is made anew |
+//! | [`requests`] | what may be asked of a server or a supervisor on its path, and what comes of it |
 //! | [`words`] | what a worker and the supervisor say to each other, as values |
 //!
 //! Nothing here knows of a peer or a worker, or what a takeover is made of.
@@ -33,11 +35,13 @@ pub mod channel;
 pub mod descriptors;
 pub mod frame;
 pub mod inherited;
+pub mod last_words;
 pub mod limited;
 pub mod memory;
 pub mod open_files;
 pub mod path;
 pub mod path_watch;
+pub mod requests;
 pub mod words;
 
 pub use path::SOCKET_PATH_BYTES_MAX;

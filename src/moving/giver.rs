@@ -24,6 +24,7 @@ use super::giving::{Giving, Turned};
 use super::lent::Lent;
 use super::order::{Asker, Next, Order};
 use super::words::{Peers, in_words_of_a_move};
+use crate::build_id::BUILD;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
@@ -32,7 +33,7 @@ use crate::table::PeerHandle;
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
 use crate::takeover::predecessor::{Estate, Refusal, greet};
-use crate::takeover::wire::{BUILD, Frame, Give, Hello, Move, WIRE_VERSIONS, Which};
+use crate::takeover::wire::{Frame, Give, Hello, Move, WIRE_VERSIONS, Which};
 
 /// How many takers are known at once.
 const TAKERS_MAX: usize = 64;

@@ -12,7 +12,7 @@ use reactord_cli::values::number;
 /// One hour.
 const TIMEOUT_MAX_S: usize = 3600;
 
-/// Have a server start its successor, and wait until that serves.
+/// Have a server start its successor, and wait until that serves; or a supervisor become another binary.
 #[derive(FromArgs, Debug)]
 #[argh(
     subcommand,

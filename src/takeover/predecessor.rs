@@ -19,10 +19,10 @@ use super::mirror::{Batch, Mirror};
 use super::pace::{Load, Pace, Pending, Verdict};
 use super::pieces::{Pieces, Written};
 use super::wire::{
-    BUILD, Commit, Figures, Frame, Hello, Kind, Lane, Round, State, Timer, Timers, Versions, WIRE_VERSIONS, Welcome,
-    agree,
+    Commit, Figures, Frame, Hello, Kind, Lane, Round, State, Timer, Timers, Versions, WIRE_VERSIONS, Welcome, agree,
 };
 use crate::account::Account;
+use crate::build_id::BUILD;
 use crate::originals::Originals;
 
 /// How many peers may be on their way to the successor: four batches keep the channel busy, and stay below any limit

@@ -12,10 +12,11 @@ use reactord_process::frame::printable;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::wire::{
-    BUILD, Closed, Commit, Copied, Digested, Entries, EntriesSent, Figures, Frame, Hello, Kind, Lane, Listeners,
-    OfLane, Offer, Round, State, Timers, WIRE_VERSIONS, Welcome, chained,
+    Closed, Commit, Copied, Digested, Entries, EntriesSent, Figures, Frame, Hello, Kind, Lane, Listeners, OfLane,
+    Offer, Round, State, Timers, WIRE_VERSIONS, Welcome, chained,
 };
 use crate::account::Account;
+use crate::build_id::BUILD;
 use crate::peer::record::{Change, Record};
 
 /// Why the takeover cannot be.

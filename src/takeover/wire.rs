@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use reactord_process::frame::{self, FromFrame, REFUSE, Refuse, WireError, begin, finish};
+use reactord_process::requests;
+pub(crate) use reactord_process::requests::{Argument, LogSet, Process, SetLog, Upgrade, Upgraded, Upgrading};
 
 use crate::account::Account;
 use crate::peer::record::{Change, Record};
@@ -19,12 +21,6 @@ use crate::status::{PeerStatus, Status};
 
 mod record;
 mod ties;
-mod upgrade;
-
-pub(crate) use upgrade::{Argument, Process, Upgrade, Upgraded, Upgrading};
-
-/// What this build calls itself when it meets another.
-pub(crate) const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));
 
 /// The wire versions that this build speaks.
 pub(crate) const WIRE_VERSIONS: Versions =
@@ -465,26 +461,6 @@ pub(crate) struct PeerList {
     pub(crate) is_last: bool,
 }
 
-/// Somebody who calls on a server's takeover path: this level and those above are to be logged.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub(crate) struct SetLog {
-    #[n(0)]
-    pub(crate) level: String,
-}
-
-/// The server: so it is.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub(crate) struct LogSet {
-    #[n(0)]
-    pub(crate) before: String,
-    #[n(1)]
-    pub(crate) level: String,
-    #[n(2)]
-    pub(crate) pid: u32,
-}
-
 /// Predecessor, in the wire version that is rehearsed: how many peers it hands over.
 #[cfg(all(feature = "wire-2", not(test)))]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -566,17 +542,17 @@ pub(crate) enum Kind {
     Give = 19,
     Move = 20,
     Moved = 21,
-    AskStatus = 22,
+    AskStatus = requests::ASK_STATUS,
     Status = 23,
-    Upgrade = 24,
-    Upgrading = 25,
-    Upgraded = 26,
+    Upgrade = requests::UPGRADE,
+    Upgrading = requests::UPGRADING,
+    Upgraded = requests::UPGRADED,
     Check = 27,
     Checked = 28,
     AskPeers = 29,
     PeerList = 30,
-    SetLog = 31,
-    LogSet = 32,
+    SetLog = requests::SET_LOG,
+    LogSet = requests::LOG_SET,
 }
 
 impl Kind {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mio::Poll;
 use reactord_process::channel::Channel;
 
+use crate::build_id::BUILD;
 use crate::config::Config;
 use crate::handle::Handle;
 use crate::lane::Lane;
@@ -20,7 +21,7 @@ use crate::takeover::error::Cause;
 use crate::takeover::offer::Offer;
 use crate::takeover::predecessor::{Estate, greet};
 use crate::takeover::successor::Receiving;
-use crate::takeover::wire::{BUILD, Hello, WIRE_VERSIONS, Welcome};
+use crate::takeover::wire::{Hello, WIRE_VERSIONS, Welcome};
 
 /// A loop with one lane.
 pub(super) type Alone<S> = Reactor<And<S, ()>>;

@@ -88,6 +88,15 @@ pub enum Upgraded {
         /// How long nobody served. `None` where that is not known.
         pause: Option<Duration>,
     },
+    /// A supervisor was asked: the same process is another binary by now.
+    Replaced {
+        /// What it was.
+        predecessor: ServerProcess,
+        /// What it is.
+        successor: ServerProcess,
+        /// How many workers it has, which go on as they are.
+        workers: u64,
+    },
     /// It does not.
     Failed {
         /// Who was asked.
@@ -115,6 +124,14 @@ impl fmt::Display for Upgraded {
                     None => write!(f, "unknown"),
                 }
             }
+            Self::Replaced { predecessor, successor, workers } => write!(
+                f,
+                "replaced: the supervisor (pid {}) is {} now, and was {} before; its {workers} workers go on as they are, and \
+                 reload replaces them",
+                successor.pid,
+                successor.version(),
+                predecessor.version(),
+            ),
             Self::Failed { predecessor, why, is_refused, serves_on, .. } => {
                 write!(f, "{}: {why}", if *is_refused { "refused" } else { "failed" })?;
                 if *serves_on {
@@ -126,8 +143,8 @@ impl fmt::Display for Upgraded {
     }
 }
 
-/// Has the server that answers on the takeover path `path` start its successor, and waits until that serves or will not.
-/// Meanwhile `progress` is told how far it is. To end this process does not end the upgrade.
+/// Has the server that answers on the takeover path `path` start its successor, and waits until that serves or will not; or has
+/// the supervisor that answers there execute another binary in its own place. Meanwhile `progress` is told how far it is. To end this process does not end the upgrade.
 ///
 /// # Errors
 /// If the server cannot be asked; or if it dies meanwhile, and then it is not known who serves.
@@ -169,14 +186,17 @@ impl From<wire::Process> for ServerProcess {
 
 impl From<wire::Upgraded> for Upgraded {
     fn from(upgraded: wire::Upgraded) -> Self {
-        let wire::Upgraded { predecessor, successor, peers, pause_us, why, is_refused, said } = upgraded;
+        let wire::Upgraded { predecessor, successor, peers, pause_us, why, is_refused, said, workers } = upgraded;
         let predecessor = predecessor.into();
-        match (successor, why) {
-            (Some(successor), None) => {
+        match (successor, why, workers) {
+            (Some(successor), None, Some(workers)) => {
+                Self::Replaced { predecessor, successor: successor.into(), workers }
+            }
+            (Some(successor), None, None) => {
                 let pause = pause_us.map(Duration::from_micros);
                 Self::HandedOver { predecessor, successor: successor.into(), peers, pause }
             }
-            (successor, why) => {
+            (successor, why, _) => {
                 let why = printable(&why.unwrap_or_else(|| "for a reason that it does not say".to_owned()));
                 Self::Failed { predecessor, why, is_refused, serves_on: successor.is_none(), said }
             }

@@ -3,7 +3,6 @@
 //! One starts the process and waits for its end, the other passes on what it writes to standard error. What they have to
 //! say wakes the loop.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -15,11 +14,9 @@ use log::debug;
 use mio::net::UnixStream;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use reactord_process::last_words::LastWords;
 
 use super::inheritance::STANDARD_ERROR_VARIABLE;
-
-/// How much of what a successor says is kept: its last lines say why it ends.
-const SAID_BYTES_MAX: usize = 8 * 1024;
 
 /// What a pipe takes whole (`PIPE_BUF`, pipe(7)): a line of the successor is not torn by one of this process.
 const LINE_BYTES_MAX: usize = 4096;
@@ -46,7 +43,7 @@ pub(crate) struct Launch {
     news: Receiver<News>,
     woken: UnixStream,
     process: Arc<Mutex<Process>>,
-    said: Arc<Mutex<VecDeque<u8>>>,
+    said: Arc<Mutex<LastWords>>,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +76,7 @@ impl Launch {
         let (woken, waking) = UnixStream::pair()?;
         let (sender, news) = channel();
         let herald = Herald { news: sender, waking: Arc::new(waking) };
-        let (process, said) = (Arc::<Mutex<Process>>::default(), Arc::<Mutex<VecDeque<u8>>>::default());
+        let (process, said) = (Arc::<Mutex<Process>>::default(), Arc::<Mutex<LastWords>>::default());
         command.stderr(if is_heard { Stdio::piped() } else { Stdio::inherit() });
         let (watched, heard) = (process.clone(), said.clone());
         let watch = move || start_and_wait(command, is_heard, &watched, heard, &herald);
@@ -123,12 +120,7 @@ impl Launch {
 
     /// The end of what it has said so far.
     pub(crate) fn said(&self) -> String {
-        let mut said = lock(&self.said);
-        let text = String::from_utf8_lossy(said.make_contiguous());
-        // The first line may have lost its beginning.
-        let is_whole = text.len() < SAID_BYTES_MAX;
-        let lines = if is_whole { &*text } else { text.split_once('\n').map_or("", |(_, rest)| rest) };
-        lines.trim_end().to_owned()
+        lock(&self.said).text()
     }
 }
 
@@ -156,7 +148,7 @@ fn start_and_wait(
     command: Command,
     is_heard: bool,
     process: &Mutex<Process>,
-    said: Arc<Mutex<VecDeque<u8>>>,
+    said: Arc<Mutex<LastWords>>,
     herald: &Herald,
 ) {
     let mut child = match spawn(command, is_heard) {
@@ -198,7 +190,7 @@ fn wait_for_end(pid: u32) {
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(nix::errno::Errno::EINTR) {}
 }
 
-fn pass_on_in_a_thread(stderr: ChildStderr, said: Arc<Mutex<VecDeque<u8>>>, herald: Herald) {
+fn pass_on_in_a_thread(stderr: ChildStderr, said: Arc<Mutex<LastWords>>, herald: Herald) {
     let quiet = herald.clone();
     let passing = move || {
         pass_on(stderr, &said);
@@ -211,7 +203,7 @@ fn pass_on_in_a_thread(stderr: ChildStderr, said: Arc<Mutex<VecDeque<u8>>>, hera
 }
 
 /// Passes lines on to this process's standard error, which may make it wait, and keeps the last of them.
-fn pass_on(mut stderr: ChildStderr, said: &Mutex<VecDeque<u8>>) {
+fn pass_on(mut stderr: ChildStderr, said: &Mutex<LastWords>) {
     let mut line = Vec::new();
     let mut buffer = [0; LINE_BYTES_MAX];
     loop {
@@ -220,7 +212,7 @@ fn pass_on(mut stderr: ChildStderr, said: &Mutex<VecDeque<u8>>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Ok(0) | Err(_) => break,
         };
-        keep(&mut lock(said), &buffer[..bytes]);
+        lock(said).keep(&buffer[..bytes]);
         line.extend_from_slice(&buffer[..bytes]);
         let whole = line.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let whole = if line.len() - whole > LINE_BYTES_MAX { line.len() } else { whole };
@@ -228,12 +220,6 @@ fn pass_on(mut stderr: ChildStderr, said: &Mutex<VecDeque<u8>>) {
         line.drain(..whole);
     }
     write_all(&line);
-}
-
-fn keep(said: &mut VecDeque<u8>, bytes: &[u8]) {
-    said.extend(bytes);
-    let excess = said.len().saturating_sub(SAID_BYTES_MAX);
-    said.drain(..excess);
 }
 
 /// Writes lines to standard error, as far as it takes them.
@@ -287,18 +273,6 @@ mod tests {
         let launch = shell("echo one >&2; echo two >&2; exit 7");
         assert_eq!(end(&launch).unwrap().code(), Some(7));
         assert_eq!(launch.said(), "one\ntwo");
-    }
-
-    #[test]
-    fn of_much_that_is_said_the_last_lines_are_kept_whole() {
-        let launch = shell("i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i >&2; done; echo last >&2");
-        end(&launch);
-        assert_eq!(launch.said().lines().last(), Some("last"));
-        let launch = shell("i=0; while [ $i -lt 1500 ]; do i=$((i+1)); echo \"line $i.\" >&2; done");
-        end(&launch);
-        let said = launch.said();
-        assert!(said.len() <= SAID_BYTES_MAX && said.ends_with("line 1500."), "{said}");
-        assert!(said.lines().all(|line| line.starts_with("line ") && line.ends_with('.')), "{said}");
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Asked {
     }
 
     /// Somebody who wants something, if anybody does. Whoever wants what is not understood hears that.
-    pub(crate) fn next(&mut self, registry: &Registry, now: Instant) -> Option<(Request, Channel)> {
+    pub(crate) fn next(&mut self, registry: &Registry, now: Instant) -> Option<(Request, Channel, u32)> {
         let complaints = &mut self.complaints;
         let mut complain = |complaint: fmt::Arguments<'_>| {
             if complaints.admits(now) {
@@ -107,7 +107,7 @@ impl Asked {
         let callers = self.callers.as_mut()?;
         while let Some(Heard { channel, pid, said }) = callers.tend(registry, now, &mut complain) {
             match said.decode() {
-                Ok(request) => return Some((request, channel)),
+                Ok(request) => return Some((request, channel, pid)),
                 Err(error) => {
                     complain(format_args!("A request by pid {pid} refused: {error}"));
                     channel.close_with(&Refuse::frame(&format!("this is a supervisor: {error}")));

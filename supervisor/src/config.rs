@@ -1,6 +1,7 @@
 //! How a supervisor behaves, whoever says so.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,9 +9,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use reactord_process::adopted::Adopted;
 
+use crate::fixed::Fixed;
+
 /// How a supervisor behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
+    /// What of this cannot change while a supervisor goes on as another binary.
+    pub(crate) fixed: Fixed,
     /// Where clients connect to; port 0 lets the kernel choose.
     pub(crate) listen_addresses: Vec<SocketAddr>,
     /// Sockets on which the service manager listens for it already.
@@ -53,6 +58,15 @@ pub(crate) enum Supply {
     Listeners,
 }
 
+impl fmt::Display for Supply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queue => "queue",
+            Self::Listeners => "listen",
+        })
+    }
+}
+
 /// How it is known that a worker serves which gets the listening sockets. One that says `READY=1` (sd_notify(3)) is
 /// believed in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -74,6 +88,15 @@ pub(crate) enum Replace {
     Drain,
     /// Each worker hands its connections to the one that takes its place.
     Takeover,
+}
+
+impl fmt::Display for Replace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Drain => "drain",
+            Self::Takeover => "takeover",
+        })
+    }
 }
 
 /// Where a supervisor can be asked, and how that was chosen.

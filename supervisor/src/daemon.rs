@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use log::warn;
+use log::{info, warn};
 use nix::sys::signal::{Signal, raise};
 use reactord_cli::log_file::LogFile;
 use reactord_cli::logger::{self, Destination};
@@ -22,7 +22,7 @@ use reactord_cli::system_log::SystemLog;
 use crate::config::Config;
 use crate::launch::own_binary;
 use crate::not_serving::NotServing;
-use crate::resume::{Beginning, EXIT_UNDERSTOOD, Resumption, beginning};
+use crate::resume::{Beginning, Resumption, beginning};
 use crate::signals::Signals;
 use crate::supervisor::{Surroundings, supervise};
 use detach::Background;
@@ -59,13 +59,13 @@ pub struct Daemon {
 
 impl Daemon {
     /// Supervises until it is stopped, and tells the launching command if it cannot. Returns the exit code to leave
-    /// with. The process must have one thread.
+    /// with. The process must have one thread; `build` is the name and version of its program.
     ///
     /// # Errors
     /// If it cannot supervise, or in the launching command, if the supervisor in the background cannot.
-    pub fn run(&self) -> Result<u8, NotServing> {
+    pub fn run(&self, build: &str) -> Result<u8, NotServing> {
         let resumption = match beginning()? {
-            Beginning::Trial => return Ok(EXIT_UNDERSTOOD),
+            Beginning::Trial(examination) => return Ok(examination.answer(&self.config.fixed)?),
             Beginning::Fresh if self.detach && !self.background => return launch(&self.config),
             Beginning::Fresh => None,
             Beginning::Resumed(resumption) => Some(resumption),
@@ -74,7 +74,7 @@ impl Daemon {
         let launching_command = Cell::new(if enters { Some(Background::enter().map_err(detaching)?) } else { None });
         let signals = Signals::watch().map_err(|error| NotServing::new(format!("signals: {error}")))?;
         let supervised = self.move_log(resumption.is_some());
-        let supervised = supervised.and_then(|()| self.supervise(resumption, signals, &launching_command));
+        let supervised = supervised.and_then(|()| self.supervise(build, resumption, signals, &launching_command));
         if let (Err(failure), Some(launching_command)) = (&supervised, launching_command.take()) {
             // If it has gone away, the log and the exit code have to do.
             let _ = launching_command.does_not_serve(&failure.reason);
@@ -84,7 +84,9 @@ impl Daemon {
 
     /// Has lines written where they belong, once there is no terminal.
     fn move_log(&self, is_resumed: bool) -> Result<(), NotServing> {
-        if !self.background {
+        // What was executed in the background is there still, whatever its arguments say of how to get there.
+        let is_in_background = self.background || (self.detach && is_resumed);
+        if !is_in_background {
             return Ok(());
         }
         match self.destination() {
@@ -107,14 +109,19 @@ impl Daemon {
 
     fn supervise(
         &self,
+        build: &str,
         mut resumption: Option<Resumption>,
         signals: Signals,
         launching_command: &Cell<Option<Background>>,
     ) -> Result<(), NotServing> {
+        if resumption.is_none() {
+            info!("{build}, pid {}", std::process::id());
+        }
         let pid_file = self.pid_file(resumption.as_mut())?;
         let manager = ServiceManager::from_environment();
         let manager = manager.as_ref();
         let surroundings = Surroundings {
+            build,
             serving: Some(Box::new(move || tell_that_it_serves(manager, launching_command.take()))),
             manager,
             kept: pid_file.iter().map(|pid_file| (PID_FILE, pid_file.as_fd())).collect(),

@@ -2,12 +2,11 @@
 
 use minicbor::{Decode, Encode};
 use reactord_process::frame::{self, FromFrame, WireError, decode_body};
+use reactord_process::requests::{ASK_STATUS, SET_LOG, SetLog, UPGRADE, Upgrade};
 
 use crate::status::FleetStatus;
 
-/// The kinds of these frames. What is asked of a server, too, has the kind that it has there.
-const ASK_STATUS: u8 = 22;
-const UPGRADE: u8 = 24;
+/// The kinds of those frames that only a supervisor has.
 const RELOAD: u8 = 35;
 const RELOADED: u8 = 36;
 const FLEET_STATUS: u8 = 37;
@@ -19,8 +18,10 @@ pub(crate) enum Request {
     Status,
     /// That a new generation takes the place of the current one, and to know what has come of it.
     Reload,
-    /// That it starts its successor, which a server does.
-    Upgrade,
+    /// That another binary takes its place, and to know what has come of it.
+    Upgrade(Upgrade),
+    /// That another level is logged.
+    SetLog(SetLog),
 }
 
 /// The body of a frame whose kind says it all.
@@ -30,12 +31,12 @@ struct Empty {}
 
 impl Request {
     pub(crate) fn frame(&self) -> Vec<u8> {
-        let kind = match self {
-            Self::Status => ASK_STATUS,
-            Self::Reload => RELOAD,
-            Self::Upgrade => UPGRADE,
-        };
-        frame::encode(kind, &Empty {})
+        match self {
+            Self::Status => frame::encode(ASK_STATUS, &Empty {}),
+            Self::Reload => frame::encode(RELOAD, &Empty {}),
+            Self::Upgrade(upgrade) => frame::encode(UPGRADE, upgrade),
+            Self::SetLog(level) => frame::encode(SET_LOG, level),
+        }
     }
 }
 
@@ -44,8 +45,8 @@ impl<'b> FromFrame<'b> for Request {
         match kind {
             ASK_STATUS => decode_body("AskStatus", body).map(|Empty {}| Self::Status),
             RELOAD => decode_body("Reload", body).map(|Empty {}| Self::Reload),
-            // How it is to be is for a server.
-            UPGRADE => decode_body("Upgrade", body).map(|Empty {}| Self::Upgrade),
+            UPGRADE => decode_body("Upgrade", body).map(Self::Upgrade),
+            SET_LOG => decode_body("SetLog", body).map(Self::SetLog),
             kind => Err(WireError::Kind(kind)),
         }
     }
@@ -122,7 +123,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_and_answered_comes_out_as_it_went_in() {
-        for request in [Request::Status, Request::Reload, Request::Upgrade] {
+        let upgrade = Request::Upgrade(Upgrade { timeout_ms: 7, ..Upgrade::default() });
+        let level = Request::SetLog(SetLog { level: "debug".to_owned() });
+        for request in [Request::Status, Request::Reload, upgrade, level] {
             assert_eq!(raw(request.frame()).decode(), Ok(request));
         }
         let why_not = Some("worker pid 7 exited with code 9".to_owned());

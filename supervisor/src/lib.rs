@@ -55,7 +55,9 @@
 //! | `sight` | whether a worker is seen to accept |
 //! | `launch` | from a command to a process with clean surroundings |
 //! | `directory` | where workers' sockets are that have a path |
-//! | `resume` | executing the binary anew with everything that it has |
+//! | `upgrade` | another binary in place of this one: who has asked, and how far it is |
+//! | `resume` | trying a binary out, and executing it with everything that this process has |
+//! | `fixed` | what a command line says that cannot change by that |
 //! | `state` | what that binary is told, as a record |
 //! | `status` | how a supervisor stands, and when a service manager is told |
 //!
@@ -70,6 +72,7 @@ mod connection;
 mod daemon;
 mod directory;
 mod error;
+mod fixed;
 mod fleet;
 mod frames;
 mod launch;
@@ -86,6 +89,7 @@ mod state;
 mod status;
 mod supervisor;
 mod traffic;
+mod upgrade;
 
 pub use asking::{ask_status, reload};
 pub use daemon::Daemon;

@@ -14,6 +14,7 @@ use reactord_process::adopted::{Adopted, At};
 
 use crate::config::{AskedOn, Config, Ready, Replace, Supply};
 use crate::daemon::Daemon;
+use crate::fixed::Fixed;
 use crate::resume::goes_on;
 
 /// Hold ports, start workers, and pass the connections on to them: reactord supervise -p PORT -- COMMAND ARGS.
@@ -38,8 +39,8 @@ pub struct Arguments {
     #[argh(option, short = 'p', arg_name = "PORT", from_str_fn(port))]
     listen_port: Vec<u16>,
 
-    /// unix socket on which `reactord reload` and `status` are answered (default: reactord.supervise in the user's runtime
-    /// directory)
+    /// unix socket on which `reactord reload`, `status`, `upgrade` and `log` are answered (default: reactord.supervise in the
+    /// user's runtime directory)
     #[argh(option, short = 't', long = "path", arg_name = "PATH", from_str_fn(path))]
     asked_on: Option<PathBuf>,
 
@@ -175,9 +176,11 @@ impl Arguments {
                     .to_owned(),
             );
         }
+        let fixed = self.fixed();
         let addresses = self.listen_port.iter().map(|port| SocketAddr::new(self.listen_address, *port)).collect();
         let (listen_addresses, listen_sockets) = beside(addresses, passed)?;
         let config = Config {
+            fixed,
             listen_addresses,
             listen_sockets,
             listen_backlog: self.listen_backlog,
@@ -203,6 +206,23 @@ impl Arguments {
             pid_file: self.pid_file,
             log_file: self.log_file,
         })
+    }
+
+    /// What of this cannot change while a supervisor goes on as another binary: sockets are bound, workers were told how they
+    /// get connections and hand them over, and files are locked.
+    fn fixed(&self) -> Fixed {
+        let mut addresses: Vec<String> =
+            self.listen_port.iter().map(|port| SocketAddr::new(self.listen_address, *port).to_string()).collect();
+        addresses.sort();
+        let of_path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        Fixed::default()
+            .with("--listen-port", (!addresses.is_empty()).then(|| addresses.join(" and ")))
+            .with("--listen-backlog", self.listen_backlog)
+            .with("--path", of_path(&self.asked_on))
+            .with("--hand-over", Some(self.hand_over))
+            .with("--replace", Some(self.replace))
+            .with("--detach", self.detach.then_some("given"))
+            .with("--pid-file", of_path(&self.pid_file))
     }
 }
 

@@ -18,6 +18,7 @@ use reactord_process::inherited;
 use reactord_process::words::{ConnectionId, FromSupervisor};
 
 use crate::connection::{Connection, Connections, Origin};
+use crate::fixed::Fixed;
 use crate::fleet::{FleetRecord, WorkerId};
 use crate::line::Line;
 use crate::link::Link;
@@ -62,6 +63,28 @@ pub(crate) struct State {
     /// When the supervisor began: ms since 1970.
     #[n(11)]
     pub(crate) began_unix_ms: Option<u64>,
+    /// What its command line says that cannot change.
+    #[n(12)]
+    pub(crate) fixed: Option<Fixed>,
+    /// How many workers that says.
+    #[n(13)]
+    pub(crate) workers: Option<u64>,
+    /// Name and version of the binary.
+    #[n(14)]
+    pub(crate) build: Option<String>,
+    /// Who is to be told what has come of the upgrade.
+    #[n(15)]
+    pub(crate) asker: Option<AskerState>,
+}
+
+/// Who has asked for the upgrade, and where it is answered.
+#[derive(Clone, Copy, Debug, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct AskerState {
+    #[n(0)]
+    pub(crate) descriptor: RawFd,
+    #[n(1)]
+    pub(crate) pid: u32,
 }
 
 /// The path on which a supervisor is asked, as the file with this device and inode, and its listener.
@@ -158,7 +181,7 @@ impl State {
     ///
     /// # Errors
     /// If it is not understood.
-    pub(crate) fn read(mut file: File) -> io::Result<Self> {
+    pub(crate) fn read(file: &mut File) -> io::Result<Self> {
         let mut bytes = Vec::new();
         file.rewind()?;
         file.read_to_end(&mut bytes)?;
@@ -318,7 +341,7 @@ mod tests {
     fn what_another_version_has_written_is_refused_by_its_number_whatever_follows() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&minicbor::to_vec((VERSION + 1, "it may look like anything")).unwrap()).unwrap();
-        let error = State::read(file).unwrap_err().to_string();
+        let error = State::read(&mut file).unwrap_err().to_string();
         assert_eq!(error, "it has version 2, 1 is understood");
     }
 }

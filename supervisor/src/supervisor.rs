@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{LevelFilter, debug, info, warn};
 use mio::net::TcpListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -17,7 +17,9 @@ use nix::sys::signal::Signal;
 use reactord_cli::service_manager::{ServiceManager, Word};
 use reactord_process::accept::listen_on;
 use reactord_process::address::Address;
-use reactord_process::frame::Refuse;
+use reactord_process::frame::{self, Refuse, printable};
+use reactord_process::limited::Limit;
+use reactord_process::requests::{self, LOG_SET, LogSet, Process, SetLog, Upgraded};
 use reactord_process::words::{Fraction, FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 use reactord_process::{inherited, open_files};
 
@@ -32,16 +34,17 @@ use crate::launch::{Inheritance, Program};
 use crate::line::Line;
 use crate::link::Link;
 use crate::remains::Remains;
-use crate::resume::{self, Resumption, Trial};
+use crate::resume::{self, Resumption};
 use crate::sight::Lookout;
 use crate::signals::Signals;
 use crate::source::Source;
 use crate::state::State;
 use crate::status::{FleetStatus, Summary, Telling, WorkerStatus};
 use crate::traffic::{Ending, Traffic};
+use crate::upgrade::{Asker, Failed, Upgrade};
 
-/// What this build calls itself.
-const BUILD: &str = concat!("reactord ", env!("CARGO_PKG_VERSION"));
+/// Why nothing is begun any more.
+const STOPPING: &str = "the supervisor is stopping";
 
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 256;
@@ -52,6 +55,8 @@ const LOOKS_MAX: usize = 16;
 /// What the program around the supervisor wants of it.
 #[derive(Default)]
 pub(crate) struct Surroundings<'p> {
+    /// The program's name and version.
+    pub(crate) build: &'p str,
     /// Called once, when all workers serve for the first time.
     pub(crate) serving: Option<Box<dyn FnOnce() + 'p>>,
     /// Who wants to know from then on how it is.
@@ -95,9 +100,9 @@ struct Supervisor<'p> {
     exits: Vec<(WorkerId, Exit)>,
     /// Which binary is executed in place of this one.
     own_path: PathBuf,
-    trial: Option<Trial>,
-    /// It was tried out, and waits for the end of a move.
-    is_to_execute: bool,
+    upgrade: Option<Box<Upgrade>>,
+    /// How much is said of those who ask.
+    about_requests: Limit,
     telling: Telling,
     /// When the service manager is to be told next that the loop turns, if it waits for that.
     beat_at: Option<Instant>,
@@ -134,7 +139,13 @@ impl<'p> Supervisor<'p> {
     }
 
     /// Goes on with what this process had before it executed this binary.
-    fn resume(config: &Config, signals: Signals, surroundings: Surroundings<'p>, state: State) -> Result<Self, Error> {
+    fn resume(
+        config: &Config,
+        signals: Signals,
+        surroundings: Surroundings<'p>,
+        mut state: State,
+    ) -> Result<Self, Error> {
+        let before = Before::take(&mut state);
         let workplace = state.workplace.map_or_else(|| ".".into(), PathBuf::from);
         let program = Program { arguments: config.command.clone(), workplace, files_max: state.files_max };
         // Those who serve go on; the command may be there again when the next worker is started.
@@ -157,8 +168,8 @@ impl<'p> Supervisor<'p> {
         supervisor.remains = Remains::from_record(&state.remains.unwrap_or_default(), Instant::now());
         supervisor.traffic.take_up(state.traffic, Instant::now()).map_err(Error::while_doing("going on"))?;
         supervisor.traffic.count_files();
-        let (workers, waiting) = (supervisor.fleet.workers(), in_the_queue(&supervisor.fleet));
-        info!("Resumed as pid {} with {workers} workers, {waiting} in the queue", std::process::id());
+        supervisor.have_as_many_workers_as_asked(before.workers);
+        supervisor.answer_for(before);
         supervisor.announce();
         Ok(supervisor)
     }
@@ -167,7 +178,7 @@ impl<'p> Supervisor<'p> {
     fn announce(&self) {
         self.traffic.announce();
         if let Some(path) = self.asked.path() {
-            info!("Answering reload and status on {}", path.display());
+            info!("Answering reload, status, upgrade and log on {}", path.display());
         }
     }
 
@@ -204,8 +215,8 @@ impl<'p> Supervisor<'p> {
             lookout: Lookout::default(),
             exits: Vec::new(),
             own_path: resume::own_path()?,
-            trial: None,
-            is_to_execute: false,
+            upgrade: None,
+            about_requests: Limit::default(),
             telling: Telling::default(),
             beat_at: beats.then_some(now),
             began_unix_ms: unix_ms(),
@@ -219,9 +230,7 @@ impl<'p> Supervisor<'p> {
         self.reap();
         loop {
             self.decide();
-            if self.is_to_execute && self.may_execute() {
-                self.execute();
-            }
+            self.execute_if_tried();
             if self.fleet.is_over() && self.remains.is_empty() {
                 break;
             }
@@ -229,6 +238,9 @@ impl<'p> Supervisor<'p> {
             self.look(&mut events, self.timeout())?;
             self.hear_in_time(&mut events)?;
             self.finish_turn();
+        }
+        if let Some(upgrade) = self.upgrade.take() {
+            upgrade.abandon(STOPPING.to_owned()).answer(self.process());
         }
         self.asked.leave();
         if self.traffic.connections() > 0 {
@@ -252,6 +264,7 @@ impl<'p> Supervisor<'p> {
         for event in &*events {
             match event.token().into() {
                 Source::Signals => self.obey_signals(),
+                Source::Trial => self.upgrade.iter_mut().for_each(|upgrade| upgrade.hear()),
                 Source::Caller(key) => self.asked.note(key),
                 Source::Listener(place) => self.traffic.accept(place, &mut self.fleet, self.now),
                 Source::Worker(id) => {
@@ -284,17 +297,29 @@ impl<'p> Supervisor<'p> {
         self.remains.tend(self.now);
         self.look_who_serves();
         self.answer_callers();
-        if let Some(trial) = self.trial.take_if(|trial| self.now >= trial.deadline()) {
-            warn!("The binary is not replaced: {}", trial.give_up());
+        if let Some(late) = self.upgrade.take_if(|upgrade| upgrade.due().is_some_and(|due| self.now >= due)) {
+            self.upgrade_failed(late.give_up(self.what_is_waited_for()));
+        }
+        if let Some(lines) = self.about_requests.left_out(self.now) {
+            warn!("{lines} more lines about requests on the path were left out");
         }
     }
 
     /// How long the next poll may sleep.
     fn timeout(&self) -> Option<Duration> {
-        let trial = self.trial.as_ref().map(Trial::deadline);
+        let upgrade = self.upgrade.as_ref().and_then(|upgrade| upgrade.due());
+        let about_requests = self.about_requests.due();
         let status = self.status().and_then(|status| self.telling.due(&status, self.now));
         let seen = self.lookout.due(self.fleet.to_be_seen(), self.now);
-        let due = [self.traffic.due(self.now), self.fleet.deadline(), self.remains.due(), seen, trial, status];
+        let due = [
+            self.traffic.due(self.now),
+            self.fleet.deadline(),
+            self.remains.due(),
+            seen,
+            upgrade,
+            status,
+            about_requests,
+        ];
         let due = due.into_iter().chain([self.asked.due(self.now), self.beat_at]);
         let due = due.flatten().min()?;
         // Rounded up: what is half a millisecond away is waited for, not spun for.
@@ -338,14 +363,15 @@ impl<'p> Supervisor<'p> {
     // ── Who asks ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn answer_callers(&mut self) {
-        while let Some((request, channel)) = self.asked.next(self.poll.registry(), self.now) {
+        while let Some((request, channel, pid)) = self.asked.next(self.poll.registry(), self.now) {
             match request {
                 Request::Status => channel.close_with(&self.fleet_status().frame()),
                 Request::Reload => match self.fleet.replace(self.now) {
                     Some(number) => self.asked.wait(number, channel),
-                    None => channel.close_with(&Refuse::frame(&"the supervisor is stopping")),
+                    None => channel.close_with(&Refuse::frame(&STOPPING)),
                 },
-                Request::Upgrade => channel.close_with(&refuse_upgrade()),
+                Request::Upgrade(request) => self.begin_upgrade(Asker::Caller(Box::new(channel), pid), &request),
+                Request::SetLog(SetLog { level }) => channel.close_with(&self.set_log_level(pid, &level)),
             }
         }
     }
@@ -353,7 +379,7 @@ impl<'p> Supervisor<'p> {
     fn fleet_status(&self) -> FleetStatus {
         let workers = self.fleet.members().map(|(id, member)| WorkerStatus::of(member, self.share(id), self.now));
         FleetStatus {
-            build: BUILD.to_owned(),
+            build: self.surroundings.build.to_owned(),
             pid: std::process::id(),
             began_unix_ms: self.began_unix_ms,
             listeners: self.traffic.listeners().map(|(_, address)| Address(address).to_string()).collect(),
@@ -365,6 +391,21 @@ impl<'p> Supervisor<'p> {
     /// How many connections a worker has, where it is known.
     fn share(&self, id: WorkerId) -> Option<u64> {
         (self.config.supply == Supply::Queue).then(|| self.fleet.share(id))
+    }
+
+    /// Has this level logged from now on, by this process alone.
+    fn set_log_level(&mut self, pid: u32, level: &str) -> Vec<u8> {
+        let Ok(wanted) = level.parse::<LevelFilter>() else {
+            return Refuse::frame(&format!("there is no level {}", printable(level)));
+        };
+        let name_of = |level: LevelFilter| level.as_str().to_ascii_lowercase();
+        let before = name_of(log::max_level());
+        log::set_max_level(wanted);
+        let level = name_of(wanted);
+        if self.about_requests.admits(self.now) {
+            info!("Log level {level} from now on, {before} before: pid {pid} has asked for it");
+        }
+        frame::encode(LOG_SET, &LogSet { before, level, pid: std::process::id() })
     }
 
     fn reloaded(&mut self, reload: &Reload) {
@@ -509,7 +550,7 @@ impl<'p> Supervisor<'p> {
             Signal::SIGHUP => drop(self.fleet.replace(self.now)),
             Signal::SIGUSR1 | Signal::SIGTTIN => self.fleet.add(self.now),
             Signal::SIGTTOU => self.fleet.remove(self.now),
-            Signal::SIGUSR2 => self.try_out(),
+            Signal::SIGUSR2 => self.begin_upgrade(Asker::Signal, &requests::Upgrade::default()),
             Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
                 self.traffic.stop_listening(&mut self.fleet, self.now);
                 let (workers, waiting) = (self.fleet.workers(), in_the_queue(&self.fleet));
@@ -527,8 +568,8 @@ impl<'p> Supervisor<'p> {
     fn reap(&mut self) {
         let mut gone = Vec::new();
         while let Some((pid, exit)) = next_exit() {
-            if self.trial.as_ref().is_some_and(|trial| trial.pid == pid) {
-                self.end_trial(&exit);
+            if let Some(upgrade) = self.upgrade.take_if(|upgrade| upgrade.is_tried_by(pid)) {
+                self.trial_ended(*upgrade, &exit);
                 continue;
             }
             let Some(id) = self.fleet.with_pid(pid) else {
@@ -570,37 +611,45 @@ impl<'p> Supervisor<'p> {
 
     // ── Another binary in place of this one ────────────────────────────────────────────────────────────────────────
 
-    /// Runs the binary that is at our path by now, to see whether it understands what it would have to go on with.
-    fn try_out(&mut self) {
-        if let Some(Trial { pid, .. }) = &self.trial {
-            return info!("The binary is being tried out already, as pid {pid}");
+    /// This process, as others are told of it.
+    fn process(&self) -> Process {
+        let build = self.surroundings.build.to_owned();
+        Process { build, pid: std::process::id(), generation: self.fleet.current() }
+    }
+
+    /// Tries out the binary that somebody asks for, unless there is a reason not to.
+    fn begin_upgrade(&mut self, asker: Asker, request: &requests::Upgrade) {
+        if let Some(under_way) = &self.upgrade {
+            return self.upgrade_failed(asker.refused(under_way.to_string()));
         }
-        match Trial::begin(&self.own_path, &self.state(false), self.now) {
-            Ok(trial) => {
-                info!("Trying out {} as pid {}", self.own_path.display(), trial.pid);
-                self.trial = Some(trial);
-            }
-            Err(error) => warn!("The binary is not replaced: {}: {error}", self.own_path.display()),
+        if self.fleet.is_stopping() && matches!(asker, Asker::Caller(..)) {
+            return self.upgrade_failed(asker.refused(STOPPING.to_owned()));
+        }
+        let (state, registry) = (self.state(false), self.poll.registry());
+        match Upgrade::begin(asker, request, &self.own_path, &state, registry, self.now) {
+            Ok(upgrade) => self.upgrade = Some(Box::new(upgrade)),
+            Err(failed) => self.upgrade_failed(failed),
         }
     }
 
-    fn end_trial(&mut self, exit: &Exit) {
-        let Some(trial) = self.trial.take() else {
-            return;
-        };
-        match trial.judge(exit) {
-            Err(reason) => warn!("The binary is not replaced: {reason}"),
-            Ok(()) if self.may_execute() => self.execute(),
-            Ok(()) => {
-                let what = if self.fleet.is_moving() {
-                    "no connections are being moved any more"
-                } else {
-                    "whoever has asked for a generation has been answered"
-                };
-                info!("{} is executed when {what}", self.own_path.display());
-                self.is_to_execute = true;
+    /// The binary that was tried out is executed, at once or when that is possible; or not at all.
+    fn trial_ended(&mut self, upgrade: Upgrade, exit: &Exit) {
+        match upgrade.trial_ended(exit) {
+            Ok(upgrade) => {
+                if !self.may_execute() {
+                    info!("{} is executed when {}", upgrade.path().display(), self.what_is_waited_for());
+                }
+                self.upgrade = Some(Box::new(upgrade));
             }
+            Err(failed) => self.upgrade_failed(failed),
         }
+    }
+
+    fn upgrade_failed(&mut self, failed: Failed) {
+        if self.about_requests.admits(self.now) {
+            warn!("The binary is not replaced: {}", failed.objection);
+        }
+        failed.answer(self.process());
     }
 
     /// Whether nothing is under way that would be torn apart.
@@ -608,27 +657,71 @@ impl<'p> Supervisor<'p> {
         !self.fleet.is_moving() && !self.asked.is_waited_for()
     }
 
-    /// Becomes the binary that was tried out.
-    fn execute(&mut self) {
-        self.is_to_execute = false;
+    fn what_is_waited_for(&self) -> &'static str {
+        if self.fleet.is_moving() {
+            "no connections are being moved any more"
+        } else {
+            "whoever has asked for a generation has been answered"
+        }
+    }
+
+    /// Becomes the binary that was tried out, if one was and nothing is in its way.
+    fn execute_if_tried(&mut self) {
+        if !self.may_execute() {
+            return;
+        }
+        let Some(upgrade) = self.upgrade.take_if(|upgrade| upgrade.is_tried()) else { return };
         // Who has been waited for cannot be waited for again.
         self.tell_exits();
         let remains = self.traffic.remains();
-        if remains > 0 {
-            return warn!(
-                "The binary is not replaced: {remains} workers that are gone have given back more than there are descriptors for"
-            );
-        }
+        let failed = if remains > 0 {
+            upgrade
+                .abandon(format!("{remains} workers that are gone have given back more than there are descriptors for"))
+        } else {
+            self.execute(*upgrade)
+        };
+        self.upgrade_failed(failed);
+    }
+
+    /// Returns only if that could not be.
+    fn execute(&mut self, upgrade: Upgrade) -> Failed {
         // What was decided and not done yet would be lost.
         self.traffic.end_patience(&mut self.fleet, self.now);
         self.decide();
-        info!("Executing {}", self.own_path.display());
+        info!("Executing {}", upgrade.path().display());
         let kept = self.surroundings.kept.iter().map(|(_, kept)| *kept);
         let lock = self.directory.as_ref().and_then(Directory::lock);
         let others = self.asked.descriptors().chain(lock).chain(kept);
-        let descriptors: Vec<BorrowedFd<'_>> = self.traffic.descriptors().chain(others).collect();
-        let error = resume::execute(&self.own_path, &self.state(true), &descriptors);
-        warn!("The binary is not replaced: {}: {error}", self.own_path.display());
+        upgrade.execute(self.state(true), self.traffic.descriptors().chain(others).collect())
+    }
+
+    /// Says what this process goes on with, and answers whoever has asked the binary before it for that.
+    fn answer_for(&self, Before { build, asker, .. }: Before) {
+        let (workers, waiting) = (self.fleet.workers(), in_the_queue(&self.fleet));
+        let (now, before) = (self.process(), Process { build, ..self.process() });
+        let (pid, build) = (now.pid, &now.build);
+        info!(
+            "Resumed as pid {pid} with {workers} workers, {waiting} in the queue: {build} in place of {}",
+            before.build
+        );
+        if let Some(asker) = asker {
+            let (predecessor, successor) = (before, Some(now));
+            asker.answer(&Upgraded { predecessor, successor, workers: Some(workers as u64), ..Upgraded::default() });
+        }
+    }
+
+    /// The command line may say another number of workers than that of the binary before this one did.
+    fn have_as_many_workers_as_asked(&mut self, before: Option<u64>) {
+        let asked = self.config.workers;
+        if before.is_none_or(|before| before == asked as u64) {
+            return;
+        }
+        while self.fleet.target() < asked {
+            self.fleet.add(self.now);
+        }
+        while self.fleet.target() > asked {
+            self.fleet.remove(self.now);
+        }
     }
 
     /// What that binary has to know; `with_states` of connections, if it is to go on.
@@ -647,17 +740,30 @@ impl<'p> Supervisor<'p> {
             directory_lock: self.directory.as_ref().and_then(Directory::lock).map(|lock| lock.as_raw_fd()),
             path: self.asked.state(),
             began_unix_ms: Some(self.began_unix_ms),
+            fixed: Some(self.config.fixed.clone()),
+            workers: Some(self.config.workers as u64),
+            build: Some(self.surroundings.build.to_owned()),
+            asker: None,
         }
     }
 }
 
-/// What whoever asks for an upgrade is told: it is not to be taken for one that has been.
-fn refuse_upgrade() -> Vec<u8> {
-    let pid = std::process::id();
-    Refuse::frame(&format!(
-        "this is a supervisor, which replaces its own binary at SIGUSR2 (kill -USR2 {pid}) and tells its log what comes of it; \
-         reload replaces its workers"
-    ))
+/// What is left of the binary that this process has executed before, besides what it goes on with.
+struct Before {
+    build: String,
+    asker: Option<Asker>,
+    workers: Option<u64>,
+}
+
+impl Before {
+    fn take(state: &mut State) -> Self {
+        let asker = state.asker.take().and_then(|asker| {
+            // Whoever waits for the answer sees the end of its channel then.
+            Asker::adopt(asker).inspect_err(|error| warn!("Pid {} is not answered: {error}", asker.pid)).ok()
+        });
+        let build = state.build.take().unwrap_or_else(|| "an earlier version".to_owned());
+        Self { build, asker, workers: state.workers }
+    }
 }
 
 fn unix_ms() -> u64 {

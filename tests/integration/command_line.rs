@@ -17,7 +17,7 @@ fn help_documents_the_exit_codes() {
 #[test]
 fn version_says_the_version() {
     let (version, log) = Server::run(&["--version"]).output(0);
-    assert_eq!((version.as_str(), log.as_str()), (concat!("reactord ", env!("CARGO_PKG_VERSION")), ""));
+    assert_eq!((version.as_str(), log.as_str()), (concat!("reactord ", env!("REACTORD_VERSION")), ""));
 }
 
 #[test]

@@ -379,7 +379,7 @@ fn lines_have_a_priority_in_the_journal_alone_also_when_its_reader_is_left_to_a_
     command.args(["-c", script, env!("CARGO_BIN_EXE_reactord"), "-p", "0", "-t"]).arg(&path);
     let server = Server::spawn(&path, &mut command).started();
     let _killed = KilledAtEnd(path.clone());
-    assert!(server.lines_with("").iter().all(|line| line.starts_with("<6>[reactord::")), "{}", server.log());
+    assert!(server.lines_with("").iter().all(|line| line.starts_with("<6>[reactord")), "{}", server.log());
     upgrade(&path, &[], 0);
     assert_eq!(server.exit_code(), 0);
     // What it has said before it served has come by way of its predecessor, whose pipe is not the journal.

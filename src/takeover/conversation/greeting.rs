@@ -5,8 +5,9 @@ use reactord_process::frame::RawFrame;
 
 use super::super::predecessor::{Estate, Refusal, greet};
 use super::super::successor::{Called, Objection};
-use super::super::wire::{BUILD, Frame, Hello, Lane, Offer, Versions, Welcome};
+use super::super::wire::{Frame, Hello, Lane, Offer, Versions, Welcome};
 use super::world::{FILES_RESERVED, PREDECESSOR_PID, estate, hello, offers};
+use crate::build_id::BUILD;
 
 #[test]
 fn a_caller_that_fits_is_welcomed() {

@@ -255,6 +255,7 @@ fn example(kind: Kind) -> Frame<'static> {
         }),
         Kind::Upgrading => Frame::Upgrading(Upgrading { pid: 456, copied: Some(5000), peers: 10_000 }),
         Kind::Upgraded => Frame::Upgraded(Box::new(Upgraded {
+            workers: None,
             predecessor: process(123, 6),
             successor: Some(process(456, 7)),
             peers: 10_000,
