@@ -8,7 +8,7 @@ use reactord_process::asking::{self, AskError, Cause, Conversation, PATIENCE};
 use reactord_process::frame::{RawFrame, printable};
 
 use crate::status::{Status, name_of};
-use crate::takeover::wire::{Frame, LogSet, SetLog};
+use crate::takeover::wire::{Answer, Ask, Frame, LogSet, SetLog};
 
 /// Asks the server on `path`, and waits so long for its answer.
 pub(crate) fn exchange(path: &Path, request: &Frame<'_>, patience: Duration) -> Result<RawFrame, Cause> {
@@ -56,6 +56,20 @@ pub fn set_log_level(path: &Path, level: LevelFilter) -> Result<LogLevels, AskEr
         Frame::LogSet(LogSet { before, level, pid }) => {
             Ok(LogLevels { before: printable(&before), level: printable(&level), pid })
         }
+        frame => Err(out_of_turn(&frame)),
+    };
+    ask().map_err(AskError::at(path))
+}
+
+/// Asks a service of the server that answers on the takeover path `path` something, in words that the two
+/// [agree on](crate::StreamService::asked), and returns its answer.
+///
+/// # Errors
+/// If nobody answers there who may be asked, or not within ten seconds; or if the service does not answer.
+pub fn ask(path: &Path, service: &str, question: &[u8]) -> Result<Vec<u8>, AskError> {
+    let request = Frame::Ask(Ask { service: service.to_owned(), question: question.to_vec() });
+    let ask = || match exchange(path, &request, PATIENCE)?.decode()? {
+        Frame::Answer(Answer { answer }) => Ok(answer),
         frame => Err(out_of_turn(&frame)),
     };
     ask().map_err(AskError::at(path))

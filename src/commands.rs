@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 use log::error;
 use reactord::{LogLevels, Offer, Upgraded, Upgrading, move_peers, set_log_level, upgrade};
+use reactord_cli::complain;
 
 use crate::options::{Check, LogOf, Move, UpgradeOf};
 use reactord::program::{EXIT_TAKEOVER, fail};
@@ -91,12 +92,6 @@ pub(crate) fn check_and_say(Check { path, binary }: &Check, offers: &[Offer]) ->
         }
         Err(error) => fail(&error),
     }
-}
-
-/// Says on standard error why something was not done.
-fn complain(line: &str) {
-    // Where nobody reads it, the exit code has to do.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A line on a terminal that is written again and again in its place.

@@ -69,6 +69,12 @@ pub(crate) trait AnyLane: Originals + Passing {
     /// Another thread has something for the service.
     fn woken(&mut self);
 
+    /// Somebody has asked the service something.
+    fn asked(&mut self, question: &[u8]) -> Result<Vec<u8>, String>;
+
+    /// Appends the service's own figures.
+    fn figures(&self, exposition: &mut String);
+
     /// Closes all peers: what is pending for them is written first.
     fn close_all(&mut self);
 
@@ -229,8 +235,8 @@ impl<S: StreamService> Lane<S> {
     }
 
     /// A call that is about no peer.
-    fn call(&mut self, act: impl FnOnce(&mut S, &mut Context<'_, S>)) {
-        self.answering.call_alone(self.table.peers_mut(), act);
+    fn call<R>(&mut self, act: impl FnOnce(&mut S, &mut Context<'_, S>) -> R) -> R {
+        self.answering.call_alone(self.table.peers_mut(), act)
     }
 
     fn restore_session(&self, session: &[u8], version: u32) -> Result<S::Session, AdoptError> {
@@ -314,6 +320,14 @@ impl<S: StreamService> AnyLane for Lane<S> {
 
     fn woken(&mut self) {
         self.call(StreamService::woken);
+    }
+
+    fn asked(&mut self, question: &[u8]) -> Result<Vec<u8>, String> {
+        self.call(|service, context| service.asked(question, context))
+    }
+
+    fn figures(&self, exposition: &mut String) {
+        self.answering.service().figures(exposition);
     }
 
     fn close_all(&mut self) {

@@ -216,7 +216,7 @@ mod table;
 mod takeover;
 mod upgrade;
 
-pub use asking::{LogLevels, set_log_level};
+pub use asking::{LogLevels, ask, set_log_level};
 pub use build_id::BUILD;
 pub use config::{Config, Outcome};
 pub use handle::Handle;

@@ -8,6 +8,7 @@ pub(crate) mod backlog;
 pub(crate) mod closed;
 pub(crate) mod connect;
 pub(crate) mod delivery;
+pub(crate) mod endurance;
 mod particulars;
 pub(crate) mod parting;
 pub(crate) mod record;

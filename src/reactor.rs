@@ -37,7 +37,7 @@ use crate::takeover::fault::{self, PredecessorStep, SuccessorStep};
 use crate::takeover::memory;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
 use crate::takeover::summary::Summary;
-use crate::takeover::wire::{self, Checked, Frame, Hello, LogSet, Process, SetLog, Welcome};
+use crate::takeover::wire::{self, Answer, Ask, Checked, Frame, Hello, LogSet, Process, SetLog, Welcome};
 use crate::upgrade::asking::TIMEOUT;
 use crate::upgrade::{Asker, Failed, Upgrade};
 use crate::worker::Wish;
@@ -380,6 +380,7 @@ impl<L: Lanes> Reactor<L> {
             (Request::Peers(channel, pid), _) => {
                 self.listings.begin(channel, pid, self.poll.registry(), self.now);
             }
+            (Request::Ask(channel, ask), _) => channel.close_with(&self.ask_service(&ask).encode()),
             (Request::SetLog(channel, pid, SetLog { level }), _) => {
                 channel.close_with(&self.set_log_level(pid, &level).encode());
             }
@@ -399,6 +400,23 @@ impl<L: Lanes> Reactor<L> {
                 giver.order(channel, pid, &request, &mut with);
             }
         }
+    }
+
+    /// What a service answers.
+    fn ask_service(&mut self, Ask { service, question }: &Ask) -> Frame<'static> {
+        let number = self.lanes.all().position(|lane| lane.name() == service);
+        let answer = match number {
+            Some(number) => self.lanes.lane_mut(number).asked(question),
+            None => Err(format!("there is no service {} here", printable(service))),
+        };
+        answer.map_or_else(|reason| Frame::Refuse(Refuse { reason }), |answer| Frame::Answer(Answer { answer }))
+    }
+
+    /// How this server stands, with the figures that its services have of their own.
+    fn status_with_figures(&self) -> Status {
+        let mut figures = String::new();
+        self.lanes.all().for_each(|lane| lane.figures(&mut figures));
+        Status { figures, ..self.status() }
     }
 
     /// How this server stands.
@@ -803,7 +821,7 @@ impl<L: Lanes> Reactor<L> {
     /// Does what other threads have asked for.
     fn do_as_asked(&mut self) {
         let Asked { stops, wake, questions } = self.sources.asks.as_mut().map(Asks::tend).unwrap_or_default();
-        questions.into_iter().for_each(|answer| answer(self.status()));
+        questions.into_iter().for_each(|answer| answer(self.status_with_figures()));
         (0..stops).for_each(|_| self.stop(&"Handle::stop"));
         if wake {
             self.lanes.each(|lane| lane.woken());

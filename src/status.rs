@@ -67,6 +67,10 @@ pub struct Status {
     /// The process id of whoever has said this, as this process sees it: 0 if it does not, or if nobody was asked.
     #[cbor(skip)]
     pub seen_pid: u32,
+    /// What the services [add](crate::StreamService::figures), in the text format of Prometheus, where this process itself is
+    /// [asked](crate::Handle::ask).
+    #[cbor(skip)]
+    pub figures: String,
 }
 
 impl Status {

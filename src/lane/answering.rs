@@ -159,10 +159,11 @@ impl<S: StreamService> Answering<S> {
     }
 
     /// A call that is about no peer.
-    pub(super) fn call_alone(&mut self, peers: &mut Peers, act: impl FnOnce(&mut S, &mut Context<'_, S>)) {
+    pub(super) fn call_alone<R>(&mut self, peers: &mut Peers, act: impl FnOnce(&mut S, &mut Context<'_, S>) -> R) -> R {
         let Self { service, sessions, replies, now, .. } = self;
-        act(service, &mut Context::about_nobody(*now, replies, peers, sessions.all()));
+        let answer = act(service, &mut Context::about_nobody(*now, replies, peers, sessions.all()));
         replies.clear();
+        answer
     }
 
     /// Writes what is pending, handles what was held back, and reads, as far as each goes.
@@ -196,7 +197,12 @@ impl<S: StreamService> Answering<S> {
         if peer.particulars().is_some() {
             turn.look_at_writer();
             if turn.is_joined() {
-                return carry(turn, input, wake);
+                let had_ended = turn.talk.phase() != Phase::Open;
+                let progress = carry(turn, input, wake)?;
+                if !had_ended && turn.talk.phase() == Phase::Ended {
+                    self.call(turn, S::half_closed)?;
+                }
+                return Ok(progress);
             }
         }
         let held = !turn.talk.listens();

@@ -57,7 +57,10 @@ fn read(turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<T
             }
             Received::WouldBlock => return Ok(TurnEnd::Drained),
             Received::End => {
-                turn.talk.end();
+                if turn.talk.end() {
+                    turn.note_movement();
+                }
+                // Also if it has ended before it was joined.
                 turn.pass_on_end();
                 return Ok(TurnEnd::Drained);
             }

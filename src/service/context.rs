@@ -9,6 +9,7 @@ use super::stream::{Context, StreamService};
 use crate::handle::Handle;
 use crate::peer::connect::Connect;
 use crate::peer::delivery::Counted;
+use crate::peer::endurance::{give_up_after, keep_alive};
 use crate::peer::{Address, Peer, PeerId};
 use crate::table::{NobodyWaits, Others, Peers, SendError};
 
@@ -98,6 +99,12 @@ impl<'a, S: StreamService> Context<'a, S> {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address.ip()
+    }
+
+    /// Where another peer connects from or leads to, unless that is a Unix socket, or the peer is gone.
+    #[must_use]
+    pub fn address_of(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peers.find(peer)?.address().ip()
     }
 
     /// The same as the log names it.
@@ -192,6 +199,12 @@ impl<'a, S: StreamService> Context<'a, S> {
         Some(session)
     }
 
+    /// The session of another peer, to be looked at: nothing about that peer counts as changed by it.
+    #[must_use]
+    pub fn look(&self, peer: PeerId) -> Option<&S::Session> {
+        self.sessions.get(self.peers.key(peer)?)
+    }
+
     /// Closes the peer that this call is about, after its answers are written. It is sent no more messages.
     pub fn close(&mut self) {
         self.closing = true;
@@ -280,6 +293,31 @@ impl<'a, S: StreamService> Context<'a, S> {
         self.peers.join(one, other, idle)?;
         self.stopping |= self.peer == one || self.peer == other;
         Ok(())
+    }
+
+    /// Of two that are [joined](Self::join), either of which this is: from now on nothing may move for so long until both are
+    /// closed, or for ever. The time began when something moved last. Of a peer that is not joined, this changes nothing.
+    pub fn set_idle(&mut self, peer: PeerId, idle: Option<Duration>) {
+        self.peers.set_idle(peer, idle);
+    }
+
+    /// Has the kernel ask after so long a silence whether the other side of a peer's TCP connection is there (`TCP_KEEPIDLE`,
+    /// tcp(7)), and then every so often; or never. Less than a second is taken for one. Until this is called, the kernel's
+    /// own times hold. It is known to the socket, so it goes along in a takeover.
+    ///
+    /// # Errors
+    /// If the kernel does not take it. On a Unix socket, nothing is done.
+    pub fn set_keepalive(&mut self, peer: PeerId, after: Option<Duration>) -> io::Result<()> {
+        self.peers.find(peer).map_or(Ok(()), |peer| keep_alive(peer, after))
+    }
+
+    /// A peer's TCP connection is lost when what was written to it stays unacknowledged for so long (`TCP_USER_TIMEOUT`,
+    /// tcp(7)). It is known to the socket, so it goes along in a takeover.
+    ///
+    /// # Errors
+    /// If the kernel does not take it. On a Unix socket, nothing is done.
+    pub fn set_user_timeout(&mut self, peer: PeerId, after: Duration) -> io::Result<()> {
+        self.peers.find(peer).map_or(Ok(()), |peer| give_up_after(peer, after))
     }
 
     /// What reaches this server from elsewhere: for a thread that the service starts, or to [ask](Handle::ask) how the server

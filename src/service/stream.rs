@@ -129,6 +129,12 @@ pub trait StreamService: Sized {
         let _ = (session, context);
     }
 
+    /// A peer that is [joined](Context::join) has sent all it will send, and that is passed on behind it. The other direction
+    /// goes on until it has ended, too; here a service may say [for how long](Context::set_idle) nothing may move in it.
+    fn half_closed(&mut self, session: &mut Self::Session, context: &mut Context<'_, Self>) {
+        let _ = (session, context);
+    }
+
     /// The peer is gone, whoever closed it: it is not among [the others](Context::peers), nothing is sent to it, and its
     /// answers go nowhere. What the kernel has [counted](Context::counted) of it can still be asked.
     fn closed(&mut self, session: Self::Session, how: &Closed, context: &mut Context<'_, Self>) {
@@ -169,6 +175,22 @@ pub trait StreamService: Sized {
     /// in a place that both know. There is no peer in this context.
     fn woken(&mut self, context: &mut Context<'_, Self>) {
         let _ = context;
+    }
+
+    /// Somebody who may take over has [asked](crate::ask) this service something, in words that the two agree on. The answer
+    /// is sent as it is; it should be short, or be asked for in parts. There is no peer in this context.
+    ///
+    /// # Errors
+    /// Why there is no answer, in a few words.
+    fn asked(&mut self, question: &[u8], context: &mut Context<'_, Self>) -> Result<Vec<u8>, String> {
+        let _ = (question, context);
+        Err(format!("the service {} answers no questions", Self::NAME))
+    }
+
+    /// Appends figures of the service's own to those of the server, in the text format of Prometheus 0.0.4: whole lines, with
+    /// names that begin with the service's.
+    fn figures(&self, exposition: &mut String) {
+        let _ = exposition;
     }
 
     /// The server is stopping, and nobody will take over: the last chance to say goodbye. Each peer is closed after this

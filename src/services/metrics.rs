@@ -29,7 +29,7 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers `GET /metrics` with figures in the text format of Prometheus, `/healthz` as long as the loop turns, and
 /// `/readyz` as long as the server neither stops nor hands over (otherwise with 503 and the reason). All that is counted is
-/// counted on by a successor.
+/// counted on by a successor. What services [have of their own](crate::StreamService::figures) comes last.
 ///
 /// ```no_run
 /// use std::net::SocketAddr;
@@ -75,7 +75,7 @@ impl Metrics {
 
     /// The loop has answered: so are those who have asked.
     fn tell(&mut self, status: &Status, context: &mut Context<'_, Self>) {
-        let exposition = exposition::of(status);
+        let exposition = exposition::of(status) + &status.figures;
         for peer in std::mem::take(&mut self.waiting) {
             let Some(request) = context.session(peer).and_then(|conversation| conversation.asked.take()) else {
                 continue;

@@ -19,7 +19,7 @@ use super::source::{Name, Source, Tokens};
 use crate::limited::{Kind, Limited};
 use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::predecessor::Refusal;
-use crate::takeover::wire::{Frame, Give, Hello, Move, SetLog, Upgrade};
+use crate::takeover::wire::{Ask, Frame, Give, Hello, Move, SetLog, Upgrade};
 
 /// The key of what looks after the path: the listener and callers have those before it.
 const WATCH: usize = 1 + CALLERS_MAX;
@@ -71,6 +71,8 @@ pub(crate) enum Request {
     Peers(Channel, u32),
     /// That another level is logged.
     SetLog(Channel, u32, SetLog),
+    /// To have a service answer.
+    Ask(Channel, Ask),
 }
 
 /// Writes a line about a caller, unless there are too many.
@@ -139,6 +141,7 @@ fn understood(Heard { mut channel, pid, said }: Heard, complain: Complain<'_>) -
         Ok(Frame::AskStatus) => return Some(Request::Status(channel)),
         Ok(Frame::AskPeers) => return Some(Request::Peers(channel, pid)),
         Ok(Frame::SetLog(request)) => return Some(Request::SetLog(channel, pid, request)),
+        Ok(Frame::Ask(ask)) => return Some(Request::Ask(channel, ask)),
         Ok(frame) => {
             let kind = frame.kind();
             complain(format_args!("Takeover by pid {pid} dropped: it sent {kind:?} before Hello"));

@@ -70,6 +70,20 @@ impl Peers {
         Ok(())
     }
 
+    /// From now on nothing may move for so long between two who are joined, either of whom has this id.
+    pub(crate) fn set_idle(&mut self, id: PeerId, idle: Option<Duration>) {
+        let Some(key) = self.key(id) else { return };
+        let partner = partner_of(&self.slab[key]).and_then(|partner| self.key(partner));
+        for key in [Some(key), partner].into_iter().flatten() {
+            let handle = self.handle_at(key).expect("it was just looked up");
+            let peer = &mut self.slab[key];
+            let Some(joined) = peer.particulars().and_then(|particulars| particulars.joined) else { continue };
+            peer.particulars_mut().joined = Some(Joined { idle_ns: idle.map(as_ns), ..joined });
+            self.unsettled.push(key, peer);
+            self.set_alarm(handle);
+        }
+    }
+
     fn join_to(&mut self, handle: PeerHandle, partner: u64, idle_ns: Option<u64>) {
         self.forget_reader(handle.key());
         let peer = &mut self.slab[handle.key()];
@@ -244,7 +258,6 @@ impl Turn<'_> {
 
     /// Passes on that it has sent all it will send.
     pub(crate) fn pass_on_end(&mut self) {
-        self.note_movement();
         if let Some(partner) = partner_of(self) {
             self.peers.finish(partner);
         }

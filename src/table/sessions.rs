@@ -64,6 +64,19 @@ pub(crate) struct Others<'a, T> {
 }
 
 impl<T> Others<'_, T> {
+    /// The session at `key`, to be looked at.
+    pub(crate) fn get(&self, key: usize) -> Option<&T> {
+        let Self { before, after, late } = self;
+        let session = match key.checked_sub(before.len()) {
+            None => before.get(key),
+            Some(behind) => behind.checked_sub(1).and_then(|behind| after.get(behind)),
+        };
+        match session {
+            Some(Some(session)) => Some(session),
+            _ => late.iter().find(|(late, _)| *late == key).map(|(_, session)| session),
+        }
+    }
+
     /// The session at `key`, unless that is the one that is left out.
     pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
         let Self { before, after, late } = self;

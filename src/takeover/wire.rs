@@ -461,6 +461,24 @@ pub(crate) struct PeerList {
     pub(crate) is_last: bool,
 }
 
+/// Somebody who calls on a server's takeover path: a question for one of its services, in that service's own words.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Ask {
+    #[n(0)]
+    pub(crate) service: String,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(crate) question: Vec<u8>,
+}
+
+/// The service: its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Answer {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub(crate) answer: Vec<u8>,
+}
+
 /// Predecessor, in the wire version that is rehearsed: how many peers it hands over.
 #[cfg(all(feature = "wire-2", not(test)))]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -512,6 +530,8 @@ pub(crate) enum Frame<'b> {
     PeerList(PeerList),
     SetLog(SetLog),
     LogSet(LogSet),
+    Ask(Ask),
+    Answer(Answer),
     #[cfg(all(feature = "wire-2", not(test)))]
     Census(Census),
 }
@@ -553,6 +573,8 @@ pub(crate) enum Kind {
     PeerList = 30,
     SetLog = requests::SET_LOG,
     LogSet = requests::LOG_SET,
+    Ask = 33,
+    Answer = 34,
 }
 
 impl Kind {
@@ -588,6 +610,8 @@ impl Kind {
         Self::PeerList,
         Self::SetLog,
         Self::LogSet,
+        Self::Ask,
+        Self::Answer,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
     ];
@@ -635,6 +659,8 @@ impl Frame<'_> {
             Self::PeerList(_) => Kind::PeerList,
             Self::SetLog(_) => Kind::SetLog,
             Self::LogSet(_) => Kind::LogSet,
+            Self::Ask(_) => Kind::Ask,
+            Self::Answer(_) => Kind::Answer,
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(_) => Kind::Census,
         }
@@ -677,6 +703,8 @@ impl Frame<'_> {
             Self::PeerList(list) => encode_body(Kind::PeerList, list),
             Self::SetLog(request) => encode_body(Kind::SetLog, request),
             Self::LogSet(answer) => encode_body(Kind::LogSet, answer),
+            Self::Ask(ask) => encode_body(Kind::Ask, ask),
+            Self::Answer(answer) => encode_body(Kind::Answer, answer),
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(census) => encode_body(Kind::Census, census),
         }
@@ -801,6 +829,8 @@ impl<'b> FromFrame<'b> for Frame<'b> {
             Kind::PeerList => decoder.decode().map(Frame::PeerList),
             Kind::SetLog => decoder.decode().map(Frame::SetLog),
             Kind::LogSet => decoder.decode().map(Frame::LogSet),
+            Kind::Ask => decoder.decode().map(Frame::Ask),
+            Kind::Answer => decoder.decode().map(Frame::Answer),
             #[cfg(all(feature = "wire-2", not(test)))]
             Kind::Census => decoder.decode().map(Frame::Census),
         };

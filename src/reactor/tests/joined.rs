@@ -10,13 +10,15 @@ use crate::service::{Closed, Connect};
 struct Forward {
     upstream: SocketAddr,
     idle: Option<Duration>,
+    /// The same once one direction has ended.
+    idle_half_closed: Option<Duration>,
     ends: Vec<String>,
 }
 
 /// Where no test listens.
 impl Default for Forward {
     fn default() -> Self {
-        Self { upstream: ([0, 0, 0, 0], 0).into(), idle: None, ends: Vec::new() }
+        Self { upstream: ([0, 0, 0, 0], 0).into(), idle: None, idle_half_closed: None, ends: Vec::new() }
     }
 }
 
@@ -55,6 +57,13 @@ impl StreamService for Forward {
         }
     }
 
+    fn half_closed(&mut self, client: &mut Option<PeerId>, context: &mut Context<'_, Self>) {
+        if self.idle_half_closed.is_some() {
+            self.ends.push(format!("{} half-closed", if client.is_none() { "client" } else { "upstream" }));
+            context.set_idle(context.peer(), self.idle_half_closed);
+        }
+    }
+
     fn closed(&mut self, client: Option<PeerId>, how: &Closed, _: &mut Context<'_, Self>) {
         self.ends.push(format!("{}: {how}", if client.is_none() { "client" } else { "upstream" }));
     }
@@ -72,7 +81,7 @@ impl StreamService for Forward {
 fn forward(idle: Option<Duration>) -> (Rig<Forward>, Upstream, Config) {
     let upstream = Upstream::bind("127.0.0.1:0").unwrap();
     let config = Config { outbound_high_bytes: 128 << 10, outbound_low_bytes: 32 << 10, ..Config::default() };
-    let service = Forward { upstream: upstream.local_addr().unwrap(), idle, ends: Vec::new() };
+    let service = Forward { upstream: upstream.local_addr().unwrap(), idle, ..Forward::default() };
     (Rig::new(service, &config), upstream, config)
 }
 
@@ -295,6 +304,30 @@ fn both_are_closed_when_nothing_has_moved_for_too_long_and_not_before() {
     rig.turn_until(|_| matches!(server.read(&mut [0; 8]), Ok(0)));
     drop((client, server));
     rig.turn_until(|rig| rig.ends() == ["client: its deadline was reached", "upstream: its deadline was reached"]);
+}
+
+#[test]
+fn once_one_direction_has_ended_another_time_counts_also_for_a_successor() {
+    for takes_over in [false, true] {
+        let (mut rig, upstream, config) = forward(None);
+        rig.reactor.lanes.lane.service_mut().idle_half_closed = Some(Duration::from_secs(60));
+        let (mut client, mut server) = rig.pair(&upstream);
+        client.shutdown(Shutdown::Write).unwrap();
+        rig.turn_until(|_| matches!(server.read(&mut [0; 8]), Ok(0)));
+        assert_eq!(rig.ends(), ["client half-closed"]);
+        client.set_nonblocking(true).unwrap();
+        if takes_over {
+            rig = handed_over(rig, &config);
+        }
+        rig.ahead = Duration::from_secs(50);
+        rig.turn();
+        rig.turn();
+        assert!(rig.ends().iter().all(|end| end.ends_with("half-closed")), "{:?}", rig.ends());
+        rig.ahead = Duration::from_secs(61);
+        rig.turn_until(|_| matches!(client.read(&mut [0; 8]), Ok(0)));
+        drop((client, server));
+        rig.turn_until(|rig| rig.ends().iter().filter(|end| end.ends_with(": its deadline was reached")).count() == 2);
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use super::super::predecessor::{
 };
 use super::super::successor::{self, Action, Called, Objection, Of, Receiving};
 use super::super::wire::{
-    Closed, Commit, Copied, Entries, Figures, Frame, Give, Kind, LogSet, Move, Moved, OfLane, PeerList, RecordsKind,
-    RecordsWriter, Round, Serving, SetLog, State, Timer, Timers, WIRE_VERSIONS, Which,
+    Answer, Ask, Closed, Commit, Copied, Entries, Figures, Frame, Give, Kind, LogSet, Move, Moved, OfLane, PeerList,
+    RecordsKind, RecordsWriter, Round, Serving, SetLog, State, Timer, Timers, WIRE_VERSIONS, Which,
 };
 use super::peers::FakePeer;
 use super::world::{FROZEN_AT_NS, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
@@ -100,6 +100,8 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
             Frame::PeerList(PeerList { service, peers, is_last: true }).encode()
         }
         Kind::SetLog => Frame::SetLog(SetLog { level: String::new() }).encode(),
+        Kind::Ask => Frame::Ask(Ask { service: String::new(), question: Vec::new() }).encode(),
+        Kind::Answer => Frame::Answer(Answer { answer: Vec::new() }).encode(),
         Kind::LogSet => Frame::LogSet(LogSet { before: String::new(), level: String::new(), pid: 1 }).encode(),
     };
     RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap()

@@ -91,6 +91,7 @@ fn status() -> Status {
         pauses: pauses(),
         log_level: "info".to_owned(),
         seen_pid: 0,
+        figures: String::new(),
     }
 }
 
@@ -278,6 +279,8 @@ fn example(kind: Kind) -> Frame<'static> {
         }
         Kind::SetLog => Frame::SetLog(SetLog { level: "debug".to_owned() }),
         Kind::LogSet => Frame::LogSet(LogSet { before: "info".to_owned(), level: "debug".to_owned(), pid: 123 }),
+        Kind::Ask => Frame::Ask(Ask { service: "proxy".to_owned(), question: b"drain pg/\xff".to_vec() }),
+        Kind::Answer => Frame::Answer(Answer { answer: b"drained\n".to_vec() }),
     }
 }
 
@@ -317,6 +320,8 @@ fn golden(kind: Kind) -> &'static str {
         Kind::PeerList => include_str!("../../../tests/golden/wire-1/peer-list.hex"),
         Kind::SetLog => include_str!("../../../tests/golden/wire-1/set-log.hex"),
         Kind::LogSet => include_str!("../../../tests/golden/wire-1/log-set.hex"),
+        Kind::Ask => include_str!("../../../tests/golden/wire-1/ask.hex"),
+        Kind::Answer => include_str!("../../../tests/golden/wire-1/answer.hex"),
         Kind::Status => include_str!("../../../tests/golden/wire-1/status.hex"),
         Kind::Upgrade => include_str!("../../../tests/golden/wire-1/upgrade.hex"),
         Kind::Upgrading => include_str!("../../../tests/golden/wire-1/upgrading.hex"),
