@@ -1,5 +1,74 @@
-//! The program `reactord-proxy`.
+//! The program `reactord-proxy`: a command line, a configuration, a server, an exit code.
 
-fn main() {
-    reactord_cli::say(concat!("reactord-proxy ", env!("CARGO_PKG_VERSION"), "\n"));
+mod asking;
+mod options;
+mod serving;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use log::error;
+use options::{Command, Source};
+use reactord::program::EXIT_SERVE;
+use reactord_process::open_files;
+use reactord_proxy::config::Config;
+
+fn main() -> ExitCode {
+    let parsed = match options::parse() {
+        Ok(parsed) => parsed,
+        Err(exit_code) => return exit_code,
+    };
+    reactord_cli::logger::init(parsed.log_level, parsed.log_format);
+    match parsed.command {
+        Command::Version => {
+            reactord_cli::say(concat!("reactord-proxy ", env!("CARGO_PKG_VERSION"), "\n"));
+            ExitCode::SUCCESS
+        }
+        Command::CheckFile(file) => check_file(&file),
+        Command::Ctl { path, what } => asking::ask_and_say(&path, &what),
+        Command::Check(path) => asking::check_and_say(&path, &serving::offers()),
+        Command::Serve(serve) => match read(&serve.source) {
+            Ok(config) => serving::run(serve, config),
+            Err(mistakes) => {
+                mistakes.lines().for_each(|mistake| error!("{mistake}"));
+                ExitCode::from(EXIT_SERVE)
+            }
+        },
+    }
+}
+
+/// The configuration, or all that is wrong with it, a line each.
+fn read(source: &Source) -> Result<Config, String> {
+    match source {
+        Source::File(file) => {
+            let name = file.display().to_string();
+            let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+            Config::read(&name, &text).map_err(|mistakes| mistakes.to_string())
+        }
+        Source::Simple { listen, upstream } => Config::simple(listen, upstream),
+    }
+}
+
+/// Says what is wrong with a file, and with how many open files this user could carry it out.
+fn check_file(file: &Path) -> ExitCode {
+    let config = match read(&Source::File(file.to_owned())) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            reactord_cli::complain(&mistakes);
+            return ExitCode::from(EXIT_SERVE);
+        }
+    };
+    open_files::raise_limit();
+    let files_allowed = open_files::limit() as u64;
+    if let Err(too_few) = config.check_open_files(files_allowed) {
+        reactord_cli::complain(&format!("{}: {too_few}", file.display()));
+        return ExitCode::from(EXIT_SERVE);
+    }
+    let (listeners, upstreams) = (config.listeners.len(), config.upstreams.len());
+    reactord_cli::say(&format!(
+        "{}: {listeners} listeners, {upstreams} upstreams; {} connections fit into {files_allowed} open files\n",
+        file.display(),
+        config.connections_within(files_allowed)
+    ));
+    ExitCode::SUCCESS
 }

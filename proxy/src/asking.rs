@@ -1,0 +1,60 @@
+//! What is asked of a proxy that runs, from a process that serves nobody.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use reactord::program::{EXIT_TAKEOVER, fail};
+use reactord::{AskError, Offer, ask};
+use reactord_cli::{complain, say};
+use reactord_proxy::service::NAME;
+use reactord_proxy::words::Question;
+
+use crate::options::Asked;
+
+/// Asks, and says what is answered.
+pub(crate) fn ask_and_say(path: &Path, what: &Asked) -> ExitCode {
+    let said = match what {
+        Asked::Question(question) => put(path, question).map(|answer| say(&answer)),
+        Asked::Connections => say_connections(path),
+    };
+    match said {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn put(path: &Path, question: &Question) -> Result<String, AskError> {
+    ask(path, NAME, question.text().as_bytes()).map(|answer| String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Asks for some after the others, so that no answer holds up the proxy.
+fn say_connections(path: &Path) -> Result<(), AskError> {
+    let mut after = 0;
+    loop {
+        let answer = put(path, &Question::Connections { after })?;
+        let (told, more) = match answer.rsplit_once("more ") {
+            Some((told, more)) if told.is_empty() || told.ends_with('\n') => (told, more.trim().parse().ok()),
+            _ => (&*answer, None),
+        };
+        say(told);
+        match more {
+            Some(last) if last > after => after = last,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Says whether this program could take over.
+pub(crate) fn check_and_say(path: &Path, offers: &[Offer]) -> ExitCode {
+    match reactord::check(path, offers) {
+        Ok(checked) if checked.why.is_none() => {
+            say(&format!("{checked}\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(checked) => {
+            complain(&checked.to_string());
+            ExitCode::from(EXIT_TAKEOVER)
+        }
+        Err(error) => fail(&error),
+    }
+}

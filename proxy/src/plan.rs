@@ -1,0 +1,53 @@
+//! What a configuration means for the server that carries it out: where it listens, under what names, and for how many peers.
+
+use reactord::{Listen, Target};
+
+use crate::config::{Config, Listener, Server, Upstream};
+
+/// A server's name among all.
+#[must_use]
+pub fn key(upstream: &Upstream, server: &Server) -> String {
+    format!("{}/{}", upstream.name, server.name)
+}
+
+/// The name of one of the places where a listener listens.
+#[must_use]
+pub fn door(listener: &Listener, at: &Target) -> String {
+    match listener.bind.len() {
+        1 => listener.name.clone(),
+        _ => format!("{} {at}", listener.name),
+    }
+}
+
+/// Where the proxy listens.
+#[must_use]
+pub fn listens(config: &Config) -> Vec<Listen> {
+    let of_one = |listener: &Listener| {
+        let places = listener.bind.iter().map(|at| Listen::on(door(listener, at), at.clone()));
+        places.collect::<Vec<Listen>>()
+    };
+    config.listeners.iter().flat_map(of_one).collect()
+}
+
+/// How many peers there may be with so many open files: two for each client, that is.
+#[must_use]
+pub fn peers_max(config: &Config, files_allowed: usize) -> usize {
+    let clients = config.connections_within(files_allowed as u64);
+    usize::try_from(2 * clients).unwrap_or(usize::MAX).max(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_has_its_name_and_where_it_has_several_places_each_has_its_own() {
+        let text = "[listener.a]\nbind = '127.0.0.1:1'\nupstream = 'u'\n\
+                    [listener.b]\nbind = ['127.0.0.1:2', '[::1]:2']\nupstream = 'u'\n[upstream.u]\nservers = ['127.0.0.1:3']\n";
+        let config = Config::read("test", text).unwrap();
+        let names: Vec<String> = listens(&config).into_iter().map(|listen| listen.name).collect();
+        assert_eq!(names, ["a", "b [127.0.0.1]:2", "b [::1]:2"]);
+        assert_eq!(peers_max(&config, 0), 2);
+        assert!((800..1000).contains(&peers_max(&config, 1024)));
+    }
+}

@@ -1,0 +1,156 @@
+//! What an operator asks of a proxy that runs, on its takeover path.
+
+use std::fmt::Write;
+
+use log::info;
+use reactord::{Context, PeerId};
+
+use super::roll::Rolled;
+use super::session::{Client, Leaving, Origin, Session};
+use super::state::Proxy;
+use crate::words::{CONNECTIONS_PER_ANSWER, Question};
+
+impl Proxy {
+    /// Answers a question, or does what is asked.
+    pub(super) fn answer(&mut self, question: &[u8], context: &mut Context<'_, Self>) -> Result<String, String> {
+        match Question::parse(question)? {
+            Question::Drain(server) => self.drain(self.find(&server)?),
+            Question::Close(server) => self.close(self.find(&server)?, context),
+            Question::Enable(server) => self.enable(self.find(&server)?, context),
+            Question::Servers => Ok(self.tell_servers(context)),
+            Question::Connections { after } => Ok(self.tell_connections(after, context)),
+        }
+    }
+
+    /// A server by the name that figures and the log call it: also one that is gone from the file.
+    fn find(&self, name: &str) -> Result<Rolled, String> {
+        self.servers.find(name).ok_or_else(|| {
+            let mut known: Vec<String> =
+                (0..self.servers.len()).map(|number| self.servers.name(Rolled::at(number)).into()).collect();
+            known.truncate(20);
+            format!("there is no server {name}; there are {}", known.join(", "))
+        })
+    }
+
+    fn drain(&mut self, server: Rolled) -> Result<String, String> {
+        self.change(server, |standing| standing.is_drained = true);
+        let (name, connections) = (self.servers.name(server), self.live[server.index()].connections);
+        info!("Server {name} is drained: it keeps {connections} connections, and gets no new ones");
+        Ok(format!("{name} is drained and keeps {connections} connections\n"))
+    }
+
+    fn close(&mut self, server: Rolled, context: &mut Context<'_, Self>) -> Result<String, String> {
+        self.change(server, |standing| standing.is_drained = true);
+        let (name, connections) = (self.servers.name(server), self.cut(server, Leaving::Closed, context));
+        info!("Server {name} is closed: {connections} connections are cut, and it gets no new ones");
+        Ok(format!("{name} is closed, {connections} connections are cut\n"))
+    }
+
+    fn enable(&mut self, server: Rolled, context: &mut Context<'_, Self>) -> Result<String, String> {
+        let why_not = self.change(server, |standing| {
+            standing.enable();
+            standing.why_not(0)
+        });
+        let name = self.servers.name(server);
+        info!("Server {name} is enabled");
+        self.serve_queues(context);
+        let but = why_not.map(|why_not| format!(", and {why_not}")).unwrap_or_default();
+        Ok(format!("{name} is enabled{but}\n"))
+    }
+
+    fn tell_servers(&self, context: &Context<'_, Self>) -> String {
+        let now_ms = self.ms(context.now());
+        let mut told = String::new();
+        for number in (0..self.servers.len()).map(Rolled::at) {
+            let (live, standing) = (&self.live[number.index()], self.standing(number));
+            let is_gone = self.server(number).is_none();
+            if is_gone && live.connections == 0 {
+                continue;
+            }
+            let state = match standing.why_not(now_ms) {
+                _ if is_gone => "gone",
+                Some(why_not) => why_not,
+                None if live.at.is_empty() => "unresolved",
+                None => "up",
+            };
+            let figures = standing.figures;
+            line(
+                &mut told,
+                format_args!(
+                    "{} {state} connections={} total={} failures={} failed_checks={}",
+                    self.servers.name(number),
+                    live.connections,
+                    figures.connections,
+                    figures.failures,
+                    figures.failed_checks
+                ),
+            );
+        }
+        for (upstream, pool) in self.config.upstreams.iter().zip(&self.pools).filter(|(_, pool)| pool.waiting > 0) {
+            line(&mut told, format_args!("{} waiting={}", upstream.name, pool.waiting));
+        }
+        told
+    }
+
+    /// Some clients, by their ids from that one on. The last line, where there are others, has the id to go on from.
+    fn tell_connections(&self, after: u64, context: &Context<'_, Self>) -> String {
+        let is_client = |id: &PeerId| context.look(*id).is_some_and(|session| session.is_clients());
+        let mut clients: Vec<u64> = context.peers().into_iter().map(u64::from).filter(|id| *id > after).collect();
+        clients.sort_unstable();
+        let mut clients = clients.into_iter().map(PeerId::from).filter(is_client).peekable();
+        let mut told = String::new();
+        for id in clients.by_ref().take(CONNECTIONS_PER_ANSWER) {
+            self.tell_connection(id, &mut told, context);
+            if told.len() >= crate::words::ANSWER_BYTES_MAX {
+                break;
+            }
+        }
+        if let (Some(_), Some(last)) = (clients.peek(), told.lines().last().and_then(|line| line.split(' ').next())) {
+            let more = format!("more {last}");
+            line(&mut told, format_args!("{more}"));
+        }
+        told
+    }
+
+    fn tell_connection(&self, id: PeerId, told: &mut String, context: &Context<'_, Self>) {
+        let now_ms = self.ms(context.now());
+        match context.look(id) {
+            Some(Session::Coming(coming)) => line(
+                told,
+                format_args!(
+                    "{} {} listener={} upstream={} age_ms={} waits={:?}",
+                    u64::from(id),
+                    coming.told.origin.whence(),
+                    self.listeners.name(coming.listener),
+                    coming.upstream.as_deref().unwrap_or("-"),
+                    now_ms.saturating_sub(coming.accepted_ms),
+                    coming.stage
+                ),
+            ),
+            Some(session) => {
+                let Some((client, known)) = session.client() else { return };
+                let counted = context.counted(id);
+                let source = known.and_then(|known| known.origin.source).or_else(|| context.address_of(id));
+                let Client { accepted_ms, to, connect_ms, listener, retries, .. } = client;
+                line(
+                    told,
+                    format_args!(
+                        "{} {} listener={} server={} age_ms={} connect_ms={connect_ms} retries={retries} received={} sent={}",
+                        u64::from(id),
+                        Origin { source, destination: None }.whence(),
+                        self.listeners.name(*listener),
+                        self.servers.name(*to),
+                        now_ms.saturating_sub(*accepted_ms),
+                        counted.received_bytes,
+                        counted.acknowledged_bytes
+                    ),
+                );
+            }
+            None => {}
+        }
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("writing to a String does not fail");
+}

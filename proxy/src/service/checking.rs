@@ -1,0 +1,161 @@
+//! Whether servers are up: checks when they are due, and what follows from them.
+
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use reactord::{Closed, Connect, Context, PeerId, Violation};
+
+use super::roll::Rolled;
+use super::session::{Leaving, Probe, Session};
+use super::state::Proxy;
+use super::timers::{CHECKS, LINES_LEFT_OUT};
+use crate::config::{Check, OnDown};
+use crate::standing::Turned;
+
+/// Within which the first checks of a server that has just begun come: not all at once, and soon.
+const FIRST_WITHIN: Duration = Duration::from_secs(1);
+
+impl Proxy {
+    /// Spreads the next checks over so long as two of a server are apart, or less: so there is no storm of them, and however
+    /// often processes follow one another, as many come as are asked for.
+    pub(super) fn spread_checks(&mut self, within: Option<Duration>, context: &mut Context<'_, Self>) {
+        for number in 0..self.servers_of_file() {
+            let every = self.check_of(Rolled::at(number)).map(|check| check.every);
+            let after = every.map(|every| within.unwrap_or(every).min(every).mul_f64(fastrand::f64()));
+            self.live[number].check_at = after.map(|after| context.now() + after);
+        }
+        self.set_check_timer(context);
+    }
+
+    /// The same for a server that begins.
+    pub(super) fn begin_checks(&mut self, context: &mut Context<'_, Self>) {
+        self.spread_checks(Some(FIRST_WITHIN), context);
+    }
+
+    fn check_of(&self, server: Rolled) -> Option<&Check> {
+        self.server(server).and_then(|(_, upstream, _)| upstream.check.as_ref())
+    }
+
+    fn set_check_timer(&self, context: &mut Context<'_, Self>) {
+        let first = self.live.iter().filter_map(|live| live.check_at).min();
+        context.set_timer(CHECKS, first.map(|at| at.saturating_duration_since(context.now())));
+    }
+
+    /// Begins the checks that are due.
+    pub(super) fn check_those_due(&mut self, context: &mut Context<'_, Self>) {
+        let now = context.now();
+        for number in 0..self.servers_of_file() {
+            if self.live[number].check_at.is_some_and(|at| at <= now) {
+                self.check(Rolled::at(number), now, context);
+            }
+        }
+        self.set_check_timer(context);
+    }
+
+    fn check(&mut self, of: Rolled, now: Instant, context: &mut Context<'_, Self>) {
+        let Some(Check { every, within, send, .. }) = self.check_of(of).cloned() else { return };
+        self.live[of.index()].check_at = Some(now + every);
+        if self.live[of.index()].at.is_empty() {
+            return self.judge(of, Err("its name has no address"), context);
+        }
+        let to = self.next_address(of);
+        let connect = Connect { within, ephemeral: true, ..Connect::to(to) };
+        match context.connect(&connect, Session::Check(Box::new(Probe { of, passed: None }))) {
+            Ok(probe) => {
+                context.set_deadline(probe, Some(within));
+                // What it is said waits until the connection stands.
+                if let Some(Err(error)) = send.map(|send| context.send(probe, send.as_bytes())) {
+                    log::debug!("A check of {}: {error}", self.servers.name(of));
+                }
+            }
+            Err((_, error)) => self.judge(of, Err(&error.to_string()), context),
+        }
+    }
+
+    /// The connection of a check stands, which is all that it is about, unless the server is expected to say something.
+    pub(super) fn reached(&self, probe: &mut Probe, context: &mut Context<'_, Self>) {
+        if self.check_of(probe.of).is_none_or(|check| check.expect.is_none()) {
+            probe.passed = Some(true);
+            context.close();
+        }
+    }
+
+    /// A server has said something in a check.
+    pub(super) fn hear_server(
+        &self,
+        probe: &mut Probe,
+        input: &[u8],
+        context: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation> {
+        let expected = self.check_of(probe.of).and_then(|check| check.expect.as_deref()).unwrap_or_default().as_bytes();
+        let common = expected.len().min(input.len());
+        if input[..common] != expected[..common] {
+            probe.passed = Some(false);
+            context.close();
+        } else if common == expected.len() {
+            probe.passed = Some(true);
+            context.close();
+        }
+        Ok(0)
+    }
+
+    /// A check is over.
+    pub(super) fn checked(&mut self, probe: Probe, how: &Closed, context: &mut Context<'_, Self>) {
+        let reason = match (probe.passed, how) {
+            (Some(true), _) => return self.judge(probe.of, Ok(()), context),
+            (Some(false), _) => "it answers something else than is expected".to_owned(),
+            (None, Closed::Deadline) => "it has not answered in time".to_owned(),
+            (None, Closed::Ended) => "it has ended the connection without the answer that is expected".to_owned(),
+            (None, how) => how.to_string(),
+        };
+        self.judge(probe.of, Err(&reason), context);
+    }
+
+    fn judge(&mut self, of: Rolled, result: Result<(), &str>, context: &mut Context<'_, Self>) {
+        let Some(check) = self.check_of(of).cloned() else { return };
+        let turned = self.change(of, |standing| standing.checked(result.is_ok(), &check));
+        let name = self.servers.name(of);
+        match (turned, result) {
+            (Some(Turned::Up), _) => {
+                info!("Server {name} is up: {} checks in a row have succeeded", check.rise);
+                self.serve_queues(context);
+            }
+            (Some(Turned::Down), result) => {
+                let reason = result.err().unwrap_or_default();
+                warn!("Server {name} is down: {} checks in a row have failed: {reason}", check.fall);
+                if self.server(of).is_some_and(|(_, upstream, _)| upstream.on_down == OnDown::Close) {
+                    self.cut(of, Leaving::Down, context);
+                }
+            }
+            (None, Err(reason)) => log::debug!("A check of {name} has failed: {reason}"),
+            (None, Ok(())) => {}
+        }
+    }
+
+    /// Ends all connections to a server at once, for this reason. Says how many.
+    pub(super) fn cut(&mut self, server: Rolled, why: Leaving, context: &mut Context<'_, Self>) -> usize {
+        let is_its = |id: &PeerId| match context.look(*id) {
+            Some(session) => session.client().is_some_and(|(client, _)| client.to == server),
+            None => false,
+        };
+        let clients: Vec<PeerId> = context.peers().into_iter().filter(is_its).collect();
+        for client in &clients {
+            if let Some(client) = context.session(*client).and_then(Session::client_mut) {
+                client.leaving = why;
+            }
+            context.abort(*client);
+        }
+        clients.len()
+    }
+
+    /// Says what there is to say of lines that were left out, and is called again when there is more.
+    pub(super) fn say_left_out(&mut self, context: &mut Context<'_, Self>) {
+        self.lines.say_left_out(context.now());
+        self.remember_left_out(context);
+    }
+
+    pub(super) fn remember_left_out(&self, context: &mut Context<'_, Self>) {
+        let due = self.lines.due().map(|due| due.saturating_duration_since(context.now()));
+        context.set_timer(LINES_LEFT_OUT, due);
+    }
+}

@@ -1,0 +1,192 @@
+//! A client comes: whether it may, and what it has to say before it is known where to it is led.
+
+use std::net::IpAddr;
+
+use log::debug;
+use reactord::{Accepted, Context, Violation};
+
+use super::refusal::Refusal;
+use super::roll::Rolled;
+use super::session::{Coming, Origin, Session, Stage, Told};
+use super::state::Proxy;
+use crate::client_hello::{self, ClientHello};
+use crate::config::Route;
+use crate::proxy_header::{self, Addresses, Header};
+
+impl Proxy {
+    /// Somebody has connected.
+    pub(super) fn accept(&mut self, how: &Accepted<'_>, context: &mut Context<'_, Self>) -> Session {
+        // One that is emptied, for it is gone from the file, has the name that it had in another process.
+        let door = self.doors.get(how.listener).copied();
+        let listener = door.unwrap_or_else(|| self.gone_listener(how.listener));
+        self.entered[listener.index()].connections += 1;
+        self.count(listener, |doings| doings.accepted += 1);
+        let coming = Box::new(Coming {
+            listener,
+            accepted_ms: self.ms(context.now()),
+            told: Told { origin: Origin { source: how.from, destination: how.at }, ..Told::default() },
+            stage: Stage::Header,
+            upstream: None,
+            tried: Vec::new(),
+            has_timed_out: false,
+        });
+        self.receive(coming, context)
+    }
+
+    fn gone_listener(&mut self, name: &str) -> Rolled {
+        let number = self.listeners.number(name);
+        self.make_room();
+        number
+    }
+
+    /// Sees what is known of a client that has come, and goes on with it as far as that goes.
+    fn receive(&mut self, mut coming: Box<Coming>, context: &mut Context<'_, Self>) -> Session {
+        let id = context.peer();
+        let Some(listener) = self.listener(coming.listener) else {
+            return self.refuse(id, coming, Refusal::Removed, context);
+        };
+        let connections = self.entered[coming.listener.index()].connections;
+        if listener.max_connections.is_some_and(|max| connections > max) {
+            return self.refuse(id, coming, Refusal::ListenerFull, context);
+        }
+        let source = coming.told.origin.source.map(|source| source.ip());
+        if source.is_some_and(|source| listener.accept_proxy.contain(source)) {
+            context.set_deadline(id, Some(listener.header_timeout));
+            self.tune(id, coming.listener, context);
+            return Session::Coming(coming);
+        }
+        self.tune(id, coming.listener, context);
+        coming.stage = Stage::Hello;
+        self.let_in(coming, context)
+    }
+
+    /// It is known by now where a client comes from.
+    fn let_in(&mut self, mut coming: Box<Coming>, context: &mut Context<'_, Self>) -> Session {
+        let id = context.peer();
+        let source = coming.told.origin.source.map(|source| source.ip());
+        if let Some(refusal) = source.and_then(|source| self.objection(coming.listener, source, context)) {
+            return self.refuse(id, coming, refusal, context);
+        }
+        let listener = self.listener(coming.listener).expect("it was seen when the client came");
+        match &listener.route {
+            Route::Upstream(name) => {
+                coming.upstream = Some(name.as_str().into());
+                self.lead(id, coming, context)
+            }
+            Route::Sni(_) => {
+                if coming.told.passed_on_by.is_none() {
+                    // Whoever has to send a header first has one time for both.
+                    context.set_deadline(id, Some(listener.header_timeout));
+                }
+                Session::Coming(coming)
+            }
+        }
+    }
+
+    /// Why nobody from there is let in, if so.
+    fn objection(&mut self, number: Rolled, source: IpAddr, context: &Context<'_, Self>) -> Option<Refusal> {
+        let listener = self.config.listeners.get(number.index())?;
+        let is_allowed = listener.allow.as_ref().is_none_or(|allow| allow.contain(source));
+        if !is_allowed || listener.deny.contain(source) {
+            return Some(Refusal::Denied);
+        }
+        let rate = listener.connection_rate?;
+        let rates = &mut self.entered[number.index()].rates;
+        (!rates.admits(source, rate, context.now())).then_some(Refusal::TooOften)
+    }
+
+    /// A client has sent something before it is connected on. Of that, the header is used up, and the rest is for the server.
+    pub(super) fn hear(
+        &mut self,
+        session: &mut Session,
+        input: &[u8],
+        context: &mut Context<'_, Self>,
+    ) -> Result<usize, Violation> {
+        let Some(coming) = session.take_coming(|stage| matches!(stage, Stage::Header | Stage::Hello)) else {
+            return Ok(0);
+        };
+        if coming.stage == Stage::Hello {
+            *session = self.hear_hello(coming, input, context);
+            return Ok(0);
+        }
+        let (heard, used) = self.hear_header(coming, input, context);
+        *session = heard;
+        if used < input.len() && is_at_hello(session) {
+            let coming = session.take_coming(|_| true).expect("it is at its hello");
+            *session = self.hear_hello(coming, &input[used..], context);
+        }
+        Ok(used)
+    }
+
+    fn hear_header(
+        &mut self,
+        mut coming: Box<Coming>,
+        input: &[u8],
+        context: &mut Context<'_, Self>,
+    ) -> (Session, usize) {
+        match proxy_header::read(input) {
+            Ok(None) => (Session::Coming(coming), 0),
+            Ok(Some(Header { bytes, addresses })) => {
+                if let Some(Addresses { source, destination }) = addresses {
+                    coming.told.origin = Origin { source: Some(source), destination: Some(destination) };
+                    coming.told.passed_on_by = context.address();
+                }
+                coming.stage = Stage::Hello;
+                (self.let_in(coming, context), bytes)
+            }
+            Err(mistake) => {
+                debug!("Client {}: {mistake}", coming.told.origin.whence());
+                (self.refuse(context.peer(), coming, Refusal::NoHeader, context), input.len())
+            }
+        }
+    }
+
+    fn hear_hello(&mut self, mut coming: Box<Coming>, input: &[u8], context: &mut Context<'_, Self>) -> Session {
+        let id = context.peer();
+        match client_hello::read(input) {
+            Ok(None) => return Session::Coming(coming),
+            Ok(Some(ClientHello { server_name })) => coming.told.server_name = server_name.map(String::into_boxed_str),
+            Err(mistake) => {
+                debug!("Client {}: {mistake}", coming.told.origin.whence());
+                return self.refuse(id, coming, Refusal::NoHello, context);
+            }
+        }
+        let Some(Route::Sni(sni)) = self.listener(coming.listener).map(|listener| &listener.route) else {
+            return self.refuse(id, coming, Refusal::Removed, context);
+        };
+        match sni.upstream(coming.told.server_name.as_deref()) {
+            Some(upstream) => {
+                coming.upstream = Some(upstream.into());
+                self.lead(id, coming, context)
+            }
+            None => self.refuse(id, coming, Refusal::NoRoute, context),
+        }
+    }
+
+    /// A client has sent all it will send, before it is connected on: that is no reason not to be, unless it has not said where.
+    pub(super) fn ended_early(&mut self, session: &mut Session, context: &mut Context<'_, Self>) {
+        if let Some(coming) = session.take_coming(|stage| matches!(stage, Stage::Header | Stage::Hello)) {
+            let refusal = if coming.stage == Stage::Header { Refusal::NoHeader } else { Refusal::NoHello };
+            *session = self.refuse(context.peer(), coming, refusal, context);
+        }
+    }
+
+    /// A client's time is over.
+    pub(super) fn overdue(&mut self, session: &mut Session, context: &mut Context<'_, Self>) {
+        let Some(coming) = session.take_coming(|_| true) else { return context.close() };
+        let id = context.peer();
+        *session = match coming.stage {
+            Stage::Header | Stage::Hello => self.refuse(id, coming, Refusal::Silent, context),
+            Stage::Queued => {
+                self.left_queue(&coming);
+                self.refuse(id, coming, Refusal::WaitedTooLong, context)
+            }
+            Stage::Resting => self.lead(id, coming, context),
+            Stage::Connecting { .. } | Stage::Refused(_) => Session::Coming(coming),
+        };
+    }
+}
+
+fn is_at_hello(session: &Session) -> bool {
+    matches!(session, Session::Coming(coming) if coming.stage == Stage::Hello)
+}

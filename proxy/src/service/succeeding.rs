@@ -1,0 +1,119 @@
+//! What a successor makes of what it has inherited: the file says what is to be, and what has been known goes on where the
+//! file has room for it.
+
+use log::info;
+use reactord::{Context, PeerId};
+
+use super::roll::Rolled;
+use super::session::{Leaving, Session, Stage};
+use super::state::{Gate, Proxy};
+use crate::config::OnRemoved;
+
+impl Proxy {
+    /// All that the predecessor had is here.
+    pub(super) fn succeed(&mut self, context: &mut Context<'_, Self>) {
+        self.make_room();
+        self.count_connections(context);
+        self.follow_file();
+        self.remember_addresses();
+        self.resolve_names(context);
+        self.spread_checks(None, context);
+        self.remember_left_out(context);
+        self.serve_queues(context);
+    }
+
+    fn count_connections(&mut self, context: &mut Context<'_, Self>) {
+        let mut waiting = Vec::new();
+        let mut clients = Vec::new();
+        for id in context.peers() {
+            match context.look(id) {
+                Some(Session::Coming(coming)) => {
+                    self.entered[coming.listener.index()].connections += 1;
+                    if coming.stage == Stage::Queued {
+                        waiting.push((coming.accepted_ms, id));
+                    }
+                }
+                Some(Session::Server(served)) => self.live[served.to.index()].connections += 1,
+                Some(session) => {
+                    if let Some((client, _)) = session.client() {
+                        self.entered[client.listener.index()].connections += 1;
+                        let is_gone = self.is_gone(client.listener, client.to);
+                        if is_gone != (client.leaving == Leaving::Removed) {
+                            clients.push((id, is_gone));
+                        }
+                    }
+                }
+                None => {}
+            }
+        }
+        clients.into_iter().for_each(|(client, is_gone)| self.follow_removal(client, is_gone, context));
+        waiting.sort_unstable();
+        waiting.into_iter().for_each(|(_, client)| self.wait_on(client, context));
+    }
+
+    /// Whether a listener or a server is not in the file any more.
+    fn is_gone(&self, listener: Rolled, server: Rolled) -> bool {
+        self.listener(listener).is_none() || self.server(server).is_none()
+    }
+
+    /// The listener or the server of a client is gone from the file, or is there again.
+    fn follow_removal(&mut self, id: PeerId, is_gone: bool, context: &mut Context<'_, Self>) {
+        let after = match self.config.on_removed {
+            OnRemoved::Keep if is_gone => return,
+            OnRemoved::Close if is_gone => Some(std::time::Duration::ZERO),
+            OnRemoved::CloseAfter(after) if is_gone => Some(after),
+            OnRemoved::Keep | OnRemoved::Close | OnRemoved::CloseAfter(_) => None,
+        };
+        context.set_deadline(id, after);
+        if let Some(client) = context.session(id).and_then(Session::client_mut) {
+            client.leaving = if is_gone { Leaving::Removed } else { Leaving::No };
+        }
+    }
+
+    /// Somebody has waited for a server, and waits on, unless there is no such upstream any more.
+    fn wait_on(&mut self, id: PeerId, context: &mut Context<'_, Self>) {
+        let Some(coming) = context.session(id).and_then(|session| session.take_coming(|_| true)) else { return };
+        let session = match coming.upstream.as_deref().and_then(|name| self.pool(name)) {
+            Some(pool) => {
+                self.pools[pool].queue.push_back(id);
+                self.pools[pool].waiting += 1;
+                Session::Coming(coming)
+            }
+            None => self.lead(id, coming, context),
+        };
+        self.put_back(id, session, context);
+    }
+
+    /// What the file does not ask for any more is forgotten; what is gone from it, too, unless it has connections.
+    fn follow_file(&mut self) {
+        for number in (0..self.servers_of_file()).map(Rolled::at) {
+            let upstream = self.server(number).map(|(_, upstream, _)| upstream.clone()).expect("it is in the file");
+            if self.standings.contains_key(&*self.servers.name(number)) {
+                self.change(number, |standing| standing.follow(&upstream));
+            }
+        }
+        let Self { servers, live, standings, doings, listeners, .. } = self;
+        let has_place = |name: &String| servers.find(name).map(Rolled::index);
+        let in_file = self
+            .pools
+            .last()
+            .map_or(0, |pool| pool.first + self.config.upstreams.last().map_or(0, |upstream| upstream.servers.len()));
+        let before = standings.len();
+        standings
+            .retain(|name, _| has_place(name).is_some_and(|number| number < in_file || live[number].connections > 0));
+        for (name, standing) in standings.iter() {
+            if let Some(number) = has_place(name) {
+                live[number].gate = Gate::of(standing);
+            }
+        }
+        let listeners_before = doings.len();
+        doings.retain(|name, _| listeners.find(name).is_some());
+        let gone = (before - standings.len(), listeners_before - doings.len());
+        if gone != (0, 0) {
+            info!(
+                "{} servers and {} listeners are gone from the configuration with all their connections",
+                gone.0, gone.1
+            );
+        }
+    }
+}

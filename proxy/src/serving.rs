@@ -1,0 +1,123 @@
+//! A configuration as a server, however it comes to serve.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+
+use log::{error, info, warn};
+use reactord::program::{Afterwards, EXIT_SERVE, Predecessor, call, default_path, exit_code_of, serve, server};
+use reactord::services::Metrics;
+use reactord::{Config as Behaviour, Error, Listen, Offer, Outcome, Program, Server, With};
+use reactord_process::open_files;
+use reactord_proxy::config::{At, Config, HostPort};
+use reactord_proxy::journal::Journal;
+use reactord_proxy::plan::{listens, peers_max};
+use reactord_proxy::service::Proxy;
+
+use crate::options::{Serve, Way};
+
+/// The name of the takeover path, where none is chosen.
+const TAKEOVER_FILE: &str = "reactord-proxy.takeover";
+
+/// What the listener is called at which figures are to be had.
+const METRICS: &str = "metrics";
+
+/// The services of a proxy.
+type Both = With<Metrics, With<Proxy, ()>>;
+
+/// A name of a server, with the addresses that it has.
+type Resolved = (String, u16, Vec<SocketAddr>);
+
+/// What a successor can run.
+pub(crate) fn offers() -> Vec<Offer> {
+    vec![Offer::of::<Proxy>(), Offer::of::<Metrics>()]
+}
+
+/// Serves until that has come to its end, and returns the exit code.
+pub(crate) fn run(serve: Serve, config: Config) -> ExitCode {
+    match try_to_run(serve, config) {
+        Ok(exit_code) => exit_code,
+        Err((reason, exit_code)) => {
+            error!("{reason}");
+            ExitCode::from(exit_code)
+        }
+    }
+}
+
+fn try_to_run(serve: Serve, config: Config) -> Result<ExitCode, (String, u8)> {
+    let behaviour = behaviour(&serve, &config).map_err(|reason| (reason, EXIT_SERVE))?;
+    let path = match (&behaviour.takeover_path, &serve.way) {
+        (Some(path), _) => path.clone(),
+        (None, Way::TakesOver(predecessor)) => predecessor.path().to_owned(),
+        (None, Way::Begins(_)) => return Err(("there is no takeover path".to_owned(), EXIT_SERVE)),
+    };
+    let afterwards: Afterwards = serve.after_handover;
+    let afterwards = afterwards.prepare(path).map_err(|error| (format!("signals: {error}"), EXIT_SERVE))?;
+    let outcome = carry_out(serve.way, &config, serve.metrics, behaviour);
+    let outcome = outcome.map_err(|error| (error.to_string(), exit_code_of(&error)))?;
+    Ok(ExitCode::from(afterwards.end(outcome)))
+}
+
+/// How the server behaves.
+fn behaviour(serve: &Serve, config: &Config) -> Result<Behaviour, String> {
+    open_files::raise_limit();
+    let files_allowed = open_files::limit();
+    let path = serve.takeover_path.clone().or_else(|| config.takeover.clone());
+    let takeover_path = match (path, &serve.way) {
+        (None, Way::Begins(_)) => Some(default_path(TAKEOVER_FILE)?),
+        (path, _) => path,
+    };
+    match config.check_open_files(files_allowed as u64) {
+        Ok(()) => info!(
+            "At most {} connections are served at once: {files_allowed} files may be open",
+            config.connections_within(files_allowed as u64)
+        ),
+        Err(too_few) => warn!("{too_few}"),
+    }
+    Ok(Behaviour {
+        takeover_path,
+        max_peers: peers_max(config, files_allowed),
+        freeze_timeout: serve.freeze_timeout,
+        drain_timeout: serve.drain_timeout,
+        survive_signals: true,
+        successor: Some(Program::of_this_process()),
+        upgrade_on_hangup: true,
+        ..Behaviour::default()
+    })
+}
+
+fn carry_out(way: Way, config: &Config, metrics: Option<SocketAddr>, behaviour: Behaviour) -> Result<Outcome, Error> {
+    let resolved = resolve(config);
+    let metrics = metrics.or(config.metrics).map(|at| Listen::on(METRICS, at));
+    let of = |behaviour: Behaviour| -> Server<Both> {
+        let mut proxy = Proxy::new(config.clone(), Journal::new(config.access_log));
+        resolved.iter().for_each(|(host, port, addresses)| proxy.is_at(host, *port, addresses));
+        server(behaviour).service(listens(config), proxy).service(metrics.clone(), Metrics::default())
+    };
+    match way {
+        Way::Begins(begins) => serve(&behaviour, &begins, of),
+        Way::TakesOver(predecessor) => take_over(&predecessor, of(behaviour)),
+    }
+}
+
+fn take_over(predecessor: &Predecessor, server: Server<Both>) -> Result<Outcome, Error> {
+    let successor = call(predecessor, &offers()).map_err(Error::Takeover)?;
+    server.take_over_from(successor)
+}
+
+/// Resolves the names of servers, before anybody is served. One that cannot be resolved is tried again while others are
+/// served; a successor knows where it was.
+fn resolve(config: &Config) -> Vec<Resolved> {
+    let servers = config.upstreams.iter().flat_map(|upstream| &upstream.servers);
+    let named = servers.filter_map(|server| match &server.at {
+        At::Named(named) => Some(named),
+        At::Known(_) => None,
+    });
+    let resolved = named.filter_map(|HostPort { host, port, .. }| match (&**host, *port).to_socket_addrs() {
+        Ok(addresses) => Some((host.clone(), *port, addresses.collect())),
+        Err(error) => {
+            warn!("The name {host} of a server cannot be resolved: {error}");
+            None
+        }
+    });
+    resolved.collect()
+}

@@ -1,0 +1,16 @@
+//! The program `reactord-proxy`: what clients, servers and operators are promised, through replacements of its process.
+
+#[path = "proxy/asked.rs"]
+mod asked;
+#[path = "proxy/beginnings.rs"]
+mod beginnings;
+#[path = "proxy/health.rs"]
+mod health;
+#[path = "proxy/limits.rs"]
+mod limits;
+#[path = "proxy/reloads.rs"]
+mod reloads;
+#[path = "proxy/rig.rs"]
+mod rig;
+#[path = "proxy/ways.rs"]
+mod ways;

@@ -1,0 +1,114 @@
+//! Servers that are down, come up, or fail.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::rig::{Client, Proxy, address, echo, free_address, upstream};
+
+/// A server that only counts who connects.
+fn counting(listener: TcpListener) -> Arc<AtomicUsize> {
+    let count = Arc::<AtomicUsize>::default();
+    let counter = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for _ in listener.incoming() {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    count
+}
+
+#[test]
+fn server_that_is_down_stays_down_through_replacements_and_gets_nobody() {
+    let (listen, dead) = (free_address(), free_address());
+    let config = format!(
+        "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{dead}', '{}']\n\
+         check = {{ every = '50ms', within = '50ms', rise = 2, fall = 2 }}\n",
+        echo("b")
+    );
+    let proxy = Proxy::serve(&config);
+    proxy.says(&["Server u/", "is down: 2 checks in a row have failed"]);
+    // From here on, checks are far apart: what is known has to be what the predecessor knew.
+    proxy.reload(&config.replace("every = '50ms'", "every = '1h'"));
+    let count = counting(TcpListener::bind(dead).unwrap());
+    for _ in 0..3 {
+        proxy.replace();
+        (0..4).for_each(|_| Client::connect(listen).receive("b"));
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 0, "no client and no check has come");
+    proxy.reload(&config);
+    proxy.says(&["Server u/", "is up: 2 checks in a row have succeeded"]);
+    assert_eq!(proxy.count_said(" is down: "), 1);
+}
+
+#[test]
+fn check_listens_to_what_the_server_says() {
+    let listen = free_address();
+    let config = |expected: &str| {
+        format!(
+            "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{}']\n\
+             check = {{ every = '50ms', within = '40ms', rise = 1, fall = 1, send = 'PING', expect = '{expected}' }}\n",
+            echo("+")
+        )
+    };
+    let proxy = Proxy::serve(&config("-PONG"));
+    proxy.says(&["is down: 1 checks in a row have failed: it answers something else than is expected"]);
+    proxy.reload(&config("+PING"));
+    Client::connect(listen);
+    proxy.stands(" up ");
+}
+
+#[test]
+fn connections_to_a_server_that_is_down_are_closed_if_the_file_says_so() {
+    let (listen, server) = (free_address(), upstream());
+    let proxy = Proxy::serve(&format!(
+        "access_log = 'text'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{}']\non_down = 'close'\n\
+         check = {{ every = '1s', within = '300ms', rise = 1, fall = 1 }}\n",
+        address(&server)
+    ));
+    let mut client = Client::connect(listen);
+    let held = server.accept().unwrap();
+    drop(server);
+    client.is_reset();
+    drop(held);
+    proxy.notes(&["end=server-down"]);
+}
+
+#[test]
+fn server_to_which_connections_fail_gets_none_for_a_while_also_from_a_successor() {
+    let (listen, dead) = (free_address(), free_address());
+    let proxy = Proxy::serve(&format!(
+        "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{dead}', '{}']\n\
+         eject = {{ failures = 2, for = '1h' }}\n",
+        echo("b")
+    ));
+    (0..4).for_each(|_| Client::connect(listen).receive("b"));
+    proxy.says(&["gets no clients for 3600 s: connections to it have failed"]);
+    proxy.replace();
+    let count = counting(TcpListener::bind(dead).unwrap());
+    (0..4).for_each(|_| Client::connect(listen).receive("b"));
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+    proxy.answers(&["enable", &format!("u/{dead}")]);
+    proxy.stands(&format!("u/{dead} up"));
+}
+
+#[test]
+fn backup_is_used_when_no_other_is_up_and_not_when_they_are_full() {
+    let (listen, dead) = (free_address(), free_address());
+    let proxy = Proxy::serve(&format!(
+        "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\n\
+         servers = [{{ at = '{dead}', name = 'main' }}, {{ at = '{}', name = 'spare', backup = true }}]\n\
+         eject = {{ failures = 1, for = '1h' }}\n",
+        echo("spare")
+    ));
+    let mut client = Client::connect(listen);
+    client.receive("spare");
+    proxy.stands("u/main ejected");
+    let main = TcpListener::bind(dead).unwrap();
+    proxy.answers(&["enable", "u/main"]);
+    let mut new = Client::connect(listen);
+    let mut served = Client::of(main.accept().unwrap().0);
+    new.send("to main");
+    served.receive("to main");
+    client.ask("still at the spare");
+}

@@ -1,0 +1,101 @@
+//! How many may come, and who waits.
+
+use super::rig::{Client, Proxy, address, echo, free_address, program, upstream};
+
+#[test]
+fn client_beyond_the_limit_of_its_listener_is_reset_and_the_others_are_not() {
+    let listen = free_address();
+    let proxy = Proxy::serve(&format!(
+        "access_log = 'text'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\nmax_connections = 2\n[upstream.u]\nservers = ['{}']\n",
+        echo("a")
+    ));
+    let mut clients = [Client::connect(listen), Client::connect(listen)];
+    clients.iter_mut().for_each(|client| client.receive("a"));
+    proxy.replace();
+    Client::connect(listen).is_reset();
+    proxy.notes(&["end=listener-full"]);
+    let [mut one, other] = clients;
+    one.ask("still there");
+    drop(other);
+    proxy.notes(&["end=finished"]);
+    Client::connect(listen).receive("a");
+}
+
+#[test]
+fn client_waits_for_a_server_with_room_through_a_replacement() {
+    let (listen, server) = (free_address(), upstream());
+    let proxy = Proxy::serve(&format!(
+        "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = [{{ at = '{}', max_connections = 1 }}]\n\
+         queue = {{ max = 1, within = '1h' }}\n",
+        address(&server)
+    ));
+    let first = Client::connect(listen);
+    let served = server.accept().unwrap().0;
+    let mut second = Client::connect(listen);
+    second.send("patience");
+    proxy.stands("waiting=1");
+    Client::connect(listen).is_reset();
+    proxy.says(&["is refused: all servers have max_connections clients, and as many wait as may"]);
+    proxy.replace();
+    proxy.stands("waiting=1");
+    drop((first, served));
+    let mut served = Client::of(server.accept().unwrap().0);
+    served.receive("patience");
+    served.send("rewarded");
+    second.receive("rewarded");
+}
+
+#[test]
+fn who_waits_too_long_is_let_go() {
+    let (listen, server) = (free_address(), upstream());
+    let proxy = Proxy::serve(&format!(
+        "access_log = 'text'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = [{{ at = '{}', max_connections = 1 }}]\n\
+         queue = {{ max = 9, within = '100ms' }}\n",
+        address(&server)
+    ));
+    let _first = Client::connect(listen);
+    let _served = server.accept().unwrap();
+    Client::connect(listen).is_reset();
+    proxy.notes(&["end=queue-timeout"]);
+}
+
+#[test]
+fn address_that_may_not_connect_or_comes_too_often_is_reset() {
+    let [open, shut] = [free_address(), free_address()];
+    let proxy = Proxy::serve(&format!(
+        "access_log = 'text'\n[listener.open]\nbind = '{open}'\nupstream = 'u'\nconnection_rate = '2/h'\n\
+         [listener.shut]\nbind = '{shut}'\nupstream = 'u'\nallow = ['10.0.0.0/8']\n[upstream.u]\nservers = ['{}']\n",
+        echo("a")
+    ));
+    (0..2).for_each(|_| Client::connect(open).receive("a"));
+    Client::connect(open).is_reset();
+    Client::connect(shut).is_reset();
+    proxy.notes(&["listener=open", "end=too-often"]);
+    proxy.notes(&["listener=shut", "end=denied"]);
+}
+
+#[test]
+fn with_too_few_open_files_some_clients_wait_and_nobody_is_disturbed() {
+    let listen = free_address();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 100; exec \"$@\"", "sh"]).arg(program().get_program());
+    let proxy = Proxy::serve_with(
+        &format!("[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{}']\n", echo("a")),
+        &mut command,
+    );
+    proxy.says(&["connections are served at once: 100 files may be open"]);
+    let mut served: Vec<Client> = Vec::new();
+    let mut waiting: Vec<Client> = (0..60).map(|_| Client::connect(listen)).collect();
+    waiting.reverse();
+    while waiting.len() > 40 {
+        let mut client = waiting.pop().unwrap();
+        client.receive("a");
+        served.push(client);
+        if served.len() == 8 {
+            proxy.replace();
+            served.iter_mut().for_each(|client| client.ask("still there"));
+            // Whoever goes makes room for others.
+            served.clear();
+        }
+    }
+}

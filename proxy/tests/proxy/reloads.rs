@@ -1,0 +1,83 @@
+//! A changed configuration is taken up by a replacement, and nobody who is connected notices.
+
+use reactord::Upgraded;
+
+use super::rig::{Client, PATIENCE, Proxy, address, echo, free_address, upstream};
+
+#[test]
+fn listeners_and_servers_are_added_removed_and_moved_and_connections_stay() {
+    let [one, other, third] = [free_address(), free_address(), free_address()];
+    let [a, b] = [echo("a"), echo("b")];
+    let proxy =
+        Proxy::serve(&format!("[listener.one]\nbind = '{one}'\nupstream = 'u'\n[upstream.u]\nservers = ['{a}']\n"));
+    let mut stays = Client::connect(one);
+    stays.receive("a");
+    for round in 0..3 {
+        // The server is another, and the listener has moved.
+        proxy.reload(&format!(
+            "[listener.one]\nbind = '{other}'\nupstream = 'u'\n[listener.new]\nbind = '{third}'\nupstream = 'v'\n\
+             [upstream.u]\nservers = ['{b}']\n[upstream.v]\nservers = ['{a}', '{b}']\nbalance = 'least-connections'\n"
+        ));
+        stays.ask(&format!("gone {round}"));
+        Client::connect(other).receive("b");
+        assert!(std::net::TcpStream::connect(one).is_err());
+        let mut new = Client::connect(third);
+        proxy.reload(&format!(
+            "[listener.one]\nbind = ['{one}', '{other}']\nupstream = 'u'\n[upstream.u]\nservers = ['{a}']\n"
+        ));
+        stays.ask(&format!("back {round}"));
+        Client::connect(other).receive("a");
+        let mut first = [0];
+        std::io::Read::read_exact(&mut new.0, &mut first).unwrap();
+        new.ask("its server is gone, and its listener");
+    }
+    stays.finish();
+    stays.ends();
+}
+
+#[test]
+fn mistake_in_a_file_leaves_everything_as_it_was_and_is_the_answer() {
+    let (listen, server) = (free_address(), echo("a"));
+    let config = format!("[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{server}']\n");
+    let proxy = Proxy::serve(&config);
+    let mut client = Client::connect(listen);
+    client.receive("a");
+    proxy.write(&config.replace("upstream = 'u'", "upstraem = 'u'"));
+    let Upgraded::Failed { said, serves_on, .. } = proxy.try_to_replace() else { panic!("it has mistakes") };
+    assert!(serves_on && said.contains("proxy.toml:3:1:") && said.contains("upstream"), "{said}");
+    client.ask("still there");
+    Client::connect(listen).receive("a");
+
+    let taken = upstream();
+    proxy.write(&config.replace(&listen.to_string(), &address(&taken).to_string()));
+    let Upgraded::Failed { said, .. } = proxy.try_to_replace() else { panic!("the port is another's") };
+    assert!(said.contains("Address already in use"), "{said}");
+    client.ask("still there");
+    proxy.reload(&config);
+    client.ask("through a good one");
+}
+
+#[test]
+fn connections_whose_server_is_gone_are_closed_if_the_file_says_so() {
+    let listen = free_address();
+    let [a, b] = [echo("a"), echo("b")];
+    let config = |server| {
+        format!(
+            "access_log = 'text'\n[defaults]\non_removed = 'close'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{server}']\n"
+        )
+    };
+    let proxy = Proxy::serve(&config(a));
+    let mut client = Client::connect(listen);
+    client.receive("a");
+    proxy.reload(&config(b));
+    client.ends();
+    drop(client);
+    proxy.notes(&["end=removed", "takeovers=1"]);
+    let mut client = Client::connect(listen);
+    client.receive("b");
+    proxy.reload(&config(b));
+    client.ask("its server is there");
+    proxy.reload(&config(a).replace("'close'", "'200ms'"));
+    client.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.ends();
+}
