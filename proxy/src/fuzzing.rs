@@ -29,3 +29,25 @@ fn settles<T: PartialEq + std::fmt::Debug>(input: &[u8], read: impl Fn(&[u8]) ->
     }
     Some((bytes, first))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// The inputs with which the fuzzer begins, of which the package that is published has none.
+    fn corpus(target: &str) -> Vec<Vec<u8>> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+        let Ok(entries) = fs::read_dir(&directory) else {
+            eprintln!("skipped: {} is not there", directory.display());
+            return Vec::new();
+        };
+        entries.map(|entry| fs::read(entry.expect("it can be listed").path()).expect("it can be read")).collect()
+    }
+
+    #[test]
+    fn properties_hold_for_every_input_of_the_corpus() {
+        corpus("proxy_header").iter().for_each(|input| super::proxy_header(input));
+        corpus("client_hello").iter().for_each(|input| super::client_hello(input));
+    }
+}

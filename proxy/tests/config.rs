@@ -1,8 +1,11 @@
 //! What files of the proxy mean, and what is said of those that are wrong.
 
+mod file;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use file::{LEAST, with};
 use reactord::Target;
 use reactord_proxy::config::{
     AccessLog, At, Balance, Check, Config, Eject, HostPort, Mistakes, OnDown, OnRemoved, ProxyVersion, Queue, Rate,
@@ -11,10 +14,6 @@ use reactord_proxy::config::{
 
 /// A whole file, as a user may begin with.
 const WHOLE: &str = include_str!("../proxy.toml");
-
-/// The least that a file has to say.
-const LEAST: &str =
-    "[listener.main]\nbind = \"127.0.0.1:1\"\nupstream = \"main\"\n[upstream.main]\nservers = \"127.0.0.1:2\"\n";
 
 fn read(text: &str) -> Config {
     Config::read("proxy.toml", text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"))
@@ -101,22 +100,6 @@ fn defaults_hold_where_nothing_else_is_said_and_off_takes_them_back() {
     let (a, b) = (&config.upstreams[0], &config.upstreams[1]);
     assert_eq!((a.check.as_ref().map(|check| check.fall), a.retries), (Some(3), 0));
     assert_eq!((&b.check, b.retries, b.queue), (&None, 1, Some(Queue { max: 5, within: seconds(10) })));
-}
-
-/// A file whose only mistake is `line`, in the table of this heading.
-fn with(heading: &str, line: &str) -> String {
-    let server = "at = \"127.0.0.1:2\"";
-    let in_upstream = |within: &str| {
-        format!("[listener.main]\nbind = \"127.0.0.1:1\"\nupstream = \"main\"\n[upstream.main]\n{within}")
-    };
-    match heading {
-        "at the beginning" => format!("{line}\n{LEAST}"),
-        "[defaults]" => format!("[defaults]\n{line}\n{LEAST}"),
-        "[listener.NAME]" => LEAST.replacen("]\n", &format!("]\n{line}\n"), 1),
-        "[upstream.NAME]" => format!("{LEAST}{line}\n"),
-        "a server" => in_upstream(&format!("servers = [{{ {server}, {line} }}]\n")),
-        table => in_upstream(&format!("servers = [{{ {server} }}]\n[upstream.main.{table}]\n{line}\n")),
-    }
 }
 
 #[test]
