@@ -186,9 +186,9 @@ impl Callers {
             self.waiting.iter().filter(|(_, caller)| now >= caller.deadline).map(|(key, _)| key).collect();
         for key in late {
             let Caller { channel, pid, .. } = self.waiting.remove(key);
-            let silent = format!("it said nothing for {} ms", PATIENCE.as_millis());
-            complain(format_args!("{} by pid {pid} dropped: {silent}", self.what));
-            channel.close_with(&Refuse::frame(&silent));
+            let patience_ms = PATIENCE.as_millis();
+            complain(format_args!("{} by pid {pid} dropped: it said nothing for {patience_ms} ms", self.what));
+            channel.close_with(&Refuse::frame(&format_args!("it said nothing for {patience_ms} ms")));
             self.calling = true;
         }
     }
