@@ -196,6 +196,7 @@ mod asking;
 mod build_id;
 mod clock;
 mod config;
+mod dispositions;
 mod handle;
 mod lane;
 mod lanes;

@@ -24,6 +24,7 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::config::Config;
+use crate::dispositions::Dispositions;
 
 /// What asks a server to stop.
 const STOPPING: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
@@ -175,33 +176,6 @@ fn unwatched() -> MutexGuard<'static, BTreeMap<i32, Unwatched>> {
 fn set_of(numbers: &[i32]) -> io::Result<SigSet> {
     let signals: Result<Vec<Signal>, _> = numbers.iter().map(|number| Signal::try_from(*number)).collect();
     Ok(SigSet::from_iter(signals?))
-}
-
-/// What this process does at signals, as its status tells (proc(5)). Where it does not, everything is as by default.
-#[derive(Debug, Default)]
-struct Dispositions {
-    ignored: u64,
-    handled: u64,
-}
-
-impl Dispositions {
-    fn now() -> Self {
-        Self::parse(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
-    }
-
-    fn parse(status: &str) -> Self {
-        let mask = |name| status.lines().find_map(|line: &str| line.strip_prefix(name));
-        let mask = |name| mask(name).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-        Self { ignored: mask("SigIgn:"), handled: mask("SigCgt:") }
-    }
-
-    fn is_ignored(&self, number: i32) -> bool {
-        self.ignored & (1 << (number - 1)) != 0
-    }
-
-    fn is_handled(&self, number: i32) -> bool {
-        self.handled & (1 << (number - 1)) != 0
-    }
 }
 
 #[cfg(test)]

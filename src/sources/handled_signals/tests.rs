@@ -121,14 +121,3 @@ fn server_that_starts_when_the_last_one_has_returned_hears_signals_again() {
     let status = process.wait().unwrap();
     assert!(status.success(), "{status}");
 }
-
-#[test]
-fn a_process_tells_what_it_ignores_and_what_it_handles() {
-    let dispositions =
-        Dispositions::parse("SigBlk:\t0000000000000004\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n");
-    let numbers = |is: fn(&Dispositions, i32) -> bool| (1..=64).filter(|number| is(&dispositions, *number)).collect();
-    let (ignored, handled): (Vec<i32>, Vec<i32>) =
-        (numbers(Dispositions::is_ignored), numbers(Dispositions::is_handled));
-    assert_eq!((ignored, handled), (vec![1, 13], vec![2, 15]));
-    assert_eq!(Dispositions::parse("").ignored, 0, "nothing is known");
-}
