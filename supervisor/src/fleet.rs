@@ -168,6 +168,7 @@ impl Fleet {
             succession: Succession::from_record(record.succession),
             back_off: BackOff::from_record(&record.back_off, now),
             queue: Queue::from_record(record.queue),
+            spread: Spread::going_on(record.levels.unwrap_or(false)),
             to_fill: usize::try_from(record.to_fill).unwrap_or(0),
             stop_by: record.stop_by_ms.map(|stop_by_ms| instant_at(stop_by_ms, now)),
             ..Self::new(rules, usize::try_from(record.target).unwrap_or(1).max(1))
@@ -185,6 +186,7 @@ impl Fleet {
             back_off: self.back_off.record(now),
             queue: self.queue.record(),
             to_fill: self.to_fill as u64,
+            levels: Some(self.spread.is_levelling()),
             stop_by_ms: self.stop_by.map(|stop_by| milliseconds_to(stop_by, now)),
         }
     }

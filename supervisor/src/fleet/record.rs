@@ -29,6 +29,9 @@ pub(crate) struct FleetRecord {
     /// How many workers were added that do not serve yet, and are to get their share then.
     #[n(8)]
     pub(crate) to_fill: u64,
+    /// Whether shares were being brought near to each other.
+    #[n(9)]
+    pub(crate) levels: Option<bool>,
 }
 
 #[derive(Debug, Default, Encode, Decode)]

@@ -100,6 +100,16 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
+    /// Where an earlier binary has left it: what was asked is asked again.
+    pub(crate) fn going_on(is_levelling: bool) -> Self {
+        Self { is_levelling, ..Self::default() }
+    }
+
+    /// Whether shares are being brought near to each other, and are not near yet.
+    pub(crate) fn is_levelling(&self) -> bool {
+        self.is_levelling
+    }
+
     // ── What happens ───────────────────────────────────────────────────────────────────────────────────────────────
 
     /// A worker was added to those that serve: the others are to move their part to it.

@@ -267,6 +267,13 @@ impl World {
         self.fleet.put_back(id, connection);
     }
 
+    /// Another binary goes on with what this one knew.
+    fn resume(&mut self) {
+        let record = minicbor::to_vec(self.fleet.record(self.now)).unwrap();
+        let record = minicbor::decode(&record).unwrap();
+        self.fleet = Fleet::from_record(record, self.fleet.rules, self.now);
+    }
+
     fn exit(&mut self, id: WorkerId, exit: Exit) {
         if self.workers.remove(&id).is_some() {
             self.fleet.exited(id, exit, self.now);
@@ -384,9 +391,7 @@ proptest! {
                 Step::Pass(milliseconds) => world.pass(Duration::from_millis(milliseconds)),
                 Step::Resume => {
                     world.decide();
-                    let record = minicbor::to_vec(world.fleet.record(world.now)).unwrap();
-                    let record = minicbor::decode(&record).unwrap();
-                    world.fleet = Fleet::from_record(record, world.fleet.rules, world.now);
+                    world.resume();
                 }
             }
             world.decide();
@@ -1096,4 +1101,35 @@ fn who_has_too_many_is_asked_to_give_some_back_when_a_worker_is_added() {
     }
     assert_eq!(ordered(&mut world), ["1: give 2"]);
     assert_eq!([1, 2, 3].map(|id| world.fleet.queue.share(WorkerId(id))), [4, 4, 4]);
+}
+
+#[test]
+fn a_levelling_that_was_under_way_goes_on_in_the_next_binary() {
+    let mut world = World::new(1, Replace::Drain, Supply::Queue);
+    world.versions = Versions::All(VERSION);
+    world.all_ready();
+    world.want(WorkerId(1), 9);
+    (0..8).for_each(|_| world.accept());
+    world.decide();
+    (0..8).for_each(|_| world.take(WorkerId(1), 0));
+    world.fleet.add(world.now);
+    world.decide();
+    world.ready(WorkerId(2));
+    world.want(WorkerId(2), 1);
+    world.decide();
+    assert_eq!(ordered(&mut world), ["1: give 1"], "no more than the other asks for");
+    world.give_back(WorkerId(1), 0, false);
+    world.decide();
+    world.take(WorkerId(2), 0);
+
+    world.resume();
+    world.want(WorkerId(2), 9);
+    world.decide();
+    assert_eq!(ordered(&mut world), ["1: give 3"]);
+    (0..3).for_each(|_| world.give_back(WorkerId(1), 0, false));
+    world.decide();
+    (0..3).for_each(|_| world.take(WorkerId(2), 0));
+    world.resume();
+    world.decide();
+    assert_eq!(ordered(&mut world), [""; 0], "it has come to its end");
 }
