@@ -24,8 +24,11 @@ const FILES_OF_REASONS: [&str; 4] =
     ["src/takeover/predecessor.rs", "src/takeover/error.rs", "process/src/path.rs", "supervisor/src/fleet/report.rs"];
 
 /// Files with lines that are nothing but a reason, or what another program has said. Their texts are where these are made.
-const FILES_OF_BARE_LINES: [&str; 14] = [
+const FILES_OF_BARE_LINES: [&str; 17] = [
     "cli/src/logger.rs",
+    "proxy/src/lines.rs",
+    "proxy/src/main.rs",
+    "proxy/src/serving.rs",
     "src/commands.rs",
     "src/program/exit.rs",
     "src/fleet.rs",

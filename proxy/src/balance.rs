@@ -5,7 +5,7 @@ use crate::config::Balance;
 /// The servers of an upstream as they are when somebody has to be led to one of them.
 pub trait Field {
     /// How many there are; they have numbers from 0 on.
-    fn len(&self) -> usize;
+    fn servers(&self) -> usize;
 
     /// Whether the server with this number may get the next client.
     fn is_open(&self, number: usize) -> bool;
@@ -35,7 +35,7 @@ pub fn choose(balance: Balance, field: &impl Field, turns: &mut Turns) -> Option
 
 /// All open servers, beginning with the one whose turn it is.
 fn in_turn<'f, F: Field>(field: &'f F, turns: &Turns) -> impl Iterator<Item = usize> + use<'f, F> {
-    let (servers, first) = (field.len(), turns.next);
+    let (servers, first) = (field.servers(), turns.next);
     (0..servers).map(move |step| (first + step) % servers).filter(|number| field.is_open(*number))
 }
 
@@ -53,7 +53,7 @@ fn fewest(field: &impl Field, turns: &mut Turns) -> Option<usize> {
 }
 
 fn better_of_two(field: &impl Field) -> Option<usize> {
-    let open = || (0..field.len()).filter(|number| field.is_open(*number));
+    let open = || (0..field.servers()).filter(|number| field.is_open(*number));
     let count = open().count();
     let first = fastrand::usize(..count.max(1));
     // One of the others, each as likely.
@@ -69,7 +69,7 @@ mod tests {
     struct Servers(Vec<Option<u32>>);
 
     impl Field for Servers {
-        fn len(&self) -> usize {
+        fn servers(&self) -> usize {
             self.0.len()
         }
 
@@ -82,7 +82,7 @@ mod tests {
         }
 
         fn by_source(&self) -> Option<usize> {
-            (0..self.len()).find(|number| self.is_open(*number))
+            (0..self.servers()).find(|number| self.is_open(*number))
         }
     }
 

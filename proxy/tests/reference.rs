@@ -50,6 +50,16 @@ fn defaults_on_the_page_are_those_of_a_file_that_says_nothing() {
 }
 
 #[test]
+fn page_has_every_figure() {
+    let source = include_str!("../src/service/figures.rs");
+    let figures: Vec<&str> = source.split('"').filter(|text| text.starts_with("proxy_")).collect();
+    assert!(figures.len() > 10, "{figures:?}");
+    for figure in figures {
+        assert!(PAGE.contains(&format!("`{figure}`")), "{figure}");
+    }
+}
+
+#[test]
 fn mistakes_on_the_page_are_told_so() {
     let config = "upstream.api.servers = \"127.0.0.1:9\"\n".to_owned()
         + &with("[listener.NAME]", "maxconn = 5").replace("upstream = \"main\"", "upstream = \"ap\"")

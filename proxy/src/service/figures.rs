@@ -35,8 +35,12 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// Figures of a listener or of a server: name, kind, help, and the figure.
+/// A figure of a listener or of a server: name, kind, help, and the figure.
 type Of<F> = (&'static str, &'static str, &'static str, F);
+
+type OfListener = fn(&Listened<'_>) -> u64;
+
+type OfServer = fn(&Serving<'_>) -> u64;
 
 /// A listener as it is told.
 struct Listened<'p> {
@@ -45,7 +49,7 @@ struct Listened<'p> {
     doings: Doings,
 }
 
-const OF_LISTENERS: [Of<fn(&Listened<'_>) -> u64>; 4] = [
+const OF_LISTENERS: [Of<OfListener>; 4] = [
     ("proxy_listener_connections", "gauge", "Clients now.", |listener| listener.connections),
     ("proxy_listener_accepted_total", "counter", "Clients that have connected.", |listener| listener.doings.accepted),
     (
@@ -71,7 +75,7 @@ struct Serving<'p> {
     standing: Standing,
 }
 
-const OF_SERVERS: [Of<fn(&Serving<'_>) -> u64>; 10] = [
+const OF_SERVERS: [Of<OfServer>; 10] = [
     ("proxy_server_connections", "gauge", "Connections for clients now.", |server| server.connections),
     ("proxy_server_up", "gauge", "Whether it gets clients.", |server| u64::from(server.is_up)),
     ("proxy_server_drained", "gauge", "Whether an operator has drained or closed it.", |server| {

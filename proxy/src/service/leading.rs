@@ -152,11 +152,13 @@ impl Proxy {
         let header = upstream.send_proxy.map(|version| proxy_header::write(version, &coming.told.origin.says()));
         let session = Session::Server(Served { client, to });
         let server = context.connect(&connect, session).map_err(|(_, error)| error)?;
-        if let Some(header) = header {
-            // It waits there until the connection stands, and goes along in a takeover.
-            context.send(server, &header).map_err(io::Error::other)?;
-        }
+        // From here on, its end is heard of, and it is one less.
         self.live[to.index()].connections += 1;
+        // It waits there until the connection stands, and goes along in a takeover.
+        if let Some(Err(error)) = header.map(|header| context.send(server, &header)) {
+            context.abort(server);
+            return Err(io::Error::other(error));
+        }
         Ok(server)
     }
 
@@ -247,7 +249,8 @@ impl Proxy {
     /// The connection to a server stands: the client is joined to it.
     pub(super) fn stands(&mut self, served: Served, context: &mut Context<'_, Self>) {
         let (server, now_ms) = (context.peer(), self.ms(context.now()));
-        let coming = context.session(served.client).and_then(|session| session.take_coming(|_| true));
+        let is_its = |stage| stage == Stage::Connecting { server };
+        let coming = context.session(served.client).and_then(|session| session.take_coming(is_its));
         let Some(coming) = coming else { return context.abort(server) };
         let connect_ms = u32::try_from(now_ms.saturating_sub(coming.accepted_ms)).unwrap_or(u32::MAX);
         self.change(served.to, |standing| standing.connected(connect_ms));
@@ -330,19 +333,26 @@ impl Look<'_> {
         self.upstream.servers[number].backup == self.is_for_backups
     }
 
+    /// Whether the client was led to each of its addresses in vain: a name may have one of IPv6 where nobody listens.
+    fn is_exhausted(&self, number: usize) -> bool {
+        let server = self.rolled(number);
+        let attempts = self.tried.iter().filter(|tried| **tried == server).count();
+        attempts > 0 && attempts >= self.live[number].at.len()
+    }
+
     fn has_room(&self) -> bool {
         (0..self.live.len()).any(|number| self.is_open(number))
     }
 }
 
 impl Field for Look<'_> {
-    fn len(&self) -> usize {
+    fn servers(&self) -> usize {
         self.live.len()
     }
 
     fn is_open(&self, number: usize) -> bool {
         let is_full = self.upstream.servers[number].max_connections.is_some_and(|max| self.load(number) >= max);
-        self.is_wanted(number) && self.is_up(number) && !is_full && !self.tried.contains(&self.rolled(number))
+        self.is_wanted(number) && self.is_up(number) && !is_full && !self.is_exhausted(number)
     }
 
     fn load(&self, number: usize) -> u32 {
@@ -350,7 +360,7 @@ impl Field for Look<'_> {
     }
 
     fn by_source(&self) -> Option<usize> {
-        let open = (0..self.len()).filter(|number| self.is_open(*number));
+        let open = (0..self.servers()).filter(|number| self.is_open(*number));
         match self.source {
             Some(source) => {
                 let place = |number: usize| (number, Place::of_server(&self.upstream.servers[number].name));
@@ -359,5 +369,25 @@ impl Field for Look<'_> {
             // Whoever comes by a Unix socket has no address, and is served by the first.
             None => { open }.next(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn server_is_tried_at_each_of_its_addresses_before_it_was_tried_in_vain() {
+        let config = Config::simple("127.0.0.1:1", "localhost:2").expect("it is right");
+        let at = |address: &str| Target::Tcp(address.parse().expect("it is an address"));
+        let live = [Live { at: vec![at("127.0.0.1:2"), at("[::1]:2")], ..Live::default() }];
+        let (server, other) = (Rolled::at(7), Rolled::at(8));
+        let is_open = |tried: &[Rolled]| {
+            let (upstream, source) = (&config.upstreams[0], None);
+            Look { upstream, first: 7, live: &live, tried, now_ms: 0, source, is_for_backups: false }.is_open(0)
+        };
+        assert!(is_open(&[]) && is_open(&[server]) && is_open(&[other, server, other]));
+        assert!(!is_open(&[server, other, server]));
     }
 }
