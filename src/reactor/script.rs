@@ -29,6 +29,7 @@ use crate::service::{Accepted, Closed, Context, RestoreError, Service, StreamSer
 use crate::services::{Line, Seqnum};
 use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
+use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::successor::Receiving;
 use crate::takeover::wire::{Hello, WIRE_VERSIONS};
 
@@ -236,13 +237,13 @@ impl<S: Scripted> World<S> {
     /// freeze, the successor accepts, unless it dies after so many of the predecessor's steps and before it does.
     fn predecessor_turn(&mut self, lives_for: Option<usize>) {
         let reactor = &mut self.reactor;
-        let Some(mut departure) = reactor.departure.take() else {
+        let Some(mut departure) = reactor.succession.departure.take() else {
             return self.begin_takeover();
         };
         departure.writable();
         let committed = match departure.turn(&mut reactor.lanes, reactor.config.freeze_timeout, Instant::now()) {
             Ok(Turned::Copying(departure)) => {
-                reactor.departure = Some(departure);
+                reactor.succession.departure = Some(departure);
                 return;
             }
             Ok(Turned::Ready(ready)) => {
@@ -283,7 +284,7 @@ impl<S: Scripted> World<S> {
         lanes.watch();
         let keys_end = lanes.keys_end();
         let departure = Departure::of_peers(predecessor, hello, &keys_end, self.reactor.now);
-        self.reactor.departure = Some(departure);
+        self.reactor.succession.departure = Some(departure);
         let (poll, lanes) = marked_lanes(marks);
         let versions: Vec<u32> = lanes.all().map(AnyLane::state_version).collect();
         let (arriving, receiving) = Arriving::of_peers(successor, poll, lanes, &versions);

@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::script::lane;
 use super::*;
+use crate::lane::AnyLane;
 use crate::lanes::And;
 use crate::listen::{Listen, Target};
 use crate::originals::Originals;
@@ -412,7 +413,7 @@ fn a_stop_serves_on_for_a_moment_where_somebody_could_take_over() {
     let (mut client, _) = rig.connect();
 
     rig.reactor.stop(&Signal::SIGTERM);
-    assert!(rig.reactor.timeout().expect("the loop wakes up for it") <= LAST_CALL);
+    assert!(rig.reactor.timeout().expect("the loop wakes up for it") <= stop::LAST_CALL);
     let later = Instant::now() + Duration::from_secs(60);
     rig.reactor.stop = Some(Stop::LastCall { until: later, taken_over_by: later, drained_by: later });
     client.write_all(&[0, 0, 0, 7]).unwrap();

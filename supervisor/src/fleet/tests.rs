@@ -1,13 +1,16 @@
 //! Decisions of the fleet, with time passed in and workers that are made up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
 use super::back_off::PROVEN;
+use super::generations::STOPPING;
 use super::queue::UNDER_WAY_MAX;
+use super::worker::HELD_PATIENCE;
 use super::*;
+use crate::config::{Ready, Replace, Supply};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -87,7 +90,7 @@ impl World {
 
     /// One of workers that accept themselves.
     fn listening(target: usize, ready: Ready, finish_signal: Signal) -> Self {
-        let mut rules = Self::new(target, Replace::Drain, Supply::Listeners).fleet.rules;
+        let mut rules = Self::new(target, Replace::Drain, Supply::Listeners).fleet.roster.rules;
         (rules.ready, rules.finish_signal) = (ready, finish_signal);
         Self::with(rules, target)
     }
@@ -199,7 +202,7 @@ impl World {
         assert!(!self.given.contains(&connection) || scripted.version == VERSION, "it knows no states");
         let elsewhere = self.workers.values().flat_map(|other| &other.inbox).filter(|id| **id == connection);
         assert_eq!(elsewhere.count(), 1, "it is under way to two");
-        assert!(self.fleet.queue.oldest().is_none_or(|oldest| oldest > connection), "an older one waits");
+        assert!(self.fleet.roster.queue.oldest().is_none_or(|oldest| oldest > connection), "an older one waits");
     }
 
     fn accept(&mut self) {
@@ -271,7 +274,7 @@ impl World {
     fn resume(&mut self) {
         let record = minicbor::to_vec(self.fleet.record(self.now)).unwrap();
         let record = minicbor::decode(&record).unwrap();
-        self.fleet = Fleet::from_record(record, self.fleet.rules, self.now);
+        self.fleet = Fleet::from_record(record, self.fleet.roster.rules, self.now);
     }
 
     fn exit(&mut self, id: WorkerId, exit: Exit) {
@@ -301,7 +304,7 @@ impl World {
     /// Every connection is in one place.
     fn check(&self) {
         let under_way: usize = self.workers.values().map(|scripted| scripted.inbox.len()).sum();
-        assert_eq!(under_way, self.fleet.queue.under_way());
+        assert_eq!(under_way, self.fleet.roster.queue.under_way());
         let nobodys = self.fleet.waiting() + self.fleet.returned();
         assert_eq!(nobodys + under_way + self.taken.len(), usize::try_from(self.accepted).unwrap());
     }
@@ -362,7 +365,7 @@ proptest! {
         let replace = if takeover { Replace::Takeover } else { Replace::Drain };
         let mut world = World::new(target, replace, Supply::Queue);
         world.versions = versions;
-        world.fleet.rules.rebalance = rebalance;
+        world.fleet.roster.rules.rebalance = rebalance;
         for step in steps {
             let living = world.living();
             let worker = |place: usize| living.get(place % living.len().max(1)).copied();
@@ -535,13 +538,13 @@ fn several_requests_for_a_generation_make_one() {
         world.fleet.replace(world.now);
         world.decide();
     }
-    assert!(world.workers.keys().take(2).all(|id| !world.fleet.workers[id].is_leaving()));
+    assert!(world.workers.keys().take(2).all(|id| !world.fleet.finishes(*id)));
     // The two that were superseded are late with being ready, and nothing comes of it.
     world.all_ready();
     assert_eq!(world.said("Generation 2 serves: 2 workers"), 1);
     assert_eq!(world.said(" serves: "), 1);
-    assert_eq!(world.fleet.current, 2);
-    let serving = world.fleet.workers.values().filter(|worker| worker.is_serving());
+    assert_eq!(world.fleet.current(), 2);
+    let serving = world.fleet.roster.all().filter(|worker| worker.is_serving());
     assert_eq!(serving.count(), 2);
 }
 
@@ -680,7 +683,7 @@ fn a_takeover_that_fails_leaves_its_predecessor_and_the_others_go_through() {
     world.decide();
     world.all_ready();
     assert!(world.workers[&WorkerId(2)].told_to_finish && world.workers[&WorkerId(3)].told_to_finish);
-    assert_eq!(world.fleet.current, 3);
+    assert_eq!(world.fleet.current(), 3);
 }
 
 /// Two workers whose successors have not said that they are ready, whether or not they have all connections by now.
@@ -1100,7 +1103,7 @@ fn who_has_too_many_is_asked_to_give_some_back_when_a_worker_is_added() {
         world.decide();
     }
     assert_eq!(ordered(&mut world), ["1: give 2"]);
-    assert_eq!([1, 2, 3].map(|id| world.fleet.queue.share(WorkerId(id))), [4, 4, 4]);
+    assert_eq!([1, 2, 3].map(|id| world.fleet.roster.queue.share(WorkerId(id))), [4, 4, 4]);
 }
 
 #[test]

@@ -1,0 +1,249 @@
+//! Who takes over from this server: the takeover that is under way, whoever waits for it to begin, and the successor that
+//! the server has started itself. It knows how they depend on one another, and what a takeover that ends leads to.
+
+use std::time::Instant;
+
+use log::{debug, warn};
+use reactord_process::channel::{Channel, ChannelError};
+use reactord_process::open_files;
+
+use super::lent::Lent;
+use super::upgrades::Upgrades;
+use crate::lane::AnyLane;
+use crate::lanes::Lanes;
+use crate::limited::Kind;
+use crate::milestone::Milestone;
+use crate::sources::{Greeting, Name, Source, Tokens};
+use crate::takeover::departure::{Departure, Turned};
+use crate::takeover::failure::Failure;
+use crate::takeover::fault::{self, PredecessorStep};
+use crate::takeover::memory;
+use crate::takeover::predecessor::{Estate, Refusal, greet};
+use crate::takeover::wire::{self, Checked, Frame, Hello, Welcome};
+use crate::upgrade::Asker;
+
+/// Who takes over, or is about to.
+#[derive(Debug, Default)]
+pub(super) struct Succession {
+    pub(super) departure: Option<Departure>,
+    /// Who wants to take over, and has to wait until it is known whose the peers are that are being given away.
+    postponed: Option<Greeting>,
+    /// The successor that this server has started itself.
+    pub(super) upgrades: Upgrades,
+}
+
+impl Succession {
+    /// Whether somebody takes over, or is about to.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.departure.is_some() || self.postponed.is_some() || self.upgrades.is_under_way()
+    }
+
+    /// The process that takes over.
+    pub(super) fn successor_pid(&self) -> Option<u32> {
+        self.departure.as_ref().map(Departure::pid)
+    }
+
+    /// Why nobody else can take over now.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.successor_pid().map(|pid| Refusal::Busy { pid })
+    }
+
+    /// Whether short turns of the loop pay.
+    pub(super) fn nears_the_freeze(&self, now: Instant) -> bool {
+        self.departure.as_ref().is_some_and(|departure| departure.nears_the_freeze(now))
+    }
+
+    /// When something is to be done if no event comes before. Whoever is postponed waits while peers are `frozen` in a move.
+    pub(super) fn due(&self, frozen: bool, now: Instant) -> Option<Instant> {
+        let departure = self.departure.as_ref().and_then(|departure| departure.due(now));
+        let postponed = self.postponed.as_ref().filter(|_| !frozen).map(|_| now);
+        [departure, postponed, self.upgrades.due()].into_iter().flatten().min()
+    }
+
+    // ── A takeover ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Somebody wants to take over. Returns it if it can at once: not while peers are `frozen` in a move, nor before
+    /// another that waits for the end of that. There is room for one who waits.
+    pub(super) fn queue(&mut self, greeting: Greeting, frozen: bool) -> Option<Greeting> {
+        match &self.postponed {
+            Some(first) => greeting.channel.close_with(&Refusal::Busy { pid: first.pid }.frame()),
+            None if frozen => self.postponed = Some(greeting),
+            None => return Some(greeting),
+        }
+        None
+    }
+
+    /// Whoever has waited.
+    pub(super) fn take_postponed(&mut self) -> Option<Greeting> {
+        self.postponed.take()
+    }
+
+    /// Judges who has said Hello, and refuses it if it cannot take over.
+    pub(super) fn admit<L: Lanes>(
+        &mut self,
+        mut greeting: Greeting,
+        with: &mut Lent<'_, L>,
+    ) -> Option<(Greeting, Welcome)> {
+        let pid = greeting.pid;
+        self.upgrades.note_caller(&greeting.hello, pid, with.annals.generation());
+        let refusal = match self.judge(&mut greeting.hello, pid, with) {
+            Ok(welcome) => return Some((greeting, welcome)),
+            Err(refusal) => refusal,
+        };
+        self.upgrades.object_to_caller(&greeting.hello, &refusal, with.now);
+        with.annals.tell(Milestone::TakeoverFailed { pid, why: &refusal.to_string() });
+        if with.limited.admits(Kind::Caller, with.now) {
+            warn!("Takeover by pid {pid} refused: {refusal}");
+        }
+        greeting.channel.close_with(&refusal.frame());
+        None
+    }
+
+    /// Begins a takeover by who was admitted.
+    pub(super) fn begin<L: Lanes>(&mut self, greeting: Greeting, welcome: Welcome, with: &mut Lent<'_, L>) {
+        let pid = greeting.pid;
+        let keys_end = with.lanes.keys_end();
+        let takeover = with.takeover_listener().expect("whoever calls, calls there");
+        let begun = Departure::begin(greeting, welcome, &with.sources.entrance, takeover, &keys_end, with.now);
+        let registered = begun.and_then(|mut departure| {
+            let registered = departure.register(with.registry, Tokens::of(Name::Departure));
+            registered.map(|()| departure).map_err(|error| ChannelError::Io(error).into())
+        });
+        match registered {
+            Ok(departure) => {
+                debug!("Takeover by pid {pid} begins, with {} peers", with.lanes.peers());
+                with.sources.entrance.lend();
+                with.lanes.watch();
+                self.departure = Some(departure);
+                with.annals.tell(Milestone::TakeoverBegins { pid });
+            }
+            Err(failure) => self.thaw(pid, &failure, with),
+        }
+    }
+
+    /// Whether a successor that says this can take over.
+    fn judge<L: Lanes>(&self, hello: &mut Hello, pid: u32, with: &mut Lent<'_, L>) -> Result<Welcome, Refusal> {
+        // It gets these before it gets any peer.
+        let listeners = with.sources.entrance.listeners().count() as u64;
+        hello.files_open = hello.files_open.saturating_add(listeners);
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        self.upgrades.check(hello)?;
+        let estates: Vec<Estate> = with.lanes.all().map(estate_of).collect();
+        let welcome = greet(hello, &estates, std::process::id())?;
+        memory::check(pid, with.lanes)?;
+        Ok(welcome)
+    }
+
+    /// Says whether somebody could take over.
+    #[cold]
+    pub(super) fn check<L: Lanes>(&self, channel: Channel, pid: u32, mut hello: Hello, with: &mut Lent<'_, L>) {
+        let (welcome, why) = match self.judge(&mut hello, pid, with) {
+            Ok(welcome) => (Some(welcome), None),
+            Err(refusal) => (None, Some(refusal.to_string())),
+        };
+        let checked = Checked {
+            server: with.process(),
+            welcome,
+            why,
+            files_needed: hello.files_open + (open_files::RESERVED + with.lanes.peers()) as u64,
+            listeners: with.sources.entrance.listeners().count() as u64,
+        };
+        channel.close_with(&Frame::Checked(Box::new(checked)).encode());
+    }
+
+    /// Gives the takeover that is under way its turn. Returns the successor's process id when it owns the peers.
+    pub(super) fn hand_over<L: Lanes>(&mut self, with: &mut Lent<'_, L>) -> Option<u32> {
+        let departure = self.departure.take()?;
+        let pid = departure.pid();
+        let freeze_timeout = with.config.freeze_timeout;
+        let committed = match departure.turn(with.lanes, freeze_timeout, Instant::now()) {
+            Ok(Turned::Copying(departure)) => {
+                self.departure = Some(departure);
+                return None;
+            }
+            Ok(Turned::Ready(ready)) => {
+                ready.handing_on(with.annals.account(with.lanes)).commit(with.lanes, freeze_timeout)
+            }
+            Err(failure) => Err(failure),
+        };
+        match committed {
+            Ok(handed_over) => {
+                let summary = handed_over.retire();
+                with.annals.tell(Milestone::HandedOver((&summary).into()));
+                self.upgrades.end(&summary, with);
+                Some(pid)
+            }
+            Err(failure) => {
+                self.thaw(pid, &failure, with);
+                None
+            }
+        }
+    }
+
+    /// A takeover has failed. No edge was consumed while the loop was not polled, so to poll again is all there is to
+    /// do.
+    fn thaw<L: Lanes>(&mut self, pid: u32, failure: &Failure, with: &mut Lent<'_, L>) {
+        fault::here(PredecessorStep::Thaw);
+        with.lanes.unwatch();
+        with.sources.entrance.take_back();
+        let why = failure.to_string();
+        self.upgrades.object_to_failed(pid, &why, with.now);
+        with.annals.tell(Milestone::TakeoverFailed { pid, why: &why });
+        if with.limited.admits(Kind::FailedTakeover, with.now) {
+            warn!("Takeover by pid {pid} failed: {why}; serving on with {} peers", with.lanes.peers());
+        }
+    }
+
+    /// Nobody takes over any more: the server ends with its peers.
+    pub(super) fn abandon<L: Lanes>(&mut self, refusal: &Refusal, with: &mut Lent<'_, L>) {
+        if let Some(postponed) = self.postponed.take() {
+            postponed.channel.close_with(&refusal.frame());
+        }
+        if let Some(departure) = self.departure.take() {
+            departure.abandon(refusal);
+            with.lanes.unwatch();
+        }
+        self.upgrades.abandon(refusal, with);
+    }
+
+    // ── Upgrades ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Starts a successor, unless there is a reason not to: that the server stops, for one.
+    #[cold]
+    pub(super) fn upgrade<L: Lanes>(
+        &mut self,
+        asker: Asker,
+        request: &wire::Upgrade,
+        stops: bool,
+        with: &mut Lent<'_, L>,
+    ) {
+        let refusal = match self.upgrades.refusal().or_else(|| self.refusal()) {
+            None if stops => Some(Refusal::Stopping),
+            None if with.sources.callers.is_none() => Some(Refusal::NoPath),
+            None if with.config.successor.is_none() => Some(Refusal::NoProgram),
+            refusal => refusal,
+        };
+        self.upgrades.begin(asker, request, refusal, with);
+    }
+
+    /// The upgrade that is under way has its turn. If its successor is given up, a takeover by that comes to nothing.
+    #[cold]
+    pub(super) fn tend_upgrade<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+        if self.upgrades.give_up_overdue(with.now)
+            && let Some(departure) = self.departure.take_if(|departure| self.upgrades.has_called_as(departure.pid()))
+        {
+            let pid = departure.pid();
+            departure.abandon(&Refusal::GivenUp);
+            self.thaw(pid, &Failure::GivenUp, with);
+        }
+        let copied = self.departure.as_ref().map(Departure::copied);
+        self.upgrades.tend(copied, with);
+    }
+}
+
+/// What there is to take over of a lane.
+pub(crate) fn estate_of(lane: &dyn AnyLane) -> Estate {
+    Estate { service: lane.name(), state_version: lane.state_version(), peers: lane.peers() as u64 }
+}

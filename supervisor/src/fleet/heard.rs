@@ -1,0 +1,45 @@
+//! What comes of what a worker says, and what it must not say.
+
+use std::fmt;
+
+use reactord_process::words::{ConnectionId, FromWorker, VERSION, VERSION_WITHOUT_STATES};
+
+/// What becomes of a connection by what a worker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing.
+    Noted,
+    /// It is the worker's.
+    Took(ConnectionId),
+    /// It has ended.
+    Ended(ConnectionId),
+    /// It is nobody's: it is to be [put back](super::Fleet::put_back), or to be [kept](super::Fleet::keep).
+    GaveBack(ConnectionId),
+}
+
+/// What a worker must not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breach {
+    Version(u32),
+    ReadyTwice,
+    NotReady,
+    NotSent(ConnectionId),
+    NotHeld(ConnectionId),
+    NotAsked(FromWorker),
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(
+                f,
+                "it speaks version {version} of the queue, {VERSION_WITHOUT_STATES} to {VERSION} are spoken here"
+            ),
+            Self::ReadyTwice => write!(f, "it said twice that it is ready"),
+            Self::NotReady => write!(f, "it spoke before it was ready"),
+            Self::NotSent(id) => write!(f, "connection {id} is not under way to it"),
+            Self::NotHeld(id) => write!(f, "it does not have connection {id}"),
+            Self::NotAsked(said) => write!(f, "it says \"{said}\", and was not asked"),
+        }
+    }
+}
