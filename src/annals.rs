@@ -135,5 +135,7 @@ fn of_takeover(takeover: &Takeover) -> TakeoverStatus {
         pause_us: takeover.pause.map(|pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX)),
         copy_us: u64::try_from(takeover.copy.as_micros()).unwrap_or(u64::MAX),
         bytes: takeover.bytes,
+        rounds: takeover.rounds,
+        dirty: takeover.dirty,
     }
 }

@@ -222,6 +222,12 @@ pub struct TakeoverStatus {
     /// How many bytes were sent for it.
     #[n(5)]
     pub bytes: u64,
+    /// In how many rounds that was.
+    #[n(6)]
+    pub rounds: u32,
+    /// How many records or changes of peers were sent while nobody served.
+    #[n(7)]
+    pub dirty: u64,
 }
 
 /// A takeover that came to nothing.

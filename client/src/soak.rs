@@ -20,6 +20,14 @@
 //! stopped, and killed only if it has fewer files open than there are peers, so that it cannot have all of them.
 //! Otherwise it goes on, and is spared.
 //!
+//! # Upgrades
+//!
+//! With `--upgrade` the server starts its successors itself, at the bidding of the command `upgrade`, whose answer is
+//! judged: its exit code and its reason. Some of the successors cannot take over, each in another way. A successor is
+//! then no child of this process until its predecessor has ended, and is known by what the server says of itself.
+//!
+//! What a takeover took is what the server says of it when it is asked, as anybody would ask; no log line is read for that.
+//!
 //! Where connections move between several servers, it is another loop: `moving`.
 
 mod chain;
@@ -36,10 +44,12 @@ mod outcome;
 mod picture;
 mod plan;
 mod progress;
+mod question;
 mod servers;
 mod succession;
 mod summary;
 mod table;
+mod unfit;
 mod usage;
 mod watch;
 
@@ -64,9 +74,11 @@ pub(crate) use self::outcome::Outcome;
 use self::outcome::{Fate, Takeover};
 use self::plan::{Attempt, Plan, copy_time_min};
 use self::progress::{Progress, State};
-use self::servers::{FIRST, Heard, Servers};
+use self::question::{About, Question};
+use self::servers::{FIRST, Heard, Servers, kill_while_copying};
 use self::succession::{Number, Succession, Turn};
-use self::summary::Summary;
+use self::summary::{Standing, Summary};
+use self::unfit::Unfit;
 use self::watch::Watch;
 
 /// What a server needs besides its peers, or this process besides its connections: the greater of both.
@@ -104,6 +116,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
             let program = servers::find_program(program.as_deref()).map_err(Error::Server)?;
             let mut wakeups = Wakeups::new(&STOPS_AND_CHILDREN)?;
             let mut servers = Servers::new(program, wakeups.poll.registry().try_clone()?, options.verbose)?;
+            Unfit::write_all(servers.directory())?;
             (first::start(&mut servers, &mut wakeups)?, Some(servers), wakeups)
         }
     };
@@ -132,12 +145,22 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
     soak.into_outcome(load)
 }
 
+/// How often it is looked whether a server has started its successor by now.
+const LOOK_FOR_SUCCESSOR: Duration = Duration::from_micros(500);
+
 /// The takeover that is under way.
 #[derive(Debug)]
 struct UnderWay {
     begun: Instant,
     /// When the successor is to be killed. `None` if it is not, or was.
     kill_at: Option<Instant>,
+    /// How long after its start a successor that the server starts is to be killed, and its process id when that is known.
+    kill_after: Option<Duration>,
+    victim: Option<u32>,
+    /// The successor cannot take over.
+    unfit: Option<Unfit>,
+    /// That was answered, and the answer is as it should be.
+    declined: bool,
     spared: bool,
     deadline: Instant,
     summary: Option<Summary>,
@@ -152,6 +175,8 @@ struct Soak<'a> {
     end: Instant,
     attempts: VecDeque<Attempt>,
     under_way: Option<UnderWay>,
+    /// What the server is being asked.
+    question: Option<Question>,
     /// The shortest copy so far.
     copy_time: Option<Duration>,
     takeovers: Vec<Takeover>,
@@ -171,7 +196,8 @@ impl<'a> Soak<'a> {
     fn new(options: &'a Options, servers: Option<Servers>) -> Self {
         let plan = match options.takeovers {
             0 => Plan::lasting(options.duration),
-            takeovers => Plan::new(takeovers, options.interval, options.kill_share, options.seed),
+            takeovers => Plan::new(takeovers, options.interval, options.kill_share, options.seed)
+                .with_unfit(options.unfit, options.seed),
         };
         let start = Instant::now();
         Self {
@@ -183,6 +209,7 @@ impl<'a> Soak<'a> {
             progress: Progress::new(plan.end, start),
             attempts: plan.attempts.into(),
             under_way: None,
+            question: None,
             copy_time: None,
             takeovers: Vec::new(),
             watch: Watch::new(start),
@@ -253,12 +280,17 @@ impl<'a> Soak<'a> {
             self.interrupted = true;
             self.attempts.clear();
             // What is under way comes to its end, unless there is a second signal.
-            return !self.succession.is_under_way() || load.stops() > 1;
+            return !self.is_under_way() || load.stops() > 1;
         }
-        let all_done = self.attempts.is_empty() && !self.succession.is_under_way() && Instant::now() >= self.end;
+        let all_done = self.attempts.is_empty() && !self.is_under_way() && Instant::now() >= self.end;
         // Connections that were lost all at once are the first sign of a server that died, which is worth its name.
         let all_lost = !load.any_open() && (self.servers.is_none() || Instant::now() >= self.end);
         all_done || all_lost || self.death.is_some()
+    }
+
+    /// Whether a takeover has not come to its end, or its figures are not told yet.
+    fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
     }
 
     fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
@@ -275,9 +307,9 @@ impl<'a> Soak<'a> {
 
     /// When there is something to do that no event will say.
     fn next_due(&self) -> Option<Instant> {
-        let attempt = self.attempts.front().filter(|_| !self.succession.is_under_way()).map(|a| self.start + a.at);
+        let attempt = self.attempts.front().filter(|_| !self.is_under_way()).map(|a| self.start + a.at);
         let kill = self.under_way.as_ref().map(|under_way| match under_way.kill_at {
-            Some(at) if matches!(self.succession, Succession::Arriving { .. }) => at,
+            Some(at) if matches!(self.succession, Succession::Arriving { .. } | Succession::Asked { .. }) => at,
             _ => under_way.deadline,
         });
         let end = (self.end > Instant::now()).then_some(self.end);
@@ -287,7 +319,7 @@ impl<'a> Soak<'a> {
     /// Does what is due.
     fn act(&mut self, load: &mut Load, now: Instant) {
         if let Some(attempt) = self.attempts.front().copied()
-            && !self.succession.is_under_way()
+            && !self.is_under_way()
             && self.start + attempt.at <= now
         {
             self.attempts.pop_front();
@@ -297,7 +329,7 @@ impl<'a> Soak<'a> {
         self.kill_if_due(load, now);
         if now >= self.watch.due {
             self.sample(now);
-            self.watch.wait(now, self.succession.is_under_way());
+            self.watch.wait(now, self.is_under_way());
         }
         if now >= self.progress.due {
             self.show_progress(load, now);
@@ -310,15 +342,19 @@ impl<'a> Soak<'a> {
         {
             self.watch.weigh_first(servers, owner);
         }
-        let Some(servers) = &mut self.servers else { return };
-        match servers.start_successor(FIRST, None) {
-            Ok(number) => {
-                self.succession.begin(number);
+        match self.start_successor(attempt.unfit) {
+            Ok(()) => {
                 let copy_time = self.copy_time.unwrap_or(copy_time_min(self.options.demand.connections()));
-                let window = SUCCESSOR_STARTS + copy_time;
+                let kill_after = attempt.kill_after.map(|share| (SUCCESSOR_STARTS + copy_time).mul_f64(share));
+                // What the server starts, it starts later.
+                let kill_at = kill_after.map(|after| if self.options.upgrade { now } else { now + after });
                 self.under_way = Some(UnderWay {
                     begun: now,
-                    kill_at: attempt.kill_after.map(|share| now + window.mul_f64(share)),
+                    kill_at,
+                    kill_after,
+                    victim: None,
+                    unfit: attempt.unfit,
+                    declined: false,
                     spared: false,
                     deadline: now + self.patience(TAKEOVER_PATIENCE),
                     summary: None,
@@ -328,9 +364,30 @@ impl<'a> Soak<'a> {
             }
             Err(error) => {
                 self.takeover_ended = Some(now);
-                let fate = Fate::Failed(format!("{} cannot be started: {error}", servers.program().display()));
-                self.note_takeover(now, now, fate, false);
+                self.note_takeover(now, now, Fate::Failed(format!("no successor can be started: {error}")), false);
             }
+        }
+    }
+
+    /// Starts a successor, or has the server start one.
+    fn start_successor(&mut self, unfit: Option<Unfit>) -> io::Result<()> {
+        let servers = self.servers.as_mut().expect("whoever soaks somebody else's server has no successors");
+        if self.options.upgrade {
+            let arguments = unfit.map(|unfit| unfit.arguments(servers.directory())).unwrap_or_default();
+            self.question = Some(Question::new(servers.start_upgrade(FIRST, arguments)?, About::Upgrade));
+            self.succession.ask();
+        } else {
+            self.succession.begin(servers.start_successor(FIRST, None)?);
+        }
+        Ok(())
+    }
+
+    /// Asks the server how it stands.
+    fn ask_standing(&mut self) {
+        let Some(servers) = &mut self.servers else { return };
+        match servers.start_question(FIRST) {
+            Ok(asker) => self.question = Some(Question::new(asker, About::Standing)),
+            Err(error) => self.end_takeover(Fate::Failed(format!("the server cannot be asked: {error}"))),
         }
     }
 
@@ -345,6 +402,9 @@ impl<'a> Soak<'a> {
         let (slow, successor) = match self.succession {
             Succession::Arriving { successor, .. } => (successor, Some(successor)),
             Succession::Retiring { predecessor, .. } => (predecessor, None),
+            Succession::Asked { predecessor, .. } => {
+                return self.kill_started_if_due(predecessor, load, now);
+            }
             Succession::Serving { .. } | Succession::Over => return,
         };
         if now >= under_way.deadline {
@@ -366,32 +426,116 @@ impl<'a> Soak<'a> {
         }
     }
 
+    /// The same where the server has started its successor itself, which is first to be found.
+    fn kill_started_if_due(&mut self, server: Number, load: &Load, now: Instant) {
+        let (Some(under_way), Some(servers)) = (&mut self.under_way, &mut self.servers) else { return };
+        if now >= under_way.deadline {
+            // The command gives up long before that.
+            self.death = Some(format!("the server (pid {}) does not answer", servers.pid(server)));
+            return;
+        }
+        let Some(at) = under_way.kill_at.filter(|at| *at <= now) else { return };
+        match (under_way.victim, servers.child_of(server)) {
+            (None, None) => under_way.kill_at = Some(at.max(now) + LOOK_FOR_SUCCESSOR),
+            (None, Some(successor)) => {
+                under_way.victim = Some(successor);
+                under_way.kill_at = under_way.kill_after.map(|after| now + after);
+            }
+            (Some(victim), child) => {
+                let peers = load.open_connections().min(self.options.demand.connections());
+                under_way.kill_at = None;
+                under_way.spared = child != Some(victim) || !kill_while_copying(victim, peers);
+            }
+        }
+    }
+
     /// Takes in what the servers have said and done.
     fn hear(&mut self, token: Token) {
         let heard = self.servers.as_mut().map(|servers| servers.hear(token)).unwrap_or_default();
         for heard in heard {
             match heard {
-                Heard::Line(number, line) => {
-                    if let Some(summary) = Summary::of_line(&line) {
-                        self.took_over(number, summary);
-                    }
-                }
-                Heard::Ended(number, status) => self.ended(number, status),
+                Heard::Line(number, line) => self.hear_line(number, line),
+                Heard::Ended(number, status) => match self.question.take_if(|question| question.asker == number) {
+                    Some(question) if question.about == About::Upgrade => self.hear_answer(&question, status),
+                    Some(question) => self.hear_standing(question.standing(status)),
+                    None => self.ended(number, status),
+                },
             }
         }
     }
 
-    fn took_over(&mut self, number: Number, summary: Summary) {
-        if self.succession.took_over(number) == Turn::TookOver {
-            let copy_time = Duration::from_micros(summary.copy_us);
-            self.copy_time = Some(self.copy_time.map_or(copy_time, |shortest| shortest.min(copy_time)));
-            if let Some(under_way) = &mut self.under_way {
-                under_way.summary = Some(summary);
-            }
-            if !self.succession.is_under_way() {
-                self.complete_takeover();
-            }
+    fn hear_line(&mut self, number: Number, line: String) {
+        if let Some(question) = self.question.as_mut().filter(|question| question.asker == number) {
+            question.hear(line);
+        } else if line.contains("Took over ") && self.succession.took_over(number) == Turn::TookOver {
+            // It serves. What that has taken, it says when it is asked.
+            self.ask_standing();
         }
+    }
+
+    /// An upgrade has come to its end, one way or the other. Who serves now is asked next.
+    fn hear_answer(&mut self, question: &Question, status: ExitStatus) {
+        let Some(under_way) = &mut self.under_way else { return };
+        let answer = question.answer();
+        let expected = match under_way.unfit {
+            _ if status.success() => under_way.unfit.is_none() || under_way.spared || under_way.kill_at.is_some(),
+            Some(unfit) => match unfit.judge(status.code(), answer) {
+                Ok(()) => {
+                    under_way.declined = true;
+                    true
+                }
+                Err(wrong) => {
+                    self.complaints.push(wrong);
+                    true
+                }
+            },
+            None => false,
+        };
+        if !expected {
+            self.complaints.push(format!("an upgrade has ended: {status}; {answer}"));
+        }
+        self.ask_standing();
+    }
+
+    /// The server has said how it stands, or it cannot be asked.
+    fn hear_standing(&mut self, standing: Result<Standing, String>) {
+        let standing = match standing {
+            Ok(standing) => standing,
+            Err(why) => return self.end_takeover(Fate::Failed(why)),
+        };
+        let Succession::Asked { predecessor, .. } = self.succession else {
+            return self.note_summary(standing.takeover);
+        };
+        let Some(servers) = &mut self.servers else { return };
+        if servers.pid(predecessor) == standing.pid {
+            self.succession.serves_on();
+            let fate =
+                match self.under_way.as_ref().and_then(|under_way| under_way.unfit.filter(|_| under_way.declined)) {
+                    Some(unfit) => Fate::Declined(unfit),
+                    None => Fate::Failed(standing.failure.unwrap_or_default()),
+                };
+            return self.end_takeover(fate);
+        }
+        match servers.adopt(standing.pid, predecessor) {
+            Ok(successor) => {
+                self.succession.answered_with(successor);
+                self.note_summary(standing.takeover);
+            }
+            Err(error) => self.death = Some(format!("pid {} cannot be looked after: {error}", standing.pid)),
+        }
+    }
+
+    /// The figures of the takeover are known. It has come to its end if the predecessor is gone, too.
+    fn note_summary(&mut self, summary: Option<Summary>) {
+        let Some(summary) = summary else {
+            return self.end_takeover(Fate::Failed("whoever serves says nothing of a takeover".to_owned()));
+        };
+        let copy_time = Duration::from_micros(summary.copy_us);
+        self.copy_time = Some(self.copy_time.map_or(copy_time, |shortest| shortest.min(copy_time)));
+        if let Some(under_way) = &mut self.under_way {
+            under_way.summary = Some(summary);
+        }
+        self.complete_takeover();
     }
 
     fn ended(&mut self, number: Number, status: ExitStatus) {
@@ -413,10 +557,12 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// The successor serves, and the predecessor is gone.
+    /// If the successor serves, and has said what that took, and the predecessor is gone, that was it.
     fn complete_takeover(&mut self) {
         let summary = self.under_way.as_ref().and_then(|under_way| under_way.summary);
-        self.end_takeover(Fate::TookOver(summary.expect("it was heard before this")));
+        if let Some(summary) = summary.filter(|_| !self.succession.is_under_way()) {
+            self.end_takeover(Fate::TookOver(summary));
+        }
     }
 
     fn end_takeover(&mut self, fate: Fate) {

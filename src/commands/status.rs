@@ -140,6 +140,8 @@ fn as_json(status: &Status) -> serde_json::Value {
             "pause_us": takeover.pause_us,
             "copy_us": takeover.copy_us,
             "bytes": takeover.bytes,
+            "rounds": takeover.rounds,
+            "dirty": takeover.dirty,
         })
     });
     let failure = status

@@ -257,6 +257,10 @@ fn write_table(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
             Fate::Killed => {
                 write!(page, "<td colspan=\"3\" class=\"killed\">successor killed, predecessor went on</td>")?
             }
+            Fate::Declined(unfit) => {
+                let name = unfit.name();
+                write!(page, "<td colspan=\"3\" class=\"killed\">successor {name}, predecessor went on</td>")?
+            }
             Fate::Failed(reason) => {
                 write!(page, "<td colspan=\"3\" class=\"killed\">failed: {}</td>", escaped(reason))?
             }

@@ -48,7 +48,7 @@ pub(crate) fn figures(outcome: &Outcome) -> Value {
 }
 
 fn asked_for(options: &Options) -> Value {
-    let Options { target, demand, takeovers, moves, servers, interval, kill_share, seed, .. } = options;
+    let Options { target, demand, takeovers, upgrade, unfit, moves, servers, interval, kill_share, seed, .. } = options;
     let kill = |wanted: bool| if wanted { *kill_share } else { 0.0 };
     let Pace::Clock { per_second } = demand.pace else { unreachable!("a soak is paced by the clock") };
     let attach = match target {
@@ -64,6 +64,8 @@ fn asked_for(options: &Options) -> Value {
         "rate": per_second,
         "churn": demand.churn_per_second,
         "takeovers": takeovers,
+        "upgrade": upgrade,
+        "unfit": unfit,
         "interval_s": interval.as_secs_f64(),
         "moves": moves,
         "servers": servers,
@@ -85,6 +87,7 @@ fn takeover(takeover: &Takeover, worst_round_trip_ns: u64) -> Value {
         "fate": match takeover.fate {
             Fate::TookOver(_) => "took over",
             Fate::Killed => "killed",
+            Fate::Declined(_) => "declined",
             Fate::Failed(_) => "failed",
         },
         "spared": takeover.spared,
@@ -102,6 +105,7 @@ fn takeover(takeover: &Takeover, worst_round_trip_ns: u64) -> Value {
             value["pause_us"] = summary.pause_us.into();
         }
         Fate::Killed => {}
+        Fate::Declined(unfit) => value["successor"] = unfit.name().into(),
         Fate::Failed(reason) => value["reason"] = reason.as_str().into(),
     }
     value

@@ -12,11 +12,15 @@ use std::thread;
 
 use log::debug;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 
 enum Order {
     /// Make the command in the thread, whose files are not those of the rest, and start it.
     Start(Box<dyn FnOnce() -> io::Result<Command> + Send>),
     Reap(Child),
+    /// The same of one that this process has not started itself.
+    ReapAdopted(Pid),
 }
 
 pub(crate) struct Launcher {
@@ -39,6 +43,7 @@ impl Launcher {
                     Order::Start(start) => drop(tell.send(start().and_then(|mut command| command.spawn()))),
                     // How it ended is known.
                     Order::Reap(mut child) => drop(child.wait()),
+                    Order::ReapAdopted(pid) => drop(waitpid(pid, None)),
                 }
             }
         })?;
@@ -57,5 +62,11 @@ impl Launcher {
     pub(crate) fn reap(&self, child: Child) {
         // Without the thread it stays a zombie until this program ends.
         let _ = self.orders.send(Order::Reap(child));
+    }
+
+    /// The same of a process that was adopted.
+    pub(crate) fn reap_adopted(&self, pid: Pid) {
+        // As above.
+        let _ = self.orders.send(Order::ReapAdopted(pid));
     }
 }

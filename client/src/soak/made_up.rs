@@ -71,6 +71,8 @@ pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
                 churn_per_second: 0.0,
             },
             takeovers: takeovers.len(),
+            upgrade: false,
+            unfit: 0,
             moves: 0,
             servers: 1,
             interval: Duration::from_secs(1),

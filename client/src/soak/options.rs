@@ -62,6 +62,14 @@ pub(crate) struct Arguments {
     #[argh(option, arg_name = "seconds", from_str_fn(duration))]
     interval: Option<Duration>,
 
+    /// have the server start its successors itself, as `reactord upgrade` asks it to
+    #[argh(switch)]
+    upgrade: bool,
+
+    /// how many of those successors cannot take over, each in another way; the last one always can (default 0)
+    #[argh(option, arg_name = "n", default = "0", from_str_fn(count))]
+    unfit: usize,
+
     /// which share of the successors is killed while it copies, 0 to 1; the last one never is (default 0)
     #[argh(option, arg_name = "share", default = "0.0", from_str_fn(share))]
     kill_successors: f64,
@@ -123,6 +131,9 @@ pub(crate) struct Options {
     pub(crate) target: Target,
     pub(crate) demand: Demand,
     pub(crate) takeovers: usize,
+    /// Whether the server starts its successors itself, and how many of those cannot take over.
+    pub(crate) upgrade: bool,
+    pub(crate) unfit: usize,
     /// How many moves there are between how many servers. None of the former means one of the latter.
     pub(crate) moves: usize,
     pub(crate) servers: usize,
@@ -150,6 +161,22 @@ const SERVERS: usize = 3;
 const MOVE_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Arguments {
+    /// Whether what is said of upgrades makes sense.
+    fn check_upgrades(&self, takeovers: usize) -> Result<(), String> {
+        if !self.upgrade {
+            return if self.unfit > 0 { Err("--unfit needs --upgrade".to_owned()) } else { Ok(()) };
+        }
+        let contradicting =
+            [("--moves", self.moves.is_some_and(|moves| moves > 0)), ("--kill-successors", self.kill_successors > 0.0)];
+        if let Some((option, _)) = contradicting.into_iter().find(|(_, given)| *given) {
+            return Err(format!("{option} contradicts --upgrade: --unfit has successors fail, also by being killed"));
+        }
+        if self.unfit > 0 && self.unfit >= takeovers {
+            return Err(format!("--unfit {}: at most all but one of {takeovers} takeovers", self.unfit));
+        }
+        Ok(())
+    }
+
     /// Whether what is said of moves makes sense.
     fn check_moves(&self) -> Result<(), String> {
         if self.moves.is_none_or(|moves| moves == 0) {
@@ -195,6 +222,7 @@ impl TryFrom<Arguments> for Options {
         arguments.check_moves()?;
         let moves = arguments.moves.unwrap_or(0);
         let takeovers = arguments.takeovers.unwrap_or(if moves > 0 { 0 } else { TAKEOVERS });
+        arguments.check_upgrades(takeovers)?;
         let (target, takeovers) = match arguments.attach {
             None => (Target::Start { program: arguments.server }, takeovers),
             Some(address) => {
@@ -203,6 +231,7 @@ impl TryFrom<Arguments> for Options {
                     ("--takeovers", arguments.takeovers.is_some_and(|takeovers| takeovers > 0)),
                     ("--moves", moves > 0),
                     ("--kill-successors", arguments.kill_successors > 0.0),
+                    ("--upgrade", arguments.upgrade),
                 ];
                 if let Some((option, _)) = contradicting.into_iter().find(|(_, given)| *given) {
                     return Err(format!("{option} contradicts --attach: the server is somebody else's"));
@@ -224,6 +253,8 @@ impl TryFrom<Arguments> for Options {
                 churn_per_second: arguments.churn,
             },
             takeovers,
+            upgrade: arguments.upgrade,
+            unfit: arguments.unfit,
             moves,
             servers: if moves > 0 { arguments.servers.unwrap_or(SERVERS) } else { 1 },
             interval: arguments.interval.unwrap_or(if moves > 0 { MOVE_INTERVAL } else { INTERVAL }),
@@ -334,6 +365,11 @@ mod tests {
             (&["--moves", "1", "--duration", "5"], "--duration needs --takeovers 0"),
             (&["--kill-successors", "1.5"], "a share from 0 to 1"),
             (&["--churn", "-1"], "a number of connections a second from 0"),
+            (&["--unfit", "1"], "--unfit needs --upgrade"),
+            (&["--upgrade", "--takeovers", "2", "--unfit", "2"], "--unfit 2: at most all but one of 2 takeovers"),
+            (&["--upgrade", "--moves", "1"], "--moves contradicts --upgrade"),
+            (&["--upgrade", "--kill-successors", "0.5"], "--kill-successors contradicts --upgrade"),
+            (&["--attach", "127.0.0.1:1", "--upgrade"], "--upgrade contradicts --attach"),
             (&["--rate", "max"], "above 0 is expected"),
         ] {
             let message = options(arguments).unwrap_err();

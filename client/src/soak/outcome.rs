@@ -10,6 +10,7 @@ use super::moving::moved::Moves;
 use super::options::Options;
 use super::succession::Number;
 use super::summary::Summary;
+use super::unfit::Unfit;
 use super::usage::Usage;
 use crate::report::{Count, Report};
 use crate::timeline::Timeline;
@@ -20,6 +21,8 @@ pub(crate) enum Fate {
     TookOver(Summary),
     /// The successor was killed, and the predecessor went on.
     Killed,
+    /// The successor was one that cannot take over; that was answered with the right reason, and the predecessor went on.
+    Declined(Unfit),
     /// The successor gave up, and the predecessor went on.
     Failed(String),
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Takeover {
                 let after_ms = (self.ended - self.begun).as_secs_f64() * 1e3;
                 write!(formatter, "the successor was killed within {after_ms:.1} ms, the predecessor goes on")
             }
+            Fate::Declined(unfit) => write!(formatter, "a successor that {}, the predecessor goes on", unfit.name()),
             Fate::Failed(reason) => write!(formatter, "failed: {reason}"),
         }
     }
@@ -94,6 +98,11 @@ impl Outcome {
 
     pub(crate) fn killed(&self) -> usize {
         self.takeovers.iter().filter(|takeover| takeover.fate == Fate::Killed).count()
+    }
+
+    /// How many upgrades were answered as they should by a server that serves on.
+    pub(crate) fn declined(&self) -> usize {
+        self.takeovers.iter().filter(|takeover| matches!(takeover.fate, Fate::Declined(_))).count()
     }
 
     /// The takeovers that were carried through, with their figures.

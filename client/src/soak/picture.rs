@@ -222,7 +222,7 @@ struct Band {
 fn bands(outcome: &Outcome) -> Vec<Band> {
     let takeovers = outcome.takeovers.iter().map(|takeover| {
         let Takeover { begun, ended, ref fate, .. } = *takeover;
-        Band { begun, ended, killed: *fate == Fate::Killed }
+        Band { begun, ended, killed: matches!(fate, Fate::Killed | Fate::Declined(_)) }
     });
     let moves = outcome.moves.iter().flat_map(|moves| &moves.all);
     let moves = moves.map(|made| Band { begun: made.begun, ended: made.ended, killed: made.killed.is_some() });
@@ -242,6 +242,8 @@ fn label(takeover: &Takeover, narrow: bool) -> (String, RGBColor) {
         Fate::TookOver(summary) => (duration(summary.pause_us as f64 * 1e3), TAKEOVER),
         Fate::Killed if narrow => ("killed".to_owned(), KILLED),
         Fate::Killed => ("successor killed".to_owned(), KILLED),
+        Fate::Declined(_) if narrow => ("declined".to_owned(), KILLED),
+        Fate::Declined(unfit) => (unfit.name().to_owned(), KILLED),
         Fate::Failed(_) => ("failed".to_owned(), KILLED),
     }
 }
@@ -304,7 +306,7 @@ fn curve(nanoseconds: &Histogram<u64>) -> Vec<(f64, f64)> {
 pub(crate) fn bars(outcome: &Outcome, title: &str, value_ns: impl Fn(&super::summary::Summary) -> f64) -> Drawn {
     let value = |takeover: &Takeover| match &takeover.fate {
         Fate::TookOver(summary) => Some(value_ns(summary)),
-        Fate::Killed | Fate::Failed(_) => None,
+        Fate::Killed | Fate::Declined(_) | Fate::Failed(_) => None,
     };
     let values: Vec<Option<f64>> = outcome.takeovers.iter().map(value).collect();
     draw_bars(title, &values, |index| label(&outcome.takeovers[index], true))

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::unfit::Unfit;
+
 /// One successor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Attempt {
@@ -11,6 +13,8 @@ pub(crate) struct Attempt {
     pub(crate) at: Duration,
     /// If it is to be killed: after which share of the time that it copies at least.
     pub(crate) kill_after: Option<f64>,
+    /// If it cannot take over: why.
+    pub(crate) unfit: Option<Unfit>,
 }
 
 /// All successors, and when the load ends at the earliest.
@@ -28,7 +32,11 @@ impl Plan {
     pub(crate) fn new(takeovers: usize, interval: Duration, kill_share: f64, seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let mut attempts: Vec<Attempt> = (1..=takeovers)
-            .map(|number| Attempt { at: interval.mul_f64(number as f64 + random.f64() / 4.0), kill_after: None })
+            .map(|number| Attempt {
+                at: interval.mul_f64(number as f64 + random.f64() / 4.0),
+                kill_after: None,
+                unfit: None,
+            })
             .collect();
         let candidates = takeovers.saturating_sub(1);
         let killed = ((takeovers as f64 * kill_share).round() as usize).min(candidates);
@@ -39,6 +47,19 @@ impl Plan {
         }
         let end = interval.mul_f64(takeovers as f64 + 1.0);
         Self { attempts, end }
+    }
+
+    /// So many of the successors cannot take over, each in another way than the one before. The last one always can.
+    pub(crate) fn with_unfit(mut self, unfit: usize, seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let mut numbers: Vec<usize> = (0..self.attempts.len().saturating_sub(1)).collect();
+        random.shuffle(&mut numbers);
+        for (number, unfit) in numbers.into_iter().take(unfit).zip(Unfit::ALL.into_iter().cycle()) {
+            let dies = unfit == Unfit::DiesInTheCopy;
+            self.attempts[number].unfit = Some(unfit);
+            self.attempts[number].kill_after = dies.then(|| random.f64());
+        }
+        self
     }
 
     /// Without takeovers.
@@ -84,6 +105,19 @@ mod tests {
                 assert!(plan.attempts.last().is_none_or(|last| last.kill_after.is_none()));
             }
         }
+    }
+
+    #[test]
+    fn each_that_cannot_take_over_cannot_in_another_way() {
+        let plan = Plan::new(8, INTERVAL, 0.0, 7).with_unfit(5, 7);
+        let ways: Vec<Unfit> = plan.attempts.iter().filter_map(|attempt| attempt.unfit).collect();
+        assert!(Unfit::ALL.into_iter().all(|unfit| ways.contains(&unfit)));
+        assert_eq!((ways.len(), plan.attempts[7].unfit), (5, None));
+        let is_killed = |attempt: &Attempt| attempt.kill_after.is_some();
+        assert!(
+            plan.attempts.iter().all(|attempt| is_killed(attempt) == (attempt.unfit == Some(Unfit::DiesInTheCopy)))
+        );
+        assert_eq!(Plan::new(3, INTERVAL, 0.0, 7).with_unfit(9, 7).attempts.iter().filter_map(|a| a.unfit).count(), 2);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It knows nothing about takeovers: `succession` does.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -15,7 +16,9 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 use mio::unix::pipe::Receiver;
 use mio::{Events, Interest, Registry, Token};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -63,19 +66,32 @@ pub(crate) struct Servers {
 
 struct Process {
     pid: u32,
-    /// `None` once it has ended: the launcher reaps it.
-    child: Option<Child>,
+    kin: Kin,
     log: Option<Receiver>,
     /// The beginning of a line.
     unread: Vec<u8>,
     last_lines: VecDeque<String>,
     status: Option<ExitStatus>,
+    /// Whether it is a server, rather than what asks something of one.
+    serves: bool,
+}
+
+/// What a process is to this one.
+#[derive(Debug)]
+enum Kin {
+    Child(Child),
+    /// Another process has started it, at whose end this one comes to be its parent.
+    Adopted,
+    /// It has ended: the launcher reaps it.
+    None,
 }
 
 impl Servers {
     /// To be called while few files are open.
     pub(crate) fn new(program: PathBuf, registry: Registry, verbose: bool) -> io::Result<Self> {
         let launcher = Launcher::new()?;
+        // What servers have started is to be heard of and ended as well.
+        set_child_subreaper(true)?;
         let directory = tempfile::Builder::new().prefix("reactord-soak-").tempdir()?;
         Ok(Self { program, directory, registry, launcher, processes: Vec::new(), verbose })
     }
@@ -87,19 +103,19 @@ impl Servers {
     /// Starts one that listens on a port of the kernel's choice.
     pub(crate) fn start_listening(&mut self, place: Place) -> io::Result<Number> {
         let path = self.takeover_path(place);
-        self.start(move |command| command.args(["-a", "127.0.0.1", "-p", "0", "-t"]).arg(path))
+        self.start_server(move |command| command.args(["-a", "127.0.0.1", "-p", "0", "-t"]).arg(path))
     }
 
     /// Starts one that does not listen, and waits at another one for what that gives away.
     pub(crate) fn start_waiting(&mut self, place: Place, at: Place) -> io::Result<Number> {
         let (path, at) = (self.takeover_path(place), self.takeover_path(at));
-        self.start(move |command| command.arg("-c").arg(at).arg("-t").arg(path))
+        self.start_server(move |command| command.arg("-c").arg(at).arg("-t").arg(path))
     }
 
     /// Starts one that takes over from whichever serves at this place, and waits at another one if that does.
     pub(crate) fn start_successor(&mut self, place: Place, waits_at: Option<Place>) -> io::Result<Number> {
         let (path, at) = (self.takeover_path(place), waits_at.map(|at| self.takeover_path(at)));
-        self.start(move |command| {
+        self.start_server(move |command| {
             command.arg("-T").arg(path);
             match at {
                 Some(at) => command.arg("-c").arg(at),
@@ -114,8 +130,53 @@ impl Servers {
         self.start(move |command| command.arg("move").args([from, to]).args(which))
     }
 
+    /// Starts what asks the server at this place to start its successor, with these arguments.
+    pub(crate) fn start_upgrade(&mut self, place: Place, arguments: Vec<OsString>) -> io::Result<Number> {
+        let path = self.takeover_path(place);
+        self.start(move |command| command.arg("upgrade").arg(path).args(arguments))
+    }
+
+    /// Starts what asks the server at this place how it stands.
+    pub(crate) fn start_question(&mut self, place: Place) -> io::Result<Number> {
+        let path = self.takeover_path(place);
+        self.start(move |command| command.args(["status", "--json"]).arg(path))
+    }
+
+    /// A process that was started by another one of these, and is heard where that one was.
+    pub(crate) fn adopt(&mut self, pid: u32, predecessor: Number) -> io::Result<Number> {
+        let number = self.processes.len();
+        let Process { log, unread, last_lines, .. } = &mut self.processes[predecessor];
+        let (mut log, unread, last_lines) = (log.take(), std::mem::take(unread), last_lines.clone());
+        if let Some(log) = &mut log {
+            self.registry.reregister(log, Token(LOGS_FROM + number), Interest::READABLE)?;
+        }
+        self.processes.push(Process { pid, kin: Kin::Adopted, log, unread, last_lines, status: None, serves: true });
+        Ok(number)
+    }
+
+    /// What a process has started and has not ended, whichever of its threads it was.
+    pub(crate) fn child_of(&self, number: Number) -> Option<u32> {
+        let process = procfs::process::Process::new(self.pid(number).cast_signed()).ok()?;
+        let mut children = process.tasks().ok()?.flatten().filter_map(|task| task.children().ok()).flatten();
+        children.next()
+    }
+
+    /// Where successors lie that cannot take over.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn takeover_path(&self, place: Place) -> PathBuf {
         self.directory.path().join(format!("takeover-{place}"))
+    }
+
+    fn start_server(
+        &mut self,
+        arguments: impl FnOnce(&mut Command) -> &mut Command + Send + 'static,
+    ) -> io::Result<Number> {
+        let number = self.start(arguments)?;
+        self.processes[number].serves = true;
+        Ok(number)
     }
 
     /// Starts one whose lines, on either output, are heard.
@@ -139,11 +200,12 @@ impl Servers {
         let pid = child.id();
         let process = Process {
             pid,
-            child: Some(child),
+            kin: Kin::Child(child),
             log: None,
             unread: Vec::new(),
             last_lines: VecDeque::new(),
             status: None,
+            serves: false,
         };
         self.processes.push(process);
         debug!("pid {} started in {} us", self.pid(number), begun.elapsed().as_micros());
@@ -180,31 +242,42 @@ impl Servers {
     /// Takes leave of a process that has ended.
     fn look_after(&mut self, number: Number, heard: &mut Vec<Heard>) {
         let process = &mut self.processes[number];
-        if process.child.is_none() {
+        if matches!(process.kin, Kin::None) {
             return;
         }
         match has_ended(process.pid) {
             Ok(None) => {}
+            // Whoever has started it has not ended yet.
+            Err(Errno::ECHILD) if matches!(process.kin, Kin::Adopted) => {}
             Ok(Some(status)) => {
                 debug!("pid {} ended: {status}", process.pid);
                 process.status = Some(status);
-                self.launcher.reap(process.child.take().expect("it was just looked at"));
-                // It has no file open any more: all that it said is in the pipe.
-                self.read_log(number, heard);
-                self.processes[number].log = None;
+                match std::mem::replace(&mut process.kin, Kin::None) {
+                    Kin::Child(child) => self.launcher.reap(child),
+                    _ => self.launcher.reap_adopted(Pid::from_raw(process.pid.cast_signed())),
+                }
+                // It has no file open any more: all that it said is in the pipe. One that it has started may write on.
+                if self.read_log(number, heard) {
+                    self.processes[number].log = None;
+                }
                 heard.push(Heard::Ended(number, status));
             }
             Err(error) => warn!("pid {} cannot be waited for: {error}", process.pid),
         }
     }
 
-    fn read_log(&mut self, number: Number, heard: &mut Vec<Heard>) {
+    /// Reads what there is, and says whether nobody will write any more.
+    fn read_log(&mut self, number: Number, heard: &mut Vec<Heard>) -> bool {
         let process = &mut self.processes[number];
-        let Some(log) = &mut process.log else { return };
+        let Some(log) = &mut process.log else { return true };
         let mut buffer = [0; 4096];
+        let mut has_ended = false;
         loop {
             match log.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => {
+                    has_ended = true;
+                    break;
+                }
                 Ok(count) => process.unread.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -226,6 +299,7 @@ impl Servers {
             process.last_lines.push_back(line.clone());
             heard.push(Heard::Line(number, line));
         }
+        has_ended
     }
 
     pub(crate) fn usage(&self, number: Number) -> Option<Usage> {
@@ -243,12 +317,7 @@ impl Servers {
     /// It is stopped first, and then looked at: a process that has fewer files open than there are peers has not taken
     /// over, and while it is stopped it does not come closer to that.
     pub(crate) fn kill_while_copying(&mut self, number: Number, peers: usize) -> bool {
-        if !self.signal(number, Signal::SIGSTOP) {
-            return false;
-        }
-        let stopped = (0..LOOKS_FOR_STOP).map_while(|_| self.usage(number)).find(|usage| usage.stopped);
-        let copying = stopped.is_some_and(|usage| usage.open_files.unwrap_or(usage.open_files_max) < peers as u64);
-        self.signal(number, if copying { Signal::SIGKILL } else { Signal::SIGCONT }) && copying
+        self.processes[number].status.is_none() && kill_while_copying(self.pid(number), peers)
     }
 
     /// Sends a signal to a process that has not been waited for. False if that is not possible.
@@ -292,9 +361,9 @@ impl Servers {
         Ok(running.iter().filter_map(complaint).collect())
     }
 
-    /// How many processes have been started.
+    /// How many servers have been started.
     pub(crate) fn started(&self) -> usize {
-        self.processes.len()
+        self.processes.iter().filter(|process| process.serves).count()
     }
 
     /// Those that have not ended.
@@ -309,12 +378,27 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        for mut child in self.processes.iter_mut().filter_map(|process| process.child.take()) {
+        for process in &mut self.processes {
             // It may have ended by itself, which is as good.
-            let _ = child.kill();
-            let _ = child.wait();
+            match std::mem::replace(&mut process.kin, Kin::None) {
+                Kin::Child(mut child) => drop((child.kill(), child.wait())),
+                Kin::Adopted => drop(kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL)),
+                Kin::None => {}
+            }
         }
     }
+}
+
+/// Kills the successor with this process id unless it holds so many peers, and says whether it did; see
+/// [`Servers::kill_while_copying`].
+pub(crate) fn kill_while_copying(pid: u32, peers: usize) -> bool {
+    let signal = |signal| kill(Pid::from_raw(pid.cast_signed()), signal).is_ok();
+    if !signal(Signal::SIGSTOP) {
+        return false;
+    }
+    let stopped = (0..LOOKS_FOR_STOP).map_while(|_| Usage::of(pid)).find(|usage| usage.stopped);
+    let copying = stopped.is_some_and(|usage| usage.open_files.unwrap_or(usage.open_files_max) < peers as u64);
+    signal(if copying { Signal::SIGKILL } else { Signal::SIGCONT }) && copying
 }
 
 /// How a child has ended, if it has. It remains to be reaped.

@@ -12,6 +12,8 @@ pub(crate) enum Succession {
     Serving { owner: Number },
     /// A successor was started and has not said that it took over. Whether it has, it alone knows.
     Arriving { predecessor: Number, predecessor_ended: bool, successor: Number, killed: bool },
+    /// A server was asked to start a successor itself. Which process that is, is known when it serves.
+    Asked { predecessor: Number, predecessor_ended: bool },
     /// The successor serves, and the predecessor is to exit.
     Retiring { predecessor: Number, owner: Number },
     /// Nobody serves any more.
@@ -44,6 +46,7 @@ impl Succession {
     pub(crate) fn processes(self) -> [Option<Number>; 2] {
         match self {
             Self::Serving { owner } => [Some(owner), None],
+            Self::Asked { predecessor, .. } => [Some(predecessor), None],
             Self::Arriving { predecessor, successor, .. } => [Some(predecessor), Some(successor)],
             Self::Retiring { predecessor, owner } => [Some(owner), Some(predecessor)],
             Self::Over => [None, None],
@@ -51,7 +54,7 @@ impl Succession {
     }
 
     pub(crate) fn is_under_way(self) -> bool {
-        matches!(self, Self::Arriving { .. } | Self::Retiring { .. })
+        !matches!(self, Self::Serving { .. } | Self::Over)
     }
 
     /// A successor was started.
@@ -61,6 +64,33 @@ impl Succession {
     pub(crate) fn begin(&mut self, successor: Number) {
         let Self::Serving { owner: predecessor } = *self else { panic!("one takeover at a time, not in {self:?}") };
         *self = Self::Arriving { predecessor, predecessor_ended: false, successor, killed: false };
+    }
+
+    /// The server that serves was asked to start a successor.
+    ///
+    /// # Panics
+    /// If a takeover is under way.
+    pub(crate) fn ask(&mut self) {
+        let Self::Serving { owner: predecessor } = *self else { panic!("one takeover at a time, not in {self:?}") };
+        *self = Self::Asked { predecessor, predecessor_ended: false };
+    }
+
+    /// It has answered that this one serves now.
+    pub(crate) fn answered_with(&mut self, successor: Number) {
+        if let Self::Asked { predecessor, predecessor_ended } = *self {
+            *self = if predecessor_ended {
+                Self::Serving { owner: successor }
+            } else {
+                Self::Retiring { predecessor, owner: successor }
+            };
+        }
+    }
+
+    /// It has answered that it serves on itself.
+    pub(crate) fn serves_on(&mut self) {
+        if let Self::Asked { predecessor, predecessor_ended: false } = *self {
+            *self = Self::Serving { owner: predecessor };
+        }
     }
 
     /// The successor has been sent SIGKILL.
@@ -92,6 +122,13 @@ impl Succession {
             Self::Retiring { owner, .. } if owner == number => (Self::Over, Turn::Died),
             Self::Retiring { owner, predecessor } if predecessor == number => {
                 (Self::Serving { owner }, if status.success() { Turn::Retired } else { Turn::RetiredBadly })
+            }
+            Self::Asked { predecessor, .. } if predecessor == number => {
+                if status.success() {
+                    (Self::Asked { predecessor, predecessor_ended: true }, Turn::Nothing)
+                } else {
+                    (Self::Over, Turn::Died)
+                }
             }
             Self::Arriving { predecessor, successor, killed, .. } if predecessor == number => {
                 if status.success() {
@@ -150,6 +187,29 @@ mod tests {
         assert_eq!(succession.ended(0, exit(0)), Turn::Nothing);
         assert_eq!(succession.took_over(1), Turn::TookOver);
         assert_eq!(succession, Succession::Serving { owner: 1 });
+    }
+
+    #[test]
+    fn whoever_was_asked_serves_on_or_is_followed() {
+        let asked = || {
+            let mut succession = Succession::Serving { owner: 0 };
+            succession.ask();
+            succession
+        };
+        let mut declined = asked();
+        declined.serves_on();
+        assert_eq!(declined, Succession::Serving { owner: 0 });
+        let mut followed = asked();
+        followed.answered_with(4);
+        assert_eq!(followed.ended(0, exit(0)), Turn::Retired);
+        assert_eq!(followed, Succession::Serving { owner: 4 });
+        let mut gone_first = asked();
+        assert_eq!(gone_first.ended(0, exit(0)), Turn::Nothing);
+        gone_first.answered_with(4);
+        assert_eq!(gone_first, Succession::Serving { owner: 4 });
+        let mut died = asked();
+        assert_eq!(died.ended(0, sigkill()), Turn::Died);
+        assert_eq!(died, Succession::Over);
     }
 
     #[test]

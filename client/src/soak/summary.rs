@@ -1,4 +1,6 @@
-//! The figures of a takeover, as the line tells them in which a successor says that it serves.
+//! The figures of a takeover, as the server tells them that is asked how it stands.
+
+use serde_json::Value;
 
 /// What one takeover took.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,31 +15,38 @@ pub(crate) struct Summary {
     pub(crate) pause_us: u64,
 }
 
-impl Summary {
-    /// Reads `Took over 10000 peers from pid 1 to pid 2: 43 batches, 2 rounds, 4 dirty, 204785 bytes, copy 33213 us,
-    /// pause 199 us` out of a line. `None` if it is another line.
-    pub(crate) fn of_line(line: &str) -> Option<Self> {
-        let (_, summary) = line.split_once("Took over ")?;
-        let words: Vec<&str> = summary.split([' ', ',', ':']).filter(|word| !word.is_empty()).collect();
-        // A figure stands after its name or before it.
-        let after = |name: &str| number(words.get(words.iter().position(|word| *word == name)? + 1)?);
-        let before = |name: &str| number(words.get(words.iter().position(|word| *word == name)?.checked_sub(1)?)?);
-        let mut pids = words.windows(2).filter(|pair| pair[0] == "pid").filter_map(|pair| pair[1].parse().ok());
-        Some(Self {
-            peers: before("peers")?,
-            predecessor_pid: pids.next()?,
-            successor_pid: pids.next()?,
-            rounds: before("rounds")?,
-            dirty: before("dirty")?,
-            bytes: before("bytes")?,
-            copy_us: after("copy")?,
-            pause_us: after("pause")?,
-        })
+/// How a server stands, as far as a soak asks for that.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) pid: u32,
+    /// The takeover with which this process began.
+    pub(crate) takeover: Option<Summary>,
+    /// Why the last takeover from it has come to nothing.
+    pub(crate) failure: Option<String>,
+}
+
+impl Standing {
+    /// Reads what `reactord status --json` has written.
+    pub(crate) fn of_json(line: &str) -> Option<Self> {
+        let status: Value = serde_json::from_str(line).ok()?;
+        let pid = u32::try_from(status["pid"].as_u64()?).ok()?;
+        let failure = status["failure"]["why"].as_str().map(str::to_owned);
+        Some(Self { pid, takeover: summary(&status["takeover"], pid), failure })
     }
 }
 
-fn number(word: &&str) -> Option<u64> {
-    word.parse().ok()
+fn summary(takeover: &Value, successor_pid: u32) -> Option<Summary> {
+    let figure = |name: &str| takeover[name].as_u64();
+    Some(Summary {
+        peers: figure("peers")?,
+        predecessor_pid: u32::try_from(figure("predecessor_pid")?).ok()?,
+        successor_pid,
+        rounds: figure("rounds")?,
+        dirty: figure("dirty")?,
+        bytes: figure("bytes")?,
+        copy_us: figure("copy_us")?,
+        pause_us: figure("pause_us")?,
+    })
 }
 
 #[cfg(test)]
@@ -45,10 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_is_read_with_all_its_figures() {
-        let line = "2026-01-01T00:00:00.000Z INFO  [reactord::takeover::arrival] Took over 10000 peers from pid 18253 \
-                    to pid 18267: 43 batches, 2 rounds, 4 dirty, 204785 bytes, copy 33213 us, pause 199 us";
-        let expected = Summary {
+    fn the_status_is_read_with_all_its_figures() {
+        let line = r#"{"build":"reactord 0.2.0","pid":18267,"generation":2,"failure":null,"takeover":{"at_unix_ms":1,
+            "predecessor_pid":18253,"peers":10000,"pause_us":199,"copy_us":33213,"bytes":204785,"rounds":2,"dirty":4}}"#;
+        let takeover = Summary {
             peers: 10_000,
             predecessor_pid: 18_253,
             successor_pid: 18_267,
@@ -58,12 +67,15 @@ mod tests {
             copy_us: 33_213,
             pause_us: 199,
         };
-        assert_eq!(Summary::of_line(line), Some(expected));
+        let expected = Standing { pid: 18_267, takeover: Some(takeover), failure: None };
+        assert_eq!(Standing::of_json(line), Some(expected));
     }
 
     #[test]
-    fn another_line_is_none() {
-        assert_eq!(Summary::of_line("Starting TCP server on [127.0.0.1]:1"), None);
-        assert_eq!(Summary::of_line("Took over nothing"), None);
+    fn a_first_process_has_taken_over_from_nobody() {
+        let line = r#"{"pid":7,"takeover":null,"failure":{"at_unix_ms":1,"pid":8,"why":"it had to be"}}"#;
+        let expected = Standing { pid: 7, takeover: None, failure: Some("it had to be".to_owned()) };
+        assert_eq!(Standing::of_json(line), Some(expected));
+        assert_eq!(Standing::of_json("INFO Took over"), None);
     }
 }

@@ -64,7 +64,11 @@ impl Outcome {
         let done = self.carried_through().count();
         write!(formatter, "{:<26}{done:>12} of {takeovers} carried through", "takeovers")?;
         let spared = self.takeovers.iter().filter(|takeover| takeover.spared).count();
-        for (number, what) in [(self.killed(), "successors killed"), (spared, "spared because they were done")] {
+        for (number, what) in [
+            (self.killed(), "successors killed"),
+            (self.declined(), "declined"),
+            (spared, "spared because they were done"),
+        ] {
             if number > 0 {
                 write!(formatter, ", {number} {what}")?;
             }
@@ -83,6 +87,7 @@ impl Outcome {
                     write!(formatter, "{peers:>10}{copy_us:>11} µs{pause_us:>9} µs{worst_us:>17.0} µs")?;
                 }
                 Fate::Killed => write!(formatter, "{:>36}{worst_us:>17.0} µs", "killed, predecessor went on")?,
+                Fate::Declined(unfit) => write!(formatter, "{:>36}{worst_us:>17.0} µs", unfit.name())?,
                 Fate::Failed(reason) => write!(formatter, "  {reason}")?,
             }
             writeln!(formatter)?;

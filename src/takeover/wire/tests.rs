@@ -84,6 +84,8 @@ fn status() -> Status {
             pause_us: Some(35),
             copy_us: 35_000,
             bytes: 1_420_000,
+            rounds: 3,
+            dirty: 16,
         }),
         failure: Some(FailureStatus { at_unix_ms: 1_000_000_002_000, pid: 100, why: "it left".to_owned() }),
         successor_pid: Some(101),

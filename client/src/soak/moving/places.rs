@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use mio::{Events, Token};
 
 use super::super::first::listening;
+use super::super::question::{About, Question};
 use super::super::servers::{FIRST, Heard, Place, Servers};
 use super::super::succession::{Number, Succession, Turn};
-use super::super::summary::Summary;
+use super::super::summary::{Standing, Summary};
 use super::told::{Told, given};
 use crate::error::Error;
 use crate::wakeups::Wakeups;
@@ -74,12 +75,14 @@ pub(crate) struct Places {
     servers: Servers,
     at: Vec<Server>,
     mover: Option<Mover>,
+    /// What servers that have taken over are being asked, with the processes that they are.
+    questions: Vec<(Number, Question)>,
 }
 
 impl Places {
     /// Starts so many servers, half of which listen, and waits until all are ready.
     pub(crate) fn start(servers: Servers, count: usize, wakeups: &mut Wakeups) -> Result<Self, Error> {
-        let mut places = Self { servers, at: Vec::new(), mover: None };
+        let mut places = Self { servers, at: Vec::new(), mover: None, questions: Vec::new() };
         let deadline = Instant::now() + START_PATIENCE;
         for place in 0..count {
             let started = places.start_at(place, count);
@@ -215,8 +218,12 @@ impl Places {
             mover.told = mover.told.or(Told::of_line(line));
             return None;
         }
-        if let Some(summary) = Summary::of_line(line) {
-            return self.took_over(number, summary);
+        if let Some((_, question)) = self.questions.iter_mut().find(|(_, question)| question.asker == number) {
+            question.hear(line.to_owned());
+            return None;
+        }
+        if line.contains("Took over ") {
+            return self.took_over(number);
         }
         let place = self.at.iter().position(|server| server.number == number)?;
         if let Some((peers, by)) = given(line) {
@@ -238,18 +245,34 @@ impl Places {
         None
     }
 
-    fn took_over(&mut self, number: Number, summary: Summary) -> Option<News> {
-        let at = self.at.iter_mut().find(|server| match &server.state {
+    /// A process has taken over. What that took, it says when it is asked.
+    fn took_over(&mut self, number: Number) -> Option<News> {
+        let place = self.at.iter().position(|server| match &server.state {
             State::Succession(succession, _) => succession.processes().contains(&Some(number)),
             _ => false,
         })?;
-        let State::Succession(succession, told) = &mut at.state else { return None };
+        let State::Succession(succession, _) = &mut self.at[place].state else { return None };
         if succession.took_over(number) != Turn::TookOver {
             return None;
         }
-        *told = Some(summary);
-        at.number = number;
-        Self::settle(at)
+        self.at[place].number = number;
+        match self.servers.start_question(place) {
+            Ok(asker) => self.questions.push((number, Question::new(asker, About::Standing))),
+            Err(error) => return Some(News::NotTakenOver(format!("the server cannot be asked: {error}"))),
+        }
+        None
+    }
+
+    /// A server has said how it stands, or it cannot be asked.
+    fn hear_standing(&mut self, number: Number, standing: Result<Standing, String>) -> Option<News> {
+        let server = self.at.iter_mut().find(|server| server.number == number)?;
+        let State::Succession(_, told) = &mut server.state else { return None };
+        match standing {
+            Ok(Standing { takeover: Some(summary), .. }) => *told = Some(summary),
+            Ok(_) => return Some(News::NotTakenOver("whoever serves says nothing of a takeover".to_owned())),
+            Err(why) => return Some(News::NotTakenOver(why)),
+        }
+        Self::settle(server)
     }
 
     /// Whether a takeover has come to its end.
@@ -267,6 +290,10 @@ impl Places {
         let words = self.servers.last_words(number);
         if let Some(mover) = self.mover.take_if(|mover| mover.number == number) {
             return Ok(Some(News::Moved { told: mover.told, status, words }));
+        }
+        if let Some(asked) = self.questions.iter().position(|(_, question)| question.asker == number) {
+            let (server, question) = self.questions.swap_remove(asked);
+            return Ok(self.hear_standing(server, question.standing(status)));
         }
         let pid = self.servers.pid(number);
         let count = self.at.len();
