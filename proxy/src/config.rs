@@ -34,6 +34,9 @@ use mistakes::Wrong;
 use places::{Placed, Places};
 use reading::{Reading, Section};
 
+/// Servers have numbers of 16 bits, and some of those are for servers that are gone from the file and have connections still.
+const SERVERS_MAX: usize = 50_000;
+
 /// What listener and upstream are called when the command line says both.
 const SIMPLE: &str = "main";
 
@@ -85,7 +88,9 @@ fn read_all(top: &Section<'_, '_>) -> (Config, Places) {
     let named = top.named("listener", &keys::LISTENER);
     let listeners = named.iter().map(|(name, own)| listeners::read(name, own, &for_listeners, &mut places)).collect();
     let named = top.named("upstream", &keys::UPSTREAM);
-    let upstreams = named.iter().map(|(name, own)| upstreams::read(name, own, &for_upstreams, &mut places)).collect();
+    let read = |(name, own): &(String, Section<'_, '_>)| upstreams::read(name, own, &for_upstreams, &mut places);
+    let upstreams: Vec<Upstream> = named.iter().map(read).collect();
+    check_number(top, &upstreams);
     if !top.has("listener") {
         top.note_lack("listener", "there is no [listener.NAME], so nobody could connect");
     }
@@ -98,6 +103,14 @@ fn read_all(top: &Section<'_, '_>) -> (Config, Places) {
         upstreams,
     };
     (config, places)
+}
+
+/// As many as have numbers.
+fn check_number(top: &Section<'_, '_>, upstreams: &[Upstream]) {
+    let servers: usize = upstreams.iter().map(|upstream| upstream.servers.len()).sum();
+    if servers > SERVERS_MAX {
+        top.note_at("upstream", format!("upstreams have {servers} servers together, and {SERVERS_MAX} are possible"));
+    }
 }
 
 fn read_metrics(top: &Section<'_, '_>, places: &mut Places) -> Option<std::net::SocketAddr> {
