@@ -1,5 +1,6 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
+mod beside;
 mod commands;
 mod fleet;
 mod options;
@@ -19,6 +20,9 @@ use serving::{Plan, Way};
 fn main() -> ExitCode {
     if is_stage() {
         return ExitCode::from(become_worker());
+    }
+    if let Some(exit_code) = beside::become_proxy() {
+        return exit_code;
     }
     let parsed = match options::parse() {
         Ok(parsed) => parsed,

@@ -31,7 +31,7 @@ pub(crate) use upgrade::{Check, UpgradeOf};
 #[derive(FromArgs, Debug)]
 #[argh(
     help_triggers("-h", "--help"),
-    example = "Serve:      {command_name} -a 127.0.0.1 -p 1234 -t /tmp/.takeover\nUpgrade:    {command_name} upgrade /tmp/.takeover",
+    example = "Serve:      {command_name} -a 127.0.0.1 -p 1234 -t /tmp/.takeover\nUpgrade:    {command_name} upgrade /tmp/.takeover\nProxy:      {command_name} proxy 0.0.0.0:5432 10.0.0.7:5432",
     error_code(0, "Served until it was stopped, or handed over to a successor."),
     error_code(1, "Could not serve: the port is busy, the takeover path is taken, ..."),
     error_code(2, "The command line cannot be understood, or contradicts itself."),

@@ -106,12 +106,12 @@ fn difference(wanted: &Wanted) -> Option<String> {
 /// Pages about commands that the program does not have.
 fn orphans(described: &[Described], root: &Path) -> Result<Vec<String>, String> {
     let program = described.first().map_or("", |program| program.name.as_str());
-    let others = if program == "reactord" { "reactord-client" } else { "\0" };
+    let others: &[&str] = if program == "reactord" { &["reactord-client", "reactord-proxy"] } else { &[] };
     let directory = root.join(page::DIRECTORY);
     let files = std::fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
     let orphans = names
-        .filter(|name| name.starts_with(program) && !name.starts_with(others))
+        .filter(|name| name.starts_with(program) && !others.iter().any(|other| name.starts_with(other)))
         .filter(|name| !described.iter().any(|one| page::path(&one.name).ends_with(name.as_str())));
     Ok(orphans.map(|name| format!("{}/{name} is about a command that does not exist", directory.display())).collect())
 }

@@ -30,8 +30,9 @@ use reactord_proxy::words::Question;
     )
 )]
 struct Arguments {
-    /// where to listen, ADDR:PORT or unix:PATH, and where all clients are led, ADDR:PORT, NAME:PORT or unix:PATH
-    #[argh(positional, arg_name = "LISTEN UPSTREAM")]
+    /// LISTEN and UPSTREAM: where to listen, ADDR:PORT or unix:PATH, and where all clients are led, ADDR:PORT, NAME:PORT or
+    /// unix:PATH
+    #[argh(positional, arg_name = "PLACE")]
     places: Vec<String>,
 
     /// configuration, instead of LISTEN and UPSTREAM
