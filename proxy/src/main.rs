@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use log::error;
 use options::{Command, Source};
+use reactord::BUILD;
 use reactord::program::EXIT_SERVE;
 use reactord_process::open_files;
 use reactord_proxy::config::Config;
@@ -21,14 +22,14 @@ fn main() -> ExitCode {
     reactord_cli::logger::init(parsed.log_level, parsed.log_format);
     match parsed.command {
         Command::Version => {
-            reactord_cli::say(concat!("reactord-proxy ", env!("CARGO_PKG_VERSION"), "\n"));
+            reactord_cli::say(&format!("reactord-proxy {} on {BUILD}\n", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
         Command::CheckFile(file) => check_file(&file),
         Command::Ctl { path, what } => asking::ask_and_say(&path, &what),
         Command::Check(path) => asking::check_and_say(&path, &serving::offers()),
         Command::Serve(serve) => match read(&serve.source) {
-            Ok(config) => serving::run(serve, config),
+            Ok((config, text)) => serving::run(serve, &config, text.as_deref()),
             Err(mistakes) => {
                 mistakes.lines().for_each(|mistake| error!("{mistake}"));
                 ExitCode::from(EXIT_SERVE)
@@ -37,22 +38,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// The configuration, or all that is wrong with it, a line each.
-fn read(source: &Source) -> Result<Config, String> {
+/// The configuration with the text that it was read from, if it was; or all that is wrong with it, a line each.
+fn read(source: &Source) -> Result<(Config, Option<String>), String> {
     match source {
         Source::File(file) => {
             let name = file.display().to_string();
             let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
-            Config::read(&name, &text).map_err(|mistakes| mistakes.to_string())
+            let config = Config::read(&name, &text).map_err(|mistakes| mistakes.to_string())?;
+            Ok((config, Some(text)))
         }
-        Source::Simple { listen, upstream } => Config::simple(listen, upstream),
+        Source::Simple { listen, upstream } => Ok((Config::simple(listen, upstream)?, None)),
     }
 }
 
 /// Says what is wrong with a file, and with how many open files this user could carry it out.
 fn check_file(file: &Path) -> ExitCode {
     let config = match read(&Source::File(file.to_owned())) {
-        Ok(config) => config,
+        Ok((config, _)) => config,
         Err(mistakes) => {
             reactord_cli::complain(&mistakes);
             return ExitCode::from(EXIT_SERVE);

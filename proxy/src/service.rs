@@ -153,6 +153,7 @@ impl StreamService for Proxy {
         match map {
             0 => Some(&mut self.standings),
             1 => Some(&mut self.doings),
+            2 => Some(&mut self.texts),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use log::{error, info, warn};
 use reactord::program::{Afterwards, EXIT_SERVE, Predecessor, call, default_path, exit_code_of, serve, server};
 use reactord::services::Metrics;
-use reactord::{Config as Behaviour, Error, Listen, Offer, Outcome, Program, Server, With};
+use reactord::{BUILD, Config as Behaviour, Error, Listen, Offer, Outcome, Program, Server, With};
 use reactord_process::open_files;
 use reactord_proxy::config::{At, Config, HostPort};
 use reactord_proxy::journal::Journal;
@@ -33,8 +33,9 @@ pub(crate) fn offers() -> Vec<Offer> {
 }
 
 /// Serves until that has come to its end, and returns the exit code.
-pub(crate) fn run(serve: Serve, config: Config) -> ExitCode {
-    match try_to_run(serve, config) {
+pub(crate) fn run(serve: Serve, config: &Config, text: Option<&str>) -> ExitCode {
+    info!("reactord-proxy on {BUILD}, pid {}", std::process::id());
+    match try_to_run(serve, config, text) {
         Ok(exit_code) => exit_code,
         Err((reason, exit_code)) => {
             error!("{reason}");
@@ -43,8 +44,8 @@ pub(crate) fn run(serve: Serve, config: Config) -> ExitCode {
     }
 }
 
-fn try_to_run(serve: Serve, config: Config) -> Result<ExitCode, (String, u8)> {
-    let behaviour = behaviour(&serve, &config).map_err(|reason| (reason, EXIT_SERVE))?;
+fn try_to_run(serve: Serve, config: &Config, text: Option<&str>) -> Result<ExitCode, (String, u8)> {
+    let behaviour = behaviour(&serve, config).map_err(|reason| (reason, EXIT_SERVE))?;
     let path = match (&behaviour.takeover_path, &serve.way) {
         (Some(path), _) => path.clone(),
         (None, Way::TakesOver(predecessor)) => predecessor.path().to_owned(),
@@ -52,7 +53,7 @@ fn try_to_run(serve: Serve, config: Config) -> Result<ExitCode, (String, u8)> {
     };
     let afterwards: Afterwards = serve.after_handover;
     let afterwards = afterwards.prepare(path).map_err(|error| (format!("signals: {error}"), EXIT_SERVE))?;
-    let outcome = carry_out(serve.way, &config, serve.metrics, behaviour);
+    let outcome = carry_out(serve.way, config, text, serve.metrics, behaviour);
     let outcome = outcome.map_err(|error| (error.to_string(), exit_code_of(&error)))?;
     Ok(ExitCode::from(afterwards.end(outcome)))
 }
@@ -85,11 +86,17 @@ fn behaviour(serve: &Serve, config: &Config) -> Result<Behaviour, String> {
     })
 }
 
-fn carry_out(way: Way, config: &Config, metrics: Option<SocketAddr>, behaviour: Behaviour) -> Result<Outcome, Error> {
+fn carry_out(
+    way: Way,
+    config: &Config,
+    text: Option<&str>,
+    metrics: Option<SocketAddr>,
+    behaviour: Behaviour,
+) -> Result<Outcome, Error> {
     let resolved = resolve(config);
     let metrics = metrics.or(config.metrics).map(|at| Listen::on(METRICS, at));
     let of = |behaviour: Behaviour| -> Server<Both> {
-        let mut proxy = Proxy::new(config.clone(), Journal::new(config.access_log));
+        let mut proxy = Proxy::new(config.clone(), text, Journal::new(config.access_log));
         resolved.iter().for_each(|(host, port, addresses)| proxy.is_at(host, *port, addresses));
         server(behaviour).service(listens(config), proxy).service(metrics.clone(), Metrics::default())
     };

@@ -4,6 +4,8 @@
 mod asked;
 #[path = "proxy/beginnings.rs"]
 mod beginnings;
+#[path = "proxy/clients.rs"]
+mod clients;
 #[path = "proxy/health.rs"]
 mod health;
 #[path = "proxy/limits.rs"]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use reactord::{Closed, Connect, Context, PeerId, Violation};
 
 use super::roll::Rolled;
@@ -10,6 +10,7 @@ use super::session::{Leaving, Probe, Session};
 use super::state::Proxy;
 use super::timers::{CHECKS, LINES_LEFT_OUT};
 use crate::config::{Check, OnDown};
+use crate::proxy_header::{Says, write};
 use crate::standing::Turned;
 
 /// Within which the first checks of a server that has just begun come: not all at once, and soon.
@@ -63,9 +64,12 @@ impl Proxy {
         match context.connect(&connect, Session::Check(Box::new(Probe { of, passed: None }))) {
             Ok(probe) => {
                 context.set_deadline(probe, Some(within));
-                // What it is said waits until the connection stands.
-                if let Some(Err(error)) = send.map(|send| context.send(probe, send.as_bytes())) {
-                    log::debug!("A check of {}: {error}", self.servers.name(of));
+                let version = self.server(of).and_then(|(_, upstream, _)| upstream.send_proxy);
+                let header = version.map(|version| write(version, &Says::Own));
+                let said = [header.unwrap_or_default(), send.unwrap_or_default().into_bytes()].concat();
+                // It waits until the connection stands.
+                if let Err(error) = context.send(probe, &said) {
+                    debug!("A check of {}: {error}", self.servers.name(of));
                 }
             }
             Err((_, error)) => self.judge(of, Err(&error.to_string()), context),
@@ -127,7 +131,7 @@ impl Proxy {
                     self.cut(of, Leaving::Down, context);
                 }
             }
-            (None, Err(reason)) => log::debug!("A check of {name} has failed: {reason}"),
+            (None, Err(reason)) => debug!("A check of {name} has failed: {reason}"),
             (None, Ok(())) => {}
         }
     }

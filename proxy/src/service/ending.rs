@@ -56,14 +56,15 @@ impl Proxy {
         entered.connections = entered.connections.saturating_sub(1);
         let counted = context.counted(context.peer());
         let end = self.end(client, how);
+        let counted = without_ends(counted, end);
         self.count(client.listener, |doings| {
-            doings.received_bytes += counted.received_bytes;
-            doings.sent_bytes += counted.acknowledged_bytes;
+            doings.received_bytes += counted.0;
+            doings.sent_bytes += counted.1;
             doings.add(end);
         });
         self.change(client.to, |standing| {
-            standing.figures.sent_bytes += counted.received_bytes;
-            standing.figures.received_bytes += counted.acknowledged_bytes;
+            standing.figures.sent_bytes += counted.0;
+            standing.figures.received_bytes += counted.1;
         });
         if !self.journal.is_off() {
             self.write_joined(client, told, end, counted, context);
@@ -75,7 +76,7 @@ impl Proxy {
         client: &Client,
         told: Option<Told>,
         end: End,
-        counted: Counted,
+        (received, sent): (u64, u64),
         context: &Context<'_, Self>,
     ) {
         let origin = Origin { source: context.address(), destination: None };
@@ -86,8 +87,8 @@ impl Proxy {
             upstream: Some(upstream),
             server: Some(server),
             connecting: Some(Duration::from_millis(client.connect_ms.into())),
-            received: counted.received_bytes,
-            sent: counted.acknowledged_bytes,
+            received,
+            sent,
             retries: client.retries.into(),
             end,
             takeovers: client.takeovers.into(),
@@ -124,6 +125,7 @@ impl Proxy {
         match (client.leaving, how) {
             (Leaving::Down, _) => End::ServerDown,
             (Leaving::Closed, _) => End::Closed,
+            (Leaving::Vanished, _) => End::ServerVanished,
             (Leaving::Removed, Closed::Deadline) => End::Removed,
             // So the loop names that the other one was lost.
             (_, Closed::Lost(error)) if error.kind() == ErrorKind::ConnectionAborted => End::ServerReset,
@@ -139,8 +141,14 @@ impl Proxy {
     fn part_with_server(&mut self, served: Served, how: &Closed, context: &mut Context<'_, Self>) {
         let live = &mut self.live[served.to.index()];
         live.connections = live.connections.saturating_sub(1);
-        if let Closed::Unreachable(error) = how {
-            self.lead_on(served, error, context);
+        match how {
+            Closed::Unreachable(error) => self.lead_on(served, error, context),
+            Closed::Lost(error) if error.kind() == ErrorKind::TimedOut => {
+                if let Some(client) = context.session(served.client).and_then(Session::client_mut) {
+                    client.leaving = Leaving::Vanished;
+                }
+            }
+            _ => {}
         }
         match self.server(served.to).map(|(pool, ..)| pool) {
             Some(pool) => self.serve_queue(pool, context),
@@ -173,4 +181,10 @@ impl Proxy {
             self.standings.remove(&*self.servers.name(served.to));
         }
     }
+}
+
+/// The bytes that were received and sent. The kernel counts the end of either direction as one.
+fn without_ends(counted: Counted, end: End) -> (u64, u64) {
+    let ends = u64::from(end == End::Finished);
+    (counted.received_bytes.saturating_sub(ends), counted.acknowledged_bytes.saturating_sub(ends))
 }

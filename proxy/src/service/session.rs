@@ -66,6 +66,9 @@ pub(super) enum Leaving {
     /// An operator has closed its server.
     #[n(3)]
     Closed,
+    /// The host of its server does not answer any more.
+    #[n(4)]
+    Vanished,
 }
 
 /// What a client has told of itself before it was joined to a server, or another proxy of it.

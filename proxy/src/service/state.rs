@@ -16,9 +16,16 @@ use crate::names::{Resolver, Told};
 use crate::plan::{door, key};
 use crate::standing::Standing;
 
+/// Under which a successor finds the text of the file.
+pub(super) const TEXT: &str = "file";
+
 /// A proxy: a service of `reactord`.
 pub struct Proxy {
     pub(super) config: Config,
+    /// The text that it was read from, if from any.
+    pub(super) text: Option<String>,
+    /// That of whoever serves, for a successor to say what is different.
+    pub(super) texts: Keyed<String, String>,
     /// The listeners of the file, by the names under which the loop knows each place where they listen.
     pub(super) doors: HashMap<String, Rolled>,
     pub(super) listeners: Roll,
@@ -110,9 +117,9 @@ impl Clock {
 }
 
 impl Proxy {
-    /// A proxy that does what `config` says.
+    /// A proxy that does what `config` says, which was read from this text, if from any.
     #[must_use]
-    pub fn new(config: Config, journal: Journal) -> Self {
+    pub fn new(config: Config, text: Option<&str>, journal: Journal) -> Self {
         let listeners = Roll::of(config.listeners.iter().map(|listener| &*listener.name));
         let keys =
             config.upstreams.iter().flat_map(|upstream| upstream.servers.iter().map(|server| key(upstream, server)));
@@ -133,6 +140,8 @@ impl Proxy {
         let (lines, clock) = (Lines::default(), Clock::new());
         let mut proxy = Self {
             config,
+            text: text.map(str::to_owned),
+            texts: text.map(|text| (TEXT.to_owned(), text.to_owned())).into_iter().collect(),
             doors,
             listeners,
             servers,

@@ -6,12 +6,13 @@ use reactord::{Context, PeerId};
 
 use super::roll::Rolled;
 use super::session::{Leaving, Session, Stage};
-use super::state::{Gate, Proxy};
-use crate::config::OnRemoved;
+use super::state::{Gate, Proxy, TEXT};
+use crate::config::{Config, OnRemoved, changes};
 
 impl Proxy {
     /// All that the predecessor had is here.
     pub(super) fn succeed(&mut self, context: &mut Context<'_, Self>) {
+        self.say_changes();
         self.make_room();
         self.count_connections(context);
         self.follow_file();
@@ -20,6 +21,19 @@ impl Proxy {
         self.spread_checks(None, context);
         self.remember_left_out(context);
         self.serve_queues(context);
+    }
+
+    /// Says what is different from what the predecessor did, and is what a successor will compare with.
+    fn say_changes(&mut self) {
+        let earlier = self.texts.get(TEXT).and_then(|text| Config::read("", text).ok());
+        match (earlier, self.text.take()) {
+            (Some(earlier), Some(text)) => {
+                info!("Configuration: {}", changes(&earlier, &self.config));
+                self.texts.insert(TEXT.to_owned(), text);
+            }
+            (None, Some(text)) => drop(self.texts.insert(TEXT.to_owned(), text)),
+            (_, None) => self.texts.clear(),
+        }
     }
 
     fn count_connections(&mut self, context: &mut Context<'_, Self>) {

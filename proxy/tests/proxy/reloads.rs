@@ -19,6 +19,7 @@ fn listeners_and_servers_are_added_removed_and_moved_and_connections_stay() {
              [upstream.u]\nservers = ['{b}']\n[upstream.v]\nservers = ['{a}', '{b}']\nbalance = 'least-connections'\n"
         ));
         stays.ask(&format!("gone {round}"));
+        proxy.says(&["Configuration: ", "one"]);
         Client::connect(other).receive("b");
         assert!(std::net::TcpStream::connect(one).is_err());
         let mut new = Client::connect(third);
