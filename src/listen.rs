@@ -59,7 +59,7 @@ pub struct Listen {
     /// listener of the server has this name.
     pub name: String,
     /// Where it listens. The path of a Unix socket is for this user alone (mode 0600); one that nobody answers on is
-    /// replaced, and it is removed at a stop.
+    /// replaced, one that is removed meanwhile is made anew, and it is removed at a stop.
     pub at: Target,
     /// How many connections may wait in the kernel to be accepted (listen(2)). `None` is the kernel's maximum. A listener
     /// that a takeover keeps has this backlog from when the successor serves; one that was not given here, but is taken over

@@ -320,7 +320,8 @@ impl<L: Lanes> Reactor<L> {
     }
 
     fn accept(&mut self) {
-        let Self { lanes, sources, peers_max, now, .. } = self;
+        let Self { lanes, sources, poll, peers_max, now, .. } = self;
+        sources.entrance.look_after_paths(poll.registry());
         while let Some(Came { socket, address, lane, how }) = sources.entrance.next(lanes.peers(), *peers_max, *now) {
             lanes.lane_mut(lane).open(socket, address, &how);
         }

@@ -96,6 +96,24 @@ fn a_path_is_kept_while_the_binary_is_replaced_and_refused_to_another() {
 }
 
 #[test]
+fn a_path_that_is_removed_is_made_anew_also_by_the_next_binary() {
+    let place = Place::new();
+    let path = place.file("asked");
+    let supervisor = asked_in(&place, "", &reactord());
+    wait_for_workers(&supervisor, 1);
+    std::fs::remove_file(&path).expect("it is there");
+    supervisor.wait_for_lines(1, |line| line.contains("asked was gone, and has been made anew"));
+    assert_eq!(status(&path)["pid"], supervisor.pid());
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
+    std::fs::remove_file(&path).expect("it is there");
+    supervisor.wait_for_lines(2, |line| line.contains("asked was gone, and has been made anew"));
+    assert_eq!(status(&path)["pid"], supervisor.pid());
+    supervisor.stop();
+    assert!(!path.exists(), "who stops leaves its path");
+}
+
+#[test]
 fn a_server_that_is_asked_for_what_a_supervisor_does_says_what_it_does() {
     let place = Place::new();
     let supervisor = asked_in(&place, "", &reactord());

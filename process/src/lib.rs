@@ -20,7 +20,7 @@
 //! | [`memory`] | whether there is enough of it for what is sent and arrives |
 //! | [`open_files`] | the limit of open files, and how much of it is used |
 //! | [`path`] | a path on which callers are heard: binding it, who may call, removing it |
-//! | [`path_watch`] | whether such a path leads here still, and that it is made anew |
+//! | [`path_watch`] | whether a path leads here still, and that it is made anew |
 //! | [`requests`] | what may be asked of a server or a supervisor on its path, and what comes of it |
 //! | [`words`] | what a worker and the supervisor say to each other, as values |
 //!

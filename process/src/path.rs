@@ -154,6 +154,8 @@ pub struct SocketFile {
     /// The file's device and inode: another one at the path is not ours to remove.
     file: (u64, u64),
     is_own: bool,
+    /// The file is gone, and another one has its path.
+    is_replaced: bool,
 }
 
 impl SocketFile {
@@ -165,12 +167,33 @@ impl SocketFile {
     pub fn bind_quietly(path: &Path, backlog: Option<u32>) -> Result<(OwnedFd, Self), PathError> {
         let path = absolute(path)?;
         let (socket, file) = bind_free(&path, answers_quietly, kernel_backlog(backlog), LOCK_PATIENCE)?;
-        Ok((socket, Self { path, file, is_own: true }))
+        Ok((socket, Self { path, file, is_own: true, is_replaced: false }))
     }
 
     /// The path that a predecessor has bound, as the file with this device and inode.
     pub fn of_predecessor(path: PathBuf, file: (u64, u64)) -> Self {
-        Self { path, file, is_own: false }
+        Self { path, file, is_own: false, is_replaced: false }
+    }
+
+    /// Binds the same path anew and listens there, where it does not lead here any more. Nobody is waited for. A directory that
+    /// is gone is made anew.
+    ///
+    /// # Errors
+    /// If the path cannot be had.
+    pub fn bind_anew(&self, backlog: Option<u32>) -> Result<(OwnedFd, Self), PathError> {
+        restore_directory(&self.path)?;
+        let (socket, file) = bind_free(&self.path, answers_quietly, kernel_backlog(backlog), Duration::ZERO)?;
+        Ok((socket, Self { path: self.path.clone(), file, is_own: true, is_replaced: false }))
+    }
+
+    /// Another file has its path from now on: there is nothing to be removed any more.
+    pub fn note_replaced(&mut self) {
+        (self.is_own, self.is_replaced) = (false, true);
+    }
+
+    /// Whether another file has its path.
+    pub fn is_replaced(&self) -> bool {
+        self.is_replaced
     }
 
     /// The path, made absolute.
@@ -185,7 +208,7 @@ impl SocketFile {
 
     /// It is this process's to remove from now on.
     pub fn own(&mut self) {
-        self.is_own = true;
+        self.is_own = !self.is_replaced;
     }
 
     /// It is another process's from now on.
@@ -294,17 +317,12 @@ impl TakeoverListener {
         }
     }
 
-    /// Whether the path leads here.
-    pub(crate) fn is_at_its_path(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file)
-    }
-
     /// Another listener on the same path, which does not lead here any more. Nobody is waited for and nobody called, for a
     /// server does this while it serves. A directory that is gone is made anew if it is this process's own to make.
     ///
     /// # Errors
     /// If the path cannot be had.
-    pub(crate) fn bind_anew(&self, is_own_directory: bool) -> Result<Self, PathError> {
+    pub fn bind_anew(&self, is_own_directory: bool) -> Result<Self, PathError> {
         if is_own_directory {
             restore_directory(&self.path)?;
         }
@@ -322,6 +340,47 @@ impl TakeoverListener {
     pub fn remove(&self) {
         remove(&self.path, self.file, "Takeover path");
     }
+}
+
+/// What somebody listens on who has a path.
+pub trait OnPath: Sized {
+    /// What the path is called at the beginning of a line of the log.
+    const WHAT: &str;
+
+    /// The path, made absolute.
+    fn path(&self) -> &Path;
+
+    /// Whether the path leads here.
+    fn is_at_its_path(&self) -> bool;
+}
+
+impl OnPath for TakeoverListener {
+    const WHAT: &str = "Takeover path";
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn is_at_its_path(&self) -> bool {
+        leads_to(&self.path, self.file)
+    }
+}
+
+impl OnPath for SocketFile {
+    const WHAT: &str = "Path";
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn is_at_its_path(&self) -> bool {
+        leads_to(&self.path, self.file)
+    }
+}
+
+/// Whether this file is at a path.
+fn leads_to(path: &Path, file: (u64, u64)) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == file)
 }
 
 /// Removes a path, if it is still this file. `what` it is begins a line of the log.

@@ -1,9 +1,10 @@
-//! Whether the takeover path leads to this process still, and what is done if it does not.
+//! Whether a path on which this process listens leads to it still, and what is done if it does not.
 //!
 //! Whoever cleans up `/tmp`, or the directory of a user who has logged out, removes the path of a server that runs, and
-//! nobody could take over from it ever again. So it is looked at every few seconds, and made anew. A timer of the
-//! kernel's wakes the loop for that, so that a turn costs nothing, and nobody is told of what others do in the same directory.
+//! nobody could take over from it, or connect to it, ever again. So it is looked at every few seconds, and made anew. A timer of
+//! the kernel's wakes the loop for that, so that a turn costs nothing, and nobody is told of what others do in the same directory.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -14,30 +15,28 @@ use mio::{Interest, Registry, Token};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use crate::path::TakeoverListener;
+use crate::path::{OnPath, PathError};
 
 /// An operator who finds that the path is gone has not typed the next command yet when it is there again, and a look
 /// takes a few microseconds.
 const LOOKED_EVERY: Duration = Duration::from_secs(2);
 
-/// Looks after the path of one takeover listener.
+/// Wakes the loop when it is time to look.
 #[derive(Debug)]
-pub struct PathWatch {
+pub struct LookTimer {
     timer: TimerFd,
     /// Whether the timer has been set: not before the loop hears of it.
     is_set: bool,
-    /// What was said last of a path that could not be made anew.
-    complaint: Option<String>,
 }
 
-impl PathWatch {
-    /// One whose timer is not set yet.
+impl LookTimer {
+    /// One that is not set yet.
     ///
     /// # Errors
     /// If the kernel has no timer to give.
     pub fn new() -> io::Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        Ok(Self { timer, is_set: false, complaint: None })
+        Ok(Self { timer, is_set: false })
     }
 
     /// Has the loop woken for it.
@@ -53,38 +52,51 @@ impl PathWatch {
         let expiration = Expiration::OneShot(TimeSpec::from_duration(LOOKED_EVERY));
         // One that is set anew raises an edge without having been read (timerfd_create(2)).
         if let Err(errno) = self.timer.set(expiration, TimerSetTimeFlags::empty()) {
-            warn!("The takeover path is not looked after any more: {errno}");
+            warn!("No path of this process is looked after any more: {errno}");
         }
         std::mem::replace(&mut self.is_set, true)
     }
+}
 
-    /// Looks whether the path leads to `listener`, and returns another listener on it if it does not. What somebody else
-    /// has put there is left alone. A directory that is gone is made anew if it is this process's own to make.
-    pub fn look(&mut self, listener: &TakeoverListener, is_own_directory: bool) -> Option<TakeoverListener> {
-        let path = listener.path().display();
+/// Looks after the path of one listener.
+#[derive(Debug, Default)]
+pub struct PathWatch {
+    /// What was said last of a path that could not be made anew.
+    complaint: Option<String>,
+}
+
+impl PathWatch {
+    /// Looks whether the path leads to `listener`, and returns what `bind_anew` has put there if it does not. What somebody
+    /// else has put there is left alone.
+    pub fn look<L: OnPath, A>(
+        &mut self,
+        listener: &L,
+        bind_anew: impl FnOnce(&L) -> Result<A, PathError>,
+    ) -> Option<A> {
+        let (what, path) = (L::WHAT, listener.path().display());
         if listener.is_at_its_path() {
             if self.complaint.take().is_some() {
-                info!("Takeover path {path} leads here again");
+                info!("{what} {path} leads here again");
             }
             return None;
         }
-        match listener.bind_anew(is_own_directory) {
+        match bind_anew(listener) {
             Ok(anew) => {
                 self.complaint = None;
-                warn!("Takeover path {path} was gone, and has been made anew");
+                warn!("{what} {path} was gone, and has been made anew");
                 Some(anew)
             }
             Err(error) => {
-                self.complain(&path, error.why());
+                self.complain(format_args!("{what} {path}"), error.why());
                 None
             }
         }
     }
 
     /// Says once why there is no way to this server.
-    fn complain(&mut self, path: &dyn std::fmt::Display, why: String) {
+    fn complain(&mut self, path: fmt::Arguments<'_>, why: String) {
         if self.complaint.as_ref() != Some(&why) {
-            warn!("Takeover path {path} does not lead here any more, and cannot be made anew: {why}");
+            warn!("{path} does not lead here any more, and cannot be made anew: {why}");
             self.complaint = Some(why);
         }
     }
@@ -96,15 +108,16 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::path::TakeoverListener;
 
     /// Whether the path is made anew.
     fn looked(watch: &mut PathWatch, listener: &mut TakeoverListener) -> bool {
-        let anew = watch.look(listener, true);
+        let anew = watch.look(listener, |listener| listener.bind_anew(true));
         anew.map(|anew| *listener = anew).is_some()
     }
 
     fn watched(path: &Path) -> (PathWatch, TakeoverListener) {
-        (PathWatch::new().unwrap(), TakeoverListener::bind(path).unwrap())
+        (PathWatch::default(), TakeoverListener::bind(path).unwrap())
     }
 
     fn lets_in(listener: &TakeoverListener) -> bool {
@@ -134,10 +147,12 @@ mod tests {
         std::fs::create_dir(&directory).unwrap();
         let (mut watch, listener) = watched(&directory.join("takeover"));
         std::fs::remove_dir_all(&directory).unwrap();
-        assert!(watch.look(&listener, false).is_none() && !directory.exists());
+        let mut look = |listener: &TakeoverListener| watch.look(listener, |listener| listener.bind_anew(false));
+        assert!(look(&listener).is_none() && !directory.exists());
         assert!(watch.complaint.as_ref().is_some_and(|why| why.contains("No such file or directory")));
         std::fs::create_dir(&directory).unwrap();
-        assert!(lets_in(&watch.look(&listener, false).expect("there is a directory again")));
+        let anew = watch.look(&listener, |listener| listener.bind_anew(false));
+        assert!(lets_in(&anew.expect("there is a directory again")));
     }
 
     #[test]
@@ -170,13 +185,13 @@ mod tests {
     fn the_timer_rings_again_though_nobody_reads_it() {
         let mut poll = mio::Poll::new().unwrap();
         let mut events = mio::Events::with_capacity(1);
-        let mut watch = PathWatch::new().unwrap();
-        watch.register(poll.registry(), Token(7)).unwrap();
-        assert!(!watch.rings(), "it has been set, and has not rung");
-        assert!(watch.rings());
+        let mut timer = LookTimer::new().unwrap();
+        timer.register(poll.registry(), Token(7)).unwrap();
+        assert!(!timer.rings(), "it has been set, and has not rung");
+        assert!(timer.rings());
         for _ in 0..2 {
             let expiration = Expiration::OneShot(TimeSpec::from_duration(Duration::from_millis(1)));
-            watch.timer.set(expiration, TimerSetTimeFlags::empty()).unwrap();
+            timer.timer.set(expiration, TimerSetTimeFlags::empty()).unwrap();
             poll.poll(&mut events, None).unwrap();
             assert_eq!(events.iter().next().map(|event| event.token()), Some(Token(7)));
         }

@@ -13,7 +13,7 @@ use reactord_process::callers::{CALLERS_MAX, Callers as Calling, Heard};
 use reactord_process::channel::{Channel, ChannelError};
 use reactord_process::frame::{Refuse, WireError};
 use reactord_process::path::TakeoverListener;
-use reactord_process::path_watch::PathWatch;
+use reactord_process::path_watch::{LookTimer, PathWatch};
 
 use super::source::{Name, Source, Tokens};
 use crate::limited::{Kind, Limited};
@@ -21,8 +21,8 @@ use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::predecessor::Refusal;
 use crate::takeover::wire::{Ask, Frame, Give, Hello, Move, SetLog, Upgrade};
 
-/// The key of what looks after the path: the listener and callers have those before it.
-const WATCH: usize = 1 + CALLERS_MAX;
+/// The key of the timer: the listener and callers have those before it.
+const TIMER: usize = 1 + CALLERS_MAX;
 
 /// The kind of what is asked of a supervisor alone: a new generation of workers.
 const RELOAD: u8 = 35;
@@ -34,10 +34,11 @@ const NO_SUPERVISOR: &str = "this is a server, which has no workers to reload; u
 #[derive(Debug)]
 pub(crate) struct Callers {
     calling: Calling,
-    /// Looks after the path, once this is registered.
-    watch: Option<PathWatch>,
-    /// It may have something to look at.
-    watch_rang: bool,
+    watch: PathWatch,
+    /// Says when to look after the path, once this is registered.
+    timer: Option<LookTimer>,
+    /// The timer may have rung.
+    timer_rang: bool,
 }
 
 /// Somebody who wants to take over. The channel is not registered any more.
@@ -82,7 +83,7 @@ impl Callers {
     /// Those who call on `listener`.
     pub(crate) fn on(listener: TakeoverListener) -> Self {
         let calling = Calling::on(listener, |key| Tokens::of(Name::Callers).token(key), "Takeover");
-        Self { calling, watch: None, watch_rang: true }
+        Self { calling, watch: PathWatch::default(), timer: None, timer_rang: true }
     }
 
     pub(crate) fn listener(&self) -> &TakeoverListener {
@@ -92,7 +93,7 @@ impl Callers {
     /// Lets callers in and hears them. Returns one who has said what it wants; there may be more. Those who say anything else,
     /// or nothing for too long, are let go.
     pub(crate) fn tend(&mut self, registry: &Registry, now: Instant, limited: &mut Limited) -> Option<Request> {
-        if std::mem::take(&mut self.watch_rang) && self.watch.as_mut().is_some_and(PathWatch::rings) {
+        if std::mem::take(&mut self.timer_rang) && self.timer.as_mut().is_some_and(LookTimer::rings) {
             return Some(Request::LookAfterPath);
         }
         let mut complain = |complaint: fmt::Arguments<'_>| {
@@ -111,10 +112,8 @@ impl Callers {
     /// Goes over to another listener on the same path where that does not lead here any more. Not while a successor copies,
     /// which has been given this one. A directory that is gone is made anew if it is this process's own to make.
     pub(crate) fn look_after_path(&mut self, registry: &Registry, is_own_directory: bool) {
-        let Some(watch) = &mut self.watch else { return };
-        if let Some(anew) = watch.look(self.calling.listener(), is_own_directory) {
-            self.calling.go_over_to(anew, registry);
-        }
+        let anew = self.watch.look(self.calling.listener(), |listener| listener.bind_anew(is_own_directory));
+        anew.into_iter().for_each(|anew| self.calling.go_over_to(anew, registry));
     }
 
     /// Lets go of those who were let in, and tells them why. Whoever was not is for the next to have the listener.
@@ -157,13 +156,13 @@ fn understood(Heard { mut channel, pid, said }: Heard, complain: Complain<'_>) -
 
 impl Source for Callers {
     fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
-        self.watch.insert(PathWatch::new()?).register(registry, tokens.token(WATCH))?;
+        self.timer.insert(LookTimer::new()?).register(registry, tokens.token(TIMER))?;
         self.calling.register(registry)
     }
 
     fn hear(&mut self, key: usize, _: &Event) {
         match key {
-            WATCH => self.watch_rang = true,
+            TIMER => self.timer_rang = true,
             key => self.calling.note(key),
         }
     }

@@ -3,17 +3,18 @@
 use std::io;
 use std::time::Instant;
 
-use log::{info, warn};
-use mio::Registry;
+use log::{debug, info, warn};
 use mio::event::Event;
+use mio::{Registry, Token};
 
 use super::listener::{Arrived, Came, Listener};
 use super::queue::Draw;
-use super::source::{Source, Tokens};
+use super::source::{Name, Source, Tokens};
 use crate::peer::PeerId;
 use crate::service::Accepted;
 use crate::worker::Wish;
-use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting};
+use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting, waiting_max};
+use reactord_process::path_watch::LookTimer;
 
 /// The number of the lane whose peers a supervisor's queue brings.
 pub(crate) const QUEUE_LANE: usize = 0;
@@ -28,7 +29,14 @@ pub(crate) struct Entrance {
     budget: u32,
     /// A successor has duplicates of the listeners, and may go on with them.
     is_lent: bool,
+    /// Says when to look after paths, where there are any.
+    timer: Option<LookTimer>,
+    /// The timer may have rung.
+    timer_rang: bool,
 }
+
+/// The key of the timer: there are far fewer doors.
+const TIMER: usize = 1 << 16;
 
 /// Where peers come from, and when the next one may.
 #[derive(Debug)]
@@ -52,7 +60,7 @@ enum LeadsFrom {
 impl Entrance {
     /// Nobody comes.
     pub(crate) fn nowhere() -> Self {
-        Self { doors: Vec::new(), next: 0, budget: 0, is_lent: false }
+        Self { doors: Vec::new(), next: 0, budget: 0, is_lent: false, timer: None, timer_rang: false }
     }
 
     /// Those who connect to these listeners are let in.
@@ -95,6 +103,38 @@ impl Entrance {
     /// A turn of the loop begins: so many may be let in until the next.
     pub(crate) fn begin_turn(&mut self) {
         self.budget = ACCEPTS_PER_TURN;
+    }
+
+    /// Goes over to other sockets where a path does not lead here any more, if it is time to look. Not while a successor has
+    /// duplicates of them as they are.
+    #[inline]
+    pub(crate) fn look_after_paths(&mut self, registry: &Registry) {
+        if std::mem::take(&mut self.timer_rang) && self.timer.as_mut().is_some_and(LookTimer::rings) && !self.is_lent {
+            for key in 0..self.doors.len() {
+                self.look_after_path(key, registry);
+            }
+        }
+    }
+
+    #[cold]
+    fn look_after_path(&mut self, key: usize, registry: &Registry) {
+        let LeadsFrom::Listener(listener) = &mut self.doors[key].leads_from else { return };
+        let Some(mut before) = listener.look_after_path() else { return };
+        // Whoever has connected before is let in by a door of its own.
+        let free = self.doors.iter().position(|door| matches!(door.leads_from, LeadsFrom::Nowhere));
+        let key_before = free.unwrap_or(self.doors.len());
+        let token = |key| Tokens::of(Name::Entrance).token(key);
+        let registered = before
+            .reregister(registry, token(key_before))
+            .and_then(|()| self.doors[key].register(registry, token(key)));
+        if let Err(error) = registered {
+            warn!("Path {} may not lead here: {error}", before.at());
+        }
+        let door = Door::new(LeadsFrom::Leftover(before, waiting_max()));
+        match free {
+            Some(key) => self.doors[key] = door,
+            None => self.doors.push(door),
+        }
     }
 
     /// The next peer. There are `peers` already, and no more than `peers_max` may be.
@@ -206,6 +246,14 @@ impl Door {
         Self { leads_from, accepting: Accepting::begin() }
     }
 
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.leads_from {
+            LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) => listener.register(registry, token),
+            LeadsFrom::Queue(draw) => draw.register(registry, token),
+            LeadsFrom::Nowhere => Ok(()),
+        }
+    }
+
     /// The next one who has connected, if the door's time has come and there is room.
     fn next(&mut self, budget: &mut u32, peers: usize, peers_max: usize, now: Instant) -> Option<Arrived> {
         if !self.accepting.is_due(now) {
@@ -276,7 +324,11 @@ impl Door {
     /// A listener that is not to be listened on any more is closed when nobody is left who has connected.
     fn close_if_empty(&mut self) {
         if let LeadsFrom::Leftover(listener, 0) = &mut self.leads_from {
-            info!("Listening on {} no longer", listener.at());
+            if listener.is_replaced() {
+                debug!("All who had connected at {} before it was made anew have been let in", listener.at());
+            } else {
+                info!("Listening on {} no longer", listener.at());
+            }
             // Nobody else removes its path.
             listener.own();
             self.shut();
@@ -299,18 +351,17 @@ impl Door {
 impl Source for Entrance {
     fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
         for (key, door) in self.doors.iter_mut().enumerate() {
-            match &mut door.leads_from {
-                LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) => {
-                    listener.register(registry, tokens.token(key))?;
-                }
-                LeadsFrom::Queue(draw) => draw.register(registry, tokens.token(key))?,
-                LeadsFrom::Nowhere => {}
-            }
+            door.register(registry, tokens.token(key))?;
+        }
+        if self.listeners().any(Listener::has_own_path) {
+            self.timer_rang = true;
+            self.timer.insert(LookTimer::new()?).register(registry, tokens.token(TIMER))?;
         }
         Ok(())
     }
 
     fn hear(&mut self, key: usize, _: &Event) {
+        self.timer_rang |= key == TIMER;
         if let Some(door) = self.doors.get_mut(key) {
             door.accepting.go_on_next_turn();
         }
@@ -377,6 +428,50 @@ mod tests {
         assert!(entrance.due(Instant::now()).is_some(), "no event tells of it");
         assert!(names(&mut entrance).is_empty() && entrance.has_ended());
         assert!(UnixStream::connect(&path).is_err());
+    }
+
+    #[test]
+    fn a_path_that_is_removed_is_made_anew_and_whoever_had_connected_is_let_in_as_well() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = Listener::bind(0, &Listen::on("local", path.clone())).unwrap();
+        let poll = mio::Poll::new().unwrap();
+        let mut entrance = Entrance::of_listeners([listener]);
+        entrance.register(poll.registry(), Tokens::of(Name::Entrance)).unwrap();
+        entrance.announce();
+        entrance.look_after_path(0, poll.registry());
+        assert_eq!(entrance.leftovers().count(), 0, "it leads here");
+
+        for _ in 0..3 {
+            let _before = UnixStream::connect(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            entrance.look_after_path(0, poll.registry());
+            let _after = UnixStream::connect(&path).unwrap();
+            assert_eq!(names(&mut entrance), [("local".to_owned(), 0), ("local".to_owned(), 0)]);
+            // It is closed when it is found to be empty.
+            assert_eq!(names(&mut entrance), []);
+            assert_eq!((entrance.doors.len(), entrance.leftovers().count()), (2, 0));
+        }
+        drop(entrance);
+        assert!(!path.exists(), "it is removed, as any other");
+    }
+
+    #[test]
+    fn a_path_is_not_made_anew_while_a_successor_may_go_on_with_it_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = Listener::bind(0, &Listen::on("local", path.clone())).unwrap();
+        let poll = mio::Poll::new().unwrap();
+        let mut entrance = Entrance::of_listeners([listener]);
+        entrance.register(poll.registry(), Tokens::of(Name::Entrance)).unwrap();
+        entrance.look_after_paths(poll.registry());
+        std::fs::remove_file(&path).unwrap();
+        for (is_lent, is_made_anew) in [(true, false), (false, true)] {
+            entrance.is_lent = is_lent;
+            entrance.timer_rang = true;
+            entrance.look_after_paths(poll.registry());
+            assert_eq!(path.exists(), is_made_anew);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Interest, Registry, Token};
 use reactord_process::accept::{kernel_backlog, listen_on};
 use reactord_process::path::{PathError, SocketFile};
+use reactord_process::path_watch::PathWatch;
 
 use crate::listen::{Listen, ListenError, Target};
 use crate::peer::Address;
@@ -49,6 +50,8 @@ pub(crate) struct Listener {
     name: String,
     lane: usize,
     socket: Socket,
+    /// As its program has said it, if this process was told.
+    backlog: Option<u32>,
     /// What its backlog is to be once it is this process's, where that may be another one.
     backlog_to_be: Option<i32>,
     /// Somebody who is neither a predecessor nor a successor has opened it, and may go on listening.
@@ -58,7 +61,7 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener, SocketAddr),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, SocketFile, PathWatch),
 }
 
 impl Listener {
@@ -78,7 +81,7 @@ impl Listener {
                 .map(|(socket, file)| Socket::unix(socket, file)),
         };
         let socket = socket.map_err(|error| ListenError { at: at.clone(), error })?;
-        Ok(Self { name: name.clone(), lane, socket, backlog_to_be: None, is_borrowed: false })
+        Ok(Self { backlog: *backlog, ..Self::of(lane, name.clone(), socket) })
     }
 
     /// The listener that another process has opened.
@@ -98,14 +101,16 @@ impl Listener {
 
     /// The listener that a predecessor has bound to this address.
     pub(crate) fn of_tcp(lane: usize, name: String, socket: OwnedFd, address: SocketAddr) -> Self {
-        let socket = Socket::Tcp(TcpListener::from_std(socket.into()), address);
-        Self { name, lane, socket, backlog_to_be: None, is_borrowed: false }
+        Self::of(lane, name, Socket::Tcp(TcpListener::from_std(socket.into()), address))
     }
 
     /// The listener that a predecessor has bound to this path, as the file with this device and inode.
     pub(crate) fn of_unix(lane: usize, name: String, socket: OwnedFd, path: PathBuf, file: (u64, u64)) -> Self {
-        let socket = Socket::unix(socket, SocketFile::of_predecessor(path, file));
-        Self { name, lane, socket, backlog_to_be: None, is_borrowed: false }
+        Self::of(lane, name, Socket::unix(socket, SocketFile::of_predecessor(path, file)))
+    }
+
+    fn of(lane: usize, name: String, socket: Socket) -> Self {
+        Self { name, lane, socket, backlog: None, backlog_to_be: None, is_borrowed: false }
     }
 
     /// The same, which somebody else has opened, or has not.
@@ -121,7 +126,7 @@ impl Listener {
     /// The same for another lane, as it is to be there from when it is this process's.
     pub(super) fn wanted_as(self, lane: usize, listen: Listen) -> Self {
         let Listen { name, backlog, .. } = listen;
-        Self { lane, name, backlog_to_be: Some(kernel_backlog(backlog)), ..self }
+        Self { lane, name, backlog, backlog_to_be: Some(kernel_backlog(backlog)), ..self }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -136,7 +141,7 @@ impl Listener {
     pub(crate) fn at(&self) -> Target {
         match &self.socket {
             Socket::Tcp(_, address) => Target::Tcp(*address),
-            Socket::Unix(_, file) => Target::Unix(file.path().to_owned()),
+            Socket::Unix(_, file, _) => Target::Unix(file.path().to_owned()),
         }
     }
 
@@ -144,7 +149,7 @@ impl Listener {
     pub(crate) fn file(&self) -> Option<(u64, u64)> {
         match &self.socket {
             Socket::Tcp(..) => None,
-            Socket::Unix(_, file) => Some(file.file()),
+            Socket::Unix(_, file, _) => Some(file.file()),
         }
     }
 
@@ -156,7 +161,7 @@ impl Listener {
         {
             debug!("The backlog of {} stays as it is: {errno}", self.at());
         }
-        if let Socket::Unix(_, file) = &mut self.socket
+        if let Socket::Unix(_, file, _) = &mut self.socket
             && !self.is_borrowed
         {
             file.own();
@@ -165,9 +170,31 @@ impl Listener {
 
     /// It is another process's from now on, and so is its path.
     pub(crate) fn disown(&mut self) {
-        if let Socket::Unix(_, file) = &mut self.socket {
+        if let Socket::Unix(_, file, _) = &mut self.socket {
             file.disown();
         }
+    }
+
+    /// Whether it has a path that this process looks after.
+    pub(super) fn has_own_path(&self) -> bool {
+        matches!(self.socket, Socket::Unix(..)) && !self.is_borrowed
+    }
+
+    /// Whether another listener has its path, which did not lead here any more.
+    pub(super) fn is_replaced(&self) -> bool {
+        matches!(&self.socket, Socket::Unix(_, file, _) if file.is_replaced())
+    }
+
+    /// Goes over to another socket on the same path where that does not lead here any more. Returns the one before, to which
+    /// somebody may have connected while it did.
+    pub(super) fn look_after_path(&mut self) -> Option<Self> {
+        let Socket::Unix(_, file, watch) = &mut self.socket else { return None };
+        let (socket, anew) = watch.look(file, |file| file.bind_anew(self.backlog))?;
+        let mut before = std::mem::replace(&mut self.socket, Socket::unix(socket, anew));
+        if let Socket::Unix(_, file, _) = &mut before {
+            file.note_replaced();
+        }
+        Some(Self::of(self.lane, self.name.clone(), before))
     }
 
     /// Says that it is listened to from now on.
@@ -175,14 +202,22 @@ impl Listener {
         let name = if is_one_of_several { format!(" as {}", self.name.escape_debug()) } else { String::new() };
         match &self.socket {
             Socket::Tcp(_, address) => info!("Starting TCP server on {}{name}", Address::Ip(*address)),
-            Socket::Unix(_, file) => info!("Starting Unix server on [{}]{name}", file.path().display()),
+            Socket::Unix(_, file, _) => info!("Starting Unix server on [{}]{name}", file.path().display()),
         }
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.socket {
             Socket::Tcp(listener, _) => registry.register(listener, token, Interest::READABLE),
-            Socket::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
+            Socket::Unix(listener, ..) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    /// The same under another token.
+    pub(super) fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(listener, _) => registry.reregister(listener, token, Interest::READABLE),
+            Socket::Unix(listener, ..) => registry.reregister(listener, token, Interest::READABLE),
         }
     }
 
@@ -198,7 +233,7 @@ impl Listener {
                 let at = if address.ip().is_unspecified() { socket.local_addr().ok() } else { Some(*address) };
                 Ok(Arrived { socket, address: Address::Ip(from), at })
             }
-            Socket::Unix(listener, _) => {
+            Socket::Unix(listener, ..) => {
                 let (socket, _) = listener.accept()?;
                 let address = Address::of_unix(&socket);
                 // A stream is read, written, shut down and polled by the same calls, whatever it runs over.
@@ -225,7 +260,7 @@ impl Socket {
     }
 
     fn unix(socket: OwnedFd, file: SocketFile) -> Self {
-        Self::Unix(UnixListener::from_std(socket.into()), file)
+        Self::Unix(UnixListener::from_std(socket.into()), file, PathWatch::default())
     }
 }
 
@@ -233,7 +268,7 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
             Socket::Tcp(listener, _) => listener.as_fd(),
-            Socket::Unix(listener, _) => listener.as_fd(),
+            Socket::Unix(listener, ..) => listener.as_fd(),
         }
     }
 }

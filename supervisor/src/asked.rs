@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use log::{info, warn};
 use mio::Registry;
-use reactord_process::callers::{Callers, Heard};
+use reactord_process::callers::{CALLERS_MAX, Callers, Heard};
 use reactord_process::channel::Channel;
 use reactord_process::frame::Refuse;
 use reactord_process::inherited;
 use reactord_process::limited::Limit;
 use reactord_process::path::{PathError, TakeoverListener};
+use reactord_process::path_watch::{LookTimer, PathWatch};
 
 use crate::config::AskedOn;
 use crate::fleet::Reload;
@@ -21,11 +22,19 @@ use crate::frames::{Reloaded, Request};
 use crate::source::Source;
 use crate::state::PathState;
 
+/// The key of the timer: the listener and callers have those before it.
+const TIMER: usize = 1 + CALLERS_MAX;
+
 /// Those who ask.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     /// `None` where nobody can ask.
     callers: Option<Callers>,
+    watch: PathWatch,
+    /// Says when to look after the path, once this is registered.
+    timer: Option<LookTimer>,
+    /// The timer may have rung.
+    timer_rang: bool,
     complaints: Limit,
     /// Who waits for what comes of a new generation, by its number.
     waiting: Vec<(u64, Channel)>,
@@ -60,12 +69,14 @@ impl Asked {
 
     fn of(listener: TakeoverListener) -> Self {
         let callers = Callers::on(listener, |key| Source::Caller(key).into(), "A request");
-        Self { callers: Some(callers), ..Self::default() }
+        Self { callers: Some(callers), timer_rang: true, ..Self::default() }
     }
 
     /// Has the loop woken for it.
     pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        self.callers.as_mut().map_or(Ok(()), |callers| callers.register(registry))
+        let Some(callers) = &mut self.callers else { return Ok(()) };
+        self.timer.insert(LookTimer::new()?).register(registry, Source::Caller(TIMER).into())?;
+        callers.register(registry)
     }
 
     /// Where it can be asked.
@@ -88,7 +99,10 @@ impl Asked {
 
     /// Notes an event of the part with this key.
     pub(crate) fn note(&mut self, key: usize) {
-        self.callers.iter_mut().for_each(|callers| callers.note(key));
+        match key {
+            TIMER => self.timer_rang = true,
+            key => self.callers.iter_mut().for_each(|callers| callers.note(key)),
+        }
     }
 
     /// When [`Self::next`] has something to do, if no event comes before.
@@ -96,8 +110,18 @@ impl Asked {
         self.callers.as_ref().and_then(|callers| callers.due(now))
     }
 
+    /// Goes over to another listener on the same path where that does not lead here any more, if it is time to look.
+    fn look_after_path(&mut self, registry: &Registry) {
+        let rang = std::mem::take(&mut self.timer_rang) && self.timer.as_mut().is_some_and(LookTimer::rings);
+        if let Some(callers) = self.callers.as_mut().filter(|_| rang) {
+            let anew = self.watch.look(callers.listener(), |listener| listener.bind_anew(true));
+            anew.into_iter().for_each(|anew| callers.go_over_to(anew, registry));
+        }
+    }
+
     /// Somebody who wants something, if anybody does. Whoever wants what is not understood hears that.
     pub(crate) fn next(&mut self, registry: &Registry, now: Instant) -> Option<(Request, Channel, u32)> {
+        self.look_after_path(registry);
         let complaints = &mut self.complaints;
         let mut complain = |complaint: fmt::Arguments<'_>| {
             if complaints.admits(now) {
