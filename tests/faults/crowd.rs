@@ -33,15 +33,15 @@ const PACE: Duration = Duration::from_millis(1);
 const DUE_AFTER_MS: [u64; EACH] = [50, 300, 1200];
 
 /// A client of the service `counted` whose lines are all different, and different from anybody else's.
-struct Talker {
-    peer: Peer,
+pub(crate) struct Talker {
+    pub(crate) peer: Peer,
     said: u64,
     /// How many files the server has open for it.
     files: usize,
 }
 
 impl Talker {
-    fn connect(address: SocketAddr) -> Result<Self, Lost> {
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self, Lost> {
         Ok(Self { peer: Peer::try_connect(address)?, said: 0, files: 1 })
     }
 
@@ -61,12 +61,39 @@ impl Talker {
         format!("line {} of {}\n", self.said, self.peer.address()).into_bytes()
     }
 
-    fn exchange(&mut self) -> Result<(), Lost> {
-        let line = self.line();
-        self.peer.try_send(&line)?;
-        self.peer.try_expect(&line)?;
+    pub(crate) fn exchange(&mut self) -> Result<(), Lost> {
+        self.say()?;
+        self.hear()
+    }
+
+    /// Says a line, whose answer is to be heard before the next.
+    pub(crate) fn say(&self) -> Result<(), Lost> {
+        self.peer.try_send(&self.line())
+    }
+
+    /// Hears the line that was said, and nothing else.
+    pub(crate) fn hear(&mut self) -> Result<(), Lost> {
+        self.peer.try_expect(&self.line())?;
         self.said += 1;
         Ok(())
+    }
+
+    /// Asks to be given to somebody else, and says a line behind it; hears that, from whoever has it then. Says whether
+    /// nobody waited.
+    pub(crate) fn ask_for_another(&mut self) -> Result<bool, Lost> {
+        self.peer.try_send(&[b"Steal\n", &*self.line()].concat())?;
+        let nobody = b"nobody is waiting\n";
+        let first = self.peer.try_receive(1)?;
+        let refused = first == nobody[..1];
+        if refused {
+            self.peer.try_expect(&nobody[1..])?;
+            self.hear()?;
+        } else {
+            assert_eq!(first, self.line()[..1], "what was asked for is not answered");
+            self.peer.try_expect(&self.line()[1..])?;
+            self.said += 1;
+        }
+        Ok(refused)
     }
 
     /// Asks to be told when so many milliseconds are over.
@@ -83,17 +110,50 @@ impl Talker {
     }
 
     /// Nobody answers that, so it does not matter whether anybody is there.
-    fn say_half(&self) {
+    pub(crate) fn say_half(&self) {
         let line = self.line();
         let _ = self.peer.try_send(&line[..line.len() / 2]);
     }
 
-    fn say_the_rest(&mut self) -> Result<(), Lost> {
+    pub(crate) fn say_the_rest(&mut self) -> Result<(), Lost> {
         let line = self.line();
         self.peer.try_send(&line[line.len() / 2..])?;
-        self.peer.try_expect(&line)?;
-        self.said += 1;
-        Ok(())
+        self.hear()
+    }
+}
+
+/// A client who does not read its answers, so that they fill all buffers, and how much it has sent.
+pub(crate) struct Full {
+    pub(crate) peer: Peer,
+    sent: usize,
+}
+
+impl Full {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let peer = Peer::connect(address);
+        peer.keep_little();
+        let sent = peer.send_until_slow(SLOW, &ASKED);
+        Self { peer, sent }
+    }
+
+    /// Ends its last line, reads all answers, and goes on as one of the others. What is answered is whole, so the line that is
+    /// half sent is sent to its end.
+    pub(crate) fn read(self) -> Result<Talker, Lost> {
+        let Self { peer, sent } = self;
+        let rest = answers(sent + LITTLE_BYTES);
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| peer.try_send(&rest[sent..]));
+            peer.try_expect(rest).and(sending.join().expect("a client can send"))
+        })?;
+        Ok(Talker { peer, said: 0, files: 1 })
+    }
+
+    /// Gets no byte that is not its own, or one twice, and then its connection ends.
+    pub(crate) fn expect_loss(&self) {
+        // What was in the kernel may still come.
+        if self.peer.try_expect(answers(self.sent)).is_ok() {
+            self.peer.expect_loss();
+        }
     }
 }
 
@@ -198,8 +258,8 @@ pub(crate) struct Crowd {
     half: Vec<Talker>,
     /// Are to leave when they are told to.
     leaving: Vec<Talker>,
-    /// Does not read, so that its answers fill all buffers, and how much it has sent.
-    full: Option<(Peer, usize)>,
+    /// Does not read, so that its answers fill all buffers.
+    full: Option<Full>,
     /// Joined to connections that the server has opened, and silent.
     relayed: Vec<Talker>,
     /// Wait for a deadline.
@@ -237,14 +297,9 @@ impl Crowd {
 
     /// Adds those that do not read their answers.
     fn fill_buffers(&mut self, address: SocketAddr) {
-        let [full, held] = std::array::from_fn(|_| {
-            let peer = Peer::connect(address);
-            peer.keep_little();
-            let sent = peer.send_until_slow(SLOW, &ASKED);
-            (peer, sent)
-        });
-        held.0.end_sending();
-        self.half_closed.push(held);
+        let [full, held] = std::array::from_fn(|_| Full::connect(address));
+        held.peer.end_sending();
+        self.half_closed.push((held.peer, held.sent));
         self.full = Some(full);
     }
 
@@ -344,14 +399,8 @@ impl Crowd {
         }
 
         let mut staying: Vec<Talker> = idle.into_iter().chain(half).chain(relayed).chain(due).chain(busy?).collect();
-        if let Some((peer, sent)) = full {
-            // What is answered is whole, so the line that is half sent is sent to its end.
-            let rest = answers(sent + LITTLE_BYTES);
-            std::thread::scope(|scope| {
-                let sending = scope.spawn(|| peer.try_send(&rest[sent..]));
-                peer.try_expect(rest).and(sending.join().expect("a client can send"))
-            })?;
-            staying.push(Talker { peer, said: 0, files: 1 });
+        if let Some(full) = full {
+            staying.push(full.read()?);
         }
         for (peer, sent) in half_closed {
             peer.try_expect(answers(sent))?;
@@ -378,12 +427,8 @@ impl Crowd {
                 talker.peer.expect_loss();
             }
         }
-        for (peer, sent) in half_closed.into_iter().chain(full) {
-            // What was in the kernel may still come.
-            if peer.try_expect(answers(sent)).is_ok() {
-                peer.expect_loss();
-            }
-        }
+        let half_closed = half_closed.into_iter().map(|(peer, sent)| Full { peer, sent });
+        half_closed.chain(full).for_each(|full| full.expect_loss());
         assert!(self.busy.join().expect("busy clients hear what they say").is_err(), "somebody serves on");
         self.stopping.store(listens, Ordering::Relaxed);
         let passed = self.passing.join().expect("passing clients hear what they say");

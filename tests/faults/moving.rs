@@ -1,8 +1,10 @@
 //! One cell of the matrix of moves: a giver with peers of every kind, a taker, and others of either, who are to notice
 //! nothing, while one side fails at one step in one way.
 
+mod clients;
 pub(crate) mod expectation;
 pub(crate) mod papers;
+pub(crate) mod random;
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -1,8 +1,7 @@
 //! Schedules: a chain of takeovers in which both sides are killed, stopped and delayed at moments that a seed decides,
 //! while clients of every kind talk, come and go.
 
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -12,19 +11,14 @@ use crate::cell::check_owner;
 use crate::crowd::Crowd;
 use crate::expectation::Owner;
 use crate::harness::{Place, Server, daemon};
-use crate::plan::{Fault, Planned, Point, PredecessorStep, SuccessorStep, VARIABLE};
+use crate::nursed::{FAULTS_MAX, Nursed, disturb};
+use crate::plan::{Fault, Planned, Point, PredecessorStep, SuccessorStep};
 
 /// How many successors are disturbed in one schedule.
 const SUCCESSORS: usize = 4;
 
 /// How many undisturbed ones may fail after them: as many as the last predecessor has faults left.
 const UNDISTURBED_MAX: usize = 1 + FAULTS_MAX;
-
-/// How many faults a process has planned at most, on either side.
-const FAULTS_MAX: usize = 3;
-
-/// How long a predecessor freezes, in ms, so that some of the stops and delays last longer.
-const FREEZE_TIMEOUT_MS: &str = "60";
 
 /// In one schedule out of so many there are clients that fill all buffers, which takes most of the time.
 const FULL_EVERY: u64 = 8;
@@ -50,6 +44,16 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { takeovers, failed, killed, faults } = self;
+        write!(
+            f,
+            "{faults} faults, {takeovers} takeovers, {failed} left the peers with the predecessor, {killed} owners killed"
+        )
+    }
+}
+
 /// Runs the schedule of a seed.
 ///
 /// # Panics
@@ -60,13 +64,12 @@ pub(crate) fn run(seed: u64) -> Tally {
     let place = Place::new();
     let mut tally = Tally::default();
     let full = seed.is_multiple_of(FULL_EVERY);
-    let (mut owner, mut crowd) = begin(&place, &mut random, true, full);
-    let mut files_without_peers = owner.files_without_peers;
+    let Begun { mut owner, mut crowd, mut files_without_peers } = begin(&place, &mut random, true, full);
     for number in 0.. {
         let disturbed = number < SUCCESSORS;
         assert!(number < SUCCESSORS + UNDISTURBED_MAX, "nobody takes over\n{}", owner.server.log());
         let plan = if disturbed { plan(&mut random) } else { Vec::new() };
-        let successor = Process::take_over(&place, &plan, &mut random);
+        let successor = take_over(&place, &plan, &mut random);
         if disturbed {
             disturb(&owner.server, &successor.server, &mut random);
         }
@@ -86,8 +89,7 @@ pub(crate) fn run(seed: u64) -> Tally {
                 tally.killed += 1;
                 tally.faults += owner.faults();
                 crowd.expect_loss();
-                (owner, crowd) = begin(&place, &mut random, disturbed, full);
-                files_without_peers = owner.files_without_peers;
+                Begun { owner, crowd, files_without_peers } = begin(&place, &mut random, disturbed, full);
             }
         }
     }
@@ -102,11 +104,18 @@ pub(crate) fn run(seed: u64) -> Tally {
 }
 
 /// A server with a crowd.
-fn begin(place: &Place, random: &mut Rng, disturbed: bool, full: bool) -> (Process, Crowd) {
+struct Begun {
+    owner: Nursed,
+    crowd: Crowd,
+    files_without_peers: usize,
+}
+
+fn begin(place: &Place, random: &mut Rng, disturbed: bool, full: bool) -> Begun {
     let plan = if disturbed { plan(random) } else { Vec::new() };
-    let owner = Process::serve(place, &plan, random);
+    let owner = serve(place, &plan, random);
+    let files_without_peers = owner.server.open_files();
     let crowd = if full { Crowd::gather(&owner.server) } else { Crowd::gather_light(&owner.server) };
-    (owner, crowd)
+    Begun { owner, crowd, files_without_peers }
 }
 
 /// What a process has planned, as a successor and then as a predecessor.
@@ -128,22 +137,6 @@ fn plan(random: &mut Rng) -> Vec<Planned> {
         }
     }
     planned
-}
-
-/// What comes from outside, and hits no step in particular.
-fn disturb(predecessor: &Server, successor: &Server, random: &mut Rng) {
-    let victim = if random.bool() { predecessor } else { successor };
-    let signal = match random.u32(0..100) {
-        0..10 => Signal::SIGKILL,
-        10..30 => Signal::SIGSTOP,
-        _ => return,
-    };
-    std::thread::sleep(Duration::from_micros(random.u64(0..20_000)));
-    victim.signal(signal);
-    if signal == Signal::SIGSTOP {
-        std::thread::sleep(Duration::from_millis(random.u64(0..120)));
-        victim.resume();
-    }
 }
 
 /// Waits until a takeover has come out, one way or the other, and says who owns the peers.
@@ -173,64 +166,16 @@ fn settle(predecessor: &Server, successor: &Server, crowd: &mut Crowd) -> Owner 
     }
 }
 
-/// A server, and somebody who continues it whenever it is stopped.
-struct Process {
-    server: Arc<Server>,
-    files_without_peers: usize,
-    nurse: Option<JoinHandle<()>>,
+fn serve(place: &Place, plan: &[Planned], random: &mut Rng) -> Nursed {
+    let mut command = daemon();
+    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
+    let nursed = Nursed::spawn(&place.path(), &mut command, plan, random);
+    nursed.server.wait_for_line(|line| line.contains("Starting Takeover channel on ["));
+    nursed
 }
 
-impl Process {
-    fn serve(place: &Place, plan: &[Planned], random: &mut Rng) -> Self {
-        let mut command = daemon();
-        command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
-        let mut process = Self::spawn(place, &mut command, plan, random);
-        process.server.wait_for_line(|line| line.contains("Starting Takeover channel on ["));
-        process.files_without_peers = process.server.open_files();
-        process
-    }
-
-    fn take_over(place: &Place, plan: &[Planned], random: &mut Rng) -> Self {
-        let mut command = daemon();
-        command.arg("-T").arg(place.path());
-        Self::spawn(place, &mut command, plan, random)
-    }
-
-    fn spawn(place: &Place, command: &mut std::process::Command, plan: &[Planned], random: &mut Rng) -> Self {
-        let planned: Vec<String> = plan.iter().map(Planned::to_string).collect();
-        command.args(["--freeze-timeout", FREEZE_TIMEOUT_MS]).env(VARIABLE, planned.join(","));
-        let server = Arc::new(Server::spawn(&place.path(), command));
-        let stops = plan.iter().filter(|planned| planned.fault == Fault::Stop);
-        let stops: Vec<Duration> = stops.map(|_| Duration::from_millis(random.u64(0..200))).collect();
-        let nurse = std::thread::spawn({
-            let server = server.clone();
-            move || nurse(&server, &stops)
-        });
-        Self { server, files_without_peers: 0, nurse: Some(nurse) }
-    }
-
-    /// How many faults have come about so far.
-    fn faults(&self) -> u64 {
-        self.server.lines_with("Fault point ").len() as u64
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended, unless the test has failed.
-        self.server.kill();
-        let _ = self.nurse.take().map(JoinHandle::join);
-    }
-}
-
-/// Continues a process whenever it is stopped, after a while, if it is to stop itself at all. Who has stopped it cannot be
-/// told, so a stop from outside may be shorter than it was to be.
-fn nurse(server: &Server, stops: &[Duration]) {
-    for stopped_for in stops.iter().cycle() {
-        if !server.is_suspended() {
-            return;
-        }
-        std::thread::sleep(*stopped_for);
-        server.resume();
-    }
+fn take_over(place: &Place, plan: &[Planned], random: &mut Rng) -> Nursed {
+    let mut command = daemon();
+    command.arg("-T").arg(place.path());
+    Nursed::spawn(&place.path(), &mut command, plan, random)
 }

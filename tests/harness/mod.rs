@@ -20,7 +20,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
-pub(crate) use peer::{Lost, Peer, Source, all_are_stuck, exchange_all, lines};
+pub(crate) use peer::{Lost, Peer, Source, all_are_stuck, exchange_all, inodes_of_server_ends, lines};
 pub(crate) use process::{Exit, Server, caller_sees_pid, daemon, example, figure, limited};
 pub(crate) use scripted::{ScriptedSuccessor, receive_with_descriptors, send_with_descriptors};
 pub(crate) use wire::{Frame, Record, accept, copied, empty, frame, hello, kind, ready};

@@ -276,14 +276,8 @@ impl Peer {
     #[track_caller]
     pub(crate) fn server_end(&self) -> Option<TcpNetEntry> {
         let (server, client) = (self.stream.peer_addr().ok()?, self.address());
-        let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel lists its sockets");
-        // There may be tens of thousands, and to understand a line takes long.
-        let port = format!(":{:04X} ", client.port());
-        let lines = table.lines().enumerate().filter(|(index, line)| *index == 0 || line.contains(&port));
-        let few: String = lines.flat_map(|(_, line)| [line, "\n"]).collect();
-        let TcpNetEntries(sockets) = TcpNetEntries::from_buf_read(few.as_bytes(), procfs::current_system_info())
-            .expect("the kernel writes what it should");
-        sockets.into_iter().find(|socket| socket.local_address == server && socket.remote_address == client)
+        let ends = ends_of(&[client.port()]);
+        ends.into_iter().find(|socket| socket.local_address == server && socket.remote_address == client)
     }
 
     /// Sends no more, and still receives.
@@ -340,6 +334,30 @@ impl Peer {
         self.stream.set_nonblocking(false).expect("blocking can be set");
         received
     }
+}
+
+/// What the kernel knows of the ends of connections at these ports, on either side.
+fn ends_of(ports: &[u16]) -> Vec<TcpNetEntry> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel lists its sockets");
+    // There may be tens of thousands, and to understand a line takes long.
+    let ports: Vec<String> = ports.iter().map(|port| format!(":{port:04X} ")).collect();
+    let is_of_one = |line: &str| ports.iter().any(|port| line.contains(port));
+    let lines = table.lines().enumerate().filter(|(index, line)| *index == 0 || is_of_one(line));
+    let few: String = lines.flat_map(|(_, line)| [line, "\n"]).collect();
+    let TcpNetEntries(sockets) = TcpNetEntries::from_buf_read(few.as_bytes(), procfs::current_system_info())
+        .expect("the kernel writes what it should");
+    sockets
+}
+
+/// The inodes of the server's ends of these connections, of each that has one.
+pub(crate) fn inodes_of_server_ends(peers: &[&Peer]) -> Vec<Option<u64>> {
+    let ends = ends_of(&peers.iter().map(|peer| peer.address().port()).collect::<Vec<u16>>());
+    let inode = |peer: &&Peer| {
+        // Two servers may have clients with the same address.
+        let (server, client) = (peer.stream.peer_addr().ok()?, peer.address());
+        ends.iter().find(|end| end.local_address == server && end.remote_address == client).map(|end| end.inode)
+    };
+    peers.iter().map(inode).collect()
 }
 
 fn is_loss(error: &io::Error) -> bool {

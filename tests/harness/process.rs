@@ -1,5 +1,6 @@
 //! One process of the daemon: what it says, how it ends, and that nothing of it is left.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -348,9 +349,15 @@ impl Server {
     #[track_caller]
     pub(crate) fn has(&self, peer: &Peer) -> bool {
         let Some(end) = peer.server_end() else { return false };
-        let target = format!("socket:[{}]", end.inode);
-        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it is not reaped yet").flatten();
-        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|link| link.as_os_str() == target.as_str())
+        self.sockets().contains(&end.inode)
+    }
+
+    /// The inodes of all sockets that it has open: none when it is gone.
+    pub(crate) fn sockets(&self) -> HashSet<u64> {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten().flatten();
+        let links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        let inode = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+        links.filter_map(inode).collect()
     }
 
     /// Waits until it has closed its descriptor of this connection, which it does when it has let go of it.

@@ -1,0 +1,187 @@
+//! Clients of several servers that give them to one another. Each knows every byte that is to come, and may be lost alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::crowd::{Full, Talker};
+use crate::harness::{Lost, Peer};
+
+/// From one round of lines to the next, so that many schedules can run at once.
+const PACE: Duration = Duration::from_millis(1);
+
+/// After how many rounds of lines at most somebody leaves, or asks to be given to another one.
+const ROUNDS_MAX: u32 = 20;
+
+/// A client, and which process had its connection when that was last looked at.
+pub(super) struct Client {
+    pub(super) owner: usize,
+    kind: Kind,
+    mood: Mood,
+    /// How its connection has ended, although it did not want that.
+    lost: Option<Lost>,
+}
+
+enum Kind {
+    Talks(Talker),
+    /// Does not read, so that its answers fill all buffers.
+    IsFull(Full),
+}
+
+/// What a client does while peers are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// Says a line, hears it, and says the next.
+    Talks,
+    /// Has said half a line, and says the rest when all is over.
+    Hesitates,
+    Listens,
+    /// Talks, and after so many rounds it asks to be given to another process.
+    Asks(u32),
+    /// Talks, and leaves after so many rounds.
+    Leaves(u32),
+}
+
+impl Mood {
+    pub(super) fn any(random: &mut Rng) -> Self {
+        match random.u32(0..100) {
+            0..50 => Self::Talks,
+            50..70 => Self::Hesitates,
+            70..80 => Self::Listens,
+            80..90 => Self::Asks(random.u32(0..ROUNDS_MAX)),
+            _ => Self::Leaves(random.u32(0..ROUNDS_MAX)),
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn talks(owner: usize, talker: Talker) -> Self {
+        Self { owner, kind: Kind::Talks(talker), mood: Mood::Listens, lost: None }
+    }
+
+    pub(super) fn is_full(owner: usize, full: Full) -> Self {
+        Self { owner, kind: Kind::IsFull(full), mood: Mood::Listens, lost: None }
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        match &self.kind {
+            Kind::Talks(talker) => &talker.peer,
+            Kind::IsFull(full) => &full.peer,
+        }
+    }
+
+    pub(super) fn has_asked(&self) -> bool {
+        matches!(self.mood, Mood::Asks(_))
+    }
+
+    pub(super) fn lost(&self) -> Option<&Lost> {
+        self.lost.as_ref()
+    }
+
+    /// Nobody has its connection any more, as it can see.
+    pub(super) fn notice_loss(&mut self) {
+        match &mut self.kind {
+            Kind::Talks(talker) => self.lost = self.lost.take().or(talker.exchange().err()),
+            Kind::IsFull(full) => {
+                full.expect_loss();
+                self.lost = Some(Lost("nobody has it".to_owned()));
+            }
+        }
+    }
+
+    fn note<T>(&mut self, outcome: Result<T, Lost>) {
+        self.lost = self.lost.take().or(outcome.err());
+    }
+
+    fn talker(&mut self) -> Option<&mut Talker> {
+        match &mut self.kind {
+            Kind::Talks(talker) if self.lost.is_none() => Some(talker),
+            Kind::Talks(_) | Kind::IsFull(_) => None,
+        }
+    }
+
+    fn takes_part(&self) -> bool {
+        matches!(self.mood, Mood::Talks | Mood::Asks(_) | Mood::Leaves(_))
+    }
+
+    /// The same as one that talks, having read what it has asked for.
+    ///
+    /// # Errors
+    /// If it has lost its connection.
+    pub(super) fn that_talks(self) -> Result<Self, Lost> {
+        match self.kind {
+            Kind::Talks(_) => Ok(self),
+            Kind::IsFull(full) => Ok(Self { kind: Kind::Talks(full.read()?), ..self }),
+        }
+    }
+
+    pub(super) fn into_peer(self) -> Peer {
+        match self.kind {
+            Kind::Talks(talker) => talker.peer,
+            Kind::IsFull(full) => full.peer,
+        }
+    }
+}
+
+/// Clients that talk, all at the same time, until they are told to come to an end.
+pub(super) struct Chat {
+    thread: JoinHandle<Vec<Client>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Chat {
+    /// Those who hesitate have done so when this returns. Whoever is in a mood that is not for it gets another one.
+    pub(super) fn begin(mut clients: Vec<Client>, mut mood: impl FnMut() -> Mood) -> Self {
+        for client in &mut clients {
+            client.mood = mood();
+            if client.mood == Mood::Hesitates {
+                client.talker().into_iter().for_each(|talker| talker.say_half());
+            }
+        }
+        let stopping = Arc::<AtomicBool>::default();
+        let stop = stopping.clone();
+        let thread = std::thread::spawn(move || {
+            let mut round = 0;
+            while !stop.load(Ordering::Relaxed) {
+                take_round(&mut clients, round);
+                round += 1;
+                std::thread::sleep(PACE);
+            }
+            clients.iter_mut().for_each(come_to_an_end);
+            clients
+        });
+        Self { thread, stopping }
+    }
+
+    /// Those who have not left, after each has been answered all that it has said.
+    pub(super) fn end(self) -> Vec<Client> {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.thread.join().expect("clients hear what they say")
+    }
+}
+
+/// All who talk say a line, and then all hear one, so that all are on their way at once.
+fn take_round(clients: &mut Vec<Client>, round: u32) {
+    clients.retain(|client| client.lost.is_some() || client.mood != Mood::Leaves(round));
+    for client in clients.iter_mut().filter(|client| client.mood == Mood::Asks(round)) {
+        let asked = client.talker().map(Talker::ask_for_another);
+        asked.into_iter().for_each(|outcome| client.note(outcome));
+    }
+    for client in clients.iter_mut().filter(|client| client.takes_part()) {
+        let said = client.talker().map(|talker| talker.say());
+        said.into_iter().for_each(|outcome| client.note(outcome));
+    }
+    for client in clients.iter_mut().filter(|client| client.takes_part()) {
+        let heard = client.talker().map(Talker::hear);
+        heard.into_iter().for_each(|outcome| client.note(outcome));
+    }
+}
+
+fn come_to_an_end(client: &mut Client) {
+    let hesitates = client.mood == Mood::Hesitates;
+    let ended = client.talker().map(|talker| if hesitates { talker.say_the_rest() } else { talker.exchange() });
+    ended.into_iter().for_each(|outcome| client.note(outcome));
+}
