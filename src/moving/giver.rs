@@ -35,8 +35,9 @@ use crate::takeover::fault::{self, PredecessorStep as Step};
 use crate::takeover::predecessor::{Estate, Refusal, greet};
 use crate::takeover::wire::{Frame, Give, Hello, Move, WIRE_VERSIONS, Which};
 
-/// How many takers are known at once.
+/// How many takers are known at once, and how many of them may have called to wait: whoever asks for a move finds a place.
 const TAKERS_MAX: usize = 64;
+const WAITING_MAX: usize = 56;
 
 /// How long a server that was called may take to say that it can be given peers, and to be ready for the next batch.
 const WAIT_PATIENCE: Duration = Duration::from_secs(10);
@@ -185,8 +186,8 @@ impl Giver {
         waits: bool,
         with: &mut Lent<'_, L>,
     ) -> Option<usize> {
-        if self.takers.len() >= TAKERS_MAX {
-            let reason = format!("{TAKERS_MAX} wait already");
+        if self.takers.len() >= if waits { WAITING_MAX } else { TAKERS_MAX } {
+            let reason = format!("{WAITING_MAX} wait already");
             channel.close_with(&Frame::Refuse(Refuse { reason }).encode());
             return None;
         }

@@ -31,6 +31,9 @@ use crate::takeover::wire::{Digested, Frame, OfLane, Offer, Serving, Versions, W
 const BYTES_PER_TURN: usize = 512 * 1024;
 const SHARE: Duration = Duration::from_millis(1);
 
+/// How long a batch may take, however much its giver says meanwhile. Givers of ours give up after a third of that.
+const BATCH_PATIENCE: Duration = Duration::from_secs(180);
+
 /// One channel to a giver.
 #[derive(Debug)]
 pub(super) struct Taking {
@@ -41,6 +44,8 @@ pub(super) struct Taking {
     taken: Taken,
     /// When the giver last said something.
     heard_at: Instant,
+    /// When the batch that is on its way was begun.
+    begun_at: Instant,
 }
 
 #[derive(Debug)]
@@ -88,7 +93,8 @@ impl Taking {
         now: Instant,
     ) -> Result<Self, Cause> {
         let called = say_wait(&mut channel, lanes, peers_max)?;
-        Ok(Self { channel, pid, step: Some(Stage::Waiting(called)), taken: Taken::default(), heard_at: now })
+        let step = Some(Stage::Waiting(called));
+        Ok(Self { channel, pid, step, taken: Taken::default(), heard_at: now, begun_at: now })
     }
 
     pub(super) fn channel(&mut self) -> &mut Channel {
@@ -106,12 +112,15 @@ impl Taking {
 
     /// When it is given up if nothing comes before.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.is_under_way().then(|| self.heard_at + SILENCE_MAX)
+        self.is_under_way().then(|| (self.heard_at + SILENCE_MAX).min(self.begun_at + BATCH_PATIENCE))
     }
 
     /// Hears the giver, up to the end of a batch. There may be so many peers at most.
     pub(super) fn turn<L: Lanes>(mut self, lanes: &mut L, peers_max: usize, now: Instant) -> Turned {
         let (began, mut bytes_left) = (Instant::now(), BYTES_PER_TURN);
+        if self.is_under_way() && now >= self.begun_at + BATCH_PATIENCE {
+            return self.give_up(lanes, Objection::Endless { copied_for: BATCH_PATIENCE }.into());
+        }
         loop {
             let raw = match self.channel.receive_within(&mut bytes_left) {
                 Ok(Some(raw)) => raw,
@@ -147,6 +156,7 @@ impl Taking {
             Some(Stage::Waiting(called)) => {
                 let welcome = called.hear(frame)?;
                 self.step = Some(Stage::Receiving(self.prepare(&welcome, lanes, peers_max)?));
+                self.begun_at = self.heard_at;
                 Ok(None)
             }
             Some(Stage::Receiving(receiving)) => match receiving.hear(frame)? {

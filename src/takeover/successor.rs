@@ -7,6 +7,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use reactord_process::frame::printable;
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -48,6 +49,8 @@ pub(crate) enum Objection {
     Shared,
     /// With those that it is to be given, this process would have more peers than it may.
     Room { peers: u64, peers_max: usize },
+    /// It talks on, and a batch does not come to its end.
+    Endless { copied_for: Duration },
     /// This process does not take anything any more.
     Leaving { reason: String },
     /// A piece of entries goes on with another map.
@@ -93,6 +96,9 @@ impl std::fmt::Display for Objection {
             ),
             Self::Room { peers, peers_max } => {
                 write!(f, "there would be {peers} peers, {peers_max} are allowed")
+            }
+            Self::Endless { copied_for } => {
+                write!(f, "the giver talks on, and has given nobody within {} ms", copied_for.as_millis())
             }
             Self::Leaving { reason } => f.write_str(reason),
             Self::Piece { of, expected } => write!(f, "a piece of entries of {expected} goes on with {of}"),

@@ -132,7 +132,7 @@ impl Full {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let peer = Peer::connect(address);
         peer.keep_little();
-        let sent = peer.send_until_slow(SLOW, &ASKED);
+        let sent = peer.send_until_slow(SLOW, &ASKED[..ASKED.len() - LITTLE_BYTES]);
         Self { peer, sent }
     }
 

@@ -139,8 +139,8 @@ impl Peer {
         }
     }
 
-    /// Sends until nothing has been taken for so long, and returns how many bytes went: for whoever does not mind whether
-    /// the server has stopped reading or is slow.
+    /// Sends all, or until nothing has been taken for so long, and returns how many bytes went: for whoever does not mind
+    /// whether the server has stopped reading or is slow, or how much the kernel keeps.
     #[track_caller]
     pub(crate) fn send_until_slow(&self, silence: Duration, bytes: &[u8]) -> usize {
         self.stream.set_write_timeout(Some(silence)).expect("a timeout can be set");
@@ -152,7 +152,6 @@ impl Peer {
                 Err(error) => panic!("sending after {sent} bytes: {error}"),
             }
         }
-        assert!(sent < bytes.len(), "the server has read all {sent} bytes though nobody reads its answers");
         self.stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         sent
     }

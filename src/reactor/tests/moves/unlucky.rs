@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::lane::Passing;
+use crate::takeover::predecessor::{Estate, greet};
+use crate::takeover::wire::{Frame, Round};
 
 /// Gives turns until all that the first was asked for is done.
 #[track_caller]
@@ -233,6 +235,46 @@ fn a_taker_that_has_no_room_by_now_takes_nobody() {
     assert_eq!(line(&mut client, all), "kept\n");
     assert_eq!(line(&mut client, all), "0 a\n");
     assert_eq!((here.peers(), there.peers()), (1, 1));
+}
+
+#[test]
+fn a_giver_that_talks_on_and_gives_nobody_is_heard_no_longer_after_a_while() {
+    let mut there = Server::counting();
+    let (mut giver, theirs) = Channel::pair();
+    let (_, taker, mut with) = there.reactor.moves();
+    taker.begin(theirs, 7, &mut with).expect("it can be registered");
+    let raw = giver.receive().unwrap().expect("it waits");
+    let Ok(Frame::Wait(hello)) = raw.decode() else { panic!("{raw:?}") };
+    let estate = Estate { service: Counting::NAME, state_version: Counting::STATE_VERSION, peers: 1 };
+    giver.post(&Frame::Welcome(greet(&hello, &[estate], 8).unwrap()).encode()).unwrap();
+    for number in 1..100 {
+        giver.post(&Frame::Round(Round { number, last: false }).encode()).unwrap();
+        there.turn();
+        let answer = giver.receive().unwrap().expect("it answers each round");
+        match answer.decode().unwrap() {
+            Frame::Copied(_) => there.ahead += Duration::from_secs(5),
+            Frame::Refuse(refuse) => {
+                assert_eq!(refuse.reason, "the giver talks on, and has given nobody within 180000 ms");
+                assert!(there.ahead >= Duration::from_secs(175));
+                return;
+            }
+            frame => panic!("{frame:?}"),
+        }
+    }
+    panic!("it is heard for ever");
+}
+
+#[test]
+fn whoever_asks_for_a_move_finds_a_place_however_many_wait() {
+    let mut here = Server::counting();
+    let mut know = |waits: bool| {
+        let (ours, theirs) = Channel::pair();
+        let (giver, _, mut with) = here.reactor.moves();
+        giver.know(ours, 8, waits, &mut with).map(|_| theirs)
+    };
+    let waiting: Vec<Channel> = std::iter::from_fn(|| know(true)).collect();
+    let called: Vec<Channel> = std::iter::from_fn(|| know(false)).collect();
+    assert_eq!((waiting.len(), called.len()), (56, 8));
 }
 
 #[test]
