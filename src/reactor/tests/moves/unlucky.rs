@@ -245,7 +245,7 @@ fn a_giver_that_talks_on_and_gives_nobody_is_heard_no_longer_after_a_while() {
     taker.begin(theirs, 7, &mut with).expect("it can be registered");
     let raw = giver.receive().unwrap().expect("it waits");
     let Ok(Frame::Wait(hello)) = raw.decode() else { panic!("{raw:?}") };
-    let estate = Estate { service: Counting::NAME, state_version: Counting::STATE_VERSION, peers: 1 };
+    let estate = Estate { service: <Counting as Service>::NAME, state_version: 1, peers: 1 };
     giver.post(&Frame::Welcome(greet(&hello, &[estate], 8).unwrap()).encode()).unwrap();
     for number in 1..100 {
         giver.post(&Frame::Round(Round { number, last: false }).encode()).unwrap();
