@@ -11,20 +11,25 @@ pub(crate) mod delivery;
 pub(crate) mod endurance;
 mod particulars;
 pub(crate) mod parting;
+pub(crate) mod pipe;
 pub(crate) mod record;
 mod talk;
 pub(crate) mod ties;
 pub(crate) mod violation;
+pub(crate) mod way;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use log::warn;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use rustix::net::connect_unspec;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::io::retry_on_intr;
+use rustix::net::{RecvFlags, connect_unspec, recv};
 
 pub(crate) use address::Address;
 pub(crate) use backlog::Backlog;
@@ -39,6 +44,7 @@ use particulars::Particulars;
 use parting::{Output, Parting, Patience, Sight, Step};
 use record::{Change, Record};
 use ties::{Holds, Ties};
+use way::Way;
 
 /// The identity of a peer. It stays the same through every takeover, and no other peer ever has it, so that sessions
 /// and shared state may hold it.
@@ -94,6 +100,8 @@ pub(crate) struct Peer {
     pub(crate) awaited: bool,
     /// Why it is not read from, as far as its table has counted it for that.
     pub(crate) counted: Holds,
+    /// Which way what it sends goes, if it is joined.
+    pub(crate) way: Way,
     /// What few peers have.
     particulars: Option<Box<Particulars>>,
     /// The service was called with its session since somebody who watches the table was told of it.
@@ -115,6 +123,7 @@ impl Peer {
             due: false,
             awaited: false,
             counted: Holds::NONE,
+            way: Way::default(),
             particulars: None,
             session_changed: false,
             registered: None,
@@ -124,9 +133,9 @@ impl Peer {
     /// The service opens its connection.
     pub(crate) fn dial(&mut self, until_ns: u64, path: Option<PathBuf>, ephemeral: bool) {
         self.talk = Talk::connecting().since(self.talk.since_s());
-        let particulars = self.particulars_mut();
-        particulars.dialling = Some(Dialling { until_ns, path });
-        particulars.ephemeral = ephemeral;
+        let rarities = self.particulars_mut().rarities_mut();
+        rarities.dialling = Some(Dialling { until_ns, path });
+        rarities.ephemeral = ephemeral;
     }
 
     /// Whether its connection stands, which the service has opened.
@@ -135,7 +144,7 @@ impl Peer {
     /// If it never will, or if it is given up by now.
     pub(crate) fn stands(&mut self, now_ns: u64) -> io::Result<bool> {
         let Some(Dialling { until_ns, path }) =
-            self.particulars().and_then(|particulars| particulars.dialling.as_ref())
+            self.particulars().and_then(|particulars| particulars.rarities().dialling.as_ref())
         else {
             return Ok(true);
         };
@@ -153,7 +162,9 @@ impl Peer {
     /// Its connection stands.
     pub(crate) fn stand(&mut self) {
         self.talk.stand();
-        self.particulars_mut().dialling = None;
+        let particulars = self.particulars_mut();
+        particulars.rarities_mut().dialling = None;
+        particulars.tidy();
         // Most have nothing else that few have, and are like any other peer from here on.
         self.particulars.take_if(|particulars| particulars.is_empty());
     }
@@ -176,8 +187,10 @@ impl Peer {
 
     fn tie(&mut self, parting: Option<Parting>, ties: &Ties<'_>) {
         let alarm_ns = self.particulars.as_ref().and_then(|particulars| particulars.alarm_ns);
-        let told = Particulars::told(parting, ties);
-        self.particulars = told.map(|particulars| Box::new(Particulars { alarm_ns, ..particulars }));
+        self.particulars = Particulars::told(parting, ties).map(|mut particulars| {
+            particulars.alarm_ns = alarm_ns;
+            Box::new(particulars)
+        });
     }
 
     /// What another process needs to go on, besides descriptor, session and deadline.
@@ -189,7 +202,7 @@ impl Peer {
             session: &[],
             inbound: self.talk.inbound.stretch(),
             outbound: self.talk.outbound(),
-            parting: self.particulars.as_ref().and_then(|particulars| particulars.parting),
+            parting: self.particulars.as_ref().and_then(|particulars| particulars.rarities().parting),
             deadline_ns: None,
             since_s: self.talk.since_s(),
             ties: self.ties(),
@@ -211,30 +224,38 @@ impl Peer {
         self.particulars.get_or_insert_default()
     }
 
+    /// Something has come from it or was written to it, if it is joined.
+    pub(crate) fn note_movement(&mut self, now_ns: u64) {
+        if let Some(joined) = self.particulars.as_mut().and_then(|particulars| particulars.joined.as_mut()) {
+            joined.moved_ns = now_ns;
+        }
+    }
+
     /// Whether it ends with this process.
     pub(crate) fn is_ephemeral(&self) -> bool {
-        self.particulars().is_some_and(|particulars| particulars.ephemeral)
+        self.particulars().is_some_and(|particulars| particulars.rarities().ephemeral)
     }
 
     /// Whether it is to be looked at then.
     pub(crate) fn has_alarm(&self, at_ns: u64) -> bool {
-        self.particulars.as_ref().is_some_and(|particulars| particulars.alarm_ns == Some(at_ns))
+        self.particulars.as_ref().is_some_and(|particulars| particulars.alarm_ns == NonZeroU64::new(at_ns))
     }
 
     /// It is looked at because this instant has come; false if it is not to be, or not for this one any more.
     pub(crate) fn take_alarm(&mut self, at_ns: u64) -> bool {
         let alarm_ns = self.particulars.as_mut().map(|particulars| &mut particulars.alarm_ns);
-        alarm_ns.is_some_and(|alarm_ns| alarm_ns.take_if(|alarm_ns| *alarm_ns == at_ns).is_some())
+        alarm_ns.is_some_and(|alarm_ns| alarm_ns.take_if(|alarm_ns| alarm_ns.get() == at_ns).is_some())
     }
 
     /// What its service is told when it is no more, if that is not what its connection says.
     pub(crate) fn end_because(&mut self, how: Closed) {
-        self.particulars_mut().how.get_or_insert(how);
+        self.particulars_mut().rarities_mut().how.get_or_insert(how);
     }
 
     /// How it has ended, whose connection says this.
     pub(crate) fn how_it_ended(&mut self, how: Closed) -> Closed {
-        self.particulars.as_mut().and_then(|particulars| particulars.how.take()).unwrap_or(how)
+        let rarities = self.particulars.as_mut().and_then(|particulars| particulars.rarities_if_any());
+        rarities.and_then(|rarities| rarities.how.take()).unwrap_or(how)
     }
 
     pub(crate) fn id(&self) -> PeerId {
@@ -292,15 +313,48 @@ impl Peer {
 
     /// Reads once, into `buffer`.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        loop {
-            match self.socket.read(buffer) {
-                Ok(0) => return Ok(Received::End),
-                Ok(bytes) => return Ok(Received::Bytes(bytes)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Received::WouldBlock),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        receive_by(|| self.socket.read(buffer))
+    }
+
+    /// A read has come to the end of what the client sends. Of what happens later no read tells, so it is asked for.
+    ///
+    /// # Errors
+    /// If the client has reset the connection since it has ended its output.
+    pub(crate) fn check_end(&self) -> io::Result<()> {
+        self.socket.take_error()?.map_or(Ok(()), Err)
+    }
+
+    /// Looks once at what has come, as far as `buffer` has room for it. All of it is still there then.
+    pub(crate) fn peek(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        receive_by(|| self.socket.peek(buffer))
+    }
+
+    /// Takes so much off what has come as `seen` holds, which was looked at.
+    ///
+    /// # Errors
+    /// If it is not there any more.
+    pub(crate) fn take_off(&mut self, seen: &mut [u8]) -> io::Result<()> {
+        let mut taken = 0;
+        while taken < seen.len() {
+            // With this flag, TCP copies nothing (tcp(7)); a Unix socket gives the same bytes once more.
+            match retry_on_intr(|| recv(&self.socket, &mut seen[taken..], RecvFlags::TRUNC))? {
+                (_, 0) => return Err(ErrorKind::UnexpectedEof.into()),
+                (_, more) => taken += more,
             }
         }
+        Ok(())
+    }
+
+    /// Writes as much of `bytes` as the socket takes, where nothing is pending before them. Says how much that is.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        debug_assert_eq!(self.talk.pending_bytes(), 0, "what is pending comes first");
+        write_all_possible(&mut self.socket, bytes)
+    }
+
+    /// Whether the socket takes more, or tells of an error. If the kernel cannot say, that is for a write to find out.
+    pub(crate) fn has_room(&self) -> bool {
+        let mut sockets = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        !matches!(poll(&mut sockets, PollTimeout::ZERO), Ok(0))
     }
 
     /// Writes `bytes`, after what is pending, and keeps what the socket does not take. Says how many bytes it has taken.
@@ -355,7 +409,7 @@ impl Peer {
             _ => Output::Pending { bytes: self.talk.pending_bytes() },
         };
         let sight = Sight { output, delivery: Delivery::of(&self.socket), client_ended };
-        let parting = &mut self.particulars_mut().parting;
+        let parting = &mut self.particulars_mut().rarities_mut().parting;
         parting.get_or_insert_with(|| Parting::begin(now_ns, &sight)).look(now_ns, &sight, patience)
     }
 
@@ -391,6 +445,20 @@ impl From<Peer> for TcpStream {
 impl AsFd for Peer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// What has become of a read, or of a look at what there is to read.
+#[inline]
+fn receive_by(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<Received> {
+    loop {
+        match read() {
+            Ok(0) => return Ok(Received::End),
+            Ok(bytes) => return Ok(Received::Bytes(bytes)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Received::WouldBlock),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

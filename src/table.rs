@@ -5,11 +5,13 @@
 //! connection that is over is taken out. Only a peer that is adopted is registered elsewhere, and that is in here, too.
 
 mod alarms;
+mod conduit;
 mod counting;
 mod deadlines;
 mod described;
 mod handle;
 mod links;
+mod passage;
 mod peers;
 mod reach;
 mod sessions;
@@ -26,6 +28,7 @@ use mio::{Interest, Registry};
 use rustc_hash::FxHashSet;
 
 pub(crate) use handle::{LANES_MAX, PeerHandle, STAMPS};
+pub(crate) use passage::Passed;
 pub use peers::{NobodyWaits, SendError};
 pub(crate) use peers::{Peers, Turn};
 pub(crate) use sessions::{Others, Sessions};
@@ -213,6 +216,7 @@ impl Table {
     fn retire(&mut self, handle: PeerHandle, how: Closed) -> Gone {
         let key = handle.key();
         let how = if self.peers.deadline_has_closed(key) { Closed::Deadline } else { how };
+        self.peers.forget_turn();
         let mut peer = self.peers.remove(key);
         let (id, address, how) = (peer.id(), peer.address(), peer.how_it_ended(how));
         debug!("Releasing Peer {address}: {how}");
@@ -227,7 +231,7 @@ impl Table {
 
     fn touched(&mut self, handle: PeerHandle) {
         if let (Some(touches), Some(mut turn)) = (&mut self.touches, self.peers.turn_of(handle)) {
-            if turn.is_ephemeral() {
+            if turn.is_ephemeral() || turn.has_nothing_to_tell() {
                 return;
             }
             let session = std::mem::take(&mut turn.session_changed);
@@ -474,11 +478,13 @@ impl Table {
     /// From now on it is kept what happens to whom.
     pub(crate) fn watch(&mut self) {
         self.touches = Some(Vec::new());
+        self.peers.be_copied(true);
     }
 
     /// Nobody wants to know any more.
     pub(crate) fn unwatch(&mut self) {
         self.touches = None;
+        self.peers.be_copied(false);
     }
 
     /// What has happened since this was last called, in order.

@@ -173,6 +173,7 @@ impl<S: StreamService> Answering<S> {
         let peer = &**turn;
         if peer.due && peer.talk.listens() && matches!(wake, Wake::Event { .. }) {
             // It has its turn without this event, and no second one before others have theirs.
+            turn.pass_over();
             return Ok(TurnEnd::Drained);
         }
         if !peer.is_at_rest() {
@@ -275,6 +276,7 @@ impl<S: StreamService> Answering<S> {
                 }
                 Received::WouldBlock => return Ok(TurnEnd::Drained),
                 Received::End => {
+                    peer.check_end()?;
                     if peer.talk.end() {
                         self.end(turn)?;
                     }

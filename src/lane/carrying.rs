@@ -3,34 +3,28 @@
 use std::io;
 
 use super::wake::Wake;
-use crate::peer::Received;
-use crate::table::{Turn, TurnEnd};
+use crate::table::{Passed, Turn, TurnEnd};
 
 /// How often one peer is read from in one turn; then it is the others' turn.
 pub(super) const READS_PER_TURN: u32 = 4;
 
-/// Writes what is pending for a joined peer, and passes on what it has sent: what was kept first, and then what is read,
-/// as far as the other one takes it.
+/// Writes what is pending for a joined peer, and passes on what it has sent: what was kept first, and then what comes, as far
+/// as the other one takes it.
 pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake) -> io::Result<TurnEnd> {
     let is_held = !turn.talk.listens();
-    write_pending(turn)?;
+    let before = turn.face();
     if wake == Wake::SentTo {
+        turn.write_waiting(is_held)?;
         // What it has sent is passed on in the next turn of the loop, or two that do so might never let this one end.
         return Ok(if turn.talk.waits_for_its_turn() { TurnEnd::BudgetSpent } else { TurnEnd::Drained });
     }
+    turn.write_waiting(is_held)?;
     turn.talk.begin_turn();
     pass_on_kept(turn);
     let (is_readable, to_the_end) = wake.reads_after(is_held);
-    if is_readable { read(turn, input, to_the_end) } else { Ok(TurnEnd::Drained) }
-}
-
-fn write_pending(turn: &mut Turn<'_>) -> io::Result<()> {
-    let pending_bytes = turn.talk.pending_bytes();
-    turn.flush()?;
-    if turn.talk.pending_bytes() < pending_bytes {
-        turn.note_movement();
-    }
-    Ok(())
+    let end = if is_readable { convey(turn, input, to_the_end)? } else { TurnEnd::Drained };
+    turn.compare(before);
+    Ok(end)
 }
 
 fn pass_on_kept(turn: &mut Turn<'_>) {
@@ -43,20 +37,17 @@ fn pass_on_kept(turn: &mut Turn<'_>) {
 }
 
 /// A short read has read everything, unless `to_the_end` says otherwise.
-fn read(turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<TurnEnd> {
+fn convey(turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<TurnEnd> {
     for _ in 0..READS_PER_TURN {
         if !turn.talk.listens() {
             return Ok(TurnEnd::Drained);
         }
-        match turn.receive(input)? {
-            Received::Bytes(bytes) => {
-                turn.pass_on(&input[..bytes]);
-                if bytes < input.len() && !to_the_end {
-                    return Ok(TurnEnd::Drained);
-                }
-            }
-            Received::WouldBlock => return Ok(TurnEnd::Drained),
-            Received::End => {
+        match turn.convey(input)? {
+            Passed::Some => {}
+            Passed::All if to_the_end => {}
+            Passed::All | Passed::Nothing => return Ok(TurnEnd::Drained),
+            Passed::End => {
+                turn.check_end()?;
                 if turn.talk.end() {
                     turn.note_movement();
                 }
@@ -66,5 +57,5 @@ fn read(turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<T
             }
         }
     }
-    Ok(TurnEnd::BudgetSpent)
+    Ok(if turn.talk.listens() { TurnEnd::BudgetSpent } else { TurnEnd::Drained })
 }

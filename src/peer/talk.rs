@@ -39,6 +39,8 @@ pub(crate) struct Talk {
     /// Why it is not read from, if it is not.
     holds: Holds,
     outflow: Outflow,
+    /// What a peer that is joined to this one has sent waits in the kernel until this one's socket takes it.
+    awaits_room: bool,
     /// When the connection came: s of the clock that the table keeps. 0 if nobody has said.
     since_s: u32,
 }
@@ -47,7 +49,8 @@ impl Talk {
     /// Nothing has been said.
     pub(crate) fn new() -> Self {
         let [inbound, outbound] = [Backlog::default(), Backlog::default()];
-        Self { inbound, outbound, phase: Phase::Open, holds: Holds::NONE, outflow: Outflow::Open, since_s: 0 }
+        let (phase, holds, outflow) = (Phase::Open, Holds::NONE, Outflow::Open);
+        Self { inbound, outbound, phase, holds, outflow, awaits_room: false, since_s: 0 }
     }
 
     /// The same of a connection that came then.
@@ -66,7 +69,7 @@ impl Talk {
 
     /// Goes on where another process left off.
     pub(crate) fn resume(phase: Phase, inbound: Backlog, outbound: Backlog, ties: &Ties<'_>, marks: Marks) -> Self {
-        let mut talk = Self { inbound, outbound, phase, holds: Holds::NONE, outflow: ties.outflow, since_s: 0 };
+        let mut talk = Self { inbound, outbound, phase, outflow: ties.outflow, ..Self::new() };
         talk.hold_until_served(ties.holds, marks);
         talk
     }
@@ -105,7 +108,7 @@ impl Talk {
         match self.phase {
             Phase::Closing | Phase::Connecting => Interest::WRITABLE,
             Phase::Lingering => READING,
-            Phase::Open | Phase::Ended => match (self.holds.is_none(), self.outbound.is_empty()) {
+            Phase::Open | Phase::Ended => match (self.holds.is_none(), !self.waits_to_write()) {
                 (true, true) => READING,
                 (true, false) => READING | Interest::WRITABLE,
                 (false, false) => Interest::WRITABLE,
@@ -182,6 +185,21 @@ impl Talk {
     /// The same of what the call that is under way answers.
     pub(crate) fn takes_answers(&self) -> bool {
         matches!(self.outflow, Outflow::Open | Outflow::LastWords) && !self.is_closing()
+    }
+
+    /// Whether something is to be written to it when its socket takes more.
+    pub(crate) fn waits_to_write(&self) -> bool {
+        !self.outbound.is_empty() || self.awaits_room
+    }
+
+    /// Whether what is to be written to it is not here, but in the kernel still.
+    pub(crate) fn awaits_room(&self) -> bool {
+        self.awaits_room
+    }
+
+    /// From now on that is so, or not any more.
+    pub(crate) fn await_room(&mut self, awaits_room: bool) {
+        self.awaits_room = awaits_room;
     }
 
     /// How many bytes wait to be written.

@@ -1,6 +1,8 @@
 //! What ties a peer, as plain values: for which reasons it is not read from, how far its output is finished, whom it is
 //! coupled or joined to, what it is being connected to. Most peers have none of it.
 
+use std::num::NonZeroU64;
+
 /// Why a peer is not read from: any of several reasons, all of which must be gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Holds(u8);
@@ -84,11 +86,25 @@ pub(crate) enum Outflow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Joined {
     /// The cookie of the other one.
-    pub(crate) partner: u64,
+    pub(crate) partner: NonZeroU64,
     /// With nothing moved for so long, both are closed.
-    pub(crate) idle_ns: Option<u64>,
+    pub(crate) idle_ns: Option<NonZeroU64>,
     /// When something last came from this peer or was written to it, if that counts: `CLOCK_MONOTONIC`.
     pub(crate) moved_ns: u64,
+}
+
+/// When something moved last is told by so many parts of the time in which something has to; and by so much where nothing has
+/// to, as long as nobody says otherwise.
+const IDLE_PARTS: u64 = 8;
+const PART_WITHOUT_IDLE_NS: u64 = 60_000_000_000;
+
+impl Joined {
+    /// What another process is told. When something moved last is so coarse that most bytes do not change it, and never
+    /// sooner than it was: what is told in between need not be told.
+    pub(crate) fn told(self) -> Self {
+        let part_ns = self.idle_ns.map_or(PART_WITHOUT_IDLE_NS, |idle_ns| (idle_ns.get() / IDLE_PARTS).max(1));
+        Self { moved_ns: (self.moved_ns / part_ns + 1).saturating_mul(part_ns), ..self }
+    }
 }
 
 /// A connection that is being opened.

@@ -1,4 +1,5 @@
 mod moves;
+mod passage;
 mod time;
 
 use std::io::{Read, Write};

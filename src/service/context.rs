@@ -274,8 +274,13 @@ impl<'a, S: StreamService> Context<'a, S> {
     }
 
     /// From the next turn of the loop on, what either of the two sends is written to the other, without the service:
-    /// first what is kept of their input. Neither is read from while more is pending for the other than the high-water
-    /// mark, and the two directions do not wait for one another. That one of them ends its output is passed on after all that it has sent. Of what the service has been
+    /// first what is kept of their input. Neither is read from while anything is pending for the other, so that one read of each
+    /// is kept at most, 64 KiB, or what the high-water mark allows while a connection does not stand yet; and the two directions
+    /// do not wait for one another. Streams go through a pipe, and are not copied
+    /// (splice(2)); while a successor copies the peers, bytes are left in the kernel until they are written, so that pairs change
+    /// nothing by what they say.
+    ///
+    /// That one of them ends its output is passed on after all that it has sent. Of what the service has been
     /// called for, [`input`](StreamService::input), [`ended`](StreamService::ended) and
     /// [`drained`](StreamService::drained) come no more, [`connected`](StreamService::connected) comes if either does not
     /// stand yet, and [`closed`](StreamService::closed) comes for each: when both have ended and have got everything, or

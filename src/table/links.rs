@@ -5,6 +5,7 @@
 
 use std::collections::hash_map::Entry;
 use std::io::{self, ErrorKind};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::deadlines::REACHED_NS;
@@ -26,8 +27,9 @@ impl Peers {
         self.forget_reader(reader_key);
         let peer = &mut self.slab[reader_key];
         peer.talk.release(Holds::RELAYED);
-        peer.particulars_mut().writer = Some(writer.into());
-        peer.particulars_mut().ephemeral = false;
+        let rarities = peer.particulars_mut().rarities_mut();
+        rarities.writer = Some(writer.into());
+        rarities.ephemeral = false;
         if writer_is_full && reader_key != writer_key {
             peer.talk.hold(Holds::PARTNER);
         }
@@ -52,7 +54,7 @@ impl Peers {
     /// Has the peer at `key` be found by whoever gets what it sends, if it is coupled.
     pub(super) fn know_reader(&mut self, key: usize) {
         let peer = &self.slab[key];
-        if let Some(writer) = peer.particulars().and_then(|particulars| particulars.writer) {
+        if let Some(writer) = coupled_to(peer) {
             self.readers.entry(writer.into()).or_default().insert(peer.id());
         }
     }
@@ -64,8 +66,8 @@ impl Peers {
             return Err(SendError::Gone);
         };
         for (handle, partner) in [(one, other), (other, one)] {
-            let partner = u64::from(self.slab[partner.key()].id());
-            self.join_to(handle, partner, idle.map(as_ns));
+            let partner = NonZeroU64::new(self.slab[partner.key()].id().into()).expect("the kernel counts from 1");
+            self.join_to(handle, partner, idle.map(idle_ns));
         }
         Ok(())
     }
@@ -78,39 +80,40 @@ impl Peers {
             let handle = self.handle_at(key).expect("it was just looked up");
             let peer = &mut self.slab[key];
             let Some(joined) = peer.particulars().and_then(|particulars| particulars.joined) else { continue };
-            peer.particulars_mut().joined = Some(Joined { idle_ns: idle.map(as_ns), ..joined });
+            peer.particulars_mut().joined = Some(Joined { idle_ns: idle.map(idle_ns), ..joined });
             self.unsettled.push(key, peer);
             self.set_alarm(handle);
         }
     }
 
-    fn join_to(&mut self, handle: PeerHandle, partner: u64, idle_ns: Option<u64>) {
+    fn join_to(&mut self, handle: PeerHandle, partner: NonZeroU64, idle_ns: Option<NonZeroU64>) {
         self.forget_reader(handle.key());
         let peer = &mut self.slab[handle.key()];
         let particulars = peer.particulars_mut();
         particulars.joined = Some(Joined { partner, idle_ns, moved_ns: self.now_ns });
-        particulars.writer = None;
-        particulars.ephemeral = false;
+        if let Some(rarities) = particulars.rarities_if_any() {
+            rarities.writer = None;
+            rarities.ephemeral = false;
+        }
+        particulars.tidy();
         // What is kept of its input comes first, and with the partner's own marks.
         peer.talk.hold(Holds::TURN.with(Holds::PARTNER).with(Holds::RELAYED));
         self.unsettled.push(handle.key(), peer);
         self.set_alarm(handle);
     }
 
-    /// Tells those whose input is written to the peer at `key` whether it takes more.
+    /// Tells those who are coupled to the peer at `key` whether it takes more.
     #[cold]
     pub(super) fn tell_readers(&mut self, key: usize) {
         let writer = &self.slab[key];
-        let (id, is_full, partner) = (writer.id(), writer.talk.is_full(), partner_of(writer));
-        let coupled = self.readers.remove(&id);
-        for reader in partner.iter().chain(coupled.iter().flatten()) {
+        let (id, is_full) = (writer.id(), writer.talk.is_full());
+        let Some(coupled) = self.readers.remove(&id) else { return };
+        for reader in &coupled {
             if let Some(reader_key) = self.key(*reader).filter(|reader_key| *reader_key != key) {
                 self.hold_reader(reader_key, id, is_full);
             }
         }
-        if let Some(coupled) = coupled {
-            self.readers.insert(id, coupled);
-        }
+        self.readers.insert(id, coupled);
     }
 
     fn hold_reader(&mut self, key: usize, writer: PeerId, hold: bool) {
@@ -131,7 +134,7 @@ impl Peers {
     /// The peer at `key` is not found any more by whoever gets what it sends.
     pub(super) fn forget_reader(&mut self, key: usize) {
         let peer = &self.slab[key];
-        let Some(writer) = peer.particulars().and_then(|particulars| particulars.writer) else { return };
+        let Some(writer) = coupled_to(peer) else { return };
         if let Entry::Occupied(mut readers) = self.readers.entry(writer.into()) {
             readers.get_mut().remove(&peer.id());
             if readers.get().is_empty() {
@@ -168,32 +171,28 @@ impl Peers {
         self.unsettled.push(key, partner);
     }
 
-    /// Writes what one peer has sent to another, and keeps there what the socket does not take. Says whether there is room
-    /// for more; `None` if it was not taken at all.
+    /// Writes what one peer has sent to whom it is joined to, and keeps there what the socket does not take. Says whether that
+    /// one takes more; `None` if it was not taken at all.
     fn pass_on(&mut self, to: PeerId, bytes: &[u8]) -> Option<bool> {
         let key = self.key(to)?;
-        let (marks, peer) = (self.marks, &mut self.slab[key]);
+        let (marks, now_ns, peer) = (self.marks, self.now_ns, &mut self.slab[key]);
         if !peer.talk.takes_output() {
             return None;
         }
-        let (was_full, had_pending) = (peer.talk.is_full(), peer.talk.pending_bytes() > 0);
+        let had_pending = peer.talk.pending_bytes() > 0;
         match peer.send_when_it_stands(bytes, marks) {
             Ok(sent) => self.tally.sent_bytes += sent as u64,
             Err(error) => {
-                peer.end_because(Closed::Lost(error));
-                peer.talk.reset();
+                self.lose(key, error);
+                return Some(true);
             }
         }
-        // Also if nothing is pending any more: whoever copies it knows of what was.
-        let is_changed = had_pending || peer.talk.pending_bytes() > 0 || peer.talk.is_ending();
-        if is_changed {
+        if had_pending || peer.talk.pending_bytes() > 0 {
+            // Also if nothing is pending any more: whoever copies it knows of what was.
+            peer.note_movement(now_ns);
             self.unsettled.push(key, peer);
         }
-        let is_full = self.slab[key].talk.is_full();
-        if is_full != was_full {
-            self.tell_readers(key);
-        }
-        Some(!is_full)
+        Some(self.takes_more(&self.slab[key]))
     }
 
     /// Whether nothing has moved between the two who are joined for too long: then both are closed. Otherwise it is looked
@@ -201,12 +200,12 @@ impl Peers {
     pub(super) fn close_if_idle(&mut self, handle: PeerHandle) -> bool {
         let peer = &self.slab[handle.key()];
         let Some(Joined { partner, idle_ns: Some(idle_ns), moved_ns }) = joined(peer) else { return false };
-        let partner = self.handle(partner.into());
+        let partner = self.handle(partner.get().into());
         let partner_moved_ns =
             partner.and_then(|partner| joined(&self.slab[partner.key()])).map(|joined| joined.moved_ns);
         let moved_ns = partner_moved_ns.unwrap_or(0).max(moved_ns);
-        if self.now_ns < moved_ns.saturating_add(idle_ns) {
-            self.look_at(handle, moved_ns.saturating_add(idle_ns));
+        if self.now_ns < moved_ns.saturating_add(idle_ns.get()) {
+            self.look_at(handle, moved_ns.saturating_add(idle_ns.get()));
             return false;
         }
         for handle in partner.into_iter().chain([handle]) {
@@ -230,16 +229,19 @@ impl Turn<'_> {
     /// Something has come from it or was written to it.
     pub(crate) fn note_movement(&mut self) {
         let now_ns = self.peers.now_ns;
-        if let Some(joined) = &mut self.particulars_mut().joined {
-            joined.moved_ns = now_ns;
-        }
+        (**self).note_movement(now_ns);
     }
 
     /// Holds it or lets it go by whether whoever gets what it sends takes more. In a successor, whose marks may be others,
     /// nobody has told it.
     pub(crate) fn look_at_writer(&mut self) {
         let writer = writer_of(self).filter(|writer| *writer != self.id()).and_then(|writer| self.peers.find(writer));
-        if writer.is_some_and(|writer| writer.talk.is_full()) {
+        let takes_no_more = match writer {
+            Some(writer) if self.is_joined() => !self.peers.takes_more(writer),
+            Some(writer) => writer.talk.is_full(),
+            None => false,
+        };
+        if takes_no_more {
             self.talk.hold(Holds::PARTNER);
         } else {
             self.talk.release(Holds::PARTNER);
@@ -264,21 +266,31 @@ impl Turn<'_> {
     }
 }
 
+/// For how long nothing may move. Who is to be closed at once is closed in a moment.
+fn idle_ns(idle: Duration) -> NonZeroU64 {
+    NonZeroU64::new(as_ns(idle)).unwrap_or(NonZeroU64::MIN)
+}
+
 /// Whether a peer can be joined.
 fn is_free(peer: &Peer) -> bool {
     joined(peer).is_none() && !peer.talk.is_ending()
 }
 
-fn joined(peer: &Peer) -> Option<Joined> {
+pub(super) fn joined(peer: &Peer) -> Option<Joined> {
     peer.particulars()?.joined
 }
 
 /// Whom it is joined to.
-fn partner_of(peer: &Peer) -> Option<PeerId> {
-    joined(peer).map(|joined| joined.partner.into())
+pub(super) fn partner_of(peer: &Peer) -> Option<PeerId> {
+    joined(peer).map(|joined| joined.partner.get().into())
+}
+
+/// The cookie of whom it is coupled to.
+fn coupled_to(peer: &Peer) -> Option<u64> {
+    peer.particulars()?.rarities().writer
 }
 
 /// Who gets what it sends.
 fn writer_of(peer: &Peer) -> Option<PeerId> {
-    partner_of(peer).or(peer.particulars()?.writer.map(PeerId::from))
+    partner_of(peer).or(coupled_to(peer).map(PeerId::from))
 }

@@ -4,6 +4,7 @@
 //! the loop's turn.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use rustix::net::sockopt::socket_cookie;
 use slab::Slab;
 
 use super::alarms::Alarms;
+use super::conduit::Conduit;
 use super::deadlines::{Deadlines, Look, NEVER_NS};
 use super::handle::{PeerHandle, Stamps};
 use super::tally::Tally;
@@ -65,6 +67,7 @@ pub(crate) struct Peers {
     /// Who was to have a turn while it was out of reach, by keys.
     pub(super) missed: FxHashSet<usize>,
     pub(super) tally: Tally,
+    pub(super) conduit: Conduit,
     /// What reaches the server from elsewhere, for a service that asks for it.
     server: Handle,
 }
@@ -91,6 +94,7 @@ impl Peers {
             given: Vec::new(),
             missed: FxHashSet::default(),
             tally: Tally::default(),
+            conduit: Conduit::default(),
             server: Handle::default(),
         }
     }
@@ -298,12 +302,13 @@ impl Peers {
     /// moved for too long, if it is joined.
     pub(super) fn set_alarm(&mut self, handle: PeerHandle) {
         let Some(particulars) = self.slab.get(handle.key()).and_then(Peer::particulars) else { return };
-        let dialled_ns = particulars.dialling.as_ref().map(|dialling| match dialling.path {
+        let dialled_ns = particulars.rarities().dialling.as_ref().map(|dialling| match dialling.path {
             Some(_) => dialling.until_ns.min(self.now_ns + RETRY_NS),
             None => dialling.until_ns,
         });
-        let idle_ns =
-            particulars.joined.and_then(|Joined { idle_ns, moved_ns, .. }| Some(moved_ns.saturating_add(idle_ns?)));
+        let idle_ns = particulars
+            .joined
+            .and_then(|Joined { idle_ns, moved_ns, .. }| Some(moved_ns.saturating_add(idle_ns?.get())));
         if let Some(at_ns) = dialled_ns.into_iter().chain(idle_ns).min() {
             self.look_at(handle, at_ns);
         }
@@ -319,9 +324,11 @@ impl Peers {
 
     /// Has a peer looked at then, unless it is sooner.
     pub(super) fn look_at(&mut self, handle: PeerHandle, at_ns: u64) {
+        // No instant is 0 that is still to come.
+        let at_ns = at_ns.max(1);
         let particulars = self.slab[handle.key()].particulars_mut();
-        if particulars.alarm_ns.is_none_or(|first_ns| at_ns < first_ns) {
-            particulars.alarm_ns = Some(at_ns);
+        if particulars.alarm_ns.is_none_or(|first_ns| at_ns < first_ns.get()) {
+            particulars.alarm_ns = NonZeroU64::new(at_ns);
             let Self { alarms, slab, .. } = self;
             alarms.make_room(|at_ns, handle| turns::find(slab, handle).is_some_and(|peer| peer.has_alarm(at_ns)));
             alarms.push(at_ns, handle);

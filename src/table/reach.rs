@@ -46,8 +46,8 @@ impl Peers {
     pub(super) fn tied_to(&self, key: usize) -> Vec<PeerHandle> {
         let peer = &self.slab[key];
         let particulars = peer.particulars();
-        let partner = particulars.and_then(|particulars| particulars.joined).map(|joined| joined.partner);
-        let writer = particulars.and_then(|particulars| particulars.writer);
+        let partner = particulars.and_then(|particulars| particulars.joined).map(|joined| joined.partner.get());
+        let writer = particulars.and_then(|particulars| particulars.rarities().writer);
         let others = partner.into_iter().chain(writer).map(PeerId::from);
         let readers = self.readers.get(&peer.id()).into_iter().flatten().copied();
         others.chain(readers).filter_map(|id| self.handle(id)).collect()

@@ -7,18 +7,19 @@ use super::*;
 use crate::service::{Closed, Connect};
 
 /// A proxy: whoever comes is joined to a connection to the upstream.
-struct Forward {
-    upstream: SocketAddr,
-    idle: Option<Duration>,
+pub(super) struct Forward {
+    pub(super) upstream: Target,
+    pub(super) idle: Option<Duration>,
     /// The same once one direction has ended.
-    idle_half_closed: Option<Duration>,
-    ends: Vec<String>,
+    pub(super) idle_half_closed: Option<Duration>,
+    pub(super) ends: Vec<String>,
 }
 
 /// Where no test listens.
 impl Default for Forward {
     fn default() -> Self {
-        Self { upstream: ([0, 0, 0, 0], 0).into(), idle: None, idle_half_closed: None, ends: Vec::new() }
+        let upstream = Target::Tcp(([0, 0, 0, 0], 0).into());
+        Self { upstream, idle: None, idle_half_closed: None, ends: Vec::new() }
     }
 }
 
@@ -30,7 +31,7 @@ impl StreamService for Forward {
 
     fn accepted(&mut self, _: &Accepted<'_>, context: &mut Context<'_, Self>) -> Option<PeerId> {
         let client = context.peer();
-        if context.connect(&Connect::to_tcp(self.upstream), Some(client)).is_err() {
+        if context.connect(&Connect::to(self.upstream.clone()), Some(client)).is_err() {
             context.close();
         }
         None
@@ -78,16 +79,16 @@ impl StreamService for Forward {
 }
 
 /// A proxy between marks that are easily reached.
-fn forward(idle: Option<Duration>) -> (Rig<Forward>, Upstream, Config) {
+pub(super) fn forward(idle: Option<Duration>) -> (Rig<Forward>, Upstream, Config) {
     let upstream = Upstream::bind("127.0.0.1:0").unwrap();
     let config = Config { outbound_high_bytes: 128 << 10, outbound_low_bytes: 32 << 10, ..Config::default() };
-    let service = Forward { upstream: upstream.local_addr().unwrap(), idle, ..Forward::default() };
+    let service = Forward { upstream: Target::Tcp(upstream.local_addr().unwrap()), idle, ..Forward::default() };
     (Rig::new(service, &config), upstream, config)
 }
 
 impl Rig<Forward> {
     /// A client, and its connection at the upstream, at which the first line has been read.
-    fn pair(&mut self, upstream: &Upstream) -> (Client, Client) {
+    pub(super) fn pair(&mut self, upstream: &Upstream) -> (Client, Client) {
         let (client, _) = self.connect();
         upstream.set_nonblocking(true).unwrap();
         let mut accepted = None;
@@ -101,40 +102,49 @@ impl Rig<Forward> {
         (client, server)
     }
 
-    fn ends(&self) -> Vec<String> {
+    pub(super) fn ends(&self) -> Vec<String> {
         let mut ends = self.reactor.lanes.lane.service().ends.clone();
         ends.sort();
         ends
     }
 
     #[track_caller]
-    fn assert_bounded(&self, config: &Config) {
+    pub(super) fn assert_bounded(&self) {
         for peer in self.reactor.lanes.lane.table().peers().iter() {
             let pending_bytes = peer.talk.pending_bytes() + peer.talk.inbound.len();
-            assert!(pending_bytes <= config.outbound_high_bytes + (64 << 10), "{pending_bytes} bytes of {peer:?}");
+            assert!(pending_bytes <= READ_BYTES, "{pending_bytes} bytes of {peer:?}");
         }
     }
 }
 
 /// A stream of bytes in which each place looks different.
-fn stream(bytes: std::ops::Range<usize>, salt: usize) -> Vec<u8> {
+pub(super) fn stream(bytes: std::ops::Range<usize>, salt: usize) -> Vec<u8> {
     bytes.map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ salt as u8).collect()
 }
 
+/// Of a joined peer, what was read at once at most is kept.
+const READ_BYTES: usize = 64 << 10;
+
 /// One direction of a pair of sockets.
-struct Direction {
+pub(super) struct Direction {
     from: Client,
     to: Client,
     salt: usize,
-    sent: usize,
-    received: usize,
+    pub(super) sent: usize,
+    pub(super) received: usize,
     is_shut: bool,
     is_ended: bool,
 }
 
 impl Direction {
+    /// One that does not end.
+    pub(super) fn endless(from: &Client, to: &Client, salt: usize) -> Self {
+        let [from, to] = [from, to].map(|socket| socket.try_clone().unwrap());
+        Self { from, to, salt, sent: 0, received: 0, is_shut: true, is_ended: false }
+    }
+
     /// Sends all it can, and receives a little.
-    fn go_on(&mut self, bytes: usize, receive_max: usize) {
+    pub(super) fn go_on(&mut self, bytes: usize, receive_max: usize) {
         while self.sent < bytes {
             let chunk = stream(self.sent..bytes.min(self.sent + (64 << 10)), self.salt);
             match self.from.write(&chunk) {
@@ -162,7 +172,7 @@ impl Direction {
 #[test]
 fn a_joined_peer_is_read_from_while_it_does_not_read() {
     const BYTES: usize = 2 << 20;
-    let (mut rig, upstream, config) = forward(None);
+    let (mut rig, upstream, _) = forward(None);
     let (mut client, mut server) = rig.pair(&upstream);
     // Neither side reads before it has written: as much as fits between them is on its way to the upstream.
     let mut sent = 0;
@@ -172,7 +182,7 @@ fn a_joined_peer_is_read_from_while_it_does_not_read() {
         }
         rig.turn();
     }
-    assert!(rig.reactor.lanes.lane.table().peers().iter().any(|peer| peer.talk.is_full()), "{sent} bytes are too few");
+    assert!(rig.reactor.lanes.lane.table().peers().iter().any(|peer| peer.talk.pending_bytes() > 0), "{sent} bytes");
     let mut echo = Direction {
         from: server.try_clone().unwrap(),
         to: client,
@@ -186,7 +196,7 @@ fn a_joined_peer_is_read_from_while_it_does_not_read() {
         echo.go_on(BYTES, 64 << 10);
         echo.received == BYTES
     });
-    rig.assert_bounded(&config);
+    rig.assert_bounded();
     let mut received = Vec::new();
     rig.turn_until(|_| {
         let mut buffer = vec![0; 64 << 10];
@@ -199,7 +209,7 @@ fn a_joined_peer_is_read_from_while_it_does_not_read() {
 }
 
 #[test]
-fn slow_readers_get_every_byte_through_several_takeovers_with_memory_bounded_by_the_marks() {
+fn slow_readers_get_every_byte_through_several_takeovers_with_one_read_of_each_in_memory() {
     const BYTES: usize = 8 << 20;
     const TAKEOVERS: usize = 6;
     let (mut rig, upstream, config) = forward(Some(Duration::from_secs(600)));
@@ -217,7 +227,7 @@ fn slow_readers_get_every_byte_through_several_takeovers_with_memory_bounded_by_
             direction.go_on(BYTES, 48 << 10);
         }
         rig.turn();
-        rig.assert_bounded(&config);
+        rig.assert_bounded();
         let received: usize = directions.iter().map(|direction| direction.received).sum();
         if received > BYTES * 6 * (takeovers + 1) / (TAKEOVERS + 2) {
             rig = handed_over(rig, &config);
@@ -323,33 +333,11 @@ fn once_one_direction_has_ended_another_time_counts_also_for_a_successor() {
         rig.turn();
         rig.turn();
         assert!(rig.ends().iter().all(|end| end.ends_with("half-closed")), "{:?}", rig.ends());
-        rig.ahead = Duration::from_secs(61);
+        rig.ahead = Duration::from_secs(70);
         rig.turn_until(|_| matches!(client.read(&mut [0; 8]), Ok(0)));
         drop((client, server));
         rig.turn_until(|rig| rig.ends().iter().filter(|end| end.ends_with(": its deadline was reached")).count() == 2);
     }
-}
-
-#[test]
-fn what_is_written_to_one_of_the_two_in_the_others_turn_is_told_to_whoever_copies_them() {
-    let (mut rig, upstream, _) = forward(None);
-    let (mut client, mut server) = rig.pair(&upstream);
-    let address = Address::from(client.local_addr().unwrap());
-    let key = rig.keys().into_iter().find(|key| rig.peer(*key).address() == address).unwrap();
-    while rig.peer(key).talk.pending_bytes() == 0 {
-        server.write_all(&[7; 16 << 10]).unwrap();
-        rig.turn();
-    }
-    rig.turn();
-    rig.reactor.lanes.watch();
-    server.write_all(b"last").unwrap();
-    rig.reactor.poll(&mut rig.events, Some(TURN)).unwrap();
-    // The client makes room after the loop has looked for that.
-    while client.read(&mut [0; 64 << 10]).is_ok() {}
-    rig.reactor.turn_at(Instant::now(), &rig.events);
-    assert_eq!(rig.peer(key).talk.pending_bytes(), 0, "all was written");
-    let touches = rig.reactor.lanes.lane.table_mut().touches();
-    assert!(touches.contains(&Touch::Changed { key, session: false }), "{touches:?}");
 }
 
 #[test]
@@ -375,7 +363,7 @@ fn when_something_last_moved_is_told_by_the_clock_of_all_processes() {
     assert_eq!(rig.receive(&mut server, 5), b"hello");
     for key in rig.keys() {
         let joined = rig.reactor.lanes.lane.record(key).unwrap().ties.joined.unwrap();
-        assert!(joined.moved_ns <= monotonic_ns(), "{joined:?}");
+        assert!(joined.moved_ns <= monotonic_ns() + joined.idle_ns.unwrap().get(), "{joined:?}");
     }
 }
 

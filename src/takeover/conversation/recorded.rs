@@ -11,6 +11,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -205,7 +206,10 @@ impl Peer {
             "finish" => ties.outflow = Outflow::Finishing,
             "abort" => ties.outflow = Outflow::Reset,
             "couple" => ties.writer = Some(other),
-            "join" => ties.joined = Some(Joined { partner: other, idle_ns: Some(DAY_NS), moved_ns: self.cookie }),
+            "join" => {
+                let partner = NonZeroU64::new(other).expect("no cookie is 0");
+                ties.joined = Some(Joined { partner, idle_ns: NonZeroU64::new(DAY_NS), moved_ns: self.cookie });
+            }
             _ => panic!("{how} is no event"),
         }
     }

@@ -1,6 +1,7 @@
 //! Frames and bytes: what goes in comes out, and what was never a frame is never taken for one.
 
 use std::net::SocketAddrV6;
+use std::num::NonZeroU64;
 
 use minicbor::data::Type;
 use proptest::prelude::*;
@@ -478,7 +479,7 @@ fn shift() -> impl Strategy<Value = Shift<'static>> {
 }
 
 fn ties() -> impl Strategy<Value = Ties<'static>> {
-    let joined = any::<(u64, Option<u64>, u64)>();
+    let joined = any::<(NonZeroU64, Option<NonZeroU64>, u64)>();
     let joined = joined.prop_map(|(partner, idle_ns, moved_ns)| Joined { partner, idle_ns, moved_ns });
     let dial = (any::<u64>(), proptest::option::of(bytes(20))).prop_map(|(until_ns, path)| Dial { until_ns, path });
     let outflow = prop_oneof![Just(Outflow::Open), Just(Outflow::Finishing), Just(Outflow::Finished)];

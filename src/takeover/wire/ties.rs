@@ -1,5 +1,7 @@
 //! What ties a peer, as it is on the wire: the values of `peer/ties.rs`, with a number for each field.
 
+use std::num::NonZeroU64;
+
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -27,9 +29,9 @@ struct TiesFields<'b> {
 #[derive(Encode, Decode)]
 struct JoinedFields {
     #[n(0)]
-    partner: u64,
+    partner: NonZeroU64,
     #[n(1)]
-    idle_ns: Option<u64>,
+    idle_ns: Option<NonZeroU64>,
     #[n(2)]
     moved_ns: u64,
 }

@@ -1,0 +1,102 @@
+//! Which way bytes go from a joined peer to the other one. Pure: it is told how they went lately.
+
+use super::pipe::PIPED_BYTES_MAX;
+
+/// With less at once, it costs more to pass bytes through a pipe than to copy them.
+const PIPED_BYTES_MIN: usize = PIPED_BYTES_MAX / 2;
+
+/// Who lets others wait for longer takes slowly what it is sent.
+const SLOW_NS: u64 = 100_000_000;
+
+/// Who has taken as much as the buffer holds so often without a wait, which is more than the kernel keeps of one connection,
+/// is not slow any more.
+const QUICK_TAKES: u8 = 128;
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// They are read and written: little comes at once.
+    #[default]
+    Copied,
+    /// The same, but the last read has filled the buffer.
+    CopiedOften,
+    /// Through a pipe: a stream comes.
+    Piped,
+    /// They are looked at, and only those are taken that could be written: whoever gets them takes them slowly, and the rest
+    /// is better kept by the kernel, where it is in nobody's memory and in no copy.
+    Peeked {
+        /// So often in a row as much as the buffer holds was taken at once.
+        taken: u8,
+    },
+}
+
+impl Way {
+    /// So many bytes were read and written, of which `room` would have fitted into the buffer.
+    pub(crate) fn after_copy(self, bytes: usize, room: usize) -> Self {
+        match self {
+            _ if bytes < room => Self::Copied,
+            Self::Copied => Self::CopiedOften,
+            Self::CopiedOften | Self::Piped => Self::Piped,
+            Self::Peeked { .. } => self,
+        }
+    }
+
+    /// So many have come through the pipe.
+    pub(crate) fn after_pipe(self, bytes: usize) -> Self {
+        if bytes < PIPED_BYTES_MIN { Self::Copied } else { self }
+    }
+
+    /// So many bytes were looked at, of which `room` would have fitted into the buffer, and all of them were taken.
+    pub(crate) fn after_peek(self, bytes: usize, room: usize) -> Self {
+        match self {
+            Self::Peeked { taken } if bytes == room && taken < QUICK_TAKES => Self::Peeked { taken: taken + 1 },
+            _ => Self::Copied,
+        }
+    }
+
+    /// It had to wait for so long until whoever gets the bytes took more.
+    pub(crate) fn after_wait(self, waited_ns: u64) -> Self {
+        match self {
+            _ if waited_ns > SLOW_NS => Self::Peeked { taken: 0 },
+            Self::Peeked { .. } => Self::Copied,
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: usize = PIPED_BYTES_MAX;
+
+    #[test]
+    fn two_full_reads_in_a_row_make_a_stream_and_little_at_once_ends_it() {
+        let one = Way::default().after_copy(ROOM, ROOM);
+        assert_eq!(one, Way::CopiedOften);
+        assert_eq!(one.after_copy(ROOM - 1, ROOM), Way::Copied);
+        let two = one.after_copy(ROOM, ROOM);
+        assert_eq!(two, Way::Piped);
+        assert_eq!(two.after_pipe(PIPED_BYTES_MIN), Way::Piped);
+        assert_eq!(two.after_pipe(PIPED_BYTES_MIN - 1), Way::Copied);
+    }
+
+    #[test]
+    fn for_who_takes_slowly_nothing_is_read_until_it_takes_quickly_or_takes_all() {
+        let peeked = Way::Peeked { taken: 0 };
+        for way in [Way::Copied, Way::CopiedOften, Way::Piped, peeked] {
+            assert_eq!(way.after_wait(SLOW_NS + 1), peeked);
+        }
+        assert_eq!(Way::Piped.after_wait(SLOW_NS), Way::Piped);
+        assert_eq!(peeked.after_wait(SLOW_NS), Way::Copied);
+        assert_eq!(peeked.after_peek(ROOM - 1, ROOM), Way::Copied);
+        let ways = std::iter::successors(Some(peeked), |way| Some(way.after_peek(ROOM, ROOM)));
+        let until_quick = ways.take_while(|way| *way != Way::Copied).count();
+        assert_eq!(until_quick, usize::from(QUICK_TAKES) + 1);
+    }
+
+    #[test]
+    fn while_others_decide_that_bytes_are_peeked_the_way_is_forgotten() {
+        assert_eq!(Way::Piped.after_peek(ROOM, ROOM), Way::Copied);
+    }
+}
