@@ -3,9 +3,10 @@
 pub(crate) mod bare;
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -18,6 +19,9 @@ pub(crate) fn raise_limit() {
         getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     raised.expect("the soft limit may be raised to the hard one");
 }
+
+/// How often a server is asked that does not say when it listens.
+const ASKED_AGAIN: Duration = Duration::from_millis(5);
 
 /// The value in the middle; of an even number, the upper of the two.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
@@ -99,6 +103,18 @@ impl Server {
     pub(crate) fn start_at(command: &mut Command, address: SocketAddr, ready: &str) -> io::Result<Self> {
         let mut process = Process::start(command)?;
         process.line(ready)?;
+        Ok(Self { process, address })
+    }
+
+    /// A server that was told where to listen, and says nothing when it does: it is asked until it answers.
+    pub(crate) fn start_and_ask(command: &mut Command, address: SocketAddr) -> io::Result<Self> {
+        let mut process = Process::start(command)?;
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = process.child.try_wait()? {
+                return Err(io::Error::other(format!("{command:?} has ended before it has answered: {status}")));
+            }
+            std::thread::sleep(ASKED_AGAIN);
+        }
         Ok(Self { process, address })
     }
 
