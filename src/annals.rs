@@ -81,6 +81,13 @@ impl Annals {
         self.observer.tell(milestone);
     }
 
+    /// More is known of the failure that was told last, if it was for this reason.
+    pub(crate) fn explain_failure(&mut self, reason: &str, why: &str) {
+        if let Some(failure) = self.failure.as_mut().filter(|failure| failure.why == reason) {
+            why.clone_into(&mut failure.why);
+        }
+    }
+
     /// How the server stands that has these lanes and listeners.
     pub(crate) fn status<'l>(&self, lanes: &impl Lanes, listeners: impl Iterator<Item = &'l Listener>) -> Status {
         let Account { generation, began_unix_ms, gave, took, failed_takeovers, ref pauses, .. } = self.account;

@@ -21,13 +21,22 @@ pub(crate) enum Kind {
     Caller,
     /// A takeover that failed.
     FailedTakeover,
+    /// What was asked for on the takeover path, and is done.
+    Request,
     /// Peers that have gone to another process, or come from one.
     Moved,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::BrokenProtocol, Self::NotServed, Self::AcceptingPauses, Self::Caller, Self::FailedTakeover, Self::Moved];
+    const ALL: [Self; 7] = [
+        Self::BrokenProtocol,
+        Self::NotServed,
+        Self::AcceptingPauses,
+        Self::Caller,
+        Self::FailedTakeover,
+        Self::Request,
+        Self::Moved,
+    ];
 }
 
 impl std::fmt::Display for Kind {
@@ -38,6 +47,7 @@ impl std::fmt::Display for Kind {
             Self::AcceptingPauses => "accepting that pauses",
             Self::Caller => "callers on the takeover path",
             Self::FailedTakeover => "takeovers that failed",
+            Self::Request => "requests on the takeover path",
             Self::Moved => "peers that were moved",
         })
     }

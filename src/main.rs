@@ -13,7 +13,7 @@ use log::{error, info};
 use options::{BuiltIn, Command};
 use reactord::program::{Afterwards, Begins, EXIT_SERVE, call, exit_code_of};
 use reactord::worker::Queue;
-use reactord::{BUILD, Error, Successor};
+use reactord::{BUILD, Error, Inheritance, Successor};
 use reactord_supervisor::{NotServing, become_worker, is_stage};
 use serving::{Plan, Way};
 
@@ -29,6 +29,9 @@ fn main() -> ExitCode {
         Err(exit_code) => return exit_code,
     };
     reactord_cli::logger::init(parsed.log_level, parsed.log_format);
+    if let Some(number) = Inheritance::from_environment().and_then(|inheritance| inheritance.standard_error()) {
+        reactord_cli::logger::standard_error_is_passed_on_to(number);
+    }
     match run(parsed.command, parsed.afterwards) {
         Ok(exit_code) => exit_code,
         Err(Failure { reason, exit_code }) => {

@@ -353,7 +353,8 @@ impl<L: Lanes> Reactor<L> {
             }
             (Request::Ask(channel, ask), _) => channel.close_with(&ask_service(&mut self.lanes, &ask).encode()),
             (Request::SetLog(channel, pid, SetLog { level }), _) => {
-                channel.close_with(&set_log_level(&mut self.annals, pid, &level).encode());
+                let (_, mut with) = self.succession();
+                channel.close_with(&set_log_level(pid, &level, &mut with).encode());
             }
             (Request::Give(channel, ..) | Request::Move(channel, ..), Some(refusal)) => {
                 channel.close_with(&refusal.frame());

@@ -24,12 +24,12 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
+use log::debug;
 use mio::event::Event;
 use mio::{Interest, Registry};
 use nix::sys::signal::Signal;
 use reactord_process::channel::Channel;
-use reactord_process::frame::printable;
+use reactord_process::last_words::with_last_line;
 use reactord_process::words::PREDECESSOR_VARIABLE;
 
 use crate::sources::{Source, Tokens};
@@ -132,7 +132,6 @@ impl Upgrade {
     ) -> Result<Self, Failed> {
         let number = RandomState::new().build_hasher().finish();
         let command = command(program, request, path, number);
-        info!("Upgrade, as {asker} asks: starting {}", command.get_program().display());
         let timeout = Duration::from_millis(request.timeout_ms);
         let executed = command.get_program().display().to_string();
         match Launch::begin(command, program.is_heard) {
@@ -153,6 +152,11 @@ impl Upgrade {
             }),
             Err(error) => Err(Failed::at_once(asker, format!("the successor cannot be started: {error}"))),
         }
+    }
+
+    /// What is executed.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
     }
 
     /// The process that was started, or 0.
@@ -176,8 +180,8 @@ impl Upgrade {
     }
 
     /// The successor has called.
-    pub(crate) fn called(&mut self, hello: &Hello, pid: u32, generation: u64) {
-        self.called = Some(Process { build: printable(&hello.build), pid, generation: generation + 1 });
+    pub(crate) fn called(&mut self, successor: Process) {
+        self.called = Some(successor);
     }
 
     /// The successor will not take over, and why. It ends by itself, or is killed after a while.
@@ -328,6 +332,11 @@ impl Source for Upgrade {
 }
 
 impl Failed {
+    /// Why, as the log and whoever asks later are told it; whoever has asked for it hears all that was said.
+    pub(crate) fn why(&self) -> String {
+        with_last_line(&self.reason.why, &self.said)
+    }
+
     /// One that was not even begun.
     pub(crate) fn refused(asker: Asker, why: String) -> Self {
         Self { asker, pid: 0, reason: Reason { why, is_refused: true }, is_known: false, said: String::new() }

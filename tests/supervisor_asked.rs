@@ -17,7 +17,7 @@ use client::{Client, reactord, supervise};
 use harness::{Peer, Place, Server, exchange_all};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use workers::wait_for_workers;
+use workers::{wait_for_workers, wait_until_gone};
 
 /// Asks on this path.
 fn ask(command: &str, path: &Path) -> Output {
@@ -165,6 +165,26 @@ fn a_worker_that_was_given_up_takes_over_nothing_when_it_comes_to_it() {
     supervisor.wait_for_line(|line| line.contains("of generation 2 was killed by SIGKILL"));
     exchange_all(&mut peers);
     assert_eq!(supervisor.lines_with("Took over").len(), 0, "{}", supervisor.log());
+    supervisor.stop();
+}
+
+#[test]
+fn a_worker_that_hangs_hands_over_nothing_and_is_replaced_all_the_same() {
+    let place = Place::new();
+    let options = "--workers 2 --replace takeover --ready-timeout 2 --drain-timeout 2";
+    let supervisor = asked_in(&place, options, &reactord());
+    let hanging = wait_for_workers(&supervisor, 2)[0];
+    workers::signal(hanging, Signal::SIGSTOP);
+    let reloaded = ask("reload", &place.file("asked"));
+    assert_eq!(reloaded.status.code(), Some(0), "{reloaded:?}");
+    supervisor.wait_for_line(|line| line.contains(&format!("Worker pid {hanging} has not answered after ")));
+    let status = status(&place.file("asked"));
+    assert_eq!((&status["generation"], &status["serving"], &status["unreplaced"]), (&2.into(), &2.into(), &0.into()));
+    let mut peers: Vec<Peer> = (0..5).map(|_| Peer::connect(supervisor.address())).collect();
+    exchange_all(&mut peers);
+    wait_until_gone(hanging);
+    exchange_all(&mut peers);
+    drop(peers);
     supervisor.stop();
 }
 

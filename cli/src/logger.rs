@@ -8,6 +8,7 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Arguments;
 use std::io;
+use std::os::fd::RawFd;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -93,6 +94,11 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 pub fn move_to(destination: Destination) {
     assert!(DESTINATION.set(destination).is_ok(), "a program moves its lines once");
     STANDARD_ERROR.leave_terminal();
+}
+
+/// What is written to standard error is passed on to what has this number here: where that is the journal, lines are for it.
+pub fn standard_error_is_passed_on_to(number: RawFd) {
+    STANDARD_ERROR.is_passed_on_to(number);
 }
 
 /// Standard error leads elsewhere than it did when [`init`] was called.

@@ -6,8 +6,11 @@
 //! told, at a terminal, lines go through an open file of our own.
 
 use std::borrow::Cow;
+use std::fs::metadata;
 use std::io::{IoSlice, IsTerminal, Stderr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,6 +28,8 @@ pub(crate) struct StandardError<D = Stderr> {
     descriptor: D,
     /// What leads into the journal.
     journal: Option<Stream>,
+    /// Whether somebody passes on there what is written here.
+    is_passed_on: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -63,19 +68,29 @@ impl<D: AsFd> StandardError<D> {
     pub(crate) fn on(descriptor: D) -> Self {
         let terminal = open_terminal(&descriptor);
         let journal = Stream::from_environment();
-        Self { descriptor, journal, state: Mutex::new(State { terminal, is_torn: false }) }
+        let state = Mutex::new(State { terminal, is_torn: false });
+        Self { descriptor, journal, is_passed_on: AtomicBool::new(false), state }
+    }
+
+    /// Somebody reads what is written, and writes it to what has this number here.
+    pub(crate) fn is_passed_on_to(&self, number: RawFd) {
+        let there = metadata(format!("/proc/self/fd/{number}")).ok();
+        let there = there.map(|there| Stream { device: there.dev(), inode: there.ino() });
+        self.is_passed_on.store(there.is_some() && there == self.journal, Ordering::Relaxed);
     }
 
     /// It leads elsewhere than it did.
     pub(crate) fn look_again(&self) {
+        self.is_passed_on.store(false, Ordering::Relaxed);
         let terminal = open_terminal(&self.descriptor);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { terminal, is_torn: false };
     }
 
     /// Whether it is the journal that reads what is written now. A process that has been started by its predecessor has a pipe
-    /// until it serves, and whoever inherits the variable may have led its standard error elsewhere.
+    /// until it serves, which leads there or not, and whoever inherits the variable may have led its standard error elsewhere.
     pub(crate) fn is_journal(&self) -> bool {
-        self.journal.is_some_and(|journal| Stream::of(&self.descriptor) == Some(journal))
+        self.is_passed_on.load(Ordering::Relaxed)
+            || self.journal.is_some_and(|journal| Stream::of(&self.descriptor) == Some(journal))
     }
 
     /// Keeps no terminal open any more that nothing will be written to.
@@ -122,7 +137,7 @@ fn open_terminal(output: &impl AsFd) -> Option<OwnedFd> {
         return None;
     }
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let number = std::os::fd::AsRawFd::as_raw_fd(&output);
+    let number = output.as_raw_fd();
     let controlling = || tcgetsid(output).is_ok().then(|| open("/dev/tty", flags, Mode::empty()).ok()).flatten();
     open(format!("/proc/self/fd/{number}"), flags, Mode::empty()).ok().or_else(controlling)
 }
@@ -304,5 +319,19 @@ mod tests {
             output.journal = variable.as_deref().and_then(Stream::parse);
             assert_eq!(output.is_journal(), is_journal, "{variable:?}");
         }
+    }
+
+    #[test]
+    fn what_is_passed_on_to_the_journal_is_for_it_until_that_ends() {
+        let (_reader, journal) = io::pipe().unwrap();
+        let (_predecessor, writer) = io::pipe().unwrap();
+        let mut output = StandardError::on(&writer);
+        output.journal = Stream::of(&journal);
+        output.is_passed_on_to(writer.as_raw_fd());
+        assert!(!output.is_journal());
+        output.is_passed_on_to(journal.as_raw_fd());
+        assert!(output.is_journal());
+        output.look_again();
+        assert!(!output.is_journal());
     }
 }

@@ -76,12 +76,26 @@ pub struct Refuse {
     /// Why, in words.
     #[n(0)]
     pub reason: String,
+    /// Who says so, as it is told. `None`: that goes without saying.
+    #[n(1)]
+    pub by: Option<String>,
 }
 
 impl Refuse {
     /// The frame that says so.
     pub fn frame(reason: &impl fmt::Display) -> Vec<u8> {
-        encode(REFUSE, &Self { reason: reason.to_string() })
+        encode(REFUSE, &Self::because(reason))
+    }
+
+    /// The frame that says so of somebody.
+    pub fn frame_by(by: &impl fmt::Display, reason: &impl fmt::Display) -> Vec<u8> {
+        encode(REFUSE, &Self { by: Some(by.to_string()), ..Self::because(reason) })
+    }
+
+    /// That, for this reason.
+    #[must_use]
+    pub fn because(reason: &impl fmt::Display) -> Self {
+        Self { reason: reason.to_string(), by: None }
     }
 }
 
@@ -263,7 +277,10 @@ mod tests {
     fn a_refusal_says_why_and_is_nothing_else() {
         let raw = RawFrame::take(&mut Refuse::frame(&"it is busy"), u32::MAX).unwrap().expect("it is whole");
         assert_eq!(raw.kind(), REFUSE);
-        assert_eq!(raw.decode::<Refuse>().unwrap().reason, "it is busy");
+        assert_eq!(raw.decode::<Refuse>(), Ok(Refuse::because(&"it is busy")));
+        let said =
+            RawFrame::take(&mut Refuse::frame_by(&"pid 7", &"it is busy"), u32::MAX).unwrap().expect("it is whole");
+        assert_eq!(said.decode::<Refuse>().unwrap().by.as_deref(), Some("pid 7"));
         let other = RawFrame::take(&mut finish(begin(7)), u32::MAX).unwrap().expect("it is whole");
         assert_eq!(other.decode::<Refuse>(), Err(WireError::Kind(7)));
     }

@@ -21,13 +21,22 @@ impl LastWords {
         self.bytes.drain(..excess);
     }
 
-    /// Its last lines, whole.
+    /// Its last lines, whole, and without the priorities that they have for the journal.
     pub fn text(&mut self) -> String {
         let text = String::from_utf8_lossy(self.bytes.make_contiguous());
         // The first line may have lost its beginning.
         let is_whole = text.len() < BYTES_MAX;
         let lines = if is_whole { &*text } else { text.split_once('\n').map_or("", |(_, rest)| rest) };
-        lines.trim_end().to_owned()
+        let lines: Vec<&str> = lines.trim_end().lines().map(without_priority).collect();
+        lines.join("\n")
+    }
+}
+
+/// A line without what tells the journal its priority: `<6>` (sd-daemon(3)).
+fn without_priority(line: &str) -> &str {
+    match line.as_bytes() {
+        [b'<', b'0'..=b'7', b'>', ..] => &line[3..],
+        _ => line,
     }
 }
 
@@ -51,6 +60,13 @@ mod tests {
         let text = words.text();
         assert!(text.len() <= BYTES_MAX && text.ends_with("line 1500."), "{text}");
         assert!(text.lines().all(|line| line.starts_with("line ") && line.ends_with('.')), "{text}");
+    }
+
+    #[test]
+    fn priorities_are_the_journals_alone() {
+        let mut words = LastWords::default();
+        words.keep(b"<6>[reactord] one\n<x>\n<3>");
+        assert_eq!(words.text(), "[reactord] one\n<x>\n");
     }
 
     #[test]

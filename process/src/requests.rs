@@ -1,6 +1,8 @@
 //! What may be asked of whoever answers on a path, a server or a supervisor, and what comes of it: as the bodies of frames,
 //! with the kinds that they have for both.
 
+use std::fmt;
+
 use minicbor::{Decode, Encode};
 
 /// The kind of a frame that asks how somebody stands. It has no body; each answers with a status of its own.
@@ -104,6 +106,19 @@ pub struct Process {
     /// Which of the processes that have been this server it is, from 1 on; of a supervisor, which of its workers serve.
     #[n(2)]
     pub generation: u64,
+}
+
+/// The version alone, where a program is the one that answers here.
+#[must_use]
+pub fn version_of(build: &str) -> &str {
+    build.strip_prefix("reactord ").unwrap_or(build)
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { build, pid, generation } = self;
+        write!(f, "{} (pid {pid}, generation {generation})", version_of(build))
+    }
 }
 
 /// This level and those above are to be logged.

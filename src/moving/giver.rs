@@ -134,7 +134,7 @@ impl Giver {
                 if with.limited.admits(Kind::Caller, with.now) {
                     warn!("Move of peers to {}, asked for by pid {pid}, refused: {reason}", to.display());
                 }
-                channel.close_with(&Frame::Refuse(Refuse { reason }).encode());
+                channel.close_with(&Frame::Refuse(Refuse::because(&reason)).encode());
             }
         }
     }
@@ -188,7 +188,7 @@ impl Giver {
     ) -> Option<usize> {
         if self.takers.len() >= if waits { WAITING_MAX } else { TAKERS_MAX } {
             let reason = format!("{WAITING_MAX} wait already");
-            channel.close_with(&Frame::Refuse(Refuse { reason }).encode());
+            channel.close_with(&Frame::Refuse(Refuse::because(&reason)).encode());
             return None;
         }
         let entry = self.takers.vacant_entry();
@@ -483,14 +483,16 @@ impl Giver {
         order.moved.took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         order.moved.why = why;
         let moved = &order.moved;
-        info!(
-            "Moved {} of {} to pid {} in {:.3} s{}",
-            moved.moved,
-            Peers(moved.asked),
-            moved.taker_pid,
-            took.as_secs_f64(),
-            moved.why.iter().map(|why| format!(": {why}")).collect::<String>(),
-        );
+        if with.limited.admits(Kind::Moved, with.now) {
+            info!(
+                "Moved {} of {} to pid {} in {:.3} s{}",
+                moved.moved,
+                Peers(moved.asked),
+                moved.taker_pid,
+                took.as_secs_f64(),
+                moved.why.iter().map(|why| format!(": {why}")).collect::<String>(),
+            );
+        }
         match order.asker {
             Asker::Supervisor => self.answers.push(moved.moved),
             Asker::Caller(channel) => channel.close_with(&Frame::Moved(order.moved).encode()),

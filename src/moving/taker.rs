@@ -90,7 +90,7 @@ impl Taker {
                 if with.limited.admits(Kind::Caller, with.now) {
                     warn!("Pid {pid} may not give peers: {reason}");
                 }
-                channel.close_with(&Frame::Refuse(Refuse { reason }).encode());
+                channel.close_with(&Frame::Refuse(Refuse::because(&reason)).encode());
             }
         }
     }

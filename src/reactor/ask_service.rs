@@ -12,5 +12,5 @@ pub(super) fn ask_service(lanes: &mut impl Lanes, Ask { service, question }: &As
         Some(number) => lanes.lane_mut(number).asked(question),
         None => Err(format!("there is no service {} here", printable(service))),
     };
-    answer.map_or_else(|reason| Frame::Refuse(Refuse { reason }), |answer| Frame::Answer(Answer { answer }))
+    answer.map_or_else(|reason| Frame::Refuse(Refuse::because(&reason)), |answer| Frame::Answer(Answer { answer }))
 }

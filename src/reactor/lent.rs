@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use mio::Registry;
+use reactord_process::frame::printable;
+use reactord_process::path::TakeoverListener;
 
 use crate::annals::Annals;
 use crate::build_id::BUILD;
@@ -10,8 +12,7 @@ use crate::config::Config;
 use crate::lanes::Lanes;
 use crate::limited::Limited;
 use crate::sources::{Callers, Sources};
-use crate::takeover::wire::Process;
-use reactord_process::path::TakeoverListener;
+use crate::takeover::wire::{Hello, Process};
 
 /// What the loop lends while its succession has its turn.
 pub(super) struct Lent<'l, L> {
@@ -28,6 +29,11 @@ impl<L: Lanes> Lent<'_, L> {
     /// This process, as others are told of it.
     pub(super) fn process(&self) -> Process {
         Process { build: BUILD.to_owned(), pid: std::process::id(), generation: self.annals.generation() }
+    }
+
+    /// The process that says this Hello, as others are told of it.
+    pub(super) fn successor(&self, hello: &Hello, pid: u32) -> Process {
+        Process { build: printable(&hello.build), pid, generation: self.annals.generation() + 1 }
     }
 
     /// Where a successor calls, if it can.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use log::{debug, warn};
 use reactord_process::channel::{Channel, ChannelError};
 use reactord_process::open_files;
+use reactord_process::requests::version_of;
 
 use super::lent::Lent;
 use super::upgrades::Upgrades;
@@ -19,7 +20,7 @@ use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::memory;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
-use crate::takeover::wire::{self, Checked, Frame, Hello, Welcome};
+use crate::takeover::wire::{self, Checked, Frame, Hello, Process, Welcome};
 use crate::upgrade::Asker;
 
 /// Who takes over, or is about to.
@@ -85,7 +86,8 @@ impl Succession {
         with: &mut Lent<'_, L>,
     ) -> Option<(Greeting, Welcome)> {
         let pid = greeting.pid;
-        self.upgrades.note_caller(&greeting.hello, pid, with.annals.generation());
+        let successor = with.successor(&greeting.hello, pid);
+        self.upgrades.note_caller(&greeting.hello, &successor);
         let refusal = match self.judge(&mut greeting.hello, pid, with) {
             Ok(welcome) => return Some((greeting, welcome)),
             Err(refusal) => refusal,
@@ -93,15 +95,17 @@ impl Succession {
         self.upgrades.object_to_caller(&greeting.hello, &refusal, with.now);
         with.annals.tell(Milestone::TakeoverFailed { pid, why: &refusal.to_string() });
         if with.limited.admits(Kind::Caller, with.now) {
-            warn!("Takeover by pid {pid} refused: {refusal}");
+            let (version, here) = (version_of(&successor.build), with.process());
+            warn!("Takeover by pid {pid} ({version}) refused: {refusal}; serving on as {here}");
         }
-        greeting.channel.close_with(&refusal.frame());
+        greeting.channel.close_with(&refusal.frame_by(&with.process()));
         None
     }
 
     /// Begins a takeover by who was admitted.
     pub(super) fn begin<L: Lanes>(&mut self, greeting: Greeting, welcome: Welcome, with: &mut Lent<'_, L>) {
         let pid = greeting.pid;
+        let successor = with.successor(&greeting.hello, pid);
         let keys_end = with.lanes.keys_end();
         let takeover = with.takeover_listener().expect("whoever calls, calls there");
         let begun = Departure::begin(greeting, welcome, &with.sources.entrance, takeover, &keys_end, with.now);
@@ -117,7 +121,7 @@ impl Succession {
                 self.departure = Some(departure);
                 with.annals.tell(Milestone::TakeoverBegins { pid });
             }
-            Err(failure) => self.thaw(pid, &failure, with),
+            Err(failure) => self.thaw(&successor, &failure, with),
         }
     }
 
@@ -131,7 +135,8 @@ impl Succession {
         }
         self.upgrades.check(hello)?;
         let estates: Vec<Estate> = with.lanes.all().map(estate_of).collect();
-        let welcome = greet(hello, &estates, std::process::id())?;
+        let generation = with.annals.generation();
+        let welcome = Welcome { generation, ..greet(hello, &estates, std::process::id())? };
         memory::check(pid, with.lanes)?;
         Ok(welcome)
     }
@@ -156,7 +161,7 @@ impl Succession {
     /// Gives the takeover that is under way its turn. Returns the successor's process id when it owns the peers.
     pub(super) fn hand_over<L: Lanes>(&mut self, with: &mut Lent<'_, L>) -> Option<u32> {
         let departure = self.departure.take()?;
-        let pid = departure.pid();
+        let successor = departure.successor().clone();
         let freeze_timeout = with.config.freeze_timeout;
         let committed = match departure.turn(with.lanes, freeze_timeout, Instant::now()) {
             Ok(Turned::Copying(departure)) => {
@@ -173,10 +178,10 @@ impl Succession {
                 let summary = handed_over.retire();
                 with.annals.tell(Milestone::HandedOver((&summary).into()));
                 self.upgrades.end(&summary, with);
-                Some(pid)
+                Some(successor.pid)
             }
             Err(failure) => {
-                self.thaw(pid, &failure, with);
+                self.thaw(&successor, &failure, with);
                 None
             }
         }
@@ -184,15 +189,17 @@ impl Succession {
 
     /// A takeover has failed. No edge was consumed while the loop was not polled, so to poll again is all there is to
     /// do.
-    fn thaw<L: Lanes>(&mut self, pid: u32, failure: &Failure, with: &mut Lent<'_, L>) {
+    fn thaw<L: Lanes>(&mut self, successor: &Process, failure: &Failure, with: &mut Lent<'_, L>) {
         fault::here(PredecessorStep::Thaw);
         with.lanes.unwatch();
         with.sources.entrance.take_back();
-        let why = failure.to_string();
+        let Process { build, pid, .. } = successor;
+        let (pid, why) = (*pid, failure.to_string());
         self.upgrades.object_to_failed(pid, &why, with.now);
         with.annals.tell(Milestone::TakeoverFailed { pid, why: &why });
         if with.limited.admits(Kind::FailedTakeover, with.now) {
-            warn!("Takeover by pid {pid} failed: {why}; serving on with {} peers", with.lanes.peers());
+            let (version, peers, here) = (version_of(build), with.lanes.peers(), with.process());
+            warn!("Takeover by pid {pid} ({version}) failed: {why}; serving on with {peers} peers as {here}");
         }
     }
 
@@ -234,9 +241,9 @@ impl Succession {
         if self.upgrades.give_up_overdue(with.now)
             && let Some(departure) = self.departure.take_if(|departure| self.upgrades.has_called_as(departure.pid()))
         {
-            let pid = departure.pid();
+            let successor = departure.successor().clone();
             departure.abandon(&Refusal::GivenUp);
-            self.thaw(pid, &Failure::GivenUp, with);
+            self.thaw(&successor, &Failure::GivenUp, with);
         }
         let copied = self.departure.as_ref().map(Departure::copied);
         self.upgrades.tend(copied, with);

@@ -13,7 +13,7 @@ use crate::milestone::Milestone;
 use crate::sources::{Name, Source, Tokens};
 use crate::takeover::predecessor::Refusal;
 use crate::takeover::summary::Summary;
-use crate::takeover::wire::{self, Hello};
+use crate::takeover::wire::{self, Hello, Process};
 use crate::upgrade::asking::TIMEOUT;
 use crate::upgrade::{Asker, Failed, Upgrade};
 
@@ -76,9 +76,9 @@ impl Upgrades {
     }
 
     /// Whoever says this Hello may be the successor that was started: what the answer will call it is known from now on.
-    pub(super) fn note_caller(&mut self, hello: &Hello, pid: u32, generation: u64) {
+    pub(super) fn note_caller(&mut self, hello: &Hello, successor: &Process) {
         if let Some(upgrade) = self.under_way.as_mut().filter(|upgrade| upgrade.is_by(hello)) {
-            upgrade.called(hello, pid, generation);
+            upgrade.called(successor.clone());
         }
     }
 
@@ -113,7 +113,7 @@ impl Upgrades {
     /// A successor owns the peers: the one that was started, or another that was quicker.
     pub(super) fn end<L: Lanes>(&mut self, summary: &Summary, with: &Lent<'_, L>) {
         let Some(upgrade) = self.under_way.take() else { return };
-        let pid = summary.successor_pid;
+        let pid = summary.successor.pid;
         if upgrade.has_called_as(pid) {
             return upgrade.succeed(with.process(), summary);
         }
@@ -140,13 +140,18 @@ pub(super) fn at_hangup() -> wire::Upgrade {
 ///
 /// # Errors
 /// If it cannot even be tried.
-fn start<L: Lanes>(asker: Asker, request: &wire::Upgrade, with: &Lent<'_, L>) -> Result<Upgrade, Failed> {
+fn start<L: Lanes>(asker: Asker, request: &wire::Upgrade, with: &mut Lent<'_, L>) -> Result<Upgrade, Failed> {
     let (Some(program), Some(listener)) = (&with.config.successor, with.takeover_listener()) else {
         unreachable!("a server that lacks either has refused");
     };
     let timeout_ms = request.timeout_ms.min(TIMEOUT_MAX.as_millis() as u64);
     let request = wire::Upgrade { timeout_ms, ..request.clone() };
-    registered(Upgrade::begin(program, &request, listener.path(), asker, with.now)?, with.registry)
+    let asks = asker.to_string();
+    let upgrade = Upgrade::begin(program, &request, listener.path(), asker, with.now)?;
+    if with.limited.admits(Kind::Request, with.now) {
+        info!("Upgrade, as {asks} asks: starting {}", upgrade.program());
+    }
+    registered(upgrade, with.registry)
 }
 
 fn registered(mut upgrade: Upgrade, registry: &Registry) -> Result<Upgrade, Failed> {
@@ -158,13 +163,15 @@ fn registered(mut upgrade: Upgrade, registry: &Registry) -> Result<Upgrade, Fail
 
 /// Says that nothing has come of an upgrade.
 fn report<L: Lanes>(failed: Failed, with: &mut Lent<'_, L>) {
-    let why = &failed.reason.why;
-    if !failed.is_known {
-        with.annals.tell(Milestone::TakeoverFailed { pid: failed.pid, why });
+    let why = failed.why();
+    if failed.is_known {
+        with.annals.explain_failure(&failed.reason.why, &why);
+    } else {
+        with.annals.tell(Milestone::TakeoverFailed { pid: failed.pid, why: &why });
     }
     if with.limited.admits(Kind::FailedTakeover, with.now) {
         let verb = if failed.reason.is_refused { "refused" } else { "failed" };
-        warn!("Upgrade {verb}: {why}; serving on with {} peers", with.lanes.peers());
+        warn!("Upgrade {verb}: {why}; serving on with {} peers as {}", with.lanes.peers(), with.process());
     }
     failed.answer(with.process());
 }

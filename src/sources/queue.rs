@@ -3,11 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::time::Instant;
 
 use log::{debug, info, warn};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use reactord_process::address::Address;
+use reactord_process::limited::Limit;
 use rustc_hash::FxHashMap;
 use rustix::net::sockopt::socket_cookie;
 
@@ -24,11 +26,13 @@ pub(crate) struct Draw {
     queue: Queue,
     /// How the supervisor knows the peers that it has given us.
     drawn: FxHashMap<PeerId, ConnectionId>,
+    /// Of lines about connections that another program has given back.
+    limit: Limit,
 }
 
 impl Draw {
     pub(crate) fn from(queue: Queue) -> Self {
-        Self { queue, drawn: FxHashMap::default() }
+        Self { queue, drawn: FxHashMap::default(), limit: Limit::default() }
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -73,11 +77,17 @@ impl Draw {
             if state_bytes == 0 {
                 return Some(connection);
             }
-            warn!(
-                "Connection {} of peer {} is closed: another program has given it back with {state_bytes} bytes of state",
-                connection.id,
-                Address(connection.peer)
-            );
+            let now = Instant::now();
+            if let Some(lines) = self.limit.left_out(now) {
+                warn!("{lines} more connections were closed that another program has given back");
+            }
+            if self.limit.admits(now) {
+                warn!(
+                    "Connection {} of peer {} is closed: another program has given it back with {state_bytes} bytes of state",
+                    connection.id,
+                    Address(connection.peer)
+                );
+            }
             let said = self.queue.done(connection.id);
             self.end_at(said);
         }

@@ -10,8 +10,9 @@ use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
 use super::memory::Expendable;
 use super::summary::{Pause, Summary};
-use super::wire::{Frame, Serving};
+use super::wire::{Frame, Process, Serving};
 use crate::account::Account;
+use crate::build_id::BUILD;
 use crate::sources::Sources;
 
 /// A successor that owns the peers, and has not polled yet.
@@ -26,7 +27,7 @@ pub(crate) struct Arrived<L> {
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(super) channel: Channel,
-    pub(super) predecessor_pid: u32,
+    pub(super) predecessor: Process,
     pub(super) owner: Owner,
     pub(super) frozen: FrozenAt,
     /// Nobody has told the kernel yet that this process must live.
@@ -57,7 +58,7 @@ impl Arrival {
         let said = fault::at(Step::Serving, &mut self.channel)
             .and_then(|()| self.channel.try_send(&Frame::Serving(Serving { pause_us }).encode(), &[]));
         if let Err(error) = said {
-            debug!("Predecessor pid {} was not told how long the pause was: {error}", self.predecessor_pid);
+            debug!("Predecessor pid {} was not told how long the pause was: {error}", self.predecessor.pid);
         }
         if let Some(Err(error)) = listener.map(TakeoverListener::sign) {
             debug!("Callers see a predecessor's pid: {error}");
@@ -67,8 +68,12 @@ impl Arrival {
             entries: self.owner.accept().entries,
             figures: self.owner.accept().figures,
             pause,
-            predecessor_pid: self.predecessor_pid,
-            successor_pid: std::process::id(),
+            successor: Process {
+                build: BUILD.to_owned(),
+                pid: std::process::id(),
+                generation: self.predecessor.generation.saturating_add(1),
+            },
+            predecessor: self.predecessor,
         };
         info!("Took over {summary}");
         if let Some(left_behind) = self.left_behind {

@@ -19,8 +19,9 @@ use super::mirror::Batch;
 use super::panicked::caught;
 use super::predecessor::{Accepted, Frozen, Mistake, Ready};
 use super::summary::{Pause, Summary};
-use super::wire::Frame;
+use super::wire::{Frame, Process};
 use crate::account::Account;
+use crate::build_id::BUILD;
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
 
@@ -31,14 +32,14 @@ const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub(crate) struct ReadyDeparture {
     channel: Channel,
-    pid: u32,
+    successor: Process,
     ready: Ready,
     account: Option<Account>,
 }
 
 impl ReadyDeparture {
-    pub(crate) fn new(channel: Channel, pid: u32, ready: Ready) -> Self {
-        Self { channel, pid, ready, account: None }
+    pub(crate) fn new(channel: Channel, successor: Process, ready: Ready) -> Self {
+        Self { channel, successor, ready, account: None }
     }
 
     /// The successor goes on with what this process has kept count of.
@@ -62,13 +63,13 @@ impl ReadyDeparture {
         freeze_timeout: Duration,
         mut between: impl FnMut(),
     ) -> Result<HandedOver, Failure> {
-        let Self { channel, pid, ready, account } = self;
+        let Self { channel, successor, ready, account } = self;
         let mut end = End::new(channel, lanes, account, freeze_timeout);
         let mut drive = Drive::new(ready);
         loop {
             match drive.step(&mut end) {
                 Stepped::On(next) => drive = next,
-                Stepped::HandedOver(accepted) => return Ok(HandedOver { channel: end.channel, pid, accepted }),
+                Stepped::HandedOver(accepted) => return Ok(HandedOver { channel: end.channel, successor, accepted }),
                 Stepped::Thaw(failure) => return Err(failure),
             }
             between();
@@ -186,7 +187,7 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
 #[derive(Debug)]
 pub(crate) struct HandedOver {
     channel: Channel,
-    pid: u32,
+    successor: Process,
     accepted: Accepted,
 }
 
@@ -202,12 +203,13 @@ impl HandedOver {
                 _ => Pause::Unknown,
             },
             Err(error) => {
-                debug!("Successor pid {} did not say when it began to serve: {error}", self.pid);
+                debug!("Successor pid {} did not say when it began to serve: {error}", self.successor.pid);
                 Pause::Unknown
             }
         };
-        let predecessor_pid = std::process::id();
-        let summary = Summary { peers, entries, figures, pause, predecessor_pid, successor_pid: self.pid };
+        let generation = self.successor.generation.saturating_sub(1);
+        let predecessor = Process { build: BUILD.to_owned(), pid: std::process::id(), generation };
+        let summary = Summary { peers, entries, figures, pause, predecessor, successor: self.successor };
         info!("Handed over {summary}");
         summary
     }

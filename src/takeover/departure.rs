@@ -12,6 +12,7 @@ use mio::event::Event;
 use mio::{Interest, Registry};
 use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
 use reactord_process::channel::{Channel, ChannelError, Deadline, Sent};
+use reactord_process::frame::printable;
 use reactord_process::memory::spare;
 use reactord_process::path::TakeoverListener;
 
@@ -23,7 +24,7 @@ use super::mirror::Batch;
 use super::pace::Load;
 use super::predecessor::{Copying, Refusal};
 use super::progress::{Advanced, Progress, Subjects};
-use super::wire::{self, At, Frame, Listeners, Welcome};
+use super::wire::{self, At, Frame, Listeners, Process, Welcome};
 use crate::lanes::Lanes;
 use crate::listen::{LISTENERS_MAX, Target};
 use crate::originals::Originals;
@@ -40,8 +41,7 @@ const LEFTOVERS_MAX: usize = DESCRIPTORS_PER_FRAME_MAX - 1 - LISTENERS_MAX;
 #[derive(Debug)]
 pub(crate) struct Departure {
     channel: Channel,
-    /// The successor's process id.
-    pid: u32,
+    successor: Process,
     /// The listeners, if the channel has not taken them yet.
     listeners: Option<Unsent>,
     progress: Progress,
@@ -77,6 +77,7 @@ impl Departure {
         now: Instant,
     ) -> Result<Self, Failure> {
         let Greeting { mut channel, pid, hello } = greeting;
+        let successor = Process { build: printable(&hello.build), pid, generation: welcome.generation + 1 };
         let opened = spare(keys_end.iter().sum::<usize>() * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
             .map_err(Failure::from)
             .and_then(|()| send_welcome(&mut channel, welcome))
@@ -90,11 +91,16 @@ impl Departure {
         };
         let progress = Progress::new(Copying::new(hello, keys_end, now));
         let progress = if listeners.is_some() { progress.blocked_by_others(now) } else { progress };
-        Ok(Self { channel, pid, listeners, progress })
+        Ok(Self { channel, successor, listeners, progress })
     }
 
+    /// The successor's process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.pid
+        self.successor.pid
+    }
+
+    pub(crate) fn successor(&self) -> &Process {
+        &self.successor
     }
 
     /// How many peers the successor has.
@@ -123,16 +129,16 @@ impl Departure {
         freeze_timeout: Duration,
         now: Instant,
     ) -> Result<Turned, Failure> {
-        let Self { mut channel, pid, mut listeners, mut progress } = self;
+        let Self { mut channel, successor, mut listeners, mut progress } = self;
         for number in 0..L::COUNT {
             progress.note(number, lanes.lane_mut(number).table_mut().touches());
         }
         let everybody = &mut Everybody { lanes, listeners: &mut listeners };
         match progress.advance(&mut channel, everybody, freeze_timeout, now) {
-            Ok(Advanced::Copying(progress)) => Ok(Turned::Copying(Self { channel, pid, listeners, progress })),
+            Ok(Advanced::Copying(progress)) => Ok(Turned::Copying(Self { channel, successor, listeners, progress })),
             Ok(Advanced::Ready(ready, strain)) => {
-                warn_of(strain, pid);
-                Ok(Turned::Ready(ReadyDeparture::new(channel, pid, ready)))
+                warn_of(strain, successor.pid);
+                Ok(Turned::Ready(ReadyDeparture::new(channel, successor, ready)))
             }
             Err(failure) => {
                 channel.close_with(&failure.frame());
@@ -245,6 +251,7 @@ impl Departure {
     /// A takeover of peers alone, by a successor of the same process.
     pub(crate) fn of_peers(channel: Channel, hello: super::wire::Hello, keys_end: &[usize], now: Instant) -> Self {
         let progress = Progress::new(Copying::new(hello, keys_end, now));
-        Self { channel, pid: std::process::id(), listeners: None, progress }
+        let successor = Process { pid: std::process::id(), ..Process::default() };
+        Self { channel, successor, listeners: None, progress }
     }
 }

@@ -3,18 +3,20 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reactord_process::channel::{Channel, ChannelError};
 use reactord_process::frame::{Refuse, WireError};
 use reactord_process::path::PathError;
+use reactord_process::requests::version_of;
 
 use super::panicked::Panicked;
 use super::successor::Objection;
 use super::user::UserError;
-use super::wire::Frame;
+use super::wire::{Frame, Process};
+use crate::build_id::BUILD;
 use crate::lane::AdoptError;
 use crate::listen::ListenError;
 use crate::peer::Address;
@@ -23,10 +25,20 @@ use crate::service::RestoreError;
 /// Why a takeover failed before the commit point: no peer was touched, and a predecessor that lives serves on.
 #[derive(Debug)]
 pub struct TakeoverError {
-    pub(super) path: PathBuf,
-    /// The predecessor, if it answered.
-    pub(super) pid: Option<u32>,
+    pub(super) path: Box<Path>,
+    pub(super) predecessor: Who,
     pub(super) cause: Cause,
+}
+
+/// The predecessor, as far as it is known.
+#[derive(Debug)]
+pub(super) enum Who {
+    /// Nobody has answered.
+    Nobody,
+    /// This process has.
+    Pid(u32),
+    /// It has said who it is.
+    Known(Box<Process>),
 }
 
 #[derive(Debug)]
@@ -86,9 +98,17 @@ impl TakeoverError {
 
 impl fmt::Display for TakeoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pid {
-            Some(pid) => write!(f, "takeover from pid {pid} on {}: {}", self.path.display(), self.cause),
-            None => write!(f, "takeover on {}: {}", self.path.display(), self.cause),
+        let Self { path, predecessor, cause } = self;
+        let path = path.display();
+        let here = format!("pid {} ({})", std::process::id(), version_of(BUILD));
+        match predecessor {
+            Who::Nobody => write!(f, "takeover on {path} by {here}: {cause}"),
+            Who::Pid(pid) => write!(f, "takeover from pid {pid} on {path} by {here}: {cause}"),
+            Who::Known(known) => {
+                let Process { build, pid, generation } = &**known;
+                let version = version_of(build);
+                write!(f, "takeover from pid {pid} ({version}, generation {generation}) on {path} by {here}: {cause}")
+            }
         }
     }
 }
@@ -103,7 +123,7 @@ impl Cause {
 
     /// The cause as the predecessor hears it.
     pub(crate) fn frame(&self) -> Vec<u8> {
-        Frame::Refuse(Refuse { reason: self.to_string() }).encode()
+        Frame::Refuse(Refuse::because(self)).encode()
     }
 }
 

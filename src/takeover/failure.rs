@@ -26,7 +26,7 @@ pub(crate) enum Failure {
 impl Failure {
     /// The failure as the successor hears it.
     pub(crate) fn frame(&self) -> Vec<u8> {
-        Frame::Refuse(Refuse { reason: self.to_string() }).encode()
+        Frame::Refuse(Refuse::because(self)).encode()
     }
 }
 

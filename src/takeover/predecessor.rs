@@ -19,7 +19,8 @@ use super::mirror::{Batch, Mirror};
 use super::pace::{Load, Pace, Pending, Verdict};
 use super::pieces::{Pieces, Written};
 use super::wire::{
-    Commit, Figures, Frame, Hello, Kind, Lane, Round, State, Timer, Timers, Versions, WIRE_VERSIONS, Welcome, agree,
+    Commit, Figures, Frame, Hello, Kind, Lane, Process, Round, State, Timer, Timers, Versions, WIRE_VERSIONS, Welcome,
+    agree,
 };
 use crate::account::Account;
 use crate::build_id::BUILD;
@@ -120,6 +121,11 @@ impl Refusal {
     pub(crate) fn frame(&self) -> Vec<u8> {
         Refuse::frame(self)
     }
+
+    /// The same with who says so.
+    pub(crate) fn frame_by(&self, predecessor: &Process) -> Vec<u8> {
+        Refuse::frame_by(predecessor, self)
+    }
 }
 
 /// What the successor did wrong after it was welcomed.
@@ -193,7 +199,7 @@ pub(crate) fn greet(hello: &Hello, estates: &[Estate], pid: u32) -> Result<Welco
         state_version,
         peers,
     });
-    Ok(Welcome { wire_version, build: BUILD.to_owned(), pid, lanes: lanes.collect() })
+    Ok(Welcome { wire_version, build: BUILD.to_owned(), pid, lanes: lanes.collect(), generation: 0 })
 }
 
 /// Whether the successor can run all services, and restore what each saves.

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use reactord_process::frame::printable;
+use reactord_process::frame::{Refuse, printable};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::wire::{
@@ -158,7 +158,10 @@ impl Called {
                 self.check_lanes(&welcome.lanes)?;
                 Ok(welcome)
             }
-            Frame::Refuse(refuse) => Err(Objection::Refused { reason: printable(&refuse.reason) }),
+            Frame::Refuse(Refuse { reason, by }) => {
+                let by = by.map(|by| format!("; {} serves on", printable(&by))).unwrap_or_default();
+                Err(Objection::Refused { reason: printable(&reason) + &by })
+            }
             frame => Err(Objection::OutOfTurn { kind: frame.kind(), step: "in answer to Hello" }),
         }
     }

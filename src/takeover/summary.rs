@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use super::wire::Figures;
+use super::wire::{Figures, Process};
 use crate::milestone::Takeover;
 
 /// What a takeover took, as both sides log it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Summary {
     pub(crate) peers: u64,
     /// How many entries of shared state were sent, some of them several times.
     pub(crate) entries: u64,
     pub(crate) figures: Figures,
     pub(crate) pause: Pause,
-    pub(crate) predecessor_pid: u32,
-    pub(crate) successor_pid: u32,
+    pub(crate) predecessor: Process,
+    pub(crate) successor: Process,
 }
 
 /// From the freeze to the successor's first poll.
@@ -57,8 +57,8 @@ impl From<&Summary> for Takeover {
             bytes,
             copy: Duration::from_micros(copy_us),
             pause,
-            predecessor_pid: summary.predecessor_pid,
-            successor_pid: summary.successor_pid,
+            predecessor_pid: summary.predecessor.pid,
+            successor_pid: summary.successor.pid,
         }
     }
 }
@@ -66,8 +66,8 @@ impl From<&Summary> for Takeover {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Figures { batches, rounds, dirty, bytes, copy_us } = self.figures;
-        let Self { peers, entries, pause, predecessor_pid, successor_pid, .. } = self;
-        write!(f, "{peers} peers from pid {predecessor_pid} to pid {successor_pid}: ")?;
+        let Self { peers, entries, pause, predecessor, successor, .. } = self;
+        write!(f, "{peers} peers from {predecessor} to {successor}: ")?;
         write!(f, "{batches} batches, {rounds} rounds, {dirty} dirty, ")?;
         if *entries > 0 {
             write!(f, "{entries} entries, ")?;

@@ -16,13 +16,13 @@ use reactord_process::path;
 
 use super::arrival::{Arrival, Arrived};
 use super::arriving::{Accepted, Arriving, Counterpart, Place, Received, SILENCE_MAX};
-use super::error::{Cause, TakeoverError};
+use super::error::{Cause, TakeoverError, Who};
 use super::fault::{self, SuccessorStep as Step};
 use super::memory::Expendable;
 use super::offer::Offer;
 use super::successor::{Called, Receiving};
 use super::user::become_user;
-use super::wire::{Lane, Welcome};
+use super::wire::{Lane, Process, Welcome};
 use crate::lanes::Lanes;
 use crate::sources::{Plan, Sources};
 use crate::worker::Queue;
@@ -32,7 +32,6 @@ use crate::worker::Queue;
 pub(crate) struct Welcomed {
     channel: Channel,
     path: PathBuf,
-    predecessor_pid: u32,
     welcome: Welcome,
     /// Until it owns the peers, this process can go, and nobody is the worse for it.
     expendable: Option<Expendable>,
@@ -59,17 +58,17 @@ impl Welcomed {
         upgrade: Option<u64>,
         is_user: IsUser,
     ) -> Result<Self, TakeoverError> {
-        let in_context = |pid| move |cause| TakeoverError { path: path.to_owned(), pid, cause };
-        let path::Call { socket, pid } = path::call(path).map_err(Cause::Connect).map_err(in_context(None))?;
+        let in_context = |predecessor| move |cause| TakeoverError { path: path.into(), predecessor, cause };
+        let path::Call { socket, pid } = path::call(path).map_err(Cause::Connect).map_err(in_context(Who::Nobody))?;
         if is_user == IsUser::OfPredecessor {
-            become_user_at(&socket).map_err(in_context(Some(pid)))?;
+            become_user_at(&socket).map_err(in_context(Who::Pid(pid)))?;
         }
-        let mut channel = Channel::of_successor(socket).map_err(Cause::Channel).map_err(in_context(Some(pid)))?;
-        let welcome = greet(&mut channel, offers, upgrade).map_err(in_context(Some(pid)))?;
+        let mut channel = Channel::of_successor(socket).map_err(Cause::Channel).map_err(in_context(Who::Pid(pid)))?;
+        let welcome = greet(&mut channel, offers, upgrade).map_err(in_context(Who::Pid(pid)))?;
         let peers: u64 = welcome.lanes.iter().map(|lane| lane.peers).sum();
         debug!("Welcomed by {} as pid {pid}, with {peers} peers", printable(&welcome.build));
         let expendable = Expendable::until_dropped();
-        Ok(Self { channel, path: path.to_owned(), predecessor_pid: welcome.pid, welcome, expendable })
+        Ok(Self { channel, path: path.to_owned(), welcome, expendable })
     }
 
     /// The names of the services to be taken over, which are among those offered.
@@ -97,20 +96,22 @@ impl Welcomed {
         moved_to: Option<&Path>,
     ) -> Result<Arrived<L>, TakeoverError> {
         let receiving = Receiving::expecting(&self.welcome.lanes.iter().map(peers_of).collect::<Vec<_>>());
-        let Self { channel, path, predecessor_pid, welcome, expendable } = self;
+        let Self { channel, path, welcome, expendable } = self;
+        let Welcome { build, pid, generation, .. } = &welcome;
+        let predecessor = Process { build: printable(build), pid: *pid, generation: *generation };
         let moved_to = moved_to.map(Path::to_owned);
         let counterparts = Counterpart::of_each(&welcome.lanes, &lanes);
         let mut arriving = Arriving { channel, poll, lanes, sources, counterparts, ready_at_ns: None };
         match arriving.receive(receiving, Place { plan, queue, moved_to }) {
             Ok(Received { accepted: Accepted { owner, frozen }, left_behind }) => {
                 let Arriving { channel, poll, lanes, sources, .. } = arriving;
-                let arrival = Arrival { channel, predecessor_pid, owner, frozen, left_behind, expendable };
+                let arrival = Arrival { channel, predecessor, owner, frozen, left_behind, expendable };
                 Ok(Arrived { poll, lanes, sources, arrival })
             }
             Err(cause) => {
                 arriving.sources.give_up();
                 cause.tell(arriving.channel);
-                Err(TakeoverError { path, pid: Some(predecessor_pid), cause })
+                Err(TakeoverError { path: path.into(), predecessor: Who::Known(Box::new(predecessor)), cause })
             }
         }
     }
@@ -124,9 +125,9 @@ impl Welcomed {
 /// If nobody answers on the path, or this process cannot become that user; then it is still root's, unless the kernel has
 /// changed its groups and refused the rest.
 pub fn become_user_of(path: &Path) -> Result<(), TakeoverError> {
-    let in_context = |pid| move |cause| TakeoverError { path: path.to_owned(), pid, cause };
-    let call = path::call(path).map_err(Cause::Connect).map_err(in_context(None))?;
-    become_user_at(&call.socket).map_err(in_context(Some(call.pid)))
+    let in_context = |predecessor| move |cause| TakeoverError { path: path.into(), predecessor, cause };
+    let call = path::call(path).map_err(Cause::Connect).map_err(in_context(Who::Nobody))?;
+    become_user_at(&call.socket).map_err(in_context(Who::Pid(call.pid)))
 }
 
 /// The same with the user at the other end of a connection.

@@ -98,6 +98,9 @@ pub(crate) struct Welcome {
     /// What it serves. Later frames name a lane by its place in here.
     #[n(3)]
     pub(crate) lanes: Vec<Lane>,
+    /// Which of the processes that have been this server says so. 0: it is not said.
+    #[cbor(n(4), skip_if = "is_zero")]
+    pub(crate) generation: u64,
 }
 
 /// One of the predecessor's lanes.

@@ -11,6 +11,7 @@ use reactord_process::channel::{Channel, Deadline};
 use reactord_process::frame::{Refuse, printable};
 use reactord_process::open_files;
 use reactord_process::path::{Call, call};
+use reactord_process::requests::version_of;
 
 use crate::asking::{exchange, out_of_turn};
 use crate::takeover::offer::Offer;
@@ -69,7 +70,7 @@ impl ServerProcess {
     /// The version alone, where the program is this one.
     #[must_use]
     pub fn version(&self) -> &str {
-        self.build.strip_prefix("reactord ").unwrap_or(&self.build)
+        version_of(&self.build)
     }
 }
 
@@ -259,7 +260,7 @@ pub fn check(path: &Path, offers: &[Offer]) -> Result<Checked, AskError> {
 /// What the server answers, and what this side would say to that.
 fn judged(called: Called, checked: wire::Checked, files_max: u64) -> Checked {
     let wire::Checked { server, welcome, why, files_needed, listeners } = checked;
-    let refused = || Refuse { reason: why.unwrap_or_else(|| "for a reason that it does not say".to_owned()) };
+    let refused = || Refuse::because(&why.as_deref().unwrap_or("for a reason that it does not say"));
     let answer = welcome.map_or_else(|| Frame::Refuse(refused()), Frame::Welcome);
     let (services, why) = match called.hear(answer) {
         Ok(welcome) => (welcome.lanes.into_iter().map(|lane| (printable(&lane.service), lane.peers)).collect(), None),

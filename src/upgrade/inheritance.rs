@@ -49,6 +49,13 @@ impl Inheritance {
         self.upgrade
     }
 
+    /// The number of the descriptor to which the predecessor passes on what this process writes to standard error, until it
+    /// serves. `None`: it is this process's own already.
+    #[must_use]
+    pub fn standard_error(&self) -> Option<RawFd> {
+        self.standard_error
+    }
+
     /// This process serves from now on: its standard error, which the predecessor has heard until now, is what the
     /// predecessor's is. Returns whether it is another one with that.
     pub fn serves(&self) -> bool {

@@ -53,6 +53,7 @@
 //! | `children` | processes by pid: their ends, signals to them |
 //! | `remains` | processes that workers leave behind, until they are gone |
 //! | `sight` | whether a worker is seen to accept |
+//! | `limited` | how many lines others can cause |
 //! | `launch` | from a command to a process with clean surroundings |
 //! | `directory` | where workers' sockets are that have a path |
 //! | `upgrade` | another binary in place of this one: who has asked, and how far it is |
@@ -76,6 +77,7 @@ mod fixed;
 mod fleet;
 mod frames;
 mod launch;
+mod limited;
 mod line;
 mod link;
 mod not_serving;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::warn;
 use minicbor::{Decode, Encode};
 use nix::sys::signal::Signal;
 
@@ -32,27 +32,32 @@ pub(crate) struct Remains {
 
 impl Remains {
     /// A worker is gone. Whoever of its group is not is told to finish by this signal, if there is one for that, and has until
-    /// `next`.
-    pub(crate) fn left_by(&mut self, leader: u32, finish: Option<Signal>, next: (Instant, Signal), now: Instant) {
+    /// `next`. Returns whether there is anybody.
+    pub(crate) fn left_by(
+        &mut self,
+        leader: u32,
+        finish: Option<Signal>,
+        next: (Instant, Signal),
+        now: Instant,
+    ) -> bool {
         if !group_remains(leader) {
-            return;
+            return false;
         }
-        info!("Worker pid {leader} is gone and has left processes of its group behind, which are to finish");
         if let Some(signal) = finish {
             send_signal_to_group(leader, signal);
         }
         self.add(leader, next, now);
+        true
     }
 
-    /// Notes who is gone by now, and ends who is late.
-    pub(crate) fn tend(&mut self, now: Instant) {
-        for leader in self.take_gone(group_remains, now) {
-            info!("What worker pid {leader} had left behind is gone");
-        }
+    /// Ends who is late, and returns by their leaders' pids those of whom nobody is left by now.
+    pub(crate) fn tend(&mut self, now: Instant) -> Vec<u32> {
+        let gone = self.take_gone(group_remains, now);
         for (leader, signal) in self.take_due(now) {
             warn!("What worker pid {leader} has left behind has not finished in time and is sent {signal}");
             send_signal_to_group(leader, signal);
         }
+        gone
     }
 
     /// A group is to be sent this signal then.

@@ -18,7 +18,6 @@ use reactord_cli::service_manager::{ServiceManager, Word};
 use reactord_process::accept::listen_on;
 use reactord_process::address::Address;
 use reactord_process::frame::{self, Refuse, printable};
-use reactord_process::limited::Limit;
 use reactord_process::requests::{self, LOG_SET, LogSet, Process, SetLog, Upgraded};
 use reactord_process::words::{Fraction, FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 use reactord_process::{inherited, open_files};
@@ -31,6 +30,7 @@ use crate::error::Error;
 use crate::fleet::{Action, Exit, Fleet, Reload, Report, Rules, WorkerId};
 use crate::frames::Request;
 use crate::launch::{Inheritance, Program};
+use crate::limited::{Kind, Limited};
 use crate::line::Line;
 use crate::link::Link;
 use crate::remains::Remains;
@@ -101,8 +101,7 @@ struct Supervisor<'p> {
     /// Which binary is executed in place of this one.
     own_path: PathBuf,
     upgrade: Option<Box<Upgrade>>,
-    /// How much is said of those who ask.
-    about_requests: Limit,
+    limited: Limited,
     telling: Telling,
     /// When the service manager is to be told next that the loop turns, if it waits for that.
     beat_at: Option<Instant>,
@@ -216,7 +215,7 @@ impl<'p> Supervisor<'p> {
             exits: Vec::new(),
             own_path: resume::own_path()?,
             upgrade: None,
-            about_requests: Limit::default(),
+            limited: Limited::with_workers(config.workers),
             telling: Telling::default(),
             beat_at: beats.then_some(now),
             began_unix_ms: unix_ms(),
@@ -294,32 +293,29 @@ impl<'p> Supervisor<'p> {
     fn finish_turn(&mut self) {
         self.traffic.tend(&mut self.fleet, self.now);
         self.tell_exits();
-        self.remains.tend(self.now);
+        for leader in self.remains.tend(self.now) {
+            if self.limited.admits(Kind::Remains, self.now) {
+                info!("What worker pid {leader} had left behind is gone");
+            }
+        }
         self.look_who_serves();
         self.answer_callers();
         if let Some(late) = self.upgrade.take_if(|upgrade| upgrade.due().is_some_and(|due| self.now >= due)) {
             self.upgrade_failed(late.give_up(self.what_is_waited_for()));
         }
-        if let Some(lines) = self.about_requests.left_out(self.now) {
-            warn!("{lines} more lines about requests on the path were left out");
+        for (lines, kind) in self.limited.left_out(self.now) {
+            warn!("{lines} more lines about {kind} left out within a second");
         }
     }
 
     /// How long the next poll may sleep.
     fn timeout(&self) -> Option<Duration> {
         let upgrade = self.upgrade.as_ref().and_then(|upgrade| upgrade.due());
-        let about_requests = self.about_requests.due();
+        let limited = self.limited.due();
         let status = self.status().and_then(|status| self.telling.due(&status, self.now));
         let seen = self.lookout.due(self.fleet.to_be_seen(), self.now);
-        let due = [
-            self.traffic.due(self.now),
-            self.fleet.deadline(),
-            self.remains.due(),
-            seen,
-            upgrade,
-            status,
-            about_requests,
-        ];
+        let due =
+            [self.traffic.due(self.now), self.fleet.deadline(), self.remains.due(), seen, upgrade, status, limited];
         let due = due.into_iter().chain([self.asked.due(self.now), self.beat_at]);
         let due = due.flatten().min()?;
         // Rounded up: what is half a millisecond away is waited for, not spun for.
@@ -402,7 +398,7 @@ impl<'p> Supervisor<'p> {
         let before = name_of(log::max_level());
         log::set_max_level(wanted);
         let level = name_of(wanted);
-        if self.about_requests.admits(self.now) {
+        if self.limited.admits(Kind::Request, self.now) {
             info!("Log level {level} from now on, {before} before: pid {pid} has asked for it");
         }
         frame::encode(LOG_SET, &LogSet { before, level, pid: std::process::id() })
@@ -448,10 +444,12 @@ impl<'p> Supervisor<'p> {
         }
     }
 
-    fn report(&self, report: &Report) {
-        match report {
-            report if report.is_warning() => warn!("{report}"),
-            report => info!("{report}"),
+    fn report(&mut self, report: &Report) {
+        if kind_of(report).is_none_or(|kind| self.limited.admits(kind, self.now)) {
+            match report {
+                report if report.is_warning() => warn!("{report}"),
+                report => info!("{report}"),
+            }
         }
         if report.is_beginning() {
             self.tell_of_generation(Word::Reloading);
@@ -591,7 +589,9 @@ impl<'p> Supervisor<'p> {
         let finish = (self.config.supply == Supply::Listeners).then_some(self.config.finish_signal);
         let drained_by = self.now + self.config.drain_timeout;
         let next = self.fleet.next_signal(id).unwrap_or((drained_by, Signal::SIGTERM));
-        self.remains.left_by(pid, finish, next, self.now);
+        if self.remains.left_by(pid, finish, next, self.now) && self.limited.admits(Kind::Remains, self.now) {
+            info!("Worker pid {pid} is gone and has left processes of its group behind, which are to finish");
+        }
     }
 
     /// Looks who of those that accept themselves does so by now.
@@ -646,7 +646,7 @@ impl<'p> Supervisor<'p> {
     }
 
     fn upgrade_failed(&mut self, failed: Failed) {
-        if self.about_requests.admits(self.now) {
+        if self.limited.admits(Kind::Request, self.now) {
             warn!("The binary is not replaced: {}", failed.objection);
         }
         failed.answer(self.process());
@@ -763,6 +763,22 @@ impl Before {
         });
         let build = state.build.take().unwrap_or_else(|| "an earlier version".to_owned());
         Self { build, asker, workers: state.workers }
+    }
+}
+
+/// What kind of line this is that others can cause, if it is one.
+fn kind_of(report: &Report) -> Option<Kind> {
+    match report {
+        Report::Ready { .. } => Some(Kind::Ready),
+        Report::Left { .. } => Some(Kind::Left),
+        Report::Retired { .. } => Some(Kind::Retired),
+        Report::Begins { .. }
+        | Report::BeginsAgain { .. }
+        | Report::BeginsLater { .. }
+        | Report::Serves { .. }
+        | Report::ServesInPart { .. }
+        | Report::GivenUp { .. } => Some(Kind::Generation),
+        _ => None,
     }
 }
 

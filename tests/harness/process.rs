@@ -143,12 +143,11 @@ impl Server {
     /// Waits until `successor` serves and this process has exited.
     #[track_caller]
     pub(crate) fn taken_over_by(self, successor: Self) -> Self {
-        let pids = format!("from pid {} to pid {}: ", self.pid(), successor.pid());
         let took_over = successor.wait_for_line(|line| line.contains("Took over "));
-        assert!(took_over.contains(&pids), "{took_over}");
+        assert!(names_both(&took_over, &self, &successor), "{took_over}");
         assert_eq!(self.exit_code(), 0, "the predecessor exits without an error\n{}", self.log());
         let handed_over = self.wait_for_line(|line| line.contains("Handed over "));
-        assert!(handed_over.contains(&pids), "{handed_over}");
+        assert!(names_both(&handed_over, &self, &successor), "{handed_over}");
         assert!(successor.is_running(), "the successor serves\n{}", successor.log());
         successor
     }
@@ -413,6 +412,17 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
+}
+
+/// Whether the summary of a takeover names both processes, of two generations that follow each other.
+fn names_both(summary: &str, predecessor: &Server, successor: &Server) -> bool {
+    let generation_after = |named: &str| {
+        let (_, rest) = summary.split_once(&format!("{named}, generation "))?;
+        rest.split_once(')')?.0.parse::<u64>().ok()
+    };
+    let before = generation_after(&format!("(pid {}", predecessor.pid()));
+    let after = generation_after(&format!("(pid {}", successor.pid()));
+    before.is_some() && before.map(|before| before + 1) == after
 }
 
 pub(crate) fn daemon() -> Command {

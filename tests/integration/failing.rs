@@ -47,6 +47,9 @@ impl Failing {
         let pid = std::process::id();
         assert!(line.contains("WARN") && line.contains(&format!("by pid {pid} ")), "{line}");
         assert!(line.contains(reason), "{line:?} should contain {reason:?}");
+        // Who has not said Hello is a caller like any other.
+        let names_both = line.contains(&format!("(pid {}, generation ", self.predecessor.pid()));
+        assert!(names_both || line.contains(" dropped: "), "{line}");
         exchange_all(&mut self.peers);
         Peer::connect(self.predecessor.address()).exchange();
         assert_eq!(caller_sees_pid(&self.path()), self.predecessor.pid());

@@ -252,8 +252,11 @@ fn of_two_successors_at_once_one_takes_over() {
     let handed_over = predecessor.wait_for_line(|line| line.contains("Handed over "));
     assert_eq!(predecessor.exit_code(), 0);
     let [first, second] = calling;
-    let (winner, other) =
-        if handed_over.contains(&format!("to pid {}: ", first.pid())) { (first, second) } else { (second, first) };
+    let (winner, other) = if handed_over.contains(&format!(" (pid {}, generation 2): ", first.pid())) {
+        (first, second)
+    } else {
+        (second, first)
+    };
     // The other one has either been refused, or it called late enough to take over from the winner.
     let owner = if other.says_within(PATIENCE, |line| line.contains("Took over ") || line.contains("ERROR"))
         && other.lines_with("Took over ").is_empty()
@@ -291,7 +294,14 @@ fn successor_that_may_not_open_enough_files_is_refused_with_both_numbers() {
     assert!(log.contains("refused: the successor may open 64 files, 1"), "{log}");
     assert!(log.contains(" are needed"), "{log}");
     let told = failing.predecessor.wait_for_line(|line| line.contains("WARN"));
-    assert!(told.contains(&format!("by pid {} refused: the successor may open 64 files", refused.pid())), "{told}");
+    let version = env!("REACTORD_VERSION");
+    let by = format!("by pid {} ({version}) refused: the successor may open 64 files", refused.pid());
+    assert!(told.contains(&by), "{told}");
+    // Both sides name both.
+    let predecessor = format!("{version} (pid {}, generation 1)", failing.predecessor.pid());
+    assert!(told.ends_with(&format!("serving on as {predecessor}")), "{told}");
+    assert!(log.contains(&format!("{predecessor} serves on")), "{log}");
+    assert!(log.contains(&format!(" by pid {} ({version}): refused", refused.pid())), "{log}");
     exchange_all(&mut failing.peers);
     failing.end_with_a_takeover();
 }

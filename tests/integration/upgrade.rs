@@ -218,7 +218,10 @@ fn a_hangup_upgrades_and_one_that_fails_is_a_line_in_the_log() {
     let mut peers = Peer::connect_many(server.address(), 10);
     install(Path::new("/bin/false"), &program);
     server.signal(Signal::SIGHUP);
-    server.wait_for_line(|line| line.contains("exited with code 1 before it took over; serving on with 10 peers"));
+    let here = format!(" peers as {} (pid {}, generation 1)", env!("REACTORD_VERSION"), server.pid());
+    server.wait_for_line(|line| {
+        line.contains("exited with code 1 before it took over; serving on with 10 peers") && line.ends_with(&here)
+    });
     exchange_all(&mut peers);
     install(Path::new(env!("CARGO_BIN_EXE_reactord")), &program);
     server.signal(Signal::SIGHUP);
@@ -382,9 +385,11 @@ fn lines_have_a_priority_in_the_journal_alone_also_when_its_reader_is_left_to_a_
     assert!(server.lines_with("").iter().all(|line| line.starts_with("<6>[reactord")), "{}", server.log());
     upgrade(&path, &[], 0);
     assert_eq!(server.exit_code(), 0);
-    // What it has said before it served has come by way of its predecessor, whose pipe is not the journal.
     server.wait_for_line(|line| line.starts_with("<6>[reactord::") && line.contains("Took over 0 peers"));
-    server.wait_for_line(|line| line.starts_with("20") && line.contains(" INFO  [reactord::"));
+    // What it has said before it served has come by way of its predecessor, and is for the journal, too.
+    let first = format!("<6>[reactord] {}, pid ", reactord::BUILD);
+    assert_eq!(server.lines_with(&first).len(), 2, "{}", server.log());
+    assert!(server.lines_with("").iter().all(|line| line.starts_with("<6>[reactord")), "{}", server.log());
     stop(&path, Vec::new());
 
     // Somebody who has inherited the variable, and not the stream.

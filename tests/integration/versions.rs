@@ -46,7 +46,7 @@ fn sessions_that_the_successor_cannot_restore_are_refused_with_both_versions() {
         let why = format!("refused: numbers has state version {saved}, the successor restores versions {restored}");
         assert!(log.contains(&why), "{log}");
         let told = server.wait_for_line(|line| line.contains("WARN"));
-        assert!(told.contains(&format!("by pid {} {why}", refused.pid())), "{told}");
+        assert!(told.contains(&format!("by pid {} (", refused.pid())) && told.contains(&why), "{told}");
         exchange_all(&mut peers);
         let successor = server.taken_over_by(call_release(&place, "versions", serving));
         exchange_all(&mut peers);

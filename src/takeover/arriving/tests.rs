@@ -238,7 +238,7 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
         let entrance = Entrance::of_listeners([Listener::bind(0, &listen).unwrap()]);
         let (_poll, mut lanes) = lanes(Moody("nothing"));
         let (channel, mut successor) = channels();
-        let welcome = Welcome { wire_version: 1, build: String::new(), pid: 1, lanes: Vec::new() };
+        let welcome = Welcome { wire_version: 1, build: String::new(), pid: 1, lanes: Vec::new(), generation: 1 };
         let departure = RefCell::new(None);
         let turn = |lanes: &mut And<Moody, ()>| {
             let now = Instant::now() + TOO_MANY_IN_FLIGHT_RETRY;

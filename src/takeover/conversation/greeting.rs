@@ -12,6 +12,7 @@ use crate::build_id::BUILD;
 #[test]
 fn a_caller_that_fits_is_welcomed() {
     let expected = Welcome {
+        generation: 0,
         wire_version: 1,
         build: BUILD.to_owned(),
         pid: PREDECESSOR_PID,

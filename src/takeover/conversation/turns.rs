@@ -55,7 +55,7 @@ fn records_frame(kind: RecordsKind, cookie: u64, version: u32) -> Vec<u8> {
 fn frame(kind: Kind, cookie: u64) -> RawFrame {
     let mut bytes = match kind {
         Kind::Hello => Frame::Hello(hello()).encode(),
-        Kind::Refuse => Frame::Refuse(Refuse { reason: "no\nmore".to_owned() }).encode(),
+        Kind::Refuse => Frame::Refuse(Refuse::because(&"no\nmore")).encode(),
         Kind::Welcome => Frame::Welcome(greet(&hello(), &estate(0), PREDECESSOR_PID).unwrap()).encode(),
         Kind::Listeners => Frame::Listeners(listeners()).encode(),
         Kind::Peers => records_frame(RecordsKind::Peers, cookie, 0),

@@ -496,7 +496,7 @@ impl World {
     }
 
     pub(super) fn give_up(&mut self, why: &dyn std::fmt::Display) -> Successor {
-        self.send_to_predecessor(Frame::Refuse(Refuse { reason: why.to_string() }).encode());
+        self.send_to_predecessor(Frame::Refuse(Refuse::because(&why)).encode());
         self.ended = true;
         Successor::Gone(why.to_string())
     }
@@ -637,7 +637,7 @@ impl PredecessorEnd for World {
     fn say_last(&mut self, why: &String) {
         self.stuck = false;
         self.to_successor.append(&mut self.unsent);
-        self.send_to_successor(Frame::Refuse(Refuse { reason: why.clone() }).encode());
+        self.send_to_successor(Frame::Refuse(Refuse::because(&why)).encode());
     }
 
     fn shut_down(&mut self) {

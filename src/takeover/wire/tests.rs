@@ -117,8 +117,12 @@ fn peer_status() -> PeerStatus {
 fn example(kind: Kind) -> Frame<'static> {
     match kind {
         Kind::Hello => Frame::Hello(hello()),
-        Kind::Refuse => Frame::Refuse(Refuse { reason: "pid 123 is taking over already".to_owned() }),
+        Kind::Refuse => Frame::Refuse(Refuse {
+            reason: "pid 123 is taking over already".to_owned(),
+            by: Some("0.1.0+5dbce3e (pid 122, generation 6)".to_owned()),
+        }),
         Kind::Welcome => Frame::Welcome(Welcome {
+            generation: 6,
             wire_version: 1,
             build: "reactord 0.1.0".to_owned(),
             pid: 123,
@@ -542,9 +546,11 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
                 Frame::Hello(Hello { wire_versions, build, services, files_max, files_open, upgrade })
             }
         ),
-        text().prop_map(|reason| Frame::Refuse(Refuse { reason })),
-        (any::<(u32, u32)>(), text(), proptest::collection::vec(lane(), 0..3)).prop_map(
-            |((wire_version, pid), build, lanes)| Frame::Welcome(Welcome { wire_version, build, pid, lanes })
+        (text(), proptest::option::of(text())).prop_map(|(reason, by)| Frame::Refuse(Refuse { reason, by })),
+        (any::<(u32, u32, u64)>(), text(), proptest::collection::vec(lane(), 0..3)).prop_map(
+            |((wire_version, pid, generation), build, lanes)| {
+                Frame::Welcome(Welcome { wire_version, build, pid, lanes, generation })
+            }
         ),
         (proptest::collection::vec(listener(), 0..3), bytes(110), any::<(u64, u64)>()).prop_map(
             |(services, path, (takeover_device, takeover_inode))| {
@@ -955,6 +961,9 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                 None => assert!(has_records),
                 // Empty buffers are left out of a record, and what has not changed of a change.
                 Some(3..=9 | 11) if kind == Kind::Peers => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                // Who refuses, and which process of a server welcomes, may go without saying.
+                Some(1) if kind == Kind::Refuse => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                Some(4) if kind == Kind::Welcome => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 // Most services have neither timers nor entries.
                 Some(5..=7) if kind == Kind::Commit && width == 8 => {
                     assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}")
