@@ -18,6 +18,7 @@ mod shares;
 mod sharing;
 mod spread;
 mod succession;
+mod suspects;
 mod worker;
 
 use std::collections::BTreeSet;
@@ -155,7 +156,11 @@ impl Fleet {
         match said {
             // An answer to what was asked before may be an old one.
             _ if *owed > 0 => {}
-            FromWorker::Holds(count) => self.sharing.holds(id, count.into()),
+            FromWorker::Holds(count) => {
+                self.sharing.holds(id, count.into());
+                let (generations, mut with) = self.generations(now);
+                generations.turns(id, &mut with);
+            }
             FromWorker::Moved(count) => self.sharing.moved(id, count.into(), now),
             _ => {}
         }
@@ -269,6 +274,7 @@ impl Fleet {
     pub(crate) fn queue_ended(&mut self, id: WorkerId, reason: String, now: Instant) {
         self.cut_off(id);
         self.sharing.gone(id);
+        self.generations.gone(id);
         let Some(worker) = self.roster.get(id) else {
             return;
         };
@@ -284,6 +290,7 @@ impl Fleet {
     pub(crate) fn exited(&mut self, id: WorkerId, exit: Exit, now: Instant) {
         let given = self.roster.queue.forget(id);
         self.sharing.gone(id);
+        self.generations.gone(id);
         let Some(worker) = self.roster.remove(id) else {
             return;
         };
@@ -514,7 +521,7 @@ impl Fleet {
         let stop = self.stop_by.filter(|_| self.roster.all().any(|worker| !worker.is_leaving()));
         let may_spread = self.coming().is_none() && self.stop_by.is_none();
         let spread = self.sharing.deadline(self.roster.rules.rebalance).filter(|_| may_spread);
-        workers.chain(restart).chain(stop).chain(spread).chain(self.replace_by).min()
+        workers.chain(restart).chain(stop).chain(spread).chain(self.replace_by).chain(self.generations.due()).min()
     }
 
     /// How many workers are missing from the current generation.
@@ -564,9 +571,9 @@ impl Fleet {
 
     // ── How it stands ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Whether workers are moving connections to one another.
+    /// Whether workers are moving connections to one another, or were asked whether they hang.
     pub(crate) fn is_moving(&self) -> bool {
-        self.sharing.is_busy()
+        self.sharing.is_busy() || self.generations.is_asking()
     }
 
     /// Whether a stop has come to its end.

@@ -10,7 +10,8 @@ use super::report::Report;
 use super::roster::Roster;
 use super::sharing::Sharing;
 use super::succession::{Reload, Succession};
-use super::worker::{Crew, Standing, Worker};
+use super::suspects::{Suspects, TURN_PATIENCE};
+use super::worker::{Crew, Standing, Worker, WorkerId};
 use crate::config::Replace;
 
 /// Why a generation that was asked for does not come.
@@ -22,6 +23,8 @@ pub(crate) struct Generations {
     /// The one that serves, or that shall at last.
     current: u64,
     succession: Succession,
+    /// From whom the one that comes could not take over, if it is not known yet why.
+    suspects: Suspects,
 }
 
 /// What a fleet lends for that.
@@ -36,11 +39,11 @@ pub(crate) struct Lent<'f> {
 
 impl Generations {
     pub(crate) fn first() -> Self {
-        Self { current: 1, succession: Succession::default() }
+        Self { current: 1, succession: Succession::default(), suspects: Suspects::default() }
     }
 
     pub(crate) fn from_record(current: u64, succession: SuccessionRecord) -> Self {
-        Self { current, succession: Succession::from_record(succession) }
+        Self { current, succession: Succession::from_record(succession), suspects: Suspects::default() }
     }
 
     pub(crate) fn record(&self) -> (u64, SuccessionRecord) {
@@ -105,6 +108,7 @@ impl Generations {
         let Some(generation) = self.coming() else {
             return;
         };
+        self.replace_hanging(generation, with);
         let is_ready = match with.roster.rules.replace {
             Replace::Drain => change_at_once(with),
             Replace::Takeover => self.have_taken_over(generation, with),
@@ -121,7 +125,8 @@ impl Generations {
             |which: &dyn Fn(&Worker) -> bool| with.roster.all().any(|worker| !worker.is_leaving() && which(worker));
         let is_new = |worker: &Worker| worker.generation == generation;
         // One whose predecessor has gone serves, but cannot hand over yet.
-        if is_any(&|worker| worker.crew == Crew::Coming || (is_new(worker) && worker.is_starting())) {
+        let is_starting = |worker: &Worker| worker.crew == Crew::Coming || (is_new(worker) && worker.is_starting());
+        if is_any(&is_starting) || self.suspects.is_asking() {
             return false;
         }
         if !is_any(&is_new) && is_any(&|_| true) {
@@ -163,13 +168,57 @@ impl Generations {
             return self.give_up(reason, with);
         }
         // What others have taken over stays where it is.
-        match worker.predecessor.and_then(|id| with.roster.get(id)).map(|predecessor| predecessor.pid) {
-            Some(pid) => {
-                self.succession.fail(reason);
-                with.roster.report(Report::NotReplaced { pid, reason: reason.to_owned() });
-            }
-            None => with.back_off.note(worker.started, None, with.now),
+        let predecessor = worker.predecessor.and_then(|id| Some((id, with.roster.get_mut(id)?)));
+        let Some((id, predecessor)) = predecessor else {
+            return with.back_off.note(worker.started, None, with.now);
+        };
+        let pid = predecessor.pid;
+        // It may be the predecessor that has made it fail, by answering nothing.
+        let can_answer = predecessor.is_serving() && predecessor.gives_back();
+        if can_answer && self.suspects.suspect(id, reason, with.now) {
+            predecessor.owes.holds += 1;
+            return with.roster.act(Action::Count { worker: id });
         }
+        self.not_replaced(pid, reason, with);
+    }
+
+    /// A worker goes on, since nobody could take over from it.
+    fn not_replaced(&mut self, pid: u32, reason: &str, with: &mut Lent<'_>) {
+        self.succession.fail(reason);
+        with.roster.report(Report::NotReplaced { pid, reason: reason.to_owned() });
+    }
+
+    /// A worker has said something that it was asked: it does not hang.
+    pub(crate) fn turns(&mut self, id: WorkerId, with: &mut Lent<'_>) {
+        if let Some(reason) = self.suspects.clear_of(id) {
+            let pid = with.roster.pid(id).unwrap_or_default();
+            self.not_replaced(pid, &reason, with);
+        }
+    }
+
+    /// A worker says nothing any more, since it is gone or its queue has ended.
+    pub(crate) fn gone(&mut self, id: WorkerId) {
+        // Another is started in its place in any case.
+        self.suspects.clear_of(id);
+    }
+
+    /// Starts others in place of workers that can hand over nothing. Those are told to finish when the others serve.
+    fn replace_hanging(&mut self, generation: u64, with: &mut Lent<'_>) {
+        for id in self.suspects.take_hanging(with.now) {
+            let pid = with.roster.pid(id).unwrap_or_default();
+            with.roster.report(Report::Hangs { pid, patience: TURN_PATIENCE });
+            with.roster.start_in_place_of(id, generation, Crew::Coming, with.now);
+        }
+    }
+
+    /// When something is to be decided about workers that may hang, if nothing happens before.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.suspects.due()
+    }
+
+    /// Whether workers were asked whether they hang.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.suspects.is_asking()
     }
 
     /// None comes any more. Whoever has asked for one is answered, also if it was not begun yet because others were moving.
@@ -195,6 +244,7 @@ impl Generations {
 
     /// Tells whoever has asked for a generation what has come of it. Returns whether one more was asked for.
     fn answer(&mut self, generation: u64, workers: usize, why_not: Option<String>, with: &mut Lent<'_>) -> bool {
+        self.suspects = Suspects::default();
         let (reload, again) = self.succession.end(generation, workers, why_not);
         with.roster.act(Action::Answer(reload));
         again

@@ -30,6 +30,7 @@ pub(crate) enum Report {
     Overdue { pid: u32, signal: Signal },
     Moved { from: u32, to: u32, count: u64, expected: Option<u64>, time: Duration },
     Unanswered { pid: u32, patience: Duration },
+    Hangs { pid: u32, patience: Duration },
     AskedToGive { pid: u32, count: u32 },
     BeginsLater { generation: u64 },
 }
@@ -47,6 +48,7 @@ impl Report {
                 | Self::NotReplaced { .. }
                 | Self::Overdue { .. }
                 | Self::Unanswered { .. }
+                | Self::Hangs { .. }
         )
     }
 }
@@ -133,6 +135,12 @@ impl fmt::Display for Report {
             Self::Unanswered { pid, patience } => write!(
                 f,
                 "Worker pid {pid} has not answered after {} ms; its connections stay where they are",
+                patience.as_millis()
+            ),
+            Self::Hangs { pid, patience } => write!(
+                f,
+                "Worker pid {pid} has not answered after {} ms, so that it hands over nothing; another one takes its place, and it \
+                 is to finish when that serves",
                 patience.as_millis()
             ),
             Self::AskedToGive { pid, count } => {

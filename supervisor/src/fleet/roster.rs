@@ -137,6 +137,17 @@ impl Roster {
 
     /// One is to be started, and to take over from its predecessor if it has one.
     pub(crate) fn start(&mut self, generation: u64, crew: Crew, predecessor: Option<WorkerId>, now: Instant) {
+        let worker = self.enlist(generation, crew, predecessor, now);
+        self.act(Action::Start { worker, predecessor });
+    }
+
+    /// One is to be started that takes over nothing from the one whose place it takes.
+    pub(crate) fn start_in_place_of(&mut self, predecessor: WorkerId, generation: u64, crew: Crew, now: Instant) {
+        let worker = self.enlist(generation, crew, Some(predecessor), now);
+        self.act(Action::Start { worker, predecessor: None });
+    }
+
+    fn enlist(&mut self, generation: u64, crew: Crew, predecessor: Option<WorkerId>, now: Instant) -> WorkerId {
         let id = self.next_worker;
         self.next_worker = WorkerId(id.0 + 1);
         let worker = Worker {
@@ -151,7 +162,7 @@ impl Roster {
             owes: Owes::default(),
         };
         self.workers.insert(id, worker);
-        self.act(Action::Start { worker: id, predecessor });
+        id
     }
 
     /// When a worker counts as ready that has not said so, if it does by its age.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::back_off::PROVEN;
 use super::generations::STOPPING;
 use super::queue::UNDER_WAY_MAX;
+use super::suspects::TURN_PATIENCE;
 use super::worker::HELD_PATIENCE;
 use super::*;
 use crate::config::{Ready, Replace, Supply};
@@ -997,6 +998,68 @@ fn two_that_know(replace: Replace) -> World {
     world.all_ready();
     assert_eq!(ordered(&mut world), [""; 0]);
     world
+}
+
+/// A generation is asked for, and the worker that was to take over from the second one has failed.
+fn one_of_two_not_taken_over() -> World {
+    let mut world = two_that_know(Replace::Takeover);
+    world.fleet.replace(world.now);
+    world.decide();
+    world.ready(WorkerId(3));
+    world.exit(WorkerId(4), Exit::Code(3));
+    world.decide();
+    assert_eq!(ordered(&mut world), ["2: count"]);
+    assert_eq!((world.said("is not replaced"), world.reloads.len()), (0, 0), "it is not known yet");
+    world
+}
+
+#[test]
+fn a_worker_that_hangs_is_replaced_by_one_that_takes_over_nothing_and_finishes_when_that_serves() {
+    let mut world = one_of_two_not_taken_over();
+    world.pass(TURN_PATIENCE);
+    assert_eq!(world.said("Worker pid 1002 has not answered after 10000 ms, so that it hands over nothing"), 1);
+    assert_eq!(world.living().last(), Some(&WorkerId(5)));
+    assert!(!world.workers[&WorkerId(2)].told_to_finish, "nobody serves in its place yet");
+    world.ready(WorkerId(5));
+    world.decide();
+    assert!(world.workers[&WorkerId(2)].told_to_finish);
+    assert_eq!((world.said("Generation 2 serves: 2 workers"), world.reloads.len()), (1, 1));
+    assert_eq!(world.reloads[0].why_not, None);
+    world.pass(DRAIN_TIMEOUT + KILL_DELAY);
+    assert_eq!(world.signals.last(), Some(&(WorkerId(2), Signal::SIGKILL)));
+    assert_eq!((world.fleet.serving(), world.starts.len()), (2, 5));
+}
+
+#[test]
+fn a_worker_that_answers_goes_on_if_it_was_not_taken_over() {
+    let mut world = one_of_two_not_taken_over();
+    world.pass(TURN_PATIENCE / 2);
+    world.answer(WorkerId(2), 7);
+    world.decide();
+    assert_eq!(world.said("Worker pid 1002 is not replaced and goes on: worker pid 1004 exited with code 3"), 1);
+    assert_eq!(world.said("Generation 2 serves in part"), 1);
+    world.pass(TURN_PATIENCE);
+    assert_eq!((world.said("has not answered"), world.starts.len()), (0, 4));
+}
+
+#[test]
+fn a_worker_that_hangs_goes_on_if_the_new_generation_cannot_start_at_all() {
+    let mut world = one_of_two_not_taken_over();
+    world.pass(TURN_PATIENCE);
+    world.exit(WorkerId(5), Exit::Code(1));
+    world.decide();
+    assert_eq!(world.said("Worker pid 1002 is not replaced and goes on: worker pid 1005 exited with code 1"), 1);
+    assert!(!world.workers[&WorkerId(2)].told_to_finish);
+    assert_eq!((world.said("Generation 2 serves in part"), world.fleet.serving()), (1, 2));
+}
+
+#[test]
+fn a_worker_that_is_gone_before_it_is_known_to_hang_is_replaced_as_any_other() {
+    let mut world = one_of_two_not_taken_over();
+    world.exit(WorkerId(2), Exit::Signal(Signal::SIGKILL));
+    world.pass(TURN_PATIENCE);
+    world.all_ready();
+    assert_eq!((world.said("has not answered"), world.fleet.serving()), (0, 2));
 }
 
 #[test]
