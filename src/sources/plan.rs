@@ -49,7 +49,7 @@ impl Plan {
 
     /// Whether one of the predecessor's listeners is still wanted: by whom and as what is said in it then. Otherwise it is
     /// given back as it is. Who takes what its predecessor has takes none that that one was leaving.
-    pub(crate) fn claim(&mut self, listener: Listener, is_leftover: bool) -> Result<Listener, Listener> {
+    pub(crate) fn claim(&mut self, listener: Listener, is_leftover: bool) -> Result<Listener, Box<Listener>> {
         // Who wants this port comes before whoever is content with any.
         let exactly = self.wanted.iter().position(|wanted| !wanted.takes_any_port() && wanted.is_met_by(&listener));
         let met = exactly.or_else(|| self.wanted.iter().position(|wanted| wanted.is_met_by(&listener)));
@@ -59,7 +59,7 @@ impl Plan {
                 Ok(listener.wanted_as(lane, listen))
             }
             None if !is_leftover && self.inherits.get(listener.lane()) == Some(&true) => Ok(listener),
-            None => Err(listener),
+            None => Err(Box::new(listener)),
         }
     }
 

@@ -56,7 +56,7 @@ pub(super) fn enter(
         let is_leftover = said.is_leftover;
         match plan.claim(adopted(said, socket), is_leftover) {
             Ok(listener) => kept.push(listener),
-            Err(listener) => left.push(listener),
+            Err(listener) => left.push(*listener),
         }
     }
     let of_queue = kept.iter().filter(|listener| listener.lane() == QUEUE_LANE).count();

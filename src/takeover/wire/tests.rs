@@ -981,7 +981,7 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                 }
                 // A server may never have taken over, nor failed to be taken over.
                 Some(12..=14) if kind == Kind::Status => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
-                Some(3) if kind == Kind::Status && width == 6 => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                Some(3) if kind == Kind::Status && width == 8 => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 // Not all is known of every peer.
                 Some(2..=4) if kind == Kind::PeerList && width == 9 => {
                     assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}")
