@@ -21,7 +21,8 @@ pub struct Config {
     /// nobody answers. A server without listeners that waits goes on until it is stopped. Default: `None`.
     pub wait_path: Option<PathBuf>,
     /// How many peers are served at once at most; others wait in the kernel. Connections that a service opens
-    /// [count](crate::Context::connect), but may be more. The limit of open files bounds it in any
+    /// [count](crate::Context::connect), but may be more; a few of some services [do
+    /// not](crate::StreamService::PEERS_BEYOND_MAX). The limit of open files bounds it in any
     /// case. Together with what one peer may need ([the crate](crate#what-to-know-when-writing-one) says how much), it
     /// bounds the memory of the process. Default: no further bound.
     pub max_peers: usize,

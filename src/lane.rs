@@ -50,6 +50,9 @@ pub(crate) trait AnyLane: Originals + Passing {
     /// How many peers there are.
     fn peers(&self) -> usize;
 
+    /// How many of them do not count for the maximum of the server.
+    fn peers_beyond_max(&self) -> usize;
+
     fn limited(&self) -> &Limited;
 
     fn limited_mut(&mut self) -> &mut Limited;
@@ -281,6 +284,10 @@ impl<S: StreamService> AnyLane for Lane<S> {
 
     fn peers(&self) -> usize {
         self.table.peers().len()
+    }
+
+    fn peers_beyond_max(&self) -> usize {
+        S::PEERS_BEYOND_MAX
     }
 
     fn limited(&self) -> &Limited {

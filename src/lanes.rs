@@ -53,6 +53,19 @@ pub(crate) trait Lanes {
         self.peers() == 0
     }
 
+    /// How many peers may come to the lane with this number, where `peers_max` may be in all.
+    fn room(&self, number: usize, peers_max: usize) -> usize {
+        let counted = |lane: &dyn AnyLane| lane.peers().saturating_sub(lane.peers_beyond_max());
+        let lane = self.lane(number);
+        let beyond_max = lane.peers_beyond_max().saturating_sub(lane.peers());
+        beyond_max.saturating_add(peers_max.saturating_sub(self.all().map(counted).sum()))
+    }
+
+    /// How many peers there may be of those who do not count.
+    fn peers_beyond_max(&self) -> usize {
+        self.all().map(AnyLane::peers_beyond_max).sum()
+    }
+
     /// All peers.
     fn everybody(&self) -> impl Iterator<Item = &Peer> {
         self.all().flat_map(|lane| lane.table().peers().iter())

@@ -29,7 +29,7 @@ use crate::listing::Listings;
 use crate::milestone::{Listening, Milestone, Observer, Ready};
 use crate::moving::{self, Giver, Taker};
 use crate::sources::{
-    Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Source, Sources, StopSignals, Tokens,
+    Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Room, Source, Sources, StopSignals, Tokens,
 };
 use crate::status::Status;
 use crate::table::PeerHandle;
@@ -322,7 +322,9 @@ impl<L: Lanes> Reactor<L> {
     fn accept(&mut self) {
         let Self { lanes, sources, poll, peers_max, now, .. } = self;
         sources.entrance.look_after_paths(poll.registry());
-        while let Some(Came { socket, address, lane, how }) = sources.entrance.next(lanes.peers(), *peers_max, *now) {
+        loop {
+            let room = |lane| Room { peers: lanes.peers(), free: lanes.room(lane, *peers_max) };
+            let Some(Came { socket, address, lane, how }) = sources.entrance.next(room, *now) else { return };
             lanes.lane_mut(lane).open(socket, address, &how);
         }
     }

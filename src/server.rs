@@ -314,7 +314,8 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
             sources.give_up();
             return Err(error);
         }
-        let peers_max = peers_max(&config, files_open + sources.entrance.listeners().count() + FILES_OF_A_CALL);
+        let files_open = files_open + sources.entrance.listeners().count() + lanes.peers_beyond_max();
+        let peers_max = peers_max(&config, files_open + FILES_OF_A_CALL);
         let reactor = Reactor::new(poll, lanes, sources, &config, peers_max).observed_by(observer);
         reactor.run(None).map_err(in_context("epoll_wait"))
     }
@@ -328,7 +329,8 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
         let moved_to = config.takeover_path.as_deref();
         let arrived = welcomed.receive(poll, lanes, sources, plan, queue, moved_to).map_err(Error::Takeover)?;
         let Arrived { poll, lanes, sources, arrival } = arrived;
-        let peers_max = peers_max(&config, files_open + sources.entrance.listeners().count());
+        let files_open = files_open + sources.entrance.listeners().count() + lanes.peers_beyond_max();
+        let peers_max = peers_max(&config, files_open);
         let reactor = Reactor::new(poll, lanes, sources, &config, peers_max).observed_by(observer);
         reactor.run(Some(arrival)).map_err(in_context("epoll_wait"))
     }
@@ -455,7 +457,7 @@ fn make_room() -> Result<(), Error> {
 const FILES_OF_A_CALL: usize = 1;
 
 /// How many peers the configuration and the limit of open files allow. `files_open` are those that every process has, the
-/// listeners, and the call that a successor has open when it says Hello: so there is room at a successor for as many peers as
+/// listeners, those of peers that do not count, and the call that a successor has open when it says Hello: so there is room at a successor for as many peers as
 /// its predecessor lets in. They are counted while they are few.
 fn peers_max(config: &Config, files_open: usize) -> usize {
     let files_left = open_files::limit().saturating_sub(files_open + open_files::RESERVED);

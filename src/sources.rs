@@ -18,8 +18,7 @@ use mio::Registry;
 
 pub(crate) use asks::{Asked, Asks};
 pub(crate) use callers::{Callers, Greeting, Request};
-pub(crate) use entrance::Entrance;
-pub(crate) use entrance::QUEUE_LANE;
+pub(crate) use entrance::{Entrance, QUEUE_LANE, Room};
 pub(crate) use listener::{Came, Listener};
 pub(crate) use plan::Plan;
 pub(crate) use queue::Draw;

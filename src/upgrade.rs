@@ -33,6 +33,7 @@ use reactord_process::last_words::with_last_line;
 use reactord_process::words::PREDECESSOR_VARIABLE;
 
 use crate::sources::{Source, Tokens};
+use crate::takeover::fault::{self, UpgradeStep};
 use crate::takeover::summary::{Pause, Summary};
 use crate::takeover::wire::{self, Argument, Frame, Hello, Process, Upgraded, Upgrading};
 use inheritance::{STANDARD_ERROR_VARIABLE, UPGRADE_VARIABLE};
@@ -200,6 +201,7 @@ impl Upgrade {
         let timeout_ms = self.timeout.as_millis();
         let why = format!("{} has not taken over within {timeout_ms} ms, and was killed", self.successor());
         self.reason.get_or_insert(Reason { why, is_refused: false });
+        fault::here(UpgradeStep::GiveUp);
         self.launch.kill();
         self.is_killed = true;
         self.deadline = now + KILL_PATIENCE;
@@ -224,6 +226,7 @@ impl Upgrade {
     fn note(&mut self, news: News, now: Instant) {
         match news {
             News::Started { pid } => {
+                fault::here(UpgradeStep::Started);
                 debug!("Upgrade: the successor is pid {pid}");
                 self.pid = Some(pid);
             }

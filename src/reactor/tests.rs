@@ -22,7 +22,7 @@ use crate::originals::Originals;
 use crate::peer::record::Record;
 use crate::peer::{Address, Peer, PeerId, Phase};
 use crate::service::{Accepted, Context, RestoreError, Service, StreamService, Violation};
-use crate::services::Seqnum;
+use crate::services::{Metrics, Seqnum};
 use crate::sources::{Entrance, Listener};
 use crate::table::Touch;
 use crate::takeover::offer::Offer;
@@ -568,6 +568,16 @@ fn a_successor_that_gives_up_leaves_the_takeover_path_to_its_predecessor() {
     starting.answer(&registry, Callers::on(bound)).unwrap();
     starting.give_up();
     assert!(!path.exists(), "a path of its own is not left behind");
+}
+
+#[test]
+fn a_server_that_is_full_lets_in_a_few_of_a_service_whose_first_peers_do_not_count() {
+    let mut rig = Rig::new(Metrics::default(), &Config { max_peers: 1, ..Config::default() });
+    let let_in: Vec<Client> = (0..=Metrics::PEERS_BEYOND_MAX).map(|_| rig.connect().0).collect();
+    let late = Client::connect(rig.address).unwrap();
+    (0..5).for_each(|_| rig.turn());
+    assert_eq!(rig.keys().len(), let_in.len(), "one counts, and that is the maximum");
+    drop((let_in, late));
 }
 
 #[test]

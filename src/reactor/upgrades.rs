@@ -11,6 +11,7 @@ use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::sources::{Name, Source, Tokens};
+use crate::takeover::fault::{self, UpgradeStep};
 use crate::takeover::predecessor::Refusal;
 use crate::takeover::summary::Summary;
 use crate::takeover::wire::{self, Hello, Process};
@@ -115,6 +116,7 @@ impl Upgrades {
         let Some(upgrade) = self.under_way.take() else { return };
         let pid = summary.successor.pid;
         if upgrade.has_called_as(pid) {
+            fault::here(UpgradeStep::Answer);
             return upgrade.succeed(with.process(), summary);
         }
         info!("Upgrade given up: pid {pid} was started by somebody else, and has taken over");
@@ -144,6 +146,7 @@ fn start<L: Lanes>(asker: Asker, request: &wire::Upgrade, with: &mut Lent<'_, L>
     let (Some(program), Some(listener)) = (&with.config.successor, with.takeover_listener()) else {
         unreachable!("a server that lacks either has refused");
     };
+    fault::here(UpgradeStep::Start);
     let timeout_ms = request.timeout_ms.min(TIMEOUT_MAX.as_millis() as u64);
     let request = wire::Upgrade { timeout_ms, ..request.clone() };
     let asks = asker.to_string();

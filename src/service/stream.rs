@@ -69,6 +69,10 @@ pub trait StreamService: Sized {
     /// reach each peer in any case is not movable.
     const MOVABLE: bool = false;
 
+    /// So many of its peers are let in also where there are as many as [may be](crate::Config::max_peers), and do not count
+    /// for that: those who look after a server are to reach it when it is full. Default: 0.
+    const PEERS_BEYOND_MAX: usize = 0;
+
     /// How many bytes may be left unused while more is read; a peer of which more is left is closed, unless
     /// [its answers](Self::input) are over the high-water mark, or it is held. Default: 64 KiB.
     const INPUT_BYTES_MAX: usize = 64 * 1024;

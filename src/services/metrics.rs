@@ -18,6 +18,9 @@ use crate::status::Status;
 /// So many connections are listened to at once. A further one is closed.
 const CONNECTIONS_MAX: usize = 64;
 
+/// So many of those are let in where the server is full: whoever scrapes it, and a human being or two.
+const CONNECTIONS_BEYOND_MAX: usize = 8;
+
 /// How long a request may take to come whole.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,7 +32,8 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers `GET /metrics` with figures in the text format of Prometheus, `/healthz` as long as the loop turns, and
 /// `/readyz` as long as the server neither stops nor hands over (otherwise with 503 and the reason). All that is counted is
-/// counted on by a successor. What services [have of their own](crate::StreamService::figures) comes last.
+/// counted on by a successor. What services [have of their own](crate::StreamService::figures) comes last. A server that is
+/// full answers, too: 8 connections do not count for [`Config::max_peers`](crate::Config::max_peers).
 ///
 /// ```no_run
 /// use std::net::SocketAddr;
@@ -140,6 +144,7 @@ impl StreamService for Metrics {
     type Session = Conversation;
     const NAME: &'static str = "metrics";
     const STATE_VERSION: u32 = 1;
+    const PEERS_BEYOND_MAX: usize = CONNECTIONS_BEYOND_MAX;
     const INPUT_BYTES_MAX: usize = 2 * request::BYTES_MAX;
 
     fn accepted(&mut self, _: &Accepted<'_>, context: &mut Context<'_, Self>) -> Conversation {

@@ -38,6 +38,13 @@ pub(crate) struct Entrance {
 /// The key of the timer: there are far fewer doors.
 const TIMER: usize = 1 << 16;
 
+/// How many peers there are, and how many more may come to a lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) peers: usize,
+    pub(crate) free: usize,
+}
+
 /// Where peers come from, and when the next one may.
 #[derive(Debug)]
 struct Door {
@@ -137,12 +144,12 @@ impl Entrance {
         }
     }
 
-    /// The next peer. There are `peers` already, and no more than `peers_max` may be.
-    pub(crate) fn next(&mut self, peers: usize, peers_max: usize, now: Instant) -> Option<Came<'_>> {
+    /// The next peer. For so many there is room in the lane with a number.
+    pub(crate) fn next(&mut self, room: impl Fn(usize) -> Room, now: Instant) -> Option<Came<'_>> {
         for _ in 0..self.doors.len() {
             self.next = (self.next + 1) % self.doors.len();
             let door = &mut self.doors[self.next];
-            if let Some(accepted) = door.next(&mut self.budget, peers, peers_max, now) {
+            if let Some(accepted) = door.next(&mut self.budget, &room, now) {
                 return Some(self.doors[self.next].lead_in(accepted));
             }
             if !self.is_lent {
@@ -255,7 +262,7 @@ impl Door {
     }
 
     /// The next one who has connected, if the door's time has come and there is room.
-    fn next(&mut self, budget: &mut u32, peers: usize, peers_max: usize, now: Instant) -> Option<Arrived> {
+    fn next(&mut self, budget: &mut u32, room: impl Fn(usize) -> Room, now: Instant) -> Option<Arrived> {
         if !self.accepting.is_due(now) {
             return None;
         }
@@ -264,8 +271,8 @@ impl Door {
             return None;
         }
         *budget -= 1;
-        let room = peers_max.saturating_sub(peers);
-        if room == 0 {
+        let Room { peers, free } = room(self.lane());
+        if free == 0 {
             if let LeadsFrom::Queue(draw) = &mut self.leads_from {
                 draw.hear();
             }
@@ -281,7 +288,7 @@ impl Door {
                 *waiting_max -= 1;
                 accepting.accept_by(|| listener.accept(), now)
             }
-            LeadsFrom::Queue(draw) => Ok(draw.next(room).map(Arrived::from_elsewhere)),
+            LeadsFrom::Queue(draw) => Ok(draw.next(free).map(Arrived::from_elsewhere)),
             LeadsFrom::Nowhere => Ok(None),
         };
         match next {
@@ -298,12 +305,22 @@ impl Door {
         }
     }
 
+    /// The listener that it leads in from, if it is one.
+    fn listener(&self) -> Option<&Listener> {
+        match &self.leads_from {
+            LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) => Some(listener),
+            LeadsFrom::Queue(_) | LeadsFrom::Nowhere => None,
+        }
+    }
+
+    /// The number of the lane that it leads to.
+    fn lane(&self) -> usize {
+        self.listener().map_or(QUEUE_LANE, Listener::lane)
+    }
+
     /// What is known of somebody who has come in here.
     fn lead_in(&self, Arrived { socket, address, at }: Arrived) -> Came<'_> {
-        let (listener, lane) = match &self.leads_from {
-            LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) => (listener.name(), listener.lane()),
-            LeadsFrom::Queue(_) | LeadsFrom::Nowhere => ("", QUEUE_LANE),
-        };
+        let (listener, lane) = (self.listener().map_or("", Listener::name), self.lane());
         Came { socket, address, lane, how: Accepted { listener, from: address.ip(), at } }
     }
 
@@ -382,7 +399,8 @@ mod tests {
     fn names(entrance: &mut Entrance) -> Vec<(String, usize)> {
         entrance.begin_turn();
         let mut names = Vec::new();
-        while let Some(came) = entrance.next(0, usize::MAX, Instant::now()) {
+        let room = |_| Room { peers: 0, free: usize::MAX };
+        while let Some(came) = entrance.next(room, Instant::now()) {
             names.push((came.how.listener.to_owned(), came.lane));
         }
         names

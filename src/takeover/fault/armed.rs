@@ -80,7 +80,7 @@ fn suffer(fault: Fault) {
 /// one would be its own.
 fn frame_out_of_turn(point: Point) -> Vec<u8> {
     match point {
-        Point::Predecessor(_) => {
+        Point::Predecessor(_) | Point::Upgrade(_) => {
             let figures = Figures::default();
             let nothing = Commit {
                 peers: 0,

@@ -95,6 +95,20 @@ steps! {
     }
 }
 
+steps! {
+    /// A step of a server that starts its successor itself: what it is about to do.
+    UpgradeStep {
+        /// Start the successor, as somebody has asked.
+        Start "start",
+        /// Go on, having heard that the successor's process runs.
+        Started "started",
+        /// Kill the successor, which has had its time.
+        GiveUp "give-up",
+        /// Tell whoever asked that the successor owns the peers.
+        Answer "answer",
+    }
+}
+
 #[cfg(feature = "fault-points")]
 pub(crate) use armed::{Fault, Planned, Point, VARIABLE};
 
@@ -104,7 +118,7 @@ mod armed {
     use std::str::FromStr;
     use std::time::Duration;
 
-    use super::{PredecessorStep, SuccessorStep};
+    use super::{PredecessorStep, SuccessorStep, UpgradeStep};
 
     /// The environment variable that holds the plan.
     pub(crate) const VARIABLE: &str = "REACTORD_FAULTS";
@@ -114,9 +128,17 @@ mod armed {
     pub(crate) enum Point {
         Predecessor(PredecessorStep),
         Successor(SuccessorStep),
+        /// Of a server besides those that any predecessor has.
+        Upgrade(UpgradeStep),
     }
 
     impl Point {
+        /// Those of an upgrade that no other takeover has.
+        pub(crate) fn of_upgrades() -> impl Iterator<Item = Self> {
+            UpgradeStep::ALL.iter().copied().map(Self::Upgrade)
+        }
+
+        /// Those of any takeover.
         pub(crate) fn all() -> impl Iterator<Item = Self> {
             let predecessor = PredecessorStep::ALL.iter().copied().map(Self::Predecessor);
             predecessor.chain(SuccessorStep::ALL.iter().copied().map(Self::Successor))
@@ -135,11 +157,18 @@ mod armed {
         }
     }
 
+    impl From<UpgradeStep> for Point {
+        fn from(step: UpgradeStep) -> Self {
+            Self::Upgrade(step)
+        }
+    }
+
     impl fmt::Display for Point {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match self {
                 Self::Predecessor(step) => write!(f, "predecessor:{}", step.name()),
                 Self::Successor(step) => write!(f, "successor:{}", step.name()),
+                Self::Upgrade(step) => write!(f, "upgrade:{}", step.name()),
             }
         }
     }
@@ -219,7 +248,10 @@ mod armed {
             let (point, fault) = text.rsplit_once(':').ok_or(format!("{text} names no fault"))?;
             let (point, pass) = point.split_once('#').unwrap_or((point, "1"));
             Ok(Self {
-                point: Point::all().find(|known| known.to_string() == point).ok_or(format!("{point} is no step"))?,
+                point: Point::all()
+                    .chain(Point::of_upgrades())
+                    .find(|known| known.to_string() == point)
+                    .ok_or(format!("{point} is no step"))?,
                 pass: pass.parse().map_err(|_| format!("{pass} is no number of a pass"))?,
                 fault: fault.parse()?,
             })
