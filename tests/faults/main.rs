@@ -20,6 +20,7 @@ mod papers;
 #[path = "../../src/takeover/fault/plan.rs"]
 mod plan;
 mod random;
+mod upgrades;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -53,7 +54,7 @@ enum Command {
 #[argh(subcommand, name = "exhaustive")]
 struct Exhaustive {}
 
-/// The cells of both matrices whose name contains a text, such as `successor:accept` or `taker:accept`.
+/// The cells of all matrices whose name contains a text, such as `successor:accept` or `taker:accept`.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "cells")]
 struct Cells {
@@ -103,7 +104,8 @@ fn main() -> ExitCode {
 fn run_quickly() -> Result<(), String> {
     let observed = run_cells(Cell::all(), is_quick, Cell::run)?;
     let of_moves = run_cells(moving::Cell::all(), is_quick_of_moves, moving::Cell::run)?;
-    papers::check_page(&observed, &of_moves)?;
+    let of_upgrades = run_cells(upgrades::Cell::all(), |_| true, upgrades::Cell::run)?;
+    papers::check_page(&observed, &of_moves, &of_upgrades)?;
     papers::check_crash_table(&observed)?;
     moving::papers::check_crash_table(&of_moves)?;
     run_schedules(1..21)?;
@@ -113,15 +115,17 @@ fn run_quickly() -> Result<(), String> {
 fn run_exhaustively() -> Result<(), String> {
     let observed = run_cells(Cell::all(), |_| true, Cell::run)?;
     let of_moves = run_cells(moving::Cell::all(), |_| true, moving::Cell::run)?;
+    let of_upgrades = run_cells(upgrades::Cell::all(), |_| true, upgrades::Cell::run)?;
     papers::check_crash_table(&observed)?;
     moving::papers::check_crash_table(&of_moves)?;
-    papers::write_page(&observed, &of_moves);
+    papers::write_page(&observed, &of_moves, &of_upgrades);
     Ok(())
 }
 
 fn run_named(part: &str) -> Result<(), String> {
     run_cells(Cell::all(), |cell| cell.to_string().contains(part), Cell::run)?;
-    run_cells(moving::Cell::all(), |cell| cell.to_string().contains(part), moving::Cell::run).map(drop)
+    run_cells(moving::Cell::all(), |cell| cell.to_string().contains(part), moving::Cell::run)?;
+    run_cells(upgrades::Cell::all(), |cell| cell.to_string().contains(part), upgrades::Cell::run).map(drop)
 }
 
 /// Whether a cell belongs to the quick form: at every step, both sides are killed, stopped, and fail in one further
@@ -158,6 +162,12 @@ impl Tried for Cell {
 }
 
 impl Tried for moving::Cell {
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+}
+
+impl Tried for upgrades::Cell {
     fn fault(&self) -> Fault {
         self.fault
     }

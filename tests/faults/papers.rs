@@ -8,6 +8,7 @@ use crate::cell::{Cell, Observed};
 use crate::expectation::{Ends, Owner, Race, Situation};
 use crate::moving;
 use crate::plan::{Fault, Point, PredecessorStep as P, SuccessorStep as S};
+use crate::upgrades;
 
 /// Where the page is, from the root of the package.
 const PAGE: &str = "docs/faults.md";
@@ -56,9 +57,14 @@ fn page(outcome: impl Fn(Cell) -> Option<(Owner, Ends)>) -> String {
 }
 
 /// Writes the page.
-pub(crate) fn write_page(observed: &HashMap<Cell, Observed>, of_moves: &HashMap<moving::Cell, moving::Observed>) {
+pub(crate) fn write_page(
+    observed: &HashMap<Cell, Observed>,
+    of_moves: &HashMap<moving::Cell, moving::Observed>,
+    of_upgrades: &HashMap<upgrades::Cell, upgrades::Outcome>,
+) {
     let page = page(|cell| observed.get(&cell).map(|observed| (observed.owner, observed.ends)))
-        + &moving::papers::page(|cell| of_moves.get(&cell).map(|observed| observed.owner));
+        + &moving::papers::page(|cell| of_moves.get(&cell).map(|observed| observed.owner))
+        + &upgrades::page(|cell| upgrades::seen_or_expected(of_upgrades, cell));
     std::fs::write(PAGE, page).expect("the page can be written");
 }
 
@@ -66,6 +72,7 @@ pub(crate) fn write_page(observed: &HashMap<Cell, Observed>, of_moves: &HashMap<
 pub(crate) fn check_page(
     observed: &HashMap<Cell, Observed>,
     of_moves: &HashMap<moving::Cell, moving::Observed>,
+    of_upgrades: &HashMap<upgrades::Cell, upgrades::Outcome>,
 ) -> Result<(), String> {
     let outcome = |cell: Cell| {
         let Cell { situation, fault } = cell;
@@ -74,7 +81,9 @@ pub(crate) fn check_page(
         situation.can(fault).then(|| seen.unwrap_or_else(expected))
     };
     let written = std::fs::read_to_string(PAGE).map_err(|error| format!("{PAGE}: {error}"))?;
-    let page = page(outcome) + &moving::papers::page(|cell| moving::papers::seen_or_expected(of_moves, cell));
+    let page = page(outcome)
+        + &moving::papers::page(|cell| moving::papers::seen_or_expected(of_moves, cell))
+        + &upgrades::page(|cell| upgrades::seen_or_expected(of_upgrades, cell));
     let differing =
         page.lines().zip(written.lines()).find(|(line, written)| line != written).map(|(line, _)| line.to_owned());
     match differing {
@@ -97,6 +106,7 @@ fn row_of(Situation { point, race }: Situation) -> &'static str {
         (Point::Predecessor(P::Entries) | Point::Successor(S::Enter), _) => "copy",
         (Point::Successor(S::Welcome | S::Listeners | S::Adopt | S::Change | S::Discard), _) => "copy",
         (Point::Successor(S::Copied | S::Round | S::Ready), _) => "copy",
+        (Point::Upgrade(_), _) => unreachable!("the matrix of takeovers has no steps of an upgrade"),
     }
 }
 
@@ -108,7 +118,7 @@ pub(crate) fn check_crash_table(observed: &HashMap<Cell, Observed>) -> Result<()
         let Cell { situation, fault: fault @ (Fault::Kill | Fault::Stop) } = cell else { continue };
         let happened = if *fault == Fault::Kill { "killed" } else { "stopped" };
         let column = match situation.point {
-            Point::Predecessor(_) => format!("predecessor {happened}"),
+            Point::Predecessor(_) | Point::Upgrade(_) => format!("predecessor {happened}"),
             Point::Successor(_) => format!("successor {happened}"),
         };
         let key = (row_of(*situation).to_owned(), column);
@@ -140,7 +150,7 @@ fn says(text: &str, cell: Cell, observed: Observed) -> Result<(), String> {
     }
     let stopped_owner = cell.fault == Fault::Stop
         && match cell.situation.point {
-            Point::Predecessor(_) => owner == Owner::Predecessor,
+            Point::Predecessor(_) | Point::Upgrade(_) => owner == Owner::Predecessor,
             Point::Successor(_) => owner == Owner::Successor,
         };
     let owns_later = text.split(';').next().is_some_and(|first| first.ends_with(", later"));
