@@ -28,9 +28,7 @@ pub struct Ended<'a> {
     pub upstream: Option<&'a str>,
     /// The server that it was led to last.
     pub server: Option<&'a str>,
-    /// For how long it waited in the queue of its upstream.
-    pub queued: Option<Duration>,
-    /// How long it took to open the connection to the server.
+    /// How long it took from when the client was accepted until it was connected on.
     pub connecting: Option<Duration>,
     /// How long the connection lasted, from when the client was accepted.
     pub lasted: Duration,
@@ -172,7 +170,6 @@ impl Line {
         self.word("server_name", ended.server_name);
         self.word("upstream", ended.upstream);
         self.word("server", ended.server);
-        self.number("queued_seconds", ended.queued.map(seconds));
         self.number("connecting_seconds", ended.connecting.map(seconds));
         self.number("lasted_seconds", Some(seconds(ended.lasted)));
         self.number("received_bytes", Some(ended.received));
@@ -247,7 +244,6 @@ mod tests {
             server_name: None,
             upstream: Some("pg"),
             server: Some("10.0.0.7:5432"),
-            queued: None,
             connecting: Some(Duration::from_micros(1234)),
             lasted: Duration::from_millis(5_321_100),
             received: 1234,

@@ -50,13 +50,17 @@ impl Delivery {
     }
 }
 
-/// What the kernel has counted of a connection's bytes since it began, in whichever processes (`TCP_INFO`, tcp(7)).
+/// What the kernel has counted of a connection since it began, in whichever processes (`TCP_INFO`, tcp(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// So many bytes have come from the client. The end of its output (FIN) counts as one.
     pub received_bytes: u64,
     /// Of so many bytes the client's kernel has said that they have arrived. The end of the output counts as one.
     pub acknowledged_bytes: u64,
+    /// How long a segment takes to the client and back, as the kernel has it smoothed by now, in µs. 0 if that is not known.
+    pub round_trip_us: u32,
+    /// How many segments were sent to the client more than once.
+    pub retransmits: u32,
 }
 
 impl Counted {
@@ -67,8 +71,9 @@ impl Counted {
 
     /// The same, if anything is counted there.
     pub(crate) fn known(socket: impl AsFd) -> Option<Self> {
-        let TcpInfo { received_bytes, acknowledged_bytes, .. } = getsockopt(&socket, TcpInfoOption).ok()?;
-        Some(Self { received_bytes, acknowledged_bytes })
+        let info = getsockopt(&socket, TcpInfoOption).ok()?;
+        let TcpInfo { received_bytes, acknowledged_bytes, round_trip_us, retransmits, .. } = info;
+        Some(Self { received_bytes, acknowledged_bytes, round_trip_us, retransmits })
     }
 }
 
@@ -98,7 +103,10 @@ pub struct TcpInfo {
     _backoff_to_flags: [u8; 4],
     _timeouts_and_sizes: [u32; 4],
     unacked_segments: u32,
-    _sacked_to_retransmitted: [u32; 19],
+    _sacked_to_receive_threshold: [u32; 10],
+    round_trip_us: u32,
+    _round_trip_variance_to_receive_space: [u32; 7],
+    retransmits: u32,
     _pacing: [u64; 2],
     acknowledged_bytes: u64,
     received_bytes: u64,

@@ -339,7 +339,7 @@ impl<'a, S: StreamService> Context<'a, S> {
         self.peers.find(peer).map_or(0, |peer| peer.talk.pending_bytes() + replies_bytes)
     }
 
-    /// What the kernel has counted of a peer's bytes, over all takeovers; nothing if it is gone, was reset by the service or
+    /// What the kernel has counted of a peer, over all takeovers; nothing if it is gone, was reset by the service or
     /// is no TCP connection. In [`closed`](StreamService::closed), the peer that it is about can still be asked about: these
     /// are its last figures then. This asks the kernel, which takes a microsecond or two.
     #[must_use]

@@ -58,13 +58,13 @@ impl Proxy {
         let end = self.end(client, how);
         let counted = without_ends(counted, end);
         self.count(client.listener, |doings| {
-            doings.received_bytes += counted.0;
-            doings.sent_bytes += counted.1;
+            doings.received_bytes += counted.received_bytes;
+            doings.sent_bytes += counted.acknowledged_bytes;
             doings.add(end);
         });
         self.change(client.to, |standing| {
-            standing.figures.sent_bytes += counted.0;
-            standing.figures.received_bytes += counted.1;
+            standing.figures.sent_bytes += counted.received_bytes;
+            standing.figures.received_bytes += counted.acknowledged_bytes;
         });
         if !self.journal.is_off() {
             self.write_joined(client, told, end, counted, context);
@@ -76,7 +76,7 @@ impl Proxy {
         client: &Client,
         told: Option<Told>,
         end: End,
-        (received, sent): (u64, u64),
+        counted: Counted,
         context: &Context<'_, Self>,
     ) {
         let origin = Origin { source: context.address(), destination: None };
@@ -87,11 +87,13 @@ impl Proxy {
             upstream: Some(upstream),
             server: Some(server),
             connecting: Some(Duration::from_millis(client.connect_ms.into())),
-            received,
-            sent,
+            received: counted.received_bytes,
+            sent: counted.acknowledged_bytes,
             retries: client.retries.into(),
             end,
             takeovers: client.takeovers.into(),
+            round_trip: (counted.round_trip_us > 0).then(|| Duration::from_micros(counted.round_trip_us.into())),
+            retransmits: Some(counted.retransmits),
             ..self.told(&listener, client.accepted_ms, &told, context)
         };
         self.journal.write(&ended);
@@ -107,7 +109,6 @@ impl Proxy {
             server_name: told.server_name.as_deref(),
             upstream: None,
             server: None,
-            queued: None,
             connecting: None,
             lasted: Duration::from_millis(self.ms(context.now()).saturating_sub(accepted_ms)),
             received: 0,
@@ -183,8 +184,12 @@ impl Proxy {
     }
 }
 
-/// The bytes that were received and sent. The kernel counts the end of either direction as one.
-fn without_ends(counted: Counted, end: End) -> (u64, u64) {
+/// What was counted without the ends of both directions, each of which is a byte for the kernel.
+fn without_ends(counted: Counted, end: End) -> Counted {
     let ends = u64::from(end == End::Finished);
-    (counted.received_bytes.saturating_sub(ends), counted.acknowledged_bytes.saturating_sub(ends))
+    Counted {
+        received_bytes: counted.received_bytes.saturating_sub(ends),
+        acknowledged_bytes: counted.acknowledged_bytes.saturating_sub(ends),
+        ..counted
+    }
 }

@@ -102,6 +102,23 @@ fn unix_sockets_are_listened_on_and_led_to() {
 }
 
 #[test]
+fn line_of_a_connection_says_what_the_kernel_knows_of_it() {
+    let listen = free_address();
+    let config = simple(listen, &format!("['{}']", echo("b")));
+    let proxy = Proxy::serve(&format!("access_log = 'text'\n{config}"));
+    let mut client = Client::connect(listen);
+    client.receive("b");
+    client.ask("hello");
+    proxy.replace();
+    client.finish();
+    client.ends();
+    let line = proxy.notes(&["end=finished", " takeovers=1"]);
+    let seconds = line.split("round_trip_seconds=").nth(1).and_then(|rest| rest.split(' ').next());
+    let seconds: f64 = seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+    assert!(seconds > 0.0 && line.contains(" retransmits="), "{line}");
+}
+
+#[test]
 fn server_that_cannot_be_reached_is_left_for_another() {
     let listen = free_address();
     let config = simple(listen, &format!("['{}', '{}']", free_address(), echo("b")));
