@@ -1,12 +1,14 @@
 //! Clients of known protocols, as their users have them: programs of Debian, and libraries of PyPI.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use crate::harness::{PATIENCE, Place, Server, example, skip};
+
+pub(super) use crate::harness::python_with;
 
 /// An example as a server that others take over.
 pub(super) struct Service {
@@ -63,21 +65,6 @@ pub(super) fn program(name: &str, package: &str) -> Option<Command> {
         return None;
     }
     Some(Command::new(name))
-}
-
-/// A Python that has this module, unless the machine has none: `.ci/run` makes one.
-pub(super) fn python_with(module: &str, package: &str) -> Option<Command> {
-    let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("bin/python");
-    let has_it = |python: &PathBuf| {
-        let asked = Command::new(python).args(["-c", &format!("import {module}")]).output();
-        asked.is_ok_and(|output| output.status.success())
-    };
-    let found = [ours, "python3".into()].into_iter().find(has_it);
-    if found.is_none() {
-        let with_pip = "python3 -m venv target/clients && target/clients/bin/pip install";
-        skip(&format!("there is no python3 with {module} ({with_pip} {package})"));
-    }
-    found.map(Command::new)
 }
 
 /// A client that is told things on its standard input, and says things on its standard output. It is killed and reaped

@@ -91,6 +91,21 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
+/// A Python that has this module, unless the machine has none: `.ci/run` makes one.
+pub(crate) fn python_with(module: &str, package: &str) -> Option<Command> {
+    let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("bin/python");
+    let has_it = |python: &PathBuf| {
+        let asked = Command::new(python).args(["-c", &format!("import {module}")]).output();
+        asked.is_ok_and(|output| output.status.success())
+    };
+    let found = [ours, "python3".into()].into_iter().find(has_it);
+    if found.is_none() {
+        let with_pip = "python3 -m venv target/clients && target/clients/bin/pip install";
+        skip(&format!("there is no python3 with {module} ({with_pip} {package})"));
+    }
+    found.map(Command::new)
+}
+
 /// A soft limit of 1024 is usual, and some tests have more clients than that.
 fn raise_limit_of_open_files() {
     static RAISED: Once = Once::new();

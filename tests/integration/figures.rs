@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use crate::harness::{PATIENCE, Peer, Place, Server, daemon, exchange_all, lines, skip};
+use crate::harness::{PATIENCE, Peer, Place, Server, daemon, exchange_all, lines, python_with, skip};
 
 /// What a command says that asks the server at this path.
 fn ask(command: &str, path: &Path, arguments: &[&str]) -> Output {
@@ -95,6 +95,62 @@ fn a_successor_tells_its_figures_also_where_its_predecessor_told_none_and_elsewh
     assert_eq!(Browser::on(address).figure("reactord_generation"), 3);
     exchange_all(&mut peers);
     third.stop_with(peers);
+}
+
+#[test]
+fn a_server_that_is_full_tells_its_figures_all_the_same() {
+    let place = Place::new();
+    let server = Server::serve(&place.path(), "--metrics 127.0.0.1:0 --max-peers 2");
+    let address = server.address_as("seqnum");
+    let mut peers = Peer::connect_many(address, 2);
+    exchange_all(&mut peers);
+    let mut third = Peer::connect(address);
+    server.wait_for_line(|line| line.contains("Accepting pauses with 2 peers"));
+    let mut browsers = [(); 3].map(|()| Browser::on(server.address_as("metrics")));
+    for browser in &mut browsers {
+        assert_eq!(browser.figure("reactord_peers{service=\"seqnum\"}"), 2);
+    }
+    drop(peers.pop());
+    third.exchange();
+    assert_eq!(browsers[0].figure("reactord_peers{service=\"seqnum\"}"), 2, "those who scrape do not count");
+    peers.push(third);
+    server.stop_with(peers);
+}
+
+/// Reads an exposition as Prometheus' own library does, and names each family with its kind and each figure with its value.
+const READ_EXPOSITION: &str = "\
+import sys
+from prometheus_client.parser import text_string_to_metric_families
+for family in text_string_to_metric_families(sys.stdin.read()):
+    print(family.type, family.name)
+    for sample in family.samples:
+        print('figure', sample.name, sample.value)
+";
+
+#[test]
+fn what_a_server_tells_is_understood_by_the_parser_of_prometheus() {
+    let Some(mut python) = python_with("prometheus_client.parser", "prometheus_client") else { return };
+    let place = Place::new();
+    let first = Server::serve(&place.path(), "--metrics 127.0.0.1:0");
+    let server = first.taken_over("");
+    let (code, scrape) = Browser::on(server.address_as("metrics")).get("/metrics");
+    assert_eq!(code, 200);
+    let command = python.args(["-c", READ_EXPOSITION]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut parser = command.spawn().unwrap();
+    parser.stdin.take().unwrap().write_all(scrape.as_bytes()).unwrap();
+    let output = parser.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let read = String::from_utf8(output.stdout).unwrap();
+    let (figures, families): (Vec<&str>, Vec<&str>) = read.lines().partition(|line| line.starts_with("figure "));
+    let kinds = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| {
+        let (name, kind) = line.split_once(' ').unwrap();
+        // The library names a counter without its suffix.
+        format!("{kind} {}", name.strip_suffix("_total").unwrap_or(name))
+    });
+    assert_eq!(families, kinds.collect::<Vec<_>>());
+    assert_eq!(figures.len(), scrape.lines().filter(|line| !line.starts_with('#')).count());
+    assert!(figures.contains(&"figure reactord_generation 2.0"), "{read}");
+    server.stop();
 }
 
 #[test]
