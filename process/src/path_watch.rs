@@ -87,14 +87,14 @@ impl PathWatch {
                 Some(anew)
             }
             Err(error) => {
-                self.complain(format_args!("{what} {path}"), error.why());
+                self.say_once(format_args!("{what} {path}"), error.why());
                 None
             }
         }
     }
 
     /// Says once why there is no way to this server.
-    fn complain(&mut self, path: fmt::Arguments<'_>, why: String) {
+    fn say_once(&mut self, path: fmt::Arguments<'_>, why: String) {
         if self.complaint.as_ref() != Some(&why) {
             warn!("{path} does not lead here any more, and cannot be made anew: {why}");
             self.complaint = Some(why);
