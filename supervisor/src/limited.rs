@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use reactord_process::limited::{LINES_PER_SECOND, Limit};
 
+use crate::fleet::Report;
+
 /// What others can cause a line about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -24,6 +26,22 @@ pub(crate) enum Kind {
 
 impl Kind {
     const ALL: [Self; 6] = [Self::Request, Self::Generation, Self::Ready, Self::Left, Self::Retired, Self::Remains];
+
+    /// Of what kind a line of the fleet is, if it is one that others can cause.
+    pub(crate) fn of(report: &Report) -> Option<Self> {
+        match report {
+            Report::Ready { .. } => Some(Self::Ready),
+            Report::Left { .. } => Some(Self::Left),
+            Report::Retired { .. } => Some(Self::Retired),
+            Report::Begins { .. }
+            | Report::BeginsAgain { .. }
+            | Report::BeginsLater { .. }
+            | Report::Serves { .. }
+            | Report::ServesInPart { .. }
+            | Report::GivenUp { .. } => Some(Self::Generation),
+            _ => None,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{LevelFilter, debug, info, warn};
+use log::{debug, info, warn};
 use mio::net::TcpListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -17,8 +17,8 @@ use nix::sys::signal::Signal;
 use reactord_cli::service_manager::{ServiceManager, Word};
 use reactord_process::accept::listen_on;
 use reactord_process::address::Address;
-use reactord_process::frame::{self, Refuse, printable};
-use reactord_process::requests::{self, LOG_SET, LogSet, Process, SetLog, Upgraded};
+use reactord_process::frame::Refuse;
+use reactord_process::requests::{self, Process, SetLog, Upgraded};
 use reactord_process::words::{Fraction, FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 use reactord_process::{inherited, open_files};
 
@@ -33,6 +33,7 @@ use crate::launch::{Inheritance, Program};
 use crate::limited::{Kind, Limited};
 use crate::line::Line;
 use crate::link::Link;
+use crate::log_level::set_log_level;
 use crate::remains::Remains;
 use crate::resume::{self, Resumption};
 use crate::sight::Lookout;
@@ -41,7 +42,7 @@ use crate::source::Source;
 use crate::state::State;
 use crate::status::{FleetStatus, Summary, Telling, WorkerStatus};
 use crate::traffic::{Ending, Traffic};
-use crate::upgrade::{Asker, Failed, Upgrade};
+use crate::upgrade::{Asker, Before, Failed, Upgrade};
 
 /// Why nothing is begun any more.
 const STOPPING: &str = "the supervisor is stopping";
@@ -367,7 +368,10 @@ impl<'p> Supervisor<'p> {
                     None => channel.close_with(&Refuse::frame(&STOPPING)),
                 },
                 Request::Upgrade(request) => self.begin_upgrade(Asker::Caller(Box::new(channel), pid), &request),
-                Request::SetLog(SetLog { level }) => channel.close_with(&self.set_log_level(pid, &level)),
+                Request::SetLog(SetLog { level }) => {
+                    let is_said = self.limited.admits(Kind::Request, self.now);
+                    channel.close_with(&set_log_level(pid, &level, is_said));
+                }
             }
         }
     }
@@ -387,21 +391,6 @@ impl<'p> Supervisor<'p> {
     /// How many connections a worker has, where it is known.
     fn share(&self, id: WorkerId) -> Option<u64> {
         (self.config.supply == Supply::Queue).then(|| self.fleet.share(id))
-    }
-
-    /// Has this level logged from now on, by this process alone.
-    fn set_log_level(&mut self, pid: u32, level: &str) -> Vec<u8> {
-        let Ok(wanted) = level.parse::<LevelFilter>() else {
-            return Refuse::frame(&format!("there is no level {}", printable(level)));
-        };
-        let name_of = |level: LevelFilter| level.as_str().to_ascii_lowercase();
-        let before = name_of(log::max_level());
-        log::set_max_level(wanted);
-        let level = name_of(wanted);
-        if self.limited.admits(Kind::Request, self.now) {
-            info!("Log level {level} from now on, {before} before: pid {pid} has asked for it");
-        }
-        frame::encode(LOG_SET, &LogSet { before, level, pid: std::process::id() })
     }
 
     fn reloaded(&mut self, reload: &Reload) {
@@ -445,7 +434,7 @@ impl<'p> Supervisor<'p> {
     }
 
     fn report(&mut self, report: &Report) {
-        if kind_of(report).is_none_or(|kind| self.limited.admits(kind, self.now)) {
+        if Kind::of(report).is_none_or(|kind| self.limited.admits(kind, self.now)) {
             match report {
                 report if report.is_warning() => warn!("{report}"),
                 report => info!("{report}"),
@@ -745,40 +734,6 @@ impl<'p> Supervisor<'p> {
             build: Some(self.surroundings.build.to_owned()),
             asker: None,
         }
-    }
-}
-
-/// What is left of the binary that this process has executed before, besides what it goes on with.
-struct Before {
-    build: String,
-    asker: Option<Asker>,
-    workers: Option<u64>,
-}
-
-impl Before {
-    fn take(state: &mut State) -> Self {
-        let asker = state.asker.take().and_then(|asker| {
-            // Whoever waits for the answer sees the end of its channel then.
-            Asker::adopt(asker).inspect_err(|error| warn!("Pid {} is not answered: {error}", asker.pid)).ok()
-        });
-        let build = state.build.take().unwrap_or_else(|| "an earlier version".to_owned());
-        Self { build, asker, workers: state.workers }
-    }
-}
-
-/// What kind of line this is that others can cause, if it is one.
-fn kind_of(report: &Report) -> Option<Kind> {
-    match report {
-        Report::Ready { .. } => Some(Kind::Ready),
-        Report::Left { .. } => Some(Kind::Left),
-        Report::Retired { .. } => Some(Kind::Retired),
-        Report::Begins { .. }
-        | Report::BeginsAgain { .. }
-        | Report::BeginsLater { .. }
-        | Report::Serves { .. }
-        | Report::ServesInPart { .. }
-        | Report::GivenUp { .. } => Some(Kind::Generation),
-        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use log::info;
+use log::{info, warn};
 use mio::net::UnixStream;
 use mio::{Interest, Registry};
 use reactord_process::channel::Channel;
@@ -239,6 +239,27 @@ impl Asker {
         if let Self::Caller(channel, _) = self {
             channel.close_with(&frame::encode(UPGRADED, upgraded));
         }
+    }
+}
+
+/// What is left of the binary that this process has executed before, besides what it goes on with.
+#[derive(Debug)]
+pub(crate) struct Before {
+    pub(crate) build: String,
+    pub(crate) asker: Option<Asker>,
+    /// How many workers its command line has asked for.
+    pub(crate) workers: Option<u64>,
+}
+
+impl Before {
+    /// Takes it out of what that has left.
+    pub(crate) fn take(state: &mut State) -> Self {
+        let asker = state.asker.take().and_then(|asker| {
+            // Whoever waits for the answer sees the end of its channel then.
+            Asker::adopt(asker).inspect_err(|error| warn!("Pid {} is not answered: {error}", asker.pid)).ok()
+        });
+        let build = state.build.take().unwrap_or_else(|| "an earlier version".to_owned());
+        Self { build, asker, workers: state.workers }
     }
 }
 
