@@ -2,12 +2,16 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use reactord::Status;
 use reactord::program::EXIT_SERVE;
 
 const PROXY: &str = "reactord-proxy";
+
+/// The name of its service.
+const SERVICE: &str = "proxy";
 
 /// Becomes the proxy, with the arguments that follow, if that is what is asked for. Returns only if it is not, or with the exit
 /// code for that it is not to be had.
@@ -16,8 +20,14 @@ pub(crate) fn become_proxy() -> Option<ExitCode> {
     (arguments.next()? == "proxy").then(|| execute(arguments))
 }
 
+/// The program that could take over from the proxy on this path, if there is one.
+pub(crate) fn successor_of_proxy(path: &Path) -> Option<PathBuf> {
+    let status = Status::of(path).ok()?;
+    status.services.iter().any(|service| service.name == SERVICE).then(proxy)
+}
+
 fn execute(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let program = beside_this_one().unwrap_or_else(|| PathBuf::from(PROXY));
+    let program = proxy();
     let error = Command::new(&program).args(arguments).exec();
     reactord_cli::complain(&format!(
         "reactord proxy is a program of its own, {PROXY}, which is neither beside this one nor in PATH: {}: {error}",
@@ -26,7 +36,8 @@ fn execute(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::from(EXIT_SERVE)
 }
 
-fn beside_this_one() -> Option<PathBuf> {
-    let beside = std::env::current_exe().ok()?.with_file_name(PROXY);
-    beside.is_file().then_some(beside)
+/// The program: beside this one, or by its name in `PATH`.
+fn proxy() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|this| this.with_file_name(PROXY));
+    beside.filter(|beside| beside.is_file()).unwrap_or_else(|| PathBuf::from(PROXY))
 }

@@ -11,6 +11,7 @@ use log::error;
 use reactord::{LogLevels, Offer, Upgraded, Upgrading, move_peers, set_log_level, upgrade};
 use reactord_cli::complain;
 
+use crate::beside::successor_of_proxy;
 use crate::options::{Check, LogOf, Move, UpgradeOf};
 use reactord::program::{EXIT_TAKEOVER, fail};
 
@@ -75,9 +76,9 @@ fn how_far(Upgrading { pid, copied, peers, .. }: Upgrading) -> String {
 
 /// Says whether a server could be taken over by this program, or by another.
 pub(crate) fn check_and_say(Check { path, binary }: &Check, offers: &[Offer]) -> ExitCode {
-    if let Some(binary) = binary {
+    if let Some(binary) = binary.clone().or_else(|| successor_of_proxy(path)) {
         // It answers in this process's place, and with its exit code.
-        let error = Command::new(binary).arg("check").arg(path).exec();
+        let error = Command::new(&binary).arg("check").arg(path).exec();
         complain(&format!("{}: {error}", binary.display()));
         return ExitCode::from(EXIT_TAKEOVER);
     }
