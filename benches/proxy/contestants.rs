@@ -78,6 +78,22 @@ pub(crate) fn all() -> Vec<Contestant> {
     all
 }
 
+/// The example in front of `to`, on the first processor, with a takeover path.
+pub(crate) fn forward(to: SocketAddr, takeover_path: &Path) -> Result<Server> {
+    let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let mut command = Command::new(released("examples/forward"));
+    let server = Server::start_and_ask(command.args([at.to_string(), to.to_string()]).arg(takeover_path), at)?;
+    server.pin()?;
+    Ok(server)
+}
+
+/// The same, for a successor of such a one.
+pub(crate) fn forward_taking_over(to: SocketAddr, takeover_path: &Path) -> Command {
+    let mut command = Command::new(released("examples/forward"));
+    command.arg(to.to_string()).arg(takeover_path);
+    command
+}
+
 /// A program of this project, as it is released.
 fn released(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_reactord")).with_file_name(name)

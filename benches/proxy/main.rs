@@ -13,6 +13,7 @@
 mod contestants;
 mod copying;
 mod loads;
+mod pauses;
 
 #[allow(dead_code, reason = "it has what other benchmarks need, too")]
 #[path = "../rig/mod.rs"]
@@ -41,6 +42,10 @@ struct Arguments {
     /// a percentage of what is done otherwise (default: 100)
     #[argh(option, default = "100")]
     percent: u32,
+    /// so many takeovers of the example forward by another one, instead of all that, with clients that take slowly what is sent
+    /// to them and clients that take all they can
+    #[argh(option)]
+    takeovers: Option<usize>,
     /// be the loop that only copies: where it listens, and where it leads
     #[argh(option)]
     copy: Option<String>,
@@ -56,6 +61,10 @@ struct Arguments {
     bench: bool,
 }
 
+/// How many pairs there are in takeovers whose clients take slowly what is sent to them, and how many that take all they can.
+const SLOW: usize = 200;
+const BULK: usize = 100;
+
 /// What others are compared with.
 const REFERENCE: &str = "haproxy";
 
@@ -69,6 +78,9 @@ fn main() -> Result<()> {
     }
     rig::raise_limit();
     rig::stay_on(1)?;
+    if let Some(takeovers) = arguments.takeovers {
+        return pauses::measure(SLOW, BULK, takeovers);
+    }
     let contestants: Vec<Contestant> = all()
         .into_iter()
         .filter(|contestant| contestant.name == REFERENCE || contestant.name.contains(&arguments.only))

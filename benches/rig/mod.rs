@@ -44,14 +44,14 @@ impl Process {
 
     /// The next line with this text in it.
     fn line(&mut self, text: &str) -> io::Result<String> {
-        let mut line = String::new();
+        let (mut line, mut last) = (String::new(), String::new());
         while self.lines.read_line(&mut line)? > 0 {
             if line.contains(text) {
                 return Ok(line);
             }
-            line.clear();
+            last = std::mem::take(&mut line);
         }
-        Err(io::Error::other(format!("pid {} ended before it said {text:?}", self.child.id())))
+        Err(io::Error::other(format!("pid {} ended before it said {text:?}: {last}", self.child.id())))
     }
 }
 
@@ -146,10 +146,16 @@ impl Server {
     /// The server that has taken over from this one, and its summary.
     pub(crate) fn taken_over(mut self, takeover_path: &Path) -> io::Result<(Self, String)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reactord"));
-        let mut successor = Process::start(command.arg("--takeover").arg(takeover_path))?;
+        let summary = self.replace(command.arg("--takeover").arg(takeover_path))?;
+        Ok((self, summary))
+    }
+
+    /// Starts a process that takes over, and is the server from then on. Returns its summary.
+    pub(crate) fn replace(&mut self, command: &mut Command) -> io::Result<String> {
+        let mut successor = Process::start(command)?;
         let summary = successor.line("Took over")?;
-        self.process.child.wait()?;
-        Ok((Self { process: successor, address: self.address }, summary))
+        std::mem::replace(&mut self.process, successor).child.wait()?;
+        Ok(summary)
     }
 }
 
