@@ -187,6 +187,7 @@ impl Peer {
 
     fn tie(&mut self, parting: Option<Parting>, ties: &Ties<'_>) {
         let alarm_ns = self.particulars.as_ref().and_then(|particulars| particulars.alarm_ns);
+        self.way = Way::in_successor();
         self.particulars = Particulars::told(parting, ties).map(|mut particulars| {
             particulars.alarm_ns = alarm_ns;
             Box::new(particulars)

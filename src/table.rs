@@ -512,8 +512,14 @@ fn end(peer: &mut Peer, progress: TurnEnd, now_ns: u64, patience: &Patience) -> 
         peer.abort();
         return (TurnEnd::Over, None);
     }
+    let client_ended = peer.talk.phase() == Phase::Ended;
     if peer.talk.finish_output() {
         peer.end_output();
+    }
+    if client_ended && peer.talk.outflow() == Outflow::Finished {
+        // Both have said all: there is no output to be ended, and nothing that would come to be thrown away.
+        peer.talk.linger();
+        return part(peer, TurnEnd::Over, now_ns, patience);
     }
     if peer.talk.is_closing() { part(peer, progress, now_ns, patience) } else { (progress, None) }
 }

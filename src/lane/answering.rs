@@ -186,7 +186,7 @@ impl<S: StreamService> Answering<S> {
     /// The same for a peer about which there is something to do besides.
     #[inline(never)]
     fn go_on(&mut self, turn: &mut Turn<'_>, wake: Wake, input: &mut [u8]) -> io::Result<TurnEnd> {
-        let was_full = turn.talk.is_full();
+        let (was_full, was_connecting) = (turn.talk.is_full(), turn.talk.phase() == Phase::Connecting);
         match turn.talk.phase() {
             Phase::Lingering => return linger(turn, input),
             // What has become of it is told by the event that follows its registration.
@@ -199,7 +199,7 @@ impl<S: StreamService> Answering<S> {
             turn.look_at_writer();
             if turn.is_joined() {
                 let had_ended = turn.talk.phase() != Phase::Open;
-                let progress = carry(turn, input, wake)?;
+                let progress = carry(turn, input, wake, was_connecting)?;
                 if !had_ended && turn.talk.phase() == Phase::Ended {
                     self.call(turn, S::half_closed)?;
                 }

@@ -9,8 +9,9 @@ use crate::table::{Passed, Turn, TurnEnd};
 pub(super) const READS_PER_TURN: u32 = 4;
 
 /// Writes what is pending for a joined peer, and passes on what it has sent: what was kept first, and then what comes, as far
-/// as the other one takes it.
-pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake) -> io::Result<TurnEnd> {
+/// as the other one takes it. What comes on a connection that `stands` since this turn is told by an event, since nothing was
+/// asked before of what comes on it.
+pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake, stands: bool) -> io::Result<TurnEnd> {
     let is_held = !turn.talk.listens();
     let before = turn.face();
     if wake == Wake::SentTo {
@@ -21,7 +22,7 @@ pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake) -> io::Re
     turn.write_waiting(is_held)?;
     turn.talk.begin_turn();
     pass_on_kept(turn);
-    let (is_readable, to_the_end) = wake.reads_after(is_held);
+    let (is_readable, to_the_end) = if stands { (false, false) } else { wake.reads_after(is_held) };
     let end = if is_readable { convey(turn, input, to_the_end)? } else { TurnEnd::Drained };
     turn.compare(before);
     Ok(end)

@@ -108,7 +108,7 @@ impl Talk {
         match self.phase {
             Phase::Closing | Phase::Connecting => Interest::WRITABLE,
             Phase::Lingering => READING,
-            Phase::Open | Phase::Ended => match (self.holds.is_none(), !self.waits_to_write()) {
+            Phase::Open | Phase::Ended => match (self.holds.lasting().is_none(), !self.waits_to_write()) {
                 (true, true) => READING,
                 (true, false) => READING | Interest::WRITABLE,
                 (false, false) => Interest::WRITABLE,

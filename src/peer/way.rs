@@ -31,6 +31,12 @@ pub(crate) enum Way {
 }
 
 impl Way {
+    /// How it begins where nobody knows how it went before. Of those who take slowly nothing must be read, or the next takeover
+    /// has it to copy.
+    pub(crate) fn in_successor() -> Self {
+        Self::Peeked { taken: 0 }
+    }
+
     /// So many bytes were read and written, of which `room` would have fitted into the buffer.
     pub(crate) fn after_copy(self, bytes: usize, room: usize) -> Self {
         match self {

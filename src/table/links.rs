@@ -96,8 +96,8 @@ impl Peers {
             rarities.ephemeral = false;
         }
         particulars.tidy();
-        // What is kept of its input comes first, and with the partner's own marks.
-        peer.talk.hold(Holds::TURN.with(Holds::PARTNER).with(Holds::RELAYED));
+        // What is kept of its input comes first, if the partner takes it.
+        peer.talk.hold(Holds::TURN.with(Holds::RELAYED));
         self.unsettled.push(handle.key(), peer);
         self.set_alarm(handle);
     }

@@ -134,7 +134,8 @@ impl Turn<'_> {
         let waited_ns = self.peers.now_ns.saturating_sub(moved_ns);
         let Some(partner_key) = self.peers.key(partner.get().into()) else { return };
         let partner = &mut self.peers.slab[partner_key];
-        if partner.talk.holds().has(Holds::PARTNER) {
+        // One that does not stand yet sees for itself when it does.
+        if partner.talk.holds().has(Holds::PARTNER) && partner.talk.phase() != Phase::Connecting {
             partner.way = partner.way.after_wait(waited_ns);
             partner.talk.release(Holds::PARTNER);
             // Not in this turn of the loop: two who are quick enough would never let it end.
