@@ -30,6 +30,7 @@ _reactord_client() {
     'soak --churn') compopt +o default +o bashdefault; return ;;
     'soak --takeovers') compopt +o default +o bashdefault; return ;;
     'soak --interval') compopt +o default +o bashdefault; return ;;
+    'soak --unfit') compopt +o default +o bashdefault; return ;;
     'soak --kill-successors') compopt +o default +o bashdefault; return ;;
     'soak --moves') compopt +o default +o bashdefault; return ;;
     'soak --servers') compopt +o default +o bashdefault; return ;;
@@ -42,7 +43,7 @@ _reactord_client() {
     'soak --picture') compopt +o default +o bashdefault; return ;;
     esac
     case "$command:$current" in
-    soak:-*) word='--server --attach -n --connections --active --rate --fragmenting --slow-readers --churn --takeovers --interval --kill-successors --moves --servers --kill-movers --duration --drain --seed --json --report --picture -v --verbose -h --help' ;;
+    soak:-*) word='--server --attach -n --connections --active --rate --fragmenting --slow-readers --churn --takeovers --interval --upgrade --unfit --kill-successors --moves --servers --kill-movers --duration --drain --seed --json --report --picture -v --verbose -h --help' ;;
     :-*) word='-a --connect-address -p --connect-port -n --connections --rate --depth --duration --idle --slow-readers --fragment --drain -v --verbose --version -h --help' ;;
     :*) ((COMP_CWORD == 1)) && word='soak' || word= ;;
     *) return ;;

@@ -23,6 +23,8 @@ complete -c reactord-client -n '__fish_seen_subcommand_from soak' -l slow-reader
 complete -c reactord-client -n '__fish_seen_subcommand_from soak' -l churn -x -d 'how many further connections come every second, stay for one, and go (default 0)'
 complete -c reactord-client -n '__fish_seen_subcommand_from soak' -l takeovers -x -d 'how many successors are started (default 5; with --moves 0)'
 complete -c reactord-client -n '__fish_seen_subcommand_from soak' -l interval -x -d 'how long it is from one takeover, or move, to the next, about (default 2; with --moves 0.2)'
+complete -c reactord-client -n '__fish_seen_subcommand_from soak' -l upgrade -d 'have the server start its successors itself, as `reactord upgrade` asks it to'
+complete -c reactord-client -n '__fish_seen_subcommand_from soak' -l unfit -x -d 'how many of those successors cannot take over, each in another way; the last one always can (default 0)'
 complete -c reactord-client -n '__fish_seen_subcommand_from soak' -l kill-successors -x -d 'which share of the successors is killed while it copies, 0 to 1; the last one never is (default 0)'
 complete -c reactord-client -n '__fish_seen_subcommand_from soak' -l moves -x -d 'how often a server gives some of its connections to another one: a random number, share or list of them (default 0)'
 complete -c reactord-client -n '__fish_seen_subcommand_from soak' -l servers -x -d 'how many servers there are with --moves, 2 to 4: the second half of them does not listen, but waits at the first (default 3)'

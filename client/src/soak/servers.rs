@@ -154,11 +154,9 @@ impl Servers {
         Ok(number)
     }
 
-    /// What a process has started and has not ended, whichever of its threads it was.
+    /// What a process has started and has not ended.
     pub(crate) fn child_of(&self, number: Number) -> Option<u32> {
-        let process = procfs::process::Process::new(self.pid(number).cast_signed()).ok()?;
-        let mut children = process.tasks().ok()?.flatten().filter_map(|task| task.children().ok()).flatten();
-        children.next()
+        children_of(self.pid(number)).into_iter().next()
     }
 
     /// Where successors lie that cannot take over.
@@ -382,11 +380,26 @@ impl Drop for Servers {
             // It may have ended by itself, which is as good.
             match std::mem::replace(&mut process.kin, Kin::None) {
                 Kin::Child(mut child) => drop((child.kill(), child.wait())),
-                Kin::Adopted => drop(kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL)),
+                Kin::Adopted => end(process.pid),
                 Kin::None => {}
             }
         }
+        // A successor of which nobody has told yet is left to this process when whoever has started it ends.
+        children_of(std::process::id()).into_iter().for_each(end);
     }
+}
+
+/// Ends a process.
+fn end(pid: u32) {
+    // It may have ended by itself, which is as good.
+    let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+}
+
+/// What a process has started and has not ended, whichever of its threads it was.
+fn children_of(pid: u32) -> Vec<u32> {
+    let tasks = procfs::process::Process::new(pid.cast_signed()).and_then(|process| process.tasks());
+    let tasks = tasks.into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.children().ok()).flatten().collect()
 }
 
 /// Kills the successor with this process id unless it holds so many peers, and says whether it did; see
