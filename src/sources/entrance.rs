@@ -137,6 +137,8 @@ impl Entrance {
         if let Err(error) = registered {
             warn!("Path {} may not lead here: {error}", before.at());
         }
+        // Who has connected to the new one already is let in without an event.
+        self.doors[key].accepting.go_on_next_turn();
         let door = Door::new(LeadsFrom::Leftover(before, waiting_max()));
         match free {
             Some(key) => self.doors[key] = door,
