@@ -31,6 +31,7 @@
 mod afterwards;
 mod beginning;
 mod exit;
+mod reaper;
 mod reporting;
 mod takeover_path;
 

@@ -299,6 +299,7 @@ impl Upgrade {
         // What it does from now on is its own affair.
         self.is_killed = true;
         self.launch.wait_for_quiet(RETIRED_PATIENCE);
+        self.launch.leave();
     }
 
     /// How the successor has ended that owned the peers, if it has.

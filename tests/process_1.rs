@@ -28,6 +28,8 @@ impl Container {
         }
         let place = Place::new();
         let mut command = Command::new("unshare");
+        // If it is killed, so is the container, whose processes have this test's pipes.
+        command.arg("--kill-child");
         command.args(["--pid", "--fork", "--mount-proc", env!("CARGO_BIN_EXE_reactord"), "-a", "127.0.0.1", "-p", "0"]);
         let unshare = Server::spawn(&place.path(), command.arg("-t").arg(place.path())).started();
         Some(Self { place, unshare })
@@ -85,10 +87,14 @@ impl Container {
     }
 }
 
-/// The children of a process, also those that have ended and are not reaped.
+/// The children of all threads of a process, also those that have ended and are not reaped.
 fn children_of(pid: u32) -> Vec<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().map(|child| child.parse().expect("it is a number")).collect()
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = |children: String| -> Vec<u32> {
+        children.split_whitespace().map(|child| child.parse().expect("it is a number")).collect()
+    };
+    children.flat_map(numbers).collect()
 }
 
 #[test]

@@ -90,12 +90,15 @@ impl Server {
         Self::start(command.args(["--listen-port", "0", "--takeover-path"]).arg(takeover_path))
     }
 
-    /// Any server that ends the first line it writes to standard error with its port on 127.0.0.1.
+    /// Any server that ends one of the first lines it writes to standard error with its port on 127.0.0.1.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let mut process = Process::start(command)?;
-        let line = process.line(":")?;
-        let port = line.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
-        let port: u16 = port.ok_or_else(|| io::Error::other(format!("no port in {line:?}")))?;
+        let port: u16 = loop {
+            let line = process.line(":")?;
+            if let Some(port) = line.trim_end().rsplit(':').next().and_then(|port| port.parse().ok()) {
+                break port;
+            }
+        };
         Ok(Self { process, address: ([127, 0, 0, 1], port).into() })
     }
 

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
 use signal_hook::iterator::Signals;
 
+use super::reaper::Reaper;
 use crate::{Outcome, Status};
 
 /// What process 1 passes on to whoever serves; in any other, the first two end the waiting.
@@ -66,7 +67,8 @@ impl Afterwards {
             Self::Exit(_) => None,
         };
         let signals = if is_first { Some(Signals::new(numbers())?) } else { watched };
-        Ok(Prepared { afterwards: self, is_first, path, signals })
+        let reaper = is_first.then(Reaper::begin).transpose()?;
+        Ok(Prepared { afterwards: self, reaper, path, signals })
     }
 }
 
@@ -74,7 +76,8 @@ impl Afterwards {
 #[derive(Debug)]
 pub struct Prepared {
     afterwards: Afterwards,
-    is_first: bool,
+    /// Of process 1.
+    reaper: Option<Reaper>,
     /// Where a server in place of this one answers.
     path: PathBuf,
     signals: Option<Signals>,
@@ -85,7 +88,10 @@ impl Prepared {
     #[must_use]
     pub fn end(self, outcome: Outcome) -> u8 {
         let Outcome::HandedOver { pid } = outcome else { return 0 };
-        let Self { afterwards, is_first, path, signals } = self;
+        let Self { afterwards, reaper, path, signals } = self;
+        let is_first = reaper.is_some();
+        // From here on all children are waited for, in order to know how they have ended.
+        drop(reaper);
         let Some(mut signals) = signals else { return afterwards.exit_code() };
         // What was no signal to stop meant this process while it served.
         let pending: Vec<Signal> = signals.pending().filter_map(|number| Signal::try_from(number).ok()).collect();

@@ -118,6 +118,12 @@ impl Launch {
         process.kill();
     }
 
+    /// Nobody here waits for it any more: how it ends is for whoever looks after all children of this process, as process 1
+    /// does.
+    pub(crate) fn leave(&self) {
+        lock(&self.process).child = None;
+    }
+
     /// The end of what it has said so far.
     pub(crate) fn said(&self) -> String {
         lock(&self.said).text()
