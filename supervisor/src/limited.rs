@@ -7,6 +7,9 @@ use reactord_process::limited::{LINES_PER_SECOND, Limit};
 
 use crate::fleet::Report;
 
+/// Of so many generations a second each worker has its line.
+const GENERATIONS_PER_SECOND: u64 = 4;
+
 /// What others can cause a line about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -62,7 +65,7 @@ pub(crate) struct Limited([Limit; Kind::ALL.len()]);
 impl Limited {
     /// Those of a supervisor that is to have so many workers.
     pub(crate) fn with_workers(workers: usize) -> Self {
-        let of_workers = LINES_PER_SECOND.max(workers as u64);
+        let of_workers = GENERATIONS_PER_SECOND * LINES_PER_SECOND.max(workers as u64);
         Self(Kind::ALL.map(|kind| match kind {
             Kind::Ready | Kind::Left => Limit::of(of_workers),
             _ => Limit::default(),
@@ -94,7 +97,7 @@ mod tests {
 
     #[test]
     fn each_worker_of_a_generation_has_its_line_and_of_the_others_some_have() {
-        let (mut limited, now) = (Limited::with_workers(40), Instant::now());
+        let (mut limited, now) = (Limited::with_workers(10), Instant::now());
         let mut admitted = |kind| (0..50).filter(|_| limited.admits(kind, now)).count() as u64;
         assert_eq!((admitted(Kind::Ready), admitted(Kind::Retired)), (40, LINES_PER_SECOND));
         assert_eq!(limited.due(), Some(now + SECOND));
