@@ -139,7 +139,8 @@ impl Servers {
     /// Starts what asks the server at this place how it stands.
     pub(crate) fn start_question(&mut self, place: Place) -> io::Result<Number> {
         let path = self.takeover_path(place);
-        self.start(move |command| command.args(["status", "--json"]).arg(path))
+        // That somebody is asked is no news.
+        self.start_quietly(move |command| command.args(["status", "--json"]).arg(path))
     }
 
     /// A process that was started by another one of these, and is heard where that one was.
@@ -179,12 +180,22 @@ impl Servers {
 
     /// Starts one whose lines, on either output, are heard.
     fn start(&mut self, arguments: impl FnOnce(&mut Command) -> &mut Command + Send + 'static) -> io::Result<Number> {
+        let begun = Instant::now();
+        let number = self.start_quietly(arguments)?;
+        debug!("pid {} started in {} us", self.pid(number), begun.elapsed().as_micros());
+        Ok(number)
+    }
+
+    /// The same, without a line about it.
+    fn start_quietly(
+        &mut self,
+        arguments: impl FnOnce(&mut Command) -> &mut Command + Send + 'static,
+    ) -> io::Result<Number> {
         let number = self.processes.len();
         // It has a name, because the launcher shares no descriptors.
         let log_path = self.directory.path().join(format!("log-{number}"));
         mkfifo(&log_path, Mode::S_IRUSR | Mode::S_IWUSR)?;
         let log = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&log_path)?;
-        let begun = Instant::now();
         let (program, fifo) = (self.program.clone(), log_path.clone());
         let child = self.launcher.start(move || {
             let mut command = Command::new(program);
@@ -206,7 +217,6 @@ impl Servers {
             serves: false,
         };
         self.processes.push(process);
-        debug!("pid {} started in {} us", self.pid(number), begun.elapsed().as_micros());
         fs::remove_file(log_path)?;
         let mut log = Receiver::from(OwnedFd::from(log));
         self.registry.register(&mut log, Token(LOGS_FROM + number), Interest::READABLE)?;
