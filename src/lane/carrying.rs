@@ -14,12 +14,11 @@ pub(super) const READS_PER_TURN: u32 = 4;
 pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake, stands: bool) -> io::Result<TurnEnd> {
     let is_held = !turn.talk.listens();
     let before = turn.face();
+    turn.write_waiting(is_held)?;
     if wake == Wake::SentTo {
-        turn.write_waiting(is_held)?;
         // What it has sent is passed on in the next turn of the loop, or two that do so might never let this one end.
         return Ok(if turn.talk.waits_for_its_turn() { TurnEnd::BudgetSpent } else { TurnEnd::Drained });
     }
-    turn.write_waiting(is_held)?;
     turn.talk.begin_turn();
     pass_on_kept(turn);
     let (is_readable, to_the_end) = if stands { (false, false) } else { wake.reads_after(is_held) };
