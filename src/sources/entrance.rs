@@ -408,6 +408,15 @@ mod tests {
         names
     }
 
+    /// One that listens on this path, and what wakes it.
+    fn registered_at(path: &std::path::Path) -> (Entrance, mio::Poll) {
+        let listener = Listener::bind(0, &Listen::on("local", path.to_owned())).unwrap();
+        let poll = mio::Poll::new().unwrap();
+        let mut entrance = Entrance::of_listeners([listener]);
+        entrance.register(poll.registry(), Tokens::of(Name::Entrance)).unwrap();
+        (entrance, poll)
+    }
+
     #[test]
     fn those_who_have_connected_to_a_listener_that_goes_are_let_in_and_nobody_after_them() {
         let directory = tempfile::tempdir().unwrap();
@@ -454,10 +463,7 @@ mod tests {
     fn a_path_that_is_removed_is_made_anew_and_whoever_had_connected_is_let_in_as_well() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let listener = Listener::bind(0, &Listen::on("local", path.clone())).unwrap();
-        let poll = mio::Poll::new().unwrap();
-        let mut entrance = Entrance::of_listeners([listener]);
-        entrance.register(poll.registry(), Tokens::of(Name::Entrance)).unwrap();
+        let (mut entrance, poll) = registered_at(&path);
         entrance.announce();
         entrance.look_after_path(0, poll.registry());
         assert_eq!(entrance.leftovers().count(), 0, "it leads here");
@@ -480,10 +486,7 @@ mod tests {
     fn a_path_is_not_made_anew_while_a_successor_may_go_on_with_it_as_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let listener = Listener::bind(0, &Listen::on("local", path.clone())).unwrap();
-        let poll = mio::Poll::new().unwrap();
-        let mut entrance = Entrance::of_listeners([listener]);
-        entrance.register(poll.registry(), Tokens::of(Name::Entrance)).unwrap();
+        let (mut entrance, poll) = registered_at(&path);
         entrance.look_after_paths(poll.registry());
         std::fs::remove_file(&path).unwrap();
         for (is_lent, is_made_anew) in [(true, false), (false, true)] {
