@@ -1,5 +1,7 @@
 //! What has happened to a server: it is told to whoever observes it, and remembered for whoever asks.
 
+use reactord_process::log_level::name_of;
+
 use crate::account::{Account, ServiceAccount, unix_ms};
 use crate::build_id::BUILD;
 use crate::lane::AnyLane;
@@ -7,7 +9,7 @@ use crate::lanes::Lanes;
 use crate::listen::Target;
 use crate::milestone::{Milestone, Observer, Takeover};
 use crate::sources::Listener;
-use crate::status::{FailureStatus, HeldStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus, name_of};
+use crate::status::{FailureStatus, HeldStatus, ListenerStatus, ServiceStatus, Status, TakeoverStatus};
 use crate::table::Held;
 
 /// What a server remembers.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use log::LevelFilter;
 use reactord_process::asking::{self, AskError, Cause, Conversation, PATIENCE};
 use reactord_process::frame::{RawFrame, printable};
+use reactord_process::log_level::name_of;
 
-use crate::status::{Status, name_of};
+use crate::status::Status;
 use crate::takeover::wire::{Answer, Ask, Frame, LogSet, SetLog};
 
 /// Asks the server on `path`, and waits so long for its answer.

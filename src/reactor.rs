@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use mio::event::Event;
 use mio::{Events, Poll};
+use reactord_process::asker::Asker;
 use reactord_process::path::TakeoverListener;
 
 use crate::annals::Annals;
@@ -37,7 +38,7 @@ use crate::takeover::arrival::Arrival;
 use crate::takeover::fault::{self, SuccessorStep};
 use crate::takeover::predecessor::Refusal;
 use crate::takeover::wire::{Frame, SetLog, Upgrade};
-use crate::upgrade::Asker;
+use crate::upgrade::HANGUP;
 use crate::worker::Wish;
 use ask_service::ask_service;
 use disband::disband;
@@ -250,7 +251,7 @@ impl<L: Lanes> Reactor<L> {
             self.stop(&signal);
         }
         if self.sources.signals.as_mut().is_some_and(StopSignals::has_hung_up) {
-            self.upgrade(Asker::Signal, &upgrades::at_hangup());
+            self.upgrade(HANGUP, &upgrades::at_hangup());
         }
         if self.succession.upgrades.is_under_way() {
             let (succession, mut with) = self.succession();

@@ -1,6 +1,5 @@
 //! What a server says of itself when it is asked. All that tells of a server, to whomever, is read from here.
 
-use log::LevelFilter;
 use minicbor::{Decode, Encode};
 
 use crate::pauses::Pauses;
@@ -91,11 +90,6 @@ impl Status {
     pub fn sent_bytes(&self) -> u64 {
         self.services.iter().map(|service| service.sent_bytes).sum()
     }
-}
-
-/// A level as it is told.
-pub(crate) fn name_of(level: LevelFilter) -> String {
-    level.as_str().to_ascii_lowercase()
 }
 
 /// A service of a server.

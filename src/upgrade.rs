@@ -28,17 +28,20 @@ use log::debug;
 use mio::event::Event;
 use mio::{Interest, Registry};
 use nix::sys::signal::Signal;
-use reactord_process::channel::Channel;
+use reactord_process::asker::Asker;
 use reactord_process::last_words::with_last_line;
 use reactord_process::words::PREDECESSOR_VARIABLE;
 
 use crate::sources::{Source, Tokens};
 use crate::takeover::fault::{self, UpgradeStep};
 use crate::takeover::summary::{Pause, Summary};
-use crate::takeover::wire::{self, Argument, Frame, Hello, Process, Upgraded, Upgrading};
+use crate::takeover::wire::{self, Argument, Hello, Process, Upgraded, Upgrading};
 use inheritance::{STANDARD_ERROR_VARIABLE, UPGRADE_VARIABLE};
 use launch::{Launch, News};
 use program::Program;
+
+/// It was the signal that asks for an upgrade.
+pub(crate) const HANGUP: Asker = Asker::Signal("SIGHUP");
 
 /// How often whoever asked is told how far it has come.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -54,24 +57,6 @@ const KILL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a predecessor that has retired passes on what its successor had said before it served.
 const RETIRED_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Who is told what comes of it.
-#[derive(Debug)]
-pub(crate) enum Asker {
-    /// Somebody who called on the takeover path.
-    Caller(Box<Channel>, u32),
-    /// Nobody: it was a signal.
-    Signal,
-}
-
-impl std::fmt::Display for Asker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Caller(_, pid) => write!(f, "pid {pid}"),
-            Self::Signal => write!(f, "SIGHUP"),
-        }
-    }
-}
 
 /// An upgrade that is under way.
 #[derive(Debug)]
@@ -245,9 +230,8 @@ impl Upgrade {
             return;
         }
         self.tell_at = now + PROGRESS_INTERVAL;
-        if let (Asker::Caller(channel, _), Some(pid)) = (&mut self.asker, self.pid) {
-            // Whoever has left hears nothing of it, and the upgrade goes on.
-            let _ = channel.try_send(&Frame::Upgrading(Upgrading { pid, copied, peers }).encode(), &[]);
+        if let Some(pid) = self.pid {
+            self.asker.tell(&Upgrading { pid, copied, peers });
         }
     }
 
@@ -275,7 +259,7 @@ impl Upgrade {
     }
 
     fn take_asker(&mut self) -> Asker {
-        std::mem::replace(&mut self.asker, Asker::Signal)
+        std::mem::replace(&mut self.asker, HANGUP)
     }
 
     /// The upgrade is over before it has come to its end.
@@ -295,7 +279,7 @@ impl Upgrade {
         let said = if why.is_some() { self.launch.said() } else { String::new() };
         let (successor, peers) = (self.called.take(), summary.peers);
         let answer = Upgraded { predecessor, successor, peers, pause_us, why, said, ..Upgraded::default() };
-        self.take_asker().answer(answer);
+        self.take_asker().answer(&answer);
         // What it does from now on is its own affair.
         self.is_killed = true;
         self.launch.wait_for_quiet(RETIRED_PATIENCE);
@@ -354,21 +338,13 @@ impl Failed {
     pub(crate) fn answer_of_another(self, predecessor: Process, pid: u32) {
         let Self { asker, reason: Reason { why, is_refused }, said, .. } = self;
         let successor = Some(Process { pid, generation: predecessor.generation + 1, ..Process::default() });
-        asker.answer(Upgraded { predecessor, successor, why: Some(why), is_refused, said, ..Upgraded::default() });
+        asker.answer(&Upgraded { predecessor, successor, why: Some(why), is_refused, said, ..Upgraded::default() });
     }
 
     /// Tells whoever asked.
     pub(crate) fn answer(self, predecessor: Process) {
         let Self { asker, reason: Reason { why, is_refused }, said, .. } = self;
-        asker.answer(Upgraded { predecessor, why: Some(why), is_refused, said, ..Upgraded::default() });
-    }
-}
-
-impl Asker {
-    fn answer(self, upgraded: Upgraded) {
-        if let Self::Caller(channel, _) = self {
-            channel.close_with(&Frame::Upgraded(Box::new(upgraded)).encode());
-        }
+        asker.answer(&Upgraded { predecessor, why: Some(why), is_refused, said, ..Upgraded::default() });
     }
 }
 

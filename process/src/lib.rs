@@ -9,6 +9,7 @@
 //! | [`accept`] | the listening socket, and when accepting pauses and goes on |
 //! | [`adopted`] | sockets on which another process has begun to listen |
 //! | [`address`] | how the log writes an address |
+//! | [`asker`] | who has asked for an upgrade, and is told what comes of it |
 //! | [`asking`] | what a process that serves nobody asks of one that answers on a path |
 //! | [`callers`] | those who call on a path, until they have said what they want |
 //! | [`channel`] | frames and descriptors over a Unix stream socket |
@@ -17,6 +18,7 @@
 //! | [`inherited`] | descriptors that the process was started with, by number |
 //! | [`last_words`] | the end of what a process says on its standard error |
 //! | [`limited`] | how many log lines others can cause |
+//! | [`log_level`] | somebody asks that another level is logged |
 //! | [`memory`] | whether there is enough of it for what is sent and arrives |
 //! | [`open_files`] | the limit of open files, and how much of it is used |
 //! | [`path`] | a path on which callers are heard: binding it, who may call, removing it |
@@ -29,6 +31,7 @@
 pub mod accept;
 pub mod address;
 pub mod adopted;
+pub mod asker;
 pub mod asking;
 pub mod callers;
 pub mod channel;
@@ -37,6 +40,7 @@ pub mod frame;
 pub mod inherited;
 pub mod last_words;
 pub mod limited;
+pub mod log_level;
 pub mod memory;
 pub mod open_files;
 pub mod path;

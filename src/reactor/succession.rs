@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use log::{debug, warn};
+use reactord_process::asker::Asker;
 use reactord_process::channel::{Channel, ChannelError};
 use reactord_process::open_files;
 use reactord_process::requests::version_of;
@@ -21,7 +22,6 @@ use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::memory;
 use crate::takeover::predecessor::{Estate, Refusal, greet};
 use crate::takeover::wire::{self, Checked, Frame, Hello, Process, Welcome};
-use crate::upgrade::Asker;
 
 /// Who takes over, or is about to.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use mio::Registry;
+use reactord_process::asker::Asker;
 
 use super::lent::Lent;
 use crate::lanes::Lanes;
@@ -16,7 +17,7 @@ use crate::takeover::predecessor::Refusal;
 use crate::takeover::summary::Summary;
 use crate::takeover::wire::{self, Hello, Process};
 use crate::upgrade::asking::TIMEOUT;
-use crate::upgrade::{Asker, Failed, Upgrade};
+use crate::upgrade::{Failed, Upgrade};
 
 /// No upgrade takes longer, whoever asks for one.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);

@@ -50,7 +50,6 @@
 //! | `source` | who an event is for |
 //! | `connection`, `line` | what nobody has, and what may come back; what a worker is spoken to by |
 //! | `link` | the supervisor's end of a worker's queue |
-//! | `log_level` | somebody asks that another level is logged |
 //! | `children` | processes by pid: their ends, signals to them |
 //! | `remains` | processes that workers leave behind, until they are gone |
 //! | `sight` | whether a worker is seen to accept |
@@ -81,7 +80,6 @@ mod launch;
 mod limited;
 mod line;
 mod link;
-mod log_level;
 mod not_serving;
 mod options;
 mod remains;

@@ -17,10 +17,11 @@ use nix::sys::signal::Signal;
 use reactord_cli::service_manager::{ServiceManager, Word};
 use reactord_process::accept::listen_on;
 use reactord_process::address::Address;
-use reactord_process::frame::Refuse;
-use reactord_process::requests::{self, Process, SetLog, Upgraded};
+use reactord_process::asker::Asker;
+use reactord_process::frame::{self, Refuse};
+use reactord_process::requests::{self, LOG_SET, Process, SetLog, Upgraded};
 use reactord_process::words::{Fraction, FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
-use reactord_process::{inherited, open_files};
+use reactord_process::{inherited, log_level, open_files};
 
 use crate::asked::Asked;
 use crate::children::{next_exit, send_signal, send_signal_to_group};
@@ -33,7 +34,6 @@ use crate::launch::{Inheritance, Program};
 use crate::limited::{Kind, Limited};
 use crate::line::Line;
 use crate::link::Link;
-use crate::log_level::set_log_level;
 use crate::remains::Remains;
 use crate::resume::{self, Resumption};
 use crate::sight::Lookout;
@@ -42,7 +42,7 @@ use crate::source::Source;
 use crate::state::State;
 use crate::status::{FleetStatus, Summary, Telling, WorkerStatus};
 use crate::traffic::{Ending, Traffic};
-use crate::upgrade::{Asker, Before, Failed, Upgrade};
+use crate::upgrade::{Before, Failed, UPGRADE_SIGNAL, Upgrade};
 
 /// Why nothing is begun any more.
 const STOPPING: &str = "the supervisor is stopping";
@@ -370,7 +370,12 @@ impl<'p> Supervisor<'p> {
                 Request::Upgrade(request) => self.begin_upgrade(Asker::Caller(Box::new(channel), pid), &request),
                 Request::SetLog(SetLog { level }) => {
                     let is_said = self.limited.admits(Kind::Request, self.now);
-                    channel.close_with(&set_log_level(pid, &level, is_said));
+                    // Workers log what their own command line says.
+                    let changed = log_level::change(pid, &level, log::set_max_level, || is_said);
+                    channel.close_with(
+                        &changed
+                            .map_or_else(|reason| Refuse::frame(&reason), |changed| frame::encode(LOG_SET, &changed)),
+                    );
                 }
             }
         }
@@ -537,7 +542,7 @@ impl<'p> Supervisor<'p> {
             Signal::SIGHUP => drop(self.fleet.replace(self.now)),
             Signal::SIGUSR1 | Signal::SIGTTIN => self.fleet.add(self.now),
             Signal::SIGTTOU => self.fleet.remove(self.now),
-            Signal::SIGUSR2 => self.begin_upgrade(Asker::Signal, &requests::Upgrade::default()),
+            Signal::SIGUSR2 => self.begin_upgrade(UPGRADE_SIGNAL, &requests::Upgrade::default()),
             Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
                 self.traffic.stop_listening(&mut self.fleet, self.now);
                 let (workers, waiting) = (self.fleet.workers(), in_the_queue(&self.fleet));
@@ -609,10 +614,10 @@ impl<'p> Supervisor<'p> {
     /// Tries out the binary that somebody asks for, unless there is a reason not to.
     fn begin_upgrade(&mut self, asker: Asker, request: &requests::Upgrade) {
         if let Some(under_way) = &self.upgrade {
-            return self.upgrade_failed(asker.refused(under_way.to_string()));
+            return self.upgrade_failed(Failed::refused(asker, under_way.to_string()));
         }
         if self.fleet.is_stopping() && matches!(asker, Asker::Caller(..)) {
-            return self.upgrade_failed(asker.refused(STOPPING.to_owned()));
+            return self.upgrade_failed(Failed::refused(asker, STOPPING.to_owned()));
         }
         let (state, registry) = (self.state(false), self.poll.registry());
         match Upgrade::begin(asker, request, &self.own_path, &state, registry, self.now) {

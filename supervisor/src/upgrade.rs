@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use mio::net::UnixStream;
 use mio::{Interest, Registry};
+use reactord_process::asker::Asker;
 use reactord_process::channel::Channel;
-use reactord_process::frame;
 use reactord_process::inherited;
-use reactord_process::requests::{self, Process, UPGRADED, UPGRADING, Upgraded, Upgrading};
+use reactord_process::requests::{self, Process, Upgraded, Upgrading};
 
 use crate::fleet::Exit;
 use crate::resume::{self, Objection, Replacement, Trial};
@@ -34,26 +34,11 @@ const TRIAL_PATIENCE: Duration = Duration::from_secs(10);
 /// How long an upgrade may take, however much longer whoever asks would wait.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
+/// It was the signal that asks for an upgrade.
+pub(crate) const UPGRADE_SIGNAL: Asker = Asker::Signal("SIGUSR2");
+
 /// The command of a supervisor, with which its arguments begin.
 const COMMAND: &str = "supervise";
-
-/// Who is told what comes of it.
-#[derive(Debug)]
-pub(crate) enum Asker {
-    /// Somebody who has called on the supervisor's path.
-    Caller(Box<Channel>, u32),
-    /// Nobody: it was a signal.
-    Signal,
-}
-
-impl fmt::Display for Asker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Caller(_, pid) => write!(f, "pid {pid}"),
-            Self::Signal => write!(f, "SIGUSR2"),
-        }
-    }
-}
 
 /// An upgrade that is under way.
 #[derive(Debug)]
@@ -107,7 +92,7 @@ impl Upgrade {
     ) -> Result<Self, Failed> {
         let replacement = Replacement::asked_for(request, own_path);
         if replacement.arguments.first().is_none_or(|argument| argument != COMMAND) {
-            return Err(asker.refused(format!("a supervisor's arguments begin with {COMMAND}")));
+            return Err(Failed::refused(asker, format!("a supervisor's arguments begin with {COMMAND}")));
         }
         let begun = Trial::begin(&replacement, state).and_then(|mut trial| {
             registry.register(trial.source(), Source::Trial.into(), Interest::READABLE)?;
@@ -115,12 +100,12 @@ impl Upgrade {
         });
         let trial = match begun {
             Ok(trial) => trial,
-            Err(error) => return Err(asker.failed(format!("{}: {error}", replacement.path.display()))),
+            Err(error) => return Err(Failed::at_once(asker, format!("{}: {error}", replacement.path.display()))),
         };
         info!("Trying out {} as pid {}, as {asker} asks", replacement.path.display(), trial.pid());
         let by = match asker {
             Asker::Caller(..) => Some(now + Duration::from_millis(request.timeout_ms).min(TIMEOUT_MAX)),
-            Asker::Signal => None,
+            Asker::Signal(_) => None,
         };
         let stage_by = by.unwrap_or(now + TRIAL_PATIENCE);
         let mut upgrade = Self { replacement, asker, by, stage: Stage::Trial { trial, by: stage_by } };
@@ -129,10 +114,8 @@ impl Upgrade {
     }
 
     fn tell_that_it_begins(&mut self) {
-        if let (Asker::Caller(channel, _), Stage::Trial { trial, .. }) = (&mut self.asker, &self.stage) {
-            let upgrading = Upgrading { pid: trial.pid(), copied: None, peers: 0 };
-            // Whoever has left hears nothing of it, and the upgrade goes on.
-            let _ = channel.try_send(&frame::encode(UPGRADING, &upgrading), &[]);
+        if let Stage::Trial { trial, .. } = &self.stage {
+            self.asker.tell(&Upgrading { pid: trial.pid(), copied: None, peers: 0 });
         }
     }
 
@@ -202,44 +185,26 @@ impl Upgrade {
         let error = {
             let socket = match &asker {
                 Asker::Caller(channel, pid) => Some((channel.as_fd(), *pid)),
-                Asker::Signal => None,
+                Asker::Signal(_) => None,
             };
             let asked = socket.map(|(socket, pid)| AskerState { descriptor: socket.as_raw_fd(), pid });
             let state = State { asker: asked, ..state };
             let descriptors: Vec<_> = descriptors.into_iter().chain(socket.map(|(socket, _)| socket)).collect();
             resume::execute(&replacement, &state, &descriptors)
         };
-        asker.failed(format!("{}: {error}", replacement.path.display()))
+        Failed::at_once(asker, format!("{}: {error}", replacement.path.display()))
     }
 }
 
-impl Asker {
-    /// Whoever has asked the binary before this one.
-    ///
-    /// # Errors
-    /// If the descriptor by which it is answered is not there.
-    pub(crate) fn adopt(AskerState { descriptor, pid }: AskerState) -> std::io::Result<Self> {
-        let socket = std::os::unix::net::UnixStream::from(inherited::take(descriptor)?);
-        socket.set_nonblocking(true)?;
-        let channel = Channel::of_predecessor(UnixStream::from_std(socket)).map_err(std::io::Error::other)?;
-        Ok(Self::Caller(Box::new(channel), pid))
-    }
-
-    /// What is asked for will not be.
-    pub(crate) fn refused(self, why: String) -> Failed {
-        Failed { asker: self, objection: Objection { why, is_refused: true, said: String::new() } }
-    }
-
-    fn failed(self, why: String) -> Failed {
-        Failed { asker: self, objection: Objection { why, is_refused: false, said: String::new() } }
-    }
-
-    /// Tells whoever has asked what has come of it. Who has left needs no answer.
-    pub(crate) fn answer(self, upgraded: &Upgraded) {
-        if let Self::Caller(channel, _) = self {
-            channel.close_with(&frame::encode(UPGRADED, upgraded));
-        }
-    }
+/// Whoever has asked the binary before this one.
+///
+/// # Errors
+/// If the descriptor by which it is answered is not there.
+fn adopt(AskerState { descriptor, pid }: AskerState) -> std::io::Result<Asker> {
+    let socket = std::os::unix::net::UnixStream::from(inherited::take(descriptor)?);
+    socket.set_nonblocking(true)?;
+    let channel = Channel::of_predecessor(UnixStream::from_std(socket)).map_err(std::io::Error::other)?;
+    Ok(Asker::Caller(Box::new(channel), pid))
 }
 
 /// What is left of the binary that this process has executed before, besides what it goes on with.
@@ -256,7 +221,7 @@ impl Before {
     pub(crate) fn take(state: &mut State) -> Self {
         let asker = state.asker.take().and_then(|asker| {
             // Whoever waits for the answer sees the end of its channel then.
-            Asker::adopt(asker).inspect_err(|error| warn!("Pid {} is not answered: {error}", asker.pid)).ok()
+            adopt(asker).inspect_err(|error| warn!("Pid {} is not answered: {error}", asker.pid)).ok()
         });
         let build = state.build.take().unwrap_or_else(|| "an earlier version".to_owned());
         Self { build, asker, workers: state.workers }
@@ -264,6 +229,15 @@ impl Before {
 }
 
 impl Failed {
+    /// What is asked for will not be.
+    pub(crate) fn refused(asker: Asker, why: String) -> Self {
+        Self { asker, objection: Objection { why, is_refused: true, said: String::new() } }
+    }
+
+    fn at_once(asker: Asker, why: String) -> Self {
+        Self { asker, objection: Objection { why, is_refused: false, said: String::new() } }
+    }
+
     /// Tells whoever has asked, and that this process goes on.
     pub(crate) fn answer(self, process: Process) {
         let Self { asker, objection: Objection { why, is_refused, said } } = self;
