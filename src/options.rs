@@ -294,35 +294,11 @@ fn command(
     if arguments.version {
         return Ok(Command::Version);
     }
-    let subcommand = match arguments.subcommand.take() {
-        Some(Subcommand::Supervise(supervise)) => {
-            return supervise.daemon(after, passed, default_supervisor_path).map(Command::Supervise);
-        }
-        Some(Subcommand::Upgrade(upgrade)) => return Ok(Command::Upgrade(upgrade.request(after))),
-        subcommand => subcommand,
-    };
-    if let Some(argument) = after.and_then(|after| after.into_iter().next()) {
-        return Err(format!("nothing may follow --, but {argument:?} does"));
+    if let Some(subcommand) = arguments.subcommand.take() {
+        return command_of(subcommand, after, passed);
     }
-    match subcommand {
-        Some(Subcommand::Move(arguments)) => return arguments.request().map(Command::Move),
-        Some(Subcommand::Reload(arguments)) => return Ok(Command::Reload(arguments)),
-        Some(Subcommand::Status(arguments)) => return arguments.checked().map(Command::Status),
-        Some(Subcommand::Peers(arguments)) => return Ok(Command::Peers(arguments)),
-        Some(Subcommand::Log(arguments)) => return Ok(Command::Log(arguments)),
-        Some(Subcommand::Check(check)) => return Ok(Command::Check(check)),
-        Some(Subcommand::Supervise(_) | Subcommand::Upgrade(_)) | None => {}
-    }
-    let config = Config {
-        takeover_path: arguments.takeover_path.clone(),
-        wait_path: arguments.wait.clone(),
-        max_peers: arguments.max_peers,
-        freeze_timeout: arguments.freeze_timeout,
-        drain_timeout: arguments.drain_timeout,
-        close_timeout: arguments.close_timeout,
-        survive_signals: true,
-        ..Config::default()
-    };
+    nothing_follows(after.as_deref())?;
+    let config = arguments.config();
     if arguments.worker {
         return worker_command(&arguments, config, |variable| std::env::var_os(variable).map(PathBuf::from));
     }
@@ -339,24 +315,73 @@ fn command(
     if arguments.or_take_over && arguments.takeover.is_some() {
         return Err("--or-take-over contradicts --takeover: the path is that of --takeover-path".to_owned());
     }
-    let Some(path) = arguments.takeover.clone() else {
-        let service = arguments.service.unwrap_or(BuiltIn::Seqnum);
-        let listen = match &told {
-            // It may have been passed its sockets, and has them still.
-            Some(_) if arguments.listening().is_none() => Vec::new(),
-            Some(_) => arguments.listen(service, Vec::new())?,
-            None => arguments.listen(service, passed()?)?,
-        };
-        let takeover_path = Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?);
-        let config = Config { takeover_path, ..config };
-        let begins = match told {
-            Some(inheritance) => Begins::AsTold(inheritance),
-            None if arguments.or_take_over => Begins::OrTakesOver,
-            None => Begins::Anew,
-        };
-        let (steals, metrics) = (arguments.steal, arguments.metrics());
-        return Ok(Command::Serve { service, listen, steals, metrics, begins, config });
+    match arguments.takeover.clone() {
+        Some(path) => takeover_command(&arguments, told, path, config),
+        None => serve_command(&arguments, told, passed, config),
+    }
+}
+
+/// What a process is to do that is told so by its first word.
+fn command_of(
+    subcommand: Subcommand,
+    after: Option<Vec<OsString>>,
+    passed: impl FnOnce() -> Result<Vec<Passed>, String>,
+) -> Result<Command, String> {
+    let alone = nothing_follows(after.as_deref());
+    match subcommand {
+        Subcommand::Supervise(supervise) => {
+            supervise.daemon(after, passed, default_supervisor_path).map(Command::Supervise)
+        }
+        Subcommand::Upgrade(upgrade) => Ok(Command::Upgrade(upgrade.request(after))),
+        Subcommand::Move(arguments) => alone.and_then(|()| arguments.request()).map(Command::Move),
+        Subcommand::Reload(arguments) => alone.map(|()| Command::Reload(arguments)),
+        Subcommand::Status(arguments) => alone.and_then(|()| arguments.checked()).map(Command::Status),
+        Subcommand::Peers(arguments) => alone.map(|()| Command::Peers(arguments)),
+        Subcommand::Log(arguments) => alone.map(|()| Command::Log(arguments)),
+        Subcommand::Check(check) => alone.map(|()| Command::Check(check)),
+    }
+}
+
+/// Most command lines end before `--`.
+fn nothing_follows(after: Option<&[OsString]>) -> Result<(), String> {
+    match after.and_then(<[_]>::first) {
+        Some(argument) => Err(format!("nothing may follow --, but {argument:?} does")),
+        None => Ok(()),
+    }
+}
+
+/// What a server is to do that listens.
+fn serve_command(
+    arguments: &Arguments,
+    told: Option<Inheritance>,
+    passed: impl FnOnce() -> Result<Vec<Passed>, String>,
+    config: Config,
+) -> Result<Command, String> {
+    let service = arguments.service.unwrap_or(BuiltIn::Seqnum);
+    let listen = match &told {
+        // It may have been passed its sockets, and has them still.
+        Some(_) if arguments.listening().is_none() => Vec::new(),
+        Some(_) => arguments.listen(service, Vec::new())?,
+        None => arguments.listen(service, passed()?)?,
     };
+    let takeover_path = Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?);
+    let config = Config { takeover_path, ..config };
+    let begins = match told {
+        Some(inheritance) => Begins::AsTold(inheritance),
+        None if arguments.or_take_over => Begins::OrTakesOver,
+        None => Begins::Anew,
+    };
+    let (steals, metrics) = (arguments.steal, arguments.metrics());
+    Ok(Command::Serve { service, listen, steals, metrics, begins, config })
+}
+
+/// What a server is to do that takes over on this path, or from whoever has started it.
+fn takeover_command(
+    arguments: &Arguments,
+    told: Option<Inheritance>,
+    path: PathBuf,
+    config: Config,
+) -> Result<Command, String> {
     if arguments.steal {
         return Err("--steal contradicts --takeover: the service is as the predecessor has it".to_owned());
     }
@@ -422,6 +447,20 @@ fn worker_command(
 }
 
 impl Arguments {
+    /// What any server or worker is told by them.
+    fn config(&self) -> Config {
+        Config {
+            takeover_path: self.takeover_path.clone(),
+            wait_path: self.wait.clone(),
+            max_peers: self.max_peers,
+            freeze_timeout: self.freeze_timeout,
+            drain_timeout: self.drain_timeout,
+            close_timeout: self.close_timeout,
+            survive_signals: true,
+            ..Config::default()
+        }
+    }
+
     /// The first option that is about listening.
     fn listening(&self) -> Option<&'static str> {
         let options = [
