@@ -359,7 +359,7 @@ impl Giver {
         // Who came to be tied to one that stays is still here, and hears that.
         self.given.extend(given.filter(|given| lane.table().peers().of_handle(*given).is_some()));
         match self.orders.front_mut().filter(|_| given.is_none()) {
-            Some(order) => order.moved.moved += peers,
+            Some(order) => order.have_moved(peers),
             None if with.limited.admits(Kind::Moved, with.now) => info!("Gave {} to pid {pid}", Peers(peers)),
             None => {}
         }

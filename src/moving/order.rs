@@ -32,7 +32,7 @@ pub(super) struct Order {
     /// What is known of it by now.
     pub(super) moved: Moved,
     pub(super) began: Instant,
-    /// How many are left to be moved, if that is a number.
+    /// How many are left to be chosen, if that is a number.
     left: u64,
     /// Where they connect from, if that is what they are chosen by: those who have not been found.
     from: Option<BTreeSet<String>>,
@@ -124,6 +124,14 @@ impl Order {
                 from.remove(&address);
             });
             self.left = from.len() as u64;
+        }
+    }
+
+    /// So many of a batch have moved. Those who had left by then are none of the number that was asked for: others are chosen.
+    pub(super) fn have_moved(&mut self, peers: u64) {
+        self.moved.moved += peers;
+        if self.from.is_none() && self.left < u64::MAX {
+            self.left = self.moved.asked.saturating_sub(self.moved.moved);
         }
     }
 

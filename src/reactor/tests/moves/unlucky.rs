@@ -150,6 +150,21 @@ fn a_batch_that_everybody_leaves_before_the_freeze_moves_nobody_and_ends() {
 }
 
 #[test]
+fn another_one_moves_instead_of_who_leaves_before_the_freeze() {
+    let [mut here, mut there] = [Server::counting(), Server::counting()];
+    let (leaving, _) = here.connect();
+    let (mut staying, _) = here.connect();
+    here.order(Which::Count(1), &mut there);
+    begin_to_copy(&mut here, &mut there);
+    drop(leaving);
+    turn_all(&mut [&mut here], |all| all[0].peers() == 1);
+    finish(&mut [&mut here, &mut there]);
+    turn_all(&mut [&mut there], |all| all[0].peers() == 1);
+    say(&mut staying, "a\n");
+    assert_eq!(line(&mut staying, &mut [&mut there]), "0 a\n");
+}
+
+#[test]
 fn who_is_given_away_twice_is_kept_once() {
     let [mut here, mut gone] = [Server::counting(), Server::counting()];
     let (mut client, _) = here.connect();
