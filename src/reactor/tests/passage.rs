@@ -112,12 +112,18 @@ fn a_stream_goes_through_the_pipe_and_what_is_read_slowly_waits_in_the_kernel() 
         direction.go_on(usize::MAX, 16 << 10);
         matches!(rig.peer(server_key).way, Way::Peeked { .. })
     });
+    let mut waited = 0;
     for _ in 0..200 {
         rig.ahead += Duration::from_millis(200);
         direction.go_on(usize::MAX, 64 << 10);
         rig.turn();
-        assert_eq!(rig.kept_bytes(), 0);
+        // Where the kernel had less than it could have brought, all of it was taken, and that is not slow.
+        if matches!(rig.peer(server_key).way, Way::Peeked { .. }) {
+            assert_eq!(rig.kept_bytes(), 0);
+            waited += 1;
+        }
     }
+    assert!(waited > 0);
     rig.turn_until(|rig| {
         direction.go_on(usize::MAX, 1 << 20);
         rig.peer(server_key).way == Way::Piped
