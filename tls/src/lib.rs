@@ -1,0 +1,49 @@
+//! TLS connections whose state can be written down at any moment, and taken up by another process.
+//!
+//! rustls does the [`Handshake`] and nothing else; the established connection is a [`Session`] of this crate. Both are
+//! values without sockets: bytes that came go in, bytes to be sent come out. There is no `unsafe`.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | `settings` | certificates, whom this side believes, what it offers; what is wrong with that |
+//! | `handshake` | a handshake, record by record; as bytes, and back |
+//! | `tape`, `provider` | what it draws from outside, so that another process can draw the same; by whom rustls draws
+//! it |
+//! | `tickets` | with which clients resume, also at a successor |
+//! | `facts` | what it has found out |
+//! | `session` | the established connection; as bytes, and back |
+//! | `direction`, `secret` | one direction of it: its key, its numbers; secrets, and what follows from them |
+//! | `record`, `messages` | the form of a record; messages that come after the handshake |
+//! | `suite`, `alert`, `violation` | cipher suites; what ends a connection, and why |
+//! | `bytes` | lengths and bytes, written and read |
+
+mod alert;
+mod bytes;
+mod direction;
+mod facts;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod handshake;
+mod messages;
+mod provider;
+mod record;
+mod secret;
+mod session;
+mod settings;
+mod suite;
+mod tape;
+mod tickets;
+mod violation;
+
+pub use alert::Alert;
+pub use facts::Facts;
+pub use handshake::{Established, Handshake, HandshakeFailure, NotContinued, Progress, SavedHandshake, Unmovable};
+pub use messages::Role;
+pub use session::{End, Failure, NotRestored, SavedSession, Session};
+pub use settings::{
+    Acceptor, Certificate, ClientAuth, ClientSettings, Connector, Pem, Roots, ServerSettings, SettingsError, Versions,
+};
+pub use suite::{Suite, Version};
+pub use tickets::{NoRandomness, TicketKeys};
+pub use violation::Violation;
