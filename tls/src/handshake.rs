@@ -33,6 +33,10 @@ const RECORD_BYTES_MAX: usize = HEADER_BYTES + (1 << 14) + 2048;
 const HEARD_BYTES_MAX: usize = 1 << 18;
 
 /// A handshake that is under way.
+///
+/// What [`Session`] says of nonces holds for it, too: at its end it seals with the keys of the session, and of one
+/// connection only one process seals. What a successor makes of one that it restores it keeps to itself until it owns
+/// the connection.
 pub struct Handshake {
     connection: Connection,
     drawn: Drawn,
@@ -124,14 +128,14 @@ impl Handshake {
     /// If it fails: then all is over when `out` has been sent.
     pub fn hear(&mut self, wire: &[u8], out: &mut Vec<u8>) -> Result<(usize, Progress), HandshakeFailure> {
         let mut taken = 0;
-        while let Some(record) = first_record(&wire[taken..]) {
+        while self.connection.is_handshaking() {
+            let Some(record) = first_record(&wire[taken..]) else {
+                return Ok((taken, Progress::More));
+            };
             self.hear_record(record, out)?;
             taken += record.len();
-            if !self.connection.is_handshaking() {
-                return Ok((taken, Progress::Done));
-            }
         }
-        Ok((taken, Progress::More))
+        Ok((taken, Progress::Done))
     }
 
     fn hear_record(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<(), HandshakeFailure> {
@@ -179,7 +183,8 @@ impl Handshake {
         match self.role() {
             Role::Client => Some(Unmovable::Client),
             Role::Server if !self.connection.is_handshaking() => Some(Unmovable::Done),
-            Role::Server if !self.drawn.tape.is_whole() => Some(Unmovable::KeyHeld),
+            Role::Server if self.drawn.tape.misses_key() => Some(Unmovable::KeyHeld),
+            Role::Server if self.drawn.tape.is_full() => Some(Unmovable::TooLong),
             Role::Server => None,
         }
     }

@@ -125,13 +125,11 @@ fn client_verifier(auth: &ClientAuth) -> Result<(Arc<dyn ClientCertVerifier>, Bi
     let Some(pem) = authorities else {
         return Ok((Arc::new(NoClientAuth), binding(said)));
     };
-    let mut store = RootCertStore::empty();
     for certificate in pem.certificates()? {
         said.update(&(certificate.len() as u64).to_be_bytes());
         said.update(&certificate);
-        store.add(certificate).map_err(|error| SettingsError::Certificate { file: pem.name().to_owned(), error })?;
     }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store(pem)?), provider());
     let builder = if strictness == 1 { builder.allow_unauthenticated() } else { builder };
     let verifier = builder.build().map_err(|error| SettingsError::Verifier(error.to_string()))?;
     Ok((verifier, binding(said)))
@@ -154,6 +152,8 @@ fn checked_alpn(protocols: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, SettingsError> {
 pub enum Roots {
     /// Those that have been signed by one of these.
     Authorities(Pem),
+    /// Those that have been signed by one whom the system believes, by the file of its distribution.
+    System,
     /// All. Who sits between can read everything and change it; for tests.
     Unverified,
 }
@@ -215,14 +215,31 @@ impl Connector {
     }
 }
 
-fn server_verifier(roots: &Roots) -> Result<Arc<dyn ServerCertVerifier>, SettingsError> {
-    let Roots::Authorities(pem) = roots else {
-        return Ok(Arc::new(Unverified(provider())));
-    };
+/// Whom this file names.
+fn store(pem: &Pem) -> Result<RootCertStore, SettingsError> {
     let mut store = RootCertStore::empty();
     for certificate in pem.certificates()? {
         store.add(certificate).map_err(|error| SettingsError::Certificate { file: pem.name().to_owned(), error })?;
     }
+    Ok(store)
+}
+
+/// Whom the system believes, as far as they can be used: of so many, some may be of a kind that nobody knows any more.
+fn system_store() -> Result<RootCertStore, SettingsError> {
+    let pem = Pem::of_system()?;
+    let mut store = RootCertStore::empty();
+    match store.add_parsable_certificates(pem.certificates()?) {
+        (0, _) => Err(SettingsError::NoCertificate { file: pem.name().to_owned() }),
+        _ => Ok(store),
+    }
+}
+
+fn server_verifier(roots: &Roots) -> Result<Arc<dyn ServerCertVerifier>, SettingsError> {
+    let store = match roots {
+        Roots::Unverified => return Ok(Arc::new(Unverified(provider()))),
+        Roots::System => system_store()?,
+        Roots::Authorities(pem) => store(pem)?,
+    };
     let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider()).build();
     Ok(verifier.map_err(|error| SettingsError::Verifier(error.to_string()))?)
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::bytes::{Reader, put};
 
-/// No handshake draws more often, and no tape may be longer.
+/// A tape has no more: a handshake draws 10 times or so, and once for each ticket that a client offers.
 const DRAWS_MAX: usize = 64;
 
 /// What is drawn.
@@ -50,6 +50,8 @@ pub(crate) struct Tape {
     mode: Mode,
     /// rustls holds the private key of an exchange, so what follows cannot be taped.
     holds_key: bool,
+    /// More has been drawn than it has room for.
+    is_full: bool,
 }
 
 /// What one handshake has of its own beside rustls's connection.
@@ -128,7 +130,7 @@ pub(crate) fn draw<E>(
     let bytes = Zeroizing::new(make()?);
     CURRENT.with_borrow_mut(|current| {
         if let Some(drawn) = current {
-            drawn.tape.draws.push(Draw { kind: kind as u8, bytes: bytes.clone() });
+            drawn.tape.record(kind, &bytes);
         }
     });
     Ok(bytes)
@@ -153,9 +155,22 @@ impl Tape {
         }
     }
 
-    /// Whether all that is drawn can be taped.
-    pub(crate) fn is_whole(&self) -> bool {
-        !self.holds_key
+    fn record(&mut self, kind: Kind, bytes: &Zeroizing<Vec<u8>>) {
+        if self.draws.len() == DRAWS_MAX {
+            self.is_full = true;
+        } else {
+            self.draws.push(Draw { kind: kind as u8, bytes: bytes.clone() });
+        }
+    }
+
+    /// Whether rustls holds a private key, which is not on it.
+    pub(crate) fn misses_key(&self) -> bool {
+        self.holds_key
+    }
+
+    /// Whether more was drawn than is on it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Nothing more is to be taped, and what has been is wiped.
@@ -172,6 +187,11 @@ impl Tape {
         played
     }
 
+    /// How many bytes it is [saved](Self::save) as.
+    pub(crate) fn saved_bytes(&self) -> usize {
+        self.draws.iter().map(|draw| 1 + 4 + draw.bytes.len()).sum()
+    }
+
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
         for draw in &self.draws {
             out.push(draw.kind);
@@ -186,7 +206,7 @@ impl Tape {
             let [kind] = reader.array()?;
             draws.push(Draw { kind, bytes: Zeroizing::new(reader.bytes()?.to_vec()) });
         }
-        reader.is_empty().then_some(Self { draws, mode: Mode::Playing(0), holds_key: false })
+        reader.is_empty().then_some(Self { draws, mode: Mode::Playing(0), ..Self::default() })
     }
 }
 
@@ -239,6 +259,15 @@ mod tests {
         let mut shorter = recorded();
         during(&mut shorter, || drawn(Kind::Random, 7)).unwrap();
         assert!(!shorter.tape.end_playing());
+    }
+
+    #[test]
+    fn a_tape_that_is_full_says_so() {
+        let mut recording = Drawn::default();
+        during(&mut recording, || (0..DRAWS_MAX).for_each(|_| drop(drawn(Kind::Random, 1))));
+        assert!(!recording.tape.is_full());
+        during(&mut recording, || drawn(Kind::Random, 1)).unwrap();
+        assert!(recording.tape.is_full() && recording.tape.draws.len() == DRAWS_MAX);
     }
 
     #[test]

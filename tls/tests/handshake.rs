@@ -224,6 +224,18 @@ fn a_client_believes_only_whom_it_should() {
     assert_eq!(connect(Roots::Unverified, "other.example"), Ok(()));
 }
 
+#[test]
+fn a_client_may_believe_whom_the_system_believes() {
+    match Connector::new(&ClientSettings::new(Roots::System)) {
+        Ok(connector) => {
+            let mut hello = Vec::new();
+            let handshake = Handshake::connect(&connector, "localhost", &mut hello).unwrap();
+            assert!(meet(handshake, server(TLS13).into(), hello, usize::MAX, |same| same).is_err());
+        }
+        Err(error) => assert!(error.to_string().contains("ca-certificates"), "{error}"),
+    }
+}
+
 /// The certificate that a client gets which asks for this name.
 fn certificate_for(acceptor: &Acceptor, name: &str) -> Vec<u8> {
     let name = ServerName::try_from(name.to_owned()).unwrap();

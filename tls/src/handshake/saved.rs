@@ -21,6 +21,8 @@ pub enum Unmovable {
     Client,
     /// TLS 1.2, after this side's first flight: rustls holds that key until the client answers.
     KeyHeld,
+    /// It has drawn more often than fits the tape. Only a client that offers very many tickets causes that.
+    TooLong,
     /// It is over: what is to be saved is the session.
     Done,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Unmovable {
         f.write_str(match self {
             Self::Client => "the handshake of a connection that was opened cannot move",
             Self::KeyHeld => "a handshake of TLS 1.2 whose key exchange has begun cannot move",
+            Self::TooLong => "a handshake that draws so often cannot move",
             Self::Done => "the handshake is over",
         })
     }
@@ -114,13 +117,15 @@ pub(crate) struct Digest {
 
 impl SavedHandshake {
     pub(crate) fn write(said: Digest, heard: &[u8], tape: &Tape) -> Self {
-        // Room for the usual, so that little is left where it was too small.
-        let mut saved = Zeroizing::new(Vec::with_capacity(2048 + heard.len()));
+        // Room for all of it, so that nothing is left where it was too small.
+        let room = 1 + 8 + said.sha256.len() + 4 + heard.len() + tape.saved_bytes();
+        let mut saved = Zeroizing::new(Vec::with_capacity(room));
         saved.push(LAYOUT);
         saved.extend_from_slice(&said.bytes.to_be_bytes());
         saved.extend_from_slice(&said.sha256);
         put(&mut saved, heard);
         tape.save(&mut saved);
+        debug_assert!(saved.len() == room, "{} bytes instead of {room}", saved.len());
         Self(saved)
     }
 

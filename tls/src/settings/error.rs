@@ -53,6 +53,8 @@ pub enum SettingsError {
         /// The file with the certificate.
         certificate: String,
     },
+    /// The system has no file that says whom it believes, where distributions keep it.
+    NoSystemRoots,
     /// A server has no certificate.
     NoCertificates,
     /// The name of a protocol is not 1 to 255 bytes long.
@@ -80,6 +82,9 @@ impl fmt::Display for SettingsError {
             Self::Key { file, error } => write!(f, "the private key in {file} cannot be used: {error}"),
             Self::KeyOfAnother { key, certificate } => {
                 write!(f, "the private key in {key} is not that of the first certificate in {certificate}")
+            }
+            Self::NoSystemRoots => {
+                f.write_str("the system has no certificates of authorities (package ca-certificates)")
             }
             Self::NoCertificates => f.write_str("a server needs a certificate"),
             Self::Alpn { bytes } => write!(f, "the name of a protocol (ALPN) has {bytes} bytes instead of 1 to 255"),

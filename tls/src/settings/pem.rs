@@ -9,6 +9,14 @@ use zeroize::Zeroizing;
 
 use super::error::SettingsError;
 
+/// Debian and Alpine, Fedora and its descendants, openSUSE.
+const SYSTEM_FILES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+];
+
 /// What a PEM file holds, and how it is called.
 pub struct Pem {
     name: String,
@@ -32,6 +40,13 @@ impl Pem {
             Ok(text) => Ok(Self::new(name, text)),
             Err(error) => Err(SettingsError::Unreadable { file: name, error }),
         }
+    }
+
+    /// The first that is there of those in which distributions keep whom they believe. No variable of the environment is
+    /// looked at, as OpenSSL does: who wants others names a file.
+    pub(super) fn of_system() -> Result<Self, SettingsError> {
+        let there = SYSTEM_FILES.iter().map(Path::new).find(|path| path.exists());
+        Self::read(there.ok_or(SettingsError::NoSystemRoots)?)
     }
 
     pub(super) fn name(&self) -> &str {
