@@ -434,7 +434,7 @@ impl Peer {
 
 /// What an idle peer costs is mostly this, and its session. (A socket of mio is larger in a debug build.)
 #[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Peer>() == 104, "an idle peer costs little");
+const _: () = assert!(size_of::<Peer>() == 96, "an idle peer costs little");
 
 impl From<Peer> for TcpStream {
     /// What is left of one that has ended.

@@ -66,7 +66,7 @@ pub(crate) fn dial(how: &Connect) -> io::Result<Dialled> {
         Target::Unix(path) => {
             let socket = stream(AddressFamily::UNIX)?;
             try_again(&socket, path)?;
-            Ok(Dialled { socket, address: Address::Unix { pid: 0 }, path: Some(path.clone()) })
+            Ok(Dialled { socket, address: Address::unix(0), path: Some(path.clone()) })
         }
     }
 }

@@ -44,7 +44,7 @@ impl<'a, S: StreamService> Context<'a, S> {
         peers: &'a mut Peers,
         sessions: Others<'a, S::Session>,
     ) -> Self {
-        let nowhere = Address::Unix { pid: 0 };
+        let nowhere = Address::unix(0);
         Self::new(PeerId::NOBODY, nowhere, now, replies, peers, sessions)
     }
 

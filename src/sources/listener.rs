@@ -30,7 +30,7 @@ impl Arrived {
     /// Somebody whom another process has accepted.
     pub(super) fn from_elsewhere((socket, from): (TcpStream, SocketAddr)) -> Self {
         let at = socket.local_addr().ok();
-        Self { socket, address: Address::Ip(from), at }
+        Self { socket, address: Address::from(from), at }
     }
 }
 
@@ -201,7 +201,7 @@ impl Listener {
     pub(crate) fn announce(&self, is_one_of_several: bool) {
         let name = if is_one_of_several { format!(" as {}", self.name.escape_debug()) } else { String::new() };
         match &self.socket {
-            Socket::Tcp(_, address) => info!("Starting TCP server on {}{name}", Address::Ip(*address)),
+            Socket::Tcp(_, address) => info!("Starting TCP server on {}{name}", Address::from(*address)),
             Socket::Unix(_, file, _) => info!("Starting Unix server on [{}]{name}", file.path().display()),
         }
     }
@@ -231,7 +231,7 @@ impl Listener {
                 let (socket, from) = listener.accept()?;
                 // Where any address will do, only the connection knows which one was chosen.
                 let at = if address.ip().is_unspecified() { socket.local_addr().ok() } else { Some(*address) };
-                Ok(Arrived { socket, address: Address::Ip(from), at })
+                Ok(Arrived { socket, address: Address::from(from), at })
             }
             Socket::Unix(listener, ..) => {
                 let (socket, _) = listener.accept()?;

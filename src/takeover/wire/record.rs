@@ -247,14 +247,12 @@ pub(super) mod tcp_address {
         encoder: &mut Encoder<W>,
         context: &mut C,
     ) -> Result<(), EncodeError<W::Error>> {
-        address::encode(&Address::Ip(*listener), encoder, context)
+        address::encode(&Address::from(*listener), encoder, context)
     }
 
     pub(crate) fn decode<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<SocketAddr, DecodeError> {
-        match address::decode(decoder, context)? {
-            Address::Ip(listener) => Ok(listener),
-            Address::Unix { .. } => Err(DecodeError::message("a TCP listener has an IP address")),
-        }
+        let ip = address::decode(decoder, context)?.ip();
+        ip.ok_or_else(|| DecodeError::message("a TCP listener has an IP address"))
     }
 }
 
@@ -270,12 +268,10 @@ mod address {
         encoder: &mut Encoder<W>,
         _: &mut C,
     ) -> Result<(), EncodeError<W::Error>> {
-        match address {
-            Address::Unix { pid } => encoder.array(1)?.u32(*pid)?,
-            Address::Ip(SocketAddr::V4(address)) => {
-                encoder.array(2)?.bytes(&address.ip().octets())?.u16(address.port())?
-            }
-            Address::Ip(SocketAddr::V6(address)) => {
+        match address.ip_or_pid() {
+            Err(pid) => encoder.array(1)?.u32(pid)?,
+            Ok(SocketAddr::V4(address)) => encoder.array(2)?.bytes(&address.ip().octets())?.u16(address.port())?,
+            Ok(SocketAddr::V6(address)) => {
                 encoder.array(3)?.bytes(&address.ip().octets())?.u16(address.port())?.u32(address.scope_id())?
             }
         };
@@ -286,7 +282,7 @@ mod address {
         let malformed = || DecodeError::message("an address has 4 bytes and a port, or 16, a port and a scope");
         let fields = decoder.array()?;
         if fields == Some(1) {
-            return Ok(Address::Unix { pid: decoder.u32()? });
+            return Ok(Address::unix(decoder.u32()?));
         }
         let octets = decoder.bytes()?;
         match (fields, octets.len()) {

@@ -428,7 +428,7 @@ fn versions() -> impl Strategy<Value = Versions> {
 
 /// As records hold it: without the flow label, which is no part of who the peer is.
 fn peer_address() -> impl Strategy<Value = Address> {
-    prop_oneof![listener_address().prop_map(Address::Ip), any::<u32>().prop_map(|pid| Address::Unix { pid })]
+    prop_oneof![listener_address().prop_map(Address::from), any::<u32>().prop_map(Address::unix)]
 }
 
 fn listener_address() -> impl Strategy<Value = SocketAddr> {

@@ -50,7 +50,7 @@ impl Server {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let socket = mio::net::TcpStream::from_std(OwnedFd::from(theirs).into());
-        self.reactor.lanes.lane.open(socket, Address::Unix { pid: 0 }, &Accepted::anyhow());
+        self.reactor.lanes.lane.open(socket, Address::unix(0), &Accepted::anyhow());
         ours
     }
 }
