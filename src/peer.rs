@@ -9,6 +9,7 @@ pub(crate) mod closed;
 pub(crate) mod connect;
 pub(crate) mod delivery;
 pub(crate) mod endurance;
+pub(crate) mod pair_end;
 mod particulars;
 pub(crate) mod parting;
 pub(crate) mod pipe;
@@ -39,6 +40,7 @@ pub(crate) use talk::{Marks, READING, Talk};
 
 use closed::Closed;
 use delivery::Delivery;
+use pair_end::PairEnd;
 pub(crate) use particulars::Dialling;
 use particulars::Particulars;
 use parting::{Output, Parting, Patience, Sight, Step};
@@ -102,6 +104,8 @@ pub(crate) struct Peer {
     pub(crate) counted: Holds,
     /// Which way what it sends goes, if it is joined.
     pub(crate) way: Way,
+    /// Which of two joined peers it is.
+    pub(crate) pair_end: Option<PairEnd>,
     /// What few peers have.
     particulars: Option<Box<Particulars>>,
     /// The service was called with its session since somebody who watches the table was told of it.
@@ -124,6 +128,7 @@ impl Peer {
             awaited: false,
             counted: Holds::NONE,
             way: Way::default(),
+            pair_end: None,
             particulars: None,
             session_changed: false,
             registered: None,
@@ -133,9 +138,9 @@ impl Peer {
     /// The service opens its connection.
     pub(crate) fn dial(&mut self, until_ns: u64, path: Option<PathBuf>, ephemeral: bool) {
         self.talk = Talk::connecting().since(self.talk.since_s());
-        let rarities = self.particulars_mut().rarities_mut();
-        rarities.dialling = Some(Dialling { until_ns, path });
-        rarities.ephemeral = ephemeral;
+        let particulars = self.particulars_mut();
+        particulars.dialling = Some(Dialling { until_ns, path });
+        particulars.ephemeral = ephemeral;
     }
 
     /// Whether its connection stands, which the service has opened.
@@ -143,11 +148,8 @@ impl Peer {
     /// # Errors
     /// If it never will, or if it is given up by now.
     pub(crate) fn stands(&mut self, now_ns: u64) -> io::Result<bool> {
-        let Some(Dialling { until_ns, path }) =
-            self.particulars().and_then(|particulars| particulars.rarities().dialling.as_ref())
-        else {
-            return Ok(true);
-        };
+        let dialling = self.particulars().and_then(|particulars| particulars.dialling.as_ref());
+        let Some(Dialling { until_ns, path }) = dialling else { return Ok(true) };
         let until_ns = *until_ns;
         let stands = match path {
             Some(path) => connect::try_again(&self.socket, path)?,
@@ -162,11 +164,24 @@ impl Peer {
     /// Its connection stands.
     pub(crate) fn stand(&mut self) {
         self.talk.stand();
-        let particulars = self.particulars_mut();
-        particulars.rarities_mut().dialling = None;
-        particulars.tidy();
+        self.particulars_mut().dialling = None;
         // Most have nothing else that few have, and are like any other peer from here on.
-        self.particulars.take_if(|particulars| particulars.is_empty());
+        self.tidy();
+    }
+
+    /// Takes up no room for what has become nothing.
+    fn tidy(&mut self) {
+        self.particulars.take_if(|particulars| particulars.are_none());
+    }
+
+    /// From now on it is this end of a pair, which needs no other peer besides, and goes where that goes.
+    pub(crate) fn be_joined(&mut self, end: PairEnd) {
+        self.pair_end = Some(end);
+        self.talk.hold(Holds::RELAYED);
+        if let Some(particulars) = &mut self.particulars {
+            (particulars.writer, particulars.ephemeral) = (None, false);
+            self.tidy();
+        }
     }
 
     /// Goes on where a record says that another process left off.
@@ -188,13 +203,11 @@ impl Peer {
     fn tie(&mut self, parting: Option<Parting>, ties: &Ties<'_>) {
         let alarm_ns = self.particulars.as_ref().and_then(|particulars| particulars.alarm_ns);
         self.way = Way::in_successor();
-        self.particulars = Particulars::told(parting, ties).map(|mut particulars| {
-            particulars.alarm_ns = alarm_ns;
-            Box::new(particulars)
-        });
+        let told = Particulars::told(parting, ties);
+        self.particulars = told.map(|particulars| Box::new(Particulars { alarm_ns, ..particulars }));
     }
 
-    /// What another process needs to go on, besides descriptor, session and deadline.
+    /// What another process needs to go on, besides descriptor, session, deadline, and whom it is joined to.
     pub(crate) fn record(&self) -> Record<'_> {
         Record {
             cookie: self.id.into(),
@@ -203,7 +216,7 @@ impl Peer {
             session: &[],
             inbound: self.talk.inbound.stretch(),
             outbound: self.talk.outbound(),
-            parting: self.particulars.as_ref().and_then(|particulars| particulars.rarities().parting),
+            parting: self.particulars.as_ref().and_then(|particulars| particulars.parting),
             deadline_ns: None,
             since_s: self.talk.since_s(),
             ties: self.ties(),
@@ -222,19 +235,12 @@ impl Peer {
 
     /// The same, to be changed.
     pub(crate) fn particulars_mut(&mut self) -> &mut Particulars {
-        self.particulars.get_or_insert_default()
-    }
-
-    /// Something has come from it or was written to it, if it is joined.
-    pub(crate) fn note_movement(&mut self, now_ns: u64) {
-        if let Some(joined) = self.particulars.as_mut().and_then(|particulars| particulars.joined.as_mut()) {
-            joined.moved_ns = now_ns;
-        }
+        self.particulars.get_or_insert_with(|| Box::new(Particulars::NONE))
     }
 
     /// Whether it ends with this process.
     pub(crate) fn is_ephemeral(&self) -> bool {
-        self.particulars().is_some_and(|particulars| particulars.rarities().ephemeral)
+        self.particulars().is_some_and(|particulars| particulars.ephemeral)
     }
 
     /// Whether it is to be looked at then.
@@ -250,13 +256,13 @@ impl Peer {
 
     /// What its service is told when it is no more, if that is not what its connection says.
     pub(crate) fn end_because(&mut self, how: Closed) {
-        self.particulars_mut().rarities_mut().how.get_or_insert(how);
+        self.particulars_mut().how.get_or_insert(how);
     }
 
     /// How it has ended, whose connection says this.
     pub(crate) fn how_it_ended(&mut self, how: Closed) -> Closed {
-        let rarities = self.particulars.as_mut().and_then(|particulars| particulars.rarities_if_any());
-        rarities.and_then(|rarities| rarities.how.take()).unwrap_or(how)
+        let known = self.particulars.as_mut().and_then(|particulars| particulars.how.take());
+        known.unwrap_or(how)
     }
 
     pub(crate) fn id(&self) -> PeerId {
@@ -281,10 +287,19 @@ impl Peer {
         (self.unsettled, self.due, self.awaited) = (false, false, false);
     }
 
-    /// Whether there is nothing to do about it but to read what it sends, for which it is woken.
+    /// Whether there is nothing to do about it but to read what it sends, for which it is woken, and to have its service
+    /// handle that.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.talk.is_at_rest() && self.particulars.is_none() && self.registered == Some(READING)
+        self.talk.is_at_rest(Holds::NONE) && self.particulars.is_none() && self.registered == Some(READING)
+    }
+
+    /// The same of one that is joined: what it sends is passed on.
+    #[inline]
+    pub(crate) fn is_at_rest_in_pair(&self) -> bool {
+        let is_only_joined = self.pair_end.is_some() && self.particulars.is_none();
+        let nothing_waits = self.talk.is_at_rest(Holds::RELAYED) && !self.talk.awaits_room();
+        is_only_joined && nothing_waits && self.registered == Some(READING)
     }
 
     /// Has the loop woken for what the peer wants now, if that is something else than before.
@@ -410,7 +425,7 @@ impl Peer {
             _ => Output::Pending { bytes: self.talk.pending_bytes() },
         };
         let sight = Sight { output, delivery: Delivery::of(&self.socket), client_ended };
-        let parting = &mut self.particulars_mut().rarities_mut().parting;
+        let parting = &mut self.particulars_mut().parting;
         parting.get_or_insert_with(|| Parting::begin(now_ns, &sight)).look(now_ns, &sight, patience)
     }
 
@@ -434,7 +449,7 @@ impl Peer {
 
 /// What an idle peer costs is mostly this, and its session. (A socket of mio is larger in a debug build.)
 #[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Peer>() == 96, "an idle peer costs little");
+const _: () = assert!(size_of::<Peer>() == 104, "an idle peer costs little");
 
 impl From<Peer> for TcpStream {
     /// What is left of one that has ended.

@@ -10,7 +10,9 @@ mod counting;
 mod deadlines;
 mod described;
 mod handle;
+mod keys;
 mod links;
+mod pairs;
 mod passage;
 mod peers;
 mod reach;
@@ -180,7 +182,12 @@ impl Table {
         };
         let before = turn.talk.holds();
         let progress = act(&mut turn).and_then(|mut progress| {
-            if turn.is_at_rest() && before == Holds::NONE && progress != TurnEnd::Over {
+            let is_still_at_rest = match before {
+                Holds::NONE => turn.is_at_rest(),
+                Holds::RELAYED => turn.is_at_rest_in_pair(),
+                _ => false,
+            };
+            if is_still_at_rest && progress != TurnEnd::Over {
                 return Ok(progress);
             }
             if turn.talk.is_ending() {
@@ -217,12 +224,13 @@ impl Table {
         let key = handle.key();
         let how = if self.peers.deadline_has_closed(key) { Closed::Deadline } else { how };
         self.peers.forget_turn();
+        let partner_key = self.peers.get(key).and_then(|peer| self.peers.partner_key(peer));
         let mut peer = self.peers.remove(key);
         let (id, address, how) = (peer.id(), peer.address(), peer.how_it_ended(how));
         debug!("Releasing Peer {address}: {how}");
         peer.deregister(&self.registry);
         peer.hang_up();
-        self.peers.unlink(&peer, &how);
+        self.peers.unlink(&peer, partner_key, &how);
         if let Some(touches) = &mut self.touches {
             touches.push(Touch::Gone { key, id });
         }
@@ -265,7 +273,8 @@ impl Table {
         }
         let marks = turn.marks();
         turn.restore(record, marks);
-        turn.everybody().count(handle.key());
+        self.peers.follow_pair(handle.key(), record.ties.joined);
+        self.peers.count(handle.key());
         self.peers.follow_deadline(handle, record.deadline_ns);
         self.resume(handle);
         debug!("Holding connection with Peer {address}");
@@ -284,7 +293,8 @@ impl Table {
         let followed = turn.follow(change, marks);
         followed.map_err(|(direction, misplaced)| AdmitError::Misplaced { direction, misplaced })?;
         turn.register(&self.registry, handle.into(), adopted_for(change.phase)).map_err(AdmitError::Register)?;
-        turn.everybody().count(handle.key());
+        self.peers.follow_pair(handle.key(), change.ties.joined);
+        self.peers.count(handle.key());
         self.peers.follow_deadline(handle, change.deadline_ns);
         self.resume(handle);
         Ok(handle.key())

@@ -194,17 +194,16 @@ impl<S: StreamService> Answering<S> {
             Phase::Connecting if !self.connect(turn)? => return Ok(TurnEnd::Drained),
             _ => {}
         }
-        let peer = &mut **turn;
-        if peer.particulars().is_some() {
-            turn.look_at_writer();
-            if turn.is_joined() {
-                let had_ended = turn.talk.phase() != Phase::Open;
-                let progress = carry(turn, input, wake, was_connecting)?;
-                if !had_ended && turn.talk.phase() == Phase::Ended {
-                    self.call(turn, S::half_closed)?;
-                }
-                return Ok(progress);
+        if turn.is_joined() {
+            let had_ended = turn.talk.phase() != Phase::Open;
+            let progress = carry(turn, input, wake, was_connecting)?;
+            if !had_ended && turn.talk.phase() == Phase::Ended {
+                self.call(turn, S::half_closed)?;
             }
+            return Ok(progress);
+        }
+        if turn.particulars().is_some() {
+            turn.look_at_writer();
         }
         let held = !turn.talk.listens();
         turn.flush()?;

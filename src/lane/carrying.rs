@@ -12,15 +12,22 @@ pub(super) const READS_PER_TURN: u32 = 4;
 /// as the other one takes it. What comes on a connection that `stands` since this turn is told by an event, since nothing was
 /// asked before of what comes on it.
 pub(super) fn carry(turn: &mut Turn<'_>, input: &mut [u8], wake: Wake, stands: bool) -> io::Result<TurnEnd> {
-    let is_held = !turn.talk.listens();
     let before = turn.face();
-    turn.write_waiting(is_held)?;
+    let is_free = turn.is_free_to_pass_on();
+    let mut is_held = false;
+    if !is_free {
+        turn.look_at_partner();
+        is_held = !turn.talk.listens();
+        turn.write_waiting(is_held)?;
+    }
     if wake == Wake::SentTo {
         // What it has sent is passed on in the next turn of the loop, or two that do so might never let this one end.
         return Ok(if turn.talk.waits_for_its_turn() { TurnEnd::BudgetSpent } else { TurnEnd::Drained });
     }
-    turn.talk.begin_turn();
-    pass_on_kept(turn);
+    if !is_free {
+        turn.talk.begin_turn();
+        pass_on_kept(turn);
+    }
     let (is_readable, to_the_end) = if stands { (false, false) } else { wake.reads_after(is_held) };
     let end = if is_readable { convey(turn, input, to_the_end)? } else { TurnEnd::Drained };
     turn.compare(before);

@@ -118,10 +118,10 @@ impl Talk {
         }
     }
 
-    /// Whether both directions are open, it is read from, and nothing waits to be written.
+    /// Whether both directions are open, nothing waits to be written, and this is all that there is of reasons not to read.
     #[inline]
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.phase == Phase::Open && self.holds.is_none() && self.outflow == Outflow::Open && self.outbound.is_empty()
+    pub(crate) fn is_at_rest(&self, holds: Holds) -> bool {
+        self.phase == Phase::Open && self.holds == holds && self.outflow == Outflow::Open && self.outbound.is_empty()
     }
 
     /// Whether it is read from and its messages are handled.

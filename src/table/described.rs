@@ -32,7 +32,7 @@ impl Peers {
             _ if !self.is_in_reach(peer) => "moving",
             Phase::Connecting => "connecting",
             Phase::Closing | Phase::Lingering => "closing",
-            _ if peer.particulars().is_some_and(|particulars| particulars.joined.is_some()) => "joined",
+            _ if peer.pair_end.is_some() => "joined",
             _ if !peer.talk.holds().lasting().is_none() => "held",
             Phase::Ended => "ended",
             Phase::Open => "serving",

@@ -1,7 +1,8 @@
 //! Peers that are tied to one another: coupled, so that one is not read from while too much is pending for the other, or
 //! joined, so that what either sends is written to the other.
 //!
-//! What ties them is kept as ids, and looked up when it is needed: so the two may come to a successor in any order.
+//! Whom a peer is coupled to is kept as an id, and looked up when it is needed. Two who are joined have a
+//! [pair](super::pairs) in common, which knows both ids. So the two may come to a successor in any order.
 
 use std::collections::hash_map::Entry;
 use std::io::{self, ErrorKind};
@@ -13,6 +14,7 @@ use super::handle::PeerHandle;
 use super::peers::{Peers, SendError, Turn};
 use crate::clock::as_ns;
 use crate::peer::closed::Closed;
+use crate::peer::pair_end::PairEnd;
 use crate::peer::ties::{Holds, Joined, Outflow};
 use crate::peer::{Peer, PeerId};
 
@@ -27,9 +29,8 @@ impl Peers {
         self.forget_reader(reader_key);
         let peer = &mut self.slab[reader_key];
         peer.talk.release(Holds::RELAYED);
-        let rarities = peer.particulars_mut().rarities_mut();
-        rarities.writer = Some(writer.into());
-        rarities.ephemeral = false;
+        let particulars = peer.particulars_mut();
+        (particulars.writer, particulars.ephemeral) = (Some(writer.into()), false);
         if writer_is_full && reader_key != writer_key {
             peer.talk.hold(Holds::PARTNER);
         }
@@ -65,41 +66,86 @@ impl Peers {
         let (Some(one), Some(other)) = (free(one), free(other).filter(|_| one != other)) else {
             return Err(SendError::Gone);
         };
-        for (handle, partner) in [(one, other), (other, one)] {
-            let partner = NonZeroU64::new(self.slab[partner.key()].id().into()).expect("the kernel counts from 1");
-            self.join_to(handle, partner, idle.map(idle_ns));
+        let partner = cookie_of(&self.slab[other.key()]);
+        let joined = Joined { partner, idle_ns: idle.map(idle_ns), moved_ns: self.now_ns };
+        let end = self.pairs.open(cookie_of(&self.slab[one.key()]), joined);
+        for (handle, end) in [(one, end), (other, end.other())] {
+            self.forget_reader(handle.key());
+            self.enter_pair(handle.key(), end);
+            let peer = &mut self.slab[handle.key()];
+            // What is kept of its input comes first, if the partner takes it.
+            peer.talk.hold(Holds::TURN);
+            self.unsettled.push(handle.key(), peer);
         }
+        self.set_alarm(one);
         Ok(())
+    }
+
+    fn enter_pair(&mut self, key: usize, end: PairEnd) {
+        self.pairs.enter(end, key);
+        self.slab[key].be_joined(end);
+    }
+
+    /// Another process has told whom the peer at `key` is joined to, if to anybody.
+    pub(super) fn follow_pair(&mut self, key: usize, told: Option<Joined>) {
+        let known = self.slab[key].pair_end.filter(|end| told.is_some_and(|told| self.pairs.is_of(*end, told)));
+        if known.is_none() {
+            self.part_from_partner(key);
+        }
+        let Some(told) = told else { return };
+        let end = known.or_else(|| self.end_beside(key, told)).unwrap_or_else(|| {
+            let one = cookie_of(&self.slab[key]);
+            self.pairs.open(one, told)
+        });
+        self.pairs.follow(end, told);
+        self.enter_pair(key, end);
+    }
+
+    /// The end of the pair that is waiting for the peer at `key`, if whom it is joined to is here already.
+    fn end_beside(&self, key: usize, told: Joined) -> Option<PairEnd> {
+        let end = self.find(told.partner.get().into())?.pair_end?.other();
+        let is_free = self.pairs.key(end).is_none();
+        (is_free && self.pairs.partner(end.other()) == self.slab[key].id()).then_some(end)
+    }
+
+    /// The peer at `key` is in reach again. If whom it is joined to was not when it came, it has not been found before.
+    pub(super) fn find_partner(&mut self, key: usize) {
+        let alone = self.slab[key].pair_end.filter(|end| self.pairs.key(end.other()).is_none());
+        if let Some(end) = alone {
+            let joined = self.pairs.joined(end);
+            if let Some(beside) = self.end_beside(key, joined) {
+                self.pairs.leave(end);
+                self.pairs.follow(beside, joined);
+                self.enter_pair(key, beside);
+            }
+        }
+    }
+
+    /// The peer at `key` is not joined any more, if it was.
+    pub(super) fn part_from_partner(&mut self, key: usize) {
+        if let Some(end) = self.slab[key].pair_end.take() {
+            self.pairs.leave(end);
+        }
+    }
+
+    /// Where whom a peer is joined to is, if it is here.
+    #[inline]
+    pub(super) fn partner_key(&self, peer: &Peer) -> Option<usize> {
+        let key = self.pairs.key(peer.pair_end?.other())?;
+        self.is_in_reach(&self.slab[key]).then_some(key)
     }
 
     /// From now on nothing may move for so long between two who are joined, either of whom has this id.
     pub(crate) fn set_idle(&mut self, id: PeerId, idle: Option<Duration>) {
-        let Some(key) = self.key(id) else { return };
-        let partner = partner_of(&self.slab[key]).and_then(|partner| self.key(partner));
-        for key in [Some(key), partner].into_iter().flatten() {
-            let handle = self.handle_at(key).expect("it was just looked up");
-            let peer = &mut self.slab[key];
-            let Some(joined) = peer.particulars().and_then(|particulars| particulars.joined) else { continue };
-            peer.particulars_mut().joined = Some(Joined { idle_ns: idle.map(idle_ns), ..joined });
-            self.unsettled.push(key, peer);
-            self.set_alarm(handle);
-        }
-    }
-
-    fn join_to(&mut self, handle: PeerHandle, partner: NonZeroU64, idle_ns: Option<NonZeroU64>) {
-        self.forget_reader(handle.key());
-        let peer = &mut self.slab[handle.key()];
-        let particulars = peer.particulars_mut();
-        particulars.joined = Some(Joined { partner, idle_ns, moved_ns: self.now_ns });
-        if let Some(rarities) = particulars.rarities_if_any() {
-            rarities.writer = None;
-            rarities.ephemeral = false;
-        }
-        particulars.tidy();
-        // What is kept of its input comes first, if the partner takes it.
-        peer.talk.hold(Holds::TURN.with(Holds::RELAYED));
-        self.unsettled.push(handle.key(), peer);
+        let Some(handle) = self.handle(id) else { return };
+        let peer = &self.slab[handle.key()];
+        let Some(end) = peer.pair_end else { return };
+        let partner_key = self.partner_key(peer);
+        self.pairs.set_idle(end, idle.map(idle_ns));
         self.set_alarm(handle);
+        for key in [Some(handle.key()), partner_key].into_iter().flatten() {
+            self.unsettled.push(key, &mut self.slab[key]);
+        }
     }
 
     /// Tells those who are coupled to the peer at `key` whether it takes more.
@@ -143,8 +189,8 @@ impl Peers {
         }
     }
 
-    /// A peer is gone: nobody is tied to it any more. Whom it was joined to ends as it did.
-    pub(super) fn unlink(&mut self, gone: &Peer, how: &Closed) {
+    /// A peer is gone: nobody is tied to it any more. Whom it was joined to, who is at `partner_key`, ends as it did.
+    pub(super) fn unlink(&mut self, gone: &Peer, partner_key: Option<usize>, how: &Closed) {
         let id = gone.id();
         for reader in self.readers.remove(&id).into_iter().flatten() {
             if let Some(key) = self.key(reader) {
@@ -152,14 +198,9 @@ impl Peers {
                 self.slab[key].talk.release(Holds::RELAYED);
             }
         }
-        let Some(key) = partner_of(gone).and_then(|partner| self.key(partner)) else {
-            return;
-        };
+        let Some(key) = partner_key else { return };
+        self.part_from_partner(key);
         let partner = &mut self.slab[key];
-        if partner_of(partner) != Some(id) {
-            return;
-        }
-        partner.particulars_mut().joined = None;
         let is_lost = matches!(how, Closed::Lost(_) | Closed::Unreachable(_)) || gone.talk.outflow() == Outflow::Reset;
         if is_lost {
             let reason = "the connection that it was joined to was lost";
@@ -171,11 +212,10 @@ impl Peers {
         self.unsettled.push(key, partner);
     }
 
-    /// Writes what one peer has sent to whom it is joined to, and keeps there what the socket does not take. Says whether that
-    /// one takes more; `None` if it was not taken at all.
-    fn pass_on(&mut self, to: PeerId, bytes: &[u8]) -> Option<bool> {
-        let key = self.key(to)?;
-        let (marks, now_ns, peer) = (self.marks, self.now_ns, &mut self.slab[key]);
+    /// Writes what one peer has sent to whom it is joined to, who is at `key`, and keeps there what the socket does not take.
+    /// Says whether that one takes more; `None` if it was not taken at all.
+    fn pass_on(&mut self, key: usize, bytes: &[u8]) -> Option<bool> {
+        let (marks, peer) = (self.marks, &mut self.slab[key]);
         if !peer.talk.takes_output() {
             return None;
         }
@@ -189,23 +229,20 @@ impl Peers {
         }
         if had_pending || peer.talk.pending_bytes() > 0 {
             // Also if nothing is pending any more: whoever copies it knows of what was.
-            peer.note_movement(now_ns);
             self.unsettled.push(key, peer);
         }
         Some(self.takes_more(&self.slab[key]))
     }
 
-    /// Whether nothing has moved between the two who are joined for too long: then both are closed. Otherwise it is looked
-    /// at again when that may be so.
-    pub(super) fn close_if_idle(&mut self, handle: PeerHandle) -> bool {
+    /// Whether nothing has moved between the two who are joined for too long, as is to be seen at this instant: then both are
+    /// closed. Otherwise it is looked at again when that may be so.
+    pub(super) fn close_if_idle(&mut self, handle: PeerHandle, at_ns: u64) -> bool {
         let peer = &self.slab[handle.key()];
-        let Some(Joined { partner, idle_ns: Some(idle_ns), moved_ns }) = joined(peer) else { return false };
-        let partner = self.handle(partner.get().into());
-        let partner_moved_ns =
-            partner.and_then(|partner| joined(&self.slab[partner.key()])).map(|joined| joined.moved_ns);
-        let moved_ns = partner_moved_ns.unwrap_or(0).max(moved_ns);
-        if self.now_ns < moved_ns.saturating_add(idle_ns.get()) {
-            self.look_at(handle, moved_ns.saturating_add(idle_ns.get()));
+        let Some(end) = peer.pair_end.filter(|end| self.pairs.has_alarm(*end, at_ns)) else { return false };
+        let partner = self.partner_key(peer).and_then(|key| self.handle_at(key));
+        *self.pairs.alarm_ns(end) = None;
+        if self.pairs.idle_at_ns(end).is_none_or(|idle_at_ns| self.now_ns < idle_at_ns) {
+            self.set_alarm(handle);
             return false;
         }
         for handle in partner.into_iter().chain([handle]) {
@@ -223,24 +260,41 @@ impl Peers {
 impl Turn<'_> {
     /// Whether it is joined to another.
     pub(crate) fn is_joined(&self) -> bool {
-        joined(self).is_some()
+        self.pair_end.is_some()
     }
 
     /// Something has come from it or was written to it.
+    #[inline]
     pub(crate) fn note_movement(&mut self) {
-        let now_ns = self.peers.now_ns;
-        (**self).note_movement(now_ns);
+        if let Some(end) = self.pair_end {
+            self.peers.pairs.note_movement(end, self.peers.now_ns);
+        }
     }
 
-    /// Holds it or lets it go by whether whoever gets what it sends takes more. In a successor, whose marks may be others,
+    /// Whether it has nothing else to do than to pass on what comes from it, and whom it is joined to takes that.
+    #[inline]
+    pub(crate) fn is_free_to_pass_on(&self) -> bool {
+        let peer = &**self;
+        let takes_more = |key: usize| self.peers.takes_more(&self.peers.slab[key]);
+        peer.is_at_rest_in_pair()
+            && peer.talk.inbound.is_empty()
+            && self.peers.partner_key(peer).is_some_and(takes_more)
+    }
+
+    /// Holds it or lets it go by whether whom it is joined to takes more.
+    pub(crate) fn look_at_partner(&mut self) {
+        let partner_key = self.peers.partner_key(self);
+        self.hold_for_partner(partner_key.is_some_and(|key| !self.peers.takes_more(&self.peers.slab[key])));
+    }
+
+    /// Holds it or lets it go by how much is pending for whoever it is coupled to. In a successor, whose marks may be others,
     /// nobody has told it.
     pub(crate) fn look_at_writer(&mut self) {
         let writer = writer_of(self).filter(|writer| *writer != self.id()).and_then(|writer| self.peers.find(writer));
-        let takes_no_more = match writer {
-            Some(writer) if self.is_joined() => !self.peers.takes_more(writer),
-            Some(writer) => writer.talk.is_full(),
-            None => false,
-        };
+        self.hold_for_partner(writer.is_some_and(|writer| writer.talk.is_full()));
+    }
+
+    fn hold_for_partner(&mut self, takes_no_more: bool) {
         if takes_no_more {
             self.talk.hold(Holds::PARTNER);
         } else {
@@ -251,7 +305,7 @@ impl Turn<'_> {
     /// Passes on what it has sent to whom it is joined to. If that one takes nothing any more, it is closed.
     pub(crate) fn pass_on(&mut self, bytes: &[u8]) {
         self.note_movement();
-        match partner_of(self).and_then(|partner| self.peers.pass_on(partner, bytes)) {
+        match self.peers.partner_key(self).and_then(|key| self.peers.pass_on(key, bytes)) {
             Some(true) => {}
             Some(false) => self.talk.hold(Holds::PARTNER),
             None => self.talk.close(),
@@ -260,7 +314,8 @@ impl Turn<'_> {
 
     /// Passes on that it has sent all it will send.
     pub(crate) fn pass_on_end(&mut self) {
-        if let Some(partner) = partner_of(self) {
+        if let Some(key) = self.peers.partner_key(self) {
+            let partner = self.peers.slab[key].id();
             self.peers.finish(partner);
         }
     }
@@ -273,24 +328,19 @@ fn idle_ns(idle: Duration) -> NonZeroU64 {
 
 /// Whether a peer can be joined.
 fn is_free(peer: &Peer) -> bool {
-    joined(peer).is_none() && !peer.talk.is_ending()
+    peer.pair_end.is_none() && !peer.talk.is_ending()
 }
 
-pub(super) fn joined(peer: &Peer) -> Option<Joined> {
-    peer.particulars()?.joined
-}
-
-/// Whom it is joined to.
-pub(super) fn partner_of(peer: &Peer) -> Option<PeerId> {
-    joined(peer).map(|joined| joined.partner.get().into())
+fn cookie_of(peer: &Peer) -> NonZeroU64 {
+    NonZeroU64::new(peer.id().into()).expect("the kernel counts from 1")
 }
 
 /// The cookie of whom it is coupled to.
 fn coupled_to(peer: &Peer) -> Option<u64> {
-    peer.particulars()?.rarities().writer
+    peer.particulars()?.writer
 }
 
-/// Who gets what it sends.
+/// The same as an id.
 fn writer_of(peer: &Peer) -> Option<PeerId> {
-    partner_of(peer).or(coupled_to(peer).map(PeerId::from))
+    coupled_to(peer).map(PeerId::from)
 }

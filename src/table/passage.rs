@@ -7,11 +7,11 @@
 
 use std::io;
 
-use super::links::{joined, partner_of};
+use super::pairs::Pairs;
 use super::peers::{Peers, Turn};
 use crate::peer::closed::Closed;
 use crate::peer::record::Phase;
-use crate::peer::ties::{Holds, Joined, Outflow};
+use crate::peer::ties::{Holds, Outflow};
 use crate::peer::way::Way;
 use crate::peer::{Peer, Received};
 
@@ -41,7 +41,7 @@ pub(crate) struct Face {
 }
 
 impl Face {
-    fn of(peer: &Peer) -> Self {
+    fn of(peer: &Peer, pairs: &Pairs) -> Self {
         let talk = &peer.talk;
         let place = |stretch: crate::peer::record::Stretch<'_>| (stretch.start, stretch.bytes.len());
         Self {
@@ -50,7 +50,7 @@ impl Face {
             outflow: talk.outflow(),
             inbound: place(talk.inbound.stretch()),
             outbound: place(talk.outbound()),
-            moved_ns: joined(peer).map(|joined| joined.told().moved_ns),
+            moved_ns: peer.pair_end.map(|end| pairs.joined(end).told().moved_ns),
         }
     }
 }
@@ -90,12 +90,12 @@ impl Turn<'_> {
             self.session_changed = false;
             return None;
         }
-        (!self.session_changed).then(|| Face::of(self))
+        (!self.session_changed).then(|| Face::of(self, &self.peers.pairs))
     }
 
     /// Its turn ends. Whoever copies the peers need not hear of it if it is what it was.
     pub(crate) fn compare(&mut self, before: Option<Face>) {
-        self.peers.conduit.nothing_told = before.is_some_and(|before| before == Face::of(self));
+        self.peers.conduit.nothing_told = before.is_some_and(|before| before == Face::of(self, &self.peers.pairs));
     }
 
     /// It has its turn another time.
@@ -130,9 +130,8 @@ impl Turn<'_> {
     /// Whom it is joined to is read from again, which had to wait for it.
     #[cold]
     fn let_partner_go(&mut self) {
-        let Some(Joined { partner, moved_ns, .. }) = joined(self) else { return };
-        let waited_ns = self.peers.now_ns.saturating_sub(moved_ns);
-        let Some(partner_key) = self.peers.key(partner.get().into()) else { return };
+        let (Some(end), Some(partner_key)) = (self.pair_end, self.peers.partner_key(self)) else { return };
+        let waited_ns = self.peers.now_ns.saturating_sub(self.peers.pairs.joined(end).moved_ns);
         let partner = &mut self.peers.slab[partner_key];
         // One that does not stand yet sees for itself when it does.
         if partner.talk.holds().has(Holds::PARTNER) && partner.talk.phase() != Phase::Connecting {
@@ -236,7 +235,7 @@ impl Turn<'_> {
 
     /// The key of whom it is joined to, if that one's socket takes bytes now, as far as is known.
     fn partner_that_takes_at_once(&self) -> Option<usize> {
-        let key = partner_of(self).and_then(|partner| self.peers.key(partner))?;
+        let key = self.peers.partner_key(self)?;
         let partner = &self.peers.slab[key];
         (partner.talk.takes_output() && self.peers.takes_at_once(partner)).then_some(key)
     }
@@ -244,8 +243,8 @@ impl Turn<'_> {
     /// What it has sent stays where it is until whom it is joined to takes it. If that one takes nothing any more, it is
     /// closed.
     fn wait_for_partner(&mut self) {
-        let partner = partner_of(self).and_then(|partner| self.peers.find(partner));
-        if partner.is_some_and(|partner| partner.talk.takes_output()) {
+        let partner_key = self.peers.partner_key(self);
+        if partner_key.is_some_and(|key| self.peers.slab[key].talk.takes_output()) {
             self.talk.hold(Holds::PARTNER);
         } else {
             self.talk.close();
@@ -257,10 +256,11 @@ impl Peers {
     /// The socket of the peer at `key` takes no more, and what is for it waits in the kernel. It has a turn of its own, in
     /// which nothing happens of which anybody would have to be told.
     fn have_await_room(&mut self, key: usize) {
-        let now_ns = self.now_ns;
         let peer = &mut self.slab[key];
         peer.talk.await_room(true);
-        peer.note_movement(now_ns);
+        if let Some(end) = peer.pair_end {
+            self.pairs.note_movement(end, self.now_ns);
+        }
         self.make_due(key);
     }
 

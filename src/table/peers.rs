@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::net::sockopt::socket_cookie;
 use slab::Slab;
 
@@ -16,6 +16,8 @@ use super::alarms::Alarms;
 use super::conduit::Conduit;
 use super::deadlines::{Deadlines, Look, NEVER_NS};
 use super::handle::{PeerHandle, Stamps};
+use super::keys::Keys;
+use super::pairs::Pairs;
 use super::tally::Tally;
 use super::timers::Timers;
 use super::turns::{self, Awaited, Turns};
@@ -23,7 +25,7 @@ use crate::handle::Handle;
 use crate::peer::connect::{Connect, Dialled, dial};
 use crate::peer::delivery::Counted;
 use crate::peer::record::{Phase, Record};
-use crate::peer::ties::{Holds, Joined};
+use crate::peer::ties::{Holds, Ties};
 use crate::peer::{Address, Marks, Peer, PeerId};
 
 /// After so long it is tried again to connect to a Unix socket whose backlog is full.
@@ -38,7 +40,8 @@ const CENTURY_S: u64 = 100 * 365 * 24 * 3600;
 #[derive(Debug)]
 pub(crate) struct Peers {
     pub(super) slab: Slab<Peer>,
-    keys: FxHashMap<PeerId, u32>,
+    pub(super) keys: Keys,
+    pub(super) pairs: Pairs,
     stamps: Stamps,
     /// Those whom others have sent to or closed.
     pub(super) unsettled: Turns,
@@ -77,7 +80,8 @@ impl Peers {
     pub(crate) fn new(lane: usize, marks: Marks, capacity: usize) -> Self {
         Self {
             slab: Slab::with_capacity(capacity),
-            keys: FxHashMap::with_capacity_and_hasher(capacity, FxBuildHasher),
+            keys: Keys::with_capacity(capacity),
+            pairs: Pairs::default(),
             stamps: Stamps::of_lane(lane),
             unsettled: Turns::new(|peer| &mut peer.unsettled),
             due: Turns::new(|peer| &mut peer.due),
@@ -109,24 +113,22 @@ impl Peers {
         id: PeerId,
         address: Address,
     ) -> Result<PeerHandle, mio::net::TcpStream> {
-        if self.keys.contains_key(&id) {
+        if self.key(id).is_some() {
             return Err(socket);
         }
         let stamp = self.stamps.next();
         let key = self.slab.insert(Peer::new(socket, stamp, id, address, self.now_s()));
-        let handle = PeerHandle::new(key, stamp);
-        self.keys.insert(id, handle.key() as u32);
-        Ok(handle)
+        self.keys.insert(key, &self.slab);
+        Ok(PeerHandle::new(key, stamp))
     }
 
     /// Takes the peer out of the table.
     pub(super) fn remove(&mut self, key: usize) -> Peer {
         self.forget_reader(key);
-        let peer = self.slab.remove(key);
+        self.part_from_partner(key);
         // Of a peer that is out of reach, another may have the id by now: it has gone and come back.
-        if self.key(peer.id()) == Some(key) {
-            self.keys.remove(&peer.id());
-        }
+        self.keys.remove(key, self.slab[key].id());
+        let peer = self.slab.remove(key);
         self.deadlines.forget(key);
         self.missed.remove(&key);
         self.count_no_more(peer.counted);
@@ -260,7 +262,8 @@ impl Peers {
             return None;
         }
         let record = peer.record();
-        let ties = record.ties.by_clock(|ns| self.monotonic(ns));
+        let joined = peer.pair_end.map(|end| self.pairs.joined(end).told());
+        let ties = Ties { joined, ..record.ties }.by_clock(|ns| self.monotonic(ns));
         let deadline_ns = match self.deadlines.get(key) {
             Some(ns) if !self.deadlines.has_closed(key) => Some(self.monotonic(ns).max(1)),
             closed_or_none => closed_or_none,
@@ -301,38 +304,45 @@ impl Peers {
     /// Has a peer looked at when its connection is tried again or given up, if it is being opened, and when nothing may have
     /// moved for too long, if it is joined.
     pub(super) fn set_alarm(&mut self, handle: PeerHandle) {
-        let Some(particulars) = self.slab.get(handle.key()).and_then(Peer::particulars) else { return };
-        let dialled_ns = particulars.rarities().dialling.as_ref().map(|dialling| match dialling.path {
+        let Some(peer) = self.slab.get(handle.key()) else { return };
+        let dialling = peer.particulars().and_then(|particulars| particulars.dialling.as_ref());
+        let dialled_ns = dialling.map(|dialling| match dialling.path {
             Some(_) => dialling.until_ns.min(self.now_ns + RETRY_NS),
             None => dialling.until_ns,
         });
-        let idle_ns = particulars
-            .joined
-            .and_then(|Joined { idle_ns, moved_ns, .. }| Some(moved_ns.saturating_add(idle_ns?.get())));
-        if let Some(at_ns) = dialled_ns.into_iter().chain(idle_ns).min() {
-            self.look_at(handle, at_ns);
+        let idle_at = peer.pair_end.and_then(|end| Some((end, self.pairs.idle_at_ns(end)?)));
+        if let Some(at_ns) = dialled_ns {
+            let alarm_ns = &mut self.slab[handle.key()].particulars_mut().alarm_ns;
+            let is_sooner = bring_forward(alarm_ns, at_ns);
+            self.push_alarm(handle, is_sooner);
+        }
+        if let Some((end, at_ns)) = idle_at {
+            let is_sooner = bring_forward(self.pairs.alarm_ns(end), at_ns);
+            self.push_alarm(handle, is_sooner);
         }
     }
 
     /// The same for one that may not have been looked at when it was to be.
     pub(super) fn set_alarm_anew(&mut self, handle: PeerHandle) {
-        if self.slab[handle.key()].particulars().is_some() {
-            self.slab[handle.key()].particulars_mut().alarm_ns = None;
-            self.set_alarm(handle);
+        let peer = &mut self.slab[handle.key()];
+        if peer.particulars().is_some() {
+            peer.particulars_mut().alarm_ns = None;
         }
+        if let Some(end) = peer.pair_end {
+            *self.pairs.alarm_ns(end) = None;
+        }
+        self.set_alarm(handle);
     }
 
-    /// Has a peer looked at then, unless it is sooner.
-    pub(super) fn look_at(&mut self, handle: PeerHandle, at_ns: u64) {
-        // No instant is 0 that is still to come.
-        let at_ns = at_ns.max(1);
-        let particulars = self.slab[handle.key()].particulars_mut();
-        if particulars.alarm_ns.is_none_or(|first_ns| at_ns < first_ns.get()) {
-            particulars.alarm_ns = NonZeroU64::new(at_ns);
-            let Self { alarms, slab, .. } = self;
-            alarms.make_room(|at_ns, handle| turns::find(slab, handle).is_some_and(|peer| peer.has_alarm(at_ns)));
-            alarms.push(at_ns, handle);
-        }
+    fn push_alarm(&mut self, handle: PeerHandle, at_ns: Option<NonZeroU64>) {
+        let Some(at_ns) = at_ns else { return };
+        let Self { alarms, slab, pairs, .. } = self;
+        alarms.make_room(|at_ns, handle| {
+            let is_for =
+                |peer: &mut Peer| peer.has_alarm(at_ns) || peer.pair_end.is_some_and(|end| pairs.has_alarm(end, at_ns));
+            turns::find(slab, handle).is_some_and(is_for)
+        });
+        alarms.push(at_ns.get(), handle);
     }
 
     /// Who is to have a turn by now: so many are looked at, at most.
@@ -341,7 +351,8 @@ impl Peers {
             *looks_left -= 1;
             let (at_ns, handle) = self.alarms.pop(self.now_ns)?;
             let Some(peer) = turns::find(&mut self.slab, handle) else { continue };
-            if peer.take_alarm(at_ns) && (peer.talk.phase() == Phase::Connecting || self.close_if_idle(handle)) {
+            let is_dialled = peer.take_alarm(at_ns) && peer.talk.phase() == Phase::Connecting;
+            if is_dialled || self.close_if_idle(handle, at_ns) {
                 return Some(handle);
             }
         }
@@ -358,7 +369,7 @@ impl Peers {
     }
 
     pub(crate) fn key(&self, id: PeerId) -> Option<usize> {
-        self.keys.get(&id).map(|key| *key as usize)
+        self.keys.find(id, &self.slab)
     }
 
     pub(super) fn handle(&self, id: PeerId) -> Option<PeerHandle> {
@@ -439,14 +450,6 @@ impl Peers {
 
     pub(super) fn stamp_of_nobody(&self) -> u32 {
         self.stamps.of_nobody()
-    }
-
-    pub(super) fn know_key(&mut self, id: PeerId, key: usize) {
-        self.keys.insert(id, u32::try_from(key).expect("a handle has it"));
-    }
-
-    pub(super) fn forget_key(&mut self, id: PeerId) {
-        self.keys.remove(&id);
     }
 
     #[cfg(any(test, fuzzing))]
@@ -547,6 +550,14 @@ impl Peers {
     pub(crate) fn find_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         self.key(id).and_then(|key| self.slab.get_mut(key))
     }
+}
+
+/// Has an alarm be no later than at this instant. Returns when it is, if it was to be later or not at all.
+fn bring_forward(alarm_ns: &mut Option<NonZeroU64>, at_ns: u64) -> Option<NonZeroU64> {
+    // No instant is 0 that is still to come.
+    let at_ns = NonZeroU64::new(at_ns).unwrap_or(NonZeroU64::MIN);
+    let is_sooner = alarm_ns.is_none_or(|first_ns| at_ns < first_ns);
+    is_sooner.then(|| *alarm_ns.insert(at_ns))
 }
 
 /// A peer that has its turn. All others are there as well, since a service that is called about one may reach any.

@@ -13,7 +13,7 @@ impl Peers {
         let Some(peer) = turns::find(&mut self.slab, handle) else { return false };
         peer.set_stamp(of_nobody);
         let id = peer.id();
-        self.forget_key(id);
+        self.keys.remove(handle.key(), id);
         true
     }
 
@@ -32,9 +32,9 @@ impl Peers {
         let peer = &mut self.slab[key];
         peer.set_stamp(handle.stamp());
         peer.is_in_no_queue();
-        let id = peer.id();
-        self.know_key(id, key);
+        self.keys.insert(key, &self.slab);
         self.know_reader(key);
+        self.find_partner(key);
         let deadline_ns = self.deadlines.get(key);
         self.deadlines.forget(key);
         self.follow_deadline(handle, deadline_ns);
@@ -45,12 +45,10 @@ impl Peers {
     /// Those who must be in one process with the peer at `key`: whom it is joined or coupled to, and who is coupled to it.
     pub(super) fn tied_to(&self, key: usize) -> Vec<PeerHandle> {
         let peer = &self.slab[key];
-        let particulars = peer.particulars();
-        let partner = particulars.and_then(|particulars| particulars.joined).map(|joined| joined.partner.get());
-        let writer = particulars.and_then(|particulars| particulars.rarities().writer);
-        let others = partner.into_iter().chain(writer).map(PeerId::from);
+        let partner = self.partner_key(peer).and_then(|key| self.handle_at(key));
+        let writer = peer.particulars().and_then(|particulars| particulars.writer).map(PeerId::from);
         let readers = self.readers.get(&peer.id()).into_iter().flatten().copied();
-        others.chain(readers).filter_map(|id| self.handle(id)).collect()
+        partner.into_iter().chain(writer.into_iter().chain(readers).filter_map(|id| self.handle(id))).collect()
     }
 
     /// Whether a peer can be reached.
