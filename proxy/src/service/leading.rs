@@ -260,7 +260,6 @@ impl Proxy {
         context.release(served.client);
         let is_told = coming.told.passed_on_by.is_some() || coming.told.server_name.is_some();
         let client = Client {
-            server,
             accepted_ms: coming.accepted_ms,
             to: served.to,
             connect_ms,

@@ -30,8 +30,6 @@ pub enum Session {
 /// A client that is joined to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The other connection.
-    pub(super) server: PeerId,
     /// When it was accepted: ms since 1970.
     pub(super) accepted_ms: u64,
     /// To which server that leads.
@@ -166,24 +164,22 @@ enum Saved<'r> {
     #[n(1)]
     Client {
         #[n(0)]
-        server: u64,
-        #[n(1)]
         accepted_ms: u64,
-        #[b(2)]
+        #[b(1)]
         to: &'r str,
-        #[n(3)]
+        #[n(2)]
         connect_ms: u32,
-        #[b(4)]
+        #[b(3)]
         listener: &'r str,
-        #[n(5)]
+        #[n(4)]
         retries: u8,
-        #[n(6)]
+        #[n(5)]
         told: Option<Told>,
-        #[n(7)]
+        #[n(6)]
         leaving: Leaving,
-        #[n(8)]
+        #[n(7)]
         is_half_closed: bool,
-        #[n(9)]
+        #[n(8)]
         takeovers: u8,
     },
     #[n(2)]
@@ -268,7 +264,6 @@ impl Session {
             Self::Client(_) | Self::Told(_) => {
                 let (client, told) = self.client().expect("it is one");
                 Saved::Client {
-                    server: client.server.into(),
                     accepted_ms: client.accepted_ms,
                     to: servers.of(client.to),
                     connect_ms: client.connect_ms,
@@ -308,7 +303,6 @@ impl Session {
                 }))
             }
             Saved::Client {
-                server,
                 accepted_ms,
                 to,
                 connect_ms,
@@ -320,18 +314,9 @@ impl Session {
                 takeovers,
             } => {
                 let (to, listener) = (servers.number(to), listeners.number(listener));
-                let (server, takeovers) = (server.into(), takeovers.saturating_add(1));
-                let client = Client {
-                    server,
-                    accepted_ms,
-                    to,
-                    connect_ms,
-                    listener,
-                    retries,
-                    leaving,
-                    is_half_closed,
-                    takeovers,
-                };
+                let takeovers = takeovers.saturating_add(1);
+                let client =
+                    Client { accepted_ms, to, connect_ms, listener, retries, leaving, is_half_closed, takeovers };
                 client.told(told)
             }
             Saved::Server { client, to } => Self::Server(Served { client: client.into(), to: servers.number(to) }),
@@ -390,7 +375,7 @@ impl From<SavedStage> for Stage {
     }
 }
 
-const _: () = assert!(size_of::<Session>() <= 32, "there are two for each client");
+const _: () = assert!(size_of::<Session>() <= 24, "there are two for each client");
 
 #[cfg(test)]
 mod tests {
@@ -411,7 +396,6 @@ mod tests {
         let [listeners, servers] = [Roll::of(["l"]), Roll::of(["u/a", "u/b"])];
         let (listener, to) = (listeners.number("l"), servers.number("u/a"));
         let client = Client {
-            server: 7.into(),
             accepted_ms: 1,
             to,
             connect_ms: 3,
@@ -422,7 +406,7 @@ mod tests {
             takeovers: 1,
         };
         let origin = Origin { source: Some(([10, 0, 0, 1], 1).into()), destination: None };
-        assert!(again(&Session::Client(client)).contains("server: PeerId(7)"));
+        assert!(again(&Session::Client(client)).contains("connect_ms: 3, listener: Rolled(1)"));
         let told =
             Told { origin, passed_on_by: Some(([10, 0, 0, 9], 1).into()), server_name: Some("a.example".into()) };
         let restored = again(&client.told(Some(told.clone())));
