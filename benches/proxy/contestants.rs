@@ -22,6 +22,12 @@ pub(crate) struct Way {
     directory: PathBuf,
 }
 
+/// A proxy of this project that is replaced, with a takeover path.
+pub(crate) struct Replaced {
+    pub(crate) name: &'static str,
+    program: PathBuf,
+}
+
 /// A proxy that runs, and the directory of its configuration.
 pub(crate) struct Proxy {
     pub(crate) server: Server,
@@ -50,25 +56,33 @@ pub(crate) fn all() -> Vec<Contestant> {
     if released("reactord-proxy").exists() {
         all.push(Contestant::new("reactord-proxy", |way| {
             let mut command = Command::new(released("reactord-proxy"));
-            command.args([way.at.to_string(), way.to.to_string()]);
+            command.args([way.at.to_string(), way.to.to_string()]).arg("-t").arg(way.directory.join("takeover"));
             Ok(command)
         }));
+    } else {
+        println!("reactord-proxy is left out, it is not built: cargo build --release --workspace");
     }
-    all.push(Contestant::new("forward", |way| {
-        let example = released("examples/forward");
-        assert!(example.exists(), "{} is missing: cargo build --release --examples", example.display());
-        let mut command = Command::new(example);
-        command.args([way.at.to_string(), way.to.to_string()]).arg(way.directory.join("takeover"));
-        Ok(command)
-    }));
+    if released("examples/forward").exists() {
+        all.push(Contestant::new("forward", |way| {
+            let mut command = Command::new(released("examples/forward"));
+            command.args([way.at.to_string(), way.to.to_string()]).arg(way.directory.join("takeover"));
+            Ok(command)
+        }));
+    } else {
+        println!("The example forward is left out, it is not built: cargo build --release --examples");
+    }
     if Path::new("/usr/sbin/haproxy").exists() {
         all.push(Contestant::new("haproxy", |way| haproxy(way, "")));
         all.push(Contestant::new("haproxy, splice", |way| {
             haproxy(way, "option splice-request\n option splice-response")
         }));
+    } else {
+        println!("haproxy is left out, it is not installed, and nothing has a ratio: apt install haproxy");
     }
     if Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").exists() {
         all.push(Contestant::new("nginx", nginx));
+    } else {
+        println!("nginx is left out, it is not installed: apt install nginx-light libnginx-mod-stream");
     }
     all.push(Contestant::new("copying loop", |way| {
         let mut command = Command::new(std::env::current_exe()?);
@@ -78,20 +92,44 @@ pub(crate) fn all() -> Vec<Contestant> {
     all
 }
 
-/// The example in front of `to`, on the first processor, with a takeover path.
-pub(crate) fn forward(to: SocketAddr, takeover_path: &Path) -> Result<Server> {
-    let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let mut command = Command::new(released("examples/forward"));
-    let server = Server::start_and_ask(command.args([at.to_string(), to.to_string()]).arg(takeover_path), at)?;
-    server.pin()?;
-    Ok(server)
-}
+impl Replaced {
+    /// The program and the example, as far as they are built and this is in their names.
+    pub(crate) fn all(only: &str) -> Vec<Self> {
+        let programs = [("reactord-proxy", "reactord-proxy"), ("forward", "examples/forward")];
+        let named = programs.into_iter().filter(|(name, _)| name.contains(only));
+        let all = named.map(|(name, program)| Self { name, program: released(program) });
+        all.filter(|one| one.program.exists()).collect()
+    }
 
-/// The same, for a successor of such a one.
-pub(crate) fn forward_taking_over(to: SocketAddr, takeover_path: &Path) -> Command {
-    let mut command = Command::new(released("examples/forward"));
-    command.arg(to.to_string()).arg(takeover_path);
-    command
+    /// Starts it in front of `to`, on the first processor.
+    pub(crate) fn start(&self, to: SocketAddr, takeover_path: &Path) -> Result<Server> {
+        let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(&self.program);
+        command.args([at.to_string(), to.to_string()]);
+        if self.is_example() {
+            command.arg(takeover_path);
+        } else {
+            command.arg("-t").arg(takeover_path);
+        }
+        let server = Server::start_and_ask(&mut command, at)?;
+        server.pin()?;
+        Ok(server)
+    }
+
+    /// A successor of the one that listens there.
+    pub(crate) fn successor(&self, at: SocketAddr, to: SocketAddr, takeover_path: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        if self.is_example() {
+            command.arg(to.to_string()).arg(takeover_path);
+        } else {
+            command.arg("-T").arg(takeover_path).args([at.to_string(), to.to_string()]);
+        }
+        command
+    }
+
+    fn is_example(&self) -> bool {
+        self.name == "forward"
+    }
 }
 
 /// A program of this project, as it is released.

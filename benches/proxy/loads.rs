@@ -13,6 +13,12 @@ use rustix::net::{RecvFlags, recv};
 use super::contestants::Proxy;
 use super::rig::Server;
 
+/// Nothing is waited for longer than this.
+const WAITED_MAX: Duration = Duration::from_secs(10);
+
+/// A run of redis-benchmark takes no longer than this, in s.
+const REDIS_MAX_S: &str = "300";
+
 /// What a proxy is put under.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Load {
@@ -24,8 +30,8 @@ pub(crate) enum Load {
     Connect,
     /// As much as goes in both directions of so many connections.
     Bulk { connections: usize },
-    /// Connections on which nothing goes.
-    Idle { pairs: usize },
+    /// Connections on which nothing goes: what each of them costs that comes after some.
+    Idle { before: usize, pairs: usize },
 }
 
 /// What was done, and what it has cost the proxy.
@@ -48,7 +54,7 @@ impl Load {
         Self::Echo { connections: 1000 },
         Self::Connect,
         Self::Bulk { connections: 4 },
-        Self::Idle { pairs: 9000 },
+        Self::Idle { before: 5000, pairs: 9000 },
     ];
 
     pub(crate) fn name(self) -> String {
@@ -57,7 +63,7 @@ impl Load {
             Self::Echo { connections } => format!("64 bytes and back on {connections} connections"),
             Self::Connect => "new connections, 64 bytes and back on each".to_owned(),
             Self::Bulk { connections } => format!("bulk both ways on {connections} connections"),
-            Self::Idle { pairs } => format!("{pairs} idle pairs"),
+            Self::Idle { before, pairs } => format!("{pairs} idle pairs, those after the first {before}"),
         }
     }
 
@@ -86,8 +92,8 @@ impl Load {
             Self::Bulk { connections } => bulk(server.address(), connections, Duration::from_millis(some(1500).into())),
             Self::Idle { .. } => Ok(0.0),
         };
-        if let Self::Idle { pairs } = self {
-            return idle(server, pairs);
+        if let Self::Idle { before, pairs } = self {
+            return idle(server, before, pairs);
         }
         let (before, begun) = (server.processor_ns()?, Instant::now());
         let done = work()?;
@@ -120,8 +126,9 @@ impl Backend {
 }
 
 fn redis(address: SocketAddr, pipeline: u32, requests: u32) -> Result<f64> {
-    let mut command = Command::new("redis-benchmark");
-    command.args(["-p", &address.port().to_string(), "-t", "get", "--csv", "-P", &pipeline.to_string()]);
+    let mut command = Command::new("timeout");
+    command.args([REDIS_MAX_S, "redis-benchmark", "-p", &address.port().to_string(), "-t", "get", "--csv"]);
+    command.args(["-P", &pipeline.to_string()]);
     let output = command.args(["-n", &requests.to_string()]).output()?;
     if output.status.success() {
         Ok(requests.into())
@@ -134,7 +141,7 @@ fn echo(address: SocketAddr, connections: usize, messages: u32) -> Result<f64> {
     let mut poll = Poll::new()?;
     let mut sockets = HashMap::new();
     for number in 0..connections {
-        let socket = TcpStream::connect(address)?;
+        let socket = connected(address)?;
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
         let mut socket = mio::net::TcpStream::from_std(socket);
@@ -145,9 +152,10 @@ fn echo(address: SocketAddr, connections: usize, messages: u32) -> Result<f64> {
     let mut events = Events::with_capacity(1024);
     let (mut received, mut buffer) = (0, [0; 2 * MESSAGE_BYTES]);
     while received < messages {
-        poll.poll(&mut events, Some(Duration::from_secs(10)))?;
+        poll.poll(&mut events, Some(WAITED_MAX))?;
         if events.is_empty() {
-            return Err(Error::other(format!("nothing has come for 10 s, after {received} messages")));
+            let waited_s = WAITED_MAX.as_secs();
+            return Err(Error::other(format!("nothing has come for {waited_s} s, after {received} messages")));
         }
         for event in &events {
             let (socket, bytes) = sockets.get_mut(&event.token()).expect("it was registered");
@@ -167,26 +175,27 @@ fn echo(address: SocketAddr, connections: usize, messages: u32) -> Result<f64> {
     Ok(received.into())
 }
 
-fn connect(address: SocketAddr, connections: u32) -> Result<f64> {
-    let mut answer = [0; MESSAGE_BYTES];
-    for _ in 0..connections {
-        let mut socket = TcpStream::connect(address)?;
-        socket.write_all(&[7; MESSAGE_BYTES])?;
-        socket.read_exact(&mut answer)?;
-    }
-    Ok(connections.into())
+/// A connection on which nothing is waited for longer than it should be.
+fn connected(address: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, WAITED_MAX)?;
+    socket.set_read_timeout(Some(WAITED_MAX))?;
+    socket.set_write_timeout(Some(WAITED_MAX))?;
+    Ok(socket)
 }
 
-/// Accepts connections on which as much as goes is sent and taken, on a port that it says on standard error, for ever.
-pub(crate) fn serve_flood() -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    eprintln!("listening on {}", listener.local_addr()?);
-    loop {
-        let (socket, _) = listener.accept()?;
-        let other = socket.try_clone()?;
-        std::thread::spawn(move || send_all_the_time(&socket));
-        std::thread::spawn(move || take_all(&other, &AtomicU64::new(0)));
+/// One on which 64 bytes have gone and come.
+fn echoed(address: SocketAddr) -> Result<TcpStream> {
+    let mut socket = connected(address)?;
+    socket.write_all(&[7; MESSAGE_BYTES])?;
+    socket.read_exact(&mut [0; MESSAGE_BYTES])?;
+    Ok(socket)
+}
+
+fn connect(address: SocketAddr, connections: u32) -> Result<f64> {
+    for _ in 0..connections {
+        drop(echoed(address)?);
     }
+    Ok(connections.into())
 }
 
 fn send_all_the_time(mut socket: &TcpStream) {
@@ -194,7 +203,7 @@ fn send_all_the_time(mut socket: &TcpStream) {
     while socket.write_all(&bytes).is_ok() {}
 }
 
-/// Takes what comes without looking at it, so that it costs little (`MSG_TRUNC`, tcp(7)).
+/// Takes what comes without looking at it, as the other side does.
 fn take_all(socket: &TcpStream, taken: &AtomicU64) {
     let mut buffer = vec![0; 1 << 20];
     while let Ok((_, bytes @ 1..)) = recv(socket, &mut buffer[..], RecvFlags::TRUNC) {
@@ -206,7 +215,7 @@ fn take_all(socket: &TcpStream, taken: &AtomicU64) {
 
 /// Says how many MB have come in both directions. As many are taken to have gone as have come: both ways are alike.
 fn bulk(address: SocketAddr, connections: usize, time: Duration) -> Result<f64> {
-    let sockets = (0..connections).map(|_| TcpStream::connect(address)).collect::<Result<Vec<TcpStream>>>()?;
+    let sockets = (0..connections).map(|_| connected(address)).collect::<Result<Vec<TcpStream>>>()?;
     let taken = AtomicU64::new(0);
     std::thread::scope(|threads| {
         for socket in &sockets {
@@ -222,18 +231,14 @@ fn bulk(address: SocketAddr, connections: usize, time: Duration) -> Result<f64> 
     Ok(2.0 * taken.load(Ordering::Relaxed) as f64 / MB)
 }
 
-fn idle(server: &Server, pairs: usize) -> Result<Done> {
-    let before = server.resident_bytes()?;
-    let mut answer = [0; MESSAGE_BYTES];
-    let mut sockets = Vec::new();
+/// What a process has anyway, and what it takes for the first ones, does not count.
+fn idle(server: &Server, before: usize, pairs: usize) -> Result<Done> {
     let begun = Instant::now();
-    for _ in 0..pairs {
-        let mut socket = TcpStream::connect(server.address())?;
-        // Something goes, so that it is sure that both sides stand, and that what was needed for it is not any more.
-        socket.write_all(&[7; MESSAGE_BYTES])?;
-        socket.read_exact(&mut answer)?;
-        sockets.push(socket);
-    }
-    let speed = pairs as f64 / begun.elapsed().as_secs_f64();
-    Ok(Done { cost: (server.resident_bytes()?.saturating_sub(before)) as f64 / pairs as f64, speed })
+    // Something goes, so that it is sure that both sides stand, and that what was needed for it is not any more.
+    let open = |count: usize| (0..count).map(|_| echoed(server.address())).collect::<Result<Vec<TcpStream>>>();
+    let first = open(before)?;
+    let first_bytes = server.resident_bytes()?;
+    let rest = open(pairs - before)?;
+    let speed = (first.len() + rest.len()) as f64 / begun.elapsed().as_secs_f64();
+    Ok(Done { cost: server.resident_bytes()?.saturating_sub(first_bytes) as f64 / rest.len() as f64, speed })
 }

@@ -9,9 +9,12 @@
 //! measured in each round, one after the other, and who begins changes. The tables give the proxy's processor time for each
 //! operation and what was done in a second, as medians over the rounds; the ratios to HAProxy are medians of the ratios of
 //! each round. Processor time says more than speed does, which also depends on the other processor.
+//!
+//! Nothing is waited for without an end. What cannot run is left out, and why is said; so is what has failed.
 
 mod contestants;
 mod copying;
+mod flood;
 mod loads;
 mod pauses;
 
@@ -19,11 +22,11 @@ mod pauses;
 #[path = "../rig/mod.rs"]
 mod rig;
 
-use std::io::{Error, Result};
+use std::io::Result;
 
 use argh::FromArgs;
 
-use contestants::{Contestant, all};
+use contestants::{Contestant, Replaced, all};
 use loads::{Backend, Done, Load};
 use rig::median;
 
@@ -42,10 +45,16 @@ struct Arguments {
     /// a percentage of what is done otherwise (default: 100)
     #[argh(option, default = "100")]
     percent: u32,
-    /// so many takeovers of the example forward by another one, instead of all that, with clients that take slowly what is sent
-    /// to them and clients that take all they can
+    /// so many takeovers of the proxy and of the example forward, instead of all that, with clients that take slowly what is
+    /// sent to them and clients that take all they can
     #[argh(option)]
     takeovers: Option<usize>,
+    /// pairs in takeovers whose clients take slowly what is sent to them (default: 200)
+    #[argh(option, default = "200")]
+    slow: usize,
+    /// pairs in takeovers whose clients take all they can (default: 100)
+    #[argh(option, default = "100")]
+    bulk: usize,
     /// be the loop that only copies: where it listens, and where it leads
     #[argh(option)]
     copy: Option<String>,
@@ -61,10 +70,6 @@ struct Arguments {
     bench: bool,
 }
 
-/// How many pairs there are in takeovers whose clients take slowly what is sent to them, and how many that take all they can.
-const SLOW: usize = 200;
-const BULK: usize = 100;
-
 /// What others are compared with.
 const REFERENCE: &str = "haproxy";
 
@@ -73,51 +78,73 @@ fn main() -> Result<()> {
     match &arguments {
         Arguments { copy: Some(way), .. } => return copying::serve(way),
         Arguments { echo: true, .. } => return rig::bare::serve(),
-        Arguments { flood: true, .. } => return loads::serve_flood(),
+        Arguments { flood: true, .. } => return flood::serve(),
         _ => {}
     }
     rig::raise_limit();
     rig::stay_on(1)?;
     if let Some(takeovers) = arguments.takeovers {
-        return pauses::measure(SLOW, BULK, takeovers);
+        for proxy in Replaced::all(&arguments.only) {
+            if let Err(error) = pauses::measure(arguments.slow, arguments.bulk, takeovers, &proxy) {
+                println!("{} has not come to the end: {error}", proxy.name);
+            }
+        }
+        return Ok(());
     }
     let contestants: Vec<Contestant> = all()
         .into_iter()
         .filter(|contestant| contestant.name == REFERENCE || contestant.name.contains(&arguments.only))
         .collect();
     for load in Load::ALL.into_iter().filter(|load| load.name().contains(&arguments.load)) {
-        compare(load, &contestants, &arguments)?;
+        println!("\n{}, medians of {} rounds", load.name(), arguments.rounds);
+        if let Err(error) = compare(load, &contestants, &arguments) {
+            println!("left out: {error}");
+        }
     }
     Ok(())
 }
 
 /// Puts all under the same load, and prints a table.
 fn compare(load: Load, contestants: &[Contestant], arguments: &Arguments) -> Result<()> {
-    println!("\n{}, medians of {} rounds", load.name(), arguments.rounds);
     let backend = Backend::start(load)?;
-    let mut rounds: Vec<Vec<Done>> = Vec::new();
+    let mut rounds: Vec<Vec<Option<Done>>> = Vec::new();
     for round in 0..arguments.rounds {
         let mut done = vec![None; contestants.len()];
         for place in 0..contestants.len() {
             let who = (place + round) % contestants.len();
-            let proxy = contestants[who].start(backend.address())?;
-            done[who] = Some(load.put_on(&proxy, arguments.percent)?);
+            let proxy = contestants[who].start(backend.address());
+            match proxy.and_then(|proxy| load.put_on(&proxy, arguments.percent)) {
+                Ok(figures) => done[who] = Some(figures),
+                Err(error) => println!("{} fails in round {}: {error}", contestants[who].name, round + 1),
+            }
         }
-        rounds.push(done.into_iter().flatten().collect());
+        rounds.push(done);
     }
-    let reference = contestants.iter().position(|contestant| contestant.name == REFERENCE);
-    let reference = reference.ok_or_else(|| Error::other("haproxy is not installed"))?;
     println!("{:>16} | {:>12} {:>7} | {:>12} {:>7}", "", load.cost_unit(), "/", load.speed_unit(), "/");
-    for (who, contestant) in contestants.iter().enumerate() {
-        let over_rounds = |figure: &dyn Fn(&[Done]) -> f64| median(rounds.iter().map(|round| figure(round)).collect());
-        println!(
-            "{:>16} | {:>12.2} {:>7.3} | {:>12.0} {:>7.3}",
-            contestant.name,
-            over_rounds(&|round| round[who].cost),
-            over_rounds(&|round| round[who].cost / round[reference].cost),
-            over_rounds(&|round| round[who].speed),
-            over_rounds(&|round| round[who].speed / round[reference].speed),
-        );
-    }
+    let reference = contestants.iter().position(|contestant| contestant.name == REFERENCE);
+    contestants.iter().enumerate().for_each(|(who, contestant)| print(contestant, who, reference, &rounds));
     Ok(())
+}
+
+/// Prints the line of one of them: of the rounds in which it has come to the end, and ratios of those in which the other one
+/// has, too.
+fn print(contestant: &Contestant, who: usize, reference: Option<usize>, rounds: &[Vec<Option<Done>>]) {
+    let done: Vec<Done> = rounds.iter().filter_map(|round| round[who]).collect();
+    let beside: Vec<(Done, Done)> = rounds.iter().filter_map(|round| Some((round[who]?, round[reference?]?))).collect();
+    let over_rounds = |figure: &dyn Fn(&Done) -> f64| median(done.iter().map(figure).collect());
+    let ratio = |figure: &dyn Fn(&Done) -> f64| match beside.as_slice() {
+        [] => "-".to_owned(),
+        beside => format!("{:.3}", median(beside.iter().map(|(one, other)| figure(one) / figure(other)).collect())),
+    };
+    if done.is_empty() {
+        return println!("{:>16} | no round has come to the end", contestant.name);
+    }
+    println!(
+        "{:>16} | {:>12.2} {:>7} | {:>12.0} {:>7}",
+        contestant.name,
+        over_rounds(&|done| done.cost),
+        ratio(&|done| done.cost),
+        over_rounds(&|done| done.speed),
+        ratio(&|done| done.speed),
+    );
 }

@@ -2,11 +2,12 @@
 
 pub(crate) mod bare;
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -23,6 +24,9 @@ pub(crate) fn raise_limit() {
 /// How often a server is asked that does not say when it listens.
 const ASKED_AGAIN: Duration = Duration::from_millis(5);
 
+/// What a process is to say or to do is waited for no longer than this.
+const WAITED_MAX: Duration = Duration::from_secs(60);
+
 /// The value in the middle; of an even number, the upper of the two.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -32,26 +36,52 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 /// A process, and the lines that it writes to standard error.
 struct Process {
     child: Child,
-    lines: BufReader<ChildStderr>,
+    lines: Receiver<String>,
 }
 
 impl Process {
     fn start(command: &mut Command) -> io::Result<Self> {
         let mut child = command.stderr(Stdio::piped()).spawn()?;
-        let lines = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        let said = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        let (tell, lines) = channel();
+        std::thread::spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                // It is read also when nobody wants to know any more: the process would wait for that.
+                let _ = tell.send(line);
+            }
+        });
         Ok(Self { child, lines })
     }
 
     /// The next line with this text in it.
     fn line(&mut self, text: &str) -> io::Result<String> {
-        let (mut line, mut last) = (String::new(), String::new());
-        while self.lines.read_line(&mut line)? > 0 {
-            if line.contains(text) {
-                return Ok(line);
+        let (by, mut last, pid) = (Instant::now() + WAITED_MAX, String::new(), self.child.id());
+        loop {
+            match self.lines.recv_timeout(by.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return Ok(line),
+                Ok(line) => last = line,
+                Err(RecvTimeoutError::Timeout) => {
+                    let waited = format!("pid {pid} has not said {text:?} for {} s: {last}", WAITED_MAX.as_secs());
+                    return Err(io::Error::new(ErrorKind::TimedOut, waited));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(io::Error::other(format!("pid {pid} ended before it said {text:?}: {last}")));
+                }
             }
-            last = std::mem::take(&mut line);
         }
-        Err(io::Error::other(format!("pid {} ended before it said {text:?}: {last}", self.child.id())))
+    }
+
+    /// Waits until it has ended by itself.
+    fn end(mut self) -> io::Result<()> {
+        let by = Instant::now() + WAITED_MAX;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() >= by {
+                let waited = format!("pid {} has not ended for {} s", self.child.id(), WAITED_MAX.as_secs());
+                return Err(io::Error::new(ErrorKind::TimedOut, waited));
+            }
+            std::thread::sleep(ASKED_AGAIN);
+        }
+        Ok(())
     }
 }
 
@@ -112,9 +142,13 @@ impl Server {
     /// A server that was told where to listen, and says nothing when it does: it is asked until it answers.
     pub(crate) fn start_and_ask(command: &mut Command, address: SocketAddr) -> io::Result<Self> {
         let mut process = Process::start(command)?;
-        while TcpStream::connect(address).is_err() {
+        let by = Instant::now() + WAITED_MAX;
+        while let Err(error) = TcpStream::connect_timeout(&address, WAITED_MAX) {
             if let Some(status) = process.child.try_wait()? {
                 return Err(io::Error::other(format!("{command:?} has ended before it has answered: {status}")));
+            }
+            if Instant::now() >= by {
+                return Err(error);
             }
             std::thread::sleep(ASKED_AGAIN);
         }
@@ -157,7 +191,7 @@ impl Server {
     pub(crate) fn replace(&mut self, command: &mut Command) -> io::Result<String> {
         let mut successor = Process::start(command)?;
         let summary = successor.line("Took over")?;
-        std::mem::replace(&mut self.process, successor).child.wait()?;
+        std::mem::replace(&mut self.process, successor).end()?;
         Ok(summary)
     }
 }
