@@ -3,10 +3,11 @@
 use std::net::SocketAddrV6;
 use std::num::NonZeroU64;
 
+use minicbor::Encoder;
 use minicbor::data::Type;
 use proptest::prelude::*;
 use reactord_process::channel::{TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX};
-use reactord_process::frame::{HEADER_BYTES, RawFrame};
+use reactord_process::frame::{HEADER_BYTES, RawFrame, begin, finish};
 
 use super::*;
 use crate::account::ServiceAccount;
