@@ -17,12 +17,11 @@ use crate::peer::record::{Phase, Record, Stretch};
 use crate::peer::ties::Ties;
 use crate::service::{Entries, Keyed, Service};
 use crate::services::{Line, Seqnum};
+use crate::takeover::admission::{Estate, greet};
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
 use crate::takeover::mirror::Batch;
 use crate::takeover::pieces::Written;
-use crate::takeover::predecessor::{
-    Accepted, Copying, Decision, Estate, Frozen, Heard, Mistake, Outgoing, Ready, greet,
-};
+use crate::takeover::predecessor::{Accepted, Copying, Decision, Frozen, Heard, Mistake, Outgoing, Ready};
 use crate::takeover::successor::{self, Action, Called, Receiving};
 use crate::takeover::wire::{Commit, Digested, Frame, OfLane, Offer, Round, Versions, chained};
 

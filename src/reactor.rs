@@ -34,9 +34,9 @@ use crate::sources::{
 };
 use crate::status::Status;
 use crate::table::PeerHandle;
+use crate::takeover::admission::Refusal;
 use crate::takeover::arrival::Arrival;
 use crate::takeover::fault::{self, SuccessorStep};
-use crate::takeover::predecessor::Refusal;
 use crate::takeover::wire::{Frame, SetLog, Upgrade};
 use crate::upgrade::HANGUP;
 use crate::worker::Wish;

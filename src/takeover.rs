@@ -84,6 +84,7 @@
 //! | `summary` | what a takeover took, as both sides log it |
 //! | `fault` | the steps by name, where tests let either side fail |
 
+pub(crate) mod admission;
 pub(crate) mod adopted;
 pub(crate) mod arrival;
 pub(crate) mod arriving;

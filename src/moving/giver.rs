@@ -30,9 +30,9 @@ use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::sources::{Name, Source, Tokens};
 use crate::table::PeerHandle;
+use crate::takeover::admission::{Estate, Refusal, greet};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
-use crate::takeover::predecessor::{Estate, Refusal, greet};
 use crate::takeover::wire::{Frame, Give, Hello, Move, WIRE_VERSIONS, Which};
 
 /// How many takers are known at once, and how many of them may have called to wait: whoever asks for a move finds a place.

@@ -15,13 +15,14 @@ use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
 use crate::originals::Originals;
 use crate::table::{PeerHandle, Table};
+use crate::takeover::admission::Refusal;
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
 use crate::takeover::memory;
 use crate::takeover::mirror::{Batch as Records, Mirror};
 use crate::takeover::panicked::caught;
-use crate::takeover::predecessor::{Copying, Decision, Frozen, Mistake, Ready, Refusal};
+use crate::takeover::predecessor::{Copying, Decision, Frozen, Mistake, Ready};
 use crate::takeover::progress::{Advanced, Progress, Subjects};
 use crate::takeover::wire::{Frame, Hello, Welcome};
 

@@ -20,8 +20,8 @@ use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::sources::{Name, Source, Tokens};
+use crate::takeover::admission::Refusal;
 use crate::takeover::error::Cause;
-use crate::takeover::predecessor::Refusal;
 use crate::takeover::successor::Objection;
 use crate::takeover::wire::{Frame, Give, WIRE_VERSIONS, agree};
 

@@ -16,11 +16,11 @@ use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::sources::{Greeting, Name, Source, Tokens};
+use crate::takeover::admission::{Estate, Refusal, greet};
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep};
 use crate::takeover::memory;
-use crate::takeover::predecessor::{Estate, Refusal, greet};
 use crate::takeover::wire::{self, Checked, Frame, Hello, Process, Welcome};
 
 /// Who takes over, or is about to.

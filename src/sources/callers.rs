@@ -17,8 +17,8 @@ use reactord_process::path_watch::{LookTimer, PathWatch};
 
 use super::source::{Name, Source, Tokens};
 use crate::limited::{Kind, Limited};
+use crate::takeover::admission::Refusal;
 use crate::takeover::fault::{self, PredecessorStep};
-use crate::takeover::predecessor::Refusal;
 use crate::takeover::wire::{Ask, Frame, Give, Hello, Move, SetLog, Upgrade};
 
 /// The key of the timer: the listener and callers have those before it.

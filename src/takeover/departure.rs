@@ -16,13 +16,14 @@ use reactord_process::frame::printable;
 use reactord_process::memory::spare;
 use reactord_process::path::TakeoverListener;
 
+use super::admission::Refusal;
 use super::commit::ReadyDeparture;
 use super::failure::Failure;
 use super::fault::{self, PredecessorStep as Step};
 use super::memory;
 use super::mirror::Batch;
 use super::pace::Load;
-use super::predecessor::{Copying, Refusal};
+use super::predecessor::Copying;
 use super::progress::{Advanced, Progress, Subjects};
 use super::wire::{self, At, Frame, Listeners, Process, Welcome};
 use crate::lanes::Lanes;

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use log::{debug, warn};
 
+use super::admission::Refusal;
 use super::panicked::caught;
-use super::predecessor::Refusal;
 use crate::lanes::Lanes;
 use crate::peer::Peer;
 

@@ -1,29 +1,27 @@
 //! The predecessor's half of the conversation. Pure: frames and instants go in, frames and decisions come out.
 //!
 //! ```text
-//! greet ──▶ Copying ──Ready──▶ Frozen ──▶ Concluding ──Commit──▶ Committed ──Accept──▶ the successor owns the peers
-//!    │         │                  │           │                     │
-//! Refusal   Mistake            Mistake     Mistake               Mistake            the predecessor owns them, and goes on
+//! Copying ──Ready──▶ Frozen ──▶ Concluding ──Commit──▶ Committed ──Accept──▶ the successor owns the peers
+//!    │                  │           │                     │
+//! Mistake            Mistake     Mistake               Mistake            the predecessor owns them, and goes on
 //! ```
+//!
+//! It begins when the successor is [admitted](super::admission).
 //!
 //! Each state is consumed by what it hears. Where a step fails, nothing is left to undo: the peers never were in here.
 
 use std::time::{Duration, Instant};
 
 use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
-use reactord_process::frame::{Refuse, printable};
-use reactord_process::open_files;
+use reactord_process::frame::printable;
 
+use super::admission::check_room;
 use super::books::Books;
 use super::mirror::{Batch, Mirror};
 use super::pace::{Load, Pace, Pending, Verdict};
 use super::pieces::{Pieces, Written};
-use super::wire::{
-    Commit, Figures, Frame, Hello, Kind, Lane, Process, Round, State, Timer, Timers, Versions, WIRE_VERSIONS, Welcome,
-    agree,
-};
+use super::wire::{Commit, Figures, Frame, Hello, Kind, Round, State, Timer, Timers};
 use crate::account::Account;
-use crate::build_id::BUILD;
 use crate::originals::Originals;
 
 /// How many peers may be on their way to the successor: four batches keep the channel busy, and stay below any limit
@@ -46,87 +44,6 @@ const STATE_PART_BYTES: usize = 64 * 1024;
 
 /// How many timers one frame carries: about as many bytes as one of the shared state has.
 const TIMERS_PER_FRAME_MAX: usize = 4096;
-
-/// What there is to take over of one lane.
-#[derive(Clone, Debug)]
-pub(crate) struct Estate {
-    pub(crate) service: &'static str,
-    pub(crate) state_version: u32,
-    pub(crate) peers: u64,
-}
-
-/// Why a caller cannot take over.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The two sides speak no common version.
-    WireVersions { ours: Versions, theirs: Versions },
-    /// The successor does not run all services.
-    Service { ours: Vec<&'static str>, theirs: Vec<String> },
-    /// The successor cannot restore what this build saves.
-    StateVersion { service: &'static str, ours: u32, theirs: Versions },
-    /// The successor may not open enough files.
-    Room { files_max: u64, files_needed: u64 },
-    /// The successor's control group does not allow it enough memory.
-    Memory { bytes_free: u64, bytes_needed: u64 },
-    /// Another successor is taking over.
-    Busy { pid: u32 },
-    /// The server is about to exit.
-    Stopping,
-    /// The caller was started for an upgrade that is over.
-    GivenUp,
-    /// The server starts its successor itself already.
-    Upgrading { pid: u32 },
-    /// The server was not told how a successor is started.
-    NoProgram,
-    /// No successor could call.
-    NoPath,
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::WireVersions { ours, theirs } => {
-                write!(f, "the successor speaks wire versions {theirs}, the predecessor {ours}")
-            }
-            Self::Service { ours, theirs } => {
-                let theirs: Vec<String> = theirs.iter().map(|name| printable(name)).collect();
-                let theirs = if theirs.is_empty() { "nothing".to_owned() } else { printable(&theirs.join(", ")) };
-                let ours = ours.join(", ");
-                write!(f, "the predecessor serves {ours}, the successor offers {theirs}")
-            }
-            Self::StateVersion { service, ours, theirs } => {
-                write!(f, "{service} has state version {ours}, the successor restores versions {theirs}")
-            }
-            Self::Room { files_max, files_needed } => {
-                write!(f, "the successor may open {files_max} files, {files_needed} are needed")
-            }
-            Self::Memory { bytes_free, bytes_needed } => write!(
-                f,
-                "the successor's control group leaves it {bytes_free} bytes of memory, {bytes_needed} are needed"
-            ),
-            Self::Busy { pid } => write!(f, "pid {pid} is taking over already"),
-            Self::Stopping => write!(f, "the predecessor is stopping"),
-            Self::GivenUp => write!(f, "the upgrade for which this process was started has been given up"),
-            Self::Upgrading { pid } => write!(f, "an upgrade is under way already (pid {pid})"),
-            Self::NoProgram => write!(f, "whoever started this server has to start its successor: it was not told how"),
-            Self::NoPath => write!(f, "this server has no takeover path on which a successor could call"),
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-impl Refusal {
-    /// The refusal as the caller hears it.
-    pub(crate) fn frame(&self) -> Vec<u8> {
-        Refuse::frame(self)
-    }
-
-    /// The same with who says so.
-    pub(crate) fn frame_by(&self, predecessor: &Process) -> Vec<u8> {
-        Refuse::frame_by(predecessor, self)
-    }
-}
 
 /// What the successor did wrong after it was welcomed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,53 +97,6 @@ impl std::fmt::Display for Mistake {
 }
 
 impl std::error::Error for Mistake {}
-
-/// Decides whether the caller can take over.
-///
-/// # Errors
-/// If it cannot; nothing has been copied then.
-pub(crate) fn greet(hello: &Hello, estates: &[Estate], pid: u32) -> Result<Welcome, Refusal> {
-    let Some(wire_version) = agree(WIRE_VERSIONS, hello.wire_versions) else {
-        return Err(Refusal::WireVersions { ours: WIRE_VERSIONS, theirs: hello.wire_versions });
-    };
-    check_services(hello, estates)?;
-    let peers = estates.iter().map(|estate| estate.peers).sum();
-    if let Err((files_max, files_needed)) = check_room(hello, peers) {
-        return Err(Refusal::Room { files_max, files_needed });
-    }
-    let lanes = estates.iter().map(|&Estate { service, state_version, peers }| Lane {
-        service: service.to_owned(),
-        state_version,
-        peers,
-    });
-    Ok(Welcome { wire_version, build: BUILD.to_owned(), pid, lanes: lanes.collect(), generation: 0 })
-}
-
-/// Whether the successor can run all services, and restore what each saves.
-fn check_services(hello: &Hello, estates: &[Estate]) -> Result<(), Refusal> {
-    for &Estate { service, state_version, .. } in estates {
-        // A successor may offer a service more than once, with a range of versions each.
-        let offers = hello.services.iter().filter(|offer| offer.service == service);
-        let offered: Vec<Versions> = offers.map(|offer| offer.state_versions).collect();
-        let Some(&theirs) = offered.first() else {
-            let ours = estates.iter().map(|estate| estate.service).collect();
-            let theirs = hello.services.iter().map(|offer| offer.service.clone()).collect();
-            return Err(Refusal::Service { ours, theirs });
-        };
-        if !offered.iter().any(|versions| versions.contains(state_version)) {
-            return Err(Refusal::StateVersion { service, ours: state_version, theirs });
-        }
-    }
-    Ok(())
-}
-
-/// Whether the successor may open enough files for so many peers. Otherwise, how many it may open and how many it
-/// needs.
-fn check_room(hello: &Hello, peers: u64) -> Result<(), (u64, u64)> {
-    // A successor leaves as many to others as this process does.
-    let files_needed = hello.files_open.saturating_add(open_files::RESERVED as u64).saturating_add(peers);
-    if files_needed > hello.files_max { Err((hello.files_max, files_needed)) } else { Ok(()) }
-}
 
 /// What to send next, if the successor has room for it. If it has none, those that are gone come first: until it is told
 /// of them, it holds their descriptors.
@@ -628,7 +498,6 @@ pub(crate) struct Concluding {
 }
 
 /// A frame that ends the takeover, and what the predecessor is when it begins to send it.
-#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[must_use]
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is moved a few times in a takeover")]

@@ -15,11 +15,11 @@ use crate::reactor::{Reactor, estate_of};
 use crate::service::StreamService;
 use crate::sources::{Asks, Sources};
 use crate::table::Table;
+use crate::takeover::admission::{Estate, greet};
 use crate::takeover::arriving::{Arriving, Came};
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::error::Cause;
 use crate::takeover::offer::Offer;
-use crate::takeover::predecessor::{Estate, greet};
 use crate::takeover::successor::Receiving;
 use crate::takeover::wire::{Hello, WIRE_VERSIONS, Welcome};
 

@@ -3,7 +3,7 @@
 use reactord_process::channel::TO_SUCCESSOR_BYTES_MAX;
 use reactord_process::frame::RawFrame;
 
-use super::super::predecessor::{Estate, Refusal, greet};
+use super::super::admission::{Estate, Refusal, greet};
 use super::super::successor::{Called, Objection};
 use super::super::wire::{Frame, Hello, Lane, Offer, Versions, Welcome};
 use super::world::{FILES_RESERVED, PREDECESSOR_PID, estate, hello, offers};

@@ -19,8 +19,9 @@ use reactord_process::channel::{TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX
 use reactord_process::frame::RawFrame;
 use slab::Slab;
 
+use super::super::admission::{Estate, greet};
 use super::super::pieces::Written;
-use super::super::predecessor::{Accepted, Committed, Copying, Decision, Estate, Frozen, Heard, Outgoing, greet};
+use super::super::predecessor::{Accepted, Committed, Copying, Decision, Frozen, Heard, Outgoing};
 use super::super::successor::{self, Action, Called, Receiving};
 use super::super::wire::{At, Listener, Listeners, SocketFile};
 use super::super::wire::{Frame, Offer, Serving, Versions};

@@ -5,8 +5,9 @@ use std::time::Instant;
 use reactord_process::channel::TO_SUCCESSOR_BYTES_MAX;
 use reactord_process::frame::{RawFrame, Refuse};
 
+use super::super::admission::greet;
 use super::super::predecessor::{
-    Accepted, Committed, Conclusion, Copying, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, greet, hear_before_commit,
+    Accepted, Committed, Conclusion, Copying, Frozen, Heard, Mistake, Outgoing, SILENCE_MAX, hear_before_commit,
 };
 use super::super::successor::{self, Action, Called, Objection, Of, Receiving};
 use super::super::wire::{

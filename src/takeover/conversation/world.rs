@@ -7,12 +7,11 @@ use reactord_process::channel::{TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX
 use reactord_process::frame::{RawFrame, Refuse};
 use slab::Slab;
 
+use super::super::admission::{Estate, greet};
 use super::super::drive::{Accepting, Came, Drive, Owner, PredecessorEnd, Stepped, SuccessorEnd};
 use super::super::mirror::Batch;
 use super::super::pieces::Written;
-use super::super::predecessor::{
-    self, Accepted, Copying, Decision, Estate, Frozen, Mistake, Outgoing, Ready, SILENCE_MAX, greet,
-};
+use super::super::predecessor::{self, Accepted, Copying, Decision, Frozen, Mistake, Outgoing, Ready, SILENCE_MAX};
 use super::super::successor::{Action, Called, Heard, Receiving};
 use super::super::wire::{At, Frame, Hello, Listener, Listeners, Offer, Versions, WIRE_VERSIONS};
 use super::peers::{Adopted, FakePeer, Map, With};

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::lane::Passing;
-use crate::takeover::predecessor::{Estate, greet};
+use crate::takeover::admission::{Estate, greet};
 use crate::takeover::wire::{Frame, Round};
 
 /// Gives turns until all that the first was asked for is done.
