@@ -81,6 +81,7 @@ mod limited;
 mod line;
 mod link;
 mod not_serving;
+mod nursery;
 mod options;
 mod remains;
 mod resume;

@@ -1,9 +1,7 @@
 //! The loop: it waits for what happens, starts and ends processes as the fleet decides, and obeys signals.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +18,7 @@ use reactord_process::address::Address;
 use reactord_process::asker::Asker;
 use reactord_process::frame::{self, Refuse};
 use reactord_process::requests::{self, LOG_SET, Process, SetLog, Upgraded};
-use reactord_process::words::{Fraction, FromSupervisor, PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
+use reactord_process::words::{Fraction, FromSupervisor};
 use reactord_process::{inherited, log_level, open_files};
 
 use crate::asked::Asked;
@@ -30,10 +28,9 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::fleet::{Action, Exit, Fleet, Reload, Report, Rules, WorkerId};
 use crate::frames::Request;
-use crate::launch::{Inheritance, Program};
+use crate::launch::Program;
 use crate::limited::{Kind, Limited};
-use crate::line::Line;
-use crate::link::Link;
+use crate::nursery::Nursery;
 use crate::remains::Remains;
 use crate::resume::{self, Resumption};
 use crate::sight::Lookout;
@@ -86,14 +83,13 @@ pub(crate) fn supervise(
 /// The loop, with everything that it holds.
 struct Supervisor<'p> {
     config: Config,
-    program: Program,
+    nursery: Nursery,
     surroundings: Surroundings<'p>,
     poll: Poll,
     signals: Signals,
     asked: Asked,
     traffic: Traffic,
     fleet: Fleet,
-    directory: Option<Directory>,
     /// What workers that are gone have left behind.
     remains: Remains,
     lookout: Lookout,
@@ -203,14 +199,13 @@ impl<'p> Supervisor<'p> {
         let now = Instant::now();
         Ok(Self {
             config: config.clone(),
-            program,
+            nursery: Nursery::new(config, program, directory),
             surroundings,
             traffic: Traffic::new(poll.registry().try_clone()?, config),
             poll,
             signals,
             asked,
             fleet,
-            directory,
             remains: Remains::default(),
             lookout: Lookout::default(),
             exits: Vec::new(),
@@ -463,8 +458,7 @@ impl<'p> Supervisor<'p> {
     }
 
     fn tell_to_move(&mut self, worker: WorkerId, to: WorkerId, share: Fraction) {
-        let directory = self.directory.as_ref().expect("workers that hand over have a directory");
-        let path = directory.takeover_path(to).into_os_string().into_string().expect("its paths are text");
+        let path = self.nursery.takeover_path(to).expect("workers that hand over have a directory");
         self.traffic.say(worker, FromSupervisor::Move { share, path }, &mut self.fleet, self.now);
     }
 
@@ -484,44 +478,16 @@ impl<'p> Supervisor<'p> {
 
     fn launch(&mut self, id: WorkerId, predecessor: Option<WorkerId>) -> io::Result<u32> {
         let is_of_new_generation = self.fleet.is_coming(id);
-        self.directory.as_mut().map_or(Ok(()), Directory::restore)?;
-        let mut variables = Vec::new();
-        if let Some(directory) = &self.directory
-            && self.config.replace == Replace::Takeover
-        {
-            variables.push((TAKEOVER_VARIABLE, directory.takeover_path(id).into_os_string()));
-            if let Some(predecessor) = predecessor {
-                variables.push((PREDECESSOR_VARIABLE, directory.takeover_path(predecessor).into_os_string()));
-            }
-        }
-        match (self.config.supply, &self.directory) {
-            (Supply::Listeners, Some(directory)) => {
-                let notify = directory.notify_path(id);
-                let in_context = |error| io::Error::other(format!("{}: {error}", notify.display()));
-                let socket = UnixDatagram::bind(&notify).map_err(in_context)?;
-                socket.set_nonblocking(true)?;
-                let (sockets, addresses): (Vec<BorrowedFd<'_>>, Vec<SocketAddr>) = self.traffic.listeners().unzip();
-                let names: Vec<String> = addresses.iter().map(|address| format!("tcp-{}", address.port())).collect();
-                let (names, finish_signal) = (names.join(":"), self.config.finish_signal);
-                let inheritance = Inheritance::Listeners { sockets, names, notify, finish_signal };
-                let pid = self.program.launch(&inheritance, &variables, is_of_new_generation)?;
-                self.traffic.watch(id, Line::Notify(socket))?;
-                Ok(pid)
-            }
-            _ => {
-                let (link, worker) = Link::pair()?;
-                self.traffic.watch(id, Line::Queue(link))?;
-                self.program.launch(&Inheritance::Queue(worker), &variables, is_of_new_generation)
-            }
-        }
+        let (pid, line) = self.nursery.start(id, predecessor, is_of_new_generation, self.traffic.listeners())?;
+        // One that is not heard would never be ready.
+        self.traffic.watch(id, line).inspect_err(|_| send_signal_to_group(pid, Signal::SIGKILL))?;
+        Ok(pid)
     }
 
     /// A worker's process is gone, or was never there.
     fn forget(&mut self, id: WorkerId) {
         self.traffic.close(id, Ending::Expected, &mut self.fleet, self.now);
-        if let Some(directory) = &self.directory {
-            directory.remove_sockets(id);
-        }
+        self.nursery.remove_sockets(id);
     }
 
     // ── Signals ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -684,7 +650,7 @@ impl<'p> Supervisor<'p> {
         self.decide();
         info!("Executing {}", upgrade.path().display());
         let kept = self.surroundings.kept.iter().map(|(_, kept)| *kept);
-        let lock = self.directory.as_ref().and_then(Directory::lock);
+        let lock = self.nursery.directory().and_then(Directory::lock);
         let others = self.asked.descriptors().chain(lock).chain(kept);
         upgrade.execute(self.state(true), self.traffic.descriptors().chain(others).collect())
     }
@@ -720,18 +686,18 @@ impl<'p> Supervisor<'p> {
 
     /// What that binary has to know; `with_states` of connections, if it is to go on.
     fn state(&self, with_states: bool) -> State {
-        let directory = self.directory.as_ref().and_then(|directory| directory.path().to_str());
+        let (program, directory) = (self.nursery.program(), self.nursery.directory());
         let kept = self.surroundings.kept.iter().map(|(name, kept)| ((*name).to_owned(), kept.as_raw_fd()));
         State {
             traffic: self.traffic.state(with_states),
             remains: Some(self.remains.record(self.now)),
             fleet: self.fleet.record(self.now),
-            directory: directory.map(str::to_owned),
+            directory: directory.and_then(|directory| directory.path().to_str()).map(str::to_owned),
             kept: kept.collect(),
             complete: self.surroundings.serving.is_none(),
-            files_max: self.program.files_max,
-            workplace: self.program.workplace.to_str().map(str::to_owned),
-            directory_lock: self.directory.as_ref().and_then(Directory::lock).map(|lock| lock.as_raw_fd()),
+            files_max: program.files_max,
+            workplace: program.workplace.to_str().map(str::to_owned),
+            directory_lock: directory.and_then(Directory::lock).map(|lock| lock.as_raw_fd()),
             path: self.asked.state(),
             began_unix_ms: Some(self.began_unix_ms),
             fixed: Some(self.config.fixed.clone()),
