@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use log::error;
 use reactord::AskError;
-use reactord_supervisor::{FleetStatus, WorkerStatus, ask_status, reload};
+use reactord_supervisor::{FailedReload, FailedUpgrade, FleetStatus, WorkerStatus, ask_status, reload};
 use serde_json::json;
 
+use crate::ago::{span, unix_ms};
 use crate::options::StatusOf;
+use crate::watched::Watched;
 use reactord::program::EXIT_TAKEOVER;
-
-/// How often a status that is watched is asked for.
-const WATCH: Duration = Duration::from_secs(1);
 
 /// Has a supervisor replace its workers, and says what came of it.
 pub(crate) fn reload_and_say(path: &Path) -> ExitCode {
@@ -43,22 +42,23 @@ pub(crate) fn reload_and_say(path: &Path) -> ExitCode {
 }
 
 /// Says how a supervisor stands, if one answers there. `None` if it is somebody else, who is to be asked for more.
-pub(crate) fn say_status(StatusOf { path, json, watch, .. }: &StatusOf) -> Option<ExitCode> {
+pub(crate) fn say_status(asked: &StatusOf) -> Option<ExitCode> {
+    let StatusOf { path, json, .. } = asked;
+    let watched = Watched::as_asked(asked);
     loop {
         let answer = match ask_status(path) {
             Ok(answer) if FleetStatus::is_kind(answer.kind()) => answer,
             Ok(_) => return None,
             Err(error) => return Some(fail(&error)),
         };
-        match answer.decode() {
-            Ok(status) if *json => reactord_cli::say(&format!("{}\n", as_json(&status))),
-            Ok(status) => reactord_cli::say(&as_text(&status)),
+        let said = match answer.decode() {
+            Ok(status) if *json => format!("{}\n", as_json(&status)),
+            Ok(status) => as_text(&status),
             Err(error) => return Some(fail(&AskError::at(path)(error.into()))),
-        }
-        if !watch {
+        };
+        if !watched.say(&said) {
             return Some(ExitCode::SUCCESS);
         }
-        std::thread::sleep(WATCH);
     }
 }
 
@@ -69,10 +69,27 @@ fn fail(error: &AskError) -> ExitCode {
 
 /// A status for people.
 fn as_text(status: &FleetStatus) -> String {
-    let mut lines = vec![format!("{}, pid {}, supervises", status.build, status.pid), format!("  {}", status.summary)];
+    // What has failed has a line of its own, which says when.
+    let mut summary = status.summary.clone();
+    summary.failure = None;
+    let mut lines = vec![format!("{}, pid {}, supervises", status.build, status.pid), format!("  {summary}")];
     lines.extend(status.listeners.iter().map(|listener| format!("  listens on {listener}")));
     lines.extend(status.workers.iter().map(of_worker));
+    lines.extend(status.failures.reload.iter().map(of_reload));
+    lines.extend(status.failures.upgrade.iter().map(of_upgrade));
     lines.join("\n") + "\n"
+}
+
+fn of_reload(FailedReload { at_unix_ms, failure, .. }: &FailedReload) -> String {
+    format!("  generation {} failed {} ago: {}", failure.generation, ago(*at_unix_ms), failure.why)
+}
+
+fn of_upgrade(FailedUpgrade { at_unix_ms, asker, why, .. }: &FailedUpgrade) -> String {
+    format!("  an upgrade that {asker} had asked for failed {} ago: {why}", ago(*at_unix_ms))
+}
+
+fn ago(then_unix_ms: u64) -> String {
+    span(Duration::from_millis(unix_ms().saturating_sub(then_unix_ms)))
 }
 
 fn of_worker(worker: &WorkerStatus) -> String {
@@ -107,6 +124,12 @@ fn as_json(status: &FleetStatus) -> serde_json::Value {
     });
     let failure =
         summary.failure.as_ref().map(|failure| json!({ "generation": failure.generation, "why": failure.why }));
+    let failed_reload = status.failures.reload.as_ref().map(|FailedReload { at_unix_ms, failure, .. }| {
+        json!({ "at_unix_ms": at_unix_ms, "generation": failure.generation, "why": failure.why })
+    });
+    let failed_upgrade = status.failures.upgrade.as_ref().map(
+        |FailedUpgrade { at_unix_ms, asker, why, .. }| json!({ "at_unix_ms": at_unix_ms, "asker": asker, "why": why }),
+    );
     json!({
         "build": status.build,
         "pid": status.pid,
@@ -121,6 +144,8 @@ fn as_json(status: &FleetStatus) -> serde_json::Value {
         "leaving": summary.leaving,
         "queue": queue,
         "failure": failure,
+        "failed_reload": failed_reload,
+        "failed_upgrade": failed_upgrade,
         "workers": workers.collect::<Vec<_>>(),
     })
 }

@@ -1,10 +1,12 @@
 //! The daemon `reactord`: a command line, a server, an exit code.
 
+mod ago;
 mod beside;
 mod commands;
 mod fleet;
 mod options;
 mod serving;
+mod watched;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -71,8 +71,19 @@ fn reload_says_what_came_of_it_and_status_who_serves() {
     let status = status(&path);
     assert_eq!((&status["generation"], &status["serving"], &status["unreplaced"]), (&2.into(), &2.into(), &0.into()));
     assert_eq!(status["failure"]["generation"], 3);
+    let told = String::from_utf8_lossy(&ask("status", &path).stdout).into_owned();
+    let failed = told.lines().filter(|line| line.contains("failed")).collect::<Vec<_>>();
+    assert!(
+        matches!(failed[..], [line] if line.starts_with("  generation 3 failed ") && line.contains(" ago: worker pid ")),
+        "{told}"
+    );
     let serving = status["workers"].as_array().expect("a list").iter().filter(|worker| worker["does"] == "serves");
     assert_eq!(serving.filter(|worker| worker["generation"] == 2).count(), 2, "{status}");
+
+    std::fs::remove_file(&broken).expect("it is there");
+    assert_eq!(ask("reload", &path).status.code(), Some(0));
+    let status = self::status(&path);
+    assert_eq!((&status["failure"], &status["failed_reload"]["generation"]), (&Value::Null, &3.into()), "{status}");
     supervisor.stop();
     assert!(!path.exists(), "who stops leaves its path");
     assert_eq!(ask("reload", &path).status.code(), Some(3));

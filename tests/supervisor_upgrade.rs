@@ -122,6 +122,16 @@ fn a_binary_that_fails_is_not_executed_and_what_it_has_said_is_told() {
     });
     let why = asked.ask("upgrade", &["--binary", "/nowhere/at/all"], 3);
     assert!(why.contains("failed: /nowhere/at/all: No such file or directory"), "{why}");
+    let is_told = |status: &Value| {
+        let failed = &status["failed_upgrade"];
+        let [asker, why] = ["asker", "why"].map(|name| failed[name].as_str().unwrap_or_default());
+        asker.starts_with("pid ") && why.starts_with("/nowhere/at/all: No such file or directory")
+    };
+    let status = asked.status();
+    assert!(is_told(&status), "{status}");
+    asked.ask("upgrade", &[], 0);
+    let status = asked.status();
+    assert!(is_told(&status), "it is told by the next binary, too: {status}");
     asked.serves_and_stops();
 }
 

@@ -1,6 +1,5 @@
 //! `reactord status`: how a server stands, for people and for programs.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,18 +8,15 @@ use log::error;
 use reactord::{FailureStatus, Pauses, ServiceStatus, Status, TakeoverStatus};
 use serde_json::json;
 
+use crate::ago::{span, unix_ms};
 use crate::options::StatusOf;
+use crate::watched::Watched;
 use reactord::program::{EXIT_TAKEOVER, fail};
 
-/// How often a status that is watched is asked for.
-const WATCH: Duration = Duration::from_secs(1);
-
-/// To the first place of a terminal, and all behind it gone: what was there is written over.
-const FROM_THE_TOP: &str = "\x1b[H\x1b[J";
-
 /// Says how a server stands.
-pub(crate) fn say_status(StatusOf { path, json, watch, owner }: &StatusOf) -> ExitCode {
-    let in_place = *watch && !*json && std::io::stdout().is_terminal();
+pub(crate) fn say_status(asked: &StatusOf) -> ExitCode {
+    let StatusOf { path, json, owner, .. } = asked;
+    let watched = Watched::as_asked(asked);
     loop {
         let status = match Status::of(path) {
             Ok(status) => status,
@@ -29,16 +25,10 @@ pub(crate) fn say_status(StatusOf { path, json, watch, owner }: &StatusOf) -> Ex
         if *owner {
             return say_owner(&status, path);
         }
-        if *json {
-            reactord_cli::say(&format!("{}\n", as_json(&status)));
-        } else {
-            let before = if in_place { FROM_THE_TOP } else { "" };
-            reactord_cli::say(&format!("{before}{}", as_text(&status, path)));
-        }
-        if !watch {
+        let said = if *json { format!("{}\n", as_json(&status)) } else { as_text(&status, path) };
+        if !watched.say(&said) {
             return ExitCode::SUCCESS;
         }
-        std::thread::sleep(WATCH);
     }
 }
 
@@ -110,22 +100,6 @@ fn of_takeover(takeover: &TakeoverStatus, ago: &str) -> String {
 
 fn of_failure(failure: &FailureStatus, ago: &str) -> String {
     format!("  a takeover by pid {} failed {ago} ago: {}", failure.pid, failure.why)
-}
-
-/// How long something has lasted, in the two largest units that it has.
-fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
-        (0, 0, 0, seconds) => format!("{seconds} s"),
-        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (0, hours, minutes, _) => format!("{hours} h {minutes} min"),
-        (days, hours, ..) => format!("{days} d {hours} h"),
-    }
-}
-
-fn unix_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A status for programs, on one line. Names stay; some may be added.
@@ -207,20 +181,6 @@ mod tests {
             (u64::MAX, "16383.9 PiB"),
         ] {
             assert_eq!(size(bytes), told);
-        }
-    }
-
-    #[test]
-    fn a_span_is_told_in_its_two_largest_units() {
-        for (seconds, told) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min 0 s"),
-            (3599, "59 min 59 s"),
-            (3600, "1 h 0 min"),
-            (90_061, "1 d 1 h"),
-        ] {
-            assert_eq!(span(Duration::from_secs(seconds)), told);
         }
     }
 }

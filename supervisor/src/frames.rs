@@ -115,7 +115,9 @@ mod tests {
     use reactord_process::frame::RawFrame;
 
     use super::*;
-    use crate::status::{Does, QueueStatus, ReloadFailure, Summary, WorkerStatus};
+    use crate::status::{
+        Does, FailedReload, FailedUpgrade, Failures, QueueStatus, ReloadFailure, Summary, WorkerStatus,
+    };
 
     fn raw(mut frame: Vec<u8>) -> RawFrame {
         RawFrame::take(&mut frame, u32::MAX).unwrap().expect("it is whole")
@@ -132,7 +134,8 @@ mod tests {
         let reloaded = Reloaded { generation: 3, workers: 1, why_not, pid: 5, current: 3 };
         assert_eq!(raw(reloaded.frame()).decode(), Ok(reloaded));
         let queue = Some(QueueStatus { waiting: 1, waiting_max: 2, is_full: false, returned: 0 });
-        let failure = Some(ReloadFailure { generation: 3, why: "no room".to_owned() });
+        let failed = ReloadFailure { generation: 3, why: "no room".to_owned() };
+        let failure = Some(failed.clone());
         let summary = Summary {
             generation: 2,
             coming: Some(3),
@@ -145,6 +148,10 @@ mod tests {
             failure,
         };
         let worker = WorkerStatus { pid: 8, generation: 2, does: Does::Serves, age_ms: 9, connections: Some(3) };
+        let failures = Failures {
+            reload: Some(FailedReload { at_unix_ms: 1_700_000_000_001, failure: failed }),
+            upgrade: Some(FailedUpgrade { at_unix_ms: 2, asker: "pid 9".to_owned(), why: "no room".to_owned() }),
+        };
         let status = FleetStatus {
             build: "reactord 0.1.0".to_owned(),
             pid: 5,
@@ -152,6 +159,7 @@ mod tests {
             listeners: vec!["[127.0.0.1]:1234".to_owned()],
             summary,
             workers: vec![worker],
+            failures,
         };
         assert_eq!(raw(status.frame()).decode(), Ok(status));
     }

@@ -100,4 +100,6 @@ pub use frames::Reloaded;
 pub use launch::{become_worker, is_stage};
 pub use not_serving::NotServing;
 pub use options::Arguments;
-pub use status::{Does, FleetStatus, QueueStatus, ReloadFailure, Summary, WorkerStatus};
+pub use status::{
+    Does, FailedReload, FailedUpgrade, Failures, FleetStatus, QueueStatus, ReloadFailure, Summary, WorkerStatus,
+};

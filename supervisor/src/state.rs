@@ -23,6 +23,7 @@ use crate::fleet::{FleetRecord, WorkerId};
 use crate::line::Line;
 use crate::link::Link;
 use crate::remains::RemainsRecord;
+use crate::status::Failures;
 
 /// The version of [`State`], which is written before it. A binary that reads another one refuses.
 const VERSION: u32 = 1;
@@ -75,6 +76,9 @@ pub(crate) struct State {
     /// Who is to be told what has come of the upgrade.
     #[n(15)]
     pub(crate) asker: Option<AskerState>,
+    /// What has come to nothing.
+    #[n(16)]
+    pub(crate) failures: Option<Failures>,
 }
 
 /// Who has asked for the upgrade, and where it is answered.

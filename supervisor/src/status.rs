@@ -35,6 +35,51 @@ pub struct FleetStatus {
     /// All workers, in the order in which they were started.
     #[n(5)]
     pub workers: Vec<WorkerStatus>,
+    /// What has come to nothing.
+    #[n(6)]
+    pub failures: Failures,
+}
+
+/// What has come to nothing last of what was asked of a supervisor, also where another attempt has succeeded since.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+#[non_exhaustive]
+pub struct Failures {
+    /// The last generation that was given up, or has come in part.
+    #[n(0)]
+    pub reload: Option<FailedReload>,
+    /// The last binary that was not executed.
+    #[n(1)]
+    pub upgrade: Option<FailedUpgrade>,
+}
+
+/// A generation that was given up, or has come in part.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+#[non_exhaustive]
+pub struct FailedReload {
+    /// When: ms since 1970.
+    #[n(0)]
+    pub at_unix_ms: u64,
+    /// Which, and why.
+    #[n(1)]
+    pub failure: ReloadFailure,
+}
+
+/// A binary that was not executed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+#[non_exhaustive]
+pub struct FailedUpgrade {
+    /// When: ms since 1970.
+    #[n(0)]
+    pub at_unix_ms: u64,
+    /// Who has asked for it: a process, or a signal.
+    #[n(1)]
+    pub asker: String,
+    /// Why it was not.
+    #[n(2)]
+    pub why: String,
 }
 
 /// A worker of a supervisor.
@@ -178,12 +223,16 @@ pub struct ReloadFailure {
     pub why: String,
 }
 
+impl ReloadFailure {
+    /// What has failed of it, if anything has.
+    pub(crate) fn of(reload: &Reload) -> Option<Self> {
+        let why = reload.why_not.clone()?;
+        Some(Self { generation: reload.generation, why })
+    }
+}
+
 impl Summary {
     pub(crate) fn of(fleet: &Fleet, queue: Option<QueueStatus>) -> Self {
-        let failure = |reload: &Reload| {
-            let why = reload.why_not.clone()?;
-            Some(ReloadFailure { generation: reload.generation, why })
-        };
         Self {
             generation: fleet.current(),
             coming: fleet.coming(),
@@ -193,7 +242,7 @@ impl Summary {
             target: fleet.target(),
             leaving: fleet.leaving(),
             queue,
-            failure: fleet.last_reload().and_then(failure),
+            failure: fleet.last_reload().and_then(ReloadFailure::of),
         }
     }
 }

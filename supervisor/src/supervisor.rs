@@ -37,7 +37,9 @@ use crate::sight::Lookout;
 use crate::signals::Signals;
 use crate::source::Source;
 use crate::state::State;
-use crate::status::{FleetStatus, Summary, Telling, WorkerStatus};
+use crate::status::{
+    FailedReload, FailedUpgrade, Failures, FleetStatus, ReloadFailure, Summary, Telling, WorkerStatus,
+};
 use crate::traffic::{Ending, Traffic};
 use crate::upgrade::{Before, Failed, UPGRADE_SIGNAL, Upgrade};
 
@@ -100,6 +102,7 @@ struct Supervisor<'p> {
     upgrade: Option<Box<Upgrade>>,
     limited: Limited,
     telling: Telling,
+    failures: Failures,
     /// When the service manager is to be told next that the loop turns, if it waits for that.
     beat_at: Option<Instant>,
     began_unix_ms: u64,
@@ -158,6 +161,7 @@ impl<'p> Supervisor<'p> {
         let mut supervisor = Self::with(config, program, (signals, asked), surroundings, fleet, directory)
             .map_err(Error::while_doing("the loop"))?;
         supervisor.began_unix_ms = state.began_unix_ms.unwrap_or(supervisor.began_unix_ms);
+        supervisor.failures = state.failures.unwrap_or_default();
         if state.complete {
             supervisor.surroundings.serving = None;
         }
@@ -213,6 +217,7 @@ impl<'p> Supervisor<'p> {
             upgrade: None,
             limited: Limited::with_workers(config.workers),
             telling: Telling::default(),
+            failures: Failures::default(),
             beat_at: beats.then_some(now),
             began_unix_ms: unix_ms(),
             now,
@@ -385,6 +390,7 @@ impl<'p> Supervisor<'p> {
             listeners: self.traffic.listeners().map(|(_, address)| Address(address).to_string()).collect(),
             summary: self.summary(),
             workers: workers.collect(),
+            failures: self.failures.clone(),
         }
     }
 
@@ -394,6 +400,9 @@ impl<'p> Supervisor<'p> {
     }
 
     fn reloaded(&mut self, reload: &Reload) {
+        if let Some(failure) = ReloadFailure::of(reload) {
+            self.failures.reload = Some(FailedReload { at_unix_ms: unix_ms(), failure });
+        }
         self.tell_of_generation(Word::Ready);
         self.asked.answer(reload, self.fleet.current());
     }
@@ -606,6 +615,11 @@ impl<'p> Supervisor<'p> {
     }
 
     fn upgrade_failed(&mut self, failed: Failed) {
+        self.failures.upgrade = Some(FailedUpgrade {
+            at_unix_ms: unix_ms(),
+            asker: failed.asker.to_string(),
+            why: failed.objection.to_string(),
+        });
         if self.limited.admits(Kind::Request, self.now) {
             warn!("The binary is not replaced: {}", failed.objection);
         }
@@ -704,6 +718,7 @@ impl<'p> Supervisor<'p> {
             workers: Some(self.config.workers as u64),
             build: Some(self.surroundings.build.to_owned()),
             asker: None,
+            failures: Some(self.failures.clone()),
         }
     }
 }

@@ -73,7 +73,7 @@ impl fmt::Display for Upgrade {
 /// An upgrade that has come to nothing.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    asker: Asker,
+    pub(crate) asker: Asker,
     pub(crate) objection: Objection,
 }
 
