@@ -16,6 +16,7 @@ mod launch;
 pub(crate) mod program;
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -76,6 +77,8 @@ pub(crate) struct Upgrade {
     called: Option<Process>,
     /// Why it will not take over, if that is known.
     reason: Option<Reason>,
+    /// All that is known of that is that it has closed the channel. How it ends says more.
+    has_hung_up: bool,
     /// It has ended, and until when its last words are waited for.
     ended: Option<(Option<ExitStatus>, Instant)>,
     is_quiet: bool,
@@ -90,6 +93,21 @@ pub(crate) struct Reason {
     pub(crate) why: String,
     /// This server will not have it, rather than that it has come to nothing.
     pub(crate) is_refused: bool,
+    /// How the successor has ended, where that says more.
+    pub(crate) end: Option<String>,
+}
+
+impl Reason {
+    fn of(why: String, is_refused: bool) -> Self {
+        Self { why, is_refused, end: None }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)?;
+        self.end.as_ref().map_or(Ok(()), |end| write!(f, ": {end}"))
+    }
 }
 
 /// An upgrade that has failed.
@@ -131,6 +149,7 @@ impl Upgrade {
                 pid: None,
                 called: None,
                 reason: None,
+                has_hung_up: false,
                 ended: None,
                 is_quiet: false,
                 is_killed: false,
@@ -172,8 +191,14 @@ impl Upgrade {
 
     /// The successor will not take over, and why. It ends by itself, or is killed after a while.
     pub(crate) fn object(&mut self, why: String, is_refused: bool, now: Instant) {
-        self.reason.get_or_insert(Reason { why, is_refused });
+        self.reason.get_or_insert(Reason::of(why, is_refused));
         self.deadline = self.deadline.min(now + LAST_WORDS_PATIENCE);
+    }
+
+    /// The successor has closed the channel without a word.
+    pub(crate) fn hung_up(&mut self, why: String, now: Instant) {
+        self.has_hung_up = self.reason.is_none();
+        self.object(why, false, now);
     }
 
     /// Whether it has taken too long.
@@ -185,7 +210,7 @@ impl Upgrade {
     pub(crate) fn give_up(&mut self, now: Instant) {
         let timeout_ms = self.timeout.as_millis();
         let why = format!("{} has not taken over within {timeout_ms} ms, and was killed", self.successor());
-        self.reason.get_or_insert(Reason { why, is_refused: false });
+        self.reason.get_or_insert(Reason::of(why, false));
         fault::here(UpgradeStep::GiveUp);
         self.launch.kill();
         self.is_killed = true;
@@ -217,7 +242,7 @@ impl Upgrade {
             }
             News::NotStarted(error) => {
                 let why = format!("the successor cannot be started: {}: {error}", self.program);
-                self.reason.get_or_insert(Reason { why, is_refused: false });
+                self.reason.get_or_insert(Reason::of(why, false));
                 self.ended = Some((None, now));
             }
             News::Quiet => self.is_quiet = true,
@@ -251,9 +276,12 @@ impl Upgrade {
     }
 
     fn into_failed(mut self) -> Failed {
-        let how = self.ended.map_or_else(String::new, |(status, _)| ended(status));
-        let unknown = Reason { why: format!("{} {how} before it took over", self.successor()), is_refused: false };
-        let reason = self.reason.take().unwrap_or(unknown);
+        let end = self.ended.map(|(status, _)| format!("{} {} before it took over", self.successor(), ended(status)));
+        let reason = match self.reason.take() {
+            // One that is killed for having hung up has not hung up because of that.
+            Some(reason) => Reason { end: end.filter(|_| self.has_hung_up && !self.is_killed), ..reason },
+            None => Reason::of(end.unwrap_or_default(), false),
+        };
         let (pid, is_known) = (self.pid(), self.called.is_some());
         Failed { pid, reason, is_known, said: self.launch.said(), asker: self.take_asker() }
     }
@@ -264,7 +292,7 @@ impl Upgrade {
 
     /// The upgrade is over before it has come to its end.
     pub(crate) fn abandon(mut self, why: String, is_refused: bool) -> Failed {
-        self.reason.get_or_insert(Reason { why, is_refused });
+        self.reason.get_or_insert(Reason::of(why, is_refused));
         self.into_failed()
     }
 
@@ -322,29 +350,31 @@ impl Source for Upgrade {
 impl Failed {
     /// Why, as the log and whoever asks later are told it; whoever has asked for it hears all that was said.
     pub(crate) fn why(&self) -> String {
-        with_last_line(&self.reason.why, &self.said)
+        with_last_line(&self.reason.to_string(), &self.said)
     }
 
     /// One that was not even begun.
     pub(crate) fn refused(asker: Asker, why: String) -> Self {
-        Self { asker, pid: 0, reason: Reason { why, is_refused: true }, is_known: false, said: String::new() }
+        Self { asker, pid: 0, reason: Reason::of(why, true), is_known: false, said: String::new() }
     }
 
     fn at_once(asker: Asker, why: String) -> Self {
-        Self { asker, pid: 0, reason: Reason { why, is_refused: false }, is_known: false, said: String::new() }
+        Self { asker, pid: 0, reason: Reason::of(why, false), is_known: false, said: String::new() }
     }
 
     /// Tells whoever asked that it is another process that serves now.
     pub(crate) fn answer_of_another(self, predecessor: Process, pid: u32) {
-        let Self { asker, reason: Reason { why, is_refused }, said, .. } = self;
+        let Self { asker, reason, said, .. } = self;
+        let (why, is_refused) = (Some(reason.to_string()), reason.is_refused);
         let successor = Some(Process { pid, generation: predecessor.generation + 1, ..Process::default() });
-        asker.answer(&Upgraded { predecessor, successor, why: Some(why), is_refused, said, ..Upgraded::default() });
+        asker.answer(&Upgraded { predecessor, successor, why, is_refused, said, ..Upgraded::default() });
     }
 
     /// Tells whoever asked.
     pub(crate) fn answer(self, predecessor: Process) {
-        let Self { asker, reason: Reason { why, is_refused }, said, .. } = self;
-        asker.answer(&Upgraded { predecessor, why: Some(why), is_refused, said, ..Upgraded::default() });
+        let Self { asker, reason, said, .. } = self;
+        let (why, is_refused) = (Some(reason.to_string()), reason.is_refused);
+        asker.answer(&Upgraded { predecessor, why, is_refused, said, ..Upgraded::default() });
     }
 }
 

@@ -195,7 +195,7 @@ impl Succession {
         with.sources.entrance.take_back();
         let Process { build, pid, .. } = successor;
         let (pid, why) = (*pid, failure.to_string());
-        self.upgrades.object_to_failed(pid, &why, with.now);
+        self.upgrades.object_to_failed(pid, failure, with.now);
         with.annals.tell(Milestone::TakeoverFailed { pid, why: &why });
         if with.limited.admits(Kind::FailedTakeover, with.now) {
             let (version, peers, here) = (version_of(build), with.lanes.peers(), with.process());

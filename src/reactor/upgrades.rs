@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use mio::Registry;
 use reactord_process::asker::Asker;
+use reactord_process::channel::ChannelError;
 
 use super::lent::Lent;
 use crate::lanes::Lanes;
@@ -13,6 +14,7 @@ use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::sources::{Name, Source, Tokens};
 use crate::takeover::admission::Refusal;
+use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, UpgradeStep};
 use crate::takeover::summary::Summary;
 use crate::takeover::wire::{self, Hello, Process};
@@ -106,9 +108,11 @@ impl Upgrades {
     }
 
     /// The same when a takeover by this process has failed.
-    pub(super) fn object_to_failed(&mut self, pid: u32, why: &str, now: Instant) {
-        if let Some(upgrade) = self.under_way.as_mut().filter(|upgrade| upgrade.has_called_as(pid)) {
-            upgrade.object(why.to_owned(), false, now);
+    pub(super) fn object_to_failed(&mut self, pid: u32, failure: &Failure, now: Instant) {
+        let Some(upgrade) = self.under_way.as_mut().filter(|upgrade| upgrade.has_called_as(pid)) else { return };
+        match failure {
+            Failure::Channel(ChannelError::Closed) => upgrade.hung_up(failure.to_string(), now),
+            _ => upgrade.object(failure.to_string(), false, now),
         }
     }
 

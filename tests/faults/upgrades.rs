@@ -125,6 +125,9 @@ impl Cell {
         let told = if expected.exit_code == 0 { said.contains("handed over: ") } else { !complaints.is_empty() };
         assert!(told, "{said}{complaints}");
         assert_eq!(complaints.contains(" serves on"), expected.owner == Owner::Predecessor, "{complaints}");
+        if fault == Fault::Kill && matches!(point, Point::Successor(_)) && expected.owner == Owner::Predecessor {
+            assert!(complaints.contains(" was killed by SIGKILL before it took over; "), "{complaints}");
+        }
         match expected.owner {
             Owner::Nobody => bury(&place, crowd),
             Owner::Predecessor => {
