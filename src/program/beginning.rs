@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use log::debug;
+
 use crate::{
-    Config, Error, Inheritance, Offer, Outcome, PathError, Server, Services, StreamService, Successor, TakeoverError,
-    With, become_user_of, is_served,
+    Config, Error, Inheritance, Offer, Outcome, PathError, Server, Services, Status, StreamService, Successor,
+    TakeoverError, With, become_user_of, is_served,
 };
 
 /// How often somebody who serves or takes over tries the one and the other, while others come and go.
@@ -69,7 +71,10 @@ fn serve_or_take_over<S: StreamService, Before: Services>(
     loop {
         tries += 1;
         let outcome = match is_served(path) {
-            true => become_user_of(path).map_err(Error::Takeover).and_then(|()| server().take_over(path)),
+            true => {
+                wait_until_it_listens(path);
+                become_user_of(path).map_err(Error::Takeover).and_then(|()| server().take_over(path))
+            }
             false => server().serve(),
         };
         let is_overtaken = match &outcome {
@@ -80,6 +85,15 @@ fn serve_or_take_over<S: StreamService, Before: Services>(
         if !is_overtaken || tries == TRIES_MAX {
             return outcome;
         }
+    }
+}
+
+/// Waits until whoever has the path answers: it has the path before it has its addresses, and a successor that listens there
+/// before it calls would take them away from it.
+fn wait_until_it_listens(path: &Path) {
+    if let Err(error) = Status::of(path) {
+        // The takeover will meet the same, and says so.
+        debug!("{error}");
     }
 }
 

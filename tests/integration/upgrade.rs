@@ -1,12 +1,16 @@
 //! Upgrades: the server starts its successor itself, and whoever asks for it is told the truth about what has come of it.
 
+use std::io::{ErrorKind, Read};
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Peer, Place, Server, daemon, exchange_all, install, skip};
+use crate::harness::{PATIENCE, Peer, Place, Server, daemon, exchange_all, install, skip};
 
 /// Asks the server on `path` for an upgrade, and returns what was said on standard output and standard error.
 #[track_caller]
@@ -309,7 +313,7 @@ fn a_check_says_what_a_takeover_would_come_to_and_changes_nothing() {
 fn who_serves_or_takes_over_does_what_is_to_be_done() {
     let place = Place::new();
     // Two at the same time: one has the path, and the other takes over from it.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let port = port.port().to_string();
     let start = || {
         let mut command = daemon();
@@ -330,6 +334,47 @@ fn who_serves_or_takes_over_does_what_is_to_be_done() {
     third.wait_for_line(|line| line.contains("Took over 10 peers"));
     exchange_all(&mut peers);
     third.stop_with(peers);
+}
+
+#[test]
+fn who_may_take_over_leaves_its_addresses_to_whoever_has_the_path_already() {
+    let place = Place::new();
+    // One that began a moment before, as the test is it: it has the path, and is about to listen.
+    let first = UnixListener::bind(place.path()).expect("the path is free");
+    first.set_nonblocking(true).expect("it is a socket");
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let mut command = daemon();
+    let port = address.port().to_string();
+    command.args(["-a", "127.0.0.1", "-p", &port, "--or-take-over", "-t"]).arg(place.path());
+    let other = Server::spawn(&place.path(), &mut command);
+    let asker = accept_who_speaks(&first);
+    let listener = TcpListener::bind(address).expect("whoever asks has not taken the address");
+    // It ends before it serves, and the other goes on without it.
+    drop(listener);
+    std::fs::remove_file(place.path()).expect("it is there");
+    drop((first, asker));
+    let other = other.started();
+    assert_eq!(other.address(), address);
+    other.stop();
+}
+
+/// The first who calls and says something: others only look whether anybody answers.
+#[track_caller]
+fn accept_who_speaks(listener: &UnixListener) -> UnixStream {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match listener.accept() {
+            Ok((mut caller, _)) => {
+                caller.set_nonblocking(false).expect("it is a socket");
+                if caller.read(&mut [0; 1]).is_ok_and(|bytes| bytes > 0) {
+                    return caller;
+                }
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        assert!(Instant::now() < deadline, "somebody calls");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
