@@ -129,6 +129,27 @@ fn a_supervisor_serves_in_its_sandbox_and_is_reloaded() {
 }
 
 #[test]
+fn a_reload_of_a_supervisor_whose_new_workers_do_not_serve_fails_and_the_others_go_on() {
+    let Some(machine) = Machine::boot(&[]) else { return };
+    machine.start("reactord-supervise.service");
+    let mut peers = Peer::connect_many(address(), 4);
+    exchange_all(&mut peers);
+    // Only as a worker it is broken: the command asks with the same one.
+    machine.install_script(
+        "#!/bin/sh\ncase $1 in --worker) echo no such library >&2; exit 127;; *) exec /run/bin/good \"$@\";; esac\n",
+    );
+    let good = machine.within("install").arg(env!("CARGO_BIN_EXE_reactord")).arg("/run/bin/good").status();
+    assert!(good.expect("nsenter is there").success());
+    let reload = machine.systemctl("reload reactord-supervise.service");
+    assert!(!reload.status.success(), "{reload:?}\n{}", machine.journal(&[]));
+    let status = |machine: &Machine| machine.show("reactord-supervise.service", "StatusText");
+    machine.wait_until("the status says why", |machine| status(machine).contains("exited with code 127"));
+    assert!(status(&machine).starts_with("Generation 1: 4 of 4"), "{}", status(&machine));
+    assert_eq!(machine.show("reactord-supervise.service", "ActiveState"), "active");
+    exchange_all(&mut peers);
+}
+
+#[test]
 fn units_are_such_as_systemd_expects_and_have_a_sandbox() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
         return skip("there is no systemd-analyze");
