@@ -45,6 +45,11 @@ impl Direction {
         self.expanded = None;
     }
 
+    /// Wipes its secrets. Nothing can be sealed or opened any more; the number stays what it is.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::new(Secret::none(), self.sequence);
+    }
+
     /// Goes over to the next key (RFC 8446 section 7.2). Its records are counted from 0 (section 5.3).
     pub(crate) fn update(&mut self, suite: Suite) {
         *self = Self::new(self.secret.next(suite), 0);

@@ -84,6 +84,9 @@ pub struct Established {
 }
 
 impl Handshake {
+    /// The number of the layout of what [`Handshake::save`] gives: a process that knows another one cannot continue it.
+    pub const LAYOUT: u8 = saved::LAYOUT;
+
     /// That of a client which connected to this side. Nothing is said before it says something.
     ///
     /// # Errors

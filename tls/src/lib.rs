@@ -3,6 +3,50 @@
 //! rustls does the [`Handshake`] and nothing else; the established connection is a [`Session`] of this crate. Both are
 //! values without sockets: bytes that came go in, bytes to be sent come out. There is no `unsafe`.
 //!
+//! ```no_run
+//! # use std::{error::Error, io::{Read, Write}, net::TcpStream, path::Path, sync::Arc};
+//! use reactord_tls::{Acceptor, Certificate, End, Handshake, Pem, Progress, ServerSettings, TicketKeys};
+//!
+//! /// What comes, behind what is not done with.
+//! fn receive(socket: &mut TcpStream, wire: &mut Vec<u8>) -> Result<(), Box<dyn Error>> {
+//!     let mut buffer = [0; 4096];
+//!     match socket.read(&mut buffer)? {
+//!         0 => Err("the client cut it off".into()),
+//!         bytes => Ok(wire.extend_from_slice(&buffer[..bytes])),
+//!     }
+//! }
+//!
+//! # fn echo(mut socket: TcpStream) -> Result<(), Box<dyn Error>> {
+//! let (chain, key) = (Pem::read(Path::new("chain.pem"))?, Pem::read(Path::new("key.pem"))?);
+//! let settings = ServerSettings { certificates: vec![Certificate { chain, key }], ..ServerSettings::default() };
+//! let acceptor = Acceptor::new(&settings, Arc::new(TicketKeys::new()?))?;
+//!
+//! let (mut wire, mut out, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+//! let mut handshake = Handshake::accept(&acceptor)?;
+//! let mut progress = Progress::More;
+//! while progress == Progress::More {
+//!     receive(&mut socket, &mut wire)?;
+//!     let (taken, reached) = handshake.hear(&wire, &mut out)?;
+//!     wire.drain(..taken);
+//!     socket.write_all(&std::mem::take(&mut out))?;
+//!     progress = reached;
+//! }
+//! let mut session = handshake.finish()?.session;
+//! loop {
+//!     let taken = session.open(&mut wire, &mut plain, &mut out)?;
+//!     wire.drain(..taken);
+//!     session.seal(&std::mem::take(&mut plain), &mut out)?;
+//!     socket.write_all(&std::mem::take(&mut out))?;
+//!     if session.end() == End::Orderly {
+//!         break;
+//!     }
+//!     // Here it could be saved, and go on in another process.
+//!     receive(&mut socket, &mut wire)?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | owns |
 //! | --- | --- |
 //! | `settings` | certificates, whom this side believes, what it offers; what is wrong with that |

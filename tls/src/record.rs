@@ -16,6 +16,9 @@ const EXPANSION_BYTES_MAX_12: usize = 2048;
 /// `legacy_record_version` of TLS 1.3, and the version of TLS 1.2.
 const VERSION: u16 = 0x0303;
 
+/// The longest record of either version.
+pub(crate) const RECORD_BYTES_MAX: usize = HEADER_BYTES + body_bytes_max(Version::Tls12);
+
 /// What a record holds. What TLS 1.3 sends in a record says that it is data from outside.
 pub(crate) mod kind {
     pub(crate) const CHANGE_CIPHER_SPEC: u8 = 20;

@@ -23,9 +23,14 @@ pub(crate) struct Material {
 impl Secret {
     /// The secret of these bytes, if they are as many as the suite asks for.
     pub(crate) fn new(suite: Suite, bytes: &[u8]) -> Option<Self> {
-        let mut secret = Self([0; SECRET_BYTES_MAX]);
+        let mut secret = Self::none();
         (bytes.len() == suite.secret_bytes()).then(|| secret.0[..bytes.len()].copy_from_slice(bytes))?;
         Some(secret)
+    }
+
+    /// What is left of one that was wiped.
+    pub(crate) fn none() -> Self {
+        Self([0; SECRET_BYTES_MAX])
     }
 
     /// The secret as it was [written down](Self::bytes), if what it leaves free is empty.
@@ -41,7 +46,7 @@ impl Secret {
 
     /// RFC 8446 section 7.2: `HKDF-Expand-Label(secret_N, "traffic upd", "", Hash.length)`.
     pub(crate) fn next(&self, suite: Suite) -> Self {
-        let mut next = Self([0; SECRET_BYTES_MAX]);
+        let mut next = Self::none();
         self.expand_label(suite, b"traffic upd", &mut next.0[..suite.secret_bytes()]);
         next
     }

@@ -101,6 +101,9 @@ impl Session {
         (self.tx.sequence(), self.rx.sequence())
     }
 
+    /// The bytes of the longest record that comes. [`Session::open`] leaves fewer.
+    pub const RECORD_BYTES_MAX: usize = record::RECORD_BYTES_MAX;
+
     /// The number of the layout of what [`Session::save`] gives: a process that knows another one cannot restore it.
     pub const LAYOUT: u8 = saved::LAYOUT;
 
@@ -244,13 +247,15 @@ impl Session {
         Ok(wire.len())
     }
 
-    /// Nothing more is opened; nothing more is sealed after an alert.
+    /// Nothing more is opened; nothing more is sealed after an alert. Secrets are forgotten (RFC 8446 section 6.2).
     fn fail(&mut self, failure: Failure, out: &mut Vec<u8>) {
         self.state.incoming = Incoming::Failed;
         if let Failure::Broken(violation) = failure {
             self.end_with(Level::Fatal, violation.alert(), out);
         }
         self.state.outgoing = Outgoing::Ended;
+        self.tx.forget();
+        self.rx.forget();
     }
 
     /// What a record says (RFC 8446 section 5.1, RFC 5246 section 6.2.1).
@@ -335,5 +340,7 @@ impl fmt::Debug for Session {
     }
 }
 
+#[cfg(test)]
+mod rfc_8448;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use crate::bytes::{Reader, put};
 use crate::tape::Tape;
 
 /// How the bytes are laid out. Another layout gets another number.
-const LAYOUT: u8 = 1;
+pub(crate) const LAYOUT: u8 = 1;
 
 /// Why a handshake cannot move to another process: this one has to finish it, or it is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
