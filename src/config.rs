@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tls::Tls;
 use crate::upgrade::program::Program;
 
 /// How a server behaves.
@@ -59,6 +60,9 @@ pub struct Config {
     /// Whether SIGHUP asks for an upgrade as well, with a line in the log if nothing has come of it. One that the process
     /// ignores, as under nohup(1), stays ignored. Default: false.
     pub upgrade_on_hangup: bool,
+    /// What the clients of listeners that are taken over speak TLS with, where they do and this server was not told of the
+    /// listener itself. With the feature `tls`. Default: nothing, and such a listener cannot be taken over.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Config {
@@ -77,6 +81,7 @@ impl Default for Config {
             survive_signals: false,
             successor: None,
             upgrade_on_hangup: false,
+            tls: None,
         }
     }
 }

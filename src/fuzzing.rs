@@ -387,7 +387,14 @@ impl From<Mistake> for String {
 fn listeners() -> Vec<u8> {
     use crate::takeover::wire::{At, Listener, Listeners};
     let at = At::Tcp(([127, 0, 0, 1], 1234).into());
-    let services = vec![Listener { at, lane: 0, name: "clients".to_owned(), is_leftover: false, is_borrowed: false }];
+    let services = vec![Listener {
+        at,
+        lane: 0,
+        name: "clients".to_owned(),
+        is_leftover: false,
+        is_borrowed: false,
+        tickets: Vec::new(),
+    }];
     let listeners = Listeners { services, takeover_path: b"/run/path".to_vec(), takeover_device: 1, takeover_inode: 2 };
     Frame::Listeners(listeners).encode()
 }
@@ -403,6 +410,7 @@ impl Originals for Shared<'_> {
             address,
             phase,
             session: &[],
+            secured: &[],
             inbound,
             outbound,
             parting: None,

@@ -23,6 +23,8 @@ use crate::peer::record::{Change, Record};
 use crate::peer::ties::Holds;
 use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{Accepted, Context, Entries, MAPS_MAX, RestoreError, StreamService};
+#[cfg(feature = "tls")]
+use crate::sources::Welcome;
 use crate::table::{Gone, PeerHandle, Table, TurnEnd};
 pub(crate) use adopt_error::AdoptError;
 use answering::Answering;
@@ -62,6 +64,10 @@ pub(crate) trait AnyLane: Originals + Passing {
 
     /// Takes in a connection.
     fn open(&mut self, socket: TcpStream, address: Address, how: &Accepted<'_>);
+
+    /// Takes in a connection whose handshake is over.
+    #[cfg(feature = "tls")]
+    fn open_secured(&mut self, welcome: Welcome);
 
     /// The lane begins to be served: with what it has been filled with, or with nobody.
     fn begin(&mut self);
@@ -172,6 +178,24 @@ impl<S: StreamService> Lane<S> {
         self.answering.begin_turn(now);
     }
 
+    /// Takes in a connection, which has its first turn next.
+    fn let_in(&mut self, socket: TcpStream, address: Address) -> Option<PeerHandle> {
+        debug!("Accepting connection from Peer {address}");
+        self.table.count_accepted();
+        let id = match socket_cookie(&socket) {
+            Ok(cookie) => PeerId::from(cookie),
+            Err(error) => {
+                self.turn_away(address, &format_args!("no cookie: {error}"));
+                return None;
+            }
+        };
+        let inserted = self.table.insert(socket, id, address);
+        if inserted.is_err() {
+            self.turn_away(address, &"the cookie of another");
+        }
+        inserted.ok()
+    }
+
     fn turn_away(&mut self, address: Address, reason: &dyn std::fmt::Display) {
         if self.answering.admits(Kind::NotServed) {
             warn!("Peer {address} is not served, for it has {reason}");
@@ -256,6 +280,13 @@ impl<S: StreamService> Originals for Lane<S> {
         self.answering.save_session(key, saved);
     }
 
+    fn save_secured(&self, key: usize, saved: &mut Vec<u8>) {
+        let peer = self.table.peers().get(key).expect("its record was written in this turn");
+        if let Some(secured) = peer.secured() {
+            secured.save(saved);
+        }
+    }
+
     fn timers(&self) -> Vec<(u32, u64)> {
         self.table.peers().timers().collect()
     }
@@ -303,18 +334,28 @@ impl<S: StreamService> AnyLane for Lane<S> {
     }
 
     fn open(&mut self, socket: TcpStream, address: Address, how: &Accepted<'_>) {
-        debug!("Accepting connection from Peer {address}");
-        self.table.count_accepted();
-        let id = match socket_cookie(&socket) {
-            Ok(cookie) => PeerId::from(cookie),
-            Err(error) => return self.turn_away(address, &format_args!("no cookie: {error}")),
-        };
-        let Ok(handle) = self.table.insert(socket, id, address) else {
-            return self.turn_away(address, &"the cookie of another");
-        };
+        let Some(handle) = self.let_in(socket, address) else { return };
         let Self { table, answering, .. } = self;
         let gone = table.change(handle, |turn| answering.open(turn, how));
         self.part_with_any(gone);
+    }
+
+    #[cfg(feature = "tls")]
+    fn open_secured(&mut self, welcome: Welcome) {
+        let Welcome { socket, address, listener, at, secured, out, .. } = welcome;
+        let how = Accepted { listener: &listener, from: address.ip(), at };
+        let Some(handle) = self.let_in(socket, address) else { return };
+        let Self { table, answering, .. } = self;
+        table.speak_tls();
+        let gone = table.change(handle, |turn| {
+            turn.secure(secured);
+            turn.talk.push(&out);
+            answering.open(turn, &how)?;
+            answering.handle_first(turn)
+        });
+        self.part_with_any(gone);
+        // What came while it was waiting is told by no event.
+        self.table.make_due(handle);
     }
 
     fn begin(&mut self) {

@@ -184,6 +184,7 @@ pub mod program;
 pub mod service;
 pub mod services;
 pub mod testing;
+pub mod tls;
 pub mod worker;
 
 #[cfg(any(test, fuzzing))]

@@ -10,6 +10,8 @@ use reactord_process::address::Address;
 use reactord_process::adopted::At;
 pub use reactord_process::adopted::{Adopted, NotListening};
 
+use crate::tls::Tls;
+
 /// How many listeners a server may have: a successor gets them all at once, with the takeover listener.
 pub(crate) const LISTENERS_MAX: usize = 128;
 
@@ -68,13 +70,15 @@ pub struct Listen {
     /// The socket that listens there already, if another process has opened it. That one may go on listening when this server
     /// has ended, so neither a stop nor a takeover ends it, and its path stays.
     pub socket: Option<Adopted>,
+    /// What its clients speak TLS with, if they do. With the feature `tls`.
+    pub tls: Option<Tls>,
 }
 
 impl Listen {
     /// A listener with this name at this address or path, and the kernel's maximum of connections that may wait.
     #[must_use]
     pub fn on(name: impl Into<String>, at: impl Into<Target>) -> Self {
-        Self { name: name.into(), at: at.into(), backlog: None, socket: None }
+        Self { name: name.into(), at: at.into(), backlog: None, socket: None, tls: None }
     }
 
     /// A listener with this name on a socket that listens already, blocking or not: one that a service manager has passed to

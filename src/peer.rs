@@ -14,6 +14,7 @@ mod particulars;
 pub(crate) mod parting;
 pub(crate) mod pipe;
 pub(crate) mod record;
+pub(crate) mod secured;
 mod talk;
 pub(crate) mod ties;
 pub(crate) mod violation;
@@ -45,6 +46,7 @@ pub(crate) use particulars::Dialling;
 use particulars::Particulars;
 use parting::{Output, Parting, Patience, Sight, Step};
 use record::{Change, Record};
+use secured::{Opened, Secured};
 use ties::{Holds, Ties};
 use way::Way;
 
@@ -184,11 +186,45 @@ impl Peer {
         }
     }
 
+    /// From now on its bytes go through this.
+    pub(crate) fn secure(&mut self, secured: Secured) {
+        self.particulars_mut().secured = Some(Box::new(secured));
+    }
+
+    /// What its bytes go through, if they are not written and read as they are.
+    #[inline]
+    pub(crate) fn secured(&self) -> Option<&Secured> {
+        self.particulars.as_ref().and_then(|particulars| particulars.secured.as_deref())
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn secured_mut(&mut self) -> Option<&mut Secured> {
+        self.particulars.as_mut()?.secured.as_deref_mut()
+    }
+
     /// Goes on where a record says that another process left off.
-    pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) {
+    ///
+    /// # Errors
+    /// If what its bytes go through cannot be restored, and why.
+    pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) -> Result<(), String> {
+        if !record.secured.is_empty() {
+            self.secure(Secured::restore(record.secured)?);
+        }
         let [inbound, outbound] = [record.inbound, record.outbound].map(|all| Backlog::at(all.start, all.bytes));
         self.talk = Talk::resume(record.phase, inbound, outbound, &record.ties, marks).since(record.since_s);
         self.tie(record.parting, &record.ties);
+        Ok(())
+    }
+
+    /// What its bytes go through has gone on in another process, too.
+    ///
+    /// # Errors
+    /// If that cannot be restored, and why.
+    pub(crate) fn follow_secured(&mut self, change: &Change<'_>) -> Result<(), String> {
+        if !change.secured.is_empty() {
+            self.secure(Secured::restore(change.secured)?);
+        }
+        Ok(())
     }
 
     /// Follows another process, which has gone on since.
@@ -202,8 +238,9 @@ impl Peer {
 
     fn tie(&mut self, parting: Option<Parting>, ties: &Ties<'_>) {
         let alarm_ns = self.particulars.as_ref().and_then(|particulars| particulars.alarm_ns);
+        let secured = self.particulars.as_mut().and_then(|particulars| particulars.secured.take());
         self.way = Way::in_successor();
-        let told = Particulars::told(parting, ties);
+        let told = Particulars::told(parting, ties, secured);
         self.particulars = told.map(|particulars| Box::new(Particulars { alarm_ns, ..particulars }));
     }
 
@@ -214,6 +251,7 @@ impl Peer {
             address: self.address,
             phase: self.talk.phase(),
             session: &[],
+            secured: &[],
             inbound: self.talk.inbound.stretch(),
             outbound: self.talk.outbound(),
             parting: self.particulars.as_ref().and_then(|particulars| particulars.parting),
@@ -364,6 +402,7 @@ impl Peer {
     /// Writes as much of `bytes` as the socket takes, where nothing is pending before them. Says how much that is.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         debug_assert_eq!(self.talk.pending_bytes(), 0, "what is pending comes first");
+        assert!(self.secured().is_none(), "nothing is written in clear to who speaks TLS");
         write_all_possible(&mut self.socket, bytes)
     }
 
@@ -373,13 +412,60 @@ impl Peer {
         !matches!(poll(&mut sockets, PollTimeout::ZERO), Ok(0))
     }
 
+    /// Reads once, into `buffer`, and opens that: what it says goes to the end of `plain`. `None` if nothing has come, or the
+    /// client has ended; whoever asks then knows by [`receive`](Self::receive).
+    ///
+    /// # Panics
+    /// If its bytes are read as they are.
+    pub(crate) fn open(&mut self, came: &mut [u8], plain: &mut Vec<u8>) -> Opened {
+        let mut out = Vec::new();
+        let opened = self.secured_mut().expect("its bytes go through something").open(came, plain, &mut out);
+        self.talk.push(&out);
+        opened
+    }
+
+    /// Says behind all that is pending that nothing more comes, where that is part of the protocol.
+    pub(crate) fn say_last_word(&mut self) {
+        let mut out = Vec::new();
+        if let Some(secured) = self.secured_mut() {
+            secured.close(&mut out);
+            self.talk.push(&out);
+        }
+    }
+
+    /// Adds `bytes` to what is pending.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let Some(secured) = self.secured_mut() else { return self.talk.push(bytes) };
+        let mut out = Vec::new();
+        let sealed = secured.seal(bytes, &mut out);
+        self.talk.push(&out);
+        if let Err(why) = sealed {
+            self.end_because(Closed::Lost(io::Error::new(ErrorKind::ConnectionAborted, why)));
+            self.talk.close();
+        }
+    }
+
     /// Writes `bytes`, after what is pending, and keeps what the socket does not take. Says how many bytes it has taken.
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8], marks: Marks) -> io::Result<usize> {
-        if self.talk.pending_bytes() > 0 {
-            self.talk.push(bytes);
-            return self.flush(marks);
+        if self.talk.pending_bytes() > 0 || self.particulars.is_some() {
+            return self.send_otherwise(bytes, marks);
         }
+        self.send_at_once(bytes, marks)
+    }
+
+    /// The same where something is pending, or may be special about the peer.
+    #[inline(never)]
+    fn send_otherwise(&mut self, bytes: &[u8], marks: Marks) -> io::Result<usize> {
+        if self.talk.pending_bytes() == 0 && self.secured().is_none() {
+            return self.send_at_once(bytes, marks);
+        }
+        self.push(bytes);
+        self.flush(marks)
+    }
+
+    #[inline(always)]
+    fn send_at_once(&mut self, bytes: &[u8], marks: Marks) -> io::Result<usize> {
         let written = write_all_possible(&mut self.socket, bytes)?;
         if written < bytes.len() {
             self.talk.push(&bytes[written..]);
@@ -393,7 +479,7 @@ impl Peer {
         if self.talk.phase() != Phase::Connecting {
             return self.send(bytes, marks);
         }
-        self.talk.push(bytes);
+        self.push(bytes);
         self.talk.weigh(marks);
         Ok(0)
     }
@@ -479,6 +565,8 @@ fn receive_by(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<Receive
 }
 
 /// Writes until everything is written or the socket takes no more, and says how much it took.
+// It is on the way of every message, and has several callers: as a function of its own it costs 20 instructions.
+#[inline(always)]
 fn write_all_possible(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let mut written = 0;
     while written < bytes.len() {

@@ -25,6 +25,8 @@ use crate::clock::monotonic_ns;
 use crate::config::{Config, Outcome};
 use crate::lane::Wake;
 use crate::lanes::Lanes;
+#[cfg(feature = "tls")]
+use crate::limited::Kind;
 use crate::limited::Limited;
 use crate::listing::Listings;
 use crate::milestone::{Listening, Milestone, Observer, Ready};
@@ -32,6 +34,8 @@ use crate::moving::{self, Giver, Taker};
 use crate::sources::{
     Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Room, Source, Sources, StopSignals, Tokens,
 };
+#[cfg(feature = "tls")]
+use crate::sources::{Met, Vestibule};
 use crate::status::Status;
 use crate::table::PeerHandle;
 use crate::takeover::admission::Refusal;
@@ -239,6 +243,10 @@ impl<L: Lanes> Reactor<L> {
     /// Does what sources have brought, and what no event will ask for.
     fn finish_turn(&mut self) {
         self.accept();
+        #[cfg(feature = "tls")]
+        if self.sources.handshakes() > 0 {
+            self.tend_handshakes();
+        }
         while let Some(request) = self.next_request() {
             self.answer(request);
         }
@@ -324,9 +332,40 @@ impl<L: Lanes> Reactor<L> {
         let Self { lanes, sources, poll, peers_max, now, .. } = self;
         sources.entrance.look_after_paths(poll.registry());
         loop {
-            let room = |lane| Room { peers: lanes.peers(), free: lanes.room(lane, *peers_max) };
-            let Some(Came { socket, address, lane, how }) = sources.entrance.next(room, *now) else { return };
+            let handshakes = sources.handshakes();
+            let free = |lane| lanes.room(lane, *peers_max).saturating_sub(handshakes);
+            let room = |lane| Room { peers: lanes.peers(), free: free(lane) };
+            let Some(came) = sources.entrance.next(room, *now) else { return };
+            let Came { socket, address, lane, tls, how } = came;
+            #[cfg(feature = "tls")]
+            if tls.is_some() {
+                let came = Came { socket, address, lane, tls, how };
+                let vestibule = sources.vestibule.get_or_insert_with(|| Box::new(Vestibule::new()));
+                if let Err(why) = vestibule.receive(came, poll.registry(), *now) {
+                    warn!("Peer {address} is not served: {why}");
+                }
+                continue;
+            }
+            #[cfg(not(feature = "tls"))]
+            debug_assert!(tls.is_none(), "nobody has any");
             lanes.lane_mut(lane).open(socket, address, &how);
+        }
+    }
+
+    /// Gives those their turn whose handshakes are under way, and lets in those whose handshakes are over.
+    #[cfg(feature = "tls")]
+    fn tend_handshakes(&mut self) {
+        let Self { lanes, sources, poll, limited, now, .. } = self;
+        let Some(vestibule) = &mut sources.vestibule else { return };
+        let mut turns_left = Vestibule::TURNS_MAX;
+        while let Some(met) = vestibule.tend(&mut turns_left, poll.registry(), *now) {
+            match met {
+                Met::Welcome(welcome) => lanes.lane_mut(welcome.lane).open_secured(*welcome),
+                Met::Gone(address, why) if limited.admits(Kind::NotServed, *now) => {
+                    warn!("Peer {address} is not served: {why}");
+                }
+                Met::Gone(..) => {}
+            }
         }
     }
 

@@ -397,7 +397,8 @@ fn of_movable(queue: Queue, config: &Config) -> Queue {
 
 /// Where a process is to listen. What can be bound is.
 fn plan(listeners: Vec<Vec<Listen>>, config: &Config) -> Result<Plan, Error> {
-    Ok(Plan::of(listeners).map_err(Error::Listen)?.beside_waiting(config.wait_path.is_some()))
+    let plan = Plan::of(listeners).map_err(Error::Listen)?;
+    Ok(plan.beside_waiting(config.wait_path.is_some()).with_tls(config.tls.clone()))
 }
 
 /// Where the peers of a server come from that has no predecessor.

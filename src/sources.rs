@@ -10,6 +10,8 @@ mod plan;
 mod queue;
 mod signals;
 mod source;
+#[cfg(feature = "tls")]
+mod vestibule;
 
 use std::io;
 use std::time::Instant;
@@ -24,11 +26,16 @@ pub(crate) use plan::Plan;
 pub(crate) use queue::Draw;
 pub(crate) use signals::StopSignals;
 pub(crate) use source::{Name, Source, Tokens};
+#[cfg(feature = "tls")]
+pub(crate) use vestibule::{Met, Vestibule, Welcome};
 
 /// Those that a server has for all its life.
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) entrance: Entrance,
+    /// Who has come in and speaks TLS, until its handshake is over.
+    #[cfg(feature = "tls")]
+    pub(crate) vestibule: Option<Box<Vestibule>>,
     /// Who calls on the takeover path, if there is one.
     pub(crate) callers: Option<Callers>,
     pub(crate) signals: Option<StopSignals>,
@@ -39,7 +46,14 @@ pub(crate) struct Sources {
 impl Sources {
     /// None yet.
     pub(crate) fn none() -> Self {
-        Self { entrance: Entrance::nowhere(), callers: None, signals: None, asks: None }
+        Self {
+            entrance: Entrance::nowhere(),
+            #[cfg(feature = "tls")]
+            vestibule: None,
+            callers: None,
+            signals: None,
+            asks: None,
+        }
     }
 
     /// Lets peers in.
@@ -67,6 +81,10 @@ impl Sources {
     pub(crate) fn find(&mut self, name: Name) -> Option<&mut dyn Source> {
         match name {
             Name::Entrance => Some(&mut self.entrance),
+            #[cfg(feature = "tls")]
+            Name::Vestibule => self.vestibule.as_deref_mut().map(|vestibule| -> &mut dyn Source { vestibule }),
+            #[cfg(not(feature = "tls"))]
+            Name::Vestibule => None,
             Name::Callers => self.callers.as_mut().map(|callers| -> &mut dyn Source { callers }),
             Name::Signals => self.signals.as_mut().map(|signals| -> &mut dyn Source { signals }),
             Name::Asks => self.asks.as_mut().map(|asks| -> &mut dyn Source { asks }),
@@ -80,7 +98,29 @@ impl Sources {
         let callers = self.callers.as_ref().and_then(|callers| callers.due(now));
         let signals = self.signals.as_ref().and_then(|signals| signals.due(now));
         let asks = self.asks.as_ref().and_then(|asks| asks.due(now));
-        [self.entrance.due(now), callers, signals, asks].into_iter().flatten().min()
+        let due = [self.entrance.due(now), callers, signals, asks].into_iter().flatten().min();
+        match self.handshakes_due(now) {
+            None => due,
+            handshakes => handshakes.into_iter().chain(due).min(),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn handshakes_due(&self, now: Instant) -> Option<Instant> {
+        self.vestibule.as_ref()?.due(now)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn handshakes_due(&self, _: Instant) -> Option<Instant> {
+        None
+    }
+
+    /// How many have come in whose handshakes are under way.
+    pub(crate) fn handshakes(&self) -> usize {
+        #[cfg(feature = "tls")]
+        return self.vestibule.as_ref().map_or(0, |vestibule| vestibule.len());
+        #[cfg(not(feature = "tls"))]
+        return 0;
     }
 
     /// Gives up before anybody was served, and leaves no takeover path that was bound for it.

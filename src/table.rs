@@ -88,6 +88,8 @@ pub(crate) enum Touch {
 pub(crate) enum AdmitError {
     Twice,
     Register(io::Error),
+    /// What its bytes go through cannot be restored.
+    Secured(String),
     /// It has gone on from elsewhere, in this direction.
     Misplaced {
         direction: &'static str,
@@ -100,6 +102,7 @@ impl std::fmt::Display for AdmitError {
         match self {
             Self::Twice => f.write_str("it is there twice"),
             Self::Register(error) => write!(f, "registering it: {error}"),
+            Self::Secured(why) => f.write_str(why),
             Self::Misplaced { direction, misplaced } => write!(f, "its {direction}: {misplaced}"),
         }
     }
@@ -140,6 +143,17 @@ impl Table {
 
     pub(crate) fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    /// Whether there may be peers that speak TLS.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.peers.speaks_tls
+    }
+
+    /// There is one.
+    #[cfg(feature = "tls")]
+    pub(crate) fn speak_tls(&mut self) {
+        self.peers.speaks_tls = true;
     }
 
     /// One more was let in.
@@ -191,6 +205,7 @@ impl Table {
                 return Ok(progress);
             }
             if turn.talk.is_ending() {
+                turn.end_stream()?;
                 let wait;
                 (progress, wait) = end(&mut turn, progress, self.clock.ns(self.now), &self.patience);
                 if let Some(wait) = wait {
@@ -266,13 +281,17 @@ impl Table {
         let inserted = self.peers.insert(socket, record.cookie.into(), address);
         let handle = inserted.map_err(|_| AdmitError::Twice)?;
         let mut turn = self.peers.turn_of(handle).expect("it was just inserted");
-        if let Err(error) = turn.register(&self.registry, handle.into(), adopted_for(record.phase)) {
-            // Whoever serves others meanwhile must not find it here: it has no session.
-            drop(self.peers.remove(handle.key()));
-            return Err(AdmitError::Register(error));
-        }
+        let registered = turn.register(&self.registry, handle.into(), adopted_for(record.phase));
         let marks = turn.marks();
-        turn.restore(record, marks);
+        let restored = registered
+            .map_err(AdmitError::Register)
+            .and_then(|()| turn.restore(record, marks).map_err(AdmitError::Secured));
+        if let Err(error) = restored {
+            // Whoever serves others meanwhile must not find it here: it has no session.
+            self.peers.remove(handle.key()).deregister(&self.registry);
+            return Err(error);
+        }
+        self.peers.speaks_tls |= !record.secured.is_empty();
         self.peers.follow_pair(handle.key(), record.ties.joined);
         self.peers.count(handle.key());
         self.peers.follow_deadline(handle, record.deadline_ns);
@@ -292,6 +311,7 @@ impl Table {
         let marks = turn.marks();
         let followed = turn.follow(change, marks);
         followed.map_err(|(direction, misplaced)| AdmitError::Misplaced { direction, misplaced })?;
+        turn.follow_secured(change).map_err(AdmitError::Secured)?;
         turn.register(&self.registry, handle.into(), adopted_for(change.phase)).map_err(AdmitError::Register)?;
         self.peers.follow_pair(handle.key(), change.ties.joined);
         self.peers.count(handle.key());

@@ -10,6 +10,7 @@ use super::carrying::{READS_PER_TURN, carry};
 use super::wake::Wake;
 use crate::limited::{Kind, Limited};
 use crate::peer::closed::Closed;
+use crate::peer::secured::Opened;
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Backlog, Phase, Received};
 use crate::service::{Accepted, Context, StreamService, Violation};
@@ -27,6 +28,8 @@ pub(super) struct Answering<S: StreamService> {
     service: S,
     sessions: Sessions<S::Session>,
     replies: Vec<u8>,
+    /// What was opened last. It is empty between two turns.
+    plain: Vec<u8>,
     /// The time of this turn of the loop.
     now: Instant,
     /// How many lines peers may cause.
@@ -52,6 +55,7 @@ impl<S: StreamService> Answering<S> {
             service,
             sessions: Sessions::new(capacity),
             replies: Vec::new(),
+            plain: Vec::new(),
             now: Instant::now(),
             limited: Limited::default(),
             read_bytes_max: usize::MAX,
@@ -214,7 +218,11 @@ impl<S: StreamService> Answering<S> {
             self.let_go(turn, was_full)?;
         }
         let (readable, read_closed) = wake.reads_after(held);
-        if readable { self.read(turn, input, read_closed) } else { Ok(TurnEnd::Drained) }
+        match readable {
+            true if turn.secured().is_some() => self.read_secured(turn, input, read_closed),
+            true => self.read(turn, input, read_closed),
+            false => Ok(TurnEnd::Drained),
+        }
     }
 
     /// Sees whether a connection stands that the service has opened, and tells it.
@@ -284,6 +292,74 @@ impl<S: StreamService> Answering<S> {
             }
         }
         Ok(TurnEnd::BudgetSpent)
+    }
+
+    /// The same for a peer whose bytes go through something.
+    #[inline(never)]
+    fn read_secured(&mut self, turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<TurnEnd> {
+        for _ in 0..READS_PER_TURN {
+            if !turn.talk.listens() {
+                return Ok(TurnEnd::Drained);
+            }
+            let mut plain = std::mem::take(&mut self.plain);
+            let (received, opened) = turn.receive_secured(input, &mut plain)?;
+            self.handle_opened(turn, plain, opened)?;
+            match received {
+                Received::Bytes(bytes) if bytes < input.len() && !to_the_end => return Ok(TurnEnd::Drained),
+                Received::Bytes(_) => {}
+                Received::WouldBlock => return Ok(TurnEnd::Drained),
+                Received::End => {
+                    turn.check_end()?;
+                    return Ok(TurnEnd::Drained);
+                }
+            }
+        }
+        Ok(TurnEnd::BudgetSpent)
+    }
+
+    /// Handles what has come with the last of the handshake.
+    #[cfg(feature = "tls")]
+    pub(super) fn handle_first(&mut self, turn: &mut Turn<'_>) -> io::Result<TurnEnd> {
+        let mut plain = std::mem::take(&mut self.plain);
+        let opened = turn.open_first(&mut plain);
+        self.handle_opened(turn, plain, opened)?;
+        Ok(TurnEnd::Drained)
+    }
+
+    /// Has the service use what was opened, and ends what has come to its end with that.
+    fn handle_opened(&mut self, turn: &mut Turn<'_>, mut plain: Vec<u8>, opened: Opened) -> io::Result<()> {
+        if !plain.is_empty() {
+            if turn.talk.inbound.is_empty() {
+                self.handle_in_place(turn, &plain)?;
+            } else {
+                let mut inbound = std::mem::take(&mut turn.talk.inbound);
+                let searched = inbound.len();
+                inbound.push(&plain);
+                self.handle(turn, inbound, searched)?;
+            }
+            plain.clear();
+        }
+        self.plain = plain;
+        turn.flush()?;
+        match opened {
+            Opened::Whole => {}
+            Opened::Last if turn.talk.end() => self.end(turn)?,
+            Opened::Last => {}
+            Opened::Broken(why) => self.close_for(turn, Violation::new(why)),
+            Opened::Failed(why) => {
+                turn.end_because(Closed::Lost(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
+                turn.talk.close();
+            }
+        }
+        Ok(())
+    }
+
+    fn close_for(&mut self, turn: &mut Turn<'_>, violation: Violation) {
+        if self.admits(Kind::BrokenProtocol) {
+            warn!("Peer {} broke the protocol and is closed: {violation}", turn.address());
+        }
+        turn.end_because(Closed::Violation(violation));
+        turn.talk.close();
     }
 
     /// Says whether the service has needed long for a read that has filled the buffer, and has the next one take less; or

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::closed::Closed;
 use super::parting::Parting;
+use super::secured::Secured;
 use super::ties::{Dial, Ties};
 use super::violation::Violation;
 
@@ -24,6 +25,8 @@ pub(crate) struct Particulars {
     pub(crate) alarm_ns: Option<NonZeroU64>,
     /// It ends with this process.
     pub(crate) ephemeral: bool,
+    /// What its bytes go through, if they are not written and read as they are.
+    pub(crate) secured: Option<Box<Secured>>,
 }
 
 /// A connection that is being opened.
@@ -37,25 +40,34 @@ pub(crate) struct Dialling {
 
 impl Particulars {
     /// Of a peer that has none.
-    pub(super) const NONE: Self =
-        Self { parting: None, how: None, writer: None, dialling: None, alarm_ns: None, ephemeral: false };
+    pub(super) const NONE: Self = Self {
+        parting: None,
+        how: None,
+        writer: None,
+        dialling: None,
+        alarm_ns: None,
+        ephemeral: false,
+        secured: None,
+    };
 
     /// What another process has told of a peer, if that is anything.
-    pub(super) fn told(parting: Option<Parting>, ties: &Ties<'_>) -> Option<Self> {
+    pub(super) fn told(parting: Option<Parting>, ties: &Ties<'_>, secured: Option<Box<Secured>>) -> Option<Self> {
         let Ties { writer, dial, violation, .. } = *ties;
         let how = violation.map(|violation| Closed::Violation(Violation::new(violation)));
         let dialling = dial.map(|Dial { until_ns, path }| {
             let path = path.map(|path| PathBuf::from(OsStr::from_bytes(path)));
             Dialling { until_ns, path }
         });
-        let told = Self { parting, how, writer, dialling, ..Self::NONE };
+        let told = Self { parting, how, writer, dialling, secured, ..Self::NONE };
         (!told.are_none()).then_some(told)
     }
 
     /// Whether it is as if there were none. An alarm is for what is dialled.
     pub(super) fn are_none(&self) -> bool {
-        let Self { parting, how, writer, dialling, alarm_ns: _, ephemeral } = self;
-        parting.is_none() && how.is_none() && writer.is_none() && dialling.is_none() && !ephemeral
+        let Self { parting, how, writer, dialling, alarm_ns: _, ephemeral, secured } = self;
+        let has_one =
+            [parting.is_some(), how.is_some(), writer.is_some(), dialling.is_some(), *ephemeral, secured.is_some()];
+        !has_one.contains(&true)
     }
 
     /// What another process is told, besides the parting, and besides what is in the talk.

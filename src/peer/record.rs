@@ -32,6 +32,8 @@ pub(crate) struct Record<'b> {
     pub(crate) phase: Phase,
     /// The session, as the service saved it.
     pub(crate) session: &'b [u8],
+    /// What its bytes go through, as it is now. Empty if they are written and read as they are.
+    pub(crate) secured: &'b [u8],
     /// Received and not handled yet.
     pub(crate) inbound: Stretch<'b>,
     /// Answered and not written yet.
@@ -53,6 +55,8 @@ pub(crate) struct Change<'b> {
     pub(crate) phase: Phase,
     /// The session, as the service saved it, if it may be another one.
     pub(crate) session: Option<&'b [u8]>,
+    /// What its bytes go through, as it is now.
+    pub(crate) secured: &'b [u8],
     pub(crate) inbound: Shift<'b>,
     pub(crate) outbound: Shift<'b>,
     pub(crate) parting: Option<Parting>,
@@ -101,8 +105,8 @@ impl<'b> Record<'b> {
     pub(crate) fn since(&self, known: Ends, session: Option<&'b [u8]>, bytes_max: usize) -> Change<'b> {
         let inbound = self.inbound.since(known.inbound, bytes_max);
         let outbound = self.outbound.since(known.outbound, bytes_max - inbound.appended.bytes.len());
-        let Self { cookie, phase, parting, deadline_ns, ties, .. } = *self;
-        Change { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties }
+        let Self { cookie, phase, secured, parting, deadline_ns, ties, .. } = *self;
+        Change { cookie, phase, session, secured, inbound, outbound, parting, deadline_ns, ties }
     }
 
     /// How many bytes that wait are not known to somebody who knows them up to these ends.
@@ -172,6 +176,7 @@ mod tests {
             address,
             phase: Phase::Open,
             session: &[],
+            secured: &[],
             inbound,
             outbound,
             parting: None,

@@ -241,7 +241,7 @@ impl<S: Scripted> World<S> {
             return self.begin_takeover();
         };
         departure.writable();
-        let committed = match departure.turn(&mut reactor.lanes, reactor.config.freeze_timeout, Instant::now()) {
+        let committed = match departure.turn(&mut reactor.lanes, reactor.config.freeze_timeout, true, Instant::now()) {
             Ok(Turned::Copying(departure)) => {
                 reactor.succession.departure = Some(departure);
                 return;
@@ -277,6 +277,7 @@ impl<S: Scripted> World<S> {
             files_max: u64::MAX,
             files_open: 0,
             upgrade: None,
+            tls_layout: 0,
         };
         let lanes = &mut self.reactor.lanes;
         let marks = lanes.lane(0).table().peers().marks();

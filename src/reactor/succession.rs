@@ -1,7 +1,7 @@
 //! Who takes over from this server: the takeover that is under way, whoever waits for it to begin, and the successor that
 //! the server has started itself. It knows how they depend on one another, and what a takeover that ends leads to.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use reactord_process::asker::Asker;
@@ -15,6 +15,7 @@ use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
+use crate::peer::secured::LAYOUT;
 use crate::sources::{Greeting, Name, Source, Tokens};
 use crate::takeover::admission::{Estate, Refusal, greet};
 use crate::takeover::departure::{Departure, Turned};
@@ -31,7 +32,12 @@ pub(super) struct Succession {
     postponed: Option<Greeting>,
     /// The successor that this server has started itself.
     pub(super) upgrades: Upgrades,
+    /// Since when nobody is let in whose clients speak TLS, so that handshakes come to their end before the freeze.
+    holds_tls_since: Option<Instant>,
 }
+
+/// For so long the freeze waits for handshakes that are under way: a few round trips, also to the other side of the earth.
+const HANDSHAKES_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Succession {
     /// Whether somebody takes over, or is about to.
@@ -134,6 +140,10 @@ impl Succession {
             return Err(refusal);
         }
         self.upgrades.check(hello)?;
+        let speaks_tls = with.lanes.all().any(|lane| lane.table().speaks_tls());
+        if speaks_tls && hello.tls_layout != LAYOUT {
+            return Err(Refusal::Tls { ours: LAYOUT, theirs: hello.tls_layout });
+        }
         let estates: Vec<Estate> = with.lanes.all().map(estate_of).collect();
         let generation = with.annals.generation();
         let welcome = Welcome { generation, ..greet(hello, &estates, std::process::id())? };
@@ -163,7 +173,8 @@ impl Succession {
         let departure = self.departure.take()?;
         let successor = departure.successor().clone();
         let freeze_timeout = with.config.freeze_timeout;
-        let committed = match departure.turn(with.lanes, freeze_timeout, Instant::now()) {
+        let may_freeze = self.handshakes_are_over(&departure, with);
+        let committed = match departure.turn(with.lanes, freeze_timeout, may_freeze, Instant::now()) {
             Ok(Turned::Copying(departure)) => {
                 self.departure = Some(departure);
                 return None;
@@ -175,6 +186,10 @@ impl Succession {
         };
         match committed {
             Ok(handed_over) => {
+                let handshakes = with.sources.handshakes();
+                if handshakes > 0 {
+                    warn!("{handshakes} TLS handshakes were under way at the freeze, and are lost with this process");
+                }
                 let summary = handed_over.retire();
                 with.annals.tell(Milestone::HandedOver((&summary).into()));
                 self.upgrades.end(&summary, with);
@@ -187,10 +202,22 @@ impl Succession {
         }
     }
 
+    /// Whether nobody is in the middle of a TLS handshake, or too many have been waited for too long. Who comes from here on is
+    /// let in by the successor, or when this takeover has failed.
+    fn handshakes_are_over<L: Lanes>(&mut self, departure: &Departure, with: &mut Lent<'_, L>) -> bool {
+        let handshakes = with.sources.handshakes();
+        if self.holds_tls_since.is_none() && (handshakes > 0 || departure.nears_the_freeze(with.now)) {
+            self.holds_tls_since = Some(with.now);
+            with.sources.entrance.hold_tls(true);
+        }
+        handshakes == 0 || self.holds_tls_since.is_some_and(|since| with.now >= since + HANDSHAKES_PATIENCE)
+    }
+
     /// A takeover has failed. No edge was consumed while the loop was not polled, so to poll again is all there is to
     /// do.
     fn thaw<L: Lanes>(&mut self, successor: &Process, failure: &Failure, with: &mut Lent<'_, L>) {
         fault::here(PredecessorStep::Thaw);
+        self.holds_tls_since = None;
         with.lanes.unwatch();
         with.sources.entrance.take_back();
         let Process { build, pid, .. } = successor;

@@ -595,6 +595,7 @@ fn a_successor_needs_room_for_the_listeners_as_well() {
         files_max: files_open + RESERVED as u64,
         files_open,
         upgrade: None,
+        tls_layout: 0,
     };
     rig.reactor.begin_departure(Greeting { channel, pid: 1, hello });
     let raw = successor.receive().unwrap().expect("it is refused");

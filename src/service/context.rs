@@ -107,6 +107,14 @@ impl<'a, S: StreamService> Context<'a, S> {
         self.peers.find(peer)?.address().ip()
     }
 
+    /// What the TLS handshake of a peer has found out: the protocol that was agreed on, the name that the client asked for, its
+    /// certificates. `None` of one that does not speak TLS, or is gone.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self, peer: PeerId) -> Option<&crate::tls::Facts> {
+        Some(self.peers.find(peer)?.secured()?.facts())
+    }
+
     /// The same as the log names it.
     pub(crate) fn address_as_logged(&self) -> impl std::fmt::Display {
         self.address

@@ -29,6 +29,9 @@ pub(crate) struct Entrance {
     budget: u32,
     /// A successor has duplicates of the listeners, and may go on with them.
     is_lent: bool,
+    /// Who connects to a listener whose clients speak TLS is left to the kernel: handshakes that are under way come to their
+    /// end first.
+    holds_tls: bool,
     /// Says when to look after paths, where there are any.
     timer: Option<LookTimer>,
     /// The timer may have rung.
@@ -67,7 +70,7 @@ enum LeadsFrom {
 impl Entrance {
     /// Nobody comes.
     pub(crate) fn nowhere() -> Self {
-        Self { doors: Vec::new(), next: 0, budget: 0, is_lent: false, timer: None, timer_rang: false }
+        Self { doors: Vec::new(), next: 0, budget: 0, is_lent: false, holds_tls: false, timer: None, timer_rang: false }
     }
 
     /// Those who connect to these listeners are let in.
@@ -151,6 +154,9 @@ impl Entrance {
         for _ in 0..self.doors.len() {
             self.next = (self.next + 1) % self.doors.len();
             let door = &mut self.doors[self.next];
+            if self.holds_tls && door.listener().is_some_and(|listener| listener.tls().is_some()) {
+                continue;
+            }
             if let Some(accepted) = door.next(&mut self.budget, &room, now) {
                 return Some(self.doors[self.next].lead_in(accepted));
             }
@@ -159,6 +165,11 @@ impl Entrance {
             }
         }
         None
+    }
+
+    /// From now on, who connects to a listener whose clients speak TLS is left to the kernel, or is not any more.
+    pub(crate) fn hold_tls(&mut self, holds_tls: bool) {
+        self.holds_tls = holds_tls;
     }
 
     /// The peer is gone, so there is room for another.
@@ -226,11 +237,10 @@ impl Entrance {
 
     /// The successor has given up.
     pub(crate) fn take_back(&mut self) {
-        self.is_lent = false;
+        (self.is_lent, self.holds_tls) = (false, false);
         for door in &mut self.doors {
-            if let LeadsFrom::Leftover(..) = door.leads_from {
-                door.accepting.go_on_next_turn();
-            }
+            // Whom no event tells of any more: those who have connected to one that goes, and those who were left to the kernel.
+            door.accepting.go_on_next_turn();
         }
     }
 
@@ -323,7 +333,8 @@ impl Door {
     /// What is known of somebody who has come in here.
     fn lead_in(&self, Arrived { socket, address, at }: Arrived) -> Came<'_> {
         let (listener, lane) = (self.listener().map_or("", Listener::name), self.lane());
-        Came { socket, address, lane, how: Accepted { listener, from: address.ip(), at } }
+        let tls = self.listener().and_then(Listener::tls);
+        Came { socket, address, lane, tls, how: Accepted { listener, from: address.ip(), at } }
     }
 
     /// Says that further connections are left to the kernel.
@@ -387,7 +398,8 @@ impl Source for Entrance {
     }
 
     fn due(&self, now: Instant) -> Option<Instant> {
-        self.doors.iter().filter_map(|door| door.accepting.due(now)).min()
+        let is_held = |door: &Door| self.holds_tls && door.listener().is_some_and(|listener| listener.tls().is_some());
+        self.doors.iter().filter(|door| !is_held(door)).filter_map(|door| door.accepting.due(now)).min()
     }
 }
 

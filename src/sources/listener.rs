@@ -16,6 +16,7 @@ use reactord_process::path_watch::PathWatch;
 use crate::listen::{Listen, ListenError, Target};
 use crate::peer::Address;
 use crate::service::Accepted;
+use crate::tls::Tls;
 
 /// Somebody who has connected.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Came<'l> {
     pub(crate) address: Address,
     /// The number of the lane whose peer it is to be.
     pub(crate) lane: usize,
+    /// What it speaks TLS with, if it does.
+    pub(crate) tls: Option<&'l Tls>,
     pub(crate) how: Accepted<'l>,
 }
 
@@ -56,6 +59,8 @@ pub(crate) struct Listener {
     backlog_to_be: Option<i32>,
     /// Somebody who is neither a predecessor nor a successor has opened it, and may go on listening.
     is_borrowed: bool,
+    /// What its clients speak TLS with, if they do.
+    tls: Option<Tls>,
 }
 
 #[derive(Debug)]
@@ -70,9 +75,10 @@ impl Listener {
     /// # Errors
     /// If the address or the path cannot be used, or is taken.
     pub(crate) fn bind(lane: usize, listen: &Listen) -> Result<Self, ListenError> {
-        let Listen { name, at, backlog, socket } = listen;
+        let Listen { name, at, backlog, socket, tls } = listen;
         if let Some(adopted) = socket {
-            return Self::borrow(lane, name, at, adopted.open(*backlog));
+            let listener = Self::borrow(lane, name, at, adopted.open(*backlog))?;
+            return Ok(listener.with_tls(tls.clone()));
         }
         let socket = match at {
             Target::Tcp(address) => listen_on(*address, *backlog).map_err(|failed| failed.error).and_then(Socket::tcp),
@@ -81,7 +87,7 @@ impl Listener {
                 .map(|(socket, file)| Socket::unix(socket, file)),
         };
         let socket = socket.map_err(|error| ListenError { at: at.clone(), error })?;
-        Ok(Self { backlog: *backlog, ..Self::of(lane, name.clone(), socket) })
+        Ok(Self { backlog: *backlog, tls: tls.clone(), ..Self::of(lane, name.clone(), socket) })
     }
 
     /// The listener that another process has opened.
@@ -110,12 +116,22 @@ impl Listener {
     }
 
     fn of(lane: usize, name: String, socket: Socket) -> Self {
-        Self { name, lane, socket, backlog: None, backlog_to_be: None, is_borrowed: false }
+        Self { name, lane, socket, backlog: None, backlog_to_be: None, is_borrowed: false, tls: None }
     }
 
     /// The same, which somebody else has opened, or has not.
     pub(crate) fn borrowed(self, is_borrowed: bool) -> Self {
         Self { is_borrowed, ..self }
+    }
+
+    /// The same, whose clients speak TLS with this, or do not.
+    pub(crate) fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// What its clients speak TLS with, if they do.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Whether somebody else has opened it, who may go on listening.
@@ -125,8 +141,8 @@ impl Listener {
 
     /// The same for another lane, as it is to be there from when it is this process's.
     pub(super) fn wanted_as(self, lane: usize, listen: Listen) -> Self {
-        let Listen { name, backlog, .. } = listen;
-        Self { lane, name, backlog, backlog_to_be: Some(kernel_backlog(backlog)), ..self }
+        let Listen { name, backlog, tls, .. } = listen;
+        Self { lane, name, backlog, backlog_to_be: Some(kernel_backlog(backlog)), tls, ..self }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -194,7 +210,7 @@ impl Listener {
         if let Socket::Unix(_, file, _) = &mut before {
             file.note_replaced();
         }
-        Some(Self::of(self.lane, self.name.clone(), before))
+        Some(Self { tls: self.tls.clone(), ..Self::of(self.lane, self.name.clone(), before) })
     }
 
     /// Says that it is listened to from now on.

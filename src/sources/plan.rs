@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 
 use super::listener::Listener;
 use crate::listen::{Listen, ListenError, Target};
+use crate::tls::Tls;
 
 /// Where a successor is to listen.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Plan {
     inherits: Vec<bool>,
     /// Peers come from elsewhere, too, so that it may listen nowhere.
     may_be_nowhere: bool,
+    /// What the clients of listeners that come with the takeover speak TLS with.
+    tls: Option<Tls>,
 }
 
 #[derive(Debug)]
@@ -34,12 +37,22 @@ impl Plan {
         let all =
             lanes.into_iter().enumerate().flat_map(|(lane, all)| all.into_iter().map(move |listen| (lane, listen)));
         let wanted = all.map(|(lane, listen)| Wanted::try_to_bind(lane, listen)).collect::<Result<_, _>>()?;
-        Ok(Self { wanted, inherits, may_be_nowhere: false })
+        Ok(Self { wanted, inherits, may_be_nowhere: false, tls: None })
     }
 
     /// The same for a process that waits to be given peers by another one, if it does.
     pub(crate) fn beside_waiting(self, waits: bool) -> Self {
         Self { may_be_nowhere: waits, ..self }
+    }
+
+    /// The same, with what the clients of listeners that come with the takeover speak TLS with, where they do.
+    pub(crate) fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// What the clients of a listener that nobody here was told of speak TLS with.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Whether a successor need not listen anywhere.
@@ -58,9 +71,14 @@ impl Plan {
                 let Wanted { lane, listen, .. } = self.wanted.swap_remove(met);
                 Ok(listener.wanted_as(lane, listen))
             }
-            None if !is_leftover && self.inherits.get(listener.lane()) == Some(&true) => Ok(listener),
+            None if !is_leftover && self.inherits(listener.lane()) => Ok(listener),
             None => Err(Box::new(listener)),
         }
+    }
+
+    /// Whether this lane takes what its predecessor has.
+    pub(crate) fn inherits(&self, lane: usize) -> bool {
+        self.inherits.get(lane) == Some(&true)
     }
 
     /// How many listeners this process has bound by now.

@@ -32,10 +32,11 @@ pub(crate) enum Name {
     Taker,
     Upgrade,
     Listings,
+    Vestibule,
 }
 
 impl Name {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Entrance,
         Self::Callers,
         Self::Departure,
@@ -45,6 +46,7 @@ impl Name {
         Self::Taker,
         Self::Upgrade,
         Self::Listings,
+        Self::Vestibule,
     ];
 }
 

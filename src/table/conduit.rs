@@ -14,6 +14,8 @@ pub(super) struct Conduit {
     pub(super) leaves_bytes: bool,
     /// Whoever copies the peers need not hear of the turn that ends now.
     pub(super) nothing_told: bool,
+    /// Room for what is opened on its way. It is empty between two turns.
+    pub(super) plain: Vec<u8>,
 }
 
 impl Conduit {

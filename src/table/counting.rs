@@ -1,11 +1,12 @@
 //! Where peers are counted: what goes through the socket of whoever has its turn, and why it is not read from when that ends.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use super::peers::{Peers, Turn};
 use super::tally::Tally;
-use crate::peer::ties::Holds;
-use crate::peer::{Marks, Peer, Received};
+use crate::peer::secured::{Opened, Secured};
+use crate::peer::ties::{Holds, Outflow};
+use crate::peer::{Marks, Peer, Phase, Received};
 
 impl Peers {
     /// Counts the peer at `key` as what it is now.
@@ -60,6 +61,42 @@ impl Turn<'_> {
         tally.receive(peer, buffer)
     }
 
+    /// Where its bytes go through something: says behind what is pending that nothing more comes, if it is so.
+    pub(super) fn end_stream(&mut self) -> io::Result<()> {
+        let has_said_all = match self.talk.outflow() {
+            Outflow::Reset | Outflow::LastWords => false,
+            Outflow::Finishing | Outflow::Finished => true,
+            Outflow::Open => self.talk.phase() == Phase::Closing,
+        };
+        if has_said_all && self.secured().is_some() {
+            self.say_last_word();
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Reads once, and opens what came, if something did: what that says goes to the end of `plain`.
+    pub(crate) fn receive_secured(&mut self, buffer: &mut [u8], plain: &mut Vec<u8>) -> io::Result<(Received, Opened)> {
+        let received = self.receive(buffer)?;
+        let opened = match received {
+            Received::Bytes(bytes) => {
+                let key = self.key();
+                self.peers.keep_warm(key);
+                self.open(&mut buffer[..bytes], plain)
+            }
+            Received::WouldBlock => Opened::Whole,
+            Received::End if self.secured().is_none_or(Secured::ended_orderly) => Opened::Last,
+            Received::End => return Err(cut_off()),
+        };
+        Ok((received, opened))
+    }
+
+    /// Opens what has come with the last of the handshake.
+    #[cfg(feature = "tls")]
+    pub(crate) fn open_first(&mut self, plain: &mut Vec<u8>) -> Opened {
+        self.open(&mut [], plain)
+    }
+
     /// Throws away what the client still sends, as far as a turn goes.
     pub(crate) fn discard(&mut self, buffer: &mut [u8], reads_max: u32) -> io::Result<Received> {
         let mut received = Received::WouldBlock;
@@ -88,4 +125,9 @@ impl Turn<'_> {
         self.peers.tally.sent_bytes += sent as u64;
         Ok(())
     }
+}
+
+/// A client that speaks TLS says that it ends. Who does not may have been cut off, by anybody (RFC 8446 section 6.1).
+fn cut_off() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "TLS: the connection ends without a word that it is to end")
 }

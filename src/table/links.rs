@@ -227,9 +227,10 @@ impl Peers {
                 return Some(true);
             }
         }
-        if had_pending || peer.talk.pending_bytes() > 0 {
+        if had_pending || peer.talk.pending_bytes() > 0 || peer.secured().is_some() {
             // Also if nothing is pending any more: whoever copies it knows of what was.
             self.unsettled.push(key, peer);
+            self.keep_warm(key);
         }
         Some(self.takes_more(&self.slab[key]))
     }

@@ -11,6 +11,7 @@ use super::pairs::Pairs;
 use super::peers::{Peers, Turn};
 use crate::peer::closed::Closed;
 use crate::peer::record::Phase;
+use crate::peer::secured::Opened;
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::way::Way;
 use crate::peer::{Peer, Received};
@@ -90,7 +91,7 @@ impl Turn<'_> {
             self.session_changed = false;
             return None;
         }
-        (!self.session_changed).then(|| Face::of(self, &self.peers.pairs))
+        (!self.session_changed && self.secured().is_none()).then(|| Face::of(self, &self.peers.pairs))
     }
 
     /// Its turn ends. Whoever copies the peers need not hear of it if it is what it was.
@@ -148,11 +149,40 @@ impl Turn<'_> {
     /// If its own connection is lost.
     pub(crate) fn convey(&mut self, buffer: &mut [u8]) -> io::Result<Passed> {
         match self.way {
+            _ if self.secured().is_some() => self.convey_opened(buffer),
+            _ if self.peers.speaks_tls && self.is_joined_to_secured() => self.convey_by_copy(buffer),
             _ if self.peers.conduit.leaves_bytes => self.convey_by_peeking(buffer),
             Way::Peeked { .. } => self.convey_by_peeking(buffer),
             Way::Piped => self.convey_by_pipe(buffer),
             Way::Copied | Way::CopiedOften => self.convey_by_copy(buffer),
         }
+    }
+
+    /// What has come is opened, and what is passed on may be sealed: the kernel can keep neither.
+    fn convey_opened(&mut self, buffer: &mut [u8]) -> io::Result<Passed> {
+        let mut plain = std::mem::take(&mut self.peers.conduit.plain);
+        let (received, opened) = self.receive_secured(buffer, &mut plain)?;
+        if !plain.is_empty() {
+            self.pass_on(&plain);
+            plain.clear();
+        }
+        self.peers.conduit.plain = plain;
+        self.flush()?;
+        Ok(match (received, opened) {
+            (_, Opened::Last) => Passed::End,
+            (_, Opened::Broken(why) | Opened::Failed(why)) => {
+                self.end_because(Closed::Lost(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
+                self.talk.close();
+                Passed::Nothing
+            }
+            (Received::Bytes(bytes), Opened::Whole) if bytes == buffer.len() => Passed::Some,
+            (Received::Bytes(_), Opened::Whole) => Passed::All,
+            (Received::WouldBlock | Received::End, Opened::Whole) => Passed::Nothing,
+        })
+    }
+
+    fn is_joined_to_secured(&self) -> bool {
+        self.peers.partner_key(self).is_some_and(|partner_key| self.peers.slab[partner_key].secured().is_some())
     }
 
     fn convey_by_copy(&mut self, buffer: &mut [u8]) -> io::Result<Passed> {

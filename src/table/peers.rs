@@ -3,6 +3,7 @@
 //! A service reaches other peers only here, while one of them has its turn. What it does to them is settled at the end of
 //! the loop's turn.
 
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::{Deref, DerefMut};
@@ -25,6 +26,7 @@ use crate::handle::Handle;
 use crate::peer::connect::{Connect, Dialled, dial};
 use crate::peer::delivery::Counted;
 use crate::peer::record::{Phase, Record};
+use crate::peer::secured::Secured;
 use crate::peer::ties::{Holds, Ties};
 use crate::peer::{Address, Marks, Peer, PeerId};
 
@@ -32,6 +34,9 @@ use crate::peer::{Address, Marks, Peer, PeerId};
 const RETRY_NS: u64 = 10_000_000;
 
 const NS_PER_S: u64 = 1_000_000_000;
+
+/// So many have their keys at hand: a megabyte or so.
+const WARM_MAX: usize = 1024;
 
 /// A deadline that is further away than this is none.
 const CENTURY_S: u64 = 100 * 365 * 24 * 3600;
@@ -71,6 +76,11 @@ pub(crate) struct Peers {
     pub(super) missed: FxHashSet<usize>,
     pub(super) tally: Tally,
     pub(super) conduit: Conduit,
+    /// Those whose keys are at hand, in the order in which they came to be: there are not many, since keys are ten times as large
+    /// as what they are made from.
+    warm: VecDeque<PeerHandle>,
+    /// There are peers that speak TLS, or there were.
+    pub(super) speaks_tls: bool,
     /// What reaches the server from elsewhere, for a service that asks for it.
     server: Handle,
 }
@@ -99,6 +109,8 @@ impl Peers {
             missed: FxHashSet::default(),
             tally: Tally::default(),
             conduit: Conduit::default(),
+            warm: VecDeque::new(),
+            speaks_tls: false,
             server: Handle::default(),
         }
     }
@@ -472,8 +484,9 @@ impl Peers {
             self.tell_readers(key);
             return Err(SendError::Full { pending_bytes });
         }
-        peer.talk.push(bytes);
+        peer.push(bytes);
         self.unsettled.push(key, peer);
+        self.keep_warm(key);
         // Who is coupled to it is not to come once more before it is settled.
         if pending_bytes + bytes.len() > self.marks.high_bytes && self.readers.contains_key(&id) {
             self.slab[key].talk.hold(Holds::OUTPUT);
@@ -502,6 +515,29 @@ impl Peers {
     /// Resets a peer's connection.
     pub(crate) fn abort(&mut self, id: PeerId) {
         self.settle(id, |peer| peer.talk.reset());
+    }
+
+    /// The peer at `key` may have used its keys. Whoever has had its own at hand for longest makes them anew next time, if there are
+    /// too many.
+    #[inline]
+    pub(super) fn keep_warm(&mut self, key: usize) {
+        if self.slab[key].secured().is_some() {
+            self.keep_secured_warm(key);
+        }
+    }
+
+    fn keep_secured_warm(&mut self, key: usize) {
+        let peer = &mut self.slab[key];
+        if !peer.secured_mut().is_some_and(Secured::warm_up) {
+            return;
+        }
+        self.warm.push_back(PeerHandle::new(key, peer.stamp()));
+        if self.warm.len() > WARM_MAX
+            && let Some(oldest) = self.warm.pop_front()
+            && let Some(secured) = turns::find(&mut self.slab, oldest).and_then(Peer::secured_mut)
+        {
+            secured.cool_down();
+        }
     }
 
     /// Has a peer not be read from.

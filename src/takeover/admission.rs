@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
     StateVersion { service: &'static str, ours: u32, theirs: Versions },
     /// The successor may not open enough files.
     Room { files_max: u64, files_needed: u64 },
+    /// The successor cannot restore TLS connections as they are saved here.
+    Tls { ours: u64, theirs: u64 },
     /// The successor's control group does not allow it enough memory.
     Memory { bytes_free: u64, bytes_needed: u64 },
     /// Another successor is taking over.
@@ -58,6 +60,12 @@ impl std::fmt::Display for Refusal {
             }
             Self::Room { files_max, files_needed } => {
                 write!(f, "the successor may open {files_max} files, {files_needed} are needed")
+            }
+            Self::Tls { ours, theirs: 0 } => {
+                write!(f, "there are peers that speak TLS (layout {ours}), which the successor cannot restore")
+            }
+            Self::Tls { ours, theirs } => {
+                write!(f, "TLS connections are saved in layout {ours}, the successor restores layout {theirs}")
             }
             Self::Memory { bytes_free, bytes_needed } => write!(
                 f,

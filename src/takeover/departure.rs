@@ -23,13 +23,15 @@ use super::fault::{self, PredecessorStep as Step};
 use super::memory;
 use super::mirror::Batch;
 use super::pace::Load;
-use super::predecessor::Copying;
+use super::panicked::caught;
+use super::predecessor::{Copying, Decision, Ready};
 use super::progress::{Advanced, Progress, Subjects};
 use super::wire::{self, At, Frame, Listeners, Process, Welcome};
 use crate::lanes::Lanes;
 use crate::listen::{LISTENERS_MAX, Target};
 use crate::originals::Originals;
 use crate::sources::{Entrance, Greeting, Listener, Source, Tokens};
+use crate::tls::Tls;
 
 /// What the book of what the successor knows takes for each key: it grows by doubling, and may have to move.
 const BOOK_BYTES_PER_KEY: usize = 32;
@@ -120,7 +122,7 @@ impl Departure {
     }
 
     /// Hears the successor out, and sends it as much as the copy's share of a turn allows: at least one batch, if the
-    /// channel takes it.
+    /// channel takes it. Unless it may freeze, rounds go on.
     ///
     /// # Errors
     /// If the takeover has failed. The successor is told why, if it still listens.
@@ -128,13 +130,14 @@ impl Departure {
         self,
         lanes: &mut L,
         freeze_timeout: Duration,
+        may_freeze: bool,
         now: Instant,
     ) -> Result<Turned, Failure> {
         let Self { mut channel, successor, mut listeners, mut progress } = self;
         for number in 0..L::COUNT {
             progress.note(number, lanes.lane_mut(number).table_mut().touches());
         }
-        let everybody = &mut Everybody { lanes, listeners: &mut listeners };
+        let everybody = &mut Everybody { lanes, listeners: &mut listeners, may_freeze };
         match progress.advance(&mut channel, everybody, freeze_timeout, now) {
             Ok(Advanced::Copying(progress)) => Ok(Turned::Copying(Self { channel, successor, listeners, progress })),
             Ok(Advanced::Ready(ready, strain)) => {
@@ -158,6 +161,7 @@ impl Departure {
 struct Everybody<'l, L> {
     lanes: &'l mut L,
     listeners: &'l mut Option<Unsent>,
+    may_freeze: bool,
 }
 
 impl<L: Lanes> Subjects for Everybody<'_, L> {
@@ -167,6 +171,13 @@ impl<L: Lanes> Subjects for Everybody<'_, L> {
 
     fn descriptors(&self, batch: &Batch) -> Vec<BorrowedFd<'_>> {
         self.lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys())
+    }
+
+    fn decide(&mut self, ready: Ready, freeze_timeout: Duration, now: Instant) -> Result<Decision, Failure> {
+        if !self.may_freeze {
+            return Ok(Decision::Copy(ready.another_round()));
+        }
+        Ok(self.lend(|originals| caught(|| ready.decide(originals, freeze_timeout, now)))??)
     }
 
     fn send_first(&mut self, channel: &mut Channel) -> Result<Option<Sent>, ChannelError> {
@@ -220,7 +231,9 @@ fn said_of(listener: &Listener, is_leftover: bool) -> wire::Listener {
         }
     };
     let lane = u32::try_from(listener.lane()).expect("a server has few lanes");
-    wire::Listener { at, lane, name: listener.name().to_owned(), is_leftover, is_borrowed: listener.is_borrowed() }
+    let (name, is_borrowed) = (listener.name().to_owned(), listener.is_borrowed());
+    let tickets = listener.tls().map(Tls::save_tickets).unwrap_or_default();
+    wire::Listener { at, lane, name, is_leftover, is_borrowed, tickets }
 }
 
 impl Source for Departure {

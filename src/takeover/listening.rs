@@ -18,6 +18,7 @@ use super::successor::Objection;
 use super::wire::{self, At, Listeners};
 use crate::listen::LISTENERS_MAX;
 use crate::sources::{Draw, Entrance, Listener, Plan, QUEUE_LANE};
+use crate::tls::Tls;
 use crate::worker::Queue;
 
 /// Takes the descriptors of the listeners, and pairs them with what is said about them.
@@ -53,10 +54,16 @@ pub(super) fn enter(
 ) -> Result<Entrance, Cause> {
     let (mut kept, mut left) = (Vec::new(), Vec::new());
     for (said, socket) in theirs {
-        let is_leftover = said.is_leftover;
-        match plan.claim(adopted(said, socket), is_leftover) {
+        let (is_leftover, tickets) = (said.is_leftover, said.tickets.clone());
+        match plan.claim(adopted(said, socket, plan.tls()), is_leftover) {
+            Ok(listener) if is_inherited_without_tls(&listener, &tickets, &plan) => {
+                return Err(Objection::NoTls { listener: listener.name().to_owned() }.into());
+            }
             Ok(listener) => kept.push(listener),
             Err(listener) => left.push(*listener),
+        }
+        if let Some(tls) = kept.last().and_then(Listener::tls).filter(|_| !tickets.is_empty()) {
+            tls.adopt_tickets(&tickets);
         }
     }
     let of_queue = kept.iter().filter(|listener| listener.lane() == QUEUE_LANE).count();
@@ -78,16 +85,22 @@ pub(super) fn enter(
     })
 }
 
-fn adopted(said: wire::Listener, socket: OwnedFd) -> Listener {
-    let wire::Listener { at, lane, name, is_borrowed, .. } = said;
-    let lane = lane as usize;
+/// Whether its clients would be served in clear to whom they have spoken TLS, because nobody here was told of it.
+fn is_inherited_without_tls(listener: &Listener, tickets: &[u8], plan: &Plan) -> bool {
+    !tickets.is_empty() && listener.tls().is_none() && plan.inherits(listener.lane())
+}
+
+/// The listener that this says, with `tls` if its clients speak that.
+fn adopted(said: wire::Listener, socket: OwnedFd, tls: Option<&Tls>) -> Listener {
+    let wire::Listener { at, lane, name, is_borrowed, tickets, .. } = said;
+    let (lane, tls) = (lane as usize, tls.filter(|_| !tickets.is_empty()).cloned());
     let listener = match at {
         At::Tcp(address) => Listener::of_tcp(lane, name, socket, address),
         At::Unix(wire::SocketFile { path, device, inode }) => {
             Listener::of_unix(lane, name, socket, path_of(&path), (device, inode))
         }
     };
-    listener.borrowed(is_borrowed)
+    listener.borrowed(is_borrowed).with_tls(tls)
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
@@ -137,7 +150,14 @@ mod tests {
             let socket = TcpListener::bind(any).unwrap();
             let at = At::Tcp(socket.local_addr().unwrap());
             (
-                wire::Listener { at, lane: 1, name: "inherited".to_owned(), is_leftover: false, is_borrowed: false },
+                wire::Listener {
+                    at,
+                    lane: 1,
+                    name: "inherited".to_owned(),
+                    is_leftover: false,
+                    is_borrowed: false,
+                    tickets: Vec::new(),
+                },
                 OwnedFd::from(socket),
             )
         };

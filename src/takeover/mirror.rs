@@ -237,6 +237,7 @@ impl Mirror {
             if known.lacks_session() {
                 originals.save_session(key, &mut saved);
             }
+            originals.save_secured(key, &mut saved);
             let bytes = known.bytes_pending(&record) + saved.len();
             load.pending.bytes += bytes;
             if load.most.is_none_or(|(_, most)| most < bytes) {
@@ -379,7 +380,7 @@ fn gather(
 ) -> (Vec<u8>, Vec<Written>, usize) {
     let mut writer = RecordsWriter::new(kind, lane);
     let mut records: Vec<Written> = Vec::new();
-    let mut saved = Vec::new();
+    let [mut saved, mut secured] = [Vec::new(), Vec::new()];
     let mut passed = 0;
     for key in keys {
         if records.len() == DESCRIPTORS_PER_FRAME_MAX || writer.bytes() >= BATCH_BYTES || passed == KEYS_PER_BATCH_MAX {
@@ -401,7 +402,9 @@ fn gather(
         if before.lacks_session() {
             originals.save_session(key, &mut saved);
         }
-        *entry = write(&record, &saved, before, &mut writer);
+        secured.clear();
+        originals.save_secured(key, &mut secured);
+        *entry = write(&Record { secured: &secured, ..record }, &saved, before, &mut writer);
         records.push(Written { key, before, after: *entry });
     }
     (writer.finish(), records, passed)

@@ -19,6 +19,7 @@ use super::wire::{
 use crate::account::Account;
 use crate::build_id::BUILD;
 use crate::peer::record::{Change, Record};
+use crate::peer::secured::LAYOUT;
 
 /// Why the takeover cannot be.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(crate) enum Objection {
     Listeners { count: usize, expected: usize },
     /// With its listeners and those that are new, this process would have more than it could hand over.
     TooManyListeners { count: usize, count_max: usize },
+    /// Clients of this listener speak TLS, and this process was not told with which certificate.
+    NoTls { listener: String },
     /// Something came with a batch that does not move.
     Shared,
     /// With those that it is to be given, this process would have more peers than it may.
@@ -82,6 +85,11 @@ impl std::fmt::Display for Objection {
             Self::Twice { cookie } => write!(f, "the peer with cookie {cookie} was copied twice"),
             Self::Unknown { cookie } => write!(f, "the peer with cookie {cookie} was never copied"),
             Self::Round { number, expected } => write!(f, "round {number} ended, {expected} was expected to"),
+            Self::NoTls { listener } => write!(
+                f,
+                "the clients of the listener {} speak TLS, and this process was given no certificate",
+                printable(listener)
+            ),
             Self::Listeners { count, expected: 0 } => {
                 write!(f, "the predecessor has {count} listeners, and a worker of a supervisor takes over none")
             }
@@ -182,7 +190,15 @@ impl Called {
 }
 
 fn hello(services: Vec<Offer>, files_max: u64, files_open: u64) -> Hello {
-    Hello { wire_versions: WIRE_VERSIONS, build: BUILD.to_owned(), services, files_max, files_open, upgrade: None }
+    Hello {
+        wire_versions: WIRE_VERSIONS,
+        build: BUILD.to_owned(),
+        services,
+        files_max,
+        files_open,
+        upgrade: None,
+        tls_layout: LAYOUT,
+    }
 }
 
 /// The successor takes in what the predecessor copies, and serves nobody. It is as far as the predecessor is.

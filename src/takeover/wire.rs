@@ -76,6 +76,9 @@ pub(crate) struct Hello {
     /// The number of the upgrade for which the predecessor has started it, if it has.
     #[n(5)]
     pub(crate) upgrade: Option<u64>,
+    /// In which layout it restores TLS connections. 0: in none.
+    #[cbor(n(6), skip_if = "is_zero")]
+    pub(crate) tls_layout: u64,
 }
 
 /// A service that the successor can run, with the state versions that it restores.
@@ -171,6 +174,9 @@ pub(crate) struct Listener {
     /// Somebody else has opened it, and may go on listening: it is not ended, and its path not removed.
     #[cbor(n(4), skip_if = "is_not")]
     pub(crate) is_borrowed: bool,
+    /// Its clients speak TLS, and resume with tickets that were sealed with these keys. Empty if they do not.
+    #[cbor(n(5), with = "minicbor::bytes", skip_if = "Vec::is_empty")]
+    pub(crate) tickets: Vec<u8>,
 }
 
 /// Where a listener is.

@@ -11,6 +11,7 @@ use crate::handle::Handle;
 use crate::lane::Lane;
 use crate::lanes::{And, Lanes};
 use crate::peer::Marks;
+use crate::peer::secured::LAYOUT;
 use crate::reactor::{Reactor, estate_of};
 use crate::service::StreamService;
 use crate::sources::{Asks, Sources};
@@ -75,7 +76,7 @@ fn depart<T: StreamService>(
 ) -> Result<(), String> {
     loop {
         departure.writable();
-        let committed = match departure.turn(lanes, freeze_timeout, Instant::now()) {
+        let committed = match departure.turn(lanes, freeze_timeout, true, Instant::now()) {
             Ok(Turned::Copying(next)) => {
                 departure = next;
                 successor.hear_out();
@@ -162,5 +163,6 @@ fn hello<T: StreamService>() -> Hello {
         files_max: u64::MAX,
         files_open: 0,
         upgrade: None,
+        tls_layout: LAYOUT,
     }
 }

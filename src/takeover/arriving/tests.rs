@@ -104,6 +104,7 @@ fn hello() -> Hello {
         files_max: u64::MAX,
         files_open: 0,
         upgrade: None,
+        tls_layout: 0,
     }
 }
 
@@ -115,7 +116,7 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
     lanes.watch();
     let mut departure = Departure::of_peers(channel, hello(), &lanes.keys_end(), Instant::now());
     loop {
-        match departure.turn(&mut lanes, Duration::from_secs(1), Instant::now())? {
+        match departure.turn(&mut lanes, Duration::from_secs(1), true, Instant::now())? {
             Turned::Copying(next) => departure = next,
             Turned::Ready(ready) => return ready.commit(&mut lanes, freeze_timeout).map(drop),
         }
@@ -244,7 +245,7 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
             let now = Instant::now() + TOO_MANY_IN_FLIGHT_RETRY;
             let next = departure
                 .take()
-                .map(|departure: Departure| departure.turn(lanes, Duration::from_secs(1), now).unwrap());
+                .map(|departure: Departure| departure.turn(lanes, Duration::from_secs(1), true, now).unwrap());
             let Some(Turned::Copying(next)) = next else { panic!("the copy has just begun") };
             departure.replace(Some(next));
         };

@@ -125,6 +125,7 @@ fn listeners_of(lanes: usize) -> Listeners {
         name: "neighbours".to_owned(),
         is_leftover: false,
         is_borrowed: false,
+        tickets: Vec::new(),
     });
     let mut all = listeners();
     all.services.extend(second);
@@ -187,6 +188,7 @@ impl Peer {
             address,
             phase,
             session: &[],
+            secured: &[],
             inbound,
             outbound,
             parting: None,

@@ -63,6 +63,7 @@ pub(super) fn hello() -> Hello {
         files_max: 20_000,
         files_open: 7,
         upgrade: None,
+        tls_layout: 0,
     }
 }
 
@@ -74,6 +75,7 @@ pub(super) fn listeners() -> Listeners {
             name: "clients".to_owned(),
             is_leftover: false,
             is_borrowed: false,
+            tickets: Vec::new(),
         }],
         takeover_path: b"/run/path".to_vec(),
         takeover_device: 1,

@@ -43,11 +43,14 @@ struct RecordFields<'b> {
     ties: Option<Ties<'b>>,
     #[cbor(n(11), skip_if = "is_no_instant")]
     since_s: u32,
+    #[cbor(b(12), with = "minicbor::bytes", skip_if = "is_empty")]
+    secured: &'b [u8],
 }
 
 impl<C> Encode<C> for Record<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
-        let Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns, since_s, ties } = *self;
+        let Self { cookie, address, phase, session, secured, inbound, outbound, parting, deadline_ns, since_s, ties } =
+            *self;
         let fields = RecordFields {
             cookie,
             address,
@@ -61,6 +64,7 @@ impl<C> Encode<C> for Record<'_> {
             deadline_ns,
             ties: (!ties.is_none()).then_some(ties),
             since_s,
+            secured,
         };
         fields.encode(encoder, context)
     }
@@ -71,9 +75,9 @@ impl<'b, C> Decode<'b, C> for Record<'b> {
         let fields = RecordFields::decode(decoder, context)?;
         let inbound = stretch(fields.inbound_start, fields.inbound)?;
         let outbound = stretch(fields.outbound_start, fields.outbound)?;
-        let RecordFields { cookie, address, phase, session, parting, deadline_ns, since_s, ties, .. } = fields;
+        let RecordFields { cookie, address, phase, session, secured, parting, deadline_ns, since_s, ties, .. } = fields;
         let ties = ties.unwrap_or_default();
-        Ok(Self { cookie, address, phase, session, inbound, outbound, parting, deadline_ns, since_s, ties })
+        Ok(Self { cookie, address, phase, session, secured, inbound, outbound, parting, deadline_ns, since_s, ties })
     }
 }
 
@@ -130,6 +134,8 @@ struct ChangeFields<'b> {
     deadline_ns: Option<u64>,
     #[b(7)]
     ties: Option<Ties<'b>>,
+    #[cbor(b(8), with = "minicbor::bytes", skip_if = "is_empty")]
+    secured: &'b [u8],
 }
 
 /// The fields of a [`Shift`].
@@ -147,24 +153,25 @@ struct ShiftFields<'b> {
 
 impl<C> Encode<C> for Change<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
-        let Self { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties } = *self;
+        let Self { cookie, phase, session, secured, inbound, outbound, parting, deadline_ns, ties } = *self;
         let ties = (!ties.is_none()).then_some(ties);
         let [inbound, outbound] = [inbound, outbound].map(|Shift { gone, appended }| ShiftFields {
             gone,
             at: appended.start,
             bytes: appended.bytes,
         });
-        ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties }.encode(encoder, context)
+        ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties, secured }
+            .encode(encoder, context)
     }
 }
 
 impl<'b, C> Decode<'b, C> for Change<'b> {
     fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
-        let ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties } =
+        let ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties, secured } =
             ChangeFields::decode(decoder, context)?;
         let (inbound, outbound) = (inbound.try_into()?, outbound.try_into()?);
         let ties = ties.unwrap_or_default();
-        Ok(Self { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties })
+        Ok(Self { cookie, phase, session, secured, inbound, outbound, parting, deadline_ns, ties })
     }
 }
 

@@ -50,6 +50,7 @@ fn hello() -> Hello {
         files_max: 20_000,
         files_open: 7,
         upgrade: None,
+        tls_layout: 0,
     }
 }
 
@@ -140,6 +141,7 @@ fn example(kind: Kind) -> Frame<'static> {
                     name: "clients".to_owned(),
                     is_leftover: false,
                     is_borrowed: false,
+                    tickets: Vec::new(),
                 },
                 Listener {
                     at: At::Tcp(address("[::1]:65535")),
@@ -147,6 +149,7 @@ fn example(kind: Kind) -> Frame<'static> {
                     name: "local".to_owned(),
                     is_leftover: false,
                     is_borrowed: false,
+                    tickets: Vec::new(),
                 },
                 Listener {
                     at: At::Unix(SocketFile { path: b"/run/\xffnumbers".to_vec(), device: 26, inode: 7 }),
@@ -154,6 +157,7 @@ fn example(kind: Kind) -> Frame<'static> {
                     name: String::new(),
                     is_leftover: false,
                     is_borrowed: false,
+                    tickets: Vec::new(),
                 },
             ],
             takeover_path: b"/run/reactord.\xfftakeover".to_vec(),
@@ -166,6 +170,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 address: ip("127.0.0.1:57796"),
                 phase: Phase::Open,
                 session: &[],
+                secured: &[],
                 inbound: stretch(0, &[]),
                 outbound: stretch(0, &[]),
                 parting: None,
@@ -178,6 +183,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 address: ip("[2001:db8::1]:80"),
                 phase: Phase::Ended,
                 session: &[0, 0, 0, 20],
+                secured: &[],
                 inbound: stretch(0, b"half a mess"),
                 outbound: stretch(1 << 20, &[0xff; 40]),
                 parting: None,
@@ -192,6 +198,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 cookie: 4097,
                 phase: Phase::Closing,
                 session: Some(&[]),
+                secured: &[],
                 inbound: Shift::default(),
                 outbound: Shift { gone: 5, appended: stretch(9, b"good bye\n") },
                 parting: None,
@@ -202,6 +209,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 cookie: 4098,
                 phase: Phase::Lingering,
                 session: Some(&[1]),
+                secured: &[],
                 inbound: Shift { gone: 1 << 20, appended: stretch(1 << 20, &[]) },
                 outbound: Shift::default(),
                 parting: None,
@@ -453,8 +461,9 @@ fn listener() -> impl Strategy<Value = Listener> {
         inode,
     });
     let at = prop_oneof![listener_address().prop_map(At::Tcp), file.prop_map(At::Unix)];
-    (at, any::<u32>(), text(), any::<(bool, bool)>())
-        .prop_map(|(at, lane, name, (is_leftover, is_borrowed))| Listener { at, lane, name, is_leftover, is_borrowed })
+    (at, any::<u32>(), text(), any::<(bool, bool)>()).prop_map(|(at, lane, name, (is_leftover, is_borrowed))| {
+        Listener { at, lane, name, is_leftover, is_borrowed, tickets: Vec::new() }
+    })
 }
 
 fn lane() -> impl Strategy<Value = Lane> {
@@ -500,10 +509,10 @@ fn ties() -> impl Strategy<Value = Ties<'static>> {
 }
 
 fn changes() -> impl Strategy<Value = Vec<Digested<Change<'static>>>> {
-    let session = proptest::option::of(bytes(8));
+    let session = (proptest::option::of(bytes(8)), bytes(8));
     let change = (any::<u64>(), phase(), session, shift(), shift(), any::<Option<u64>>(), ties()).prop_map(
-        |(cookie, phase, session, inbound, outbound, deadline_ns, ties)| {
-            digested(Change { cookie, phase, session, inbound, outbound, parting: None, deadline_ns, ties })
+        |(cookie, phase, (session, secured), inbound, outbound, deadline_ns, ties)| {
+            digested(Change { cookie, phase, session, secured, inbound, outbound, parting: None, deadline_ns, ties })
         },
     );
     proptest::collection::vec(change, 0..6)
@@ -511,14 +520,16 @@ fn changes() -> impl Strategy<Value = Vec<Digested<Change<'static>>>> {
 
 fn records() -> impl Strategy<Value = Vec<Digested<Record<'static>>>> {
     let times = (any::<Option<u64>>(), any::<u32>());
-    let record = (any::<u64>(), peer_address(), phase(), bytes(8), any_stretch(), any_stretch(), times, ties());
     let record =
-        record.prop_map(|(cookie, address, phase, session, inbound, outbound, (deadline_ns, since_s), ties)| {
+        (any::<u64>(), peer_address(), phase(), (bytes(8), bytes(8)), any_stretch(), any_stretch(), times, ties());
+    let record = record.prop_map(
+        |(cookie, address, phase, (session, secured), inbound, outbound, (deadline_ns, since_s), ties)| {
             digested(Record {
                 cookie,
                 address,
                 phase,
                 session,
+                secured,
                 inbound,
                 outbound,
                 parting: None,
@@ -526,7 +537,8 @@ fn records() -> impl Strategy<Value = Vec<Digested<Record<'static>>>> {
                 since_s,
                 ties,
             })
-        });
+        },
+    );
     proptest::collection::vec(record, 0..6)
 }
 
@@ -544,7 +556,7 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
     prop_oneof![
         (versions(), text(), offers(), any::<(u64, u64, Option<u64>)>()).prop_map(
             |(wire_versions, build, services, (files_max, files_open, upgrade))| {
-                Frame::Hello(Hello { wire_versions, build, services, files_max, files_open, upgrade })
+                Frame::Hello(Hello { wire_versions, build, services, files_max, files_open, upgrade, tls_layout: 0 })
             }
         ),
         (text(), proptest::option::of(text())).prop_map(|(reason, by)| Frame::Refuse(Refuse { reason, by })),
@@ -1024,6 +1036,7 @@ fn a_link_local_address_keeps_its_scope() {
         address: scoped.into(),
         phase: Phase::Open,
         session: &[],
+        secured: &[],
         inbound: stretch(0, &[]),
         outbound: stretch(0, &[]),
         parting: None,

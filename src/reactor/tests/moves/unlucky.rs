@@ -355,6 +355,7 @@ fn of_two_who_want_to_take_over_during_a_freeze_the_first_goes_on() {
             files_max: 100,
             files_open: 0,
             upgrade: None,
+            tls_layout: 0,
         };
         here.reactor.take_leave(Greeting { channel, pid, hello });
         caller

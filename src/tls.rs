@@ -1,0 +1,30 @@
+//! Listeners whose clients speak TLS, and keep their connections through takeovers: certificates and keys are read anew by
+//! each successor, what was agreed on with each client moves with its connection.
+//!
+//! ```no_run
+//! use std::net::SocketAddr;
+//! use std::path::Path;
+//! use reactord::services::Line;
+//! use reactord::tls::{Certificate, Pem, ServerSettings, Tls};
+//! use reactord::{Config, Listen, Server};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let certificate = Certificate { chain: Pem::read(Path::new("chain.pem"))?, key: Pem::read(Path::new("key.pem"))? };
+//! let tls = Tls::new(&ServerSettings { certificates: vec![certificate], ..ServerSettings::default() })?;
+//! let listen = Listen { tls: Some(tls), ..Listen::on("clients", SocketAddr::from(([0, 0, 0, 0], 6697))) };
+//! Server::new(Config::default()).service([listen], Line::default()).serve()?;
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(not(feature = "tls"))]
+mod nobody;
+#[cfg(feature = "tls")]
+mod server;
+
+#[cfg(not(feature = "tls"))]
+pub use nobody::Tls;
+#[cfg(feature = "tls")]
+pub use reactord_tls::{Certificate, ClientAuth, Facts, Pem, ServerSettings, SettingsError, Version, Versions};
+#[cfg(feature = "tls")]
+pub use server::{Tls, TlsError};

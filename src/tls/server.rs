@@ -1,0 +1,79 @@
+//! What a listener needs so that its clients speak TLS.
+
+use std::fmt;
+use std::sync::Arc;
+
+use reactord_tls::{Acceptor, NoRandomness, ServerSettings, SettingsError, TicketKeys};
+
+/// What the clients of a listener speak TLS with: settings that have been found to be good, and the keys of the tickets with
+/// which clients resume. Cloning it shares both.
+#[derive(Clone)]
+pub struct Tls(Arc<Shared>);
+
+struct Shared {
+    acceptor: Acceptor,
+    tickets: Arc<TicketKeys>,
+}
+
+/// Why there is no TLS to be had.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// Something is wrong with the settings: which file, and what.
+    Settings(SettingsError),
+    /// The system gives no random numbers.
+    Randomness(NoRandomness),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(error) => error.fmt(f),
+            Self::Randomness(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl Tls {
+    /// With these settings, and with ticket keys of its own until a predecessor's come.
+    ///
+    /// # Errors
+    /// If something is wrong with the settings: which file, and what.
+    pub fn new(settings: &ServerSettings) -> Result<Self, TlsError> {
+        let tickets = Arc::new(TicketKeys::new().map_err(TlsError::Randomness)?);
+        let acceptor = Acceptor::new(settings, tickets.clone()).map_err(TlsError::Settings)?;
+        Ok(Self(Arc::new(Shared { acceptor, tickets })))
+    }
+
+    pub(crate) fn acceptor(&self) -> &Acceptor {
+        &self.0.acceptor
+    }
+
+    /// The keys of tickets, for a successor.
+    pub(crate) fn save_tickets(&self) -> Vec<u8> {
+        self.0.tickets.save().to_vec()
+    }
+
+    /// Goes on with the ticket keys of a predecessor; with its own if it cannot read those.
+    pub(crate) fn adopt_tickets(&self, saved: &[u8]) {
+        if !self.0.tickets.adopt(saved) {
+            log::debug!("{} bytes of a predecessor are no ticket keys: its clients do not resume", saved.len());
+        }
+    }
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Tls {}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
