@@ -25,6 +25,9 @@ _reactord() {
     ' --close-timeout') compopt +o default +o bashdefault; return ;;
     ' --max-peers') compopt +o default +o bashdefault; return ;;
     ' --metrics') compopt +o default +o bashdefault; return ;;
+    ' --tls-cert') return ;;
+    ' --tls-key') return ;;
+    ' --tls-client-ca') return ;;
     'supervise -a' | 'supervise --listen-address') compopt +o default +o bashdefault; return ;;
     'supervise -p' | 'supervise --listen-port') compopt +o default +o bashdefault; return ;;
     'supervise -t' | 'supervise --path') return ;;
@@ -57,7 +60,7 @@ _reactord() {
     log:-*) word='-h --help' ;;
     upgrade:-*) word='--binary --timeout -h --help' ;;
     check:-*) word='--binary -h --help' ;;
-    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --log-format --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --metrics --version -h --help' ;;
+    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --log-format --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --metrics --tls-cert --tls-key --tls-client-ca --version -h --help' ;;
     :*) ((COMP_CWORD == 1)) && word='supervise move reload status peers log upgrade check' || word= ;;
     *) return ;;
     esac

@@ -13,6 +13,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use log::LevelFilter;
 use reactord::program::{Afterwards, Begins, Predecessor, check_length, checked_path, default_path};
+use reactord::tls::{Certificate, ClientAuth, Pem, ServerSettings, Tls};
 use reactord::worker::{PREDECESSOR_VARIABLE, TAKEOVER_VARIABLE};
 use reactord::{Config, Inheritance, Listen, Program, Service, services};
 use reactord_cli::arguments::usage_error;
@@ -112,6 +113,18 @@ struct Arguments {
     /// answer /metrics, /healthz and /readyz over HTTP at this address, with its port
     #[argh(option, arg_name = "ADDR:PORT", from_str_fn(address_and_port))]
     metrics: Option<SocketAddr>,
+
+    /// clients speak TLS: the server's certificate, PEM, with those that lead to its authority. A successor reads it anew
+    #[argh(option, arg_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// the private key of that certificate, PEM
+    #[argh(option, arg_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// only clients with a certificate of one of these authorities, PEM
+    #[argh(option, arg_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
 
     /// say which version this is
     #[argh(switch)]
@@ -298,7 +311,10 @@ fn command(
         return command_of(subcommand, after, passed);
     }
     nothing_follows(after.as_deref())?;
-    let config = arguments.config();
+    let config = Config { tls: arguments.tls()?, ..arguments.config() };
+    if config.tls.is_some() && (arguments.worker || arguments.wait.is_some()) {
+        return Err("--tls-cert is for who listens: neither a worker nor who waits does".to_owned());
+    }
     if arguments.worker {
         return worker_command(&arguments, config, |variable| std::env::var_os(variable).map(PathBuf::from));
     }
@@ -361,8 +377,8 @@ fn serve_command(
     let listen = match &told {
         // It may have been passed its sockets, and has them still.
         Some(_) if arguments.listening().is_none() => Vec::new(),
-        Some(_) => arguments.listen(service, Vec::new())?,
-        None => arguments.listen(service, passed()?)?,
+        Some(_) => arguments.listen(service, Vec::new(), config.tls.as_ref())?,
+        None => arguments.listen(service, passed()?, config.tls.as_ref())?,
     };
     let takeover_path = Some(config.takeover_path.map_or_else(default_takeover_path, Ok)?);
     let config = Config { takeover_path, ..config };
@@ -482,10 +498,10 @@ impl Arguments {
     }
 
     /// Where to listen: on the sockets that were passed, or else where these arguments say.
-    fn listen(&self, service: BuiltIn, passed: Vec<Passed>) -> Result<Vec<Listen>, String> {
+    fn listen(&self, service: BuiltIn, passed: Vec<Passed>, tls: Option<&Tls>) -> Result<Vec<Listen>, String> {
         let address = self.listen_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let at = SocketAddr::new(address, self.listen_port.unwrap_or(1234));
-        let with_backlog = |listen| Listen { backlog: self.listen_backlog, ..listen };
+        let with_backlog = |listen| Listen { backlog: self.listen_backlog, tls: tls.cloned(), ..listen };
         if passed.is_empty() {
             return Ok(vec![with_backlog(Listen::on(service.name(), at))]);
         }
@@ -499,6 +515,30 @@ impl Arguments {
         Ok(listen_fds::with_distinct_names(passed)
             .map(|(name, socket)| with_backlog(Listen::on_socket(name, socket)))
             .collect())
+    }
+
+    /// What clients speak TLS with, if they are to.
+    fn tls(&self) -> Result<Option<Tls>, String> {
+        let (Some(chain), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            let options = [
+                ("--tls-cert", &self.tls_cert),
+                ("--tls-key", &self.tls_key),
+                ("--tls-client-ca", &self.tls_client_ca),
+            ];
+            let given = options.into_iter().find(|(_, file)| file.is_some());
+            return match given {
+                Some((option, _)) => Err(format!("{option} needs both --tls-cert and --tls-key")),
+                None => Ok(None),
+            };
+        };
+        let read = |file: &PathBuf| Pem::read(file).map_err(|error| error.to_string());
+        let client_auth = match &self.tls_client_ca {
+            Some(authorities) => ClientAuth::Required(read(authorities)?),
+            None => ClientAuth::None,
+        };
+        let certificates = vec![Certificate { chain: read(chain)?, key: read(key)? }];
+        let settings = ServerSettings { certificates, client_auth, ..ServerSettings::default() };
+        Tls::new(&settings).map(Some).map_err(|error| error.to_string())
     }
 
     /// Where figures are to be had.

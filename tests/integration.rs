@@ -24,6 +24,7 @@ mod integration {
     mod stopping;
     mod takeover_path;
     mod takeovers;
+    mod tls;
     mod upgrade;
     mod versions;
 }

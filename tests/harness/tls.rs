@@ -1,0 +1,249 @@
+//! A client that speaks TLS, and certificates for both sides.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use reactord_tls::{
+    Certificate, ClientSettings, Connector, End, Facts, Handshake, Pem, Progress, Roots, Session, Version, Versions,
+};
+
+use super::{PATIENCE, Place};
+
+/// Who takes nothing for so long is slow.
+const SLOW: Duration = Duration::from_millis(200);
+
+/// Somebody who signs certificates.
+pub(crate) struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key can be made");
+        let pem = params.self_signed(&key).expect("it signs itself").pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate for this name, and its key.
+    fn sign(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key can be made");
+        let params = CertificateParams::new([name.to_owned()]).expect("that is a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("it signs");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// The options of a server with a certificate for `localhost`, which is made now.
+    pub(crate) fn options(&self, place: &Place) -> String {
+        let (chain, key) = self.sign("localhost");
+        std::fs::write(place.file("chain.pem"), chain).expect("a file can be written");
+        std::fs::write(place.file("key.pem"), key).expect("a file can be written");
+        let [chain, key] = ["chain.pem", "key.pem"].map(|name| place.file(name));
+        format!("--tls-cert {} --tls-key {}", chain.display(), key.display())
+    }
+
+    /// The file with its own certificate.
+    pub(crate) fn file(&self, place: &Place) -> PathBuf {
+        let file = place.file("authority.pem");
+        std::fs::write(&file, &self.pem).expect("a file can be written");
+        file
+    }
+
+    /// What a client needs that believes it.
+    pub(crate) fn connector(&self, version: Version) -> Connector {
+        self.connector_with(version, None)
+    }
+
+    /// The same with a certificate of its own, from this authority.
+    pub(crate) fn connector_with_certificate(&self, from: &Self) -> Connector {
+        let (chain, key) = from.sign("client");
+        let certificate = Certificate { chain: Pem::new("client", chain), key: Pem::new("client's key", key) };
+        self.connector_with(Version::Tls13, Some(certificate))
+    }
+
+    fn connector_with(&self, version: Version, certificate: Option<Certificate>) -> Connector {
+        let roots = Roots::Authorities(Pem::new("authority", self.pem.clone()));
+        let versions = Versions::Only(version);
+        let settings = ClientSettings { certificate, versions, ..ClientSettings::new(roots) };
+        Connector::new(&settings).expect("the settings are good")
+    }
+}
+
+/// The client's end of one connection, which speaks TLS.
+pub(crate) struct TlsPeer {
+    stream: TcpStream,
+    session: Session,
+    facts: Facts,
+    wire: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl TlsPeer {
+    #[track_caller]
+    pub(crate) fn connect(address: SocketAddr, connector: &Connector) -> Self {
+        Self::try_connect(address, connector).expect("the handshake succeeds")
+    }
+
+    /// Connects, unless that fails.
+    pub(crate) fn try_connect(address: SocketAddr, connector: &Connector) -> Result<Self, String> {
+        let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_nodelay(true).expect("no delay can be set");
+        let (mut out, mut wire) = (Vec::new(), Vec::new());
+        let mut handshake =
+            Handshake::connect(connector, "localhost", &mut out).map_err(|failure| failure.to_string())?;
+        loop {
+            stream.write_all(&out).map_err(|error| error.to_string())?;
+            out.clear();
+            let mut buffer = [0; 4096];
+            match stream.read(&mut buffer).map_err(|error| error.to_string())? {
+                0 => return Err("the server has ended the connection".to_owned()),
+                bytes => wire.extend_from_slice(&buffer[..bytes]),
+            }
+            let (used, progress) = handshake.hear(&wire, &mut out).map_err(|failure| failure.to_string())?;
+            wire.drain(..used);
+            if progress == Progress::Done {
+                stream.write_all(&out).map_err(|error| error.to_string())?;
+                let established = handshake.finish().map_err(|failure| failure.to_string())?;
+                let (session, facts) = (established.session, established.facts);
+                return Ok(Self { stream, session, facts, wire, plain: Vec::new() });
+            }
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    #[track_caller]
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        let mut out = Vec::new();
+        self.session.seal(bytes, &mut out).expect("it is open");
+        self.stream.write_all(&out).expect("the connection takes all");
+    }
+
+    /// Goes over to another key, and has the server do so, too.
+    #[track_caller]
+    pub(crate) fn update(&mut self) {
+        let mut out = Vec::new();
+        self.session.update(true, &mut out).expect("it is open");
+        self.stream.write_all(&out).expect("the connection takes all");
+    }
+
+    /// Sends in each segment less than a record.
+    #[track_caller]
+    pub(crate) fn send_in_pieces(&mut self, bytes: &[u8], piece: usize) {
+        let mut out = Vec::new();
+        self.session.seal(bytes, &mut out).expect("it is open");
+        out.chunks(piece).for_each(|piece| self.stream.write_all(piece).expect("the connection takes all"));
+    }
+
+    /// Sends half of a record; the other half comes back, to be sent later.
+    #[track_caller]
+    pub(crate) fn send_half(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.session.seal(bytes, &mut out).expect("it is open");
+        let rest = out.split_off(out.len() / 2);
+        self.stream.write_all(&out).expect("the connection takes all");
+        rest
+    }
+
+    /// Sends what is sealed already, or is no TLS.
+    #[track_caller]
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the connection takes all");
+    }
+
+    /// Sends as much of this as goes while it reads nothing; what is left is sealed, and comes back.
+    #[track_caller]
+    pub(crate) fn send_until_slow(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.session.seal(bytes, &mut out).expect("it is open");
+        self.stream.set_write_timeout(Some(SLOW)).expect("a timeout can be set");
+        let mut sent = 0;
+        while sent < out.len() {
+            match self.stream.write(&out[sent..]) {
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("sending after {sent} bytes: {error}"),
+            }
+        }
+        self.stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        out.split_off(sent)
+    }
+
+    /// Receives exactly these bytes while it sends what is sealed already.
+    #[track_caller]
+    pub(crate) fn expect_while_sending(&mut self, expected: &[u8], sealed: &[u8]) {
+        let mut stream = self.stream.try_clone().expect("a socket has duplicates");
+        std::thread::scope(|scope| {
+            scope.spawn(move || stream.write_all(sealed).expect("the connection takes all"));
+            self.expect(expected);
+        });
+    }
+
+    /// Receives exactly these bytes.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, expected: &[u8]) {
+        while self.plain.len() < expected.len() {
+            assert!(self.receive().expect("the connection is open"), "the end came after {} bytes", self.plain.len());
+        }
+        let received: Vec<u8> = self.plain.drain(..expected.len()).collect();
+        assert!(received == expected, "other bytes came than the {} that were expected", expected.len());
+    }
+
+    /// Says that it sends nothing more.
+    #[track_caller]
+    pub(crate) fn end_sending(&mut self) {
+        let mut out = Vec::new();
+        self.session.close(&mut out);
+        self.stream.write_all(&out).expect("the connection takes all");
+        self.stream.shutdown(Shutdown::Write).expect("an open connection can be ended");
+    }
+
+    /// Ends without a word, as who is cut off.
+    #[track_caller]
+    pub(crate) fn cut_off(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("an open connection can be ended");
+    }
+
+    /// The server says nothing more, and says so.
+    #[track_caller]
+    pub(crate) fn expect_end(&mut self) {
+        while self.receive().expect("the connection is open") {}
+        assert_eq!((self.plain.len(), self.session.end()), (0, End::Orderly));
+    }
+
+    /// How the connection ends, if that is not orderly.
+    pub(crate) fn failure(&mut self) -> String {
+        loop {
+            match self.receive() {
+                Ok(true) => {}
+                Ok(false) => return format!("{:?}", self.session.end()),
+                Err(why) => return why,
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<bool, String> {
+        let mut buffer = vec![0; 64 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(bytes) => self.wire.extend_from_slice(&buffer[..bytes]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
+            Err(error) => return Err(error.to_string()),
+        }
+        let mut out = Vec::new();
+        let opened = self.session.open(&mut self.wire, &mut self.plain, &mut out);
+        let used = opened.map_err(|failure| failure.to_string())?;
+        self.wire.drain(..used);
+        self.stream.write_all(&out).map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,227 @@
+//! Clients that speak TLS keep their connections through takeovers.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reactord_tls::{Connector, Version};
+
+use crate::harness::{Authority, Peer, Place, Server, TlsPeer, figure, lines};
+
+const VERSIONS: [Version; 2] = [Version::Tls13, Version::Tls12];
+
+/// A server of lines whose clients speak TLS.
+struct Spoken {
+    place: Place,
+    authority: Authority,
+    options: String,
+    server: Server,
+}
+
+impl Spoken {
+    fn serve(more: &str) -> Self {
+        let (place, authority) = (Place::new(), Authority::new());
+        let options = format!("{} {more}", authority.options(&place));
+        let server = Server::serve(&place.path(), &format!("--service line {options}"));
+        Self { place, authority, options, server }
+    }
+
+    fn connect(&self, version: Version) -> TlsPeer {
+        TlsPeer::connect(self.server.address(), &self.authority.connector(version))
+    }
+
+    fn taken_over(self) -> Self {
+        Self { server: self.server.taken_over(&self.options), ..self }
+    }
+}
+
+#[test]
+fn clients_of_both_versions_go_on_with_half_sent_lines_and_half_sent_records() {
+    let mut spoken = Spoken::serve("");
+    let mut peers: Vec<TlsPeer> = (0..40).map(|number| spoken.connect(VERSIONS[number % 2])).collect();
+    for round in 0..10 {
+        let rests: Vec<Vec<u8>> = peers
+            .iter_mut()
+            .enumerate()
+            .map(|(number, peer)| {
+                peer.send(b"half ");
+                if number % 4 < 2 {
+                    peer.update();
+                }
+                peer.send_half(format!("a line {round}\n").as_bytes())
+            })
+            .collect();
+        spoken = spoken.taken_over();
+        for (peer, rest) in peers.iter_mut().zip(rests) {
+            peer.send_raw(&rest);
+            peer.expect(format!("half a line {round}\n").as_bytes());
+            peer.send_in_pieces(b"in pieces\n", 3);
+            peer.expect(b"in pieces\n");
+        }
+    }
+    for peer in &mut peers {
+        peer.end_sending();
+        peer.expect_end();
+    }
+    spoken.server.stop();
+}
+
+#[test]
+fn who_reads_slowly_gets_every_byte_that_was_sealed_before_and_after() {
+    for version in VERSIONS {
+        let mut spoken = Spoken::serve("");
+        let mut peer = spoken.connect(version);
+        let bytes = lines(1, 24 << 20);
+        let rest = peer.send_until_slow(&bytes);
+        spoken = spoken.taken_over();
+        let summary = spoken.server.wait_for_line(|line| line.contains("Took over "));
+        assert!(figure(&summary, " bytes") > 64 * 1024, "sealed output travels: {summary}");
+        spoken = spoken.taken_over();
+        peer.expect_while_sending(&bytes, &rest);
+        peer.end_sending();
+        peer.expect_end();
+        spoken.server.stop();
+    }
+}
+
+#[test]
+fn no_handshake_fails_while_takeovers_run() {
+    let mut spoken = Spoken::serve("");
+    let (address, connector) = (spoken.server.address(), spoken.authority.connector(Version::Tls13));
+    let goes_on = AtomicBool::new(true);
+    let (spoken, handshakes): (Spoken, usize) = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut handshakes = 0;
+                    while goes_on.load(Ordering::Relaxed) || handshakes == 0 {
+                        let mut peer = TlsPeer::connect(address, &connector);
+                        peer.send(b"a line\n");
+                        peer.expect(b"a line\n");
+                        handshakes += 1;
+                    }
+                    handshakes
+                })
+            })
+            .collect();
+        for _ in 0..10 {
+            spoken = spoken.taken_over();
+        }
+        goes_on.store(false, Ordering::Relaxed);
+        (spoken, clients.into_iter().map(|client| client.join().expect("no client fails")).sum())
+    });
+    assert!(handshakes >= 4);
+    assert!(!spoken.server.log().contains("handshake"), "{}", spoken.server.log());
+    spoken.server.stop();
+}
+
+#[test]
+fn a_certificate_is_changed_by_a_takeover_and_nobody_is_cut_off() {
+    let mut spoken = Spoken::serve("");
+    let mut old = spoken.connect(Version::Tls13);
+    let first = old.facts().certificates.clone();
+    spoken.authority.options(&spoken.place);
+    spoken = spoken.taken_over();
+    let new = spoken.connect(Version::Tls13);
+    assert!(!first.is_empty() && new.facts().certificates != first);
+    old.send(b"still here\n");
+    old.expect(b"still here\n");
+    spoken.server.stop();
+}
+
+#[test]
+fn a_successor_that_has_no_certificate_takes_nothing_over_and_says_why() {
+    let spoken = Spoken::serve("");
+    let mut peer = spoken.connect(Version::Tls12);
+    let (_, log) = Server::take_over(&spoken.place.path(), "").output(3);
+    assert!(log.contains("speak TLS, and this process was given no certificate"), "{log}");
+    peer.send(b"a line\n");
+    peer.expect(b"a line\n");
+    spoken.server.stop();
+}
+
+#[test]
+fn only_who_has_a_certificate_is_served_where_one_is_wanted() {
+    let (place, [authority, of_clients]) = (Place::new(), [Authority::new(), Authority::new()]);
+    let options = authority.options(&place);
+    let options = format!("{options} --tls-client-ca {}", of_clients.file(&place).display());
+    let mut server = Server::serve(&place.path(), &format!("--service line {options}"));
+    let good = authority.connector_with_certificate(&of_clients);
+    let mut peer = TlsPeer::connect(server.address(), &good);
+    let served = |connector: &Connector| {
+        TlsPeer::try_connect(server.address(), connector).and_then(|mut peer| match peer.failure() {
+            why if why.contains("ended it") || why.contains("reset") => Err(why),
+            why => Ok(why),
+        })
+    };
+    for bad in [authority.connector(Version::Tls13), authority.connector_with_certificate(&authority)] {
+        served(&bad).expect_err("it has no certificate of that authority");
+    }
+    server = server.taken_over(&options);
+    peer.send(b"a line\n");
+    peer.expect(b"a line\n");
+    TlsPeer::connect(server.address(), &good).send(b"another\n");
+    server.stop();
+}
+
+#[test]
+fn whoever_breaks_the_protocol_is_told_so_and_nobody_else_is_disturbed() {
+    let spoken = Spoken::serve("");
+    let mut good = spoken.connect(Version::Tls13);
+    // Not TLS at all, and half of a first record.
+    let mut plain = TcpStream::connect(spoken.server.address()).unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut alert = Vec::new();
+    plain.read_to_end(&mut alert).unwrap();
+    assert_eq!(alert.first(), Some(&21), "it is an alert: {alert:?}");
+    let _silent = Peer::connect(spoken.server.address());
+    for version in VERSIONS {
+        let mut peer = spoken.connect(version);
+        let mut record = peer.send_half(b"a line\n");
+        record[3] ^= 1;
+        peer.send_raw(&record);
+        let why = peer.failure();
+        assert!(why.contains("bad_record_mac"), "{why}");
+    }
+    spoken.server.wait_for_lines(2, |line| line.contains("WARN") && line.contains("broke the protocol"));
+    good.send(b"a line\n");
+    good.expect(b"a line\n");
+    spoken.server.stop();
+}
+
+#[test]
+fn whoever_is_cut_off_is_told_apart_from_who_ends() {
+    let spoken = Spoken::serve("-v");
+    let mut cut = spoken.connect(Version::Tls13);
+    cut.send(b"half a line");
+    cut.cut_off();
+    spoken.server.wait_for_line(|line| line.contains("TLS: the connection ends without a word"));
+    let mut orderly = spoken.connect(Version::Tls13);
+    orderly.send(b"a line\n");
+    orderly.end_sending();
+    orderly.expect(b"a line\n");
+    orderly.expect_end();
+    spoken.server.stop();
+}
+
+#[test]
+fn what_is_wrong_with_the_files_is_named() {
+    let (place, authority) = (Place::new(), Authority::new());
+    let options = authority.options(&place);
+    let (path, chain, key) = (place.path(), place.file("chain.pem"), place.file("key.pem"));
+    let complaint = |options: &str| {
+        let before = ["-p", "0", "-t", path.to_str().expect("the path is text")];
+        let (_, log) = Server::run(&[&before[..], &options.split(' ').collect::<Vec<_>>()].concat()).output(2);
+        log
+    };
+    let log = complaint(&format!("--tls-cert {}", chain.display()));
+    assert!(log.contains("--tls-cert needs both --tls-cert and --tls-key"), "{log}");
+    let log = complaint(&format!("{options} --wait {}", place.file("other").display()));
+    assert!(log.contains("--tls-cert is for who listens"), "{log}");
+    std::fs::write(&key, "no key").unwrap();
+    let log = complaint(&options);
+    assert!(log.contains("key.pem"), "{log}");
+    std::fs::remove_file(&key).unwrap();
+    let log = complaint(&options);
+    assert!(log.contains("key.pem") && log.contains("No such file"), "{log}");
+}
