@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use ring::digest;
+use rustls::pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{Connection, ConnectionTrafficSecrets, ExtractedSecrets, HandshakeKind};
 use zeroize::Zeroizing;
 
@@ -39,6 +42,8 @@ const HEARD_BYTES_MAX: usize = 1 << 18;
 /// the connection.
 pub struct Handshake {
     connection: Connection,
+    /// A server: what says whether a client's certificate is good.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     drawn: Drawn,
     heard: Heard,
     said: Said,
@@ -93,7 +98,7 @@ impl Handshake {
     /// If rustls cannot begin one.
     pub fn accept(acceptor: &Acceptor) -> Result<Self, HandshakeFailure> {
         let connection = rustls::ServerConnection::new(acceptor.config())?;
-        Ok(Self::new(connection.into(), Drawn::default()))
+        Ok(Self { verifier: Some(acceptor.verifier()), ..Self::new(connection.into(), Drawn::default()) })
     }
 
     /// That of this side which connected to a server with this name, a DNS name or an address: it begins, with what is
@@ -113,7 +118,7 @@ impl Handshake {
 
     fn new(connection: Connection, drawn: Drawn) -> Self {
         let said = Said { bytes: 0, digest: digest::Context::new(&digest::SHA256) };
-        Self { connection, drawn, heard: Heard::default(), said }
+        Self { connection, verifier: None, drawn, heard: Heard::default(), said }
     }
 
     fn role(&self) -> Role {
@@ -232,12 +237,14 @@ impl Handshake {
     /// The connection that comes of it.
     ///
     /// # Errors
-    /// If it is not over, or rustls does not give out what the session needs.
+    /// If it is not over, rustls does not give out what the session needs, or it was resumed by a client whose certificate
+    /// has expired since.
     pub fn finish(self) -> Result<Established, HandshakeFailure> {
         if self.connection.is_handshaking() {
             return Err(HandshakeFailure::UnderWay);
         }
         let (role, facts) = (self.role(), self.facts()?);
+        self.verify_resumed(UnixTime::now())?;
         let extracted = self.connection.dangerous_extract_secrets()?;
         let (client, server) = (&self.drawn.secrets.client, &self.drawn.secrets.server);
         let (tx_secret, rx_secret) = match role {
@@ -251,6 +258,22 @@ impl Handshake {
         Ok(Established { session: Session::new(facts.suite, role, tx, rx), facts })
     }
 
+    /// Who resumes shows no certificate, and is taken for who it was. rustls does not look at that certificate again, and
+    /// gives out another ticket each time: so a client could go on for ever after its certificate has expired.
+    fn verify_resumed(&self, now: UnixTime) -> Result<(), rustls::Error> {
+        let certificates = self.connection.peer_certificates().unwrap_or_default();
+        match (&self.verifier, certificates) {
+            (Some(verifier), [certificate, others @ ..]) if self.is_resumed() => {
+                verifier.verify_client_cert(certificate, others, now).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
     fn facts(&self) -> Result<Facts, HandshakeFailure> {
         let number = self.connection.negotiated_cipher_suite().map(|suite| u16::from(suite.suite()));
         let certificates = self.connection.peer_certificates().unwrap_or_default();
@@ -260,7 +283,7 @@ impl Handshake {
         };
         Ok(Facts {
             suite: number.and_then(Suite::from_number).ok_or(HandshakeFailure::Secrets)?,
-            resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            resumed: self.is_resumed(),
             alpn: self.connection.alpn_protocol().map(<[u8]>::to_vec),
             server_name,
             certificates: certificates.iter().map(|certificate| certificate.to_vec()).collect(),
@@ -309,3 +332,6 @@ impl fmt::Debug for Handshake {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

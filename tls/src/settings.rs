@@ -86,7 +86,10 @@ pub struct ServerSettings {
 
 /// Settings of a server that have been found to be good. Cloning it shares them.
 #[derive(Clone, Debug)]
-pub struct Acceptor(Arc<ServerConfig>);
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
 
 impl Acceptor {
     /// Those, with tickets of these keys.
@@ -99,7 +102,7 @@ impl Acceptor {
         let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Clock))
             .with_protocol_versions(settings.versions.supported())
             .map_err(SettingsError::Rustls)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(verifier.clone())
             .with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = checked_alpn(&settings.alpn)?;
         config.ticketer = Arc::new(Ticketer { keys: tickets, binding });
@@ -109,11 +112,16 @@ impl Acceptor {
         config.send_half_rtt_data = false;
         config.enable_secret_extraction = true;
         config.key_log = Arc::new(TrafficSecretLog);
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), verifier })
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        self.0.clone()
+        self.config.clone()
+    }
+
+    /// What says whether a client's certificate is good.
+    pub(crate) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        self.verifier.clone()
     }
 }
 
