@@ -47,7 +47,7 @@ fn check_listens_to_what_the_server_says() {
     let config = |expected: &str| {
         format!(
             "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{}']\n\
-             check = {{ every = '50ms', within = '40ms', rise = 1, fall = 1, send = 'PING', expect = '{expected}' }}\n",
+             check = {{ every = '3s', within = '3s', rise = 1, fall = 1, send = 'PING', expect = '{expected}' }}\n",
             echo("+")
         )
     };

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reactord::{Status, Upgrade, Upgraded, upgrade};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use tempfile::TempDir;
 
 /// How long anything may take on a busy machine.
@@ -68,21 +69,17 @@ pub(crate) fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_reactord-proxy"))
 }
 
-/// A port of this machine that nobody listens on now, outside of those that the kernel gives to others.
-fn free_port() -> u16 {
-    let from = 20_000 + u16::try_from(std::process::id() % 1000).expect("it is below 1000") * 8;
-    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    loop {
-        let port = from + NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-/// An address of this machine that nobody listens on now.
+/// An address of this machine that nobody listens on, and whose port the kernel gives to nobody else while this process lives: a
+/// socket is bound to it. Whoever says `SO_REUSEADDR`, as servers do, can listen there all the same, since that one does not.
 pub(crate) fn free_address() -> SocketAddr {
-    ([127, 0, 0, 1], free_port()).into()
+    static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let socket = socket.expect("there is room for a socket");
+    sockopt::set_socket_reuseaddr(&socket, true).expect("it is no connection");
+    bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("the kernel has a port");
+    let address = getsockname(&socket).expect("it is bound").try_into().expect("it is of IPv4");
+    KEPT.lock().expect("nobody panics with it").push(socket);
+    address
 }
 
 impl Proxy {

@@ -152,7 +152,7 @@ fn connect_under_way_at_a_replacement_succeeds_afterwards() {
 fn connect_under_way_at_a_replacement_fails_and_times_out_as_if_there_had_been_none() {
     let listen = free_address();
     for is_refused in [true, false] {
-        let full = Full::new();
+        let (listen, full) = (free_address(), Full::new());
         let config = simple(listen, &format!("['{}']", full.at));
         let within = if is_refused { "30s" } else { "500ms" };
         let proxy = Proxy::serve(&format!("access_log = 'text'\n{config}connect_timeout = '{within}'\nretries = 0\n"));
