@@ -176,6 +176,7 @@ impl<L: Lanes> Reactor<L> {
         self.poll(events, Some(Duration::ZERO))?;
         let polled_at_ns = monotonic_ns();
         arrival.polled();
+        self.sources.entrance.begin();
         arrival.account().into_iter().for_each(|account| self.annals.inherit(account, &mut self.lanes));
         let now = Instant::now();
         self.begin(now);

@@ -238,7 +238,8 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     /// that it is given here. One that it has not is new: it is bound before the predecessor hears of the takeover where
     /// that can be done. A port that is busy, or that this process may not bind, may be the predecessor's; if it is not, the
     /// takeover ends before a peer is copied. (Port 0 is met by any port at its IP address that has its name and that no
-    /// other listener is given.) One that only the predecessor has is closed after the takeover, when those who have
+    /// other listener is given.) One at an address that a new one includes, `127.0.0.1:1` where that is `0.0.0.0:1`, is used again beside
+    /// it. One that only the predecessor has is closed after the takeover, when those who have
     /// connected to it by then are let in; if the next takeover comes before that, they are let in by its successor.
     ///
     /// # Errors
@@ -403,7 +404,8 @@ fn plan(listeners: Vec<Vec<Listen>>, config: &Config) -> Result<Plan, Error> {
 
 /// Where the peers of a server come from that has no predecessor.
 fn enter(listeners: Vec<Vec<Listen>>, queue: Option<Queue>, config: &Config) -> Result<Entrance, Error> {
-    let entrance = Entrance::of_listeners(plan(listeners, config)?.bind_rest().map_err(Error::Listen)?);
+    let entrance =
+        Entrance::of_listeners(plan(listeners, config)?.bind_rest(std::iter::empty()).map_err(Error::Listen)?);
     Ok(match queue {
         Some(queue) => entrance.and_of_queue(Draw::from(of_movable(queue, config))),
         None => entrance,

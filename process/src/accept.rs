@@ -6,6 +6,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -64,6 +65,43 @@ pub fn listen_on(address: SocketAddr, backlog: Option<u32>) -> Result<TcpListene
 }
 
 fn try_to_listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
+    let socket = socket_for(address)?;
+    bind(&socket, &address)?;
+    listen(&socket, kernel_backlog(backlog))?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// A socket that is bound to `address` beside others with the same port, one of whose addresses includes the other's; they
+/// have to [share](share_port) it. Nobody can connect before it [listens](begin_to_listen).
+///
+/// # Errors
+/// If a system call fails.
+pub fn bind_beside(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket_for(address)?;
+    share_port(&socket)?;
+    bind(&socket, &address)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Lets another socket of the same user that does so, too, listen on a port of this one (`SO_REUSEPORT`, socket(7)). That may
+/// be said of a socket which listens already.
+///
+/// # Errors
+/// If a system call fails.
+pub fn share_port(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_socket_reuseport(socket, true)?)
+}
+
+/// Has a socket listen that is bound.
+///
+/// # Errors
+/// If a system call fails.
+pub fn begin_to_listen(socket: impl AsFd, backlog: Option<u32>) -> io::Result<()> {
+    Ok(listen(socket, kernel_backlog(backlog))?)
+}
+
+/// A socket on which connections to `address` can be accepted, once it is bound and listens.
+fn socket_for(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
@@ -71,9 +109,7 @@ fn try_to_listen_on(address: SocketAddr, backlog: Option<u32>) -> io::Result<Tcp
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
-    bind(&socket, &address)?;
-    listen(&socket, kernel_backlog(backlog))?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket)
 }
 
 /// A backlog as listen(2) takes it, which cuts it to its maximum: that is also what is meant where none is given.

@@ -92,7 +92,15 @@ impl Entrance {
         self
     }
 
-    /// Says that this process serves from now on.
+    /// Peers are this process's from now on: it listens also where its predecessor would have lost somebody by that.
+    pub(crate) fn begin(&mut self) {
+        for door in &mut self.doors {
+            if let LeadsFrom::Listener(listener) = &mut door.leads_from {
+                listener.begin();
+            }
+        }
+    }
+
     pub(crate) fn announce(&mut self) {
         let is_one_of_several = self.listeners().count() > 1;
         for door in &mut self.doors {

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Interest, Registry, Token};
-use reactord_process::accept::{kernel_backlog, listen_on};
+use reactord_process::accept::{begin_to_listen, bind_beside, kernel_backlog, listen_on, share_port};
 use reactord_process::path::{PathError, SocketFile};
 use reactord_process::path_watch::PathWatch;
 
@@ -61,6 +61,8 @@ pub(crate) struct Listener {
     is_borrowed: bool,
     /// What its clients speak TLS with, if they do.
     tls: Option<Tls>,
+    /// It is bound beside a predecessor's listener, and nobody can connect before it is this process's turn.
+    is_silent: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,24 @@ impl Listener {
         Ok(Self { backlog: *backlog, tls: tls.clone(), ..Self::of(lane, name.clone(), socket) })
     }
 
+    /// Binds a TCP listener to this address beside those of a predecessor that have the same port, and does not listen yet:
+    /// until the takeover has succeeded, whoever connects is the predecessor's.
+    ///
+    /// # Errors
+    /// If the address cannot be used, or somebody else listens there, too.
+    pub(super) fn bind_beside<'l>(
+        lane: usize,
+        listen: &Listen,
+        address: SocketAddr,
+        others: impl IntoIterator<Item = &'l Self>,
+    ) -> io::Result<Self> {
+        // It stays so if the takeover fails, which lets nobody in who does not share his port, too.
+        others.into_iter().try_for_each(share_port)?;
+        let socket = bind_beside(address).and_then(Socket::tcp)?;
+        let Listen { name, backlog, tls, .. } = listen.clone();
+        Ok(Self { backlog, tls, is_silent: true, ..Self::of(lane, name, socket) })
+    }
+
     /// The listener that another process has opened.
     fn borrow(lane: usize, name: &str, at: &Target, opened: io::Result<OwnedFd>) -> Result<Self, ListenError> {
         let failed = |error| ListenError { at: at.clone(), error };
@@ -116,7 +136,7 @@ impl Listener {
     }
 
     fn of(lane: usize, name: String, socket: Socket) -> Self {
-        Self { name, lane, socket, backlog: None, backlog_to_be: None, is_borrowed: false, tls: None }
+        Self { name, lane, socket, backlog: None, backlog_to_be: None, is_borrowed: false, tls: None, is_silent: false }
     }
 
     /// The same, which somebody else has opened, or has not.
@@ -166,6 +186,15 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(..) => None,
             Socket::Unix(_, file, _) => Some(file.file()),
+        }
+    }
+
+    /// Listens from now on, if it was only bound by now.
+    pub(crate) fn begin(&mut self) {
+        if std::mem::take(&mut self.is_silent)
+            && let Err(error) = begin_to_listen(&*self, self.backlog)
+        {
+            warn!("Nobody can connect to {}: {error}", self.at());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where a successor is to listen, before it knows where its predecessor does.
 
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 
 use super::listener::Listener;
 use crate::listen::{Listen, ListenError, Target};
@@ -10,6 +11,8 @@ use crate::tls::Tls;
 #[derive(Debug)]
 pub(crate) struct Plan {
     wanted: Vec<Wanted>,
+    /// Those that listen at all addresses, also when they are not wanted any more because the predecessor has them.
+    wide: Vec<(usize, Listen)>,
     /// Whether each lane has no listeners of its own, and takes what its predecessor has.
     inherits: Vec<bool>,
     /// Peers come from elsewhere, too, so that it may listen nowhere.
@@ -36,8 +39,17 @@ impl Plan {
         let inherits = lanes.iter().map(Vec::is_empty).collect();
         let all =
             lanes.into_iter().enumerate().flat_map(|(lane, all)| all.into_iter().map(move |listen| (lane, listen)));
-        let wanted = all.map(|(lane, listen)| Wanted::try_to_bind(lane, listen)).collect::<Result<_, _>>()?;
-        Ok(Self { wanted, inherits, may_be_nowhere: false, tls: None })
+        let all: Vec<(usize, Listen)> = all.collect();
+        let wide = all.iter().filter(|(_, listen)| is_wide(&listen.at)).cloned().collect();
+        let wanted =
+            all.into_iter().map(|(lane, listen)| Wanted::try_to_bind(lane, listen)).collect::<Result<_, _>>()?;
+        Ok(Self { wanted, wide, inherits, may_be_nowhere: false, tls: None })
+    }
+
+    /// The same where lanes without listeners of their own leave what their predecessor has.
+    pub(crate) fn inheriting_none(mut self) -> Self {
+        self.inherits.fill(false);
+        self
     }
 
     /// The same for a process that waits to be given peers by another one, if it does.
@@ -62,6 +74,9 @@ impl Plan {
 
     /// Whether one of the predecessor's listeners is still wanted: by whom and as what is said in it then. Otherwise it is
     /// given back as it is. Who takes what its predecessor has takes none that that one was leaving.
+    ///
+    /// One that is at an address of a wanted one is kept beside it: whoever connects there is to be let in as before, and a
+    /// client whose handshake is under way when a listener is closed would be reset (tcp(7): a request belongs to its listener).
     pub(crate) fn claim(&mut self, listener: Listener, is_leftover: bool) -> Result<Listener, Box<Listener>> {
         // Who wants this port comes before whoever is content with any.
         let exactly = self.wanted.iter().position(|wanted| !wanted.takes_any_port() && wanted.is_met_by(&listener));
@@ -71,6 +86,7 @@ impl Plan {
                 let Wanted { lane, listen, .. } = self.wanted.swap_remove(met);
                 Ok(listener.wanted_as(lane, listen))
             }
+            None if let Some((lane, listen)) = self.includes(&listener) => Ok(listener.wanted_as(lane, listen)),
             None if !is_leftover && self.inherits(listener.lane()) => Ok(listener),
             None => Err(Box::new(listener)),
         }
@@ -86,12 +102,19 @@ impl Plan {
         self.wanted.iter().filter(|wanted| wanted.bound.is_ok()).count()
     }
 
-    /// Listens where the predecessor did not.
+    fn includes(&self, listener: &Listener) -> Option<(usize, Listen)> {
+        self.wide.iter().find(|(_, listen)| includes(&listen.at, &listener.at())).cloned()
+    }
+
+    /// Listens where the predecessor did not: it has these.
     ///
     /// # Errors
     /// If that cannot be done.
-    pub(crate) fn bind_rest(self) -> Result<Vec<Listener>, ListenError> {
-        self.wanted.into_iter().map(Wanted::bind).collect()
+    pub(crate) fn bind_rest<'l>(
+        self,
+        theirs: impl Iterator<Item = &'l Listener> + Clone,
+    ) -> Result<Vec<Listener>, ListenError> {
+        self.wanted.into_iter().map(|wanted| wanted.bind(theirs.clone())).collect()
     }
 }
 
@@ -130,9 +153,38 @@ impl Wanted {
     fn bind(self) -> Result<Listener, ListenError> {
         match self.bound {
             Ok(listener) => Ok(listener),
-            Err(Some(failed)) => Err(failed),
+            Err(Some(failed)) => bind_beside(self.lane, &self.listen, theirs).unwrap_or(Err(failed)),
             Err(None) => Listener::bind(self.lane, &self.listen),
         }
+    }
+}
+
+/// The listener, where it could not be bound before since the predecessor has its port, at other addresses that include it or
+/// that it includes; `None` where that is not so.
+fn bind_beside<'l>(
+    lane: usize,
+    listen: &Listen,
+    theirs: impl Iterator<Item = &'l Listener>,
+) -> Option<Result<Listener, ListenError>> {
+    let Target::Tcp(address) = &listen.at else { return None };
+    let meet = |at: &Target| includes(&listen.at, at) || includes(at, &listen.at);
+    let those: Vec<&Listener> = theirs.filter(|listener| meet(&listener.at())).collect();
+    let failed = |error| ListenError { at: listen.at.clone(), error };
+    (!those.is_empty()).then(|| Listener::bind_beside(lane, listen, *address, those).map_err(failed))
+}
+
+fn is_wide(at: &Target) -> bool {
+    matches!(at, Target::Tcp(address) if address.ip().is_unspecified())
+}
+
+/// Whether who listens at the one gets what comes to the other: `0.0.0.0` is all addresses of IPv4, and `[::]` all.
+fn includes(one: &Target, other: &Target) -> bool {
+    match (one, other) {
+        (Target::Tcp(one), Target::Tcp(other)) if one.port() == other.port() && one != other => match one.ip() {
+            IpAddr::V4(all) => all.is_unspecified() && other.is_ipv4(),
+            IpAddr::V6(all) => all.is_unspecified(),
+        },
+        _ => false,
     }
 }
 
@@ -153,6 +205,10 @@ mod tests {
 
     const ANY: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
+    fn nobody<'l>() -> std::iter::Empty<&'l Listener> {
+        std::iter::empty()
+    }
+
     fn bound(lane: usize, name: &str) -> (Listener, SocketAddr) {
         let listener = Listener::bind(lane, &Listen::on(name, SocketAddr::from(ANY))).unwrap();
         let Target::Tcp(address) = listener.at() else { panic!("it is a TCP listener") };
@@ -172,7 +228,7 @@ mod tests {
         let mut plan = Plan::of(vec![Vec::new(), vec![Listen::on("now", at)]]).unwrap();
         let kept = plan.claim(duplicate(&theirs), false).unwrap();
         assert_eq!((kept.name(), kept.lane(), kept.at()), ("now", 1, Target::Tcp(at)));
-        assert!(plan.bind_rest().unwrap().is_empty());
+        assert!(plan.bind_rest(nobody()).unwrap().is_empty());
     }
 
     #[test]
@@ -182,8 +238,10 @@ mod tests {
         let mut plan = Plan::of(vec![Vec::new(), vec![Listen::on("new", SocketAddr::from(ANY))]]).unwrap();
         assert_eq!(plan.claim(duplicate(&own), false).unwrap().name(), "own");
         assert_eq!(plan.claim(duplicate(&other), false).unwrap_err().name(), "other");
-        let new = plan.bind_rest().unwrap();
+        let new = plan.bind_rest(nobody()).unwrap();
         assert_eq!(new.iter().map(Listener::name).collect::<Vec<_>>(), ["new"]);
+        let mut without = Plan::of(vec![Vec::new(), Vec::new()]).unwrap().inheriting_none();
+        assert_eq!(without.claim(duplicate(&own), false).unwrap_err().name(), "own");
     }
 
     #[test]
@@ -201,7 +259,7 @@ mod tests {
         for (name, met) in [("clients", true), ("others", false)] {
             let mut plan = Plan::of(vec![vec![Listen::on(name, SocketAddr::from(ANY))]]).unwrap();
             assert_eq!(plan.claim(duplicate(&theirs), false).is_ok(), met, "{name}");
-            assert_eq!(plan.bind_rest().unwrap().iter().any(|new| new.at() != Target::Tcp(at)), !met);
+            assert_eq!(plan.bind_rest(nobody()).unwrap().iter().any(|new| new.at() != Target::Tcp(at)), !met);
         }
     }
 
@@ -211,7 +269,7 @@ mod tests {
         let wanted = vec![Listen::on("any", SocketAddr::from(ANY)), Listen::on("this", at)];
         let mut plan = Plan::of(vec![wanted]).unwrap();
         assert_eq!(plan.claim(duplicate(&theirs), false).unwrap().name(), "this");
-        assert_eq!(plan.bind_rest().unwrap().len(), 1);
+        assert_eq!(plan.bind_rest(nobody()).unwrap().len(), 1);
     }
 
     #[test]
@@ -222,8 +280,8 @@ mod tests {
         let mut with_predecessor = plan();
         let kept =
             with_predecessor.claim(Listener::of_tcp(0, "before".to_owned(), socket.into(), gone), false).unwrap();
-        assert_eq!((kept.name(), with_predecessor.bind_rest().unwrap().len()), ("clients", 0));
-        let failed = plan().bind_rest().unwrap_err();
+        assert_eq!((kept.name(), with_predecessor.bind_rest(nobody()).unwrap().len()), ("clients", 0));
+        let failed = plan().bind_rest(nobody()).unwrap_err();
         assert_eq!((failed.at, failed.error.kind()), (Target::Tcp(gone), ErrorKind::AddrNotAvailable));
     }
 
@@ -270,7 +328,7 @@ mod tests {
         };
         assert!(plan.claim(adopted(), false).is_ok(), "it had the path when that was looked at");
         assert!(plan_without_path.claim(adopted(), false).is_err());
-        let _new = plan_without_path.bind_rest().unwrap();
+        let _new = plan_without_path.bind_rest(nobody()).unwrap();
         std::os::unix::net::UnixStream::connect(&path).unwrap();
     }
 
@@ -278,7 +336,63 @@ mod tests {
     fn a_port_that_is_busy_and_not_the_predecessors_is_named() {
         let (_somebody, at) = bound(0, "theirs");
         let plan = Plan::of(vec![vec![Listen::on("ours", at)]]).unwrap();
-        let failed = plan.bind_rest().unwrap_err();
+        let failed = plan.bind_rest(nobody()).unwrap_err();
         assert_eq!((failed.at, failed.error.kind()), (Target::Tcp(at), ErrorKind::AddrInUse));
+    }
+
+    /// One of these addresses at this port, as somebody listens there or is to.
+    fn at(address: [u8; 4], port: u16) -> SocketAddr {
+        (address, port).into()
+    }
+
+    #[test]
+    fn a_listener_at_an_address_of_a_wanted_one_is_kept_beside_that() {
+        let (theirs, SocketAddr::V4(own)) = bound(0, "one") else { panic!("it is IPv4") };
+        let all = at([0; 4], own.port());
+        let mut plan = Plan::of(vec![vec![Listen::on("all", all)]]).unwrap();
+        let kept = plan.claim(duplicate(&theirs), false).unwrap();
+        assert_eq!((kept.name(), kept.at()), ("all", Target::Tcp(own.into())));
+        let mut new = plan.bind_rest([&kept].into_iter()).unwrap();
+        assert_eq!(new[0].at(), Target::Tcp(all));
+        new[0].begin();
+        std::net::TcpStream::connect(at([127, 0, 0, 2], own.port())).unwrap();
+        // Whoever takes over next has both.
+        let mut next = Plan::of(vec![vec![Listen::on("all", all)]]).unwrap();
+        assert!(next.claim(duplicate(&new[0]), false).is_ok() && next.claim(duplicate(&kept), false).is_ok());
+        assert!(next.bind_rest(nobody()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_listener_at_one_of_the_predecessors_addresses_lets_nobody_in_before_it_is_its_turn() {
+        let all = Listener::bind(0, &Listen::on("all", at([0; 4], 0))).unwrap();
+        let Target::Tcp(theirs) = all.at() else { panic!("it is a TCP listener") };
+        let one = at([127, 0, 0, 1], theirs.port());
+        let mut plan = Plan::of(vec![vec![Listen::on("one", one)]]).unwrap();
+        let left = plan.claim(duplicate(&all), false).unwrap_err();
+        let mut new = plan.bind_rest([&*left].into_iter()).unwrap();
+        let connect = || std::net::TcpStream::connect(one).unwrap();
+        let _before = connect();
+        all.accept().unwrap();
+        new[0].begin();
+        let _after = connect();
+        new[0].accept().unwrap();
+        assert_eq!(all.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn an_address_of_another_family_or_with_another_port_is_not_included() {
+        let tcp = |address: &str| Target::Tcp(address.parse().unwrap());
+        let cases = [
+            ("0.0.0.0:1", "10.0.0.1:1", true),
+            ("[::]:1", "10.0.0.1:1", true),
+            ("[::]:1", "0.0.0.0:1", true),
+            ("0.0.0.0:1", "[::1]:1", false),
+            ("0.0.0.0:1", "10.0.0.1:2", false),
+            ("10.0.0.1:1", "10.0.0.2:1", false),
+            ("0.0.0.0:1", "0.0.0.0:1", false),
+        ];
+        for (one, other, expected) in cases {
+            assert_eq!(includes(&tcp(one), &tcp(other)), expected, "{one} {other}");
+        }
     }
 }

@@ -71,7 +71,8 @@ pub(super) fn enter(
         return Err(Objection::Listeners { count: of_queue, expected: 0 }.into());
     }
     let may_be_nowhere = queue.is_some() || plan.may_be_nowhere();
-    kept.extend(plan.bind_rest().map_err(Cause::Listen)?);
+    let new = plan.bind_rest(kept.iter().chain(&left)).map_err(Cause::Listen)?;
+    kept.extend(new);
     if kept.len() > LISTENERS_MAX {
         return Err(Objection::TooManyListeners { count: kept.len(), count_max: LISTENERS_MAX }.into());
     }

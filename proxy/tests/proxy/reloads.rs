@@ -1,5 +1,8 @@
 //! A changed configuration is taken up by a replacement, and nobody who is connected notices.
 
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use reactord::Upgraded;
 
 use super::rig::{Client, PATIENCE, Proxy, address, echo, free_address, upstream};
@@ -21,7 +24,7 @@ fn listeners_and_servers_are_added_removed_and_moved_and_connections_stay() {
         stays.ask(&format!("gone {round}"));
         proxy.says(&["Configuration: ", "one"]);
         Client::connect(other).receive("b");
-        assert!(std::net::TcpStream::connect(one).is_err());
+        assert!(TcpStream::connect(one).is_err());
         let mut new = Client::connect(third);
         proxy.reload(&format!(
             "[listener.one]\nbind = ['{one}', '{other}']\nupstream = 'u'\n[upstream.u]\nservers = ['{a}']\n"
@@ -34,6 +37,53 @@ fn listeners_and_servers_are_added_removed_and_moved_and_connections_stay() {
     }
     stays.finish();
     stays.ends();
+}
+
+/// Ends threads of a test also when the test fails: they would be waited for otherwise.
+struct OverAtEnd<'t>(&'t AtomicBool);
+
+impl Drop for OverAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn listener_moves_to_all_addresses_and_back_and_whoever_connects_meanwhile_is_let_in() {
+    let (listen, server) = (free_address(), echo("a"));
+    let [all, another] = [[0; 4], [127, 0, 0, 2]].map(|address| SocketAddr::from((address, listen.port())));
+    let config =
+        |bind| format!("[listener.l]\nbind = '{bind}'\nupstream = 'u'\n[upstream.u]\nservers = ['{server}']\n");
+    let proxy = Proxy::serve(&config(listen));
+    let mut stays = Client::connect(listen);
+    stays.receive("a");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = OverAtEnd(&is_over);
+        let come = || {
+            while !is_over.load(Ordering::Relaxed) {
+                Client::connect(listen).receive("a");
+            }
+        };
+        let coming = scope.spawn(come);
+        for round in 0..5 {
+            proxy.reload(&config(all));
+            Client::connect(another).receive("a");
+            stays.ask(&format!("all {round}"));
+            proxy.replace();
+            proxy.reload(&config(listen));
+            assert!(TcpStream::connect(another).is_err(), "nobody is to listen there");
+            stays.ask(&format!("one {round}"));
+            assert!(!coming.is_finished(), "somebody was refused");
+        }
+        // What else is wrong with a file leaves the listener as it was.
+        let taken = upstream();
+        proxy.write(&format!("metrics = '{}'\n{}", address(&taken), config(all)));
+        let Upgraded::Failed { said, .. } = proxy.try_to_replace() else { panic!("the port is another's") };
+        assert!(said.contains("Address already in use"), "{said}");
+        assert!(TcpStream::connect(another).is_err());
+        stays.ask("as it was");
+    });
 }
 
 #[test]
