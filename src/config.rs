@@ -27,6 +27,9 @@ pub struct Config {
     /// case. Together with what one peer may need ([the crate](crate#what-to-know-when-writing-one) says how much), it
     /// bounds the memory of the process. Default: no further bound.
     pub max_peers: usize,
+    /// Whether a service that is given no listener takes over those that its predecessor has. Otherwise they are closed, and
+    /// its peers stay. Default: true.
+    pub inherit_listeners: bool,
     /// How long a takeover may keep the peers frozen before the predecessor takes them up again. Within this time the
     /// [shared state](crate::Service#state-in-a-takeover) is saved, sent and restored. Default: 1 s.
     pub freeze_timeout: Duration,
@@ -71,6 +74,7 @@ impl Default for Config {
             takeover_path: None,
             wait_path: None,
             max_peers: usize::MAX,
+            inherit_listeners: true,
             freeze_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),
             close_timeout: Duration::from_secs(30),

@@ -55,6 +55,9 @@ pub(crate) trait AnyLane: Originals + Passing {
     /// How many of them do not count for the maximum of the server.
     fn peers_beyond_max(&self) -> usize;
 
+    /// How many more its service lets in at the listener with this name.
+    fn room(&self, listener: &str) -> usize;
+
     fn limited(&self) -> &Limited;
 
     fn limited_mut(&mut self) -> &mut Limited;
@@ -319,6 +322,10 @@ impl<S: StreamService> AnyLane for Lane<S> {
 
     fn peers_beyond_max(&self) -> usize {
         S::PEERS_BEYOND_MAX
+    }
+
+    fn room(&self, listener: &str) -> usize {
+        self.answering.service().room(listener)
     }
 
     fn limited(&self) -> &Limited {

@@ -335,7 +335,12 @@ impl<L: Lanes> Reactor<L> {
         loop {
             let handshakes = sources.handshakes();
             let free = |lane| lanes.room(lane, *peers_max).saturating_sub(handshakes);
-            let room = |lane| Room { peers: lanes.peers(), free: free(lane) };
+            let free_here = |lane, listener: &str| lanes.lane(lane).room(listener).saturating_sub(handshakes);
+            let room = |lane, listener: &str| Room {
+                peers: lanes.peers(),
+                free: free(lane),
+                free_here: free_here(lane, listener),
+            };
             let Some(came) = sources.entrance.next(room, *now) else { return };
             let Came { socket, address, lane, tls, how } = came;
             #[cfg(feature = "tls")]

@@ -233,7 +233,8 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
     /// taken over in turn. It must be able to run all services that the predecessor does; what it has besides begins with
     /// nobody.
     ///
-    /// A service that is given no listener takes over those that its predecessor has. The listeners of the others are
+    /// A service that is given no listener takes over those that its predecessor has, unless it is [not
+    /// to](Config::inherit_listeners). The listeners of the others are
     /// matched with the predecessor's by their addresses: one that it has is used again, and has the name and the service
     /// that it is given here. One that it has not is new: it is bound before the predecessor hears of the takeover where
     /// that can be done. A port that is busy, or that this process may not bind, may be the predecessor's; if it is not, the
@@ -399,6 +400,7 @@ fn of_movable(queue: Queue, config: &Config) -> Queue {
 /// Where a process is to listen. What can be bound is.
 fn plan(listeners: Vec<Vec<Listen>>, config: &Config) -> Result<Plan, Error> {
     let plan = Plan::of(listeners).map_err(Error::Listen)?;
+    let plan = if config.inherit_listeners { plan } else { plan.inheriting_none() };
     Ok(plan.beside_waiting(config.wait_path.is_some()).with_tls(config.tls.clone()))
 }
 

@@ -70,8 +70,6 @@ pub enum End {
     Denied,
     /// The client's address connects too often: `connection_rate`.
     TooOften,
-    /// The listener had as many connections as it may.
-    ListenerFull,
     /// The client had not said what it has to for `header_timeout`.
     HeaderTimeout,
     /// What the client said is no header of the PROXY protocol.
@@ -118,7 +116,6 @@ impl End {
             Self::HalfClosed => "half-closed",
             Self::Denied => "denied",
             Self::TooOften => "too-often",
-            Self::ListenerFull => "listener-full",
             Self::HeaderTimeout => "header-timeout",
             Self::NoHeader => "no-header",
             Self::NoHello => "no-hello",

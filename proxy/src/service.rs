@@ -48,6 +48,10 @@ impl StreamService for Proxy {
         session
     }
 
+    fn room(&self, listener: &str) -> usize {
+        self.room_at(listener)
+    }
+
     fn input(
         &mut self,
         session: &mut Session,

@@ -80,6 +80,8 @@ fn behaviour(serve: &Serve, config: &Config) -> Result<Behaviour, String> {
         freeze_timeout: serve.freeze_timeout,
         drain_timeout: serve.drain_timeout,
         survive_signals: true,
+        // What the file does not say any more is listened on no more.
+        inherit_listeners: false,
         successor: Some(Program::of_this_process()),
         upgrade_on_hangup: true,
         ..Behaviour::default()

@@ -80,6 +80,14 @@ pub trait StreamService: Sized {
     /// A peer has connected, to one of the service's listeners.
     fn accepted(&mut self, how: &Accepted<'_>, context: &mut Context<'_, Self>) -> Self::Session;
 
+    /// How many more peers may come in at the listener with this name: while it is none, whoever connects there waits in the
+    /// kernel (listen(2)), and this is asked again when any peer of the server has left. It is asked before each peer is let
+    /// in, and a maximum of the [server](crate::Config::max_peers) holds besides. Default: any number.
+    fn room(&self, listener: &str) -> usize {
+        let _ = listener;
+        usize::MAX
+    }
+
     /// Bytes have come: returns how many of `input` are used. The rest is kept, and comes again with more behind it; its
     /// first `searched` bytes were there in an earlier call. `input` is never empty.
     ///

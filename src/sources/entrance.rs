@@ -41,11 +41,12 @@ pub(crate) struct Entrance {
 /// The key of the timer: there are far fewer doors.
 const TIMER: usize = 1 << 16;
 
-/// How many peers there are, and how many more may come to a lane.
+/// How many peers there are, how many more may come to a lane, and how many of those by one of its listeners.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
     pub(crate) peers: usize,
     pub(crate) free: usize,
+    pub(crate) free_here: usize,
 }
 
 /// Where peers come from, and when the next one may.
@@ -101,6 +102,7 @@ impl Entrance {
         }
     }
 
+    /// Says that this process serves from now on.
     pub(crate) fn announce(&mut self) {
         let is_one_of_several = self.listeners().count() > 1;
         for door in &mut self.doors {
@@ -157,8 +159,8 @@ impl Entrance {
         }
     }
 
-    /// The next peer. For so many there is room in the lane with a number.
-    pub(crate) fn next(&mut self, room: impl Fn(usize) -> Room, now: Instant) -> Option<Came<'_>> {
+    /// The next peer. For so many there is room in the lane with a number, at the listener with a name.
+    pub(crate) fn next(&mut self, room: impl Fn(usize, &str) -> Room, now: Instant) -> Option<Came<'_>> {
         for _ in 0..self.doors.len() {
             self.next = (self.next + 1) % self.doors.len();
             let door = &mut self.doors[self.next];
@@ -282,7 +284,7 @@ impl Door {
     }
 
     /// The next one who has connected, if the door's time has come and there is room.
-    fn next(&mut self, budget: &mut u32, room: impl Fn(usize) -> Room, now: Instant) -> Option<Arrived> {
+    fn next(&mut self, budget: &mut u32, room: impl Fn(usize, &str) -> Room, now: Instant) -> Option<Arrived> {
         if !self.accepting.is_due(now) {
             return None;
         }
@@ -291,7 +293,12 @@ impl Door {
             return None;
         }
         *budget -= 1;
-        let Room { peers, free } = room(self.lane());
+        let Room { peers, free, free_here } = room(self.lane(), self.name());
+        if free_here == 0 {
+            self.accepting.pause();
+            self.log_pause_here(now);
+            return None;
+        }
         if free == 0 {
             if let LeadsFrom::Queue(draw) = &mut self.leads_from {
                 draw.hear();
@@ -333,6 +340,11 @@ impl Door {
         }
     }
 
+    /// What that listener is called.
+    fn name(&self) -> &str {
+        self.listener().map_or("", Listener::name)
+    }
+
     /// The number of the lane that it leads to.
     fn lane(&self) -> usize {
         self.listener().map_or(QUEUE_LANE, Listener::lane)
@@ -340,7 +352,7 @@ impl Door {
 
     /// What is known of somebody who has come in here.
     fn lead_in(&self, Arrived { socket, address, at }: Arrived) -> Came<'_> {
-        let (listener, lane) = (self.listener().map_or("", Listener::name), self.lane());
+        let (listener, lane) = (self.name(), self.lane());
         let tls = self.listener().and_then(Listener::tls);
         Came { socket, address, lane, tls, how: Accepted { listener, from: address.ip(), at } }
     }
@@ -349,6 +361,14 @@ impl Door {
     fn log_pause(&mut self, peers: usize, now: Instant, reason: &dyn std::fmt::Display) {
         if self.accepting.pause_is_news(now) {
             warn!("Accepting pauses with {peers} peers, and goes on when one leaves: {reason}");
+        }
+    }
+
+    /// The same where the service lets in no more by this door.
+    fn log_pause_here(&mut self, now: Instant) {
+        if self.accepting.pause_is_news(now) {
+            let name = self.name().escape_debug();
+            warn!("Accepting at {name} pauses, and goes on when a peer leaves: its service lets in no more there");
         }
     }
 
@@ -419,13 +439,29 @@ mod tests {
     use crate::listen::Listen;
 
     fn names(entrance: &mut Entrance) -> Vec<(String, usize)> {
+        names_within(entrance, usize::MAX)
+    }
+
+    /// The same, of whom so many are let in at the listener `quiet`.
+    fn names_within(entrance: &mut Entrance, quiet_max: usize) -> Vec<(String, usize)> {
+        let count = std::cell::Cell::new(0);
+        let free = |name: &str| if name == "quiet" { quiet_max - count.get() } else { usize::MAX };
+        let room = |_, name: &str| Room { peers: 0, free: usize::MAX, free_here: free(name) };
         entrance.begin_turn();
         let mut names = Vec::new();
-        let room = |_| Room { peers: 0, free: usize::MAX };
         while let Some(came) = entrance.next(room, Instant::now()) {
+            count.set(count.get() + usize::from(came.how.listener == "quiet"));
             names.push((came.how.listener.to_owned(), came.lane));
         }
         names
+    }
+
+    /// Listeners at two paths, of two lanes.
+    fn two(directory: &std::path::Path) -> (Entrance, [std::path::PathBuf; 2]) {
+        let paths = ["crowded", "quiet"].map(|name| directory.join(name));
+        let listeners = [0, 1]
+            .map(|lane| Listener::bind(lane, &Listen::on(["crowded", "quiet"][lane], paths[lane].clone())).unwrap());
+        (Entrance::of_listeners(listeners), paths)
     }
 
     /// One that listens on this path, and what wakes it.
@@ -520,13 +556,25 @@ mod tests {
     #[test]
     fn each_listener_gets_its_turn_however_many_have_connected_to_another() {
         let directory = tempfile::tempdir().unwrap();
-        let paths = ["crowded", "quiet"].map(|name| directory.path().join(name));
-        let listeners = [0, 1]
-            .map(|lane| Listener::bind(lane, &Listen::on(["crowded", "quiet"][lane], paths[lane].clone())).unwrap());
+        let (mut entrance, paths) = two(directory.path());
         let _crowd = [(); 20].map(|()| UnixStream::connect(&paths[0]).unwrap());
         let _one = UnixStream::connect(&paths[1]).unwrap();
-        let came = names(&mut Entrance::of_listeners(listeners));
+        let came = names(&mut entrance);
         assert_eq!(came.len(), 21);
         assert!(came[..2].contains(&("quiet".to_owned(), 1)), "{came:?}");
+    }
+
+    #[test]
+    fn who_connects_where_the_service_lets_in_no_more_waits_until_somebody_leaves_and_others_do_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut entrance, paths) = two(directory.path());
+        let _waiting = [(); 3].map(|()| UnixStream::connect(&paths[1]).unwrap());
+        let _others = [(); 2].map(|()| UnixStream::connect(&paths[0]).unwrap());
+        let came = names_within(&mut entrance, 1);
+        assert_eq!(came.iter().filter(|(name, _)| name == "quiet").count(), 1);
+        assert_eq!(came.len(), 3);
+        assert!(names_within(&mut entrance, 1).is_empty(), "no event tells of it, and nobody has left");
+        entrance.released(PeerId::from(1));
+        assert_eq!(names_within(&mut entrance, 1).len(), 1);
     }
 }

@@ -150,7 +150,7 @@ impl Wanted {
         }
     }
 
-    fn bind(self) -> Result<Listener, ListenError> {
+    fn bind<'l>(self, theirs: impl Iterator<Item = &'l Listener>) -> Result<Listener, ListenError> {
         match self.bound {
             Ok(listener) => Ok(listener),
             Err(Some(failed)) => bind_beside(self.lane, &self.listen, theirs).unwrap_or(Err(failed)),

@@ -37,6 +37,17 @@ impl Proxy {
         let number = self.listeners.number(name);
         self.make_room();
         number
+    /// How many more clients may come in at one of the places of a listener. Whoever comes there while it is none waits in the
+    /// kernel, as long as its backlog has room.
+    pub(super) fn room_at(&self, door: &str) -> usize {
+        let number = self.doors.get(door).copied();
+        let max = number.and_then(|number| self.listener(number)?.max_connections);
+        match (number, max) {
+            (Some(number), Some(max)) => max.saturating_sub(self.entered[number.index()].connections) as usize,
+            _ => usize::MAX,
+        }
+    }
+
     }
 
     /// Sees what is known of a client that has come, and goes on with it as far as that goes.
@@ -45,10 +56,6 @@ impl Proxy {
         let Some(listener) = self.listener(coming.listener) else {
             return self.refuse(id, coming, Refusal::Removed, context);
         };
-        let connections = self.entered[coming.listener.index()].connections;
-        if listener.max_connections.is_some_and(|max| connections > max) {
-            return self.refuse(id, coming, Refusal::ListenerFull, context);
-        }
         let source = coming.told.origin.source.map(|source| source.ip());
         if source.is_some_and(|source| listener.accept_proxy.contain(source)) {
             context.set_deadline(id, Some(listener.header_timeout));

@@ -11,8 +11,6 @@ pub(super) enum Refusal {
     Denied,
     /// Its address comes too often.
     TooOften,
-    /// Its listener has as many clients as it may.
-    ListenerFull,
     /// Its listener or its upstream is gone from the file.
     Removed,
     /// It did not begin as it has to, in time.
@@ -38,10 +36,9 @@ pub(super) enum Refusal {
 }
 
 /// All of them, by their numbers: what the access log calls them, and what a line says.
-const ALL: [(Refusal, End, &str); 14] = [
+const ALL: [(Refusal, End, &str); 13] = [
     (Refusal::Denied, End::Denied, "its address may not connect here"),
     (Refusal::TooOften, End::TooOften, "its address comes more often than connection_rate allows"),
-    (Refusal::ListenerFull, End::ListenerFull, "the listener has max_connections clients"),
     (Refusal::Removed, End::Removed, "the listener or the upstream is gone from the configuration"),
     (Refusal::Silent, End::HeaderTimeout, "it has not said all within header_timeout that it has to begin with"),
     (Refusal::NoHeader, End::NoHeader, "it does not begin with a PROXY header"),

@@ -3,22 +3,37 @@
 use super::rig::{Client, Proxy, address, echo, free_address, program, upstream};
 
 #[test]
-fn client_beyond_the_limit_of_its_listener_is_reset_and_the_others_are_not() {
-    let listen = free_address();
-    let proxy = Proxy::serve(&format!(
-        "access_log = 'text'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\nmax_connections = 2\n[upstream.u]\nservers = ['{}']\n",
-        echo("a")
-    ));
+fn client_beyond_the_limit_of_its_listener_waits_in_the_kernel_until_one_leaves_and_is_no_matter_of_others() {
+    let [listen, elsewhere] = [free_address(), free_address()];
+    let config = |max: u32| {
+        format!(
+            "[listener.l]\nbind = '{listen}'\nupstream = 'u'\nmax_connections = {max}\n\
+             [listener.m]\nbind = '{elsewhere}'\nupstream = 'u'\n[upstream.u]\nservers = ['{}']\n",
+            echo("a")
+        )
+    };
+    let proxy = Proxy::serve(&config(2));
     let mut clients = [Client::connect(listen), Client::connect(listen)];
     clients.iter_mut().for_each(|client| client.receive("a"));
-    proxy.replace();
-    Client::connect(listen).is_reset();
-    proxy.notes(&["end=listener-full"]);
+    let mut waiting = [(); 3].map(|()| Client::connect(listen));
+    waiting[0].send("early");
+    proxy.says(&["Accepting at l pauses, and goes on when a peer leaves: its service lets in no more there"]);
+    for _ in 0..3 {
+        proxy.replace();
+        Client::connect(elsewhere).receive("a");
+        assert_eq!(proxy.answers(&["connections"]).matches(" listener=l ").count(), 2);
+    }
     let [mut one, other] = clients;
     one.ask("still there");
     drop(other);
-    proxy.notes(&["end=finished"]);
-    Client::connect(listen).receive("a");
+    let [mut first, mut second, mut third] = waiting;
+    first.receive("aearly");
+    drop(first);
+    second.receive("a");
+    // One more may come by the new file.
+    proxy.reload(&config(3));
+    third.receive("a");
+    one.ask("still there");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use reactord::Upgraded;
 
-use super::rig::{Client, PATIENCE, Proxy, address, echo, free_address, upstream};
+use super::rig::{Client, PATIENCE, Proxy, address, echo, figures, free_address, upstream};
 
 #[test]
 fn listeners_and_servers_are_added_removed_and_moved_and_connections_stay() {
@@ -106,6 +106,23 @@ fn mistake_in_a_file_leaves_everything_as_it_was_and_is_the_answer() {
     client.ask("still there");
     proxy.reload(&config);
     client.ask("through a good one");
+}
+
+#[test]
+fn figures_that_the_file_does_not_ask_for_any_more_are_not_to_be_had_and_are_again() {
+    let [listen, metrics] = [free_address(), free_address()];
+    let config =
+        format!("[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{}']\n", echo("a"));
+    let with_figures = format!("metrics = '{metrics}'\n{config}");
+    let proxy = Proxy::serve(&with_figures);
+    for _ in 0..2 {
+        assert!(figures(metrics).contains("proxy_listener_connections{listener=\"l\"}"));
+        proxy.reload(&config);
+        assert!(TcpStream::connect(metrics).is_err());
+        proxy.replace();
+        Client::connect(listen).receive("a");
+        proxy.reload(&with_figures);
+    }
 }
 
 #[test]

@@ -216,6 +216,16 @@ pub(crate) fn echo(name: &'static str) -> SocketAddr {
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || send_back(client, name));
+/// The figures that are to be had there.
+#[track_caller]
+pub(crate) fn figures(at: SocketAddr) -> String {
+    let mut asking = Client::connect(at);
+    asking.send("GET /metrics HTTP/1.0\r\n\r\n");
+    let mut told = String::new();
+    asking.0.read_to_string(&mut told).expect("it ends, and is a text");
+    told
+}
+
         }
     });
     at
