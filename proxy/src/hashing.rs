@@ -1,8 +1,9 @@
 //! Which server a client is led to, always the same one while it is up.
 //!
 //! By rendezvous: for each client every server has a rank, and the first of those that are up gets it. So a server that goes
-//! moves only its own clients, spread over all others, and one that comes takes an equal share from each. Ranks come from
-//! names and addresses alone: they are the same in every process, on every machine, and in every version.
+//! moves only its own clients, spread over all others, and one that comes takes an equal share from each. A server of a weight
+//! has as many places, and the best of their ranks: so one that gets a higher weight only takes, and no others change. Ranks
+//! come from names, weights and addresses alone: they are the same in every process, on every machine, and in every version.
 
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -35,6 +36,11 @@ impl Place {
         Self(hasher.finish())
     }
 
+    /// One more place of the same server (the step of SplitMix64); the first is the one that it has.
+    fn another(self, nth: u64) -> Self {
+        Self(self.0.wrapping_add(nth.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
     /// The rank of a server for a client: two places, mixed so that every bit counts (the finish of SplitMix64).
     fn rank(self, client: Self) -> u64 {
         let mut mixed = self.0 ^ client.0.rotate_left(32);
@@ -45,10 +51,11 @@ impl Place {
     }
 }
 
-/// The one of these servers that a client is led to. `None` if there are none.
-pub fn led_to<T>(client: Place, servers: impl IntoIterator<Item = (T, Place)>) -> Option<T> {
-    let first = servers.into_iter().max_by_key(|(_, server)| server.rank(client));
-    first.map(|(server, _)| server)
+/// The one of these servers, each with its place and its weight, that a client is led to. `None` if there are none.
+pub fn led_to<T>(client: Place, servers: impl IntoIterator<Item = (T, Place, u32)>) -> Option<T> {
+    let best = |place: Place, weight: u32| (0..weight.into()).map(|nth| place.another(nth).rank(client)).max();
+    let first = servers.into_iter().max_by_key(|(_, place, weight)| best(*place, *weight));
+    first.map(|(server, ..)| server)
 }
 
 #[cfg(test)]
@@ -62,7 +69,12 @@ mod tests {
     }
 
     fn led(servers: &[String], client: u32) -> usize {
-        let places = servers.iter().enumerate().map(|(index, name)| (index, Place::of_server(name)));
+        led_by_weight(servers, |_| 1, client)
+    }
+
+    fn led_by_weight(servers: &[String], weight: impl Fn(usize) -> u32, client: u32) -> usize {
+        let place = |(index, name): (usize, &String)| (index, Place::of_server(name), weight(index));
+        let places = servers.iter().enumerate().map(place);
         led_to(Place::of_client(IpAddr::V4(client.into())), places).expect("there are servers")
     }
 
@@ -88,6 +100,22 @@ mod tests {
             counts[led(&servers[..4], client)] += 1;
         }
         assert!(counts.iter().all(|count| *count > CLIENTS / 5 / 4 * 8 / 10), "{counts:?}");
+    }
+
+    #[test]
+    fn share_of_a_server_is_its_weight_and_one_that_gets_a_higher_one_moves_only_those_whom_it_takes() {
+        let servers = names(4);
+        let mut counts = [0; 4];
+        for client in 0..CLIENTS {
+            let before = led_by_weight(&servers, |index| [1, 2, 4, 2][index], client);
+            counts[before] += 1;
+            let after = led_by_weight(&servers, |index| [1, 2, 4, 3][index], client);
+            assert!(after == before || after == 3, "client {client} moves from {before} to {after}");
+        }
+        for (count, weight) in counts.into_iter().zip([1, 2, 4, 2]) {
+            let share = CLIENTS * weight / 9;
+            assert!((share * 9 / 10..share * 11 / 10).contains(&count), "{counts:?}");
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn every_key_is_read_in_the_table_that_may_have_it() {
 }
 
 /// Each mistake with the line that makes it, by the table that it is in.
-const WRONG: [(&str, &str, &str); 56] = [
+const WRONG: [(&str, &str, &str); 57] = [
     ("at the beginning", "acces_log = \"json\"", "1:1: unknown key acces_log: did you mean access_log?"),
     ("at the beginning", "access_log = \"jsn\"", "1:14: \"jsn\" is unknown: did you mean \"json\"?"),
     ("at the beginning", "access_log = \"xml\"", "1:14: \"xml\" is unknown: \"off\", \"text\" or \"json\" is expected"),
@@ -165,7 +165,12 @@ const WRONG: [(&str, &str, &str); 56] = [
         "idle_timeout = \"1h\"",
         "unknown key idle_timeout: it belongs to [defaults], not to [upstream.NAME]",
     ),
-    ("a server", "weight = 3", "unknown key weight: a server may have at, backup, max_connections, name, resolve"),
+    (
+        "a server",
+        "colour = 3",
+        "unknown key colour: a server may have at, backup, max_connections, name, resolve, weight",
+    ),
+    ("a server", "weight = 257", "a number from 0 to 256 is expected, not 257"),
     ("a server", "backup = 1", "true or false is expected, not 1"),
     ("a server", "backup = true", "upstream main has only backup servers"),
     ("a server", "resolve = \"1s\"", "only a name is resolved, and this server has none"),

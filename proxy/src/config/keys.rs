@@ -61,7 +61,7 @@ pub(super) const UPSTREAM: Table = Table {
 };
 
 pub(super) const SERVER: Table =
-    Table { heading: "a server", keys: &["at", "backup", "max_connections", "name", "resolve"] };
+    Table { heading: "a server", keys: &["at", "backup", "max_connections", "name", "resolve", "weight"] };
 
 pub(super) const CHECK: Table =
     Table { heading: "check", keys: &["every", "expect", "fall", "rise", "send", "within"] };

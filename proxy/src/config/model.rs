@@ -144,6 +144,8 @@ pub struct Server {
     pub backup: bool,
     /// How many connections it gets at most. `None` is any number.
     pub max_connections: Option<u32>,
+    /// Its share of the clients, beside the weights of the others: 0 to 256. With 0 it gets none.
+    pub weight: u32,
 }
 
 /// Where a server is.

@@ -1,5 +1,7 @@
 //! `[upstream.NAME]` as a value.
 
+use std::ops::RangeInclusive;
+
 use crate::config::defaults::{CONNECTIONS, ForUpstreams};
 use crate::config::keys;
 use crate::config::listeners::CLOSE;
@@ -7,6 +9,11 @@ use crate::config::model::{At, ProxyVersion, Server, Upstream};
 use crate::config::places::{Placed, Places};
 use crate::config::reading::{Section, Value, text};
 use crate::config::values::{duration_or_never, one_of, server};
+
+/// What a weight may be, as in HAProxy's files.
+const WEIGHTS: RangeInclusive<u32> = 0..=256;
+
+const WEIGHT_DEFAULT: u32 = 1;
 
 pub(super) fn read(name: &str, section: &Section<'_, '_>, defaults: &ForUpstreams, places: &mut Places) -> Upstream {
     let own = defaults.overridden(section);
@@ -70,6 +77,7 @@ fn read_server(upstream: &Section<'_, '_>, value: &Value<'_>) -> Option<Server> 
     set_resolve(&section, &mut server.at);
     server.backup = section.is_true("backup").unwrap_or(false);
     server.max_connections = section.count("max_connections", CONNECTIONS);
+    server.weight = section.count("weight", WEIGHTS).unwrap_or(WEIGHT_DEFAULT);
     if let Some(name) = section.text("name", server_name) {
         server.name = name;
     }
@@ -78,7 +86,7 @@ fn read_server(upstream: &Section<'_, '_>, value: &Value<'_>) -> Option<Server> 
 
 /// A server of which only is said where it is.
 fn plain(name: &str, at: At) -> Server {
-    Server { name: name.to_owned(), at, backup: false, max_connections: None }
+    Server { name: name.to_owned(), at, backup: false, max_connections: None, weight: WEIGHT_DEFAULT }
 }
 
 fn set_resolve(section: &Section<'_, '_>, at: &mut At) {

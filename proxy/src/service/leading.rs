@@ -329,7 +329,8 @@ impl Look<'_> {
     }
 
     fn is_wanted(&self, number: usize) -> bool {
-        self.upstream.servers[number].backup == self.is_for_backups
+        let server = &self.upstream.servers[number];
+        server.weight > 0 && server.backup == self.is_for_backups
     }
 
     /// Whether the client was led to each of its addresses in vain: a name may have one of IPv6 where nobody listens.
@@ -362,7 +363,10 @@ impl Field for Look<'_> {
         let open = (0..self.servers()).filter(|number| self.is_open(*number));
         match self.source {
             Some(source) => {
-                let place = |number: usize| (number, Place::of_server(&self.upstream.servers[number].name));
+                let place = |number: usize| {
+                    let server = &self.upstream.servers[number];
+                    (number, Place::of_server(&server.name), server.weight)
+                };
                 led_to(Place::of_client(source), open.map(place))
             }
             // Whoever comes by a Unix socket has no address, and is served by the first.
@@ -377,6 +381,10 @@ mod tests {
     use crate::config::Config;
 
     #[test]
+    fn weight(&self, number: usize) -> u32 {
+        self.upstream.servers[number].weight
+    }
+
     fn server_is_tried_at_each_of_its_addresses_before_it_was_tried_in_vain() {
         let config = Config::simple("127.0.0.1:1", "localhost:2").expect("it is right");
         let at = |address: &str| Target::Tcp(address.parse().expect("it is an address"));
