@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use log::error;
 use options::{Command, Source};
-use reactord::BUILD;
 use reactord::program::EXIT_SERVE;
+use reactord::{BUILD, Inheritance};
 use reactord_process::open_files;
 use reactord_proxy::config::Config;
 
@@ -20,6 +20,9 @@ fn main() -> ExitCode {
         Err(exit_code) => return exit_code,
     };
     reactord_cli::logger::init(parsed.log_level, parsed.log_format);
+    if let Some(number) = Inheritance::from_environment().and_then(|inheritance| inheritance.standard_error()) {
+        reactord_cli::logger::standard_error_is_passed_on_to(number);
+    }
     match parsed.command {
         Command::Version => {
             reactord_cli::say(&format!("reactord-proxy {} on {BUILD}\n", env!("CARGO_PKG_VERSION")));
