@@ -158,6 +158,7 @@ impl StreamService for Proxy {
             0 => Some(&mut self.standings),
             1 => Some(&mut self.doings),
             2 => Some(&mut self.texts),
+            3 => Some(&mut self.queued),
             _ => None,
         }
     }

@@ -6,6 +6,8 @@ mod asked;
 mod beginnings;
 #[path = "proxy/clients.rs"]
 mod clients;
+#[path = "proxy/full.rs"]
+mod full;
 #[path = "proxy/health.rs"]
 mod health;
 #[path = "proxy/limits.rs"]
@@ -14,5 +16,7 @@ mod limits;
 mod reloads;
 #[path = "proxy/rig.rs"]
 mod rig;
+#[path = "proxy/unlucky.rs"]
+mod unlucky;
 #[path = "proxy/ways.rs"]
 mod ways;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
-use reactord::{Closed, Connect, Context, PeerId, Violation};
+use reactord::{Closed, Connect, Context, Violation};
 
 use super::roll::Rolled;
 use super::session::{Leaving, Probe, Session};
@@ -136,19 +136,24 @@ impl Proxy {
         }
     }
 
-    /// Ends all connections to a server at once, for this reason. Says how many.
+    /// Ends all connections to a server at once, for this reason. Says how many. Clients of those that are still being opened are
+    /// led elsewhere.
     pub(super) fn cut(&mut self, server: Rolled, why: Leaving, context: &mut Context<'_, Self>) -> usize {
-        let is_its = |id: &PeerId| match context.look(*id) {
-            Some(session) => session.client().is_some_and(|(client, _)| client.to == server),
-            None => false,
-        };
-        let clients: Vec<PeerId> = context.peers().into_iter().filter(is_its).collect();
+        let (mut clients, mut connections) = (Vec::new(), Vec::new());
+        for id in context.peers() {
+            match context.look(id) {
+                Some(Session::Server(served)) if served.to == server => connections.push((id, *served)),
+                Some(session) if session.client().is_some_and(|(client, _)| client.to == server) => clients.push(id),
+                _ => {}
+            }
+        }
         for client in &clients {
             if let Some(client) = context.session(*client).and_then(Session::client_mut) {
                 client.leaving = why;
             }
             context.abort(*client);
         }
+        connections.into_iter().for_each(|(id, served)| self.turn_away(id, served, context));
         clients.len()
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use log::debug;
-use reactord::{Accepted, Context, Violation};
+use reactord::{Accepted, Context, PeerId, Violation};
 
 use super::refusal::Refusal;
 use super::roll::Rolled;
@@ -12,6 +12,9 @@ use super::state::Proxy;
 use crate::client_hello::{self, ClientHello};
 use crate::config::Route;
 use crate::proxy_header::{self, Addresses, Header};
+
+/// So much of what a client has to say to its server is read while it waits for one.
+const WAITING_BYTES: usize = 4 * 1024;
 
 impl Proxy {
     /// Somebody has connected.
@@ -29,14 +32,11 @@ impl Proxy {
             upstream: None,
             tried: Vec::new(),
             has_timed_out: false,
+            has_spoken: false,
         });
         self.receive(coming, context)
     }
 
-    fn gone_listener(&mut self, name: &str) -> Rolled {
-        let number = self.listeners.number(name);
-        self.make_room();
-        number
     /// How many more clients may come in at one of the places of a listener. Whoever comes there while it is none waits in the
     /// kernel, as long as its backlog has room.
     pub(super) fn room_at(&self, door: &str) -> usize {
@@ -48,6 +48,10 @@ impl Proxy {
         }
     }
 
+    fn gone_listener(&mut self, name: &str) -> Rolled {
+        let number = self.listeners.number(name);
+        self.make_room();
+        number
     }
 
     /// Sees what is known of a client that has come, and goes on with it as far as that goes.
@@ -68,25 +72,54 @@ impl Proxy {
     }
 
     /// It is known by now where a client comes from.
-    fn let_in(&mut self, mut coming: Box<Coming>, context: &mut Context<'_, Self>) -> Session {
+    fn let_in(&mut self, coming: Box<Coming>, context: &mut Context<'_, Self>) -> Session {
         let id = context.peer();
         let source = coming.told.origin.source.map(|source| source.ip());
         if let Some(refusal) = source.and_then(|source| self.objection(coming.listener, source, context)) {
             return self.refuse(id, coming, refusal, context);
         }
-        let listener = self.listener(coming.listener).expect("it was seen when the client came");
-        match &listener.route {
-            Route::Upstream(name) => {
-                coming.upstream = Some(name.as_str().into());
-                self.lead(id, coming, context)
-            }
-            Route::Sni(_) => {
+        match self.listener(coming.listener).map(|listener| (&listener.route, listener.header_timeout)) {
+            Some((Route::Sni(_), header_timeout)) => {
                 if coming.told.passed_on_by.is_none() {
                     // Whoever has to send a header first has one time for both.
-                    context.set_deadline(id, Some(listener.header_timeout));
+                    context.set_deadline(id, Some(header_timeout));
                 }
                 Session::Coming(coming)
             }
+            // What it has to say first, it may have begun to say to a process with another file.
+            Some((Route::Upstream(_), _)) | None => self.lead_by_route(id, coming, context),
+        }
+    }
+
+    /// Leads a client that has said all that it has to say first to where the file says.
+    pub(super) fn lead_by_route(
+        &mut self,
+        id: PeerId,
+        mut coming: Box<Coming>,
+        context: &mut Context<'_, Self>,
+    ) -> Session {
+        match self.destination(&coming) {
+            Ok(upstream) => {
+                coming.upstream = Some(upstream.into());
+                self.lead(id, coming, context)
+            }
+            Err(refusal) => self.refuse(id, coming, refusal, context),
+        }
+    }
+
+    /// The name of the upstream to which the file leads such a client.
+    fn destination(&self, coming: &Coming) -> Result<&str, Refusal> {
+        match self.listener(coming.listener).map(|listener| &listener.route) {
+            Some(Route::Upstream(name)) => Ok(name),
+            Some(Route::Sni(sni)) => sni.upstream(coming.told.server_name.as_deref()).ok_or(Refusal::NoRoute),
+            None => Err(Refusal::Removed),
+        }
+    }
+
+    /// A client that has been led somewhere, by a process with another file maybe, is led there where this one says.
+    pub(super) fn follow_route(&self, coming: &mut Coming) {
+        if let Ok(upstream) = self.destination(coming) {
+            coming.upstream = Some(upstream.into());
         }
     }
 
@@ -110,6 +143,7 @@ impl Proxy {
         context: &mut Context<'_, Self>,
     ) -> Result<usize, Violation> {
         let Some(coming) = session.take_coming(|stage| matches!(stage, Stage::Header | Stage::Hello)) else {
+            note_spoken(session, input, context);
             return Ok(0);
         };
         if coming.stage == Stage::Hello {
@@ -158,20 +192,16 @@ impl Proxy {
                 return self.refuse(id, coming, Refusal::NoHello, context);
             }
         }
-        let Some(Route::Sni(sni)) = self.listener(coming.listener).map(|listener| &listener.route) else {
-            return self.refuse(id, coming, Refusal::Removed, context);
-        };
-        match sni.upstream(coming.told.server_name.as_deref()) {
-            Some(upstream) => {
-                coming.upstream = Some(upstream.into());
-                self.lead(id, coming, context)
-            }
-            None => self.refuse(id, coming, Refusal::NoRoute, context),
-        }
+        coming.has_spoken = true;
+        self.lead_by_route(id, coming, context)
     }
 
-    /// A client has sent all it will send, before it is connected on: that is no reason not to be, unless it has not said where.
+    /// A client has sent all it will send, before it is connected on: that is no reason not to be, unless it has not said where,
+    /// or waits and has said nothing at all. Then it has left, and its place is another's.
     pub(super) fn ended_early(&mut self, session: &mut Session, context: &mut Context<'_, Self>) {
+        if is_waiting(session).is_some_and(|coming| !coming.has_spoken) {
+            return context.close();
+        }
         if let Some(coming) = session.take_coming(|stage| matches!(stage, Stage::Header | Stage::Hello)) {
             let refusal = if coming.stage == Stage::Header { Refusal::NoHeader } else { Refusal::NoHello };
             *session = self.refuse(context.peer(), coming, refusal, context);
@@ -180,7 +210,7 @@ impl Proxy {
 
     /// A client's time is over.
     pub(super) fn overdue(&mut self, session: &mut Session, context: &mut Context<'_, Self>) {
-        let Some(coming) = session.take_coming(|_| true) else { return context.close() };
+        let Some(mut coming) = session.take_coming(|_| true) else { return context.close() };
         let id = context.peer();
         *session = match coming.stage {
             Stage::Header | Stage::Hello => self.refuse(id, coming, Refusal::Silent, context),
@@ -188,9 +218,30 @@ impl Proxy {
                 self.left_queue(&coming);
                 self.refuse(id, coming, Refusal::WaitedTooLong, context)
             }
-            Stage::Resting => self.lead(id, coming, context),
+            Stage::Resting => {
+                self.follow_route(&mut coming);
+                self.lead(id, coming, context)
+            }
             Stage::Connecting { .. } | Stage::Refused(_) => Session::Coming(coming),
         };
+    }
+}
+
+/// A client that waits for a server has said something. If that is much, the rest of it stays in the kernel.
+fn note_spoken(session: &mut Session, input: &[u8], context: &mut Context<'_, Proxy>) {
+    if let Some(coming) = is_waiting(session) {
+        coming.has_spoken = true;
+        if input.len() >= WAITING_BYTES {
+            context.hold(context.peer());
+        }
+    }
+}
+
+/// A client that waits for a server, which is read from so that it is known when it leaves.
+fn is_waiting(session: &mut Session) -> Option<&mut Coming> {
+    match session {
+        Session::Coming(coming) if matches!(coming.stage, Stage::Queued | Stage::Resting) => Some(coming),
+        _ => None,
     }
 }
 

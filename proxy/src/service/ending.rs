@@ -165,6 +165,7 @@ impl Proxy {
         // Whoever has left meanwhile is no reason to think well of the server.
         let Some(mut coming) = coming else { return };
         self.failed(served.to, &mut coming, error, context);
+        self.follow_route(&mut coming);
         let led = self.lead(served.client, coming, context);
         self.put_back(served.client, led, context);
     }

@@ -134,6 +134,12 @@ impl Proxy {
         for (upstream, pool) in self.config.upstreams.iter().zip(&self.pools) {
             family.sample(&[("upstream", &upstream.name)], pool.waiting);
         }
+        let help = "Clients that have had to wait for a server.";
+        let mut family = Family::begin(text, "proxy_upstream_queued_total", "counter", help);
+        for upstream in &self.config.upstreams {
+            let count = self.queued.get(&upstream.name).copied().unwrap_or_default();
+            family.sample(&[("upstream", &upstream.name)], count);
+        }
     }
 
     fn listened(&self) -> Vec<Listened<'_>> {

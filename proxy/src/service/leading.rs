@@ -51,6 +51,8 @@ impl Proxy {
                 Way::Rest => {
                     coming.stage = Stage::Resting;
                     context.set_deadline(id, Some(REST));
+                    // That it leaves is to be noticed.
+                    context.release(id);
                     return Session::Coming(coming);
                 }
                 Way::Out(refusal) => return self.refuse(id, coming, refusal, context),
@@ -134,7 +136,7 @@ impl Proxy {
         let (upstream, first) = (&self.config.upstreams[pool], self.pools[pool].first);
         let live = &self.live[first..first + upstream.servers.len()];
         let look = Look { upstream, first, live, tried, now_ms: self.ms(now), source, is_for_backups: false };
-        let is_any_up = (0..live.len()).any(|number| !upstream.servers[number].backup && look.is_up(number));
+        let is_any_up = look.is_any_up();
         Look { is_for_backups: !is_any_up, ..look }
     }
 
@@ -203,8 +205,11 @@ impl Proxy {
         let within = self.config.upstreams[pool].queue.map(|queue| queue.within);
         if coming.stage != Stage::Queued {
             coming.stage = Stage::Queued;
+            self.count_queued(pool);
             context.set_deadline(id, within);
         }
+        // That it leaves is to be noticed.
+        context.release(id);
         self.pools[pool].queue.push_back(id);
         self.pools[pool].waiting += 1;
         Session::Coming(coming)
@@ -242,6 +247,20 @@ impl Proxy {
 
     fn has_room(&self, pool: usize, now: Instant) -> bool {
         self.look(pool, None, &[], now).has_room()
+    }
+
+    // ── Elsewhere after all ────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The server of a connection is to get no clients any more. If that is still being opened, another server may get its
+    /// client.
+    pub(super) fn turn_away(&mut self, server: PeerId, served: Served, context: &mut Context<'_, Self>) {
+        let is_its = |stage| stage == Stage::Connecting { server };
+        let coming = context.session(served.client).and_then(|session| session.take_coming(is_its));
+        let Some(mut coming) = coming else { return };
+        context.abort(server);
+        self.follow_route(&mut coming);
+        let led = self.lead(served.client, coming, context);
+        self.put_back(served.client, led, context);
     }
 
     // ── The connection stands ──────────────────────────────────────────────────────────────────────────────────────
@@ -359,6 +378,10 @@ impl Field for Look<'_> {
         self.live[number].connections
     }
 
+    fn weight(&self, number: usize) -> u32 {
+        self.upstream.servers[number].weight
+    }
+
     fn by_source(&self) -> Option<usize> {
         let open = (0..self.servers()).filter(|number| self.is_open(*number));
         match self.source {
@@ -381,10 +404,6 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn weight(&self, number: usize) -> u32 {
-        self.upstream.servers[number].weight
-    }
-
     fn server_is_tried_at_each_of_its_addresses_before_it_was_tried_in_vain() {
         let config = Config::simple("127.0.0.1:1", "localhost:2").expect("it is right");
         let at = |address: &str| Target::Tcp(address.parse().expect("it is an address"));

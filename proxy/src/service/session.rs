@@ -114,6 +114,8 @@ pub struct Coming {
     pub(super) tried: Vec<Rolled>,
     /// The last of them was not reached in time.
     pub(super) has_timed_out: bool,
+    /// It has said something that is for the server.
+    pub(super) has_spoken: bool,
 }
 
 /// How far a client has come.
@@ -160,6 +162,8 @@ enum Saved<'r> {
         tried: Vec<&'r str>,
         #[n(6)]
         has_timed_out: bool,
+        #[n(7)]
+        has_spoken: bool,
     },
     #[n(1)]
     Client {
@@ -260,6 +264,7 @@ impl Session {
                 upstream: coming.upstream.as_deref(),
                 tried: coming.tried.iter().map(|server| servers.of(*server)).collect(),
                 has_timed_out: coming.has_timed_out,
+                has_spoken: coming.has_spoken,
             },
             Self::Client(_) | Self::Told(_) => {
                 let (client, told) = self.client().expect("it is one");
@@ -289,7 +294,7 @@ impl Session {
     pub(super) fn restore(listeners: &Roll, servers: &Roll, record: &[u8]) -> Result<Self, RestoreError> {
         let saved = minicbor::decode(record).map_err(|error| RestoreError::new(format!("a session: {error}")))?;
         Ok(match saved {
-            Saved::Coming { listener, accepted_ms, told, stage, upstream, tried, has_timed_out } => {
+            Saved::Coming { listener, accepted_ms, told, stage, upstream, tried, has_timed_out, has_spoken } => {
                 let tried = tried.into_iter().map(|server| servers.number(server)).collect();
                 let (listener, upstream) = (listeners.number(listener), upstream.map(Box::from));
                 Self::Coming(Box::new(Coming {
@@ -300,6 +305,7 @@ impl Session {
                     upstream,
                     tried,
                     has_timed_out,
+                    has_spoken,
                 }))
             }
             Saved::Client {
@@ -424,6 +430,7 @@ mod tests {
                 upstream: Some("u".into()),
                 tried: vec![servers.number("u/b"), to],
                 has_timed_out: true,
+                has_spoken: true,
             };
             let restored = again(&Session::Coming(Box::new(coming)));
             assert!(

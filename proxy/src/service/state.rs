@@ -40,6 +40,8 @@ pub struct Proxy {
     pub(super) standings: Keyed<String, Standing>,
     /// The same of each listener.
     pub(super) doings: Keyed<String, Doings>,
+    /// The same of each upstream: how many clients have had to wait for one of its servers.
+    pub(super) queued: Keyed<String, u64>,
     pub(super) lines: Lines,
     pub(super) journal: Journal,
     /// The server stops.
@@ -150,6 +152,7 @@ impl Proxy {
             pools,
             standings,
             doings,
+            queued: Keyed::default(),
             lines,
             journal,
             is_stopping: false,
@@ -215,6 +218,15 @@ impl Proxy {
         let result = act(standing);
         self.live[number.index()].gate = Gate::of(standing);
         result
+    }
+
+    /// One more client has to wait for a server of this upstream.
+    pub(super) fn count_queued(&mut self, pool: usize) {
+        let name = &self.config.upstreams[pool].name;
+        match self.queued.get_mut(name) {
+            Some(count) => *count += 1,
+            None => drop(self.queued.insert(name.clone(), 1)),
+        }
     }
 
     /// How a server stands.

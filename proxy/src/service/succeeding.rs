@@ -5,18 +5,32 @@ use log::info;
 use reactord::{Context, PeerId};
 
 use super::roll::Rolled;
-use super::session::{Leaving, Session, Stage};
+use super::session::{Leaving, Served, Session, Stage};
 use super::state::{Gate, Proxy, TEXT};
-use crate::config::{Config, OnRemoved, changes};
+use crate::config::{Config, OnRemoved, Route, changes};
+
+/// Connections for which the file may say something else than that of the predecessor.
+#[derive(Default)]
+struct Unfinished {
+    /// Clients that are joined, and whether their listener or server is gone, where that has changed.
+    joined: Vec<(PeerId, bool)>,
+    /// Clients that wait for a server, in the order in which they came.
+    waiting: Vec<(u64, PeerId)>,
+    /// Connections to servers that are gone.
+    turned_away: Vec<(PeerId, Served)>,
+    /// Clients that have not said yet which name they ask for.
+    silent: Vec<PeerId>,
+}
 
 impl Proxy {
     /// All that the predecessor had is here.
     pub(super) fn succeed(&mut self, context: &mut Context<'_, Self>) {
         self.say_changes();
         self.make_room();
-        self.count_connections(context);
+        let unfinished = self.count_connections(context);
         self.follow_file();
         self.remember_addresses();
+        self.go_on_with(unfinished, context);
         self.resolve_names(context);
         self.spread_checks(None, context);
         self.remember_left_out(context);
@@ -36,33 +50,57 @@ impl Proxy {
         }
     }
 
-    fn count_connections(&mut self, context: &mut Context<'_, Self>) {
-        let mut waiting = Vec::new();
-        let mut clients = Vec::new();
+    fn count_connections(&mut self, context: &Context<'_, Self>) -> Unfinished {
+        let mut unfinished = Unfinished::default();
         for id in context.peers() {
             match context.look(id) {
                 Some(Session::Coming(coming)) => {
                     self.entered[coming.listener.index()].connections += 1;
-                    if coming.stage == Stage::Queued {
-                        waiting.push((coming.accepted_ms, id));
+                    match coming.stage {
+                        Stage::Queued => unfinished.waiting.push((coming.accepted_ms, id)),
+                        Stage::Hello => unfinished.silent.push(id),
+                        _ => {}
                     }
                 }
-                Some(Session::Server(served)) => self.live[served.to.index()].connections += 1,
+                Some(Session::Server(served)) => {
+                    self.live[served.to.index()].connections += 1;
+                    if self.server(served.to).is_none() {
+                        unfinished.turned_away.push((id, *served));
+                    }
+                }
                 Some(session) => {
                     if let Some((client, _)) = session.client() {
                         self.entered[client.listener.index()].connections += 1;
                         let is_gone = self.is_gone(client.listener, client.to);
                         if is_gone != (client.leaving == Leaving::Removed) {
-                            clients.push((id, is_gone));
+                            unfinished.joined.push((id, is_gone));
                         }
                     }
                 }
                 None => {}
             }
         }
-        clients.into_iter().for_each(|(client, is_gone)| self.follow_removal(client, is_gone, context));
-        waiting.sort_unstable();
+        unfinished.waiting.sort_unstable();
+        unfinished
+    }
+
+    fn go_on_with(&mut self, unfinished: Unfinished, context: &mut Context<'_, Self>) {
+        let Unfinished { joined, waiting, turned_away, silent } = unfinished;
+        joined.into_iter().for_each(|(client, is_gone)| self.follow_removal(client, is_gone, context));
         waiting.into_iter().for_each(|(_, client)| self.wait_on(client, context));
+        turned_away.into_iter().for_each(|(server, served)| self.turn_away(server, served, context));
+        silent.into_iter().for_each(|client| self.let_be_silent(client, context));
+    }
+
+    /// Somebody is to say which name it asks for. Where the file does not want to know any more, it is led on.
+    fn let_be_silent(&mut self, id: PeerId, context: &mut Context<'_, Self>) {
+        let Some(coming) = context.session(id).and_then(|session| session.take_coming(|_| true)) else { return };
+        let listener = self.listener(coming.listener);
+        let session = match listener.is_some_and(|listener| matches!(listener.route, Route::Sni(_))) {
+            true => Session::Coming(coming),
+            false => self.lead_by_route(id, coming, context),
+        };
+        self.put_back(id, session, context);
     }
 
     /// Whether a listener or a server is not in the file any more.
@@ -86,7 +124,8 @@ impl Proxy {
 
     /// Somebody has waited for a server, and waits on, unless there is no such upstream any more.
     fn wait_on(&mut self, id: PeerId, context: &mut Context<'_, Self>) {
-        let Some(coming) = context.session(id).and_then(|session| session.take_coming(|_| true)) else { return };
+        let Some(mut coming) = context.session(id).and_then(|session| session.take_coming(|_| true)) else { return };
+        self.follow_route(&mut coming);
         let session = match coming.upstream.as_deref().and_then(|name| self.pool(name)) {
             Some(pool) => {
                 self.pools[pool].queue.push_back(id);
@@ -122,6 +161,7 @@ impl Proxy {
         }
         let listeners_before = doings.len();
         doings.retain(|name, _| listeners.find(name).is_some());
+        self.queued.retain(|name, _| self.config.upstream(name).is_some());
         let gone = (before - standings.len(), listeners_before - doings.len());
         if gone != (0, 0) {
             info!(

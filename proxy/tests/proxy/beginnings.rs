@@ -1,6 +1,6 @@
 //! What a client has to say before it is led anywhere: a PROXY header, the name in its ClientHello.
 
-use super::rig::{Client, Proxy, address, free_address, upstream};
+use super::rig::{Client, Proxy, address, client_hello, free_address, upstream};
 
 fn behind_a_proxy(listen: std::net::SocketAddr, accepted: &str, server: std::net::SocketAddr) -> String {
     format!(
@@ -52,27 +52,6 @@ fn header_from_where_it_may_not_come_is_bytes_like_any_others() {
     let own = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n", client.0.local_addr().unwrap().port(), listen.port());
     served.receive(own);
     served.receive(header);
-}
-
-/// A ClientHello that asks for this name, in records of so many bytes.
-fn client_hello(name: Option<&str>, record_bytes: usize) -> Vec<u8> {
-    let extension = |number: u16, body: &[u8]| {
-        [&number.to_be_bytes()[..], &u16::try_from(body.len()).unwrap().to_be_bytes(), body].concat()
-    };
-    let mut extensions = extension(43, &[2, 3, 4]);
-    if let Some(name) = name {
-        let length = u16::try_from(name.len()).unwrap();
-        let list = [&(length + 3).to_be_bytes()[..], &[0], &length.to_be_bytes(), name.as_bytes()].concat();
-        extensions.extend(extension(0, &list));
-    }
-    let mut body = [&[3, 3][..], &[7; 32], &[0], &[0, 2, 0x13, 1], &[1, 0]].concat();
-    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
-    body.extend(extensions);
-    let mut message = vec![1];
-    message.extend(&u32::try_from(body.len()).unwrap().to_be_bytes()[1..]);
-    message.extend(body);
-    let record = |bytes: &[u8]| [&[22, 3, 1][..], &u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
-    message.chunks(record_bytes).flat_map(record).collect()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How many may come, and who waits.
 
-use super::rig::{Client, Proxy, address, echo, free_address, program, upstream};
+use super::rig::{Client, Proxy, address, echo, figures, free_address, program, upstream};
 
 #[test]
 fn client_beyond_the_limit_of_its_listener_waits_in_the_kernel_until_one_leaves_and_is_no_matter_of_others() {
@@ -38,9 +38,10 @@ fn client_beyond_the_limit_of_its_listener_waits_in_the_kernel_until_one_leaves_
 
 #[test]
 fn client_waits_for_a_server_with_room_through_a_replacement() {
-    let (listen, server) = (free_address(), upstream());
+    let (listen, server, metrics) = (free_address(), upstream(), free_address());
     let proxy = Proxy::serve(&format!(
-        "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = [{{ at = '{}', max_connections = 1 }}]\n\
+        "metrics = '{metrics}'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\n\
+         [upstream.u]\nservers = [{{ at = '{}', max_connections = 1 }}]\n\
          queue = {{ max = 1, within = '1h' }}\n",
         address(&server)
     ));
@@ -49,10 +50,14 @@ fn client_waits_for_a_server_with_room_through_a_replacement() {
     let mut second = Client::connect(listen);
     second.send("patience");
     proxy.stands("waiting=1");
+    assert!(figures(metrics).contains("proxy_upstream_queued_total{upstream=\"u\"} 1\n"));
     Client::connect(listen).is_reset();
     proxy.says(&["is refused: all servers have max_connections clients, and as many wait as may"]);
     proxy.replace();
     proxy.stands("waiting=1");
+    let told = figures(metrics);
+    assert!(told.contains("proxy_upstream_queued_total{upstream=\"u\"} 1\n"), "{told}");
+    assert!(told.contains("proxy_upstream_waiting{upstream=\"u\"} 1\n"), "{told}");
     drop((first, served));
     let mut served = Client::of(server.accept().unwrap().0);
     served.receive("patience");

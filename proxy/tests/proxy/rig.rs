@@ -180,6 +180,17 @@ impl Proxy {
             let status = self.answers(&["status"]);
             if status.contains(wanted) {
                 return;
+        self.comes_to_answer("status", wanted);
+    }
+
+    /// Asks who the clients are until that is said of one.
+    #[track_caller]
+    pub(crate) fn lists(&self, wanted: &str) {
+        self.comes_to_answer("connections", wanted);
+    }
+
+    #[track_caller]
+    fn comes_to_answer(&self, question: &str, wanted: &str) {
             }
             assert!(Instant::now() < deadline, "{wanted} is not in {status}");
             std::thread::yield_now();
@@ -314,4 +325,25 @@ impl Client {
 /// The file `name` is removed when a test is through with it, as all in its directory is.
 pub(crate) fn listen_on(path: &Path) -> std::os::unix::net::UnixListener {
     std::os::unix::net::UnixListener::bind(path).expect("the path is free")
+}
+
+/// A ClientHello that asks for this name, in records of so many bytes.
+pub(crate) fn client_hello(name: Option<&str>, record_bytes: usize) -> Vec<u8> {
+    let extension = |number: u16, body: &[u8]| {
+        [&number.to_be_bytes()[..], &u16::try_from(body.len()).unwrap().to_be_bytes(), body].concat()
+    };
+    let mut extensions = extension(43, &[2, 3, 4]);
+    if let Some(name) = name {
+        let length = u16::try_from(name.len()).unwrap();
+        let list = [&(length + 3).to_be_bytes()[..], &[0], &length.to_be_bytes(), name.as_bytes()].concat();
+        extensions.extend(extension(0, &list));
+    }
+    let mut body = [&[3, 3][..], &[7; 32], &[0], &[0, 2, 0x13, 1], &[1, 0]].concat();
+    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+    body.extend(extensions);
+    let mut message = vec![1];
+    message.extend(&u32::try_from(body.len()).unwrap().to_be_bytes()[1..]);
+    message.extend(body);
+    let record = |bytes: &[u8]| [&[22, 3, 1][..], &u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+    message.chunks(record_bytes).flat_map(record).collect()
 }

@@ -2,8 +2,7 @@
 
 use std::io::Read;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-
+use super::full::Full;
 use super::rig::{Client, Proxy, address, echo, free_address, listen_on, program, upstream};
 
 fn simple(listen: impl std::fmt::Display, servers: &str) -> String {
@@ -150,7 +149,6 @@ fn connect_under_way_at_a_replacement_succeeds_afterwards() {
 
 #[test]
 fn connect_under_way_at_a_replacement_fails_and_times_out_as_if_there_had_been_none() {
-    let listen = free_address();
     for is_refused in [true, false] {
         let (listen, full) = (free_address(), Full::new());
         let config = simple(listen, &format!("['{}']", full.at));
@@ -169,32 +167,5 @@ fn connect_under_way_at_a_replacement_fails_and_times_out_as_if_there_had_been_n
         client.is_reset();
         proxy.notes(&[if is_refused { "end=unreachable" } else { "end=connect-timeout" }]);
         drop(kept);
-    }
-}
-
-/// A listener with no room for one more connection, so that one that is opened there takes its time.
-struct Full {
-    listener: std::net::TcpListener,
-    at: std::net::SocketAddr,
-    waiting: Vec<std::net::TcpStream>,
-}
-
-impl Full {
-    fn new() -> Self {
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-        rustix::net::bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        rustix::net::listen(&socket, 0).unwrap();
-        let listener = std::net::TcpListener::from(socket);
-        let at = address(&listener);
-        let waiting = vec![std::net::TcpStream::connect(at).unwrap()];
-        Self { listener, at, waiting }
-    }
-
-    /// The kernel tries again within some seconds.
-    fn make_room(self) -> Client {
-        drop(self.listener.accept().unwrap());
-        let (socket, from) = self.listener.accept().unwrap();
-        assert_ne!(from, self.waiting[0].local_addr().unwrap());
-        Client::of(socket)
     }
 }
