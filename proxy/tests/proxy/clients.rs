@@ -249,3 +249,35 @@ fn ssh_session_and_scp_go_on_with_every_byte() {
     assert!(std::fs::read(path("received")).unwrap() == bytes, "the same bytes");
     assert_eq!(session.ask("still there"), "still there");
 }
+
+/// A Python with the package `websockets`: `.ci/run` makes one.
+fn python_with_websockets() -> Option<Command> {
+    let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("bin/python");
+    let has_it = |python: &&Path| {
+        Command::new(python).args(["-c", "import websockets"]).output().is_ok_and(|output| output.status.success())
+    };
+    let found = [&*ours, Path::new("python3")].into_iter().find(has_it);
+    if found.is_none() {
+        eprintln!("no Python has the package websockets, so the proxy is not tried with it");
+    }
+    found.map(Command::new)
+}
+
+#[test]
+fn websockets_go_on_through_fifty_replacements_with_every_frame_and_every_pong() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proxy/websocket.py");
+    let with = |arguments: &[&str]| {
+        python_with_websockets().map(|mut python| Conversation::with(python.arg(script).args(arguments)))
+    };
+    let Some(mut server) = with(&["server"]) else { return };
+    let port: u16 = server.hear().parse().expect("it says its port");
+    let (mut proxy, listen) = Alternating::before(([127, 0, 0, 1], port).into());
+    let mut client = with(&["client", &listen.port().to_string()]).expect("it was there");
+    for _ in 0..50 {
+        proxy.replace();
+        assert_eq!(client.ask("does it go on?"), "goes on", "after {} replacements", proxy.replaced);
+    }
+    let said = client.ask("end");
+    assert!(said.contains(" frames were sent and "), "{said}");
+    assert!(client.running.0.wait().unwrap().success());
+}
