@@ -6,6 +6,8 @@ mod asked;
 mod beginnings;
 #[path = "proxy/clients.rs"]
 mod clients;
+#[path = "proxy/crowd.rs"]
+mod crowd;
 #[path = "proxy/full.rs"]
 mod full;
 #[path = "proxy/health.rs"]
