@@ -19,7 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lines that a thread collects and a test waits for.
 #[derive(Default)]
-struct Lines {
+pub(crate) struct Lines {
     all: Mutex<Vec<String>>,
     more: Condvar,
 }
@@ -29,7 +29,7 @@ impl Lines {
         self.all.lock().expect("no thread that holds it panics")
     }
 
-    fn read(source: impl Read + Send + 'static) -> Arc<Self> {
+    pub(crate) fn read(source: impl Read + Send + 'static) -> Arc<Self> {
         let lines = Arc::<Self>::default();
         let reader = Arc::clone(&lines);
         std::thread::spawn(move || {
@@ -43,10 +43,15 @@ impl Lines {
 
     #[track_caller]
     fn wait(&self, wanted: &[&str]) -> String {
+        self.wait_for(wanted, |line| wanted.iter().all(|part| line.contains(part)))
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for(&self, wanted: &[&str], is_wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.lock();
         loop {
-            if let Some(line) = lines.iter().find(|line| wanted.iter().all(|part| line.contains(part))) {
+            if let Some(line) = lines.iter().find(|line| is_wanted(line)) {
                 return line.clone();
             }
             let remaining = deadline.saturating_duration_since(Instant::now());
@@ -175,11 +180,6 @@ impl Proxy {
     /// Asks how the servers stand until they stand so.
     #[track_caller]
     pub(crate) fn stands(&self, wanted: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let status = self.answers(&["status"]);
-            if status.contains(wanted) {
-                return;
         self.comes_to_answer("status", wanted);
     }
 
@@ -191,8 +191,13 @@ impl Proxy {
 
     #[track_caller]
     fn comes_to_answer(&self, question: &str, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.answers(&[question]);
+            if answer.contains(wanted) {
+                return;
             }
-            assert!(Instant::now() < deadline, "{wanted} is not in {status}");
+            assert!(Instant::now() < deadline, "{wanted} is not in {answer}");
             std::thread::yield_now();
         }
     }
@@ -211,6 +216,16 @@ impl Drop for Proxy {
     }
 }
 
+/// The figures that are to be had there.
+#[track_caller]
+pub(crate) fn figures(at: SocketAddr) -> String {
+    let mut asking = Client::connect(at);
+    asking.send("GET /metrics HTTP/1.0\r\n\r\n");
+    let mut told = String::new();
+    asking.0.read_to_string(&mut told).expect("it ends, and is a text");
+    told
+}
+
 /// A listener in whose stead a server is.
 pub(crate) fn upstream() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").expect("the kernel has a port")
@@ -227,16 +242,6 @@ pub(crate) fn echo(name: &'static str) -> SocketAddr {
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || send_back(client, name));
-/// The figures that are to be had there.
-#[track_caller]
-pub(crate) fn figures(at: SocketAddr) -> String {
-    let mut asking = Client::connect(at);
-    asking.send("GET /metrics HTTP/1.0\r\n\r\n");
-    let mut told = String::new();
-    asking.0.read_to_string(&mut told).expect("it ends, and is a text");
-    told
-}
-
         }
     });
     at
