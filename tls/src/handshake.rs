@@ -266,6 +266,8 @@ impl Handshake {
             (Some(verifier), [certificate, others @ ..]) if self.is_resumed() => {
                 verifier.verify_client_cert(certificate, others, now).map(|_| ())
             }
+            // Its ticket would have to be of another configuration, for which no ticket can be opened.
+            (Some(verifier), []) if verifier.client_auth_mandatory() => Err(rustls::Error::NoCertificatesPresented),
             _ => Ok(()),
         }
     }

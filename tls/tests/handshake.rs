@@ -290,8 +290,12 @@ fn a_client_resumes_at_the_successor() {
         talk(resumed);
         // Where clients are asked for certificates, a ticket of when they were not is worth nothing.
         let stricter = ServerSettings { client_auth: client_auth(false), ..server_settings() };
-        let stricter = Acceptor::new(&stricter, successors).unwrap();
+        let stricter = Acceptor::new(&stricter, successors.clone()).unwrap();
         assert!(!accepted(&stricter, client(&config)).established.facts.resumed);
+        // And one of when they were asked and needed none does not spare one where it is needed.
+        let strictest = ServerSettings { client_auth: client_auth(true), ..server_settings() };
+        let handshake = Handshake::accept(&Acceptor::new(&strictest, successors).unwrap()).unwrap();
+        assert!(meet(handshake, client(&config).into(), vec![], usize::MAX, |same| same).is_err());
     }
 }
 
