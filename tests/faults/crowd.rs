@@ -29,6 +29,9 @@ const SLOW: Duration = Duration::from_millis(30);
 /// From one line of a busy client to the next, so that many crowds can be there at once.
 const PACE: Duration = Duration::from_millis(1);
 
+/// Why there is somebody who is probed.
+const PROBED: &str = "one of the idle stays idle";
+
 /// After how long deadlines pass: before, while and after the peers are copied.
 const DUE_AFTER_MS: [u64; EACH] = [50, 300, 1200];
 
@@ -351,8 +354,13 @@ impl Crowd {
         Self { idle, half, leaving, full, relayed, due, waiting, half_closed, busy, passing, stopping }
     }
 
-    /// Some of them leave at once, each in its own way, whether they are served or not.
+    /// Some of them leave at once, each in its own way, whether they are served or not; and one of those who stay says half a
+    /// line, so that there is something to be known of it by then.
     pub(crate) fn leave(&mut self) {
+        // The first one has never said anything, and the last is asked who owns it.
+        let hesitant = self.idle.remove(1);
+        hesitant.say_half();
+        self.half.push(hesitant);
         for (number, leaving) in self.leaving.drain(..).enumerate() {
             match number % EACH {
                 0 => leaving.peer.reset(),
@@ -364,12 +372,12 @@ impl Crowd {
 
     /// Somebody serves, or the connections are gone.
     pub(crate) fn probe(&mut self) -> Result<(), Lost> {
-        self.idle[EACH - 1].exchange()
+        self.idle.last_mut().expect(PROBED).exchange()
     }
 
     /// The one that is probed.
     pub(crate) fn probed(&self) -> &Peer {
-        &self.idle[EACH - 1].peer
+        &self.idle.last().expect(PROBED).peer
     }
 
     /// Each has every byte that was due to it. Returns those that stay.

@@ -173,9 +173,13 @@ impl Stage {
         faulty.wait_for_line(|line| line.contains(&format!("Fault point {}: {fault}", situation.point)));
         if fault == Fault::Stop {
             assert!(faulty.is_suspended(), "{}", faulty.log());
-            // Past every deadline: the other side has made up its mind, if it has to.
-            if !situation.can_wait() {
-                other.says_within(STOPPED_MAX, |line| VERDICTS.iter().any(|verdict| line.contains(verdict)));
+            // Past every deadline: the other side has made up its mind, if it has to. A taker does in any case, as it need not wait
+            // for its giver; a giver may not know yet of whoever is stopped.
+            let is_verdict = |line: &str| VERDICTS.iter().any(|verdict| line.contains(verdict));
+            match situation {
+                situation if situation.can_wait() => {}
+                situation if situation.is_givers() => drop(other.wait_for_line(is_verdict)),
+                _ => drop(other.says_within(STOPPED_MAX, is_verdict)),
             }
             faulty.resume();
         }

@@ -81,6 +81,8 @@ impl Situation {
             (_, Race::PredecessorFirst) => vec![wanted, other(format!("successor:accept:{LATE}"))],
             (Point::Predecessor(G::Thaw), _) => vec![other("successor:ready:close".into()), wanted],
             (Point::Successor(T::Change | T::Discard), _) => vec![other(format!("successor:round:{LATE}")), wanted],
+            // Some have changed and some have left between the last round and the freeze.
+            (Point::Successor(T::Serving), _) => vec![other(format!("successor:ready:{LATE}")), wanted],
             _ => vec![wanted],
         }
     }
