@@ -9,7 +9,7 @@ const PIPED_BYTES_MIN: usize = PIPED_BYTES_MAX / 2;
 const SLOW_NS: u64 = 100_000_000;
 
 /// Who has taken as much as the buffer holds so often without a wait, which is more than the kernel keeps of one connection,
-/// is not slow any more.
+/// is not slow.
 const QUICK_TAKES: u8 = 128;
 
 /// Which way bytes go.
@@ -18,12 +18,10 @@ pub(crate) enum Way {
     /// They are read and written: little comes at once.
     #[default]
     Copied,
-    /// The same, but the last read has filled the buffer.
-    CopiedOften,
-    /// Through a pipe: a stream comes.
+    /// Through a pipe: a stream comes, and whoever gets it takes it quickly.
     Piped,
-    /// They are looked at, and only those are taken that could be written: whoever gets them takes them slowly, and the rest
-    /// is better kept by the kernel, where it is in nobody's memory and in no copy.
+    /// They are looked at, and only those are taken that could be written: whoever gets them takes them slowly, or nobody
+    /// knows yet, and the rest is better kept by the kernel, where it is in nobody's memory and in no copy.
     Peeked {
         /// So often in a row as much as the buffer holds was taken at once.
         taken: u8,
@@ -41,9 +39,8 @@ impl Way {
     pub(crate) fn after_copy(self, bytes: usize, room: usize) -> Self {
         match self {
             _ if bytes < room => Self::Copied,
-            Self::Copied => Self::CopiedOften,
-            Self::CopiedOften | Self::Piped => Self::Piped,
-            Self::Peeked { .. } => self,
+            Self::Copied => Self::Peeked { taken: 0 },
+            Self::Piped | Self::Peeked { .. } => self,
         }
     }
 
@@ -55,7 +52,8 @@ impl Way {
     /// So many bytes were looked at, of which `room` would have fitted into the buffer, and all of them were taken.
     pub(crate) fn after_peek(self, bytes: usize, room: usize) -> Self {
         match self {
-            Self::Peeked { taken } if bytes == room && taken < QUICK_TAKES => Self::Peeked { taken: taken + 1 },
+            Self::Peeked { taken: QUICK_TAKES } if bytes == room => Self::Piped,
+            Self::Peeked { taken } if bytes == room => Self::Peeked { taken: taken + 1 },
             _ => Self::Copied,
         }
     }
@@ -64,7 +62,7 @@ impl Way {
     pub(crate) fn after_wait(self, waited_ns: u64) -> Self {
         match self {
             _ if waited_ns > SLOW_NS => Self::Peeked { taken: 0 },
-            Self::Peeked { .. } => Self::Copied,
+            Self::Peeked { .. } => Self::Piped,
             other => other,
         }
     }
@@ -77,27 +75,28 @@ mod tests {
     const ROOM: usize = PIPED_BYTES_MAX;
 
     #[test]
-    fn two_full_reads_in_a_row_make_a_stream_and_little_at_once_ends_it() {
-        let one = Way::default().after_copy(ROOM, ROOM);
-        assert_eq!(one, Way::CopiedOften);
-        assert_eq!(one.after_copy(ROOM - 1, ROOM), Way::Copied);
-        let two = one.after_copy(ROOM, ROOM);
-        assert_eq!(two, Way::Piped);
-        assert_eq!(two.after_pipe(PIPED_BYTES_MIN), Way::Piped);
-        assert_eq!(two.after_pipe(PIPED_BYTES_MIN - 1), Way::Copied);
+    fn a_full_read_is_seen_taken_before_it_makes_a_stream_and_little_at_once_ends_it() {
+        let full = Way::default().after_copy(ROOM, ROOM);
+        assert_eq!(full, Way::Peeked { taken: 0 });
+        assert_eq!(full.after_peek(ROOM - 1, ROOM), Way::Copied);
+        let stream = full.after_wait(SLOW_NS);
+        assert_eq!(stream, Way::Piped);
+        assert_eq!(stream.after_pipe(PIPED_BYTES_MIN), Way::Piped);
+        assert_eq!(stream.after_pipe(PIPED_BYTES_MIN - 1), Way::Copied);
+        assert_eq!(stream.after_copy(ROOM, ROOM), Way::Piped);
     }
 
     #[test]
     fn for_who_takes_slowly_nothing_is_read_until_it_takes_quickly_or_takes_all() {
         let peeked = Way::Peeked { taken: 0 };
-        for way in [Way::Copied, Way::CopiedOften, Way::Piped, peeked] {
+        for way in [Way::Copied, Way::Piped, peeked] {
             assert_eq!(way.after_wait(SLOW_NS + 1), peeked);
         }
         assert_eq!(Way::Piped.after_wait(SLOW_NS), Way::Piped);
-        assert_eq!(peeked.after_wait(SLOW_NS), Way::Copied);
+        assert_eq!(peeked.after_wait(SLOW_NS), Way::Piped);
         assert_eq!(peeked.after_peek(ROOM - 1, ROOM), Way::Copied);
         let ways = std::iter::successors(Some(peeked), |way| Some(way.after_peek(ROOM, ROOM)));
-        let until_quick = ways.take_while(|way| *way != Way::Copied).count();
+        let until_quick = ways.take_while(|way| *way != Way::Piped).count();
         assert_eq!(until_quick, usize::from(QUICK_TAKES) + 1);
     }
 

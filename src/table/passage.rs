@@ -154,7 +154,7 @@ impl Turn<'_> {
             _ if self.peers.conduit.leaves_bytes => self.convey_by_peeking(buffer),
             Way::Peeked { .. } => self.convey_by_peeking(buffer),
             Way::Piped => self.convey_by_pipe(buffer),
-            Way::Copied | Way::CopiedOften => self.convey_by_copy(buffer),
+            Way::Copied => self.convey_by_copy(buffer),
         }
     }
 

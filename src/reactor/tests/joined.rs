@@ -182,7 +182,7 @@ fn a_joined_peer_is_read_from_while_it_does_not_read() {
         }
         rig.turn();
     }
-    assert!(rig.reactor.lanes.lane.table().peers().iter().any(|peer| peer.talk.pending_bytes() > 0), "{sent} bytes");
+    assert!(rig.reactor.lanes.lane.table().peers().iter().any(|peer| peer.talk.waits_to_write()), "{sent} bytes");
     let mut echo = Direction {
         from: server.try_clone().unwrap(),
         to: client,
