@@ -16,7 +16,7 @@ use crate::clock::as_ns;
 use crate::peer::closed::Closed;
 use crate::peer::pair_end::PairEnd;
 use crate::peer::ties::{Holds, Joined, Outflow};
-use crate::peer::{Peer, PeerId};
+use crate::peer::{Peer, PeerId, Phase};
 
 impl Peers {
     /// From now on `reader` is not read from while `writer` has more pending than it should. A peer that is gone is coupled
@@ -206,6 +206,9 @@ impl Peers {
             let reason = "the connection that it was joined to was lost";
             partner.end_because(Closed::Lost(io::Error::new(ErrorKind::ConnectionAborted, reason)));
             partner.talk.reset();
+        } else if partner.talk.phase() == Phase::Ended {
+            // Both have said all: there is nothing to be awaited from it, as there is from one that is closed.
+            partner.talk.finish();
         } else {
             partner.talk.close();
         }
