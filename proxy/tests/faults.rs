@@ -55,7 +55,8 @@ impl Owner {
 
 /// Steps that say nothing on the channel cannot fail, save with their process.
 fn can(step: SuccessorStep, fault: Fault) -> bool {
-    !(matches!(step, SuccessorStep::Poll | SuccessorStep::Served) && fault == Fault::Error)
+    let says_nothing = matches!(step, SuccessorStep::Poll | SuccessorStep::Served);
+    !says_nothing || matches!(fault, Fault::Kill | Fault::Stop)
 }
 
 #[test]
@@ -119,11 +120,14 @@ impl Scene {
         self.crowd.check();
     }
 
-    /// Has a successor fail at a step. Before that, while it copies, some leave, some come, and some say all that they will say.
+    /// Has a successor fail at a step. Before that, when it has copied everything once, some leave, some come, and some say all
+    /// that they will say.
     fn begin(&mut self, step: SuccessorStep, fault: Fault) -> Beside {
-        let (copied, point) = (Point::from(SuccessorStep::Copied), Point::from(step));
-        let successor = Beside::start(self.crowd.proxy(), VARIABLE, &format!("{copied}:stop,{point}:{fault}"));
-        let stopped = format!("Fault point {copied}: {}", Fault::Stop);
+        let (round, point) = (Point::from(SuccessorStep::Round), Point::from(step));
+        // Whoever goes on after a fault is not to be stopped on the way to its end.
+        let before = if comes_in_first_round(step) { String::new() } else { format!("{round}:stop,") };
+        let successor = Beside::start(self.crowd.proxy(), VARIABLE, &format!("{before}{point}:{fault}"));
+        let stopped = format!("Fault point {round}: {}", Fault::Stop);
         let failed = format!("Fault point {point}: {fault}");
         if successor.says_one_of(&[&stopped, &failed]).contains(&stopped) {
             wait_until_stopped(&successor.child);
@@ -144,6 +148,12 @@ impl Scene {
             None => self.crowd.proxy().says(&[&said]),
         };
     }
+}
+
+/// Steps that a successor does before it has copied everything once. Whatever changes then is changed behind that.
+fn comes_in_first_round(step: SuccessorStep) -> bool {
+    use SuccessorStep::{Adopt, Copied, Enter, Hello, Listeners, Welcome};
+    matches!(step, Hello | Welcome | Listeners | Adopt | Copied | Enter)
 }
 
 fn signal(child: &Child, signal: Signal) {
