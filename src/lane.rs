@@ -357,11 +357,10 @@ impl<S: StreamService> AnyLane for Lane<S> {
         let gone = table.change(handle, |turn| {
             turn.secure(secured);
             turn.talk.push(&out);
-            answering.open(turn, &how)?;
-            answering.handle_first(turn)
+            answering.open(turn, &how)
         });
         self.part_with_any(gone);
-        // What came while it was waiting is told by no event.
+        // What came while it was waiting is told by no event, and comes in a turn of its own.
         self.table.make_due(handle);
     }
 
@@ -395,7 +394,8 @@ impl<S: StreamService> AnyLane for Lane<S> {
                 }
                 let unread = matches!(turn.receive(input), Ok(Received::Bytes(_)));
                 // Whatever the client sends to a closed connection resets it, and takes along what is still on its way.
-                if unread || turn.is_undelivered() {
+                // Who speaks TLS is told that this is the end, or could not tell it from having been cut off.
+                if unread || turn.is_undelivered() || turn.secured().is_some() {
                     turn.talk.close();
                     Ok(TurnEnd::Drained)
                 } else {

@@ -412,8 +412,7 @@ impl Peer {
         !matches!(poll(&mut sockets, PollTimeout::ZERO), Ok(0))
     }
 
-    /// Reads once, into `buffer`, and opens that: what it says goes to the end of `plain`. `None` if nothing has come, or the
-    /// client has ended; whoever asks then knows by [`receive`](Self::receive).
+    /// Opens what has come: what it says goes to the end of `plain`, what is to be answered behind what is pending.
     ///
     /// # Panics
     /// If its bytes are read as they are.

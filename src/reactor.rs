@@ -367,10 +367,12 @@ impl<L: Lanes> Reactor<L> {
         while let Some(met) = vestibule.tend(&mut turns_left, poll.registry(), *now) {
             match met {
                 Met::Welcome(welcome) => lanes.lane_mut(welcome.lane).open_secured(*welcome),
-                Met::Gone(address, why) if limited.admits(Kind::NotServed, *now) => {
-                    warn!("Peer {address} is not served: {why}");
+                Met::Gone(address, why) => {
+                    sources.entrance.resume();
+                    if limited.admits(Kind::NotServed, *now) {
+                        warn!("Peer {address} is not served: {why}");
+                    }
                 }
-                Met::Gone(..) => {}
             }
         }
     }
@@ -592,6 +594,8 @@ impl<L: Lanes> Reactor<L> {
         }
         self.annals.tell(Milestone::Stopping);
         self.sources.entrance.close();
+        #[cfg(feature = "tls")]
+        drop(self.sources.vestibule.take());
         self.leave_takeover_path();
         self.stop_moving(&Refusal::Stopping);
         let (succession, mut with) = self.succession();
@@ -612,7 +616,8 @@ impl<L: Lanes> Reactor<L> {
     /// Whether no peer is left, and none will come.
     fn finished(&self) -> bool {
         let is_moving = self.taker.waits() || self.giver.has_orders();
-        self.sources.entrance.has_ended() && self.lanes.is_empty() && self.succession.departure.is_none() && !is_moving
+        let is_empty = self.lanes.is_empty() && self.sources.handshakes() == 0;
+        self.sources.entrance.has_ended() && is_empty && self.succession.departure.is_none() && !is_moving
     }
 
     /// Whether a stop has come to its end.

@@ -115,7 +115,18 @@ impl Sources {
         None
     }
 
-    /// How many have come in whose handshakes are under way.
+    /// How many have come in whose handshakes are to be waited for.
+    #[cfg(feature = "tls")]
+    pub(crate) fn handshakes_under_way(&self, now: Instant) -> usize {
+        self.vestibule.as_ref().map_or(0, |vestibule| vestibule.under_way(now))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn handshakes_under_way(&self, _: Instant) -> usize {
+        0
+    }
+
+    /// How many have come in whose handshakes are not over.
     pub(crate) fn handshakes(&self) -> usize {
         #[cfg(feature = "tls")]
         return self.vestibule.as_ref().map_or(0, |vestibule| vestibule.len());

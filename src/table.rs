@@ -42,6 +42,7 @@ use crate::peer::backlog::Misplaced;
 use crate::peer::closed::Closed;
 use crate::peer::parting::{Patience, Step};
 use crate::peer::record::{Change, Record};
+use crate::peer::secured::Secured;
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
 use deadlines::Look;
@@ -204,6 +205,8 @@ impl Table {
             if is_still_at_rest && progress != TurnEnd::Over {
                 return Ok(progress);
             }
+            let key = handle.key();
+            turn.everybody().keep_warm(key);
             if turn.talk.is_ending() {
                 turn.end_stream()?;
                 let wait;
@@ -254,7 +257,9 @@ impl Table {
 
     fn touched(&mut self, handle: PeerHandle) {
         if let (Some(touches), Some(mut turn)) = (&mut self.touches, self.peers.turn_of(handle)) {
-            if turn.is_ephemeral() || turn.has_nothing_to_tell() {
+            // It is asked in any case, or it would be said of the next one. What was sealed is always told.
+            let has_nothing_to_tell = turn.has_nothing_to_tell();
+            if turn.is_ephemeral() || (has_nothing_to_tell && turn.secured().is_none()) {
                 return;
             }
             let session = std::mem::take(&mut turn.session_changed);
@@ -323,7 +328,7 @@ impl Table {
     /// Sees to it that an adopted peer goes on where it was, once it is served.
     fn resume(&mut self, handle: PeerHandle) {
         let turn = self.peers.turn_of(handle).expect("the caller has its handle from the table");
-        if turn.talk.has_unfinished_work() {
+        if turn.talk.has_unfinished_work() || turn.secured().is_some_and(Secured::has_unheard) {
             self.make_due(handle);
         }
         self.peers.set_alarm(handle);

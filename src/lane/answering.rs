@@ -317,15 +317,6 @@ impl<S: StreamService> Answering<S> {
         Ok(TurnEnd::BudgetSpent)
     }
 
-    /// Handles what has come with the last of the handshake.
-    #[cfg(feature = "tls")]
-    pub(super) fn handle_first(&mut self, turn: &mut Turn<'_>) -> io::Result<TurnEnd> {
-        let mut plain = std::mem::take(&mut self.plain);
-        let opened = turn.open_first(&mut plain);
-        self.handle_opened(turn, plain, opened)?;
-        Ok(TurnEnd::Drained)
-    }
-
     /// Has the service use what was opened, and ends what has come to its end with that.
     fn handle_opened(&mut self, turn: &mut Turn<'_>, mut plain: Vec<u8>, opened: Opened) -> io::Result<()> {
         if !plain.is_empty() {
@@ -343,7 +334,8 @@ impl<S: StreamService> Answering<S> {
         turn.flush()?;
         match opened {
             Opened::Whole => {}
-            Opened::Last if turn.talk.end() => self.end(turn)?,
+            // Not before all that came before it is handled: it is said again then.
+            Opened::Last if turn.talk.listens() && !turn.is_joined() && turn.talk.end() => self.end(turn)?,
             Opened::Last => {}
             Opened::Broken(why) => self.close_for(turn, Violation::new(why)),
             Opened::Failed(why) => {

@@ -28,6 +28,7 @@ use crate::build_id::BUILD;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
+use crate::peer::secured::LAYOUT;
 use crate::sources::{Name, Source, Tokens};
 use crate::table::PeerHandle;
 use crate::takeover::admission::{Estate, Refusal, greet};
@@ -457,7 +458,15 @@ impl Giver {
         let served = with.lanes.lane(lane);
         let estate =
             Estate { service: served.name(), state_version: served.state_version(), peers: handles.len() as u64 };
-        let welcome = match greet(&hello, &[estate], std::process::id()) {
+        let is_secured = |handle: &PeerHandle| {
+            served.table().peers().of_handle(*handle).is_some_and(|peer| peer.secured().is_some())
+        };
+        let restores = hello.tls_layout == LAYOUT || !handles.iter().any(is_secured);
+        let admitted = match restores {
+            true => greet(&hello, &[estate], std::process::id()),
+            false => Err(Refusal::Tls { ours: LAYOUT, theirs: hello.tls_layout }),
+        };
+        let welcome = match admitted {
             Ok(welcome) => welcome,
             Err(refusal) => {
                 let why = in_words_of_a_move(&refusal);

@@ -140,7 +140,9 @@ impl Succession {
             return Err(refusal);
         }
         self.upgrades.check(hello)?;
-        let speaks_tls = with.lanes.all().any(|lane| lane.table().speaks_tls());
+        let entrance = &with.sources.entrance;
+        let speaks_tls = with.lanes.all().any(|lane| lane.table().speaks_tls())
+            || entrance.listeners().chain(entrance.leftovers()).any(|listener| listener.tls().is_some());
         if speaks_tls && hello.tls_layout != LAYOUT {
             return Err(Refusal::Tls { ours: LAYOUT, theirs: hello.tls_layout });
         }
@@ -186,7 +188,7 @@ impl Succession {
         };
         match committed {
             Ok(handed_over) => {
-                let handshakes = with.sources.handshakes();
+                let handshakes = with.sources.handshakes_under_way(with.now);
                 if handshakes > 0 {
                     warn!("{handshakes} TLS handshakes were under way at the freeze, and are lost with this process");
                 }
@@ -205,10 +207,11 @@ impl Succession {
     /// Whether nobody is in the middle of a TLS handshake, or too many have been waited for too long. Who comes from here on is
     /// let in by the successor, or when this takeover has failed.
     fn handshakes_are_over<L: Lanes>(&mut self, departure: &Departure, with: &mut Lent<'_, L>) -> bool {
-        let handshakes = with.sources.handshakes();
-        if self.holds_tls_since.is_none() && (handshakes > 0 || departure.nears_the_freeze(with.now)) {
-            self.holds_tls_since = Some(with.now);
-            with.sources.entrance.hold_tls(true);
+        let handshakes = with.sources.handshakes_under_way(with.now);
+        let nears_the_freeze = departure.nears_the_freeze(with.now);
+        if nears_the_freeze != self.holds_tls_since.is_some() {
+            self.holds_tls_since = nears_the_freeze.then_some(with.now);
+            with.sources.entrance.hold_tls(nears_the_freeze);
         }
         handshakes == 0 || self.holds_tls_since.is_some_and(|since| with.now >= since + HANDSHAKES_PATIENCE)
     }

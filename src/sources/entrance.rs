@@ -180,6 +180,15 @@ impl Entrance {
     /// From now on, who connects to a listener whose clients speak TLS is left to the kernel, or is not any more.
     pub(crate) fn hold_tls(&mut self, holds_tls: bool) {
         self.holds_tls = holds_tls;
+        if !holds_tls {
+            self.doors.iter_mut().for_each(|door| door.accepting.go_on_next_turn());
+        }
+    }
+
+    /// Somebody is gone who was no peer yet, so there is room for another.
+    #[cfg(feature = "tls")]
+    pub(crate) fn resume(&mut self) {
+        self.doors.iter_mut().for_each(|door| door.accepting.resume());
     }
 
     /// The peer is gone, so there is room for another.

@@ -87,14 +87,9 @@ impl Plan {
                 Ok(listener.wanted_as(lane, listen))
             }
             None if let Some((lane, listen)) = self.includes(&listener) => Ok(listener.wanted_as(lane, listen)),
-            None if !is_leftover && self.inherits(listener.lane()) => Ok(listener),
+            None if !is_leftover && self.inherits.get(listener.lane()) == Some(&true) => Ok(listener),
             None => Err(Box::new(listener)),
         }
-    }
-
-    /// Whether this lane takes what its predecessor has.
-    pub(crate) fn inherits(&self, lane: usize) -> bool {
-        self.inherits.get(lane) == Some(&true)
     }
 
     /// How many listeners this process has bound by now.

@@ -21,6 +21,9 @@ use crate::peer::secured::Secured;
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Who has said nothing for so long, which is a round trip to the other side of the earth, is not waited for.
+const SILENCE: Duration = Duration::from_millis(300);
+
 /// So many get their turn in one turn of the loop: a signature takes tens of microseconds, one with RSA a millisecond.
 const TURNS_MAX: usize = 16;
 
@@ -56,6 +59,8 @@ struct Waiting {
     /// What it is sent and has not taken.
     out: Vec<u8>,
     is_woken: bool,
+    since: Instant,
+    has_spoken: bool,
 }
 
 /// Somebody whose handshake is over.
@@ -96,6 +101,13 @@ impl Vestibule {
         self.waiting.len()
     }
 
+    /// How many of them have said something, or have just come: who has been silent for long may be so for ever.
+    pub(crate) fn under_way(&self, now: Instant) -> usize {
+        let is_under_way =
+            |waiting: &Waiting| waiting.has_spoken || now.saturating_duration_since(waiting.since) < SILENCE;
+        self.waiting.iter().filter(|(_, waiting)| is_under_way(waiting)).count()
+    }
+
     /// Somebody has come in.
     ///
     /// # Errors
@@ -115,7 +127,20 @@ impl Vestibule {
         self.came += 1;
         let (number, listener, at) = (self.came, how.listener.to_owned(), how.at);
         let [wire, out] = [Vec::new(), Vec::new()];
-        entry.insert(Waiting { socket, address, lane, listener, at, number, handshake, wire, out, is_woken: false });
+        entry.insert(Waiting {
+            socket,
+            address,
+            lane,
+            listener,
+            at,
+            number,
+            handshake,
+            wire,
+            out,
+            is_woken: false,
+            since: now,
+            has_spoken: false,
+        });
         self.deadlines.push_back((now + PATIENCE, key, number));
         Ok(())
     }
@@ -156,6 +181,10 @@ impl Vestibule {
 
     fn take_out(&mut self, key: usize, registry: &Registry) -> Waiting {
         let mut waiting = self.waiting.remove(key);
+        if self.waiting.is_empty() {
+            self.woken.clear();
+            self.deadlines.clear();
+        }
         if let Err(error) = registry.deregister(&mut waiting.socket) {
             debug!("Peer {} stays in the epoll set: {error}", waiting.address);
         }
@@ -176,6 +205,7 @@ impl Waiting {
                 Err(error) => return Err(error.to_string()),
             };
             self.wire.extend_from_slice(came);
+            self.has_spoken = true;
             let heard = self.handshake.hear(&self.wire, &mut self.out);
             let (used, progress) = heard.map_err(|failure| self.fail(&failure))?;
             self.wire.drain(..used);
@@ -232,6 +262,7 @@ impl Source for Vestibule {
 
     fn due(&self, now: Instant) -> Option<Instant> {
         match self.woken.is_empty() {
+            _ if self.waiting.is_empty() => None,
             false => Some(now),
             true => self.deadlines.front().map(|(at, ..)| *at),
         }

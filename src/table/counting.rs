@@ -1,6 +1,6 @@
 //! Where peers are counted: what goes through the socket of whoever has its turn, and why it is not read from when that ends.
 
-use std::io::{self, ErrorKind};
+use std::io;
 
 use super::peers::{Peers, Turn};
 use super::tally::Tally;
@@ -77,6 +77,10 @@ impl Turn<'_> {
 
     /// Reads once, and opens what came, if something did: what that says goes to the end of `plain`.
     pub(crate) fn receive_secured(&mut self, buffer: &mut [u8], plain: &mut Vec<u8>) -> io::Result<(Received, Opened)> {
+        if self.secured_mut().is_some_and(Secured::take_unheard) {
+            // There may be more behind it.
+            return Ok((Received::Bytes(buffer.len()), self.open(&mut [], plain)));
+        }
         let received = self.receive(buffer)?;
         let opened = match received {
             Received::Bytes(bytes) => {
@@ -84,17 +88,14 @@ impl Turn<'_> {
                 self.peers.keep_warm(key);
                 self.open(&mut buffer[..bytes], plain)
             }
+            // It may have ended in a turn in which it could not be told.
+            Received::WouldBlock if self.secured().is_some_and(Secured::ended_orderly) => Opened::Last,
             Received::WouldBlock => Opened::Whole,
             Received::End if self.secured().is_none_or(Secured::ended_orderly) => Opened::Last,
-            Received::End => return Err(cut_off()),
+            // A client that speaks TLS says that it ends. Who does not may have been cut off, by anybody (RFC 8446 section 6.1).
+            Received::End => Opened::Failed("TLS: the connection ends without a word that it is to end".to_owned()),
         };
         Ok((received, opened))
-    }
-
-    /// Opens what has come with the last of the handshake.
-    #[cfg(feature = "tls")]
-    pub(crate) fn open_first(&mut self, plain: &mut Vec<u8>) -> Opened {
-        self.open(&mut [], plain)
     }
 
     /// Throws away what the client still sends, as far as a turn goes.
@@ -125,9 +126,4 @@ impl Turn<'_> {
         self.peers.tally.sent_bytes += sent as u64;
         Ok(())
     }
-}
-
-/// A client that speaks TLS says that it ends. Who does not may have been cut off, by anybody (RFC 8446 section 6.1).
-fn cut_off() -> io::Error {
-    io::Error::new(ErrorKind::UnexpectedEof, "TLS: the connection ends without a word that it is to end")
 }

@@ -56,14 +56,8 @@ pub(super) fn enter(
     for (said, socket) in theirs {
         let (is_leftover, tickets) = (said.is_leftover, said.tickets.clone());
         match plan.claim(adopted(said, socket, plan.tls()), is_leftover) {
-            Ok(listener) if is_inherited_without_tls(&listener, &tickets, &plan) => {
-                return Err(Objection::NoTls { listener: listener.name().to_owned() }.into());
-            }
-            Ok(listener) => kept.push(listener),
-            Err(listener) => left.push(*listener),
-        }
-        if let Some(tls) = kept.last().and_then(Listener::tls).filter(|_| !tickets.is_empty()) {
-            tls.adopt_tickets(&tickets);
+            Ok(listener) => kept.push(with_tickets(listener, &tickets)?),
+            Err(listener) => left.push(with_tickets(*listener, &tickets)?),
         }
     }
     let of_queue = kept.iter().filter(|listener| listener.lane() == QUEUE_LANE).count();
@@ -86,9 +80,17 @@ pub(super) fn enter(
     })
 }
 
-/// Whether its clients would be served in clear to whom they have spoken TLS, because nobody here was told of it.
-fn is_inherited_without_tls(listener: &Listener, tickets: &[u8], plan: &Plan) -> bool {
-    !tickets.is_empty() && listener.tls().is_none() && plan.inherits(listener.lane())
+/// The same listener, whose clients resume with tickets that the predecessor has given if they speak TLS.
+///
+/// # Errors
+/// If they do, and this process was not told with what: it would serve them in clear.
+fn with_tickets(listener: Listener, tickets: &[u8]) -> Result<Listener, Objection> {
+    match listener.tls() {
+        _ if tickets.is_empty() => {}
+        Some(tls) => tls.adopt_tickets(tickets),
+        None => return Err(Objection::NoTls { listener: listener.name().to_owned() }),
+    }
+    Ok(listener)
 }
 
 /// The listener that this says, with `tls` if its clients speak that.

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use reactord_tls::{
     Certificate, ClientSettings, Connector, End, Facts, Handshake, Pem, Progress, Roots, Session, Version, Versions,
 };
@@ -25,6 +25,8 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Whoever has the name of its issuer passes for one that has signed itself.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let key = KeyPair::generate().expect("a key can be made");
         let pem = params.self_signed(&key).expect("it signs itself").pem();
         Self { pem, issuer: Issuer::new(params, key) }
@@ -205,6 +207,13 @@ impl TlsPeer {
         self.session.close(&mut out);
         self.stream.write_all(&out).expect("the connection takes all");
         self.stream.shutdown(Shutdown::Write).expect("an open connection can be ended");
+    }
+
+    /// That it sends nothing more, to be sent later.
+    pub(crate) fn last_word(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.session.close(&mut out);
+        out
     }
 
     /// Ends without a word, as who is cut off.

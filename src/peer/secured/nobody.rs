@@ -21,6 +21,14 @@ impl Secured {
         match *self {}
     }
 
+    pub(crate) fn has_unheard(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn take_unheard(&mut self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn warm_up(&mut self) -> bool {
         match *self {}
     }

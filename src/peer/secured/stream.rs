@@ -4,6 +4,9 @@ use reactord_tls::{End, Established, Facts, Failure, SavedSession, Session};
 
 use super::Opened;
 
+/// What is left of a large read may keep so much room that it does not need.
+const WIRE_ROOM_BYTES: usize = 1024;
+
 /// An established connection.
 pub(crate) struct Secured {
     session: Session,
@@ -12,6 +15,8 @@ pub(crate) struct Secured {
     wire: Vec<u8>,
     /// Its keys have been used since they were [dropped](Self::cool_down).
     is_warm: bool,
+    /// Whole records may be among what has come: they came with the end of the handshake, and no event tells of them.
+    is_unheard: bool,
 }
 
 impl Secured {
@@ -19,7 +24,8 @@ impl Secured {
 
     /// At the end of its handshake; `wire` came after that.
     pub(crate) fn new(Established { session, facts }: Established, wire: Vec<u8>) -> Self {
-        Self { session, facts, wire, is_warm: false }
+        let is_unheard = !wire.is_empty();
+        Self { session, facts, wire, is_warm: false, is_unheard }
     }
 
     /// What the handshake has found out.
@@ -38,6 +44,8 @@ impl Secured {
         };
         if wire.is_empty() || opened.is_err() {
             *wire = Vec::new();
+        } else if wire.capacity() > 2 * wire.len() + WIRE_ROOM_BYTES {
+            wire.shrink_to_fit();
         }
         match opened {
             Ok(()) if session.end() == End::Orderly => Opened::Last,
@@ -61,6 +69,16 @@ impl Secured {
     /// Says that nothing more will come, once.
     pub(crate) fn close(&mut self, out: &mut Vec<u8>) {
         self.session.close(out);
+    }
+
+    /// Whether what has come is to be looked at once more.
+    pub(crate) fn has_unheard(&self) -> bool {
+        self.is_unheard
+    }
+
+    /// The same, which is done now.
+    pub(crate) fn take_unheard(&mut self) -> bool {
+        std::mem::take(&mut self.is_unheard)
     }
 
     /// Its keys are used. Says whether they were not before.
@@ -100,7 +118,7 @@ impl Secured {
         let wire_bytes = usize::try_from(u32::from_be_bytes(*wire_bytes)).ok().ok_or_else(damaged)?;
         let (wire, facts) = rest.split_at_checked(wire_bytes).ok_or_else(damaged)?;
         let facts = Facts::restore(facts).ok_or_else(damaged)?;
-        Ok(Self { session, facts, wire: wire.to_vec(), is_warm: false })
+        Ok(Self { is_unheard: !wire.is_empty(), session, facts, wire: wire.to_vec(), is_warm: false })
     }
 }
 
