@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Two servers, of which the first has `--peers`; `--active` of them send ten messages a second each. In each round the first
-//! is taken over, gives the other 20 peers in one batch and gets them back, and gives one and gets it back. The pauses are
+//! is taken over, gives the other 16 peers in one batch and gets them back, and gives one and gets it back. The pauses are
 //! what whoever has the peers then says: from the freeze to the first turn in which they are served.
 //!
 //! Then half of the peers are moved to and fro, and the round trips of the other half are measured, beside those of runs that
@@ -26,7 +26,7 @@ mod rig;
 use rig::{Client, Server};
 
 /// How many peers are given at once: a batch.
-const BATCH: usize = 20;
+const BATCH: usize = 16;
 
 /// Measures moves.
 #[derive(FromArgs)]
@@ -108,7 +108,7 @@ fn measure_pauses(arguments: &Arguments) -> io::Result<()> {
     load.report()?;
     drop((server, other));
     println!("{:>6} {:<18} {:>9} {:>9} {:>9}", "peers", "pause, us", "median", "99th", "worst");
-    for (name, mut pauses_us) in ["takeover of all", "move of 20", "move of 1"].into_iter().zip(pauses_us) {
+    for (name, mut pauses_us) in ["takeover of all", "move of 16", "move of 1"].into_iter().zip(pauses_us) {
         let [median, high, worst] = [0.5, 0.99, 1.0].map(|share| quantile(&mut pauses_us, share));
         println!("{peers:>6} {name:<18} {median:>9.0} {high:>9.0} {worst:>9.0}");
     }

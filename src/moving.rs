@@ -26,7 +26,7 @@
 //!   ◀────────── Moved
 //! ```
 //!
-//! A batch is [20 peers](batch), with whoever is joined or coupled to one of them. Of many batches each changes its owner by
+//! A batch is [16 peers](batch), with whoever is joined or coupled to one of them. Of many batches each changes its owner by
 //! itself: a move that fails half-way has moved those that were accepted, and the others are where they were.
 //!
 //! # Who owns a peer

@@ -11,7 +11,7 @@ use crate::table::{PeerHandle, Touch};
 
 /// How many peers move at once, unless more are tied together. Each takes the taker about 1 us when it has accepted, before the
 /// last is served: with this few, none stands still for longer than in a takeover, and hardly anybody waits for anybody.
-pub(super) const PEERS_PER_BATCH: usize = 20;
+pub(super) const PEERS_PER_BATCH: usize = 16;
 
 /// Some peers of a lane. In the conversation with the taker they go by their places here, as in a table of their own.
 #[derive(Debug)]
