@@ -118,7 +118,7 @@ impl Peer {
     pub(crate) fn send_until_stuck(&self, server: &Server, bytes: &[u8]) -> usize {
         let sent = self.send_unless_stuck(server, bytes);
         let deadline = Instant::now() + PATIENCE;
-        while sent == bytes.len() && !self.is_left_unread(server) {
+        while sent == bytes.len() && !self.is_left_unread(server).0 {
             let end = self.server_end();
             assert!(Instant::now() < deadline, "it reads all {sent} bytes though nobody reads its answers: {end:?}");
         }
@@ -161,21 +161,23 @@ impl Peer {
         sent
     }
 
-    /// Whether the server goes to sleep with something unread, and something that it could not write, and the peer cannot
-    /// send.
+    /// The same of a peer that cannot send.
     #[track_caller]
     fn is_stuck(&self, server: &Server) -> bool {
-        !any_takes_more(std::slice::from_ref(self)) && self.is_left_unread(server)
+        let (is_left_unread, takes_more) = self.is_left_unread(server);
+        is_left_unread && !takes_more
     }
 
-    /// Whether the server goes to sleep with something unread, and something that it could not write. One that is only slow
-    /// does not sleep then, however little of the processor it gets.
+    /// Whether the server goes to sleep with something unread, and something that it could not write; and whether the peer can
+    /// send, for which it is waited a little, in which the server sleeps if it can. One that is only slow does not sleep then,
+    /// however little of the processor it gets.
     #[track_caller]
-    fn is_left_unread(&self, server: &Server) -> bool {
+    fn is_left_unread(&self, server: &Server) -> (bool, bool) {
         let held = |end: &TcpNetEntry| end.rx_queue > 0 && end.tx_queue > 0;
         let look = || self.server_end().filter(held).map(|end| (end.rx_queue, end.tx_queue));
         let (before, sleeps) = (look(), server.sleeps());
-        before.is_some() && server.has_slept_since(sleeps) && look() == before
+        let takes_more = any_takes_more(std::slice::from_ref(self));
+        (before.is_some() && server.has_slept_since(sleeps) && look() == before, takes_more)
     }
 
     /// Receives exactly these bytes.
