@@ -59,8 +59,7 @@ fn a_reload_with_a_binary_that_does_not_serve_fails_and_the_server_goes_on_and_s
     machine.install_script(
         "#!/bin/sh\ncase $1 in upgrade) exec /run/bin/good \"$@\";; *) echo no such library >&2; exit 127;; esac\n",
     );
-    let good = machine.within("install").arg(env!("CARGO_BIN_EXE_reactord")).arg("/run/bin/good").status();
-    assert!(good.expect("nsenter is there").success());
+    machine.install_as(env!("CARGO_BIN_EXE_reactord").as_ref(), "/run/bin/good");
     let reload = machine.systemctl("reload reactord.service");
     assert!(!reload.status.success(), "{reload:?}\n{}", machine.journal(&[]));
     exchange_all(&mut peers);
@@ -138,8 +137,7 @@ fn a_reload_of_a_supervisor_whose_new_workers_do_not_serve_fails_and_the_others_
     machine.install_script(
         "#!/bin/sh\ncase $1 in --worker) echo no such library >&2; exit 127;; *) exec /run/bin/good \"$@\";; esac\n",
     );
-    let good = machine.within("install").arg(env!("CARGO_BIN_EXE_reactord")).arg("/run/bin/good").status();
-    assert!(good.expect("nsenter is there").success());
+    machine.install_as(env!("CARGO_BIN_EXE_reactord").as_ref(), "/run/bin/good");
     let reload = machine.systemctl("reload reactord-supervise.service");
     assert!(!reload.status.success(), "{reload:?}\n{}", machine.journal(&[]));
     let status = |machine: &Machine| machine.show("reactord-supervise.service", "StatusText");

@@ -53,7 +53,12 @@ impl Machine {
 
     /// Puts a program where the units' binary is.
     pub(crate) fn install(&self, program: &Path) {
-        let output = self.within("install").arg("-D").arg(program).arg(BINARY).output().expect("nsenter is there");
+        self.install_as(program, BINARY);
+    }
+
+    /// Puts it there under another name.
+    pub(crate) fn install_as(&self, program: &Path, name: &str) {
+        let output = self.within("install").arg("-D").arg(program).arg(name).output().expect("nsenter is there");
         assert!(output.status.success(), "{output:?}");
     }
 

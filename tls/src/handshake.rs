@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::direction::Direction;
 use crate::facts::Facts;
 use crate::messages::Role;
+use crate::record::{HEADER_BYTES, Header};
 use crate::secret::{Secret, key_with_iv};
 use crate::session::Session;
 use crate::settings::{Acceptor, Connector};
@@ -25,12 +26,6 @@ mod saved;
 pub use failure::HandshakeFailure;
 use saved::{Digest, Parts};
 pub use saved::{NotContinued, SavedHandshake, Unmovable};
-
-/// Type, version, length (RFC 8446 section 5.1).
-const HEADER_BYTES: usize = 5;
-
-/// No record may be longer, whatever the version (RFC 5246 section 6.2.3).
-const RECORD_BYTES_MAX: usize = HEADER_BYTES + (1 << 14) + 2048;
 
 /// No handshake has more to hear: rustls takes chains of at most 64 KiB.
 const HEARD_BYTES_MAX: usize = 1 << 18;
@@ -160,7 +155,8 @@ impl Handshake {
         let processed = tape::during(&mut self.drawn, || self.connection.process_new_packets());
         self.say(out);
         processed?;
-        if !is_plausible(record) {
+        let is_plausible = |bytes: &[u8; HEADER_BYTES]| Header { bytes: *bytes }.is_plausible();
+        if !record.first_chunk().is_some_and(is_plausible) {
             return Err(HandshakeFailure::NoRecord);
         }
         self.remember(record);
@@ -311,17 +307,8 @@ fn secret(suite: Suite, keys: &ConnectionTrafficSecrets, logged: &Zeroizing<Vec<
 /// The record at the front, if it is whole. Of what can be none only the header, so that rustls says what is wrong with
 /// it.
 fn first_record(wire: &[u8]) -> Option<&[u8]> {
-    let header = wire.get(..HEADER_BYTES)?;
-    if is_plausible(header) { wire.get(..record_bytes(header)) } else { Some(header) }
-}
-
-fn record_bytes(header: &[u8]) -> usize {
-    HEADER_BYTES + usize::from(u16::from_be_bytes([header[3], header[4]]))
-}
-
-/// Whether a header can be that of a record of any version.
-fn is_plausible(header: &[u8]) -> bool {
-    (20..=23).contains(&header[0]) && header[1] == 3 && record_bytes(header) <= RECORD_BYTES_MAX
+    let header = Header { bytes: *wire.first_chunk()? };
+    wire.get(..if header.is_plausible() { header.record_bytes() } else { HEADER_BYTES })
 }
 
 impl fmt::Debug for Handshake {

@@ -54,6 +54,17 @@ impl Header {
         u16::from_be_bytes([self.bytes[3], self.bytes[4]]).into()
     }
 
+    /// The bytes of its record.
+    pub(crate) fn record_bytes(self) -> usize {
+        HEADER_BYTES + self.body_bytes()
+    }
+
+    /// Whether it can be that of a record of any version, at any time.
+    pub(crate) fn is_plausible(self) -> bool {
+        let is_known = (kind::CHANGE_CIPHER_SPEC..=kind::DATA).contains(&self.kind());
+        is_known && self.bytes[1] == 3 && self.record_bytes() <= RECORD_BYTES_MAX
+    }
+
     /// Whether such a record may come once the connection is established.
     fn check(self, version: Version) -> Result<(), Violation> {
         match version {
@@ -89,7 +100,7 @@ pub(crate) fn whole(wire: &[u8], version: Version) -> Result<Option<usize>, Viol
     };
     let header = Header { bytes };
     header.check(version)?;
-    let record_bytes = HEADER_BYTES + header.body_bytes();
+    let record_bytes = header.record_bytes();
     Ok((wire.len() >= record_bytes).then_some(record_bytes))
 }
 

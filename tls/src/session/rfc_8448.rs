@@ -1,20 +1,8 @@
 //! The records of RFC 8448 section 3, a handshake of TLS 1.3 of which every byte is known.
 
+use super::tests::{open, sealed};
 use super::*;
 use crate::secret::Secret;
-
-/// What a session makes of bytes that come at once: data, answers, and what comes of it.
-fn open(session: &mut Session, wire: &[u8]) -> (Vec<u8>, Vec<u8>, Result<usize, Failure>) {
-    let (mut plain, mut out) = (Vec::new(), Vec::new());
-    let result = session.open(&mut wire.to_vec(), &mut plain, &mut out);
-    (plain, out, result)
-}
-
-fn sealed(session: &mut Session, plain: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    session.seal(plain, &mut out).unwrap();
-    out
-}
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();

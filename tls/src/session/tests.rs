@@ -28,13 +28,13 @@ fn victim(suite: Suite, role: Role) -> (Session, Direction) {
 }
 
 /// What a session makes of bytes that come at once: data, answers, and what comes of it.
-fn open(session: &mut Session, wire: &[u8]) -> (Vec<u8>, Vec<u8>, Result<usize, Failure>) {
+pub(super) fn open(session: &mut Session, wire: &[u8]) -> (Vec<u8>, Vec<u8>, Result<usize, Failure>) {
     let (mut plain, mut out) = (Vec::new(), Vec::new());
     let result = session.open(&mut wire.to_vec(), &mut plain, &mut out);
     (plain, out, result)
 }
 
-fn sealed(session: &mut Session, plain: &[u8]) -> Vec<u8> {
+pub(super) fn sealed(session: &mut Session, plain: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     session.seal(plain, &mut out).unwrap();
     out
