@@ -25,7 +25,7 @@ use crate::peer::{Address, PeerId, Phase, Received};
 use crate::service::{Accepted, Context, Entries, MAPS_MAX, RestoreError, StreamService};
 #[cfg(feature = "tls")]
 use crate::sources::Welcome;
-use crate::table::{Gone, PeerHandle, Table, TurnEnd};
+use crate::table::{Gone, PeerHandle, Table, Turn, TurnEnd};
 pub(crate) use adopt_error::AdoptError;
 use answering::Answering;
 pub(crate) use passing::Passing;
@@ -199,6 +199,16 @@ impl<S: StreamService> Lane<S> {
         inserted.ok()
     }
 
+    /// Gives it its first turn, in which its service is told after what is to be done before.
+    fn open_after(&mut self, handle: PeerHandle, how: &Accepted<'_>, before: impl FnOnce(&mut Turn<'_>)) {
+        let Self { table, answering, .. } = self;
+        let gone = table.change(handle, |turn| {
+            before(turn);
+            answering.open(turn, how)
+        });
+        self.part_with_any(gone);
+    }
+
     fn turn_away(&mut self, address: Address, reason: &dyn std::fmt::Display) {
         if self.answering.admits(Kind::NotServed) {
             warn!("Peer {address} is not served, for it has {reason}");
@@ -341,10 +351,9 @@ impl<S: StreamService> AnyLane for Lane<S> {
     }
 
     fn open(&mut self, socket: TcpStream, address: Address, how: &Accepted<'_>) {
-        let Some(handle) = self.let_in(socket, address) else { return };
-        let Self { table, answering, .. } = self;
-        let gone = table.change(handle, |turn| answering.open(turn, how));
-        self.part_with_any(gone);
+        if let Some(handle) = self.let_in(socket, address) {
+            self.open_after(handle, how, |_| {});
+        }
     }
 
     #[cfg(feature = "tls")]
@@ -352,14 +361,11 @@ impl<S: StreamService> AnyLane for Lane<S> {
         let Welcome { socket, address, listener, at, secured, out, .. } = welcome;
         let how = Accepted { listener: &listener, from: address.ip(), at };
         let Some(handle) = self.let_in(socket, address) else { return };
-        let Self { table, answering, .. } = self;
-        table.speak_tls();
-        let gone = table.change(handle, |turn| {
+        self.table.speak_tls();
+        self.open_after(handle, &how, |turn| {
             turn.secure(secured);
             turn.talk.push(&out);
-            answering.open(turn, &how)
         });
-        self.part_with_any(gone);
         // What came while it was waiting is told by no event, and comes in a turn of its own.
         self.table.make_due(handle);
     }

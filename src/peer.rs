@@ -207,22 +207,20 @@ impl Peer {
     /// # Errors
     /// If what its bytes go through cannot be restored, and why.
     pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) -> Result<(), String> {
-        if !record.secured.is_empty() {
-            self.secure(Secured::restore(record.secured)?);
-        }
+        self.follow_secured(record.secured)?;
         let [inbound, outbound] = [record.inbound, record.outbound].map(|all| Backlog::at(all.start, all.bytes));
         self.talk = Talk::resume(record.phase, inbound, outbound, &record.ties, marks).since(record.since_s);
         self.tie(record.parting, &record.ties);
         Ok(())
     }
 
-    /// What its bytes go through has gone on in another process, too.
+    /// What its bytes go through, if they go through anything, is where another process has brought it.
     ///
     /// # Errors
     /// If that cannot be restored, and why.
-    pub(crate) fn follow_secured(&mut self, change: &Change<'_>) -> Result<(), String> {
-        if !change.secured.is_empty() {
-            self.secure(Secured::restore(change.secured)?);
+    pub(crate) fn follow_secured(&mut self, saved: &[u8]) -> Result<(), String> {
+        if !saved.is_empty() {
+            self.secure(Secured::restore(saved)?);
         }
         Ok(())
     }
@@ -295,6 +293,12 @@ impl Peer {
     /// What its service is told when it is no more, if that is not what its connection says.
     pub(crate) fn end_because(&mut self, how: Closed) {
         self.particulars_mut().how.get_or_insert(how);
+    }
+
+    /// Its connection is of no use any more, for this reason. What is pending is written before it ends.
+    pub(crate) fn close_as_lost(&mut self, why: String) {
+        self.end_because(Closed::Lost(io::Error::new(ErrorKind::ConnectionAborted, why)));
+        self.talk.close();
     }
 
     /// How it has ended, whose connection says this.
@@ -439,8 +443,7 @@ impl Peer {
         let sealed = secured.seal(bytes, &mut out);
         self.talk.push(&out);
         if let Err(why) = sealed {
-            self.end_because(Closed::Lost(io::Error::new(ErrorKind::ConnectionAborted, why)));
-            self.talk.close();
+            self.close_as_lost(why);
         }
     }
 

@@ -342,18 +342,19 @@ impl<L: Lanes> Reactor<L> {
                 free_here: free_here(lane, listener),
             };
             let Some(came) = sources.entrance.next(room, *now) else { return };
-            let Came { socket, address, lane, tls, how } = came;
             #[cfg(feature = "tls")]
-            if tls.is_some() {
-                let came = Came { socket, address, lane, tls, how };
+            if came.tls.is_some() {
+                let address = came.address;
                 let vestibule = sources.vestibule.get_or_insert_with(|| Box::new(Vestibule::new()));
-                if let Err(why) = vestibule.receive(came, poll.registry(), *now) {
+                if let Err(why) = vestibule.receive(came, poll.registry(), *now)
+                    && self.limited.admits(Kind::NotServed, *now)
+                {
                     warn!("Peer {address} is not served: {why}");
                 }
                 continue;
             }
-            #[cfg(not(feature = "tls"))]
-            debug_assert!(tls.is_none(), "nobody has any");
+            debug_assert!(came.tls.is_none(), "whoever speaks TLS waits for the end of its handshake");
+            let Came { socket, address, lane, how, .. } = came;
             lanes.lane_mut(lane).open(socket, address, &how);
         }
     }

@@ -316,7 +316,7 @@ impl Table {
         let marks = turn.marks();
         let followed = turn.follow(change, marks);
         followed.map_err(|(direction, misplaced)| AdmitError::Misplaced { direction, misplaced })?;
-        turn.follow_secured(change).map_err(AdmitError::Secured)?;
+        turn.follow_secured(change.secured).map_err(AdmitError::Secured)?;
         turn.register(&self.registry, handle.into(), adopted_for(change.phase)).map_err(AdmitError::Register)?;
         self.peers.follow_pair(handle.key(), change.ties.joined);
         self.peers.count(handle.key());

@@ -269,10 +269,7 @@ impl<S: StreamService> Answering<S> {
                     if peer.talk.inbound.is_empty() {
                         self.handle_in_place(turn, &input[..bytes])?;
                     } else {
-                        let mut inbound = std::mem::take(&mut peer.talk.inbound);
-                        let searched = inbound.len();
-                        inbound.push(&input[..bytes]);
-                        self.handle(turn, inbound, searched)?;
+                        self.handle_behind(turn, &input[..bytes])?;
                     }
                     if bytes < room && !to_the_end {
                         return Ok(TurnEnd::Drained);
@@ -323,10 +320,7 @@ impl<S: StreamService> Answering<S> {
             if turn.talk.inbound.is_empty() {
                 self.handle_in_place(turn, &plain)?;
             } else {
-                let mut inbound = std::mem::take(&mut turn.talk.inbound);
-                let searched = inbound.len();
-                inbound.push(&plain);
-                self.handle(turn, inbound, searched)?;
+                self.handle_behind(turn, &plain)?;
             }
             plain.clear();
         }
@@ -337,21 +331,13 @@ impl<S: StreamService> Answering<S> {
             // Not before all that came before it is handled: it is said again then.
             Opened::Last if turn.talk.listens() && !turn.is_joined() && turn.talk.end() => self.end(turn)?,
             Opened::Last => {}
-            Opened::Broken(why) => self.close_for(turn, Violation::new(why)),
-            Opened::Failed(why) => {
-                turn.end_because(Closed::Lost(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
+            Opened::Broken(why) => {
+                self.note_violation(turn, Violation::new(why));
                 turn.talk.close();
             }
+            Opened::Failed(why) => turn.close_as_lost(why),
         }
         Ok(())
-    }
-
-    fn close_for(&mut self, turn: &mut Turn<'_>, violation: Violation) {
-        if self.admits(Kind::BrokenProtocol) {
-            warn!("Peer {} broke the protocol and is closed: {violation}", turn.address());
-        }
-        turn.end_because(Closed::Violation(violation));
-        turn.talk.close();
     }
 
     /// Says whether the service has needed long for a read that has filled the buffer, and has the next one take less; or
@@ -376,6 +362,14 @@ impl<S: StreamService> Answering<S> {
             turn.talk.inbound.push(&input[used..]);
         }
         Ok(())
+    }
+
+    /// Has the service use `input` behind what was kept, which it has seen before.
+    fn handle_behind(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> io::Result<()> {
+        let mut inbound = std::mem::take(&mut turn.talk.inbound);
+        let searched = inbound.len();
+        inbound.push(input);
+        self.handle(turn, inbound, searched)
     }
 
     /// Has the service use what is in `inbound`, whose first `searched` bytes it has seen before, and keeps what is left.
@@ -414,12 +408,17 @@ impl<S: StreamService> Answering<S> {
 
     fn call_service(&mut self, turn: &mut Turn<'_>, input: &[u8], used: &mut usize, searched: usize) -> Verdict {
         self.answer(turn, input, used, searched).unwrap_or_else(|violation| {
-            if self.admits(Kind::BrokenProtocol) {
-                warn!("Peer {} broke the protocol and is closed: {violation}", turn.address());
-            }
-            turn.end_because(Closed::Violation(violation));
+            self.note_violation(turn, violation);
             Verdict::Over
         })
+    }
+
+    /// A peer is about to be closed for this, as its service will hear.
+    fn note_violation(&mut self, turn: &mut Turn<'_>, violation: Violation) {
+        if self.admits(Kind::BrokenProtocol) {
+            warn!("Peer {} broke the protocol and is closed: {violation}", turn.address());
+        }
+        turn.end_because(Closed::Violation(violation));
     }
 
     fn answer(

@@ -28,10 +28,9 @@ use crate::build_id::BUILD;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
-use crate::peer::secured::LAYOUT;
 use crate::sources::{Name, Source, Tokens};
 use crate::table::PeerHandle;
-use crate::takeover::admission::{Estate, Refusal, greet};
+use crate::takeover::admission::{Estate, Refusal, check_tls, greet};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
 use crate::takeover::wire::{Frame, Give, Hello, Move, WIRE_VERSIONS, Which};
@@ -461,11 +460,8 @@ impl Giver {
         let is_secured = |handle: &PeerHandle| {
             served.table().peers().of_handle(*handle).is_some_and(|peer| peer.secured().is_some())
         };
-        let restores = hello.tls_layout == LAYOUT || !handles.iter().any(is_secured);
-        let admitted = match restores {
-            true => greet(&hello, &[estate], std::process::id()),
-            false => Err(Refusal::Tls { ours: LAYOUT, theirs: hello.tls_layout }),
-        };
+        let admitted = check_tls(&hello, handles.iter().any(is_secured))
+            .and_then(|()| greet(&hello, &[estate], std::process::id()));
         let welcome = match admitted {
             Ok(welcome) => welcome,
             Err(refusal) => {

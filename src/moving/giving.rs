@@ -22,7 +22,7 @@ use crate::takeover::fault::{self, PredecessorStep as Step};
 use crate::takeover::memory;
 use crate::takeover::mirror::{Batch as Records, Mirror};
 use crate::takeover::panicked::caught;
-use crate::takeover::predecessor::{Copying, Decision, Frozen, Mistake, Ready};
+use crate::takeover::predecessor::{Copying, Frozen, Mistake, Ready};
 use crate::takeover::progress::{Advanced, Progress, Subjects};
 use crate::takeover::wire::{Frame, Hello, Welcome};
 
@@ -160,13 +160,12 @@ impl Subjects for Few<'_> {
         self.batch.descriptors(self.lane, records.descriptor_keys())
     }
 
-    fn decide(&mut self, ready: Ready, freeze_timeout: Duration, now: Instant) -> Result<Decision, Failure> {
-        if !comes_to_rest(self.batch, self.lane) {
-            let mut copying = ready.another_round();
-            follow_ties(self.batch, &mut copying, self.lane);
-            return Ok(Decision::Copy(copying));
-        }
-        Ok(self.lend(|originals| caught(|| ready.decide(originals, freeze_timeout, now)))??)
+    fn may_freeze(&self) -> bool {
+        comes_to_rest(self.batch, self.lane)
+    }
+
+    fn gather(&mut self, copying: &mut Copying) {
+        follow_ties(self.batch, copying, self.lane);
     }
 }
 

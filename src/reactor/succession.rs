@@ -15,9 +15,8 @@ use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
-use crate::peer::secured::LAYOUT;
 use crate::sources::{Greeting, Name, Source, Tokens};
-use crate::takeover::admission::{Estate, Refusal, greet};
+use crate::takeover::admission::{Estate, Refusal, check_tls, greet};
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep};
@@ -140,12 +139,8 @@ impl Succession {
             return Err(refusal);
         }
         self.upgrades.check(hello)?;
-        let entrance = &with.sources.entrance;
-        let speaks_tls = with.lanes.all().any(|lane| lane.table().speaks_tls())
-            || entrance.listeners().chain(entrance.leftovers()).any(|listener| listener.tls().is_some());
-        if speaks_tls && hello.tls_layout != LAYOUT {
-            return Err(Refusal::Tls { ours: LAYOUT, theirs: hello.tls_layout });
-        }
+        let has_tls_peers = with.lanes.all().any(|lane| lane.table().speaks_tls());
+        check_tls(hello, has_tls_peers || with.sources.entrance.speaks_tls())?;
         let estates: Vec<Estate> = with.lanes.all().map(estate_of).collect();
         let generation = with.annals.generation();
         let welcome = Welcome { generation, ..greet(hello, &estates, std::process::id())? };

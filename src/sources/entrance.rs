@@ -164,7 +164,7 @@ impl Entrance {
         for _ in 0..self.doors.len() {
             self.next = (self.next + 1) % self.doors.len();
             let door = &mut self.doors[self.next];
-            if self.holds_tls && door.listener().is_some_and(|listener| listener.tls().is_some()) {
+            if self.holds_tls && door.speaks_tls() {
                 continue;
             }
             if let Some(accepted) = door.next(&mut self.budget, &room, now) {
@@ -175,6 +175,11 @@ impl Entrance {
             }
         }
         None
+    }
+
+    /// Whether it leads in from a listener whose clients speak TLS.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.doors.iter().any(Door::speaks_tls)
     }
 
     /// From now on, who connects to a listener whose clients speak TLS is left to the kernel, or is not any more.
@@ -354,6 +359,10 @@ impl Door {
         self.listener().map_or("", Listener::name)
     }
 
+    fn speaks_tls(&self) -> bool {
+        self.listener().is_some_and(|listener| listener.tls().is_some())
+    }
+
     /// The number of the lane that it leads to.
     fn lane(&self) -> usize {
         self.listener().map_or(QUEUE_LANE, Listener::lane)
@@ -435,8 +444,8 @@ impl Source for Entrance {
     }
 
     fn due(&self, now: Instant) -> Option<Instant> {
-        let is_held = |door: &Door| self.holds_tls && door.listener().is_some_and(|listener| listener.tls().is_some());
-        self.doors.iter().filter(|door| !is_held(door)).filter_map(|door| door.accepting.due(now)).min()
+        let open = self.doors.iter().filter(|door| !(self.holds_tls && door.speaks_tls()));
+        open.filter_map(|door| door.accepting.due(now)).min()
     }
 }
 

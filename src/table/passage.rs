@@ -171,8 +171,7 @@ impl Turn<'_> {
         Ok(match (received, opened) {
             (_, Opened::Last) => Passed::End,
             (_, Opened::Broken(why) | Opened::Failed(why)) => {
-                self.end_because(Closed::Lost(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
-                self.talk.close();
+                self.close_as_lost(why);
                 Passed::Nothing
             }
             (Received::Bytes(bytes), Opened::Whole) if bytes == buffer.len() => Passed::Some,

@@ -5,6 +5,7 @@ use reactord_process::open_files;
 
 use super::wire::{Hello, Lane, Process, Versions, WIRE_VERSIONS, Welcome, agree};
 use crate::build_id::BUILD;
+use crate::peer::secured::LAYOUT;
 
 /// What there is to take over of one lane.
 #[derive(Clone, Debug)]
@@ -93,6 +94,12 @@ impl Refusal {
     pub(crate) fn frame_by(&self, predecessor: &Process) -> Vec<u8> {
         Refuse::frame_by(predecessor, self)
     }
+}
+
+/// Whether the successor restores TLS connections as they are saved here, if there are any.
+pub(crate) fn check_tls(hello: &Hello, speaks_tls: bool) -> Result<(), Refusal> {
+    let (ours, theirs) = (LAYOUT, hello.tls_layout);
+    if speaks_tls && theirs != ours { Err(Refusal::Tls { ours, theirs }) } else { Ok(()) }
 }
 
 /// Decides whether the caller can take over.

@@ -23,8 +23,7 @@ use super::fault::{self, PredecessorStep as Step};
 use super::memory;
 use super::mirror::Batch;
 use super::pace::Load;
-use super::panicked::caught;
-use super::predecessor::{Copying, Decision, Ready};
+use super::predecessor::Copying;
 use super::progress::{Advanced, Progress, Subjects};
 use super::wire::{self, At, Frame, Listeners, Process, Welcome};
 use crate::lanes::Lanes;
@@ -173,11 +172,8 @@ impl<L: Lanes> Subjects for Everybody<'_, L> {
         self.lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys())
     }
 
-    fn decide(&mut self, ready: Ready, freeze_timeout: Duration, now: Instant) -> Result<Decision, Failure> {
-        if !self.may_freeze {
-            return Ok(Decision::Copy(ready.another_round()));
-        }
-        Ok(self.lend(|originals| caught(|| ready.decide(originals, freeze_timeout, now)))??)
+    fn may_freeze(&self) -> bool {
+        self.may_freeze
     }
 
     fn send_first(&mut self, channel: &mut Channel) -> Result<Option<Sent>, ChannelError> {

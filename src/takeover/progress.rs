@@ -37,11 +37,24 @@ pub(crate) trait Subjects {
         Ok(None)
     }
 
+    /// Whether it is the time to freeze. Otherwise the copy goes on with another round.
+    fn may_freeze(&self) -> bool {
+        true
+    }
+
+    /// Sees to it that those who have come to be among them are in that round.
+    fn gather(&mut self, _: &mut Copying) {}
+
     /// What to do with a successor that is ready.
     ///
     /// # Errors
     /// If what is pending could not be sent in time, or the service panics.
     fn decide(&mut self, ready: Ready, freeze_timeout: Duration, now: Instant) -> Result<Decision, Failure> {
+        if !self.may_freeze() {
+            let mut copying = ready.another_round();
+            self.gather(&mut copying);
+            return Ok(Decision::Copy(copying));
+        }
         Ok(self.lend(|originals| caught(|| ready.decide(originals, freeze_timeout, now)))??)
     }
 }
