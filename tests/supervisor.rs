@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use client::{Client, first_and_later, reactord, spawn, supervise, worker};
 use command_fds::{CommandFdExt, FdMapping};
-use harness::{PATIENCE, Peer, Place, Server, StopAtEnd, daemon, exchange_all, install};
+use harness::{PATIENCE, Peer, Place, STRANGER, Server, StopAtEnd, daemon, daemon_of_stranger, exchange_all, install};
 use nix::sys::signal::Signal;
 use procfs::process::{Process, all_processes};
 use workers::{pid_in, signal, wait_for_workers, wait_until_gone};
@@ -940,6 +940,49 @@ fn a_port_that_needs_privilege_is_refused_without_it() {
 }
 
 // ── Limits ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn descriptors_that_another_program_of_the_user_leaves_on_their_way_are_said_and_lose_nobody() {
+    const FILES_MAX: u32 = 100;
+    const HOG: &str = "import array, signal, socket, sys
+outbox, inbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+for _ in range(9):
+    outbox.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [0] * 20))])
+print('They are on their way', file=sys.stderr, flush=True)
+signal.pause()";
+    let place = Place::new();
+    let Some(stranger) = daemon_of_stranger(&place, FILES_MAX) else {
+        return harness::skip("only root can become another user, who has a limit of descriptors in flight");
+    };
+    let (script, original) = (place.file("worker.py"), worker("").remove(1));
+    install(Path::new(&original), &script);
+    let command = ["python3".to_owned(), script.display().to_string()];
+    let supervisor = spawn(stranger, "", &command);
+    let (first, _) = Client::served(supervisor.address());
+
+    let mut hog = Command::new("setpriv");
+    hog.args([
+        "--reuid",
+        &STRANGER.to_string(),
+        "--regid",
+        &STRANGER.to_string(),
+        "--clear-groups",
+        "python3",
+        "-c",
+        HOG,
+    ]);
+    let hog = Server::spawn(Path::new(""), &mut hog);
+    hog.wait_for_line(|line| line == "They are on their way");
+    let mut waiting = Client::connect(supervisor.address());
+    let line = supervisor.wait_for_line(|line| line.contains("Nothing can be sent to worker "));
+    assert!(line.contains(", and 1 connections wait: this user has more descriptors on their way"), "{line}");
+    drop(hog);
+    waiting.worker();
+    supervisor.wait_for_line(|line| line.contains("Connections go to workers again, after "));
+    first.end();
+    waiting.end();
+    supervisor.stop();
+}
 
 #[test]
 fn what_does_not_fit_into_the_queue_waits_in_the_kernel_and_that_is_said() {

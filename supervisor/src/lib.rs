@@ -54,6 +54,7 @@
 //! | `remains` | processes that workers leave behind, until they are gone |
 //! | `sight` | whether a worker is seen to accept |
 //! | `limited` | how many lines others can cause |
+//! | `shortage` | how long the kernel has had no room |
 //! | `launch` | from a command to a process with clean surroundings |
 //! | `directory` | where workers' sockets are that have a path |
 //! | `upgrade` | another binary in place of this one: who has asked, and how far it is |
@@ -85,6 +86,7 @@ mod nursery;
 mod options;
 mod remains;
 mod resume;
+mod shortage;
 mod sight;
 mod signals;
 mod source;

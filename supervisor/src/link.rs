@@ -41,7 +41,7 @@ pub(crate) enum Flushed {
     /// The socket is full: writability comes next.
     Full,
     /// The kernel has no room for it now, or too many descriptors are in flight: no event will tell.
-    WantOfRoom,
+    WantOfRoom(Errno),
 }
 
 /// Why a link is of no use any more.
@@ -96,6 +96,11 @@ impl Link {
         &self.unsent
     }
 
+    /// How many connections are to be sent.
+    pub(crate) fn unsent_connections(&self) -> usize {
+        self.unsent.iter().filter(|word| matches!(word, FromSupervisor::Connection { .. })).count()
+    }
+
     /// Says something, after what has been said before.
     pub(crate) fn say(&mut self, word: FromSupervisor) {
         self.unsent.push_back(word);
@@ -122,7 +127,7 @@ impl Link {
             match descriptors::send(&self.socket, &word.packet(state.flatten()), descriptor.as_slice()) {
                 Ok(_) => drop(self.unsent.pop_front()),
                 Err(Errno::AGAIN) => return Ok(Flushed::Full),
-                Err(errno) if is_want_of_room(errno) => return Ok(Flushed::WantOfRoom),
+                Err(errno) if is_want_of_room(errno) => return Ok(Flushed::WantOfRoom(errno)),
                 Err(errno) => {
                     self.is_broken = true;
                     return Err(errno);

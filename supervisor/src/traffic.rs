@@ -19,13 +19,14 @@ use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting};
 use reactord_process::address::Address;
 use reactord_process::open_files;
 use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker};
-use rustix::io::ioctl_fionbio;
+use rustix::io::{Errno, ioctl_fionbio};
 
 use crate::config::{Config, Supply};
 use crate::connection::{Connection, Connections, Parcel, WrongSocket};
 use crate::fleet::{self, Fleet, WorkerId};
 use crate::line::Line;
 use crate::link::{BUFFER_BYTES, Flushed, Heard, Link, LinkError};
+use crate::shortage::Shortage;
 use crate::source::Source;
 use crate::state::TrafficState;
 use crate::status::QueueStatus;
@@ -109,6 +110,7 @@ pub(crate) struct Traffic {
     ended: Vec<(Instant, WorkerId)>,
     /// Something could not be sent for want of room in the kernel, or not be heard for want of a descriptor.
     again_at: Option<Instant>,
+    shortage: Shortage,
     refusals: BTreeMap<WorkerId, Refusal>,
     remains: BTreeMap<WorkerId, Remains>,
     /// It was said that connections are refused, or wait for a worker that is not there, and not yet that they do no more.
@@ -134,6 +136,7 @@ impl Traffic {
             unheard: Vec::new(),
             ended: Vec::new(),
             again_at: None,
+            shortage: Shortage::default(),
             refusals: BTreeMap::new(),
             remains: BTreeMap::new(),
             refusal_said: false,
@@ -528,10 +531,19 @@ impl Traffic {
             return;
         };
         let connections = &self.connections;
+        let has_unsent = !link.unsent().is_empty();
         let flushed = link.flush(|id| connections.lend(id));
         match flushed {
-            Ok(Flushed::All | Flushed::Full) => self.settle_refusal(id, fleet),
-            Ok(Flushed::WantOfRoom) => self.try_again(now),
+            Ok(flushed @ (Flushed::All | Flushed::Full)) => {
+                if has_unsent && flushed == Flushed::All {
+                    self.end_shortage(now);
+                }
+                self.settle_refusal(id, fleet);
+            }
+            Ok(Flushed::WantOfRoom(errno)) => {
+                self.feel_shortage(id, errno, fleet, now);
+                self.try_again(now);
+            }
             // The end follows, after what it has said before.
             Err(errno) => {
                 self.withdraw_refusal(id, fleet);
@@ -581,6 +593,29 @@ impl Traffic {
             }
         }
         self.unheard.push(id);
+    }
+
+    /// Says that nothing goes to a worker for want of room in the kernel, once it has been so for long.
+    fn feel_shortage(&mut self, id: WorkerId, errno: Errno, fleet: &Fleet, now: Instant) {
+        let Some(lasted) = self.shortage.felt(now) else {
+            return;
+        };
+        let unsent = |line: &Line| if let Line::Queue(link) = line { link.unsent_connections() } else { 0 };
+        let waiting = fleet.waiting() + self.lines.values().map(unsent).sum::<usize>();
+        let (worker, seconds) = (Named(fleet, id), lasted.as_secs());
+        let reason = match errno {
+            Errno::TOOMANYREFS => {
+                "this user has more descriptors on their way between processes than one may open files"
+            }
+            _ => "the kernel has no memory for it",
+        };
+        warn!("Nothing can be sent to {worker} for {seconds} s, and {waiting} connections wait: {reason} ({errno})");
+    }
+
+    fn end_shortage(&mut self, now: Instant) {
+        if let Some(lasted) = self.shortage.over(now) {
+            info!("Connections go to workers again, after {} s", lasted.as_secs());
+        }
     }
 
     fn try_again(&mut self, now: Instant) {
