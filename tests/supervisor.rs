@@ -956,7 +956,7 @@ signal.pause()";
     };
     let (script, original) = (place.file("worker.py"), worker("").remove(1));
     install(Path::new(&original), &script);
-    let command = ["python3".to_owned(), script.display().to_string()];
+    let command = ["python3".to_owned(), script.display().to_string(), "at-once=2".to_owned()];
     let supervisor = spawn(stranger, "", &command);
     let (first, _) = Client::served(supervisor.address());
 
@@ -971,7 +971,7 @@ signal.pause()";
         "-c",
         HOG,
     ]);
-    let hog = Server::spawn(Path::new(""), &mut hog);
+    let hog = Server::spawn(Path::new(""), hog.env("PATH", "/usr/bin:/bin"));
     hog.wait_for_line(|line| line == "They are on their way");
     let mut waiting = Client::connect(supervisor.address());
     let line = supervisor.wait_for_line(|line| line.contains("Nothing can be sent to worker "));

@@ -47,6 +47,7 @@ fn server_out_of_descriptors_serves_on_sleeps_and_recovers_by_itself() {
     waiting[accepted..].iter_mut().for_each(Peer::hear);
     successor.receive_until(kind::WELCOME);
     drop(successor);
+    server.wait_for_line(|line| line.contains("serving on with 50 peers"));
     exchange_all(&mut peers);
     exchange_all(&mut waiting);
     assert_eq!(server.lines_with("Accepting pauses").len(), 1, "{}", server.log());
