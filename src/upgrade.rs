@@ -290,6 +290,16 @@ impl Upgrade {
         std::mem::replace(&mut self.asker, HANGUP)
     }
 
+    /// This process ends, and nobody is left who would kill the successor, or know it: it is killed, also if it is only being
+    /// started.
+    pub(crate) fn kill_at_end(&mut self) {
+        self.launch.kill();
+        self.is_killed = true;
+        if self.pid.is_none() && self.ended.is_none() {
+            self.launch.wait_for_start(KILL_PATIENCE);
+        }
+    }
+
     /// The upgrade is over before it has come to its end.
     pub(crate) fn abandon(mut self, why: String, is_refused: bool) -> Failed {
         self.reason.get_or_insert(Reason::of(why, is_refused));

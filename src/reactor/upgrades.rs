@@ -118,20 +118,22 @@ impl Upgrades {
 
     /// A successor owns the peers: the one that was started, or another that was quicker.
     pub(super) fn end<L: Lanes>(&mut self, summary: &Summary, with: &Lent<'_, L>) {
-        let Some(upgrade) = self.under_way.take() else { return };
+        let Some(mut upgrade) = self.under_way.take() else { return };
         let pid = summary.successor.pid;
         if upgrade.has_called_as(pid) {
             fault::here(UpgradeStep::Answer);
             return upgrade.succeed(with.process(), summary);
         }
         info!("Upgrade given up: pid {pid} was started by somebody else, and has taken over");
+        upgrade.kill_at_end();
         let failed = upgrade.abandon(format!("pid {pid} was started by somebody else, and has taken over"), true);
         failed.answer_of_another(with.process(), pid);
     }
 
     /// It is given up, since this server is.
     pub(super) fn abandon<L: Lanes>(&mut self, refusal: &Refusal, with: &Lent<'_, L>) {
-        if let Some(upgrade) = self.under_way.take() {
+        if let Some(mut upgrade) = self.under_way.take() {
+            upgrade.kill_at_end();
             upgrade.abandon(refusal.to_string(), true).answer(with.process());
         }
     }

@@ -103,9 +103,19 @@ impl Launch {
 
     /// Waits until it has nothing more to say, at most so long.
     pub(crate) fn wait_for_quiet(&self, patience: Duration) {
+        self.wait_for(patience, |news| matches!(news, News::Quiet | News::Ended(_) | News::NotStarted(_)));
+    }
+
+    /// Waits until it is started, or is known not to be, at most so long. What is [killed](Self::kill) is killed by then, also
+    /// if it was only being started.
+    pub(crate) fn wait_for_start(&self, patience: Duration) {
+        self.wait_for(patience, |news| !matches!(news, News::Quiet));
+    }
+
+    fn wait_for(&self, patience: Duration, is_awaited: impl Fn(&News) -> bool) {
         let until = Instant::now() + patience;
         while let Some(news) = self.news_within(until.saturating_duration_since(Instant::now())) {
-            if matches!(news, News::Quiet | News::Ended(_) | News::NotStarted(_)) {
+            if is_awaited(&news) {
                 return;
             }
         }
@@ -297,6 +307,19 @@ mod tests {
         assert!(matches!(launch.news_within(PATIENCE), Some(News::Started { .. } | News::Quiet)));
         launch.kill();
         assert_eq!(end(&launch).unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn once_its_start_was_waited_for_one_that_was_killed_while_it_was_started_runs_no_more() {
+        let launch = shell("exec sleep 1000");
+        launch.kill();
+        launch.wait_for_start(PATIENCE);
+        // The thread has nothing left to do but to wait for its end.
+        let status = match &mut lock(&launch.process).child {
+            Some(child) => Some(child.wait().unwrap()),
+            None => None,
+        };
+        assert!(status.is_none_or(|status| status.signal() == Some(9)));
     }
 
     #[test]
