@@ -264,7 +264,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn shell(script: &str) -> Launch {
-        let mut command = Command::new("sh");
+        // Not every sh(1) knows descriptors over 9.
+        let mut command = Command::new("bash");
         command.args(["-c", script]);
         Launch::begin(command, true).unwrap()
     }
@@ -327,6 +328,8 @@ mod tests {
         let launch = shell("exec 2>&$REACTORD_STANDARD_ERROR; exec sleep 1000");
         launch.wait_for_quiet(PATIENCE);
         launch.kill();
-        while !matches!(launch.news_within(PATIENCE).expect("it ends"), News::Ended(_)) {}
+        let mut news = std::iter::from_fn(|| launch.news_within(PATIENCE));
+        let status = news.find_map(|news| if let News::Ended(status) = news { status } else { None });
+        assert_eq!(status.expect("it ends").signal(), Some(9), "it had not ended by itself");
     }
 }
