@@ -1,4 +1,4 @@
-//! Opens all connections, before any of them carries a message.
+//! Opens all connections, with their handshakes, before any of them carries a message.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,6 +14,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::bracketed;
 use crate::error::Error;
+use crate::stream::Stream;
+use crate::tls::Tls;
 use crate::wakeups::Wakeups;
 
 /// Open files besides the connections: standard streams, epoll, signals, alarm, and what a parent may have left open.
@@ -29,7 +31,7 @@ const CONNECTIONS_PER_SOURCE: usize = 8_000;
 /// An open connection.
 pub(crate) struct Opened {
     pub(crate) server: SocketAddr,
-    pub(crate) socket: TcpStream,
+    pub(crate) stream: Stream,
     /// Kept, because a connection that was reset cannot be asked any more.
     pub(crate) local_address: SocketAddr,
 }
@@ -46,6 +48,26 @@ pub(crate) fn make_room(connections: usize, other_files: usize) -> Result<(), Er
     Ok(())
 }
 
+/// A connection that is being opened.
+struct Opening {
+    stream: Stream,
+    /// Known when the kernel has connected it.
+    local_address: Option<SocketAddr>,
+    is_open: bool,
+}
+
+impl Opening {
+    /// Goes as far as it can, and says whether it is open now and was not before.
+    fn go_on(&mut self) -> io::Result<bool> {
+        if self.local_address.is_none() {
+            self.local_address = finished(self.stream.socket())?;
+        }
+        let was_open = self.is_open;
+        self.is_open = was_open || (self.local_address.is_some() && self.stream.shake_hands()?);
+        Ok(self.is_open && !was_open)
+    }
+}
+
 /// Opens `total` connections to `server` and registers each under its index, for reading and writing, edge-triggered.
 ///
 /// An event that is not about opening goes to `other`, which says whether to stop, or is dropped if it is about a
@@ -53,47 +75,40 @@ pub(crate) fn make_room(connections: usize, other_files: usize) -> Result<(), Er
 pub(crate) fn open_all(
     wakeups: &mut Wakeups,
     server: SocketAddr,
+    tls: Option<&Tls>,
     total: usize,
     mut other: impl FnMut(Token) -> bool,
 ) -> Result<Vec<Opened>, Error> {
     let begun = Instant::now();
-    let mut sockets: Vec<TcpStream> = Vec::with_capacity(total);
-    let mut local_addresses: Vec<Option<SocketAddr>> = vec![None; total];
+    let mut all: Vec<Opening> = Vec::with_capacity(total);
     let mut open = 0;
     let mut events = Events::with_capacity(UNDER_WAY_MAX);
     while open < total {
         let refused = |source| Error::Connect { server, open, total, source };
-        while sockets.len() < total && sockets.len() - open < UNDER_WAY_MAX {
-            let index = sockets.len();
+        while all.len() < total && all.len() - open < UNDER_WAY_MAX {
+            let index = all.len();
             let mut socket = begin(server, source_address(server, index)).map_err(refused)?;
             wakeups.poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-            sockets.push(socket);
+            let connection = tls.map(|tls| tls.connect(index, false)).transpose()?;
+            all.push(Opening { stream: Stream::new(socket, connection), local_address: None, is_open: false });
         }
         wakeups.wait(&mut events, None)?;
         for event in &events {
-            let Token(index) = event.token();
-            let Some(local_address) = local_addresses.get(index) else {
+            let Some(opening) = all.get_mut(event.token().0) else {
                 let stop = !wakeups.take(event.token())? && other(event.token());
                 if stop || wakeups.stops > 0 {
                     return Err(Error::Stopped { open, total });
                 }
                 continue;
             };
-            if local_address.is_none() {
-                let refused = |source| Error::Connect { server, open, total, source };
-                local_addresses[index] = finished(&sockets[index]).map_err(refused)?;
-                open += usize::from(local_addresses[index].is_some());
-            }
+            let refused = |source| Error::Connect { server, open, total, source };
+            open += usize::from(opening.go_on().map_err(refused)?);
         }
     }
     let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
     info!("{total} connections to {} open in {milliseconds:.1} ms", bracketed(server));
-    let local_addresses = local_addresses.into_iter().flatten();
-    Ok(sockets
-        .into_iter()
-        .zip(local_addresses)
-        .map(|(socket, local_address)| Opened { server, socket, local_address })
-        .collect())
+    let opened = |Opening { stream, local_address, .. }| Some(Opened { server, stream, local_address: local_address? });
+    Ok(all.into_iter().filter_map(opened).collect())
 }
 
 /// Begins to connect, from this address if it matters.

@@ -1,18 +1,18 @@
-//! One open connection: its socket, and what is said on it.
+//! One open connection: its stream, and what is said on it.
 //!
 //! It reads, writes and verifies, and never waits: whoever owns it knows when it is its turn.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use log::{debug, warn};
-use mio::net::TcpStream;
 
 use crate::address::{Ends, bracketed};
-use crate::connect::Opened;
+use crate::connect::{self, Opened};
 use crate::connection::{Connection, MESSAGE_BYTES};
 use crate::demand::Kind;
+use crate::stream::Stream;
 use crate::tally::Tally;
 
 /// How much a connection may read, or flood, before it is the turn of the others.
@@ -24,13 +24,15 @@ const SLOW_READ_BYTES: usize = 4 * 1024;
 /// How much a slow reader writes at once.
 const FLOOD_MESSAGES: u32 = 4 * 1024;
 
-/// How far the life of a connection has come. Those that last are always `Open`.
+/// How far the life of a connection has come. Those that last are `Open` until the load is over.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stage {
     Connecting,
     Open,
     /// It is closed when all answers are there.
     Leaving,
+    /// The server has been told that nothing more will come, and is to say the same.
+    Closing,
 }
 
 /// Whether a connection needs another turn.
@@ -42,9 +44,9 @@ pub(crate) enum Progress {
     BudgetSpent,
 }
 
-/// One open connection: its socket, and what was said on it.
+/// One open connection: its stream, and what was said on it.
 pub(crate) struct Endpoint {
-    pub(crate) socket: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) local_address: SocketAddr,
     pub(crate) server: SocketAddr,
     pub(crate) kind: Kind,
@@ -52,7 +54,7 @@ pub(crate) struct Endpoint {
     pub(crate) connection: Connection,
     /// Whether it is on the ready list.
     pub(crate) ready: bool,
-    /// Whether the second part of the load has found everything answered.
+    /// Whether the part of the load that waits for everybody waits for this one no more.
     pub(crate) settled: bool,
 }
 
@@ -60,7 +62,7 @@ impl Endpoint {
     pub(crate) fn new(opened: Opened, kind: Kind) -> Self {
         debug!("{}: open, {kind:?}", bracketed(opened.local_address));
         Self {
-            socket: opened.socket,
+            stream: opened.stream,
             local_address: opened.local_address,
             server: opened.server,
             kind,
@@ -75,6 +77,18 @@ impl Endpoint {
 
     pub(crate) fn ends(&self) -> Ends {
         Ends { client: self.local_address, server: self.server }
+    }
+
+    /// Goes on with the opening of this connection, and says whether it is open now: then it has a first message to send.
+    pub(crate) fn go_on_opening(&mut self) -> io::Result<bool> {
+        let Some(local_address) = connect::finished(self.stream.socket())? else { return Ok(false) };
+        if !self.stream.shake_hands()? {
+            return Ok(false);
+        }
+        debug!("{}: open", bracketed(local_address));
+        self.stage = Stage::Open;
+        self.connection.queue(1, Instant::now());
+        Ok(true)
     }
 
     /// Reads what there is, and sends until `depth` messages are in flight.
@@ -118,7 +132,7 @@ impl Endpoint {
     /// Reads once and verifies what came. `None` if nothing was there; the end of the stream is an error.
     fn read_once(&mut self, buffer: &mut [u8], tally: &mut Tally) -> io::Result<Option<usize>> {
         let count = loop {
-            match self.socket.read(buffer) {
+            match self.stream.read(buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => break count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -154,10 +168,37 @@ impl Endpoint {
         Ok(Progress::BudgetSpent)
     }
 
+    /// Sends the first part of a message. Where there are records, every other one is sent in part instead, so that the
+    /// server has half a record as often as half a message.
+    pub(crate) fn begin_message(&mut self) -> io::Result<()> {
+        self.connection.begin_message();
+        if self.stream.is_secured() && self.connection.sent().is_multiple_of(2) {
+            match self.stream.write_torn(self.connection.pending()) {
+                Ok(count) => self.connection.note_written(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.flush()
+    }
+
+    /// Queues the rest of a message that was begun.
+    pub(crate) fn complete_message(&mut self, now: Instant) {
+        self.stream.mend();
+        self.connection.complete_message(now);
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        self.stage = Stage::Closing;
+        self.stream.close()
+    }
+
     /// Writes what is pending, as far as the socket takes it.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()?;
         while !self.connection.pending().is_empty() {
-            match self.socket.write(self.connection.pending()) {
+            match self.stream.write(self.connection.pending()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.connection.note_written(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

@@ -15,6 +15,8 @@ pub(crate) enum Error {
     Connect { server: SocketAddr, open: usize, total: usize, source: io::Error },
     /// A signal came while the connections were being opened.
     Stopped { open: usize, total: usize },
+    /// Something is wrong with what TLS is to be spoken with.
+    Tls(String),
     /// The server of a soak cannot be started, or does not serve.
     Server(String),
     /// The kernel denied something that no load can do without.
@@ -37,7 +39,7 @@ impl fmt::Display for Error {
             Self::Stopped { open, total } => {
                 write!(formatter, "stopped while connecting: {open} of {total} connections were open")
             }
-            Self::Server(reason) => formatter.write_str(reason),
+            Self::Tls(reason) | Self::Server(reason) => formatter.write_str(reason),
             Self::System(source) => write!(formatter, "the event loop cannot go on: {source}"),
         }
     }
@@ -47,7 +49,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Connect { source, .. } | Self::System(source) => Some(source),
-            Self::TooManyConnections { .. } | Self::Stopped { .. } | Self::Server(_) => None,
+            Self::TooManyConnections { .. } | Self::Stopped { .. } | Self::Tls(_) | Self::Server(_) => None,
         }
     }
 }

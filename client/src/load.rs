@@ -5,8 +5,9 @@
 //! [`Load::advance`], which reads what there is, sends what its kind sends, and notes whether the connection needs
 //! another turn that no event will announce.
 //!
-//! A load has two parts. In the first the clock or the answers make connections send; in the second nothing new is
-//! sent, except one message on each connection that was idle, and what is still due is waited for.
+//! A load has two parts (`course`). In the first the clock or the answers make connections send; in the second nothing new is
+//! sent, except one message on each connection that was idle, and what is still due is waited for. Where TLS is spoken there
+//! is a third one: each side says that nothing more will come.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -20,13 +21,13 @@ use crate::address::{Ends, bracketed};
 use crate::connect::{self, Opened};
 use crate::demand::{Demand, Kind, Pace};
 use crate::endpoint::{Endpoint, Progress, Stage};
-use crate::error::Error;
-use crate::options::Options;
 use crate::report::Report;
 use crate::schedule::{Agenda, Schedule, Task};
+use crate::stream::Stream;
 use crate::tally::Tally;
 use crate::timeline::Timeline;
-use crate::wakeups::{STOPS, Wakeups};
+use crate::tls::Tls;
+use crate::wakeups::Wakeups;
 
 /// Room for the events of one poll: enough to share its cost, and few enough that the answers which arrive meanwhile
 /// are not measured late.
@@ -39,31 +40,21 @@ const TASKS_PER_TURN: usize = 32;
 /// How much is read at once: more than one segment on the loopback interface.
 const READ_BYTES: usize = 128 * 1024;
 
-/// How often a slow reader reads.
-const SLOW_READS_PER_SECOND: f64 = 10.0;
-
 /// How long a passing connection stays.
 pub(crate) const STAY: Duration = Duration::from_secs(1);
+
+/// Before one in so many messages keys are changed, where they are to be.
+const MESSAGES_PER_KEY_CHANGE: u32 = 16;
 
 /// A schedule that is later than this at the end was more than this machine or the server can do.
 const LATE: Duration = Duration::from_millis(100);
 
-/// Does what the options ask for.
-pub(crate) fn run(options: &Options) -> Result<Report, Error> {
-    connect::make_room(options.demand.connections(), connect::OTHER_FILES)?;
-    let mut wakeups = Wakeups::new(&STOPS)?;
-    let opened = connect::open_all(&mut wakeups, options.server, options.demand.connections(), |_| false)?;
-    let mut load = Load::new(wakeups, options.server, options.demand, opened);
-    load.send(options.duration)?;
-    load.drain(options.drain)?;
-    Ok(load.into_report())
-}
-
-/// The two parts of a load.
+/// The parts of a load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     Send,
     Drain,
+    Close,
 }
 
 /// All connections, and what they are to do.
@@ -73,6 +64,8 @@ pub(crate) struct Load {
     phase: Phase,
     /// Where connections are opened once the load has begun, in turns.
     servers: Vec<SocketAddr>,
+    /// What is spoken with them, if that is not plain.
+    tls: Option<Tls>,
     demand: Demand,
     agenda: Agenda,
     /// What is due at this instant or later is not done any more.
@@ -87,7 +80,7 @@ pub(crate) struct Load {
     passing: VecDeque<(usize, SocketAddr)>,
     /// The connections that have more to do, although no event will say so.
     ready: VecDeque<usize>,
-    /// How many connections still have something due. Only the second part counts them.
+    /// How many connections are waited for. The first part waits for none.
     unsettled: usize,
     buffer: Box<[u8]>,
     tally: Tally,
@@ -106,8 +99,16 @@ struct Ended {
 
 impl Load {
     /// The connections that were opened, in the order of [`Demand::lasting`].
-    pub(crate) fn new(wakeups: Wakeups, server: SocketAddr, demand: Demand, opened: Vec<Opened>) -> Self {
+    pub(crate) fn new(
+        wakeups: Wakeups,
+        server: SocketAddr,
+        tls: Option<Tls>,
+        demand: Demand,
+        opened: Vec<Opened>,
+    ) -> Self {
         let mut endpoints = Vec::with_capacity(opened.len());
+        let mut tally = Tally::new(&demand);
+        opened.iter().filter_map(|opened| opened.stream.agreed()).for_each(|agreed| tally.note_handshake(agreed));
         let mut opened = opened.into_iter();
         for (kind, number) in demand.lasting() {
             endpoints.extend(opened.by_ref().take(number).map(|opened| Some(Endpoint::new(opened, kind))));
@@ -117,6 +118,7 @@ impl Load {
             events: Events::with_capacity(EVENTS_PER_TURN),
             phase: Phase::Send,
             servers: vec![server],
+            tls,
             demand,
             agenda: Agenda::default(),
             end: None,
@@ -126,7 +128,7 @@ impl Load {
             ready: VecDeque::new(),
             unsettled: 0,
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
-            tally: Tally::new(&demand),
+            tally,
             lines_about_losses: usize::MAX,
             ended: None,
         }
@@ -195,6 +197,7 @@ impl Load {
         // Of some the client does not know yet: there is something to read before the end.
         for index in 0..self.demand.connections() {
             if let Some(endpoint) = self.endpoints[index].take_if(|endpoint| excused.contains(&endpoint.ends())) {
+                self.tally.note_nonces(endpoint.stream.nonces());
                 self.tally.note_gone_with_server(&endpoint.connection);
                 vacated.push(index);
             }
@@ -205,7 +208,7 @@ impl Load {
     /// Opens a connection again that has ended with its server.
     fn reopen(&mut self, index: usize) -> Option<Ends> {
         let server = self.servers[index % self.servers.len()];
-        let begun = self.begin(index, server, connect::source_address(server, index));
+        let begun = self.begin(index, server, connect::source_address(server, index), false);
         match begun {
             Ok(opened) => {
                 let endpoint = Endpoint::new(opened, self.demand.kind_of(index));
@@ -221,31 +224,24 @@ impl Load {
         }
     }
 
-    /// Begins to open a connection that is to have this index.
-    fn begin(&self, index: usize, server: SocketAddr, source: Option<IpAddr>) -> io::Result<Opened> {
+    /// Begins to open a connection that is to have this index. It may resume an earlier one's handshake.
+    fn begin(&self, index: usize, server: SocketAddr, source: Option<IpAddr>, resumes: bool) -> io::Result<Opened> {
         let mut socket = connect::begin(server, source)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.wakeups.poll.registry().register(&mut socket, Token(index), interest)?;
-        Ok(Opened { server, local_address: socket.local_addr()?, socket })
-    }
-
-    /// The first part: sends until the time is over, a signal arrives, or no connection is left.
-    fn send(&mut self, duration: Option<Duration>) -> io::Result<()> {
-        let start = Instant::now();
-        let end = duration.and_then(|duration| start.checked_add(duration));
-        self.begin_sending(start);
-        self.end = end;
-        while end.is_none_or(|end| Instant::now() < end) && self.wakeups.stops == 0 && self.any_open() {
-            self.turn(end, &mut |_| {})?;
-        }
-        self.end_sending(start);
-        Ok(())
+        let connection = self.tls.as_ref().map(|tls| tls.connect(index, resumes)).transpose()?;
+        Ok(Opened { server, local_address: socket.local_addr()?, stream: Stream::new(socket, connection) })
     }
 
     /// Begins the first part.
     pub(crate) fn begin_sending(&mut self, start: Instant) {
-        self.agenda = self.agenda_from(start);
+        self.agenda = Agenda::new(&self.demand, start, STAY);
         self.make_all_ready();
+    }
+
+    /// Nothing is done any more that is due at this instant or later.
+    pub(crate) fn end_at(&mut self, end: Option<Instant>) {
+        self.end = end;
     }
 
     /// Ends the first part, which began at `start`.
@@ -259,38 +255,6 @@ impl Load {
         }
     }
 
-    fn agenda_from(&self, start: Instant) -> Agenda {
-        let Demand { sending, fragmenting, slow_readers, pace, churn_per_second, .. } = self.demand;
-        let mut agenda = Agenda::default();
-        let schedule = |start, members, per_second| (members > 0).then(|| Schedule::new(start, members, per_second));
-        if let Pace::Clock { per_second } = pace {
-            agenda.sends = schedule(start, sending, per_second);
-            agenda.begins = schedule(start, fragmenting, per_second);
-            // Half an interval: whenever the server is replaced, half of the connections have half sent a message.
-            agenda.completions = Duration::try_from_secs_f64(0.5 / per_second)
-                .ok()
-                .and_then(|pause| start.checked_add(pause))
-                .and_then(|start| schedule(start, fragmenting, per_second));
-        }
-        agenda.slow_reads = schedule(start, slow_readers, SLOW_READS_PER_SECOND);
-        if churn_per_second > 0.0 {
-            agenda.arrivals = schedule(start, 1, churn_per_second);
-            agenda.departures = schedule(start + STAY, 1, churn_per_second);
-        }
-        agenda
-    }
-
-    /// The second part: waits up to `limit` for all that is due, or until a second signal.
-    fn drain(&mut self, limit: Duration) -> io::Result<()> {
-        let deadline = self.begin_draining(limit);
-        let stops_before = self.wakeups.stops.min(1);
-        while self.is_draining(deadline) && self.wakeups.stops <= stops_before {
-            self.turn(deadline, &mut |_| {})?;
-        }
-        self.end_draining();
-        Ok(())
-    }
-
     /// Begins the second part, and returns when it ends at the latest: `None` is beyond the clock.
     pub(crate) fn begin_draining(&mut self, limit: Duration) -> Option<Instant> {
         self.phase = Phase::Drain;
@@ -299,7 +263,7 @@ impl Load {
         let now = Instant::now();
         self.tally.end_measuring(now);
         for endpoint in self.endpoints.iter_mut().flatten() {
-            endpoint.connection.complete_message(now);
+            endpoint.complete_message(now);
             if endpoint.kind == Kind::Idle {
                 endpoint.connection.queue(1, now);
             }
@@ -314,7 +278,7 @@ impl Load {
     }
 
     /// Whether something is due, and there is time for it.
-    pub(crate) fn is_draining(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn is_waiting(&self, deadline: Option<Instant>) -> bool {
         self.unsettled > 0 && deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 
@@ -347,22 +311,43 @@ impl Load {
         }
     }
 
-    fn into_report(self) -> Report {
-        self.into_report_and_wakeups().0
+    /// Begins the third part, and returns when it ends at the latest. Who speaks no TLS is not waited for: the kernel says
+    /// that nothing more will come.
+    pub(crate) fn begin_closing(&mut self, limit: Duration) -> Option<Instant> {
+        self.phase = Phase::Close;
+        self.unsettled = 0;
+        for index in 0..self.endpoints.len() {
+            let Some(endpoint) = self.endpoints[index].as_mut().filter(|endpoint| endpoint.stream.is_secured()) else {
+                continue;
+            };
+            endpoint.settled = false;
+            self.unsettled += 1;
+            if let Err(error) = endpoint.close() {
+                self.end(index, error);
+            }
+        }
+        Instant::now().checked_add(limit)
+    }
+
+    /// Ends the third part.
+    pub(crate) fn end_closing(&mut self) {
+        for index in 0..self.endpoints.len() {
+            if self.endpoints[index].as_ref().is_some_and(|endpoint| endpoint.stream.is_secured()) {
+                self.lose(
+                    index,
+                    &io::Error::other("it is told that nothing more will come, and does not say the same"),
+                );
+            }
+        }
     }
 
     /// Closes all connections. What is left are the figures, and what can still wake the loop.
-    pub(crate) fn into_report_and_wakeups(self) -> (Report, Wakeups) {
-        let (sent, answered) = (self.sent(), self.answered());
-        (self.tally.into_report(sent, answered), self.wakeups)
+    pub(crate) fn into_report_and_wakeups(mut self) -> (Report, Wakeups) {
+        (0..self.endpoints.len()).for_each(|index| self.part_with(index));
+        (self.tally.into_report(), self.wakeups)
     }
 
-    /// How many messages were sent on the connections that are live.
-    fn sent(&self) -> u64 {
-        self.endpoints.iter().flatten().map(|endpoint| endpoint.connection.sent()).sum()
-    }
-
-    /// How many answers have come on them.
+    /// How many answers have come on the connections that are live.
     fn answered(&self) -> u64 {
         self.endpoints.iter().flatten().map(|endpoint| endpoint.connection.answered()).sum()
     }
@@ -427,21 +412,24 @@ impl Load {
         if endpoint.stage == Stage::Connecting {
             return;
         }
-        let connection = &mut endpoint.connection;
+        if matches!(task, Task::Send(_) | Task::Begin(_))
+            && self.tls.as_ref().is_some_and(Tls::changes_keys)
+            && fastrand::u32(..MESSAGES_PER_KEY_CHANGE) == 0
+            && endpoint.stream.change_keys()
+        {
+            self.tally.note_keys_changed();
+        }
         // The instant is read here, for each message: a round trip begins when its message is written, not when that
         // was due. A late message is late in the schedule, and is not skipped, but its round trip is the server's.
         let result = match task {
             Task::SlowRead(_) => endpoint.read_slowly(&mut self.buffer, &mut self.tally),
             Task::Complete(_) => {
-                connection.complete_message(Instant::now());
+                endpoint.complete_message(Instant::now());
                 endpoint.flush()
             }
-            Task::Begin(_) => {
-                connection.begin_message();
-                endpoint.flush()
-            }
+            Task::Begin(_) => endpoint.begin_message(),
             _ => {
-                connection.queue(1, Instant::now());
+                endpoint.connection.queue(1, Instant::now());
                 endpoint.flush()
             }
         };
@@ -455,7 +443,7 @@ impl Load {
         let number = self.tally.note_begun(Kind::Passing);
         let server = self.servers[number % self.servers.len()];
         let index = self.vacant.pop().unwrap_or(self.endpoints.len());
-        let begun = self.begin(index, server, connect::passing_source_address(server, number as u64));
+        let begun = self.begin(index, server, connect::passing_source_address(server, number as u64), true);
         let endpoint = match begun {
             Ok(opened) => {
                 self.passing.push_back((index, opened.local_address));
@@ -499,13 +487,9 @@ impl Load {
         // An event of this batch may be about a connection that was lost earlier in it.
         let Some(endpoint) = &mut self.endpoints[index] else { return };
         if endpoint.stage == Stage::Connecting {
-            match connect::finished(&endpoint.socket) {
-                Ok(None) => return,
-                Ok(Some(local_address)) => {
-                    debug!("{}: open", bracketed(local_address));
-                    endpoint.stage = Stage::Open;
-                    endpoint.connection.queue(1, Instant::now());
-                }
+            match endpoint.go_on_opening() {
+                Ok(false) => return,
+                Ok(true) => endpoint.stream.agreed().into_iter().for_each(|agreed| self.tally.note_handshake(agreed)),
                 Err(error) => return self.end(index, error),
             }
         }
@@ -528,16 +512,32 @@ impl Load {
         }
         if endpoint.connection.is_settled() {
             if endpoint.stage == Stage::Leaving && self.phase == Phase::Send {
-                self.part_with(index);
-            } else if self.phase == Phase::Drain && !endpoint.settled {
-                endpoint.settled = true;
-                self.unsettled -= 1;
+                self.dismiss(index);
+            } else if self.phase == Phase::Drain {
+                self.wait_no_more_for(index);
             }
         }
     }
 
-    /// A connection has ended, and should not have, unless its server was killed.
+    /// Closes a connection that is through with everything, or tells the server where that is to say the same.
+    fn dismiss(&mut self, index: usize) {
+        let Some(endpoint) = &mut self.endpoints[index] else { return };
+        if !endpoint.stream.is_secured() {
+            return self.part_with(index);
+        }
+        if let Err(error) = endpoint.close() {
+            self.end(index, error);
+        }
+    }
+
+    /// A connection has ended, and should not have, unless it was to or its server was killed.
     fn end(&mut self, index: usize, error: io::Error) {
+        let is_closing = self.endpoints[index].as_ref().is_some_and(|endpoint| endpoint.stage == Stage::Closing);
+        if is_closing && error.kind() == io::ErrorKind::UnexpectedEof {
+            self.tally.note_closed();
+            self.wait_no_more_for(index);
+            return self.part_with(index);
+        }
         match &mut self.ended {
             Some(ended) => ended.extend(self.endpoints[index].take().map(|endpoint| Ended { index, endpoint, error })),
             None => self.lose(index, &error),
@@ -559,15 +559,21 @@ impl Load {
             }
         }
         self.tally.note_lost(endpoint.kind);
-        if self.phase == Phase::Drain && !endpoint.settled {
+        self.wait_no_more_for(index);
+        self.part_with(index);
+    }
+
+    fn wait_no_more_for(&mut self, index: usize) {
+        let endpoint = self.endpoints[index].as_mut().filter(|_| self.phase != Phase::Send);
+        if endpoint.is_some_and(|endpoint| !std::mem::replace(&mut endpoint.settled, true)) {
             self.unsettled -= 1;
         }
-        self.part_with(index);
     }
 
     /// Closes a connection, and keeps its figures.
     fn part_with(&mut self, index: usize) {
         let Some(endpoint) = self.endpoints[index].take() else { return };
+        self.tally.note_nonces(endpoint.stream.nonces());
         self.tally.note_gone(&endpoint.connection);
         if endpoint.kind == Kind::Passing {
             self.vacant.push(index);

@@ -5,9 +5,11 @@
 //!
 //! - [`options`]: the command line. [`values`]: what its options take.
 //! - [`soak`]: servers of our own, replaced again and again under load, or giving each other connections.
-//! - [`load`]: the event loop; the only place that waits.
+//! - [`course`]: a load from its beginning to its end. [`load`]: the event loop; the only place that waits.
 //! - [`connect`]: opens all connections before the load starts.
-//! - [`endpoint`]: one open connection; the only place that reads and writes.
+//! - [`endpoint`]: one open connection, and its turns.
+//! - [`stream`]: its socket, and the TLS on it; the only place that reads and writes. [`tls`]: what that is spoken with.
+//!   [`nonces`]: whether a server shows one twice.
 //! - [`connection`]: what was sent and what is expected on one connection; knows no sockets.
 //! - [`schedule`]: when which connection is to act; knows no clocks.
 //! - [`wakeups`]: what wakes the loop besides sockets.
@@ -20,16 +22,20 @@
 mod address;
 mod connect;
 mod connection;
+mod course;
 mod demand;
 mod endpoint;
 mod error;
 mod load;
+mod nonces;
 mod options;
 mod report;
 mod schedule;
 mod soak;
+mod stream;
 mod tally;
 mod timeline;
+mod tls;
 mod values;
 mod wakeups;
 
@@ -72,7 +78,7 @@ fn main() -> ExitCode {
     };
     start_logging(options.verbose);
 
-    match load::run(&options) {
+    match course::run(&options) {
         Ok(report) => {
             say(&report.to_string());
             verdict(report.everything_came_back())

@@ -4,12 +4,14 @@
 //! other cannot meet.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::FromArgs;
 
 use crate::demand::{Demand, Pace};
 use crate::soak::options::Arguments as Soak;
+use crate::tls::{Asked, Version};
 use crate::values::{count, drain, duration, whole_number};
 
 /// Sends sequence numbers to a reactord server and verifies that every one comes back, once and in order.
@@ -65,6 +67,22 @@ pub(crate) struct Arguments {
     #[argh(option, arg_name = "seconds", default = "Duration::from_secs(10)", from_str_fn(drain))]
     drain: Duration,
 
+    /// speak TLS with the server, and verify its certificate
+    #[argh(switch)]
+    tls: bool,
+
+    /// the only version of TLS that is spoken, 1.2 or 1.3 (default: both, the later one if the server knows it)
+    #[argh(option, arg_name = "version", from_str_fn(Version::parse))]
+    tls_version: Option<Version>,
+
+    /// who may have signed that certificate, PEM (default: whom the system believes)
+    #[argh(option, arg_name = "file")]
+    ca: Option<PathBuf>,
+
+    /// the name that the certificate is to have (default: the address)
+    #[argh(option, arg_name = "name")]
+    server_name: Option<String>,
+
     /// log every connection
     #[argh(switch, short = 'v')]
     verbose: bool,
@@ -95,6 +113,8 @@ enum Rate {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Options {
     pub(crate) server: SocketAddr,
+    /// What TLS is to be spoken with, if it is.
+    pub(crate) tls: Option<Asked>,
     pub(crate) demand: Demand,
     /// `None` is until a signal.
     pub(crate) duration: Option<Duration>,
@@ -125,6 +145,7 @@ impl TryFrom<Arguments> for Options {
                 arguments.connect_address.unwrap_or(Ipv4Addr::LOCALHOST.into()),
                 arguments.connect_port,
             ),
+            tls: Asked::new(arguments.tls, arguments.tls_version, arguments.ca, arguments.server_name)?,
             demand: Demand {
                 sending,
                 fragmenting,
@@ -192,6 +213,7 @@ mod tests {
     fn without_options_one_connection_sends_a_number_every_100_ms() {
         let expected = Options {
             server: "127.0.0.1:1234".parse().unwrap(),
+            tls: None,
             demand: Demand {
                 sending: 1,
                 fragmenting: 0,
@@ -235,6 +257,7 @@ mod tests {
             ("--duration", "0", "seconds above 0"),
             ("--duration", "1e300", "seconds above 0"),
             ("--drain", "-1", "seconds from 0 up"),
+            ("--tls-version", "1", "1.2 or 1.3"),
         ] {
             let message = options(&[option, value]).unwrap_err();
             assert!(message.contains(&format!("'{value}'")) && message.contains(allowed), "{message}");
@@ -245,6 +268,7 @@ mod tests {
     fn options_that_exclude_each_other_are_refused() {
         assert!(options(&["--rate", "max", "--fragment"]).unwrap_err().contains("--fragment needs"));
         assert!(options(&["--depth", "4"]).unwrap_err().contains("--depth 4 needs --rate max"));
+        assert!(options(&["--ca", "ca.pem"]).unwrap_err().contains("--ca needs --tls"));
         assert!(options(&["-n", "0"]).unwrap_err().contains("at least 1 connection"));
     }
 }

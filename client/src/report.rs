@@ -1,5 +1,6 @@
 //! The figures of a load, and the verdict.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
@@ -29,6 +30,39 @@ pub(crate) struct GoneWithServer {
     pub(crate) messages: u64,
 }
 
+/// What there is to say of TLS.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TlsFigures {
+    pub(crate) handshakes: u64,
+    /// Those that have resumed an earlier one.
+    pub(crate) resumed: u64,
+    /// How many there were with each suite.
+    pub(crate) suites: BTreeMap<&'static str, u64>,
+    /// How often this side has changed its keys, and had the server change its own.
+    pub(crate) keys_changed: u64,
+    /// How many connections have ended as they should: both sides have said that nothing more will come.
+    pub(crate) closed: u64,
+    /// How many nonces were seen in clear, and how many of them twice, which no connection survives as a secret.
+    pub(crate) nonces: u64,
+    pub(crate) nonces_repeated: u64,
+}
+
+impl TlsFigures {
+    /// What is told of it, by name.
+    pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
+        let Self { handshakes, resumed, keys_changed, closed, nonces, nonces_repeated, .. } = self;
+        let mut lines = vec![("TLS handshakes", format!("{handshakes:>12} made, {resumed} of them resumed"))];
+        if *keys_changed > 0 {
+            lines.push(("TLS keys", format!("{keys_changed:>12} times changed")));
+        }
+        if *nonces > 0 {
+            lines.push(("TLS nonces", format!("{nonces:>12} seen, {nonces_repeated} of them twice")));
+        }
+        lines.push(("TLS closed", format!("{closed:>12} by both sides")));
+        lines
+    }
+}
+
 /// All that a load brought to light.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -39,6 +73,8 @@ pub(crate) struct Report {
     pub(crate) passing: Count,
     /// Neither these connections nor their messages count anywhere else.
     pub(crate) gone_with_server: GoneWithServer,
+    /// If TLS was spoken.
+    pub(crate) tls: Option<TlsFigures>,
     /// Messages on connections of all kinds.
     pub(crate) sent: u64,
     /// Those of them that were answered, each counted once.
@@ -56,7 +92,8 @@ pub(crate) struct Report {
 impl Report {
     /// Whether the server did all that it should.
     pub(crate) fn everything_came_back(&self) -> bool {
-        self.lost() == 0 && self.discontinuities == 0 && self.connections_lost() == 0
+        let secret = self.tls.as_ref().is_none_or(|tls| tls.nonces_repeated == 0);
+        self.lost() == 0 && self.discontinuities == 0 && self.connections_lost() == 0 && secret
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -97,6 +134,9 @@ impl fmt::Display for Report {
         writeln!(formatter, "{:<24}{:>12}", "discontinuities", self.discontinuities)?;
         writeln!(formatter, "{:<24}{:>12.1}", "messages a second", self.per_second())?;
         writeln!(formatter, "{:<24}{:>12.2} s", "duration", self.duration.as_secs_f64())?;
+        for (label, told) in self.tls.iter().flat_map(TlsFigures::lines) {
+            writeln!(formatter, "{label:<24}{told}")?;
+        }
         for (name, nanoseconds) in [
             ("median", self.round_trips_ns.value_at_quantile(0.5)),
             ("99th", self.round_trips_ns.value_at_quantile(0.99)),
@@ -134,6 +174,7 @@ mod tests {
             slow_readers: Count { opened: 1, lost: 0 },
             passing: Count::default(),
             gone_with_server: GoneWithServer::default(),
+            tls: None,
             sent: 1002,
             answered: 1002,
             discontinuities: 0,
@@ -174,6 +215,20 @@ round trip worst              1000.4 µs
             assert!(!report.everything_came_back());
             assert_eq!(report.to_string().lines().last(), Some(last_line));
         }
+    }
+
+    #[test]
+    fn a_nonce_that_came_twice_is_told_and_is_in_the_verdict() {
+        let tls = TlsFigures { handshakes: 13, resumed: 2, closed: 13, nonces: 400, ..TlsFigures::default() };
+        let good = Report { tls: Some(tls.clone()), ..clean() };
+        let expected = "\
+TLS handshakes                    13 made, 2 of them resumed
+TLS nonces                       400 seen, 0 of them twice
+TLS closed                        13 by both sides
+";
+        assert!(good.everything_came_back() && good.to_string().contains(expected), "{good}");
+        let bad = Report { tls: Some(TlsFigures { nonces_repeated: 1, ..tls }), ..clean() };
+        assert!(!bad.everything_came_back() && bad.to_string().contains("1 of them twice"), "{bad}");
     }
 
     #[test]

@@ -5,6 +5,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::demand::{Demand, Pace};
+
+/// How often a slow reader reads.
+const SLOW_READS_PER_SECOND: f64 = 10.0;
+
 /// The turns of `members` members, evenly spaced: the k-th turn is that of member `k % members`, and it is due at
 /// `start + k / (members * per_second)`. So each member has `per_second` turns a second, and no two fall together.
 #[derive(Debug)]
@@ -68,6 +73,28 @@ pub(crate) struct Agenda {
 }
 
 impl Agenda {
+    /// That of a load which begins at `start`. Whoever passes stays so long.
+    pub(crate) fn new(demand: &Demand, start: Instant, stay: Duration) -> Self {
+        let Demand { sending, fragmenting, slow_readers, pace, churn_per_second, .. } = *demand;
+        let mut agenda = Self::default();
+        let schedule = |start, members, per_second| (members > 0).then(|| Schedule::new(start, members, per_second));
+        if let Pace::Clock { per_second } = pace {
+            agenda.sends = schedule(start, sending, per_second);
+            agenda.begins = schedule(start, fragmenting, per_second);
+            // Half an interval: whenever the server is replaced, half of the connections have half sent a message.
+            agenda.completions = Duration::try_from_secs_f64(0.5 / per_second)
+                .ok()
+                .and_then(|pause| start.checked_add(pause))
+                .and_then(|start| schedule(start, fragmenting, per_second));
+        }
+        agenda.slow_reads = schedule(start, slow_readers, SLOW_READS_PER_SECOND);
+        if churn_per_second > 0.0 {
+            agenda.arrivals = schedule(start, 1, churn_per_second);
+            agenda.departures = schedule(start + stay, 1, churn_per_second);
+        }
+        agenda
+    }
+
     /// When the next task is due, if there are any.
     pub(crate) fn due(&self) -> Option<Instant> {
         [&self.sends, &self.begins, &self.completions, &self.slow_reads, &self.arrivals, &self.departures]

@@ -30,6 +30,7 @@
 //!
 //! Where connections move between several servers, it is another loop: `moving`.
 
+mod certificate;
 mod chain;
 pub(crate) mod files;
 mod first;
@@ -66,8 +67,10 @@ use crate::error::Error;
 use crate::load::{Load, STAY};
 use crate::report::Report;
 use crate::timeline::Timeline;
+use crate::tls::Tls;
 use crate::wakeups::{STOPS_AND_CHILDREN, Wakeups};
 
+use self::certificate::Certificate;
 use self::chain::Chain;
 use self::options::{Options, Target};
 pub(crate) use self::outcome::Outcome;
@@ -109,15 +112,20 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
     }
     let passing = (options.demand.churn_per_second * 2.0 * STAY.as_secs_f64()).ceil() as usize;
     connect::make_room(options.demand.connections(), OTHER_FILES + passing)?;
-    let (address, servers, mut wakeups) = match &options.target {
-        Target::Attach(address) => (*address, None, Wakeups::new(&STOPS_AND_CHILDREN)?),
+    fastrand::seed(options.seed);
+    let (address, servers, tls, mut wakeups) = match &options.target {
+        Target::Attach(address) => {
+            let tls = options.tls.as_ref().map(|asked| Tls::new(asked, address.ip())).transpose()?;
+            (*address, None, tls, Wakeups::new(&STOPS_AND_CHILDREN)?)
+        }
         Target::Start { program } => {
             // Before the signals are ours: a build that takes too long is ended as anything else.
             let program = servers::find_program(program.as_deref()).map_err(Error::Server)?;
             let mut wakeups = Wakeups::new(&STOPS_AND_CHILDREN)?;
             let mut servers = Servers::new(program, wakeups.poll.registry().try_clone()?, options.verbose)?;
             Unfit::write_all(servers.directory())?;
-            (first::start(&mut servers, &mut wakeups)?, Some(servers), wakeups)
+            let tls = options.tls.as_ref().map(|asked| Certificate::give(&mut servers, asked)).transpose()?;
+            (first::start(&mut servers, &mut wakeups)?, Some(servers), tls, wakeups)
         }
     };
     let mut soak = Soak::new(options, servers);
@@ -129,7 +137,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
             soak.hear(token);
             soak.death.is_some()
         };
-        connect::open_all(&mut wakeups, address, options.demand.connections(), other)
+        connect::open_all(&mut wakeups, address, tls.as_ref(), options.demand.connections(), other)
     };
     let opened = match opened {
         Ok(opened) => opened,
@@ -138,7 +146,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
             return Err(soak.death.map_or(error, Error::Server));
         }
     };
-    let mut load = Load::new(wakeups, address, options.demand, opened);
+    let mut load = Load::new(wakeups, address, tls, options.demand, opened);
     load.limit_lines_about_losses(LINES_ABOUT_LOSSES);
     soak.send(&mut load)?;
     soak.drain(&mut load)?;
@@ -248,11 +256,22 @@ impl<'a> Soak<'a> {
         info!("Checking every connection with a last exchange");
         let deadline = load.begin_draining(self.options.drain);
         let stops_before = load.stops().min(1);
-        while load.is_draining(deadline) && load.stops() <= stops_before && self.death.is_none() {
+        while load.is_waiting(deadline) && load.stops() <= stops_before && self.death.is_none() {
             self.turn(load, deadline)?;
         }
         load.end_draining();
         self.look_at_last(load);
+        self.close(load)
+    }
+
+    /// The last words, where TLS is spoken.
+    fn close(&mut self, load: &mut Load) -> io::Result<()> {
+        let deadline = load.begin_closing(self.options.drain);
+        let stops_before = load.stops();
+        while load.is_waiting(deadline) && load.stops() == stops_before && self.death.is_none() {
+            self.turn(load, deadline)?;
+        }
+        load.end_closing();
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use hdrhistogram::Histogram;
 
 use crate::connection::Connection;
 use crate::demand::{Demand, Kind};
-use crate::report::{Count, GoneWithServer, Report};
+use crate::report::{Count, GoneWithServer, Report, TlsFigures};
+use crate::stream::Agreed;
 use crate::timeline::Timeline;
 
 /// A round trip that takes longer counts as this.
@@ -26,6 +27,7 @@ pub(crate) struct Tally {
     answered_on_gone: u64,
     counts: [Count; Kind::COUNT],
     gone_with_server: GoneWithServer,
+    tls: TlsFigures,
     duration: Duration,
     answered_within_duration: u64,
 }
@@ -46,6 +48,7 @@ impl Tally {
             answered_on_gone: 0,
             counts,
             gone_with_server: GoneWithServer::default(),
+            tls: TlsFigures::default(),
             duration: Duration::ZERO,
             answered_within_duration: 0,
         }
@@ -94,6 +97,28 @@ impl Tally {
         self.answered_on_gone += connection.answered();
     }
 
+    /// A handshake is over.
+    pub(crate) fn note_handshake(&mut self, agreed: Agreed) {
+        self.tls.handshakes += 1;
+        self.tls.resumed += u64::from(agreed.resumed);
+        *self.tls.suites.entry(agreed.suite).or_default() += 1;
+    }
+
+    pub(crate) fn note_keys_changed(&mut self) {
+        self.tls.keys_changed += 1;
+    }
+
+    /// Both sides of a connection have said that nothing more will come.
+    pub(crate) fn note_closed(&mut self) {
+        self.tls.closed += 1;
+    }
+
+    /// What a connection has shown: how many, and how many of them twice.
+    pub(crate) fn note_nonces(&mut self, (seen, repeated): (u64, u64)) {
+        self.tls.nonces += seen;
+        self.tls.nonces_repeated += repeated;
+    }
+
     /// The first part of the load is over, and took so long.
     pub(crate) fn note_duration(&mut self, duration: Duration, answered_by_live: u64) {
         self.duration = duration;
@@ -111,8 +136,8 @@ impl Tally {
         lasting.iter().map(|count| count.lost).sum()
     }
 
-    /// All figures, with those of the connections that are live.
-    pub(crate) fn into_report(self, sent_by_live: u64, answered_by_live: u64) -> Report {
+    /// All figures, when all connections are gone.
+    pub(crate) fn into_report(self) -> Report {
         let [sending, fragmenting, idle, slow_readers, passing] = self.counts;
         Report {
             sending,
@@ -121,8 +146,9 @@ impl Tally {
             slow_readers,
             passing,
             gone_with_server: self.gone_with_server,
-            sent: self.sent_on_gone + sent_by_live,
-            answered: self.answered_on_gone + answered_by_live,
+            tls: (self.tls.handshakes > 0).then_some(self.tls),
+            sent: self.sent_on_gone,
+            answered: self.answered_on_gone,
             discontinuities: self.discontinuities,
             duration: self.duration,
             answered_within_duration: self.answered_within_duration,

@@ -173,7 +173,7 @@ fn write_verdict(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let connections: usize = outcome.counts().iter().map(|(_, count)| count.opened).sum();
     let class = if outcome.is_good() { "good" } else { "bad" };
     let lost = report.lost();
-    let nothing = lost == 0 && report.connections_lost() == 0 && report.discontinuities == 0;
+    let nothing = report.everything_came_back();
     let sentence = if nothing {
         "Nothing was lost.".to_owned()
     } else {
@@ -196,6 +196,11 @@ fn write_verdict(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     match outcome.killed() {
         0 => {}
         killed => write!(page, ", {killed} more successors killed on the way")?,
+    }
+    if let Some(tls) = &report.tls {
+        write!(page, ", {} TLS handshakes", grouped(tls.handshakes))?;
+        write!(page, ", {} changes of keys", grouped(tls.keys_changed))?;
+        write!(page, ", {} nonces in clear, {} of them twice", grouped(tls.nonces), grouped(tls.nonces_repeated))?;
     }
     writeln!(page, "; every byte checked.</p>")?;
     for trouble in outcome.death.iter().chain(&outcome.complaints) {
@@ -283,6 +288,12 @@ fn write_options(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
         demand.slow_readers,
         demand.churn_per_second,
     );
+    if let Some(tls) = &options.tls {
+        command.push_str(" --tls");
+        if let Some(version) = tls.version {
+            write!(command, " --tls-version {}", version.name())?;
+        }
+    }
     match options.target {
         Target::Attach(address) => write!(command, " --attach {address}")?,
         Target::Start { .. } => {

@@ -8,7 +8,9 @@ use super::moving::moved::{Move, Moves};
 use super::options::{Options, Target};
 use super::outcome::{Fate, Outcome, QUANTILES, Takeover, microseconds};
 use crate::demand::Pace;
+use crate::report::TlsFigures;
 use crate::timeline::Timeline;
+use crate::tls::Version;
 
 /// All figures.
 pub(crate) fn figures(outcome: &Outcome) -> Value {
@@ -31,6 +33,7 @@ pub(crate) fn figures(outcome: &Outcome) -> Value {
         },
         "duration_s": report.duration.as_secs_f64(),
         "round_trips_us": by_name(outcome.distributions(), distribution),
+        "tls": report.tls.as_ref().map(tls),
         "takeovers": takeovers.iter().enumerate().map(|(number, takeover)| {
             self::takeover(takeover, outcome.worst_during_ns(number))
         }).collect::<Vec<_>>(),
@@ -48,7 +51,8 @@ pub(crate) fn figures(outcome: &Outcome) -> Value {
 }
 
 fn asked_for(options: &Options) -> Value {
-    let Options { target, demand, takeovers, upgrade, unfit, moves, servers, interval, kill_share, seed, .. } = options;
+    let Options { target, tls, demand, takeovers, upgrade, unfit, moves, servers, interval, kill_share, seed, .. } =
+        options;
     let kill = |wanted: bool| if wanted { *kill_share } else { 0.0 };
     let Pace::Clock { per_second } = demand.pace else { unreachable!("a soak is paced by the clock") };
     let attach = match target {
@@ -57,6 +61,8 @@ fn asked_for(options: &Options) -> Value {
     };
     json!({
         "attach": attach,
+        "tls": tls.is_some(),
+        "tls_version": tls.as_ref().and_then(|tls| tls.version).map(Version::name),
         "connections": demand.connections(),
         "active": demand.sending + demand.fragmenting,
         "fragmenting": demand.fragmenting,
@@ -72,6 +78,19 @@ fn asked_for(options: &Options) -> Value {
         "kill_successors": kill(*moves == 0),
         "kill_movers": kill(*moves > 0),
         "seed": seed,
+    })
+}
+
+fn tls(figures: &TlsFigures) -> Value {
+    let TlsFigures { handshakes, resumed, suites, keys_changed, closed, nonces, nonces_repeated } = figures;
+    json!({
+        "handshakes": handshakes,
+        "resumed": resumed,
+        "suites": suites,
+        "keys_changed": keys_changed,
+        "closed": closed,
+        "nonces": nonces,
+        "nonces_repeated": nonces_repeated,
     })
 }
 

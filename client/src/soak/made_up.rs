@@ -62,6 +62,7 @@ pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
     Outcome {
         options: Options {
             target: Target::Start { program: None },
+            tls: None,
             demand: Demand {
                 sending: 10,
                 fragmenting: 0,
@@ -92,6 +93,7 @@ pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
             slow_readers: Count::default(),
             passing: Count::default(),
             gone_with_server: GoneWithServer::default(),
+            tls: None,
             sent: 300,
             answered: 300,
             discontinuities: 0,

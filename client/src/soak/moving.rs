@@ -36,6 +36,7 @@ use self::moved::{Move, Moves};
 use self::places::{News, Places};
 use self::plan::{Kill, Plan, Side, Step, What};
 use self::told::Told;
+use super::certificate::Certificate;
 use super::options::Options;
 use super::outcome::{Fate, Outcome, Takeover};
 use super::progress::{Progress, State};
@@ -71,19 +72,21 @@ const MOVE_TIME_FIRST: Duration = Duration::from_millis(10);
 pub(crate) fn run(options: &Options, program: Option<&std::path::Path>) -> Result<Outcome, Error> {
     let passing = (options.demand.churn_per_second * 2.0 * STAY.as_secs_f64()).ceil() as usize;
     connect::make_room(options.demand.connections(), OTHER_FILES + passing)?;
+    fastrand::seed(options.seed);
     let program = servers::find_program(program).map_err(Error::Server)?;
     let mut wakeups = Wakeups::new(&STOPS_AND_CHILDREN)?;
-    let servers = Servers::new(program, wakeups.poll.registry().try_clone()?, options.verbose)?;
+    let mut servers = Servers::new(program, wakeups.poll.registry().try_clone()?, options.verbose)?;
+    let tls = options.tls.as_ref().map(|asked| Certificate::give(&mut servers, asked)).transpose()?;
     let places = Places::start(servers, options.servers, &mut wakeups)?;
     let census = Census::new(wakeups.poll.registry())?;
     let mut soak = Soak::new(options, places, census)?;
     let first = soak.places.listening()[0];
     let opened = {
         let other = |token| soak.hear(token).is_err() || soak.death.is_some();
-        connect::open_all(&mut wakeups, first, options.demand.connections(), other)
+        connect::open_all(&mut wakeups, first, tls.as_ref(), options.demand.connections(), other)
     };
     let opened = opened.map_err(|error| soak.death.take().map_or(error, Error::Server))?;
-    let mut load = Load::new(wakeups, first, options.demand, opened);
+    let mut load = Load::new(wakeups, first, tls, options.demand, opened);
     load.limit_lines_about_losses(LINES_ABOUT_LOSSES);
     load.set_servers(soak.places.listening());
     soak.send(&mut load)?;
@@ -206,11 +209,23 @@ impl<'a> Soak<'a> {
         info!("Checking every connection with a last exchange");
         let deadline = load.begin_draining(self.options.drain);
         let stops_before = load.stops().min(1);
-        while load.is_draining(deadline) && load.stops() <= stops_before && self.death.is_none() {
+        while load.is_waiting(deadline) && load.stops() <= stops_before && self.death.is_none() {
             self.turn(load, deadline)?;
         }
         load.end_draining();
-        self.look_for_leftovers(load)
+        self.look_for_leftovers(load)?;
+        self.close(load)
+    }
+
+    /// The last words, where TLS is spoken.
+    fn close(&mut self, load: &mut Load) -> io::Result<()> {
+        let deadline = load.begin_closing(self.options.drain);
+        let stops_before = load.stops();
+        while load.is_waiting(deadline) && load.stops() == stops_before && self.death.is_none() {
+            self.turn(load, deadline)?;
+        }
+        load.end_closing();
+        Ok(())
     }
 
     fn is_over(&mut self, load: &Load) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use argh::FromArgs;
 
 use crate::demand::{Demand, Pace};
+use crate::tls::{Asked, Version};
 use crate::values::{count, drain, duration};
 
 /// Starts a reactord, replaces it under load again and again, checks every byte, and tells what it was like.
@@ -87,6 +88,22 @@ pub(crate) struct Arguments {
     #[argh(option, arg_name = "share", default = "0.0", from_str_fn(share))]
     kill_movers: f64,
 
+    /// speak TLS, with verified certificates: servers of our own get one, and connections take turns among versions and suites
+    #[argh(switch)]
+    tls: bool,
+
+    /// the only version of TLS that is spoken, 1.2 or 1.3 (default: both)
+    #[argh(option, arg_name = "version", from_str_fn(Version::parse))]
+    tls_version: Option<Version>,
+
+    /// with --attach, who may have signed the server's certificate, PEM (default: whom the system believes)
+    #[argh(option, arg_name = "file")]
+    ca: Option<PathBuf>,
+
+    /// with --attach, the name that it is to have (default: the address)
+    #[argh(option, arg_name = "name")]
+    server_name: Option<String>,
+
     /// how long to send, where no takeovers set the length (default 10)
     #[argh(option, arg_name = "seconds", from_str_fn(duration))]
     duration: Option<Duration>,
@@ -129,6 +146,8 @@ pub(crate) enum Target {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Options {
     pub(crate) target: Target,
+    /// What TLS is to be spoken with, if it is.
+    pub(crate) tls: Option<Asked>,
     pub(crate) demand: Demand,
     pub(crate) takeovers: usize,
     /// Whether the server starts its successors itself, and how many of those cannot take over.
@@ -223,8 +242,15 @@ impl TryFrom<Arguments> for Options {
         let moves = arguments.moves.unwrap_or(0);
         let takeovers = arguments.takeovers.unwrap_or(if moves > 0 { 0 } else { TAKEOVERS });
         arguments.check_upgrades(takeovers)?;
+        let of_attached = [("--ca", arguments.ca.is_some()), ("--server-name", arguments.server_name.is_some())];
+        let tls = Asked::new(arguments.tls, arguments.tls_version, arguments.ca, arguments.server_name)?;
         let (target, takeovers) = match arguments.attach {
-            None => (Target::Start { program: arguments.server }, takeovers),
+            None => {
+                if let Some((option, _)) = of_attached.into_iter().find(|(_, given)| *given) {
+                    return Err(format!("{option} needs --attach: servers of our own have a certificate of our own"));
+                }
+                (Target::Start { program: arguments.server }, takeovers)
+            }
             Some(address) => {
                 let contradicting = [
                     ("--server", arguments.server.is_some()),
@@ -244,6 +270,7 @@ impl TryFrom<Arguments> for Options {
         }
         Ok(Self {
             target,
+            tls,
             demand: Demand {
                 sending,
                 fragmenting,
@@ -370,6 +397,8 @@ mod tests {
             (&["--upgrade", "--moves", "1"], "--moves contradicts --upgrade"),
             (&["--upgrade", "--kill-successors", "0.5"], "--kill-successors contradicts --upgrade"),
             (&["--attach", "127.0.0.1:1", "--upgrade"], "--upgrade contradicts --attach"),
+            (&["--tls-version", "1.2"], "--tls-version needs --tls"),
+            (&["--tls", "--ca", "ca.pem"], "--ca needs --attach"),
             (&["--rate", "max"], "above 0 is expected"),
         ] {
             let message = options(arguments).unwrap_err();

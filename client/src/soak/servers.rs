@@ -61,6 +61,8 @@ pub(crate) struct Servers {
     registry: Registry,
     launcher: Launcher,
     processes: Vec<Process>,
+    /// What is said to who listens, besides.
+    listening: Vec<OsString>,
     verbose: bool,
 }
 
@@ -93,7 +95,13 @@ impl Servers {
         // What servers have started is to be heard of and ended as well.
         set_child_subreaper(true)?;
         let directory = tempfile::Builder::new().prefix("reactord-soak-").tempdir()?;
-        Ok(Self { program, directory, registry, launcher, processes: Vec::new(), verbose })
+        let (processes, listening) = (Vec::new(), Vec::new());
+        Ok(Self { program, directory, registry, launcher, processes, listening, verbose })
+    }
+
+    /// Whoever listens from now on is told this, too.
+    pub(crate) fn tell_listening(&mut self, arguments: impl IntoIterator<Item = OsString>) {
+        self.listening.extend(arguments);
     }
 
     pub(crate) fn program(&self) -> &Path {
@@ -102,8 +110,8 @@ impl Servers {
 
     /// Starts one that listens on a port of the kernel's choice.
     pub(crate) fn start_listening(&mut self, place: Place) -> io::Result<Number> {
-        let path = self.takeover_path(place);
-        self.start_server(move |command| command.args(["-a", "127.0.0.1", "-p", "0", "-t"]).arg(path))
+        let (path, more) = (self.takeover_path(place), self.listening.clone());
+        self.start_server(move |command| command.args(["-a", "127.0.0.1", "-p", "0", "-t"]).arg(path).args(more))
     }
 
     /// Starts one that does not listen, and waits at another one for what that gives away.
@@ -115,11 +123,12 @@ impl Servers {
     /// Starts one that takes over from whichever serves at this place, and waits at another one if that does.
     pub(crate) fn start_successor(&mut self, place: Place, waits_at: Option<Place>) -> io::Result<Number> {
         let (path, at) = (self.takeover_path(place), waits_at.map(|at| self.takeover_path(at)));
+        let more = self.listening.clone();
         self.start_server(move |command| {
             command.arg("-T").arg(path);
             match at {
                 Some(at) => command.arg("-c").arg(at),
-                None => command,
+                None => command.args(more),
             }
         })
     }

@@ -7,7 +7,7 @@ use super::moving::plan::Side;
 use super::options::Options;
 use super::outcome::{Fate, Outcome, QUANTILES, microseconds};
 use super::summary::Summary;
-use crate::report::Report;
+use crate::report::{Report, TlsFigures};
 
 impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,6 +20,9 @@ impl fmt::Display for Outcome {
         writeln!(formatter, "{:<26}{discontinuities:>12}", "discontinuities")?;
         writeln!(formatter, "{:<26}{:>12.1}", "messages a second", self.report.per_second())?;
         writeln!(formatter, "{:<26}{:>12.2} s", "duration", duration.as_secs_f64())?;
+        for (label, told) in self.report.tls.iter().flat_map(TlsFigures::lines) {
+            writeln!(formatter, "{label:<26}{told}")?;
+        }
         for (name, nanoseconds) in self.distributions() {
             if nanoseconds.is_empty() {
                 continue;
