@@ -33,6 +33,12 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// The rounds of a benchmark: so many, but none begins after so many minutes, save the first.
+pub(crate) fn rounds(rounds: usize, minutes: f64) -> impl Iterator<Item = usize> {
+    let by = Instant::now() + Duration::from_secs_f64(60.0 * minutes);
+    (0..rounds).take_while(move |round| *round == 0 || Instant::now() < by)
+}
+
 /// A process, and the lines that it writes to standard error.
 struct Process {
     child: Child,
@@ -116,8 +122,13 @@ pub(crate) struct Server {
 impl Server {
     /// `reactord`, on a port that the kernel chooses.
     pub(crate) fn reactord(takeover_path: &Path) -> io::Result<Self> {
+        Self::reactord_with(takeover_path, &[])
+    }
+
+    /// The same with these further arguments.
+    pub(crate) fn reactord_with(takeover_path: &Path, arguments: &[String]) -> io::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reactord"));
-        Self::start(command.args(["--listen-port", "0", "--takeover-path"]).arg(takeover_path))
+        Self::start(command.args(["--listen-port", "0", "--takeover-path"]).arg(takeover_path).args(arguments))
     }
 
     /// Any server that ends one of the first lines it writes to standard error with its port on 127.0.0.1.
@@ -181,9 +192,14 @@ impl Server {
     }
 
     /// The server that has taken over from this one, and its summary.
-    pub(crate) fn taken_over(mut self, takeover_path: &Path) -> io::Result<(Self, String)> {
+    pub(crate) fn taken_over(self, takeover_path: &Path) -> io::Result<(Self, String)> {
+        self.taken_over_with(takeover_path, &[])
+    }
+
+    /// The same with these further arguments.
+    pub(crate) fn taken_over_with(mut self, takeover_path: &Path, arguments: &[String]) -> io::Result<(Self, String)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reactord"));
-        let summary = self.replace(command.arg("--takeover").arg(takeover_path))?;
+        let summary = self.replace(command.arg("--takeover").arg(takeover_path).args(arguments))?;
         Ok((self, summary))
     }
 

@@ -1,0 +1,126 @@
+//! Who is compared, and how each is started: with one thread, on the first processor.
+
+use std::io::{Result, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::certificate::Certificate;
+use super::rig::Server;
+
+/// A server that sends back what comes, by itself or by whom it leads to.
+pub(crate) struct Contestant {
+    pub(crate) name: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A service of this program: over TLS, and in clear.
+    Own { tls: &'static str, plain: &'static str },
+    /// It stands in front of a loop that sends back what comes.
+    Proxy(fn(&Way<'_>) -> Result<Command>),
+}
+
+/// From where to where a proxy leads, where it may write, and with which certificate it speaks TLS, if it does.
+struct Way<'a> {
+    at: SocketAddr,
+    to: SocketAddr,
+    directory: &'a Path,
+    certificate: Option<&'a Certificate>,
+}
+
+/// One that runs, and what it needs.
+pub(crate) struct Running {
+    pub(crate) server: Server,
+    _behind: Option<Server>,
+    _directory: TempDir,
+}
+
+const HAPROXY: &str = "/usr/sbin/haproxy";
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+/// All that are there. The first is the one that the others are compared with.
+pub(crate) fn all() -> Vec<Contestant> {
+    let own = |name, tls| Contestant { name, kind: Kind::Own { tls, plain: "plain" } };
+    let mut all = vec![own("reactord", "tls"), own("rustls", "rustls")];
+    if Path::new(HAPROXY).exists() {
+        all.push(Contestant { name: "haproxy", kind: Kind::Proxy(haproxy) });
+    } else {
+        println!("haproxy is left out, it is not installed: apt install haproxy");
+    }
+    if Path::new(NGINX_STREAM).exists() {
+        all.push(Contestant { name: "nginx", kind: Kind::Proxy(nginx) });
+    } else {
+        println!("nginx is left out, it is not installed: apt install nginx-light libnginx-mod-stream");
+    }
+    all
+}
+
+impl Contestant {
+    /// Starts it. Without a certificate its clients speak in clear.
+    pub(crate) fn start(&self, certificate: Option<&Certificate>) -> Result<Running> {
+        let directory = tempfile::tempdir()?;
+        let (server, behind) = match self.kind {
+            Kind::Own { tls, plain } => {
+                (start_own(if certificate.is_some() { tls } else { plain }, certificate)?, None)
+            }
+            Kind::Proxy(command) => {
+                let behind = start_own("bare", None)?;
+                let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+                let way = Way { at, to: behind.address(), directory: directory.path(), certificate };
+                (Server::start_and_ask(&mut command(&way)?, at)?, Some(behind))
+            }
+        };
+        server.pin()?;
+        Ok(Running { server, _behind: behind, _directory: directory })
+    }
+}
+
+/// A server of this program.
+pub(crate) fn start_own(role: &str, certificate: Option<&Certificate>) -> Result<Server> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--serve", role]);
+    if let Some(certificate) = certificate {
+        command.arg("--certificate").arg(certificate.directory());
+    }
+    Server::start(&mut command)
+}
+
+fn haproxy(way: &Way<'_>) -> Result<Command> {
+    let path = way.directory.join("haproxy.cfg");
+    let ssl = way.certificate.map_or(String::new(), |certificate| format!(" ssl crt {}", certificate.both()));
+    let mut file = std::fs::File::create(&path)?;
+    writeln!(
+        file,
+        "global\n nbthread 1\n maxconn 9500\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n\
+         listen proxy\n bind {}{ssl}\n server one {}",
+        way.at, way.to
+    )?;
+    let mut command = Command::new(HAPROXY);
+    command.arg("-db").arg("-f").arg(path);
+    Ok(command)
+}
+
+fn nginx(way: &Way<'_>) -> Result<Command> {
+    let path = way.directory.join("nginx.conf");
+    let ssl = way.certificate.map_or(String::new(), |certificate| {
+        format!(" ssl_certificate {}; ssl_certificate_key {};", certificate.chain(), certificate.key())
+    });
+    let listen = if way.certificate.is_some() { "ssl backlog=4096" } else { "backlog=4096" };
+    let mut file = std::fs::File::create(&path)?;
+    writeln!(
+        file,
+        "load_module {NGINX_STREAM};\ndaemon off;\nmaster_process off;\nerror_log stderr;\npid {}/pid;\n\
+         worker_rlimit_nofile 20000;\nevents {{ worker_connections 19000; }}\nstream {{ server {{ listen {} {listen};{ssl} \
+         proxy_pass {}; proxy_timeout 1h; }} }}",
+        way.directory.display(),
+        way.at,
+        way.to
+    )?;
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.arg("-c").arg(path);
+    Ok(command)
+}
