@@ -7,7 +7,7 @@
 //!
 //! Both have one thread, on a processor of its own, and are asked by `redis-benchmark`, which has the other one. The rounds
 //! are interleaved, and who begins changes. The table gives medians over the rounds; the ratios are medians of the ratios
-//! of each round. Then each gets a command of 800,000 words, 8 MB, while another client says PING, one after the other.
+//! of each round, of which none begins after some minutes. Then each gets a command of 800,000 words, 8 MB, while another client says PING, one after the other.
 
 use std::io::{Error, Read, Result, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -28,15 +28,21 @@ use rig::{Server, median};
 struct Arguments {
     /// rounds of both servers (default: 5)
     #[argh(option, default = "5")]
-    rounds: u32,
+    rounds: usize,
     /// requests of each test of redis-benchmark, in thousands (default: 500); 0 leaves them out
     #[argh(option, default = "500")]
     thousands: u32,
+    /// minutes after which no round of a test begins, but one of each (default: 5)
+    #[argh(option, default = "5.0")]
+    minutes: f64,
     /// given by `cargo bench`
     #[argh(switch)]
     #[allow(dead_code, reason = "cargo passes it, and nothing depends on it")]
     bench: bool,
 }
+
+/// Nothing is waited for longer than this.
+const WAITED_MAX_S: u64 = 60;
 
 const TESTS: [&str; 4] = ["ping_mbulk", "set", "get", "incr"];
 
@@ -47,26 +53,31 @@ fn main() -> Result<()> {
     let arguments: Arguments = argh::from_env();
     // The servers have the first processor for themselves.
     rig::stay_on(1)?;
+    let begun = Instant::now();
+    let minutes_left = || (arguments.minutes - begun.elapsed().as_secs_f64() / 60.0).max(0.0);
     println!("{:>10} {:>5} | {:>9} {:>9} {:>6} | {:>6} {:>6} {:>6}", "", "-P", "resp", "redis", "/", "µs", "µs", "/");
     for pipeline in if arguments.thousands > 0 { &[16, 1][..] } else { &[] } {
         for test in TESTS {
             // One at a time takes longer.
             let requests = arguments.thousands * if *pipeline == 1 { 200 } else { 1000 };
-            compare(test, *pipeline, requests, arguments.rounds)?;
+            compare(test, *pipeline, requests, rig::rounds(arguments.rounds, minutes_left()))?;
         }
     }
     println!("\n{:>24} | {:>8} {:>8} {:>6} | others wait: {:>8} {:>8}", "", "resp", "redis", "/", "resp", "redis");
     for (name, exist) in [("DEL of words that exist", true), ("of words that do not", false)] {
-        compare_long(name, exist, arguments.rounds)?;
+        compare_long(name, exist, rig::rounds(arguments.rounds, minutes_left()))?;
     }
     Ok(())
 }
 
 /// Runs `measure` for both, in turns, and returns what it found in each round.
-fn in_turns<T: Copy>(rounds: u32, mut measure: impl FnMut(&Server) -> Result<T>) -> Result<Vec<[T; 2]>> {
+fn in_turns<T: Copy>(
+    rounds: impl Iterator<Item = usize>,
+    mut measure: impl FnMut(&Server) -> Result<T>,
+) -> Result<Vec<[T; 2]>> {
     let mut found = Vec::new();
-    for round in 0..rounds {
-        let first = round as usize % 2;
+    for round in rounds {
+        let first = round % 2;
         let mut both = [None; 2];
         for server in [first, 1 - first] {
             let started = if server == 0 { start_resp()? } else { start_redis()? };
@@ -99,7 +110,7 @@ struct Figures {
     processor_us_per_request: f64,
 }
 
-fn compare(test: &str, pipeline: u32, requests: u32, rounds: u32) -> Result<()> {
+fn compare(test: &str, pipeline: u32, requests: u32, rounds: impl Iterator<Item = usize>) -> Result<()> {
     let rounds = in_turns(rounds, |server| ask(server, test, pipeline, requests))?;
     let over_rounds = |figure: &dyn Fn(&[Figures; 2]) -> f64| median(rounds.iter().map(figure).collect());
     let speed = |server: usize| over_rounds(&|round| round[server].requests_per_second);
@@ -119,8 +130,21 @@ fn compare(test: &str, pipeline: u32, requests: u32, rounds: u32) -> Result<()> 
 fn ask(server: &Server, test: &str, pipeline: u32, requests: u32) -> Result<Figures> {
     let port = server.address().port().to_string();
     let before = server.processor_ns()?;
-    let mut command = Command::new("taskset");
-    command.args(["-c", "1", "redis-benchmark", "-p", &port, "-t", test, "--csv", "-P", &pipeline.to_string()]);
+    let mut command = Command::new("timeout");
+    command.args([
+        WAITED_MAX_S.to_string().as_str(),
+        "taskset",
+        "-c",
+        "1",
+        "redis-benchmark",
+        "-p",
+        &port,
+        "-t",
+        test,
+        "--csv",
+        "-P",
+        &pipeline.to_string(),
+    ]);
     let output = command.args(["-n", &requests.to_string()]).output()?;
     let processor_ns = server.processor_ns()? - before;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -139,7 +163,7 @@ struct Long {
     others_waited: Duration,
 }
 
-fn compare_long(name: &str, exist: bool, rounds: u32) -> Result<()> {
+fn compare_long(name: &str, exist: bool, rounds: impl Iterator<Item = usize>) -> Result<()> {
     let rounds = in_turns(rounds, |server| long_command(server.address(), exist))?;
     let over_rounds = |figure: &dyn Fn(&[Long; 2]) -> f64| median(rounds.iter().map(figure).collect());
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
@@ -202,6 +226,8 @@ fn longest_wait(address: SocketAddr, ended: &AtomicBool) -> Result<Duration> {
 fn connect(address: SocketAddr) -> Result<TcpStream> {
     let client = TcpStream::connect(address)?;
     client.set_nodelay(true)?;
+    client.set_read_timeout(Some(Duration::from_secs(WAITED_MAX_S)))?;
+    client.set_write_timeout(Some(Duration::from_secs(WAITED_MAX_S)))?;
     Ok(client)
 }
 

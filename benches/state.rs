@@ -6,20 +6,27 @@
 //! ```
 //!
 //! A server with 1,000,000 entries of 100 bytes each, of which a hundred change each second, is taken over again and again,
-//! each time by a process of the same program.
+//! each time by a process of the same program: one that keeps them by keys and one that saves them whole, in turns. The table
+//! gives medians; a ratio is the median of those of each round. No round begins after four minutes.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Error, Result};
+use std::io::{Error, Result};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
 use reactord::{Config, Context, Entries, Keyed, Listen, RestoreError, Server, Service, Violation};
 use simple_logger::SimpleLogger;
+use tempfile::TempDir;
+
+#[allow(dead_code, reason = "it has what other benchmarks need, too")]
+mod rig;
+
+use rig::{Server as Serving, median};
 
 /// Takes over a server with much state.
 #[derive(FromArgs)]
@@ -30,6 +37,9 @@ struct Arguments {
     /// how many takeovers of each kind (default: 20)
     #[argh(option, default = "20")]
     takeovers: usize,
+    /// minutes after which no round begins (default: 4)
+    #[argh(option, default = "4.0")]
+    minutes: f64,
     /// serve at this takeover path; by the benchmark itself
     #[argh(option)]
     serve: Option<String>,
@@ -63,14 +73,16 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 
 fn measure(arguments: &Arguments) -> Result<()> {
     let (entries, takeovers) = (arguments.entries, arguments.takeovers);
-    println!("{takeovers} takeovers, {entries} entries of 100 bytes, of which a hundred change each second; ms");
-    println!("{:>10} | {:>8} {:>8} {:>8} | {:>8}", "", "pause", "99th", "worst", "copy");
-    for (name, whole) in [("by keys", false), ("whole", true)] {
-        let (mut pauses, mut copies) = take_over_again_and_again(arguments, whole)?;
-        let [median, late, worst] = [50, 99, 100].map(|percent| percentile(&mut pauses, percent));
-        let copy = percentile(&mut copies, 50);
-        println!("{name:>10} | {median:>8.2} {late:>8.2} {worst:>8.2} | {copy:>8.1}");
+    let mut chains = [Chain::begin("by keys", entries, false)?, Chain::begin("whole", entries, true)?];
+    for _ in rig::rounds(takeovers, arguments.minutes) {
+        chains.iter_mut().try_for_each(Chain::take_over)?;
     }
+    let done = chains[0].pauses.len();
+    println!("{done} takeovers of each, {entries} entries of 100 bytes, of which a hundred change each second; ms");
+    println!("{:>10} | {:>8} {:>8} {:>8} | {:>8}", "", "pause", "99th", "worst", "copy");
+    let ratios = chains[0].pauses.iter().zip(&chains[1].pauses).map(|(by_keys, whole)| whole / by_keys).collect();
+    chains.into_iter().for_each(Chain::print);
+    println!("{:>10} | {:>8.0}", "ratio", median(ratios));
     println!("\n{:>20} | {:>6} {:>6}", "ns, of random keys", "get", "set");
     let keys: Vec<Vec<u8>> = (0..entries).map(key).collect();
     let mut map: HashMap<Vec<u8>, Vec<u8>> = keys.iter().map(|key| (key.clone(), value(0))).collect();
@@ -112,60 +124,55 @@ fn percentile(figures: &mut [f64], percent: usize) -> f64 {
 
 // ── The chain of servers ───────────────────────────────────────────────────────────────────────────────────────────
 
-/// The pause and the time of the copy of each takeover, in ms.
-fn take_over_again_and_again(arguments: &Arguments, whole: bool) -> Result<(Vec<f64>, Vec<f64>)> {
-    let directory = tempfile::tempdir()?;
-    let path = directory.path().join("takeover");
-    let entries = arguments.entries.to_string();
-    let start = |option: &str| Process::start(&path, &[option, &entries], whole);
-    let mut serving = start("--serve")?;
-    serving.line("Starting Takeover channel")?;
-    let (mut pauses, mut copies) = (Vec::new(), Vec::new());
-    for _ in 0..arguments.takeovers {
-        let mut successor = start("--take-over")?;
-        let line = successor.line("Took over")?;
-        pauses.push(before_us(&line, "pause ")?);
-        copies.push(before_us(&line, "copy ")?);
-        serving.child.wait()?;
-        serving = successor;
+/// A server that is taken over again and again.
+struct Chain {
+    name: &'static str,
+    serving: Serving,
+    entries: String,
+    whole: bool,
+    /// Of each takeover, in ms.
+    pauses: Vec<f64>,
+    copies: Vec<f64>,
+    path: PathBuf,
+    _directory: TempDir,
+}
+
+impl Chain {
+    fn begin(name: &'static str, entries: u32, whole: bool) -> Result<Self> {
+        let (directory, entries) = (tempfile::tempdir()?, entries.to_string());
+        let path = directory.path().join("takeover");
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut command = command("--serve", &path, &entries, whole)?;
+        let serving = Serving::start_at(&mut command, nowhere, "Starting Takeover channel")?;
+        let [pauses, copies] = [Vec::new(), Vec::new()];
+        Ok(Self { name, serving, entries, whole, pauses, copies, path, _directory: directory })
     }
-    serving.child.kill()?;
-    serving.child.wait()?;
-    Ok((pauses, copies))
+
+    fn take_over(&mut self) -> Result<()> {
+        let summary = self.serving.replace(&mut command("--take-over", &self.path, &self.entries, self.whole)?)?;
+        self.pauses.push(before_us(&summary, "pause ")?);
+        self.copies.push(before_us(&summary, "copy ")?);
+        Ok(())
+    }
+
+    fn print(mut self) {
+        let [middle, late, worst] = [50, 99, 100].map(|percent| percentile(&mut self.pauses, percent));
+        let copy = percentile(&mut self.copies, 50);
+        println!("{:>10} | {middle:>8.2} {late:>8.2} {worst:>8.2} | {copy:>8.1}", self.name);
+    }
+}
+
+/// A process of this program.
+fn command(option: &str, path: &Path, entries: &str, whole: bool) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(option).arg(path).args(["--entries", entries]).args(whole.then_some("--whole"));
+    Ok(command)
 }
 
 /// The figure behind a name, in ms; the line has it in µs.
 fn before_us(line: &str, name: &str) -> Result<f64> {
     let us = line.split(name).nth(1).and_then(|rest| rest.split(' ').next()).and_then(|us| us.parse::<f64>().ok());
     us.map(|us| us / 1000.0).ok_or_else(|| Error::other(format!("there is no figure for {name}in: {line}")))
-}
-
-struct Process {
-    child: Child,
-    lines: BufReader<ChildStderr>,
-}
-
-impl Process {
-    fn start(path: &Path, [option, entries]: &[&str; 2], whole: bool) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(option).arg(path).args(["--entries", entries]);
-        command.args(whole.then_some("--whole"));
-        let mut child = command.stderr(Stdio::piped()).spawn()?;
-        let lines = BufReader::new(child.stderr.take().expect("it is piped"));
-        Ok(Self { child, lines })
-    }
-
-    /// The next line of the log with this text.
-    fn line(&mut self, text: &str) -> Result<String> {
-        let mut line = String::new();
-        while !line.contains(text) {
-            line.clear();
-            if self.lines.read_line(&mut line)? == 0 {
-                return Err(Error::other(format!("the server has ended without saying: {text}")));
-            }
-        }
-        Ok(line)
-    }
 }
 
 // ── The server ─────────────────────────────────────────────────────────────────────────────────────────────────────
