@@ -316,10 +316,7 @@ mod tests {
         launch.kill();
         launch.wait_for_start(PATIENCE);
         // The thread has nothing left to do but to wait for its end.
-        let status = match &mut lock(&launch.process).child {
-            Some(child) => Some(child.wait().unwrap()),
-            None => None,
-        };
+        let status = lock(&launch.process).child.as_mut().map(|child| child.wait().unwrap());
         assert!(status.is_none_or(|status| status.signal() == Some(9)));
     }
 
