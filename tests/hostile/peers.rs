@@ -111,11 +111,10 @@ fn connections_reset_during_the_freeze_are_gone_after_the_thaw() {
 fn held_with_room(server: &Server) -> (Peer, Vec<u8>) {
     let peer = Peer::connect(server.address());
     let other = Peer::connect(server.address());
-    // So much the kernel takes in any case.
-    let mut sent = lines(1, 2 << 20);
-    peer.send(&sent);
-    for seed in 2.. {
-        let piece = lines(seed, 1);
+    let mut sent = Vec::new();
+    for seed in 1.. {
+        // The window has room for several of them.
+        let piece = lines(seed, 16 << 10);
         peer.send(&piece);
         sent.extend(piece);
         // Another peer's turn comes after this one's; unread is what stays unread for many of them.
