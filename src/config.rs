@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::tls::Tls;
+use crate::tls::{Connectors, Tls};
 use crate::upgrade::program::Program;
 
 /// How a server behaves.
@@ -66,6 +66,8 @@ pub struct Config {
     /// What the clients of listeners that are taken over speak TLS with, where they do and this server was not told of the
     /// listener itself. With the feature `tls`. Default: nothing, and such a listener cannot be taken over.
     pub tls: Option<Tls>,
+    /// With what connections are opened that [speak TLS](crate::Connect::tls), by names. With the feature `tls`. Default: nothing.
+    pub connectors: Connectors,
 }
 
 impl Default for Config {
@@ -86,6 +88,7 @@ impl Default for Config {
             successor: None,
             upgrade_on_hangup: false,
             tls: None,
+            connectors: Connectors::default(),
         }
     }
 }

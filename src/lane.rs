@@ -269,7 +269,7 @@ impl<S: StreamService> Lane<S> {
 
     #[cold]
     fn part_with(&mut self, gone: Gone) {
-        let id = gone.id;
+        let id = gone.departed.id;
         self.answering.part_with(gone, self.table.peers_mut());
         self.released.push(id);
     }

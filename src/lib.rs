@@ -233,8 +233,8 @@ pub use reactord_process::asking::AskError;
 pub use reactord_process::path::{PathError, TAKEOVER_PATH_BYTES_MAX, is_served};
 pub use server::{Error, Server, Successor};
 pub use service::{
-    Accepted, Closed, Connect, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service, StreamService,
-    Violation,
+    Accepted, Closed, Connect, ConnectTls, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service,
+    StreamService, Violation,
 };
 pub use status::{FailureStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, Status, TakeoverStatus};
 pub use takeover::error::TakeoverError;

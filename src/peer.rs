@@ -8,6 +8,7 @@ pub(crate) mod backlog;
 pub(crate) mod closed;
 pub(crate) mod connect;
 pub(crate) mod delivery;
+mod dialling;
 pub(crate) mod endurance;
 pub(crate) mod pair_end;
 mod particulars;
@@ -40,15 +41,18 @@ pub(crate) use record::Phase;
 pub(crate) use talk::{Marks, READING, Talk};
 
 use closed::Closed;
+use connect::ConnectTls;
 use delivery::Delivery;
+use dialling::{DialledTls, Dialling, Reached};
 use pair_end::PairEnd;
-pub(crate) use particulars::Dialling;
 use particulars::Particulars;
 use parting::{Output, Parting, Patience, Sight, Step};
 use record::{Change, Record};
 use secured::{Opened, Secured};
 use ties::{Holds, Ties};
 use way::Way;
+
+use crate::tls::Connectors;
 
 /// The identity of a peer. It stays the same through every takeover, and no other peer ever has it, so that sessions
 /// and shared state may hold it.
@@ -138,29 +142,44 @@ impl Peer {
     }
 
     /// The service opens its connection.
-    pub(crate) fn dial(&mut self, until_ns: u64, path: Option<PathBuf>, ephemeral: bool) {
+    pub(crate) fn dial(&mut self, until_ns: u64, path: Option<PathBuf>, tls: Option<ConnectTls>, ephemeral: bool) {
         self.talk = Talk::connecting().since(self.talk.since_s());
+        let tls = tls.map(|how| DialledTls::new(how, false));
         let particulars = self.particulars_mut();
-        particulars.dialling = Some(Dialling { until_ns, path });
+        particulars.dialling = Some(Dialling { until_ns, path, tls });
         particulars.ephemeral = ephemeral;
     }
 
-    /// Whether its connection stands, which the service has opened.
+    /// Whether its connection stands, which the service has opened. If it speaks TLS, that is so when the handshake is over.
     ///
     /// # Errors
     /// If it never will, or if it is given up by now.
-    pub(crate) fn stands(&mut self, now_ns: u64) -> io::Result<bool> {
-        let dialling = self.particulars().and_then(|particulars| particulars.dialling.as_ref());
-        let Some(Dialling { until_ns, path }) = dialling else { return Ok(true) };
-        let until_ns = *until_ns;
-        let stands = match path {
-            Some(path) => connect::try_again(&self.socket, path)?,
-            None => connect::stands(&self.socket)?,
-        };
-        if !stands && now_ns >= until_ns {
-            return Err(ErrorKind::TimedOut.into());
+    pub(crate) fn stands(&mut self, now_ns: u64, connectors: &Connectors) -> io::Result<bool> {
+        let dialling = self.particulars.as_mut().and_then(|particulars| particulars.dialling.as_mut());
+        let Some(dialling) = dialling else { return Ok(true) };
+        match dialling.advance(&mut self.socket, self.address.ip(), now_ns, connectors)? {
+            Reached::Awaited => Ok(false),
+            Reached::Stands => Ok(true),
+            Reached::Secured(secured, out) => {
+                self.secure_what_waits(*secured, &out);
+                Ok(true)
+            }
         }
-        Ok(stands)
+    }
+
+    /// From now on its bytes go through this, those that wait among them. Before them comes `out`.
+    fn secure_what_waits(&mut self, secured: Secured, out: &[u8]) {
+        let waiting = self.talk.pending().to_vec();
+        self.talk.written(waiting.len());
+        self.secure(secured);
+        self.talk.push(out);
+        self.push(&waiting);
+    }
+
+    /// What the loop is to wake it for.
+    pub(crate) fn interest(&self) -> Interest {
+        let dialling = self.particulars().and_then(|particulars| particulars.dialling.as_ref());
+        dialling.and_then(Dialling::interest).unwrap_or_else(|| self.talk.interest())
     }
 
     /// Its connection stands.
@@ -297,7 +316,7 @@ impl Peer {
 
     /// Its connection is of no use any more, for this reason. What is pending is written before it ends.
     pub(crate) fn close_as_lost(&mut self, why: String) {
-        self.end_because(Closed::Lost(io::Error::new(ErrorKind::ConnectionAborted, why)));
+        self.end_because(Closed::Lost(io::Error::new(ErrorKind::InvalidData, why)));
         self.talk.close();
     }
 
@@ -539,10 +558,10 @@ impl Peer {
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<Peer>() == 104, "an idle peer costs little");
 
-impl From<Peer> for TcpStream {
-    /// What is left of one that has ended.
-    fn from(peer: Peer) -> Self {
-        peer.socket
+impl Peer {
+    /// What is left of one that has ended: its socket, and what its bytes went through, if they did.
+    pub(crate) fn remains(self) -> (TcpStream, Option<Box<Secured>>) {
+        (self.socket, self.particulars.and_then(|particulars| particulars.secured))
     }
 }
 

@@ -485,7 +485,11 @@ fn found<L: Services>(
     let (registry, close_timeout) = (poll.registry(), config.close_timeout);
     let foundation = Foundation { registry, marks, close_timeout, peers_expected };
     let mut lanes = services.found(&foundation).map_err(in_context("epoll"))?;
-    lanes.each(|lane| lane.table_mut().peers_mut().reached_by(handle.clone()));
+    lanes.each(|lane| {
+        let peers = lane.table_mut().peers_mut();
+        peers.reached_by(handle.clone());
+        peers.connect_with(config.connectors.clone());
+    });
     let mut sources = Sources::none();
     if let Some(signals) = StopSignals::watch(config).map_err(in_context("signals"))? {
         sources.obey(poll.registry(), signals).map_err(in_context("signals"))?;

@@ -17,7 +17,7 @@ mod save;
 mod stream;
 
 pub use crate::peer::closed::Closed;
-pub use crate::peer::connect::Connect;
+pub use crate::peer::connect::{Connect, ConnectTls};
 pub use crate::peer::delivery::Counted;
 pub use crate::peer::violation::Violation;
 pub use crate::table::{NobodyWaits, SendError};

@@ -31,8 +31,8 @@ use rustc_hash::FxHashSet;
 
 pub(crate) use handle::{LANES_MAX, PeerHandle, STAMPS};
 pub(crate) use passage::Passed;
+pub(crate) use peers::{Departed, Peers, Turn};
 pub use peers::{NobodyWaits, SendError};
-pub(crate) use peers::{Peers, Turn};
 pub(crate) use sessions::{Others, Sessions};
 pub(crate) use tally::{Held, Tally};
 
@@ -64,11 +64,9 @@ pub(crate) enum TurnEnd {
 #[derive(Debug)]
 pub(crate) struct Gone {
     pub(crate) key: usize,
-    pub(crate) id: PeerId,
     pub(crate) address: Address,
     pub(crate) how: Closed,
-    /// It has ended, or belongs to another process, and is to be closed when the service has been told.
-    pub(crate) socket: TcpStream,
+    pub(crate) departed: Departed,
 }
 
 /// What happened to a peer, for whoever watches the table.
@@ -216,7 +214,7 @@ impl Table {
                 }
             }
             if progress != TurnEnd::Over {
-                let interest = turn.talk.interest();
+                let interest = turn.interest();
                 turn.register(&self.registry, handle.into(), interest)?;
             }
             turn.everybody().count(handle.key());
@@ -252,7 +250,7 @@ impl Table {
         if let Some(touches) = &mut self.touches {
             touches.push(Touch::Gone { key, id });
         }
-        Gone { key, id, address, how, socket: peer.into() }
+        Gone { key, address, how, departed: departed(peer) }
     }
 
     fn touched(&mut self, handle: PeerHandle) {
@@ -262,8 +260,13 @@ impl Table {
             if turn.is_ephemeral() || (has_nothing_to_tell && turn.secured().is_none()) {
                 return;
             }
+            let (key, id) = (handle.key(), turn.id());
             let session = std::mem::take(&mut turn.session_changed);
-            touches.push(Touch::Changed { key: handle.key(), session });
+            if std::mem::replace(&mut self.peers.secured_now, PeerId::NOBODY) == id {
+                // A change says how what its bytes go through has gone on. That they go through something only a record says.
+                touches.push(Touch::Gone { key, id });
+            }
+            touches.push(Touch::Changed { key, session });
         }
     }
 
@@ -416,9 +419,8 @@ impl Table {
     /// Takes out the peer at `key`, which belongs to another process: its connection goes on there.
     pub(crate) fn part_with(&mut self, key: usize) -> Gone {
         let mut peer = self.peers.remove(key);
-        let (id, address) = (peer.id(), peer.address());
         peer.deregister(&self.registry);
-        Gone { key, id, address, how: Closed::Moved, socket: peer.into() }
+        Gone { key, address: peer.address(), how: Closed::Moved, departed: departed(peer) }
     }
 
     // ── Turns without an event ─────────────────────────────────────────────────────────────────────────────────────
@@ -531,6 +533,12 @@ impl Table {
     pub(crate) fn hang_up(&self) {
         self.peers.iter().for_each(Peer::hang_up);
     }
+}
+
+fn departed(peer: Peer) -> Departed {
+    let id = peer.id();
+    let (socket, secured) = peer.remains();
+    Departed { id, socket, secured }
 }
 
 /// What a peer of another process is woken for: for reading alone, since all sockets are writable at once, and that many

@@ -1,5 +1,6 @@
-//! Listeners whose clients speak TLS, and keep their connections through takeovers: certificates and keys are read anew by
-//! each successor, what was agreed on with each client moves with its connection.
+//! Listeners whose clients speak TLS, and connections that a service opens and that do ([`Connectors`]). Such connections go on
+//! through takeovers: certificates and keys are read anew by each successor, what was agreed on with each client moves
+//! with its connection.
 //!
 //! ```no_run
 //! use std::net::SocketAddr;
@@ -17,14 +18,20 @@
 //! # }
 //! ```
 
+#[cfg(feature = "tls")]
+mod connectors;
 #[cfg(not(feature = "tls"))]
 mod nobody;
 #[cfg(feature = "tls")]
 mod server;
 
-#[cfg(not(feature = "tls"))]
-pub use nobody::Tls;
 #[cfg(feature = "tls")]
-pub use reactord_tls::{Certificate, ClientAuth, Facts, Pem, ServerSettings, SettingsError, Version, Versions};
+pub use connectors::Connectors;
+#[cfg(not(feature = "tls"))]
+pub use nobody::{Connectors, Tls};
+#[cfg(feature = "tls")]
+pub use reactord_tls::{
+    Certificate, ClientAuth, ClientSettings, Facts, Pem, Roots, ServerSettings, SettingsError, Suite, Version, Versions,
+};
 #[cfg(feature = "tls")]
 pub use server::{Tls, TlsError};

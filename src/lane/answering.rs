@@ -152,10 +152,11 @@ impl<S: StreamService> Answering<S> {
 
     /// A peer is gone.
     pub(super) fn part_with(&mut self, gone: Gone, peers: &mut Peers) {
-        let Gone { key, id, address, how, socket } = gone;
+        let Gone { key, address, how, departed } = gone;
         let Self { service, sessions, replies, now, .. } = self;
         let session = sessions.remove(key).expect("a peer has a session from its first turn to its last");
-        peers.begin_to_tell(id, socket);
+        let id = departed.id;
+        peers.begin_to_tell(departed);
         let mut context = Context::new(id, address, *now, replies, peers, sessions.all());
         service.closed(session, &how, &mut context);
         peers.have_told();
@@ -231,9 +232,15 @@ impl<S: StreamService> Answering<S> {
             Ok(true) => {
                 turn.stand();
                 self.call(turn, S::connected)?;
+                turn.settle_into_tls();
                 Ok(true)
             }
             Ok(false) => Ok(false),
+            // It is told that it has failed, if it can be: so it ends, and is not reset.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                turn.end_because(Closed::Unreachable(error));
+                Err(io::ErrorKind::InvalidData.into())
+            }
             Err(error) => {
                 turn.end_because(Closed::Unreachable(error));
                 turn.talk.close();

@@ -31,13 +31,49 @@ pub struct Connect {
     /// Whether the connection is left to end with this process, like that of a health check: it is not copied to a
     /// successor, which makes its own, and its service hears nothing of its end in a takeover. Default: no.
     pub ephemeral: bool,
+    /// How it speaks TLS, if it does. Then it stands when the handshake is over, which has to be so `within` that time, too; if
+    /// that fails, the connection is [`Closed::Unreachable`](crate::Closed::Unreachable) with the reason. What the
+    /// handshake has found out is told by [`Context::tls`](crate::Context::tls). Default: it does not.
+    pub tls: Option<ConnectTls>,
+}
+
+/// How a connection that a service opens speaks TLS.
+///
+/// If a takeover comes in the middle of the handshake, the successor opens the connection anew, before anything of what the service
+/// has sent has gone out: the server sees one connection that was given up, and another one. Only one to a Unix socket, which
+/// cannot be opened anew, is [`Unreachable`](crate::Closed::Unreachable) then, with an error of the kind
+/// [`Interrupted`](io::ErrorKind::Interrupted).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectTls {
+    /// The name of settings of the server: one of its [connectors](crate::Config::connectors).
+    pub with: String,
+    /// What the server has to be called in its certificate: a DNS name, which it is told as the one that is asked for
+    /// (RFC 6066 section 3), or an IP address.
+    pub name: String,
+    /// What is sent in clear before the handshake, such as a header of the PROXY protocol. Default: nothing.
+    pub preface: Vec<u8>,
+}
+
+impl ConnectTls {
+    /// TLS with a server of this name, by the settings that are called `with`.
+    #[must_use]
+    pub fn to(name: impl Into<String>, with: impl Into<String>) -> Self {
+        Self { with: with.into(), name: name.into(), preface: Vec::new() }
+    }
 }
 
 impl Connect {
     /// A connection to this, with all defaults.
     #[must_use]
     pub fn to(target: Target) -> Self {
-        Self { to: target, from: None, transparent: false, within: Duration::from_secs(10), ephemeral: false }
+        Self {
+            to: target,
+            from: None,
+            transparent: false,
+            within: Duration::from_secs(10),
+            ephemeral: false,
+            tls: None,
+        }
     }
 
     /// A connection to this TCP address, with all defaults.

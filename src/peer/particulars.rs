@@ -6,9 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::closed::Closed;
+use super::connect::ConnectTls;
+use super::dialling::{DialledTls, Dialling};
 use super::parting::Parting;
 use super::secured::Secured;
-use super::ties::{Dial, Ties};
+use super::ties::{Dial, DialTls, Ties};
 use super::violation::Violation;
 
 /// What one of those has.
@@ -29,15 +31,6 @@ pub(crate) struct Particulars {
     pub(crate) secured: Option<Box<Secured>>,
 }
 
-/// A connection that is being opened.
-#[derive(Debug)]
-pub(crate) struct Dialling {
-    /// It is given up then: `CLOCK_MONOTONIC`.
-    pub(crate) until_ns: u64,
-    /// Where it leads, if that is a Unix socket.
-    pub(crate) path: Option<PathBuf>,
-}
-
 impl Particulars {
     /// Of a peer that has none.
     pub(super) const NONE: Self = Self {
@@ -54,9 +47,9 @@ impl Particulars {
     pub(super) fn told(parting: Option<Parting>, ties: &Ties<'_>, secured: Option<Box<Secured>>) -> Option<Self> {
         let Ties { writer, dial, violation, .. } = *ties;
         let how = violation.map(|violation| Closed::Violation(Violation::new(violation)));
-        let dialling = dial.map(|Dial { until_ns, path }| {
+        let dialling = dial.map(|Dial { until_ns, path, tls }| {
             let path = path.map(|path| PathBuf::from(OsStr::from_bytes(path)));
-            Dialling { until_ns, path }
+            Dialling { until_ns, path, tls: tls.map(told_tls) }
         });
         let told = Self { parting, how, writer, dialling, secured, ..Self::NONE };
         (!told.are_none()).then_some(told)
@@ -73,9 +66,9 @@ impl Particulars {
     /// What another process is told, besides the parting, and besides what is in the talk.
     pub(super) fn ties(&self) -> Ties<'_> {
         let Self { how, writer, dialling, .. } = self;
-        let dial = dialling.as_ref().map(|Dialling { until_ns, path }| {
+        let dial = dialling.as_ref().map(|Dialling { until_ns, path, tls }| {
             let path = path.as_deref().map(|path| path.as_os_str().as_bytes());
-            Dial { until_ns: *until_ns, path }
+            Dial { until_ns: *until_ns, path, tls: tls.as_ref().map(tls_to_tell) }
         });
         let violation = match how {
             Some(Closed::Violation(violation)) => Some(violation.told()),
@@ -83,4 +76,15 @@ impl Particulars {
         };
         Ties { writer: *writer, dial, violation, ..Ties::default() }
     }
+}
+
+fn told_tls(told: DialTls<'_>) -> DialledTls {
+    let DialTls { with, name, preface, is_begun } = told;
+    let how = ConnectTls { with: with.to_owned(), name: name.to_owned(), preface: preface.to_owned() };
+    DialledTls::new(how, is_begun)
+}
+
+fn tls_to_tell(tls: &DialledTls) -> DialTls<'_> {
+    let ConnectTls { with, name, preface } = &tls.how;
+    DialTls { with, name, preface, is_begun: tls.is_begun() }
 }

@@ -1,16 +1,21 @@
 //! What lies between a peer's socket and its talk where that speaks TLS: what comes is opened, what is said is sealed. Neither the
 //! table nor the service sees a record.
 //!
-//! The handshake is over by then (`sources/vestibule.rs`). Of one connection only one process seals: whoever has the peer. What
-//! travels is the session as it is at the freeze, and what was sealed and is not written goes along as pending output.
+//! The handshake is over by then: of who has connected, in the vestibule (`sources/vestibule.rs`); of a connection that a service
+//! opens, in `handshaking.rs`. Of one connection only one process seals: whoever has the peer. What travels is the session as it
+//! is at the freeze, and what was sealed and is not written goes along as pending output.
 
+#[cfg(feature = "tls")]
+mod handshaking;
 #[cfg(not(feature = "tls"))]
 mod nobody;
 #[cfg(feature = "tls")]
 mod stream;
 
+#[cfg(feature = "tls")]
+pub(crate) use handshaking::Handshaking;
 #[cfg(not(feature = "tls"))]
-pub(crate) use nobody::Secured;
+pub(crate) use nobody::{Handshaking, Secured};
 #[cfg(feature = "tls")]
 pub(crate) use stream::Secured;
 

@@ -114,6 +114,20 @@ pub(crate) struct Dial<'b> {
     pub(crate) until_ns: u64,
     /// The path of a Unix socket whose backlog may be full: then the kernel has forgotten the attempt.
     pub(crate) path: Option<&'b [u8]>,
+    pub(crate) tls: Option<DialTls<'b>>,
+}
+
+/// How such a connection is to speak TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DialTls<'b> {
+    /// The name of the settings.
+    pub(crate) with: &'b str,
+    /// That of the server.
+    pub(crate) name: &'b str,
+    /// What is sent before.
+    pub(crate) preface: &'b [u8],
+    /// The handshake has begun, so the server may have heard something.
+    pub(crate) is_begun: bool,
 }
 
 /// All that ties one peer.

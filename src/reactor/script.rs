@@ -355,7 +355,9 @@ impl<S: Scripted> World<S> {
 pub(super) fn lane<S: StreamService>(number: usize, service: S, poll: &Poll, config: &Config) -> Lane<S> {
     let registry = poll.registry().try_clone().expect("epoll");
     let marks = Marks::from(config);
-    Lane::new(service, Table::new(number, registry, marks, config.close_timeout, 0), 0)
+    let mut table = Table::new(number, registry, marks, config.close_timeout, 0);
+    table.peers_mut().connect_with(config.connectors.clone());
+    Lane::new(service, table, 0)
 }
 
 /// Both lanes without peers, and what wakes them.

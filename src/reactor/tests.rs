@@ -607,4 +607,6 @@ mod flow;
 
 mod joined;
 mod opened;
+#[cfg(feature = "tls")]
+mod opened_tls;
 mod rounds;

@@ -108,11 +108,13 @@ impl<'a, S: StreamService> Context<'a, S> {
     }
 
     /// What the TLS handshake of a peer has found out: the protocol that was agreed on, the name that the client asked for, its
-    /// certificates. `None` of one that does not speak TLS, or is gone.
+    /// certificates. `None` of one that does not speak TLS, or is gone; in [`closed`](StreamService::closed), the peer that it is about
+    /// can still be asked about. Of a connection that the service has [opened](Self::connect), the certificates are there in
+    /// [`connected`](StreamService::connected) alone.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(&self, peer: PeerId) -> Option<&crate::tls::Facts> {
-        Some(self.peers.find(peer)?.secured()?.facts())
+        Some(self.peers.secured(peer)?.facts())
     }
 
     /// The same as the log names it.
@@ -172,7 +174,8 @@ impl<'a, S: StreamService> Context<'a, S> {
     ///
     /// # Errors
     /// What is known at once gives the session back: there is no descriptor left (`EMFILE`), the source address or port
-    /// cannot be had, nobody listens at the path of a Unix socket, the server is closing its peers because it stops. What
+    /// cannot be had, nobody listens at the path of a Unix socket, the server is closing its peers because it stops, it has no
+    /// [connectors](crate::Config::connectors) of the name that [`Connect::tls`] says. What
     /// turns out later is told by
     /// [`closed`](StreamService::closed).
     pub fn connect(&mut self, how: &Connect, session: S::Session) -> Result<PeerId, (S::Session, io::Error)> {

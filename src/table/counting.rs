@@ -75,6 +75,16 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Its connection stands, and its service knows that. What came with the end of a handshake is told by no event, and who
+    /// the other side is has been looked at by whoever wants to know.
+    pub(crate) fn settle_into_tls(&mut self) {
+        let Some(secured) = self.secured_mut() else { return };
+        secured.forget_certificates();
+        let (key, id) = (self.key(), self.id());
+        self.peers.secured_now = id;
+        self.peers.make_due(key);
+    }
+
     /// Reads once, and opens what came, if something did: what that says goes to the end of `plain`.
     pub(crate) fn receive_secured(&mut self, buffer: &mut [u8], plain: &mut Vec<u8>) -> io::Result<(Received, Opened)> {
         if self.secured_mut().is_some_and(Secured::take_unheard) {

@@ -4,7 +4,7 @@
 //! the loop's turn.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::num::NonZeroU64;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ use crate::peer::record::{Phase, Record};
 use crate::peer::secured::Secured;
 use crate::peer::ties::{Holds, Ties};
 use crate::peer::{Address, Marks, Peer, PeerId};
+use crate::tls::Connectors;
 
 /// After so long it is tried again to connect to a Unix socket whose backlog is full.
 const RETRY_NS: u64 = 10_000_000;
@@ -40,6 +41,17 @@ const WARM_MAX: usize = 1024;
 
 /// A deadline that is further away than this is none.
 const CENTURY_S: u64 = 100 * 365 * 24 * 3600;
+
+/// What is left of a peer that is gone.
+#[derive(Debug)]
+pub(crate) struct Departed {
+    pub(crate) id: PeerId,
+    /// It has ended, or belongs to another process, and is to be closed when the service has been told.
+    pub(crate) socket: mio::net::TcpStream,
+    /// What its bytes went through, if they did.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "they did not"))]
+    pub(crate) secured: Option<Box<Secured>>,
+}
 
 /// All peers, and who of them waits to be settled.
 #[derive(Debug)]
@@ -67,7 +79,7 @@ pub(crate) struct Peers {
     /// The server is stopping, and services open no more connections.
     opens_no_more: bool,
     /// Of whom a service is being told that it is gone, and what is left of it.
-    gone: Option<(PeerId, mio::net::TcpStream)>,
+    gone: Option<Departed>,
     /// How many processes wait to be given peers.
     takers: usize,
     /// Whom the service has given away, in that order.
@@ -81,8 +93,12 @@ pub(crate) struct Peers {
     warm: VecDeque<PeerHandle>,
     /// There are peers that speak TLS, or there were.
     pub(super) speaks_tls: bool,
+    /// Whose bytes go through something since this turn: who copies the peers has it told as somebody new.
+    pub(super) secured_now: PeerId,
     /// What reaches the server from elsewhere, for a service that asks for it.
     server: Handle,
+    /// With what connections are opened that speak TLS.
+    connectors: Connectors,
 }
 
 impl Peers {
@@ -111,7 +127,9 @@ impl Peers {
             conduit: Conduit::default(),
             warm: VecDeque::new(),
             speaks_tls: false,
+            secured_now: PeerId::NOBODY,
             server: Handle::default(),
+            connectors: Connectors::default(),
         }
     }
 
@@ -295,6 +313,10 @@ impl Peers {
         if self.opens_no_more {
             return Err(io::Error::other("the server is stopping"));
         }
+        if let Some(tls) = how.tls.as_ref().filter(|tls| !self.connectors.has(&tls.with)) {
+            let what = format!("this server opens no connections with TLS of the name {:?}", tls.with);
+            return Err(io::Error::new(ErrorKind::NotFound, what));
+        }
         let Dialled { socket, address, path } = dial(how)?;
         let id = PeerId::from(socket_cookie(&socket)?);
         let socket = mio::net::TcpStream::from_std(socket.into());
@@ -302,7 +324,7 @@ impl Peers {
         let handle = self.insert(socket, id, address).map_err(twice)?;
         let until_ns = self.deadline_ns(Some(how.within)).max(self.next_turn_ns());
         let peer = &mut self.slab[handle.key()];
-        peer.dial(until_ns, path, how.ephemeral);
+        peer.dial(until_ns, path, how.tls.clone(), how.ephemeral);
         self.unsettled.push(handle.key(), peer);
         self.set_alarm(handle);
         Ok((handle.key(), id))
@@ -430,6 +452,11 @@ impl Peers {
     /// This reaches it.
     pub(crate) fn reached_by(&mut self, server: Handle) {
         self.server = server;
+    }
+
+    /// With these, connections are opened that speak TLS.
+    pub(crate) fn connect_with(&mut self, connectors: Connectors) {
+        self.connectors = connectors;
     }
 
     /// So many processes wait to be given peers.
@@ -560,8 +587,8 @@ impl Peers {
     }
 
     /// A service is about to be told of somebody who is gone.
-    pub(crate) fn begin_to_tell(&mut self, id: PeerId, socket: mio::net::TcpStream) {
-        self.gone = Some((id, socket));
+    pub(crate) fn begin_to_tell(&mut self, departed: Departed) {
+        self.gone = Some(departed);
     }
 
     /// It has been told.
@@ -572,8 +599,17 @@ impl Peers {
     /// What the kernel has counted of the peer with this id, also if it is the one that is gone.
     pub(crate) fn counted(&self, id: PeerId) -> Counted {
         match &self.gone {
-            Some((gone, socket)) if *gone == id => Counted::of(socket),
+            Some(gone) if gone.id == id => Counted::of(&gone.socket),
             _ => self.find(id).map(Counted::of).unwrap_or_default(),
+        }
+    }
+
+    /// What the bytes of the peer with this id go through, or went through if it is the one that is gone.
+    #[cfg(feature = "tls")]
+    pub(crate) fn secured(&self, id: PeerId) -> Option<&Secured> {
+        match &self.gone {
+            Some(gone) if gone.id == id => gone.secured.as_deref(),
+            _ => self.find(id)?.secured(),
         }
     }
 
@@ -648,8 +684,10 @@ impl Turn<'_> {
     /// # Errors
     /// If it never will.
     pub(crate) fn stands(&mut self) -> io::Result<bool> {
-        let now_ns = self.peers.now_ns;
-        let stands = (**self).stands(now_ns)?;
+        let Peers { slab, connectors, now_ns, speaks_tls, .. } = self.peers;
+        let peer = &mut slab[self.key];
+        let stands = peer.stands(*now_ns, connectors)?;
+        *speaks_tls |= peer.secured().is_some();
         if !stands {
             let handle = PeerHandle::new(self.key, self.stamp());
             self.peers.set_alarm(handle);

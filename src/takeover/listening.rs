@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use log::info;
 use reactord_process::accept::waiting_max;
 use reactord_process::channel::Channel;
 use reactord_process::path::{PathError, TakeoverListener};
@@ -57,7 +58,7 @@ pub(super) fn enter(
         let (is_leftover, tickets) = (said.is_leftover, said.tickets.clone());
         match plan.claim(adopted(said, socket, plan.tls()), is_leftover) {
             Ok(listener) => kept.push(with_tickets(listener, &tickets)?),
-            Err(listener) => left.push(with_tickets(*listener, &tickets)?),
+            Err(listener) => left.extend(left_over(*listener, &tickets)),
         }
     }
     let of_queue = kept.iter().filter(|listener| listener.lane() == QUEUE_LANE).count();
@@ -91,6 +92,17 @@ fn with_tickets(listener: Listener, tickets: &[u8]) -> Result<Listener, Objectio
         None => return Err(Objection::NoTls { listener: listener.name().to_owned() }),
     }
     Ok(listener)
+}
+
+/// A listener that is wanted no more, for those who have connected to it by now. If they speak TLS and this process was not told with
+/// what, they cannot be let in: who has not begun then has to connect elsewhere.
+fn left_over(listener: Listener, tickets: &[u8]) -> Option<Listener> {
+    let at = listener.at();
+    let left = with_tickets(listener, tickets).ok();
+    if left.is_none() {
+        info!("Listening on {at} no longer: nobody is let in there whose connection is not accepted by now");
+    }
+    left
 }
 
 /// The listener that this says, with `tls` if its clients speak that.

@@ -61,7 +61,11 @@ pub(super) fn hand_over<S: StreamService, T: StreamService>(
 /// A loop that another thread reaches.
 fn reached<S: StreamService>(poll: Poll, mut lanes: And<S, ()>, config: &Config) -> (Alone<S>, Handle) {
     let handle = Handle::default();
-    lanes.each(|lane| lane.table_mut().peers_mut().reached_by(handle.clone()));
+    lanes.each(|lane| {
+        let peers = lane.table_mut().peers_mut();
+        peers.reached_by(handle.clone());
+        peers.connect_with(config.connectors.clone());
+    });
     let mut sources = Sources::none();
     let listened = sources.listen_to(poll.registry(), Asks::of(handle.clone()));
     listened.expect("a process may have a few more files open");

@@ -13,3 +13,13 @@ impl Tls {
         match *self {}
     }
 }
+
+/// With what a server opens connections that speak TLS. Without the feature `tls` there is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connectors(());
+
+impl Connectors {
+    pub(crate) fn has(&self, _: &str) -> bool {
+        false
+    }
+}

@@ -1,6 +1,38 @@
 //! A server without TLS: no peer has a stream of its own.
 
+use std::io;
+
 use super::Opened;
+use crate::peer::connect::ConnectTls;
+use crate::tls::Connectors;
+
+/// Nobody is in the middle of one.
+#[derive(Debug)]
+pub(crate) enum Handshaking {}
+
+impl Handshaking {
+    /// # Errors
+    /// Always: this build has no TLS.
+    pub(crate) fn begin(_: &ConnectTls, _: &Connectors) -> io::Result<Self> {
+        Err(io::Error::other("this build has no TLS"))
+    }
+
+    pub(crate) fn waits_to_write(&self) -> bool {
+        match *self {}
+    }
+
+    /// # Errors
+    /// Nobody calls it.
+    pub(crate) fn go_on<S>(&mut self, _: &mut S, _: &mut [u8]) -> io::Result<bool> {
+        match *self {}
+    }
+
+    /// # Errors
+    /// Nobody calls it.
+    pub(crate) fn finish(self) -> io::Result<(Secured, Vec<u8>)> {
+        match self {}
+    }
+}
 
 /// Nobody has one.
 #[derive(Debug)]
@@ -34,6 +66,10 @@ impl Secured {
     }
 
     pub(crate) fn cool_down(&mut self) {
+        match *self {}
+    }
+
+    pub(crate) fn forget_certificates(&mut self) {
         match *self {}
     }
 

@@ -33,6 +33,11 @@ impl Secured {
         &self.facts
     }
 
+    /// Those of the other side are needed no more.
+    pub(crate) fn forget_certificates(&mut self) {
+        self.facts.certificates = Vec::new();
+    }
+
     /// Opens what the socket has brought: what it says goes to the end of `plain`, what the protocol answers to that of `out`.
     pub(crate) fn open(&mut self, came: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Opened {
         let Self { session, wire, .. } = self;

@@ -202,7 +202,7 @@ impl Peer {
     fn tie(&mut self, how: &str, other: u64) {
         let ties = self.ties.get_or_insert_default();
         match how {
-            "dial" => ties.dial = Some(Dial { until_ns: DAY_NS + self.cookie, path: Some(b"/run/other") }),
+            "dial" => ties.dial = Some(Dial { until_ns: DAY_NS + self.cookie, path: Some(b"/run/other"), tls: None }),
             "connected" => ties.dial = None,
             "hold" => ties.holds = ties.holds.with(Holds::ASKED),
             "release" => ties.holds = ties.holds.without(Holds::ASKED),

@@ -14,7 +14,7 @@ use crate::account::ServiceAccount;
 use crate::pauses::Pauses;
 use crate::peer::Address;
 use crate::peer::record::{Phase, Shift, Stretch};
-use crate::peer::ties::{Dial, Holds, Joined, Outflow, Ties};
+use crate::peer::ties::{Dial, DialTls, Holds, Joined, Outflow, Ties};
 use crate::status::{FailureStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, TakeoverStatus};
 
 fn address(text: &str) -> SocketAddr {
@@ -495,7 +495,10 @@ fn shift() -> impl Strategy<Value = Shift<'static>> {
 fn ties() -> impl Strategy<Value = Ties<'static>> {
     let joined = any::<(NonZeroU64, Option<NonZeroU64>, u64)>();
     let joined = joined.prop_map(|(partner, idle_ns, moved_ns)| Joined { partner, idle_ns, moved_ns });
-    let dial = (any::<u64>(), proptest::option::of(bytes(20))).prop_map(|(until_ns, path)| Dial { until_ns, path });
+    let tls = (bytes(20), any::<bool>());
+    let tls = tls.prop_map(|(preface, is_begun)| DialTls { with: "web", name: "a.example", preface, is_begun });
+    let dial = (any::<u64>(), proptest::option::of(bytes(20)), proptest::option::of(tls));
+    let dial = dial.prop_map(|(until_ns, path, tls)| Dial { until_ns, path, tls });
     let outflow = prop_oneof![Just(Outflow::Open), Just(Outflow::Finishing), Just(Outflow::Finished)];
     let (joined, dial) = (proptest::option::of(joined), proptest::option::of(dial));
     let violation = prop_oneof![Just(None), Just(Some("a message of more than 3 bytes"))];

@@ -6,7 +6,7 @@ use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::peer::ties::{Dial, Holds, Joined, Outflow, Ties};
+use crate::peer::ties::{Dial, DialTls, Holds, Joined, Outflow, Ties};
 
 /// The fields of [`Ties`].
 #[derive(Encode, Decode)]
@@ -42,13 +42,39 @@ struct DialFields<'b> {
     until_ns: u64,
     #[cbor(b(1), with = "minicbor::bytes")]
     path: Option<&'b [u8]>,
+    #[b(2)]
+    tls: Option<DialTlsFields<'b>>,
+}
+
+#[derive(Encode, Decode)]
+struct DialTlsFields<'b> {
+    #[b(0)]
+    with: &'b str,
+    #[b(1)]
+    name: &'b str,
+    #[cbor(b(2), with = "minicbor::bytes")]
+    preface: &'b [u8],
+    #[n(3)]
+    is_begun: bool,
+}
+
+impl<'b> From<DialTls<'b>> for DialTlsFields<'b> {
+    fn from(DialTls { with, name, preface, is_begun }: DialTls<'b>) -> Self {
+        Self { with, name, preface, is_begun }
+    }
+}
+
+impl<'b> From<DialTlsFields<'b>> for DialTls<'b> {
+    fn from(DialTlsFields { with, name, preface, is_begun }: DialTlsFields<'b>) -> Self {
+        Self { with, name, preface, is_begun }
+    }
 }
 
 impl<C> Encode<C> for Ties<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
         let Self { holds, outflow, writer, joined, dial, violation } = *self;
         let joined = joined.map(|Joined { partner, idle_ns, moved_ns }| JoinedFields { partner, idle_ns, moved_ns });
-        let dial = dial.map(|Dial { until_ns, path }| DialFields { until_ns, path });
+        let dial = dial.map(|Dial { until_ns, path, tls }| DialFields { until_ns, path, tls: tls.map(Into::into) });
         let (holds, outflow) = (holds.told(), outflow_number(outflow));
         TiesFields { holds, outflow, writer, joined, dial, violation }.encode(encoder, context)
     }
@@ -60,7 +86,7 @@ impl<'b, C> Decode<'b, C> for Ties<'b> {
         let TiesFields { holds, outflow, writer, joined, dial, violation } = TiesFields::decode(decoder, context)?;
         let outflow = outflow_of(outflow).ok_or_else(|| DecodeError::unknown_variant(outflow.into()).at(position))?;
         let joined = joined.map(|JoinedFields { partner, idle_ns, moved_ns }| Joined { partner, idle_ns, moved_ns });
-        let dial = dial.map(|DialFields { until_ns, path }| Dial { until_ns, path });
+        let dial = dial.map(|DialFields { until_ns, path, tls }| Dial { until_ns, path, tls: tls.map(Into::into) });
         Ok(Self { holds: Holds::of_told(holds), outflow, writer, joined, dial, violation })
     }
 }
