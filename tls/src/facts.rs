@@ -1,6 +1,7 @@
 //! What a handshake has found out of the other side, for whoever serves it.
 
 use crate::bytes::{Reader, put};
+use crate::subject::common_name;
 use crate::suite::{Suite, Version};
 
 /// What was agreed on, and who the other side is. It travels with the connection, beside its session.
@@ -28,6 +29,12 @@ impl Facts {
     #[must_use]
     pub fn version(&self) -> Version {
         self.suite.version()
+    }
+
+    /// The common name in the other side's certificate, if there is one.
+    #[must_use]
+    pub fn common_name(&self) -> Option<String> {
+        self.certificates.first().and_then(|certificate| common_name(certificate))
     }
 
     /// As bytes.

@@ -54,7 +54,7 @@
 //! | `tape`, `provider` | what it draws from outside, so that another process can draw the same; by whom rustls draws
 //! it |
 //! | `tickets` | with which clients resume, also at a successor |
-//! | `facts` | what it has found out |
+//! | `facts`, `subject` | what it has found out; the name in a certificate that people read |
 //! | `session` | the established connection; as bytes, and back |
 //! | `direction`, `secret` | one direction of it: its key, its numbers; secrets, and what follows from them |
 //! | `record`, `messages` | the form of a record; messages that come after the handshake |
@@ -75,6 +75,7 @@ mod record;
 mod secret;
 mod session;
 mod settings;
+mod subject;
 mod suite;
 mod tape;
 mod tickets;

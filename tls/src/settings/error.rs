@@ -68,6 +68,25 @@ pub enum SettingsError {
     Rustls(rustls::Error),
 }
 
+impl SettingsError {
+    /// The file that something is wrong with, if it is with one; of a key that is another certificate's, the key's.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable { file, .. }
+            | Self::NoPem { file, .. }
+            | Self::NoCertificate { file }
+            | Self::NoKey { file, .. }
+            | Self::Certificate { file, .. }
+            | Self::Key { file, .. }
+            | Self::KeyOfAnother { key: file, .. } => Some(file),
+            Self::NoSystemRoots | Self::NoCertificates | Self::Alpn { .. } | Self::Verifier(_) | Self::Rustls(_) => {
+                None
+            }
+        }
+    }
+}
+
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
