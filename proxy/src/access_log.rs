@@ -6,10 +6,12 @@ use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use reactord::tls::{Suite, Version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::AccessLog;
+use crate::proxy_header::protocol;
 
 /// A connection that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +24,10 @@ pub struct Ended<'a> {
     pub client: Option<SocketAddr>,
     /// The address of the proxy before this one, where the client is who a PROXY header says.
     pub passed_on_by: Option<SocketAddr>,
-    /// The name that the client asked for in its ClientHello.
+    /// The name that the client asked for in its ClientHello, whoever that was for.
     pub server_name: Option<&'a str>,
+    /// Version and suite of its TLS, if that was ended here.
+    pub tls: Option<(Version, Suite)>,
     /// The upstream that it was led to.
     pub upstream: Option<&'a str>,
     /// The server that it was led to last.
@@ -62,6 +66,10 @@ pub enum End {
     ClientVanished,
     /// The server's host does not answer any more.
     ServerVanished,
+    /// The client broke TLS, or its connection ended without a word that it is to end: anybody may have cut it off.
+    ClientTls,
+    /// The same of the server.
+    ServerTls,
     /// Neither side said anything for `idle_timeout`.
     Idle,
     /// One side had ended, and the other said nothing for `half_close_timeout`.
@@ -112,6 +120,8 @@ impl End {
             Self::ServerReset => "server-reset",
             Self::ClientVanished => "client-vanished",
             Self::ServerVanished => "server-vanished",
+            Self::ClientTls => "client-tls",
+            Self::ServerTls => "server-tls",
             Self::Idle => "idle",
             Self::HalfClosed => "half-closed",
             Self::Denied => "denied",
@@ -165,6 +175,8 @@ impl Line {
         self.word("client", ended.client.map(plain).as_deref());
         self.word("passed_on_by", ended.passed_on_by.map(plain).as_deref());
         self.word("server_name", ended.server_name);
+        self.word("tls_version", ended.tls.map(|(version, _)| protocol(version)));
+        self.word("tls_suite", ended.tls.map(|(_, suite)| suite.name()));
         self.word("upstream", ended.upstream);
         self.word("server", ended.server);
         self.number("connecting_seconds", ended.connecting.map(seconds));
@@ -239,6 +251,7 @@ mod tests {
             client: Some("[::ffff:10.1.2.3]:40312".parse().expect("it is an address")),
             passed_on_by: None,
             server_name: None,
+            tls: None,
             upstream: Some("pg"),
             server: Some("10.0.0.7:5432"),
             connecting: Some(Duration::from_micros(1234)),
@@ -285,7 +298,10 @@ mod tests {
         assert_eq!(object(&refused)["server_name"], "a\"b\n");
         assert_eq!(object(&refused)["passed_on_by"], "[fd00::1]:5");
         assert_eq!(object(&refused).get("server"), None);
-        let (object, text) = (object(&ended()), line(AccessLog::Text, &ended()).expect("it is on"));
+        let spoken = Ended { tls: Some((Version::Tls13, Suite::Tls13Aes128GcmSha256)), ..ended() };
+        let text = line(AccessLog::Text, &spoken).expect("it is on");
+        assert!(text.contains(" tls_version=TLSv1.3 tls_suite=TLS_AES_128_GCM_SHA256 upstream="), "{text}");
+        let object = object(&spoken);
         let fields = object.as_object().expect("it is an object");
         assert_eq!(fields.len(), text.split(' ').count());
         assert!(text.split(' ').all(|field| fields.contains_key(field.split('=').next().expect("it has a name"))));

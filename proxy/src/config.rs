@@ -8,12 +8,14 @@ mod checks;
 mod defaults;
 mod keys;
 mod listeners;
+mod loading;
 mod mistakes;
 mod model;
 mod open_files;
 mod places;
 mod reading;
 mod sni;
+mod tls;
 mod upstreams;
 mod values;
 
@@ -21,10 +23,11 @@ use toml::de::DeTable;
 
 pub use changes::{Changes, changes};
 pub use keys::{TABLES, Table};
+pub use loading::Credentials;
 pub use mistakes::{Mistake, Mistakes};
 pub use model::{
-    AccessLog, At, Balance, Check, Config, Eject, HostPort, Listener, OnDown, OnRemoved, ProxyVersion, Queue, Rate,
-    Route, Server, Upstream,
+    AccessLog, At, Balance, CertificateFiles, Check, ClientAuth, Config, Eject, HostPort, Listener, ListenerTls,
+    OnDown, OnRemoved, ProxyVersion, Queue, Rate, Route, Server, Upstream, UpstreamTls,
 };
 pub use open_files::TooFewFiles;
 pub use sni::Sni;
@@ -41,11 +44,27 @@ const SERVERS_MAX: usize = 50_000;
 const SIMPLE: &str = "main";
 
 impl Config {
-    /// What the text of a file says, which is TOML. `name` is the file's, for the mistakes.
+    /// What the text of a file says, which is TOML. `name` is the file's, for the mistakes. Files that it names are not read.
     ///
     /// # Errors
     /// All that is wrong with it, each with its place.
     pub fn read(name: &str, text: &str) -> Result<Self, Mistakes> {
+        let (config, _, wrong) = Self::read_with_places(text);
+        if wrong.is_empty() { Ok(config) } else { Err(Mistakes::new(name, text, wrong)) }
+    }
+
+    /// The same with the certificates, keys and authorities that it names, which are read now.
+    ///
+    /// # Errors
+    /// All that is wrong with it, or if nothing is, with these, each with its place.
+    pub fn load(name: &str, text: &str) -> Result<(Self, Credentials), Mistakes> {
+        let (config, places, mut wrong) = Self::read_with_places(text);
+        let credentials =
+            if wrong.is_empty() { loading::load(&config, &places, &mut wrong) } else { Credentials::default() };
+        if wrong.is_empty() { Ok((config, credentials)) } else { Err(Mistakes::new(name, text, wrong)) }
+    }
+
+    fn read_with_places(text: &str) -> (Self, Places, Vec<Wrong>) {
         let (document, errors) = DeTable::parse_recoverable(text);
         let reading = Reading::new(errors.is_empty());
         let top = Section::open(&reading, document.get_ref(), 0, &keys::TOP);
@@ -60,7 +79,7 @@ impl Config {
             offset: error.span().map_or(text.len(), |span| span.start),
             what: error.message().to_owned(),
         }));
-        if wrong.is_empty() { Ok(config) } else { Err(Mistakes::new(name, text, wrong)) }
+        (config, places, wrong)
     }
 
     /// What a command line without a file says: all who connect here are led there. It is what a file says that has one listener

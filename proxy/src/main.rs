@@ -12,7 +12,8 @@ use options::{Command, Source};
 use reactord::program::EXIT_SERVE;
 use reactord::{BUILD, Inheritance};
 use reactord_process::open_files;
-use reactord_proxy::config::Config;
+use reactord_proxy::config::{Config, Credentials};
+use serving::Given;
 
 fn main() -> ExitCode {
     let parsed = match options::parse() {
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
         Command::Ctl { path, what } => asking::ask_and_say(&path, &what),
         Command::Check(path) => asking::check_and_say(&path, &serving::offers()),
         Command::Serve(serve) => match read(&serve.source) {
-            Ok((config, text)) => serving::run(serve, &config, text.as_deref()),
+            Ok(given) => serving::run(serve, &given),
             Err(mistakes) => {
                 mistakes.lines().for_each(|mistake| error!("{mistake}"));
                 ExitCode::from(EXIT_SERVE)
@@ -41,23 +42,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// The configuration with the text that it was read from, if it was; or all that is wrong with it, a line each.
-fn read(source: &Source) -> Result<(Config, Option<String>), String> {
+/// The configuration with all that it names; or all that is wrong with it, a line each.
+fn read(source: &Source) -> Result<Given, String> {
     match source {
         Source::File(file) => {
             let name = file.display().to_string();
             let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
-            let config = Config::read(&name, &text).map_err(|mistakes| mistakes.to_string())?;
-            Ok((config, Some(text)))
+            let (config, credentials) = Config::load(&name, &text).map_err(|mistakes| mistakes.to_string())?;
+            Ok(Given { config, text: Some(text), credentials })
         }
-        Source::Simple { listen, upstream } => Ok((Config::simple(listen, upstream)?, None)),
+        Source::Simple { listen, upstream } => {
+            let config = Config::simple(listen, upstream)?;
+            Ok(Given { config, text: None, credentials: Credentials::default() })
+        }
     }
 }
 
 /// Says what is wrong with a file, and with how many open files this user could carry it out.
 fn check_file(file: &Path) -> ExitCode {
     let config = match read(&Source::File(file.to_owned())) {
-        Ok((config, _)) => config,
+        Ok(given) => given.config,
         Err(mistakes) => {
             reactord_cli::complain(&mistakes);
             return ExitCode::from(EXIT_SERVE);

@@ -2,7 +2,7 @@
 
 use reactord::{Listen, Target};
 
-use crate::config::{Config, Listener, Server, Upstream};
+use crate::config::{Config, Credentials, Listener, Server, Upstream};
 
 /// A server's name among all.
 #[must_use]
@@ -19,11 +19,13 @@ pub fn door(listener: &Listener, at: &Target) -> String {
     }
 }
 
-/// Where the proxy listens.
+/// Where the proxy listens, and with what it speaks TLS there, if it does.
 #[must_use]
-pub fn listens(config: &Config) -> Vec<Listen> {
+pub fn listens(config: &Config, credentials: &Credentials) -> Vec<Listen> {
     let of_one = |listener: &Listener| {
-        let places = listener.bind.iter().map(|at| Listen::on(door(listener, at), at.clone()));
+        let tls = credentials.listeners.get(&listener.name);
+        let listen = |at| Listen { tls: tls.cloned(), ..Listen::on(door(listener, at), at.clone()) };
+        let places = listener.bind.iter().map(listen);
         places.collect::<Vec<Listen>>()
     };
     config.listeners.iter().flat_map(of_one).collect()
@@ -45,7 +47,8 @@ mod tests {
         let text = "[listener.a]\nbind = '127.0.0.1:1'\nupstream = 'u'\n\
                     [listener.b]\nbind = ['127.0.0.1:2', '[::1]:2']\nupstream = 'u'\n[upstream.u]\nservers = ['127.0.0.1:3']\n";
         let config = Config::read("test", text).unwrap();
-        let names: Vec<String> = listens(&config).into_iter().map(|listen| listen.name).collect();
+        let names: Vec<String> =
+            listens(&config, &Credentials::default()).into_iter().map(|listen| listen.name).collect();
         assert_eq!(names, ["a", "b [127.0.0.1]:2", "b [::1]:2"]);
         assert_eq!(peers_max(&config, 0), 2);
         assert!((800..1000).contains(&peers_max(&config, 1024)));

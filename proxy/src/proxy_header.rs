@@ -7,6 +7,8 @@ use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use reactord::tls::{Facts, Version};
+
 use crate::config::ProxyVersion;
 
 /// What begins version 2, and no text.
@@ -20,6 +22,24 @@ const LINE_BYTES_MAX: usize = 107;
 
 /// The signature, the command, the family, and the length of what follows.
 const FIXED_BYTES: usize = 16;
+
+/// What an extension is about, and within the one about TLS.
+mod kind {
+    pub(super) const ALPN: u8 = 0x01;
+    pub(super) const AUTHORITY: u8 = 0x02;
+    pub(super) const SSL: u8 = 0x20;
+    pub(super) const SSL_VERSION: u8 = 0x21;
+    pub(super) const SSL_COMMON_NAME: u8 = 0x22;
+    pub(super) const SSL_CIPHER: u8 = 0x23;
+}
+
+/// The client came by TLS; it has shown a certificate, in this connection, or in one that this one resumes.
+const CLIENT_SSL: u8 = 1;
+const CLIENT_CERTIFICATE: u8 = 2;
+const CLIENT_CERTIFICATE_EARLIER: u8 = 4;
+
+/// A common name that is longer is cut: protocols and names that are asked for are not longer either.
+const NAME_BYTES_MAX: usize = 255;
 
 /// The longest header of version 2 that is heard out. Addresses take 36 bytes, and extensions some hundred.
 pub const BYTES_MAX: usize = 4096;
@@ -185,12 +205,15 @@ impl Addresses {
     }
 }
 
-/// The header of this version that says this, to be sent before anything else.
+/// The header of this version that says this, to be sent before anything else; with what is known of the client's TLS, where the
+/// version has room for it.
 #[must_use]
-pub fn write(version: ProxyVersion, says: &Says) -> Vec<u8> {
+pub fn write(version: ProxyVersion, says: &Says, tls: Option<&Facts>) -> Vec<u8> {
     match version {
         ProxyVersion::V1 => line(says).into_bytes(),
-        ProxyVersion::V2 => binary(says),
+        ProxyVersion::V2 => binary(says, &[]),
+        ProxyVersion::V2Ssl if *says == Says::Own => binary(says, &[]),
+        ProxyVersion::V2Ssl => binary(says, &extensions(tls)),
     }
 }
 
@@ -207,7 +230,7 @@ fn line(says: &Says) -> String {
     format!("PROXY {family} {} {} {from} {to}\r\n", plain(source), plain(destination))
 }
 
-fn binary(says: &Says) -> Vec<u8> {
+fn binary(says: &Says, extensions: &[u8]) -> Vec<u8> {
     let (command, family, body) = match says {
         Says::Own => (0x20, 0, Vec::new()),
         Says::Unknown => (0x21, 0, Vec::new()),
@@ -218,8 +241,46 @@ fn binary(says: &Says) -> Vec<u8> {
             (0x21, family, [octets(source), octets(destination), ports].concat())
         }
     };
-    let length = u16::try_from(body.len()).expect("addresses are short");
-    [&SIGNATURE[..], &[command, family], &length.to_be_bytes(), &body].concat()
+    let length = u16::try_from(body.len() + extensions.len()).expect("names are short, and so are addresses");
+    [&SIGNATURE[..], &[command, family], &length.to_be_bytes(), &body, extensions].concat()
+}
+
+/// What HAProxy's `send-proxy-v2-ssl-cn` says, with the suite, the protocol that is spoken inside and the name that was asked for.
+fn extensions(tls: Option<&Facts>) -> Vec<u8> {
+    let Some(facts) = tls else { return extension(kind::SSL, &ssl(0, false)) };
+    let alpn = facts.alpn.as_deref().map(|alpn| extension(kind::ALPN, alpn));
+    let name = facts.server_name.as_deref().map(|name| extension(kind::AUTHORITY, name.as_bytes()));
+    let certificate = match (facts.certificates.is_empty(), facts.resumed) {
+        (true, _) => 0,
+        (false, false) => CLIENT_CERTIFICATE | CLIENT_CERTIFICATE_EARLIER,
+        (false, true) => CLIENT_CERTIFICATE_EARLIER,
+    };
+    let mut about = ssl(CLIENT_SSL | certificate, certificate != 0);
+    about.extend(extension(kind::SSL_VERSION, protocol(facts.version()).as_bytes()));
+    if let Some(name) = facts.common_name() {
+        about.extend(extension(kind::SSL_COMMON_NAME, &name.as_bytes()[..name.len().min(NAME_BYTES_MAX)]));
+    }
+    about.extend(extension(kind::SSL_CIPHER, facts.suite.name().as_bytes()));
+    [alpn.unwrap_or_default(), name.unwrap_or_default(), extension(kind::SSL, &about)].concat()
+}
+
+/// What is said of a client's TLS first: 0 in the number is that its certificate was verified.
+fn ssl(client: u8, is_verified: bool) -> Vec<u8> {
+    [&[client][..], &u32::from(!is_verified).to_be_bytes()].concat()
+}
+
+fn extension(kind: u8, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(value.len()).expect("names are short");
+    [&[kind][..], &length.to_be_bytes(), value].concat()
+}
+
+/// A version of TLS as OpenSSL, and so HAProxy and nginx, call it.
+#[must_use]
+pub fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::Tls12 => "TLSv1.2",
+        Version::Tls13 => "TLSv1.3",
+    }
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {
@@ -326,6 +387,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_tls_is_said_in_extensions_that_every_reader_can_pass_over() {
+        let ends = Says::Addresses(addresses("10.1.2.3:5", "10.0.0.7:6"));
+        let plain = write(ProxyVersion::V2Ssl, &ends, None);
+        assert_eq!(plain[28..], [kind::SSL, 0, 5, 0, 0, 0, 0, 1]);
+        let facts = Facts {
+            suite: reactord::tls::Suite::Tls13Aes128GcmSha256,
+            resumed: false,
+            alpn: Some(b"h2".to_vec()),
+            server_name: Some("a.example".to_owned()),
+            certificates: vec![b"one that cannot be read has no name".to_vec()],
+        };
+        let written = write(ProxyVersion::V2Ssl, &ends, Some(&facts));
+        let ssl = [&[7, 0, 0, 0, 0, 0x21, 0, 7][..], b"TLSv1.3", &[0x23, 0, 22], b"TLS_AES_128_GCM_SHA256"].concat();
+        let expected = [&[1, 0, 2][..], b"h2", &[2, 0, 9], b"a.example", &[0x20, 0, 40], &ssl].concat();
+        assert_eq!(written[28..], expected);
+        let header = Header { bytes: written.len(), addresses: Some(addresses("10.1.2.3:5", "10.0.0.7:6")) };
+        assert_eq!(read(&written), Ok(Some(header)));
+        assert_eq!(write(ProxyVersion::V2Ssl, &Says::Own, Some(&facts)), v2(0x20, 0, &[]));
+        assert_eq!(write(ProxyVersion::V2, &ends, Some(&facts)).len(), 28);
+    }
+
+    #[test]
     fn other_protocols_are_told_by_their_first_bytes() {
         for other in [&b"GET / HTTP/1.1"[..], b"\x16\x03\x01", b"PROXX", b"P\r", b"\r\n\r\n\r", b"SSH-2.0-"] {
             assert_eq!(read(other), Err(NoHeader::Beginning), "{other:?}");
@@ -336,11 +419,14 @@ mod tests {
     #[test]
     fn addresses_of_a_listener_of_both_families_are_written_as_ipv4() {
         let mapped = Says::Addresses(addresses("[::ffff:10.1.2.3]:5", "[::ffff:10.0.0.7]:6"));
-        assert_eq!(write(ProxyVersion::V1, &mapped), b"PROXY TCP4 10.1.2.3 10.0.0.7 5 6\r\n");
+        assert_eq!(write(ProxyVersion::V1, &mapped, None), b"PROXY TCP4 10.1.2.3 10.0.0.7 5 6\r\n");
         let mixed = Says::Addresses(addresses("10.1.2.3:5", "[fd00::7]:6"));
-        assert_eq!(write(ProxyVersion::V1, &mixed), b"PROXY TCP6 0:0:0:0:0:ffff:a01:203 fd00:0:0:0:0:0:0:7 5 6\r\n");
-        assert_eq!(write(ProxyVersion::V1, &Says::Unknown), b"PROXY UNKNOWN\r\n");
-        assert_eq!(write(ProxyVersion::V2, &Says::Own), v2(0x20, 0, &[]));
+        assert_eq!(
+            write(ProxyVersion::V1, &mixed, None),
+            b"PROXY TCP6 0:0:0:0:0:ffff:a01:203 fd00:0:0:0:0:0:0:7 5 6\r\n"
+        );
+        assert_eq!(write(ProxyVersion::V1, &Says::Unknown, None), b"PROXY UNKNOWN\r\n");
+        assert_eq!(write(ProxyVersion::V2, &Says::Own, None), v2(0x20, 0, &[]));
     }
 
     fn any_address() -> impl Strategy<Value = SocketAddr> {
@@ -354,7 +440,7 @@ mod tests {
             source in any_address(), destination in any_address(), after in any::<Vec<u8>>(),
             version in prop_oneof![Just(ProxyVersion::V1), Just(ProxyVersion::V2)],
         ) {
-            let written = write(version, &Says::Addresses(Addresses { source, destination }));
+            let written = write(version, &Says::Addresses(Addresses { source, destination }), None);
             let read = read(&[&written[..], &after].concat()).expect("it is a header").expect("it is whole");
             let plain = |address: SocketAddr| (address.ip().to_canonical(), address.port());
             let addresses = read.addresses.expect("they were written");
@@ -368,7 +454,7 @@ mod tests {
             source in any_address(), destination in any_address(), cut in any::<prop::sample::Index>(),
             version in prop_oneof![Just(ProxyVersion::V1), Just(ProxyVersion::V2)],
         ) {
-            let written = write(version, &Says::Addresses(Addresses { source, destination }));
+            let written = write(version, &Says::Addresses(Addresses { source, destination }), None);
             prop_assert_eq!(read(&written[..cut.index(written.len())]), Ok(None));
         }
 

@@ -8,7 +8,7 @@ use reactord::program::{Afterwards, EXIT_SERVE, Predecessor, call, default_path,
 use reactord::services::Metrics;
 use reactord::{BUILD, Config as Behaviour, Error, Listen, Offer, Outcome, Program, Server, With};
 use reactord_process::open_files;
-use reactord_proxy::config::{At, Config, HostPort};
+use reactord_proxy::config::{At, Config, Credentials, HostPort};
 use reactord_proxy::journal::Journal;
 use reactord_proxy::plan::{listens, peers_max};
 use reactord_proxy::service::Proxy;
@@ -27,15 +27,24 @@ type Both = With<Metrics, With<Proxy, ()>>;
 /// A name of a server, with the addresses that it has.
 type Resolved = (String, u16, Vec<SocketAddr>);
 
+/// What the proxy is to do, and with what.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) config: Config,
+    /// The text that it was read from, if from any.
+    pub(crate) text: Option<String>,
+    pub(crate) credentials: Credentials,
+}
+
 /// What a successor can run.
 pub(crate) fn offers() -> Vec<Offer> {
     vec![Offer::of::<Proxy>(), Offer::of::<Metrics>()]
 }
 
 /// Serves until that has come to its end, and returns the exit code.
-pub(crate) fn run(serve: Serve, config: &Config, text: Option<&str>) -> ExitCode {
+pub(crate) fn run(serve: Serve, given: &Given) -> ExitCode {
     info!("reactord-proxy on {BUILD}, pid {}", std::process::id());
-    match try_to_run(serve, config, text) {
+    match try_to_run(serve, given) {
         Ok(exit_code) => exit_code,
         Err((reason, exit_code)) => {
             error!("{reason}");
@@ -44,8 +53,8 @@ pub(crate) fn run(serve: Serve, config: &Config, text: Option<&str>) -> ExitCode
     }
 }
 
-fn try_to_run(serve: Serve, config: &Config, text: Option<&str>) -> Result<ExitCode, (String, u8)> {
-    let behaviour = behaviour(&serve, config).map_err(|reason| (reason, EXIT_SERVE))?;
+fn try_to_run(serve: Serve, given: &Given) -> Result<ExitCode, (String, u8)> {
+    let behaviour = behaviour(&serve, given).map_err(|reason| (reason, EXIT_SERVE))?;
     let path = match (&behaviour.takeover_path, &serve.way) {
         (Some(path), _) => path.clone(),
         (None, Way::TakesOver(predecessor)) => predecessor.path().to_owned(),
@@ -53,13 +62,14 @@ fn try_to_run(serve: Serve, config: &Config, text: Option<&str>) -> Result<ExitC
     };
     let afterwards: Afterwards = serve.after_handover;
     let afterwards = afterwards.prepare(path).map_err(|error| (format!("signals: {error}"), EXIT_SERVE))?;
-    let outcome = carry_out(serve.way, config, text, serve.metrics, behaviour);
+    let outcome = carry_out(serve.way, given, serve.metrics, behaviour);
     let outcome = outcome.map_err(|error| (error.to_string(), exit_code_of(&error)))?;
     Ok(ExitCode::from(afterwards.end(outcome)))
 }
 
 /// How the server behaves.
-fn behaviour(serve: &Serve, config: &Config) -> Result<Behaviour, String> {
+fn behaviour(serve: &Serve, given: &Given) -> Result<Behaviour, String> {
+    let config = &given.config;
     open_files::raise_limit();
     let files_allowed = open_files::limit();
     let path = serve.takeover_path.clone().or_else(|| config.takeover.clone());
@@ -84,23 +94,23 @@ fn behaviour(serve: &Serve, config: &Config) -> Result<Behaviour, String> {
         inherit_listeners: false,
         successor: Some(Program::of_this_process()),
         upgrade_on_hangup: true,
+        connectors: given.credentials.upstreams.clone(),
         ..Behaviour::default()
     })
 }
 
 fn carry_out(
     way: Way,
-    config: &Config,
-    text: Option<&str>,
+    Given { config, text, credentials }: &Given,
     metrics: Option<SocketAddr>,
     behaviour: Behaviour,
 ) -> Result<Outcome, Error> {
     let resolved = resolve(config);
     let metrics = metrics.or(config.metrics).map(|at| Listen::on(METRICS, at));
     let of = |behaviour: Behaviour| -> Server<Both> {
-        let mut proxy = Proxy::new(config.clone(), text, Journal::new(config.access_log));
+        let mut proxy = Proxy::new(config.clone(), text.as_deref(), Journal::new(config.access_log));
         resolved.iter().for_each(|(host, port, addresses)| proxy.is_at(host, *port, addresses));
-        server(behaviour).service(listens(config), proxy).service(metrics.clone(), Metrics::default())
+        server(behaviour).service(listens(config, credentials), proxy).service(metrics.clone(), Metrics::default())
     };
     match way {
         Way::Begins(begins) => serve(&behaviour, &begins, of),

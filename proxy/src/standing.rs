@@ -33,6 +33,9 @@ pub struct Standing {
     /// The addresses that its name had last, if it has one.
     #[n(6)]
     pub addresses: Vec<SocketAddr>,
+    /// Why the last check or connection has failed, if the last one has.
+    #[n(7)]
+    pub last_failure: Option<String>,
 }
 
 /// What a server has done.
@@ -90,7 +93,9 @@ impl Standing {
     }
 
     /// A check has ended. Says whether it has changed what is known.
-    pub fn checked(&mut self, passed: bool, check: &Check) -> Option<Turned> {
+    pub fn checked(&mut self, result: Result<(), &str>, check: &Check) -> Option<Turned> {
+        let passed = result.is_ok();
+        self.last_failure = result.err().map(str::to_owned);
         self.figures.failed_checks += u64::from(!passed);
         if passed != self.is_down {
             self.against = 0;
@@ -109,13 +114,14 @@ impl Standing {
 
     /// A connection for a client stands.
     pub fn connected(&mut self, connect_ms: u32) {
-        self.failures = 0;
+        (self.failures, self.last_failure) = (0, None);
         self.figures.connections += 1;
         self.figures.connect_ms += u64::from(connect_ms);
     }
 
     /// A connection for a client could not be opened. Says whether the server is ejected by that.
-    pub fn failed(&mut self, eject: Option<Eject>, now_ms: u64) -> bool {
+    pub fn failed(&mut self, why: String, eject: Option<Eject>, now_ms: u64) -> bool {
+        self.last_failure = Some(why);
         self.figures.failures += 1;
         self.failures = self.failures.saturating_add(1);
         let Some(Eject { period, .. }) = eject.filter(|eject| self.failures >= eject.failures) else { return false };
@@ -167,7 +173,8 @@ mod tests {
     };
 
     fn checked(standing: &mut Standing, results: &[bool]) -> Vec<Option<Turned>> {
-        results.iter().map(|passed| standing.checked(*passed, &CHECK)).collect()
+        let result = |passed: &bool| if *passed { Ok(()) } else { Err("it is down") };
+        results.iter().map(|passed| standing.checked(result(passed), &CHECK)).collect()
     }
 
     #[test]
@@ -184,11 +191,14 @@ mod tests {
     fn a_server_is_ejected_for_a_while_when_connections_to_it_fail_one_after_the_other() {
         let eject = Some(Eject { failures: 2, period: Duration::from_secs(30) });
         let mut standing = Standing::default();
-        assert!(!standing.failed(eject, 1000));
+        let why = || "refused".to_owned();
+        assert!(!standing.failed(why(), eject, 1000));
+        assert_eq!(standing.last_failure, Some(why()));
         standing.connected(1);
-        assert!(!standing.failed(eject, 1000) && standing.failed(eject, 2000));
+        assert_eq!(standing.last_failure, None);
+        assert!(!standing.failed(why(), eject, 1000) && standing.failed(why(), eject, 2000));
         assert_eq!((standing.why_not(31_999), standing.why_not(32_000)), (Some("ejected"), None));
-        assert!(!standing.failed(None, 40_000));
+        assert!(!standing.failed(why(), None, 40_000));
         standing.ejected_until_ms = 90_000;
         standing.enable();
         assert_eq!(standing.why_not(40_000), None);

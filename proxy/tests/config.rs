@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use file::{LEAST, with};
 use reactord::Target;
+use reactord::tls::{Version, Versions};
 use reactord_proxy::config::{
-    AccessLog, At, Balance, Check, Config, Eject, HostPort, Mistakes, OnDown, OnRemoved, ProxyVersion, Queue, Rate,
-    Route, TABLES, changes,
+    AccessLog, At, Balance, CertificateFiles, Check, ClientAuth, Config, Eject, HostPort, Mistakes, OnDown, OnRemoved,
+    ProxyVersion, Queue, Rate, Route, TABLES, changes,
 };
 
 /// A whole file, as a user may begin with.
@@ -114,7 +115,7 @@ fn every_key_is_read_in_the_table_that_may_have_it() {
 }
 
 /// Each mistake with the line that makes it, by the table that it is in.
-const WRONG: [(&str, &str, &str); 57] = [
+const WRONG: [(&str, &str, &str); 74] = [
     ("at the beginning", "acces_log = \"json\"", "1:1: unknown key acces_log: did you mean access_log?"),
     ("at the beginning", "access_log = \"jsn\"", "1:14: \"jsn\" is unknown: did you mean \"json\"?"),
     ("at the beginning", "access_log = \"xml\"", "1:14: \"xml\" is unknown: \"off\", \"text\" or \"json\" is expected"),
@@ -154,6 +155,43 @@ const WRONG: [(&str, &str, &str); 57] = [
     ("[listener.NAME]", "sni = { \"1.2.3.4\" = \"main\" }", "2:9: \"1.2.3.4\" is no name of a host"),
     ("[listener.NAME]", "sni = { a = \"main\", A = \"main\" }", "2:21: a is led somewhere already"),
     ("[listener.NAME]", "sni = \"a\"", "2:7: a table is expected, not \"a\""),
+    ("[listener.NAME]", "tls = true", "2:7: a table is expected, not true"),
+    ("[listener.NAME]", "tls = {}", "2:7: clients are shown a certificate: certificates is missing"),
+    (
+        "[listener.NAME]",
+        "tls = { certificates = \"/c.pem\" }\naccept_proxy = \"10.0.0.0/8\"",
+        "2:7: with tls, clients begin with TLS: accept_proxy cannot be had beside it",
+    ),
+    (
+        "[listener.NAME]",
+        "tls = { certificates = [\"/a\", \"/b\"], key = \"/k\" }",
+        "2:44: of several certificates, each has its key in its file",
+    ),
+    (
+        "[listener.NAME]",
+        "tls = { certificates = { chain = \"/a\" } }",
+        "2:24: a certificate needs chain and key: key is missing",
+    ),
+    (
+        "tls of a listener",
+        "client_auth = \"optional\"",
+        "clients are asked for a certificate only with client_ca: who signs it",
+    ),
+    (
+        "tls of a listener",
+        "client_ca = \"/ca\", client_auth = \"maybe\"",
+        "\"maybe\" is unknown: \"required\" or \"optional\" is expected",
+    ),
+    ("tls of a listener", "versions = \"1.1\"", "\"1.1\" is unknown: did you mean \"1.2\"?"),
+    ("tls of a listener", "alpn = [\"h2\", \"\"]", "the name of a protocol has 1 to 255 bytes, not 0"),
+    ("tls of a listener", "crt = \"/a\"", "2:34: unknown key crt: did you mean certificates?"),
+    ("tls of a listener", "key = \"k.pem\"", "2:40: \"k.pem\" is no path that begins with /"),
+    ("a certificate", "cert = \"/a\"", "unknown key cert: a certificate may have chain, key"),
+    ("tls of an upstream", "verify = \"none\"", "7:10: true or false is expected, not \"none\""),
+    ("tls of an upstream", "verify = false\nca = \"/ca\"", "8:6: with verify = false everybody is believed"),
+    ("tls of an upstream", "name = \"a..b\"", "7:8: \"a..b\" is no name of a host"),
+    ("tls of an upstream", "key = \"/k\"", "7:7: a key is that of certificate, which is missing"),
+    ("tls of an upstream", "ca-file = \"/ca\"", "7:1: unknown key ca-file: did you mean ca?"),
     ("[upstream.NAME]", "balance = \"leastconn\"", "\"leastconn\" is unknown: \"round-robin\", \"least-connections\""),
     ("[upstream.NAME]", "balance = \"round_robin\"", "\"round_robin\" is unknown: did you mean \"round-robin\"?"),
     ("[upstream.NAME]", "send_proxy = \"v3\"", "6:14: \"v3\" is unknown: did you mean \"v1\"?"),
@@ -243,6 +281,49 @@ fn places_that_cannot_be_are_mistakes() {
 }
 
 #[test]
+fn tls_means_what_it_says() {
+    let text = "[listener.l]\nbind = '127.0.0.1:1'\nupstream = 'u'\n\
+                tls = { certificates = ['/a.pem', { chain = '/b.crt', key = '/b.key' }], client_ca = '/ca.pem', versions = '1.3' }\n\
+                [upstream.u]\nservers = ['db.example:5', '10.0.0.1:5']\ntls = { certificate = '/own.pem', alpn = 'h2' }\n";
+    let config = read(text);
+    let tls = config.listeners[0].tls.as_ref().expect("it speaks TLS");
+    let files = |chain: &str, key: &str| CertificateFiles { chain: chain.into(), key: key.into() };
+    assert_eq!(tls.certificates, [files("/a.pem", "/a.pem"), files("/b.crt", "/b.key")]);
+    assert_eq!((tls.client_auth, tls.versions), (ClientAuth::Required, Versions::Only(Version::Tls13)));
+    let upstream = &config.upstreams[0];
+    let tls = upstream.tls.as_ref().expect("it speaks TLS");
+    assert_eq!((tls.verify, &tls.ca, tls.versions), (true, &None, Versions::Both));
+    assert_eq!(tls.certificate, Some(files("/own.pem", "/own.pem")));
+    let names: Vec<String> = upstream.servers.iter().map(|server| tls.name_of(server)).collect();
+    assert_eq!(names, ["db.example", "10.0.0.1"]);
+    let unix = text.replace("10.0.0.1:5", "unix:/run/db");
+    assert!(mistakes(&unix).to_string().contains("7:7: a Unix socket has no name that a certificate could have"));
+    let named = unix.replace("alpn = 'h2'", "name = 'db.example'");
+    assert_eq!(read(&named).upstreams[0].tls.as_ref().and_then(|tls| tls.name.as_deref()), Some("db.example"));
+}
+
+#[test]
+fn each_file_that_is_no_good_is_named_where_the_file_names_it() {
+    let directory = tempfile::tempdir().expect("there is room for a directory");
+    let bad = directory.path().join("bad.pem");
+    std::fs::write(&bad, "-----BEGIN CERTIFICATE-----\nno certificate\n-----END CERTIFICATE-----\n")
+        .expect("it can be written");
+    let bad = bad.display();
+    let text = format!(
+        "[listener.l]\nbind = '127.0.0.1:1'\nupstream = 'u'\ntls = {{ certificates = '/nowhere.pem' }}\n\
+         [listener.m]\nbind = '127.0.0.1:2'\nupstream = 'u'\ntls = {{ certificates = ['{bad}'] }}\n\
+         [upstream.u]\nservers = '127.0.0.1:3'\ntls = {{ name = 'a', ca = '{bad}' }}\n"
+    );
+    read(&text);
+    let found = Config::load("proxy.toml", &text).expect_err("none of them is good").to_string();
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines.len(), 3, "{found}");
+    assert!(lines[0].starts_with("proxy.toml:4:24: /nowhere.pem cannot be read: No such file"), "{found}");
+    assert!(lines[1].starts_with(&format!("proxy.toml:8:25: {bad} is no PEM file: ")), "{found}");
+    assert!(lines[2].starts_with(&format!("proxy.toml:11:26: {bad} is no PEM file: ")), "{found}");
+}
+
+#[test]
 fn place_that_two_listen_on_is_a_mistake_of_the_later() {
     let listeners = |first: &str, second: &str| {
         format!(
@@ -280,7 +361,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
         "proxy.toml:1:11: a string is expected, not 5\n\
          proxy.toml:5:12: listener a leads to upstream mian, which is unknown: did you mean main?\n\
          proxy.toml:6:1: unknown key colour: [listener.NAME] may have accept_proxy, allow, bind, connection_rate, deny, \
-         half_close_timeout, header_timeout, idle_timeout, keepalive, max_connections, otherwise, sni, upstream, user_timeout\n\
+         half_close_timeout, header_timeout, idle_timeout, keepalive, max_connections, otherwise, sni, tls, upstream, user_timeout\n\
          proxy.toml:9:11: upstream main has no servers"
     );
 }

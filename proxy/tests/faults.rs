@@ -21,6 +21,9 @@ mod plan;
 #[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "proxy/rig.rs"]
 mod rig;
+#[allow(dead_code, reason = "these tests need a part of it")]
+#[path = "proxy/tls_rig.rs"]
+mod tls_rig;
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;

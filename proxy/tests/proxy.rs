@@ -18,6 +18,12 @@ mod limits;
 mod reloads;
 #[path = "proxy/rig.rs"]
 mod rig;
+#[path = "proxy/tls.rs"]
+mod tls;
+#[path = "proxy/tls_clients.rs"]
+mod tls_clients;
+#[path = "proxy/tls_rig.rs"]
+mod tls_rig;
 #[path = "proxy/unlucky.rs"]
 mod unlucky;
 #[path = "proxy/ways.rs"]

@@ -50,15 +50,37 @@ pub(super) const LISTENER: Table = Table {
         "max_connections",
         "otherwise",
         "sni",
+        "tls",
         "upstream",
         "user_timeout",
     ],
 };
 
+pub(super) const LISTENER_TLS: Table = Table {
+    heading: "tls of a listener",
+    keys: &["alpn", "certificates", "client_auth", "client_ca", "key", "versions"],
+};
+
+pub(super) const CERTIFICATE: Table = Table { heading: "a certificate", keys: &["chain", "key"] };
+
 pub(super) const UPSTREAM: Table = Table {
     heading: "[upstream.NAME]",
-    keys: &["balance", "check", "connect_timeout", "eject", "on_down", "queue", "retries", "send_proxy", "servers"],
+    keys: &[
+        "balance",
+        "check",
+        "connect_timeout",
+        "eject",
+        "on_down",
+        "queue",
+        "retries",
+        "send_proxy",
+        "servers",
+        "tls",
+    ],
 };
+
+pub(super) const UPSTREAM_TLS: Table =
+    Table { heading: "tls of an upstream", keys: &["alpn", "ca", "certificate", "key", "name", "verify", "versions"] };
 
 pub(super) const SERVER: Table =
     Table { heading: "a server", keys: &["at", "backup", "max_connections", "name", "resolve", "weight"] };
@@ -71,11 +93,14 @@ pub(super) const EJECT: Table = Table { heading: "eject", keys: &["failures", "f
 pub(super) const QUEUE: Table = Table { heading: "queue", keys: &["max", "within"] };
 
 /// All tables that a file may have. The reference has a heading for each, and a line for each key.
-pub const TABLES: [Table; 8] = [TOP, DEFAULTS, LISTENER, UPSTREAM, SERVER, CHECK, EJECT, QUEUE];
+pub const TABLES: [Table; 11] =
+    [TOP, DEFAULTS, LISTENER, LISTENER_TLS, CERTIFICATE, UPSTREAM, SERVER, UPSTREAM_TLS, CHECK, EJECT, QUEUE];
 
 /// What others call it.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 21] = [
     ("backend", "upstream"),
+    ("ca-file", "ca"),
+    ("crt", "certificates"),
     ("default_backend", "upstream"),
     ("frontend", "listener"),
     ("inter", "every"),
@@ -84,8 +109,15 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("maxconn", "max_connections"),
     ("proxy_pass", "upstream"),
     ("proxy_protocol", "send_proxy"),
+    ("proxy_ssl_name", "name"),
+    ("proxy_ssl_trusted_certificate", "ca"),
+    ("proxy_ssl_verify", "verify"),
     ("proxy_timeout", "idle_timeout"),
     ("server", "servers"),
+    ("ssl", "tls"),
+    ("ssl_certificate", "certificates"),
+    ("ssl_protocols", "versions"),
+    ("verifyhost", "name"),
     ("timeout", "within"),
 ];
 

@@ -7,6 +7,7 @@ use crate::config::model::{Listener, Route};
 use crate::config::places::{Placed, Places};
 use crate::config::reading::{Section, text};
 use crate::config::sni::Sni;
+use crate::config::tls;
 use crate::config::values::{asked_name, bind, network, rate};
 use crate::networks::Networks;
 
@@ -21,6 +22,7 @@ pub(super) fn read(name: &str, section: &Section<'_, '_>, defaults: &ForListener
         allow: section.has("allow").then(|| networks(section, "allow")),
         deny: networks(section, "deny"),
         accept_proxy: networks(section, "accept_proxy"),
+        tls: tls::of_listener(name, section, places),
         connection_rate: section.text("connection_rate", rate),
         route: read_route(name, section, places),
         max_connections: own.max_connections,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reactord::Target;
+use reactord::tls::Versions;
 
 use crate::config::sni::Sni;
 use crate::networks::Networks;
@@ -71,6 +72,8 @@ pub struct Listener {
     pub deny: Networks,
     /// Who begins with a header of the PROXY protocol, and may. It is not looked for in what others send.
     pub accept_proxy: Networks,
+    /// With what its clients speak TLS. `None`: what they say is passed on as it is.
+    pub tls: Option<ListenerTls>,
     /// How many connections of one source address are accepted.
     pub connection_rate: Option<Rate>,
     /// Where its clients are led.
@@ -88,6 +91,71 @@ pub struct Listener {
     /// After how long a silence the kernel asks whether the other end is there, on either side (`TCP_KEEPIDLE`). `None` is
     /// never.
     pub keepalive: Option<Duration>,
+}
+
+/// With what the clients of a listener speak TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// At least one.
+    pub certificates: Vec<CertificateFiles>,
+    /// Who signs the certificates of clients. `None`: they are not asked for one.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client may also have none.
+    pub client_auth: ClientAuth,
+    /// What may be spoken inside, most wanted first. Empty: that is not negotiated.
+    pub alpn: Vec<String>,
+    /// The versions that are spoken.
+    pub versions: Versions,
+}
+
+/// Where a certificate is, with its chain, and its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate itself first, then those that lead to a root.
+    pub chain: PathBuf,
+    /// May be the same file.
+    pub key: PathBuf,
+}
+
+/// Whether a client has to show a certificate that it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// It has to.
+    #[default]
+    Required,
+    /// It may also have none.
+    Optional,
+}
+
+/// With what servers speak TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Who signs their certificates. `None`: whom the system believes.
+    pub ca: Option<PathBuf>,
+    /// What they are called in those. `None`: as the file says where each is.
+    pub name: Option<String>,
+    /// Whether that is verified.
+    pub verify: bool,
+    /// What is shown to those who ask.
+    pub certificate: Option<CertificateFiles>,
+    /// What may be spoken inside, most wanted first. Empty: that is not negotiated.
+    pub alpn: Vec<String>,
+    /// The versions that are spoken.
+    pub versions: Versions,
+}
+
+impl UpstreamTls {
+    /// What a server has to be called in its certificate.
+    #[must_use]
+    pub fn name_of(&self, server: &Server) -> String {
+        match (&self.name, &server.at) {
+            (Some(name), _) => name.clone(),
+            (None, At::Named(named)) => named.host.clone(),
+            (None, At::Known(Target::Tcp(address))) => address.ip().to_string(),
+            // A file that names none is wrong.
+            (None, At::Known(_)) => String::new(),
+        }
+    }
 }
 
 /// How often something may happen.
@@ -127,6 +195,8 @@ pub struct Upstream {
     pub on_down: OnDown,
     /// With what header of the PROXY protocol a server is told whose connection it is.
     pub send_proxy: Option<ProxyVersion>,
+    /// With what its servers speak TLS. `None`: they are sent what clients say.
+    pub tls: Option<UpstreamTls>,
     /// How long a connection to a server may take to be opened.
     pub connect_timeout: Duration,
     /// How often a client whose server cannot be reached is led to another one, if there is one, or to the same.
@@ -234,4 +304,6 @@ pub enum ProxyVersion {
     V1,
     /// Binary.
     V2,
+    /// The same, with what is known of the client's TLS.
+    V2Ssl,
 }

@@ -8,6 +8,7 @@ use crate::config::listeners::CLOSE;
 use crate::config::model::{At, ProxyVersion, Server, Upstream};
 use crate::config::places::{Placed, Places};
 use crate::config::reading::{Section, Value, text};
+use crate::config::tls;
 use crate::config::values::{duration_or_never, one_of, server};
 
 /// What a weight may be, as in HAProxy's files.
@@ -20,9 +21,11 @@ pub(super) fn read(name: &str, section: &Section<'_, '_>, defaults: &ForUpstream
     if name == CLOSE {
         section.note(format!("no upstream can have the name {CLOSE}: otherwise = \"{CLOSE}\" closes"));
     }
+    let servers = read_servers(name, section, places);
     Upstream {
         name: name.to_owned(),
-        servers: read_servers(name, section, places),
+        tls: tls::of_upstream(name, section, &servers, places),
+        servers,
         balance: own.balance,
         check: own.check,
         eject: own.eject,
@@ -35,7 +38,8 @@ pub(super) fn read(name: &str, section: &Section<'_, '_>, defaults: &ForUpstream
 }
 
 fn send_proxy(word: &str) -> Result<Option<ProxyVersion>, String> {
-    one_of(&[("v1", Some(ProxyVersion::V1)), ("v2", Some(ProxyVersion::V2)), ("off", None)], word)
+    let (v1, v2, v2_ssl) = (Some(ProxyVersion::V1), Some(ProxyVersion::V2), Some(ProxyVersion::V2Ssl));
+    one_of(&[("v1", v1), ("v2", v2), ("v2-ssl", v2_ssl), ("off", None)], word)
 }
 
 fn read_servers(name: &str, section: &Section<'_, '_>, places: &mut Places) -> Vec<Server> {

@@ -8,6 +8,7 @@ use reactord::{Context, PeerId};
 use super::roll::Rolled;
 use super::session::{Client, Leaving, Origin, Session};
 use super::state::Proxy;
+use crate::proxy_header::protocol;
 use crate::words::{CONNECTIONS_PER_ANSWER, Question};
 
 impl Proxy {
@@ -74,10 +75,11 @@ impl Proxy {
                 None => "up",
             };
             let figures = standing.figures;
+            let failure = standing.last_failure.map(|why| format!(" last_failure={why:?}")).unwrap_or_default();
             line(
                 &mut told,
                 format_args!(
-                    "{} {state} connections={} total={} failures={} failed_checks={}",
+                    "{} {state} connections={} total={} failures={} failed_checks={}{failure}",
                     self.servers.name(number),
                     live.connections,
                     figures.connections,
@@ -132,10 +134,12 @@ impl Proxy {
                 let counted = context.counted(id);
                 let source = known.and_then(|known| known.origin.source).or_else(|| context.address_of(id));
                 let Client { accepted_ms, to, connect_ms, listener, retries, .. } = client;
+                let tls =
+                    context.tls(id).map(|facts| format!(" tls={}", protocol(facts.version()))).unwrap_or_default();
                 line(
                     told,
                     format_args!(
-                        "{} {} listener={} server={} age_ms={} connect_ms={connect_ms} retries={retries} received={} sent={}",
+                        "{} {} listener={} server={} age_ms={} connect_ms={connect_ms} retries={retries} received={} sent={}{tls}",
                         u64::from(id),
                         Origin { source, destination: None }.whence(),
                         self.listeners.name(*listener),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use reactord::{Closed, Connect, Context, Violation};
 
+use super::leading::spoken_to;
 use super::roll::Rolled;
 use super::session::{Leaving, Probe, Session};
 use super::state::Proxy;
@@ -60,13 +61,14 @@ impl Proxy {
             return self.judge(of, Err("its name has no address"), context);
         }
         let to = self.next_address(of);
+        let (_, upstream, server) = self.server(of).expect("servers of the file are checked");
+        let header = upstream.send_proxy.map(|version| write(version, &Says::Own, None)).unwrap_or_default();
         let connect = Connect { within, ephemeral: true, ..Connect::to(to) };
+        let (connect, first) = spoken_to(connect, upstream, server, header);
         match context.connect(&connect, Session::Check(Box::new(Probe { of, passed: None }))) {
             Ok(probe) => {
                 context.set_deadline(probe, Some(within));
-                let version = self.server(of).and_then(|(_, upstream, _)| upstream.send_proxy);
-                let header = version.map(|version| write(version, &Says::Own));
-                let said = [header.unwrap_or_default(), send.unwrap_or_default().into_bytes()].concat();
+                let said = [first, send.unwrap_or_default().into_bytes()].concat();
                 // It waits until the connection stands.
                 if let Err(error) = context.send(probe, &said) {
                     debug!("A check of {}: {error}", self.servers.name(of));
@@ -117,7 +119,7 @@ impl Proxy {
 
     fn judge(&mut self, of: Rolled, result: Result<(), &str>, context: &mut Context<'_, Self>) {
         let Some(check) = self.check_of(of).cloned() else { return };
-        let turned = self.change(of, |standing| standing.checked(result.is_ok(), &check));
+        let turned = self.change(of, |standing| standing.checked(result, &check));
         let name = self.servers.name(of);
         match (turned, result) {
             (Some(Turned::Up), _) => {

@@ -24,10 +24,11 @@ impl Proxy {
         let listener = door.unwrap_or_else(|| self.gone_listener(how.listener));
         self.entered[listener.index()].connections += 1;
         self.count(listener, |doings| doings.accepted += 1);
+        let server_name = context.tls(context.peer()).and_then(|facts| facts.server_name.as_deref()).map(Box::from);
         let coming = Box::new(Coming {
             listener,
             accepted_ms: self.ms(context.now()),
-            told: Told { origin: Origin { source: how.from, destination: how.at }, ..Told::default() },
+            told: Told { origin: Origin { source: how.from, destination: how.at }, server_name, ..Told::default() },
             stage: Stage::Header,
             upstream: None,
             tried: Vec::new(),
@@ -79,7 +80,7 @@ impl Proxy {
             return self.refuse(id, coming, refusal, context);
         }
         match self.listener(coming.listener).map(|listener| (&listener.route, listener.header_timeout)) {
-            Some((Route::Sni(_), header_timeout)) => {
+            Some((Route::Sni(_), header_timeout)) if context.tls(id).is_none() => {
                 if coming.told.passed_on_by.is_none() {
                     // Whoever has to send a header first has one time for both.
                     context.set_deadline(id, Some(header_timeout));
@@ -87,7 +88,7 @@ impl Proxy {
                 Session::Coming(coming)
             }
             // What it has to say first, it may have begun to say to a process with another file.
-            Some((Route::Upstream(_), _)) | None => self.lead_by_route(id, coming, context),
+            Some((Route::Upstream(_) | Route::Sni(_), _)) | None => self.lead_by_route(id, coming, context),
         }
     }
 

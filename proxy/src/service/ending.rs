@@ -100,13 +100,22 @@ impl Proxy {
     }
 
     /// What is told of every client.
-    fn told<'e>(&self, listener: &'e str, accepted_ms: u64, told: &'e Told, context: &Context<'_, Self>) -> Ended<'e> {
+    fn told<'e>(
+        &self,
+        listener: &'e str,
+        accepted_ms: u64,
+        told: &'e Told,
+        context: &'e Context<'_, Self>,
+    ) -> Ended<'e> {
+        let tls = context.tls(context.peer());
+        let server_name = tls.and_then(|facts| facts.server_name.as_deref());
         Ended {
             accepted: SystemTime::UNIX_EPOCH + Duration::from_millis(accepted_ms),
             listener,
             client: told.origin.source,
             passed_on_by: told.passed_on_by,
-            server_name: told.server_name.as_deref(),
+            server_name: server_name.or(told.server_name.as_deref()),
+            tls: tls.map(|facts| (facts.version(), facts.suite)),
             upstream: None,
             server: None,
             connecting: None,
@@ -127,10 +136,13 @@ impl Proxy {
             (Leaving::Down, _) => End::ServerDown,
             (Leaving::Closed, _) => End::Closed,
             (Leaving::Vanished, _) => End::ServerVanished,
+            (Leaving::BrokenTls, _) => End::ServerTls,
             (Leaving::Removed, Closed::Deadline) => End::Removed,
             // So the loop names that the other one was lost.
             (_, Closed::Lost(error)) if error.kind() == ErrorKind::ConnectionAborted => End::ServerReset,
             (_, Closed::Lost(error)) if error.kind() == ErrorKind::TimedOut => End::ClientVanished,
+            (_, Closed::Lost(error)) if error.kind() == ErrorKind::InvalidData => End::ClientTls,
+            (_, Closed::Violation(_)) => End::ClientTls,
             (_, Closed::Lost(_)) => End::ClientReset,
             (_, Closed::Deadline) if client.is_half_closed => End::HalfClosed,
             (_, Closed::Deadline) => End::Idle,
@@ -145,9 +157,10 @@ impl Proxy {
         match how {
             Closed::Unreachable(error) => self.lead_on(served, error, context),
             Closed::Lost(error) if error.kind() == ErrorKind::TimedOut => {
-                if let Some(client) = context.session(served.client).and_then(Session::client_mut) {
-                    client.leaving = Leaving::Vanished;
-                }
+                leave_client(served.client, Leaving::Vanished, context);
+            }
+            Closed::Lost(error) if error.kind() == ErrorKind::InvalidData => {
+                leave_client(served.client, Leaving::BrokenTls, context);
             }
             _ => {}
         }
@@ -164,7 +177,10 @@ impl Proxy {
         let coming = context.session(served.client).and_then(|session| session.take_coming(is_its));
         // Whoever has left meanwhile is no reason to think well of the server.
         let Some(mut coming) = coming else { return };
-        self.failed(served.to, &mut coming, error, context);
+        // That this process has taken over is no reason to think ill of it.
+        if error.kind() != ErrorKind::Interrupted {
+            self.failed(served.to, &mut coming, error, context);
+        }
         self.follow_route(&mut coming);
         let led = self.lead(served.client, coming, context);
         self.put_back(served.client, led, context);
@@ -182,6 +198,13 @@ impl Proxy {
         if self.live[served.to.index()].connections == 0 {
             self.standings.remove(&*self.servers.name(served.to));
         }
+    }
+}
+
+/// A client's server is gone in this way.
+fn leave_client(client: PeerId, why: Leaving, context: &mut Context<'_, Proxy>) {
+    if let Some(client) = context.session(client).and_then(Session::client_mut) {
+        client.leaving = why;
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use nix::errno::Errno;
-use reactord::{Connect, Context, PeerId, Target};
+use reactord::{Connect, ConnectTls, Context, PeerId, Target};
 
 use super::refusal::Refusal;
 use super::roll::Rolled;
@@ -14,7 +14,7 @@ use super::session::{Client, Coming, Leaving, Served, Session, Stage};
 use super::state::{Live, Proxy};
 use super::timers::EJECTION_ENDS;
 use crate::balance::{Field, Turns, choose};
-use crate::config::Upstream;
+use crate::config::{Server, Upstream};
 use crate::hashing::{Place, led_to};
 use crate::lines::About;
 use crate::proxy_header;
@@ -149,15 +149,18 @@ impl Proxy {
         context: &mut Context<'_, Self>,
     ) -> io::Result<PeerId> {
         let at = self.next_address(to);
-        let (_, upstream, _) = self.server(to).expect("servers of the file are chosen");
+        let (_, upstream, server) = self.server(to).expect("servers of the file are chosen");
+        let says = coming.told.origin.says();
+        let header = upstream.send_proxy.map(|version| proxy_header::write(version, &says, context.tls(client)));
+        let header = header.unwrap_or_default();
         let connect = Connect { within: upstream.connect_timeout, ..Connect::to(at) };
-        let header = upstream.send_proxy.map(|version| proxy_header::write(version, &coming.told.origin.says()));
+        let (connect, first) = spoken_to(connect, upstream, server, header);
         let session = Session::Server(Served { client, to });
         let server = context.connect(&connect, session).map_err(|(_, error)| error)?;
         // From here on, its end is heard of, and it is one less.
         self.live[to.index()].connections += 1;
         // It waits there until the connection stands, and goes along in a takeover.
-        if let Some(Err(error)) = header.map(|header| context.send(server, &header)) {
+        if let Err(error) = context.send(server, &first) {
             context.abort(server);
             return Err(io::Error::other(error));
         }
@@ -183,9 +186,9 @@ impl Proxy {
         self.lines.warn(About::Unreachable, context.now(), format_args!("Server {name} cannot be reached: {error}"));
         coming.tried.push(to);
         coming.has_timed_out = error.kind() == io::ErrorKind::TimedOut;
-        let now_ms = self.ms(context.now());
+        let (now_ms, why) = (self.ms(context.now()), error.to_string());
         let eject = self.server(to).and_then(|(_, upstream, _)| upstream.eject);
-        if self.change(to, |standing| standing.failed(eject, now_ms)) {
+        if self.change(to, |standing| standing.failed(why, eject, now_ms)) {
             let period = eject.map(|eject| eject.period).unwrap_or_default();
             warn!("Server {name} gets no clients for {} s: connections to it have failed", period.as_secs());
             context.set_timer(EJECTION_ENDS, Some(self.next_end_of_ejection(now_ms)));
@@ -277,7 +280,9 @@ impl Proxy {
         let idle = self.listener(coming.listener).and_then(|listener| listener.idle_timeout);
         let joined = context.join(served.client, server, idle);
         context.release(served.client);
-        let is_told = coming.told.passed_on_by.is_some() || coming.told.server_name.is_some();
+        // What its TLS has told is known as long as its connection is.
+        let is_name_told = coming.told.server_name.is_some() && context.tls(served.client).is_none();
+        let is_told = coming.told.passed_on_by.is_some() || is_name_told;
         let client = Client {
             accepted_ms: coming.accepted_ms,
             to: served.to,
@@ -306,6 +311,14 @@ impl Proxy {
             debug!("{}: keepalive and user_timeout: {error}", listener.name);
         }
     }
+}
+
+/// A connection to a server as its upstream wants it: with a PROXY header first, and then with TLS. What is to be sent when it
+/// stands is given back.
+pub(super) fn spoken_to(connect: Connect, upstream: &Upstream, server: &Server, header: Vec<u8>) -> (Connect, Vec<u8>) {
+    let Some(tls) = &upstream.tls else { return (connect, header) };
+    let tls = ConnectTls { preface: header, ..ConnectTls::to(tls.name_of(server), &*upstream.name) };
+    (Connect { tls: Some(tls), ..connect }, Vec::new())
 }
 
 fn is_shortage(error: &io::Error) -> bool {

@@ -67,6 +67,9 @@ pub(super) enum Leaving {
     /// The host of its server does not answer any more.
     #[n(4)]
     Vanished,
+    /// Its server has broken TLS, or was cut off.
+    #[n(5)]
+    BrokenTls,
 }
 
 /// What a client has told of itself before it was joined to a server, or another proxy of it.

@@ -7,8 +7,11 @@ use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use reactord_tls::Version;
+
 use crate::full::Full;
 use crate::rig::{Client, PATIENCE, Proxy, address, free_address, upstream};
+use crate::tls_rig::{Authority, Tls, quoted};
 
 /// A client with its server, and how much they have said.
 struct Pair {
@@ -44,6 +47,61 @@ impl Pair {
             assert!(rest.is_empty(), "{rest:?}");
         }
     }
+}
+
+/// A client and a server that speak TLS, on both sides of the proxy. Half a record of either is on its way whenever somebody looks.
+struct Secured {
+    client: Tls,
+    served: Tls,
+    /// The other halves.
+    rests: [Vec<u8>; 2],
+    /// Whose file each process reads.
+    _authority: Authority,
+}
+
+const HALF_SAID: &str = "a record that comes in two halves";
+
+impl Secured {
+    /// What a file says of it, which is to be led there.
+    fn config(authority: &Authority, listen: SocketAddr, server: &TcpListener) -> String {
+        let (certificate, ca) = (quoted(&authority.certify("proxy.example")), quoted(&authority.file()));
+        format!(
+            "[listener.tls]\nbind = '{listen}'\nupstream = 'tls'\ntls = {{ certificates = {certificate} }}\n\
+             [upstream.tls]\nservers = ['{}']\ntls = {{ ca = {ca}, name = 'server.example' }}\n",
+            address(server)
+        )
+    }
+
+    fn begin(authority: Authority, listen: SocketAddr, server: &TcpListener) -> Self {
+        let mut client = Tls::connect(listen, &authority.connector(Version::Tls13), "proxy.example");
+        let (served, _) = server.accept().expect("it is connected on");
+        let mut served = Tls::accept(served, &authority.acceptor("server.example")).expect("it is believed");
+        let rests = [&mut client, &mut served].map(|end| end.send_half(HALF_SAID));
+        Self { client, served, rests, _authority: authority }
+    }
+
+    fn exchange(&mut self) {
+        let Self { client, served, rests: [of_client, of_served], .. } = self;
+        say_the_rest(client, of_client, served);
+        say_the_rest(served, of_served, client);
+    }
+
+    /// Neither of its connections ends as if all had been said.
+    fn expect_loss(mut self) {
+        for end in [&mut self.client, &mut self.served] {
+            assert!(end.read().is_err(), "it is cut off");
+        }
+    }
+}
+
+/// Says what is left of a record, another one under another key, and half of the next.
+fn say_the_rest(one: &mut Tls, rest: &mut Vec<u8>, other: &mut Tls) {
+    one.send_rest(rest);
+    other.receive(HALF_SAID);
+    one.update();
+    one.send("whole");
+    other.receive("whole");
+    *rest = one.send_half(HALF_SAID);
 }
 
 /// A server that sends without end. Its client checks all of it.
@@ -197,6 +255,7 @@ pub(crate) struct Crowd {
     full: Option<Full>,
     connecting: Option<Client>,
     small: Vec<Pair>,
+    secured: Secured,
     /// Its client has said all, and its server has not.
     half_closed: Pair,
     bulk: Bulk,
@@ -211,8 +270,8 @@ const SLOW_BYTES: usize = 3000;
 
 impl Crowd {
     pub(crate) fn gather() -> Self {
-        let [listen, slowly] = [free_address(), free_address()];
-        let (server, full) = (upstream(), Full::new());
+        let [listen, slowly, securely] = [free_address(), free_address(), free_address()];
+        let (server, full, authority, of_secured) = (upstream(), Full::new(), Authority::new(), upstream());
         let config = format!(
             "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{}']\n\
              [listener.slow]\nbind = '{slowly}'\nupstream = 'slow'\n[upstream.slow]\nservers = [{{ at = '{}', name = 'full' }}]\n\
@@ -220,7 +279,7 @@ impl Crowd {
             address(&server),
             full.at
         );
-        let proxy = Proxy::serve(&config);
+        let proxy = Proxy::serve(&(config + &Secured::config(&authority, securely, &of_secured)));
         let pair = || pair(listen, &server);
         let mut half_closed = pair();
         half_closed.ask();
@@ -228,6 +287,7 @@ impl Crowd {
         half_closed.served.ends();
         let mut crowd = Self {
             small: vec![pair(), pair(), pair()],
+            secured: Secured::begin(authority, securely, &of_secured),
             half_closed,
             bulk: Bulk::begin(pair()),
             slow: (0..4).map(|_| Slow::begin(pair())).collect(),
@@ -273,6 +333,7 @@ impl Crowd {
     /// Everybody goes on where he was.
     pub(crate) fn check(&mut self) {
         self.small.iter_mut().for_each(Pair::exchange);
+        self.secured.exchange();
         self.half_closed.answer();
         self.bulk.check();
         self.slow.iter_mut().for_each(Slow::receive);
@@ -293,6 +354,7 @@ impl Crowd {
     /// Nobody is served any more, and everybody knows.
     pub(crate) fn expect_loss(self) {
         self.small.into_iter().chain(self.passing).chain([self.half_closed]).for_each(Pair::expect_loss);
+        self.secured.expect_loss();
         self.bulk.expect_loss();
         self.slow.into_iter().for_each(Slow::expect_loss);
         let mut connecting = self.connecting.expect("it waits");

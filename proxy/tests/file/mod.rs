@@ -13,6 +13,15 @@ pub(crate) fn with(heading: &str, line: &str) -> String {
         "[listener.NAME]" => LEAST.replacen("]\n", &format!("]\n{line}\n"), 1),
         "[upstream.NAME]" => format!("{LEAST}{line}\n"),
         "a server" => format!("{before_server}servers = [{{ at = \"127.0.0.1:2\", {line} }}]\n"),
+        "tls of a listener" => {
+            let tls = format!("]\ntls = {{ certificates = \"/c.pem\", {line} }}\n");
+            LEAST.replacen("]\n", &tls, 1)
+        }
+        "a certificate" => {
+            let tls = format!("]\ntls = {{ certificates = {{ chain = \"/c.pem\", key = \"/k.pem\", {line} }} }}\n");
+            LEAST.replacen("]\n", &tls, 1)
+        }
+        "tls of an upstream" => format!("{LEAST}[upstream.main.tls]\n{line}\n"),
         table => format!("{LEAST}[upstream.main.{table}]\n{line}\n"),
     }
 }

@@ -13,7 +13,7 @@ use super::rig::{PATIENCE, Proxy, free_address};
 const REPLACEMENTS: usize = 6;
 
 /// A process that is ended when this is dropped.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -24,7 +24,7 @@ impl Drop for Running {
 }
 
 /// The program of this name, where it is to be found.
-fn program(name: &str) -> Option<String> {
+pub(crate) fn program(name: &str) -> Option<String> {
     let elsewhere = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let places = elsewhere.map(|version| version.path().join("bin")).chain(["/usr/bin", "/usr/sbin"].map(Into::into));
     let found = places.map(|place| place.join(name)).find(|path| path.is_file());
@@ -36,7 +36,7 @@ fn program(name: &str) -> Option<String> {
 
 /// Waits until somebody listens there.
 #[track_caller]
-fn wait_for(at: SocketAddr) {
+pub(crate) fn wait_for(at: SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(at).is_err() {
         assert!(Instant::now() < deadline, "nobody listens at {at}");
@@ -116,28 +116,44 @@ fn psql(at: SocketAddr) -> Command {
 }
 
 /// A conversation with a program: a line in, a line out.
-struct Conversation {
+pub(crate) struct Conversation {
     running: Running,
     answers: BufReader<std::process::ChildStdout>,
 }
 
 impl Conversation {
-    fn with(command: &mut Command) -> Self {
+    pub(crate) fn with(command: &mut Command) -> Self {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("it is installed");
         let answers = BufReader::new(child.stdout.take().expect("it is a pipe"));
         Self { running: Running(child), answers }
     }
 
-    fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         let input = self.running.0.stdin.as_mut().expect("it is a pipe");
         writeln!(input, "{line}").expect("it reads");
     }
 
-    fn hear(&mut self) -> String {
+    pub(crate) fn hear(&mut self) -> String {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("it is a text");
         line.trim_end().to_owned()
+    }
+
+    /// Waits for this line, whatever comes before.
+    #[track_caller]
+    pub(crate) fn hear_until(&mut self, wanted: &str) {
+        let mut line = String::new();
+        while line.trim_end() != wanted {
+            line.clear();
+            let bytes = self.answers.read_line(&mut line).expect("it is a text");
+            assert!(bytes > 0, "it ends before it says {wanted:?}");
+        }
+    }
+
+    /// Says that there is nothing more to be said.
+    pub(crate) fn end(&mut self) {
+        drop(self.running.0.stdin.take());
     }
 
     fn ask(&mut self, line: &str) -> String {

@@ -40,7 +40,7 @@ fn listeners_and_servers_are_added_removed_and_moved_and_connections_stay() {
 }
 
 /// Ends threads of a test also when the test fails: they would be waited for otherwise.
-struct OverAtEnd<'t>(&'t AtomicBool);
+pub(crate) struct OverAtEnd<'t>(pub(crate) &'t AtomicBool);
 
 impl Drop for OverAtEnd<'_> {
     fn drop(&mut self) {
