@@ -154,7 +154,7 @@ impl Turn<'_> {
             _ if self.peers.conduit.leaves_bytes => self.convey_by_peeking(buffer),
             Way::Peeked { .. } => self.convey_by_peeking(buffer),
             Way::Piped => self.convey_by_pipe(buffer),
-            Way::Copied => self.convey_by_copy(buffer),
+            Way::Copied { .. } => self.convey_by_copy(buffer),
         }
     }
 
@@ -199,7 +199,7 @@ impl Turn<'_> {
     fn convey_by_pipe(&mut self, buffer: &mut [u8]) -> io::Result<Passed> {
         let Some(partner_key) = self.partner_that_takes_at_once() else { return self.convey_by_copy(buffer) };
         let Some(mut pipe) = self.peers.conduit.take_pipe() else {
-            self.way = Way::Copied;
+            self.way = Way::COPIED;
             return self.convey_by_copy(buffer);
         };
         let bytes = pipe.fill(&**self)?;
