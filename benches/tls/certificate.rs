@@ -54,7 +54,7 @@ impl Certificate {
         vec!["--tls-cert".to_owned(), self.chain(), "--tls-key".to_owned(), self.key()]
     }
 
-    /// What `reactord-client` is told.
+    /// What `reactord-client` is told besides.
     pub(crate) fn of_client(&self) -> Vec<String> {
         let of = |option: &str, value: &str| [option.to_owned(), value.to_owned()];
         let with = [of("--ca", &self.file(AUTHORITY)), of("--server-name", NAME)];

@@ -11,6 +11,9 @@ use super::certificate::NAME;
 /// Nothing is waited for longer than this.
 pub(crate) const WAITED_MAX: Duration = Duration::from_secs(20);
 
+/// How long thousands of clients may take for their last exchange and their last words, in s.
+pub(crate) const DRAIN_S: &str = "60";
+
 const READ_BYTES: usize = 64 * 1024;
 
 /// One connection.

@@ -107,7 +107,12 @@ fn haproxy(way: &Way<'_>) -> Result<Command> {
 fn nginx(way: &Way<'_>) -> Result<Command> {
     let path = way.directory.join("nginx.conf");
     let ssl = way.certificate.map_or(String::new(), |certificate| {
-        format!(" ssl_certificate {}; ssl_certificate_key {};", certificate.chain(), certificate.key())
+        // Of itself, that of Debian 12 offers no later version than 1.2.
+        format!(
+            " ssl_protocols TLSv1.3; ssl_certificate {}; ssl_certificate_key {};",
+            certificate.chain(),
+            certificate.key()
+        )
     });
     let listen = if way.certificate.is_some() { "ssl backlog=4096" } else { "backlog=4096" };
     let mut file = std::fs::File::create(&path)?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use reactord_tls::Connector;
+use reactord_tls::{Connector, Suite};
 
 use super::certificate::Certificate;
 use super::clients::{Client, Secured, WAITED_MAX};
@@ -13,6 +13,9 @@ use super::contestants::{Contestant, all};
 use super::rig::{median, stay_on};
 
 const CONNECTIONS: usize = 50;
+
+/// What all clients want most, and all servers have.
+const SUITE: Suite = Suite::Tls13Aes256GcmSha384;
 const MESSAGES_BYTES: [usize; 2] = [64, 16 * 1024];
 
 /// What one of them has done in one round.
@@ -103,8 +106,8 @@ impl Clients {
         let mut all = Vec::new();
         for number in 0..CONNECTIONS {
             let mut client = Client::connect(address, connector)?;
-            if number == 0 {
-                assert_eq!(client.suite(), reactord_tls::Suite::Tls13Aes256GcmSha384, "all have the same suite");
+            if client.suite() != SUITE {
+                return Err(Error::other(format!("it has agreed on {:?}, the others have {SUITE:?}", client.suite())));
             }
             client.echo(&message)?;
             client.socket.set_nonblocking(true)?;

@@ -3,6 +3,7 @@
 use std::io::Result;
 
 use super::certificate::Certificate;
+use super::clients::DRAIN_S;
 use super::contestants::{Contestant, Running, all};
 use super::rig::{Client, median};
 
@@ -53,8 +54,10 @@ fn slope(running: &Running, spoken: &[String], connections: usize) -> Result<f64
     let mut resident_bytes = Vec::new();
     for more in [BEFORE, connections - BEFORE] {
         let more = more.to_string();
-        let arguments: Vec<&str> =
-            ["-n", "0", "--idle", &more].into_iter().chain(spoken.iter().map(String::as_str)).collect();
+        let arguments: Vec<&str> = ["-n", "0", "--drain", DRAIN_S, "--idle", &more]
+            .into_iter()
+            .chain(spoken.iter().map(String::as_str))
+            .collect();
         let mut client = Client::begin(running.server.address(), &arguments)?;
         client.wait_until_open()?;
         clients.push(client);

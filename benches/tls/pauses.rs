@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::certificate::Certificate;
+use super::clients::DRAIN_S;
 use super::rig::{Client, Server, median};
 
 /// A server that is taken over again and again, with its peers.
@@ -41,7 +42,8 @@ impl Chain {
         let path = directory.path().join("takeover");
         let server = Server::reactord_with(&path, &options)?;
         let peers = peers.to_string();
-        let arguments = ["-n", "0", "--idle", &peers].into_iter().chain(spoken.iter().map(String::as_str));
+        let arguments =
+            ["-n", "0", "--drain", DRAIN_S, "--idle", &peers].into_iter().chain(spoken.iter().map(String::as_str));
         let mut clients = Client::begin(server.address(), &arguments.collect::<Vec<_>>())?;
         clients.wait_until_open()?;
         let [pauses_us, copies_us] = [Vec::new(), Vec::new()];
