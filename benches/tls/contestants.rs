@@ -2,7 +2,7 @@
 
 use std::io::{Result, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -42,10 +42,19 @@ pub(crate) struct Running {
 const HAPROXY: &str = "/usr/sbin/haproxy";
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-/// All that are there. The first is the one that the others are compared with.
+/// The server of this project, and its proxy, with which the others are compared.
+pub(crate) const SERVER: &str = "reactord";
+pub(crate) const PROXY: &str = "proxy";
+
+/// All that are there.
 pub(crate) fn all() -> Vec<Contestant> {
     let own = |name, tls| Contestant { name, kind: Kind::Own { tls, plain: "plain" } };
-    let mut all = vec![own("reactord", "tls"), own("rustls", "rustls")];
+    let mut all = vec![own(SERVER, "tls"), own("rustls", "rustls")];
+    if released_proxy().exists() {
+        all.push(Contestant { name: PROXY, kind: Kind::Proxy(reactord_proxy) });
+    } else {
+        println!("reactord-proxy is left out, it is not built: cargo build --release --workspace");
+    }
     if Path::new(HAPROXY).exists() {
         all.push(Contestant { name: "haproxy", kind: Kind::Proxy(haproxy) });
     } else {
@@ -87,6 +96,26 @@ pub(crate) fn start_own(role: &str, certificate: Option<&Certificate>) -> Result
         command.arg("--certificate").arg(certificate.directory());
     }
     Server::start(&mut command)
+}
+
+fn released_proxy() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_reactord")).with_file_name("reactord-proxy")
+}
+
+fn reactord_proxy(way: &Way<'_>) -> Result<Command> {
+    let path = way.directory.join("proxy.toml");
+    let tls = way
+        .certificate
+        .map_or(String::new(), |certificate| format!("tls = {{ certificates = [\"{}\"] }}\n", certificate.both()));
+    let mut file = std::fs::File::create(&path)?;
+    writeln!(
+        file,
+        "[listener.clients]\nbind = \"{}\"\nupstream = \"one\"\n{tls}[upstream.one]\nservers = [\"{}\"]",
+        way.at, way.to
+    )?;
+    let mut command = Command::new(released_proxy());
+    command.arg("-t").arg(way.directory.join("takeover")).arg("-c").arg(path);
+    Ok(command)
 }
 
 fn haproxy(way: &Way<'_>) -> Result<Command> {

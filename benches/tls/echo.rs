@@ -9,7 +9,7 @@ use reactord_tls::{Connector, Suite};
 
 use super::certificate::Certificate;
 use super::clients::{Client, Secured, WAITED_MAX};
-use super::contestants::{Contestant, all};
+use super::contestants::{Contestant, PROXY, SERVER, all};
 use super::rig::{median, stay_on};
 
 const CONNECTIONS: usize = 50;
@@ -49,8 +49,12 @@ pub(crate) fn measure<R: Iterator<Item = usize>>(
             done.push(of_round);
         }
         println!("{bytes} bytes and back on {CONNECTIONS} connections, medians of {} rounds", done.len());
-        println!("{:>10} | {:>9} {:>12} | {:>10} {:>12}", "", "us each", "/ reactord", "a second", "reactord /");
-        (0..contestants.len()).for_each(|who| print(contestants[who].name, who, &done));
+        println!(
+            "{:>10} | {:>9} {:>10} {:>10} | {:>10} {:>10} {:>10}",
+            "", "us each", "/ reactord", "/ proxy", "a second", "reactord /", "proxy /"
+        );
+        let beside = [SERVER, PROXY].map(|name| contestants.iter().position(|one| one.name == name));
+        (0..contestants.len()).for_each(|who| print(contestants[who].name, who, beside, &done));
     }
     Ok(())
 }
@@ -71,24 +75,28 @@ fn put_on(
     Ok(Done { cost: spent_ns as f64 / 1000.0 / messages, messages_per_second: messages / elapsed.as_secs_f64() })
 }
 
-/// Figures of the rounds in which it has come to the end, and ratios of those in which the first one has, too.
-fn print(name: &str, who: usize, rounds: &[Vec<Option<Done>>]) {
+/// Figures of the rounds in which it has come to the end, and ratios of those in which whom it is compared with has, too.
+fn print(name: &str, who: usize, beside: [Option<usize>; 2], rounds: &[Vec<Option<Done>>]) {
     let done: Vec<Done> = rounds.iter().filter_map(|round| round[who]).collect();
-    let beside: Vec<(Done, Done)> = rounds.iter().filter_map(|round| Some((round[0]?, round[who]?))).collect();
     if done.is_empty() {
         return println!("{name:>10} | no round has come to the end");
     }
     let over_rounds = |figure: &dyn Fn(&Done) -> f64| median(done.iter().map(figure).collect());
-    let ratio = |figure: &dyn Fn(&(Done, Done)) -> f64| match beside.as_slice() {
-        [] => "-".to_owned(),
-        beside => format!("{:.3}", median(beside.iter().map(figure).collect())),
+    let ratio = |own: Option<usize>, figure: &dyn Fn(Done, Done) -> f64| {
+        let both = rounds.iter().filter_map(|round| Some(figure(round[own?]?, round[who]?)));
+        let ratios: Vec<f64> = both.collect();
+        if ratios.is_empty() { "-".to_owned() } else { format!("{:.3}", median(ratios)) }
     };
+    let cost = |own| ratio(own, &|own, other| other.cost / own.cost);
+    let speed = |own| ratio(own, &|own, other| own.messages_per_second / other.messages_per_second);
     println!(
-        "{name:>10} | {:>9.2} {:>12} | {:>10.0} {:>12}",
+        "{name:>10} | {:>9.2} {:>10} {:>10} | {:>10.0} {:>10} {:>10}",
         over_rounds(&|done| done.cost),
-        ratio(&|(own, other)| other.cost / own.cost),
+        cost(beside[0]),
+        cost(beside[1]),
         over_rounds(&|done| done.messages_per_second),
-        ratio(&|(own, other)| own.messages_per_second / other.messages_per_second),
+        speed(beside[0]),
+        speed(beside[1]),
     );
 }
 

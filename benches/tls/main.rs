@@ -7,8 +7,8 @@
 //!
 //! **echo**: messages that come back, one at a time on each of 50 connections. The server is the library with a service of
 //! three lines that sends back what comes, once with a listener that speaks TLS, and once with one that does not and a
-//! service that does, by rustls' own connections: so all is the same but the connections. HAProxy and nginx terminate TLS in
-//! front of a bare echo loop. Each server has one thread, on the first processor; the clients, and the echo loop behind a
+//! service that does, by rustls' own connections: so all is the same but the connections. `reactord-proxy`, HAProxy and
+//! nginx end TLS in front of a bare echo loop. Each server has one thread, on the first processor; the clients, and the echo loop behind a
 //! proxy, have the other one, are busier than the server, and open and check every byte. So the processor time of the
 //! server is what tells.
 //!

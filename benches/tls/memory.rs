@@ -29,7 +29,7 @@ pub(crate) fn measure(
         }
     }
     println!("bytes of resident memory for each idle connection, of those between {BEFORE} and {connections};");
-    println!("medians of {rounds_done} rounds. haproxy and nginx have another one for each, to the server behind them");
+    println!("medians of {rounds_done} rounds. Proxies have another one for each, to the server behind them");
     println!("{:>10} | {:>8} {:>8} | {:>8}", "", "TLS", "in clear", "more");
     for (contestant, bytes) in contestants.iter().zip(bytes).filter(|(_, bytes)| !bytes.is_empty()) {
         let over_rounds = |figure: &dyn Fn(&(f64, f64)) -> f64| median(bytes.iter().map(figure).collect());
