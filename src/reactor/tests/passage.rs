@@ -130,6 +130,21 @@ fn a_stream_goes_through_the_pipe_and_what_is_read_slowly_waits_in_the_kernel() 
     });
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_stream_between_two_who_speak_no_tls_goes_through_the_pipe_also_where_others_do() {
+    let (mut rig, upstream, _) = forward(None);
+    rig.reactor.lanes.lane.table_mut().speak_tls();
+    let (client, server) = rig.pair(&upstream);
+    let mut direction = Direction::endless(&server, &client, 1);
+    let (client_key, keys) = (rig.key_of(&client), rig.keys());
+    let server_key = keys.into_iter().find(|key| *key != client_key).unwrap();
+    rig.turn_until(|rig| {
+        direction.go_on(usize::MAX, 1 << 20);
+        rig.peer(server_key).way == Way::Piped
+    });
+}
+
 #[test]
 fn a_reset_after_the_end_of_the_output_is_passed_on() {
     for takes_over in [false, true] {
