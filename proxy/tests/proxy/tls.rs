@@ -104,6 +104,24 @@ fn a_listener_with_tls_that_is_gone_from_the_file_keeps_its_clients() {
 }
 
 #[test]
+fn tls_is_turned_on_by_a_reload_and_a_reload_that_would_turn_it_off_changes_nothing() {
+    let (authority, listen, server) = (Authority::new(), free_address(), echo("a"));
+    let in_clear = format!("[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{server}']\n");
+    let proxy = Proxy::serve(&in_clear);
+    let mut before = Client::connect(listen);
+    before.receive("a");
+    proxy.reload(&ending_tls(listen, &authority.certify("a.example"), server));
+    let mut behind = Tls::connect(listen, &authority.connector(Version::Tls13), "a.example");
+    behind.receive("a");
+    before.ask("in clear");
+    proxy.write(&in_clear);
+    let Upgraded::Failed { said, serves_on, .. } = proxy.try_to_replace() else { panic!("it would serve in clear") };
+    assert!(serves_on && said.contains("speak TLS"), "{said}");
+    behind.ask("sealed");
+    before.ask("in clear");
+}
+
+#[test]
 fn only_clients_with_a_certificate_of_the_authority_are_served_where_one_is_wanted() {
     let (authority, listen) = (Authority::new(), free_address());
     let (listener, certificate) = (upstream(), authority.certify("a.example"));
