@@ -332,7 +332,11 @@ impl<S: StreamService> Answering<S> {
             plain.clear();
         }
         self.plain = plain;
-        turn.flush()?;
+        // Whoever is held is looked at when its next turn begins: let go here, it would be read from before what was kept of its
+        // input is handled, or end with that.
+        if turn.talk.listens() {
+            turn.flush()?;
+        }
         match opened {
             Opened::Whole => {}
             // Not before all that came before it is handled: it is said again then.
