@@ -93,6 +93,8 @@ impl ResolvesServerCert for Certificates {
         let named = hello.server_name().map(|name| self.named(name));
         let verifiable =
             |certified: &&Arc<CertifiedKey>| certified.key.choose_scheme(hello.signature_schemes()).is_some();
-        named.into_iter().flatten().chain(&self.all).find(verifiable).cloned()
+        let chosen = named.into_iter().flatten().chain(&self.all).find(verifiable);
+        // With any of them, rustls says what it is that a client lacks who can verify none.
+        chosen.or(self.all.first()).cloned()
     }
 }
