@@ -25,6 +25,7 @@ mod integration {
     mod takeover_path;
     mod takeovers;
     mod tls;
+    mod tls_clients;
     mod upgrade;
     mod versions;
 }

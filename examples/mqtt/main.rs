@@ -14,6 +14,9 @@
 //! mosquitto_pub -t home/kitchen -m 21.5 -q 1 -r
 //! ```
 //!
+//! With `--tls-cert chain.pem --tls-key key.pem` behind the other words, for the successor, too, its clients speak TLS:
+//! `mosquitto_sub --cafile ca.pem`.
+//!
 //! Conversations last as long as their connections, which a takeover does not end; a client that connects anew begins anew,
 //! also if it asks for its old session. Messages of QoS 2 are not taken, and are granted to nobody.
 //!
@@ -25,12 +28,13 @@
 //! log = "0.4"
 //! minicbor = { version = "2", features = ["derive", "std"] }
 //! mqttbytes = "0.6"
-//! reactord = { path = "…", default-features = false }
+//! reactord = { path = "…", default-features = false, features = ["tls"] }
 //! simple_logger = { version = "5", default-features = false, features = ["stderr", "timestamps"] }
 //! ```
 
 mod broker;
 mod session;
+mod tls;
 mod topics;
 
 use std::net::SocketAddr;
@@ -38,19 +42,29 @@ use std::net::SocketAddr;
 use broker::Broker;
 use reactord::{Config, Listen, Server};
 use simple_logger::SimpleLogger;
+use tls::with_tls;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     SimpleLogger::new().with_level(log::LevelFilter::Info).without_timestamps().init()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.as_slice() {
+    let (words, tls) = with_tls(&arguments)?;
+    match words {
         [address, path] => {
             let config = Config { takeover_path: Some(path.into()), ..Config::default() };
             let address: SocketAddr = address.parse().map_err(|error| format!("{address}: {error}"))?;
-            let listener = Listen::on("clients", address);
+            let listener = Listen { tls, ..Listen::on("clients", address) };
             Server::new(config).service([listener], Broker::default()).serve()?;
         }
-        [path] => drop(Server::new(Config::default()).service([], Broker::default()).take_over(path.as_ref())?),
-        _ => return Err("usage: mqtt ADDR:PORT PATH to serve, mqtt PATH to take over".into()),
+        [path] => {
+            let config = Config { tls, ..Config::default() };
+            Server::new(config).service([], Broker::default()).take_over(path.as_ref())?;
+        }
+        _ => {
+            return Err(
+                "usage: mqtt ADDR:PORT PATH to serve, mqtt PATH to take over; then --tls-cert FILE --tls-key FILE"
+                    .into(),
+            );
+        }
     }
     Ok(())
 }

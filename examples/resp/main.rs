@@ -16,6 +16,9 @@
 //! redis-cli -p 6400 ttl greeting
 //! ```
 //!
+//! With `--tls-cert chain.pem --tls-key key.pem` behind the other words, for the successor, too, its clients speak TLS: `redis-cli
+//! --tls --cacert ca.pem`.
+//!
 //! Or replace it while `redis-benchmark -p 6400 -t ping,set,get,incr -P 16` runs.
 //!
 //! What a client sends is executed as it comes. A command that may have any number of words (`DEL`, `EXISTS`, `MGET`,
@@ -33,7 +36,7 @@
 //! log = "0.4"
 //! memchr = "2"
 //! minicbor = { version = "2", features = ["derive", "std"] }
-//! reactord = { path = "…", default-features = false }
+//! reactord = { path = "…", default-features = false, features = ["tls"] }
 //! simple_logger = { version = "5", default-features = false, features = ["stderr", "timestamps"] }
 //! ```
 
@@ -44,6 +47,7 @@ mod commands;
 mod reply;
 mod session;
 mod store;
+mod tls;
 mod words;
 
 use std::net::SocketAddr;
@@ -57,6 +61,7 @@ use reply::Reply;
 use session::Session;
 use simple_logger::SimpleLogger;
 use store::Store;
+use tls::with_tls;
 
 /// The timer for the value that expires next.
 const EXPIRY: u32 = 0;
@@ -168,15 +173,24 @@ impl StreamService for Resp {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     SimpleLogger::new().with_level(log::LevelFilter::Info).without_timestamps().init()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.as_slice() {
+    let (words, tls) = with_tls(&arguments)?;
+    match words {
         [address, path] => {
             let config = Config { takeover_path: Some(path.into()), ..Config::default() };
             let address: SocketAddr = address.parse().map_err(|error| format!("{address}: {error}"))?;
-            let listener = Listen::on("clients", address);
+            let listener = Listen { tls, ..Listen::on("clients", address) };
             Server::new(config).service([listener], Resp::new()).serve()?;
         }
-        [path] => drop(Server::new(Config::default()).service([], Resp::new()).take_over(path.as_ref())?),
-        _ => return Err("usage: resp ADDR:PORT PATH to serve, resp PATH to take over".into()),
+        [path] => {
+            let config = Config { tls, ..Config::default() };
+            Server::new(config).service([], Resp::new()).take_over(path.as_ref())?;
+        }
+        _ => {
+            return Err(
+                "usage: resp ADDR:PORT PATH to serve, resp PATH to take over; then --tls-cert FILE --tls-key FILE"
+                    .into(),
+            );
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use crate::harness::{PATIENCE, Place, Server, example, skip};
+use crate::harness::{Authority, PATIENCE, Place, Server, example, skip};
 
 pub(super) use crate::harness::python_with;
 
@@ -14,6 +14,8 @@ pub(super) use crate::harness::python_with;
 pub(super) struct Service {
     name: &'static str,
     arguments: Vec<String>,
+    /// What stands behind the path.
+    options: Vec<String>,
     place: Place,
     server: Option<Server>,
 }
@@ -27,11 +29,24 @@ impl Service {
     /// The same with these arguments, which its successors get, too.
     #[track_caller]
     pub(super) fn start_with(name: &'static str, arguments: &[String]) -> Self {
-        let place = Place::new();
+        Self::start_at(Place::new(), name, arguments, Vec::new())
+    }
+
+    /// The same for clients that speak TLS, who know it as `localhost`; and the file with the authority that they believe.
+    #[track_caller]
+    pub(super) fn start_secured(name: &'static str) -> (Self, String) {
+        let (place, authority) = (Place::new(), Authority::new());
+        let options = authority.options(&place).split(' ').map(str::to_owned).collect();
+        let believed = authority.file(&place).display().to_string();
+        (Self::start_at(place, name, &[], options), believed)
+    }
+
+    #[track_caller]
+    fn start_at(place: Place, name: &'static str, arguments: &[String], options: Vec<String>) -> Self {
         let mut command = example(name);
-        command.arg("127.0.0.1:0").args(arguments).arg(place.path());
+        command.arg("127.0.0.1:0").args(arguments).arg(place.path()).args(&options);
         let server = Server::spawn(&place.path(), &mut command).started();
-        Self { name, arguments: arguments.to_vec(), place, server: Some(server) }
+        Self { name, arguments: arguments.to_vec(), options, place, server: Some(server) }
     }
 
     pub(super) fn server(&self) -> &Server {
@@ -47,7 +62,7 @@ impl Service {
     #[track_caller]
     pub(super) fn take_over(&mut self) {
         let mut command = example(self.name);
-        command.args(&self.arguments).arg(self.place.path());
+        command.args(&self.arguments).arg(self.place.path()).args(&self.options);
         let successor = Server::spawn(&self.place.path(), &mut command);
         self.server = self.server.take().map(|server| server.taken_over_by(successor));
     }

@@ -1,5 +1,5 @@
 """Two clients of paho: one publishes numbers with QoS 1, the other hears each of them, in order. Each line on standard input
-asks whether that goes on."""
+asks whether that goes on. They speak TLS if they are given the file of an authority."""
 
 import queue
 import sys
@@ -7,7 +7,7 @@ import threading
 
 import paho.mqtt.client as mqtt
 
-port = int(sys.argv[1])
+port, *authority = sys.argv[1:]
 heard = queue.Queue()
 ended = threading.Event()
 
@@ -18,7 +18,9 @@ def connect(name, on_message=None):
     client.on_subscribe = lambda *_: ready.set()
     client.on_message = on_message
     client.on_disconnect = lambda *_: ended.is_set() or print(name, "was disconnected")
-    client.connect("127.0.0.1", port, keepalive=60)
+    if authority:
+        client.tls_set(ca_certs=authority[0])
+    client.connect("localhost", int(port), keepalive=60)
     client.loop_start()
     if on_message:
         client.subscribe("numbers/#", qos=1)

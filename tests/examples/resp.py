@@ -1,14 +1,18 @@
 """Two clients of redis-py: one counts without end, one listens to what the first publishes. Each word on standard input
-asks for the count; what is published must come in order, with nothing lost and nothing twice."""
+asks for the count; what is published must come in order, with nothing lost and nothing twice. They speak TLS if they are
+given the file of an authority."""
 
 import sys
 import threading
 
 import redis
 
-port, protocol = int(sys.argv[1]), int(sys.argv[2])
-client = redis.Redis(port=port, protocol=protocol)
-listener = redis.Redis(port=port, protocol=protocol).pubsub(ignore_subscribe_messages=True)
+port, protocol, *authority = sys.argv[1:]
+options = {"host": "localhost", "port": int(port), "protocol": int(protocol)}
+if authority:
+    options |= {"ssl": True, "ssl_ca_certs": authority[0]}
+client = redis.Redis(**options)
+listener = redis.Redis(**options).pubsub(ignore_subscribe_messages=True)
 ended = threading.Event()
 heard = threading.Semaphore(0)
 

@@ -1,6 +1,6 @@
 //! The example `resp`, with clients of Redis.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::clients::{Client, Service, program, python_with};
 use crate::harness::Peer;
@@ -46,12 +46,30 @@ fn redis_cli_finds_after_a_takeover_what_it_left_before() {
 }
 
 #[test]
-fn redis_benchmark_notices_nothing_of_ten_takeovers() {
-    let Some(mut benchmark) = program("redis-benchmark", "redis-tools") else { return };
-    let mut service = Service::start("resp");
-    // It goes on without end, unless it meets with an error.
-    let tests = ["-t", "ping,set,get,incr,mset", "-P", "16", "-n", "10000", "-l", "--csv"];
-    let mut benchmark = Client::start(benchmark.args(["-p", &service.port()]).args(tests));
+fn redis_cli_keeps_one_tls_connection_through_ten_takeovers() {
+    let Some(mut cli) = program("redis-cli", "redis-tools") else { return };
+    let (mut service, authority) = Service::start_secured("resp");
+    let secured = ["--tls", "--cacert", &authority, "--sni", "localhost"];
+    let mut cli = Client::start(cli.args(["-h", "localhost", "-p", &service.port()]).args(secured));
+    for number in 1..=10 {
+        cli.tell("incr counted");
+        cli.expect(&number.to_string());
+        service.take_over();
+    }
+    cli.tell("get counted");
+    cli.expect("10");
+    cli.expect_success();
+    service.stop();
+}
+
+#[track_caller]
+fn redis_benchmark_goes_on(mut service: Service, requests: &str, options: &[&str]) {
+    let Some(_) = program("redis-benchmark", "redis-tools") else { return };
+    // It goes on without end, unless it meets with an error; and says each line at once, also into a pipe.
+    let mut benchmark = Command::new("stdbuf");
+    benchmark.args(["-oL", "redis-benchmark"]);
+    let tests = ["-t", "ping,set,get,incr,mset", "-P", "16", "-n", requests, "-l", "--csv"];
+    let mut benchmark = Client::start(benchmark.args(["-p", &service.port()]).args(tests).args(options));
     for _ in 0..10 {
         service.take_over();
         // What it says of one of its tests. One may have been under way, the next one has begun since.
@@ -64,21 +82,42 @@ fn redis_benchmark_notices_nothing_of_ten_takeovers() {
 }
 
 #[test]
-fn redis_py_counts_and_listens_across_ten_takeovers() {
-    for protocol in ["2", "3"] {
-        let Some(mut python) = python_with("redis", "redis") else { return };
-        let mut service = Service::start("resp");
-        let mut client = Client::run(&mut python, "resp.py", &[&service.port(), protocol]);
-        for _ in 0..10 {
-            client.tell("go on");
-            client.expect("counts");
-            service.take_over();
-        }
+fn redis_benchmark_notices_nothing_of_ten_takeovers() {
+    redis_benchmark_goes_on(Service::start("resp"), "10000", &[]);
+}
+
+#[test]
+fn redis_benchmark_that_speaks_tls_notices_nothing_of_ten_takeovers() {
+    let (service, authority) = Service::start_secured("resp");
+    redis_benchmark_goes_on(service, "1000", &["--tls", "--cacert", &authority, "--sni", "localhost"]);
+}
+
+#[track_caller]
+fn redis_py_counts_and_listens(mut service: Service, arguments: &[&str]) {
+    let Some(mut python) = python_with("redis", "redis") else { return };
+    let mut client = Client::run(&mut python, "resp.py", &[&[&*service.port()], arguments].concat());
+    for _ in 0..10 {
         client.tell("go on");
         client.expect("counts");
-        client.expect_success();
-        service.stop();
+        service.take_over();
     }
+    client.tell("go on");
+    client.expect("counts");
+    client.expect_success();
+    service.stop();
+}
+
+#[test]
+fn redis_py_counts_and_listens_across_ten_takeovers() {
+    for protocol in ["2", "3"] {
+        redis_py_counts_and_listens(Service::start("resp"), &[protocol]);
+    }
+}
+
+#[test]
+fn redis_py_that_speaks_tls_counts_and_listens_across_ten_takeovers() {
+    let (service, authority) = Service::start_secured("resp");
+    redis_py_counts_and_listens(service, &["3", &authority]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod peer;
 mod process;
+mod rustls;
 mod scripted;
 mod tls;
 pub(crate) mod wire;
@@ -23,8 +24,9 @@ use tempfile::TempDir;
 
 pub(crate) use peer::{Lost, Peer, Source, all_are_stuck, exchange_all, inodes_of_server_ends, lines};
 pub(crate) use process::{Exit, Server, caller_sees_pid, daemon, example, figure, limited};
+pub(crate) use rustls::RustlsPeer;
 pub(crate) use scripted::{ScriptedSuccessor, receive_with_descriptors, send_with_descriptors};
-pub(crate) use tls::{Authority, TlsPeer};
+pub(crate) use tls::{Authority, CertificateKey, TlsPeer};
 pub(crate) use wire::{Frame, Record, accept, copied, empty, frame, hello, kind, ready};
 
 /// How long anything may take that is expected to happen, on a machine that is busy with other things.

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -10,14 +10,35 @@ use reactord_tls::{
     Certificate, ClientSettings, Connector, End, Facts, Handshake, Pem, Progress, Roots, Session, Version, Versions,
 };
 
-use super::{PATIENCE, Place};
+use super::{Lost, PATIENCE, Place};
 
 /// Who takes nothing for so long is slow.
 const SLOW: Duration = Duration::from_millis(200);
 
+/// What a certificate is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CertificateKey {
+    Ecdsa,
+    Rsa,
+}
+
+impl CertificateKey {
+    fn make(self) -> KeyPair {
+        match self {
+            Self::Ecdsa => KeyPair::generate().expect("a key can be made"),
+            Self::Rsa => {
+                // To make one takes too long: there is one for all tests.
+                let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tls/tests/support/rsa.pem");
+                let pem = std::fs::read_to_string(file).expect("it is in the tree");
+                KeyPair::from_pem(&pem).expect("it is a key")
+            }
+        }
+    }
+}
+
 /// Somebody who signs certificates.
 pub(crate) struct Authority {
-    pem: String,
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -34,7 +55,11 @@ impl Authority {
 
     /// A certificate for this name, and its key.
     fn sign(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().expect("a key can be made");
+        self.sign_for(CertificateKey::Ecdsa, name)
+    }
+
+    fn sign_for(&self, key: CertificateKey, name: &str) -> (String, String) {
+        let key = key.make();
         let params = CertificateParams::new([name.to_owned()]).expect("that is a name");
         let certificate = params.signed_by(&key, &self.issuer).expect("it signs");
         (certificate.pem(), key.serialize_pem())
@@ -42,11 +67,22 @@ impl Authority {
 
     /// The options of a server with a certificate for `localhost`, which is made now.
     pub(crate) fn options(&self, place: &Place) -> String {
-        let (chain, key) = self.sign("localhost");
-        std::fs::write(place.file("chain.pem"), chain).expect("a file can be written");
-        std::fs::write(place.file("key.pem"), key).expect("a file can be written");
-        let [chain, key] = ["chain.pem", "key.pem"].map(|name| place.file(name));
-        format!("--tls-cert {} --tls-key {}", chain.display(), key.display())
+        self.options_with(CertificateKey::Ecdsa, place)
+    }
+
+    /// The same with a key of this kind.
+    pub(crate) fn options_with(&self, key: CertificateKey, place: &Place) -> String {
+        self.options_in(&place.directory(), key)
+    }
+
+    /// The same with the files in this directory.
+    pub(crate) fn options_in(&self, directory: &Path, key: CertificateKey) -> String {
+        let (chain, key) = self.sign_for(key, "localhost");
+        let files = ["chain.pem", "key.pem"].map(|name| directory.join(name));
+        for (file, pem) in files.iter().zip([chain, key]) {
+            std::fs::write(file, pem).expect("a file can be written");
+        }
+        format!("--tls-cert {} --tls-key {}", files[0].display(), files[1].display())
     }
 
     /// The file with its own certificate.
@@ -130,12 +166,24 @@ impl TlsPeer {
         self.stream.write_all(&out).expect("the connection takes all");
     }
 
+    /// The same, unless the connection is lost.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        let mut out = Vec::new();
+        self.session.seal(bytes, &mut out).map_err(|failure| Lost(failure.to_string()))?;
+        self.try_send_raw(&out)
+    }
+
     /// Goes over to another key, and has the server do so, too.
     #[track_caller]
     pub(crate) fn update(&mut self) {
+        self.try_update().expect("the connection takes all");
+    }
+
+    /// The same, unless the connection is lost.
+    pub(crate) fn try_update(&mut self) -> Result<(), Lost> {
         let mut out = Vec::new();
-        self.session.update(true, &mut out).expect("it is open");
-        self.stream.write_all(&out).expect("the connection takes all");
+        self.session.update(true, &mut out).map_err(|failure| Lost(failure.to_string()))?;
+        self.try_send_raw(&out)
     }
 
     /// Sends in each segment less than a record.
@@ -159,7 +207,12 @@ impl TlsPeer {
     /// Sends what is sealed already, or is no TLS.
     #[track_caller]
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the connection takes all");
+        self.try_send_raw(bytes).expect("the connection takes all");
+    }
+
+    /// The same, unless the connection is lost.
+    pub(crate) fn try_send_raw(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        self.stream.write_all(bytes).map_err(|error| Lost(format!("sending: {error}")))
     }
 
     /// Sends as much of this as goes while it reads nothing; what is left is sealed, and comes back.
@@ -193,11 +246,25 @@ impl TlsPeer {
     /// Receives exactly these bytes.
     #[track_caller]
     pub(crate) fn expect(&mut self, expected: &[u8]) {
+        self.try_expect(expected).expect("the connection is open");
+    }
+
+    /// The same, unless the connection is lost.
+    #[track_caller]
+    pub(crate) fn try_expect(&mut self, expected: &[u8]) -> Result<(), Lost> {
         while self.plain.len() < expected.len() {
-            assert!(self.receive().expect("the connection is open"), "the end came after {} bytes", self.plain.len());
+            if !self.receive().map_err(Lost)? {
+                return Err(Lost(format!("the end came after {} bytes", self.plain.len())));
+            }
         }
         let received: Vec<u8> = self.plain.drain(..expected.len()).collect();
         assert!(received == expected, "other bytes came than the {} that were expected", expected.len());
+        Ok(())
+    }
+
+    /// What has come that nobody has expected yet.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.plain
     }
 
     /// Says that it sends nothing more.

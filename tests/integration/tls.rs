@@ -1,30 +1,32 @@
 //! Clients that speak TLS keep their connections through takeovers.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 
 use nix::sys::signal::Signal;
 use reactord_tls::{Connector, Version};
 
-use crate::harness::{Authority, PATIENCE, Peer, Place, Server, TlsPeer, figure, lines, skip};
+use crate::harness::{Authority, CertificateKey, Peer, Place, Server, TlsPeer, figure, lines};
 
 const VERSIONS: [Version; 2] = [Version::Tls13, Version::Tls12];
 
 /// A server of lines whose clients speak TLS.
-struct Spoken {
-    place: Place,
-    authority: Authority,
+pub(super) struct Spoken {
+    pub(super) place: Place,
+    pub(super) authority: Authority,
     options: String,
-    server: Server,
+    pub(super) server: Server,
 }
 
 impl Spoken {
     fn serve(more: &str) -> Self {
+        Self::serve_with(CertificateKey::Ecdsa, more)
+    }
+
+    pub(super) fn serve_with(key: CertificateKey, more: &str) -> Self {
         let (place, authority) = (Place::new(), Authority::new());
-        let options = format!("{} {more}", authority.options(&place));
+        let options = format!("{} {more}", authority.options_with(key, &place));
         let server = Server::serve(&place.path(), &format!("--service line {options}"));
         Self { place, authority, options, server }
     }
@@ -33,7 +35,7 @@ impl Spoken {
         TlsPeer::connect(self.server.address(), &self.authority.connector(version))
     }
 
-    fn taken_over(self) -> Self {
+    pub(super) fn taken_over(self) -> Self {
         Self { server: self.server.taken_over(&self.options), ..self }
     }
 }
@@ -269,149 +271,4 @@ fn who_ends_behind_what_is_not_handled_yet_gets_all_answers() {
         peer.expect_end();
         spoken.server.stop();
     }
-}
-
-/// Another program as a client, line by line.
-struct Client {
-    program: Child,
-    /// None when it has been told that nothing more comes.
-    input: Option<ChildStdin>,
-    lines: Receiver<String>,
-}
-
-impl Client {
-    fn start(command: &mut Command) -> Self {
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut program = command.spawn().expect("the program was found before");
-        let input = program.stdin.take();
-        let output = BufReader::new(program.stdout.take().expect("it has an output"));
-        let (said, lines) = channel();
-        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
-        Self { program, input, lines }
-    }
-
-    fn say(&mut self, line: &str) {
-        let input = self.input.as_mut().expect("it has not ended");
-        input.write_all(line.as_bytes()).expect("it takes a line");
-    }
-
-    /// Waits for this line, whatever it says before.
-    #[track_caller]
-    fn hears(&self, wanted: &str) {
-        while self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{wanted:?}: {error}")) != wanted {}
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.program.kill());
-        drop(self.program.wait());
-    }
-}
-
-fn is_there(program: &str) -> bool {
-    let is_there = Command::new(program).arg("--version").output().is_ok();
-    if !is_there {
-        skip(&format!("{program} is not installed"));
-    }
-    is_there
-}
-
-#[test]
-fn openssl_goes_on_through_ten_takeovers_with_every_suite_and_changes_its_keys() {
-    if !is_there("openssl") {
-        return;
-    }
-    let mut spoken = Spoken::serve("");
-    let authority = spoken.authority.file(&spoken.place);
-    let suites = [
-        ("-ciphersuites", "TLS_AES_128_GCM_SHA256", "-tls1_3"),
-        ("-ciphersuites", "TLS_AES_256_GCM_SHA384", "-tls1_3"),
-        ("-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256", "-tls1_3"),
-        ("-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256", "-tls1_2"),
-        ("-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384", "-tls1_2"),
-        ("-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305", "-tls1_2"),
-    ];
-    let address = spoken.server.address().to_string();
-    let connect = |(option, suite, version)| {
-        // What it says of its commands is no output.
-        let mut openssl = Command::new("sh");
-        openssl.args(["-c", "exec openssl \"$@\" 2>&1", "sh", "s_client", "-connect", &address, "-servername"]);
-        openssl.args(["localhost", "-verify_return_error", "-CAfile"]);
-        (version, Client::start(openssl.arg(&authority).args([version, option, suite])))
-    };
-    let mut clients: Vec<_> = suites.into_iter().map(connect).collect();
-    for (_, client) in &mut clients {
-        client.say("first\n");
-        client.hears("first");
-    }
-    for takeover in 0..10 {
-        for (version, client) in &mut clients {
-            // It changes its own key, or has both sides change theirs.
-            let key_update = if takeover % 2 == 0 { "K\n" } else { "k\n" };
-            if *version == "-tls1_3" {
-                client.say(key_update);
-                client.hears("KEYUPDATE");
-            }
-            client.say("half a ");
-        }
-        spoken = spoken.taken_over();
-        for (_, client) in &mut clients {
-            client.say("line\n");
-            client.hears("half a line");
-        }
-    }
-    drop(clients);
-    spoken.server.stop();
-}
-
-/// Connections of both versions, each of which has a megabyte echoed for each line of its input.
-const ECHOES: &str = r#"
-import os, socket, ssl, sys
-host, port, authority = sys.argv[1:]
-connections = []
-for version in [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2] * 5:
-    context = ssl.create_default_context(cafile=authority)
-    context.minimum_version = context.maximum_version = version
-    connection = context.wrap_socket(socket.create_connection((host, int(port)), 30), server_hostname="localhost")
-    connections.append(connection)
-for line in sys.stdin:
-    for piece in range(20):
-        data = b"\n".join(os.urandom(50).hex().encode() for _ in range(500)) + b"\n"
-        for connection in connections:
-            connection.sendall(data)
-        for connection in connections:
-            received = b""
-            while len(received) < len(data):
-                received += connection.recv(65536) or sys.exit("the end came too early")
-            assert received == data
-    print("echoed", flush=True)
-for connection in connections:
-    connection.unwrap().close()
-print("ended", flush=True)
-"#;
-
-#[test]
-fn python_has_every_byte_echoed_while_takeovers_run() {
-    if !is_there("python3") {
-        return;
-    }
-    let mut spoken = Spoken::serve("");
-    let authority = spoken.authority.file(&spoken.place);
-    let address = spoken.server.address();
-    let mut python = Command::new("python3");
-    python.args(["-c", ECHOES, &address.ip().to_string(), &address.port().to_string()]).arg(&authority);
-    let mut client = Client::start(&mut python);
-    client.say("go\n");
-    client.hears("echoed");
-    for _ in 0..5 {
-        client.say("go\n");
-        spoken = spoken.taken_over();
-        spoken = spoken.taken_over();
-        client.hears("echoed");
-    }
-    client.input = None;
-    client.hears("ended");
-    spoken.server.stop();
 }
