@@ -156,6 +156,17 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Clients that speak TLS change their keys, cut records in pieces and break the protocol. Debug assertions look for numbers
+    /// that are sealed twice:
+    /// `CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true PROPTEST_CASES=100000 cargo test --release --lib whatever_is_said_by_tls`.
+    #[test]
+    fn whatever_is_said_by_tls_is_heard_once_and_nothing_else_is(first in any::<u8>(), script in bytes(300)) {
+        let speaking = (first / 5) | 1;
+        take_over_anywhere(&[&[(speaking * 5).saturating_add(first % 5)], &script[..]].concat());
+    }
+}
+
 // ── Seeds ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 fn bytes_of_hex(hex: &str) -> Vec<u8> {

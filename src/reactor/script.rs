@@ -4,22 +4,31 @@
 //!
 //! The loops, the peers and both ends of the channel are the real ones. There are two lanes, and every other client is a peer
 //! of the second, which serves lines. The clients are at the other ends of socket
-//! pairs, whose buffers are small, so that back-pressure is common.
+//! pairs, whose buffers are small, so that back-pressure is common. In some scripts two of three speak TLS, in small records and
+//! in large ones, change their keys, and break off in the middle of a record or the protocol.
 
+mod client;
 mod clockwork;
 mod relay;
+#[cfg(not(all(test, feature = "tls")))]
+mod silence;
+#[cfg(all(test, feature = "tls"))]
+mod speech;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use client::Client;
 use clockwork::{Clockwork, Kind, kept_at};
 use mio::net::TcpStream;
 use reactord_process::channel::Channel;
 use relay::{Relay, Upstream};
 use rustix::net::sockopt::set_socket_send_buffer_size;
+#[cfg(not(all(test, feature = "tls")))]
+use silence::{Met, Speech, watch};
+#[cfg(all(test, feature = "tls"))]
+use speech::{Met, Speech, watch};
 
 use super::*;
 use crate::lane::{AnyLane, Lane};
@@ -27,6 +36,8 @@ use crate::lanes::And;
 use crate::peer::{Marks, PeerId};
 use crate::service::{Accepted, Closed, Context, RestoreError, Service, StreamService, Violation};
 use crate::services::{Line, Seqnum};
+#[cfg(feature = "tls")]
+use crate::sources::Welcome;
 use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
 use crate::takeover::departure::{Departure, Turned};
@@ -52,23 +63,44 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// In so many turns in which every client reads and writes all it can, whatever is to come has come.
 const TURNS_MAX: u32 = 1000;
 
-/// Plays the script to a server of one of five services. The first byte says which; each further one is a step, and
-/// some are followed by what they need.
+/// Plays the script to a server of one of five services. The first byte says which, and whether and how clients speak TLS; each
+/// further one is a step, and some are followed by what they need.
 pub fn take_over_anywhere(script: &[u8]) {
-    let Some((service, script)) = script.split_first() else {
+    let Some((first, script)) = script.split_first() else {
         return;
     };
-    match service % 5 {
-        0 => play::<Seqnum>(script, |clients, _| assert_echoed(clients, |input| input.len() / 4 * 4)),
-        1 => play::<Line>(script, |clients, _| assert_echoed(clients, lines_end)),
-        2 => play::<Tally>(script, assert_tallied),
-        3 => play::<Relay>(script, |clients, _| assert_echoed(clients, <[u8]>::len)),
-        _ => play::<Clockwork>(script, assert_in_time),
+    let languages = Languages::of(first / 5);
+    match first % 5 {
+        0 => play::<Seqnum>(languages, script, |clients, _| assert_echoed(clients, |input| input.len() / 4 * 4)),
+        1 => play::<Line>(languages, script, |clients, _| assert_echoed(clients, lines_end)),
+        2 => play::<Tally>(languages, script, assert_tallied),
+        3 => play::<Relay>(languages, script, |clients, _| assert_echoed(clients, <[u8]>::len)),
+        _ => play::<Clockwork>(languages, script, assert_in_time),
     }
 }
 
-fn play<S: Scripted>(script: &[u8], check: impl FnOnce(&[Client], &S)) {
-    let mut world = World::<S>::new();
+/// Which clients of a script speak TLS, and how.
+#[derive(Clone, Copy, Debug)]
+struct Languages {
+    /// Of every other kind, nobody does.
+    kind: usize,
+}
+
+impl Languages {
+    fn of(kind: u8) -> Self {
+        Self { kind: kind.into() }
+    }
+
+    /// What the client with this number speaks, if it is TLS.
+    fn spoken_by(self, number: usize) -> Option<Met> {
+        let speaks = self.kind % 2 == 1 && number % 3 != 2;
+        speaks.then(|| Speech::begin(self.kind, number)).flatten()
+    }
+}
+
+fn play<S: Scripted>(languages: Languages, script: &[u8], check: impl FnOnce(&[Client], &S)) {
+    let _watch = watch();
+    let mut world = World::<S>::new(languages);
     let mut script = script.iter().copied();
     while let Some(byte) = script.next() {
         let client = usize::from(byte >> 5) % world.clients.len();
@@ -76,7 +108,7 @@ fn play<S: Scripted>(script: &[u8], check: impl FnOnce(&[Client], &S)) {
             0..8 => {
                 let length = usize::from(script.next().unwrap_or(0)) % 24 + 1;
                 let bytes: Vec<u8> = script.by_ref().take(length).map(marked).collect();
-                world.clients[client].send(&bytes);
+                world.clients[client].send_all_but(length - 1, &bytes);
             }
             8..10 => {
                 let length = usize::from(script.next().unwrap_or(0)) * 64;
@@ -89,7 +121,12 @@ fn play<S: Scripted>(script: &[u8], check: impl FnOnce(&[Client], &S)) {
             16..23 => world.turn(),
             23 => world.connect(),
             24 => world.clients[client].half_close(),
-            25 if script.next().unwrap_or(0) < 64 => world.clients[client].vanish(),
+            25 => match script.next().unwrap_or(0) {
+                0..64 => world.clients[client].vanish(),
+                64..160 => world.clients[client].update(),
+                how @ 160..192 => world.clients[client].damage(how),
+                _ => {}
+            },
             26 => world.take_over(),
             27 | 28 => world.predecessor_turn(None),
             29 | 30 => world.successor_turn(),
@@ -161,6 +198,7 @@ impl Scripted for Clockwork {
 }
 
 struct World<S: StreamService> {
+    languages: Languages,
     clients: Vec<Client>,
     upstream: Option<Upstream>,
     /// The one that serves.
@@ -179,12 +217,12 @@ struct Takeover<S: StreamService> {
 }
 
 impl<S: Scripted> World<S> {
-    fn new() -> Self {
+    fn new(languages: Languages) -> Self {
         let events = Events::with_capacity(64);
         let (poll, mut lanes) = marked_lanes::<S>(MARKS);
         let upstream = lanes.before.lane.service_mut().upstream();
         let (clients, reactor, ahead) = (Vec::new(), alone(poll, lanes), Duration::ZERO);
-        let mut world = Self { clients, upstream, reactor, takeover: None, events, ahead };
+        let mut world = Self { languages, clients, upstream, reactor, takeover: None, events, ahead };
         (0..3).for_each(|_| world.connect());
         world
     }
@@ -196,9 +234,11 @@ impl<S: Scripted> World<S> {
             server.set_nonblocking(true).expect("it can be unblocked");
             set_socket_send_buffer_size(&server, SEND_BUFFER_BYTES).expect("a buffer can be small");
             let socket = TcpStream::from_std(OwnedFd::from(server).into());
-            let lane = self.clients.len() % 2;
-            self.reactor.lanes.lane_mut(lane).open(socket, ([127, 0, 0, 1], 1).into(), &Accepted::anyhow());
-            self.clients.push(Client::new(client, lane));
+            let number = self.clients.len();
+            let lane = number % 2;
+            let met = self.languages.spoken_by(number);
+            let speech = open(self.reactor.lanes.lane_mut(lane), lane, socket, met);
+            self.clients.push(Client::new(client, lane, speech));
         }
     }
 
@@ -329,7 +369,7 @@ impl<S: Scripted> World<S> {
 
     /// How many bytes clients have sent and received, and their upstream.
     fn moved_bytes(&self) -> usize {
-        let clients = self.clients.iter().map(|client| client.sent + client.received.len());
+        let clients = self.clients.iter().map(|client| client.sent + client.heard_bytes);
         clients.sum::<usize>() + self.upstream.as_ref().map_or(0, Upstream::moved_bytes)
     }
 
@@ -349,6 +389,25 @@ impl<S: Scripted> World<S> {
         }
         panic!("the loop does not come to rest");
     }
+}
+
+/// Lets in a connection, whose handshake is over if it speaks TLS.
+#[cfg(feature = "tls")]
+fn open(lane: &mut dyn AnyLane, number: usize, socket: TcpStream, met: Option<Met>) -> Option<Speech> {
+    let address = ([127, 0, 0, 1], 1).into();
+    let Some(Met { speech, secured, out }) = met else {
+        lane.open(socket, address, &Accepted::anyhow());
+        return None;
+    };
+    let welcome = Welcome { socket, address, lane: number, listener: String::new(), at: None, secured, out };
+    lane.open_secured(welcome);
+    Some(speech)
+}
+
+#[cfg(not(feature = "tls"))]
+fn open(lane: &mut dyn AnyLane, _: usize, socket: TcpStream, _: Option<Met>) -> Option<Speech> {
+    lane.open(socket, ([127, 0, 0, 1], 1).into(), &Accepted::anyhow());
+    None
 }
 
 /// A lane without peers, whom this will wake.
@@ -393,78 +452,6 @@ impl<S: StreamService> Takeover<S> {
     }
 }
 
-// ── Clients ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-struct Client {
-    /// `None` if the client has vanished, or has seen the end.
-    socket: Option<UnixStream>,
-    /// All that it was told to send, and how much of it the kernel has taken.
-    input: Vec<u8>,
-    sent: usize,
-    received: Vec<u8>,
-    ended: bool,
-    vanished: bool,
-    lane: usize,
-}
-
-impl Client {
-    fn new(socket: UnixStream, lane: usize) -> Self {
-        let (input, received) = (Vec::new(), Vec::new());
-        Self { socket: Some(socket), input, sent: 0, received, ended: false, vanished: false, lane }
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        if !self.ended {
-            self.input.extend_from_slice(bytes);
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        let Some(socket) = &mut self.socket else { return };
-        while self.sent < self.input.len() {
-            match socket.write(&self.input[self.sent..]) {
-                Ok(bytes) => self.sent += bytes,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // The server has closed it; what it said before is still there.
-                Err(_) => self.sent = self.input.len(),
-            }
-        }
-        if self.ended {
-            let _ = socket.shutdown(Shutdown::Write);
-        }
-    }
-
-    fn receive(&mut self, bytes_max: usize) {
-        self.flush();
-        let Some(socket) = &mut self.socket else { return };
-        let mut buffer = [0; 4096];
-        let mut left = bytes_max;
-        while left > 0 {
-            let room = left.min(buffer.len());
-            match socket.read(&mut buffer[..room]) {
-                Ok(0) => return self.socket = None,
-                Ok(bytes) => {
-                    self.received.extend_from_slice(&buffer[..bytes]);
-                    left -= bytes;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => panic!("after {} bytes: {error}", self.received.len()),
-            }
-        }
-    }
-
-    /// Sends no more than it was told to before.
-    fn half_close(&mut self) {
-        self.ended = true;
-        self.flush();
-    }
-
-    fn vanish(&mut self) {
-        self.vanished |= self.socket.take().is_some();
-    }
-}
-
 // ── What comes of it ───────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Every whole message has come back, and nothing else. `end` is where the last one ends.
@@ -472,6 +459,8 @@ fn assert_echoed(clients: &[Client], end: impl Fn(&[u8]) -> usize) {
     for client in clients.iter().filter(|client| !client.vanished) {
         assert!(client.socket.is_none(), "the server has ended the connection");
         let expected = &client.input[..end(&client.input)];
+        let expected =
+            if client.is_broken() { expected.get(..client.received.len()).unwrap_or(expected) } else { expected };
         assert!(client.received == expected, "{} bytes came, {} were expected", client.received.len(), expected.len());
     }
 }
@@ -575,7 +564,7 @@ impl<'s> Said<'s> {
 fn assert_tallied(clients: &[Client], service: &Tally) {
     let mut answered = BTreeSet::new();
     let mut tellings: BTreeMap<u64, i64> = BTreeMap::new();
-    for client in clients.iter().filter(|client| !client.vanished) {
+    for client in clients.iter().filter(|client| !client.is_lost()) {
         assert!(client.socket.is_none(), "the server has ended the connection");
         let mut lines = client.input[..lines_end(&client.input)].split_inclusive(|byte| *byte == b'\n');
         let mut said = Said(&client.received);
@@ -609,7 +598,7 @@ fn assert_tallied(clients: &[Client], service: &Tally) {
         assert!(closing || lines.next().is_none(), "every line is answered");
     }
     assert!(service.present.is_empty(), "everybody has left");
-    if clients.iter().all(|client| !client.vanished) {
+    if clients.iter().all(|client| !client.is_lost()) {
         assert!(answered.into_iter().eq(1..=service.lines), "every number was given to somebody");
         assert!(tellings.into_values().all(|missing| missing == 0), "everybody heard what was told");
     }
@@ -621,7 +610,7 @@ fn assert_in_time(clients: &[Client], service: &Clockwork) {
     assert!(!service.waits(), "every line is answered");
     let mut counted: BTreeMap<u8, u64> = BTreeMap::new();
     let mut taken: BTreeMap<u8, u64> = service.counts.iter().map(|(first, count)| (*first, *count)).collect();
-    for client in clients.iter().filter(|client| !client.vanished) {
+    for client in clients.iter().filter(|client| !client.is_lost()) {
         assert!(client.socket.is_none(), "the server has ended the connection");
         let mut said = Said(&client.received);
         for line in client.input[..lines_end(&client.input)].split_inclusive(|byte| *byte == b'\n') {
@@ -636,7 +625,7 @@ fn assert_in_time(clients: &[Client], service: &Clockwork) {
         }
         assert!(said.0.is_empty(), "nothing else is said");
     }
-    if clients.iter().all(|client| !client.vanished) {
+    if clients.iter().all(|client| !client.is_lost()) {
         taken.retain(|_, count| *count > 0);
         assert_eq!(counted, taken, "what is counted is there until it is taken");
     }

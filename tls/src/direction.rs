@@ -66,6 +66,8 @@ impl Direction {
         let Expanded { key, iv } = self.expanded(suite);
         let nonce = record::nonce(iv, sequence);
         let header = sealed_header(suite, kind, content.len());
+        #[cfg(debug_assertions)]
+        let before = out.len();
         out.reserve(HEADER_BYTES + header.body_bytes());
         out.extend_from_slice(&header.bytes);
         out.extend_from_slice(&nonce[NONCE_BYTES - suite.explicit_nonce_bytes()..]);
@@ -79,6 +81,8 @@ impl Direction {
             .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut out[start..])
             .expect("a record is far shorter than what a cipher may seal at once");
         out.extend_from_slice(tag.as_ref());
+        #[cfg(debug_assertions)]
+        crate::watch::note(&self.secret, sequence, &out[before..]);
     }
 
     /// Opens a whole record in place: what it holds, and its content.

@@ -60,6 +60,7 @@
 //! | `record`, `messages` | the form of a record; messages that come after the handshake |
 //! | `suite`, `alert`, `violation` | cipher suites; what ends a connection, and why |
 //! | `bytes` | lengths and bytes, written and read |
+//! | `watch` | that no number is sealed twice, in tests |
 
 mod alert;
 mod bytes;
@@ -80,6 +81,9 @@ mod suite;
 mod tape;
 mod tickets;
 mod violation;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod watch;
 
 pub use alert::Alert;
 pub use facts::Facts;
