@@ -37,6 +37,7 @@ impl Protocol {
             Action::AcceptUnasked { .. } => drop(state.channel(pid).send(Side::Successor, Frame::Accept)),
             Action::Fail { .. } => self.fail(state, pid),
             Action::Act { .. } => {
+                state.seal(pid);
                 state.peer.happen();
                 state.processes[pid].record.happen();
             }
@@ -45,6 +46,7 @@ impl Protocol {
                 state.outcome = Outcome::Consumed;
                 // What a successor finds out before it owns the peer is lost with it.
                 if self.acts(&state.processes[pid]) {
+                    state.seal(pid);
                     state.peer.learn();
                     state.processes[pid].record.learn();
                 }
@@ -236,7 +238,11 @@ impl Protocol {
             (Step::Receiving(receiving), Frame::Commit { digest })
                 if receiving.last_round && self.verifies(process.record, digest) =>
             {
-                Step::Accept
+                if self.has(Mutant::SealBeforeAccept) {
+                    state.seal_aside(pid);
+                }
+                state.processes[pid].step = Step::Accept;
+                return;
             }
             // Refuse, or a fault.
             _ => return state.give_up(pid, Exit::Takeover),
@@ -338,6 +344,9 @@ impl Protocol {
 
     /// `Reactor::disband`, and exit.
     fn retire(&self, state: &mut State, pid: Pid) {
+        if self.has(Mutant::SealAtRetirement) {
+            state.seal_aside(pid);
+        }
         state.end(pid, Life::Exited(Exit::HandedOver));
     }
 

@@ -59,6 +59,9 @@
 //!   the freeze is not noticed by `verify` but by the property. Closed and State travel as Changed does.
 //! - **Several lanes, and entries of shared state.** They are parts of what the peer stands for: they are handed over with
 //!   all the rest or not at all, and of an entry, too, a change is sent, in order, under the same digest.
+//! - **TLS.** A peer that speaks it is a peer whose every event is a record that is sealed, with a number; what the session is
+//!   travels in the record. Records without data (tickets, KeyUpdates, alerts) are events like others. What was sealed and is not
+//!   written is pending output, which is written again as it is.
 //! - **Timers of a service** are deadlines that travel after the freeze.
 //! - **Positions of bytes** (`Backlog::shift`). They find at once what the digest finds at Commit; a session has none.
 //! - **When what is pending is sent.** `Mirror` decides by what was pending when the round began; the model allows it

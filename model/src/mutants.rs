@@ -66,11 +66,15 @@ pub enum Mutant {
     RoundUnanswered,
     /// It takes the takeover for failed when Serving cannot be sent.
     ServingMustArrive,
+    /// It seals an alert for a peer whose bytes it finds broken when all has come, and does not write it before Accept.
+    SealBeforeAccept,
+    /// A predecessor that retires seals a close_notify for those who have gone.
+    SealAtRetirement,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::ThawWithoutShutdown,
         Self::DrainBeforeShutdown,
         Self::ThawWithoutDrain,
@@ -102,6 +106,8 @@ impl Mutant {
         Self::IgnoreEpipe,
         Self::RoundUnanswered,
         Self::ServingMustArrive,
+        Self::SealBeforeAccept,
+        Self::SealAtRetirement,
     ];
 
     /// The mutant with this name.

@@ -12,6 +12,8 @@ pub const ONE_ACTS: &str = "at most one process acts";
 pub const ONLY_THE_OWNER_ACTS: &str = "only the owner acts";
 /// Who acts knows all that has happened to the peer, so no byte is lost or repeated.
 pub const NOTHING_LOST: &str = "who acts knows what has happened to the peer";
+/// Of a peer that speaks TLS, no two processes seal a record with the same number: its key would be lost.
+pub const SEALED_ONCE: &str = "no sequence number is sealed by two processes";
 /// When all who run have done what they can, an owner that runs acts, whoever else is stopped.
 pub const OWNER_SERVES: &str = "an owner that runs serves in the end";
 /// The same without the notion of an owner: unless somebody was killed, ended by a signal, failed after the commit
@@ -53,6 +55,7 @@ pub fn always() -> Vec<Property<Protocol>> {
         Property::<Protocol>::always(NOTHING_LOST, |protocol, state| {
             acting(protocol, state).all(|pid| state.processes[pid].record == state.peer)
         }),
+        Property::<Protocol>::always(SEALED_ONCE, |_, state| !state.sealed.twice),
         Property::<Protocol>::always(OWNER_SERVES, |protocol, state| {
             let owner = &state.processes[state.owner];
             owner.life != Life::Running || protocol.acts(owner) || !protocol.due(state).is_empty()
@@ -206,6 +209,7 @@ impl Mutant {
             Self::OutcomeUnsent => TOLD_ONCE,
             Self::OutcomeReadWhileSifting | Self::AdoptedForReadingAlone => OUTCOME_TOLD,
             Self::ServingMustArrive => EXIT_CODES,
+            Self::SealBeforeAccept | Self::SealAtRetirement => SEALED_ONCE,
         }
     }
 }

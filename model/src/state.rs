@@ -18,6 +18,8 @@ pub struct State {
     pub peer: Record,
     /// What has become of the one thing that the peer's server waits for.
     pub outcome: Outcome,
+    /// What was sealed for the peer beside what has happened to it.
+    pub sealed: Sealed,
     /// Who owns the peer: process 0, and from then on whoever sends Accept and is not told `EPIPE`.
     pub owner: Pid,
     /// Whether anything has befallen anybody: a kill, a stop, a failure, a mistake, the end of a wait by its deadline. A
@@ -34,6 +36,17 @@ pub enum Outcome {
     Come,
     /// Somebody has looked. The kernel tells of a connect's end no second time.
     Consumed,
+}
+
+/// Records that are sealed for a peer that speaks TLS. Who acts on the peer seals an answer, whose number is how much has
+/// happened to the peer as the process knows: so each number up to [`Record::events`] of the peer was sealed once, and who acts
+/// seals the next. This is what is sealed otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sealed {
+    /// A number that a process has sealed that did not act, and which process.
+    pub aside: Option<(u8, Pid)>,
+    /// Two processes have sealed the same number.
+    pub twice: bool,
 }
 
 /// One process.
@@ -251,6 +264,7 @@ impl State {
             processes: std::array::from_fn(process),
             takeovers: std::array::from_fn(takeover),
             peer: Record::default(),
+            sealed: Sealed::default(),
             outcome: Outcome::NotYet,
             owner: 0,
             disturbed: false,
@@ -283,6 +297,19 @@ impl State {
                 }
             }
         }
+    }
+
+    /// The process seals the next record, as it knows: `Secured::seal`, `close`, or the alert of `open`.
+    pub(crate) fn seal(&mut self, pid: Pid) {
+        let number = self.processes[pid].record.events();
+        let by_another = self.sealed.aside.is_some_and(|(sealed, by)| sealed == number && by != pid);
+        self.sealed.twice |= by_another || number < self.peer.events();
+    }
+
+    /// The same while it does not act: nothing happens to the peer.
+    pub(crate) fn seal_aside(&mut self, pid: Pid) {
+        self.seal(pid);
+        self.sealed.aside = Some((self.processes[pid].record.events(), pid));
     }
 
     /// `Successor::give_up`, then exit: the predecessor is told as far as the channel still carries it.
