@@ -1,12 +1,26 @@
 //! Properties that hold for any bytes, for tests and the fuzzer; in no release.
 
+use std::sync::{Arc, LazyLock};
+
 use crate::direction::Direction;
 use crate::facts::Facts;
+use crate::handshake::{Handshake, NotContinued, Progress, SavedHandshake};
 use crate::messages::Role;
 use crate::record::kind;
 use crate::secret::Secret;
 use crate::session::{End, Failure, SavedSession, Session};
+use crate::settings::{Acceptor, Certificate, Pem, ServerSettings};
 use crate::suite::{Suite, Version};
+use crate::tickets::TicketKeys;
+
+/// A server with a certificate that is for this alone.
+static ACCEPTOR: LazyLock<Acceptor> = LazyLock::new(|| {
+    let chain = Pem::new("chain.pem", include_str!("fuzzing/chain.pem"));
+    let key = Pem::new("key.pem", include_str!("fuzzing/key.pem"));
+    let settings = ServerSettings { certificates: vec![Certificate { chain, key }], ..ServerSettings::default() };
+    let tickets = TicketKeys::new().expect("there are random numbers");
+    Acceptor::new(&settings, Arc::new(tickets)).expect("the settings are good")
+});
 
 /// How the bytes of one side of a connection come to be, and who hears them.
 struct Script {
@@ -103,6 +117,54 @@ pub fn restore(input: &[u8]) {
     assert!(!session.is_open());
 }
 
+/// A server makes the same of what a client says in its handshake however it comes, and whether the handshake moves meanwhile.
+/// The first byte says in pieces of how many bytes it comes.
+///
+/// # Panics
+/// If that does not hold.
+pub fn handshake(input: &[u8]) {
+    let Some((&piece_bytes, wire)) = input.split_first() else {
+        return;
+    };
+    let whole = met(wire, usize::MAX, false);
+    for moves in [false, true] {
+        assert_eq!(met(wire, usize::from(piece_bytes).max(1), moves), whole, "moves: {moves}");
+    }
+}
+
+/// How many bytes are done with, and what comes of them: a handshake that is over needs a client that answers.
+fn met(wire: &[u8], piece_bytes: usize, moves: bool) -> (usize, Result<Progress, String>) {
+    let mut handshake = Handshake::accept(&ACCEPTOR).expect("it can begin");
+    let (mut left, mut out, mut done) = (Vec::new(), Vec::new(), 0);
+    for piece in wire.chunks(piece_bytes) {
+        left.extend_from_slice(piece);
+        match handshake.hear(&left, &mut out) {
+            Ok((taken, Progress::More)) => {
+                done += taken;
+                left.drain(..taken);
+            }
+            Ok((taken, Progress::Done)) => return (done + taken, Ok(Progress::Done)),
+            // How many records were heard before it differs with the pieces.
+            Err(failure) => return (0, Err(failure.to_string())),
+        }
+        if moves && let Ok(saved) = handshake.save() {
+            handshake = Handshake::restore(&ACCEPTOR, saved).expect("what was saved is restored");
+        }
+    }
+    (done, Ok(Progress::More))
+}
+
+/// No bytes of a handshake that is under way make a successor panic, and what it goes on with would be saved so.
+///
+/// # Panics
+/// If that does not hold.
+pub fn restore_handshake(input: &[u8]) {
+    match Handshake::restore(&ACCEPTOR, SavedHandshake::read(input)) {
+        Ok(handshake) => assert_eq!(handshake.save().expect("it was saved").bytes(), input),
+        Err(NotContinued::Damaged | NotContinued::Differs | NotContinued::Layout { .. } | NotContinued::Fails(_)) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -126,6 +188,8 @@ mod tests {
     fn properties_hold_for_every_input_of_the_corpus() {
         corpus("tls_receive").iter().for_each(|input| receive(input));
         corpus("tls_restore").iter().for_each(|input| restore(input));
+        corpus("tls_handshake").iter().for_each(|input| handshake(input));
+        corpus("tls_restore_handshake").iter().for_each(|input| restore_handshake(input));
     }
 
     #[test]
@@ -148,7 +212,44 @@ mod tests {
         (kind, content).prop_map(|(kind, content)| [&[kind, content.len() as u8][..], &content].concat())
     }
 
+    /// An input of the corpus with some bytes changed, and perhaps without its end.
+    fn altered(target: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
+        let corpus = corpus(target);
+        let changes = prop::collection::vec(any::<(prop::sample::Index, u8)>(), 0..6);
+        (any::<prop::sample::Index>(), changes, any::<prop::sample::Index>()).prop_map(move |(which, changes, cut)| {
+            let mut input = if corpus.is_empty() { vec![1; 60] } else { which.get(&corpus).clone() };
+            for (at, byte) in changes {
+                let at = at.index(input.len());
+                input[at] = byte;
+            }
+            input.truncate((cut.index(2 * input.len()) + 1).min(input.len()));
+            input
+        })
+    }
+
+    #[test]
+    fn a_handshake_that_was_saved_is_restored_as_it_was() {
+        for input in corpus("tls_handshake") {
+            let mut handshake = Handshake::accept(&ACCEPTOR).unwrap();
+            if handshake.hear(&input[1..], &mut Vec::new()).is_ok()
+                && let Ok(saved) = handshake.save()
+            {
+                restore_handshake(saved.bytes());
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_handshake_is_the_same_however_it_comes(input in altered("tls_handshake")) {
+            handshake(&input);
+        }
+
+        #[test]
+        fn whatever_was_saved_of_a_handshake_panics_nobody(input in altered("tls_restore_handshake")) {
+            restore_handshake(&input);
+        }
+
         #[test]
         fn a_session_hears_the_same_however_it_comes(first in any::<u8>(), steps in prop::collection::vec(step(), 0..12)) {
             receive(&[&[first][..], &steps.concat()].concat());
