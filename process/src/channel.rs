@@ -18,6 +18,7 @@ use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size}
 use crate::descriptors::{self, SCM_MAX_FD, retry_interrupted};
 use crate::frame::{RawFrame, WireError};
 use crate::memory::{self, Shortage};
+use crate::wiped::Wiped;
 
 /// What a frame to the predecessor may hold at most: everything a successor has to say is small, and anybody may
 /// call.
@@ -143,14 +144,14 @@ pub enum Sent {
 pub struct Channel {
     socket: UnixStream,
     /// Where one call receives; what it received moves on to `received`.
-    buffer: Box<[u8]>,
-    received: Vec<u8>,
+    buffer: Wiped,
+    received: Wiped,
     /// Descriptors in the order of their arrival, which is never after the first byte of their frame. `None`: this
     /// end takes no descriptors, and the kernel discards what a stranger sends along.
     descriptors: Option<VecDeque<OwnedFd>>,
     frame_bytes_max: u32,
     /// The rest of a frame whose descriptors are gone already, and what comes after it.
-    unsent: Vec<u8>,
+    unsent: Wiped,
     /// How much of that has been sent by now. It goes with the rest: to move the rest to the front each time would take longer
     /// than to send it.
     flushed: usize,
@@ -191,8 +192,13 @@ impl Channel {
         let mut buffer = Vec::new();
         buffer.try_reserve_exact(RECEIVE_BYTES).map_err(|_| Shortage { bytes: RECEIVE_BYTES })?;
         buffer.resize(RECEIVE_BYTES, 0);
-        let buffer = buffer.into_boxed_slice();
-        Ok(Self { socket, buffer, received: Vec::new(), descriptors, frame_bytes_max, unsent: Vec::new(), flushed: 0 })
+        let (buffer, received, unsent) = (Wiped::from(buffer), Wiped::default(), Wiped::default());
+        Ok(Self { socket, buffer, received, descriptors, frame_bytes_max, unsent, flushed: 0 })
+    }
+
+    /// Secrets come or go from here on: what is left of them in this process is wiped.
+    pub fn hold_secrets(&mut self) {
+        [&mut self.buffer, &mut self.received, &mut self.unsent].into_iter().for_each(Wiped::hold_secrets);
     }
 
     /// The socket, for the loop to register.
@@ -216,7 +222,7 @@ impl Channel {
     /// As [`Self::receive`].
     pub fn receive_within(&mut self, bytes_left: &mut usize) -> Result<Option<RawFrame>, ChannelError> {
         loop {
-            if let Some(frame) = RawFrame::take(&mut self.received, self.frame_bytes_max)? {
+            if let Some(frame) = RawFrame::take_wiped(&mut self.received, self.frame_bytes_max)? {
                 return Ok(Some(frame));
             }
             if *bytes_left == 0 {
@@ -233,7 +239,7 @@ impl Channel {
 
     /// Receives once, without waiting. 0 is the end.
     fn receive_bytes(&mut self) -> Result<usize, ChannelError> {
-        let message = descriptors::receive(&self.socket, &mut self.buffer, self.descriptors.as_mut())?;
+        let message = descriptors::receive(&self.socket, self.buffer.as_mut_slice(), self.descriptors.as_mut())?;
         append(&mut self.received, &self.buffer[..message.bytes])?;
         if self.received.len() > RECEIVE_BYTES {
             // A frame that is whole moves out of here.
@@ -315,7 +321,9 @@ impl Channel {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        (self.unsent, self.flushed) = (Vec::new(), 0);
+        // What large frames needed is given back.
+        self.unsent.give_back();
+        self.flushed = 0;
         Ok(true)
     }
 
@@ -404,9 +412,8 @@ impl AsFd for Channel {
 
 /// # Errors
 /// If there is no memory for it: that ends the takeover, and not the process that serves.
-fn append(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), ChannelError> {
-    buffer.try_reserve(bytes.len()).map_err(|_| Shortage { bytes: bytes.len() })?;
-    buffer.extend_from_slice(bytes);
+fn append(buffer: &mut Wiped, bytes: &[u8]) -> Result<(), ChannelError> {
+    buffer.try_append(bytes).map_err(|_| Shortage { bytes: bytes.len() })?;
     Ok(())
 }
 

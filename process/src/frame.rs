@@ -9,6 +9,8 @@ use std::fmt;
 use minicbor::decode::Error as DecodeError;
 use minicbor::{Decode, Decoder, Encode};
 
+use crate::wiped::Wiped;
+
 /// The bytes before a frame's body: length, kind, checksum.
 pub const HEADER_BYTES: usize = 4 + 1 + 4;
 
@@ -142,7 +144,7 @@ pub fn whole<T>(kind: &str, decoded: Result<T, DecodeError>, decoder: &Decoder<'
 #[derive(Debug, PartialEq, Eq)]
 pub struct RawFrame {
     kind: u8,
-    body: Vec<u8>,
+    body: Wiped,
 }
 
 impl RawFrame {
@@ -151,6 +153,17 @@ impl RawFrame {
     /// # Errors
     /// As soon as it can be known that what comes is not a frame of at most `bytes_max` bytes.
     pub fn take(bytes: &mut Vec<u8>, bytes_max: u32) -> Result<Option<Self>, WireError> {
+        let mut wiped = Wiped::from(std::mem::take(bytes));
+        let taken = Self::take_wiped(&mut wiped, bytes_max);
+        *bytes = wiped.into();
+        taken
+    }
+
+    /// The same where there may be secrets.
+    ///
+    /// # Errors
+    /// As for [`Self::take`].
+    pub fn take_wiped(bytes: &mut Wiped, bytes_max: u32) -> Result<Option<Self>, WireError> {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
@@ -167,8 +180,9 @@ impl RawFrame {
         if computed != announced {
             return Err(WireError::Checksum { computed, announced });
         }
-        let body = body.to_vec();
-        bytes.drain(..HEADER_BYTES + length as usize);
+        let end = HEADER_BYTES + length as usize;
+        let body = bytes.copy(HEADER_BYTES..end);
+        bytes.take_off(end);
         Ok(Some(Self { kind, body }))
     }
 
@@ -209,10 +223,30 @@ pub fn begin(kind: u8) -> Vec<u8> {
 /// If the body is over 4 GiB.
 #[must_use]
 pub fn finish(mut frame: Vec<u8>) -> Vec<u8> {
+    finish_in_place(&mut frame);
+    frame
+}
+
+/// The same, where it is.
+///
+/// # Panics
+/// If the body is over 4 GiB, or there is no header.
+pub fn finish_in_place(frame: &mut [u8]) {
     let length = u32::try_from(frame.len() - HEADER_BYTES).expect("a frame's body is below 4 GiB");
     let checksum = checksum(frame[4], &frame[HEADER_BYTES..]);
     frame[..4].copy_from_slice(&length.to_be_bytes());
     frame[5..HEADER_BYTES].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// A whole frame of this kind in which there are secrets.
+///
+/// # Panics
+/// If the body is over 4 GiB.
+pub fn encode_secret(kind: u8, body: &impl Encode<()>) -> Wiped {
+    let mut frame = Wiped::from(begin(kind));
+    frame.hold_secrets();
+    minicbor::encode(body, &mut frame).expect("encoding into memory does not fail");
+    finish_in_place(frame.as_mut_slice());
     frame
 }
 

@@ -46,6 +46,7 @@ pub mod open_files;
 pub mod path;
 pub mod path_watch;
 pub mod requests;
+pub mod wiped;
 pub mod words;
 
 pub use path::SOCKET_PATH_BYTES_MAX;
