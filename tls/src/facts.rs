@@ -25,6 +25,9 @@ const ALPN: u8 = 2;
 const SERVER_NAME: u8 = 4;
 
 impl Facts {
+    /// The number of the layout of what [`Facts::save`] gives. Another layout gets another number.
+    pub const LAYOUT: u8 = 1;
+
     /// The version of the protocol.
     #[must_use]
     pub fn version(&self) -> Version {

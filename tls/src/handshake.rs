@@ -181,6 +181,12 @@ impl Handshake {
         }
     }
 
+    /// Whether the other side has been told anything: from then on it can only go on where the same would have been said.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.said.bytes > 0
+    }
+
     /// Why it cannot move now. `None`: it can.
     #[must_use]
     pub fn unmovable(&self) -> Option<Unmovable> {

@@ -53,6 +53,7 @@
 //! | `handshake` | a handshake, record by record; as bytes, and back |
 //! | `tape`, `provider` | what it draws from outside, so that another process can draw the same; by whom rustls draws
 //! it |
+//! | `specimen` | whether another process goes on with the handshakes of this one |
 //! | `tickets` | with which clients resume, also at a successor |
 //! | `facts`, `subject` | what it has found out; the name in a certificate that people read |
 //! | `session` | the established connection; as bytes, and back |
@@ -76,6 +77,7 @@ mod record;
 mod secret;
 mod session;
 mod settings;
+mod specimen;
 mod subject;
 mod suite;
 mod tape;
@@ -93,6 +95,7 @@ pub use session::{End, Failure, NotRestored, SavedSession, Session};
 pub use settings::{
     Acceptor, Certificate, ClientAuth, ClientSettings, Connector, Pem, Roots, ServerSettings, SettingsError, Versions,
 };
+pub use specimen::Specimen;
 pub use suite::{Suite, Version};
 pub use tickets::{NoRandomness, TicketKeys};
 pub use violation::Violation;

@@ -233,6 +233,13 @@ impl Session {
         taken
     }
 
+    /// Whether [`Session::open`] has something to do about these bytes: a whole record is at the front, or what can be none.
+    #[must_use]
+    pub fn hears(&self, wire: &[u8]) -> bool {
+        !wire.is_empty()
+            && (self.state.incoming != Incoming::Open || record::whole(wire, self.state.suite.version()) != Ok(None))
+    }
+
     fn open_records(&mut self, wire: &mut [u8], opening: &mut Opening<'_>) -> Result<usize, Failure> {
         let mut taken = 0;
         while self.state.incoming == Incoming::Open {

@@ -89,6 +89,7 @@ pub struct ServerSettings {
 pub struct Acceptor {
     config: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
+    digest: [u8; 32],
 }
 
 impl Acceptor {
@@ -99,6 +100,7 @@ impl Acceptor {
     pub fn new(settings: &ServerSettings, tickets: Arc<TicketKeys>) -> Result<Self, SettingsError> {
         let certificates = Certificates::load(&settings.certificates)?;
         let (verifier, binding) = client_verifier(&settings.client_auth)?;
+        let digest = digest_of(settings, &certificates, &binding);
         let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Clock))
             .with_protocol_versions(settings.versions.supported())
             .map_err(SettingsError::Rustls)?
@@ -112,11 +114,21 @@ impl Acceptor {
         config.send_half_rtt_data = false;
         config.enable_secret_extraction = true;
         config.key_log = Arc::new(TrafficSecretLog);
-        Ok(Self { config: Arc::new(config), verifier })
+        Ok(Self { config: Arc::new(config), verifier, digest })
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         self.config.clone()
+    }
+
+    /// What may be spoken inside.
+    pub(crate) fn alpn(&self) -> &[Vec<u8>] {
+        &self.config.alpn_protocols
+    }
+
+    /// Of all that this side was told and that clients may notice. Private keys are none of it.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// What says whether a client's certificate is good.
@@ -141,6 +153,24 @@ fn client_verifier(auth: &ClientAuth) -> Result<(Arc<dyn ClientCertVerifier>, Bi
     let builder = if strictness == 1 { builder.allow_unauthenticated() } else { builder };
     let verifier = builder.build().map_err(|error| SettingsError::Verifier(error.to_string()))?;
     Ok((verifier, binding(said)))
+}
+
+/// A digest of all settings but private keys. What has no fixed length has it before it.
+fn digest_of(settings: &ServerSettings, certificates: &Certificates, binding: &Binding) -> [u8; 32] {
+    let mut said = digest::Context::new(&digest::SHA256);
+    said.update(binding);
+    said.update(format!("{:?}", settings.versions).as_bytes());
+    let mut say_all = |all: &mut dyn Iterator<Item = &[u8]>| {
+        let all: Vec<&[u8]> = all.collect();
+        said.update(&(all.len() as u64).to_be_bytes());
+        for one in all {
+            said.update(&(one.len() as u64).to_be_bytes());
+            said.update(one);
+        }
+    };
+    say_all(&mut settings.alpn.iter().map(Vec::as_slice));
+    certificates.chains().for_each(|chain| say_all(&mut chain.iter().map(AsRef::as_ref)));
+    self::binding(said)
 }
 
 fn binding(said: digest::Context) -> Binding {

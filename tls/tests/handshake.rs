@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reactord_tls::{
     Acceptor, Certificate, ClientAuth, ClientSettings, Connector, Handshake, HandshakeFailure, NotContinued, Pem,
-    Progress, Roots, SavedHandshake, ServerSettings, Suite, TicketKeys, Unmovable, Version, Versions,
+    Progress, Roots, SavedHandshake, ServerSettings, Specimen, Suite, TicketKeys, Unmovable, Version, Versions,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -347,4 +347,28 @@ fn nothing_that_is_shown_has_a_secret() {
     handshake.hear(&sent(&mut client), &mut Vec::new()).unwrap();
     let shown = format!("{handshake:?} {:?} {:?}", handshake.save().unwrap(), server_settings());
     assert!(shown.len() < 2_000 && !shown.contains("PRIVATE"), "{shown}");
+}
+
+#[test]
+fn who_goes_on_with_a_specimen_was_told_the_same() {
+    let [first, second] = [(); 2].map(|()| AUTHORITY.sign(&["localhost"], ecdsa()));
+    let copy = |(chain, key): &(String, String)| Certificate {
+        chain: Pem::new("chain.pem", chain.as_str()),
+        key: Pem::new("key.pem", key.as_str()),
+    };
+    let with = |certificates: Vec<Certificate>| ServerSettings { certificates, ..ServerSettings::default() };
+    let ours = acceptor(&with(vec![copy(&first)]));
+    let saved = Specimen::of(&ours).unwrap().save();
+    let goes_on = |settings: &ServerSettings| Specimen::read(&saved).unwrap().goes_on_with(&acceptor(settings));
+    assert!(goes_on(&with(vec![copy(&first)])));
+    assert!(!goes_on(&with(vec![copy(&second)])));
+    assert!(!goes_on(&with(vec![copy(&first), copy(&second)])), "it may be shown to others");
+    assert!(!goes_on(&ServerSettings { alpn: vec![b"h2".to_vec()], ..with(vec![copy(&first)]) }));
+    assert!(!goes_on(&ServerSettings { client_auth: client_auth(true), ..with(vec![copy(&first)]) }));
+    let only = |version| ServerSettings { versions: Versions::Only(version), ..with(vec![copy(&first)]) };
+    assert!(!goes_on(&only(Version::Tls13)));
+    assert!(Specimen::of(&acceptor(&only(Version::Tls12))).is_none(), "none of them moves when it was answered");
+    for damaged in [&saved[..31], &saved[..40], &[0; 500]] {
+        assert!(!Specimen::read(damaged).is_some_and(|specimen| specimen.goes_on_with(&ours)));
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys};
@@ -66,6 +67,11 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
+    /// All chains, in their order.
+    pub(super) fn chains(&self) -> impl Iterator<Item = &[CertificateDer<'static>]> {
+        self.all.iter().map(|certified| certified.cert.as_slice())
+    }
+
     pub(super) fn load(certificates: &[Certificate]) -> Result<Self, SettingsError> {
         let (mut all, mut by_name) = (Vec::new(), HashMap::<_, Vec<_>>::new());
         for (number, certificate) in certificates.iter().enumerate() {
