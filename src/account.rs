@@ -31,6 +31,24 @@ pub(crate) struct Account {
     /// The pauses of those that have succeeded.
     #[n(6)]
     pub(crate) pauses: Pauses,
+    /// What has become of TLS handshakes, if there were any.
+    #[n(7)]
+    pub(crate) handshakes: Option<HandshakesAccount>,
+}
+
+/// What has become of TLS handshakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct HandshakesAccount {
+    /// How many have led to a peer.
+    #[n(0)]
+    pub(crate) done: u64,
+    /// How many have failed, or took too long.
+    #[n(1)]
+    pub(crate) failed: u64,
+    /// How many had to make room for others.
+    #[n(2)]
+    pub(crate) crowded_out: u64,
 }
 
 /// What is counted of one service.

@@ -63,8 +63,9 @@ pub struct Config {
     /// Whether SIGHUP asks for an upgrade as well, with a line in the log if nothing has come of it. One that the process
     /// ignores, as under nohup(1), stays ignored. Default: false.
     pub upgrade_on_hangup: bool,
-    /// What the clients of listeners that are taken over speak TLS with, where they do and this server was not told of the
-    /// listener itself. With the feature `tls`. Default: nothing, and such a listener cannot be taken over.
+    /// What the clients of listeners that are taken over, and that this server was not told of, speak TLS with, and those who
+    /// come over the [queue](crate::Server::work) of a supervisor. With the feature `tls`. Default: nothing; then no such listener can
+    /// be taken over whose clients speak TLS, and with something none whose clients do not.
     pub tls: Option<Tls>,
     /// With what connections are opened that [speak TLS](crate::Connect::tls), by names. With the feature `tls`. Default: nothing.
     pub connectors: Connectors,

@@ -268,7 +268,7 @@ impl Predecessor {
             match &outgoing {
                 Outgoing::Batch(batch) => {
                     self.peers_sent += batch.descriptor_keys().count() as u64;
-                    let frame = batch.frame.clone();
+                    let frame = batch.frame.to_vec();
                     self.tell_honest(&frame);
                 }
                 Outgoing::Entries(Written { frame, .. }) | Outgoing::Round { frame, .. } => self.tell_honest(frame),
@@ -387,15 +387,15 @@ impl From<Mistake> for String {
 fn listeners() -> Vec<u8> {
     use crate::takeover::wire::{At, Listener, Listeners};
     let at = At::Tcp(([127, 0, 0, 1], 1234).into());
-    let services = vec![Listener {
-        at,
-        lane: 0,
-        name: "clients".to_owned(),
-        is_leftover: false,
-        is_borrowed: false,
-        tickets: Vec::new(),
-    }];
-    let listeners = Listeners { services, takeover_path: b"/run/path".to_vec(), takeover_device: 1, takeover_inode: 2 };
+    let services =
+        vec![Listener { at, lane: 0, name: "clients".to_owned(), is_leftover: false, is_borrowed: false, tls: None }];
+    let listeners = Listeners {
+        services,
+        takeover_path: b"/run/path".to_vec(),
+        takeover_device: 1,
+        takeover_inode: 2,
+        queue_tls: None,
+    };
     Frame::Listeners(listeners).encode()
 }
 
@@ -410,7 +410,7 @@ impl Originals for Shared<'_> {
             address,
             phase,
             session: &[],
-            secured: &[],
+            secured: None,
             inbound,
             outbound,
             parting: None,
@@ -423,6 +423,10 @@ impl Originals for Shared<'_> {
     fn save_session(&self, key: usize, saved: &mut Vec<u8>) {
         saved.extend(self.peers[key].1.to_be_bytes());
     }
+
+    fn save_secured(&self, _: usize, _: &mut Vec<u8>) {}
+
+    fn save_facts(&self, _: usize, _: &mut Vec<u8>) {}
 
     fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
         (map == 0).then_some(self.entries)

@@ -300,6 +300,13 @@ impl<S: StreamService> Originals for Lane<S> {
         }
     }
 
+    fn save_facts(&self, key: usize, saved: &mut Vec<u8>) {
+        let peer = self.table.peers().get(key).expect("its record was written in this turn");
+        if let Some(secured) = peer.secured() {
+            secured.save_facts(saved);
+        }
+    }
+
     fn timers(&self) -> Vec<(u32, u64)> {
         self.table.peers().timers().collect()
     }

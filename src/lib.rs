@@ -236,7 +236,9 @@ pub use service::{
     Accepted, Closed, Connect, ConnectTls, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service,
     StreamService, Violation,
 };
-pub use status::{FailureStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, Status, TakeoverStatus};
+pub use status::{
+    FailureStatus, HandshakesStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, Status, TakeoverStatus,
+};
 pub use takeover::error::TakeoverError;
 pub use takeover::offer::Offer;
 pub use takeover::welcomed::become_user_of;

@@ -312,8 +312,8 @@ fn command(
     }
     nothing_follows(after.as_deref())?;
     let config = Config { tls: arguments.tls()?, ..arguments.config() };
-    if config.tls.is_some() && (arguments.worker || arguments.wait.is_some()) {
-        return Err("--tls-cert is for who listens: neither a worker nor who waits does".to_owned());
+    if config.tls.is_some() && arguments.wait.is_some() && !arguments.worker {
+        return Err("--tls-cert is for who lets clients in: who waits for peers does not".to_owned());
     }
     if arguments.worker {
         return worker_command(&arguments, config, |variable| std::env::var_os(variable).map(PathBuf::from));

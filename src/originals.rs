@@ -5,7 +5,7 @@ use crate::service::Entries;
 
 /// The peers of a lane, as they are now.
 pub(crate) trait Originals {
-    /// The peer at `key`, without its session. `None` if nobody is there.
+    /// The peer at `key`, without its session, and without the state of what its bytes go through. `None` if nobody is there.
     fn record(&self, key: usize) -> Option<Record<'_>>;
 
     /// Appends the session of the peer at `key`.
@@ -14,12 +14,21 @@ pub(crate) trait Originals {
     /// If nobody is there.
     fn save_session(&self, key: usize, saved: &mut Vec<u8>);
 
-    /// Appends what the bytes of the peer at `key` go through, as it is now, if they are not written and read as they are.
+    /// Appends the state of what the bytes of the peer at `key` go through, if they are not written and read as they are.
     ///
     /// # Panics
     /// If nobody is there.
-    fn save_secured(&self, key: usize, saved: &mut Vec<u8>) {
-        let _ = (key, saved);
+    fn save_secured(&self, key: usize, saved: &mut Vec<u8>);
+
+    /// Appends what was agreed on when that began.
+    ///
+    /// # Panics
+    /// If nobody is there.
+    fn save_facts(&self, key: usize, saved: &mut Vec<u8>);
+
+    /// Whether what is saved of each of them is secret.
+    fn are_secret(&self) -> bool {
+        false
     }
 
     /// The timers of the service, each with its instant: `CLOCK_MONOTONIC`, ns.

@@ -47,7 +47,7 @@ use dialling::{DialledTls, Dialling, Reached};
 use pair_end::PairEnd;
 use particulars::Particulars;
 use parting::{Output, Parting, Patience, Sight, Step};
-use record::{Change, Record};
+use record::{Change, Record, SecuredChange, SecuredRecord};
 use secured::{Opened, Secured};
 use ties::{Holds, Ties};
 use way::Way;
@@ -146,7 +146,7 @@ impl Peer {
         self.talk = Talk::connecting().since(self.talk.since_s());
         let tls = tls.map(|how| DialledTls::new(how, false));
         let particulars = self.particulars_mut();
-        particulars.dialling = Some(Dialling { until_ns, path, tls });
+        particulars.dialling = Some(Box::new(Dialling { until_ns, path, tls }));
         particulars.ephemeral = ephemeral;
     }
 
@@ -155,7 +155,7 @@ impl Peer {
     /// # Errors
     /// If it never will, or if it is given up by now.
     pub(crate) fn stands(&mut self, now_ns: u64, connectors: &Connectors) -> io::Result<bool> {
-        let dialling = self.particulars.as_mut().and_then(|particulars| particulars.dialling.as_mut());
+        let dialling = self.particulars.as_mut().and_then(|particulars| particulars.dialling.as_deref_mut());
         let Some(dialling) = dialling else { return Ok(true) };
         match dialling.advance(&mut self.socket, self.address.ip(), now_ns, connectors)? {
             Reached::Awaited => Ok(false),
@@ -178,7 +178,7 @@ impl Peer {
 
     /// What the loop is to wake it for.
     pub(crate) fn interest(&self) -> Interest {
-        let dialling = self.particulars().and_then(|particulars| particulars.dialling.as_ref());
+        let dialling = self.particulars().and_then(|particulars| particulars.dialling.as_deref());
         dialling.and_then(Dialling::interest).unwrap_or_else(|| self.talk.interest())
     }
 
@@ -226,22 +226,30 @@ impl Peer {
     /// # Errors
     /// If what its bytes go through cannot be restored, and why.
     pub(crate) fn restore(&mut self, record: &Record<'_>, marks: Marks) -> Result<(), String> {
-        self.follow_secured(record.secured)?;
+        if let Some(secured) = record.secured {
+            self.secure(Secured::restore(&secured)?);
+        }
         let [inbound, outbound] = [record.inbound, record.outbound].map(|all| Backlog::at(all.start, all.bytes));
         self.talk = Talk::resume(record.phase, inbound, outbound, &record.ties, marks).since(record.since_s);
         self.tie(record.parting, &record.ties);
         Ok(())
     }
 
-    /// What its bytes go through, if they go through anything, is where another process has brought it.
+    /// What its bytes go through is where another process has brought it.
     ///
     /// # Errors
-    /// If that cannot be restored, and why.
-    pub(crate) fn follow_secured(&mut self, saved: &[u8]) -> Result<(), String> {
-        if !saved.is_empty() {
-            self.secure(Secured::restore(saved)?);
+    /// If it cannot have come there from here, and why.
+    pub(crate) fn follow_secured(&mut self, change: Option<&SecuredChange<'_>>) -> Result<(), String> {
+        match (self.secured_mut(), change) {
+            (None, None) => Ok(()),
+            (Some(secured), Some(change)) => secured.follow(change),
+            // It has come to the end of its handshake since.
+            (None, Some(change)) if change.facts.is_some() => {
+                self.secure(Secured::begin_to_follow(change)?);
+                Ok(())
+            }
+            _ => Err("it speaks TLS in one process and not in the other".to_owned()),
         }
-        Ok(())
     }
 
     /// Follows another process, which has gone on since.
@@ -261,17 +269,18 @@ impl Peer {
         self.particulars = told.map(|particulars| Box::new(Particulars { alarm_ns, ..particulars }));
     }
 
-    /// What another process needs to go on, besides descriptor, session, deadline, and whom it is joined to.
+    /// What another process needs to go on, besides descriptor, session, the state of what its bytes go through, deadline, and whom
+    /// it is joined to.
     pub(crate) fn record(&self) -> Record<'_> {
         Record {
             cookie: self.id.into(),
             address: self.address,
             phase: self.talk.phase(),
             session: &[],
-            secured: &[],
+            secured: self.secured().map(|secured| SecuredRecord { partial: secured.partial(), ..Default::default() }),
             inbound: self.talk.inbound.stretch(),
             outbound: self.talk.outbound(),
-            parting: self.particulars.as_ref().and_then(|particulars| particulars.parting),
+            parting: self.particulars.as_ref().and_then(|particulars| particulars.parting.as_deref().copied()),
             deadline_ns: None,
             since_s: self.talk.since_s(),
             ties: self.ties(),
@@ -353,6 +362,12 @@ impl Peer {
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
         self.talk.is_at_rest(Holds::NONE) && self.particulars.is_none() && self.registered == Some(READING)
+    }
+
+    /// The same also of one whose bytes go through something, where nothing has come that was not looked at.
+    pub(crate) fn is_at_rest_in_clear_or_not(&self) -> bool {
+        let is_at_rest = self.talk.is_at_rest(Holds::NONE) && self.registered == Some(READING);
+        is_at_rest && self.particulars().is_none_or(|particulars| particulars.are_of_a_stream_at_rest())
     }
 
     /// The same of one that is joined: what it sends is passed on.
@@ -533,7 +548,7 @@ impl Peer {
         };
         let sight = Sight { output, delivery: Delivery::of(&self.socket), client_ended };
         let parting = &mut self.particulars_mut().parting;
-        parting.get_or_insert_with(|| Parting::begin(now_ns, &sight)).look(now_ns, &sight, patience)
+        parting.get_or_insert_with(|| Box::new(Parting::begin(now_ns, &sight))).look(now_ns, &sight, patience)
     }
 
     /// Whether something was sent, or is to be, that the client's kernel has not acknowledged.

@@ -33,9 +33,10 @@ use crate::milestone::{Listening, Milestone, Observer, Ready};
 use crate::moving::{self, Giver, Taker};
 use crate::sources::{
     Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Room, Source, Sources, StopSignals, Tokens,
+    Vestibule,
 };
 #[cfg(feature = "tls")]
-use crate::sources::{Met, Vestibule};
+use crate::sources::{Met, Share};
 use crate::status::Status;
 use crate::table::PeerHandle;
 use crate::takeover::admission::Refusal;
@@ -176,8 +177,12 @@ impl<L: Lanes> Reactor<L> {
         self.poll(events, Some(Duration::ZERO))?;
         let polled_at_ns = monotonic_ns();
         arrival.polled();
+        self.sources.vestibule.begin(self.poll.registry());
         self.sources.entrance.begin();
-        arrival.account().into_iter().for_each(|account| self.annals.inherit(account, &mut self.lanes));
+        if let Some(account) = arrival.account() {
+            account.handshakes.into_iter().for_each(|before| self.sources.vestibule.count_on_from(before));
+            self.annals.inherit(account, &mut self.lanes);
+        }
         let now = Instant::now();
         self.begin(now);
         self.turn_at(now, events);
@@ -245,7 +250,7 @@ impl<L: Lanes> Reactor<L> {
     fn finish_turn(&mut self) {
         self.accept();
         #[cfg(feature = "tls")]
-        if self.sources.handshakes() > 0 {
+        if self.sources.vestibule.len() > 0 {
             self.tend_handshakes();
         }
         while let Some(request) = self.next_request() {
@@ -333,7 +338,7 @@ impl<L: Lanes> Reactor<L> {
         let Self { lanes, sources, poll, peers_max, now, .. } = self;
         sources.entrance.look_after_paths(poll.registry());
         loop {
-            let handshakes = sources.handshakes();
+            let handshakes = sources.vestibule.len();
             let free = |lane| lanes.room(lane, *peers_max).saturating_sub(handshakes);
             let free_here = |lane, listener: &str| lanes.lane(lane).room(listener).saturating_sub(handshakes);
             let room = |lane, listener: &str| Room {
@@ -345,8 +350,8 @@ impl<L: Lanes> Reactor<L> {
             #[cfg(feature = "tls")]
             if came.tls.is_some() {
                 let address = came.address;
-                let vestibule = sources.vestibule.get_or_insert_with(|| Box::new(Vestibule::new()));
-                if let Err(why) = vestibule.receive(came, poll.registry(), *now)
+                let received = sources.vestibule.receive(came, poll.registry(), *now);
+                if let Some((address, why)) = received.unwrap_or_else(|why| Some((address, why)))
                     && self.limited.admits(Kind::NotServed, *now)
                 {
                     warn!("Peer {address} is not served: {why}");
@@ -363,18 +368,19 @@ impl<L: Lanes> Reactor<L> {
     #[cfg(feature = "tls")]
     fn tend_handshakes(&mut self) {
         let Self { lanes, sources, poll, limited, now, .. } = self;
-        let Some(vestibule) = &mut sources.vestibule else { return };
-        let mut turns_left = Vestibule::TURNS_MAX;
-        while let Some(met) = vestibule.tend(&mut turns_left, poll.registry(), *now) {
+        let (mut share, waited) = (Share::begin(), sources.vestibule.len());
+        while let Some(met) = sources.vestibule.tend(&mut share, poll.registry(), *now) {
             match met {
                 Met::Welcome(welcome) => lanes.lane_mut(welcome.lane).open_secured(*welcome),
-                Met::Gone(address, why) => {
-                    sources.entrance.resume();
-                    if limited.admits(Kind::NotServed, *now) {
-                        warn!("Peer {address} is not served: {why}");
-                    }
+                Met::Failed(address, why) if limited.admits(Kind::NotServed, *now) => {
+                    warn!("Peer {address} is not served: {why}");
                 }
+                Met::Failed(..) | Met::Gone => {}
             }
+        }
+        if sources.vestibule.len() < waited {
+            // There is room for another.
+            sources.entrance.resume();
         }
     }
 
@@ -438,6 +444,7 @@ impl<L: Lanes> Reactor<L> {
             peers_max: self.peers_max as u64,
             successor_pid: self.succession.successor_pid(),
             is_stopping: self.stop.is_some(),
+            handshakes: self.sources.vestibule.status(),
             ..self.annals.status(&self.lanes, self.sources.entrance.listeners())
         }
     }
@@ -476,6 +483,8 @@ impl<L: Lanes> Reactor<L> {
     #[cold]
     fn take(&mut self) {
         let may_take = self.may_move();
+        // Whoever waits for a handshake has a place already.
+        self.taker.leave_places(self.sources.vestibule.len());
         let (_, taker, mut with) = self.moves();
         taker.tend(&mut with, may_take);
     }
@@ -595,8 +604,7 @@ impl<L: Lanes> Reactor<L> {
         }
         self.annals.tell(Milestone::Stopping);
         self.sources.entrance.close();
-        #[cfg(feature = "tls")]
-        drop(self.sources.vestibule.take());
+        self.sources.vestibule = Vestibule::new();
         self.leave_takeover_path();
         self.stop_moving(&Refusal::Stopping);
         let (succession, mut with) = self.succession();
@@ -617,7 +625,7 @@ impl<L: Lanes> Reactor<L> {
     /// Whether no peer is left, and none will come.
     fn finished(&self) -> bool {
         let is_moving = self.taker.waits() || self.giver.has_orders();
-        let is_empty = self.lanes.is_empty() && self.sources.handshakes() == 0;
+        let is_empty = self.lanes.is_empty() && self.sources.vestibule.len() == 0;
         self.sources.entrance.has_ended() && is_empty && self.succession.departure.is_none() && !is_moving
     }
 

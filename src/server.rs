@@ -221,7 +221,7 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
 
     /// Draws peers of its first service from a supervisor's queue, and serves until it is stopped, a successor has taken
     /// over, or the supervisor sends no more peers and those that came have gone. Other services may have listeners, the
-    /// first has none.
+    /// first has none. Those peers speak TLS if [`Config::tls`] says with what.
     ///
     /// # Errors
     /// As for [`serve`](Self::serve), and [`Error::QueueAndListeners`] if the first service has a listener.
@@ -409,7 +409,7 @@ fn enter(listeners: Vec<Vec<Listen>>, queue: Option<Queue>, config: &Config) -> 
     let entrance =
         Entrance::of_listeners(plan(listeners, config)?.bind_rest(std::iter::empty()).map_err(Error::Listen)?);
     Ok(match queue {
-        Some(queue) => entrance.and_of_queue(Draw::from(of_movable(queue, config))),
+        Some(queue) => entrance.and_of_queue(Draw::from(of_movable(queue, config)), config.tls.clone()),
         None => entrance,
     })
 }

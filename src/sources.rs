@@ -10,7 +10,6 @@ mod plan;
 mod queue;
 mod signals;
 mod source;
-#[cfg(feature = "tls")]
 mod vestibule;
 
 use std::io;
@@ -26,16 +25,16 @@ pub(crate) use plan::Plan;
 pub(crate) use queue::Draw;
 pub(crate) use signals::StopSignals;
 pub(crate) use source::{Name, Source, Tokens};
+pub(crate) use vestibule::Vestibule;
 #[cfg(feature = "tls")]
-pub(crate) use vestibule::{Met, Vestibule, Welcome};
+pub(crate) use vestibule::{Met, Share, Welcome};
 
 /// Those that a server has for all its life.
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) entrance: Entrance,
     /// Who has come in and speaks TLS, until its handshake is over.
-    #[cfg(feature = "tls")]
-    pub(crate) vestibule: Option<Box<Vestibule>>,
+    pub(crate) vestibule: Vestibule,
     /// Who calls on the takeover path, if there is one.
     pub(crate) callers: Option<Callers>,
     pub(crate) signals: Option<StopSignals>,
@@ -46,14 +45,7 @@ pub(crate) struct Sources {
 impl Sources {
     /// None yet.
     pub(crate) fn none() -> Self {
-        Self {
-            entrance: Entrance::nowhere(),
-            #[cfg(feature = "tls")]
-            vestibule: None,
-            callers: None,
-            signals: None,
-            asks: None,
-        }
+        Self { entrance: Entrance::nowhere(), vestibule: Vestibule::new(), callers: None, signals: None, asks: None }
     }
 
     /// Lets peers in.
@@ -81,10 +73,7 @@ impl Sources {
     pub(crate) fn find(&mut self, name: Name) -> Option<&mut dyn Source> {
         match name {
             Name::Entrance => Some(&mut self.entrance),
-            #[cfg(feature = "tls")]
-            Name::Vestibule => self.vestibule.as_deref_mut().map(|vestibule| -> &mut dyn Source { vestibule }),
-            #[cfg(not(feature = "tls"))]
-            Name::Vestibule => None,
+            Name::Vestibule => Some(&mut self.vestibule),
             Name::Callers => self.callers.as_mut().map(|callers| -> &mut dyn Source { callers }),
             Name::Signals => self.signals.as_mut().map(|signals| -> &mut dyn Source { signals }),
             Name::Asks => self.asks.as_mut().map(|asks| -> &mut dyn Source { asks }),
@@ -98,40 +87,7 @@ impl Sources {
         let callers = self.callers.as_ref().and_then(|callers| callers.due(now));
         let signals = self.signals.as_ref().and_then(|signals| signals.due(now));
         let asks = self.asks.as_ref().and_then(|asks| asks.due(now));
-        let due = [self.entrance.due(now), callers, signals, asks].into_iter().flatten().min();
-        match self.handshakes_due(now) {
-            None => due,
-            handshakes => handshakes.into_iter().chain(due).min(),
-        }
-    }
-
-    #[cfg(feature = "tls")]
-    fn handshakes_due(&self, now: Instant) -> Option<Instant> {
-        self.vestibule.as_ref()?.due(now)
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn handshakes_due(&self, _: Instant) -> Option<Instant> {
-        None
-    }
-
-    /// How many have come in whose handshakes are to be waited for.
-    #[cfg(feature = "tls")]
-    pub(crate) fn handshakes_under_way(&self, now: Instant) -> usize {
-        self.vestibule.as_ref().map_or(0, |vestibule| vestibule.under_way(now))
-    }
-
-    #[cfg(not(feature = "tls"))]
-    pub(crate) fn handshakes_under_way(&self, _: Instant) -> usize {
-        0
-    }
-
-    /// How many have come in whose handshakes are not over.
-    pub(crate) fn handshakes(&self) -> usize {
-        #[cfg(feature = "tls")]
-        return self.vestibule.as_ref().map_or(0, |vestibule| vestibule.len());
-        #[cfg(not(feature = "tls"))]
-        return 0;
+        [self.entrance.due(now), self.vestibule.due(now), callers, signals, asks].into_iter().flatten().min()
     }
 
     /// Gives up before anybody was served, and leaves no takeover path that was bound for it.

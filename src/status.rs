@@ -63,6 +63,9 @@ pub struct Status {
     /// The least level of what the process logs: off, error, warn, info, debug or trace.
     #[n(17)]
     pub log_level: String,
+    /// TLS handshakes, if there were any.
+    #[n(18)]
+    pub handshakes: Option<HandshakesStatus>,
     /// The process id of whoever has said this, as this process sees it: 0 if it does not, or if nobody was asked.
     #[cbor(skip)]
     pub seen_pid: u32,
@@ -90,6 +93,25 @@ impl Status {
     pub fn sent_bytes(&self) -> u64 {
         self.services.iter().map(|service| service.sent_bytes).sum()
     }
+}
+
+/// TLS handshakes of a server, over all generations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+#[non_exhaustive]
+pub struct HandshakesStatus {
+    /// How many are under way.
+    #[n(0)]
+    pub under_way: u64,
+    /// How many have led to a peer.
+    #[n(1)]
+    pub done: u64,
+    /// How many have failed, or took too long.
+    #[n(2)]
+    pub failed: u64,
+    /// How many were ended since too many others were under way.
+    #[n(3)]
+    pub crowded_out: u64,
 }
 
 /// A service of a server.

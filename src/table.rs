@@ -299,7 +299,7 @@ impl Table {
             self.peers.remove(handle.key()).deregister(&self.registry);
             return Err(error);
         }
-        self.peers.speaks_tls |= !record.secured.is_empty();
+        self.peers.speaks_tls |= record.secured.is_some();
         self.peers.follow_pair(handle.key(), record.ties.joined);
         self.peers.count(handle.key());
         self.peers.follow_deadline(handle, record.deadline_ns);
@@ -319,7 +319,7 @@ impl Table {
         let marks = turn.marks();
         let followed = turn.follow(change, marks);
         followed.map_err(|(direction, misplaced)| AdmitError::Misplaced { direction, misplaced })?;
-        turn.follow_secured(change.secured).map_err(AdmitError::Secured)?;
+        turn.follow_secured(change.secured.as_ref()).map_err(AdmitError::Secured)?;
         turn.register(&self.registry, handle.into(), adopted_for(change.phase)).map_err(AdmitError::Register)?;
         self.peers.follow_pair(handle.key(), change.ties.joined);
         self.peers.count(handle.key());
@@ -367,7 +367,7 @@ impl Table {
     /// happened to its connection meanwhile, of which no event will tell any more.
     pub(crate) fn bring_back(&mut self, handle: PeerHandle) -> bool {
         let was_missed = self.peers.bring_back(handle);
-        let is_at_rest = |peer: &Peer| peer.is_at_rest() && !peer.talk.has_unfinished_work();
+        let is_at_rest = |peer: &Peer| peer.is_at_rest_in_clear_or_not() && !peer.talk.has_unfinished_work();
         was_missed || !self.peers.of_handle(handle).is_some_and(is_at_rest)
     }
 

@@ -93,6 +93,7 @@ mod commit;
 pub(crate) mod departure;
 pub(crate) mod drive;
 pub(crate) mod error;
+mod everybody;
 pub(crate) mod failure;
 pub(crate) mod fault;
 mod freeze;

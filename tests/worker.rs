@@ -16,9 +16,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{PATIENCE, Peer, Place, Server, caller_sees_pid, exchange_all, skip};
+use harness::{Authority, PATIENCE, Peer, Place, Server, TlsPeer, caller_sees_pid, exchange_all, skip};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
+use reactord_tls::Version;
 use rustix::process::{Resource, Rlimit, prlimit};
 use supervisor::{GivenBack, ScriptedSupervisor};
 
@@ -98,6 +99,29 @@ fn a_worker_in_each_language_serves_one_client_after_another_and_finishes() {
         assert_eq!(supervisor.expect_end(), []);
         assert_eq!(worker.output(0), (String::new(), String::new()));
     }
+}
+
+#[test]
+fn a_worker_that_was_given_a_certificate_speaks_tls_with_whom_the_supervisor_gives_it() {
+    let (place, authority) = (Place::new(), Authority::new());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reactord"));
+    command.args(["--worker", "--service", "line"]).args(authority.options(&place).split(' '));
+    let (mut supervisor, worker) = ScriptedSupervisor::start(command, Path::new(""));
+    supervisor.expect("ready 1");
+    let (address, connector) = (supervisor.address(), authority.connector(Version::Tls13));
+    let client = std::thread::spawn(move || {
+        let mut client = TlsPeer::connect(address, &connector);
+        client.send(b"a line\n");
+        client.expect(b"a line\n");
+        client.end_sending();
+        client.expect_end();
+    });
+    let id = supervisor.offer_next();
+    while supervisor.hear().is_none_or(|word| word != format!("done {id}")) {}
+    client.join().expect("it has its answer");
+    supervisor.say("finish", &[]);
+    supervisor.expect_end();
+    worker.exit_code();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use log::error;
-use reactord::{FailureStatus, Pauses, ServiceStatus, Status, TakeoverStatus};
+use reactord::{FailureStatus, HandshakesStatus, Pauses, ServiceStatus, Status, TakeoverStatus};
 use serde_json::json;
 
 use crate::ago::{span, unix_ms};
@@ -60,11 +60,17 @@ fn as_text(status: &Status, path: &Path) -> String {
     lines.push(format!(
         "  {accepted} accepted, {gave} given away, {took} taken, {failed_takeovers} takeovers failed, in {for_}"
     ));
+    lines.extend(status.handshakes.iter().map(of_handshakes));
     lines.extend(status.takeover.iter().map(|takeover| of_takeover(takeover, &ago(takeover.at_unix_ms))));
     lines.extend(status.failure.iter().map(|failure| of_failure(failure, &ago(failure.at_unix_ms))));
     lines.extend(status.successor_pid.map(|pid| format!("  pid {pid} is taking over")));
     lines.extend(status.is_stopping.then(|| "  it is stopping".to_owned()));
     lines.join("\n") + "\n"
+}
+
+fn of_handshakes(handshakes: &HandshakesStatus) -> String {
+    let HandshakesStatus { under_way, done, failed, crowded_out, .. } = handshakes;
+    format!("  TLS handshakes: {under_way} under way, {done} done, {failed} failed, {crowded_out} crowded out")
 }
 
 fn of_service(service: &ServiceStatus, peers_max: u64) -> String {
@@ -143,6 +149,12 @@ fn as_json(status: &Status) -> serde_json::Value {
         "sent_bytes": status.sent_bytes(),
         "pauses": { "bounds_us": Pauses::BOUNDS_US, "counts": status.pauses.counts, "sum_us": status.pauses.sum_us },
         "log_level": status.log_level,
+        "handshakes": status.handshakes.as_ref().map(|handshakes| json!({
+            "under_way": handshakes.under_way,
+            "done": handshakes.done,
+            "failed": handshakes.failed,
+            "crowded_out": handshakes.crowded_out,
+        })),
     })
 }
 

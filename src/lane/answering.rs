@@ -305,12 +305,17 @@ impl<S: StreamService> Answering<S> {
             if !turn.talk.listens() {
                 return Ok(TurnEnd::Drained);
             }
+            let (room, begun) = (input.len().min(self.read_bytes_max), Instant::now());
             let mut plain = std::mem::take(&mut self.plain);
-            let (received, opened) = turn.receive_secured(input, &mut plain)?;
+            let (received, opened) = turn.receive_secured(&mut input[..room], &mut plain)?;
             self.handle_opened(turn, plain, opened)?;
             match received {
-                Received::Bytes(bytes) if bytes < input.len() && !to_the_end => return Ok(TurnEnd::Drained),
-                Received::Bytes(_) => {}
+                Received::Bytes(bytes) if bytes < room && !to_the_end => return Ok(TurnEnd::Drained),
+                Received::Bytes(bytes) => {
+                    if bytes == room && self.took_long(begun.elapsed(), turn, room) {
+                        break;
+                    }
+                }
                 Received::WouldBlock => return Ok(TurnEnd::Drained),
                 Received::End => {
                     turn.check_end()?;

@@ -122,4 +122,8 @@ impl Originals for OfBatch<'_> {
     fn save_secured(&self, place: usize, saved: &mut Vec<u8>) {
         self.lane.save_secured(self.key(place).expect("somebody is there, whose record was asked for"), saved);
     }
+
+    fn save_facts(&self, place: usize, saved: &mut Vec<u8>) {
+        self.lane.save_facts(self.key(place).expect("somebody is there, whose record was asked for"), saved);
+    }
 }

@@ -33,7 +33,7 @@ use crate::table::PeerHandle;
 use crate::takeover::admission::{Estate, Refusal, check_tls, greet};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep as Step};
-use crate::takeover::wire::{Frame, Give, Hello, Move, WIRE_VERSIONS, Which};
+use crate::takeover::wire::{Frame, Give, Hello, Move, WIRE_VERSIONS, Welcome, Which};
 
 /// How many takers are known at once, and how many of them may have called to wait: whoever asks for a move finds a place.
 const TAKERS_MAX: usize = 64;
@@ -460,8 +460,10 @@ impl Giver {
         let is_secured = |handle: &PeerHandle| {
             served.table().peers().of_handle(*handle).is_some_and(|peer| peer.secured().is_some())
         };
-        let admitted = check_tls(&hello, handles.iter().any(is_secured))
-            .and_then(|()| greet(&hello, &[estate], std::process::id()));
+        let has_secrets = handles.iter().any(is_secured);
+        let admitted = check_tls(&hello, has_secrets)
+            .and_then(|()| greet(&hello, &[estate], std::process::id()))
+            .map(|welcome| Welcome { has_secrets, ..welcome });
         let welcome = match admitted {
             Ok(welcome) => welcome,
             Err(refusal) => {

@@ -71,6 +71,9 @@ impl Giving {
         now: Instant,
     ) -> Result<Self, Failure> {
         fault::at(Step::Welcome, &mut channel)?;
+        if welcome.has_secrets {
+            channel.hold_secrets();
+        }
         channel.post(&Frame::Welcome(welcome).encode())?;
         let progress = Progress::new(Copying::new(hello, &[batch.places()], now));
         Ok(Self { channel, batch, phase: Phase::Copying(progress), began: now })

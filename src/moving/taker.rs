@@ -41,6 +41,8 @@ pub(crate) struct Taker {
     waits_at: Option<WaitsAt>,
     /// How many peers there may be.
     peers_max: usize,
+    /// How many of those places others have.
+    taken_places: usize,
 }
 
 /// The takeover path of a server that may give peers to this process.
@@ -59,7 +61,17 @@ struct WaitsAt {
 impl Taker {
     pub(crate) fn new(waits_at: Option<&Path>, peers_max: usize, now: Instant) -> Self {
         let waits_at = waits_at.map(|path| WaitsAt::new(path, now));
-        Self { takings: Slab::new(), heard: Vec::new(), waits_at, peers_max }
+        Self { takings: Slab::new(), heard: Vec::new(), waits_at, peers_max, taken_places: 0 }
+    }
+
+    /// So many places are for others than those who are given.
+    pub(crate) fn leave_places(&mut self, places: usize) {
+        self.taken_places = places;
+    }
+
+    /// For how many peers there are places.
+    fn places(&self) -> usize {
+        self.peers_max.saturating_sub(self.taken_places)
     }
 
     /// Whether nobody is there who could give anything.
@@ -96,13 +108,14 @@ impl Taker {
     }
 
     pub(crate) fn begin<L: Lanes>(&mut self, mut channel: Channel, pid: u32, with: &mut Lent<'_, L>) -> Option<usize> {
+        let peers_max = self.places();
         let entry = self.takings.vacant_entry();
         let key = entry.key();
         let token = Tokens::of(Name::Taker).token(key);
         let registered = with.registry.register(channel.source(), token, Interest::READABLE | Interest::WRITABLE);
         let taking = registered
             .map_err(|error| Cause::from(ChannelError::Io(error)))
-            .and_then(|()| Taking::wait(channel, pid, &*with.lanes, self.peers_max, with.now));
+            .and_then(|()| Taking::wait(channel, pid, &*with.lanes, peers_max, with.now));
         match taking {
             Ok(taking) => {
                 entry.insert(taking);
@@ -136,7 +149,7 @@ impl Taker {
         let pid = taking.pid();
         let flushed = taking.channel().flush();
         let turned = match flushed {
-            Ok(_) => taking.turn(with.lanes, self.peers_max, with.now),
+            Ok(_) => taking.turn(with.lanes, self.places(), with.now),
             Err(error) => taking.give_up(with.lanes, error.into()),
         };
         match turned {

@@ -173,6 +173,9 @@ impl Taking {
     /// A giver has said what it gives.
     fn prepare<L: Lanes>(&mut self, welcome: &Welcome, lanes: &L, peers_max: usize) -> Result<Receiving, Cause> {
         fault::at(Step::Welcome, &mut self.channel)?;
+        if welcome.has_secrets {
+            self.channel.hold_secrets();
+        }
         let [lane] = &*welcome.lanes else {
             let services = welcome.lanes.iter().map(|lane| lane.service.clone()).collect();
             return Err(Objection::Lanes { services }.into());

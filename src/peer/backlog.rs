@@ -63,6 +63,12 @@ impl Backlog {
         self.waiting.as_ref().map_or(&[], |waiting| waiting.as_slice())
     }
 
+    /// The same, to be changed in place: who has opened a record there takes it off.
+    #[cfg(feature = "tls")]
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.waiting.as_mut().map_or(&mut [], |waiting| &mut waiting.bytes[waiting.gone..])
+    }
+
     /// All that waits, with its position.
     pub(crate) fn stretch(&self) -> Stretch<'_> {
         Stretch { start: self.start, bytes: self.as_slice() }

@@ -17,12 +17,12 @@ use super::violation::Violation;
 #[derive(Debug)]
 pub(crate) struct Particulars {
     /// Since the server began to end it.
-    pub(crate) parting: Option<Parting>,
+    pub(crate) parting: Option<Box<Parting>>,
     /// What the service is told at its end, if that is known before.
     pub(crate) how: Option<Closed>,
     /// The cookie of whoever gets what it sends: it is not read from while more is pending there than should be.
     pub(crate) writer: Option<u64>,
-    pub(crate) dialling: Option<Dialling>,
+    pub(crate) dialling: Option<Box<Dialling>>,
     /// When it is looked at how far its dialling is, whether or not anything has happened by then: `CLOCK_MONOTONIC`.
     pub(crate) alarm_ns: Option<NonZeroU64>,
     /// It ends with this process.
@@ -30,6 +30,9 @@ pub(crate) struct Particulars {
     /// What its bytes go through, if they are not written and read as they are.
     pub(crate) secured: Option<Box<Secured>>,
 }
+
+/// A peer that speaks TLS has this for as long as it is there: what others have for a moment is elsewhere.
+const _: () = assert!(size_of::<Particulars>() <= 96);
 
 impl Particulars {
     /// Of a peer that has none.
@@ -49,8 +52,9 @@ impl Particulars {
         let how = violation.map(|violation| Closed::Violation(Violation::new(violation)));
         let dialling = dial.map(|Dial { until_ns, path, tls }| {
             let path = path.map(|path| PathBuf::from(OsStr::from_bytes(path)));
-            Dialling { until_ns, path, tls: tls.map(told_tls) }
+            Box::new(Dialling { until_ns, path, tls: tls.map(told_tls) })
         });
+        let parting = parting.map(Box::new);
         let told = Self { parting, how, writer, dialling, secured, ..Self::NONE };
         (!told.are_none()).then_some(told)
     }
@@ -63,10 +67,18 @@ impl Particulars {
         !has_one.contains(&true)
     }
 
+    /// Whether there is nothing but what its bytes go through, in which nothing waits to be looked at.
+    pub(super) fn are_of_a_stream_at_rest(&self) -> bool {
+        let Self { parting, how, writer, dialling, alarm_ns, ephemeral, secured } = self;
+        let has_one =
+            [parting.is_some(), how.is_some(), writer.is_some(), dialling.is_some(), alarm_ns.is_some(), *ephemeral];
+        !has_one.contains(&true) && secured.as_ref().is_some_and(|secured| !secured.has_unheard())
+    }
+
     /// What another process is told, besides the parting, and besides what is in the talk.
     pub(super) fn ties(&self) -> Ties<'_> {
         let Self { how, writer, dialling, .. } = self;
-        let dial = dialling.as_ref().map(|Dialling { until_ns, path, tls }| {
+        let dial = dialling.as_deref().map(|Dialling { until_ns, path, tls }| {
             let path = path.as_deref().map(|path| path.as_os_str().as_bytes());
             Dial { until_ns: *until_ns, path, tls: tls.as_ref().map(tls_to_tell) }
         });

@@ -3,6 +3,8 @@
 //!
 //! How they are written down is the business of whoever sends them.
 
+use std::fmt;
+
 use super::address::Address;
 use super::parting::Parting;
 use super::ties::Ties;
@@ -32,8 +34,8 @@ pub(crate) struct Record<'b> {
     pub(crate) phase: Phase,
     /// The session, as the service saved it.
     pub(crate) session: &'b [u8],
-    /// What its bytes go through, as it is now. Empty if they are written and read as they are.
-    pub(crate) secured: &'b [u8],
+    /// What its bytes go through, if they are not written and read as they are.
+    pub(crate) secured: Option<SecuredRecord<'b>>,
     /// Received and not handled yet.
     pub(crate) inbound: Stretch<'b>,
     /// Answered and not written yet.
@@ -55,13 +57,32 @@ pub(crate) struct Change<'b> {
     pub(crate) phase: Phase,
     /// The session, as the service saved it, if it may be another one.
     pub(crate) session: Option<&'b [u8]>,
-    /// What its bytes go through, as it is now.
-    pub(crate) secured: &'b [u8],
+    pub(crate) secured: Option<SecuredChange<'b>>,
     pub(crate) inbound: Shift<'b>,
     pub(crate) outbound: Shift<'b>,
     pub(crate) parting: Option<Parting>,
     pub(crate) deadline_ns: Option<u64>,
     pub(crate) ties: Ties<'b>,
+}
+
+/// What the bytes of a peer go through, as it is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SecuredRecord<'b> {
+    /// What was agreed on when it began, and stays the same.
+    pub(crate) facts: &'b [u8],
+    /// Its keys, and how far they have been used.
+    pub(crate) state: &'b [u8],
+    /// What has come of a record that has not come whole: less than 20 KiB.
+    pub(crate) partial: Stretch<'b>,
+}
+
+/// What has become of that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SecuredChange<'b> {
+    /// What was agreed on, where that is not known. It is never empty.
+    pub(crate) facts: Option<&'b [u8]>,
+    pub(crate) state: &'b [u8],
+    pub(crate) partial: Shift<'b>,
 }
 
 /// Bytes of one direction that follow one another. [`Backlog`](super::Backlog) says what a position is.
@@ -81,19 +102,23 @@ pub(crate) struct Shift<'b> {
     pub(crate) appended: Stretch<'b>,
 }
 
-/// Up to which positions somebody knows the bytes of the two directions.
+/// Up to which positions somebody knows the bytes of the two directions, and those of a record that has not come whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ends {
     pub(crate) inbound: u64,
     pub(crate) outbound: u64,
+    /// 0 also if there were none: who knows none of those that are gone need not know how many those were.
+    pub(crate) partial: u64,
 }
 
 impl<'b> Record<'b> {
     pub(crate) fn ends(&self) -> Ends {
-        Ends { inbound: self.inbound.end(), outbound: self.outbound.end() }
+        let partial = self.secured.map_or(0, |secured| secured.partial.end_if_any(secured.partial.start));
+        Ends { inbound: self.inbound.end(), outbound: self.outbound.end(), partial }
     }
 
-    /// The same peer with at most so many of its bytes; the rest are for changes to tell.
+    /// The same peer with at most so many of its bytes, besides those of a record that has not come whole; the rest are for
+    /// changes to tell.
     pub(crate) fn cut(self, bytes_max: usize) -> Self {
         let inbound = self.inbound.cut(bytes_max);
         let outbound = self.outbound.cut(bytes_max - inbound.bytes.len());
@@ -105,26 +130,54 @@ impl<'b> Record<'b> {
     pub(crate) fn since(&self, known: Ends, session: Option<&'b [u8]>, bytes_max: usize) -> Change<'b> {
         let inbound = self.inbound.since(known.inbound, bytes_max);
         let outbound = self.outbound.since(known.outbound, bytes_max - inbound.appended.bytes.len());
-        let Self { cookie, phase, secured, parting, deadline_ns, ties, .. } = *self;
+        let Self { cookie, phase, parting, deadline_ns, ties, .. } = *self;
+        let secured = self.secured.map(|secured| secured.since(known.partial));
         Change { cookie, phase, session, secured, inbound, outbound, parting, deadline_ns, ties }
     }
 
     /// How many bytes that wait are not known to somebody who knows them up to these ends.
     pub(crate) fn bytes_since(&self, known: Ends) -> usize {
-        self.inbound.after(known.inbound).bytes.len() + self.outbound.after(known.outbound).bytes.len()
+        let partial = self.secured.map_or(0, |secured| secured.partial.after(known.partial).bytes.len());
+        self.inbound.after(known.inbound).bytes.len() + self.outbound.after(known.outbound).bytes.len() + partial
     }
 }
 
 impl Change<'_> {
     /// What is known after it.
     pub(crate) fn ends(&self) -> Ends {
-        Ends { inbound: self.inbound.appended.end(), outbound: self.outbound.appended.end() }
+        let partial = self.secured.map_or(0, |secured| secured.partial.appended.end_if_any(secured.partial.gone));
+        Ends { inbound: self.inbound.appended.end(), outbound: self.outbound.appended.end(), partial }
+    }
+}
+
+impl<'b> SecuredRecord<'b> {
+    fn since(self, known: u64) -> SecuredChange<'b> {
+        let facts = (!self.facts.is_empty()).then_some(self.facts);
+        SecuredChange { facts, state: self.state, partial: self.partial.since(known, usize::MAX) }
+    }
+}
+
+/// There are secrets among them.
+impl fmt::Debug for SecuredRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecuredRecord").field("partial", &self.partial).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SecuredChange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecuredChange").field("partial", &self.partial).finish_non_exhaustive()
     }
 }
 
 impl<'b> Stretch<'b> {
     pub(crate) fn end(self) -> u64 {
         self.start + self.bytes.len() as u64
+    }
+
+    /// The same, or 0 if nothing waits from this position on.
+    fn end_if_any(self, start: u64) -> u64 {
+        if self.end() == start { 0 } else { self.end() }
     }
 
     /// No more than its first bytes.
@@ -168,15 +221,15 @@ mod tests {
         ]
     }
 
-    fn record<'b>(inbound: &'b Backlog, outbound: &'b Backlog) -> Record<'b> {
+    fn record(backlogs: &[Backlog; 3]) -> Record<'_> {
         let address = ([127, 0, 0, 1], 1).into();
-        let (inbound, outbound) = (inbound.stretch(), outbound.stretch());
+        let [inbound, outbound, partial] = backlogs.each_ref().map(Backlog::stretch);
         Record {
             cookie: 1,
             address,
             phase: Phase::Open,
             session: &[],
-            secured: &[],
+            secured: Some(SecuredRecord { partial, ..SecuredRecord::default() }),
             inbound,
             outbound,
             parting: None,
@@ -191,30 +244,34 @@ mod tests {
         fn who_is_told_of_every_change_ends_with_the_same_bytes_however_they_are_cut(
             before in proptest::collection::vec(any::<u8>(), 0..100),
             cut in 0..120usize,
-            steps in proptest::collection::vec((any::<bool>(), step()), 0..40),
+            steps in proptest::collection::vec((0..3usize, step()), 0..40),
         ) {
-            let [mut inbound, mut outbound] = [Backlog::at(7, &before), Backlog::at(1 << 40, &before)];
-            let first = record(&inbound, &outbound).cut(cut);
+            let mut backlogs = [7, 1 << 40, 0].map(|start| Backlog::at(start, &before));
+            let first = record(&backlogs).cut(cut);
             let mut known = first.ends();
-            let [mut told_in, mut told_out] = [first.inbound, first.outbound].map(|all| Backlog::at(all.start, all.bytes));
-            let last = (0..30).map(|_| (true, Step::Tell(50)));
-            for (is_inbound, step) in steps.into_iter().chain(last) {
-                let backlog = if is_inbound { &mut inbound } else { &mut outbound };
+            let partial = first.secured.unwrap().partial;
+            let mut told = [first.inbound, first.outbound, partial].map(|all| Backlog::at(all.start, all.bytes));
+            let last = (0..30).map(|_| (0, Step::Tell(50)));
+            for (which, step) in steps.into_iter().chain(last) {
+                let backlog = &mut backlogs[which];
                 match step {
                     Step::Push(bytes) => backlog.push(&bytes),
                     Step::Advance(count) => backlog.advance(count.min(backlog.len())),
                     Step::Tell(bytes_max) => {
-                        let record = record(&inbound, &outbound);
+                        let record = record(&backlogs);
                         let change = record.since(known, None, bytes_max);
+                        let partial = change.secured.unwrap().partial;
                         let bytes = change.inbound.appended.bytes.len() + change.outbound.appended.bytes.len();
-                        prop_assert!(bytes == bytes_max.min(record.bytes_since(known)));
-                        prop_assert_eq!(told_in.shift(change.inbound), Ok(()));
-                        prop_assert_eq!(told_out.shift(change.outbound), Ok(()));
+                        let partial_bytes = partial.appended.bytes.len();
+                        prop_assert!(bytes == bytes_max.min(record.bytes_since(known) - partial_bytes));
+                        for (told, shift) in told.iter_mut().zip([change.inbound, change.outbound, partial]) {
+                            prop_assert_eq!(told.shift(shift), Ok(()));
+                        }
                         known = change.ends();
                     }
                 }
             }
-            prop_assert_eq!(record(&told_in, &told_out), record(&inbound, &outbound));
+            prop_assert_eq!(record(&told), record(&backlogs));
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) use nobody::{Handshaking, Secured};
 #[cfg(feature = "tls")]
 pub(crate) use stream::Secured;
 
-/// The number of the layout of what is saved of such a peer; 0 where nobody has one.
+/// The number of the layout of what moves of TLS; 0 where nothing does.
 pub(crate) const LAYOUT: u64 = Secured::LAYOUT;
 
 /// What has come of bytes that were opened.

@@ -281,18 +281,29 @@ impl<S: Scripted> World<S> {
             return self.begin_takeover();
         };
         departure.writable();
-        let committed = match departure.turn(&mut reactor.lanes, reactor.config.freeze_timeout, true, Instant::now()) {
+        let committed = match departure.turn(
+            &mut reactor.lanes,
+            &mut reactor.sources.vestibule,
+            reactor.config.freeze_timeout,
+            true,
+            Instant::now(),
+        ) {
             Ok(Turned::Copying(departure)) => {
                 reactor.succession.departure = Some(departure);
                 return;
             }
             Ok(Turned::Ready(ready)) => {
                 let mut steps = 0..lives_for.unwrap_or(usize::MAX);
-                ready.commit_beside(&mut reactor.lanes, reactor.config.freeze_timeout, || {
-                    let dies = steps.next().is_none();
-                    self.takeover.take_if(|successor| dies && successor.receiving.is_some());
-                    while self.takeover.as_mut().is_some_and(Takeover::hear) {}
-                })
+                ready.commit_beside(
+                    &mut reactor.lanes,
+                    &mut reactor.sources.vestibule,
+                    reactor.config.freeze_timeout,
+                    || {
+                        let dies = steps.next().is_none();
+                        self.takeover.take_if(|successor| dies && successor.receiving.is_some());
+                        while self.takeover.as_mut().is_some_and(Takeover::hear) {}
+                    },
+                )
             }
             Err(failure) => Err(failure),
         };

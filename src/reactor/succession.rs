@@ -11,6 +11,7 @@ use reactord_process::requests::version_of;
 
 use super::lent::Lent;
 use super::upgrades::Upgrades;
+use crate::account::Account;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
@@ -31,11 +32,11 @@ pub(super) struct Succession {
     postponed: Option<Greeting>,
     /// The successor that this server has started itself.
     pub(super) upgrades: Upgrades,
-    /// Since when nobody is let in whose clients speak TLS, so that handshakes come to their end before the freeze.
+    /// Since when nobody is let in whose clients speak TLS, so that handshakes come to their end that do not move.
     holds_tls_since: Option<Instant>,
 }
 
-/// For so long the freeze waits for handshakes that are under way: a few round trips, also to the other side of the earth.
+/// For so long the freeze waits for handshakes that do not move: a few round trips, also to the other side of the earth.
 const HANDSHAKES_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Succession {
@@ -63,7 +64,9 @@ impl Succession {
     pub(super) fn due(&self, frozen: bool, now: Instant) -> Option<Instant> {
         let departure = self.departure.as_ref().and_then(|departure| departure.due(now));
         let postponed = self.postponed.as_ref().filter(|_| !frozen).map(|_| now);
-        [departure, postponed, self.upgrades.due()].into_iter().flatten().min()
+        let waits = self.departure.as_ref().is_some_and(Departure::is_waiting);
+        let handshakes = self.holds_tls_since.filter(|_| waits).map(|since| since + HANDSHAKES_PATIENCE);
+        [departure, postponed, handshakes, self.upgrades.due()].into_iter().flatten().min()
     }
 
     // ── A takeover ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -111,7 +114,8 @@ impl Succession {
     pub(super) fn begin<L: Lanes>(&mut self, greeting: Greeting, welcome: Welcome, with: &mut Lent<'_, L>) {
         let pid = greeting.pid;
         let successor = with.successor(&greeting.hello, pid);
-        let keys_end = with.lanes.keys_end();
+        let mut keys_end = with.lanes.keys_end();
+        keys_end.push(with.sources.vestibule.keys_end());
         let takeover = with.takeover_listener().expect("whoever calls, calls there");
         let begun = Departure::begin(greeting, welcome, &with.sources.entrance, takeover, &keys_end, with.now);
         let registered = begun.and_then(|mut departure| {
@@ -123,6 +127,7 @@ impl Succession {
                 debug!("Takeover by pid {pid} begins, with {} peers", with.lanes.peers());
                 with.sources.entrance.lend();
                 with.lanes.watch();
+                with.sources.vestibule.watch();
                 self.departure = Some(departure);
                 with.annals.tell(Milestone::TakeoverBegins { pid });
             }
@@ -140,10 +145,11 @@ impl Succession {
         }
         self.upgrades.check(hello)?;
         let has_tls_peers = with.lanes.all().any(|lane| lane.table().speaks_tls());
-        check_tls(hello, has_tls_peers || with.sources.entrance.speaks_tls())?;
+        let has_secrets = has_tls_peers || with.sources.entrance.speaks_tls();
+        check_tls(hello, has_secrets)?;
         let estates: Vec<Estate> = with.lanes.all().map(estate_of).collect();
         let generation = with.annals.generation();
-        let welcome = Welcome { generation, ..greet(hello, &estates, std::process::id())? };
+        let welcome = Welcome { generation, has_secrets, ..greet(hello, &estates, std::process::id())? };
         memory::check(pid, with.lanes)?;
         Ok(welcome)
     }
@@ -171,19 +177,22 @@ impl Succession {
         let successor = departure.successor().clone();
         let freeze_timeout = with.config.freeze_timeout;
         let may_freeze = self.handshakes_are_over(&departure, with);
-        let committed = match departure.turn(with.lanes, freeze_timeout, may_freeze, Instant::now()) {
-            Ok(Turned::Copying(departure)) => {
-                self.departure = Some(departure);
-                return None;
-            }
-            Ok(Turned::Ready(ready)) => {
-                ready.handing_on(with.annals.account(with.lanes)).commit(with.lanes, freeze_timeout)
-            }
-            Err(failure) => Err(failure),
-        };
+        let committed =
+            match departure.turn(with.lanes, &mut with.sources.vestibule, freeze_timeout, may_freeze, Instant::now()) {
+                Ok(Turned::Copying(departure)) => {
+                    self.departure = Some(departure);
+                    return None;
+                }
+                Ok(Turned::Ready(ready)) => {
+                    let handshakes = with.sources.vestibule.account();
+                    let ready = ready.handing_on(Account { handshakes, ..with.annals.account(with.lanes) });
+                    ready.commit(with.lanes, &mut with.sources.vestibule, freeze_timeout)
+                }
+                Err(failure) => Err(failure),
+            };
         match committed {
             Ok(handed_over) => {
-                let handshakes = with.sources.handshakes_under_way(with.now);
+                let handshakes = with.sources.vestibule.bound();
                 if handshakes > 0 {
                     warn!("{handshakes} TLS handshakes were under way at the freeze, and are lost with this process");
                 }
@@ -199,14 +208,15 @@ impl Succession {
         }
     }
 
-    /// Whether nobody is in the middle of a TLS handshake, or too many have been waited for too long. Who comes from here on is
-    /// let in by the successor, or when this takeover has failed.
+    /// Whether no TLS handshake is under way that the successor cannot go on with, or one has been waited for too long. Where
+    /// there was one, who comes from then on is let in by the successor, or when this takeover has failed.
     fn handshakes_are_over<L: Lanes>(&mut self, departure: &Departure, with: &mut Lent<'_, L>) -> bool {
-        let handshakes = with.sources.handshakes_under_way(with.now);
-        let nears_the_freeze = departure.nears_the_freeze(with.now);
-        if nears_the_freeze != self.holds_tls_since.is_some() {
-            self.holds_tls_since = nears_the_freeze.then_some(with.now);
-            with.sources.entrance.hold_tls(nears_the_freeze);
+        with.sources.vestibule.send_along_answered(departure.goes_on_with_answered());
+        let handshakes = with.sources.vestibule.bound();
+        let waits = departure.nears_the_freeze(with.now) && (handshakes > 0 || self.holds_tls_since.is_some());
+        if waits != self.holds_tls_since.is_some() {
+            self.holds_tls_since = waits.then_some(with.now);
+            with.sources.entrance.hold_tls(waits);
         }
         handshakes == 0 || self.holds_tls_since.is_some_and(|since| with.now >= since + HANDSHAKES_PATIENCE)
     }
@@ -217,6 +227,7 @@ impl Succession {
         fault::here(PredecessorStep::Thaw);
         self.holds_tls_since = None;
         with.lanes.unwatch();
+        with.sources.vestibule.unwatch();
         with.sources.entrance.take_back();
         let Process { build, pid, .. } = successor;
         let (pid, why) = (*pid, failure.to_string());
@@ -236,6 +247,7 @@ impl Succession {
         if let Some(departure) = self.departure.take() {
             departure.abandon(refusal);
             with.lanes.unwatch();
+            with.sources.vestibule.unwatch();
         }
         self.upgrades.abandon(refusal, with);
     }

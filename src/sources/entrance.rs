@@ -12,6 +12,7 @@ use super::queue::Draw;
 use super::source::{Name, Source, Tokens};
 use crate::peer::PeerId;
 use crate::service::Accepted;
+use crate::tls::Tls;
 use crate::worker::Wish;
 use reactord_process::accept::{ACCEPTS_PER_TURN, Accepting, waiting_max};
 use reactord_process::path_watch::LookTimer;
@@ -63,7 +64,7 @@ enum LeadsFrom {
     /// The same, but only those are let in who have connected already: they come first, and are not more than that many.
     Leftover(Listener, usize),
     /// A supervisor accepts for this process.
-    Queue(Draw),
+    Queue(Draw, Option<Tls>),
     /// Nobody is let in any more.
     Nowhere,
 }
@@ -80,9 +81,9 @@ impl Entrance {
         Self { doors: doors.collect(), ..Self::nowhere() }
     }
 
-    /// So are those whom a supervisor sends, as peers of the first lane.
-    pub(crate) fn and_of_queue(mut self, draw: Draw) -> Self {
-        self.doors.push(Door::new(LeadsFrom::Queue(draw)));
+    /// So are those whom a supervisor sends, as peers of the first lane, who speak TLS with this if there is something.
+    pub(crate) fn and_of_queue(mut self, draw: Draw, tls: Option<Tls>) -> Self {
+        self.doors.push(Door::new(LeadsFrom::Queue(draw, tls)));
         self
     }
 
@@ -111,7 +112,7 @@ impl Entrance {
                     listener.own();
                     listener.announce(is_one_of_several);
                 }
-                LeadsFrom::Queue(draw) => {
+                LeadsFrom::Queue(draw, _) => {
                     info!("Starting worker on a supervisor's queue");
                     draw.announce();
                 }
@@ -182,6 +183,25 @@ impl Entrance {
         self.doors.iter().any(Door::speaks_tls)
     }
 
+    /// What those speak TLS with who come over a queue, if they do.
+    pub(crate) fn queue_tls(&self) -> Option<&Tls> {
+        let queue = self.doors.iter().find(|door| matches!(door.leads_from, LeadsFrom::Queue(..)));
+        queue.and_then(Door::tls)
+    }
+
+    /// All that is spoken TLS with.
+    pub(crate) fn all_tls(&self) -> impl Iterator<Item = &Tls> {
+        self.doors.iter().filter_map(Door::tls)
+    }
+
+    /// What those speak TLS with who have come in at the listener with this name. Where it has another name by now, it is one of
+    /// its lane.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_at(&self, lane: usize, listener: &str) -> Option<&Tls> {
+        let of_lane = || self.doors.iter().filter(move |door| door.lane() == lane && door.tls().is_some());
+        of_lane().find(|door| door.name() == listener).or_else(|| of_lane().next()).and_then(Door::tls)
+    }
+
     /// From now on, who connects to a listener whose clients speak TLS is left to the kernel, or is not any more.
     pub(crate) fn hold_tls(&mut self, holds_tls: bool) {
         self.holds_tls = holds_tls;
@@ -199,7 +219,7 @@ impl Entrance {
     /// The peer is gone, so there is room for another.
     pub(crate) fn released(&mut self, id: PeerId) {
         for Door { leads_from, accepting } in &mut self.doors {
-            if let LeadsFrom::Queue(draw) = leads_from {
+            if let LeadsFrom::Queue(draw, _) = leads_from {
                 draw.released(id);
             }
             accepting.resume();
@@ -223,7 +243,7 @@ impl Entrance {
 
     fn draws(&mut self) -> impl Iterator<Item = &mut Draw> {
         self.doors.iter_mut().filter_map(|door| match &mut door.leads_from {
-            LeadsFrom::Queue(draw) => Some(draw),
+            LeadsFrom::Queue(draw, _) => Some(draw),
             LeadsFrom::Listener(_) | LeadsFrom::Leftover(..) | LeadsFrom::Nowhere => None,
         })
     }
@@ -232,7 +252,7 @@ impl Entrance {
     pub(crate) fn has_ended(&self) -> bool {
         self.doors.iter().all(|door| match &door.leads_from {
             LeadsFrom::Listener(_) | LeadsFrom::Leftover(..) => false,
-            LeadsFrom::Queue(draw) => draw.has_ended(),
+            LeadsFrom::Queue(draw, _) => draw.has_ended(),
             LeadsFrom::Nowhere => true,
         })
     }
@@ -241,7 +261,7 @@ impl Entrance {
     pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.doors.iter().filter_map(|door| match &door.leads_from {
             LeadsFrom::Listener(listener) => Some(listener),
-            LeadsFrom::Leftover(..) | LeadsFrom::Queue(_) | LeadsFrom::Nowhere => None,
+            LeadsFrom::Leftover(..) | LeadsFrom::Queue(..) | LeadsFrom::Nowhere => None,
         })
     }
 
@@ -249,7 +269,7 @@ impl Entrance {
     pub(crate) fn leftovers(&self) -> impl Iterator<Item = &Listener> {
         self.doors.iter().filter_map(|door| match &door.leads_from {
             LeadsFrom::Leftover(listener, _) => Some(listener),
-            LeadsFrom::Listener(_) | LeadsFrom::Queue(_) | LeadsFrom::Nowhere => None,
+            LeadsFrom::Listener(_) | LeadsFrom::Queue(..) | LeadsFrom::Nowhere => None,
         })
     }
 
@@ -292,7 +312,7 @@ impl Door {
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.leads_from {
             LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) => listener.register(registry, token),
-            LeadsFrom::Queue(draw) => draw.register(registry, token),
+            LeadsFrom::Queue(draw, _) => draw.register(registry, token),
             LeadsFrom::Nowhere => Ok(()),
         }
     }
@@ -314,7 +334,7 @@ impl Door {
             return None;
         }
         if free == 0 {
-            if let LeadsFrom::Queue(draw) = &mut self.leads_from {
+            if let LeadsFrom::Queue(draw, _) = &mut self.leads_from {
                 draw.hear();
             }
             self.accepting.pause();
@@ -329,7 +349,7 @@ impl Door {
                 *waiting_max -= 1;
                 accepting.accept_by(|| listener.accept(), now)
             }
-            LeadsFrom::Queue(draw) => Ok(draw.next(free).map(Arrived::from_elsewhere)),
+            LeadsFrom::Queue(draw, _) => Ok(draw.next(free).map(Arrived::from_elsewhere)),
             LeadsFrom::Nowhere => Ok(None),
         };
         match next {
@@ -350,7 +370,7 @@ impl Door {
     fn listener(&self) -> Option<&Listener> {
         match &self.leads_from {
             LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) => Some(listener),
-            LeadsFrom::Queue(_) | LeadsFrom::Nowhere => None,
+            LeadsFrom::Queue(..) | LeadsFrom::Nowhere => None,
         }
     }
 
@@ -359,8 +379,17 @@ impl Door {
         self.listener().map_or("", Listener::name)
     }
 
+    /// What those speak TLS with who come in here, if they do.
+    fn tls(&self) -> Option<&Tls> {
+        match &self.leads_from {
+            LeadsFrom::Listener(listener) | LeadsFrom::Leftover(listener, _) => listener.tls(),
+            LeadsFrom::Queue(_, tls) => tls.as_ref(),
+            LeadsFrom::Nowhere => None,
+        }
+    }
+
     fn speaks_tls(&self) -> bool {
-        self.listener().is_some_and(|listener| listener.tls().is_some())
+        self.tls().is_some()
     }
 
     /// The number of the lane that it leads to.
@@ -370,8 +399,7 @@ impl Door {
 
     /// What is known of somebody who has come in here.
     fn lead_in(&self, Arrived { socket, address, at }: Arrived) -> Came<'_> {
-        let (listener, lane) = (self.name(), self.lane());
-        let tls = self.listener().and_then(Listener::tls);
+        let (listener, lane, tls) = (self.name(), self.lane(), self.tls());
         Came { socket, address, lane, tls, how: Accepted { listener, from: address.ip(), at } }
     }
 

@@ -339,7 +339,7 @@ impl Peers {
     /// moved for too long, if it is joined.
     pub(super) fn set_alarm(&mut self, handle: PeerHandle) {
         let Some(peer) = self.slab.get(handle.key()) else { return };
-        let dialling = peer.particulars().and_then(|particulars| particulars.dialling.as_ref());
+        let dialling = peer.particulars().and_then(|particulars| particulars.dialling.as_deref());
         let dialled_ns = dialling.map(|dialling| match dialling.path {
             Some(_) => dialling.until_ns.min(self.now_ns + RETRY_NS),
             None => dialling.until_ns,

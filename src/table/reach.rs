@@ -4,6 +4,7 @@
 use super::handle::PeerHandle;
 use super::peers::Peers;
 use super::turns;
+use crate::peer::secured::Secured;
 use crate::peer::{Peer, PeerId};
 
 impl Peers {
@@ -12,6 +13,8 @@ impl Peers {
         let of_nobody = self.stamp_of_nobody();
         let Some(peer) = turns::find(&mut self.slab, handle) else { return false };
         peer.set_stamp(of_nobody);
+        // Who has had its keys at hand for longest is looked for by handle, and this one would keep them for ever.
+        peer.secured_mut().into_iter().for_each(Secured::cool_down);
         let id = peer.id();
         self.keys.remove(handle.key(), id);
         true

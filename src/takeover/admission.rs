@@ -63,10 +63,10 @@ impl std::fmt::Display for Refusal {
                 write!(f, "the successor may open {files_max} files, {files_needed} are needed")
             }
             Self::Tls { ours, theirs: 0 } => {
-                write!(f, "there are peers that speak TLS (layout {ours}), which the successor cannot restore")
+                write!(f, "there are peers that speak TLS (layout {ours:#x}), which the successor cannot restore")
             }
             Self::Tls { ours, theirs } => {
-                write!(f, "TLS connections are saved in layout {ours}, the successor restores layout {theirs}")
+                write!(f, "TLS connections are saved in layout {ours:#x}, the successor restores layout {theirs:#x}")
             }
             Self::Memory { bytes_free, bytes_needed } => write!(
                 f,
@@ -120,7 +120,14 @@ pub(crate) fn greet(hello: &Hello, estates: &[Estate], pid: u32) -> Result<Welco
         state_version,
         peers,
     });
-    Ok(Welcome { wire_version, build: BUILD.to_owned(), pid, lanes: lanes.collect(), generation: 0 })
+    Ok(Welcome {
+        wire_version,
+        build: BUILD.to_owned(),
+        pid,
+        lanes: lanes.collect(),
+        generation: 0,
+        has_secrets: false,
+    })
 }
 
 /// Whether the successor can run all services, and restore what each saves.

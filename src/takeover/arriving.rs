@@ -18,11 +18,11 @@ use super::drive::{Accepting, Owner, SuccessorEnd};
 use super::error::{Cause, in_context};
 use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
-use super::listening::{enter, move_to, take_listeners};
+use super::listening::{enter, goes_on_with_answered, move_to, spoken_at, take_listeners};
 use super::panicked::caught;
 use super::sift::sift;
 use super::successor::{Accept, Action, Heard, Objection, Of, Receiving};
-use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, Timer, Timers};
+use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, Spoken, Timer, Timers};
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
@@ -125,7 +125,10 @@ impl<L: Lanes> Arriving<L> {
         let Heard::On(receiving, Action::Listen(listeners)) = receiving.hear(raw.decode()?)? else {
             unreachable!("nothing else is in turn before the listeners");
         };
-        Ok((receiving, self.listen(listeners, place)?))
+        let spoken: Vec<Spoken> = spoken_at(&listeners).cloned().collect();
+        let left_behind = self.listen(listeners, place)?;
+        let goes_on = goes_on_with_answered(&spoken, &self.sources.entrance);
+        Ok((receiving.with_answered_handshakes(goes_on), left_behind))
     }
 
     fn receive_peers(&mut self, mut receiving: Receiving) -> Result<Accepted, Cause> {
@@ -219,11 +222,12 @@ impl<L: Lanes> Arriving<L> {
     /// Listens from here on where the predecessor does. Returns the listener on a path that is moved away from.
     fn listen(&mut self, listeners: Listeners, place: Place) -> Result<Option<TakeoverListener>, Cause> {
         fault::at(Step::Listeners, &mut self.channel)?;
+        let queue_tls = listeners.queue_tls.clone();
         let (mut theirs, takeover) = take_listeners(&mut self.channel, listeners)?;
         for (said, _) in &mut theirs {
             said.lane = self.number_here(said.lane)?;
         }
-        let entrance = enter(theirs, place.plan, place.queue)?;
+        let entrance = enter(theirs, place.plan, place.queue.map(|queue| (queue, queue_tls)))?;
         let registry = self.poll.registry();
         self.sources.open(registry, entrance).map_err(in_context("the listener"))?;
         let (current, left_behind) = move_to(takeover, place.moved_to.as_deref())?;
@@ -248,8 +252,14 @@ impl<L: Lanes> Arriving<L> {
     fn adopt(&mut self, OfLane { lane, records }: OfLane<Record<'_>>) -> Result<(), Cause> {
         fault::at(Step::Adopt, &mut self.channel)?;
         let sockets = self.channel.take_descriptors(records.len())?;
-        let (lane, version) = self.counterpart(lane);
         let came = sockets.into_iter().zip(records).map(|(socket, record)| Adopted::pair(socket, record.value));
+        if self.is_of_handshakes(lane) {
+            for adopted in came {
+                self.adopt_handshake(adopted?)?;
+            }
+            return Ok(fault::at(Step::Copied, &mut self.channel)?);
+        }
+        let (lane, version) = self.counterpart(lane);
         for (number, adopted) in came.enumerate() {
             if number % ADOPTED_AT_A_STRETCH == 0 {
                 std::thread::yield_now();
@@ -261,8 +271,25 @@ impl<L: Lanes> Arriving<L> {
         Ok(fault::at(Step::Copied, &mut self.channel)?)
     }
 
+    /// Whether that is no lane, but those who wait for their handshakes.
+    fn is_of_handshakes(&self, lane: u32) -> bool {
+        lane as usize == self.counterparts.len()
+    }
+
+    fn adopt_handshake(&mut self, Adopted { socket, record }: Adopted<'_>) -> Result<(), Cause> {
+        let Self { sources: Sources { vestibule, entrance, .. }, counterparts, poll, .. } = self;
+        let lane_here = |lane: u32| counterparts.get(lane as usize).map(|counterpart| counterpart.number);
+        let adopted = vestibule.adopt(socket.into(), &record, lane_here, entrance, poll.registry());
+        adopted.map_err(|why| Cause::Handshake { why })
+    }
+
     fn change(&mut self, OfLane { lane, records: changes }: OfLane<Change<'_>>) -> Result<(), Cause> {
         fault::at(Step::Change, &mut self.channel)?;
+        if self.is_of_handshakes(lane) {
+            let Sources { vestibule, entrance, .. } = &mut self.sources;
+            let mut followed = changes.iter().map(|change| vestibule.follow(&change.value, entrance));
+            return followed.try_for_each(|followed| followed.map_err(|why| Cause::Handshake { why }));
+        }
         let (lane, version) = self.counterpart(lane);
         for Digested { value: change, .. } in changes {
             let address = lane.address(change.cookie.into());
@@ -283,6 +310,11 @@ impl<L: Lanes> Arriving<L> {
 
     fn discard(&mut self, Closed { cookies, lane }: Closed) -> Result<(), Cause> {
         fault::at(Step::Discard, &mut self.channel)?;
+        if self.is_of_handshakes(lane) {
+            let (vestibule, registry) = (&mut self.sources.vestibule, self.poll.registry());
+            cookies.into_iter().for_each(|cookie| vestibule.discard(cookie, registry));
+            return Ok(());
+        }
         let (lane, _) = self.counterpart(lane);
         for cookie in cookies {
             lane.discard(cookie.into());
@@ -309,7 +341,8 @@ impl<L: Lanes> SuccessorEnd for Arriving<L> {
             0 => {}
             count => return Err(Cause::DescriptorsLeft { count }),
         }
-        for (lane, state) in (0..).zip(states) {
+        // Those who wait for their handshakes share nothing.
+        for (lane, state) in (0..).zip(&states[..self.counterparts.len()]) {
             let (lane, version) = self.counterpart(lane);
             caught(|| lane.restore(version, state))
                 .map_err(|panicked| Cause::Panicked { address: None, panicked })?
@@ -372,9 +405,14 @@ impl<L: Lanes> Arriving<L> {
     /// A takeover of peers alone, from a predecessor of the same process that has the same lanes, and whose state has these
     /// versions.
     pub(crate) fn of_peers(channel: Channel, poll: Poll, lanes: L, versions: &[u32]) -> (Self, Receiving) {
-        let listeners =
-            Listeners { services: Vec::new(), takeover_path: Vec::new(), takeover_device: 0, takeover_inode: 0 };
-        let heard = Receiving::expecting(&vec![0; L::COUNT]).hear(Frame::Listeners(listeners));
+        let listeners = Listeners {
+            services: vec![],
+            takeover_path: vec![],
+            takeover_device: 0,
+            takeover_inode: 0,
+            queue_tls: None,
+        };
+        let heard = Receiving::expecting(&vec![0; L::COUNT + 1]).hear(Frame::Listeners(listeners));
         let Ok(Heard::On(receiving, _)) = heard else { panic!("listeners come first") };
         let sources = Sources::none();
         let same = |(number, &state_version): (usize, &u32)| Counterpart { number, state_version };

@@ -11,6 +11,7 @@ use reactord_process::frame::RawFrame;
 use reactord_process::memory::spare;
 
 use super::drive::{Drive, PredecessorEnd, Stepped};
+use super::everybody::{descriptors, originals};
 use super::failure::Failure;
 use super::fault::{self, PredecessorStep as Step};
 use super::freeze::Freeze;
@@ -24,6 +25,7 @@ use crate::account::Account;
 use crate::build_id::BUILD;
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
+use crate::sources::Vestibule;
 
 /// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
 const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
@@ -52,19 +54,25 @@ impl ReadyDeparture {
     /// # Errors
     /// If the successor has not accepted within `freeze_timeout`, and cannot accept any more: the loop thaws by polling
     /// again.
-    pub(crate) fn commit<L: Lanes>(self, lanes: &mut L, freeze_timeout: Duration) -> Result<HandedOver, Failure> {
-        self.commit_beside(lanes, freeze_timeout, || {})
+    pub(crate) fn commit<L: Lanes>(
+        self,
+        lanes: &mut L,
+        vestibule: &mut Vestibule,
+        freeze_timeout: Duration,
+    ) -> Result<HandedOver, Failure> {
+        self.commit_beside(lanes, vestibule, freeze_timeout, || {})
     }
 
     /// The same, with something that is done between any two steps.
     pub(crate) fn commit_beside<L: Lanes>(
         self,
         lanes: &mut L,
+        vestibule: &mut Vestibule,
         freeze_timeout: Duration,
         mut between: impl FnMut(),
     ) -> Result<HandedOver, Failure> {
         let Self { channel, successor, ready, account } = self;
-        let mut end = End::new(channel, lanes, account, freeze_timeout);
+        let mut end = End::new(channel, lanes, vestibule, account, freeze_timeout);
         let mut drive = Drive::new(ready);
         loop {
             match drive.step(&mut end) {
@@ -81,6 +89,7 @@ impl ReadyDeparture {
 struct End<'l, L> {
     channel: Channel,
     lanes: &'l mut L,
+    vestibule: &'l mut Vestibule,
     account: Option<Account>,
     deadline: Deadline,
     /// What the time goes into.
@@ -89,9 +98,15 @@ struct End<'l, L> {
 
 impl<'l, L: Lanes> End<'l, L> {
     /// The time of the freeze begins.
-    fn new(channel: Channel, lanes: &'l mut L, account: Option<Account>, freeze_timeout: Duration) -> Self {
+    fn new(
+        channel: Channel,
+        lanes: &'l mut L,
+        vestibule: &'l mut Vestibule,
+        account: Option<Account>,
+        freeze_timeout: Duration,
+    ) -> Self {
         let freeze = Freeze::begin(freeze_timeout, Instant::now());
-        Self { channel, lanes, account, deadline: Deadline::after(freeze_timeout), freeze }
+        Self { channel, lanes, vestibule, account, deadline: Deadline::after(freeze_timeout), freeze }
     }
 
     /// An error with what is known here: a deadline that has passed is that of the freeze.
@@ -115,17 +130,17 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
     }
 
     fn next_batch(&mut self, frozen: &mut Frozen) -> Result<Option<Batch>, Failure> {
-        Ok(caught(|| frozen.next(&self.lanes.originals()))??)
+        Ok(caught(|| frozen.next(&originals(self.lanes, self.vestibule)))??)
     }
 
     fn send_batch(&mut self, batch: &Batch) -> Result<(), Failure> {
-        let descriptors = self.lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys());
+        let descriptors = descriptors(&*self.lanes, &*self.vestibule, batch);
         let sent = self.channel.send_by(&batch.frame, &descriptors, self.deadline);
         self.explained(sent)
     }
 
     fn next_entries(&mut self, frozen: &mut Frozen) -> Result<Option<Vec<u8>>, Failure> {
-        Ok(caught(|| frozen.next_entries(&mut self.lanes.originals()))?)
+        Ok(caught(|| frozen.next_entries(&mut originals(self.lanes, self.vestibule)))?)
     }
 
     fn save(&mut self) -> Result<Vec<Vec<u8>>, Failure> {

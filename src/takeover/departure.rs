@@ -15,9 +15,11 @@ use reactord_process::channel::{Channel, ChannelError, Deadline, Sent};
 use reactord_process::frame::printable;
 use reactord_process::memory::spare;
 use reactord_process::path::TakeoverListener;
+use reactord_process::wiped::Wiped;
 
 use super::admission::Refusal;
 use super::commit::ReadyDeparture;
+use super::everybody::{descriptors, originals};
 use super::failure::Failure;
 use super::fault::{self, PredecessorStep as Step};
 use super::memory;
@@ -25,11 +27,11 @@ use super::mirror::Batch;
 use super::pace::Load;
 use super::predecessor::Copying;
 use super::progress::{Advanced, Progress, Subjects};
-use super::wire::{self, At, Frame, Listeners, Process, Welcome};
+use super::wire::{self, At, Frame, Listeners, Process, Spoken, Welcome};
 use crate::lanes::Lanes;
 use crate::listen::{LISTENERS_MAX, Target};
 use crate::originals::Originals;
-use crate::sources::{Entrance, Greeting, Listener, Source, Tokens};
+use crate::sources::{Entrance, Greeting, Listener, Source, Tokens, Vestibule};
 use crate::tls::Tls;
 
 /// What the book of what the successor knows takes for each key: it grows by doubling, and may have to move.
@@ -52,7 +54,7 @@ pub(crate) struct Departure {
 /// A frame with its descriptors, to be sent later.
 #[derive(Debug)]
 struct Unsent {
-    frame: Vec<u8>,
+    frame: Wiped,
     descriptors: Vec<OwnedFd>,
 }
 
@@ -79,6 +81,9 @@ impl Departure {
         now: Instant,
     ) -> Result<Self, Failure> {
         let Greeting { mut channel, pid, hello } = greeting;
+        if welcome.has_secrets {
+            channel.hold_secrets();
+        }
         let successor = Process { build: printable(&hello.build), pid, generation: welcome.generation + 1 };
         let opened = spare(keys_end.iter().sum::<usize>() * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
             .map_err(Failure::from)
@@ -110,6 +115,16 @@ impl Departure {
         self.progress.copied()
     }
 
+    /// Whether the successor goes on with TLS handshakes that have been answered, as far as it has said so.
+    pub(crate) fn goes_on_with_answered(&self) -> bool {
+        self.progress.goes_on_with_answered()
+    }
+
+    /// Whether the freeze waits for something.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.progress.is_waiting()
+    }
+
     /// The channel takes more.
     pub(crate) fn writable(&mut self) {
         self.progress.writable();
@@ -128,15 +143,18 @@ impl Departure {
     pub(crate) fn turn<L: Lanes>(
         self,
         lanes: &mut L,
+        vestibule: &mut Vestibule,
         freeze_timeout: Duration,
         may_freeze: bool,
         now: Instant,
     ) -> Result<Turned, Failure> {
         let Self { mut channel, successor, mut listeners, mut progress } = self;
+        progress.note(L::COUNT, vestibule.touches());
+        progress.tell_gone_first(L::COUNT);
         for number in 0..L::COUNT {
             progress.note(number, lanes.lane_mut(number).table_mut().touches());
         }
-        let everybody = &mut Everybody { lanes, listeners: &mut listeners, may_freeze };
+        let everybody = &mut Everybody { lanes, vestibule, listeners: &mut listeners, may_freeze };
         match progress.advance(&mut channel, everybody, freeze_timeout, now) {
             Ok(Advanced::Copying(progress)) => Ok(Turned::Copying(Self { channel, successor, listeners, progress })),
             Ok(Advanced::Ready(ready, strain)) => {
@@ -156,24 +174,25 @@ impl Departure {
     }
 }
 
-/// All peers, and what is sent before the first of them.
+/// All peers, those who are to be some, and what is sent before the first of them.
 struct Everybody<'l, L> {
     lanes: &'l mut L,
+    vestibule: &'l mut Vestibule,
     listeners: &'l mut Option<Unsent>,
     may_freeze: bool,
 }
 
 impl<L: Lanes> Subjects for Everybody<'_, L> {
     fn lend<T>(&mut self, copy: impl FnOnce(&mut [&mut dyn Originals]) -> T) -> T {
-        copy(&mut self.lanes.originals())
+        copy(&mut originals(self.lanes, self.vestibule))
     }
 
     fn descriptors(&self, batch: &Batch) -> Vec<BorrowedFd<'_>> {
-        self.lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys())
+        descriptors(self.lanes, self.vestibule, batch)
     }
 
-    fn may_freeze(&self) -> bool {
-        self.may_freeze
+    fn waits(&self) -> bool {
+        !self.may_freeze
     }
 
     fn send_first(&mut self, channel: &mut Channel) -> Result<Option<Sent>, ChannelError> {
@@ -206,8 +225,9 @@ fn send_listeners(
         takeover_path: takeover.path().as_os_str().as_bytes().to_vec(),
         takeover_device,
         takeover_inode,
+        queue_tls: entrance.queue_tls().map(spoken),
     };
-    let frame = Frame::Listeners(listeners).encode();
+    let frame = listeners.frame();
     let descriptors: Vec<BorrowedFd<'_>> =
         kept().chain(leftovers()).map(AsFd::as_fd).chain([takeover.as_fd()]).collect();
     if channel.try_send(&frame, &descriptors)? == Sent::Taken {
@@ -228,8 +248,13 @@ fn said_of(listener: &Listener, is_leftover: bool) -> wire::Listener {
     };
     let lane = u32::try_from(listener.lane()).expect("a server has few lanes");
     let (name, is_borrowed) = (listener.name().to_owned(), listener.is_borrowed());
-    let tickets = listener.tls().map(Tls::save_tickets).unwrap_or_default();
-    wire::Listener { at, lane, name, is_leftover, is_borrowed, tickets }
+    let tls = listener.tls().map(spoken);
+    wire::Listener { at, lane, name, is_leftover, is_borrowed, tls }
+}
+
+/// What it is told of whose clients speak TLS with this.
+fn spoken(tls: &Tls) -> Spoken {
+    Spoken { tickets: tls.save_tickets().into(), specimen: tls.specimen().into() }
 }
 
 impl Source for Departure {
@@ -258,9 +283,9 @@ fn warn_of(strain: Option<(Load, Duration)>, pid: u32) {
 }
 
 impl Departure {
-    /// A takeover of peers alone, by a successor of the same process.
+    /// A takeover of peers alone, by a successor of the same process. Nobody waits for a handshake.
     pub(crate) fn of_peers(channel: Channel, hello: super::wire::Hello, keys_end: &[usize], now: Instant) -> Self {
-        let progress = Progress::new(Copying::new(hello, keys_end, now));
+        let progress = Progress::new(Copying::new(hello, &[keys_end, &[0]].concat(), now));
         let successor = Process { pid: std::process::id(), ..Process::default() };
         Self { channel, successor, listeners: None, progress }
     }

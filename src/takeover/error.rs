@@ -62,6 +62,10 @@ pub(crate) enum Cause {
         address: Address,
         error: AdoptError,
     },
+    /// Somebody who waits for a TLS handshake cannot be adopted.
+    Handshake {
+        why: String,
+    },
     State(RestoreError),
     /// The service did, while its shared state or a peer's session was restored.
     Panicked {
@@ -143,6 +147,7 @@ impl fmt::Display for Cause {
             Self::Listen(error) => error.fmt(f),
             Self::DescriptorsLeft { count } => write!(f, "{count} descriptors came that no frame speaks of"),
             Self::Adopt { address, error } => write!(f, "peer {address}: {error}"),
+            Self::Handshake { why } => write!(f, "a TLS handshake: {why}"),
             Self::State(error) => write!(f, "the shared state: {error}"),
             Self::Panicked { address: Some(address), panicked } => write!(f, "peer {address}: {panicked}"),
             Self::Panicked { address: None, panicked } => write!(f, "the shared state: {panicked}"),

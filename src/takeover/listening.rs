@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, getsockname};
 
 use super::error::{Cause, in_context};
 use super::successor::Objection;
-use super::wire::{self, At, Listeners};
+use super::wire::{self, At, Listeners, Spoken};
 use crate::listen::LISTENERS_MAX;
 use crate::sources::{Draw, Entrance, Listener, Plan, QUEUE_LANE};
 use crate::tls::Tls;
@@ -27,7 +27,7 @@ pub(super) fn take_listeners(
     channel: &mut Channel,
     listeners: Listeners,
 ) -> Result<(Vec<(wire::Listener, OwnedFd)>, TakeoverListener), Cause> {
-    let Listeners { services, takeover_path, takeover_device, takeover_inode } = listeners;
+    let Listeners { services, takeover_path, takeover_device, takeover_inode, .. } = listeners;
     let mut descriptors = channel.take_descriptors(services.len() + 1)?;
     let takeover = descriptors.pop().expect("one more was taken than there are listeners");
     // A peer's descriptor is known by its cookie, a listener's by what it is.
@@ -51,14 +51,17 @@ pub(super) fn take_listeners(
 pub(super) fn enter(
     theirs: Vec<(wire::Listener, OwnedFd)>,
     mut plan: Plan,
-    queue: Option<Queue>,
+    queue: Option<(Queue, Option<Spoken>)>,
 ) -> Result<Entrance, Cause> {
+    let tls = plan.tls().cloned();
     let (mut kept, mut left) = (Vec::new(), Vec::new());
     for (said, socket) in theirs {
-        let (is_leftover, tickets) = (said.is_leftover, said.tickets.clone());
-        match plan.claim(adopted(said, socket, plan.tls()), is_leftover) {
-            Ok(listener) => kept.push(with_tickets(listener, &tickets)?),
-            Err(listener) => left.extend(left_over(*listener, &tickets)),
+        let (is_leftover, spoken) = (said.is_leftover, said.tls.clone());
+        match plan.claim(adopted(said, socket).with_tls(tls.clone()), is_leftover) {
+            Ok(listener) => kept.push(speaking(listener, tls.as_ref(), spoken.as_ref())?),
+            // Whoever has connected there expects what was spoken there.
+            Err(listener) if spoken.is_none() => left.push(listener.with_tls(None)),
+            Err(listener) => left.extend(left_over(*listener, spoken.as_ref())),
         }
     }
     let of_queue = kept.iter().filter(|listener| listener.lane() == QUEUE_LANE).count();
@@ -76,46 +79,74 @@ pub(super) fn enter(
     }
     let entrance = Entrance::of_listeners(kept).and_leftovers(left, waiting_max());
     Ok(match queue {
-        Some(queue) => entrance.and_of_queue(Draw::from(queue)),
+        Some((queue, spoken)) => {
+            let tls = as_spoken(tls.as_ref(), tls.as_ref(), spoken.as_ref(), "of the supervisor's queue")?;
+            entrance.and_of_queue(Draw::from(queue), tls)
+        }
         None => entrance,
     })
 }
 
-/// The same listener, whose clients resume with tickets that the predecessor has given if they speak TLS.
-///
-/// # Errors
-/// If they do, and this process was not told with what: it would serve them in clear.
-fn with_tickets(listener: Listener, tickets: &[u8]) -> Result<Listener, Objection> {
-    match listener.tls() {
-        _ if tickets.is_empty() => {}
-        Some(tls) => tls.adopt_tickets(tickets),
-        None => return Err(Objection::NoTls { listener: listener.name().to_owned() }),
-    }
-    Ok(listener)
+/// The same listener, whose clients go on speaking what they have spoken.
+fn speaking(listener: Listener, of_all: Option<&Tls>, spoken: Option<&Spoken>) -> Result<Listener, Objection> {
+    let tls = as_spoken(listener.tls(), of_all, spoken, listener.name())?;
+    Ok(listener.with_tls(tls))
 }
 
 /// A listener that is wanted no more, for those who have connected to it by now. If they speak TLS and this process was not told with
 /// what, they cannot be let in: who has not begun then has to connect elsewhere.
-fn left_over(listener: Listener, tickets: &[u8]) -> Option<Listener> {
+fn left_over(listener: Listener, spoken: Option<&Spoken>) -> Option<Listener> {
     let at = listener.at();
-    let left = with_tickets(listener, tickets).ok();
+    let left = speaking(listener, None, spoken).ok();
     if left.is_none() {
         info!("Listening on {at} no longer: nobody is let in there whose connection is not accepted by now");
     }
     left
 }
 
-/// The listener that this says, with `tls` if its clients speak that.
-fn adopted(said: wire::Listener, socket: OwnedFd, tls: Option<&Tls>) -> Listener {
-    let wire::Listener { at, lane, name, is_borrowed, tickets, .. } = said;
-    let (lane, tls) = (lane as usize, tls.filter(|_| !tickets.is_empty()).cloned());
+/// What clients speak from now on who have spoken this: with `tls` if that is TLS, and they resume with the predecessor's tickets.
+///
+/// # Errors
+/// If this process would serve them in clear who have spoken TLS; or the other way round, where it was told `of_all` that come with the
+/// takeover that they speak it.
+fn as_spoken(
+    tls: Option<&Tls>,
+    of_all: Option<&Tls>,
+    spoken: Option<&Spoken>,
+    listener: &str,
+) -> Result<Option<Tls>, Objection> {
+    match (tls, spoken) {
+        (Some(tls), Some(spoken)) => tls.adopt_tickets(spoken.tickets.bytes()),
+        (None, Some(_)) => return Err(Objection::NoTls { listener: listener.to_owned() }),
+        (Some(tls), None) if of_all == Some(tls) => return Err(Objection::InClear { listener: listener.to_owned() }),
+        // Who was told of the listener itself may have TLS spoken there from now on.
+        (_, None) => {}
+    }
+    Ok(tls.cloned())
+}
+
+/// How clients speak TLS that come in by one of these or by the queue, where they do.
+pub(super) fn spoken_at(listeners: &Listeners) -> impl Iterator<Item = &Spoken> {
+    listeners.services.iter().filter_map(|said| said.tls.as_ref()).chain(&listeners.queue_tls)
+}
+
+/// Whether this process goes on with handshakes that the predecessor has answered, wherever they came in.
+pub(super) fn goes_on_with_answered(spoken: &[Spoken], entrance: &Entrance) -> bool {
+    let goes_on_with = |spoken: &Spoken| entrance.all_tls().any(|tls| tls.goes_on_with(spoken.specimen.bytes()));
+    !spoken.is_empty() && spoken.iter().all(goes_on_with)
+}
+
+/// The listener that this says.
+fn adopted(said: wire::Listener, socket: OwnedFd) -> Listener {
+    let wire::Listener { at, lane, name, is_borrowed, .. } = said;
+    let lane = lane as usize;
     let listener = match at {
         At::Tcp(address) => Listener::of_tcp(lane, name, socket, address),
         At::Unix(wire::SocketFile { path, device, inode }) => {
             Listener::of_unix(lane, name, socket, path_of(&path), (device, inode))
         }
     };
-    listener.borrowed(is_borrowed).with_tls(tls)
+    listener.borrowed(is_borrowed)
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
@@ -171,7 +202,7 @@ mod tests {
                     name: "inherited".to_owned(),
                     is_leftover: false,
                     is_borrowed: false,
-                    tickets: Vec::new(),
+                    tls: None,
                 },
                 OwnedFd::from(socket),
             )

@@ -7,11 +7,14 @@
 use std::collections::VecDeque;
 
 use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
+use reactord_process::wiped::Wiped;
+use rustc_hash::FxHashMap;
+use zeroize::Zeroizing;
 
 use super::pace::{Load, Pending};
 use super::wire::{Closed, Frame, RecordsKind, RecordsWriter, Timers, chained};
 use crate::originals::Originals;
-use crate::peer::record::{Ends, Record};
+use crate::peer::record::{Ends, Record, SecuredRecord};
 
 /// A batch of records ends when it is as large as this, so that sending it delays nobody for long.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -23,8 +26,9 @@ const KEYS_PER_BATCH_MAX: usize = 4096;
 /// than a batch, however much a peer has, save where a session is: that is the service's, and goes whole.
 const PEER_BYTES_MAX: usize = 256 * 1024;
 
-/// About what a record or a change takes besides session and bytes.
+/// About what a record or a change takes besides session and bytes, and how much more where the bytes go through something.
 const RECORD_BYTES: usize = 40;
+const SECURED_BYTES: usize = 160;
 
 /// How many closed peers one frame names.
 const CLOSED_PER_FRAME_MAX: usize = 4096;
@@ -37,6 +41,8 @@ struct Known {
     digest: u32,
     /// Up to where its bytes were sent.
     ends: Ends,
+    /// It was told what was agreed on where its bytes go through something.
+    has_facts: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,16 +68,22 @@ impl Known {
 
     /// About how many bytes it takes to tell the successor of such a peer, which is like this now, besides its session.
     fn bytes_pending(self, record: &Record<'_>) -> usize {
+        let besides = RECORD_BYTES + if record.secured.is_some() { SECURED_BYTES } else { 0 };
         match self.state {
             State::Clean | State::Nothing => 0,
-            State::Pending => RECORD_BYTES + record.bytes_since(Ends::default()),
-            State::Dirty { .. } => RECORD_BYTES + record.bytes_since(self.ends),
+            State::Pending => besides + record.bytes_since(Ends::default()),
+            State::Dirty { .. } => besides + record.bytes_since(self.ends),
         }
+    }
+
+    /// Whether the successor does not know the peer.
+    fn is_new(self) -> bool {
+        matches!(self.state, State::Nothing | State::Pending)
     }
 
     /// Whether the successor does not know its session.
     fn lacks_session(self) -> bool {
-        matches!(self.state, State::Nothing | State::Pending | State::Dirty { session: true })
+        self.is_new() || matches!(self.state, State::Dirty { session: true })
     }
 
     /// Whether frames of this kind are for such a peer.
@@ -84,7 +96,64 @@ impl Known {
     }
 }
 
-const _: () = assert!(size_of::<Known>() <= 24, "there is one for each of a million peers");
+/// What the successor knows of all peers, by slab key.
+#[derive(Debug, Default)]
+struct Ledger {
+    entries: Vec<Entry>,
+    /// Up to where the beginnings of records were sent, of those who have one: few do at a time.
+    partials: FxHashMap<usize, u64>,
+}
+
+/// What the successor knows of a peer, but for what few have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    state: State,
+    has_facts: bool,
+    digest: u32,
+    inbound_end: u64,
+    outbound_end: u64,
+}
+
+const _: () = assert!(size_of::<Entry>() <= 24, "there is one for each of a million peers");
+
+impl Ledger {
+    fn get(&self, key: usize) -> Known {
+        let Entry { state, has_facts, digest, inbound_end, outbound_end } =
+            self.entries.get(key).copied().unwrap_or_default();
+        let partial = self.partials.get(&key).copied().unwrap_or_default();
+        Known { state, digest, ends: Ends { inbound: inbound_end, outbound: outbound_end, partial }, has_facts }
+    }
+
+    fn set(&mut self, key: usize, Known { state, digest, ends, has_facts }: Known) {
+        let Ends { inbound, outbound, partial } = ends;
+        *self.entry(key) = Entry { state, has_facts, digest, inbound_end: inbound, outbound_end: outbound };
+        match partial {
+            0 => self.partials.remove(&key),
+            partial => self.partials.insert(key, partial),
+        };
+    }
+
+    fn state_mut(&mut self, key: usize) -> &mut State {
+        &mut self.entry(key).state
+    }
+
+    /// What is known of `key`, about which nobody may have asked before.
+    fn entry(&mut self, key: usize) -> &mut Entry {
+        if key >= self.entries.len() {
+            self.entries.resize(key + 1, Entry::default());
+        }
+        &mut self.entries[key]
+    }
+
+    /// Nobody is at `key` any more. What was known of who was.
+    fn take(&mut self, key: usize) -> Known {
+        let known = self.get(key);
+        if key < self.entries.len() {
+            self.set(key, Known::default());
+        }
+        known
+    }
+}
 
 /// Keys that wait for this round, and keys that wait for the next.
 #[derive(Debug, Default)]
@@ -112,8 +181,7 @@ impl<T> Queue<T> {
 pub(crate) struct Mirror {
     /// The number of the lane.
     lane: u32,
-    /// By slab key.
-    known: Vec<Known>,
+    known: Ledger,
     /// The walk has passed all keys below.
     walked: usize,
     /// The walk ends here; keys from here on came to be after it began.
@@ -131,7 +199,7 @@ pub(crate) struct Mirror {
 pub(crate) struct Batch {
     /// Whose peers it is about.
     lane: u32,
-    pub(crate) frame: Vec<u8>,
+    pub(crate) frame: Wiped,
     /// In the frame's order.
     records: Vec<Written>,
     taken: Taken,
@@ -160,7 +228,7 @@ impl Batch {
     /// Timers of a lane's service.
     pub(crate) fn of_timers(timers: Timers) -> Self {
         let lane = timers.lane;
-        Self { frame: Frame::Timers(timers).encode(), records: Vec::new(), taken: Taken::Nowhere, lane }
+        Self { frame: Frame::Timers(timers).encode().into(), records: Vec::new(), taken: Taken::Nowhere, lane }
     }
 
     /// The number of the lane whose peers it is about.
@@ -186,7 +254,7 @@ impl Mirror {
         Self {
             lane,
             // It grows as the walk goes: to write all of it at once would hold up the loop.
-            known: Vec::with_capacity(walk_end),
+            known: Ledger { entries: Vec::with_capacity(walk_end), ..Ledger::default() },
             walked: 0,
             walk_end,
             fresh: Queue::default(),
@@ -232,12 +300,14 @@ impl Mirror {
             let Some(record) = originals.record(key) else {
                 continue;
             };
-            let known = self.known[key];
+            let known = self.known.get(key);
             saved.clear();
             if known.lacks_session() {
                 originals.save_session(key, &mut saved);
             }
-            originals.save_secured(key, &mut saved);
+            if record.secured.is_some() && !known.has_facts {
+                originals.save_facts(key, &mut saved);
+            }
             let bytes = known.bytes_pending(&record) + saved.len();
             load.pending.bytes += bytes;
             if load.most.is_none_or(|(_, most)| most < bytes) {
@@ -253,14 +323,13 @@ impl Mirror {
         if (self.walked..self.walk_end).contains(&key) {
             return;
         }
-        let known = entry(&mut self.known, key);
-        match &mut known.state {
-            State::Nothing => {
-                known.state = State::Pending;
+        match self.known.state_mut(key) {
+            state @ State::Nothing => {
+                *state = State::Pending;
                 self.fresh.next.push_back(key);
             }
-            State::Clean => {
-                known.state = State::Dirty { session: session_changed };
+            state @ State::Clean => {
+                *state = State::Dirty { session: session_changed };
                 self.dirty.next.push_back(key);
             }
             State::Dirty { session } => *session |= session_changed,
@@ -270,10 +339,7 @@ impl Mirror {
 
     /// The peer at `key`, with this cookie, is gone.
     pub(crate) fn closed(&mut self, key: usize, cookie: u64) {
-        let Some(known) = self.known.get_mut(key) else {
-            return;
-        };
-        if let Some(digest) = std::mem::take(known).digest() {
+        if let Some(digest) = self.known.take(key).digest() {
             self.peers -= 1;
             self.digest = self.digest.wrapping_sub(digest.into());
             self.closed.next.push_back(cookie);
@@ -296,7 +362,7 @@ impl Mirror {
         let lane = self.lane;
         let cookies: Vec<u64> = self.closed.round.iter().copied().take(CLOSED_PER_FRAME_MAX).collect();
         let taken = Taken::Closed(cookies.len());
-        Some(Batch { lane, frame: Frame::Closed(Closed { cookies, lane }).encode(), records: Vec::new(), taken })
+        Some(Batch { lane, frame: Frame::Closed(Closed { cookies, lane }).encode().into(), records: Vec::new(), taken })
     }
 
     /// What else to send next in this round, or `None` at its end. Each batch is followed by [`Mirror::sent`] or
@@ -356,17 +422,9 @@ impl Mirror {
     pub(crate) fn unsent(&mut self, batch: Batch) {
         // A key may stand in it twice; what it was at first comes last.
         for Written { key, before, .. } in batch.records.into_iter().rev() {
-            self.known[key] = before;
+            self.known.set(key, before);
         }
     }
-}
-
-/// What is known of `key`, about which nobody may have asked before.
-fn entry(known: &mut Vec<Known>, key: usize) -> &mut Known {
-    if key >= known.len() {
-        known.resize(key + 1, Known::default());
-    }
-    &mut known[key]
 }
 
 /// Writes what those `keys` that `kind` is for have to tell into one frame, until it is full or the keys end. Returns it
@@ -375,12 +433,14 @@ fn gather(
     lane: u32,
     kind: RecordsKind,
     keys: impl Iterator<Item = usize>,
-    known: &mut Vec<Known>,
+    ledger: &mut Ledger,
     originals: &dyn Originals,
-) -> (Vec<u8>, Vec<Written>, usize) {
+) -> (Wiped, Vec<Written>, usize) {
     let mut writer = RecordsWriter::new(kind, lane);
     let mut records: Vec<Written> = Vec::new();
-    let [mut saved, mut secured] = [Vec::new(), Vec::new()];
+    let mut saved = Zeroizing::new(Vec::new());
+    // Room for all of it, so that nothing is left where it was too small.
+    let (mut state, mut facts) = (Zeroizing::new(Vec::with_capacity(2 * SECURED_BYTES)), Vec::new());
     let mut passed = 0;
     for key in keys {
         if records.len() == DESCRIPTORS_PER_FRAME_MAX || writer.bytes() >= BATCH_BYTES || passed == KEYS_PER_BATCH_MAX {
@@ -388,24 +448,37 @@ fn gather(
         }
         passed += 1;
         // A key may stand in a queue twice, or in vain: its first peer left, and another one came.
-        let entry = entry(known, key);
-        if !entry.wants(kind) {
+        let before = ledger.get(key);
+        if !before.wants(kind) {
             continue;
         }
-        let Some(record) = originals.record(key) else {
+        let Some(mut record) = originals.record(key) else {
             // Nobody is here, or somebody who ends with this process; if that is not so any more, it will be said.
-            entry.state = if entry.state == State::Pending { State::Nothing } else { entry.state };
+            if before.state == State::Pending {
+                *ledger.state_mut(key) = State::Nothing;
+            }
             continue;
         };
-        let before = *entry;
         saved.clear();
         if before.lacks_session() {
             originals.save_session(key, &mut saved);
         }
-        secured.clear();
-        originals.save_secured(key, &mut secured);
-        *entry = write(&Record { secured: &secured, ..record }, &saved, before, &mut writer);
-        records.push(Written { key, before, after: *entry });
+        if originals.are_secret() {
+            writer.hold_secrets();
+        }
+        if let Some(secured) = &mut record.secured {
+            writer.hold_secrets();
+            state.clear();
+            originals.save_secured(key, &mut state);
+            facts.clear();
+            if !before.has_facts {
+                originals.save_facts(key, &mut facts);
+            }
+            *secured = SecuredRecord { facts: &facts, state: &state, ..*secured };
+        }
+        let after = write(&record, &saved, before, &mut writer);
+        ledger.set(key, after);
+        records.push(Written { key, before, after });
     }
     (writer.finish(), records, passed)
 }
@@ -425,7 +498,7 @@ fn write(record: &Record<'_>, session: &[u8], before: Known, writer: &mut Record
     };
     let whole = ends == record.ends();
     let state = if whole { State::Clean } else { State::Dirty { session: false } };
-    Known { state, digest, ends }
+    Known { state, digest, ends, has_facts: record.secured.is_some() }
 }
 
 #[cfg(test)]

@@ -108,6 +108,12 @@ impl Pace {
         self.round_began = (now, bytes_sent);
     }
 
+    /// So much time went by in which no round was to make anything less.
+    pub(crate) fn pass_over(&mut self, time: Duration) {
+        self.first_ended = self.first_ended.map(|ended| ended + time);
+        self.round_began.0 += time;
+    }
+
     /// Whether it is worth asking the successor to get ready, with so many peers and entries pending.
     pub(crate) fn may_freeze_with(&self, peers: usize, entries: usize, now: Instant) -> bool {
         self.first_ended.is_some() && Pending { peers, entries, bytes: 0 }.fits(self.bound(now))

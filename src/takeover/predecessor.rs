@@ -131,6 +131,8 @@ pub(crate) struct Copying {
     peers_sent: u64,
     peers_copied: u64,
     rounds_copied: u32,
+    /// The successor goes on with TLS handshakes that have been answered.
+    goes_on_with_answered: bool,
     pace: Pace,
     figures: Figures,
     began: Instant,
@@ -146,6 +148,8 @@ enum Step {
     RoundSent,
     /// The last round is sent; the successor has yet to get ready.
     LastRoundSent,
+    /// It is ready, and the freeze waits for something else, since then.
+    Waiting(Instant),
 }
 
 /// A frame to be sent during the copy.
@@ -182,6 +186,7 @@ impl Copying {
             peers_sent: 0,
             peers_copied: 0,
             rounds_copied: 0,
+            goes_on_with_answered: false,
             pace: Pace::new(now),
             figures: Figures { rounds: 1, ..Figures::default() },
             began: now,
@@ -255,7 +260,26 @@ impl Copying {
 
     /// Whether all peers are copied, only what changes is left, and the successor keeps up.
     pub(crate) fn nears_the_freeze(&self, now: Instant) -> bool {
-        self.figures.rounds > 1 && now.saturating_duration_since(self.progressed) < KEEPS_UP
+        self.is_waiting() || (self.figures.rounds > 1 && now.saturating_duration_since(self.progressed) < KEEPS_UP)
+    }
+
+    /// Whether the successor goes on with TLS handshakes that have been answered, as far as it has said so.
+    pub(crate) fn goes_on_with_answered(&self) -> bool {
+        self.goes_on_with_answered
+    }
+
+    /// Whether the successor is ready, and nothing is done until the freeze need not wait any more.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.step, Step::Waiting(_))
+    }
+
+    /// The freeze need not wait any more: another round is copied, and the time that was waited for nothing does not count.
+    pub(crate) fn go_on(&mut self, now: Instant) {
+        if let Step::Waiting(since) = self.step {
+            self.pace.pass_over(now.saturating_duration_since(since));
+            self.progressed = now;
+            self.begin_round();
+        }
     }
 
     /// The channel has taken it. The channel is small, so that is progress too: the successor does not answer every
@@ -308,6 +332,7 @@ impl Copying {
                 if copied.peers > self.peers_copied || copied.rounds > self.rounds_copied {
                     self.progressed = now;
                 }
+                self.goes_on_with_answered |= copied.handshakes;
                 self.peers_copied = self.peers_copied.max(copied.peers);
                 self.rounds_copied = self.rounds_copied.max(copied.rounds);
                 if self.step == Step::RoundSent && self.rounds_copied == self.figures.rounds {
@@ -375,6 +400,12 @@ impl Ready {
             }
             Verdict::TooMuch { needed, allowed } => Err(Mistake::TooMuch { load, needed, allowed }),
         }
+    }
+
+    /// The freeze is to wait for something: nothing is copied until [it need not](Copying::go_on).
+    pub(crate) fn wait(mut self, now: Instant) -> Copying {
+        self.0.step = Step::Waiting(now);
+        self.0
     }
 
     /// It is not the time to freeze: another round is copied.

@@ -42,6 +42,11 @@ pub(crate) trait Subjects {
         true
     }
 
+    /// Whether the freeze is to wait for something that ends by itself, and nothing is to be copied until then.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// Sees to it that those who have come to be among them are in that round.
     fn gather(&mut self, _: &mut Copying) {}
 
@@ -107,6 +112,22 @@ impl Progress {
         self.copying.nears_the_freeze(now)
     }
 
+    /// Whether the freeze waits for something.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.copying.is_waiting()
+    }
+
+    /// Whether the successor goes on with TLS handshakes that have been answered, as far as it has said so.
+    pub(crate) fn goes_on_with_answered(&self) -> bool {
+        self.copying.goes_on_with_answered()
+    }
+
+    /// Has those who are gone told of before anything else. Whoever has come to be a peer of another lane by that is not to be
+    /// told of before.
+    pub(crate) fn tell_gone_first(&mut self, lane: usize) {
+        self.copying.mirror_mut(lane).tell_closed();
+    }
+
     /// When it is to have a turn if no event comes before.
     pub(crate) fn due(&self, now: Instant) -> Instant {
         let deadline = self.copying.deadline();
@@ -138,6 +159,9 @@ impl Progress {
         now: Instant,
     ) -> Result<Advanced, Failure> {
         self.more_to_hear = true;
+        if self.copying.is_waiting() && !subjects.waits() {
+            self.copying.go_on(now);
+        }
         for _ in 0..FRAMES_PER_TURN {
             let Some(raw) = channel.receive()? else {
                 self.more_to_hear = false;
@@ -148,6 +172,7 @@ impl Progress {
                     self.copying = copying;
                     fault::at(Step::Copied, channel)?;
                 }
+                Heard::Ready(ready) if subjects.waits() => self.copying = ready.wait(now),
                 Heard::Ready(ready) => match subjects.decide(ready, freeze_timeout, now)? {
                     Decision::Copy(copying) => self.copying = copying,
                     Decision::Freeze(ready, strain) => return Ok(Advanced::Ready(ready, strain)),

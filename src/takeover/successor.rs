@@ -48,6 +48,8 @@ pub(crate) enum Objection {
     TooManyListeners { count: usize, count_max: usize },
     /// Clients of this listener speak TLS, and this process was not told with which certificate.
     NoTls { listener: String },
+    /// Clients of this listener are served in clear, and this process was given a certificate for them.
+    InClear { listener: String },
     /// Something came with a batch that does not move.
     Shared,
     /// With those that it is to be given, this process would have more peers than it may.
@@ -88,6 +90,11 @@ impl std::fmt::Display for Objection {
             Self::NoTls { listener } => write!(
                 f,
                 "the clients of the listener {} speak TLS, and this process was given no certificate",
+                printable(listener)
+            ),
+            Self::InClear { listener } => write!(
+                f,
+                "the clients of the listener {} are served in clear, and this process was given a certificate for them",
                 printable(listener)
             ),
             Self::Listeners { count, expected: 0 } => {
@@ -260,6 +267,7 @@ struct LaneBook {
 /// What a frame has led to.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub(crate) enum Heard<'b> {
     /// Something is to be done, and more comes.
     On(Receiving, Action<'b>),
@@ -354,6 +362,14 @@ impl Receiving {
             (_, Frame::Refuse(refuse)) => Err(Objection::Refused { reason: printable(&refuse.reason) }),
             (receiving, frame) => Err(Objection::OutOfTurn { kind: frame.kind(), step: receiving.when() }),
         }
+    }
+
+    /// The same for a process that goes on with TLS handshakes that have been answered, or does not.
+    pub(crate) fn with_answered_handshakes(mut self, goes_on: bool) -> Self {
+        if let Self::Copying(book) = &mut self {
+            book.copied.handshakes = goes_on;
+        }
+        self
     }
 
     fn when(&self) -> &'static str {

@@ -65,6 +65,9 @@ impl Welcomed {
         }
         let mut channel = Channel::of_successor(socket).map_err(Cause::Channel).map_err(in_context(Who::Pid(pid)))?;
         let welcome = greet(&mut channel, offers, upgrade).map_err(in_context(Who::Pid(pid)))?;
+        if welcome.has_secrets {
+            channel.hold_secrets();
+        }
         let peers: u64 = welcome.lanes.iter().map(|lane| lane.peers).sum();
         debug!("Welcomed by {} as pid {pid}, with {peers} peers", printable(&welcome.build));
         let expendable = Expendable::until_dropped();
@@ -95,7 +98,9 @@ impl Welcomed {
         queue: Option<Queue>,
         moved_to: Option<&Path>,
     ) -> Result<Arrived<L>, TakeoverError> {
-        let receiving = Receiving::expecting(&self.welcome.lanes.iter().map(peers_of).collect::<Vec<_>>());
+        // Behind the lanes come those who wait for their TLS handshakes.
+        let expected: Vec<usize> = self.welcome.lanes.iter().map(peers_of).chain([0]).collect();
+        let receiving = Receiving::expecting(&expected);
         let Self { channel, path, welcome, expendable } = self;
         let Welcome { build, pid, generation, .. } = &welcome;
         let predecessor = Process { build: printable(build), pid: *pid, generation: *generation };

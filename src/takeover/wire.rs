@@ -13,6 +13,7 @@ use minicbor::{Decode, Decoder, Encode};
 use reactord_process::frame::{self, FromFrame, REFUSE, Refuse, WireError};
 use reactord_process::requests;
 pub(crate) use reactord_process::requests::{Argument, LogSet, Process, SetLog, Upgrade, Upgraded, Upgrading};
+use reactord_process::wiped::Wiped;
 
 use crate::account::Account;
 use crate::peer::record::{Change, Record};
@@ -20,10 +21,12 @@ use crate::status::{PeerStatus, Status};
 
 mod record;
 mod records;
+mod secret;
 mod ties;
 
 pub(crate) use records::{Digested, OfLane, RecordsKind, RecordsWriter, chained};
 use records::{decode_records, encode_records};
+pub(crate) use secret::Secret;
 
 /// The wire versions that this build speaks.
 pub(crate) const WIRE_VERSIONS: Versions =
@@ -107,6 +110,9 @@ pub(crate) struct Welcome {
     /// Which of the processes that have been this server says so. 0: it is not said.
     #[cbor(n(4), skip_if = "is_zero")]
     pub(crate) generation: u64,
+    /// There are secrets in what follows: those of TLS.
+    #[cbor(n(5), skip_if = "is_not")]
+    pub(crate) has_secrets: bool,
 }
 
 /// One of the predecessor's lanes.
@@ -155,6 +161,16 @@ pub(crate) struct Listeners {
     pub(crate) takeover_device: u64,
     #[n(3)]
     pub(crate) takeover_inode: u64,
+    /// Those who come over the queue of its supervisor speak TLS.
+    #[n(4)]
+    pub(crate) queue_tls: Option<Spoken>,
+}
+
+impl Listeners {
+    /// The frame that says so. The keys of tickets are in it.
+    pub(crate) fn frame(&self) -> Wiped {
+        frame::encode_secret(Kind::Listeners as u8, self)
+    }
 }
 
 /// A listener of one of the predecessor's lanes.
@@ -174,9 +190,23 @@ pub(crate) struct Listener {
     /// Somebody else has opened it, and may go on listening: it is not ended, and its path not removed.
     #[cbor(n(4), skip_if = "is_not")]
     pub(crate) is_borrowed: bool,
-    /// Its clients speak TLS, and resume with tickets that were sealed with these keys. Empty if they do not.
-    #[cbor(n(5), with = "minicbor::bytes", skip_if = "Vec::is_empty")]
-    pub(crate) tickets: Vec<u8>,
+    /// Its clients speak TLS.
+    #[n(5)]
+    pub(crate) tls: Option<Spoken>,
+}
+
+/// How clients speak TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Spoken {
+    /// With the keys of the tickets with which they resume.
+    #[n(0)]
+    pub(crate) tickets: Secret,
+    /// And this handshake, which nobody means, has been answered: who goes on with it goes on with theirs. Empty: none of
+    /// theirs is to be gone on with by then.
+    #[cbor(n(1), skip_if = "Secret::is_empty")]
+    #[cbor(default)]
+    pub(crate) specimen: Secret,
 }
 
 /// Where a listener is.
@@ -232,6 +262,9 @@ pub(crate) struct Copied {
     pub(crate) peers: u64,
     #[n(1)]
     pub(crate) rounds: u32,
+    /// It goes on with TLS handshakes also where the client has been answered.
+    #[cbor(n(2), skip_if = "is_not")]
+    pub(crate) handshakes: bool,
 }
 
 /// Predecessor: a part of the state that all peers of a lane share, in order.

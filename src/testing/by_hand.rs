@@ -14,7 +14,7 @@ use crate::peer::Marks;
 use crate::peer::secured::LAYOUT;
 use crate::reactor::{Reactor, estate_of};
 use crate::service::StreamService;
-use crate::sources::{Asks, Sources};
+use crate::sources::{Asks, Sources, Vestibule};
 use crate::table::Table;
 use crate::takeover::admission::{Estate, greet};
 use crate::takeover::arriving::{Arriving, Came};
@@ -80,13 +80,15 @@ fn depart<T: StreamService>(
 ) -> Result<(), String> {
     loop {
         departure.writable();
-        let committed = match departure.turn(lanes, freeze_timeout, true, Instant::now()) {
+        let committed = match departure.turn(lanes, &mut Vestibule::new(), freeze_timeout, true, Instant::now()) {
             Ok(Turned::Copying(next)) => {
                 departure = next;
                 successor.hear_out();
                 continue;
             }
-            Ok(Turned::Ready(ready)) => ready.commit_beside(lanes, freeze_timeout, || successor.hear_out()),
+            Ok(Turned::Ready(ready)) => {
+                ready.commit_beside(lanes, &mut Vestibule::new(), freeze_timeout, || successor.hear_out())
+            }
             Err(failure) => Err(failure),
         };
         return committed.map(drop).map_err(|failure| failure.to_string());

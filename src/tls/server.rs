@@ -1,9 +1,10 @@
 //! What a listener needs so that its clients speak TLS.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use reactord_tls::{Acceptor, NoRandomness, ServerSettings, SettingsError, TicketKeys};
+use reactord_tls::{Acceptor, NoRandomness, ServerSettings, SettingsError, Specimen, TicketKeys};
+use zeroize::Zeroizing;
 
 /// What the clients of a listener speak TLS with: settings that have been found to be good, and the keys of the tickets with
 /// which clients resume. Cloning it shares both.
@@ -13,6 +14,7 @@ pub struct Tls(Arc<Shared>);
 struct Shared {
     acceptor: Acceptor,
     tickets: Arc<TicketKeys>,
+    specimen: OnceLock<Option<Specimen>>,
 }
 
 /// Why there is no TLS to be had.
@@ -44,7 +46,7 @@ impl Tls {
     pub fn new(settings: &ServerSettings) -> Result<Self, TlsError> {
         let tickets = Arc::new(TicketKeys::new().map_err(TlsError::Randomness)?);
         let acceptor = Acceptor::new(settings, tickets.clone()).map_err(TlsError::Settings)?;
-        Ok(Self(Arc::new(Shared { acceptor, tickets })))
+        Ok(Self(Arc::new(Shared { acceptor, tickets, specimen: OnceLock::new() })))
     }
 
     pub(crate) fn acceptor(&self) -> &Acceptor {
@@ -52,8 +54,20 @@ impl Tls {
     }
 
     /// The keys of tickets, for a successor.
-    pub(crate) fn save_tickets(&self) -> Vec<u8> {
-        self.0.tickets.save().to_vec()
+    pub(crate) fn save_tickets(&self) -> Zeroizing<Vec<u8>> {
+        self.0.tickets.save()
+    }
+
+    /// A handshake by which a successor sees whether it goes on with those that have been answered here. Empty if none of them
+    /// moves.
+    pub(crate) fn specimen(&self) -> Zeroizing<Vec<u8>> {
+        let specimen = self.0.specimen.get_or_init(|| Specimen::of(&self.0.acceptor));
+        specimen.as_ref().map(Specimen::save).unwrap_or_default()
+    }
+
+    /// Whether handshakes that a predecessor has answered go on here, whose specimen this is.
+    pub(crate) fn goes_on_with(&self, specimen: &[u8]) -> bool {
+        specimen.is_empty() || Specimen::read(specimen).is_some_and(|specimen| specimen.goes_on_with(&self.0.acceptor))
     }
 
     /// Goes on with the ticket keys of a predecessor; with its own if it cannot read those.

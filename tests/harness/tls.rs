@@ -129,30 +129,13 @@ impl TlsPeer {
 
     /// Connects, unless that fails.
     pub(crate) fn try_connect(address: SocketAddr, connector: &Connector) -> Result<Self, String> {
-        let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        stream.set_nodelay(true).expect("no delay can be set");
-        let (mut out, mut wire) = (Vec::new(), Vec::new());
-        let mut handshake =
-            Handshake::connect(connector, "localhost", &mut out).map_err(|failure| failure.to_string())?;
-        loop {
-            stream.write_all(&out).map_err(|error| error.to_string())?;
-            out.clear();
-            let mut buffer = [0; 4096];
-            match stream.read(&mut buffer).map_err(|error| error.to_string())? {
-                0 => return Err("the server has ended the connection".to_owned()),
-                bytes => wire.extend_from_slice(&buffer[..bytes]),
-            }
-            let (used, progress) = handshake.hear(&wire, &mut out).map_err(|failure| failure.to_string())?;
-            wire.drain(..used);
-            if progress == Progress::Done {
-                stream.write_all(&out).map_err(|error| error.to_string())?;
-                let established = handshake.finish().map_err(|failure| failure.to_string())?;
-                let (session, facts) = (established.session, established.facts);
-                return Ok(Self { stream, session, facts, wire, plain: Vec::new() });
-            }
-        }
+        let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
+        Self::try_over(stream, connector)
+    }
+
+    /// Speaks TLS over a connection, on which nothing has been said.
+    pub(crate) fn try_over(stream: TcpStream, connector: &Connector) -> Result<Self, String> {
+        Shaking::over(stream, connector).try_finish()
     }
 
     pub(crate) fn facts(&self) -> &Facts {
@@ -321,5 +304,82 @@ impl TlsPeer {
         self.wire.drain(..used);
         self.stream.write_all(&out).map_err(|error| error.to_string())?;
         Ok(true)
+    }
+}
+
+/// A client in the middle of its handshake.
+pub(crate) struct Shaking {
+    stream: TcpStream,
+    handshake: Handshake,
+    wire: Vec<u8>,
+    /// What it has to say and has not said.
+    out: Vec<u8>,
+    progress: Progress,
+}
+
+impl Shaking {
+    /// It has connected, and said nothing.
+    #[track_caller]
+    pub(crate) fn connect(address: SocketAddr, connector: &Connector) -> Self {
+        Self::over(TcpStream::connect(address).expect("the server listens"), connector)
+    }
+
+    fn over(stream: TcpStream, connector: &Connector) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_nodelay(true).expect("no delay can be set");
+        let mut out = Vec::new();
+        let handshake = Handshake::connect(connector, "localhost", &mut out).expect("it can begin");
+        Self { stream, handshake, wire: Vec::new(), out, progress: Progress::More }
+    }
+
+    /// Says no more of what it has to say than this.
+    #[track_caller]
+    pub(crate) fn say(&mut self, bytes_max: usize) {
+        let bytes = self.out.len().min(bytes_max);
+        let said: Vec<u8> = self.out.drain(..bytes).collect();
+        self.stream.write_all(&said).expect("the connection takes all");
+    }
+
+    /// Hears the server out, and knows what to say next.
+    #[track_caller]
+    pub(crate) fn hear(&mut self) {
+        self.try_hear().expect("the server goes on");
+    }
+
+    fn try_hear(&mut self) -> Result<(), String> {
+        while self.out.is_empty() && self.progress == Progress::More {
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer).map_err(|error| error.to_string())? {
+                0 => return Err("the server has ended the connection".to_owned()),
+                bytes => self.wire.extend_from_slice(&buffer[..bytes]),
+            }
+            let heard = self.handshake.hear(&self.wire, &mut self.out);
+            let (used, progress) = heard.map_err(|failure| failure.to_string())?;
+            self.wire.drain(..used);
+            self.progress = progress;
+        }
+        Ok(())
+    }
+
+    /// Goes on to the end.
+    #[track_caller]
+    pub(crate) fn finish(self) -> TlsPeer {
+        self.try_finish().expect("the handshake succeeds")
+    }
+
+    fn try_finish(mut self) -> Result<TlsPeer, String> {
+        loop {
+            let said = std::mem::take(&mut self.out);
+            self.stream.write_all(&said).map_err(|error| error.to_string())?;
+            if self.progress == Progress::Done {
+                break;
+            }
+            self.try_hear()?;
+        }
+        let Self { stream, handshake, wire, .. } = self;
+        let established = handshake.finish().map_err(|failure| failure.to_string())?;
+        let (session, facts) = (established.session, established.facts);
+        Ok(TlsPeer { stream, session, facts, wire, plain: Vec::new() })
     }
 }

@@ -93,7 +93,12 @@ impl Record {
 /// The records in the body of a Peers frame.
 pub(crate) fn records(frame: &Frame) -> Vec<Record> {
     let mut decoder = Decoder::new(&frame.body);
-    assert_eq!((decoder.map().unwrap(), decoder.u32().unwrap()), (Some(1), 0));
+    let fields = decoder.map().unwrap();
+    if decoder.u32().unwrap() == 1 {
+        // The lane, which comes first.
+        decoder.u32().unwrap();
+        assert_eq!((fields, decoder.u32().unwrap()), (Some(2), 0));
+    }
     let length = decoder.array().unwrap();
     let mut records = Vec::new();
     while length.map_or(decoder.datatype().unwrap() != Type::Break, |length| (records.len() as u64) < length) {
@@ -138,15 +143,18 @@ pub(crate) fn accept() -> Vec<u8> {
     empty(kind::ACCEPT)
 }
 
+/// The layout of what moves of TLS.
+const TLS_LAYOUT: u64 = 0x0101_0101;
+
 /// A Hello that offers one service.
 pub(crate) fn hello(service: &str) -> Vec<u8> {
     hello_offering(&[service])
 }
 
-/// A Hello that offers these services, each with state version 1.
+/// A Hello that offers these services, each with state version 1, and to restore TLS.
 pub(crate) fn hello_offering(services: &[&str]) -> Vec<u8> {
     encoded(kind::HELLO, |encoder| {
-        encoder.map(5)?;
+        encoder.map(6)?.u8(6)?.u64(TLS_LAYOUT)?;
         encoder.u8(0)?.map(2)?.u8(0)?.u32(1)?.u8(1)?.u32(1)?;
         encoder.u8(1)?.str("scripted successor")?;
         encoder.u8(2)?.array(services.len() as u64)?;
@@ -160,7 +168,8 @@ pub(crate) fn hello_offering(services: &[&str]) -> Vec<u8> {
 }
 
 pub(crate) fn copied(peers: u64, rounds: u32) -> Vec<u8> {
-    encoded(kind::COPIED, |encoder| encoder.map(2)?.u8(0)?.u64(peers)?.u8(1)?.u32(rounds).map(drop))
+    // It goes on with TLS handshakes, too.
+    encoded(kind::COPIED, |encoder| encoder.map(3)?.u8(0)?.u64(peers)?.u8(1)?.u32(rounds)?.u8(2)?.bool(true).map(drop))
 }
 
 /// A Welcome to this service without peers, with state version 1.

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::signal::Signal;
 use reactord_tls::{Connector, Version};
 
-use crate::harness::{Authority, CertificateKey, Peer, Place, Server, TlsPeer, figure, lines};
+use crate::harness::{
+    Authority, CertificateKey, PATIENCE, Peer, Place, ScriptedSuccessor, Server, Shaking, TlsPeer, figure, lines,
+};
 
 const VERSIONS: [Version; 2] = [Version::Tls13, Version::Tls12];
 
@@ -222,7 +224,7 @@ fn what_is_wrong_with_the_files_is_named() {
     let log = complaint(&format!("--tls-cert {}", chain.display()));
     assert!(log.contains("--tls-cert needs both --tls-cert and --tls-key"), "{log}");
     let log = complaint(&format!("{options} --wait {}", place.file("other").display()));
-    assert!(log.contains("--tls-cert is for who listens"), "{log}");
+    assert!(log.contains("--tls-cert is for who lets clients in"), "{log}");
     std::fs::write(&key, "no key").unwrap();
     let log = complaint(&options);
     assert!(log.contains("key.pem"), "{log}");
@@ -271,4 +273,128 @@ fn who_ends_behind_what_is_not_handled_yet_gets_all_answers() {
         peer.expect_end();
         spoken.server.stop();
     }
+}
+
+/// Where clients are in their handshakes, one of each: before the first word, in the middle of it, and, with TLS 1.3, after the
+/// server has answered, in the middle of the last word.
+fn in_the_middle(spoken: &Spoken) -> Vec<Shaking> {
+    let begun = |version, said: &[usize]| {
+        let mut shaking = Shaking::connect(spoken.server.address(), &spoken.authority.connector(version));
+        for (number, bytes) in said.iter().enumerate() {
+            if number > 0 {
+                shaking.hear();
+            }
+            shaking.say(*bytes);
+        }
+        shaking
+    };
+    let [new, old] = VERSIONS;
+    vec![
+        begun(new, &[]),
+        begun(new, &[3]),
+        begun(new, &[100]),
+        begun(new, &[usize::MAX, 0]),
+        begun(new, &[usize::MAX, 4]),
+        begun(old, &[]),
+        begun(old, &[100]),
+    ]
+}
+
+#[test]
+fn handshakes_go_on_in_the_successor_wherever_they_are() {
+    let mut spoken = Spoken::serve("");
+    let all = in_the_middle(&spoken);
+    let peers = (spoken.server.address(), spoken.authority.connector(Version::Tls13));
+    // Somebody whose handshake is over shows that all of them have come in.
+    drop(TlsPeer::connect(peers.0, &peers.1));
+    for _ in 0..3 {
+        spoken = spoken.taken_over();
+    }
+    for shaking in all {
+        let mut peer = shaking.finish();
+        peer.send(b"a line\n");
+        peer.expect(b"a line\n");
+    }
+    assert!(!spoken.server.log().contains("handshake"), "{}", spoken.server.log());
+    spoken.server.stop();
+}
+
+#[test]
+fn a_takeover_that_fails_leaves_handshakes_where_they_were() {
+    let spoken = Spoken::serve("");
+    let all = in_the_middle(&spoken);
+    drop(spoken.connect(Version::Tls13));
+    for _ in 0..2 {
+        let mut successor = ScriptedSuccessor::welcomed(&spoken.place.path(), "line");
+        successor.copy();
+        successor.freeze();
+    }
+    spoken.server.wait_for_lines(2, |line| line.contains("WARN") && line.contains("failed"));
+    for shaking in all {
+        let mut peer = shaking.finish();
+        peer.send(b"a line\n");
+        peer.expect(b"a line\n");
+    }
+    spoken.server.stop();
+}
+
+#[test]
+fn who_has_been_shown_the_old_certificate_comes_to_the_end_of_its_handshake_before_the_new_one_is_shown() {
+    let mut spoken = Spoken::serve("");
+    let connector = spoken.authority.connector(Version::Tls13);
+    let mut shown = Shaking::connect(spoken.server.address(), &connector);
+    shown.say(usize::MAX);
+    shown.hear();
+    let silent = Shaking::connect(spoken.server.address(), &connector);
+    let before = spoken.authority.options(&spoken.place);
+    assert_eq!(before, spoken.options.trim(), "it is another certificate in the same files");
+    let successor = Server::take_over(&spoken.place.path(), &spoken.options);
+    let mut shown = shown.finish();
+    spoken.server = spoken.server.taken_over_by(successor);
+    let mut silent = silent.finish();
+    for peer in [&mut shown, &mut silent] {
+        peer.send(b"a line\n");
+        peer.expect(b"a line\n");
+    }
+    assert_ne!(shown.facts().certificates, silent.facts().certificates);
+    spoken.server.stop();
+}
+
+#[test]
+fn who_takes_over_in_clear_and_was_given_a_certificate_takes_nothing_over_and_says_why() {
+    let (place, authority) = (Place::new(), Authority::new());
+    let server = Server::serve(&place.path(), "--service line");
+    let peer = Peer::connect(server.address());
+    let (_, log) = Server::take_over(&place.path(), &authority.options(&place)).output(3);
+    assert!(log.contains("are served in clear, and this process was given a certificate for them"), "{log}");
+    peer.send(b"a line\n");
+    peer.expect(b"a line\n");
+    server.stop_with([peer]);
+}
+
+#[test]
+fn who_speaks_no_tls_is_told_so_however_much_it_goes_on_to_say() {
+    let spoken = Spoken::serve("");
+    let mut plain = TcpStream::connect(spoken.server.address()).unwrap();
+    plain.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut alert = [0; 7];
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    plain.read_exact(&mut alert).unwrap();
+    plain.write_all(&[b'x'; 100_000]).unwrap();
+    assert_eq!(plain.read(&mut [0; 1]).unwrap(), 0, "it has ended, and is not reset");
+    assert_eq!(alert[0], 21, "it is an alert: {alert:?}");
+    spoken.server.stop();
+}
+
+#[test]
+fn whoever_says_nothing_keeps_nobody_out() {
+    let spoken = Spoken::serve("");
+    let silent: Vec<TcpStream> =
+        (0..2100).map(|_| TcpStream::connect(spoken.server.address()).expect("it listens")).collect();
+    let mut peer = spoken.connect(Version::Tls13);
+    peer.send(b"a line\n");
+    peer.expect(b"a line\n");
+    spoken.server.wait_for_line(|line| line.contains("2048 TLS handshakes are under way"));
+    drop(silent);
+    spoken.server.stop();
 }

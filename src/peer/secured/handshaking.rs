@@ -87,7 +87,7 @@ impl Handshaking {
     pub(crate) fn finish(self) -> io::Result<(Secured, Vec<u8>)> {
         let Self { handshake, wire, out, what, .. } = self;
         let established = handshake.finish().map_err(|failure| failed(&what, &failure))?;
-        Ok((Secured::new(established, wire), out))
+        Ok((Secured::new(established, &wire), out))
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 
 use super::Opened;
 use crate::peer::connect::ConnectTls;
+use crate::peer::record::{SecuredChange, SecuredRecord, Stretch};
 use crate::tls::Connectors;
 
 /// Nobody is in the middle of one.
@@ -77,13 +78,31 @@ impl Secured {
         match *self {}
     }
 
+    pub(crate) fn partial(&self) -> Stretch<'_> {
+        match *self {}
+    }
+
     pub(crate) fn save(&self, _: &mut Vec<u8>) {
+        match *self {}
+    }
+
+    pub(crate) fn save_facts(&self, _: &mut Vec<u8>) {
         match *self {}
     }
 
     /// # Errors
     /// Always: this build has no TLS.
-    pub(crate) fn restore(_: &[u8]) -> Result<Self, String> {
+    pub(crate) fn begin_to_follow(_: &SecuredChange<'_>) -> Result<Self, String> {
+        Err("this build has no TLS".to_owned())
+    }
+
+    pub(crate) fn follow(&mut self, _: &SecuredChange<'_>) -> Result<(), String> {
+        match *self {}
+    }
+
+    /// # Errors
+    /// Always: this build has no TLS.
+    pub(crate) fn restore(_: &SecuredRecord<'_>) -> Result<Self, String> {
         Err("this build has no TLS".to_owned())
     }
 }

@@ -1,31 +1,43 @@
 //! A TLS connection, as a peer has it.
 
-use reactord_tls::{End, Established, Facts, Failure, SavedSession, Session};
+use reactord_tls::{End, Established, Facts, Failure, Handshake, SavedSession, Session};
 
 use super::Opened;
+use crate::peer::backlog::Backlog;
+use crate::peer::record::{SecuredChange, SecuredRecord, Stretch};
 
-/// What is left of a large read may keep so much room that it does not need.
-const WIRE_ROOM_BYTES: usize = 1024;
+/// How what moves of TLS is told, be it of a peer or of somebody whose handshake is under way. Another way gets another number.
+const TOLD: u8 = 1;
 
 /// An established connection.
 pub(crate) struct Secured {
     session: Session,
     facts: Facts,
     /// The beginning of a record that has not come whole.
-    wire: Vec<u8>,
+    partial: Backlog,
     /// Its keys have been used since they were [dropped](Self::cool_down).
     is_warm: bool,
     /// Whole records may be among what has come: they came with the end of the handshake, and no event tells of them.
     is_unheard: bool,
 }
 
+/// An idle connection is to take 600 bytes at most, with its peer, its particulars and a short name of the server.
+const _: () = assert!(size_of::<Secured>() <= 264);
+
 impl Secured {
-    pub(super) const LAYOUT: u64 = Session::LAYOUT as u64;
+    /// Of all that a predecessor may say of TLS: of connections, of what was agreed on, of handshakes, and of how these are told.
+    /// The last byte is that of connections.
+    pub(super) const LAYOUT: u64 =
+        u64::from_be_bytes([0, 0, 0, 0, TOLD, Handshake::LAYOUT, Facts::LAYOUT, Session::LAYOUT]);
 
     /// At the end of its handshake; `wire` came after that.
-    pub(crate) fn new(Established { session, facts }: Established, wire: Vec<u8>) -> Self {
-        let is_unheard = !wire.is_empty();
-        Self { session, facts, wire, is_warm: false, is_unheard }
+    pub(crate) fn new(Established { session, facts }: Established, wire: &[u8]) -> Self {
+        Self::with(session, facts, Backlog::at(0, wire))
+    }
+
+    fn with(session: Session, facts: Facts, partial: Backlog) -> Self {
+        let is_unheard = session.hears(partial.as_slice());
+        Self { session, facts, partial, is_warm: false, is_unheard }
     }
 
     /// What the handshake has found out.
@@ -40,17 +52,15 @@ impl Secured {
 
     /// Opens what the socket has brought: what it says goes to the end of `plain`, what the protocol answers to that of `out`.
     pub(crate) fn open(&mut self, came: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Opened {
-        let Self { session, wire, .. } = self;
-        let opened = if wire.is_empty() {
-            session.open(came, plain, out).map(|used| wire.extend_from_slice(&came[used..]))
+        let Self { session, partial, .. } = self;
+        let opened = if partial.is_empty() {
+            session.open(came, plain, out).map(|used| partial.push(&came[used..]))
         } else {
-            wire.extend_from_slice(came);
-            session.open(wire, plain, out).map(|used| drop(wire.drain(..used)))
+            partial.push(came);
+            session.open(partial.as_mut_slice(), plain, out).map(|used| partial.advance(used))
         };
-        if wire.is_empty() || opened.is_err() {
-            *wire = Vec::new();
-        } else if wire.capacity() > 2 * wire.len() + WIRE_ROOM_BYTES {
-            wire.shrink_to_fit();
+        if opened.is_err() {
+            partial.advance(partial.len());
         }
         match opened {
             Ok(()) if session.end() == End::Orderly => Opened::Last,
@@ -102,12 +112,18 @@ impl Secured {
         self.session.end() == End::Orderly
     }
 
-    /// Appends the whole state of the connection.
+    /// What has come of a record that has not come whole.
+    pub(crate) fn partial(&self) -> Stretch<'_> {
+        self.partial.stretch()
+    }
+
+    /// Appends keys, and how far they have been used.
     pub(crate) fn save(&self, saved: &mut Vec<u8>) {
         saved.extend_from_slice(self.session.save().bytes());
-        let wire_bytes = u32::try_from(self.wire.len()).expect("it is less than a record");
-        saved.extend_from_slice(&wire_bytes.to_be_bytes());
-        saved.extend_from_slice(&self.wire);
+    }
+
+    /// Appends what the handshake has found out.
+    pub(crate) fn save_facts(&self, saved: &mut Vec<u8>) {
         saved.extend_from_slice(&self.facts.save());
     }
 
@@ -115,23 +131,45 @@ impl Secured {
     ///
     /// # Errors
     /// If that is not what was saved.
-    pub(crate) fn restore(saved: &[u8]) -> Result<Self, String> {
-        let damaged = || format!("{} bytes are no TLS connection", saved.len());
-        let (session, rest) = saved.split_at_checked(SavedSession::BYTES).ok_or_else(damaged)?;
-        let session = SavedSession::read(session).and_then(Session::restore).map_err(|error| error.to_string())?;
-        let (wire_bytes, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
-        let wire_bytes = usize::try_from(u32::from_be_bytes(*wire_bytes)).ok().ok_or_else(damaged)?;
-        let (wire, facts) = rest.split_at_checked(wire_bytes).ok_or_else(damaged)?;
+    pub(crate) fn restore(saved: &SecuredRecord<'_>) -> Result<Self, String> {
+        let SecuredRecord { facts, state, partial } = saved;
+        let damaged = || format!("{} bytes are nothing that a TLS handshake finds out", facts.len());
         let facts = Facts::restore(facts).ok_or_else(damaged)?;
-        Ok(Self { is_unheard: !wire.is_empty(), session, facts, wire: wire.to_vec(), is_warm: false })
+        Ok(Self::with(session_of(state)?, facts, Backlog::at(partial.start, partial.bytes)))
     }
+
+    /// The connection that has come to be since its peer was told of.
+    ///
+    /// # Errors
+    /// If that is not what was saved.
+    pub(crate) fn begin_to_follow(change: &SecuredChange<'_>) -> Result<Self, String> {
+        let SecuredChange { facts, state, partial } = *change;
+        let partial = partial.appended;
+        Self::restore(&SecuredRecord { facts: facts.unwrap_or_default(), state, partial })
+    }
+
+    /// The same connection where it is now.
+    ///
+    /// # Errors
+    /// If that is not what was saved, or it has not gone on from here.
+    pub(crate) fn follow(&mut self, change: &SecuredChange<'_>) -> Result<(), String> {
+        let session = session_of(change.state)?;
+        self.partial.shift(change.partial).map_err(|misplaced| format!("its TLS record: {misplaced}"))?;
+        self.is_unheard = session.hears(self.partial.as_slice());
+        self.session = session;
+        Ok(())
+    }
+}
+
+fn session_of(saved: &[u8]) -> Result<Session, String> {
+    SavedSession::read(saved).and_then(Session::restore).map_err(|error| error.to_string())
 }
 
 impl std::fmt::Debug for Secured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Secured")
             .field("session", &self.session)
-            .field("wire_bytes", &self.wire.len())
+            .field("partial_bytes", &self.partial.len())
             .finish_non_exhaustive()
     }
 }

@@ -100,7 +100,7 @@ impl Speech {
             heard(&mut client, &mut to_client);
         }
         let established: Established = server.finish().expect("it is over");
-        let secured = Secured::new(established, to_server);
+        let secured = Secured::new(established, &to_server);
         let speech = Self { connection: client, is_ended: false, is_broken: false };
         Some(Met { speech, secured, out: to_client })
     }

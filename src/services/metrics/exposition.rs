@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use crate::pauses::Pauses;
-use crate::status::{ServiceStatus, Status};
+use crate::status::{HandshakesStatus, ServiceStatus, Status};
 
 /// What a family of figures is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,23 @@ pub(super) const FAMILIES: &[Family] = &[
     family("reactord_sent_bytes_total", Kind::Counter, &["service"], "Bytes written to connections.", |status, to| {
         to.of_each(status, |service| service.sent_bytes);
     }),
+    family(
+        "reactord_tls_handshakes",
+        Kind::Gauge,
+        &[],
+        "TLS handshakes under way; absent if there were none yet.",
+        |status, to| {
+            to.maybe(status.handshakes.map(|handshakes| handshakes.under_way));
+        },
+    ),
+    family(
+        "reactord_tls_handshakes_total",
+        Kind::Counter,
+        &["outcome"],
+        "TLS handshakes that have led to a connection (done), have failed or took too long (failed), had to make room for others \
+         (crowded_out).",
+        |status, to| status.handshakes.iter().for_each(|handshakes| outcomes(handshakes, to)),
+    ),
     family(
         "reactord_given_peers_total",
         Kind::Counter,
@@ -250,6 +267,13 @@ fn held(service: &ServiceStatus, to: &mut Samples<'_>) {
     let reasons = [("output", held.output), ("partner", held.partner), ("asked", held.asked), ("given", held.given)];
     for (reason, count) in reasons {
         to.labelled(&[&service.name, reason], count);
+    }
+}
+
+fn outcomes(handshakes: &HandshakesStatus, to: &mut Samples<'_>) {
+    let HandshakesStatus { done, failed, crowded_out, .. } = *handshakes;
+    for (outcome, count) in [("done", done), ("failed", failed), ("crowded_out", crowded_out)] {
+        to.labelled(&[outcome], count);
     }
 }
 

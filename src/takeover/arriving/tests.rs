@@ -15,7 +15,7 @@ use crate::lanes::And;
 use crate::listen::Listen;
 use crate::peer::Marks;
 use crate::service::{Accepted, Context, RestoreError, Service, Violation};
-use crate::sources::{Entrance, Greeting, Listener};
+use crate::sources::{Entrance, Greeting, Listener, Vestibule};
 use crate::table::Table;
 use crate::takeover::conversation::peers::FakePeer;
 use crate::takeover::departure::{Departure, Turned};
@@ -114,11 +114,12 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
     let (_client, socket) = unblocked();
     lanes.lane.open(TcpStream::from_std(OwnedFd::from(socket).into()), ([127, 0, 0, 1], 1).into(), &Accepted::anyhow());
     lanes.watch();
+    let mut vestibule = Vestibule::new();
     let mut departure = Departure::of_peers(channel, hello(), &lanes.keys_end(), Instant::now());
     loop {
-        match departure.turn(&mut lanes, Duration::from_secs(1), true, Instant::now())? {
+        match departure.turn(&mut lanes, &mut vestibule, Duration::from_secs(1), true, Instant::now())? {
             Turned::Copying(next) => departure = next,
-            Turned::Ready(ready) => return ready.commit(&mut lanes, freeze_timeout).map(drop),
+            Turned::Ready(ready) => return ready.commit(&mut lanes, &mut vestibule, freeze_timeout).map(drop),
         }
         departure.writable();
         std::thread::yield_now();
@@ -179,10 +180,10 @@ fn ready_and_deaf(mut channel: Channel, then: &[u8]) -> Channel {
                 channel.send_by(&[&Frame::Ready.encode(), then].concat(), &[], Deadline::after(PATIENCE)).unwrap();
                 return channel;
             }
-            Frame::Round(round) => wire::Copied { peers: said, rounds: round.number },
+            Frame::Round(round) => wire::Copied { peers: said, rounds: round.number, handshakes: false },
             Frame::Peers(peers) => {
                 said += peers.records.len() as u64;
-                wire::Copied { peers: said, rounds: 0 }
+                wire::Copied { peers: said, rounds: 0, handshakes: false }
             }
             _ => continue,
         };
@@ -239,13 +240,14 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
         let entrance = Entrance::of_listeners([Listener::bind(0, &listen).unwrap()]);
         let (_poll, mut lanes) = lanes(Moody("nothing"));
         let (channel, mut successor) = channels();
-        let welcome = Welcome { wire_version: 1, build: String::new(), pid: 1, lanes: Vec::new(), generation: 1 };
+        let welcome =
+            Welcome { wire_version: 1, build: String::new(), pid: 1, lanes: vec![], generation: 1, has_secrets: false };
         let departure = RefCell::new(None);
         let turn = |lanes: &mut And<Moody, ()>| {
             let now = Instant::now() + TOO_MANY_IN_FLIGHT_RETRY;
-            let next = departure
-                .take()
-                .map(|departure: Departure| departure.turn(lanes, Duration::from_secs(1), true, now).unwrap());
+            let next = departure.take().map(|departure: Departure| {
+                departure.turn(lanes, &mut Vestibule::new(), Duration::from_secs(1), true, now).unwrap()
+            });
             let Some(Turned::Copying(next)) = next else { panic!("the copy has just begun") };
             departure.replace(Some(next));
         };
@@ -253,7 +255,7 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
         while_too_many_are_in_flight(
             || {
                 let greeting = Greeting { channel, pid: 1, hello: hello() };
-                let begun = Departure::begin(greeting, welcome, &entrance, &takeover, &[0], Instant::now());
+                let begun = Departure::begin(greeting, welcome, &entrance, &takeover, &[0, 0], Instant::now());
                 departure.replace(Some(begun.unwrap()));
                 turn(&mut lanes.borrow_mut());
             },

@@ -13,6 +13,7 @@ use crate::build_id::BUILD;
 fn a_caller_that_fits_is_welcomed() {
     let expected = Welcome {
         generation: 0,
+        has_secrets: false,
         wire_version: 1,
         build: BUILD.to_owned(),
         pid: PREDECESSOR_PID,

@@ -68,10 +68,12 @@ fn a_successor_that_claims_more_than_was_sent_is_mistaken() {
         };
         let claims = [(0, rounds_sent + 1), (1, rounds_sent), (u64::MAX, 0), (0, u32::MAX)];
         for (peers, rounds) in claims {
-            let mistake = copying(step).hear(Frame::Copied(Copied { peers, rounds }), Instant::now()).unwrap_err();
+            let mistake = copying(step)
+                .hear(Frame::Copied(Copied { peers, rounds, handshakes: false }), Instant::now())
+                .unwrap_err();
             assert_eq!(mistake, Mistake::Copied { peers, peers_sent: 0, rounds, rounds_sent });
         }
-        let exact = Frame::Copied(Copied { peers: 0, rounds: rounds_sent });
+        let exact = Frame::Copied(Copied { peers: 0, rounds: rounds_sent, handshakes: false });
         assert!(copying(step).hear(exact, Instant::now()).is_ok());
     }
     let mistake = Mistake::Copied { peers: 9, peers_sent: 8, rounds: 1, rounds_sent: 2 };
@@ -84,7 +86,9 @@ fn a_successor_that_takes_back_what_it_acknowledged_changes_nothing() {
     for _ in 0..100 {
         world.predecessor_turn(false);
     }
-    for frame in [Copied { peers: 1000, rounds: 0 }, Copied { peers: 0, rounds: 0 }] {
+    for frame in
+        [Copied { peers: 1000, rounds: 0, handshakes: false }, Copied { peers: 0, rounds: 0, handshakes: false }]
+    {
         world.to_predecessor.extend(Frame::Copied(frame).encode());
     }
     world.predecessor_turn(false);
@@ -110,7 +114,9 @@ fn peers_that_come_before_the_freeze_are_refused_when_the_successor_has_no_room_
     let files_max = 7 + FILES_RESERVED + 2;
     let mut copying = Copying::new(Hello { files_max, ..hello() }, &[0], now);
     send_round(&mut copying, false);
-    let Ok(Heard::Copying(mut copying)) = copying.hear(Frame::Copied(Copied { peers: 0, rounds: 1 }), now) else {
+    let Ok(Heard::Copying(mut copying)) =
+        copying.hear(Frame::Copied(Copied { peers: 0, rounds: 1, handshakes: false }), now)
+    else {
         panic!("the copy goes on");
     };
     send_round(&mut copying, true);
@@ -174,12 +180,16 @@ fn rounds_within(
             };
             peers_sent += batch.descriptor_keys().count() as u64;
             copying.sent(outgoing, now);
-            let copied = Frame::Copied(Copied { peers: peers_sent, rounds: number - 1 });
+            let copied = Frame::Copied(Copied { peers: peers_sent, rounds: number - 1, handshakes: false });
             let Heard::Copying(goes_on) = copying.hear(copied, now)? else { panic!("the copy goes on") };
             copying = goes_on;
         };
         now += ROUND;
-        let answer = if last { Frame::Ready } else { Frame::Copied(Copied { peers: peers_sent, rounds: number }) };
+        let answer = if last {
+            Frame::Ready
+        } else {
+            Frame::Copied(Copied { peers: peers_sent, rounds: number, handshakes: false })
+        };
         copying = match copying.hear(answer, now)? {
             Heard::Copying(goes_on) => goes_on,
             Heard::Ready(ready) => match ready.decide(&mut [&mut *peers], freeze_timeout, now)? {
@@ -335,7 +345,9 @@ fn only_an_answer_that_acknowledges_more_moves_the_deadline() {
     for (peers, rounds, seconds, deadline) in
         [(0, 0, 1, now), (1, 0, 2, later(2)), (1, 0, 3, later(2)), (0, 0, 4, later(2)), (2, 1, 5, later(5))]
     {
-        let Ok(Heard::Copying(goes_on)) = copying.hear(Frame::Copied(Copied { peers, rounds }), later(seconds)) else {
+        let Ok(Heard::Copying(goes_on)) =
+            copying.hear(Frame::Copied(Copied { peers, rounds, handshakes: false }), later(seconds))
+        else {
             panic!("the copy goes on");
         };
         assert_eq!(goes_on.deadline(), deadline + SILENCE_MAX, "after {seconds} s");

@@ -1,8 +1,8 @@
 //! Whole conversations, as released versions had them: `tests/golden/wire-N/conversations/`.
 //!
 //! Each half is played alone, against what the other half said in the recording, and must say what it said then, byte
-//! for byte. Only the name of the build, which nobody decides by, and the wire versions of a Hello are those of the
-//! day.
+//! for byte. Only the name of the build, which nobody decides by, and the wire versions and the layout of TLS of a Hello are
+//! those of the day.
 //!
 //! A line of a recording is `> kind frame` for what the successor says, `< kind frame + descriptors` for what the
 //! predecessor says, `* event` for what happens to the predecessor's peers meanwhile, and `#` for a comment. An event is
@@ -30,7 +30,7 @@ use super::turns::{KINDS, committed};
 use super::world::{FREEZE_TIMEOUT, FROZEN_AT_NS, PREDECESSOR_PID, estate, listeners, offers};
 use crate::originals::Originals;
 use crate::peer::Backlog;
-use crate::peer::record::{Phase, Record};
+use crate::peer::record::{Phase, Record, SecuredRecord};
 use crate::peer::ties::{Dial, Holds, Joined, Outflow, Ties};
 use crate::service::Entries;
 
@@ -58,12 +58,13 @@ struct Scenario {
     outcome: Result<(), &'static str>,
 }
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "nobody", lanes: 1, offers, events: |_| Vec::new(), outcome: Ok(()) },
     Scenario { name: "quiet", lanes: 1, offers, events: |line| at_first(line, 2), outcome: Ok(()) },
     Scenario { name: "lively", lanes: 1, offers, events: lively, outcome: Ok(()) },
     Scenario { name: "entries", lanes: 1, offers, events: keyed, outcome: Ok(()) },
     Scenario { name: "crowd", lanes: 1, offers, events: |line| at_first(line, 260), outcome: Ok(()) },
+    Scenario { name: "secured", lanes: 1, offers, events: secured, outcome: Ok(()) },
     Scenario { name: "lanes", lanes: 2, offers, events: tied, outcome: Ok(()) },
     Scenario {
         name: "refused",
@@ -91,6 +92,15 @@ fn keyed(line: usize) -> Vec<String> {
     let mut events = at_first(line, 2);
     events.extend((0..3).map(|number| format!("entries {}", line * 3 + number)));
     events
+}
+
+/// Peers whose bytes go through something, which comes to the end of a record now and then.
+fn secured(line: usize) -> Vec<String> {
+    match line {
+        0 => vec!["secured".to_owned(); 3],
+        3 => vec!["secured".to_owned(), "change 0".to_owned()],
+        _ => vec![format!("change {}", line % 2), format!("close {}", line * 5)],
+    }
 }
 
 /// Two lanes, whose peers are tied in every way, and entries in both.
@@ -125,7 +135,7 @@ fn listeners_of(lanes: usize) -> Listeners {
         name: "neighbours".to_owned(),
         is_leftover: false,
         is_borrowed: false,
-        tickets: Vec::new(),
+        tls: None,
     });
     let mut all = listeners();
     all.services.extend(second);
@@ -141,6 +151,8 @@ struct Peer {
     changes: u32,
     inbound: Backlog,
     outbound: Backlog,
+    /// What has come of a record, if its bytes go through something.
+    partial: Option<Backlog>,
     /// `None` if nothing has ever tied it.
     ties: Option<Ties<'static>>,
 }
@@ -157,6 +169,10 @@ impl Peer {
         self.inbound.push(&vec![7; self.changes as usize % 3]);
         self.outbound.advance(self.outbound.len() / 2);
         self.outbound.push(&vec![0xff; self.changes as usize * 5 % 32]);
+        if let Some(partial) = &mut self.partial {
+            partial.advance(if self.changes.is_multiple_of(4) { partial.len() } else { 0 });
+            partial.push(&vec![0x17; self.changes as usize % 6]);
+        }
         self.changes.is_multiple_of(2)
     }
 
@@ -188,7 +204,10 @@ impl Peer {
             address,
             phase,
             session: &[],
-            secured: &[],
+            secured: self
+                .partial
+                .as_ref()
+                .map(|partial| SecuredRecord { partial: partial.stretch(), ..Default::default() }),
             inbound,
             outbound,
             parting: None,
@@ -244,6 +263,14 @@ impl Originals for LaneOfPeers {
         saved.extend((self.peers[key].changes / 2).to_be_bytes());
     }
 
+    fn save_secured(&self, key: usize, saved: &mut Vec<u8>) {
+        saved.extend([&b"keys "[..], &self.peers[key].changes.to_be_bytes()].concat());
+    }
+
+    fn save_facts(&self, _: usize, saved: &mut Vec<u8>) {
+        saved.extend(b"what was agreed on");
+    }
+
     fn timers(&self) -> Vec<(u32, u64)> {
         let timer = |peer: &Peer| (peer.changes, DAY_NS + peer.cookie);
         self.peers.iter().filter(|(_, peer)| peer.cookie % 5 == 2).map(|(_, peer)| timer(peer)).collect()
@@ -289,6 +316,7 @@ impl Predecessor {
         let keys: Vec<usize> = keys.split_whitespace().map(|key| key.parse().unwrap()).collect();
         match (what, keys.as_slice()) {
             ("accept", []) => self.insert(lane, |_| {}),
+            ("secured", []) => self.insert(lane, |peer| peer.partial = Some(Backlog::at(0, &[0x17, 3]))),
             ("dial", []) => self.insert(lane, |peer| peer.tie("dial", 0)),
             ("entries", &[key]) => self.lanes[lane].share(u32::try_from(key).unwrap()),
             ("close", &[key]) => self.close(lane, key),
@@ -350,7 +378,7 @@ impl Predecessor {
         };
         let outgoing = copying.next(&mut originals(&mut self.lanes)).unwrap()?;
         let said = match &outgoing {
-            Outgoing::Batch(batch) => (batch.frame.clone(), batch.descriptor_keys().count()),
+            Outgoing::Batch(batch) => (batch.frame.to_vec(), batch.descriptor_keys().count()),
             Outgoing::Entries(Written { frame, .. }) | Outgoing::Round { frame, .. } => (frame.clone(), 0),
         };
         copying.sent(outgoing, self.now);
@@ -396,7 +424,7 @@ impl Predecessor {
 
     fn commit(&mut self, mut frozen: Frozen) -> PredecessorStep {
         while let Some(batch) = frozen.next(&originals(&mut self.lanes)).unwrap() {
-            self.to_say.push_back((batch.frame.clone(), batch.descriptor_keys().count()));
+            self.to_say.push_back((batch.frame.to_vec(), batch.descriptor_keys().count()));
             frozen.sent(batch);
         }
         while let Some(frame) = frozen.next_entries(&mut originals(&mut self.lanes)) {
@@ -566,6 +594,7 @@ fn undated(frame: &[u8]) -> Vec<u8> {
         Frame::Hello(mut hello) => {
             hello.build.clear();
             hello.wire_versions = Versions { oldest: 0, newest: 0 };
+            hello.tls_layout = 0;
             Frame::Hello(hello).encode()
         }
         Frame::Welcome(mut welcome) => {

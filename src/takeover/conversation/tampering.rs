@@ -236,7 +236,7 @@ fn a_round_that_skips_a_number_is_noticed() {
         panic!("the round is the next")
     };
     let raw = RawFrame::take(&mut answer, TO_PREDECESSOR_BYTES_MAX).unwrap().unwrap();
-    assert_eq!(raw.decode::<Frame<'_>>().unwrap(), Frame::Copied(Copied { peers: 1, rounds: 1 }));
+    assert_eq!(raw.decode::<Frame<'_>>().unwrap(), Frame::Copied(Copied { peers: 1, rounds: 1, handshakes: false }));
     assert_eq!(receiving.hear(round(1)), Err(Objection::Round { number: 1, expected: 2 }));
 }
 

@@ -49,7 +49,7 @@ fn records_frame(kind: RecordsKind, cookie: u64, version: u32) -> Vec<u8> {
         RecordsKind::Peers => writer.push(&Record { session: &session, ..record.clone() }),
         RecordsKind::Changed => writer.push(&record.since(record.ends(), Some(&session), 0)),
     };
-    writer.finish()
+    writer.finish().into()
 }
 
 /// A frame of each kind, about the peer with this cookie, where it is about one.
@@ -123,7 +123,7 @@ pub(super) fn copying(step: CopyStep) -> Copying {
         send_round(&mut copying, false);
     }
     if step == CopyStep::LastRoundSent {
-        let copied = Frame::Copied(Copied { peers: 0, rounds: 1 });
+        let copied = Frame::Copied(Copied { peers: 0, rounds: 1, handshakes: false });
         let Ok(Heard::Copying(next)) = copying.hear(copied, now) else { panic!("the copy goes on") };
         copying = next;
         send_round(&mut copying, true);

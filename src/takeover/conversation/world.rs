@@ -1,6 +1,6 @@
 //! A predecessor, a successor, and what is on its way between them, as values.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use reactord_process::channel::{TO_PREDECESSOR_BYTES_MAX, TO_SUCCESSOR_BYTES_MAX};
@@ -14,7 +14,7 @@ use super::super::pieces::Written;
 use super::super::predecessor::{self, Accepted, Copying, Decision, Frozen, Mistake, Outgoing, Ready, SILENCE_MAX};
 use super::super::successor::{Action, Called, Heard, Receiving};
 use super::super::wire::{At, Frame, Hello, Listener, Listeners, Offer, Versions, WIRE_VERSIONS};
-use super::peers::{Adopted, FakePeer, Map, With};
+use super::peers::{Adopted, FakePeer, FakeStream, Map, With};
 use crate::originals::Originals;
 use crate::peer::record::Record;
 use crate::service::Entries;
@@ -75,11 +75,12 @@ pub(super) fn listeners() -> Listeners {
             name: "clients".to_owned(),
             is_leftover: false,
             is_borrowed: false,
-            tickets: Vec::new(),
+            tls: None,
         }],
         takeover_path: b"/run/path".to_vec(),
         takeover_device: 1,
         takeover_inode: 2,
+        queue_tls: None,
     }
 }
 
@@ -161,6 +162,8 @@ pub(super) struct World {
     pub(super) sent: Vec<Vec<u8>>,
     /// The peers that the successor has adopted.
     pub(super) adopted: BTreeMap<u64, Adopted>,
+    /// Which numbers of records the streams of which peers have sealed, whoever had them.
+    pub(super) sealed: BTreeSet<(u64, u64)>,
     /// The timers that it has set.
     pub(super) timers: Vec<(u32, u64)>,
     /// The entries that it has.
@@ -198,6 +201,7 @@ impl World {
             unsent: Vec::new(),
             sent: Vec::new(),
             adopted: BTreeMap::new(),
+            sealed: BTreeSet::new(),
             timers: Vec::new(),
             entered: Vec::new(),
             peers_sent: 0,
@@ -265,6 +269,8 @@ impl World {
 
     pub(super) fn change(&mut self, choice: usize) {
         if let Some(key) = self.key(choice).filter(|_| self.serves()) {
+            let sealing = self.peers[key].stream.as_ref().map(|stream| (self.peers[key].cookie, stream.next()));
+            self.sealed.extend(sealing);
             let session_changed = self.peers[key].change();
             if let Predecessor::Copying(copying) = &mut self.predecessor {
                 copying.mirror_mut(0).touched(key, session_changed);
@@ -374,7 +380,7 @@ impl World {
                         let keys: Vec<usize> = batch.descriptor_keys().collect();
                         self.peers_sent += keys.len() as u64;
                         self.descriptors.extend(keys.into_iter().map(|key| self.peers[key].cookie));
-                        batch.frame.clone()
+                        batch.frame.to_vec()
                     }
                     Outgoing::Entries(Written { frame, .. }) | Outgoing::Round { frame, .. } => frame.clone(),
                 };
@@ -539,9 +545,23 @@ impl World {
         assert!(self.is_over());
         match (&self.predecessor, &self.successor) {
             (Predecessor::Thawed(_), Successor::Owner(_)) => panic!("both own the peers"),
-            (Predecessor::Thawed(_), _) => Whose::Predecessor,
-            (_, Successor::Owner(_)) => Whose::Successor,
+            (Predecessor::Thawed(_), _) => {
+                self.assert_seal_anew(self.peers.iter().map(|(_, peer)| (peer.cookie, &peer.stream)));
+                Whose::Predecessor
+            }
+            (_, Successor::Owner(_)) => {
+                self.assert_seal_anew(self.adopted.iter().map(|(cookie, peer)| (*cookie, &peer.stream)));
+                Whose::Successor
+            }
             _ => Whose::Nobody,
+        }
+    }
+
+    /// No number of a record that one of these streams has sealed is the one that it seals next.
+    fn assert_seal_anew<'s>(&self, streams: impl Iterator<Item = (u64, &'s Option<FakeStream>)>) {
+        for (cookie, stream) in streams {
+            let used = stream.as_ref().filter(|stream| self.sealed.contains(&(cookie, stream.next())));
+            assert!(used.is_none(), "the peer with cookie {cookie} would seal {used:?} once more");
         }
     }
 

@@ -85,7 +85,7 @@ impl World {
             mirror.unsent(batch);
             return true;
         }
-        let raw = RawFrame::take(&mut batch.frame.clone(), u32::MAX).unwrap().unwrap();
+        let raw = RawFrame::take(&mut batch.frame.to_vec(), u32::MAX).unwrap().unwrap();
         match raw.decode().unwrap() {
             Frame::Peers(peers) => {
                 assert_eq!(batch.descriptor_keys().count(), peers.records.len());
@@ -183,6 +183,36 @@ fn a_peer_with_much_is_cut_over_frames_of_bounded_size_and_arrives_whole() {
         world.mirror.as_mut().unwrap().touched(1, false);
     }
     assert!(rounds < 10, "{rounds} rounds");
+    let record = world.peers[1].record();
+    assert_eq!(world.successor[&record.cookie].0.record(), record);
+}
+
+#[test]
+fn what_has_come_of_a_record_is_told_once_however_slowly_it_comes() {
+    let mut world = World { peers: Slab::new(), cookies: 0, mirror: None, successor: BTreeMap::new() };
+    (0..2).for_each(|_| world.accept());
+    world.mirror = Some(Mirror::new(0, world.peers.capacity()));
+    while world.send(true) {}
+    for _ in 0..1000 {
+        world.peers[1].stream.as_mut().unwrap().drip(&[7; 16]);
+        world.mirror.as_mut().unwrap().touched(1, false);
+        world.mirror.as_mut().unwrap().begin_round();
+        let batch = world.mirror.as_mut().unwrap().next_batch(&world.peers).expect("it has changed");
+        assert!(batch.frame.len() < 100, "{} bytes", batch.frame.len());
+        world.mirror.as_mut().unwrap().unsent(batch);
+        while world.send(true) {}
+    }
+    let mirror = world.mirror.as_mut().unwrap();
+    assert_eq!(mirror.known.partials.len(), 1);
+    let record = world.peers[1].record();
+    assert_eq!(world.successor[&record.cookie].0.record(), record);
+
+    // The record is whole, and nothing of another has come.
+    world.peers[1].stream.as_mut().unwrap().use_up();
+    mirror.touched(1, false);
+    mirror.begin_round();
+    while world.send(true) {}
+    assert!(world.mirror.unwrap().known.partials.is_empty(), "nothing is kept for it");
     let record = world.peers[1].record();
     assert_eq!(world.successor[&record.cookie].0.record(), record);
 }

@@ -8,7 +8,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::peer::Address;
 use crate::peer::parting::Parting;
-use crate::peer::record::{Change, Phase, Record, Shift, Stretch};
+use crate::peer::record::{Change, Phase, Record, SecuredChange, SecuredRecord, Shift, Stretch};
 use crate::peer::ties::Ties;
 
 /// Positions are below this, so that what is added to one is one still.
@@ -43,8 +43,22 @@ struct RecordFields<'b> {
     ties: Option<Ties<'b>>,
     #[cbor(n(11), skip_if = "is_no_instant")]
     since_s: u32,
-    #[cbor(b(12), with = "minicbor::bytes", skip_if = "is_empty")]
-    secured: &'b [u8],
+    #[b(12)]
+    secured: Option<SecuredRecordFields<'b>>,
+}
+
+/// The fields of a [`SecuredRecord`].
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct SecuredRecordFields<'b> {
+    #[cbor(b(0), with = "minicbor::bytes")]
+    facts: &'b [u8],
+    #[cbor(b(1), with = "minicbor::bytes")]
+    state: &'b [u8],
+    #[cbor(n(2), skip_if = "is_zero")]
+    partial_start: u64,
+    #[cbor(b(3), with = "minicbor::bytes", skip_if = "is_empty")]
+    partial: &'b [u8],
 }
 
 impl<C> Encode<C> for Record<'_> {
@@ -64,7 +78,12 @@ impl<C> Encode<C> for Record<'_> {
             deadline_ns,
             ties: (!ties.is_none()).then_some(ties),
             since_s,
-            secured,
+            secured: secured.map(|SecuredRecord { facts, state, partial }| SecuredRecordFields {
+                facts,
+                state,
+                partial_start: partial.start,
+                partial: partial.bytes,
+            }),
         };
         fields.encode(encoder, context)
     }
@@ -75,9 +94,19 @@ impl<'b, C> Decode<'b, C> for Record<'b> {
         let fields = RecordFields::decode(decoder, context)?;
         let inbound = stretch(fields.inbound_start, fields.inbound)?;
         let outbound = stretch(fields.outbound_start, fields.outbound)?;
-        let RecordFields { cookie, address, phase, session, secured, parting, deadline_ns, since_s, ties, .. } = fields;
+        let secured = fields.secured.map(SecuredRecord::try_from).transpose()?;
+        let RecordFields { cookie, address, phase, session, parting, deadline_ns, since_s, ties, .. } = fields;
         let ties = ties.unwrap_or_default();
         Ok(Self { cookie, address, phase, session, secured, inbound, outbound, parting, deadline_ns, since_s, ties })
+    }
+}
+
+impl<'b> TryFrom<SecuredRecordFields<'b>> for SecuredRecord<'b> {
+    type Error = DecodeError;
+
+    fn try_from(fields: SecuredRecordFields<'b>) -> Result<Self, DecodeError> {
+        let SecuredRecordFields { facts, state, partial_start, partial } = fields;
+        Ok(Self { facts, state, partial: stretch(partial_start, partial)? })
     }
 }
 
@@ -134,8 +163,20 @@ struct ChangeFields<'b> {
     deadline_ns: Option<u64>,
     #[b(7)]
     ties: Option<Ties<'b>>,
-    #[cbor(b(8), with = "minicbor::bytes", skip_if = "is_empty")]
-    secured: &'b [u8],
+    #[b(8)]
+    secured: Option<SecuredChangeFields<'b>>,
+}
+
+/// The fields of a [`SecuredChange`].
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct SecuredChangeFields<'b> {
+    #[cbor(b(0), with = "minicbor::bytes")]
+    state: &'b [u8],
+    #[cbor(b(1), skip_if = "is_at_zero")]
+    partial: ShiftFields<'b>,
+    #[cbor(b(2), with = "minicbor::bytes")]
+    facts: Option<&'b [u8]>,
 }
 
 /// The fields of a [`Shift`].
@@ -155,10 +196,11 @@ impl<C> Encode<C> for Change<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
         let Self { cookie, phase, session, secured, inbound, outbound, parting, deadline_ns, ties } = *self;
         let ties = (!ties.is_none()).then_some(ties);
-        let [inbound, outbound] = [inbound, outbound].map(|Shift { gone, appended }| ShiftFields {
-            gone,
-            at: appended.start,
-            bytes: appended.bytes,
+        let [inbound, outbound] = [inbound, outbound].map(ShiftFields::from);
+        let secured = secured.map(|SecuredChange { facts, state, partial }| SecuredChangeFields {
+            facts,
+            state,
+            partial: partial.into(),
         });
         ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties, secured }
             .encode(encoder, context)
@@ -170,8 +212,20 @@ impl<'b, C> Decode<'b, C> for Change<'b> {
         let ChangeFields { cookie, phase, session, inbound, outbound, parting, deadline_ns, ties, secured } =
             ChangeFields::decode(decoder, context)?;
         let (inbound, outbound) = (inbound.try_into()?, outbound.try_into()?);
+        let secured = match secured {
+            None => None,
+            Some(SecuredChangeFields { facts, state, partial }) => {
+                Some(SecuredChange { facts, state, partial: partial.try_into()? })
+            }
+        };
         let ties = ties.unwrap_or_default();
         Ok(Self { cookie, phase, session, secured, inbound, outbound, parting, deadline_ns, ties })
+    }
+}
+
+impl<'b> From<Shift<'b>> for ShiftFields<'b> {
+    fn from(Shift { gone, appended }: Shift<'b>) -> Self {
+        Self { gone, at: appended.start, bytes: appended.bytes }
     }
 }
 

@@ -5,7 +5,8 @@
 
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
-use reactord_process::frame::{begin, finish};
+use reactord_process::frame::{begin, finish_in_place};
+use reactord_process::wiped::Wiped;
 
 /// The numbers of the fields in the bodies of `Peers` and `Changed`: the records, and their lane, unless that is the first.
 const RECORDS_FIELD: u32 = 0;
@@ -43,14 +44,19 @@ pub(crate) fn chained(before: u32, change: u32) -> u32 {
 
 /// Writes a frame of records, one record after another, so that none has to be copied first.
 pub(crate) struct RecordsWriter {
-    frame: Vec<u8>,
+    frame: Wiped,
 }
 
 impl RecordsWriter {
     pub(crate) fn new(kind: RecordsKind, lane: u32) -> Self {
-        let mut frame = begin(kind as u8);
+        let mut frame = Wiped::from(begin(kind as u8));
         begin_records(&mut Encoder::new(&mut frame), lane).expect("encoding into a Vec does not fail");
         Self { frame }
+    }
+
+    /// There are secrets in what is written from here on.
+    pub(crate) fn hold_secrets(&mut self) {
+        self.frame.hold_secrets();
     }
 
     /// Appends one record or change, and returns its digest.
@@ -65,9 +71,10 @@ impl RecordsWriter {
         self.frame.len()
     }
 
-    pub(crate) fn finish(mut self) -> Vec<u8> {
-        Encoder::new(&mut self.frame).end().expect("encoding into a Vec does not fail");
-        finish(self.frame)
+    pub(crate) fn finish(mut self) -> Wiped {
+        Encoder::new(&mut self.frame).end().expect("encoding into memory does not fail");
+        finish_in_place(self.frame.as_mut_slice());
+        self.frame
     }
 }
 
@@ -86,7 +93,7 @@ pub(super) fn encode_records<T: Encode<()>>(kind: RecordsKind, OfLane { lane, re
     for Digested { value, .. } in records {
         writer.push(value);
     }
-    writer.finish()
+    writer.finish().into()
 }
 
 /// The body of a frame of records.

@@ -13,7 +13,7 @@ use super::*;
 use crate::account::ServiceAccount;
 use crate::pauses::Pauses;
 use crate::peer::Address;
-use crate::peer::record::{Phase, Shift, Stretch};
+use crate::peer::record::{Phase, SecuredChange, SecuredRecord, Shift, Stretch};
 use crate::peer::ties::{Dial, DialTls, Holds, Joined, Outflow, Ties};
 use crate::status::{FailureStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, TakeoverStatus};
 
@@ -94,6 +94,7 @@ fn status() -> Status {
         successor_pid: Some(101),
         is_stopping: true,
         pauses: pauses(),
+        handshakes: None,
         log_level: "info".to_owned(),
         seen_pid: 0,
         figures: String::new(),
@@ -125,6 +126,7 @@ fn example(kind: Kind) -> Frame<'static> {
         }),
         Kind::Welcome => Frame::Welcome(Welcome {
             generation: 6,
+            has_secrets: false,
             wire_version: 1,
             build: "reactord 0.1.0".to_owned(),
             pid: 123,
@@ -141,7 +143,7 @@ fn example(kind: Kind) -> Frame<'static> {
                     name: "clients".to_owned(),
                     is_leftover: false,
                     is_borrowed: false,
-                    tickets: Vec::new(),
+                    tls: Some(Spoken { tickets: Secret::from(b"keys"), specimen: Secret::from(b"") }),
                 },
                 Listener {
                     at: At::Tcp(address("[::1]:65535")),
@@ -149,7 +151,7 @@ fn example(kind: Kind) -> Frame<'static> {
                     name: "local".to_owned(),
                     is_leftover: false,
                     is_borrowed: false,
-                    tickets: Vec::new(),
+                    tls: None,
                 },
                 Listener {
                     at: At::Unix(SocketFile { path: b"/run/\xffnumbers".to_vec(), device: 26, inode: 7 }),
@@ -157,12 +159,13 @@ fn example(kind: Kind) -> Frame<'static> {
                     name: String::new(),
                     is_leftover: false,
                     is_borrowed: false,
-                    tickets: Vec::new(),
+                    tls: None,
                 },
             ],
             takeover_path: b"/run/reactord.\xfftakeover".to_vec(),
             takeover_device: 26,
             takeover_inode: 1 << 40,
+            queue_tls: None,
         }),
         Kind::Peers => Frame::Peers(of_first(vec![
             digested(Record {
@@ -170,7 +173,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 address: ip("127.0.0.1:57796"),
                 phase: Phase::Open,
                 session: &[],
-                secured: &[],
+                secured: None,
                 inbound: stretch(0, &[]),
                 outbound: stretch(0, &[]),
                 parting: None,
@@ -183,7 +186,11 @@ fn example(kind: Kind) -> Frame<'static> {
                 address: ip("[2001:db8::1]:80"),
                 phase: Phase::Ended,
                 session: &[0, 0, 0, 20],
-                secured: &[],
+                secured: Some(SecuredRecord {
+                    facts: b"what was agreed on",
+                    state: b"keys, and how far they have been used",
+                    partial: stretch(0, &[23, 3, 3]),
+                }),
                 inbound: stretch(0, b"half a mess"),
                 outbound: stretch(1 << 20, &[0xff; 40]),
                 parting: None,
@@ -192,13 +199,17 @@ fn example(kind: Kind) -> Frame<'static> {
                 ties: Ties::default(),
             }),
         ])),
-        Kind::Copied => Frame::Copied(Copied { peers: 250, rounds: 1 }),
+        Kind::Copied => Frame::Copied(Copied { peers: 250, rounds: 1, handshakes: false }),
         Kind::Changed => Frame::Changed(of_first(vec![
             digested(Change {
                 cookie: 4097,
                 phase: Phase::Closing,
                 session: Some(&[]),
-                secured: &[],
+                secured: Some(SecuredChange {
+                    facts: None,
+                    state: b"keys, used further",
+                    partial: Shift { gone: 3, appended: stretch(3, &[23]) },
+                }),
                 inbound: Shift::default(),
                 outbound: Shift { gone: 5, appended: stretch(9, b"good bye\n") },
                 parting: None,
@@ -209,7 +220,7 @@ fn example(kind: Kind) -> Frame<'static> {
                 cookie: 4098,
                 phase: Phase::Lingering,
                 session: Some(&[1]),
-                secured: &[],
+                secured: None,
                 inbound: Shift { gone: 1 << 20, appended: stretch(1 << 20, &[]) },
                 outbound: Shift::default(),
                 parting: None,
@@ -461,9 +472,12 @@ fn listener() -> impl Strategy<Value = Listener> {
         inode,
     });
     let at = prop_oneof![listener_address().prop_map(At::Tcp), file.prop_map(At::Unix)];
-    (at, any::<u32>(), text(), any::<(bool, bool)>()).prop_map(|(at, lane, name, (is_leftover, is_borrowed))| {
-        Listener { at, lane, name, is_leftover, is_borrowed, tickets: Vec::new() }
-    })
+    let spoken = (bytes(100), bytes(100));
+    let spoken = spoken.prop_map(|(tickets, specimen)| Spoken { tickets: tickets.into(), specimen: specimen.into() });
+    let tls = proptest::option::of(spoken);
+    (at, any::<u32>(), text(), any::<(bool, bool)>(), tls).prop_map(
+        |(at, lane, name, (is_leftover, is_borrowed), tls)| Listener { at, lane, name, is_leftover, is_borrowed, tls },
+    )
 }
 
 fn lane() -> impl Strategy<Value = Lane> {
@@ -512,7 +526,9 @@ fn ties() -> impl Strategy<Value = Ties<'static>> {
 }
 
 fn changes() -> impl Strategy<Value = Vec<Digested<Change<'static>>>> {
-    let session = (proptest::option::of(bytes(8)), bytes(8));
+    let secured = (proptest::option::of(bytes(8)), bytes(8), shift());
+    let secured = secured.prop_map(|(facts, state, partial)| SecuredChange { facts, state, partial });
+    let session = (proptest::option::of(bytes(8)), proptest::option::of(secured));
     let change = (any::<u64>(), phase(), session, shift(), shift(), any::<Option<u64>>(), ties()).prop_map(
         |(cookie, phase, (session, secured), inbound, outbound, deadline_ns, ties)| {
             digested(Change { cookie, phase, session, secured, inbound, outbound, parting: None, deadline_ns, ties })
@@ -523,8 +539,10 @@ fn changes() -> impl Strategy<Value = Vec<Digested<Change<'static>>>> {
 
 fn records() -> impl Strategy<Value = Vec<Digested<Record<'static>>>> {
     let times = (any::<Option<u64>>(), any::<u32>());
-    let record =
-        (any::<u64>(), peer_address(), phase(), (bytes(8), bytes(8)), any_stretch(), any_stretch(), times, ties());
+    let secured = (bytes(8), bytes(8), any_stretch());
+    let secured = secured.prop_map(|(facts, state, partial)| SecuredRecord { facts, state, partial });
+    let session = (bytes(8), proptest::option::of(secured));
+    let record = (any::<u64>(), peer_address(), phase(), session, any_stretch(), any_stretch(), times, ties());
     let record = record.prop_map(
         |(cookie, address, phase, (session, secured), inbound, outbound, (deadline_ns, since_s), ties)| {
             digested(Record {
@@ -565,16 +583,22 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
         (text(), proptest::option::of(text())).prop_map(|(reason, by)| Frame::Refuse(Refuse { reason, by })),
         (any::<(u32, u32, u64)>(), text(), proptest::collection::vec(lane(), 0..3)).prop_map(
             |((wire_version, pid, generation), build, lanes)| {
-                Frame::Welcome(Welcome { wire_version, build, pid, lanes, generation })
+                Frame::Welcome(Welcome { wire_version, build, pid, lanes, generation, has_secrets: false })
             }
         ),
         (proptest::collection::vec(listener(), 0..3), bytes(110), any::<(u64, u64)>()).prop_map(
             |(services, path, (takeover_device, takeover_inode))| {
-                Frame::Listeners(Listeners { services, takeover_path: path.to_vec(), takeover_device, takeover_inode })
+                Frame::Listeners(Listeners {
+                    services,
+                    takeover_path: path.to_vec(),
+                    takeover_device,
+                    takeover_inode,
+                    queue_tls: None,
+                })
             }
         ),
         (any::<u32>(), records()).prop_map(|(lane, records)| Frame::Peers(OfLane { lane, records })),
-        any::<(u64, u32)>().prop_map(|(peers, rounds)| Frame::Copied(Copied { peers, rounds })),
+        any::<(u64, u32)>().prop_map(|(peers, rounds)| Frame::Copied(Copied { peers, rounds, handshakes: false })),
         (any::<u32>(), changes()).prop_map(|(lane, records)| Frame::Changed(OfLane { lane, records })),
         (proptest::collection::vec(any::<u64>(), 0..50), any::<u32>())
             .prop_map(|(cookies, lane)| Frame::Closed(Closed { cookies, lane })),
@@ -882,7 +906,7 @@ fn the_digests_of_writer_and_reader_agree() {
     let bytes_before = writer.bytes();
     let frame = writer.finish();
     assert_eq!(frame.len(), bytes_before + 1, "the end of the records is one byte");
-    assert_eq!(digests(&take_one(frame).decode().unwrap()), written);
+    assert_eq!(digests(&take_one(frame.into()).decode().unwrap()), written);
 }
 
 #[test]
@@ -976,7 +1000,9 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
             match number {
                 None => assert!(has_records),
                 // Empty buffers are left out of a record, and what has not changed of a change.
-                Some(3..=9 | 11) if kind == Kind::Peers => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                Some(3..=9 | 11 | 12) if kind == Kind::Peers => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                // Most speak no TLS.
+                Some(5) if kind == Kind::Listeners => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 // Who refuses, and which process of a server welcomes, may go without saying.
                 Some(1) if kind == Kind::Refuse => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 Some(4) if kind == Kind::Welcome => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
@@ -1002,7 +1028,7 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                 Some(2..=4) if kind == Kind::PeerList && width == 9 => {
                     assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}")
                 }
-                Some(2..=6) if kind == Kind::Changed => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                Some(2..=6 | 8) if kind == Kind::Changed => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 Some(number) => {
                     let error = raw.decode::<Frame<'_>>().expect_err("a mandatory field is missing").to_string();
                     assert!(error.contains(&format!("{kind:?}")), "{error}, without field {number}");
@@ -1039,7 +1065,7 @@ fn a_link_local_address_keeps_its_scope() {
         address: scoped.into(),
         phase: Phase::Open,
         session: &[],
-        secured: &[],
+        secured: None,
         inbound: stretch(0, &[]),
         outbound: stretch(0, &[]),
         parting: None,
