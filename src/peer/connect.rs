@@ -33,7 +33,7 @@ pub struct Connect {
     pub ephemeral: bool,
     /// How it speaks TLS, if it does. Then it stands when the handshake is over, which has to be so `within` that time, too; if
     /// that fails, the connection is [`Closed::Unreachable`](crate::Closed::Unreachable) with the reason. What the
-    /// handshake has found out is told by [`Context::tls`](crate::Context::tls). Default: it does not.
+    /// handshake has found out is told by `Context::tls` (feature `tls`). Default: it does not.
     pub tls: Option<ConnectTls>,
 }
 
