@@ -56,9 +56,10 @@ impl FakeStream {
         Self { facts: facts.to_vec(), next, partial: Backlog::at(partial.start, partial.bytes) }
     }
 
+    /// Without the facts, where a frame was lost: the digest shows that.
     fn begin_to_follow(change: &SecuredChange<'_>) -> Self {
         let SecuredChange { facts, state, partial } = *change;
-        Self::of(&SecuredRecord { facts: facts.expect("it was not told before"), state, partial: partial.appended })
+        Self::of(&SecuredRecord { facts: facts.unwrap_or_default(), state, partial: partial.appended })
     }
 
     fn follow(&mut self, change: &SecuredChange<'_>) -> Result<(), Misplaced> {
