@@ -192,10 +192,7 @@ impl<L: Lanes> Arriving<L> {
             Action::Adopt(records, answer) => self.adopt(records).map(|()| Some(answer)),
             Action::Change(changes) => self.change(changes).map(|()| None),
             Action::Discard(closed) => self.discard(closed).map(|()| None),
-            Action::SetTimers(timers) => {
-                self.set_timers(timers);
-                Ok(None)
-            }
+            Action::SetTimers(timers) => self.set_timers(timers).map(|()| None),
             Action::Enter { of, piece } => self.enter(of, &piece).map(|()| None),
             Action::Answer(answer) => self.sift(Step::Round).map(|()| Some(answer)),
             Action::GetReady(answer) => {
@@ -242,11 +239,13 @@ impl<L: Lanes> Arriving<L> {
         Ok(u32::try_from(counterpart.number).expect("a server has few lanes"))
     }
 
-    /// The lane here that has the service of one of the predecessor's, and the version of its state.
-    fn counterpart(&mut self, lane: u32) -> (&mut dyn AnyLane, u32) {
-        // The conversation knows how many lanes the predecessor has.
-        let Counterpart { number, state_version } = self.counterparts[lane as usize];
-        (self.lanes.lane_mut(number), state_version)
+    /// The lane here that has the service of one of the predecessor's, and the version of its state. The conversation knows how
+    /// many lanes the predecessor has; those who wait for their handshakes are in none, and have nothing but themselves.
+    fn counterpart(&mut self, lane: u32) -> Result<(&mut dyn AnyLane, u32), Objection> {
+        let lanes = self.counterparts.len();
+        let counterpart = self.counterparts.get(lane as usize).ok_or(Objection::Lane { lane, lanes })?;
+        let Counterpart { number, state_version } = *counterpart;
+        Ok((self.lanes.lane_mut(number), state_version))
     }
 
     fn adopt(&mut self, OfLane { lane, records }: OfLane<Record<'_>>) -> Result<(), Cause> {
@@ -259,7 +258,7 @@ impl<L: Lanes> Arriving<L> {
             }
             return Ok(fault::at(Step::Copied, &mut self.channel)?);
         }
-        let (lane, version) = self.counterpart(lane);
+        let (lane, version) = self.counterpart(lane)?;
         for (number, adopted) in came.enumerate() {
             if number % ADOPTED_AT_A_STRETCH == 0 {
                 std::thread::yield_now();
@@ -290,7 +289,7 @@ impl<L: Lanes> Arriving<L> {
             let mut followed = changes.iter().map(|change| vestibule.follow(&change.value, entrance));
             return followed.try_for_each(|followed| followed.map_err(|why| Cause::Handshake { why }));
         }
-        let (lane, version) = self.counterpart(lane);
+        let (lane, version) = self.counterpart(lane)?;
         for Digested { value: change, .. } in changes {
             let address = lane.address(change.cookie.into());
             let followed = caught(|| lane.follow(&change, version));
@@ -302,7 +301,7 @@ impl<L: Lanes> Arriving<L> {
     fn enter(&mut self, Of { lane, map }: Of, piece: &[u8]) -> Result<(), Cause> {
         fault::at(Step::Enter, &mut self.channel)?;
         spare(2 * piece.len()).map_err(ChannelError::from)?;
-        let (lane, version) = self.counterpart(lane);
+        let (lane, version) = self.counterpart(lane)?;
         caught(|| lane.restore_entries(map, version, piece))
             .map_err(|panicked| Cause::Panicked { address: None, panicked })?
             .map_err(Cause::State)
@@ -315,16 +314,17 @@ impl<L: Lanes> Arriving<L> {
             cookies.into_iter().for_each(|cookie| vestibule.discard(cookie, registry));
             return Ok(());
         }
-        let (lane, _) = self.counterpart(lane);
+        let (lane, _) = self.counterpart(lane)?;
         for cookie in cookies {
             lane.discard(cookie.into());
         }
         Ok(())
     }
 
-    fn set_timers(&mut self, Timers { timers, lane }: Timers) {
-        let (lane, _) = self.counterpart(lane);
+    fn set_timers(&mut self, Timers { timers, lane }: Timers) -> Result<(), Cause> {
+        let (lane, _) = self.counterpart(lane)?;
         timers.into_iter().for_each(|Timer { timer, at_ns }| lane.adopt_timer(timer, at_ns));
+        Ok(())
     }
 
     fn sift(&mut self, step: Step) -> Result<(), Cause> {
@@ -343,7 +343,7 @@ impl<L: Lanes> SuccessorEnd for Arriving<L> {
         }
         // Those who wait for their handshakes share nothing.
         for (lane, state) in (0..).zip(&states[..self.counterparts.len()]) {
-            let (lane, version) = self.counterpart(lane);
+            let (lane, version) = self.counterpart(lane)?;
             caught(|| lane.restore(version, state))
                 .map_err(|panicked| Cause::Panicked { address: None, panicked })?
                 .map_err(Cause::State)?;

@@ -190,7 +190,15 @@ fn frames_of_a_lane_that_a_predecessor_does_not_have_end_the_takeover() {
         liar.say(&round(1, true));
         liar.say(frame);
         let lane = if number == 1 { u32::MAX } else { 7 };
-        liar.expect_objection(&format!("the predecessor speaks of lane {lane}, and has 1"));
+        // Those who wait for their handshakes are told of like a lane behind the last.
+        liar.expect_objection(&format!("the predecessor speaks of lane {lane}, and has 2"));
+    }
+    for frame in [entries(1, b"", true), timers(1, 1, 1)] {
+        let liar = Liar::before_the_daemon("line");
+        liar.list();
+        liar.say(&round(1, true));
+        liar.say(&frame);
+        liar.expect_objection("the predecessor speaks of lane 1, and has 1");
     }
 }
 
