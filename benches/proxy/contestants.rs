@@ -1,6 +1,6 @@
 //! Who is compared, and how each is started: with one thread, in front of one address.
 
-use std::io::{Result, Write};
+use std::io::Result;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::rig::Server;
+use super::rig::proxies::{HAPROXY, NGINX_STREAM, Route, haproxy, nginx};
 
 /// A proxy.
 pub(crate) struct Contestant {
@@ -32,6 +33,12 @@ pub(crate) struct Replaced {
 pub(crate) struct Proxy {
     pub(crate) server: Server,
     _directory: TempDir,
+}
+
+impl Way {
+    fn route(&self) -> Route<'_> {
+        Route { at: self.at, to: self.to, directory: &self.directory }
+    }
 }
 
 impl Contestant {
@@ -71,16 +78,16 @@ pub(crate) fn all() -> Vec<Contestant> {
     } else {
         println!("The example forward is left out, it is not built: cargo build --release --examples");
     }
-    if Path::new("/usr/sbin/haproxy").exists() {
-        all.push(Contestant::new("haproxy", |way| haproxy(way, "")));
+    if Path::new(HAPROXY).exists() {
+        all.push(Contestant::new("haproxy", |way| haproxy(way.route(), "", "")));
         all.push(Contestant::new("haproxy, splice", |way| {
-            haproxy(way, "option splice-request\n option splice-response")
+            haproxy(way.route(), "option splice-request\n option splice-response", "")
         }));
     } else {
         println!("haproxy is left out, it is not installed, and nothing has a ratio: apt install haproxy");
     }
-    if Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").exists() {
-        all.push(Contestant::new("nginx", nginx));
+    if Path::new(NGINX_STREAM).exists() {
+        all.push(Contestant::new("nginx", |way| nginx(way.route(), "", "")));
     } else {
         println!("nginx is left out, it is not installed: apt install nginx-light libnginx-mod-stream");
     }
@@ -135,35 +142,4 @@ impl Replaced {
 /// A program of this project, as it is released.
 fn released(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_reactord")).with_file_name(name)
-}
-
-fn haproxy(way: &Way, options: &str) -> Result<Command> {
-    let path = way.directory.join("haproxy.cfg");
-    let mut file = std::fs::File::create(&path)?;
-    writeln!(
-        file,
-        "global\n nbthread 1\n maxconn 9500\n maxpipes 50\ndefaults\n mode tcp\n {options}\n timeout connect 5s\n timeout client 1h\n \
-         timeout server 1h\nlisten proxy\n bind {}\n server one {}",
-        way.at, way.to
-    )?;
-    let mut command = Command::new("/usr/sbin/haproxy");
-    command.arg("-db").arg("-f").arg(path);
-    Ok(command)
-}
-
-fn nginx(way: &Way) -> Result<Command> {
-    let path = way.directory.join("nginx.conf");
-    let mut file = std::fs::File::create(&path)?;
-    writeln!(
-        file,
-        "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\ndaemon off;\nmaster_process off;\nerror_log stderr;\n\
-         pid {0}/pid;\nworker_rlimit_nofile 20000;\nevents {{ worker_connections 19000; }}\n\
-         stream {{ server {{ listen {1} backlog=4096; proxy_pass {2}; proxy_timeout 1h; }} }}",
-        way.directory.display(),
-        way.at,
-        way.to
-    )?;
-    let mut command = Command::new("/usr/sbin/nginx");
-    command.arg("-c").arg(path);
-    Ok(command)
 }

@@ -1,6 +1,7 @@
 //! What the benchmarks stand on: the daemon and the client as processes, which end with their values.
 
 pub(crate) mod bare;
+pub(crate) mod proxies;
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};

@@ -1,7 +1,7 @@
 //! Who is compared, and how each is started: with one thread, on the first processor.
 
 use std::io::{Result, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::certificate::Certificate;
 use super::rig::Server;
+use super::rig::proxies::{self, HAPROXY, NGINX_STREAM, Route};
 
 /// A server that sends back what comes, by itself or by whom it leads to.
 pub(crate) struct Contestant {
@@ -24,11 +25,9 @@ enum Kind {
     Proxy(fn(&Way<'_>) -> Result<Command>),
 }
 
-/// From where to where a proxy leads, where it may write, and with which certificate it speaks TLS, if it does.
+/// Where a proxy leads, and with which certificate it speaks TLS, if it does.
 struct Way<'a> {
-    at: SocketAddr,
-    to: SocketAddr,
-    directory: &'a Path,
+    route: Route<'a>,
     certificate: Option<&'a Certificate>,
 }
 
@@ -38,9 +37,6 @@ pub(crate) struct Running {
     _behind: Option<Server>,
     _directory: TempDir,
 }
-
-const HAPROXY: &str = "/usr/sbin/haproxy";
-const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// The server of this project, and its proxy, with which the others are compared.
 pub(crate) const SERVER: &str = "reactord";
@@ -79,8 +75,8 @@ impl Contestant {
             Kind::Proxy(command) => {
                 let behind = start_own("bare", None)?;
                 let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-                let way = Way { at, to: behind.address(), directory: directory.path(), certificate };
-                (Server::start_and_ask(&mut command(&way)?, at)?, Some(behind))
+                let route = Route { at, to: behind.address(), directory: directory.path() };
+                (Server::start_and_ask(&mut command(&Way { route, certificate })?, at)?, Some(behind))
             }
         };
         server.pin()?;
@@ -103,58 +99,30 @@ fn released_proxy() -> PathBuf {
 }
 
 fn reactord_proxy(way: &Way<'_>) -> Result<Command> {
-    let path = way.directory.join("proxy.toml");
+    let Route { at, to, directory } = way.route;
+    let path = directory.join("proxy.toml");
     let tls = way
         .certificate
         .map_or(String::new(), |certificate| format!("tls = {{ certificates = [\"{}\"] }}\n", certificate.both()));
     let mut file = std::fs::File::create(&path)?;
     writeln!(
         file,
-        "[listener.clients]\nbind = \"{}\"\nupstream = \"one\"\n{tls}[upstream.one]\nservers = [\"{}\"]",
-        way.at, way.to
+        "[listener.clients]\nbind = \"{at}\"\nupstream = \"one\"\n{tls}[upstream.one]\nservers = [\"{to}\"]"
     )?;
     let mut command = Command::new(released_proxy());
-    command.arg("-t").arg(way.directory.join("takeover")).arg("-c").arg(path);
+    command.arg("-t").arg(directory.join("takeover")).arg("-c").arg(path);
     Ok(command)
 }
 
 fn haproxy(way: &Way<'_>) -> Result<Command> {
-    let path = way.directory.join("haproxy.cfg");
     let ssl = way.certificate.map_or(String::new(), |certificate| format!(" ssl crt {}", certificate.both()));
-    let mut file = std::fs::File::create(&path)?;
-    writeln!(
-        file,
-        "global\n nbthread 1\n maxconn 9500\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n\
-         listen proxy\n bind {}{ssl}\n server one {}",
-        way.at, way.to
-    )?;
-    let mut command = Command::new(HAPROXY);
-    command.arg("-db").arg("-f").arg(path);
-    Ok(command)
+    proxies::haproxy(way.route, "", &ssl)
 }
 
 fn nginx(way: &Way<'_>) -> Result<Command> {
-    let path = way.directory.join("nginx.conf");
-    let ssl = way.certificate.map_or(String::new(), |certificate| {
-        // Of itself, that of Debian 12 offers no later version than 1.2.
-        format!(
-            " ssl_protocols TLSv1.3; ssl_certificate {}; ssl_certificate_key {};",
-            certificate.chain(),
-            certificate.key()
-        )
-    });
-    let listen = if way.certificate.is_some() { "ssl backlog=4096" } else { "backlog=4096" };
-    let mut file = std::fs::File::create(&path)?;
-    writeln!(
-        file,
-        "load_module {NGINX_STREAM};\ndaemon off;\nmaster_process off;\nerror_log stderr;\npid {}/pid;\n\
-         worker_rlimit_nofile 20000;\nevents {{ worker_connections 19000; }}\nstream {{ server {{ listen {} {listen};{ssl} \
-         proxy_pass {}; proxy_timeout 1h; }} }}",
-        way.directory.display(),
-        way.at,
-        way.to
-    )?;
-    let mut command = Command::new("/usr/sbin/nginx");
-    command.arg("-c").arg(path);
-    Ok(command)
+    let Some(certificate) = way.certificate else { return proxies::nginx(way.route, "", "") };
+    // Of itself, that of Debian 12 offers no later version than 1.2.
+    let (chain, key) = (certificate.chain(), certificate.key());
+    let ssl = format!(" ssl_protocols TLSv1.3; ssl_certificate {chain}; ssl_certificate_key {key};");
+    proxies::nginx(way.route, " ssl", &ssl)
 }
