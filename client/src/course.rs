@@ -20,8 +20,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Error> {
     let opened = connect::open_all(&mut wakeups, options.server, tls.as_ref(), connections, |_| false)?;
     let mut load = Load::new(wakeups, options.server, tls, options.demand, opened);
     send(&mut load, options.duration)?;
-    drain(&mut load, options.drain)?;
-    close(&mut load, options.drain)?;
+    let turn = |load: &mut Load, deadline| load.turn(deadline, &mut |_| {}).map(|()| true);
+    drain(&mut load, options.drain, turn)?;
+    close(&mut load, options.drain, turn)?;
     Ok(load.into_report_and_wakeups().0)
 }
 
@@ -38,24 +39,39 @@ fn send(load: &mut Load, duration: Option<Duration>) -> io::Result<()> {
     Ok(())
 }
 
-/// The second part: waits up to `limit` for all that is due, or until a second signal.
-fn drain(load: &mut Load, limit: Duration) -> io::Result<()> {
+/// The second part: waits up to `limit` for all that is due, or until a second signal. `turn` is one turn of the load, which ends
+/// at that instant at the latest, and says whether another one makes sense.
+pub(crate) fn drain(
+    load: &mut Load,
+    limit: Duration,
+    turn: impl FnMut(&mut Load, Option<Instant>) -> io::Result<bool>,
+) -> io::Result<()> {
     let deadline = load.begin_draining(limit);
-    let stops_before = load.stops().min(1);
-    while load.is_waiting(deadline) && load.stops() <= stops_before {
-        load.turn(deadline, &mut |_| {})?;
-    }
+    let stops_max = load.stops().min(1);
+    wait(load, deadline, stops_max, turn)?;
     load.end_draining();
     Ok(())
 }
 
-/// The third part: waits up to `limit` until all have said that nothing more will come, or until another signal.
-fn close(load: &mut Load, limit: Duration) -> io::Result<()> {
+/// The third part: waits up to `limit` until all who speak TLS have said that nothing more will come, or until another signal.
+pub(crate) fn close(
+    load: &mut Load,
+    limit: Duration,
+    turn: impl FnMut(&mut Load, Option<Instant>) -> io::Result<bool>,
+) -> io::Result<()> {
     let deadline = load.begin_closing(limit);
-    let stops_before = load.stops();
-    while load.is_waiting(deadline) && load.stops() == stops_before {
-        load.turn(deadline, &mut |_| {})?;
-    }
+    let stops_max = load.stops();
+    wait(load, deadline, stops_max, turn)?;
     load.end_closing();
+    Ok(())
+}
+
+fn wait(
+    load: &mut Load,
+    deadline: Option<Instant>,
+    stops_max: u32,
+    mut turn: impl FnMut(&mut Load, Option<Instant>) -> io::Result<bool>,
+) -> io::Result<()> {
+    while load.is_waiting(deadline) && load.stops() <= stops_max && turn(load, deadline)? {}
     Ok(())
 }

@@ -63,6 +63,7 @@ use log::{error, info};
 use mio::{Events, Token};
 
 use crate::connect;
+use crate::course;
 use crate::error::Error;
 use crate::load::{Load, STAY};
 use crate::report::Report;
@@ -254,25 +255,18 @@ impl<'a> Soak<'a> {
         }
         self.progress.finish();
         info!("Checking every connection with a last exchange");
-        let deadline = load.begin_draining(self.options.drain);
-        let stops_before = load.stops().min(1);
-        while load.is_waiting(deadline) && load.stops() <= stops_before && self.death.is_none() {
-            self.turn(load, deadline)?;
-        }
-        load.end_draining();
+        let limit = self.options.drain;
+        course::drain(load, limit, |load, deadline| self.turn_while_served(load, deadline))?;
         self.look_at_last(load);
-        self.close(load)
+        course::close(load, limit, |load, deadline| self.turn_while_served(load, deadline))
     }
 
-    /// The last words, where TLS is spoken.
-    fn close(&mut self, load: &mut Load) -> io::Result<()> {
-        let deadline = load.begin_closing(self.options.drain);
-        let stops_before = load.stops();
-        while load.is_waiting(deadline) && load.stops() == stops_before && self.death.is_none() {
+    /// One turn, unless a server has died; says whether that was not so.
+    fn turn_while_served(&mut self, load: &mut Load, deadline: Option<Instant>) -> io::Result<bool> {
+        if self.death.is_none() {
             self.turn(load, deadline)?;
         }
-        load.end_closing();
-        Ok(())
+        Ok(self.death.is_none())
     }
 
     /// The process that serves, while there is one of our own and nobody takes over from it.
