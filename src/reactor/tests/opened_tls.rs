@@ -186,6 +186,19 @@ fn config(roots: &(String, String)) -> Config {
     Config { connectors, ..Config::default() }
 }
 
+/// A server that shows `shown`, a rig that believes what `config` says, and whoever had it connect to that server by this name: the
+/// connection is there, its preface has come, and its handshake is under way.
+fn dialled(shown: &(String, String), config: &Config, name: &str) -> (Server, Rig<Dialler>, Client, Accepting) {
+    let server = Server::with(shown);
+    let mut rig = Rig::new(Dialler::default(), config);
+    let (mut driver, _) = rig.connect();
+    server.ask(&mut driver, name);
+    rig.turn_until(|rig| rig.keys().len() == 2);
+    let mut accepted = server.accept();
+    hear_preface(&mut rig, &mut accepted);
+    (server, rig, driver, accepted)
+}
+
 /// Takes what comes before the handshake.
 fn hear_preface(rig: &mut Rig<Dialler>, server: &mut Accepting) {
     rig.turn_until(|_| {
@@ -198,13 +211,7 @@ fn hear_preface(rig: &mut Rig<Dialler>, server: &mut Accepting) {
 #[test]
 fn a_connection_stands_when_its_handshake_is_over_and_what_was_sent_before_comes_first() {
     let shown = certificate();
-    let server = Server::with(&shown);
-    let mut rig = Rig::new(Dialler::default(), &config(&shown));
-    let (mut driver, _) = rig.connect();
-    server.ask(&mut driver, NAME);
-    rig.turn_until(|rig| rig.keys().len() == 2);
-    let mut accepted = server.accept();
-    hear_preface(&mut rig, &mut accepted);
+    let (_server, mut rig, _driver, mut accepted) = dialled(&shown, &config(&shown), NAME);
     assert!(rig.said().is_empty(), "{:?}", rig.said());
     rig.turn_until_heard(&mut accepted, b"first connected");
     assert_eq!(rig.said(), ["stands, 1 certificate"]);
@@ -222,16 +229,10 @@ fn a_connection_stands_when_its_handshake_is_over_and_what_was_sent_before_comes
 #[test]
 fn a_connection_that_stands_while_it_is_copied_is_told_as_one_that_is_new() {
     let shown = certificate();
-    let server = Server::with(&shown);
-    let mut rig = Rig::new(Dialler::default(), &config(&shown));
-    let (mut driver, driver_key) = rig.connect();
-    server.ask(&mut driver, NAME);
-    rig.turn_until(|rig| rig.keys().len() == 2);
-    let mut accepted = server.accept();
-    hear_preface(&mut rig, &mut accepted);
+    let (_server, mut rig, _driver, mut accepted) = dialled(&shown, &config(&shown), NAME);
     rig.reactor.lanes.lane.table_mut().watch();
     rig.turn_until_heard(&mut accepted, b"first connected");
-    let key = rig.keys().into_iter().find(|key| *key != driver_key).unwrap();
+    let key = rig.keys().into_iter().max_by_key(|key| rig.peer(*key).id()).unwrap();
     let id = rig.peer(key).id();
     let touches = rig.reactor.lanes.lane.table_mut().touches();
     let gone = touches.iter().position(|touch| *touch == Touch::Gone { key, id }).expect("what was told is outdated");
@@ -249,13 +250,7 @@ fn a_server_with_another_certificate_is_unreachable_and_is_told_why() {
     let [shown, other] = [certificate(), certificate()];
     let cases = [(&other, NAME, "invalid peer certificate"), (&shown, "another.example", "not valid for name")];
     for (roots, name, wanted) in cases {
-        let server = Server::with(&shown);
-        let mut rig = Rig::new(Dialler::default(), &config(roots));
-        let (mut driver, _) = rig.connect();
-        server.ask(&mut driver, name);
-        rig.turn_until(|rig| rig.keys().len() == 2);
-        let mut accepted = server.accept();
-        hear_preface(&mut rig, &mut accepted);
+        let (_server, mut rig, _driver, mut accepted) = dialled(&shown, &config(roots), name);
         accepted.go_on();
         rig.turn_until_said(wanted);
         let said = rig.said().last().unwrap();
@@ -269,13 +264,8 @@ fn a_server_with_another_certificate_is_unreachable_and_is_told_why() {
 #[test]
 fn a_handshake_that_is_under_way_at_a_takeover_is_begun_anew_by_the_successor() {
     let shown = certificate();
-    let (server, config) = (Server::with(&shown), config(&shown));
-    let mut rig = Rig::new(Dialler::default(), &config);
-    let (mut driver, _) = rig.connect();
-    server.ask(&mut driver, NAME);
-    rig.turn_until(|rig| rig.keys().len() == 2);
-    let mut given_up = server.accept();
-    hear_preface(&mut rig, &mut given_up);
+    let config = config(&shown);
+    let (server, rig, _driver, mut given_up) = dialled(&shown, &config, NAME);
     let id = rig.keys().into_iter().map(|key| rig.peer(key).id()).max().unwrap();
     let mut rig = handed_over(rig, &config);
     rig.turn();
@@ -291,13 +281,7 @@ fn a_handshake_that_is_under_way_at_a_takeover_is_begun_anew_by_the_successor() 
 #[test]
 fn a_server_that_says_nothing_is_given_up_in_time_and_is_told_apart_from_one_that_leaves() {
     let shown = certificate();
-    let server = Server::with(&shown);
-    let mut rig = Rig::new(Dialler::default(), &config(&shown));
-    let (mut driver, _) = rig.connect();
-    server.ask(&mut driver, NAME);
-    rig.turn_until(|rig| rig.keys().len() == 2);
-    let mut silent = server.accept();
-    hear_preface(&mut rig, &mut silent);
+    let (server, mut rig, mut driver, _silent) = dialled(&shown, &config(&shown), NAME);
     rig.ahead = WITHIN + Duration::from_secs(1);
     rig.turn_until_said("the handshake is not over in time");
     server.ask(&mut driver, NAME);

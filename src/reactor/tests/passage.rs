@@ -29,6 +29,20 @@ impl Rig<Forward> {
         peers.map(|peer| peer.talk.pending_bytes() + peer.talk.inbound.len()).sum()
     }
 
+    /// The key of the peer that leads on from this client.
+    fn key_behind(&self, client: &Client) -> usize {
+        let client_key = self.key_of(client);
+        self.keys().into_iter().find(|key| *key != client_key).unwrap()
+    }
+
+    /// Has bytes come until what this peer sends goes through the pipe.
+    fn turn_until_piped(&mut self, direction: &mut Direction, key: usize) {
+        self.turn_until(|rig| {
+            direction.go_on(usize::MAX, 1 << 20);
+            rig.peer(key).way == Way::Piped
+        });
+    }
+
     fn peers(&self) -> Vec<&Peer> {
         self.reactor.lanes.lane.table().peers().iter().collect()
     }
@@ -91,12 +105,8 @@ fn a_stream_goes_through_the_pipe_and_what_is_read_slowly_waits_in_the_kernel() 
     let (mut rig, upstream, _) = forward(None);
     let (client, server) = rig.pair(&upstream);
     let mut direction = Direction::endless(&server, &client, 1);
-    let (client_key, keys) = (rig.key_of(&client), rig.keys());
-    let server_key = keys.into_iter().find(|key| *key != client_key).unwrap();
-    rig.turn_until(|rig| {
-        direction.go_on(usize::MAX, 1 << 20);
-        rig.peer(server_key).way == Way::Piped
-    });
+    let (client_key, server_key) = (rig.key_of(&client), rig.key_behind(&client));
+    rig.turn_until_piped(&mut direction, server_key);
     rig.turn_until(|_| {
         direction.go_on(usize::MAX, 1 << 20);
         direction.received > 32 << 20
@@ -124,10 +134,7 @@ fn a_stream_goes_through_the_pipe_and_what_is_read_slowly_waits_in_the_kernel() 
         }
     }
     assert!(waited > 0);
-    rig.turn_until(|rig| {
-        direction.go_on(usize::MAX, 1 << 20);
-        rig.peer(server_key).way == Way::Piped
-    });
+    rig.turn_until_piped(&mut direction, server_key);
 }
 
 #[cfg(feature = "tls")]
@@ -137,12 +144,8 @@ fn a_stream_between_two_who_speak_no_tls_goes_through_the_pipe_also_where_others
     rig.reactor.lanes.lane.table_mut().speak_tls();
     let (client, server) = rig.pair(&upstream);
     let mut direction = Direction::endless(&server, &client, 1);
-    let (client_key, keys) = (rig.key_of(&client), rig.keys());
-    let server_key = keys.into_iter().find(|key| *key != client_key).unwrap();
-    rig.turn_until(|rig| {
-        direction.go_on(usize::MAX, 1 << 20);
-        rig.peer(server_key).way == Way::Piped
-    });
+    let server_key = rig.key_behind(&client);
+    rig.turn_until_piped(&mut direction, server_key);
 }
 
 #[test]
