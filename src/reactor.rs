@@ -177,7 +177,7 @@ impl<L: Lanes> Reactor<L> {
         self.poll(events, Some(Duration::ZERO))?;
         let polled_at_ns = monotonic_ns();
         arrival.polled();
-        self.sources.vestibule.begin(self.poll.registry());
+        self.sources.vestibule.begin();
         self.sources.entrance.begin();
         if let Some(account) = arrival.account() {
             account.handshakes.into_iter().for_each(|before| self.sources.vestibule.count_on_from(before));

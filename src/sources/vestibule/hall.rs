@@ -19,8 +19,8 @@ use super::waiting::{Reached, Waiting, Welcome, Whom};
 use crate::account::HandshakesAccount;
 use crate::clock::monotonic_ns;
 use crate::originals::Originals;
+use crate::peer::Address;
 use crate::peer::record::{Change, Record};
-use crate::peer::{Address, READING};
 use crate::sources::entrance::Entrance;
 use crate::sources::listener::Came;
 use crate::sources::source::{Name, Source, Tokens};
@@ -173,23 +173,18 @@ impl Vestibule {
         let acceptor = tls.expect("whoever does not speak TLS does not wait").acceptor();
         let waiting = Waiting::new(whom, acceptor).map_err(|failure| failure.to_string())?;
         let displaced = if self.waiting.len() < WAITING_MAX { None } else { self.make_room(registry) };
-        self.insert(waiting, Interest::READABLE | Interest::WRITABLE, registry, now + PATIENCE)?;
+        self.insert(waiting, registry, now + PATIENCE)?;
         Ok(displaced)
     }
 
-    fn insert(
-        &mut self,
-        mut who: Waiting,
-        interest: Interest,
-        registry: &Registry,
-        until: Instant,
-    ) -> Result<usize, String> {
+    fn insert(&mut self, mut who: Waiting, registry: &Registry, until: Instant) -> Result<usize, String> {
         if self.buffer.is_empty() {
             self.buffer = vec![0; READ_BYTES].into_boxed_slice();
         }
         let entry = self.waiting.vacant_entry();
         let key = entry.key();
         let token = Tokens::of(Name::Vestibule).token(key);
+        let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut who.socket, token, interest).map_err(|error| error.to_string())?;
         self.came += 1;
         let place = Place { key, number: self.came };
@@ -425,7 +420,7 @@ impl Vestibule {
         let whom = Whom { socket, cookie, address, lane, listener: listener.to_owned(), at };
         let acceptor = entrance.tls_at(lane, listener).map(Tls::acceptor);
         let waiting = Waiting::restore(whom, acceptor, handshake, record);
-        let key = self.insert(waiting, READING, registry, until(record.deadline_ns))?;
+        let key = self.insert(waiting, registry, until(record.deadline_ns))?;
         self.adopted.insert(cookie, key);
         Ok(())
     }
@@ -453,14 +448,8 @@ impl Vestibule {
     }
 
     /// They are this process's. Each has a turn: no event tells of what happened before.
-    pub(crate) fn begin(&mut self, registry: &Registry) {
+    pub(crate) fn begin(&mut self) {
         for key in std::mem::take(&mut self.adopted).into_values() {
-            let token = Tokens::of(Name::Vestibule).token(key);
-            let socket = &mut self.waiting[key].who.socket;
-            // That it can be written to is told from now on, too.
-            if let Err(error) = registry.reregister(socket, token, Interest::READABLE | Interest::WRITABLE) {
-                debug!("A TLS handshake may stand still: {error}");
-            }
             self.wake(key);
         }
     }

@@ -77,7 +77,7 @@ impl Vestibule {
 
     pub(crate) fn discard(&mut self, _: u64, _: &Registry) {}
 
-    pub(crate) fn begin(&mut self, _: &Registry) {}
+    pub(crate) fn begin(&mut self) {}
 }
 
 impl Originals for Vestibule {
