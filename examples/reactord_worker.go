@@ -170,9 +170,11 @@ func (w *worker) start(c *Connection, serve func(*Connection)) {
 	w.lock.Unlock()
 	go func() {
 		defer w.end(c)
+		w.own(c) // Before it is said: it may be wanted back at once.
 		if c.kept || w.say("took "+c.id) {
-			w.own(c)
 			serve(c)
+		} else {
+			w.disown(c)
 		}
 	}()
 }
@@ -186,13 +188,17 @@ func (w *worker) own(c *Connection) {
 	}
 }
 
+// Says whether it was this worker's until now.
+func (w *worker) disown(c *Connection) bool {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	defer delete(w.mine, c)
+	return w.mine[c] && !c.given
+}
+
 func (w *worker) end(c *Connection) {
 	c.Close() // Without shutdown: it may live on.
-	w.lock.Lock()
-	isOurs := w.mine[c] && !c.given
-	delete(w.mine, c)
-	w.lock.Unlock()
-	if isOurs {
+	if w.disown(c) {
 		w.say("done " + c.id)
 	}
 	w.say("want 1")
