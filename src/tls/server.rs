@@ -1,7 +1,7 @@
 //! What a listener needs so that its clients speak TLS.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use reactord_tls::{Acceptor, NoRandomness, ServerSettings, SettingsError, Specimen, TicketKeys};
 use zeroize::Zeroizing;
@@ -14,7 +14,8 @@ pub struct Tls(Arc<Shared>);
 struct Shared {
     acceptor: Acceptor,
     tickets: Arc<TicketKeys>,
-    specimen: OnceLock<Option<Specimen>>,
+    /// It takes a signature, and is there before anybody is served. `None` if no handshake moves.
+    specimen: Option<Specimen>,
 }
 
 /// Why there is no TLS to be had.
@@ -46,7 +47,8 @@ impl Tls {
     pub fn new(settings: &ServerSettings) -> Result<Self, TlsError> {
         let tickets = Arc::new(TicketKeys::new().map_err(TlsError::Randomness)?);
         let acceptor = Acceptor::new(settings, tickets.clone()).map_err(TlsError::Settings)?;
-        Ok(Self(Arc::new(Shared { acceptor, tickets, specimen: OnceLock::new() })))
+        let specimen = Specimen::of(&acceptor);
+        Ok(Self(Arc::new(Shared { acceptor, tickets, specimen })))
     }
 
     pub(crate) fn acceptor(&self) -> &Acceptor {
@@ -61,8 +63,7 @@ impl Tls {
     /// A handshake by which a successor sees whether it goes on with those that have been answered here. Empty if none of them
     /// moves.
     pub(crate) fn specimen(&self) -> Zeroizing<Vec<u8>> {
-        let specimen = self.0.specimen.get_or_init(|| Specimen::of(&self.0.acceptor));
-        specimen.as_ref().map(Specimen::save).unwrap_or_default()
+        self.0.specimen.as_ref().map(Specimen::save).unwrap_or_default()
     }
 
     /// Whether handshakes that a predecessor has answered go on here, whose specimen this is.
