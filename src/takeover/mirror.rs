@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
 use reactord_process::wiped::Wiped;
 use rustc_hash::FxHashMap;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::pace::{Load, Pending};
 use super::wire::{Closed, Frame, RecordsKind, RecordsWriter, Timers, chained};
@@ -295,13 +295,13 @@ impl Mirror {
     /// them, and at the sessions that they have now: nothing else tells how large those have become.
     pub(crate) fn load(&self, originals: &dyn Originals) -> Load {
         let mut load = Load { pending: Pending { peers: self.pending(), entries: 0, bytes: 0 }, most: None };
-        let mut saved = Vec::new();
+        let mut saved = Zeroizing::new(Vec::new());
         for &key in self.fresh.iter().chain(self.dirty.iter()) {
             let Some(record) = originals.record(key) else {
                 continue;
             };
             let known = self.known.get(key);
-            saved.clear();
+            empty(&mut saved, originals);
             if known.lacks_session() {
                 originals.save_session(key, &mut saved);
             }
@@ -459,7 +459,7 @@ fn gather(
             }
             continue;
         };
-        saved.clear();
+        empty(&mut saved, originals);
         if before.lacks_session() {
             originals.save_session(key, &mut saved);
         }
@@ -481,6 +481,12 @@ fn gather(
         records.push(Written { key, before, after });
     }
     (writer.finish(), records, passed)
+}
+
+/// Makes room for what is saved of another one. Where that is secret, nothing is left of it: where a larger one has no room, the
+/// buffer is another one, and the memory of this one is given back as it is.
+fn empty(saved: &mut Vec<u8>, originals: &dyn Originals) {
+    if originals.are_secret() { saved.zeroize() } else { saved.clear() }
 }
 
 /// Writes what the successor does not know of a peer, and returns what it knows then. `session` is the session, unless

@@ -1,6 +1,9 @@
 //! The book of one takeover, whatever happens to peers meanwhile.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use proptest::prelude::*;
 use reactord_process::frame::RawFrame;
@@ -113,6 +116,54 @@ impl World {
         mirror.sent(batch);
         true
     }
+}
+
+/// Peers of whom all that is saved is secret, and whether something of that was where the next one is saved.
+struct Secrets {
+    peers: Slab<FakePeer>,
+    saved: Cell<u32>,
+    was_left: Cell<bool>,
+}
+
+const SECRET: u8 = 0xa5;
+
+impl Originals for Secrets {
+    fn record(&self, key: usize) -> Option<Record<'_>> {
+        self.peers.record(key)
+    }
+
+    fn save_session(&self, _: usize, saved: &mut Vec<u8>) {
+        let mut memory = vec![0; saved.capacity()];
+        let at = saved.as_ptr().addr() as u64;
+        File::open("/proc/self/mem").unwrap().read_exact_at(&mut memory, at).unwrap();
+        self.was_left.set(self.was_left.get() || memory.contains(&SECRET));
+        self.saved.set(self.saved.get() + 1);
+        saved.extend([SECRET; 100]);
+    }
+
+    fn save_secured(&self, _: usize, _: &mut Vec<u8>) {}
+
+    fn save_facts(&self, _: usize, _: &mut Vec<u8>) {}
+
+    fn are_secret(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_secret_where_the_next_one_is_saved() {
+    // None of them has a stream.
+    let peers: Slab<FakePeer> =
+        [1, 3, 5].into_iter().enumerate().map(|(key, cookie)| (key, FakePeer::new(cookie, 4))).collect();
+    let secrets = Secrets { peers, saved: Cell::default(), was_left: Cell::default() };
+    let mut mirror = Mirror::new(0, 3);
+    let batch = mirror.next_batch(&secrets).unwrap();
+    mirror.sent(batch);
+    assert_eq!((secrets.saved.get(), secrets.was_left.get()), (3, false));
+    (0..3).for_each(|key| mirror.touched(key, true));
+    let load = mirror.load(&secrets);
+    assert!(load.pending.bytes >= 300, "{load}");
+    assert_eq!((secrets.saved.get(), secrets.was_left.get()), (6, false));
 }
 
 #[test]
