@@ -260,13 +260,8 @@ impl Table {
             if turn.is_ephemeral() || (has_nothing_to_tell && turn.secured().is_none()) {
                 return;
             }
-            let (key, id) = (handle.key(), turn.id());
             let session = std::mem::take(&mut turn.session_changed);
-            if std::mem::replace(&mut self.peers.secured_now, PeerId::NOBODY) == id {
-                // A change says how what its bytes go through has gone on. That they go through something only a record says.
-                touches.push(Touch::Gone { key, id });
-            }
-            touches.push(Touch::Changed { key, session });
+            touches.push(Touch::Changed { key: handle.key(), session });
         }
     }
 
@@ -321,6 +316,7 @@ impl Table {
         followed.map_err(|(direction, misplaced)| AdmitError::Misplaced { direction, misplaced })?;
         turn.follow_secured(change.secured.as_ref()).map_err(AdmitError::Secured)?;
         turn.register(&self.registry, handle.into(), adopted_for(change.phase)).map_err(AdmitError::Register)?;
+        self.peers.speaks_tls |= change.secured.is_some();
         self.peers.follow_pair(handle.key(), change.ties.joined);
         self.peers.count(handle.key());
         self.peers.follow_deadline(handle, change.deadline_ns);

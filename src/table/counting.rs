@@ -80,8 +80,7 @@ impl Turn<'_> {
     pub(crate) fn settle_into_tls(&mut self) {
         let Some(secured) = self.secured_mut() else { return };
         secured.forget_certificates();
-        let (key, id) = (self.key(), self.id());
-        self.peers.secured_now = id;
+        let key = self.key();
         self.peers.make_due(key);
     }
 

@@ -93,8 +93,6 @@ pub(crate) struct Peers {
     warm: VecDeque<PeerHandle>,
     /// There are peers that speak TLS, or there were.
     pub(super) speaks_tls: bool,
-    /// Whose bytes go through something since this turn: who copies the peers has it told as somebody new.
-    pub(super) secured_now: PeerId,
     /// What reaches the server from elsewhere, for a service that asks for it.
     server: Handle,
     /// With what connections are opened that speak TLS.
@@ -127,7 +125,6 @@ impl Peers {
             conduit: Conduit::default(),
             warm: VecDeque::new(),
             speaks_tls: false,
-            secured_now: PeerId::NOBODY,
             server: Handle::default(),
             connectors: Connectors::default(),
         }

@@ -133,7 +133,7 @@ impl<S: StreamService + Default> Rig<S> {
     }
 
     /// The successor hears of what has become of everybody, looks at its events, and owns them.
-    fn commit(mut self, mut successor: Reactor<And<S, ()>>, known: &[(usize, Ends)], ids: &[PeerId]) -> Self {
+    fn commit(self, mut successor: Reactor<And<S, ()>>, known: &[(usize, Ends)], ids: &[PeerId]) -> Self {
         for ((key, ends), id) in known.iter().zip(ids) {
             if self.reactor.lanes.lane.table().peers().get(*key).is_none_or(|peer| peer.id() != *id) {
                 successor.lanes.lane.discard(*id);
@@ -144,6 +144,11 @@ impl<S: StreamService + Default> Rig<S> {
             let record = self.reactor.lanes.lane.record(*key).unwrap();
             successor.lanes.lane.follow(&record.since(*ends, Some(&session), usize::MAX), 1).unwrap();
         }
+        self.succeeded_by(successor)
+    }
+
+    /// The successor knows all; it looks at its events, and owns everybody.
+    pub(super) fn succeeded_by(mut self, mut successor: Reactor<And<S, ()>>) -> Self {
         sift(&mut successor.poll, &mut successor.lanes).unwrap();
         for key in self.keys() {
             self.reactor.lanes.lane.table_mut().let_go(key);

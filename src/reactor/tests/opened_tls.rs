@@ -1,11 +1,14 @@
 //! Connections that a service opens and that speak TLS: when they stand, why they do not, and takeovers in the middle.
 
+use reactord_process::frame::RawFrame;
 use reactord_tls::{Acceptor, Certificate, End, Handshake, Pem, Progress, ServerSettings, Session, TicketKeys};
 
 use super::opened::handed_over;
 use super::*;
 use crate::peer::connect::ConnectTls;
 use crate::service::{Closed, Connect};
+use crate::takeover::mirror::Mirror;
+use crate::takeover::wire::Digested;
 use crate::tls::{ClientSettings, Connectors, Roots};
 
 const NAME: &str = "server.example";
@@ -226,23 +229,59 @@ fn a_connection_stands_when_its_handshake_is_over_and_what_was_sent_before_comes
     assert_eq!(accepted.session.unwrap().end(), End::Orderly);
 }
 
+/// Tells a successor of all that has changed, by the book of what it knows. Returns of each whose bytes go through something whether
+/// what was agreed on was told, too.
+fn tell(rig: &mut Rig<Dialler>, mirror: &mut Mirror, successor: &mut Reactor<And<Dialler, ()>>) -> Vec<(PeerId, bool)> {
+    for touch in rig.reactor.lanes.lane.table_mut().touches() {
+        let Touch::Changed { key, session } = touch else { panic!("{touch:?}: nobody leaves") };
+        mirror.touched(key, session);
+    }
+    mirror.begin_round();
+    let mut told = Vec::new();
+    while let Some(batch) = mirror.next_batch(&rig.reactor.lanes.lane) {
+        let raw = RawFrame::take(&mut batch.frame.to_vec(), u32::MAX).unwrap().unwrap();
+        match raw.decode().unwrap() {
+            Frame::Peers(peers) => {
+                for (key, Digested { value: record, .. }) in batch.descriptor_keys().zip(&peers.records) {
+                    let duplicate = rig.peer(key).as_fd().try_clone_to_owned().unwrap();
+                    successor.lanes.lane.adopt(duplicate.into(), record, 1).unwrap();
+                }
+            }
+            Frame::Changed(changed) => {
+                for Digested { value: change, .. } in &changed.records {
+                    let facts = change.secured.map(|secured| secured.facts.is_some());
+                    told.extend(facts.map(|facts| (change.cookie.into(), facts)));
+                    successor.lanes.lane.follow(change, 1).unwrap();
+                }
+            }
+            frame => panic!("{frame:?}"),
+        }
+        mirror.sent(batch);
+    }
+    told
+}
+
 #[test]
-fn a_connection_that_stands_while_it_is_copied_is_told_as_one_that_is_new() {
+fn a_connection_that_stands_while_it_is_copied_is_told_as_one_that_has_changed_with_what_was_agreed_on() {
     let shown = certificate();
-    let (_server, mut rig, _driver, mut accepted) = dialled(&shown, &config(&shown), NAME);
+    let config = config(&shown);
+    let (_server, mut rig, _driver, mut accepted) = dialled(&shown, &config, NAME);
+    let id = rig.keys().into_iter().map(|key| rig.peer(key).id()).max().unwrap();
+    let mut mirror = Mirror::new(0, rig.reactor.lanes.lane.table().peers().keys_end());
+    let mut successor = reactor(Dialler::default(), &config);
     rig.reactor.lanes.lane.table_mut().watch();
+    assert_eq!(tell(&mut rig, &mut mirror, &mut successor), []);
+    assert_eq!(mirror.peers(), 2, "all are known, and the handshake is under way");
     rig.turn_until_heard(&mut accepted, b"first connected");
-    let key = rig.keys().into_iter().max_by_key(|key| rig.peer(*key).id()).unwrap();
-    let id = rig.peer(key).id();
-    let touches = rig.reactor.lanes.lane.table_mut().touches();
-    let gone = touches.iter().position(|touch| *touch == Touch::Gone { key, id }).expect("what was told is outdated");
-    assert!(
-        touches[gone + 1..].iter().any(|touch| matches!(touch, Touch::Changed { key: again, .. } if *again == key))
-    );
+    assert!(!successor.lanes.lane.table().speaks_tls());
+    assert_eq!(tell(&mut rig, &mut mirror, &mut successor), [(id, true)]);
+    assert!(successor.lanes.lane.table().speaks_tls());
     accepted.send(b"hello");
     rig.turn_until_said("says hello");
-    let touches = rig.reactor.lanes.lane.table_mut().touches();
-    assert!(!touches.contains(&Touch::Gone { key, id }), "it is told once: {touches:?}");
+    assert_eq!(tell(&mut rig, &mut mirror, &mut successor), [(id, false)], "that is told once");
+    let mut rig = rig.succeeded_by(successor);
+    accepted.send(b"again");
+    rig.turn_until_said("says again");
 }
 
 #[test]
