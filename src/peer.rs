@@ -216,6 +216,12 @@ impl Peer {
         self.particulars.as_ref().and_then(|particulars| particulars.secured.as_deref())
     }
 
+    /// Whether they go through TLS, or will when its connection stands.
+    pub(crate) fn speaks_tls_once_it_stands(&self) -> bool {
+        let dialling = self.particulars().and_then(|particulars| particulars.dialling.as_deref());
+        self.secured().is_some() || dialling.is_some_and(|dialling| dialling.tls.is_some())
+    }
+
     /// The same, to be changed.
     pub(crate) fn secured_mut(&mut self) -> Option<&mut Secured> {
         self.particulars.as_mut()?.secured.as_deref_mut()

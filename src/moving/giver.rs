@@ -28,6 +28,7 @@ use crate::build_id::BUILD;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
+use crate::peer::Peer;
 use crate::sources::{Name, Source, Tokens};
 use crate::table::PeerHandle;
 use crate::takeover::admission::{Estate, Refusal, check_tls, greet};
@@ -457,10 +458,8 @@ impl Giver {
         let served = with.lanes.lane(lane);
         let estate =
             Estate { service: served.name(), state_version: served.state_version(), peers: handles.len() as u64 };
-        let is_secured = |handle: &PeerHandle| {
-            served.table().peers().of_handle(*handle).is_some_and(|peer| peer.secured().is_some())
-        };
-        let has_secrets = handles.iter().any(is_secured);
+        let peer = |handle: &PeerHandle| served.table().peers().of_handle(*handle);
+        let has_secrets = handles.iter().filter_map(peer).any(Peer::speaks_tls_once_it_stands);
         let admitted = check_tls(&hello, has_secrets)
             .and_then(|()| greet(&hello, &[estate], std::process::id()))
             .map(|welcome| Welcome { has_secrets, ..welcome });

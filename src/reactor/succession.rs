@@ -16,7 +16,7 @@ use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
-use crate::sources::{Greeting, Name, Source, Tokens};
+use crate::sources::{Greeting, Name, Source, Sources, Tokens};
 use crate::takeover::admission::{Estate, Refusal, check_tls, greet};
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
@@ -144,8 +144,7 @@ impl Succession {
             return Err(refusal);
         }
         self.upgrades.check(hello)?;
-        let has_tls_peers = with.lanes.all().any(|lane| lane.table().speaks_tls());
-        let has_secrets = has_tls_peers || with.sources.entrance.speaks_tls();
+        let has_secrets = may_have_secrets(with);
         check_tls(hello, has_secrets)?;
         let estates: Vec<Estate> = with.lanes.all().map(estate_of).collect();
         let generation = with.annals.generation();
@@ -285,6 +284,13 @@ impl Succession {
         let copied = self.departure.as_ref().map(Departure::copied);
         self.upgrades.tend(copied, with);
     }
+}
+
+/// Whether there are peers that speak TLS, or may be before a takeover that begins now has come to its end.
+fn may_have_secrets<L: Lanes>(with: &Lent<'_, L>) -> bool {
+    let Sources { entrance, vestibule, .. } = &*with.sources;
+    let have_come = vestibule.len() > 0 || with.lanes.all().any(|lane| lane.table().speaks_tls());
+    have_come || entrance.speaks_tls() || !with.config.connectors.is_empty()
 }
 
 /// What there is to take over of a lane.

@@ -30,6 +30,10 @@ impl Connectors {
         Ok(self)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The one with this name.
     pub(crate) fn find(&self, name: &str) -> Option<&Connector> {
         self.0.get(name)

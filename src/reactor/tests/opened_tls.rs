@@ -8,7 +8,7 @@ use super::*;
 use crate::peer::connect::ConnectTls;
 use crate::service::{Closed, Connect};
 use crate::takeover::mirror::Mirror;
-use crate::takeover::wire::Digested;
+use crate::takeover::wire::{Digested, Which};
 use crate::tls::{ClientSettings, Connectors, Roots};
 
 const NAME: &str = "server.example";
@@ -103,6 +103,7 @@ impl StreamService for Dialler {
     type Session = bool;
     const NAME: &'static str = "tls-dialler";
     const STATE_VERSION: u32 = 1;
+    const MOVABLE: bool = true;
 
     fn accepted(&mut self, _: &Accepted<'_>, _: &mut Context<'_, Self>) -> bool {
         false
@@ -282,6 +283,57 @@ fn a_connection_that_stands_while_it_is_copied_is_told_as_one_that_has_changed_w
     let mut rig = rig.succeeded_by(successor);
     accepted.send(b"again");
     rig.turn_until_said("says again");
+}
+
+/// What somebody says who may open many files, and restores TLS in another layout.
+fn hello_in_another_layout() -> Hello {
+    Hello {
+        wire_versions: WIRE_VERSIONS,
+        build: String::new(),
+        services: vec![Offer::of::<Dialler>().0],
+        files_max: 1000,
+        files_open: 0,
+        upgrade: None,
+        tls_layout: 7,
+    }
+}
+
+/// What is said to somebody who is refused.
+#[track_caller]
+fn refusal(channel: &mut Channel) -> Option<String> {
+    channel.receive().unwrap().map(|raw| match raw.decode() {
+        Ok(Frame::Refuse(refuse)) => refuse.reason,
+        frame => panic!("{frame:?}"),
+    })
+}
+
+#[test]
+fn whoever_cannot_restore_tls_takes_nothing_over_from_who_may_open_connections_that_speak_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(Dialler::default(), &config(&certificate()));
+    let callers = Callers::on(TakeoverListener::bind(&directory.path().join("takeover")).unwrap());
+    rig.reactor.sources.answer(rig.reactor.poll.registry(), callers).unwrap();
+    let (channel, mut successor) = Channel::pair();
+    rig.reactor.begin_departure(Greeting { channel, pid: 1, hello: hello_in_another_layout() });
+    let why = refusal(&mut successor).expect("it is refused");
+    assert!(why.contains("the successor restores layout 0x7"), "{why}");
+}
+
+#[test]
+fn whoever_cannot_restore_tls_is_given_nobody_whose_handshake_is_under_way() {
+    let shown = certificate();
+    let (_server, mut rig, _driver, _accepted) = dialled(&shown, &config(&shown), NAME);
+    let (ours, mut taker) = Channel::pair();
+    taker.post(&Frame::Wait(hello_in_another_layout()).encode()).unwrap();
+    let (giver, _, mut with) = rig.reactor.moves();
+    let key = giver.know(ours, 8, false, &mut with).expect("it can be registered");
+    giver.begin_order_of(Which::All, key, &mut with);
+    let mut why = None;
+    rig.turn_until(|_| {
+        why = refusal(&mut taker);
+        why.is_some()
+    });
+    assert!(why.as_deref().is_some_and(|why| why.contains("restores layout 0x7")), "{why:?}");
 }
 
 #[test]
