@@ -65,7 +65,8 @@ impl Succession {
         let departure = self.departure.as_ref().and_then(|departure| departure.due(now));
         let postponed = self.postponed.as_ref().filter(|_| !frozen).map(|_| now);
         let waits = self.departure.as_ref().is_some_and(Departure::is_waiting);
-        let handshakes = self.holds_tls_since.filter(|_| waits).map(|since| since + HANDSHAKES_PATIENCE);
+        // Where it is not known yet since when, the next turn finds that out.
+        let handshakes = waits.then(|| self.holds_tls_since.map_or(now, |since| since + HANDSHAKES_PATIENCE));
         [departure, postponed, handshakes, self.upgrades.due()].into_iter().flatten().min()
     }
 
@@ -175,20 +176,25 @@ impl Succession {
         let departure = self.departure.take()?;
         let successor = departure.successor().clone();
         let freeze_timeout = with.config.freeze_timeout;
-        let may_freeze = self.handshakes_are_over(&departure, with);
-        let committed =
-            match departure.turn(with.lanes, &mut with.sources.vestibule, freeze_timeout, may_freeze, Instant::now()) {
-                Ok(Turned::Copying(departure)) => {
-                    self.departure = Some(departure);
-                    return None;
-                }
-                Ok(Turned::Ready(ready)) => {
-                    let handshakes = with.sources.vestibule.account();
-                    let ready = ready.handing_on(Account { handshakes, ..with.annals.account(with.lanes) });
-                    ready.commit(with.lanes, &mut with.sources.vestibule, freeze_timeout)
-                }
-                Err(failure) => Err(failure),
-            };
+        let waits_no_more = self.hold_tls(&departure, with);
+        let committed = match departure.turn(
+            with.lanes,
+            &mut with.sources.vestibule,
+            freeze_timeout,
+            waits_no_more,
+            Instant::now(),
+        ) {
+            Ok(Turned::Copying(departure)) => {
+                self.departure = Some(departure);
+                return None;
+            }
+            Ok(Turned::Ready(ready)) => {
+                let handshakes = with.sources.vestibule.account();
+                let ready = ready.handing_on(Account { handshakes, ..with.annals.account(with.lanes) });
+                ready.commit(with.lanes, &mut with.sources.vestibule, freeze_timeout)
+            }
+            Err(failure) => Err(failure),
+        };
         match committed {
             Ok(handed_over) => {
                 let handshakes = with.sources.vestibule.bound();
@@ -207,17 +213,19 @@ impl Succession {
         }
     }
 
-    /// Whether no TLS handshake is under way that the successor cannot go on with, or one has been waited for too long. Where
-    /// there was one, who comes from then on is let in by the successor, or when this takeover has failed.
-    fn handshakes_are_over<L: Lanes>(&mut self, departure: &Departure, with: &mut Lent<'_, L>) -> bool {
-        with.sources.vestibule.send_along_answered(departure.goes_on_with_answered());
-        let handshakes = with.sources.vestibule.bound();
-        let waits = departure.nears_the_freeze(with.now) && (handshakes > 0 || self.holds_tls_since.is_some());
-        if waits != self.holds_tls_since.is_some() {
-            self.holds_tls_since = waits.then_some(with.now);
-            with.sources.entrance.hold_tls(waits);
+    /// Where a TLS handshake is under way that the successor cannot go on with, nobody more is let in who speaks TLS, from when
+    /// little is left to be copied until this takeover has failed: who comes is let in by the successor. Says whether such
+    /// handshakes have been waited for long enough.
+    fn hold_tls<L: Lanes>(&mut self, departure: &Departure, with: &mut Lent<'_, L>) -> bool {
+        let vestibule = &mut with.sources.vestibule;
+        vestibule.send_along_answered(departure.goes_on_with_answered());
+        // To count them takes as long as there are some, so that is done where it matters. A round in between ends nothing: the
+        // time would begin anew with each that takes long.
+        if self.holds_tls_since.is_none() && departure.nears_the_freeze(with.now) && vestibule.bound() > 0 {
+            self.holds_tls_since = Some(with.now);
+            with.sources.entrance.hold_tls(true);
         }
-        handshakes == 0 || self.holds_tls_since.is_some_and(|since| with.now >= since + HANDSHAKES_PATIENCE)
+        self.holds_tls_since.is_some_and(|since| with.now >= since + HANDSHAKES_PATIENCE)
     }
 
     /// A takeover has failed. No edge was consumed while the loop was not polled, so to poll again is all there is to

@@ -136,7 +136,7 @@ impl Departure {
     }
 
     /// Hears the successor out, and sends it as much as the copy's share of a turn allows: at least one batch, if the
-    /// channel takes it. Unless it may freeze, rounds go on.
+    /// channel takes it. The freeze waits for TLS handshakes that the successor cannot go on with, unless it `waits_no_more`.
     ///
     /// # Errors
     /// If the takeover has failed. The successor is told why, if it still listens.
@@ -145,7 +145,7 @@ impl Departure {
         lanes: &mut L,
         vestibule: &mut Vestibule,
         freeze_timeout: Duration,
-        may_freeze: bool,
+        waits_no_more: bool,
         now: Instant,
     ) -> Result<Turned, Failure> {
         let Self { mut channel, successor, mut listeners, mut progress } = self;
@@ -154,7 +154,7 @@ impl Departure {
         for number in 0..L::COUNT {
             progress.note(number, lanes.lane_mut(number).table_mut().touches());
         }
-        let everybody = &mut Everybody { lanes, vestibule, listeners: &mut listeners, may_freeze };
+        let everybody = &mut Everybody { lanes, vestibule, listeners: &mut listeners, waits_no_more };
         match progress.advance(&mut channel, everybody, freeze_timeout, now) {
             Ok(Advanced::Copying(progress)) => Ok(Turned::Copying(Self { channel, successor, listeners, progress })),
             Ok(Advanced::Ready(ready, strain)) => {
@@ -179,7 +179,7 @@ struct Everybody<'l, L> {
     lanes: &'l mut L,
     vestibule: &'l mut Vestibule,
     listeners: &'l mut Option<Unsent>,
-    may_freeze: bool,
+    waits_no_more: bool,
 }
 
 impl<L: Lanes> Subjects for Everybody<'_, L> {
@@ -192,7 +192,7 @@ impl<L: Lanes> Subjects for Everybody<'_, L> {
     }
 
     fn waits(&self) -> bool {
-        !self.may_freeze
+        !self.waits_no_more && self.vestibule.bound() > 0
     }
 
     fn send_first(&mut self, channel: &mut Channel) -> Result<Option<Sent>, ChannelError> {

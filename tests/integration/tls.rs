@@ -3,12 +3,14 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reactord_tls::{Connector, Version};
 
 use crate::harness::{
-    Authority, CertificateKey, PATIENCE, Peer, Place, ScriptedSuccessor, Server, Shaking, TlsPeer, figure, lines,
+    Authority, CertificateKey, PATIENCE, Peer, Place, ScriptedSuccessor, Server, Shaking, TlsPeer, copied, figure,
+    kind, lines, ready,
 };
 
 const VERSIONS: [Version; 2] = [Version::Tls13, Version::Tls12];
@@ -357,6 +359,36 @@ fn who_has_been_shown_the_old_certificate_comes_to_the_end_of_its_handshake_befo
         peer.expect(b"a line\n");
     }
     assert_ne!(shown.facts().certificates, silent.facts().certificates);
+    spoken.server.stop();
+}
+
+#[test]
+fn a_successor_that_is_slow_in_each_round_waits_once_for_who_never_ends_its_handshake() {
+    let spoken = Spoken::serve("");
+    let mut stalled = Shaking::connect(spoken.server.address(), &spoken.authority.connector(Version::Tls12));
+    stalled.say(usize::MAX);
+    stalled.hear();
+    let mut successor = ScriptedSuccessor::welcomed(&spoken.place.path(), "line");
+    successor.copy();
+    successor.send(&ready());
+    let mut rounds = 0;
+    loop {
+        let frame = successor.receive();
+        match frame.kind {
+            kind::COMMIT => break,
+            kind::ROUND => {
+                rounds += 1;
+                assert!(rounds <= 3, "the time that it is waited for begins anew with each");
+                // Longer than who keeps up takes.
+                std::thread::sleep(Duration::from_millis(200));
+                let (number, last) = frame.round();
+                successor.send(&if last { ready() } else { copied(0, number) });
+            }
+            _ => {}
+        }
+    }
+    drop(successor);
+    spoken.server.wait_for_line(|line| line.contains("WARN") && line.contains("failed"));
     spoken.server.stop();
 }
 
