@@ -17,7 +17,7 @@ use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::sources::{Greeting, Name, Source, Sources, Tokens};
-use crate::takeover::admission::{Estate, Refusal, check_tls, greet};
+use crate::takeover::admission::{Estate, Refusal, check_files, check_tls, greet};
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
 use crate::takeover::fault::{self, PredecessorStep};
@@ -150,7 +150,9 @@ impl Succession {
         let estates: Vec<Estate> = with.lanes.all().map(estate_of).collect();
         let generation = with.annals.generation();
         let welcome = Welcome { generation, has_secrets, ..greet(hello, &estates, std::process::id())? };
-        memory::check(pid, with.lanes)?;
+        let handshakes = with.sources.vestibule.len();
+        check_files(hello, (with.lanes.peers() + handshakes) as u64)?;
+        memory::check(pid, with.lanes, handshakes)?;
         Ok(welcome)
     }
 
@@ -161,11 +163,12 @@ impl Succession {
             Ok(welcome) => (Some(welcome), None),
             Err(refusal) => (None, Some(refusal.to_string())),
         };
+        let others = with.lanes.peers() + with.sources.vestibule.len();
         let checked = Checked {
             server: with.process(),
             welcome,
             why,
-            files_needed: hello.files_open + (open_files::RESERVED + with.lanes.peers()) as u64,
+            files_needed: hello.files_open + (open_files::RESERVED + others) as u64,
             listeners: with.sources.entrance.listeners().count() as u64,
         };
         channel.close_with(&Frame::Checked(Box::new(checked)).encode());

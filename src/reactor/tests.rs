@@ -28,6 +28,7 @@ use crate::table::Touch;
 use crate::takeover::offer::Offer;
 use crate::takeover::sift::sift;
 use crate::takeover::wire::{Frame, Hello, WIRE_VERSIONS};
+use crate::tls::Tls;
 
 /// How many turns a loop gets at most to do what a test waits for. A turn waits for events, but not long.
 const TURNS_MAX: u32 = 2000;
@@ -51,8 +52,13 @@ struct Rig<S: StreamService> {
 
 impl<S: StreamService> Rig<S> {
     fn new(service: S, config: &Config) -> Self {
+        Self::with_tls(service, config, None)
+    }
+
+    /// One whose clients speak TLS, if this says with what.
+    fn with_tls(service: S, config: &Config, tls: Option<Tls>) -> Self {
         let mut reactor = reactor(service, config);
-        let listen = Listen::on("clients", SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listen = Listen { tls, ..Listen::on("clients", SocketAddr::from(([127, 0, 0, 1], 0))) };
         let listener = Listener::bind(0, &listen).unwrap();
         let Target::Tcp(address) = listener.at() else { panic!("it is a TCP listener") };
         reactor.sources.open(reactor.poll.registry(), Entrance::of_listeners([listener])).unwrap();
@@ -605,6 +611,8 @@ fn a_successor_needs_room_for_the_listeners_as_well() {
 
 mod flow;
 
+#[cfg(feature = "tls")]
+mod handshakes;
 mod joined;
 mod opened;
 #[cfg(feature = "tls")]

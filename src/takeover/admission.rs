@@ -112,9 +112,7 @@ pub(crate) fn greet(hello: &Hello, estates: &[Estate], pid: u32) -> Result<Welco
     };
     check_services(hello, estates)?;
     let peers = estates.iter().map(|estate| estate.peers).sum();
-    if let Err((files_max, files_needed)) = check_room(hello, peers) {
-        return Err(Refusal::Room { files_max, files_needed });
-    }
+    check_files(hello, peers)?;
     let lanes = estates.iter().map(|&Estate { service, state_version, peers }| Lane {
         service: service.to_owned(),
         state_version,
@@ -148,8 +146,12 @@ fn check_services(hello: &Hello, estates: &[Estate]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the successor may open enough files for so many peers. Otherwise, how many it may open and how many it
-/// needs.
+/// Whether the successor may open enough files for so many peers, or others who have come.
+pub(crate) fn check_files(hello: &Hello, peers: u64) -> Result<(), Refusal> {
+    check_room(hello, peers).map_err(|(files_max, files_needed)| Refusal::Room { files_max, files_needed })
+}
+
+/// The same. Otherwise, how many it may open and how many it needs.
 pub(super) fn check_room(hello: &Hello, peers: u64) -> Result<(), (u64, u64)> {
     // A successor leaves as many to others as this process does.
     let files_needed = hello.files_open.saturating_add(open_files::RESERVED as u64).saturating_add(peers);

@@ -20,12 +20,15 @@ pub(crate) const FRAME_SPARE_BYTES: usize = 2 << 20;
 /// What a peer takes in a successor besides what its buffers hold.
 const PEER_BYTES: u64 = 256;
 
-/// Whether the successor may have as much memory as it needs for these peers and the entries that they share, where its
-/// control group limits that.
+/// What somebody takes whose TLS handshake is under way: nearly all of that is rustls's.
+const HANDSHAKE_BYTES: u64 = 10 * 1024;
+
+/// Whether the successor may have as much memory as it needs for these peers and the entries that they share, and for so many
+/// `handshakes` that are under way, where its control group limits that.
 ///
 /// # Errors
 /// If it may not: the kernel would have to kill a process, and this one holds no less.
-pub(crate) fn check(pid: u32, lanes: &mut impl Lanes) -> Result<(), Refusal> {
+pub(crate) fn check(pid: u32, lanes: &mut impl Lanes, handshakes: usize) -> Result<(), Refusal> {
     let Some(bytes_free) = room_bytes(pid) else {
         return Ok(());
     };
@@ -35,13 +38,17 @@ pub(crate) fn check(pid: u32, lanes: &mut impl Lanes) -> Result<(), Refusal> {
     if everything <= bytes_free {
         return Ok(());
     }
+    let bytes_needed = everything.min(bytes_of(lanes, handshakes) + frames);
+    if bytes_needed > bytes_free { Err(Refusal::Memory { bytes_free, bytes_needed }) } else { Ok(()) }
+}
+
+fn bytes_of(lanes: &mut impl Lanes, handshakes: usize) -> u64 {
     // A buffer that is as large as what it holds doubles with the next byte.
     let buffers = |peer: &Peer| 2 * (peer.talk.inbound.len() + peer.talk.pending_bytes()) as u64;
     let peers: u64 = lanes.everybody().map(|peer| buffers(peer) + PEER_BYTES).sum();
     // A service that cannot tell will not be able to save either, and then the takeover fails for that.
     let entries = caught(|| lanes.entries_bytes()).unwrap_or(0) as u64;
-    let bytes_needed = everything.min(peers + entries + frames);
-    if bytes_needed > bytes_free { Err(Refusal::Memory { bytes_free, bytes_needed }) } else { Ok(()) }
+    peers + entries + handshakes as u64 * HANDSHAKE_BYTES
 }
 
 /// Where a version of control groups shows what a group's processes may have and have (cgroups(7)).
@@ -158,6 +165,11 @@ impl Drop for Expendable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn handshakes_that_are_under_way_take_room() {
+        assert_eq!(bytes_of(&mut (), 2048), 20 << 20);
+    }
 
     #[test]
     fn a_group_has_the_least_room_of_all_that_it_is_in_and_files_in_memory_are_room() {

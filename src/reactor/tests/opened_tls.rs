@@ -22,7 +22,7 @@ struct Server {
 }
 
 /// A certificate that is its own authority, and its key, as PEM.
-fn certificate() -> (String, String) {
+pub(super) fn certificate() -> (String, String) {
     let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("that is a name");
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
