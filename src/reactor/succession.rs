@@ -292,7 +292,9 @@ impl Succession {
             departure.abandon(&Refusal::GivenUp);
             self.thaw(&successor, &Failure::GivenUp, with);
         }
-        let copied = self.departure.as_ref().map(Departure::copied);
+        // Behind the peers come those who wait for the end of a handshake.
+        let peers = with.lanes.peers() as u64;
+        let copied = self.departure.as_ref().map(|departure| departure.copied().min(peers));
         self.upgrades.tend(copied, with);
     }
 }

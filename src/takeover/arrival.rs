@@ -29,6 +29,8 @@ pub(crate) struct Arrival {
     pub(super) channel: Channel,
     pub(super) predecessor: Process,
     pub(super) owner: Owner,
+    /// How many lanes the predecessor had. Behind them came those who wait for the end of a handshake, and are no peers yet.
+    pub(super) lanes_taken: usize,
     pub(super) frozen: FrozenAt,
     /// Nobody has told the kernel yet that this process must live.
     pub(super) expendable: Option<Expendable>,
@@ -64,7 +66,7 @@ impl Arrival {
             debug!("Callers see a predecessor's pid: {error}");
         }
         let summary = Summary {
-            peers: self.owner.accept().peers,
+            peers: self.owner.accept().peers_of(self.lanes_taken),
             entries: self.owner.accept().entries,
             figures: self.owner.accept().figures,
             pause,

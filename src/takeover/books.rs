@@ -27,6 +27,11 @@ impl Books {
         self.0.iter().map(Mirror::peers).sum()
     }
 
+    /// The same of the first so many lanes.
+    pub(crate) fn peers_of(&self, lanes: usize) -> u64 {
+        self.0.iter().take(lanes).map(Mirror::peers).sum()
+    }
+
     /// How many peers the successor holds: those that it knows, and those that are gone and that it has not been told of.
     pub(crate) fn held(&self) -> u64 {
         self.0.iter().map(Mirror::held).sum()

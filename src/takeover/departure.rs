@@ -110,7 +110,7 @@ impl Departure {
         &self.successor
     }
 
-    /// How many peers the successor has.
+    /// How many peers the successor has, and others behind them.
     pub(crate) fn copied(&self) -> u64 {
         self.progress.copied()
     }

@@ -554,10 +554,12 @@ impl Concluding {
         let entries = Some(pieces.sent_up_to_now()).filter(|sent| sent.bytes > 0);
         let state_bytes = self.states.iter().map(|state| state.len() as u64).sum();
         let (peers, digest) = (books.peers(), books.digest());
+        // Who waits for the end of a handshake goes along, and is none yet.
+        let peers_of_lanes = books.peers_of(self.states.len());
         let frame =
             Frame::Commit(Commit { peers, digest, state_bytes, frozen_at_ns, figures, timers, entries, account })
                 .encode();
-        let accepted = Accepted { figures, peers, entries: entries.unwrap_or_default().entries };
+        let accepted = Accepted { figures, peers: peers_of_lanes, entries: entries.unwrap_or_default().entries };
         Conclusion::Commit(frame, Committed { accepted, _books: books })
     }
 
@@ -590,6 +592,7 @@ pub(crate) struct Committed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
     pub(crate) figures: Figures,
+    /// How many the lanes had.
     pub(crate) peers: u64,
     /// How many entries were sent.
     pub(crate) entries: u64,

@@ -312,7 +312,14 @@ pub(crate) struct Accept {
     pub(crate) account: Option<Account>,
     pub(crate) frame: Vec<u8>,
     /// To free it takes as long as there are peers, which is no matter for the pause.
-    _book: Book,
+    book: Book,
+}
+
+impl Accept {
+    /// How many peers there are of the predecessor's first so many lanes.
+    pub(crate) fn peers_of(&self, lanes: usize) -> u64 {
+        self.book.lanes.iter().take(lanes).map(|lane| lane.known.len() as u64).sum()
+    }
 }
 
 impl Receiving {
@@ -533,7 +540,7 @@ impl Book {
             figures,
             account: commit.account.clone(),
             frame,
-            _book: self,
+            book: self,
         })))
     }
 

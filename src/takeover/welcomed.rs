@@ -110,7 +110,8 @@ impl Welcomed {
         match arriving.receive(receiving, Place { plan, queue, moved_to }) {
             Ok(Received { accepted: Accepted { owner, frozen }, left_behind }) => {
                 let Arriving { channel, poll, lanes, sources, .. } = arriving;
-                let arrival = Arrival { channel, predecessor, owner, frozen, left_behind, expendable };
+                let lanes_taken = welcome.lanes.len();
+                let arrival = Arrival { channel, predecessor, owner, lanes_taken, frozen, left_behind, expendable };
                 Ok(Arrived { poll, lanes, sources, arrival })
             }
             Err(cause) => {

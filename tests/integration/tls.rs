@@ -318,6 +318,7 @@ fn handshakes_go_on_in_the_successor_wherever_they_are() {
         peer.expect(b"a line\n");
     }
     assert!(!spoken.server.log().contains("handshake"), "{}", spoken.server.log());
+    spoken.server.wait_for_line(|line| line.contains("Took over 0 peers"));
     spoken.server.stop();
 }
 
