@@ -11,7 +11,7 @@ use reactord_process::requests::version_of;
 
 use super::lent::Lent;
 use super::upgrades::Upgrades;
-use crate::account::Account;
+use crate::account::{Account, HandshakesAccount};
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
@@ -192,15 +192,16 @@ impl Succession {
                 return None;
             }
             Ok(Turned::Ready(ready)) => {
-                let handshakes = with.sources.vestibule.account();
+                let lost = with.sources.vestibule.bound();
+                let handshakes = account_without(lost, with.sources.vestibule.account());
                 let ready = ready.handing_on(Account { handshakes, ..with.annals.account(with.lanes) });
-                ready.commit(with.lanes, &mut with.sources.vestibule, freeze_timeout)
+                let committed = ready.commit(with.lanes, &mut with.sources.vestibule, freeze_timeout);
+                committed.map(|handed_over| (handed_over, lost))
             }
             Err(failure) => Err(failure),
         };
         match committed {
-            Ok(handed_over) => {
-                let handshakes = with.sources.vestibule.bound();
+            Ok((handed_over, handshakes)) => {
                 if handshakes > 0 {
                     warn!("{handshakes} TLS handshakes were under way at the freeze, and are lost with this process");
                 }
@@ -304,6 +305,17 @@ fn may_have_secrets<L: Lanes>(with: &Lent<'_, L>) -> bool {
     let Sources { entrance, vestibule, .. } = &*with.sources;
     let have_come = vestibule.len() > 0 || with.lanes.all().any(|lane| lane.table().speaks_tls());
     have_come || entrance.speaks_tls() || !with.config.connectors.is_empty()
+}
+
+/// What a successor counts on from of TLS handshakes, so many of which end with this process.
+fn account_without(lost: usize, account: Option<HandshakesAccount>) -> Option<HandshakesAccount> {
+    match (lost as u64, account) {
+        (0, account) => account,
+        (lost, account) => {
+            let before = account.unwrap_or_default();
+            Some(HandshakesAccount { failed: before.failed + lost, ..before })
+        }
+    }
 }
 
 /// What there is to take over of a lane.

@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 use reactord_tls::{Connector, Version};
 
 use crate::harness::{
-    Authority, CertificateKey, PATIENCE, Peer, Place, ScriptedSuccessor, Server, Shaking, TlsPeer, copied, figure,
-    kind, lines, ready,
+    Authority, CertificateKey, PATIENCE, Peer, Place, ScriptedSuccessor, Server, Shaking, TlsPeer, copied, daemon,
+    figure, kind, lines, ready,
 };
 
 const VERSIONS: [Version; 2] = [Version::Tls13, Version::Tls12];
@@ -319,6 +319,19 @@ fn handshakes_go_on_in_the_successor_wherever_they_are() {
     }
     assert!(!spoken.server.log().contains("handshake"), "{}", spoken.server.log());
     spoken.server.wait_for_line(|line| line.contains("Took over 0 peers"));
+    spoken.server.stop();
+}
+
+#[test]
+fn a_handshake_that_is_lost_at_a_takeover_has_failed() {
+    let mut spoken = Spoken::serve("");
+    let mut stalled = Shaking::connect(spoken.server.address(), &spoken.authority.connector(Version::Tls12));
+    stalled.say(usize::MAX);
+    stalled.hear();
+    spoken = spoken.taken_over();
+    let output = daemon().arg("status").arg(spoken.place.path()).output().unwrap();
+    let status = String::from_utf8(output.stdout).unwrap();
+    assert!(status.contains("TLS handshakes: 0 under way, 0 done, 1 failed, 0 crowded out"), "{status}");
     spoken.server.stop();
 }
 

@@ -127,8 +127,8 @@ pub(super) const FAMILIES: &[Family] = &[
         "reactord_tls_handshakes_total",
         Kind::Counter,
         &["outcome"],
-        "TLS handshakes that have led to a connection (done), have failed or took too long (failed), had to make room for others \
-         (crowded_out).",
+        "TLS handshakes that have led to a connection (done), have failed, took too long or were lost at a takeover (failed), had \
+         to make room for others (crowded_out).",
         |status, to| status.handshakes.iter().for_each(|handshakes| outcomes(handshakes, to)),
     ),
     family(
