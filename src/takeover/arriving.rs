@@ -285,8 +285,8 @@ impl<L: Lanes> Arriving<L> {
     fn change(&mut self, OfLane { lane, records: changes }: OfLane<Change<'_>>) -> Result<(), Cause> {
         fault::at(Step::Change, &mut self.channel)?;
         if self.is_of_handshakes(lane) {
-            let Sources { vestibule, entrance, .. } = &mut self.sources;
-            let mut followed = changes.iter().map(|change| vestibule.follow(&change.value, entrance));
+            let vestibule = &mut self.sources.vestibule;
+            let mut followed = changes.iter().map(|change| vestibule.follow(&change.value));
             return followed.try_for_each(|followed| followed.map_err(|why| Cause::Handshake { why }));
         }
         let (lane, version) = self.counterpart(lane)?;

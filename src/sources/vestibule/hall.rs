@@ -26,7 +26,6 @@ use crate::sources::listener::Came;
 use crate::sources::source::{Name, Source, Tokens};
 use crate::status::HandshakesStatus;
 use crate::table::Touch;
-use crate::tls::Tls;
 
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -418,8 +417,8 @@ impl Vestibule {
         let at = socket.local_addr().ok().filter(|at: &SocketAddr| at.port() > 0);
         let (cookie, address) = (record.cookie, record.address);
         let whom = Whom { socket, cookie, address, lane, listener: listener.to_owned(), at };
-        let acceptor = entrance.tls_at(lane, listener).map(Tls::acceptor);
-        let waiting = Waiting::restore(whom, acceptor, handshake, record);
+        let tls = entrance.tls_at(lane, listener).cloned();
+        let waiting = Waiting::restore(whom, tls, handshake, record);
         let key = self.insert(waiting, registry, until(record.deadline_ns))?;
         self.adopted.insert(cookie, key);
         Ok(())
@@ -429,13 +428,13 @@ impl Vestibule {
     ///
     /// # Errors
     /// If it has not gone on from here.
-    pub(crate) fn follow(&mut self, change: &Change<'_>, entrance: &Entrance) -> Result<(), String> {
+    pub(crate) fn follow(&mut self, change: &Change<'_>) -> Result<(), String> {
         let key = self.adopted.get(&change.cookie).ok_or("the conversation knows somebody who was not adopted")?;
         let who = &mut self.waiting[*key].who;
         who.follow(change)?;
         if let Some(session) = change.session {
             let Saved { handshake, .. } = Saved::read(session)?;
-            who.follow_handshake(entrance.tls_at(who.lane, &who.listener).map(Tls::acceptor), handshake);
+            who.follow_handshake(handshake);
         }
         Ok(())
     }
@@ -500,3 +499,6 @@ impl Source for Vestibule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ impl Vestibule {
         Err(format!("Peer {} speaks TLS, and this build has none", record.address))
     }
 
-    pub(crate) fn follow(&mut self, _: &Change<'_>, _: &Entrance) -> Result<(), String> {
+    pub(crate) fn follow(&mut self, _: &Change<'_>) -> Result<(), String> {
         Ok(())
     }
 

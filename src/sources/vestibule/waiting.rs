@@ -11,6 +11,7 @@ use crate::peer::record::{Change, Phase, Record};
 use crate::peer::secured::Secured;
 use crate::peer::ties::Ties;
 use crate::peer::{Address, Backlog};
+use crate::tls::Tls;
 
 /// A handshake of more records than this does not move: it would be told anew with each of them. A client needs three.
 const RECORDS_MOVED_MAX: u32 = 4;
@@ -39,14 +40,15 @@ pub(super) struct Waiting {
 
 #[derive(Debug)]
 enum Stage {
+    /// Another process has come so far. Nothing is made of that before its first turn here, and then with what the clients of its
+    /// listener speak TLS with, if this process has that one.
+    Saved(Option<Tls>, SavedHandshake),
     Shaking(Box<Handshake>),
     /// The handshake has failed. The client is told why, and that nothing follows.
     Telling,
     /// It is told. Until it has ended, too, what it sends is thrown away: to close at once would reset the connection, and
     /// take away what it is told (tcp(7)).
     Told,
-    /// Its handshake cannot go on in this process.
-    Lost(String),
 }
 
 /// Somebody whose handshake is over.
@@ -103,13 +105,26 @@ impl Waiting {
     /// If the handshake has failed, and why. What there is to tell the client of that is still to be told.
     pub(super) fn go_on(&mut self, buffer: &mut [u8]) -> Result<Reached, String> {
         match &mut self.stage {
+            Stage::Saved(..) => {
+                self.restore_handshake().map_err(|why| self.end_because(why))?;
+                self.shake(buffer)
+            }
             Stage::Shaking(_) => self.shake(buffer),
             Stage::Telling | Stage::Told => Ok(self.tell(buffer)),
-            Stage::Lost(why) => {
-                let why = std::mem::take(why);
-                Err(self.end_because(why))
-            }
         }
+    }
+
+    /// Its first turn here.
+    ///
+    /// # Errors
+    /// If its handshake does not go on in this process.
+    fn restore_handshake(&mut self) -> Result<(), String> {
+        let Stage::Saved(tls, saved) = std::mem::replace(&mut self.stage, Stage::Told) else { return Ok(()) };
+        let tls = tls.ok_or("its listener is none of this process's")?;
+        let handshake = Handshake::restore(tls.acceptor(), saved);
+        let handshake = handshake.map_err(|why| format!("its TLS handshake does not go on: {why}"))?;
+        self.stage = Stage::Shaking(Box::new(handshake));
+        Ok(())
     }
 
     fn shake(&mut self, buffer: &mut [u8]) -> Result<Reached, String> {
@@ -216,19 +231,27 @@ impl Waiting {
 
     /// Whether it can go on in another process, which goes on with those who were answered if `answered_move`.
     pub(super) fn moves(&self, answered_move: bool) -> bool {
-        let Stage::Shaking(handshake) = &self.stage else { return false };
-        let is_short = self.heard <= RECORDS_MOVED_MAX;
-        is_short && (answered_move || !handshake.has_answered()) && handshake.unmovable().is_none()
+        let is_movable = match &self.stage {
+            // As the bytes that it is.
+            Stage::Saved(tls, _) => tls.is_some(),
+            Stage::Shaking(handshake) => self.heard <= RECORDS_MOVED_MAX && handshake.unmovable().is_none(),
+            Stage::Telling | Stage::Told => false,
+        };
+        is_movable && (answered_move || !self.is_answered())
     }
 
     /// Whether it has been answered. Who has not may be anybody, and say nothing for ever.
     pub(super) fn is_answered(&self) -> bool {
-        matches!(&self.stage, Stage::Shaking(handshake) if handshake.has_answered())
+        match &self.stage {
+            Stage::Saved(_, handshake) => handshake.has_answered(),
+            Stage::Shaking(handshake) => handshake.has_answered(),
+            Stage::Telling | Stage::Told => false,
+        }
     }
 
     /// Whether it is lost with this process if the successor does not go on with it.
     pub(super) fn is_shaking(&self) -> bool {
-        matches!(self.stage, Stage::Shaking(_))
+        matches!(self.stage, Stage::Saved(..) | Stage::Shaking(_))
     }
 
     /// How it stands, until this instant.
@@ -253,8 +276,15 @@ impl Waiting {
     /// # Panics
     /// If it does not move.
     pub(super) fn save(&self, out: &mut Vec<u8>) {
-        let Stage::Shaking(handshake) = &self.stage else { panic!("it does not move") };
-        let saved = handshake.save().expect("whether it moves was asked before");
+        let saved_now;
+        let saved = match &self.stage {
+            Stage::Saved(_, saved) => saved,
+            Stage::Shaking(handshake) => {
+                saved_now = handshake.save().expect("whether it moves was asked before");
+                &saved_now
+            }
+            Stage::Telling | Stage::Told => panic!("it does not move"),
+        };
         let lane = u32::try_from(self.lane).expect("a server has few lanes");
         // Room for all of it, so that nothing is left where it was too small.
         out.reserve(saved.bytes().len() + self.listener.len() + 32);
@@ -262,8 +292,8 @@ impl Waiting {
     }
 
     /// Somebody with whom another process has come so far.
-    pub(super) fn restore(whom: Whom, acceptor: Option<&Acceptor>, handshake: &[u8], record: &Record<'_>) -> Self {
-        let mut waiting = Self::at_stage(whom, stage_of(acceptor, handshake));
+    pub(super) fn restore(whom: Whom, tls: Option<Tls>, handshake: &[u8], record: &Record<'_>) -> Self {
+        let mut waiting = Self::at_stage(whom, Stage::Saved(tls, SavedHandshake::read(handshake)));
         waiting.wire = Backlog::at(record.inbound.start, record.inbound.bytes);
         waiting.out = Backlog::at(record.outbound.start, record.outbound.bytes);
         waiting
@@ -279,18 +309,11 @@ impl Waiting {
     }
 
     /// So has its handshake.
-    pub(super) fn follow_handshake(&mut self, acceptor: Option<&Acceptor>, handshake: &[u8]) {
-        self.stage = stage_of(acceptor, handshake);
-    }
-}
-
-/// The handshake that was saved, as it goes on here, or why it does not: that is for when it is this process's.
-fn stage_of(acceptor: Option<&Acceptor>, saved: &[u8]) -> Stage {
-    let Some(acceptor) = acceptor else {
-        return Stage::Lost("its listener is none of this process's".to_owned());
-    };
-    match Handshake::restore(acceptor, SavedHandshake::read(saved)) {
-        Ok(handshake) => Stage::Shaking(Box::new(handshake)),
-        Err(why) => Stage::Lost(format!("its TLS handshake does not go on: {why}")),
+    ///
+    /// # Panics
+    /// If it has had a turn here.
+    pub(super) fn follow_handshake(&mut self, handshake: &[u8]) {
+        let Stage::Saved(_, saved) = &mut self.stage else { panic!("it is the other process's") };
+        *saved = SavedHandshake::read(handshake);
     }
 }

@@ -92,6 +92,13 @@ impl SavedHandshake {
     pub fn read(bytes: &[u8]) -> Self {
         Self(Zeroizing::new(bytes.to_vec()))
     }
+
+    /// Whether the other side had been told anything. Of what this build cannot read it is not known, and taken to be so.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        let mut reader = Reader(&self.0);
+        (reader.array(), reader.array().map(u64::from_be_bytes)) != (Some([LAYOUT]), Some(0))
+    }
 }
 
 impl fmt::Debug for SavedHandshake {

@@ -1,0 +1,192 @@
+//! Clients in all states of a handshake, at one process and at its successor, which have duplicates of their sockets.
+
+use std::io::{Read, Write};
+use std::net::TcpStream as Stream;
+
+use mio::Poll;
+use reactord_tls::{
+    Certificate, ClientSettings, Connector, Handshake, Pem, Progress, Roots, ServerSettings, Version, Versions,
+};
+
+use super::*;
+use crate::listen::Listen;
+use crate::service::Accepted;
+use crate::sources::listener::Listener;
+use crate::tls::Tls;
+
+const LISTENER: &str = "clients";
+
+/// Nobody waits for so long unless a test fails.
+const TOO_LONG: Duration = Duration::from_secs(20);
+
+/// What a listener speaks TLS with that has a certificate of its own.
+fn tls() -> Tls {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let certificate = Certificate { chain: Pem::new("chain", chain), key: Pem::new("key", key) };
+    Tls::new(&ServerSettings { certificates: vec![certificate], ..ServerSettings::default() }).unwrap()
+}
+
+/// A client that begins as any does.
+struct Client {
+    stream: Stream,
+    handshake: Handshake,
+    out: Vec<u8>,
+}
+
+impl Client {
+    /// It has said its first words.
+    fn speak(&mut self) {
+        self.stream.write_all(&std::mem::take(&mut self.out)).unwrap();
+    }
+
+    /// A read that has a timeout is interrupted where others are not.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// It goes on, as far as it can without another answer.
+    fn go_on(&mut self) -> Progress {
+        let mut buffer = [0; 16 * 1024];
+        let mut wire = Vec::new();
+        loop {
+            let bytes = self.read(&mut buffer).unwrap();
+            assert!(bytes > 0, "the server goes on");
+            wire.extend_from_slice(&buffer[..bytes]);
+            let (used, progress) = self.handshake.hear(&wire, &mut self.out).unwrap();
+            wire.drain(..used);
+            if !self.out.is_empty() {
+                self.speak();
+                return progress;
+            }
+        }
+    }
+}
+
+/// One process, and those who wait there.
+struct Process {
+    vestibule: Vestibule,
+    poll: Poll,
+    entrance: Entrance,
+    tls: Tls,
+}
+
+impl Process {
+    fn with(tls: Tls) -> Self {
+        let at = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let listen = Listen { tls: Some(tls.clone()), ..Listen::on(LISTENER, at) };
+        let entrance = Entrance::of_listeners([Listener::bind(0, &listen).unwrap()]);
+        Self { vestibule: Vestibule::new(), poll: Poll::new().unwrap(), entrance, tls }
+    }
+
+    /// Somebody has come in.
+    fn receive(&mut self, now: Instant) -> Client {
+        let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = Stream::connect(at.local_addr().unwrap()).unwrap();
+        stream.set_read_timeout(Some(TOO_LONG)).unwrap();
+        let (socket, from) = at.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let (socket, address) = (TcpStream::from_std(socket), Address::from(from));
+        let came = Came {
+            socket,
+            address,
+            lane: 0,
+            tls: Some(&self.tls),
+            how: Accepted { listener: LISTENER, ..Accepted::anyhow() },
+        };
+        self.vestibule.receive(came, self.poll.registry(), now).unwrap();
+        let versions = Versions::Only(Version::Tls13);
+        let connector = Connector::new(&ClientSettings { versions, ..ClientSettings::new(Roots::Unverified) }).unwrap();
+        let mut out = Vec::new();
+        let handshake = Handshake::connect(&connector, "localhost", &mut out).unwrap();
+        Client { stream, handshake, out }
+    }
+
+    /// Waits for what its clients have said, and gives all a turn at this instant.
+    fn tend(&mut self, now: Instant) -> Vec<Met> {
+        let mut events = mio::Events::with_capacity(64);
+        self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        for event in &events {
+            let (_, key) = Tokens::find(event.token()).unwrap();
+            self.vestibule.hear(key, event);
+        }
+        let mut share = Share::begin();
+        std::iter::from_fn(|| self.vestibule.tend(&mut share, self.poll.registry(), now)).collect()
+    }
+
+    /// The same until something has become of somebody.
+    fn tend_until(&mut self, now: Instant) -> Met {
+        let begun = Instant::now();
+        loop {
+            if let Some(met) = self.tend(now).pop() {
+                return met;
+            }
+            assert!(begun.elapsed() < TOO_LONG, "nothing becomes of anybody");
+        }
+    }
+
+    /// The same until so many have been answered.
+    fn tend_until_answered(&mut self, count: usize) {
+        let begun = Instant::now();
+        while self.vestibule.waiting.iter().filter(|(_, guest)| guest.who.is_answered()).count() < count {
+            assert_eq!(self.tend(begun).len(), 0);
+            assert!(begun.elapsed() < TOO_LONG, "nobody is answered");
+        }
+    }
+
+    /// A successor may have those who move.
+    fn watch(&mut self) {
+        self.vestibule.watch();
+        self.vestibule.send_along_answered(true);
+    }
+
+    /// What is told of somebody's handshake.
+    fn saved(&self, key: usize) -> Vec<u8> {
+        let mut saved = Vec::new();
+        self.vestibule.save_session(key, &mut saved);
+        saved
+    }
+
+    /// Goes on with whoever waits at another process and moves.
+    fn adopt(&mut self, from: &Self) {
+        for key in 0..from.vestibule.keys_end() {
+            let Some(record) = from.vestibule.record(key) else { continue };
+            let socket = from.vestibule.descriptors(&mut [key].into_iter())[0].try_clone_to_owned().unwrap();
+            let saved = from.saved(key);
+            let record = Record { session: &saved, ..record };
+            let lane_here = |lane| Some(lane as usize);
+            self.vestibule.adopt(socket.into(), &record, lane_here, &self.entrance, self.poll.registry()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn nothing_is_made_of_a_handshake_before_it_is_this_processes_and_it_moves_on_as_it_is() {
+    let (now, tls) = (Instant::now(), [tls(), tls()]);
+    let mut first = Process::with(tls[0].clone());
+    let mut client = first.receive(now);
+    client.speak();
+    first.tend_until_answered(1);
+    first.watch();
+    // It would not have answered as the first one has, and so cannot go on.
+    let mut second = Process::with(tls[1].clone());
+    second.adopt(&first);
+    second.vestibule.begin();
+    second.watch();
+    assert_eq!(second.vestibule.bound(), 0);
+    // One that would have can, also if it has it from the one between.
+    let mut third = Process::with(tls[0].clone());
+    third.adopt(&second);
+    assert_eq!(third.saved(0), first.saved(0));
+    third.vestibule.begin();
+    assert_eq!(client.go_on(), Progress::Done);
+    let Met::Welcome(welcome) = third.tend_until(now) else { panic!("it is over") };
+    assert_eq!((welcome.lane, &*welcome.listener), (0, LISTENER));
+    let Met::Failed(_, why) = second.tend_until(now) else { panic!("it does not go on there") };
+    assert!(why.starts_with("its TLS handshake does not go on: "), "{why}");
+}
