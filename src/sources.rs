@@ -3,6 +3,7 @@
 
 mod asks;
 mod callers;
+mod doorways;
 mod entrance;
 mod handled_signals;
 mod listener;
@@ -19,6 +20,7 @@ use mio::Registry;
 
 pub(crate) use asks::{Asked, Asks};
 pub(crate) use callers::{Callers, Greeting, Request};
+pub(crate) use doorways::{Doorway, Doorways};
 pub(crate) use entrance::{Entrance, QUEUE_LANE, Room};
 pub(crate) use listener::{Came, Listener};
 pub(crate) use plan::Plan;

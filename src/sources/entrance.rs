@@ -189,19 +189,6 @@ impl Entrance {
         queue.and_then(Door::tls)
     }
 
-    /// All that is spoken TLS with.
-    pub(crate) fn all_tls(&self) -> impl Iterator<Item = &Tls> {
-        self.doors.iter().filter_map(Door::tls)
-    }
-
-    /// What those speak TLS with who have come in at the listener with this name. Where it has another name by now, it is one of
-    /// its lane.
-    #[cfg(feature = "tls")]
-    pub(crate) fn tls_at(&self, lane: usize, listener: &str) -> Option<&Tls> {
-        let of_lane = || self.doors.iter().filter(move |door| door.lane() == lane && door.tls().is_some());
-        of_lane().find(|door| door.name() == listener).or_else(|| of_lane().next()).and_then(Door::tls)
-    }
-
     /// From now on, who connects to a listener whose clients speak TLS is left to the kernel, or is not any more.
     pub(crate) fn hold_tls(&mut self, holds_tls: bool) {
         self.holds_tls = holds_tls;

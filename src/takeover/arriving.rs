@@ -18,16 +18,16 @@ use super::drive::{Accepting, Owner, SuccessorEnd};
 use super::error::{Cause, in_context};
 use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
-use super::listening::{enter, goes_on_with_answered, move_to, spoken_at, take_listeners};
+use super::listening::{Entered, Theirs, enter, move_to, take_listeners};
 use super::panicked::caught;
 use super::sift::sift;
 use super::successor::{Accept, Action, Heard, Objection, Of, Receiving};
-use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, Spoken, Timer, Timers};
+use super::wire::{self, Closed, Digested, Frame, Listeners, OfLane, Timer, Timers};
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::peer::record::{Change, Record};
-use crate::sources::{Asks, Callers, Plan, Sources, StopSignals};
+use crate::sources::{Asks, Callers, Doorways, Plan, QUEUE_LANE, Sources, StopSignals};
 use crate::worker::Queue;
 
 /// How long a successor that is ready stays awake for what comes next.
@@ -101,6 +101,8 @@ pub(crate) struct Arriving<L> {
     pub(super) sources: Sources,
     /// What the predecessor's lanes are here, by their numbers there.
     pub(super) counterparts: Vec<Counterpart>,
+    /// What its listeners are here whose clients speak TLS.
+    pub(super) doorways: Doorways,
     /// When the predecessor was last told that it may freeze: `CLOCK_MONOTONIC`, ns.
     pub(super) ready_at_ns: Option<u64>,
 }
@@ -125,9 +127,7 @@ impl<L: Lanes> Arriving<L> {
         let Heard::On(receiving, Action::Listen(listeners)) = receiving.hear(raw.decode()?)? else {
             unreachable!("nothing else is in turn before the listeners");
         };
-        let spoken: Vec<Spoken> = spoken_at(&listeners).cloned().collect();
-        let left_behind = self.listen(listeners, place)?;
-        let goes_on = goes_on_with_answered(&spoken, &self.sources.entrance);
+        let (goes_on, left_behind) = self.listen(listeners, place)?;
         Ok((receiving.with_answered_handshakes(goes_on), left_behind))
     }
 
@@ -216,20 +216,24 @@ impl<L: Lanes> Arriving<L> {
         Ok(Accepted { owner, frozen })
     }
 
-    /// Listens from here on where the predecessor does. Returns the listener on a path that is moved away from.
-    fn listen(&mut self, listeners: Listeners, place: Place) -> Result<Option<TakeoverListener>, Cause> {
+    /// Listens from here on where the predecessor does. Returns whether handshakes that it has answered go on here, and the listener
+    /// on a path that is moved away from.
+    fn listen(&mut self, listeners: Listeners, place: Place) -> Result<(bool, Option<TakeoverListener>), Cause> {
         fault::at(Step::Listeners, &mut self.channel)?;
         let queue_tls = listeners.queue_tls.clone();
         let (mut theirs, takeover) = take_listeners(&mut self.channel, listeners)?;
         for (said, _) in &mut theirs {
             said.lane = self.number_here(said.lane)?;
         }
-        let entrance = enter(theirs, place.plan, place.queue.map(|queue| (queue, queue_tls)))?;
+        let queue_lane = self.counterparts.get(QUEUE_LANE).map_or(QUEUE_LANE, |counterpart| counterpart.number);
+        let theirs = Theirs { listeners: theirs, queue_lane, queue_tls };
+        let Entered { entrance, doorways, goes_on_with_answered } = enter(theirs, place.plan, place.queue)?;
+        self.doorways = doorways;
         let registry = self.poll.registry();
         self.sources.open(registry, entrance).map_err(in_context("the listener"))?;
         let (current, left_behind) = move_to(takeover, place.moved_to.as_deref())?;
         self.sources.answer(registry, Callers::on(current)).map_err(in_context("the takeover listener"))?;
-        Ok(left_behind)
+        Ok((goes_on_with_answered, left_behind))
     }
 
     /// The number here of one of the predecessor's lanes.
@@ -276,9 +280,9 @@ impl<L: Lanes> Arriving<L> {
     }
 
     fn adopt_handshake(&mut self, Adopted { socket, record }: Adopted<'_>) -> Result<(), Cause> {
-        let Self { sources: Sources { vestibule, entrance, .. }, counterparts, poll, .. } = self;
+        let Self { sources: Sources { vestibule, .. }, counterparts, doorways, poll, .. } = self;
         let lane_here = |lane: u32| counterparts.get(lane as usize).map(|counterpart| counterpart.number);
-        let adopted = vestibule.adopt(socket.into(), &record, lane_here, entrance, poll.registry());
+        let adopted = vestibule.adopt(socket.into(), &record, lane_here, doorways, poll.registry());
         adopted.map_err(|why| Cause::Handshake { why })
     }
 
@@ -417,7 +421,8 @@ impl<L: Lanes> Arriving<L> {
         let sources = Sources::none();
         let same = |(number, &state_version): (usize, &u32)| Counterpart { number, state_version };
         let counterparts = versions.iter().enumerate().map(same).collect();
-        (Self { channel, poll, lanes, sources, counterparts, ready_at_ns: None }, receiving)
+        let doorways = Doorways::default();
+        (Self { channel, poll, lanes, sources, counterparts, doorways, ready_at_ns: None }, receiving)
     }
 
     /// The next frame, if it is there.

@@ -18,7 +18,7 @@ use super::error::{Cause, in_context};
 use super::successor::Objection;
 use super::wire::{self, At, Listeners, Spoken};
 use crate::listen::LISTENERS_MAX;
-use crate::sources::{Draw, Entrance, Listener, Plan, QUEUE_LANE};
+use crate::sources::{Doorway, Doorways, Draw, Entrance, Listener, Plan, QUEUE_LANE};
 use crate::tls::Tls;
 use crate::worker::Queue;
 
@@ -46,23 +46,44 @@ pub(super) fn take_listeners(
     Ok((services.into_iter().zip(descriptors).collect(), takeover))
 }
 
-/// Where peers come from: the listeners of the predecessor that are still wanted, those that are new, and a queue. The
-/// numbers of lanes have been made this process's.
-pub(super) fn enter(
-    theirs: Vec<(wire::Listener, OwnedFd)>,
-    mut plan: Plan,
-    queue: Option<(Queue, Option<Spoken>)>,
-) -> Result<Entrance, Cause> {
+/// Where the predecessor's peers come from. The numbers of lanes have been made this process's.
+#[derive(Debug)]
+pub(super) struct Theirs {
+    pub(super) listeners: Vec<(wire::Listener, OwnedFd)>,
+    /// Its queue brings peers to this lane, who speak TLS so, if they do.
+    pub(super) queue_lane: usize,
+    pub(super) queue_tls: Option<Spoken>,
+}
+
+/// Where peers come from, and where those go on who have come in at the predecessor.
+#[derive(Debug)]
+pub(super) struct Entered {
+    pub(super) entrance: Entrance,
+    pub(super) doorways: Doorways,
+    /// Handshakes that the predecessor has answered go on here, wherever they came in.
+    pub(super) goes_on_with_answered: bool,
+}
+
+/// Where peers come from: the listeners of the predecessor that are still wanted, those that are new, and a queue.
+pub(super) fn enter(theirs: Theirs, mut plan: Plan, queue: Option<Queue>) -> Result<Entered, Cause> {
+    let Theirs { listeners, queue_lane, queue_tls } = theirs;
     let tls = plan.tls().cloned();
     let (mut kept, mut left) = (Vec::new(), Vec::new());
-    for (said, socket) in theirs {
+    let (mut doorways, mut spoken_there) = (Doorways::default(), Vec::new());
+    for (said, socket) in listeners {
         let (is_leftover, spoken) = (said.is_leftover, said.tls.clone());
-        match plan.claim(adopted(said, socket).with_tls(tls.clone()), is_leftover) {
-            Ok(listener) => kept.push(speaking(listener, tls.as_ref(), spoken.as_ref())?),
+        let (lane, name) = (said.lane as usize, said.name.clone());
+        let (which, here) = match plan.claim(adopted(said, socket).with_tls(tls.clone()), is_leftover) {
+            Ok(listener) => (&mut kept, Some(speaking(listener, tls.as_ref(), spoken.as_ref())?)),
             // Whoever has connected there expects what was spoken there.
-            Err(listener) if spoken.is_none() => left.push(listener.with_tls(None)),
-            Err(listener) => left.extend(left_over(*listener, spoken.as_ref())),
+            Err(listener) if spoken.is_none() => (&mut left, Some(listener.with_tls(None))),
+            Err(listener) => (&mut left, left_over(*listener, spoken.as_ref())),
+        };
+        if let Some(spoken) = spoken {
+            doorways.pair(lane, name.clone(), here.as_ref().and_then(doorway));
+            spoken_there.push((lane, name, spoken));
         }
+        which.extend(here);
     }
     let of_queue = kept.iter().filter(|listener| listener.lane() == QUEUE_LANE).count();
     if queue.is_some() && of_queue > 0 {
@@ -78,13 +99,29 @@ pub(super) fn enter(
         return Err(Objection::Listeners { count: 0, expected: 1 }.into());
     }
     let entrance = Entrance::of_listeners(kept).and_leftovers(left, waiting_max());
-    Ok(match queue {
-        Some((queue, spoken)) => {
-            let tls = as_spoken(tls.as_ref(), tls.as_ref(), spoken.as_ref(), "of the supervisor's queue")?;
+    let entrance = match queue {
+        Some(queue) => {
+            let tls = as_spoken(tls.as_ref(), tls.as_ref(), queue_tls.as_ref(), "of the supervisor's queue")?;
             entrance.and_of_queue(Draw::from(queue), tls)
         }
         None => entrance,
-    })
+    };
+    if let Some(spoken) = queue_tls {
+        let of_queue = |tls: &Tls| Doorway { lane: QUEUE_LANE, listener: String::new(), tls: tls.clone() };
+        doorways.pair(queue_lane, String::new(), entrance.queue_tls().map(of_queue));
+        spoken_there.push((queue_lane, String::new(), spoken));
+    }
+    let goes_on_with = |(lane, name, spoken): &(usize, String, Spoken)| {
+        doorways.of(*lane, name).is_some_and(|here| here.tls.goes_on_with(spoken.specimen.bytes()))
+    };
+    let goes_on_with_answered = !spoken_there.is_empty() && spoken_there.iter().all(goes_on_with);
+    Ok(Entered { entrance, doorways, goes_on_with_answered })
+}
+
+/// Where somebody goes on who has come in by what is this listener by now, if its clients speak TLS.
+fn doorway(listener: &Listener) -> Option<Doorway> {
+    let with = |tls: &Tls| Doorway { lane: listener.lane(), listener: listener.name().to_owned(), tls: tls.clone() };
+    listener.tls().map(with)
 }
 
 /// The same listener, whose clients go on speaking what they have spoken.
@@ -123,17 +160,6 @@ fn as_spoken(
         (_, None) => {}
     }
     Ok(tls.cloned())
-}
-
-/// How clients speak TLS that come in by one of these or by the queue, where they do.
-pub(super) fn spoken_at(listeners: &Listeners) -> impl Iterator<Item = &Spoken> {
-    listeners.services.iter().filter_map(|said| said.tls.as_ref()).chain(&listeners.queue_tls)
-}
-
-/// Whether this process goes on with handshakes that the predecessor has answered, wherever they came in.
-pub(super) fn goes_on_with_answered(spoken: &[Spoken], entrance: &Entrance) -> bool {
-    let goes_on_with = |spoken: &Spoken| entrance.all_tls().any(|tls| tls.goes_on_with(spoken.specimen.bytes()));
-    !spoken.is_empty() && spoken.iter().all(goes_on_with)
 }
 
 /// The listener that this says.
@@ -188,6 +214,62 @@ mod tests {
 
     use super::*;
     use crate::listen::Listen;
+    #[cfg(feature = "tls")]
+    use crate::tls::{Certificate, Pem, ServerSettings};
+
+    /// A listener of the predecessor's second lane, and where it is.
+    #[cfg(feature = "tls")]
+    fn of_predecessor(name: &str, tls: &Tls) -> ((wire::Listener, OwnedFd), SocketAddr) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let tls = Some(Spoken { tickets: tls.save_tickets().into(), specimen: tls.specimen().into() });
+        let (at, name) = (At::Tcp(address), name.to_owned());
+        let said = wire::Listener { at, lane: 1, name, is_leftover: false, is_borrowed: false, tls };
+        ((said, socket.into()), address)
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls() -> Tls {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let certificate = Certificate { chain: Pem::new("chain", chain), key: Pem::new("key", key) };
+        Tls::new(&ServerSettings { certificates: vec![certificate], ..ServerSettings::default() }).unwrap()
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_handshake_goes_on_with_the_settings_of_its_own_listener_or_not_at_all() {
+        let [clients, admin] = [tls(), tls()];
+        // What of them is wanted as what, with what, by a process that runs that lane as its first one.
+        let entered = |wanted: [Option<(&str, &Tls)>; 2]| {
+            let theirs = [of_predecessor("clients", &clients), of_predecessor("admin", &admin)];
+            let listen =
+                |(name, tls): (&str, &Tls), address| Listen { tls: Some(tls.clone()), ..Listen::on(name, address) };
+            let own = theirs.iter().zip(wanted).filter_map(|((_, address), wanted)| Some(listen(wanted?, *address)));
+            let plan = Plan::of(vec![own.collect(), Vec::new()]).unwrap().inheriting_none();
+            let listeners = theirs.into_iter().map(|(theirs, _)| theirs).collect();
+            enter(Theirs { listeners, queue_lane: 0, queue_tls: None }, plan, None).unwrap()
+        };
+        let doorway = |listener: &str, tls: &Tls| Doorway { lane: 0, listener: listener.to_owned(), tls: tls.clone() };
+
+        let renamed = entered([Some(("clients", &clients)), Some(("operators", &admin))]);
+        assert_eq!(renamed.doorways.of(1, "admin"), Some(&doorway("operators", &admin)));
+        assert_eq!(renamed.doorways.of(1, "clients"), Some(&doorway("clients", &clients)));
+        assert_eq!(renamed.doorways.of(1, "operators"), None);
+        assert!(renamed.goes_on_with_answered);
+
+        let dropped = entered([Some(("clients", &clients)), None]);
+        assert_eq!(dropped.doorways.of(1, "admin"), None, "no other one's settings are as good");
+        assert!(!dropped.goes_on_with_answered);
+
+        let exchanged = entered([Some(("admin", &clients)), Some(("clients", &admin))]);
+        assert_eq!(exchanged.doorways.of(1, "admin"), Some(&doorway("clients", &admin)));
+        assert!(exchanged.goes_on_with_answered);
+
+        let swapped = entered([Some(("clients", &admin)), Some(("admin", &clients))]);
+        assert_eq!(swapped.doorways.of(1, "admin"), Some(&doorway("admin", &clients)));
+        assert!(!swapped.goes_on_with_answered, "each would be answered as those of the other one were");
+    }
 
     #[test]
     fn no_more_listeners_are_served_than_the_next_takeover_can_hand_over() {
@@ -208,9 +290,10 @@ mod tests {
             )
         };
         let own = |count: usize| (0..count).map(|number| Listen::on(number.to_string(), any)).collect::<Vec<_>>();
-        let entered = |count| enter(vec![theirs()], Plan::of(vec![own(count), Vec::new()]).unwrap(), None);
+        let theirs = || Theirs { listeners: vec![theirs()], queue_lane: 0, queue_tls: None };
+        let entered = |count| enter(theirs(), Plan::of(vec![own(count), Vec::new()]).unwrap(), None);
         let Err(Cause::Objection(objection)) = entered(LISTENERS_MAX) else { panic!("they are too many") };
         assert_eq!(objection, Objection::TooManyListeners { count: LISTENERS_MAX + 1, count_max: LISTENERS_MAX });
-        assert_eq!(entered(LISTENERS_MAX - 1).unwrap().listeners().count(), LISTENERS_MAX);
+        assert_eq!(entered(LISTENERS_MAX - 1).unwrap().entrance.listeners().count(), LISTENERS_MAX);
     }
 }

@@ -24,7 +24,7 @@ use super::successor::{Called, Receiving};
 use super::user::become_user;
 use super::wire::{Lane, Process, Welcome};
 use crate::lanes::Lanes;
-use crate::sources::{Plan, Sources};
+use crate::sources::{Doorways, Plan, Sources};
 use crate::worker::Queue;
 
 /// A successor whom the predecessor has welcomed. To drop it is to give up: the predecessor serves on.
@@ -106,7 +106,8 @@ impl Welcomed {
         let predecessor = Process { build: printable(build), pid: *pid, generation: *generation };
         let moved_to = moved_to.map(Path::to_owned);
         let counterparts = Counterpart::of_each(&welcome.lanes, &lanes);
-        let mut arriving = Arriving { channel, poll, lanes, sources, counterparts, ready_at_ns: None };
+        let doorways = Doorways::default();
+        let mut arriving = Arriving { channel, poll, lanes, sources, counterparts, doorways, ready_at_ns: None };
         match arriving.receive(receiving, Place { plan, queue, moved_to }) {
             Ok(Received { accepted: Accepted { owner, frozen }, left_behind }) => {
                 let Arriving { channel, poll, lanes, sources, .. } = arriving;

@@ -21,7 +21,7 @@ use crate::clock::monotonic_ns;
 use crate::originals::Originals;
 use crate::peer::Address;
 use crate::peer::record::{Change, Record};
-use crate::sources::entrance::Entrance;
+use crate::sources::doorways::{Doorway, Doorways};
 use crate::sources::listener::Came;
 use crate::sources::source::{Name, Source, Tokens};
 use crate::status::HandshakesStatus;
@@ -398,8 +398,8 @@ impl Vestibule {
 
     // ── Being filled ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Takes in somebody who waits at another process, which owns it until the commit point. `lane_here` is the number here of a
-    /// lane there.
+    /// Takes in somebody who waits at another process, which owns it until the commit point, and goes on by the one of these
+    /// doorways that is the counterpart of the one there. `lane_here` is the number here of a lane there.
     ///
     /// # Errors
     /// If what is said of it is damaged, or it cannot be registered.
@@ -408,16 +408,20 @@ impl Vestibule {
         socket: std::net::TcpStream,
         record: &Record<'_>,
         lane_here: impl Fn(u32) -> Option<usize>,
-        entrance: &Entrance,
+        doorways: &Doorways,
         registry: &Registry,
     ) -> Result<(), String> {
         let Saved { lane, listener, handshake } = Saved::read(record.session)?;
         let lane = lane_here(lane).ok_or_else(|| format!("it is said to come to lane {lane}"))?;
+        let (lane, listener, tls) = match doorways.of(lane, listener).cloned() {
+            Some(Doorway { lane, listener, tls }) => (lane, listener, Some(tls)),
+            // Its handshake goes no further.
+            None => (lane, listener.to_owned(), None),
+        };
         let socket = TcpStream::from_std(socket);
         let at = socket.local_addr().ok().filter(|at: &SocketAddr| at.port() > 0);
         let (cookie, address) = (record.cookie, record.address);
-        let whom = Whom { socket, cookie, address, lane, listener: listener.to_owned(), at };
-        let tls = entrance.tls_at(lane, listener).cloned();
+        let whom = Whom { socket, cookie, address, lane, listener, at };
         let waiting = Waiting::restore(whom, tls, handshake, record);
         let key = self.insert(waiting, registry, until(record.deadline_ns))?;
         self.adopted.insert(cookie, key);

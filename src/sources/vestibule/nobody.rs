@@ -10,7 +10,7 @@ use mio::event::Event;
 use crate::account::HandshakesAccount;
 use crate::originals::Originals;
 use crate::peer::record::{Change, Record};
-use crate::sources::entrance::Entrance;
+use crate::sources::doorways::Doorways;
 use crate::sources::source::{Source, Tokens};
 use crate::status::HandshakesStatus;
 use crate::table::Touch;
@@ -65,7 +65,7 @@ impl Vestibule {
         _: std::net::TcpStream,
         record: &Record<'_>,
         _: impl Fn(u32) -> Option<usize>,
-        _: &Entrance,
+        _: &Doorways,
         _: &Registry,
     ) -> Result<(), String> {
         Err(format!("Peer {} speaks TLS, and this build has none", record.address))

@@ -9,9 +9,7 @@ use reactord_tls::{
 };
 
 use super::*;
-use crate::listen::Listen;
 use crate::service::Accepted;
-use crate::sources::listener::Listener;
 use crate::tls::Tls;
 
 const LISTENER: &str = "clients";
@@ -72,16 +70,19 @@ impl Client {
 struct Process {
     vestibule: Vestibule,
     poll: Poll,
-    entrance: Entrance,
+    doorways: Doorways,
     tls: Tls,
 }
 
 impl Process {
     fn with(tls: Tls) -> Self {
-        let at = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let listen = Listen { tls: Some(tls.clone()), ..Listen::on(LISTENER, at) };
-        let entrance = Entrance::of_listeners([Listener::bind(0, &listen).unwrap()]);
-        Self { vestibule: Vestibule::new(), poll: Poll::new().unwrap(), entrance, tls }
+        let mut doorways = Doorways::default();
+        doorways.pair(
+            0,
+            LISTENER.to_owned(),
+            Some(Doorway { lane: 0, listener: LISTENER.to_owned(), tls: tls.clone() }),
+        );
+        Self { vestibule: Vestibule::new(), poll: Poll::new().unwrap(), doorways, tls }
     }
 
     /// Somebody has come in.
@@ -160,7 +161,7 @@ impl Process {
             let saved = from.saved(key);
             let record = Record { session: &saved, ..record };
             let lane_here = |lane| Some(lane as usize);
-            self.vestibule.adopt(socket.into(), &record, lane_here, &self.entrance, self.poll.registry()).unwrap();
+            self.vestibule.adopt(socket.into(), &record, lane_here, &self.doorways, self.poll.registry()).unwrap();
         }
     }
 }
@@ -189,4 +190,35 @@ fn nothing_is_made_of_a_handshake_before_it_is_this_processes_and_it_moves_on_as
     assert_eq!((welcome.lane, &*welcome.listener), (0, LISTENER));
     let Met::Failed(_, why) = second.tend_until(now) else { panic!("it does not go on there") };
     assert!(why.starts_with("its TLS handshake does not go on: "), "{why}");
+}
+
+#[test]
+fn a_handshake_goes_on_where_its_listener_is_now_and_not_where_there_is_none() {
+    let (now, tls) = (Instant::now(), tls());
+    let mut first = Process::with(tls.clone());
+    let mut client = first.receive(now);
+    first.watch();
+    let mut elsewhere = Process::with(tls.clone());
+    elsewhere.doorways = Doorways::default();
+    elsewhere.doorways.pair(
+        0,
+        "operators".to_owned(),
+        Some(Doorway { lane: 0, listener: LISTENER.to_owned(), tls: tls.clone() }),
+    );
+    elsewhere.adopt(&first);
+    elsewhere.watch();
+    assert!(elsewhere.vestibule.record(0).is_none(), "nobody after it can go on with it either");
+    let mut renamed = Process::with(tls.clone());
+    renamed.doorways = Doorways::default();
+    renamed.doorways.pair(0, LISTENER.to_owned(), Some(Doorway { lane: 2, listener: "operators".to_owned(), tls }));
+    renamed.adopt(&first);
+    renamed.vestibule.begin();
+    client.speak();
+    renamed.tend_until_answered(1);
+    assert_eq!(client.go_on(), Progress::Done);
+    let Met::Welcome(welcome) = renamed.tend_until(now) else { panic!("it is over") };
+    assert_eq!((welcome.lane, &*welcome.listener), (2, "operators"));
+    elsewhere.vestibule.begin();
+    let Met::Failed(_, why) = elsewhere.tend_until(now) else { panic!("it has no listener there") };
+    assert_eq!(why, "its listener is none of this process's");
 }
