@@ -604,7 +604,7 @@ impl<L: Lanes> Reactor<L> {
         }
         self.annals.tell(Milestone::Stopping);
         self.sources.entrance.close();
-        self.sources.vestibule = Vestibule::new();
+        std::mem::replace(&mut self.sources.vestibule, Vestibule::new()).end_all();
         self.leave_takeover_path();
         self.stop_moving(&Refusal::Stopping);
         let (succession, mut with) = self.succession();

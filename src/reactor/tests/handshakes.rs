@@ -1,4 +1,4 @@
-//! Clients whose TLS handshakes are under way when somebody wants to take over.
+//! Clients whose TLS handshakes are under way when somebody wants to take over, or the server stops.
 
 use super::opened_tls::certificate;
 use super::*;
@@ -35,4 +35,16 @@ fn a_successor_needs_room_for_those_as_well() {
     let Frame::Refuse(refuse) = raw.decode().unwrap() else { panic!("it is refused") };
     // One of them is for the listener.
     assert_eq!(refuse.reason, "the successor may open 34 files, 35 are needed");
+}
+
+#[test]
+fn a_server_that_stops_tells_who_waits_of_the_end_also_while_a_successor_has_duplicates() {
+    let mut rig = Rig::with_tls(Seqnum, &Config::default(), Some(tls()));
+    let mut client = Client::connect(rig.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    rig.turn_until(|rig| rig.reactor.sources.vestibule.len() == 1);
+    let of_successor = rig.reactor.sources.vestibule.descriptors(&mut [0].into_iter())[0].try_clone_to_owned().unwrap();
+    rig.reactor.drain(Instant::now());
+    assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0);
+    drop(of_successor);
 }

@@ -205,7 +205,7 @@ impl Vestibule {
             all.find(|place| self.guest(*place).is_some())
         })?;
         self.account.crowded_out += 1;
-        let address = self.take_out(place.key, registry).address;
+        let address = self.end(place.key, registry);
         Some((address, format!("{WAITING_MAX} TLS handshakes are under way, and no other has waited for so long")))
     }
 
@@ -244,7 +244,7 @@ impl Vestibule {
                 None
             }
             Ok(Reached::End) => {
-                drop(self.take_out(key, registry));
+                self.end(key, registry);
                 Some(Met::Gone)
             }
             Ok(Reached::Door) => Some(self.welcome(key, registry)),
@@ -277,7 +277,7 @@ impl Vestibule {
             self.tell_of(place.key, false);
             self.wake(place.key);
         } else {
-            drop(self.take_out(place.key, registry));
+            self.end(place.key, registry);
         }
         Met::Failed(address, why)
     }
@@ -285,7 +285,7 @@ impl Vestibule {
     fn next_overdue(&mut self, registry: &Registry, now: Instant) -> Option<Met> {
         while let Some((_, place)) = self.farewells.pop_front_if(|(at, _)| *at <= now) {
             if self.guest(place).is_some() {
-                drop(self.take_out(place.key, registry));
+                self.end(place.key, registry);
                 return Some(Met::Gone);
             }
         }
@@ -299,7 +299,7 @@ impl Vestibule {
             if is_shaking {
                 self.account.failed += 1;
                 let why = format!("its TLS handshake is not over after {} s", PATIENCE.as_secs());
-                return Some(Met::Failed(self.take_out(place.key, registry).address, why));
+                return Some(Met::Failed(self.end(place.key, registry), why));
             }
         }
         None
@@ -311,6 +311,18 @@ impl Vestibule {
         {
             self.woken.push_back(key);
         }
+    }
+
+    /// Somebody's connection ends here, and says so to its client. Who that was.
+    fn end(&mut self, key: usize, registry: &Registry) -> Address {
+        let who = self.take_out(key, registry);
+        who.hang_up();
+        who.address
+    }
+
+    /// So do all of them: nobody waits any more.
+    pub(crate) fn end_all(self) {
+        self.waiting.iter().for_each(|(_, guest)| guest.who.hang_up());
     }
 
     fn take_out(&mut self, key: usize, registry: &Registry) -> Waiting {

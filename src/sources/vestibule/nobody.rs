@@ -78,6 +78,8 @@ impl Vestibule {
     pub(crate) fn discard(&mut self, _: u64, _: &Registry) {}
 
     pub(crate) fn begin(&mut self) {}
+
+    pub(crate) fn end_all(self) {}
 }
 
 impl Originals for Vestibule {

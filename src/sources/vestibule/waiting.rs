@@ -221,10 +221,19 @@ impl Waiting {
     /// If nothing comes of it after all, and why.
     pub(super) fn welcomed(self) -> Result<Welcome, String> {
         let Self { socket, address, lane, listener, at, stage, wire, out, .. } = self;
-        let Stage::Shaking(handshake) = stage else { return Err("its TLS handshake has failed".to_owned()) };
-        let established = handshake.finish().map_err(|failure| format!("TLS: {failure}"))?;
+        let failed = |why| {
+            hang_up(&socket);
+            why
+        };
+        let Stage::Shaking(handshake) = stage else { return Err(failed("its TLS handshake has failed".to_owned())) };
+        let established = handshake.finish().map_err(|failure| failed(format!("TLS: {failure}")))?;
         let (secured, out) = (Secured::new(established, wire.as_slice()), out.as_slice().to_vec());
         Ok(Welcome { socket, address, lane, listener, at, secured, out })
+    }
+
+    /// Ends the connection, also where another process holds a duplicate of its socket: to close it would not.
+    pub(super) fn hang_up(&self) {
+        hang_up(&self.socket);
     }
 
     // ── Being copied, and filled ───────────────────────────────────────────────────────────────────────────────────
@@ -316,4 +325,9 @@ impl Waiting {
         let Stage::Saved(_, saved) = &mut self.stage else { panic!("it is the other process's") };
         *saved = SavedHandshake::read(handshake);
     }
+}
+
+fn hang_up(socket: &TcpStream) {
+    // A connection that has failed has ended already.
+    let _ = socket.shutdown(Shutdown::Both);
 }

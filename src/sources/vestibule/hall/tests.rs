@@ -64,6 +64,18 @@ impl Client {
             }
         }
     }
+
+    /// Whether the server has ended the connection, in order or not.
+    fn hears_the_end(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match self.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
 }
 
 /// One process, and those who wait there.
@@ -221,4 +233,46 @@ fn a_handshake_goes_on_where_its_listener_is_now_and_not_where_there_is_none() {
     elsewhere.vestibule.begin();
     let Met::Failed(_, why) = elsewhere.tend_until(now) else { panic!("it has no listener there") };
     assert_eq!(why, "its listener is none of this process's");
+}
+
+#[test]
+fn who_is_overdue_or_has_left_is_told_of_the_end_also_while_a_successor_has_duplicates() {
+    let (now, tls) = (Instant::now(), tls());
+    let (mut first, mut second) = (Process::with(tls.clone()), Process::with(tls));
+    let [mut overdue, mut gone] = [first.receive(now), first.receive(now + PATIENCE)];
+    second.adopt(&first);
+    gone.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let Met::Failed(_, why) = first.tend_until(now) else { panic!("it has left") };
+    assert_eq!(why, "it has left before its TLS handshake was over");
+    let Met::Failed(_, why) = first.tend_until(now + PATIENCE) else { panic!("it is overdue") };
+    assert_eq!(why, "its TLS handshake is not over after 10 s");
+    assert!(gone.hears_the_end() && overdue.hears_the_end());
+    assert_eq!((first.vestibule.len(), second.vestibule.len()), (0, 2), "the duplicates are open");
+}
+
+#[test]
+fn who_waits_at_a_process_that_stops_is_told_of_the_end_also_while_a_successor_has_duplicates() {
+    let (now, tls) = (Instant::now(), tls());
+    let (mut first, mut second) = (Process::with(tls.clone()), Process::with(tls));
+    let mut client = first.receive(now);
+    second.adopt(&first);
+    first.vestibule.end_all();
+    assert!(client.hears_the_end());
+    assert_eq!(second.vestibule.len(), 1, "the duplicate is open");
+}
+
+#[test]
+fn a_successor_that_lets_go_of_duplicates_ends_nobodys_connection() {
+    let (now, tls) = (Instant::now(), tls());
+    let (mut first, mut second) = (Process::with(tls.clone()), Process::with(tls));
+    let mut client = first.receive(now);
+    second.adopt(&first);
+    second.vestibule.discard(first.vestibule.waiting[0].who.cookie, second.poll.registry());
+    assert_eq!(second.vestibule.len(), 0);
+    second.adopt(&first);
+    drop(second);
+    client.speak();
+    first.tend_until_answered(1);
+    assert_eq!(client.go_on(), Progress::Done);
+    let Met::Welcome(_) = first.tend_until(now) else { panic!("it is over") };
 }
