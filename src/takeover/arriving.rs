@@ -211,6 +211,7 @@ impl<L: Lanes> Arriving<L> {
         if !frozen.shares_clock() {
             let ahead_ns = accept.frozen_at_ns.wrapping_sub(heard_at_ns).cast_signed();
             self.lanes.each(|lane| lane.table_mut().keep_time_of_another(ahead_ns));
+            self.sources.vestibule.keep_time_of_another(ahead_ns);
         }
         let owner = Accepting::Verified(accept).finish(self)?;
         Ok(Accepted { owner, frozen })

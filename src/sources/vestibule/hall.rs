@@ -50,12 +50,12 @@ pub(crate) struct Vestibule {
     waiting: Slab<Guest>,
     /// Whose turn it is, each once.
     woken: VecDeque<usize>,
-    /// Who has not been answered, and until when each may take, both in the order in which they came; some have left, or
-    /// been answered.
+    /// Who has not been answered, and whose handshake is under way, whose time is over first in front; some have left, or come
+    /// further.
     silent: VecDeque<Place>,
-    deadlines: VecDeque<(Instant, Place)>,
-    /// Until when each may take to hear why it has failed.
-    farewells: VecDeque<(Instant, Place)>,
+    deadlines: VecDeque<Place>,
+    /// Who is told why its handshake has failed, in the same order; some have left.
+    farewells: VecDeque<Place>,
     /// How many have come.
     came: u64,
     buffer: Box<[u8]>,
@@ -65,7 +65,9 @@ pub(crate) struct Vestibule {
     /// Whoever watches goes on with handshakes that have been answered.
     answered_move: bool,
     /// Those of another process that may become this one's, by cookie.
-    adopted: FxHashMap<u64, usize>,
+    adopted: FxHashMap<u64, Adopted>,
+    /// By how much that process's clock is ahead of this one's.
+    ahead_ns: i64,
 }
 
 /// Somebody who waits.
@@ -74,9 +76,17 @@ struct Guest {
     who: Waiting,
     /// Which of all who have come it is.
     number: u64,
+    /// How long its handshake may take, and then, if that fails, to hear why.
     until: Instant,
     /// Whoever watches has been told of it.
     is_told_of: bool,
+}
+
+/// Where somebody of another process waits, and until when by that one's clock.
+#[derive(Debug)]
+struct Adopted {
+    place: Place,
+    until_ns: u64,
 }
 
 /// Where somebody waits, or has waited.
@@ -84,6 +94,18 @@ struct Guest {
 struct Place {
     key: usize,
     number: u64,
+}
+
+impl Place {
+    /// Who waits there, unless it has left.
+    fn guest(self, waiting: &Slab<Guest>) -> Option<&Guest> {
+        waiting.get(self.key).filter(|guest| guest.number == self.number)
+    }
+
+    /// Whether somebody waits there of whom this is true.
+    fn holds(self, waiting: &Slab<Guest>, is_true: impl Fn(&Waiting) -> bool) -> bool {
+        self.guest(waiting).is_some_and(|guest| is_true(&guest.who))
+    }
 }
 
 /// What came of somebody's turn.
@@ -129,6 +151,7 @@ impl Vestibule {
             touches: None,
             answered_move: false,
             adopted: FxHashMap::default(),
+            ahead_ns: 0,
         }
     }
 
@@ -172,11 +195,12 @@ impl Vestibule {
         let acceptor = tls.expect("whoever does not speak TLS does not wait").acceptor();
         let waiting = Waiting::new(whom, acceptor).map_err(|failure| failure.to_string())?;
         let displaced = if self.waiting.len() < WAITING_MAX { None } else { self.make_room(registry) };
-        self.insert(waiting, registry, now + PATIENCE)?;
+        let place = self.insert(waiting, registry, now + PATIENCE)?;
+        self.queue(place);
         Ok(displaced)
     }
 
-    fn insert(&mut self, mut who: Waiting, registry: &Registry, until: Instant) -> Result<usize, String> {
+    fn insert(&mut self, mut who: Waiting, registry: &Registry, until: Instant) -> Result<Place, String> {
         if self.buffer.is_empty() {
             self.buffer = vec![0; READ_BYTES].into_boxed_slice();
         }
@@ -188,20 +212,29 @@ impl Vestibule {
         self.came += 1;
         let place = Place { key, number: self.came };
         entry.insert(Guest { who, number: place.number, until, is_told_of: false });
-        self.silent.push_back(place);
-        self.deadlines.push_back((until, place));
         self.tell_of(key, true);
-        Ok(key)
+        Ok(place)
+    }
+
+    /// Nobody who waits may take longer than this one.
+    fn queue(&mut self, place: Place) {
+        self.silent.push_back(place);
+        self.deadlines.push_back(place);
     }
 
     fn guest(&self, place: Place) -> Option<&Guest> {
-        self.waiting.get(place.key).filter(|guest| guest.number == place.number)
+        place.guest(&self.waiting)
+    }
+
+    /// When the time of the first one in this queue who has not left is over.
+    fn first(&self, queue: &VecDeque<Place>) -> Option<Instant> {
+        queue.iter().find_map(|place| self.guest(*place)).map(|guest| guest.until)
     }
 
     /// Has somebody leave: the first of those who have not been answered, or else the first of all.
     fn make_room(&mut self, registry: &Registry) -> Option<(Address, String)> {
         let place = self.first_silent().or_else(|| {
-            let mut all = self.deadlines.iter().map(|(_, place)| *place);
+            let mut all = self.deadlines.iter().chain(&self.farewells).copied();
             all.find(|place| self.guest(*place).is_some())
         })?;
         self.account.crowded_out += 1;
@@ -273,7 +306,8 @@ impl Vestibule {
         let who = &self.waiting[place.key].who;
         let address = who.address;
         if who.is_being_told() {
-            self.farewells.push_back((now + FAREWELL, place));
+            self.waiting[place.key].until = now + FAREWELL;
+            self.farewells.push_back(place);
             self.tell_of(place.key, false);
             self.wake(place.key);
         } else {
@@ -283,26 +317,22 @@ impl Vestibule {
     }
 
     fn next_overdue(&mut self, registry: &Registry, now: Instant) -> Option<Met> {
-        while let Some((_, place)) = self.farewells.pop_front_if(|(at, _)| *at <= now) {
-            if self.guest(place).is_some() {
-                self.end(place.key, registry);
-                return Some(Met::Gone);
-            }
+        self.forget_who_is_gone();
+        if let Some(place) = self.farewells.pop_front_if(|place| self.waiting[place.key].until <= now) {
+            self.end(place.key, registry);
+            return Some(Met::Gone);
         }
-        while let Some((at, place)) = self.deadlines.front().copied() {
-            let guest = self.guest(place);
-            if guest.is_some() && at > now {
-                return None;
-            }
-            let is_shaking = guest.is_some_and(|guest| guest.who.is_shaking());
-            self.deadlines.pop_front();
-            if is_shaking {
-                self.account.failed += 1;
-                let why = format!("its TLS handshake is not over after {} s", PATIENCE.as_secs());
-                return Some(Met::Failed(self.end(place.key, registry), why));
-            }
-        }
-        None
+        let place = self.deadlines.pop_front_if(|place| self.waiting[place.key].until <= now)?;
+        self.account.failed += 1;
+        let why = format!("its TLS handshake is not over after {} s", PATIENCE.as_secs());
+        Some(Met::Failed(self.end(place.key, registry), why))
+    }
+
+    /// In front of each queue of deadlines is somebody for whom it is meant.
+    fn forget_who_is_gone(&mut self) {
+        let Self { waiting, deadlines, farewells, .. } = self;
+        while deadlines.pop_front_if(|place| !place.holds(waiting, |who| who.is_shaking())).is_some() {}
+        while farewells.pop_front_if(|place| !place.holds(waiting, |_| true)).is_some() {}
     }
 
     fn wake(&mut self, key: usize) {
@@ -435,8 +465,9 @@ impl Vestibule {
         let (cookie, address) = (record.cookie, record.address);
         let whom = Whom { socket, cookie, address, lane, listener, at };
         let waiting = Waiting::restore(whom, tls, handshake, record);
-        let key = self.insert(waiting, registry, until(record.deadline_ns))?;
-        self.adopted.insert(cookie, key);
+        // Until when it may take is known when it is this process's.
+        let place = self.insert(waiting, registry, Instant::now() + PATIENCE)?;
+        self.adopted.insert(cookie, Adopted { place, until_ns: record.deadline_ns.unwrap_or_default() });
         Ok(())
     }
 
@@ -445,8 +476,8 @@ impl Vestibule {
     /// # Errors
     /// If it has not gone on from here.
     pub(crate) fn follow(&mut self, change: &Change<'_>) -> Result<(), String> {
-        let key = self.adopted.get(&change.cookie).ok_or("the conversation knows somebody who was not adopted")?;
-        let who = &mut self.waiting[*key].who;
+        let adopted = self.adopted.get(&change.cookie).ok_or("the conversation knows somebody who was not adopted")?;
+        let who = &mut self.waiting[adopted.place.key].who;
         who.follow(change)?;
         if let Some(session) = change.session {
             let Saved { handshake, .. } = Saved::read(session)?;
@@ -457,23 +488,29 @@ impl Vestibule {
 
     /// One of those has left the other process. Only the duplicate is closed: the connection is not ours.
     pub(crate) fn discard(&mut self, cookie: u64, registry: &Registry) {
-        if let Some(key) = self.adopted.remove(&cookie) {
-            drop(self.take_out(key, registry));
+        if let Some(Adopted { place, .. }) = self.adopted.remove(&cookie) {
+            drop(self.take_out(place.key, registry));
         }
     }
 
-    /// They are this process's. Each has a turn: no event tells of what happened before.
+    /// The clock of the process that they wait at is so far ahead of this one's.
+    pub(crate) fn keep_time_of_another(&mut self, ahead_ns: i64) {
+        self.ahead_ns = ahead_ns;
+    }
+
+    /// They are this process's, and have as long as they had there. Each has a turn: no event tells of what happened before.
     pub(crate) fn begin(&mut self) {
-        for key in std::mem::take(&mut self.adopted).into_values() {
-            self.wake(key);
+        let (now, now_ns, behind_ns) = (Instant::now(), monotonic_ns(), self.ahead_ns.saturating_neg());
+        let mut adopted: Vec<Adopted> = std::mem::take(&mut self.adopted).into_values().collect();
+        // They have come in the order in which they were found, not in that in which they came there.
+        adopted.sort_unstable_by_key(|adopted| (adopted.until_ns, adopted.place.number));
+        for Adopted { place, until_ns } in adopted {
+            let left = Duration::from_nanos(until_ns.saturating_add_signed(behind_ns).saturating_sub(now_ns));
+            self.waiting[place.key].until = now + left.min(PATIENCE);
+            self.queue(place);
+            self.wake(place.key);
         }
     }
-}
-
-/// The instant of a clock that two processes share, if it is not further away than any is.
-fn until(at_ns: Option<u64>) -> Instant {
-    let left = Duration::from_nanos(at_ns.unwrap_or_default().saturating_sub(monotonic_ns()));
-    Instant::now() + left.min(PATIENCE)
 }
 
 impl Originals for Vestibule {
@@ -511,7 +548,7 @@ impl Source for Vestibule {
         match self.woken.is_empty() {
             _ if self.waiting.is_empty() => None,
             false => Some(now),
-            true => [self.deadlines.front(), self.farewells.front()].into_iter().flatten().map(|(at, _)| *at).min(),
+            true => [&self.deadlines, &self.farewells].into_iter().filter_map(|queue| self.first(queue)).min(),
         }
     }
 }

@@ -77,6 +77,8 @@ impl Vestibule {
 
     pub(crate) fn discard(&mut self, _: u64, _: &Registry) {}
 
+    pub(crate) fn keep_time_of_another(&mut self, _: i64) {}
+
     pub(crate) fn begin(&mut self) {}
 
     pub(crate) fn end_all(self) {}

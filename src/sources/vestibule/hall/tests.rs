@@ -167,11 +167,16 @@ impl Process {
 
     /// Goes on with whoever waits at another process and moves.
     fn adopt(&mut self, from: &Self) {
+        self.adopt_by(from, |at_ns| at_ns);
+    }
+
+    /// The same, where that one has another clock.
+    fn adopt_by(&mut self, from: &Self, its_clock: impl Fn(u64) -> u64) {
         for key in 0..from.vestibule.keys_end() {
             let Some(record) = from.vestibule.record(key) else { continue };
             let socket = from.vestibule.descriptors(&mut [key].into_iter())[0].try_clone_to_owned().unwrap();
             let saved = from.saved(key);
-            let record = Record { session: &saved, ..record };
+            let record = Record { session: &saved, deadline_ns: record.deadline_ns.map(&its_clock), ..record };
             let lane_here = |lane| Some(lane as usize);
             self.vestibule.adopt(socket.into(), &record, lane_here, &self.doorways, self.poll.registry()).unwrap();
         }
@@ -275,4 +280,38 @@ fn a_successor_that_lets_go_of_duplicates_ends_nobodys_connection() {
     first.tend_until_answered(1);
     assert_eq!(client.go_on(), Progress::Done);
     let Met::Welcome(_) = first.tend_until(now) else { panic!("it is over") };
+}
+
+#[test]
+fn who_moves_has_as_long_as_it_had_whoever_was_found_before_it() {
+    let (now, tls) = (Instant::now(), tls());
+    let (mut first, mut second) = (Process::with(tls.clone()), Process::with(tls));
+    let [_new, old] = [1, 8].map(|s| first.receive(now - Duration::from_secs(s)));
+    second.adopt(&first);
+    second.vestibule.begin();
+    assert_eq!(second.tend(now).len(), 0, "nobody has said anything");
+    let due = second.vestibule.due(now).unwrap();
+    assert!(due < now + Duration::from_secs(3), "{due:?} is after {now:?}");
+    let Met::Failed(address, why) = second.tend_until(now + Duration::from_secs(3)) else { panic!("it is overdue") };
+    assert_eq!(
+        (address, why.as_str()),
+        (old.stream.local_addr().unwrap().into(), "its TLS handshake is not over after 10 s")
+    );
+    assert_eq!(second.tend(now + Duration::from_secs(3)).len(), 0);
+    assert_eq!(second.tend(now + Duration::from_secs(10)).len(), 1);
+}
+
+#[test]
+fn who_moves_to_where_it_is_another_time_has_as_long_as_it_had() {
+    const AHEAD_NS: i64 = 15_000_000_000;
+    let (now, tls) = (Instant::now(), tls());
+    for ahead_ns in [-AHEAD_NS, AHEAD_NS] {
+        let (mut first, mut second) = (Process::with(tls.clone()), Process::with(tls.clone()));
+        let _client = first.receive(now - Duration::from_secs(5));
+        second.adopt_by(&first, |at_ns| at_ns.checked_add_signed(ahead_ns).unwrap());
+        second.vestibule.keep_time_of_another(ahead_ns);
+        second.vestibule.begin();
+        assert_eq!(second.tend(now + Duration::from_secs(4)).len(), 0);
+        assert_eq!(second.tend(now + Duration::from_secs(6)).len(), 1);
+    }
 }
