@@ -37,6 +37,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// longest without a whole first word, so that silence alone keeps nobody out.
 const WAITING_MAX: usize = 2048;
 
+/// So few in a queue for whom it is not meant are left there.
+const STALE_MIN: usize = 32;
+
 /// How much of a turn of the loop handshakes get, if there is more than one to be done: a signature takes tens of
 /// microseconds, one with RSA a millisecond.
 const SHARE_OF_TURN: Duration = Duration::from_millis(1);
@@ -51,10 +54,10 @@ pub(crate) struct Vestibule {
     /// Whose turn it is, each once.
     woken: VecDeque<usize>,
     /// Who has not been answered, and whose handshake is under way, whose time is over first in front; some have left, or come
-    /// further.
+    /// further, but not many.
     silent: VecDeque<Place>,
     deadlines: VecDeque<Place>,
-    /// Who is told why its handshake has failed, in the same order; some have left.
+    /// Who is told why its handshake has failed, in the same order; some have left, but not many.
     farewells: VecDeque<Place>,
     /// How many have come.
     came: u64,
@@ -317,7 +320,7 @@ impl Vestibule {
     }
 
     fn next_overdue(&mut self, registry: &Registry, now: Instant) -> Option<Met> {
-        self.forget_who_is_gone();
+        self.tidy();
         if let Some(place) = self.farewells.pop_front_if(|place| self.waiting[place.key].until <= now) {
             self.end(place.key, registry);
             return Some(Met::Gone);
@@ -328,11 +331,12 @@ impl Vestibule {
         Some(Met::Failed(self.end(place.key, registry), why))
     }
 
-    /// In front of each queue of deadlines is somebody for whom it is meant.
-    fn forget_who_is_gone(&mut self) {
-        let Self { waiting, deadlines, farewells, .. } = self;
-        while deadlines.pop_front_if(|place| !place.holds(waiting, |who| who.is_shaking())).is_some() {}
-        while farewells.pop_front_if(|place| !place.holds(waiting, |_| true)).is_some() {}
+    /// In front of each queue is somebody for whom it is meant, and not many are in it for whom it is not.
+    fn tidy(&mut self) {
+        let Self { waiting, silent, deadlines, farewells, .. } = self;
+        tidy(silent, waiting, |who| !who.is_answered());
+        tidy(deadlines, waiting, Waiting::is_shaking);
+        tidy(farewells, waiting, |_| true);
     }
 
     fn wake(&mut self, key: usize) {
@@ -510,6 +514,15 @@ impl Vestibule {
             self.queue(place);
             self.wake(place.key);
         }
+    }
+}
+
+/// Leaves out of a queue for whom it is not meant: in front, and everywhere if that may be more than half of it.
+fn tidy(queue: &mut VecDeque<Place>, waiting: &Slab<Guest>, is_meant: impl Fn(&Waiting) -> bool) {
+    let is_stale = |place: &Place| !place.holds(waiting, &is_meant);
+    while queue.pop_front_if(|place| is_stale(place)).is_some() {}
+    if queue.len() > 2 * waiting.len() + STALE_MIN {
+        queue.retain(|place| !is_stale(place));
     }
 }
 

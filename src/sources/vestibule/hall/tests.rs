@@ -315,3 +315,46 @@ fn who_moves_to_where_it_is_another_time_has_as_long_as_it_had() {
         assert_eq!(second.tend(now + Duration::from_secs(6)).len(), 1);
     }
 }
+
+#[test]
+fn however_many_come_and_go_beside_one_who_is_silent_nothing_is_kept_of_them() {
+    let (now, mut process) = (Instant::now(), Process::with(tls()));
+    let _silent = process.receive(now);
+    for number in 0..3 * STALE_MIN {
+        let mut client = process.receive(now);
+        if number % 2 == 0 {
+            client.speak();
+            process.tend_until_answered(1);
+            assert_eq!(client.go_on(), Progress::Done);
+            let Met::Welcome(_) = process.tend_until(now) else { panic!("it is over") };
+        } else {
+            client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let Met::Failed(..) = process.tend_until(now) else { panic!("it has left") };
+        }
+    }
+    let Vestibule { waiting, silent, deadlines, farewells, .. } = &process.vestibule;
+    for queue in [silent, deadlines, farewells] {
+        assert!(queue.len() <= 2 * waiting.len() + STALE_MIN + 1, "{} for {}", queue.len(), waiting.len());
+    }
+    assert_eq!(waiting.len(), 1);
+}
+
+#[test]
+fn however_many_are_told_why_beside_one_who_does_not_hear_nothing_is_kept_of_them() {
+    let (now, mut process) = (Instant::now(), Process::with(tls()));
+    let speak_no_tls = |process: &mut Process| {
+        let mut client = process.receive(now);
+        client.stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let Met::Failed(..) = process.tend_until(now) else { panic!("that is no TLS") };
+        client
+    };
+    let _does_not_end = speak_no_tls(&mut process);
+    for _ in 0..3 * STALE_MIN {
+        drop(speak_no_tls(&mut process));
+        let Met::Gone = process.tend_until(now) else { panic!("it has heard it") };
+    }
+    assert_eq!(process.vestibule.len(), 1);
+    for queue in [&process.vestibule.silent, &process.vestibule.deadlines, &process.vestibule.farewells] {
+        assert!(queue.len() <= 2 + STALE_MIN + 1, "{}", queue.len());
+    }
+}
