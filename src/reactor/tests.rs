@@ -105,22 +105,29 @@ impl<S: StreamService> Rig<S> {
         (client, key)
     }
 
-    /// Gives turns until the client has received so many bytes.
+    /// Gives turns until the client has received so many bytes, or the end. How many that takes depends on how much goes at once.
     #[track_caller]
     fn receive(&mut self, client: &mut Client, bytes: usize) -> Vec<u8> {
-        let mut received = Vec::new();
-        self.turn_until(|_| {
-            let mut buffer = [0; 64 * 1024];
-            loop {
-                let room = buffer.len().min(bytes - received.len());
-                match client.read(&mut buffer[..room]) {
-                    Ok(0) => return true,
-                    Ok(read) => received.extend_from_slice(&buffer[..read]),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return received.len() >= bytes,
-                    Err(error) => panic!("after {} of {bytes} bytes: {error}", received.len()),
+        let (mut received, mut has_ended) = (Vec::new(), false);
+        while received.len() < bytes && !has_ended {
+            let before = received.len();
+            self.turn_until(|_| {
+                let mut buffer = [0; 64 * 1024];
+                while received.len() < bytes {
+                    let room = buffer.len().min(bytes - received.len());
+                    match client.read(&mut buffer[..room]) {
+                        Ok(0) => {
+                            has_ended = true;
+                            break;
+                        }
+                        Ok(read) => received.extend_from_slice(&buffer[..read]),
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                        Err(error) => panic!("after {} of {bytes} bytes: {error}", received.len()),
+                    }
                 }
-            }
-        });
+                has_ended || received.len() > before
+            });
+        }
         received
     }
 }
