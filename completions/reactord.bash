@@ -16,6 +16,8 @@ _reactord() {
     ' -b' | ' --listen-backlog') compopt +o default +o bashdefault; return ;;
     ' -t' | ' --takeover-path') return ;;
     ' -T' | ' --takeover') return ;;
+    ' --follow') return ;;
+    ' --standby-timeout') compopt +o default +o bashdefault; return ;;
     ' -c' | ' --wait') return ;;
     ' --service') compopt +o default +o bashdefault; return ;;
     ' --log-format') COMPREPLY=($(compgen -W 'text json' -- "$current")); return ;;
@@ -60,7 +62,7 @@ _reactord() {
     log:-*) word='-h --help' ;;
     upgrade:-*) word='--binary --timeout -h --help' ;;
     check:-*) word='--binary -h --help' ;;
-    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --or-take-over -c --wait --worker --service --steal -v --verbose --log-format --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --metrics --tls-cert --tls-key --tls-client-ca --version -h --help' ;;
+    :-*) word='-a --listen-address -p --listen-port -b --listen-backlog -t --takeover-path -T --takeover --follow --standby --standby-timeout --or-take-over -c --wait --worker --service --steal -v --verbose --log-format --after-handover --freeze-timeout --drain-timeout --close-timeout --max-peers --metrics --tls-cert --tls-key --tls-client-ca --version -h --help' ;;
     :*) ((COMP_CWORD == 1)) && word='supervise move reload status peers log upgrade check' || word= ;;
     *) return ;;
     esac

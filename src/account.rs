@@ -34,6 +34,9 @@ pub(crate) struct Account {
     /// What has become of TLS handshakes, if there were any.
     #[n(7)]
     pub(crate) handshakes: Option<HandshakesAccount>,
+    /// How many deaths of its processes were survived.
+    #[cbor(n(8), skip_if = "is_zero")]
+    pub(crate) deaths: u64,
 }
 
 /// What has become of TLS handshakes.
@@ -49,6 +52,11 @@ pub(crate) struct HandshakesAccount {
     /// How many had to make room for others.
     #[n(2)]
     pub(crate) crowded_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "so it is called")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What is counted of one service.

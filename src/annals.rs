@@ -73,7 +73,11 @@ impl Annals {
             }
             Milestone::Gave { peers, .. } => self.account.gave += peers,
             Milestone::Took { peers, .. } => self.account.took += peers,
+            Milestone::Survived(_) => self.account.deaths += 1,
             Milestone::Ready(_)
+            | Milestone::Follows { .. }
+            | Milestone::Armed { .. }
+            | Milestone::StandbyLost { .. }
             | Milestone::TakeoverBegins { .. }
             | Milestone::HandedOver(_)
             | Milestone::Heartbeat(_)
@@ -92,7 +96,7 @@ impl Annals {
 
     /// How the server stands that has these lanes and listeners.
     pub(crate) fn status<'l>(&self, lanes: &impl Lanes, listeners: impl Iterator<Item = &'l Listener>) -> Status {
-        let Account { generation, began_unix_ms, gave, took, failed_takeovers, ref pauses, .. } = self.account;
+        let Account { generation, began_unix_ms, gave, took, failed_takeovers, deaths, ref pauses, .. } = self.account;
         let services: Vec<ServiceStatus> = lanes.all().map(of_service).collect();
         let listeners = listeners.map(|listener| ListenerStatus {
             name: listener.name().to_owned(),
@@ -113,6 +117,7 @@ impl Annals {
             gave,
             took,
             failed_takeovers,
+            deaths_survived: deaths,
             takeover: self.takeover.clone(),
             failure: self.failure.clone(),
             pauses: pauses.clone(),

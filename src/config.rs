@@ -60,6 +60,13 @@ pub struct Config {
     /// How the server starts its successor when it is [asked](crate::upgrade) to on its takeover path. `None`: it does not, and
     /// whoever wants another version starts that. Default: `None`.
     pub successor: Option<Program>,
+    /// How the server starts its standby, which [follows](crate::Server::follow) it and serves on when this process has died; it
+    /// is started again when it has ended. It must follow as [`Inheritance::follows`](crate::Inheritance::follows) says, and it
+    /// takes a takeover path. Default: `None`, and only who comes by itself follows.
+    pub standby: Option<Program>,
+    /// How long the loop of a server that is followed may stand still before its standby kills it and serves on. It is the
+    /// standby's that counts. Default: `None`, and a server that hangs, or is stopped, is left alone.
+    pub standby_timeout: Option<Duration>,
     /// Whether SIGHUP asks for an upgrade as well, with a line in the log if nothing has come of it. One that the process
     /// ignores, as under nohup(1), stays ignored. Default: false.
     pub upgrade_on_hangup: bool,
@@ -87,6 +94,8 @@ impl Default for Config {
             stop_on_signals: true,
             survive_signals: false,
             successor: None,
+            standby: None,
+            standby_timeout: None,
             upgrade_on_hangup: false,
             tls: None,
             connectors: Connectors::default(),
@@ -104,4 +113,6 @@ pub enum Outcome {
         /// The successor's process id.
         pid: u32,
     },
+    /// It has [followed](crate::Server::follow) a server that lives, and is not needed as its standby any more.
+    Dismissed,
 }

@@ -132,6 +132,9 @@ pub(crate) trait AnyLane: Originals + Passing {
     /// Nobody serves soon: what could hold up whoever takes over then is done now.
     fn get_ready(&mut self);
 
+    /// Resets the connection of a peer that was adopted and cannot be served on, and why.
+    fn reset(&mut self, handle: PeerHandle, why: &str);
+
     /// Restores the state that all peers share.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError>;
 }
@@ -486,6 +489,11 @@ impl<S: StreamService> AnyLane for Lane<S> {
             let Some(entries) = self.entries(map) else { return };
             entries.get_ready();
         }
+    }
+
+    fn reset(&mut self, handle: PeerHandle, why: &str) {
+        let gone = self.table.reset(handle, why);
+        self.part_with_any(gone);
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError> {

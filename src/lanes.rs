@@ -91,6 +91,11 @@ pub(crate) trait Lanes {
         self.each(|lane| lane.table_mut().watch());
     }
 
+    /// The same, and who has read or written a byte.
+    fn watch_bytes(&mut self) {
+        self.each(|lane| lane.table_mut().watch_bytes());
+    }
+
     /// Nobody wants to know any more.
     fn unwatch(&mut self) {
         self.each(|lane| {

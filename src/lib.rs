@@ -213,6 +213,7 @@ mod peer;
 mod reactor;
 mod server;
 mod sources;
+mod standby;
 mod status;
 mod table;
 mod takeover;
@@ -225,7 +226,7 @@ pub use handle::Handle;
 pub use lineup::{Services, With};
 pub use listen::{Adopted, Listen, ListenError, NotListening, Target};
 pub use listing::asking::list_peers;
-pub use milestone::{Listening, Milestone, Ready, Takeover};
+pub use milestone::{Listening, Milestone, Ready, Survived, Takeover};
 pub use moving::asking::{Moved, Which, move_peers};
 pub use pauses::Pauses;
 pub use peer::PeerId;
@@ -237,7 +238,8 @@ pub use service::{
     StreamService, Violation,
 };
 pub use status::{
-    FailureStatus, HandshakesStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, Status, TakeoverStatus,
+    FailureStatus, HandshakesStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, StandbyStatus, Status,
+    TakeoverStatus,
 };
 pub use takeover::error::TakeoverError;
 pub use takeover::offer::Offer;

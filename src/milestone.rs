@@ -33,6 +33,25 @@ pub enum Milestone<'m> {
         /// Why it did not come to that, as the log says it.
         why: &'m str,
     },
+    /// It follows a server as its standby, and serves nobody: all that it needs for that is there.
+    Follows {
+        /// The process id of that server.
+        pid: u32,
+    },
+    /// The server that it has followed has died, and it serves on. This comes after [`Ready`](Self::Ready).
+    Survived(Survived),
+    /// Another process would serve on if this one died.
+    Armed {
+        /// The process id of the standby.
+        pid: u32,
+    },
+    /// It does no more.
+    StandbyLost {
+        /// The process id of what was the standby.
+        pid: u32,
+        /// Why.
+        why: &'m str,
+    },
     /// It has given peers to another server, and goes on with the others.
     Gave {
         /// How many.
@@ -57,6 +76,24 @@ pub enum Milestone<'m> {
     /// Somebody who may asks on the takeover path that this level and those above are logged from now on. It is for the
     /// program to do so (`log::set_max_level`), or not to: whoever asks is told what the level is then.
     LogLevel(LevelFilter),
+}
+
+/// The death of a server that was followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Survived {
+    /// The process id of the server that has died.
+    pub pid: u32,
+    /// Its loop did not turn any more, and it was killed.
+    pub hung: bool,
+    /// How many peers are served on.
+    pub served_on: u64,
+    /// How many were reset, since it was not certain how far they had come.
+    pub reset: u64,
+    /// How many connections were over already.
+    pub over: u64,
+    /// How long nobody served, from when its death was noticed.
+    pub unserved: Duration,
 }
 
 /// A server that serves.

@@ -60,6 +60,18 @@ struct Arguments {
     #[argh(option, short = 'T', arg_name = "PATH", from_str_fn(checked_path))]
     takeover: Option<PathBuf>,
 
+    /// follow the server that answers on this path, as its standby, and serve on when it has died
+    #[argh(option, arg_name = "PATH", from_str_fn(checked_path))]
+    follow: Option<PathBuf>,
+
+    /// start a standby, which follows this server and serves on when it has died; and another one whenever that has ended
+    #[argh(switch)]
+    standby: bool,
+
+    /// as a standby: how long the server that is followed may stand still before it is killed, in ms (default: for ever)
+    #[argh(option, arg_name = "MS", from_str_fn(milliseconds))]
+    standby_timeout: Option<Duration>,
+
     /// take over if somebody serves on the takeover path already, and serve otherwise
     #[argh(switch)]
     or_take_over: bool,
@@ -315,6 +327,7 @@ fn command(
     if config.tls.is_some() && arguments.wait.is_some() && !arguments.worker {
         return Err("--tls-cert is for who lets clients in: who waits for peers does not".to_owned());
     }
+    arguments.check_standby()?;
     if arguments.worker {
         return worker_command(&arguments, config, |variable| std::env::var_os(variable).map(PathBuf::from));
     }
@@ -330,6 +343,9 @@ fn command(
     }
     if arguments.or_take_over && arguments.takeover.is_some() {
         return Err("--or-take-over contradicts --takeover: the path is that of --takeover-path".to_owned());
+    }
+    if let Some(path) = arguments.follow.clone() {
+        return follow_command(&arguments, told, path, config);
     }
     match arguments.takeover.clone() {
         Some(path) => takeover_command(&arguments, told, path, config),
@@ -409,6 +425,25 @@ fn takeover_command(
     Ok(Command::TakeOver { from, services, is_worker: false, metrics, config })
 }
 
+/// What a process is to do that follows the server on this path.
+fn follow_command(
+    arguments: &Arguments,
+    told: Option<Inheritance>,
+    path: PathBuf,
+    config: Config,
+) -> Result<Command, String> {
+    if arguments.steal {
+        return Err("--steal contradicts --follow: the service is as that of the server that is followed".to_owned());
+    }
+    if let Some(option) = arguments.listening() {
+        return Err(format!("{option} contradicts --follow: the listener is that of the server that is followed"));
+    }
+    // It has survived by now, and starts its own successor or its own standby.
+    let from = told.map_or(Predecessor::FollowedOn(path), Predecessor::Starter);
+    let (services, metrics) = (arguments.services(), arguments.metrics());
+    Ok(Command::TakeOver { from, services, is_worker: false, metrics, config })
+}
+
 /// What a process is to do that serves whom others give away.
 fn wait_command(arguments: &Arguments, told: Option<Inheritance>, config: Config) -> Result<Command, String> {
     if let Some(option) = arguments.listening() {
@@ -472,6 +507,8 @@ impl Arguments {
             freeze_timeout: self.freeze_timeout,
             drain_timeout: self.drain_timeout,
             close_timeout: self.close_timeout,
+            standby: self.standby.then(Program::of_this_process),
+            standby_timeout: self.standby_timeout,
             survive_signals: true,
             ..Config::default()
         }
@@ -485,6 +522,32 @@ impl Arguments {
             ("--listen-backlog", self.listen_backlog.is_some()),
         ];
         options.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+
+    /// # Errors
+    /// If what is asked for contradicts having a standby, or being one.
+    fn check_standby(&self) -> Result<(), String> {
+        let (option, is_one) = if self.follow.is_some() { ("--follow", true) } else { ("--standby", self.standby) };
+        if !is_one {
+            return match self.standby_timeout {
+                Some(_) => Err("--standby-timeout is for --standby and --follow".to_owned()),
+                None => Ok(()),
+            };
+        }
+        if self.worker {
+            return Err(format!("{option} contradicts --worker: a supervisor looks after its workers"));
+        }
+        if self.wait.is_some() {
+            return Err(format!("{option} contradicts --wait: a server with a standby has its peers to itself"));
+        }
+        let others = [("--takeover", self.takeover.is_some()), ("--takeover-path", self.takeover_path.is_some())];
+        let other = others.into_iter().chain([("--or-take-over", self.or_take_over)]).find(|(_, given)| *given);
+        match other {
+            Some((other, _)) if self.follow.is_some() => {
+                Err(format!("{other} contradicts --follow: it serves on where the server does that it follows"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether what is served may be lines: whoever waits serves what comes, unless one service is named.

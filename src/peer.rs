@@ -7,6 +7,7 @@ mod address;
 pub(crate) mod backlog;
 pub(crate) mod closed;
 pub(crate) mod connect;
+pub(crate) mod count;
 pub(crate) mod delivery;
 mod dialling;
 pub(crate) mod endurance;

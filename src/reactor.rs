@@ -7,6 +7,7 @@ mod ask_service;
 mod disband;
 mod lent;
 mod log_level;
+mod standbys;
 mod stop;
 mod succession;
 mod upgrades;
@@ -37,10 +38,11 @@ use crate::sources::{
 };
 #[cfg(feature = "tls")]
 use crate::sources::{Met, Share};
+use crate::standby::kept::Kept;
 use crate::status::Status;
 use crate::table::PeerHandle;
 use crate::takeover::admission::Refusal;
-use crate::takeover::arrival::Arrival;
+use crate::takeover::arrival::{Arrival, Told};
 use crate::takeover::fault::{self, SuccessorStep};
 use crate::takeover::wire::{Frame, SetLog, Upgrade};
 use crate::upgrade::HANGUP;
@@ -49,6 +51,7 @@ use ask_service::ask_service;
 use disband::disband;
 use lent::Lent;
 use log_level::set_log_level;
+use standbys::Standbys;
 use stop::Stop;
 use succession::Succession;
 
@@ -86,6 +89,7 @@ impl<L: Lanes> Reactor<L> {
     pub(crate) fn new(poll: Poll, lanes: L, sources: Sources, config: &Config, peers_max: usize) -> Self {
         let config = config.clone();
         let now = Instant::now();
+        let standbys = standbys(&config, &sources, now);
         Self {
             giver: Giver::new(),
             listings: Listings::new(),
@@ -93,7 +97,7 @@ impl<L: Lanes> Reactor<L> {
             poll,
             lanes,
             sources,
-            succession: Succession::default(),
+            succession: Succession::with_standbys(standbys),
             stop: None,
             beats_at: config.heartbeat.map(|every| now + every),
             config,
@@ -152,6 +156,8 @@ impl<L: Lanes> Reactor<L> {
                 return Ok(Outcome::Stopped);
             }
             if self.finished() {
+                let (succession, mut with) = self.succession();
+                succession.abandon(&Refusal::Stopping, &mut with);
                 self.leave_takeover_path();
                 return Ok(Outcome::Stopped);
             }
@@ -179,16 +185,20 @@ impl<L: Lanes> Reactor<L> {
         arrival.polled();
         self.sources.vestibule.begin();
         self.sources.entrance.begin();
+        let ended: Vec<_> = arrival.take_ended().collect();
         if let Some(account) = arrival.account() {
             account.handshakes.into_iter().for_each(|before| self.sources.vestibule.count_on_from(before));
             self.annals.inherit(account, &mut self.lanes);
         }
         let now = Instant::now();
         self.begin(now);
+        ended.into_iter().for_each(|(handle, why)| self.lanes.lane_mut(handle.lane()).reset(handle, why));
         self.turn_at(now, events);
         self.announce();
-        let summary = arrival.serving(polled_at_ns, self.takeover_listener());
-        self.annals.tell(Milestone::TakenOver((&summary).into()));
+        match arrival.serving(polled_at_ns, self.takeover_listener()) {
+            Told::TakenOver(summary) => self.annals.tell(Milestone::TakenOver((&summary).into())),
+            Told::Survived(survived) => self.annals.tell(Milestone::Survived(survived)),
+        }
         fault::here(SuccessorStep::Served);
         Ok(())
     }
@@ -234,6 +244,9 @@ impl<L: Lanes> Reactor<L> {
         }
         match (Tokens::find(event.token()), &mut self.succession.departure) {
             (Some((Name::Departure, key)), Some(departure)) => departure.hear(key, event),
+            (Some((Name::Standby, key)), _) => {
+                self.succession.standbys.iter_mut().for_each(|standbys| standbys.hear(key, event));
+            }
             (Some((Name::Giver, key)), _) => self.giver.hear(key, event),
             (Some((Name::Taker, key)), _) => self.taker.hear(key, event),
             (Some((Name::Listings, key)), _) => self.listings.hear(key, event),
@@ -392,11 +405,12 @@ impl<L: Lanes> Reactor<L> {
     }
 
     fn answer(&mut self, request: Request) {
-        match (request, self.succession.refusal()) {
+        match (request, self.succession.keeps_peers()) {
             (Request::TakeOver(greeting), _) => self.take_leave(greeting),
-            (Request::LookAfterPath, None) => self.look_after_takeover_path(),
+            (Request::Follow(greeting), _) => self.follow(greeting),
+            (Request::LookAfterPath, _) if self.succession.departure.is_none() => self.look_after_takeover_path(),
             // The successor has been given the listener as it is, and will look after its path.
-            (Request::LookAfterPath, Some(_)) => {}
+            (Request::LookAfterPath, _) => {}
             (Request::Status(channel), _) => channel.close_with(&Frame::Status(self.status()).encode()),
             (Request::Upgrade(channel, pid, request), _) => {
                 self.upgrade(Asker::Caller(Box::new(channel), pid), &request)
@@ -412,6 +426,9 @@ impl<L: Lanes> Reactor<L> {
             (Request::SetLog(channel, pid, SetLog { level }), _) => {
                 let (_, mut with) = self.succession();
                 channel.close_with(&set_log_level(pid, &level, &mut with).encode());
+            }
+            (Request::Wait(channel, ..), Some(refusal @ Refusal::KeepsPeers { .. })) => {
+                channel.close_with(&refusal.frame());
             }
             (Request::Give(channel, ..) | Request::Move(channel, ..), Some(refusal)) => {
                 channel.close_with(&refusal.frame());
@@ -443,6 +460,7 @@ impl<L: Lanes> Reactor<L> {
         Status {
             peers_max: self.peers_max as u64,
             successor_pid: self.succession.successor_pid(),
+            standby: self.succession.standbys.as_ref().and_then(|standbys| standbys.status(&self.lanes)),
             is_stopping: self.stop.is_some(),
             handshakes: self.sources.vestibule.status(),
             ..self.annals.status(&self.lanes, self.sources.entrance.listeners())
@@ -511,7 +529,7 @@ impl<L: Lanes> Reactor<L> {
 
     /// Whether peers may come and go one by one.
     fn may_move(&self) -> bool {
-        self.succession.departure.is_none() && !self.stop.is_some_and(Stop::is_draining)
+        self.succession.keeps_peers().is_none() && !self.stop.is_some_and(Stop::is_draining)
     }
 
     /// All peers go to a successor, or are closed: nothing is moved any more, and it is known whose each of them is.
@@ -546,9 +564,24 @@ impl<L: Lanes> Reactor<L> {
         succession.begin(greeting, welcome, &mut with);
     }
 
+    /// Somebody wants to follow. Whoever follows holds all peers, so none of them is on its way to another server or from one.
+    #[cold]
+    fn follow(&mut self, greeting: Greeting) {
+        let moves = !self.giver.is_idle() || !self.taker.is_idle() || self.sources.entrance.has_queue();
+        let why_not = self.stop.map(|_| Refusal::Stopping).or(moves.then_some(Refusal::Moves));
+        let (succession, mut with) = self.succession();
+        succession.follow(greeting, why_not, &mut with);
+    }
+
     /// Gives the takeover that is under way its turn. Returns the successor's process id when it owns the peers.
     fn hand_over(&mut self) -> Option<u32> {
-        self.succession.departure.as_ref()?;
+        if self.succession.departure.is_none() {
+            if self.succession.standbys.is_some() {
+                let (succession, mut with) = self.succession();
+                succession.tend_standbys(&mut with);
+            }
+            return None;
+        }
         let (succession, mut with) = self.succession();
         succession.hand_over(&mut with)
     }
@@ -646,6 +679,13 @@ impl<L: Lanes> Reactor<L> {
         }
         true
     }
+}
+
+/// What a server begins with that is to start its standby.
+fn standbys(config: &Config, sources: &Sources, now: Instant) -> Option<Box<Standbys>> {
+    // There is nowhere to call otherwise.
+    let program = config.standby.clone().filter(|_| sources.callers.is_some())?;
+    Some(Box::new(Standbys::kept(Kept::new(program, now))))
 }
 
 #[cfg(any(test, fuzzing))]

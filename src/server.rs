@@ -17,6 +17,7 @@ use crate::peer::Marks;
 use crate::reactor::Reactor;
 use crate::service::StreamService;
 use crate::sources::{Asks, Callers, Draw, Entrance, Plan, QUEUE_LANE, Sources, StopSignals};
+use crate::standby::follower::{Followed, follow};
 use crate::table::LANES_MAX;
 use crate::takeover::arrival::Arrived;
 use crate::takeover::error::TakeoverError;
@@ -263,6 +264,20 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
         self.succeed(successor, plan)
     }
 
+    /// Follows the server that answers on `path`, as its standby: this process is told all that changes there, and serves on when that
+    /// process has died. Peers of which it is not certain how far they had come then are reset, and all others notice nothing.
+    /// A server that stops or is taken over dismisses its standby. Where [`Config::takeover_path`] says, and where services
+    /// listen, is as with the server that is followed.
+    ///
+    /// # Errors
+    /// [`Error::Takeover`] if it cannot follow, or cannot any more: a server that lives serves on. Any other error comes
+    /// before that, or afterwards.
+    pub fn follow(mut self, path: &Path) -> Result<Outcome, Error> {
+        let (offers, plan) = self.prepare(false)?;
+        let successor = Successor::call_to_follow(path, &offers).map_err(Error::Takeover)?;
+        self.succeed(successor, plan)
+    }
+
     /// The same with a predecessor that has been called already, by a program that has several services and asks which of
     /// them runs.
     ///
@@ -327,9 +342,19 @@ impl<S: StreamService, Before: Services> Server<With<S, Before>> {
         let Successor { welcomed, queue } = successor;
         let queue = queue.map(|queue| of_movable(queue, &config));
         let files_open = open_files::count().saturating_sub(plan.bound());
-        let (poll, lanes, sources) = found(services, &config, handle, welcomed.peers_expected().collect())?;
-        let moved_to = config.takeover_path.as_deref();
-        let arrived = welcomed.receive(poll, lanes, sources, plan, queue, moved_to).map_err(Error::Takeover)?;
+        let found = found(services, &config, handle, welcomed.peers_expected().collect())?;
+        let mut observer = observer;
+        let arrived = if welcomed.follows() {
+            let followed = follow(welcomed, found, plan, config.standby_timeout, &mut observer);
+            match followed.map_err(Error::Takeover)? {
+                Followed::Survived(arrived) => *arrived,
+                Followed::Dismissed => return Ok(Outcome::Dismissed),
+            }
+        } else {
+            let (poll, lanes, sources) = found;
+            let moved_to = config.takeover_path.as_deref();
+            welcomed.receive(poll, lanes, sources, plan, queue, moved_to).map_err(Error::Takeover)?
+        };
         let Arrived { poll, lanes, sources, arrival } = arrived;
         let files_open = files_open + sources.entrance.listeners().count() + lanes.peers_beyond_max();
         let peers_max = peers_max(&config, files_open);
@@ -368,11 +393,32 @@ impl Successor {
         Ok(Self { welcomed: Welcomed::call(path, offers, None, IsUser::OfPredecessor)?, queue: None })
     }
 
-    /// The same for a process that its predecessor has started, which lets nobody else take over meanwhile.
+    /// The same to [follow](Server::follow) whoever answers: as the user that this process is.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_to_follow(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
+        open_files::raise_limit();
+        Ok(Self { welcomed: Welcomed::call_to_follow(path, offers, IsUser::AsStarted)?, queue: None })
+    }
+
+    /// The same for a program that is nothing but a server: as [`call_as_its_user`](Self::call_as_its_user) does.
+    ///
+    /// # Errors
+    /// As [`call_as_its_user`](Self::call_as_its_user).
+    pub fn call_to_follow_as_its_user(path: &Path, offers: &[Offer]) -> Result<Self, TakeoverError> {
+        open_files::raise_limit();
+        Ok(Self { welcomed: Welcomed::call_to_follow(path, offers, IsUser::OfPredecessor)?, queue: None })
+    }
+
+    /// The same for a process that its predecessor has started, to take over or to follow. Nobody else takes over meanwhile.
     ///
     /// # Errors
     /// As [`call`](Self::call), and if the upgrade has been given up by now.
     pub fn call_as_told(inheritance: &Inheritance, offers: &[Offer]) -> Result<Self, TakeoverError> {
+        if inheritance.follows() {
+            return Self::call_to_follow(inheritance.path(), offers);
+        }
         open_files::raise_limit();
         Ok(Self {
             welcomed: Welcomed::call(inheritance.path(), offers, inheritance.upgrade(), IsUser::AsStarted)?,

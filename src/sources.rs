@@ -80,7 +80,7 @@ impl Sources {
             Name::Signals => self.signals.as_mut().map(|signals| -> &mut dyn Source { signals }),
             Name::Asks => self.asks.as_mut().map(|asks| -> &mut dyn Source { asks }),
             // They come and go with takeovers and moves.
-            Name::Departure | Name::Giver | Name::Taker | Name::Upgrade | Name::Listings => None,
+            Name::Departure | Name::Giver | Name::Taker | Name::Upgrade | Name::Listings | Name::Standby => None,
         }
     }
 

@@ -66,6 +66,12 @@ pub struct Status {
     /// TLS handshakes, if there were any.
     #[n(18)]
     pub handshakes: Option<HandshakesStatus>,
+    /// The process that would serve on if this one died. `None` if nobody follows.
+    #[n(19)]
+    pub standby: Option<StandbyStatus>,
+    /// How many deaths of the processes that have been this server were survived.
+    #[cbor(n(20), skip_if = "is_zero")]
+    pub deaths_survived: u64,
     /// The process id of whoever has said this, as this process sees it: 0 if it does not, or if nobody was asked.
     #[cbor(skip)]
     pub seen_pid: u32,
@@ -213,6 +219,30 @@ pub struct ListenerStatus {
     /// Its address or path.
     #[n(1)]
     pub at: String,
+}
+
+/// A process that follows a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+#[non_exhaustive]
+pub struct StandbyStatus {
+    /// Its process id.
+    #[n(0)]
+    pub pid: u32,
+    /// Since when it could serve on: ms since 1970. `None` if it cannot yet.
+    #[n(1)]
+    pub armed_since_unix_ms: Option<u64>,
+    /// How many peers it knows.
+    #[n(2)]
+    pub peers: u64,
+    /// Of about how many it does not know how far they have come: they would be lost now.
+    #[n(3)]
+    pub in_doubt: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "so it is called")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A takeover that has succeeded.

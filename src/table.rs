@@ -119,6 +119,8 @@ pub(crate) struct Table {
     parting: Awaited,
     /// What has happened since the watcher has last looked, while somebody watches.
     touches: Option<Vec<Touch>>,
+    /// Whoever watches is told of every byte, also where nothing else is to be told.
+    counts_bytes: bool,
     patience: Patience,
 }
 
@@ -133,6 +135,7 @@ impl Table {
             clock: Clock::read(),
             parting: Awaited::new(|peer| &mut peer.awaited),
             touches: None,
+            counts_bytes: false,
             patience: Patience::new(close_timeout),
         };
         // Whoever comes before the first turn has deadlines, too.
@@ -257,11 +260,18 @@ impl Table {
         if let (Some(touches), Some(mut turn)) = (&mut self.touches, self.peers.turn_of(handle)) {
             // It is asked in any case, or it would be said of the next one. What was sealed is always told.
             let has_nothing_to_tell = turn.has_nothing_to_tell();
-            if turn.is_ephemeral() || (has_nothing_to_tell && turn.secured().is_none()) {
+            if turn.is_ephemeral() || (has_nothing_to_tell && turn.secured().is_none() && !self.counts_bytes) {
                 return;
             }
             let session = std::mem::take(&mut turn.session_changed);
-            touches.push(Touch::Changed { key: handle.key(), session });
+            let key = handle.key();
+            touches.push(Touch::Changed { key, session });
+            if self.counts_bytes
+                && let Some(partner) = self.peers.get(key).and_then(|peer| self.peers.partner_key(peer))
+            {
+                // What was passed on to it went to its socket, without a turn of its own.
+                touches.push(Touch::Changed { key: partner, session: false });
+            }
         }
     }
 
@@ -339,6 +349,7 @@ impl Table {
     pub(crate) fn discard(&mut self, id: PeerId) -> Option<usize> {
         let key = self.peers.key(id)?;
         self.let_go(key);
+        self.peers.forget_due();
         Some(key)
     }
 
@@ -514,15 +525,34 @@ impl Table {
         self.peers.be_copied(true);
     }
 
+    /// The same, and of every byte that comes or goes.
+    pub(crate) fn watch_bytes(&mut self) {
+        self.watch();
+        self.counts_bytes = true;
+    }
+
     /// Nobody wants to know any more.
     pub(crate) fn unwatch(&mut self) {
-        self.touches = None;
+        (self.touches, self.counts_bytes) = (None, false);
         self.peers.be_copied(false);
     }
 
     /// What has happened since this was last called, in order.
     pub(crate) fn touches(&mut self) -> Vec<Touch> {
         self.touches.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// How much has happened since then.
+    pub(crate) fn untold(&self) -> usize {
+        self.touches.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Resets a connection that could not be served on, unless it has left. Returns it if it is over with that, as it is.
+    pub(crate) fn reset(&mut self, handle: PeerHandle, why: &str) -> Option<Gone> {
+        self.change(handle, |turn| {
+            turn.abort();
+            Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
+        })
     }
 
     /// Ends all connections, also where another process holds duplicates of their sockets.

@@ -12,7 +12,7 @@
 
 pub(crate) mod asking;
 pub(crate) mod inheritance;
-mod launch;
+pub(crate) mod launch;
 pub(crate) mod program;
 
 use std::ffi::OsStr;
@@ -37,7 +37,7 @@ use crate::sources::{Source, Tokens};
 use crate::takeover::fault::{self, UpgradeStep};
 use crate::takeover::summary::{Pause, Summary};
 use crate::takeover::wire::{self, Argument, Hello, Process, Upgraded, Upgrading};
-use inheritance::{STANDARD_ERROR_VARIABLE, UPGRADE_VARIABLE};
+use inheritance::{FOLLOWS_VARIABLE, STANDARD_ERROR_VARIABLE, UPGRADE_VARIABLE};
 use launch::{Launch, News};
 use program::Program;
 
@@ -389,7 +389,7 @@ impl Failed {
 }
 
 /// How a process has ended, after its name.
-fn ended(status: Option<ExitStatus>) -> String {
+pub(crate) fn ended(status: Option<ExitStatus>) -> String {
     let signal = status.and_then(|status| status.signal()).and_then(|signal| Signal::try_from(signal).ok());
     match (status.and_then(|status| status.code()), signal) {
         (Some(code), _) => format!("exited with code {code}"),
@@ -417,6 +417,6 @@ fn command(program: &Program, request: &wire::Upgrade, path: &Path, number: u64)
         command.current_dir(directory);
     }
     command.env(PREDECESSOR_VARIABLE, path).env(UPGRADE_VARIABLE, number.to_string());
-    command.env_remove(STANDARD_ERROR_VARIABLE);
+    command.env_remove(STANDARD_ERROR_VARIABLE).env_remove(FOLLOWS_VARIABLE);
     command
 }

@@ -5,6 +5,8 @@
 #[allow(dead_code, unused_imports, reason = "other tests need other parts of it")]
 mod harness;
 mod hostile;
+#[path = "harness/standby.rs"]
+mod standbys;
 
 mod integration {
     mod callers;
@@ -19,6 +21,8 @@ mod integration {
     mod line;
     mod load;
     mod moves;
+    mod standby;
+    mod standby_tls;
     mod status;
     mod steal;
     mod stopping;

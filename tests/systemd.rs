@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use harness::{Peer, exchange_all, skip};
-use machine::Machine;
+use machine::{BINARY, Machine};
 
 const SERVICE: &str = "reactord.service";
 
@@ -116,6 +116,41 @@ fn a_loop_that_does_not_turn_is_replaced() {
 }
 
 #[test]
+fn a_server_that_is_killed_is_survived_by_its_standby_and_takes_over_again() {
+    const STANDBY: &str = "reactord-standby.service";
+    let Some(machine) = Machine::boot(&[]) else { return };
+    machine.add_drop_in("reactord.service.d/standby.conf");
+    machine.start(SERVICE);
+    let mut peers = Peer::connect_many(address(), 200);
+    let ask = |machine: &Machine| {
+        let asked = machine.within(BINARY).args(["status", "--json", "/run/reactord/takeover"]).output();
+        let json = asked.expect("nsenter is there").stdout;
+        serde_json::from_slice(&json).unwrap_or(serde_json::Value::Null)
+    };
+    for deaths in 1..=2 {
+        exchange_all(&mut peers);
+        machine.wait_until("the standby knows all connections", |machine| {
+            let standby = &ask(machine)["standby"];
+            standby["armed_since_unix_ms"].is_u64() && standby["peers"] == 200 && standby["in_doubt"] == 0
+        });
+        let (killed, follower) = (machine.main_pid(SERVICE), machine.main_pid(STANDBY));
+        let kill = machine.within("kill").args(["-KILL", &killed.to_string()]).status();
+        assert!(kill.expect("nsenter is there").success());
+        exchange_all(&mut peers);
+        machine.wait_until("the server has taken over again, and is followed", |machine| {
+            let (pid, standby) = (machine.main_pid(SERVICE), machine.main_pid(STANDBY));
+            let status = ask(machine);
+            let is_followed = status["pid"] == pid && status["standby"]["pid"] == standby;
+            is_followed && pid != killed && standby != follower && status["deaths_survived"] == deaths
+        });
+    }
+    exchange_all(&mut peers);
+    let stopped = machine.systemctl("stop reactord-standby.service reactord.service");
+    assert!(stopped.status.success(), "{stopped:?}");
+    assert_eq!(machine.show(SERVICE, "Result"), "success", "{}", machine.journal(&[]));
+}
+
+#[test]
 fn a_supervisor_serves_in_its_sandbox_and_is_reloaded() {
     let Some(machine) = Machine::boot(&[]) else { return };
     machine.start("reactord-supervise.service");
@@ -154,7 +189,7 @@ fn units_are_such_as_systemd_expects_and_have_a_sandbox() {
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
     // A socket is looked at with its service.
-    for unit in ["reactord.service", "reactord.socket", "reactord-supervise.service"] {
+    for unit in ["reactord.service", "reactord.socket", "reactord-supervise.service", "reactord-standby.service"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(unit);
         let text = std::fs::read_to_string(path).expect("it is in the tree");
         let text = text.replace("/usr/bin/reactord", env!("CARGO_BIN_EXE_reactord"));

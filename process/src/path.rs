@@ -219,7 +219,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_own {
+        // After a panic the path may be a standby's, which serves on there.
+        if self.is_own && !std::thread::panicking() {
             remove(&self.path, self.file, "Path");
         }
     }

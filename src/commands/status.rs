@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use log::error;
-use reactord::{FailureStatus, HandshakesStatus, Pauses, ServiceStatus, Status, TakeoverStatus};
+use reactord::{FailureStatus, HandshakesStatus, Pauses, ServiceStatus, StandbyStatus, Status, TakeoverStatus};
 use serde_json::json;
 
 use crate::ago::{span, unix_ms};
@@ -61,6 +61,8 @@ fn as_text(status: &Status, path: &Path) -> String {
         "  {accepted} accepted, {gave} given away, {took} taken, {failed_takeovers} takeovers failed, in {for_}"
     ));
     lines.extend(status.handshakes.iter().map(of_handshakes));
+    lines.extend(status.standby.iter().map(|standby| of_standby(standby, ago)));
+    lines.extend((status.deaths_survived > 0).then(|| format!("  {} deaths survived", status.deaths_survived)));
     lines.extend(status.takeover.iter().map(|takeover| of_takeover(takeover, &ago(takeover.at_unix_ms))));
     lines.extend(status.failure.iter().map(|failure| of_failure(failure, &ago(failure.at_unix_ms))));
     lines.extend(status.successor_pid.map(|pid| format!("  pid {pid} is taking over")));
@@ -104,6 +106,16 @@ fn of_takeover(takeover: &TakeoverStatus, ago: &str) -> String {
     )
 }
 
+fn of_standby(standby: &StandbyStatus, ago: impl Fn(u64) -> String) -> String {
+    let StandbyStatus { pid, peers, armed_since_unix_ms, in_doubt, .. } = standby;
+    match armed_since_unix_ms {
+        Some(since) => {
+            format!("  standby pid {pid} is armed for {}, with {peers} peers, {in_doubt} of them in doubt", ago(*since))
+        }
+        None => format!("  standby pid {pid} is not armed yet, with {peers} peers"),
+    }
+}
+
 fn of_failure(failure: &FailureStatus, ago: &str) -> String {
     format!("  a takeover by pid {} failed {ago} ago: {}", failure.pid, failure.why)
 }
@@ -128,6 +140,10 @@ fn as_json(status: &Status) -> serde_json::Value {
         .failure
         .as_ref()
         .map(|failure| json!({ "at_unix_ms": failure.at_unix_ms, "pid": failure.pid, "why": failure.why }));
+    let standby = status.standby.as_ref().map(|standby| {
+        let StandbyStatus { pid, armed_since_unix_ms, peers, in_doubt, .. } = standby;
+        json!({ "pid": pid, "armed_since_unix_ms": armed_since_unix_ms, "peers": peers, "in_doubt": in_doubt })
+    });
     json!({
         "build": status.build,
         "pid": status.pid,
@@ -145,6 +161,8 @@ fn as_json(status: &Status) -> serde_json::Value {
         "failure": failure,
         "successor_pid": status.successor_pid,
         "is_stopping": status.is_stopping,
+        "standby": standby,
+        "deaths_survived": status.deaths_survived,
         "received_bytes": status.received_bytes(),
         "sent_bytes": status.sent_bytes(),
         "pauses": { "bounds_us": Pauses::BOUNDS_US, "counts": status.pauses.counts, "sum_us": status.pauses.sum_us },

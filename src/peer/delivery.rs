@@ -11,7 +11,10 @@ use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, libc, sockopt_impl};
 
 /// `TCP_CLOSE` in the kernel's `tcp_states.h`.
-const STATE_CLOSED: u8 = 7;
+pub(crate) const STATE_CLOSED: u8 = 7;
+
+/// `TCP_SYN_SENT`.
+pub(crate) const STATE_CONNECTING: u8 = 2;
 
 /// A kernel that answers has answered all probes but the one that is under way.
 const PROBES_UNDER_WAY_MAX: u8 = 1;
@@ -76,6 +79,36 @@ impl Counted {
         Some(Self { received_bytes, acknowledged_bytes, round_trip_us, retransmits })
     }
 }
+
+/// What moves with whatever arrives from the client: its state, and what the kernel has counted of both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) state: u8,
+    pub(crate) received_bytes: u64,
+    pub(crate) acknowledged_bytes: u64,
+}
+
+impl Counters {
+    /// Where the kernel's structure has them (`struct tcp_info` in `linux/tcp.h`).
+    const ACKNOWLEDGED_AT: usize = 120;
+    const RECEIVED_AT: usize = 128;
+
+    /// Those of `socket`, if that is TCP.
+    pub(crate) fn of(socket: impl AsFd) -> Option<Self> {
+        let TcpInfo { state, received_bytes, acknowledged_bytes, .. } = getsockopt(&socket, TcpInfoOption).ok()?;
+        Some(Self { state, received_bytes, acknowledged_bytes })
+    }
+
+    /// Those that the kernel has told in its own form.
+    pub(crate) fn parse(info: &[u8]) -> Option<Self> {
+        let number = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + size_of::<u64>())?.try_into().ok()?));
+        let (acknowledged_bytes, received_bytes) = (number(Self::ACKNOWLEDGED_AT)?, number(Self::RECEIVED_AT)?);
+        Some(Self { state: *info.first()?, received_bytes, acknowledged_bytes })
+    }
+}
+
+const _: () = assert!(std::mem::offset_of!(TcpInfo, acknowledged_bytes) == Counters::ACKNOWLEDGED_AT);
+const _: () = assert!(std::mem::offset_of!(TcpInfo, received_bytes) == Counters::RECEIVED_AT);
 
 impl From<TcpInfo> for Delivery {
     fn from(info: TcpInfo) -> Self {

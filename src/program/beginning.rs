@@ -28,6 +28,8 @@ pub enum Begins {
 pub enum Predecessor {
     /// Whoever answers on this path.
     On(PathBuf),
+    /// Whoever answers on this path, when it has died: until then it is followed.
+    FollowedOn(PathBuf),
     /// The server that has started this process.
     Starter(Inheritance),
 }
@@ -37,7 +39,7 @@ impl Predecessor {
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::On(path) => path,
+            Self::On(path) | Self::FollowedOn(path) => path,
             Self::Starter(inheritance) => inheritance.path(),
         }
     }
@@ -105,5 +107,6 @@ pub fn call(predecessor: &Predecessor, offers: &[Offer]) -> Result<Successor, Ta
     match predecessor {
         Predecessor::Starter(inheritance) => Successor::call_as_told(inheritance, offers),
         Predecessor::On(path) => Successor::call_as_its_user(path, offers),
+        Predecessor::FollowedOn(path) => Successor::call_to_follow_as_its_user(path, offers),
     }
 }

@@ -61,6 +61,7 @@ impl Reporter {
         match milestone {
             Milestone::Ready(ready) => {
                 self.stands.generation = ready.generation;
+                self.stands.follows = None;
                 // Before the predecessor exits, and it does not before it has heard that this process serves. The time for
                 // signs of life began with one of the predecessor's.
                 let taken_over = [Word::MainPid(ready.pid), Word::Watchdog];
@@ -69,6 +70,16 @@ impl Reporter {
             Milestone::TakenOver(takeover) => {
                 self.stands.peers = takeover.peers;
                 self.stands.pause = takeover.pause;
+                self.tell_status();
+            }
+            Milestone::Follows { pid } => {
+                // Whoever waits until this process has started has waited long enough.
+                self.stands.follows = Some(pid);
+                self.tell(&[Word::Ready], &[]);
+            }
+            Milestone::Survived(survived) => {
+                self.stands.peers = survived.served_on;
+                self.stands.survived = Some(survived.pid);
                 self.tell_status();
             }
             Milestone::TakeoverBegins { pid } => {
@@ -134,6 +145,10 @@ struct Stands {
     /// That of the takeover with which it began.
     pause: Option<Duration>,
     successor_pid: Option<u32>,
+    /// The server of which this process is the standby.
+    follows: Option<u32>,
+    /// The server whose death it has survived.
+    survived: Option<u32>,
     /// Why the last takeover from it came to nothing.
     failure: Option<String>,
     is_stopping: bool,
@@ -149,13 +164,17 @@ impl Stands {
 
 impl fmt::Display for Stands {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { generation, peers, pause, successor_pid, failure, is_stopping } = self;
+        let Self { generation, peers, pause, successor_pid, follows, survived, failure, is_stopping } = self;
+        if let Some(pid) = follows {
+            return write!(f, "Standby of pid {pid}");
+        }
         if *is_stopping {
             f.write_str("Stopping: ")?;
         }
         write!(f, "Generation {generation}: {peers} peers")?;
         pause.iter().try_for_each(|pause| write!(f, "; pause {} us", pause.as_micros()))?;
         successor_pid.iter().try_for_each(|pid| write!(f, "; pid {pid} is taking over"))?;
+        survived.iter().try_for_each(|pid| write!(f, "; survived the death of pid {pid}"))?;
         failure.iter().try_for_each(|failure| write!(f, "; {failure}"))
     }
 }

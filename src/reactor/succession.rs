@@ -10,6 +10,7 @@ use reactord_process::open_files;
 use reactord_process::requests::version_of;
 
 use super::lent::Lent;
+use super::standbys::Standbys;
 use super::upgrades::Upgrades;
 use crate::account::{Account, HandshakesAccount};
 use crate::lane::AnyLane;
@@ -32,6 +33,8 @@ pub(super) struct Succession {
     postponed: Option<Greeting>,
     /// The successor that this server has started itself.
     pub(super) upgrades: Upgrades,
+    /// Whoever would serve on if this process died.
+    pub(super) standbys: Option<Box<Standbys>>,
     /// Since when nobody is let in whose clients speak TLS, so that handshakes come to their end that do not move.
     holds_tls_since: Option<Instant>,
 }
@@ -40,6 +43,11 @@ pub(super) struct Succession {
 const HANDSHAKES_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Succession {
+    /// That of a server that begins with these.
+    pub(super) fn with_standbys(standbys: Option<Box<Standbys>>) -> Self {
+        Self { standbys, ..Self::default() }
+    }
+
     /// Whether somebody takes over, or is about to.
     pub(super) fn is_under_way(&self) -> bool {
         self.departure.is_some() || self.postponed.is_some() || self.upgrades.is_under_way()
@@ -67,7 +75,9 @@ impl Succession {
         let waits = self.departure.as_ref().is_some_and(Departure::is_waiting);
         // Where it is not known yet since when, the next turn finds that out.
         let handshakes = waits.then(|| self.holds_tls_since.map_or(now, |since| since + HANDSHAKES_PATIENCE));
-        [departure, postponed, handshakes, self.upgrades.due()].into_iter().flatten().min()
+        // There is none while somebody takes over, and none is started then.
+        let standbys = self.standbys.as_ref().filter(|_| departure.is_none()).and_then(|standbys| standbys.due(now));
+        [departure, postponed, handshakes, self.upgrades.due(), standbys].into_iter().flatten().min()
     }
 
     // ── A takeover ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -86,6 +96,57 @@ impl Succession {
     /// Whoever has waited.
     pub(super) fn take_postponed(&mut self) -> Option<Greeting> {
         self.postponed.take()
+    }
+
+    /// Who follows this server.
+    pub(super) fn standby_pid(&self) -> Option<u32> {
+        self.standbys.as_ref().and_then(|standbys| standbys.pid())
+    }
+
+    /// Why peers are neither given to others nor taken from them now.
+    pub(super) fn keeps_peers(&self) -> Option<Refusal> {
+        self.refusal().or_else(|| self.standby_pid().map(|pid| Refusal::KeepsPeers { pid }))
+    }
+
+    /// Welcomes who wants to follow, if it can, and unless there is a reason not to have a standby now.
+    #[cold]
+    pub(super) fn follow<L: Lanes>(
+        &mut self,
+        mut greeting: Greeting,
+        why_not: Option<Refusal>,
+        with: &mut Lent<'_, L>,
+    ) {
+        let pid = greeting.pid;
+        let busy = self.refusal().or_else(|| self.standby_pid().map(|pid| Refusal::Followed { pid })).or(why_not);
+        let judged = busy.map_or_else(|| welcome(&mut greeting.hello, pid, with), Err);
+        match judged {
+            Ok(welcome) => {
+                self.standbys.get_or_insert_default().begin(greeting, welcome, with);
+            }
+            Err(refusal) => {
+                if with.limited.admits(Kind::Caller, with.now) {
+                    let (Process { build, .. }, here) = (with.successor(&greeting.hello, pid), with.process());
+                    let version = version_of(&build);
+                    warn!("Standby pid {pid} ({version}) refused: {refusal}; serving on as {here}");
+                }
+                greeting.channel.close_with(&refusal.frame_by(&with.process()));
+            }
+        }
+    }
+
+    /// The loop has turned, and nobody takes over.
+    #[cold]
+    pub(super) fn tend_standbys<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+        let Some(standbys) = &mut self.standbys else { return };
+        standbys.turn(with);
+        if standbys.are_none() {
+            self.standbys = None;
+        }
+    }
+
+    /// Nobody follows any more.
+    pub(super) fn dismiss_standby<L: Lanes>(&mut self, why: &Refusal, with: &mut Lent<'_, L>) {
+        self.standbys.iter_mut().for_each(|standbys| standbys.dismiss(why, with));
     }
 
     /// Judges who has said Hello, and refuses it if it cannot take over.
@@ -114,6 +175,8 @@ impl Succession {
     /// Begins a takeover by who was admitted.
     pub(super) fn begin<L: Lanes>(&mut self, greeting: Greeting, welcome: Welcome, with: &mut Lent<'_, L>) {
         let pid = greeting.pid;
+        // Before anybody else could own a peer.
+        self.dismiss_standby(&Refusal::TakenOver { pid }, with);
         let successor = with.successor(&greeting.hello, pid);
         let mut keys_end = with.lanes.keys_end();
         keys_end.push(with.sources.vestibule.keys_end());
@@ -138,22 +201,11 @@ impl Succession {
 
     /// Whether a successor that says this can take over.
     fn judge<L: Lanes>(&self, hello: &mut Hello, pid: u32, with: &mut Lent<'_, L>) -> Result<Welcome, Refusal> {
-        // It gets these before it gets any peer.
-        let listeners = with.sources.entrance.listeners().count() as u64;
-        hello.files_open = hello.files_open.saturating_add(listeners);
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
         self.upgrades.check(hello)?;
-        let has_secrets = may_have_secrets(with);
-        check_tls(hello, has_secrets)?;
-        let estates: Vec<Estate> = with.lanes.all().map(estate_of).collect();
-        let generation = with.annals.generation();
-        let welcome = Welcome { generation, has_secrets, ..greet(hello, &estates, std::process::id())? };
-        let handshakes = with.sources.vestibule.len();
-        check_files(hello, (with.lanes.peers() + handshakes) as u64)?;
-        memory::check(pid, with.lanes, handshakes)?;
-        Ok(welcome)
+        welcome(hello, pid, with)
     }
 
     /// Says whether somebody could take over.
@@ -252,6 +304,8 @@ impl Succession {
 
     /// Nobody takes over any more: the server ends with its peers.
     pub(super) fn abandon<L: Lanes>(&mut self, refusal: &Refusal, with: &mut Lent<'_, L>) {
+        self.dismiss_standby(refusal, with);
+        self.standbys.iter_mut().for_each(|standbys| standbys.keep_none());
         if let Some(postponed) = self.postponed.take() {
             postponed.channel.close_with(&refusal.frame());
         }
@@ -321,4 +375,20 @@ fn account_without(lost: usize, account: Option<HandshakesAccount>) -> Option<Ha
 /// What there is to take over of a lane.
 pub(crate) fn estate_of(lane: &dyn AnyLane) -> Estate {
     Estate { service: lane.name(), state_version: lane.state_version(), peers: lane.peers() as u64 }
+}
+
+/// Whether a process that says this can go on with everything.
+fn welcome<L: Lanes>(hello: &mut Hello, pid: u32, with: &mut Lent<'_, L>) -> Result<Welcome, Refusal> {
+    // It gets these before it gets any peer.
+    let listeners = with.sources.entrance.listeners().count() as u64;
+    hello.files_open = hello.files_open.saturating_add(listeners);
+    let has_secrets = may_have_secrets(with);
+    check_tls(hello, has_secrets)?;
+    let estates: Vec<Estate> = with.lanes.all().map(estate_of).collect();
+    let generation = with.annals.generation();
+    let welcome = Welcome { generation, has_secrets, ..greet(hello, &estates, std::process::id())? };
+    let handshakes = with.sources.vestibule.len();
+    check_files(hello, (with.lanes.peers() + handshakes) as u64)?;
+    memory::check(pid, with.lanes, handshakes)?;
+    Ok(welcome)
 }

@@ -54,6 +54,8 @@ pub(crate) struct Greeting {
 pub(crate) enum Request {
     /// To take over.
     TakeOver(Greeting),
+    /// To follow this server, as its standby.
+    Follow(Greeting),
     /// To be given peers when there are some to give.
     Wait(Channel, u32, Hello),
     /// To give peers to this server.
@@ -132,6 +134,7 @@ fn understood(Heard { mut channel, pid, said }: Heard, complain: Complain<'_>) -
     let spared = fault::at(PredecessorStep::Hello, &mut channel);
     match spared.and_then(|()| Ok(said.decode()?)) {
         Ok(Frame::Hello(hello)) => return Some(Request::TakeOver(Greeting { channel, pid, hello })),
+        Ok(Frame::Follow(hello)) => return Some(Request::Follow(Greeting { channel, pid, hello })),
         Ok(Frame::Wait(hello)) => return Some(Request::Wait(channel, pid, hello)),
         Ok(Frame::Give(give)) => return Some(Request::Give(channel, pid, give)),
         Ok(Frame::Move(request)) => return Some(Request::Move(channel, pid, request)),

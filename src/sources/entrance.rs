@@ -235,6 +235,11 @@ impl Entrance {
         })
     }
 
+    /// Whether a supervisor accepts for this process.
+    pub(crate) fn has_queue(&self) -> bool {
+        self.doors.iter().any(|door| matches!(door.leads_from, LeadsFrom::Queue(..)))
+    }
+
     /// Whether no peer will come any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.doors.iter().all(|door| match &door.leads_from {

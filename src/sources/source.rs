@@ -33,10 +33,11 @@ pub(crate) enum Name {
     Upgrade,
     Listings,
     Vestibule,
+    Standby,
 }
 
 impl Name {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Entrance,
         Self::Callers,
         Self::Departure,
@@ -47,6 +48,7 @@ impl Name {
         Self::Upgrade,
         Self::Listings,
         Self::Vestibule,
+        Self::Standby,
     ];
 }
 

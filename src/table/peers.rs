@@ -399,6 +399,11 @@ impl Peers {
         self.slab.get(key)
     }
 
+    /// Has those who have left stand in no queue, if there are many of them.
+    pub(super) fn forget_due(&mut self) {
+        self.due.make_room(&self.slab);
+    }
+
     pub(crate) fn key(&self, id: PeerId) -> Option<usize> {
         self.keys.find(id, &self.slab)
     }

@@ -45,6 +45,13 @@ impl Turns {
         None
     }
 
+    /// Sees to it that those who have left do not make the queue grow for ever where nobody has a turn.
+    pub(crate) fn make_room(&mut self, peers: &Slab<Peer>) {
+        if self.queue.len() > 64 + 2 * peers.len() {
+            self.queue.retain(|handle| peers.get(handle.key()).is_some_and(|peer| peer.stamp() == handle.stamp()));
+        }
+    }
+
     /// Those who wait, and those who have left while they did.
     pub(crate) fn iter(&self) -> impl Iterator<Item = PeerHandle> {
         self.queue.iter().copied()

@@ -42,6 +42,16 @@ pub(crate) enum Refusal {
     NoProgram,
     /// No successor could call.
     NoPath,
+    /// A standby follows, and another one would.
+    Followed { pid: u32 },
+    /// A standby follows, and what is asked for would give peers to others that it knows.
+    KeepsPeers { pid: u32 },
+    /// Who wants to follow would know peers that may go to another server, or come from one.
+    Moves,
+    /// Who follows is not needed any more: somebody takes over.
+    TakenOver { pid: u32 },
+    /// Who follows would listen where the server does not any more.
+    Elsewhere,
 }
 
 impl std::fmt::Display for Refusal {
@@ -78,6 +88,16 @@ impl std::fmt::Display for Refusal {
             Self::Upgrading { pid } => write!(f, "an upgrade is under way already (pid {pid})"),
             Self::NoProgram => write!(f, "whoever started this server has to start its successor: it was not told how"),
             Self::NoPath => write!(f, "this server has no takeover path on which a successor could call"),
+            Self::Followed { pid } => write!(f, "pid {pid} follows as its standby already"),
+            Self::KeepsPeers { pid } => write!(f, "pid {pid} follows as its standby: no peer is moved meanwhile"),
+            Self::Moves => {
+                write!(
+                    f,
+                    "peers come from other servers, or may go there: a server with a standby has its peers to itself"
+                )
+            }
+            Self::TakenOver { pid } => write!(f, "pid {pid} takes over"),
+            Self::Elsewhere => write!(f, "a listener was made anew"),
         }
     }
 }

@@ -42,12 +42,12 @@ const ADOPTED_AT_A_STRETCH: usize = 64;
 
 /// Where a successor is to listen, if not where its predecessor does.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Where it listens, and where further peers come from besides.
-    pub(super) plan: Plan,
-    pub(super) queue: Option<Queue>,
+    pub(crate) plan: Plan,
+    pub(crate) queue: Option<Queue>,
     /// The takeover path from now on, if it is to be another one.
-    pub(super) moved_to: Option<PathBuf>,
+    pub(crate) moved_to: Option<PathBuf>,
 }
 
 /// What a successor knows when the peers are its own.
@@ -95,16 +95,16 @@ impl Counterpart {
 
 /// A successor up to the commit point: what arrives fills lanes that are not served yet.
 pub(crate) struct Arriving<L> {
-    pub(super) channel: Channel,
-    pub(super) poll: Poll,
-    pub(super) lanes: L,
-    pub(super) sources: Sources,
+    pub(crate) channel: Channel,
+    pub(crate) poll: Poll,
+    pub(crate) lanes: L,
+    pub(crate) sources: Sources,
     /// What the predecessor's lanes are here, by their numbers there.
     pub(super) counterparts: Vec<Counterpart>,
     /// What its listeners are here whose clients speak TLS.
     pub(super) doorways: Doorways,
     /// When the predecessor was last told that it may freeze: `CLOCK_MONOTONIC`, ns.
-    pub(super) ready_at_ns: Option<u64>,
+    pub(crate) ready_at_ns: Option<u64>,
 }
 
 impl<L: Lanes> Arriving<L> {
@@ -117,7 +117,7 @@ impl<L: Lanes> Arriving<L> {
         received.map_err(|cause| self.explain(cause))
     }
 
-    fn receive_listeners(
+    pub(crate) fn receive_listeners(
         &mut self,
         receiving: Receiving,
         place: Place,
@@ -159,7 +159,7 @@ impl<L: Lanes> Arriving<L> {
     }
 
     /// What the predecessor has said of the end of the channel, if it is that. After the freeze it may have had no time to.
-    fn explain(&mut self, cause: Cause) -> Cause {
+    pub(crate) fn explain(&mut self, cause: Cause) -> Cause {
         if !matches!(cause, Cause::TooLate | Cause::Channel(ChannelError::Closed)) {
             return cause;
         }
@@ -186,7 +186,7 @@ impl<L: Lanes> Arriving<L> {
     }
 
     /// Does what is to be done, and returns what is to be answered.
-    fn act(&mut self, action: Action<'_>) -> Result<Option<Vec<u8>>, Cause> {
+    pub(crate) fn act(&mut self, action: Action<'_>) -> Result<Option<Vec<u8>>, Cause> {
         match action {
             Action::Listen(_) => unreachable!("the listeners come once"),
             Action::Adopt(records, answer) => self.adopt(records).map(|()| Some(answer)),
@@ -246,7 +246,7 @@ impl<L: Lanes> Arriving<L> {
 
     /// The lane here that has the service of one of the predecessor's, and the version of its state. The conversation knows how
     /// many lanes the predecessor has; those who wait for their handshakes are in none, and have nothing but themselves.
-    fn counterpart(&mut self, lane: u32) -> Result<(&mut dyn AnyLane, u32), Objection> {
+    pub(crate) fn counterpart(&mut self, lane: u32) -> Result<(&mut dyn AnyLane, u32), Objection> {
         let lanes = self.counterparts.len();
         let counterpart = self.counterparts.get(lane as usize).ok_or(Objection::Lane { lane, lanes })?;
         let Counterpart { number, state_version } = *counterpart;
@@ -326,7 +326,7 @@ impl<L: Lanes> Arriving<L> {
         Ok(())
     }
 
-    fn set_timers(&mut self, Timers { timers, lane }: Timers) -> Result<(), Cause> {
+    pub(crate) fn set_timers(&mut self, Timers { timers, lane }: Timers) -> Result<(), Cause> {
         let (lane, _) = self.counterpart(lane)?;
         timers.into_iter().for_each(|Timer { timer, at_ns }| lane.adopt_timer(timer, at_ns));
         Ok(())
@@ -395,7 +395,7 @@ fn last_word(channel: &mut Channel) -> Option<Cause> {
 
 /// # Errors
 /// If a signal or another thread has asked this process to stop.
-fn stop_if_told(sources: &Sources) -> Result<(), Cause> {
+pub(crate) fn stop_if_told(sources: &Sources) -> Result<(), Cause> {
     if sources.asks.as_ref().is_some_and(Asks::is_to_stop) {
         return Err(Cause::Stopped);
     }

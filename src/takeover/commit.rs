@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use reactord_process::channel::{Channel, ChannelError, Deadline};
 use reactord_process::frame::RawFrame;
 use reactord_process::memory::spare;
@@ -17,6 +17,7 @@ use super::fault::{self, PredecessorStep as Step};
 use super::freeze::Freeze;
 use super::memory;
 use super::mirror::Batch;
+use super::pace::Load;
 use super::panicked::caught;
 use super::predecessor::{Accepted, Frozen, Mistake, Ready};
 use super::summary::{Pause, Summary};
@@ -36,12 +37,19 @@ pub(crate) struct ReadyDeparture {
     channel: Channel,
     successor: Process,
     ready: Ready,
+    /// More is pending than should be: how much, and for how long it has not become less.
+    strain: Option<(Load, Duration)>,
     account: Option<Account>,
 }
 
 impl ReadyDeparture {
-    pub(crate) fn new(channel: Channel, successor: Process, ready: Ready) -> Self {
-        Self { channel, successor, ready, account: None }
+    pub(crate) fn new(channel: Channel, successor: Process, ready: Ready, strain: Option<(Load, Duration)>) -> Self {
+        Self { channel, successor, ready, strain, account: None }
+    }
+
+    /// It is a standby, which never commits.
+    pub(crate) fn into_parts(self) -> (Channel, Process, Ready) {
+        (self.channel, self.successor, self.ready)
     }
 
     /// The successor goes on with what this process has kept count of.
@@ -71,7 +79,8 @@ impl ReadyDeparture {
         freeze_timeout: Duration,
         mut between: impl FnMut(),
     ) -> Result<HandedOver, Failure> {
-        let Self { channel, successor, ready, account } = self;
+        let Self { channel, successor, ready, strain, account } = self;
+        warn_of(strain, successor.pid);
         let mut end = End::new(channel, lanes, vestibule, account, freeze_timeout);
         let mut drive = Drive::new(ready);
         loop {
@@ -82,6 +91,14 @@ impl ReadyDeparture {
             }
             between();
         }
+    }
+}
+
+/// Says so if the freeze will take longer than it should, and why.
+fn warn_of(strain: Option<(Load, Duration)>, pid: u32) {
+    if let Some((load, rounds_for)) = strain {
+        let rounds_for_ms = rounds_for.as_millis();
+        warn!("Takeover by pid {pid} freezes with {load} to send: rounds of {rounds_for_ms} ms have not made it less");
     }
 }
 

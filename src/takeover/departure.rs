@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
-use log::warn;
 use mio::event::Event;
 use mio::{Interest, Registry};
 use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
@@ -24,7 +23,6 @@ use super::failure::Failure;
 use super::fault::{self, PredecessorStep as Step};
 use super::memory;
 use super::mirror::Batch;
-use super::pace::Load;
 use super::predecessor::Copying;
 use super::progress::{Advanced, Progress, Subjects};
 use super::wire::{self, At, Frame, Listeners, Process, Spoken, Welcome};
@@ -125,6 +123,16 @@ impl Departure {
         self.progress.is_waiting()
     }
 
+    /// The channel, for whoever has it registered.
+    pub(crate) fn channel_mut(&mut self) -> &mut Channel {
+        &mut self.channel
+    }
+
+    /// When it is to have a turn if no event comes before.
+    pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
+        Some(self.progress.due(now))
+    }
+
     /// The channel takes more.
     pub(crate) fn writable(&mut self) {
         self.progress.writable();
@@ -158,8 +166,7 @@ impl Departure {
         match progress.advance(&mut channel, everybody, freeze_timeout, now) {
             Ok(Advanced::Copying(progress)) => Ok(Turned::Copying(Self { channel, successor, listeners, progress })),
             Ok(Advanced::Ready(ready, strain)) => {
-                warn_of(strain, successor.pid);
-                Ok(Turned::Ready(ReadyDeparture::new(channel, successor, ready)))
+                Ok(Turned::Ready(ReadyDeparture::new(channel, successor, ready, strain)))
             }
             Err(failure) => {
                 channel.close_with(&failure.frame());
@@ -270,15 +277,7 @@ impl Source for Departure {
     }
 
     fn due(&self, now: Instant) -> Option<Instant> {
-        Some(self.progress.due(now))
-    }
-}
-
-/// Says so if the freeze will take longer than it should, and why.
-fn warn_of(strain: Option<(Load, Duration)>, pid: u32) {
-    if let Some((load, rounds_for)) = strain {
-        let rounds_for_ms = rounds_for.as_millis();
-        warn!("Takeover by pid {pid} freezes with {load} to send: rounds of {rounds_for_ms} ms have not made it less");
+        self.due_at(now)
     }
 }
 

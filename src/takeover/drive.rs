@@ -284,6 +284,15 @@ pub(crate) enum Came {
 }
 
 impl Accepting {
+    /// All steps at once, where the predecessor is dead: nobody is there to hear Accept, and nobody else may own the peers.
+    ///
+    /// # Errors
+    /// If this process owns nothing, and never will.
+    pub(crate) fn after_death<E: SuccessorEnd>(accept: Box<Accept>, end: &mut E) -> Result<Owner, E::Cause> {
+        end.restore(&accept.states)?;
+        Ok(Owner(accept))
+    }
+
     /// Does what comes next.
     ///
     /// # Errors

@@ -25,14 +25,14 @@ use crate::service::RestoreError;
 /// Why a takeover failed before the commit point: no peer was touched, and a predecessor that lives serves on.
 #[derive(Debug)]
 pub struct TakeoverError {
-    pub(super) path: Box<Path>,
-    pub(super) predecessor: Who,
-    pub(super) cause: Cause,
+    pub(crate) path: Box<Path>,
+    pub(crate) predecessor: Who,
+    pub(crate) cause: Cause,
 }
 
 /// The predecessor, as far as it is known.
 #[derive(Debug)]
-pub(super) enum Who {
+pub(crate) enum Who {
     /// Nobody has answered.
     Nobody,
     /// This process has.
@@ -119,7 +119,7 @@ impl fmt::Display for TakeoverError {
 
 impl Cause {
     /// Tells the predecessor, unless it has said so itself, and leaves.
-    pub(super) fn tell(&self, channel: Channel) {
+    pub(crate) fn tell(&self, channel: Channel) {
         if !matches!(self, Self::Objection(Objection::Refused { .. })) {
             channel.close_with(&self.frame());
         }

@@ -10,7 +10,7 @@ mod plan;
 
 #[cfg(feature = "fault-points")]
 pub(crate) use armed::{at, here};
-pub(crate) use plan::{PredecessorStep, SuccessorStep, UpgradeStep};
+pub(crate) use plan::{PredecessorStep, StandbyStep, SuccessorStep, UpgradeStep};
 #[cfg(not(feature = "fault-points"))]
 pub(crate) use unarmed::{at, here};
 

@@ -4,7 +4,7 @@ use super::summary::Pause;
 
 /// When the predecessor froze, by this process's clock, in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FrozenAt {
+pub(crate) enum FrozenAt {
     Exactly(u64),
     /// The predecessor's clock is another one (time_namespaces(7)): it was not before this process was ready.
     NotBefore(u64),

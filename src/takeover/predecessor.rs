@@ -40,7 +40,7 @@ const KEEPS_UP: Duration = Duration::from_millis(50);
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A part of the shared state in one frame. While one is on its way the next is written, into memory that is warm.
-const STATE_PART_BYTES: usize = 64 * 1024;
+pub(crate) const STATE_PART_BYTES: usize = 64 * 1024;
 
 /// How many timers one frame carries: about as many bytes as one of the shared state has.
 const TIMERS_PER_FRAME_MAX: usize = 4096;
@@ -100,7 +100,7 @@ impl std::error::Error for Mistake {}
 
 /// What to send next, if the successor has room for it. If it has none, those that are gone come first: until it is told
 /// of them, it holds their descriptors.
-fn next_with_room(
+pub(crate) fn next_with_room(
     books: &mut Books,
     hello: &Hello,
     originals: &[&mut dyn Originals],
@@ -408,6 +408,12 @@ impl Ready {
         self.0
     }
 
+    /// It is to be followed, and never frozen: what the successor knows by now, what it has said of itself, and what that took.
+    pub(crate) fn into_books(self) -> (Books, Pieces, Hello, Figures) {
+        let Self(Copying { books, pieces, hello, figures, .. }) = self;
+        (books, pieces, hello, figures)
+    }
+
     /// It is not the time to freeze: another round is copied.
     pub(crate) fn another_round(mut self) -> Copying {
         self.0.begin_round();
@@ -506,7 +512,7 @@ impl Frozen {
 }
 
 /// The timers of all lanes, in frames.
-fn timers_of(originals: &[&mut dyn Originals]) -> Vec<Timers> {
+pub(crate) fn timers_of(originals: &[&mut dyn Originals]) -> Vec<Timers> {
     let mut frames = Vec::new();
     for (lane, originals) in (0..).zip(originals) {
         let timers: Vec<Timer> = originals.timers().into_iter().map(|(timer, at_ns)| Timer { timer, at_ns }).collect();

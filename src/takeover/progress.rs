@@ -142,8 +142,7 @@ impl Progress {
 
     /// Enters into the book of a lane what has happened to its peers.
     pub(crate) fn note(&mut self, lane: usize, touches: Vec<Touch>) {
-        let mirror = self.copying.mirror_mut(lane);
-        touches.into_iter().for_each(|touch| note_one(mirror, touch));
+        note(self.copying.mirror_mut(lane), touches);
     }
 
     /// Hears the successor out, and sends it as much as the copy's share of a turn allows: at least one frame, if the
@@ -242,6 +241,11 @@ impl Progress {
         }
         Ok(sent)
     }
+}
+
+/// Enters into a book what has happened to the peers of its lane.
+pub(crate) fn note(mirror: &mut Mirror, touches: Vec<Touch>) {
+    touches.into_iter().for_each(|touch| note_one(mirror, touch));
 }
 
 fn note_one(mirror: &mut Mirror, touch: Touch) {

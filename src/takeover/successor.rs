@@ -58,6 +58,12 @@ pub(crate) enum Objection {
     Endless { copied_for: Duration },
     /// This process does not take anything any more.
     Leaving { reason: String },
+    /// Whoever is followed is another process than the one that is seen to have opened the path, or is in another namespace.
+    Unseen { pid: u32, seen_pid: u32 },
+    /// Whoever is followed has another clock.
+    Clock { at_ns: u64, now_ns: u64 },
+    /// Whoever is followed has ended the channel, and lives.
+    Alive { pid: u32 },
     /// A piece of entries goes on with another map.
     Piece { of: Of, expected: Of },
     /// There is no memory for a piece of entries.
@@ -116,6 +122,17 @@ impl std::fmt::Display for Objection {
                 write!(f, "the giver talks on, and has given nobody within {} ms", copied_for.as_millis())
             }
             Self::Leaving { reason } => f.write_str(reason),
+            Self::Unseen { pid, seen_pid } => write!(
+                f,
+                "the process that is to be followed calls itself pid {pid}, and is seen as pid {seen_pid}: a standby is in the same \
+                 PID namespace"
+            ),
+            Self::Clock { at_ns, now_ns } => write!(
+                f,
+                "the clock of the process that is followed shows {at_ns} ns, and this one's {now_ns} ns: a standby is in the same \
+                 time namespace"
+            ),
+            Self::Alive { pid } => write!(f, "pid {pid} has ended the channel without a word, and lives"),
             Self::Piece { of, expected } => write!(f, "a piece of entries of {expected} goes on with {of}"),
             Self::Memory { bytes } => write!(f, "there is no memory for {bytes} bytes of entries"),
             Self::Incomplete { what, arrived, sent } => {
@@ -148,6 +165,11 @@ impl Called {
     pub(crate) fn new(upgrade: Option<u64>, offers: Vec<Offer>, files_max: u64, files_open: u64) -> (Self, Vec<u8>) {
         let hello = Hello { upgrade, ..hello(offers.clone(), files_max, files_open) };
         (Self { offers }, Frame::Hello(hello).encode())
+    }
+
+    /// The same for one that follows.
+    pub(crate) fn following(offers: Vec<Offer>, files_max: u64, files_open: u64) -> (Self, Vec<u8>) {
+        (Self { offers: offers.clone() }, Frame::Follow(hello(offers, files_max, files_open)).encode())
     }
 
     /// One that only wants to know whether it could take over, and what it would say.
@@ -379,6 +401,26 @@ impl Receiving {
         self
     }
 
+    /// The predecessor, which is followed, has sent all that there is of one instant. What comes next is of another.
+    ///
+    /// # Errors
+    /// If something is missing.
+    pub(crate) fn mark(self, mark: &Commit) -> Result<(Self, Box<Accept>), Objection> {
+        let (Self::Ready(mut book) | Self::Frozen(mut book)) = self else {
+            return Err(Objection::OutOfTurn { kind: Kind::Mark, step: self.when() });
+        };
+        let accept = book.verify(mark)?;
+        book.timers = 0;
+        book.copied.rounds += 1;
+        Ok((Self::Ready(book), Box::new(accept)))
+    }
+
+    /// How far it has come, as the predecessor is told.
+    pub(crate) fn copied(&self) -> Vec<u8> {
+        let (Self::BeforeListeners(book) | Self::Copying(book) | Self::Ready(book) | Self::Frozen(book)) = self;
+        book.copied_frame()
+    }
+
     fn when(&self) -> &'static str {
         match self {
             Self::BeforeListeners(_) => "before its listeners",
@@ -516,6 +558,12 @@ impl Book {
     }
 
     fn commit(mut self, commit: &Commit) -> Result<Heard<'static>, Objection> {
+        let accept = self.verify(commit)?;
+        Ok(Heard::Commit(Box::new(Accept { book: self, ..accept })))
+    }
+
+    /// Whether what has come is what was sent, and what there is at a commit point then.
+    fn verify(&mut self, commit: &Commit) -> Result<Accept, Objection> {
         let entries = commit.entries.unwrap_or_default();
         let states: Vec<Vec<u8>> = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.state)).collect();
         let pairs = [
@@ -531,17 +579,9 @@ impl Book {
         }
         let Commit { peers, frozen_at_ns, figures, .. } = *commit;
         let frame = Frame::Accept.encode();
-        let entries = entries.entries;
-        Ok(Heard::Commit(Box::new(Accept {
-            states,
-            peers,
-            entries,
-            frozen_at_ns,
-            figures,
-            account: commit.account.clone(),
-            frame,
-            book: self,
-        })))
+        let (entries, account) = (entries.entries, commit.account.clone());
+        let nothing = Self::expecting(&[]);
+        Ok(Accept { states, peers, entries, frozen_at_ns, figures, account, frame, book: nothing })
     }
 
     fn copied_frame(&self) -> Vec<u8> {

@@ -14,7 +14,7 @@ use reactord_process::frame::printable;
 use reactord_process::open_files;
 use reactord_process::path;
 
-use super::arrival::{Arrival, Arrived};
+use super::arrival::{Arrival, Arrived, How};
 use super::arriving::{Accepted, Arriving, Counterpart, Place, Received, SILENCE_MAX};
 use super::error::{Cause, TakeoverError, Who};
 use super::fault::{self, SuccessorStep as Step};
@@ -35,6 +35,19 @@ pub(crate) struct Welcomed {
     welcome: Welcome,
     /// Until it owns the peers, this process can go, and nobody is the worse for it.
     expendable: Option<Expendable>,
+    /// It is a standby.
+    follows: bool,
+    /// The predecessor's process id, as the kernel tells it.
+    seen_pid: u32,
+}
+
+/// What a successor wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// To take over; for the upgrade with this number, if it was started for one.
+    TakeOver { upgrade: Option<u64> },
+    /// To follow, and to serve on when the predecessor has died.
+    Follow,
 }
 
 /// Whose user a successor is that root has started.
@@ -58,20 +71,43 @@ impl Welcomed {
         upgrade: Option<u64>,
         is_user: IsUser,
     ) -> Result<Self, TakeoverError> {
+        Self::call_for(path, offers, Wish::TakeOver { upgrade }, is_user)
+    }
+
+    /// The same to follow whoever answers, as its standby.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call).
+    pub(crate) fn call_to_follow(path: &Path, offers: &[Offer], is_user: IsUser) -> Result<Self, TakeoverError> {
+        Self::call_for(path, offers, Wish::Follow, is_user)
+    }
+
+    fn call_for(path: &Path, offers: &[Offer], wish: Wish, is_user: IsUser) -> Result<Self, TakeoverError> {
         let in_context = |predecessor| move |cause| TakeoverError { path: path.into(), predecessor, cause };
         let path::Call { socket, pid } = path::call(path).map_err(Cause::Connect).map_err(in_context(Who::Nobody))?;
         if is_user == IsUser::OfPredecessor {
             become_user_at(&socket).map_err(in_context(Who::Pid(pid)))?;
         }
         let mut channel = Channel::of_successor(socket).map_err(Cause::Channel).map_err(in_context(Who::Pid(pid)))?;
-        let welcome = greet(&mut channel, offers, upgrade).map_err(in_context(Who::Pid(pid)))?;
+        let seen_pid = pid;
+        let welcome = greet(&mut channel, offers, wish).map_err(in_context(Who::Pid(pid)))?;
         if welcome.has_secrets {
             channel.hold_secrets();
         }
         let peers: u64 = welcome.lanes.iter().map(|lane| lane.peers).sum();
         debug!("Welcomed by {} as pid {pid}, with {peers} peers", printable(&welcome.build));
         let expendable = Expendable::until_dropped();
-        Ok(Self { channel, path: path.to_owned(), welcome, expendable })
+        Ok(Self { channel, path: path.to_owned(), welcome, expendable, follows: wish == Wish::Follow, seen_pid })
+    }
+
+    /// The predecessor's process id, as the kernel tells it.
+    pub(crate) fn seen_pid(&self) -> u32 {
+        self.seen_pid
+    }
+
+    /// Whether it is a standby.
+    pub(crate) fn follows(&self) -> bool {
+        self.follows
     }
 
     /// The names of the services to be taken over, which are among those offered.
@@ -98,21 +134,13 @@ impl Welcomed {
         queue: Option<Queue>,
         moved_to: Option<&Path>,
     ) -> Result<Arrived<L>, TakeoverError> {
-        // Behind the lanes come those who wait for their TLS handshakes.
-        let expected: Vec<usize> = self.welcome.lanes.iter().map(peers_of).chain([0]).collect();
-        let receiving = Receiving::expecting(&expected);
-        let Self { channel, path, welcome, expendable } = self;
-        let Welcome { build, pid, generation, .. } = &welcome;
-        let predecessor = Process { build: printable(build), pid: *pid, generation: *generation };
         let moved_to = moved_to.map(Path::to_owned);
-        let counterparts = Counterpart::of_each(&welcome.lanes, &lanes);
-        let doorways = Doorways::default();
-        let mut arriving = Arriving { channel, poll, lanes, sources, counterparts, doorways, ready_at_ns: None };
+        let Begun { mut arriving, receiving, path, predecessor, expendable } = self.begin(poll, lanes, sources);
         match arriving.receive(receiving, Place { plan, queue, moved_to }) {
             Ok(Received { accepted: Accepted { owner, frozen }, left_behind }) => {
-                let Arriving { channel, poll, lanes, sources, .. } = arriving;
-                let lanes_taken = welcome.lanes.len();
-                let arrival = Arrival { channel, predecessor, owner, lanes_taken, frozen, left_behind, expendable };
+                let Arriving { channel, poll, lanes, sources, counterparts, .. } = arriving;
+                let how = How::HandedOver { channel, frozen, lanes_taken: counterparts.len() };
+                let arrival = Arrival { how, predecessor, owner, left_behind, expendable };
                 Ok(Arrived { poll, lanes, sources, arrival })
             }
             Err(cause) => {
@@ -121,6 +149,31 @@ impl Welcomed {
                 Err(TakeoverError { path: path.into(), predecessor: Who::Known(Box::new(predecessor)), cause })
             }
         }
+    }
+}
+
+/// A successor that is about to receive everything.
+pub(crate) struct Begun<L> {
+    pub(crate) arriving: Arriving<L>,
+    pub(crate) receiving: Receiving,
+    pub(crate) path: PathBuf,
+    pub(crate) predecessor: Process,
+    pub(crate) expendable: Option<Expendable>,
+}
+
+impl Welcomed {
+    /// Begins to receive into `lanes`, whose peers `poll` wakes.
+    pub(crate) fn begin<L: Lanes>(self, poll: Poll, lanes: L, sources: Sources) -> Begun<L> {
+        // Behind the lanes come those who wait for their TLS handshakes.
+        let expected: Vec<usize> = self.welcome.lanes.iter().map(peers_of).chain([0]).collect();
+        let receiving = Receiving::expecting(&expected);
+        let Self { channel, path, welcome, expendable, .. } = self;
+        let Welcome { build, pid, generation, .. } = &welcome;
+        let predecessor = Process { build: printable(build), pid: *pid, generation: *generation };
+        let counterparts = Counterpart::of_each(&welcome.lanes, &lanes);
+        let doorways = Doorways::default();
+        let arriving = Arriving { channel, poll, lanes, sources, counterparts, doorways, ready_at_ns: None };
+        Begun { arriving, receiving, path, predecessor, expendable }
     }
 }
 
@@ -159,10 +212,13 @@ fn peers_of(lane: &Lane) -> usize {
 }
 
 /// Says Hello, and hears the answer.
-fn greet(channel: &mut Channel, offers: &[Offer], upgrade: Option<u64>) -> Result<Welcome, Cause> {
+fn greet(channel: &mut Channel, offers: &[Offer], wish: Wish) -> Result<Welcome, Cause> {
     let offers = offers.iter().map(|offer| offer.0.clone()).collect();
     let (files_max, files_open) = (open_files::limit() as u64, open_files::count() as u64);
-    let (called, hello) = Called::new(upgrade, offers, files_max, files_open);
+    let (called, hello) = match wish {
+        Wish::TakeOver { upgrade } => Called::new(upgrade, offers, files_max, files_open),
+        Wish::Follow => Called::following(offers, files_max, files_open),
+    };
     let deadline = Deadline::after(SILENCE_MAX);
     fault::at(Step::Hello, channel)?;
     // A predecessor that refuses before it hears anything may be gone already; what it said is still there.

@@ -555,6 +555,14 @@ pub(crate) enum Frame<'b> {
     LogSet(LogSet),
     Ask(Ask),
     Answer(Answer),
+    /// Standby: it follows whoever serves. What it says of itself is what a successor says.
+    Follow(Hello),
+    /// Active: with this descriptor, the standby serves on after the death of the active.
+    Licence,
+    /// Active: all that was sent since the last mark is of one instant, and there is nothing else.
+    Mark(Commit),
+    /// Standby: does the loop turn? Active: it does.
+    Beat,
     #[cfg(all(feature = "wire-2", not(test)))]
     Census(Census),
 }
@@ -598,6 +606,11 @@ pub(crate) enum Kind {
     LogSet = requests::LOG_SET,
     Ask = 33,
     Answer = 34,
+    // 35 is asked of a supervisor.
+    Follow = 36,
+    Licence = 37,
+    Mark = 38,
+    Beat = 39,
 }
 
 impl Kind {
@@ -635,6 +648,10 @@ impl Kind {
         Self::LogSet,
         Self::Ask,
         Self::Answer,
+        Self::Follow,
+        Self::Licence,
+        Self::Mark,
+        Self::Beat,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
     ];
@@ -684,6 +701,10 @@ impl Frame<'_> {
             Self::LogSet(_) => Kind::LogSet,
             Self::Ask(_) => Kind::Ask,
             Self::Answer(_) => Kind::Answer,
+            Self::Follow(_) => Kind::Follow,
+            Self::Licence => Kind::Licence,
+            Self::Mark(_) => Kind::Mark,
+            Self::Beat => Kind::Beat,
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(_) => Kind::Census,
         }
@@ -728,6 +749,10 @@ impl Frame<'_> {
             Self::LogSet(answer) => encode_body(Kind::LogSet, answer),
             Self::Ask(ask) => encode_body(Kind::Ask, ask),
             Self::Answer(answer) => encode_body(Kind::Answer, answer),
+            Self::Follow(hello) => encode_body(Kind::Follow, hello),
+            Self::Licence => encode_body(Kind::Licence, &Empty {}),
+            Self::Mark(commit) => encode_body(Kind::Mark, commit),
+            Self::Beat => encode_body(Kind::Beat, &Empty {}),
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(census) => encode_body(Kind::Census, census),
         }
@@ -790,6 +815,10 @@ impl<'b> FromFrame<'b> for Frame<'b> {
             Kind::LogSet => decoder.decode().map(Frame::LogSet),
             Kind::Ask => decoder.decode().map(Frame::Ask),
             Kind::Answer => decoder.decode().map(Frame::Answer),
+            Kind::Follow => decoder.decode().map(Frame::Follow),
+            Kind::Licence => decoder.decode().map(|Empty {}| Frame::Licence),
+            Kind::Mark => decoder.decode().map(Frame::Mark),
+            Kind::Beat => decoder.decode().map(|Empty {}| Frame::Beat),
             #[cfg(all(feature = "wire-2", not(test)))]
             Kind::Census => decoder.decode().map(Frame::Census),
         };

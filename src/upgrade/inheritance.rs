@@ -9,10 +9,13 @@ use reactord_process::words::PREDECESSOR_VARIABLE;
 use rustix::stdio::dup2_stderr;
 
 /// The environment variable with the number of the upgrade.
-pub(super) const UPGRADE_VARIABLE: &str = "REACTORD_UPGRADE";
+pub(crate) const UPGRADE_VARIABLE: &str = "REACTORD_UPGRADE";
 
 /// The environment variable with the number of the descriptor that is standard error for whoever serves.
-pub(super) const STANDARD_ERROR_VARIABLE: &str = "REACTORD_STANDARD_ERROR";
+pub(crate) const STANDARD_ERROR_VARIABLE: &str = "REACTORD_STANDARD_ERROR";
+
+/// The environment variable that says that the process is to follow, as a standby.
+pub(crate) const FOLLOWS_VARIABLE: &str = "REACTORD_FOLLOWS";
 
 /// What a process is told that a server has started to take over from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,7 @@ pub struct Inheritance {
     path: PathBuf,
     upgrade: Option<u64>,
     standard_error: Option<RawFd>,
+    follows: bool,
 }
 
 impl Inheritance {
@@ -35,6 +39,7 @@ impl Inheritance {
             path: variable(PREDECESSOR_VARIABLE)?.into(),
             upgrade: number(UPGRADE_VARIABLE).and_then(|number| number.parse().ok()),
             standard_error: number(STANDARD_ERROR_VARIABLE).and_then(|number| number.parse().ok()),
+            follows: variable(FOLLOWS_VARIABLE).is_some(),
         })
     }
 
@@ -47,6 +52,12 @@ impl Inheritance {
     /// The number of the upgrade.
     pub(crate) fn upgrade(&self) -> Option<u64> {
         self.upgrade
+    }
+
+    /// Whether this process is a standby: it takes over when the predecessor has died.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.follows
     }
 
     /// The number of the descriptor to which the predecessor passes on what this process writes to standard error, until it
@@ -78,9 +89,10 @@ mod tests {
     fn whoever_no_server_has_started_inherits_nothing() {
         assert_eq!(Inheritance::from_variables(|_| None), None);
         let inherited = Inheritance::from_variables(|name| (name == PREDECESSOR_VARIABLE).then(|| "/p".into()));
-        assert_eq!(inherited, Some(Inheritance { path: "/p".into(), upgrade: None, standard_error: None }));
+        let alone = Inheritance { path: "/p".into(), upgrade: None, standard_error: None, follows: false };
+        assert_eq!(inherited, Some(alone));
         let of = |name: &str| Some(if name == PREDECESSOR_VARIABLE { "/p" } else { "7" }.into());
-        let told = Inheritance { path: "/p".into(), upgrade: Some(7), standard_error: Some(7) };
+        let told = Inheritance { path: "/p".into(), upgrade: Some(7), standard_error: Some(7), follows: true };
         assert_eq!(Inheritance::from_variables(of), Some(told));
     }
 }

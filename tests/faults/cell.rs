@@ -66,7 +66,7 @@ impl Cell {
         command.arg("-T").arg(place.path()).env(VARIABLE, side_of(&plan, |point| matches!(point, Point::Successor(_))));
         let successor = Server::spawn(&place.path(), &mut command);
         let (faulty, other) = match situation.point {
-            Point::Predecessor(_) | Point::Upgrade(_) => (&predecessor, &successor),
+            Point::Predecessor(_) | Point::Upgrade(_) | Point::Standby(_) => (&predecessor, &successor),
             Point::Successor(_) => (&successor, &predecessor),
         };
         // The first one may be there to give them the time to leave.

@@ -20,6 +20,10 @@ mod papers;
 #[path = "../../src/takeover/fault/plan.rs"]
 mod plan;
 mod random;
+mod standby;
+#[allow(dead_code, reason = "these tests need a part of it")]
+#[path = "../harness/standby.rs"]
+mod standbys;
 mod upgrades;
 
 use std::collections::{HashMap, VecDeque};
@@ -108,8 +112,15 @@ fn run_quickly() -> Result<(), String> {
     papers::check_page(&observed, &of_moves, &of_upgrades)?;
     papers::check_crash_table(&observed)?;
     moving::papers::check_crash_table(&of_moves)?;
+    run_standbys()?;
     run_schedules(1..21)?;
     run_moves(1..6)
+}
+
+/// Every fault at every step of a standby, and the control.
+fn run_standbys() -> Result<(), String> {
+    run_cells(standby::Cell::all(), |_| true, standby::Cell::run)?;
+    standby::run_control()
 }
 
 fn run_exhaustively() -> Result<(), String> {
@@ -119,13 +130,15 @@ fn run_exhaustively() -> Result<(), String> {
     papers::check_crash_table(&observed)?;
     moving::papers::check_crash_table(&of_moves)?;
     papers::write_page(&observed, &of_moves, &of_upgrades);
-    Ok(())
+    run_standbys()
 }
 
 fn run_named(part: &str) -> Result<(), String> {
     run_cells(Cell::all(), |cell| cell.to_string().contains(part), Cell::run)?;
     run_cells(moving::Cell::all(), |cell| cell.to_string().contains(part), moving::Cell::run)?;
-    run_cells(upgrades::Cell::all(), |cell| cell.to_string().contains(part), upgrades::Cell::run).map(drop)
+    run_cells(upgrades::Cell::all(), |cell| cell.to_string().contains(part), upgrades::Cell::run)?;
+    run_cells(standby::Cell::all(), |cell| cell.to_string().contains(part), standby::Cell::run)?;
+    if standby::CONTROL.contains(part) { standby::run_control() } else { Ok(()) }
 }
 
 /// Whether a cell belongs to the quick form: at every step, both sides are killed, stopped, and fail in one further
@@ -168,6 +181,12 @@ impl Tried for moving::Cell {
 }
 
 impl Tried for upgrades::Cell {
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+}
+
+impl Tried for standby::Cell {
     fn fault(&self) -> Fault {
         self.fault
     }

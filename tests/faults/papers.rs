@@ -106,7 +106,7 @@ fn row_of(Situation { point, race }: Situation) -> &'static str {
         (Point::Predecessor(P::Entries) | Point::Successor(S::Enter), _) => "copy",
         (Point::Successor(S::Welcome | S::Listeners | S::Adopt | S::Change | S::Discard), _) => "copy",
         (Point::Successor(S::Copied | S::Round | S::Ready), _) => "copy",
-        (Point::Upgrade(_), _) => unreachable!("the matrix of takeovers has no steps of an upgrade"),
+        (Point::Upgrade(_) | Point::Standby(_), _) => unreachable!("the matrix of takeovers has no steps of others"),
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn check_crash_table(observed: &HashMap<Cell, Observed>) -> Result<()
         let Cell { situation, fault: fault @ (Fault::Kill | Fault::Stop) } = cell else { continue };
         let happened = if *fault == Fault::Kill { "killed" } else { "stopped" };
         let column = match situation.point {
-            Point::Predecessor(_) | Point::Upgrade(_) => format!("predecessor {happened}"),
+            Point::Predecessor(_) | Point::Upgrade(_) | Point::Standby(_) => format!("predecessor {happened}"),
             Point::Successor(_) => format!("successor {happened}"),
         };
         let key = (row_of(*situation).to_owned(), column);
@@ -150,7 +150,7 @@ fn says(text: &str, cell: Cell, observed: Observed) -> Result<(), String> {
     }
     let stopped_owner = cell.fault == Fault::Stop
         && match cell.situation.point {
-            Point::Predecessor(_) | Point::Upgrade(_) => owner == Owner::Predecessor,
+            Point::Predecessor(_) | Point::Upgrade(_) | Point::Standby(_) => owner == Owner::Predecessor,
             Point::Successor(_) => owner == Owner::Successor,
         };
     let owns_later = text.split(';').next().is_some_and(|first| first.ends_with(", later"));

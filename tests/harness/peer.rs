@@ -97,6 +97,29 @@ impl Peer {
         self.hear();
     }
 
+    /// Sends the next sequence number and receives it, unless the connection ends before.
+    #[track_caller]
+    pub(crate) fn try_exchange(&mut self) -> Result<(), Lost> {
+        self.try_ask_end(0)?;
+        self.try_hear()
+    }
+
+    /// Sends the rest of the next sequence number, unless the connection has ended.
+    #[track_caller]
+    pub(crate) fn try_ask_end(&mut self, bytes_before: usize) -> Result<(), Lost> {
+        self.try_send(&self.sending.to_be_bytes()[bytes_before..])?;
+        self.sending = self.sending.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Receives the next sequence number, unless the connection ends before.
+    #[track_caller]
+    pub(crate) fn try_hear(&mut self) -> Result<(), Lost> {
+        self.try_expect(&self.receiving.to_be_bytes())?;
+        self.receiving = self.receiving.wrapping_add(1);
+        Ok(())
+    }
+
     #[track_caller]
     pub(crate) fn send(&self, bytes: &[u8]) {
         self.try_send(bytes).expect("the connection is open");

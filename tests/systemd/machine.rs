@@ -62,6 +62,14 @@ impl Machine {
         assert!(output.status.success(), "{output:?}");
     }
 
+    /// Adds a file of `deploy/` that changes a unit.
+    pub(crate) fn add_drop_in(&self, file: &str) {
+        let path = self.directory.path().join("units").join(file);
+        fs::create_dir(path.parent().expect("it is in a directory of its unit")).expect("an own directory");
+        fs::write(path, deployed(file)).expect("an own directory");
+        assert!(self.systemctl("daemon-reload").status.success(), "{}", self.journal(&[]));
+    }
+
     /// Puts a script there.
     pub(crate) fn install_script(&self, script: &str) {
         let path = self.directory.path().join("script");
@@ -159,16 +167,21 @@ fn write_units(units: &Path, changes: &[(&str, &str)]) {
     for unit in ["systemd-journald.service", "systemd-journald.socket", "systemd-journald-dev-log.socket"] {
         fs::copy(Path::new("/lib/systemd/system").join(unit), units.join(unit)).expect("systemd has a journal");
     }
-    for unit in ["reactord.service", "reactord.socket", "reactord-supervise.service"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(unit);
-        let mut text = fs::read_to_string(path).expect("it is in the tree").replace("/usr/bin/reactord", BINARY);
-        // More than a process may have here.
-        text = text.replace("LimitNOFILE=524288", "LimitNOFILE=8192");
+    for unit in ["reactord.service", "reactord.socket", "reactord-supervise.service", "reactord-standby.service"] {
+        let mut text = deployed(unit);
         for (before, after) in changes {
             text = text.replace(before, after);
         }
         fs::write(units.join(unit), text).expect("an own directory");
     }
+}
+
+/// A file of `deploy/`, with what is different here.
+fn deployed(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file);
+    let text = fs::read_to_string(path).expect("it is in the tree").replace("/usr/bin/reactord", BINARY);
+    // More than a process may have here.
+    text.replace("LimitNOFILE=524288", "LimitNOFILE=8192")
 }
 
 /// Removes a control group and those in it, as soon as the last process in there is gone.

@@ -150,8 +150,25 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     ),
     family("reactord_takeovers_total", Kind::Counter, &[], "Takeovers that have succeeded.", |status, to| {
-        to.plain(status.generation.saturating_sub(1));
+        to.plain(status.generation.saturating_sub(1 + status.deaths_survived));
     }),
+    family(
+        "reactord_deaths_survived_total",
+        Kind::Counter,
+        &[],
+        "Deaths of the process after which its standby has served on.",
+        |status, to| to.plain(status.deaths_survived),
+    ),
+    family(
+        "reactord_standby_armed",
+        Kind::Gauge,
+        &[],
+        "Whether another process would serve on if this one died.",
+        |status, to| {
+            let is_armed = status.standby.as_ref().is_some_and(|standby| standby.armed_since_unix_ms.is_some());
+            to.plain(u64::from(is_armed));
+        },
+    ),
     family(
         "reactord_takeovers_failed_total",
         Kind::Counter,

@@ -66,20 +66,7 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::Round => Frame::Round(Round { number: 1, last: false }).encode(),
         Kind::Ready => Frame::Ready.encode(),
         Kind::State => Frame::State(State { part: b"state", lane: 0 }).encode(),
-        Kind::Commit => {
-            let figures = Figures::default();
-            Frame::Commit(Commit {
-                peers: 0,
-                digest: 0,
-                state_bytes: 0,
-                frozen_at_ns: 0,
-                figures,
-                timers: 0,
-                entries: None,
-                account: None,
-            })
-            .encode()
-        }
+        Kind::Commit => Frame::Commit(nothing()).encode(),
         Kind::Accept => Frame::Accept.encode(),
         Kind::Serving => Frame::Serving(Serving { pause_us: 1 }).encode(),
         Kind::Timers => Frame::Timers(Timers { timers: vec![Timer { timer: 1, at_ns: 2 }], lane: 0 }).encode(),
@@ -103,9 +90,19 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::SetLog => Frame::SetLog(SetLog { level: String::new() }).encode(),
         Kind::Ask => Frame::Ask(Ask { service: String::new(), question: Vec::new() }).encode(),
         Kind::Answer => Frame::Answer(Answer { answer: Vec::new() }).encode(),
+        Kind::Follow => Frame::Follow(hello()).encode(),
+        Kind::Licence => Frame::Licence.encode(),
+        Kind::Mark => Frame::Mark(nothing()).encode(),
+        Kind::Beat => Frame::Beat.encode(),
         Kind::LogSet => Frame::LogSet(LogSet { before: String::new(), level: String::new(), pid: 1 }).encode(),
     };
     RawFrame::take(&mut bytes, TO_SUCCESSOR_BYTES_MAX).unwrap().unwrap()
+}
+
+/// What ends a takeover of nobody.
+fn nothing() -> Commit {
+    let figures = Figures::default();
+    Commit { peers: 0, digest: 0, state_bytes: 0, frozen_at_ns: 0, figures, timers: 0, entries: None, account: None }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

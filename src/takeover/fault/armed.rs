@@ -32,7 +32,7 @@ pub(crate) fn at(point: impl Into<Point>, channel: &mut Channel) -> Result<(), C
             }
             Fault::WrongStep => channel.send_by(&frame_out_of_turn(point), &[], Deadline::after(PATIENCE))?,
             Fault::Close => channel.shutdown(),
-            Fault::Kill | Fault::Stop | Fault::Delay(_) => suffer(fault),
+            Fault::Kill | Fault::Stop | Fault::Delay(_) | Fault::Panic => suffer(fault),
         }
     }
     Ok(())
@@ -67,6 +67,7 @@ fn suffer(fault: Fault) {
     let raised = match fault {
         Fault::Kill => raise(Signal::SIGKILL),
         Fault::Stop => raise(Signal::SIGSTOP),
+        Fault::Panic => panic!("as a service may"),
         Fault::Delay(delay) => {
             std::thread::sleep(delay);
             Ok(())
@@ -80,7 +81,7 @@ fn suffer(fault: Fault) {
 /// one would be its own.
 fn frame_out_of_turn(point: Point) -> Vec<u8> {
     match point {
-        Point::Predecessor(_) | Point::Upgrade(_) => {
+        Point::Predecessor(_) | Point::Upgrade(_) | Point::Standby(_) => {
             let figures = Figures::default();
             let nothing = Commit {
                 peers: 0,

@@ -109,6 +109,24 @@ steps! {
     }
 }
 
+steps! {
+    /// A step on either side of a standby: what the active or the standby is about to do.
+    StandbyStep {
+        /// The active: write down what has changed.
+        Mark "mark",
+        /// The active: send it.
+        Marked "marked",
+        /// The standby: apply what came up to a mark.
+        Apply "apply",
+        /// The standby: make sure that the active is dead, having noticed that something is wrong.
+        Noticed "noticed",
+        /// The standby: judge each peer.
+        Judge "judge",
+        /// The standby: serve on.
+        Claim "claim",
+    }
+}
+
 #[cfg(feature = "fault-points")]
 pub(crate) use armed::{Fault, Planned, Point, VARIABLE};
 
@@ -118,7 +136,7 @@ mod armed {
     use std::str::FromStr;
     use std::time::Duration;
 
-    use super::{PredecessorStep, SuccessorStep, UpgradeStep};
+    use super::{PredecessorStep, StandbyStep, SuccessorStep, UpgradeStep};
 
     /// The environment variable that holds the plan.
     pub(crate) const VARIABLE: &str = "REACTORD_FAULTS";
@@ -130,12 +148,19 @@ mod armed {
         Successor(SuccessorStep),
         /// Of a server besides those that any predecessor has.
         Upgrade(UpgradeStep),
+        /// Of a standby and its active.
+        Standby(StandbyStep),
     }
 
     impl Point {
         /// Those of an upgrade that no other takeover has.
         pub(crate) fn of_upgrades() -> impl Iterator<Item = Self> {
             UpgradeStep::ALL.iter().copied().map(Self::Upgrade)
+        }
+
+        /// Those of a standby and its active.
+        pub(crate) fn of_standbys() -> impl Iterator<Item = Self> {
+            StandbyStep::ALL.iter().copied().map(Self::Standby)
         }
 
         /// Those of any takeover.
@@ -163,12 +188,19 @@ mod armed {
         }
     }
 
+    impl From<StandbyStep> for Point {
+        fn from(step: StandbyStep) -> Self {
+            Self::Standby(step)
+        }
+    }
+
     impl fmt::Display for Point {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match self {
                 Self::Predecessor(step) => write!(f, "predecessor:{}", step.name()),
                 Self::Successor(step) => write!(f, "successor:{}", step.name()),
                 Self::Upgrade(step) => write!(f, "upgrade:{}", step.name()),
+                Self::Standby(step) => write!(f, "standby:{}", step.name()),
             }
         }
     }
@@ -192,6 +224,8 @@ mod armed {
         Close,
         /// The process does nothing for a while.
         Delay(Duration),
+        /// The process panics, as a service may that it calls.
+        Panic,
     }
 
     impl Fault {
@@ -210,6 +244,7 @@ mod armed {
                 Self::Garbage => "garbage",
                 Self::WrongStep => "wrong-step",
                 Self::Close => "close",
+                Self::Panic => "panic",
                 Self::Delay(delay) => return write!(f, "delay={}", delay.as_millis()),
             })
         }
@@ -222,7 +257,11 @@ mod armed {
             if let Some(delay_ms) = name.strip_prefix("delay=").and_then(|delay_ms| delay_ms.parse().ok()) {
                 return Ok(Self::Delay(Duration::from_millis(delay_ms)));
             }
-            Self::ALL.into_iter().find(|fault| fault.to_string() == name).ok_or(format!("{name} is no fault"))
+            Self::ALL
+                .into_iter()
+                .chain([Self::Panic])
+                .find(|fault| fault.to_string() == name)
+                .ok_or(format!("{name} is no fault"))
         }
     }
 
@@ -250,6 +289,7 @@ mod armed {
             Ok(Self {
                 point: Point::all()
                     .chain(Point::of_upgrades())
+                    .chain(Point::of_standbys())
                     .find(|known| known.to_string() == point)
                     .ok_or(format!("{point} is no step"))?,
                 pass: pass.parse().map_err(|_| format!("{pass} is no number of a pass"))?,

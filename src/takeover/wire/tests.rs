@@ -15,7 +15,9 @@ use crate::pauses::Pauses;
 use crate::peer::Address;
 use crate::peer::record::{Phase, SecuredChange, SecuredRecord, Shift, Stretch};
 use crate::peer::ties::{Dial, DialTls, Holds, Joined, Outflow, Ties};
-use crate::status::{FailureStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, TakeoverStatus};
+use crate::status::{
+    FailureStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, StandbyStatus, TakeoverStatus,
+};
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -96,6 +98,13 @@ fn status() -> Status {
         pauses: pauses(),
         handshakes: None,
         log_level: "info".to_owned(),
+        standby: Some(StandbyStatus {
+            pid: 102,
+            armed_since_unix_ms: Some(1_000_000_003_000),
+            peers: 19_900,
+            in_doubt: 3,
+        }),
+        deaths_survived: 2,
         seen_pid: 0,
         figures: String::new(),
     }
@@ -232,27 +241,7 @@ fn example(kind: Kind) -> Frame<'static> {
         Kind::Round => Frame::Round(Round { number: 2, last: true }),
         Kind::Ready => Frame::Ready,
         Kind::State => Frame::State(State { part: b"the state that all peers share", lane: 0 }),
-        Kind::Commit => Frame::Commit(Commit {
-            peers: 19_900,
-            digest: 0x0123_4567_89ab_cdef,
-            state_bytes: 30,
-            frozen_at_ns: 86_400_000_000_000,
-            figures: Figures { batches: 81, rounds: 3, dirty: 16, bytes: 1_420_000, copy_us: 35_000 },
-            timers: 2,
-            entries: Some(EntriesSent { bytes: 34, digest: 0x0123_4567, entries: 2 }),
-            account: Some(Account {
-                generation: 7,
-                began_unix_ms: 1_000_000_000_000,
-                services: vec![ServiceAccount {
-                    name: "seqnum".to_owned(),
-                    accepted: 20_000,
-                    received_bytes: 1 << 40,
-                    sent_bytes: 1 << 41,
-                }],
-                pauses: pauses(),
-                ..Account::default()
-            }),
-        }),
+        Kind::Commit => Frame::Commit(commit()),
         Kind::Accept => Frame::Accept,
         Kind::Serving => Frame::Serving(Serving { pause_us: 180 }),
         Kind::Timers => Frame::Timers(Timers {
@@ -308,6 +297,34 @@ fn example(kind: Kind) -> Frame<'static> {
         Kind::LogSet => Frame::LogSet(LogSet { before: "info".to_owned(), level: "debug".to_owned(), pid: 123 }),
         Kind::Ask => Frame::Ask(Ask { service: "proxy".to_owned(), question: b"drain pg/\xff".to_vec() }),
         Kind::Answer => Frame::Answer(Answer { answer: b"drained\n".to_vec() }),
+        Kind::Follow => Frame::Follow(hello()),
+        Kind::Licence => Frame::Licence,
+        Kind::Mark => Frame::Mark(commit()),
+        Kind::Beat => Frame::Beat,
+    }
+}
+
+fn commit() -> Commit {
+    Commit {
+        peers: 19_900,
+        digest: 0x0123_4567_89ab_cdef,
+        state_bytes: 30,
+        frozen_at_ns: 86_400_000_000_000,
+        figures: Figures { batches: 81, rounds: 3, dirty: 16, bytes: 1_420_000, copy_us: 35_000 },
+        timers: 2,
+        entries: Some(EntriesSent { bytes: 34, digest: 0x0123_4567, entries: 2 }),
+        account: Some(Account {
+            generation: 7,
+            began_unix_ms: 1_000_000_000_000,
+            services: vec![ServiceAccount {
+                name: "seqnum".to_owned(),
+                accepted: 20_000,
+                received_bytes: 1 << 40,
+                sent_bytes: 1 << 41,
+            }],
+            pauses: pauses(),
+            ..Account::default()
+        }),
     }
 }
 
@@ -349,6 +366,10 @@ fn golden(kind: Kind) -> &'static str {
         Kind::LogSet => include_str!("../../../tests/golden/wire-1/log-set.hex"),
         Kind::Ask => include_str!("../../../tests/golden/wire-1/ask.hex"),
         Kind::Answer => include_str!("../../../tests/golden/wire-1/answer.hex"),
+        Kind::Follow => include_str!("../../../tests/golden/wire-1/follow.hex"),
+        Kind::Licence => include_str!("../../../tests/golden/wire-1/licence.hex"),
+        Kind::Mark => include_str!("../../../tests/golden/wire-1/mark.hex"),
+        Kind::Beat => include_str!("../../../tests/golden/wire-1/beat.hex"),
         Kind::Status => include_str!("../../../tests/golden/wire-1/status.hex"),
         Kind::Upgrade => include_str!("../../../tests/golden/wire-1/upgrade.hex"),
         Kind::Upgrading => include_str!("../../../tests/golden/wire-1/upgrading.hex"),
@@ -1007,7 +1028,7 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                 Some(1) if kind == Kind::Refuse => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 Some(4) if kind == Kind::Welcome => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 // Most services have neither timers nor entries.
-                Some(5..=7) if kind == Kind::Commit && width == 8 => {
+                Some(5..=7) if matches!(kind, Kind::Commit | Kind::Mark) && width == 8 => {
                     assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}")
                 }
                 // All have moved, in most cases.
@@ -1022,8 +1043,12 @@ fn a_missing_field_is_an_error_that_names_the_kind() {
                     assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}");
                 }
                 // A server may never have taken over, nor failed to be taken over.
-                Some(12..=14) if kind == Kind::Status => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                Some(12..=14 | 18..=20) if kind == Kind::Status => {
+                    assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}")
+                }
                 Some(3) if kind == Kind::Status && width == 8 => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
+                // Nor have a standby, or one that could serve on; and there is one lane, in most cases.
+                Some(1) if kind == Kind::Status && width == 4 => assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}"),
                 // Not all is known of every peer.
                 Some(2..=4) if kind == Kind::PeerList && width == 9 => {
                     assert!(raw.decode::<Frame<'_>>().is_ok(), "{kind:?}")

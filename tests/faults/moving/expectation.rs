@@ -113,7 +113,7 @@ impl Situation {
     pub(crate) fn owner_after(self, fault: Fault) -> Owner {
         use Race::{PredecessorFirst, SuccessorFirst};
         match (self.point, self.race, fault) {
-            (Point::Upgrade(_), ..) => unreachable!("the matrix of moves has no steps of an upgrade"),
+            (Point::Upgrade(_) | Point::Standby(_), ..) => unreachable!("the matrix of moves has no steps of others"),
             (Point::Predecessor(G::Disband), ..) => Owner::Taker,
             (Point::Successor(T::Hello), ..) if self.calls_again_after(fault) => Owner::Taker,
             // The taker does not know of it, and waits as long as it takes.
@@ -156,7 +156,7 @@ impl fmt::Display for Situation {
         match point {
             Point::Predecessor(step) => write!(f, "giver:{} ({role}", step.name())?,
             Point::Successor(step) => write!(f, "taker:{} ({role}", step.name())?,
-            Point::Upgrade(step) => unreachable!("{} is no step of a move", step.name()),
+            Point::Upgrade(_) | Point::Standby(_) => unreachable!("{point} is no step of a move"),
         }
         f.write_str(match race {
             Race::None => ")",

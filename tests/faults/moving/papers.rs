@@ -55,7 +55,7 @@ fn row_of(Situation { point, race, .. }: Situation) -> &'static str {
         (Point::Predecessor(G::Disband) | Point::Successor(T::Serving), _) => "Accept sent",
         (Point::Predecessor(G::Thaw), _) => "thaw",
         (Point::Predecessor(_) | Point::Successor(_), _) => "copy",
-        (Point::Upgrade(_), _) => unreachable!("the matrix of moves has no steps of an upgrade"),
+        (Point::Upgrade(_) | Point::Standby(_), _) => unreachable!("the matrix of moves has no steps of others"),
     }
 }
 

@@ -1,0 +1,196 @@
+//! Who would serve on if this process died: the standby that follows it, whoever has started that, and the one that it starts itself.
+//! There is one at a time, and none while somebody takes over.
+
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use mio::event::Event;
+use reactord_process::requests::version_of;
+
+use super::lent::Lent;
+use crate::account::Account;
+use crate::lanes::Lanes;
+use crate::limited::Kind;
+use crate::milestone::Milestone;
+use crate::sources::{Greeting, Listener, Name, Tokens};
+use crate::standby::followed::{Followed, Turn};
+use crate::standby::kept::{Became, Kept};
+use crate::status::StandbyStatus;
+use crate::takeover::admission::Refusal;
+use crate::takeover::departure::Departure;
+use crate::takeover::wire::{Process, Welcome};
+use crate::upgrade::ended;
+
+/// The key of the channel to whoever follows; what is started has others.
+const CHANNEL_KEY: usize = 0;
+
+/// How often it is looked whether a standby knows all listeners.
+const LOOKS_EVERY: Duration = Duration::from_millis(200);
+
+/// Those of a server that has some, or is to have one.
+#[derive(Debug, Default)]
+pub(super) struct Standbys {
+    followed: Option<(Followed, Whereabouts)>,
+    /// When it is looked next whether the server listens elsewhere by now.
+    look_at: Option<Instant>,
+    kept: Option<Kept>,
+}
+
+/// The files of all listeners that a standby was given: it listens nowhere else.
+type Whereabouts = Vec<Option<(u64, u64)>>;
+
+impl Standbys {
+    /// Those of a server that starts its standby itself.
+    pub(super) fn kept(kept: Kept) -> Self {
+        Self { followed: None, look_at: None, kept: Some(kept) }
+    }
+
+    /// Whether there is nothing to be done about any.
+    pub(super) fn are_none(&self) -> bool {
+        self.followed.is_none() && self.kept.is_none()
+    }
+
+    /// Who follows.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.followed.as_ref().map(|(followed, _)| followed.standby().pid)
+    }
+
+    pub(super) fn status<L: Lanes>(&self, lanes: &L) -> Option<StandbyStatus> {
+        self.followed.as_ref().map(|(followed, _)| followed.status(lanes))
+    }
+
+    /// When something is to be done if no event comes before.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        match (&self.followed, &self.kept) {
+            (Some((followed, _)), _) => followed.due(now),
+            (None, Some(kept)) => kept.due(),
+            (None, None) => None,
+        }
+    }
+
+    pub(super) fn hear(&mut self, key: usize, event: &Event) {
+        if let (CHANNEL_KEY, Some((followed, _))) = (key, &mut self.followed) {
+            followed.hear(event);
+        }
+    }
+
+    // ── Who follows ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Somebody who was admitted follows from now on.
+    pub(super) fn begin<L: Lanes>(&mut self, greeting: Greeting, welcome: Welcome, with: &mut Lent<'_, L>) {
+        let standby = with.successor(&greeting.hello, greeting.pid);
+        let mut keys_end = with.lanes.keys_end();
+        // Of those who wait for their TLS handshakes it is told nothing.
+        keys_end.push(0);
+        let takeover = with.takeover_listener().expect("whoever calls, calls there");
+        let begun = Departure::begin(greeting, welcome, &with.sources.entrance, takeover, &keys_end, with.now);
+        let registered = begun.map_err(|failure| failure.to_string()).and_then(|departure| {
+            let mut followed = Followed::begin(departure);
+            let registered = followed.register(with.registry, Tokens::of(Name::Standby));
+            registered.map(|()| followed).map_err(|error| format!("epoll: {error}"))
+        });
+        match registered {
+            Ok(followed) => {
+                with.lanes.watch_bytes();
+                self.followed = Some((followed, whereabouts(with)));
+            }
+            Err(why) => report(&standby, &why, with),
+        }
+    }
+
+    /// The loop has turned: whoever follows is told what has changed, and one is started if there is to be one.
+    pub(super) fn turn<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+        self.hear_of_kept(with);
+        if self.look_at.is_none_or(|at| with.now >= at) {
+            self.look_around(with);
+        }
+        let Some((followed, known)) = self.followed.take() else { return self.start(with) };
+        let (freeze_timeout, annals) = (with.config.freeze_timeout, &*with.annals);
+        let handshakes = with.sources.vestibule.account();
+        let account = |lanes: &L| Account { handshakes, ..annals.account(lanes) };
+        match followed.turn(with.lanes, account, freeze_timeout, Instant::now()) {
+            Turn::On(followed) => self.followed = Some((followed, known)),
+            Turn::Armed(followed) => {
+                let standby = followed.standby().clone();
+                info!("Standby {standby} is armed, with {} peers", followed.peers());
+                self.followed = Some((followed, known));
+                self.kept.iter_mut().for_each(Kept::armed);
+                with.annals.tell(Milestone::Armed { pid: standby.pid });
+            }
+            Turn::Lost(standby, failure) => {
+                with.lanes.unwatch();
+                self.kept.iter().for_each(Kept::give_up);
+                report(&standby, &failure.to_string(), with);
+            }
+        }
+    }
+
+    /// Nobody follows who would listen where this server does not any more. It is another server's path by then, or has been made anew.
+    fn look_around<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+        self.look_at = Some(with.now + LOOKS_EVERY);
+        if self.followed.as_ref().is_some_and(|(_, known)| *known != whereabouts(with)) {
+            self.dismiss(&Refusal::Elsewhere, with);
+        }
+    }
+
+    /// Nobody follows any more, and is told why.
+    pub(super) fn dismiss<L: Lanes>(&mut self, why: &Refusal, with: &mut Lent<'_, L>) {
+        let Some((followed, _)) = self.followed.take() else {
+            // One that has not called yet is not to call a successor.
+            return self.kept.iter().for_each(Kept::give_up);
+        };
+        let standby = followed.standby().clone();
+        followed.dismiss(why);
+        with.lanes.unwatch();
+        info!("Standby {standby} is dismissed: {why}");
+        with.annals.tell(Milestone::StandbyLost { pid: standby.pid, why: &why.to_string() });
+    }
+
+    // ── Who is started ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn start<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+        let is_due = |kept: &&mut Kept| kept.due().is_some_and(|at| with.now >= at);
+        let Some(kept) = self.kept.as_mut().filter(is_due) else { return };
+        let Some(listener) = with.sources.callers.as_ref().map(|callers| callers.listener()) else { return };
+        let became = kept.start(listener.path(), with.registry, Tokens::of(Name::Standby), with.now);
+        became.into_iter().for_each(|became| say(&became, with));
+    }
+
+    fn hear_of_kept<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+        let became = self.kept.as_mut().and_then(|kept| kept.news(with.now));
+        became.into_iter().for_each(|became| say(&became, with));
+    }
+
+    /// No other is started: this server ends.
+    pub(super) fn keep_none(&mut self) {
+        self.kept.take().into_iter().for_each(Kept::leave);
+    }
+}
+
+fn whereabouts<L: Lanes>(with: &Lent<'_, L>) -> Whereabouts {
+    let takeover = with.takeover_listener().map(|listener| listener.file());
+    let entrance = &with.sources.entrance;
+    entrance.listeners().chain(entrance.leftovers()).map(Listener::file).chain([takeover]).collect()
+}
+
+/// Says that a standby is lost that was followed.
+fn report<L: Lanes>(standby: &Process, why: &str, with: &mut Lent<'_, L>) {
+    let Process { build, pid, .. } = standby;
+    with.annals.tell(Milestone::StandbyLost { pid: *pid, why });
+    if with.limited.admits(Kind::FailedTakeover, with.now) {
+        let (version, here) = (version_of(build), with.process());
+        warn!("Standby pid {pid} ({version}) is lost: {why}; serving on as {here}, without a standby");
+    }
+}
+
+/// Says what has become of a process that was started.
+fn say<L: Lanes>(became: &Became, with: &mut Lent<'_, L>) {
+    if !with.limited.admits(Kind::FailedTakeover, with.now) {
+        return;
+    }
+    match became {
+        Became::NotStarted(error) => warn!("The standby cannot be started: {error}"),
+        Became::Ended(status) if status.is_some_and(|status| status.success()) => {}
+        Became::Ended(status) => warn!("The standby {}; another one is started", ended(*status)),
+    }
+}

@@ -1,0 +1,152 @@
+//! The standby of a server, from its call to its end, as the loop sees it: like a departure that never comes to its last step.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Interest, Registry};
+
+use super::escort::Escort;
+use crate::account::Account;
+use crate::lanes::Lanes;
+use crate::sources::{Tokens, Vestibule};
+use crate::status::StandbyStatus;
+use crate::takeover::admission::Refusal;
+use crate::takeover::departure::{Departure, Turned};
+use crate::takeover::failure::Failure;
+use crate::takeover::wire::Process;
+
+/// Somebody who follows.
+#[derive(Debug)]
+pub(crate) struct Followed(Phase);
+
+#[derive(Debug)]
+enum Phase {
+    /// It copies everything once.
+    Copies(Box<Departure>),
+    /// It is told what changes.
+    Follows(Box<Escort>),
+}
+
+/// What a turn has led to.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    On(Followed),
+    /// The same, and the standby could serve on from now.
+    Armed(Followed),
+    /// It is followed no more; it has been told why, if it still listens.
+    Lost(Process, Failure),
+}
+
+impl Followed {
+    /// It has been welcomed.
+    pub(crate) fn begin(departure: Departure) -> Self {
+        Self(Phase::Copies(Box::new(departure)))
+    }
+
+    /// Who follows.
+    pub(crate) fn standby(&self) -> &Process {
+        match &self.0 {
+            Phase::Copies(departure) => departure.successor(),
+            Phase::Follows(escort) => escort.standby(),
+        }
+    }
+
+    /// How many peers it knows.
+    pub(crate) fn peers(&self) -> u64 {
+        match &self.0 {
+            Phase::Copies(departure) => departure.copied(),
+            Phase::Follows(escort) => escort.peers(),
+        }
+    }
+
+    /// How it stands, with the peers of these lanes.
+    pub(crate) fn status<L: Lanes>(&self, lanes: &L) -> StandbyStatus {
+        let (armed_since_unix_ms, in_doubt) = match &self.0 {
+            Phase::Copies(_) => (None, lanes.peers() as u64),
+            Phase::Follows(escort) => (escort.armed_since_unix_ms(), escort.in_doubt(lanes)),
+        };
+        StandbyStatus { pid: self.standby().pid, armed_since_unix_ms, peers: self.peers(), in_doubt }
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
+        let channel = match &mut self.0 {
+            Phase::Copies(departure) => departure.channel_mut(),
+            Phase::Follows(escort) => escort.channel_mut(),
+        };
+        registry.register(channel.source(), tokens.token(0), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// It has its turn between any two polls; that the channel takes more would be missed while it copies, and that there is something
+    /// to hear later.
+    pub(crate) fn hear(&mut self, event: &Event) {
+        match &mut self.0 {
+            Phase::Copies(departure) if event.is_writable() => departure.writable(),
+            Phase::Copies(_) => {}
+            Phase::Follows(escort) => escort.readable(),
+        }
+    }
+
+    /// Whatever may have happened to the channel has.
+    #[cfg(test)]
+    pub(super) fn hear_of_everything(&mut self) {
+        match &mut self.0 {
+            Phase::Copies(departure) => departure.writable(),
+            Phase::Follows(escort) => escort.readable(),
+        }
+    }
+
+    /// When it is to have a turn if no event comes before.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        match &self.0 {
+            Phase::Copies(departure) => departure.due_at(now),
+            Phase::Follows(escort) => escort.due(now),
+        }
+    }
+
+    /// The loop has turned, and all that was to be done in it is done.
+    pub(crate) fn turn<L: Lanes>(
+        self,
+        lanes: &mut L,
+        account: impl FnOnce(&L) -> Account,
+        freeze_timeout: Duration,
+        now: Instant,
+    ) -> Turn {
+        match self.0 {
+            Phase::Copies(departure) => copy(*departure, lanes, freeze_timeout, now),
+            Phase::Follows(mut escort) => match escort.turn(lanes, account, now) {
+                Ok(is_armed_now) => {
+                    let on = Self(Phase::Follows(escort));
+                    if is_armed_now { Turn::Armed(on) } else { Turn::On(on) }
+                }
+                Err(failure) => {
+                    let standby = escort.standby().clone();
+                    escort.dismiss(&failure.frame());
+                    Turn::Lost(standby, failure)
+                }
+            },
+        }
+    }
+
+    /// It is followed no more, and is told why.
+    pub(crate) fn dismiss(self, why: &Refusal) {
+        match self.0 {
+            Phase::Copies(departure) => departure.abandon(why),
+            Phase::Follows(escort) => escort.dismiss(&why.frame()),
+        }
+    }
+}
+
+fn copy<L: Lanes>(departure: Departure, lanes: &mut L, freeze_timeout: Duration, now: Instant) -> Turn {
+    let standby = departure.successor().clone();
+    // Whoever waits for a TLS handshake ends with this process.
+    let turned = departure.turn(lanes, &mut Vestibule::new(), freeze_timeout, true, now);
+    let begun = turned.and_then(|turned| match turned {
+        Turned::Copying(departure) => Ok(Phase::Copies(Box::new(departure))),
+        Turned::Ready(ready) => Ok(Phase::Follows(Box::new(Escort::begin(ready, now)?))),
+    });
+    match begun {
+        Ok(phase) => Turn::On(Followed(phase)),
+        Err(failure) => Turn::Lost(standby, failure),
+    }
+}

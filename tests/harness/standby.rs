@@ -1,0 +1,113 @@
+//! What tests of standbys stand on: processes that follow, and what is known of them.
+
+use std::time::{Duration, Instant};
+
+use reactord::{StandbyStatus, Status};
+
+use crate::harness::{PATIENCE, Peer, Place, Server, daemon};
+
+/// Who follows the server at this path, if somebody does.
+pub(crate) fn standby_of(place: &Place) -> Option<StandbyStatus> {
+    Status::of(&place.path()).ok()?.standby
+}
+
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Starts a process that follows whoever serves.
+pub(crate) fn spawn_standby(place: &Place, arguments: &str) -> Server {
+    let mut command = daemon();
+    command.arg("--follow").arg(place.path()).args(arguments.split_whitespace());
+    Server::spawn(&place.path(), &mut command)
+}
+
+/// The same, which could serve on when this returns.
+#[track_caller]
+pub(crate) fn follow(place: &Place, arguments: &str) -> Server {
+    let standby = spawn_standby(place, arguments);
+    wait_until("it is armed", || {
+        standby_of(place).is_some_and(|seen| seen.pid == standby.pid() && seen.armed_since_unix_ms.is_some())
+    });
+    standby
+}
+
+/// Waits until the standby knows how far all of these have come.
+#[track_caller]
+pub(crate) fn rest(place: &Place, peers: usize) {
+    wait_until("the standby knows all peers", || {
+        standby_of(place).is_some_and(|seen| seen.peers == peers as u64 && seen.in_doubt == 0)
+    });
+}
+
+/// What a survivor says of the death of the process that it has followed.
+#[track_caller]
+pub(crate) fn survived(standby: &Server, active: u32) -> (usize, usize) {
+    let named = format!("(pid {active}, ");
+    let line = standby.wait_for_line(|line| line.contains(&named) && line.contains("nobody served for "));
+    assert!(line.contains("WARN"), "{line}");
+    (figure(&line, " peers are served on"), figure(&line, " are reset"))
+}
+
+/// The figure before these words.
+#[track_caller]
+fn figure(line: &str, words: &str) -> usize {
+    let (before, _) = line.split_once(words).expect("the line has the words");
+    before.rsplit(' ').next().and_then(|figure| figure.parse().ok()).expect("a figure is a number")
+}
+
+/// A client that says one half of a message, which the active reads and its standby is not told of, and the other half to the standby
+/// when the active is dead.
+pub(crate) struct TornMessage {
+    _place: Place,
+    active: Server,
+    standby: Server,
+    peer: Peer,
+}
+
+impl TornMessage {
+    /// The first half is read, and the active is killed. The standby has this in its environment.
+    #[track_caller]
+    pub(crate) fn begin(environment: &[(&str, String)]) -> Self {
+        let place = Place::new();
+        let active = Server::serve(&place.path(), "--service line");
+        let peer = Peer::connect(active.address());
+        let mut command = daemon();
+        command.arg("--follow").arg(place.path()).envs(environment.iter().map(|(name, value)| (name, value)));
+        let standby = Server::spawn(&place.path(), &mut command);
+        rest(&place, 1);
+        // A standby that does not answer is told nothing more after the next mark.
+        assert!(standby.suspend());
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(1) {
+            peer.send(b"whole\n");
+            peer.expect(b"whole\n");
+        }
+        peer.send(b"he");
+        wait_until("the first half is read", || peer.server_end().is_some_and(|end| end.rx_queue == 0));
+        // Whoever answers has done all that came before.
+        Status::of(&place.path()).expect("it serves");
+        active.kill();
+        standby.resume();
+        Self { _place: place, active, standby, peer }
+    }
+
+    /// What the standby says.
+    #[track_caller]
+    pub(crate) fn survived(&self) -> (usize, usize) {
+        survived(&self.standby, self.active.pid())
+    }
+
+    /// What comes in answer to the whole message; nothing if the connection is lost.
+    #[track_caller]
+    pub(crate) fn end(self) -> Option<Vec<u8>> {
+        self.peer.try_send(b"llo\n").ok()?;
+        self.peer.end_sending();
+        self.peer.try_receive(4).ok()
+    }
+}
