@@ -154,6 +154,11 @@ impl Endpoint {
         Ok(Some(count))
     }
 
+    /// Reads and verifies what had come before the connection ended.
+    pub(crate) fn read_out(&mut self, buffer: &mut [u8], tally: &mut Tally) {
+        while let Ok(Some(_)) = self.read_once(buffer, tally) {}
+    }
+
     /// Sends until the socket takes no more, or the budget is spent.
     pub(crate) fn flood(&mut self) -> io::Result<Progress> {
         for _ in 0..BYTES_PER_TURN / (FLOOD_MESSAGES as usize * MESSAGE_BYTES) {

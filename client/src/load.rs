@@ -205,6 +205,36 @@ impl Load {
         vacated.into_iter().filter_map(|index| self.reopen(index)).collect()
     }
 
+    /// How many connections have ended since [`Load::expect_ends`].
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.as_ref().map_or(0, Vec::len)
+    }
+
+    /// All that have ended since [`Load::expect_ends`] might. What had come before their end is checked, and in their place there are
+    /// new connections. Returns of what kind those were, each with whether nothing was due on it.
+    pub(crate) fn excuse_ended(&mut self) -> Vec<(Kind, bool)> {
+        let mut excused = Vec::new();
+        let mut vacated = Vec::new();
+        for Ended { index, mut endpoint, .. } in self.ended.take().unwrap_or_default() {
+            excused.push((endpoint.kind, endpoint.connection.is_settled()));
+            endpoint.read_out(&mut self.buffer, &mut self.tally);
+            self.tally.note_nonces(endpoint.stream.nonces());
+            self.tally.note_gone_with_server(&endpoint.connection);
+            vacated.push(index);
+        }
+        for index in vacated {
+            // One that cannot be is lost, and is said to be.
+            self.reopen(index);
+        }
+        excused
+    }
+
+    /// Whether any of the connections that last is being opened.
+    pub(crate) fn is_connecting(&self) -> bool {
+        let lasting = &self.endpoints[..self.demand.connections()];
+        lasting.iter().flatten().any(|endpoint| endpoint.stage == Stage::Connecting)
+    }
+
     /// Opens a connection again that has ended with its server.
     fn reopen(&mut self, index: usize) -> Option<Ends> {
         let server = self.servers[index % self.servers.len()];

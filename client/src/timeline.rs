@@ -46,6 +46,9 @@ pub(crate) struct Timeline {
     /// Whether a takeover is under way, and when the last one ended.
     under_way: bool,
     last_end: Option<Instant>,
+    /// An answer is waited for to something that was sent at this instant or later, and when it came.
+    awaited: Option<Instant>,
+    answered_at: Option<Instant>,
     /// The worst round trip that each takeover fell into, in ns.
     pub(crate) worst_during_ns: Vec<u64>,
     /// Nanoseconds of the round trips that a takeover fell into.
@@ -69,6 +72,8 @@ impl Timeline {
             recent: Recent::default(),
             under_way: false,
             last_end: None,
+            awaited: None,
+            answered_at: None,
             worst_during_ns: Vec::new(),
             during_takeovers_ns: histogram(),
             between_takeovers_ns: histogram(),
@@ -94,6 +99,9 @@ impl Timeline {
         }
         self.current_ns.push(round_trip_ns);
         self.recent.answers += 1;
+        if self.awaited.is_some_and(|awaited| sent_at >= awaited) {
+            (self.awaited, self.answered_at) = (None, Some(now));
+        }
         self.recent.worst_ns = self.recent.worst_ns.max(round_trip_ns);
         if self.under_way || self.last_end.is_some_and(|end| sent_at < end) {
             self.during_takeovers_ns.saturating_record(round_trip_ns);
@@ -117,6 +125,16 @@ impl Timeline {
     pub(crate) fn takeover_ends(&mut self, now: Instant) {
         self.under_way = false;
         self.last_end = Some(now);
+    }
+
+    /// From now on an answer is waited for to something that was sent at this instant or later.
+    pub(crate) fn await_answer(&mut self, sent_at: Instant) {
+        (self.awaited, self.answered_at) = (Some(sent_at), None);
+    }
+
+    /// When that answer came, if it has.
+    pub(crate) fn answered_at(&self) -> Option<Instant> {
+        self.answered_at
     }
 
     /// What has arrived since the last call.

@@ -39,7 +39,12 @@ impl Watch {
 
     /// What the first process has open before there are any connections.
     pub(crate) fn look_at_first(&mut self, servers: &Servers, first: Number) {
-        self.first = servers.usage(first).map(|usage| End::new(servers.pid(first), usage, 0));
+        self.look_at_first_with(servers, first, 0);
+    }
+
+    /// The same where there are so many connections.
+    pub(crate) fn look_at_first_with(&mut self, servers: &Servers, first: Number, open: usize) {
+        self.first = servers.usage(first).map(|usage| End::new(servers.pid(first), usage, open));
     }
 
     /// How much memory the first process has, with all its connections and before its first takeover.
