@@ -28,7 +28,8 @@
 //!
 //! What a takeover took is what the server says of it when it is asked, as anybody would ask; no log line is read for that.
 //!
-//! Where connections move between several servers, it is another loop: `moving`.
+//! Where connections move between several servers, it is another loop: `moving`. So it is where a server is killed that has a
+//! standby: `killing`.
 
 mod certificate;
 mod chain;
@@ -36,6 +37,7 @@ pub(crate) mod files;
 mod first;
 mod html;
 mod json;
+mod killing;
 mod launcher;
 #[cfg(test)]
 mod made_up;
@@ -106,10 +108,10 @@ const LINES_ABOUT_LOSSES: usize = 10;
 
 /// Does what the options ask for.
 pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
-    if let Target::Start { program } = &options.target
-        && options.moves > 0
-    {
-        return moving::run(options, program.as_deref());
+    match &options.target {
+        Target::Start { program } if options.moves > 0 => return moving::run(options, program.as_deref()),
+        Target::Start { program } if options.kill_active > 0 => return killing::run(options, program.as_deref()),
+        _ => {}
     }
     let passing = (options.demand.churn_per_second * 2.0 * STAY.as_secs_f64()).ceil() as usize;
     connect::make_room(options.demand.connections(), OTHER_FILES + passing)?;
@@ -607,8 +609,7 @@ impl<'a> Soak<'a> {
             connections: load.open_connections(),
             takeovers_done: self.takeovers.len(),
             takeovers: self.options.takeovers,
-            moves_done: 0,
-            moves: 0,
+            ..State::default()
         };
         let timeline = load.timeline().expect("it was set");
         self.progress.show(now, state, || timeline.take_recent());
@@ -647,6 +648,7 @@ impl<'a> Soak<'a> {
             timeline,
             takeovers: self.takeovers,
             moves: None,
+            deaths: None,
             chain: self.chain,
             samples: self.watch.samples,
             complaints: self.complaints,

@@ -53,7 +53,7 @@ fn write_file(path: &Path, text: &str) -> Result<(), String> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::super::made_up::{moves, outcome, took_over};
+    use super::super::made_up::{deaths, moves, outcome, took_over};
     use super::*;
     use crate::timeline::Timeline;
 
@@ -63,7 +63,8 @@ mod tests {
         nothing.report.duration = Duration::ZERO;
         nothing.timeline = Timeline::new(Instant::now());
         let moved = Outcome { moves: Some(moves()), ..outcome(vec![took_over(100)]) };
-        for outcome in [nothing, outcome(vec![took_over(100)]), moved] {
+        let killed = Outcome { deaths: Some(deaths()), ..outcome(Vec::new()) };
+        for outcome in [nothing, outcome(vec![took_over(100)]), moved, killed] {
             assert!(html::page(&outcome).unwrap().ends_with("</html>\n"));
             assert!(picture::standalone(&outcome).unwrap().starts_with("<svg"));
         }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::killing::death::{Death, Deaths};
 use super::moving::moved::Moves;
 use super::moving::plan::Side;
 use super::options::{Options, Target};
@@ -20,6 +21,7 @@ pub(crate) fn page(outcome: &Outcome) -> Result<String, Box<dyn Error>> {
     let mut page = String::new();
     let title = match outcome.options {
         Options { moves: 1.., .. } => "Connections moved under load",
+        Options { kill_active: 1.., .. } => "A server killed under load",
         Options { takeovers: 1.., .. } => "A server replaced under load",
         _ => "A server under load",
     };
@@ -36,12 +38,15 @@ pub(crate) fn page(outcome: &Outcome) -> Result<String, Box<dyn Error>> {
     if let Some(moves) = &outcome.moves {
         write_moves(&mut page, outcome, moves)?;
     }
+    if let Some(deaths) = &outcome.deaths {
+        write_deaths(&mut page, outcome, deaths)?;
+    }
     section(
         &mut page,
         "Round trips over time",
         "Each point is a slice of time, and a round trip is in the slice in which its answer arrived. The bands are \
          the takeovers, from the start of the successor to the exit of the predecessor, each with its pause above it, the \
-         only time in which nobody serves; and the moves.",
+         only time in which nobody serves; the moves; and the deaths, from the kill to the next standby that is armed.",
         &[(picture::round_trips(outcome, WIDE)?, "wide"), (picture::round_trips(outcome, NARROW)?, "narrow")],
     )?;
     write_distributions(&mut page, outcome)?;
@@ -72,6 +77,12 @@ fn write_distributions(page: &mut String, outcome: &Outcome) -> Result<(), Box<d
             "The share of the round trips that took no longer than this, of all connections, whether they were moved or \
              not; each nine has the same room. A round trip counts as during a move if any part of it falls into a band \
              above.",
+        ),
+        Outcome { deaths: Some(_), .. } => (
+            "During deaths, and without",
+            "The share of the round trips that took no longer than this, on all connections that have gone on; each nine has \
+             the same room. A round trip counts as during a death if any part of it falls into a band above: from the kill to \
+             the next standby that is armed.",
         ),
         Outcome { takeovers, .. } if takeovers.is_empty() => ("Distribution", "Each nine has the same room."),
         _ => (
@@ -114,6 +125,48 @@ fn write_moves(page: &mut String, outcome: &Outcome, moves: &Moves) -> Result<()
     for (number, made) in moves.all.iter().enumerate().filter(|(_, made)| !made.is_good()) {
         writeln!(page, "<p class=\"verdict bad\">Move {}: {}</p>", number + 1, escaped(&made.to_string()))?;
     }
+    Ok(())
+}
+
+/// What came of the deaths, in words, as pictures, and one by one.
+fn write_deaths(page: &mut String, outcome: &Outcome, deaths: &Deaths) -> Result<(), Box<dyn Error>> {
+    let gone = outcome.report.gone_with_server;
+    let text = format!(
+        "The server was killed {} with SIGKILL, and each time its standby served on with all connections that had been quiet since \
+         it was told something last. {} connections were in doubt, and were reset, with {} messages on their way: exactly those \
+         that the survivors say. New ones were opened in their place. The bars are the time from the kill to the first answer, \
+         and to the next standby that is armed.",
+        times(deaths.all.len()),
+        grouped(deaths.connections_reset() as u64),
+        grouped(gone.messages),
+    );
+    let pictures = [
+        (picture::times_of_deaths(deaths, "kill to first answer", |death| death.answered_after)?, "half"),
+        (picture::times_of_deaths(deaths, "kill to armed again", |death| death.armed_after)?, "half"),
+    ];
+    section(page, "Deaths", &text, &pictures)?;
+    write_table_of_deaths(page, outcome, deaths)?;
+    Ok(())
+}
+
+fn write_table_of_deaths(page: &mut String, outcome: &Outcome, deaths: &Deaths) -> std::fmt::Result {
+    page.push_str(
+        "<section><div class=\"scroll\"><table><thead><tr><th>death</th><th>at</th><th>served on</th><th>reset</th>\
+         <th>nobody served</th><th>first answer</th><th>armed again</th><th>worst round trip</th></tr></thead><tbody>\n",
+    );
+    for (number, death) in deaths.all.iter().enumerate() {
+        let Death { begun, told, reset, answered_after, armed_after, complaints, .. } = death;
+        let time = |time: Option<Duration>| time.map_or("-".to_owned(), |time| duration(time.as_nanos() as f64));
+        let served_on = told.map_or("-".to_owned(), |told| grouped(told.served_on));
+        write!(page, "<tr><td>{}</td><td>{:.2} s</td><td>{served_on}</td>", number + 1, begun.as_secs_f64())?;
+        write!(page, "<td>{}</td><td>{}</td>", grouped(reset.all() as u64), time(death.unserved()))?;
+        write!(page, "<td>{}</td><td>{}</td>", time(*answered_after), time(*armed_after))?;
+        writeln!(page, "<td>{}</td></tr>", duration(outcome.worst_during_ns(number) as f64))?;
+        for complaint in complaints {
+            writeln!(page, "<tr><td></td><td colspan=\"7\" class=\"killed\">{}</td></tr>", escaped(complaint))?;
+        }
+    }
+    page.push_str("</tbody></table></div></section>\n");
     Ok(())
 }
 
@@ -193,6 +246,10 @@ fn write_verdict(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     if let Some(moves) = &outcome.moves {
         write!(page, ", {} times one moved to another server", grouped(moves.connections_moved()))?;
     }
+    if let Some(deaths) = &outcome.deaths {
+        write!(page, ", the server killed {}", times(deaths.all.len()))?;
+        write!(page, ", {} connections reset because of that", grouped(deaths.connections_reset() as u64))?;
+    }
     match outcome.killed() {
         0 => {}
         killed => write!(page, ", {killed} more successors killed on the way")?,
@@ -229,7 +286,16 @@ fn write_tiles(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
         tiles.push((duration(pauses_ns.max() as f64), "longest pause of a move".to_owned()));
     }
     tiles.push((grouped(outcome.report.per_second().round() as u64), "messages a second".to_owned()));
-    let what = if outcome.moves.is_some() { "moves" } else { "takeovers" };
+    for (name, times_ns) in outcome.deaths.iter().flat_map(Deaths::times_ns) {
+        if !times_ns.is_empty() {
+            tiles.push((duration(times_ns.value_at_quantile(0.5) as f64), format!("{name}, median")));
+        }
+    }
+    let what = match outcome {
+        Outcome { moves: Some(_), .. } => "moves",
+        Outcome { deaths: Some(_), .. } => "deaths",
+        _ => "takeovers",
+    };
     for (distribution, median, worst) in [
         (between, "median round trip".to_owned(), format!("worst round trip between {what}")),
         (during, format!("median round trip during {what}"), format!("worst round trip during {what}")),
@@ -296,6 +362,10 @@ fn write_options(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     }
     match options.target {
         Target::Attach(address) => write!(command, " --attach {address}")?,
+        Target::Start { .. } if options.kill_active > 0 => {
+            let interval = options.interval.as_secs_f64();
+            write!(command, " --kill-active {} --interval {interval} --seed {}", options.kill_active, options.seed)?;
+        }
         Target::Start { .. } => {
             let interval = options.interval.as_secs_f64();
             write!(command, " --takeovers {} --interval {interval}", options.takeovers)?;
@@ -308,7 +378,7 @@ fn write_options(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
             write!(command, " {kill} {} --seed {}", options.kill_share, options.seed)?;
         }
     }
-    if options.takeovers + options.moves == 0 {
+    if options.takeovers + options.moves + options.kill_active == 0 {
         write!(command, " --duration {}", options.duration.as_secs_f64())?;
     }
     page.push_str("<section><h2>How it was made</h2>\n<p>");

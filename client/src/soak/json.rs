@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use super::chain::{Chain, End};
+use super::killing::death::{Death, Deaths};
 use super::moving::moved::{Move, Moves};
 use super::options::{Options, Target};
 use super::outcome::{Fate, Outcome, QUANTILES, Takeover, microseconds};
@@ -14,7 +15,7 @@ use crate::tls::Version;
 
 /// All figures.
 pub(crate) fn figures(outcome: &Outcome) -> Value {
-    let Outcome { options, report, timeline, takeovers, moves, chain, samples, complaints, death, interrupted } =
+    let Outcome { options, report, timeline, takeovers, moves, deaths, chain, samples, complaints, death, interrupted } =
         outcome;
     json!({
         "good": outcome.is_good(),
@@ -38,6 +39,7 @@ pub(crate) fn figures(outcome: &Outcome) -> Value {
             self::takeover(takeover, outcome.worst_during_ns(number))
         }).collect::<Vec<_>>(),
         "moves": moves.as_ref().map(self::moves),
+        "deaths": deaths.as_ref().map(|deaths| self::deaths(deaths, outcome)),
         "connections_gone_with_server": report.gone_with_server.connections,
         "chain": chain.map(ends),
         "processes": samples.iter().map(|sample| json!({
@@ -51,8 +53,8 @@ pub(crate) fn figures(outcome: &Outcome) -> Value {
 }
 
 fn asked_for(options: &Options) -> Value {
-    let Options { target, tls, demand, takeovers, upgrade, unfit, moves, servers, interval, kill_share, seed, .. } =
-        options;
+    let Options { target, tls, demand, takeovers, upgrade, unfit, moves, servers, kill_active, .. } = options;
+    let Options { interval, kill_share, seed, .. } = options;
     let kill = |wanted: bool| if wanted { *kill_share } else { 0.0 };
     let Pace::Clock { per_second } = demand.pace else { unreachable!("a soak is paced by the clock") };
     let attach = match target {
@@ -75,6 +77,7 @@ fn asked_for(options: &Options) -> Value {
         "interval_s": interval.as_secs_f64(),
         "moves": moves,
         "servers": servers,
+        "kill_active": kill_active,
         "kill_successors": kill(*moves == 0),
         "kill_movers": kill(*moves > 0),
         "seed": seed,
@@ -154,6 +157,42 @@ fn made(made: &Move) -> Value {
         "killed": killed.map(|(side, _)| side.name()),
         "gone_with_killed": killed.map(|(_, gone)| gone),
         "spared": spared,
+        "complaints": complaints,
+    })
+}
+
+fn deaths(deaths: &Deaths, outcome: &Outcome) -> Value {
+    let times = deaths.times_ns();
+    json!({
+        "connections_reset": deaths.connections_reset(),
+        "times_us": by_name(times.iter().map(|(name, times_ns)| (*name, times_ns)), distribution),
+        "all": deaths.all.iter().enumerate().map(|(number, death)| {
+            self::death(death, outcome.worst_during_ns(number))
+        }).collect::<Vec<_>>(),
+    })
+}
+
+fn death(death: &Death, worst_round_trip_ns: u64) -> Value {
+    let Death { begun, ended, active_pid, heir_pid, told, reset, answered_after, armed_after, complaints } = death;
+    json!({
+        "begun_s": begun.as_secs_f64(),
+        "ended_s": ended.as_secs_f64(),
+        "active_pid": active_pid,
+        "heir_pid": heir_pid,
+        "served_on": told.map(|told| told.served_on),
+        "reset": told.map(|told| told.reset),
+        "marked_before_us": told.map(|told| told.marked_before_us),
+        "unserved_us": told.map(|told| told.unserved_us),
+        "ended": {
+            "all": reset.all(),
+            "sending": reset.sending,
+            "fragmenting": reset.fragmenting,
+            "idle": reset.idle,
+            "slow_reading": reset.slow_readers,
+        },
+        "answered_after_us": answered_after.map(|after| after.as_secs_f64() * 1e6),
+        "armed_after_ms": armed_after.map(|after| after.as_secs_f64() * 1e3),
+        "worst_round_trip_us": microseconds(worst_round_trip_ns),
         "complaints": complaints,
     })
 }

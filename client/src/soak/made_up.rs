@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::killing::death::{Death, Deaths, Ended};
+use super::killing::told::Told as ToldOfDeath;
 use super::moving::moved::{Move, Moves};
 use super::moving::plan::Side;
 use super::moving::told::Told;
@@ -52,6 +54,24 @@ pub(crate) fn moves() -> Moves {
     Moves { wanted: 2, servers: 3, all: vec![undisturbed, killed], started: 6, left: 3 }
 }
 
+/// Two deaths, of which the second was not as it should be.
+pub(crate) fn deaths() -> Deaths {
+    let told = ToldOfDeath { pid: 1, served_on: 98, reset: 2, over: 0, marked_before_us: 4000, unserved_us: 800 };
+    let good = Death {
+        begun: Duration::from_millis(300),
+        ended: Duration::from_millis(340),
+        active_pid: 1,
+        heir_pid: 2,
+        told: Some(told),
+        reset: Ended { sending: 2, ..Ended::default() },
+        answered_after: Some(Duration::from_micros(1800)),
+        armed_after: Some(Duration::from_millis(31)),
+        complaints: Vec::new(),
+    };
+    let bad = Death { told: None, answered_after: None, armed_after: None, ..good.clone() };
+    Deaths { wanted: 2, all: vec![good, Death { complaints: vec!["late".to_owned()], ..bad }] }
+}
+
 /// What came of a soak of 100 connections with these takeovers, in which nothing was lost.
 pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
     let start = Instant::now();
@@ -75,6 +95,7 @@ pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
             upgrade: false,
             unfit: 0,
             moves: 0,
+            kill_active: 0,
             servers: 1,
             interval: Duration::from_secs(1),
             kill_share: 0.5,
@@ -104,6 +125,7 @@ pub(crate) fn outcome(takeovers: Vec<Takeover>) -> Outcome {
         timeline,
         takeovers,
         moves: None,
+        deaths: None,
         chain: None,
         samples: Vec::new(),
         complaints: Vec::new(),

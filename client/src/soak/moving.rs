@@ -459,6 +459,7 @@ impl<'a> Soak<'a> {
             takeovers: self.options.takeovers,
             moves_done: self.moves.len(),
             moves: self.options.moves,
+            ..State::default()
         };
         let timeline = load.timeline().expect("it was set");
         self.progress.show(now, state, || timeline.take_recent());
@@ -513,6 +514,7 @@ impl<'a> Soak<'a> {
             timeline,
             takeovers: self.takeovers,
             moves: Some(moves),
+            deaths: None,
             chain: None,
             samples: Vec::new(),
             complaints: self.complaints,

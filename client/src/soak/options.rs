@@ -19,7 +19,7 @@ use crate::values::{count, drain, duration};
     note = "Messages are sequence numbers; every one has to come back, once and in order. At the end every connection \
             that was idle sends one, too. A first signal ends the load and checks what is due; a second one stops at once.",
     error_code(0, "Everything came back, and every takeover went as planned."),
-    error_code(1, "Something was lost, a takeover failed, or the server died."),
+    error_code(1, "Something was lost, a takeover failed, or the server died and nobody served on."),
     error_code(2, "The command line cannot be understood, or asks for more connections than files may be open.")
 )]
 pub(crate) struct Arguments {
@@ -55,11 +55,11 @@ pub(crate) struct Arguments {
     #[argh(option, arg_name = "r", default = "0.0", from_str_fn(churn))]
     churn: f64,
 
-    /// how many successors are started (default 5; with --moves 0)
+    /// how many successors are started (default 5; with --moves or --kill-active 0)
     #[argh(option, arg_name = "n", from_str_fn(count))]
     takeovers: Option<usize>,
 
-    /// how long it is from one takeover, or move, to the next, about (default 2; with --moves 0.2)
+    /// how long it is from one takeover, move or kill to the next, about (default 2; with --moves 0.2)
     #[argh(option, arg_name = "seconds", from_str_fn(duration))]
     interval: Option<Duration>,
 
@@ -87,6 +87,10 @@ pub(crate) struct Arguments {
     /// in which share of the moves one of the two servers is killed, 0 to 1 (default 0)
     #[argh(option, arg_name = "share", default = "0.0", from_str_fn(share))]
     kill_movers: f64,
+
+    /// how often the server, which has a standby, is killed with SIGKILL, for the standby to serve on (default 0)
+    #[argh(option, arg_name = "n", default = "0", from_str_fn(count))]
+    kill_active: usize,
 
     /// speak TLS, with verified certificates: servers of our own get one, and connections take turns among versions and suites
     #[argh(switch)]
@@ -156,6 +160,8 @@ pub(crate) struct Options {
     /// How many moves there are between how many servers. None of the former means one of the latter.
     pub(crate) moves: usize,
     pub(crate) servers: usize,
+    /// How often the server is killed that serves. If it is, it has a standby.
+    pub(crate) kill_active: usize,
     pub(crate) interval: Duration,
     /// In which share of the takeovers the successor is killed, or of the moves, if there are any, one side.
     pub(crate) kill_share: f64,
@@ -179,6 +185,9 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const SERVERS: usize = 3;
 const MOVE_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Why there is no takeover where the server is killed.
+const STANDBY_SERVES_ON: &str = "there its standby serves on, and no successor takes over";
+
 impl Arguments {
     /// Whether what is said of upgrades makes sense.
     fn check_upgrades(&self, takeovers: usize) -> Result<(), String> {
@@ -194,6 +203,25 @@ impl Arguments {
             return Err(format!("--unfit {}: at most all but one of {takeovers} takeovers", self.unfit));
         }
         Ok(())
+    }
+
+    /// Whether what is said of kills makes sense.
+    fn check_kills(&self) -> Result<(), String> {
+        let contradicting = [
+            ("--takeovers", self.takeovers.is_some_and(|takeovers| takeovers > 0), STANDBY_SERVES_ON),
+            ("--moves", self.moves.is_some_and(|moves| moves > 0), "whoever has a standby moves no connections"),
+            ("--upgrade", self.upgrade, STANDBY_SERVES_ON),
+            ("--kill-successors", self.kill_successors > 0.0, STANDBY_SERVES_ON),
+            (
+                "--churn",
+                self.churn > 0.0,
+                "a standby does not know yet who has just come, and none may know who is lost",
+            ),
+        ];
+        match contradicting.into_iter().find(|(_, given, _)| *given && self.kill_active > 0) {
+            Some((option, _, why)) => Err(format!("{option} contradicts --kill-active: {why}")),
+            None => Ok(()),
+        }
     }
 
     /// Whether what is said of moves makes sense.
@@ -238,9 +266,11 @@ impl TryFrom<Arguments> for Options {
             .checked_sub(fragmenting)
             .ok_or(format!("--fragmenting {fragmenting} are more than --active {active}, of which they are part"))?;
 
+        arguments.check_kills()?;
         arguments.check_moves()?;
         let moves = arguments.moves.unwrap_or(0);
-        let takeovers = arguments.takeovers.unwrap_or(if moves > 0 { 0 } else { TAKEOVERS });
+        let kills = arguments.kill_active;
+        let takeovers = arguments.takeovers.unwrap_or(if moves + kills > 0 { 0 } else { TAKEOVERS });
         arguments.check_upgrades(takeovers)?;
         let of_attached = [("--ca", arguments.ca.is_some()), ("--server-name", arguments.server_name.is_some())];
         let tls = Asked::new(arguments.tls, arguments.tls_version, arguments.ca, arguments.server_name)?;
@@ -258,6 +288,7 @@ impl TryFrom<Arguments> for Options {
                     ("--moves", moves > 0),
                     ("--kill-successors", arguments.kill_successors > 0.0),
                     ("--upgrade", arguments.upgrade),
+                    ("--kill-active", kills > 0),
                 ];
                 if let Some((option, _)) = contradicting.into_iter().find(|(_, given)| *given) {
                     return Err(format!("{option} contradicts --attach: the server is somebody else's"));
@@ -265,7 +296,7 @@ impl TryFrom<Arguments> for Options {
                 (Target::Attach(address), 0)
             }
         };
-        if takeovers + moves > 0 && arguments.duration.is_some() {
+        if takeovers + moves + kills > 0 && arguments.duration.is_some() {
             return Err("--duration needs --takeovers 0 or --attach: otherwise the takeovers set the length".to_owned());
         }
         Ok(Self {
@@ -283,6 +314,7 @@ impl TryFrom<Arguments> for Options {
             upgrade: arguments.upgrade,
             unfit: arguments.unfit,
             moves,
+            kill_active: kills,
             servers: if moves > 0 { arguments.servers.unwrap_or(SERVERS) } else { 1 },
             interval: arguments.interval.unwrap_or(if moves > 0 { MOVE_INTERVAL } else { INTERVAL }),
             kill_share: if moves > 0 { arguments.kill_movers } else { arguments.kill_successors },
@@ -372,6 +404,14 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_is_killed_is_not_taken_over() {
+        let killed = options(&["--kill-active", "20", "--takeovers", "0"]).unwrap();
+        assert_eq!((killed.kill_active, killed.takeovers, killed.interval), (20, 0, INTERVAL));
+        assert_eq!(options(&["--kill-active", "20"]).unwrap().takeovers, 0);
+        assert_eq!(options(&["--kill-active", "0"]).unwrap().takeovers, TAKEOVERS);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_the_reason() {
         for (arguments, reason) in [
             (&["-n", "0"][..], "at least 1 is needed"),
@@ -397,6 +437,13 @@ mod tests {
             (&["--upgrade", "--moves", "1"], "--moves contradicts --upgrade"),
             (&["--upgrade", "--kill-successors", "0.5"], "--kill-successors contradicts --upgrade"),
             (&["--attach", "127.0.0.1:1", "--upgrade"], "--upgrade contradicts --attach"),
+            (&["--attach", "127.0.0.1:1", "--kill-active", "1"], "--kill-active contradicts --attach"),
+            (&["--kill-active", "1", "--takeovers", "1"], "--takeovers contradicts --kill-active"),
+            (&["--kill-active", "1", "--moves", "1"], "--moves contradicts --kill-active"),
+            (&["--kill-active", "1", "--upgrade"], "--upgrade contradicts --kill-active"),
+            (&["--kill-active", "1", "--kill-successors", "1"], "--kill-successors contradicts --kill-active"),
+            (&["--kill-active", "1", "--churn", "1"], "--churn contradicts --kill-active"),
+            (&["--kill-active", "1", "--duration", "5"], "--duration needs --takeovers 0"),
             (&["--tls-version", "1.2"], "--tls-version needs --tls"),
             (&["--tls", "--ca", "ca.pem"], "--ca needs --attach"),
             (&["--rate", "max"], "above 0 is expected"),

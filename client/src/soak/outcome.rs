@@ -6,6 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::chain::Chain;
+use super::killing::death::Deaths;
 use super::moving::moved::Moves;
 use super::options::Options;
 use super::succession::Number;
@@ -73,6 +74,8 @@ pub(crate) struct Outcome {
     pub(crate) takeovers: Vec<Takeover>,
     /// If connections were to move.
     pub(crate) moves: Option<Moves>,
+    /// If the server was to be killed.
+    pub(crate) deaths: Option<Deaths>,
     /// The first process and the last, if there was more than one and the last one lives.
     pub(crate) chain: Option<Chain>,
     pub(crate) samples: Vec<Sample>,
@@ -90,6 +93,7 @@ impl Outcome {
             && self.death.is_none()
             && self.failed().next().is_none()
             && self.moves.as_ref().is_none_or(|moves| moves.failed() == 0)
+            && self.deaths.as_ref().is_none_or(|deaths| deaths.failed() == 0)
     }
 
     pub(crate) fn failed(&self) -> impl Iterator<Item = &Takeover> {
@@ -132,9 +136,10 @@ impl Outcome {
 
     /// What the two sorts of round trips are called, and their distributions in ns.
     pub(crate) fn distributions(&self) -> [(&'static str, &Histogram<u64>); 2] {
-        let [between, during] = match self.moves {
-            None => ["between takeovers", "during takeovers"],
-            Some(_) => ["between moves", "during moves"],
+        let [between, during] = match (&self.moves, &self.deaths) {
+            (Some(_), _) => ["between moves", "during moves"],
+            (_, Some(_)) => ["between deaths", "during deaths"],
+            _ => ["between takeovers", "during takeovers"],
         };
         [(between, &self.timeline.between_takeovers_ns), (during, &self.timeline.during_takeovers_ns)]
     }

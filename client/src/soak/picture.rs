@@ -14,6 +14,7 @@ use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::killing::death::{Death, Deaths};
 use super::moving::moved::{Move, Moves};
 use super::outcome::{Fate, Outcome, Sample, Takeover};
 use crate::timeline::{Slice, coarser};
@@ -167,12 +168,13 @@ pub(crate) fn round_trips(outcome: &Outcome, size: Size) -> Drawn {
 
     draw(size, |area| {
         let worst = format!("worst in {}", duration(slice * 1e9));
-        let takeover = match (&outcome.moves, narrow) {
-            (Some(_), _) => "move",
-            (None, true) => "takeover: pause",
-            (None, false) => "takeover, with its pause",
+        let takeover = match (outcome, narrow) {
+            (Outcome { deaths: Some(_), .. }, _) => ("death", KILLED),
+            (Outcome { moves: Some(_), .. }, _) => ("move", TAKEOVER),
+            (_, true) => ("takeover: pause", TAKEOVER),
+            (_, false) => ("takeover, with its pause", TAKEOVER),
         };
-        let entries = [(worst.as_str(), WORST), ("median", MEDIAN), (takeover, TAKEOVER)];
+        let entries = [(worst.as_str(), WORST), ("median", MEDIAN), takeover];
         let bands = bands(outcome);
         let entries = if bands.is_empty() { &entries[..2] } else { &entries };
         let area = legend(area, entries)?;
@@ -218,7 +220,7 @@ struct Band {
     killed: bool,
 }
 
-/// All takeovers, and all moves.
+/// All takeovers, all moves, and all deaths.
 fn bands(outcome: &Outcome) -> Vec<Band> {
     let takeovers = outcome.takeovers.iter().map(|takeover| {
         let Takeover { begun, ended, ref fate, .. } = *takeover;
@@ -226,7 +228,9 @@ fn bands(outcome: &Outcome) -> Vec<Band> {
     });
     let moves = outcome.moves.iter().flat_map(|moves| &moves.all);
     let moves = moves.map(|made| Band { begun: made.begun, ended: made.ended, killed: made.killed.is_some() });
-    takeovers.chain(moves).collect()
+    let deaths = outcome.deaths.iter().flat_map(|deaths| &deaths.all);
+    let deaths = deaths.map(|death| Band { begun: death.begun, ended: death.ended, killed: true });
+    takeovers.chain(moves).chain(deaths).collect()
 }
 
 fn median(slice: &Slice) -> f64 {
@@ -317,6 +321,13 @@ pub(crate) fn pauses_of_moves(moves: &Moves) -> Drawn {
     let undisturbed = |made: &Move| made.told.filter(|_| made.killed.is_none()).map(|told| told.pause_us * 1e3);
     let values: Vec<Option<f64>> = moves.all.iter().map(undisturbed).collect();
     draw_bars("pause of a move", &values, |_| ("killed".to_owned(), KILLED))
+}
+
+/// One bar for each death, of the time that something took after it.
+pub(crate) fn times_of_deaths(deaths: &Deaths, title: &str, time: impl Fn(&Death) -> Option<Duration>) -> Drawn {
+    let in_ns = |death: &Death| time(death).map(|time| time.as_nanos() as f64);
+    let values: Vec<Option<f64>> = deaths.all.iter().map(in_ns).collect();
+    draw_bars(title, &values, |_| ("none".to_owned(), KILLED))
 }
 
 /// One bar for each value, and a label where there is none.

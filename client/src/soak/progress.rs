@@ -16,13 +16,15 @@ const PLAIN: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What a line says, besides round trips.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct State {
     pub(crate) connections: usize,
     pub(crate) takeovers_done: usize,
     pub(crate) takeovers: usize,
     pub(crate) moves_done: usize,
     pub(crate) moves: usize,
+    pub(crate) deaths_done: usize,
+    pub(crate) deaths: usize,
 }
 
 /// What round trips were like over about a second.
@@ -76,13 +78,15 @@ impl Progress {
     }
 
     fn write(&self, elapsed: Duration, state: State) {
-        let State { connections, takeovers_done, takeovers, moves_done, moves } = state;
+        let State { connections, takeovers_done, takeovers, moves_done, moves, deaths_done, deaths } = state;
         let mut line = format!("{:.0} s  {connections} connections", elapsed.as_secs_f64());
         if let Some(Second { messages_per_second, worst_ns }) = self.second {
             let worst_ms = worst_ns as f64 / 1e6;
             line.push_str(&format!("  {messages_per_second:.0} messages/s  worst {worst_ms:.1} ms"));
         }
-        for (what, done, wanted) in [("takeovers", takeovers_done, takeovers), ("moves", moves_done, moves)] {
+        for (what, done, wanted) in
+            [("takeovers", takeovers_done, takeovers), ("moves", moves_done, moves), ("deaths", deaths_done, deaths)]
+        {
             if wanted > 0 {
                 line.push_str(&format!("  {what} {done}/{wanted}"));
             }

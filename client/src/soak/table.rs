@@ -1,7 +1,10 @@
 //! The table of a soak, as the terminal shows it.
 
 use std::fmt;
+use std::time::Duration;
 
+use super::killing::death::{Death, Deaths};
+use super::killing::told::Told;
 use super::moving::moved::Moves;
 use super::moving::plan::Side;
 use super::options::Options;
@@ -37,6 +40,7 @@ impl fmt::Display for Outcome {
         }
         self.write_takeovers(formatter)?;
         self.write_moves(formatter)?;
+        self.write_deaths(formatter)?;
         if let Some(chain) = &self.chain {
             chain.fmt(formatter)?;
         }
@@ -45,10 +49,12 @@ impl fmt::Display for Outcome {
         }
         write!(formatter, "{} lost, {discontinuities} discontinuities", self.report.lost())?;
         let failed_moves = self.moves.as_ref().map_or(0, Moves::failed);
+        let failed_deaths = self.deaths.as_ref().map_or(0, Deaths::failed);
         for (number, what) in [
             (self.report.connections_lost(), "connections lost"),
             (self.failed().count(), "takeovers failed"),
             (failed_moves, "moves failed"),
+            (failed_deaths, "deaths not survived as they should be"),
         ] {
             if number > 0 {
                 write!(formatter, ", {number} {what}")?;
@@ -130,9 +136,51 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    fn write_deaths(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(deaths) = &self.deaths else { return Ok(()) };
+        let (done, wanted, reset) = (deaths.all.len(), deaths.wanted, deaths.connections_reset());
+        write!(formatter, "{:<26}{done:>12} of {wanted}, {reset} connections reset", "deaths")?;
+        write!(formatter, ", with {} messages on their way", self.report.gone_with_server.messages)?;
+        let interrupted = if self.interrupted { ", interrupted" } else { "" };
+        writeln!(formatter, "{interrupted} (seed {})", self.options.seed)?;
+        for (name, times_ns) in deaths.times_ns().into_iter().filter(|(_, times_ns)| !times_ns.is_empty()) {
+            let at = |quantile| times_ns.value_at_quantile(quantile) as f64 / 1e6;
+            let (median, ninetieth, worst) = (at(0.5), at(0.9), at(1.0));
+            writeln!(formatter, "{name:<26}median {median:.1} ms, 90th {ninetieth:.1} ms, worst {worst:.1} ms")?;
+        }
+        writeln!(
+            formatter,
+            "{:>4}{:>10}{:>11}{:>8}{:>13}{:>15}{:>14}{:>19}",
+            "#", "at", "served on", "reset", "unserved", "first answer", "armed again", "worst round trip"
+        )?;
+        for (number, death) in deaths.all.iter().enumerate() {
+            write_death(formatter, number, death, self.worst_during_ns(number))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_death(formatter: &mut fmt::Formatter<'_>, number: usize, death: &Death, worst_ns: u64) -> fmt::Result {
+    let in_ms = |time: Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.1}", time.as_secs_f64() * 1e3));
+    let served_on = death.told.map_or("-".to_owned(), |Told { served_on, .. }| served_on.to_string());
+    writeln!(
+        formatter,
+        "{:>4}{:>8.2} s{served_on:>11}{:>8}{:>10} ms{:>12} ms{:>11} ms{:>16.0} µs",
+        number + 1,
+        death.begun.as_secs_f64(),
+        death.reset.all(),
+        in_ms(death.unserved()),
+        in_ms(death.answered_after),
+        in_ms(death.armed_after),
+        microseconds(worst_ns)
+    )?;
+    death.complaints.iter().try_for_each(|complaint| writeln!(formatter, "    {complaint}"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{moves, outcome, took_over};
+    use super::super::made_up::{deaths, moves, outcome, took_over};
     use super::super::outcome::Takeover;
     use super::*;
     use crate::report::GoneWithServer;
@@ -180,6 +228,29 @@ processes                            6 started, 3 left at the end
         outcome.moves.iter_mut().for_each(|moves| moves.all[0].complaints.push("late".to_owned()));
         assert!(!outcome.is_good());
         assert!(outcome.to_string().ends_with("; late\n0 lost, 0 discontinuities, 1 moves failed\n"), "{outcome}");
+    }
+
+    #[test]
+    fn deaths_are_told_with_what_was_reset_and_how_long_they_took() {
+        let mut outcome = outcome(Vec::new());
+        outcome.report.gone_with_server = GoneWithServer { connections: 4, messages: 3 };
+        outcome.deaths = Some(deaths());
+        assert!(!outcome.is_good());
+        let table = outcome.to_string();
+        let expected = "\
+deaths                               2 of 2, 4 connections reset, with 3 messages on their way (seed 7)
+without service           median 0.8 ms, 90th 0.8 ms, worst 0.8 ms
+kill to first answer      median 1.8 ms, 90th 1.8 ms, worst 1.8 ms
+kill to armed again       median 31.0 ms, 90th 31.0 ms, worst 31.0 ms
+   #        at  served on   reset     unserved   first answer   armed again   worst round trip
+   1    0.30 s         98       2       0.8 ms         1.8 ms       31.0 ms              70 µs
+   2    0.30 s          -       2         - ms           - ms          - ms               0 µs
+    late
+0 lost, 0 discontinuities, 1 deaths not survived as they should be
+";
+        assert!(table.ends_with(expected), "{table}");
+        outcome.deaths.iter_mut().for_each(|deaths| drop(deaths.all.pop()));
+        assert!(outcome.is_good() && outcome.to_string().ends_with("0 lost, 0 discontinuities\n"), "{outcome}");
     }
 
     #[test]
