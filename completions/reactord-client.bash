@@ -38,6 +38,7 @@ _reactord_client() {
     'soak --moves') compopt +o default +o bashdefault; return ;;
     'soak --servers') compopt +o default +o bashdefault; return ;;
     'soak --kill-movers') compopt +o default +o bashdefault; return ;;
+    'soak --kill-active') compopt +o default +o bashdefault; return ;;
     'soak --tls-version') compopt +o default +o bashdefault; return ;;
     'soak --ca') return ;;
     'soak --server-name') compopt +o default +o bashdefault; return ;;
@@ -49,7 +50,7 @@ _reactord_client() {
     'soak --picture') compopt +o default +o bashdefault; return ;;
     esac
     case "$command:$current" in
-    soak:-*) word='--server --attach -n --connections --active --rate --fragmenting --slow-readers --churn --takeovers --interval --upgrade --unfit --kill-successors --moves --servers --kill-movers --tls --tls-version --ca --server-name --duration --drain --seed --json --report --picture -v --verbose -h --help' ;;
+    soak:-*) word='--server --attach -n --connections --active --rate --fragmenting --slow-readers --churn --takeovers --interval --upgrade --unfit --kill-successors --moves --servers --kill-movers --kill-active --tls --tls-version --ca --server-name --duration --drain --seed --json --report --picture -v --verbose -h --help' ;;
     :-*) word='-a --connect-address -p --connect-port -n --connections --rate --depth --duration --idle --slow-readers --fragment --drain --tls --tls-version --ca --server-name -v --verbose --version -h --help' ;;
     :*) ((COMP_CWORD == 1)) && word='soak' || word= ;;
     *) return ;;

@@ -305,6 +305,49 @@ fn a_server_that_keeps_what_it_has_given_is_no_good() {
     assert_eq!(outcome.last_line(), "0 lost, 0 discontinuities, 1 moves failed", "{outcome:#?}");
 }
 
+/// The deaths of a soak, in its figures.
+fn deaths(figures: &Value) -> &Vec<Value> {
+    figures["deaths"]["all"].as_array().unwrap()
+}
+
+#[test]
+fn a_server_that_is_killed_is_followed_by_its_standby_with_everybody_who_was_quiet() {
+    let options = "-n 200 --active 50 --rate 20 --slow-readers 2 --kill-active 3 --interval 0.3 --seed 4 -v";
+    let mut soak = Soak::new(options).with_file("--json", "figures.json").with_file("--report", "report.html");
+    let outcome = soak.run();
+    outcome.assert_clean();
+    assert_gone(&outcome.log, 1);
+    soak.assert_leaves(&["figures.json", "report.html"]);
+    let figures: Value = serde_json::from_slice(&std::fs::read(soak.file("figures.json")).unwrap()).unwrap();
+    assert_eq!((&figures["good"], deaths(&figures).len()), (&true.into(), 3), "{figures:#}");
+    for death in deaths(&figures) {
+        assert_eq!(death["served_on"].as_u64().unwrap() + death["reset"].as_u64().unwrap(), 200, "{death}");
+        assert_eq!((&death["reset"], &death["ended"]["idle"]), (&death["ended"]["all"], &0.into()), "{death}");
+        assert!(death["unserved_us"].as_u64().unwrap() > 0 && !death["armed_after_ms"].is_null(), "{death}");
+    }
+    for pair in deaths(&figures).windows(2) {
+        assert_eq!(pair[0]["heir_pid"], pair[1]["active_pid"]);
+    }
+    assert_eq!(figures["connections_gone_with_server"], figures["deaths"]["connections_reset"]);
+    assert_eq!(figures["chain"]["first"]["other_files"], figures["chain"]["last"]["other_files"]);
+    let page = std::fs::read_to_string(soak.file("report.html")).unwrap();
+    assert!(page.contains("A server killed under load") && page.contains("the server killed 3 times"));
+}
+
+#[test]
+fn a_survivor_that_resets_others_than_it_says_is_no_good() {
+    // Whoever serves on has reset nobody, if one believes its log.
+    let directory = TempDir::new().unwrap();
+    let fifo = format!("{}/log-$$", directory.path().display());
+    let nobody = "s/: [0-9]* peers are served on, [0-9]* are reset/: 100 peers are served on, 0 are reset/";
+    let script = script(&directory, &format!("mkfifo {fifo}; sed -u '{nobody}' <{fifo} >&2 & exec 2>{fifo}"));
+    let options = "-n 100 --active 100 --rate 200 --kill-active 1 --interval 0.3 --server";
+    let outcome = Soak::new(&format!("{options} {}", script.display())).run();
+    assert_eq!(outcome.exit_code, Some(1), "{outcome:#?}");
+    assert!(outcome.table.contains("0 connections are said to be reset, and "), "{outcome:#?}");
+    assert!(outcome.last_line().ends_with("1 deaths not survived as they should be"), "{outcome:#?}");
+}
+
 #[test]
 fn a_chain_that_passes_on_a_descriptor_is_no_good() {
     // Whoever takes over has one file more open than the first one.
@@ -422,6 +465,7 @@ fn wrong_options_exit_2_and_say_why() {
     for (arguments, reason) in [
         ("soak --connections 5 --active 6", "--active 6"),
         ("soak --attach 127.0.0.1:1 --takeovers 2", "--takeovers contradicts --attach"),
+        ("soak --kill-active 2 --takeovers 2", "--takeovers contradicts --kill-active"),
         ("-n 3 soak", "-n stands before the subcommand"),
         ("soak --connections 5 --kill-successors 2", "option '--kill-successors' with value '2': a share from 0 to 1"),
         ("soak --bogus", "Run reactord-client soak --help"),
@@ -447,7 +491,7 @@ fn help_tells_the_options() {
     let output = Command::new(CLIENT).args(["soak", "--help"]).output().unwrap();
     let outcome = Outcome::from(output);
     assert_eq!(outcome.exit_code, Some(0), "{outcome:#?}");
-    for option in ["--kill-successors", "--attach", "--report", "--churn"] {
+    for option in ["--kill-successors", "--kill-active", "--attach", "--report", "--churn"] {
         assert!(outcome.table.contains(option), "{outcome:#?}");
     }
 }

@@ -115,6 +115,8 @@ struct UnderWay {
     deaths_survived: u64,
     /// What the survivor says, and when it was heard.
     told: Option<(Told, Instant)>,
+    /// Whether it has answered since. It has closed by then whomever it does not serve on.
+    answers: bool,
     /// Which connections have ended, once they all have.
     reset: Option<Ended>,
     /// Since when another standby is armed, once that is so: ms since 1970.
@@ -335,6 +337,7 @@ impl<'a> Soak<'a> {
             open: load.open_connections(),
             deaths_survived,
             told: None,
+            answers: false,
             reset: None,
             armed_since_unix_ms: None,
             complaints: Vec::new(),
@@ -481,10 +484,11 @@ impl UnderWay {
         self.told.map(|(_, at)| at + SEEN_PATIENCE).filter(|at| *at > Instant::now())
     }
 
-    /// Judges the death once as many connections have ended as were reset, or nobody ends any more.
+    /// Judges the death once as many connections have ended as were reset, or none does any more.
     fn judge_if_seen(&mut self, load: &mut Load, now: Instant) {
         let Some((told, heard_at)) = self.told.filter(|_| self.reset.is_none()) else { return };
-        if (load.ended() as u64) < told.reset && now < heard_at + SEEN_PATIENCE {
+        let are_all_seen = self.answers && load.ended() as u64 >= told.reset;
+        if !are_all_seen && now < heard_at + SEEN_PATIENCE {
             return;
         }
         let mut ended = Ended::default();
@@ -499,6 +503,7 @@ impl UnderWay {
             let complaint = format!("pid {pid} serves on, and pid {} was the standby", self.heir_pid);
             return self.complain_once(complaint);
         }
+        self.answers = true;
         if *deaths_survived != self.deaths_survived + 1 {
             let (before, now) = (self.deaths_survived, deaths_survived);
             self.complain_once(format!(
