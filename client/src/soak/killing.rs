@@ -21,6 +21,7 @@
 //! Whoever was quiet for long is never in doubt.
 
 pub(super) mod death;
+mod surviving;
 pub(super) mod told;
 mod vigil;
 
@@ -33,7 +34,8 @@ use fastrand::Rng;
 use log::{error, info};
 use mio::Token;
 
-use self::death::{Death, Deaths, Ended, judge};
+use self::death::{Death, Deaths, Ended};
+use self::surviving::Surviving;
 use self::told::Told;
 use self::vigil::{Turn, Vigil, due, heir};
 use super::certificate::Certificate;
@@ -58,10 +60,6 @@ use crate::wakeups::{STOPS_AND_CHILDREN, Wakeups};
 
 /// How long it may take until another standby is armed, or all connections are known to it.
 const ARMED_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long after the survivor has said how many it has reset that may have been seen of all of them, and how long an answer may
-/// take then.
-const SEEN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How soon a server is asked again that has not said yet what it is to.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
@@ -103,27 +101,6 @@ struct Doomed {
     deaths_survived: u64,
 }
 
-/// A death that is not over.
-#[derive(Debug)]
-struct UnderWay {
-    begun: Instant,
-    begun_unix_ms: u64,
-    active_pid: u32,
-    heir_pid: u32,
-    /// How many connections were open, and how many deaths had been survived before.
-    open: usize,
-    deaths_survived: u64,
-    /// What the survivor says, and when it was heard.
-    told: Option<(Told, Instant)>,
-    /// Whether it has answered since. It has closed by then whomever it does not serve on.
-    answers: bool,
-    /// Which connections have ended, once they all have.
-    reset: Option<Ended>,
-    /// Since when another standby is armed, once that is so: ms since 1970.
-    armed_since_unix_ms: Option<u64>,
-    complaints: Vec<String>,
-}
-
 /// What the soak is doing.
 #[derive(Debug)]
 enum Doing {
@@ -132,7 +109,7 @@ enum Doing {
     /// The server is asked until it may be killed.
     Asking,
     Waiting(Doomed),
-    Surviving(UnderWay),
+    Surviving(Surviving),
 }
 
 struct Soak<'a> {
@@ -151,7 +128,7 @@ struct Soak<'a> {
     /// When the server is asked next, if it is to be.
     ask_at: Option<Instant>,
     last_over: Option<Instant>,
-    /// Something to look at in the load.
+    /// What it has answered, until there is the load to compare that with.
     standing: Option<Result<Standing, String>>,
     deaths: Vec<Death>,
     watch: Watch,
@@ -267,7 +244,9 @@ impl<'a> Soak<'a> {
             Doing::Nothing => self.kills.front().map(|at| due(self.start + *at, self.last_over)),
             Doing::Waiting(doomed) => Some(doomed.at),
             Doing::Asking => Some(self.deadline),
-            Doing::Surviving(under_way) => Some(under_way.seen_by().unwrap_or(self.deadline).min(self.deadline)),
+            Doing::Surviving(surviving) => {
+                Some(surviving.due(Instant::now()).unwrap_or(self.deadline).min(self.deadline))
+            }
         };
         let ask = self.ask_at.filter(|_| self.question.is_none());
         let end = (self.end > Instant::now()).then_some(self.end);
@@ -329,7 +308,7 @@ impl<'a> Soak<'a> {
         let begun = Instant::now();
         load.timeline().expect("it was set").await_answer(begun);
         self.deadline = now + ARMED_PATIENCE;
-        self.doing = Doing::Surviving(UnderWay {
+        self.doing = Doing::Surviving(Surviving {
             begun,
             begun_unix_ms,
             active_pid: self.servers.pid(active),
@@ -347,19 +326,23 @@ impl<'a> Soak<'a> {
 
     /// If whoever was reset has been seen, and another standby is armed, that was it.
     fn look_whether_overcome(&mut self, load: &mut Load, now: Instant) {
-        let Doing::Surviving(under_way) = &mut self.doing else { return };
-        under_way.judge_if_seen(load, now);
+        let Doing::Surviving(surviving) = &mut self.doing else { return };
+        if surviving.is_to_be_judged(load.ended(), now) {
+            let mut ended = Ended::default();
+            load.excuse_ended().into_iter().for_each(|(kind, is_settled)| ended.note(kind, is_settled));
+            surviving.judge(ended);
+        }
         let answered_at = load.timeline().expect("it was set").answered_at();
-        let is_overcome = under_way.is_overcome(answered_at.is_some(), now);
+        let is_overcome = surviving.is_overcome(answered_at.is_some(), now);
         if !is_overcome || !matches!(self.vigil, Vigil::Serving { .. }) {
             return;
         }
-        let Doing::Surviving(under_way) = std::mem::replace(&mut self.doing, Doing::Nothing) else { return };
+        let Doing::Surviving(surviving) = std::mem::replace(&mut self.doing, Doing::Nothing) else { return };
         load.timeline().expect("it was set").takeover_ends(now);
         self.last_over = Some(now);
         self.ask_at = None;
         self.end = self.end.max(now + self.options.interval / 2);
-        let death = under_way.into_death(self.start, now, answered_at);
+        let death = surviving.into_death(self.start, now, answered_at);
         self.progress.say(&format!("Death {}: {death}", self.deaths.len() + 1));
         self.deaths.push(death);
     }
@@ -383,12 +366,12 @@ impl<'a> Soak<'a> {
         if let Some(question) = self.question.as_mut().filter(|question| question.asker == number) {
             return question.hear(line);
         }
-        let Doing::Surviving(under_way) = &mut self.doing else { return };
+        let Doing::Surviving(surviving) = &mut self.doing else { return };
         let now = Instant::now();
-        if let Some(told) = Told::of_line(&line).filter(|told| told.pid == under_way.active_pid) {
-            under_way.told = Some((told, now));
+        if let Some(told) = Told::of_line(&line).filter(|told| told.pid == surviving.active_pid) {
+            surviving.told = Some((told, now));
             self.ask_at = Some(now);
-        } else if line.contains(" is armed, with ") && under_way.told.is_some() {
+        } else if line.contains(" is armed, with ") && surviving.told.is_some() {
             self.ask_at = Some(now);
         }
     }
@@ -415,12 +398,12 @@ impl<'a> Soak<'a> {
                     self.ask_at = Some(now + ASK_AGAIN);
                 }
             }
-            Doing::Surviving(under_way) => {
-                under_way.hear_standing(&standing);
-                if standing.pid == under_way.heir_pid {
+            Doing::Surviving(surviving) => {
+                surviving.hear(&standing);
+                if standing.pid == surviving.heir_pid {
                     self.vigil.serves_on();
                 }
-                self.ask_at = under_way.armed_since_unix_ms.is_none().then_some(now + ASK_AGAIN);
+                self.ask_at = surviving.armed_since_unix_ms.is_none().then_some(now + ASK_AGAIN);
             }
             Doing::Nothing | Doing::Waiting(_) => {}
         }
@@ -475,72 +458,6 @@ impl<'a> Soak<'a> {
             death: self.death,
             interrupted: self.interrupted,
         })
-    }
-}
-
-impl UnderWay {
-    /// By when whoever was reset is seen to have ended, and an answer has come. `None` if nobody knows yet how many that are.
-    fn seen_by(&self) -> Option<Instant> {
-        self.told.map(|(_, at)| at + SEEN_PATIENCE).filter(|at| *at > Instant::now())
-    }
-
-    /// Judges the death once as many connections have ended as were reset, or none does any more.
-    fn judge_if_seen(&mut self, load: &mut Load, now: Instant) {
-        let Some((told, heard_at)) = self.told.filter(|_| self.reset.is_none()) else { return };
-        let are_all_seen = self.answers && load.ended() as u64 >= told.reset;
-        if !are_all_seen && now < heard_at + SEEN_PATIENCE {
-            return;
-        }
-        let mut ended = Ended::default();
-        load.excuse_ended().into_iter().for_each(|(kind, is_settled)| ended.note(kind, is_settled));
-        self.complaints.extend(judge(&told, &ended, self.open));
-        self.reset = Some(ended);
-    }
-
-    fn hear_standing(&mut self, standing: &Standing) {
-        let Standing { pid, standby, deaths_survived, .. } = standing;
-        if *pid != self.heir_pid {
-            let complaint = format!("pid {pid} serves on, and pid {} was the standby", self.heir_pid);
-            return self.complain_once(complaint);
-        }
-        self.answers = true;
-        if *deaths_survived != self.deaths_survived + 1 {
-            let (before, now) = (self.deaths_survived, deaths_survived);
-            self.complain_once(format!(
-                "{now} deaths are said to be survived, and there were {before} before this one"
-            ));
-        }
-        self.armed_since_unix_ms = standby.as_ref().and_then(|standby| standby.armed_since_unix_ms);
-    }
-
-    fn complain_once(&mut self, complaint: String) {
-        if !self.complaints.contains(&complaint) {
-            self.complaints.push(complaint);
-        }
-    }
-
-    /// Whether there is nothing more to be waited for.
-    fn is_overcome(&self, is_answered: bool, now: Instant) -> bool {
-        let Some((_, heard_at)) = self.told else { return false };
-        let is_armed = self.reset.is_some() && self.armed_since_unix_ms.is_some();
-        is_armed && (is_answered || now >= heard_at + SEEN_PATIENCE)
-    }
-
-    fn into_death(self, start: Instant, now: Instant, answered_at: Option<Instant>) -> Death {
-        let Self { begun, begun_unix_ms, active_pid, heir_pid, told, reset, armed_since_unix_ms, complaints, .. } =
-            self;
-        let armed_after = armed_since_unix_ms.map(|at| Duration::from_millis(at.saturating_sub(begun_unix_ms)));
-        Death {
-            begun: begun - start,
-            ended: now - start,
-            active_pid,
-            heir_pid,
-            told: told.map(|(told, _)| told),
-            reset: reset.unwrap_or_default(),
-            answered_after: answered_at.map(|at| at - begun),
-            armed_after,
-            complaints,
-        }
     }
 }
 
