@@ -39,6 +39,7 @@ mod html;
 mod json;
 mod killing;
 mod launcher;
+mod limits;
 #[cfg(test)]
 mod made_up;
 mod moving;
@@ -75,6 +76,7 @@ use crate::wakeups::{STOPS_AND_CHILDREN, Wakeups};
 
 use self::certificate::Certificate;
 use self::chain::Chain;
+use self::limits::{LINES_ABOUT_LOSSES, OTHER_FILES, STOP_PATIENCE};
 use self::options::{Options, Target};
 pub(crate) use self::outcome::Outcome;
 use self::outcome::{Fate, Takeover};
@@ -87,24 +89,17 @@ use self::summary::{Standing, Summary};
 use self::unfit::Unfit;
 use self::watch::Watch;
 
-/// What a server needs besides its peers, or this process besides its connections: the greater of both.
-const OTHER_FILES: usize = 64;
-
 /// How long a server may take to be seen dead when a connection says so first.
 const DEATH_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a takeover may take, and a server to stop.
+/// How long a takeover may take.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(60);
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much longer, for each connection: a takeover of a million took 58 s where the processor was emulated.
 const PATIENCE_PER_CONNECTION: Duration = Duration::from_micros(100);
 
 /// What passes before a successor gets its first peer, about.
 const SUCCESSOR_STARTS: Duration = Duration::from_millis(1);
-
-/// How many lost connections are worth a line each.
-const LINES_ABOUT_LOSSES: usize = 10;
 
 /// Does what the options ask for.
 pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {

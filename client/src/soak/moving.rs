@@ -37,6 +37,7 @@ use self::places::{News, Places};
 use self::plan::{Kill, Plan, Side, Step, What};
 use self::told::Told;
 use super::certificate::Certificate;
+use super::limits::{LINES_ABOUT_LOSSES, OTHER_FILES, STOP_PATIENCE};
 use super::options::Options;
 use super::outcome::{Fate, Outcome, Takeover};
 use super::progress::{Progress, State};
@@ -49,19 +50,12 @@ use crate::load::{Load, STAY};
 use crate::timeline::Timeline;
 use crate::wakeups::{STOPS_AND_CHILDREN, Wakeups};
 
-/// What a server needs besides its peers, or this process besides its connections: the greater of both.
-const OTHER_FILES: usize = 64;
-
-/// How long a step may take, and a server to stop.
+/// How long a step may take.
 const STEP_PATIENCE: Duration = Duration::from_secs(60);
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long servers may take to close what is left of those that are gone.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(5);
 const LEAVING_LOOK: Duration = Duration::from_millis(20);
-
-/// How many lost connections are worth a line each.
-const LINES_ABOUT_LOSSES: usize = 10;
 
 /// How many connections are named when they move by name.
 const NAMED_MAX: usize = 20;
