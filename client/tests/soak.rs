@@ -341,11 +341,12 @@ fn a_survivor_that_resets_others_than_it_says_is_no_good() {
     let fifo = format!("{}/log-$$", directory.path().display());
     let nobody = "s/: [0-9]* peers are served on, [0-9]* are reset/: 100 peers are served on, 0 are reset/";
     let script = script(&directory, &format!("mkfifo {fifo}; sed -u '{nobody}' <{fifo} >&2 & exec 2>{fifo}"));
-    let options = "-n 100 --active 100 --rate 200 --kill-active 1 --interval 0.3 --server";
+    // Where this process waits for a processor, nobody may have spoken when the server is killed: hardly each time.
+    let options = "-n 100 --active 100 --rate 200 --kill-active 4 --interval 0.3 --server";
     let outcome = Soak::new(&format!("{options} {}", script.display())).run();
     assert_eq!(outcome.exit_code, Some(1), "{outcome:#?}");
     assert!(outcome.table.contains("0 connections are said to be reset, and "), "{outcome:#?}");
-    assert!(outcome.last_line().ends_with("1 deaths not survived as they should be"), "{outcome:#?}");
+    assert!(outcome.last_line().ends_with(" deaths not survived as they should be"), "{outcome:#?}");
 }
 
 #[test]

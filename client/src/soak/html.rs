@@ -133,12 +133,13 @@ fn write_deaths(page: &mut String, outcome: &Outcome, deaths: &Deaths) -> Result
     let gone = outcome.report.gone_with_server;
     let text = format!(
         "The server was killed {} with SIGKILL, and each time its standby served on with all connections that had been quiet since \
-         it was told something last. {} connections were in doubt, and were reset, with {} messages on their way: exactly those \
-         that the survivors say. New ones were opened in their place. The bars are the time from the kill to the first answer, \
-         and to the next standby that is armed.",
+         it was told something last. {} connections were in doubt, and were reset, with {} messages on their way{}. \
+         New ones were opened in their place. The bars are the time from the kill to the first answer, and to the next standby \
+         that is armed.",
         times(deaths.all.len()),
         grouped(deaths.connections_reset() as u64),
         grouped(gone.messages),
+        if deaths.failed() == 0 { ": exactly as many as the survivors say" } else { "" },
     );
     let pictures = [
         (picture::times_of_deaths(deaths, "kill to first answer", |death| death.answered_after)?, "half"),
@@ -227,7 +228,10 @@ fn write_verdict(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let class = if outcome.is_good() { "good" } else { "bad" };
     let lost = report.lost();
     let nothing = report.everything_came_back();
-    let sentence = if nothing {
+    let reset = outcome.deaths.as_ref().map_or(0, Deaths::connections_reset);
+    let sentence = if nothing && reset > 0 {
+        "Nothing was lost but what was in doubt.".to_owned()
+    } else if nothing {
         "Nothing was lost.".to_owned()
     } else {
         format!(
