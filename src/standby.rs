@@ -62,7 +62,8 @@
 //! | module | owns |
 //! | --- | --- |
 //! | `counters` | what the kernel says of a connection |
-//! | `judgement` | whether that agrees with a record. Pure |
+//! | `sightings` | how far connections had come at the last mark. Pure |
+//! | `judgement` | whether they are there still. Pure |
 //! | `following` | the active's book: what a mark tells. Pure |
 //! | `rhythm` | when there is another mark. Pure |
 //! | `escort`, `followed` | the active's side of the channel |
@@ -83,6 +84,7 @@ pub(crate) mod kept;
 mod licence;
 mod pulse;
 mod rhythm;
+mod sightings;
 pub(crate) mod survival;
 
 #[cfg(test)]

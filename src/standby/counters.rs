@@ -32,9 +32,6 @@ use rustix::net::{
 use crate::peer::count::{Count, Sight};
 use crate::peer::delivery::{Counters, STATE_CLOSED, STATE_CONNECTING};
 
-/// To have all told at once, the kernel looks at whatever connections there are: with fewer, each is asked about.
-pub(crate) const SURVEYED_MIN: usize = 200;
-
 /// How often an answer is asked for until it is of one instant. Whoever sends that fast is in doubt.
 const TRIES_MAX: usize = 100;
 
@@ -113,14 +110,15 @@ impl Counting {
         Sight::Unknown
     }
 
-    /// How far these have come that can be told, by their cookies; `listening` is where most of them were accepted.
+    /// How far these have come that can be told, by their cookies. Those that were accepted at one of these addresses are told of at
+    /// once.
     pub(crate) fn look_at<S: AsFd>(
         &mut self,
-        sockets: impl ExactSizeIterator<Item = (u64, S)>,
+        sockets: impl Iterator<Item = (u64, S)>,
         listening: &[SocketAddr],
     ) -> FxHashMap<u64, Count> {
-        let surveys = (sockets.len() >= SURVEYED_MIN).then(|| [(); 2].map(|()| self.survey(listening)));
-        let mut look = |cookie, socket| match surveys.as_ref().and_then(|surveys| Survey::agreed(surveys, cookie)) {
+        let surveys = [(); 2].map(|()| self.survey(listening));
+        let mut look = |cookie, socket| match Survey::agreed(&surveys, cookie) {
             Some(count) => Some(count),
             None => self.look(socket).stands(),
         };

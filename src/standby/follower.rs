@@ -12,19 +12,18 @@ use mio::Poll;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use reactord_process::channel::ChannelError;
 use reactord_process::frame::{RawFrame, printable};
-use rustc_hash::FxHashMap;
 
 use super::active::Active;
-use super::counters::{Counting, SURVEYED_MIN, Survey};
+use super::counters::{Counting, Survey};
 use super::judgement::{Verdict, judge};
 use super::licence::Licence;
 use super::pulse::{Due, Pulse};
+use super::sightings::Sightings;
 use super::survival::{Judged, Survival};
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
 use crate::listen::Target;
 use crate::milestone::{Milestone, Observer};
-use crate::peer::count::Count;
 use crate::sources::{Plan, Sources, StopSignals};
 use crate::takeover::arrival::{Arrival, Arrived, How};
 use crate::takeover::arriving::{Arriving, Place, stop_if_told};
@@ -37,6 +36,11 @@ use crate::takeover::wire::{Commit, Frame, Kind, OfLane, Process, Timers};
 
 /// How long a process may take to die whose channel has ended: it frees its memory before its last thread is gone.
 const DYING_MAX: Duration = Duration::from_secs(10);
+
+/// To have all told at once, the kernel looks at whatever connections there are. So each of a few is asked about alone, and so is each of
+/// those that are less than a part in so many.
+const SURVEYED_MIN: usize = 200;
+const SURVEYED_SHARE: usize = 4;
 
 /// How often it is looked whether another thread asks this server to stop, which wakes nobody here.
 const LOOKS_EVERY: Duration = Duration::from_millis(500);
@@ -115,12 +119,7 @@ pub(super) struct Follower<L> {
     /// What has come since the last mark.
     pending: Vec<RawFrame>,
     counting: Counting,
-    /// How far peers had come at the last mark, by their cookies.
-    known: FxHashMap<u64, Count>,
-    /// How far those had come, who were named by the last mark, when they were looked at after it.
-    seen: FxHashMap<u64, Count>,
-    /// Who is named in what is applied.
-    named: Vec<u64>,
+    sightings: Sightings,
     /// The services' timers: as they were at the last mark, and as they will be at the next.
     timers: Vec<Timers>,
     timers_to_be: Vec<Timers>,
@@ -152,9 +151,7 @@ impl<L: Lanes> Follower<L> {
             licence: None,
             pending: Vec::new(),
             counting: Counting::open().map_err(in_context("sock_diag"))?,
-            known: FxHashMap::default(),
-            seen: FxHashMap::default(),
-            named: Vec::new(),
+            sightings: Sightings::default(),
             timers: Vec::new(),
             timers_to_be: Vec::new(),
             marked: None,
@@ -291,7 +288,7 @@ impl<L: Lanes> Follower<L> {
         }
         let receiving = self.receiving.take().expect("it is put back");
         let (receiving, accept) = receiving.mark(mark)?;
-        self.confirm_and_look();
+        self.look();
         let copied = receiving.copied();
         if self.marked.is_none() {
             self.pulse = Pulse::new(self.hang_timeout, Instant::now());
@@ -320,9 +317,13 @@ impl<L: Lanes> Follower<L> {
             frame => frame,
         };
         match &frame {
-            Frame::Closed(closed) => self.name(closed.cookies.iter().copied()),
-            Frame::Peers(OfLane { records, .. }) => self.name(records.iter().map(|record| record.value.cookie)),
-            Frame::Changed(OfLane { records, .. }) => self.name(records.iter().map(|change| change.value.cookie)),
+            Frame::Closed(closed) => self.sightings.name(closed.cookies.iter().copied()),
+            Frame::Peers(OfLane { records, .. }) => {
+                self.sightings.name(records.iter().map(|record| record.value.cookie))
+            }
+            Frame::Changed(OfLane { records, .. }) => {
+                self.sightings.name(records.iter().map(|change| change.value.cookie))
+            }
             _ => {}
         }
         let is_timers = matches!(frame, Frame::Timers(_));
@@ -336,25 +337,20 @@ impl<L: Lanes> Follower<L> {
         answer.map_or(Ok(()), |answer| self.post(&answer))
     }
 
-    /// Of these it is not known any more how far they have come.
-    fn name(&mut self, cookies: impl Iterator<Item = u64>) {
-        for cookie in cookies {
-            self.known.remove(&cookie);
-            self.seen.remove(&cookie);
-            self.named.push(cookie);
+    /// Looks at whom the mark has named, which is answered after that.
+    fn look(&mut self) {
+        let named = self.sightings.mark();
+        if self.active.is_dead_within(Duration::ZERO) {
+            // There is no next mark, without which what is seen is worth nothing.
+            return;
         }
-    }
-
-    /// Whoever was looked at after the mark before, and is not named by this one, had come as far at this one as was seen: nobody
-    /// has read from it or written to it in between. Then looks at whom this one names. The next is not made before this is over.
-    fn confirm_and_look(&mut self) {
-        self.known.extend(self.seen.drain());
-        let listening = self.listening();
-        let Self { arriving, counting, named, seen, .. } = self;
-        let find = |cookie: &u64| arriving.lanes.all().find_map(|lane| lane.table().peers().find((*cookie).into()));
-        let found: Vec<_> = named.iter().filter_map(|cookie| Some((*cookie, find(cookie)?))).collect();
-        *seen = counting.look_at(found.into_iter(), &listening);
-        named.clear();
+        let lanes = &self.arriving.lanes;
+        let find = |cookie: u64| lanes.all().find_map(|lane| lane.table().peers().find(cookie.into()));
+        let found: Vec<_> = named.into_iter().filter_map(|cookie| Some((cookie, find(cookie)?))).collect();
+        let is_worth_a_survey = found.len() >= SURVEYED_MIN && found.len() >= lanes.peers() / SURVEYED_SHARE;
+        let listening = if is_worth_a_survey { self.listening() } else { Vec::new() };
+        let seen = self.counting.look_at(found.into_iter(), &listening);
+        self.sightings.see(seen);
     }
 
     /// Where peers are accepted by TCP.
@@ -424,7 +420,7 @@ impl<L: Lanes> Follower<L> {
             for handle in peers.handles() {
                 let peer = peers.of_handle(handle).expect("the handle is from the table");
                 let cookie = u64::from(peer.id());
-                let known = self.known.get(&cookie).copied();
+                let known = self.sightings.of(cookie);
                 let agrees = is_blind || known.is_some() && known == survey.at_most(cookie);
                 let verdict = if agrees { Verdict::Agrees } else { judge(known, self.counting.look(peer)) };
                 judged.note(handle, verdict);

@@ -268,14 +268,15 @@ fn all_that_a_listener_has_accepted_is_told_at_once_as_each_is_told_alone() {
 
 #[test]
 fn whoever_was_accepted_elsewhere_is_looked_at_and_a_listener_without_peers_has_nobody_to_tell_of() {
+    const PEERS: usize = 20;
     let listeners = ["127.0.0.1:0"; 2].map(|address| TcpListener::bind(address).unwrap());
     let [at, empty] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
     let ends: Vec<(TcpStream, TcpStream)> =
-        (0..SURVEYED_MIN).map(|_| (TcpStream::connect(at).unwrap(), listeners[0].accept().unwrap().0)).collect();
+        (0..PEERS).map(|_| (TcpStream::connect(at).unwrap(), listeners[0].accept().unwrap().0)).collect();
     let mut counting = Counting::open().unwrap();
     assert!(counting.survey(&[empty]).0.is_empty());
     let sockets = ends.iter().map(|(_, server)| (socket_cookie(server).unwrap(), server));
-    assert_eq!(counting.look_at(sockets, &[empty]).len(), SURVEYED_MIN);
+    assert_eq!(counting.look_at(sockets, &[empty]).len(), PEERS);
 }
 
 #[test]
