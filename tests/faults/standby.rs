@@ -144,23 +144,28 @@ const A_MOMENT: Duration = Duration::from_millis(20);
 struct Client {
     peer: Peer,
     unanswered: usize,
+    /// Its connection does not take anything more.
+    is_lost: bool,
 }
 
 impl From<Peer> for Client {
     fn from(peer: Peer) -> Self {
-        Self { peer, unanswered: 0 }
+        Self { peer, unanswered: 0, is_lost: false }
     }
 }
 
 impl Client {
-    /// Says a line more, if its connection takes it: that it does not shows when it hears.
+    /// Says a line more.
     fn say(&mut self) {
-        self.unanswered += usize::from(self.peer.try_send(LINE).is_ok());
+        match self.peer.try_send(LINE) {
+            Ok(()) => self.unanswered += 1,
+            Err(_) => self.is_lost = true,
+        }
     }
 
     /// Hears all answers. False if the connection is lost.
     fn hears(&mut self) -> bool {
-        self.peer.try_expect(&LINE.repeat(std::mem::take(&mut self.unanswered))).is_ok()
+        !self.is_lost && self.peer.try_expect(&LINE.repeat(std::mem::take(&mut self.unanswered))).is_ok()
     }
 }
 
