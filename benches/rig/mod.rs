@@ -253,12 +253,18 @@ impl Client {
         kill(Pid::from_raw(self.0.child.id().cast_signed()), Signal::SIGINT).expect("an own child can be signalled");
     }
 
-    /// The report, when the load has ended. Nothing may be lost.
+    /// The report, when the load has ended.
+    ///
+    /// # Errors
+    /// If anything was lost.
     pub(crate) fn report(mut self) -> io::Result<String> {
         let mut report = String::new();
         self.0.child.stdout.as_mut().expect("standard output is piped").read_to_string(&mut report)?;
-        assert!(self.0.child.wait()?.success(), "the client lost something:\n{report}");
-        Ok(report)
+        if self.0.child.wait()?.success() {
+            Ok(report)
+        } else {
+            Err(io::Error::other(format!("the client lost something:\n{report}")))
+        }
     }
 }
 
