@@ -811,8 +811,8 @@ fn workers_start_with_clean_surroundings() {
     // Files that the supervisor itself inherited, signals that it ignores, a umask of its own.
     let script =
         "umask 0077; trap '' HUP PIPE TERM; ulimit -S -n 500; exec 8</dev/null 9</dev/null; exec \"$0\" \"$@\"";
-    // Cargo gives the test what the build script has told the compiler.
-    shell.env_remove("REACTORD_VERSION");
+    // Cargo gives the test what the build script has told the compiler, and that may have been told what to say.
+    shell.env_remove("REACTORD_VERSION").env_remove("REACTORD_COMMIT");
     shell.args(["-c", script, env!("CARGO_BIN_EXE_reactord")]).current_dir(place.directory());
     let supervisor = spawn(shell, "--workers 2", &worker(&format!("report={}", report.display())));
     wait_for_workers(&supervisor, 2);
