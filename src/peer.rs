@@ -464,7 +464,7 @@ impl Peer {
     pub(crate) fn open(&mut self, came: &mut [u8], plain: &mut Vec<u8>) -> Opened {
         let mut out = Vec::new();
         let opened = self.secured_mut().expect("its bytes go through something").open(came, plain, &mut out);
-        self.talk.push(&out);
+        self.talk.append(out);
         opened
     }
 
@@ -473,7 +473,7 @@ impl Peer {
         let mut out = Vec::new();
         if let Some(secured) = self.secured_mut() {
             secured.close(&mut out);
-            self.talk.push(&out);
+            self.talk.append(out);
         }
     }
 
@@ -482,7 +482,7 @@ impl Peer {
         let Some(secured) = self.secured_mut() else { return self.talk.push(bytes) };
         let mut out = Vec::new();
         let sealed = secured.seal(bytes, &mut out);
-        self.talk.push(&out);
+        self.talk.append(out);
         if let Err(why) = sealed {
             self.close_as_lost(why);
         }

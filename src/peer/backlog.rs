@@ -83,6 +83,16 @@ impl Backlog {
         }
     }
 
+    /// The same with bytes that are needed nowhere else: they are not copied where nothing waits, unless their memory has much room.
+    pub(crate) fn append(&mut self, bytes: Vec<u8>) {
+        let room = bytes.capacity() - bytes.len();
+        if self.waiting.is_some() || room > bytes.len() / ROOM_SHARE {
+            self.push(&bytes);
+        } else if !bytes.is_empty() {
+            self.waiting = Some(Box::new(Waiting { bytes, gone: 0 }));
+        }
+    }
+
     /// The first `count` bytes wait no more.
     ///
     /// # Panics
@@ -151,12 +161,14 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Push(Vec<u8>),
+        Append(Vec<u8>),
         Advance(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..200).prop_map(Step::Push),
+            proptest::collection::vec(any::<u8>(), 0..200).prop_map(Step::Append),
             (0..300usize).prop_map(Step::Advance),
         ]
     }
@@ -171,6 +183,10 @@ mod tests {
             let (mut pushed, mut gone) = (Vec::new(), 0);
             for step in steps {
                 match step {
+                    Step::Append(bytes) => {
+                        pushed.extend(&bytes);
+                        backlog.append(bytes);
+                    }
                     Step::Push(bytes) => {
                         backlog.push(&bytes);
                         pushed.extend(bytes);

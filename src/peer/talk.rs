@@ -231,6 +231,11 @@ impl Talk {
         self.outbound.push(bytes);
     }
 
+    /// The same with bytes that are needed nowhere else.
+    pub(crate) fn append(&mut self, bytes: Vec<u8>) {
+        self.outbound.append(bytes);
+    }
+
     /// So many bytes were written.
     pub(crate) fn written(&mut self, bytes: usize) {
         self.outbound.advance(bytes);
