@@ -9,10 +9,10 @@
 //!                                              ◀ Welcome, and the copy up to Ready, as in a takeover
 //!                                              ◀ Licence + descriptor
 //!                                              ◀ Closed, Peers, Changed, Entries, Timers, State
-//!                                              ◀ Mark                … the first: the standby is armed
+//!                                              ◀ Mark                … the second: the standby is armed
 //!   applies it all, or nothing, and looks how far those have come whom it names
 //!   Copied ───────────────────────────────────▶
-//!                                              ◀ … Mark              … when something has changed; nothing while all is idle
+//!                                              ◀ … Mark              … when something has changed; hardly anything while all is idle
 //!   Beat ─────────────────────────────────────▶ does the loop turn?
 //!                                              ◀ Beat
 //!                                                ✝
@@ -54,7 +54,7 @@
 //! | a takeover begins | takes back the licence, hands over | leaves |
 //! | the active stops | takes back the licence | leaves |
 //! | the standby is killed | serves on, warns | |
-//! | the standby is stopped | takes back the licence after 10 s, warns | leaves, when it is continued |
+//! | the standby is stopped | takes back the licence after 15 s at most, warns | leaves, when it is continued |
 //! | both are killed | nobody: as any server that is killed | |
 //!
 //! # Where things are

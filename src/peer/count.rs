@@ -1,7 +1,7 @@
 //! How far a connection has come, in both directions. Plain values.
 
 /// How much was read from a connection and written to it, from somewhere on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) read: u64,
     pub(crate) written: u64,

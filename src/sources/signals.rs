@@ -52,6 +52,11 @@ impl StopSignals {
     pub(crate) fn has_hung_up(&mut self) -> bool {
         self.signals.has_hung_up()
     }
+
+    /// SIGHUP means nothing up to now: it was for another process.
+    pub(crate) fn forget_hangup(&mut self) {
+        self.signals.has_hung_up();
+    }
 }
 
 impl AsFd for StopSignals {

@@ -62,6 +62,9 @@ const HEADER_BYTES: usize = 16;
 const QUESTION_BYTES: usize = HEADER_BYTES + 56;
 const ANSWER_BYTES: usize = HEADER_BYTES + 72;
 
+/// `TCP_LISTEN`.
+const STATE_LISTENS: u32 = 1 << 10;
+
 /// Where a message has its number, and an answer the cookie of the connection.
 const NUMBER: Range<usize> = 8..12;
 const COOKIE: usize = HEADER_BYTES + 44;
@@ -110,6 +113,13 @@ impl Counting {
         Sight::Unknown
     }
 
+    /// Whether the kernel tells of this listener here: otherwise it does not tell of those who are accepted there, either.
+    pub(crate) fn sees(&mut self, listener: impl AsFd, at: SocketAddr) -> io::Result<bool> {
+        let mut seen = Survey::default();
+        self.survey_of(Question { states: STATE_LISTENS, ..Question::about_all(at) }, &mut seen)?;
+        Ok(seen.0.contains_key(&socket_cookie(listener)?))
+    }
+
     /// How far these have come that can be told, by their cookies. Those that were accepted at one of these addresses are told of at
     /// once.
     pub(crate) fn look_at<S: AsFd>(
@@ -129,15 +139,15 @@ impl Counting {
     pub(crate) fn survey(&mut self, listening: &[SocketAddr]) -> Survey {
         let mut survey = Survey::default();
         for &listener in listening {
-            if let Err(error) = self.survey_of(listener, &mut survey) {
+            if let Err(error) = self.survey_of(Question::about_all(listener), &mut survey) {
                 debug!("Of what was accepted at {listener}, it is not told at once how far it has come: {error}");
             }
         }
         survey
     }
 
-    fn survey_of(&mut self, listener: SocketAddr, survey: &mut Survey) -> io::Result<()> {
-        let number = self.send(Question::about_all(listener))?;
+    fn survey_of(&mut self, question: Question, survey: &mut Survey) -> io::Result<()> {
+        let number = self.send(question)?;
         let mut buffer = vec![0; SURVEY_BUFFER_BYTES];
         loop {
             // The kernel writes the next part of its answer when the one before is read.
@@ -172,6 +182,15 @@ impl Counting {
         let question = question.encode(self.asked);
         retry_on_intr(|| sendto(&self.netlink, &question, SendFlags::empty(), &kernel))?;
         Ok(self.asked.to_ne_bytes())
+    }
+}
+
+/// Whether a connection stands or is over, without how far it has come.
+pub(crate) fn glance(socket: impl AsFd) -> Sight {
+    match Counters::of(&socket) {
+        Some(counters) if counters.state == STATE_CLOSED => Sight::Over,
+        Some(counters) if counters.state != STATE_CONNECTING => Sight::Stands(Count::default()),
+        Some(_) | None => Sight::Unknown,
     }
 }
 

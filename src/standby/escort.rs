@@ -138,7 +138,7 @@ impl Escort {
             return Err(Mistake::Silent { silence: SILENCE_MAX }.into());
         }
         if self.unsent.is_empty() && self.rhythm.is_due(now) {
-            self.mark(lanes, account)?;
+            self.mark(lanes, account, self.rhythm.is_late(now))?;
             self.send(now)?;
         }
         Ok(is_armed_now)
@@ -147,7 +147,9 @@ impl Escort {
     /// When it is to have a turn if no event comes before.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let to_hear = self.may_hear.then_some(now);
-        [to_hear, self.again_at, self.rhythm.due()].into_iter().flatten().min()
+        // What the channel has not taken yet comes first, of which an event tells.
+        let rhythm = if self.unsent.is_empty() { Some(self.rhythm.due()) } else { self.rhythm.overdue_at() };
+        [to_hear, self.again_at, rhythm].into_iter().flatten().min()
     }
 
     /// Returns whether it has applied the first mark.
@@ -191,7 +193,10 @@ impl Escort {
             let sent = self.channel.try_send(frame, &borrowed);
             let sent = sent.map_err(|error| last_word(&mut self.channel).unwrap_or(error.into()))?;
             match sent {
-                Sent::Taken => drop(self.unsent.pop_front()),
+                Sent::Taken => {
+                    self.unsent.pop_front();
+                    self.rhythm.sent(now);
+                }
                 Sent::Full => return Ok(()),
                 Sent::TooManyInFlight => {
                     self.again_at = Some(now + TOO_MANY_IN_FLIGHT_RETRY);
@@ -206,20 +211,25 @@ impl Escort {
     // ── A mark ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Writes down what has changed since the last mark.
-    fn mark<L: Lanes>(&mut self, lanes: &mut L, account: impl FnOnce(&L) -> Account) -> Result<(), Failure> {
+    fn mark<L: Lanes>(
+        &mut self,
+        lanes: &mut L,
+        account: impl FnOnce(&L) -> Account,
+        in_any_case: bool,
+    ) -> Result<(), Failure> {
         let began = Instant::now();
         fault::at(Step::Mark, &mut self.channel)?;
-        spare(FRAME_SPARE_BYTES)?;
         self.note(lanes);
         self.following.begin_mark();
         self.write_peers(lanes)?;
         while let Some(frame) = caught(|| self.following.next_entries(&mut lanes.originals()))? {
             self.post(frame);
+            spare(FRAME_SPARE_BYTES)?;
         }
         let mut states = vec![Vec::new(); L::COUNT];
         caught(|| lanes.all().zip(&mut states).for_each(|(lane, state)| lane.save(state)))?;
         let account = account(lanes);
-        let frames = self.following.finish(&states, &lanes.originals(), account, monotonic_ns());
+        let frames = self.following.finish(&states, &lanes.originals(), account, monotonic_ns(), in_any_case);
         let is_some = frames.is_some();
         frames.into_iter().flatten().for_each(|frame| self.post(frame));
         self.rhythm.gathered(began, Instant::now(), is_some, self.following.is_to_confirm());
@@ -233,14 +243,20 @@ impl Escort {
 
     /// Those who have come, changed or gone.
     fn write_peers<L: Lanes>(&mut self, lanes: &mut L) -> Result<(), Failure> {
-        while let Some(mut batch) = caught(|| self.following.next_batch(&lanes.originals()))?? {
+        loop {
+            spare(FRAME_SPARE_BYTES)?;
+            let Some(mut batch) = caught(|| self.following.next_batch(&lanes.originals()))?? else { return Ok(()) };
             let descriptors = lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys());
-            let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>();
-            let (frame, descriptors) = (take(&mut batch.frame), descriptors.map_err(ChannelError::Io)?);
-            self.unsent.push_back(Parcel { frame, descriptors });
+            // Whatever the channel takes at once needs no descriptors of its own here.
+            let goes_at_once =
+                self.unsent.is_empty() && self.channel.try_send(&batch.frame, &descriptors)? == Sent::Taken;
+            if !goes_at_once {
+                let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>();
+                let (frame, descriptors) = (take(&mut batch.frame), descriptors.map_err(ChannelError::Io)?);
+                self.unsent.push_back(Parcel { frame, descriptors });
+            }
             self.following.sent(batch);
         }
-        Ok(())
     }
 
     /// Enters into the book who has changed.

@@ -12,10 +12,11 @@ use mio::Poll;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use reactord_process::channel::ChannelError;
 use reactord_process::frame::{RawFrame, printable};
+use rustc_hash::FxHashMap;
 
 use super::active::Active;
-use super::counters::{Counting, Survey};
-use super::judgement::{Verdict, judge};
+use super::counters::{self, Counting, Survey};
+use super::judgement::{Doubt, Verdict, judge};
 use super::licence::Licence;
 use super::pulse::{Due, Pulse};
 use super::sightings::Sightings;
@@ -125,7 +126,8 @@ pub(super) struct Follower<L> {
     timers_to_be: Vec<Timers>,
     /// What there is to go on with since the last mark. `None` before the first.
     marked: Option<Box<Accept>>,
-    /// Whether its loop turns, which is of interest from the first mark on: before, nobody else could serve.
+    /// Whether its loop turns, and within how long it is to: of interest from the second mark on. Before, it is not known of anybody how
+    /// far it has come, so that nobody else could serve.
     pulse: Pulse,
     hang_timeout: Option<Duration>,
     hung: bool,
@@ -175,6 +177,7 @@ impl<L: Lanes> Follower<L> {
         let place = Place { plan, queue: None, moved_to: None };
         let (receiving, _) = self.arriving.receive_listeners(receiving, place)?;
         self.receiving = Some(receiving);
+        self.check_network()?;
         loop {
             let was_marked = self.marked.is_some();
             match self.next()? {
@@ -197,6 +200,8 @@ impl<L: Lanes> Follower<L> {
     fn next(&mut self) -> Result<Next, Cause> {
         loop {
             stop_if_told(&self.arriving.sources)?;
+            // That is for who serves.
+            self.arriving.sources.signals.iter_mut().for_each(StopSignals::forget_hangup);
             match self.arriving.channel.receive() {
                 Ok(Some(raw)) => {
                     self.pulse.heard();
@@ -290,8 +295,10 @@ impl<L: Lanes> Follower<L> {
         let (receiving, accept) = receiving.mark(mark)?;
         self.look();
         let copied = receiving.copied();
-        if self.marked.is_none() {
-            self.pulse = Pulse::new(self.hang_timeout, Instant::now());
+        if self.marked.is_some()
+            && let Some(timeout) = self.hang_timeout.take()
+        {
+            self.pulse = Pulse::new(Some(timeout), Instant::now());
         }
         (self.receiving, self.marked) = (Some(receiving), Some(accept));
         self.timers = take(&mut self.timers_to_be);
@@ -351,6 +358,18 @@ impl<L: Lanes> Follower<L> {
         let listening = if is_worth_a_survey { self.listening() } else { Vec::new() };
         let seen = self.counting.look_at(found.into_iter(), &listening);
         self.sightings.see(seen);
+    }
+
+    /// # Errors
+    /// If the kernel does not tell here how far connections have come, since they belong to another network namespace.
+    fn check_network(&mut self) -> Result<(), Cause> {
+        for listener in self.arriving.sources.entrance.listeners() {
+            let Target::Tcp(address) = listener.at() else { continue };
+            if !self.counting.sees(listener, address).map_err(in_context("sock_diag"))? {
+                return Err(Objection::Unheard { address }.into());
+            }
+        }
+        Ok(())
     }
 
     /// Where peers are accepted by TCP.
@@ -417,13 +436,24 @@ impl<L: Lanes> Follower<L> {
         let mut judged = Judged::default();
         for lane in self.arriving.lanes.all() {
             let peers = lane.table().peers();
+            let mut verdicts = FxHashMap::default();
             for handle in peers.handles() {
                 let peer = peers.of_handle(handle).expect("the handle is from the table");
-                let cookie = u64::from(peer.id());
-                let known = self.sightings.of(cookie);
-                let agrees = is_blind || known.is_some() && known == survey.at_most(cookie);
-                let verdict = if agrees { Verdict::Agrees } else { judge(known, self.counting.look(peer)) };
-                judged.note(handle, verdict);
+                let (cookie, known) = (u64::from(peer.id()), self.sightings.of(peer.id().into()));
+                let verdict = match known {
+                    _ if is_blind => Verdict::Agrees,
+                    Some(_) if known == survey.at_most(cookie) => Verdict::Agrees,
+                    None => judge(None, counters::glance(peer)),
+                    Some(_) => judge(known, self.counting.look(peer)),
+                };
+                verdicts.insert(handle.key(), (handle, verdict));
+            }
+            for (handle, verdict) in verdicts.values() {
+                let peer = peers.of_handle(*handle).expect("the handle is from the table");
+                let partner = peers.partner_key(peer).and_then(|key| verdicts.get(&key));
+                let is_left =
+                    *verdict == Verdict::Agrees && partner.is_some_and(|(_, of_it)| *of_it != Verdict::Agrees);
+                judged.note(*handle, if is_left { Verdict::Doubt(Doubt::Joined) } else { *verdict });
             }
         }
         Ok(judged)

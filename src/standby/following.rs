@@ -101,7 +101,12 @@ impl Following {
     /// # Errors
     /// If the standby has no room for who has come.
     pub(super) fn next_batch(&mut self, originals: &[&mut dyn Originals]) -> Result<Option<Batch>, Mistake> {
-        let batch = next_with_room(&mut self.books, &self.hello, originals)?;
+        let mut batch = next_with_room(&mut self.books, &self.hello, originals)?;
+        if batch.is_none() {
+            // What was too much for one change.
+            self.books.begin_round();
+            batch = next_with_room(&mut self.books, &self.hello, originals)?;
+        }
         if let Some(batch) = &batch {
             self.mark.names += batch.records() as u64;
             self.note_frame(&batch.frame);
@@ -129,13 +134,14 @@ impl Following {
     }
 
     /// The frames that end the mark, with the state that all peers of each lane share. `None` if nothing has changed since the
-    /// last, which named nobody: then there was nothing to tell before, either.
+    /// last, which named nobody, unless there is to be one `in_any_case`: then there was nothing to tell before, either.
     pub(super) fn finish(
         &mut self,
         states: &[Vec<u8>],
         originals: &[&mut dyn Originals],
         account: Account,
         at_ns: u64,
+        in_any_case: bool,
     ) -> Option<Vec<Vec<u8>>> {
         let timers = timers_of(originals);
         let timers_sent = timers.iter().map(|timers| timers.timers.len() as u64).sum();
@@ -143,7 +149,7 @@ impl Following {
         frames.extend(parts_of(states));
         let shared = checksum(&frames);
         let confirms = self.unconfirmed > 0 || self.marks < self.rounds + MARKS_TO_CONFIRM;
-        if !self.mark.tells && !confirms && self.shared == Some(shared) {
+        if !self.mark.tells && !confirms && !in_any_case && self.shared == Some(shared) {
             return None;
         }
         self.shared = Some(shared);

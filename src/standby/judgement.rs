@@ -27,6 +27,8 @@ pub(crate) enum Doubt {
     NotKnown,
     /// How far it has come by now cannot be told: it is no TCP connection, or one that does not stand yet.
     NotTold,
+    /// It is joined to one that cannot be served on.
+    Joined,
 }
 
 /// Judges a peer of which this was known at the last mark, and that is seen like this now that nobody serves it.

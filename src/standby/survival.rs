@@ -33,6 +33,7 @@ pub(super) struct Judged {
     written: u64,
     not_known: u64,
     not_told: u64,
+    joined: u64,
     /// Those who cannot be served on.
     ended: Vec<PeerHandle>,
 }
@@ -46,6 +47,7 @@ impl Judged {
             Verdict::Doubt(Doubt::Written) => &mut self.written,
             Verdict::Doubt(Doubt::NotKnown) => &mut self.not_known,
             Verdict::Doubt(Doubt::NotTold) => &mut self.not_told,
+            Verdict::Doubt(Doubt::Joined) => &mut self.joined,
         };
         *count += 1;
         if verdict != Verdict::Agrees {
@@ -54,7 +56,7 @@ impl Judged {
     }
 
     fn reset(&self) -> u64 {
-        self.read + self.written + self.not_known + self.not_told
+        self.read + self.written + self.not_known + self.not_told + self.joined
     }
 }
 
@@ -82,10 +84,14 @@ impl fmt::Display for Survival {
         let Self { active, hung, noticed_at_ns, marked_at_ns, judged } = self;
         let how = if *hung { "did not turn its loop any more, and was killed" } else { "has died" };
         let ago_us = noticed_at_ns.saturating_sub(*marked_at_ns) / 1000;
-        let Judged { served_on, over, read, written, not_known, not_told, .. } = judged;
+        let Judged { served_on, over, read, written, not_known, not_told, joined, .. } = judged;
         write!(f, "{active} {how}: {served_on} peers are served on, {} are reset", judged.reset())?;
         write!(f, " (since the last mark, {ago_us} us before, {written} were written to and {read} read from; ")?;
-        write!(f, "of {not_known} it was not known how far they had come, and of {not_told} it cannot be told), ")?;
+        write!(
+            f,
+            "of {not_known} it was not known how far they had come, of {not_told} it cannot be told, \
+             and {joined} were joined to one of these), "
+        )?;
         write!(f, "{over} were over")
     }
 }

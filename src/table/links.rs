@@ -130,7 +130,7 @@ impl Peers {
 
     /// Where whom a peer is joined to is, if it is here.
     #[inline]
-    pub(super) fn partner_key(&self, peer: &Peer) -> Option<usize> {
+    pub(crate) fn partner_key(&self, peer: &Peer) -> Option<usize> {
         let key = self.pairs.key(peer.pair_end?.other())?;
         self.is_in_reach(&self.slab[key]).then_some(key)
     }

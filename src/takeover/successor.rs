@@ -7,6 +7,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reactord_process::frame::{Refuse, printable};
@@ -60,6 +61,8 @@ pub(crate) enum Objection {
     Leaving { reason: String },
     /// Whoever is followed is another process than the one that is seen to have opened the path, or is in another namespace.
     Unseen { pid: u32, seen_pid: u32 },
+    /// A standby is in another network namespace than a listener of its active: nobody would tell it how far connections have come.
+    Unheard { address: SocketAddr },
     /// Whoever is followed has another clock.
     Clock { at_ns: u64, now_ns: u64 },
     /// Whoever is followed has ended the channel, and lives.
@@ -126,6 +129,11 @@ impl std::fmt::Display for Objection {
                 f,
                 "the process that is to be followed calls itself pid {pid}, and is seen as pid {seen_pid}: a standby is in the same \
                  PID namespace"
+            ),
+            Self::Unheard { address } => write!(
+                f,
+                "the kernel does not tell here how far connections have come that are accepted at {address}: a standby is in the same \
+                 network namespace"
             ),
             Self::Clock { at_ns, now_ns } => write!(
                 f,

@@ -1,5 +1,6 @@
 //! A standby: the server is killed, and whoever had its answers by then goes on as if nothing had happened.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reactord::Status;
 
-use crate::harness::{PATIENCE, Peer, Place, Server, StopAtEnd, caller_sees_pid, exchange_all};
+use crate::harness::{PATIENCE, Peer, Place, Server, StopAtEnd, caller_sees_pid, exchange_all, skip};
 use crate::standbys::{TornMessage, follow, rest, spawn_standby, standby_of, survived, wait_until};
 
 /// A server that is killed while nothing happens, with so many peers.
@@ -379,4 +380,24 @@ fn a_server_that_starts_its_standby_can_be_taken_over_and_its_successor_has_one_
     kept.servers[0].kill();
     wait_until("the standby serves", || Status::of(&place.path()).is_ok_and(|status| status.pid == standby));
     exchange_all(&mut peers);
+}
+
+#[test]
+fn a_standby_in_another_network_namespace_follows_nobody_and_says_why() {
+    let elsewhere = || {
+        let mut command = Command::new("unshare");
+        command.arg("--net");
+        command
+    };
+    if !elsewhere().arg("true").status().is_ok_and(|status| status.success()) {
+        return skip("this user may make no network namespace");
+    }
+    let place = Place::new();
+    let active = Server::serve(&place.path(), "");
+    let mut command = elsewhere();
+    command.arg(env!("CARGO_BIN_EXE_reactord")).arg("--follow").arg(place.path());
+    let (_, said) = Server::spawn(&place.path(), &mut command).output(3);
+    assert!(said.contains("a standby is in the same network namespace"), "{said}");
+    wait_until("nobody follows", || standby_of(&place).is_none());
+    active.stop();
 }

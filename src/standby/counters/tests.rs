@@ -310,3 +310,16 @@ fn listener_on_a_device() -> nix::Result<TcpListener> {
     nix::sys::socket::setsockopt(&listener, BindToDevice, &"lo".into())?;
     Ok(listener)
 }
+
+#[test]
+fn a_listener_is_seen_from_its_own_network_and_another_one_is_not_taken_for_it() {
+    for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+        let listener = TcpListener::bind(address).unwrap();
+        let mut counting = Counting::open().unwrap();
+        let at = listener.local_addr().unwrap();
+        assert!(counting.sees(&listener, at).unwrap());
+        // One that is not there is like one that is elsewhere.
+        let bound = rustix::net::socket(rustix::net::AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        assert!(!counting.sees(&bound, at).unwrap());
+    }
+}
