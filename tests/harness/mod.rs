@@ -3,6 +3,7 @@
 //! Nothing here sleeps to wait. Whatever is waited for announces itself, as a line, an exit or a byte, and is waited
 //! for up to [`PATIENCE`]; a test that runs into it fails.
 
+mod nonces;
 mod peer;
 mod process;
 mod rustls;
@@ -26,7 +27,7 @@ pub(crate) use peer::{Lost, Peer, Source, all_are_stuck, exchange_all, inodes_of
 pub(crate) use process::{Exit, Server, caller_sees_pid, daemon, example, figure, limited};
 pub(crate) use rustls::RustlsPeer;
 pub(crate) use scripted::{ScriptedSuccessor, receive_with_descriptors, send_with_descriptors};
-pub(crate) use tls::{Authority, CertificateKey, Shaking, TlsPeer};
+pub(crate) use tls::{Authority, CertificateKey, Shaking, TlsPeer, Why};
 pub(crate) use wire::{Frame, Record, accept, copied, empty, frame, hello, kind, ready};
 
 /// How long anything may take that is expected to happen, on a machine that is busy with other things.

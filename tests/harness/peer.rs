@@ -395,7 +395,7 @@ pub(crate) fn inodes_of_server_ends(peers: &[&Peer]) -> Vec<Option<u64>> {
     peers.iter().map(inode).collect()
 }
 
-fn is_loss(error: &io::Error) -> bool {
+pub(super) fn is_loss(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
 }
 

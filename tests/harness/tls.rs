@@ -1,6 +1,7 @@
 //! A client that speaks TLS, and certificates for both sides.
 
-use std::io::{ErrorKind, Read, Write};
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +10,10 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use reactord_tls::{
     Certificate, ClientSettings, Connector, End, Facts, Handshake, Pem, Progress, Roots, Session, Version, Versions,
 };
+use rustix::net::sockopt;
 
+use super::nonces::Nonces;
+use super::peer::is_loss;
 use super::{Lost, PATIENCE, Place};
 
 /// Who takes nothing for so long is slow.
@@ -112,11 +116,45 @@ impl Authority {
     }
 }
 
+/// Why a client cannot go on.
+#[derive(Debug)]
+pub(crate) enum Why {
+    Lost(Lost),
+    /// One side has ended it, since it does not take what the other one says.
+    Refused(String),
+}
+
+impl Why {
+    #[track_caller]
+    fn of(doing: &str, error: &io::Error) -> Self {
+        assert!(is_loss(error), "{doing}: {error}");
+        Self::Lost(Lost(format!("{doing}: {error}")))
+    }
+
+    /// The loss of its connection, which is the only reason there may be.
+    #[track_caller]
+    pub(crate) fn loss(self) -> Lost {
+        match self {
+            Self::Lost(lost) => lost,
+            Self::Refused(why) => panic!("{why}"),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost(Lost(why)) | Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
 /// The client's end of one connection, which speaks TLS.
 pub(crate) struct TlsPeer {
     stream: TcpStream,
     session: Session,
     facts: Facts,
+    nonces: Option<Nonces>,
     wire: Vec<u8>,
     plain: Vec<u8>,
 }
@@ -128,14 +166,8 @@ impl TlsPeer {
     }
 
     /// Connects, unless that fails.
-    pub(crate) fn try_connect(address: SocketAddr, connector: &Connector) -> Result<Self, String> {
-        let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-        Self::try_over(stream, connector)
-    }
-
-    /// Speaks TLS over a connection, on which nothing has been said.
-    pub(crate) fn try_over(stream: TcpStream, connector: &Connector) -> Result<Self, String> {
-        Shaking::over(stream, connector).try_finish()
+    pub(crate) fn try_connect(address: SocketAddr, connector: &Connector) -> Result<Self, Why> {
+        Shaking::try_connect(address, connector)?.try_finish()
     }
 
     pub(crate) fn facts(&self) -> &Facts {
@@ -152,7 +184,7 @@ impl TlsPeer {
     /// The same, unless the connection is lost.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
         let mut out = Vec::new();
-        self.session.seal(bytes, &mut out).map_err(|failure| Lost(failure.to_string()))?;
+        self.session.seal(bytes, &mut out).expect("it is open");
         self.try_send_raw(&out)
     }
 
@@ -165,7 +197,7 @@ impl TlsPeer {
     /// The same, unless the connection is lost.
     pub(crate) fn try_update(&mut self) -> Result<(), Lost> {
         let mut out = Vec::new();
-        self.session.update(true, &mut out).map_err(|failure| Lost(failure.to_string()))?;
+        self.session.update(true, &mut out).expect("it is open");
         self.try_send_raw(&out)
     }
 
@@ -195,15 +227,47 @@ impl TlsPeer {
 
     /// The same, unless the connection is lost.
     pub(crate) fn try_send_raw(&mut self, bytes: &[u8]) -> Result<(), Lost> {
-        self.stream.write_all(bytes).map_err(|error| Lost(format!("sending: {error}")))
+        self.stream.write_all(bytes).map_err(|error| Why::of("sending", &error).loss())
+    }
+
+    /// Has the kernel keep little of what comes, however long that lasts.
+    pub(crate) fn keep_little(&self) {
+        sockopt::set_socket_recv_buffer_size(&self.stream, 64 * 1024).expect("a buffer can be made small");
+        sockopt::set_socket_send_buffer_size(&self.stream, 64 * 1024).expect("a buffer can be made small");
+    }
+
+    /// Seals this behind what is sealed already, to be sent later.
+    #[track_caller]
+    pub(crate) fn seal(&mut self, bytes: &[u8], sealed: &mut Vec<u8>) {
+        self.session.seal(bytes, sealed).expect("it is open");
+    }
+
+    /// Seals and sends of this as much as goes until nothing has been taken for so long. Returns how much of it is sealed, and what of
+    /// that is still to be sent.
+    #[track_caller]
+    pub(crate) fn seal_until_slow(&mut self, silence: Duration, bytes: &[u8]) -> (usize, Vec<u8>) {
+        let mut sealed = 0;
+        for part in bytes.chunks(16 * 1024) {
+            sealed += part.len();
+            let rest = self.send_for(silence, part);
+            if !rest.is_empty() {
+                return (sealed, rest);
+            }
+        }
+        (sealed, Vec::new())
     }
 
     /// Sends as much of this as goes while it reads nothing; what is left is sealed, and comes back.
     #[track_caller]
     pub(crate) fn send_until_slow(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.send_for(SLOW, bytes)
+    }
+
+    #[track_caller]
+    fn send_for(&mut self, silence: Duration, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         self.session.seal(bytes, &mut out).expect("it is open");
-        self.stream.set_write_timeout(Some(SLOW)).expect("a timeout can be set");
+        self.stream.set_write_timeout(Some(silence)).expect("a timeout can be set");
         let mut sent = 0;
         while sent < out.len() {
             match self.stream.write(&out[sent..]) {
@@ -219,11 +283,18 @@ impl TlsPeer {
     /// Receives exactly these bytes while it sends what is sealed already.
     #[track_caller]
     pub(crate) fn expect_while_sending(&mut self, expected: &[u8], sealed: &[u8]) {
+        self.try_expect_while_sending(expected, sealed).expect("the connection is open");
+    }
+
+    /// The same, unless the connection is lost.
+    pub(crate) fn try_expect_while_sending(&mut self, expected: &[u8], sealed: &[u8]) -> Result<(), Lost> {
         let mut stream = self.stream.try_clone().expect("a socket has duplicates");
         std::thread::scope(|scope| {
-            scope.spawn(move || stream.write_all(sealed).expect("the connection takes all"));
-            self.expect(expected);
-        });
+            let sending = scope.spawn(move || stream.write_all(sealed));
+            let heard = self.try_expect(expected);
+            let sent = sending.join().expect("a client can send");
+            heard.and(sent.map_err(|error| Why::of("sending", &error).loss()))
+        })
     }
 
     /// Receives exactly these bytes.
@@ -236,7 +307,7 @@ impl TlsPeer {
     #[track_caller]
     pub(crate) fn try_expect(&mut self, expected: &[u8]) -> Result<(), Lost> {
         while self.plain.len() < expected.len() {
-            if !self.receive().map_err(Lost)? {
+            if !self.receive().map_err(Why::loss)? {
                 return Err(Lost(format!("the end came after {} bytes", self.plain.len())));
             }
         }
@@ -257,6 +328,21 @@ impl TlsPeer {
         self.session.close(&mut out);
         self.stream.write_all(&out).expect("the connection takes all");
         self.stream.shutdown(Shutdown::Write).expect("an open connection can be ended");
+    }
+
+    /// Says so, and is told the same, unless the connection is lost.
+    #[track_caller]
+    pub(crate) fn try_end(mut self) -> Result<(), Lost> {
+        let last_word = self.last_word();
+        self.try_send_raw(&last_word)?;
+        // Nobody is there to whom to say it, if that fails.
+        drop(self.stream.shutdown(Shutdown::Write));
+        while self.receive().map_err(Why::loss)? {}
+        assert_eq!(self.unread(), b"", "so much came before the end");
+        match self.session.end() {
+            End::Orderly => Ok(()),
+            End::Truncated => Err(Lost("the end came without a word".to_owned())),
+        }
     }
 
     /// That it sends nothing more, to be sent later.
@@ -285,24 +371,39 @@ impl TlsPeer {
             match self.receive() {
                 Ok(true) => {}
                 Ok(false) => return format!("{:?}", self.session.end()),
-                Err(why) => return why,
+                Err(why) => return why.to_string(),
             }
         }
     }
 
-    fn receive(&mut self) -> Result<bool, String> {
+    /// The connection is gone, however that happened, and nobody has said that it ends. What has come before is unread.
+    #[track_caller]
+    pub(crate) fn expect_loss(&mut self) {
+        loop {
+            match self.receive().map_err(Why::loss) {
+                Ok(true) => {}
+                Ok(false) => return assert_eq!(self.session.end(), End::Truncated, "somebody has ended it"),
+                Err(_) => return,
+            }
+        }
+    }
+
+    #[track_caller]
+    fn receive(&mut self) -> Result<bool, Why> {
         let mut buffer = vec![0; 64 * 1024];
         match self.stream.read(&mut buffer) {
             Ok(0) => return Ok(false),
             Ok(bytes) => self.wire.extend_from_slice(&buffer[..bytes]),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(Why::of("receiving", &error)),
         }
         let mut out = Vec::new();
         let opened = self.session.open(&mut self.wire, &mut self.plain, &mut out);
-        let used = opened.map_err(|failure| failure.to_string())?;
+        let used = opened.map_err(|failure| Why::Refused(failure.to_string()))?;
+        let (whole, begun) = self.wire.split_at(used);
+        self.nonces.iter_mut().for_each(|nonces| nonces.see(whole, begun));
         self.wire.drain(..used);
-        self.stream.write_all(&out).map_err(|error| error.to_string())?;
+        self.stream.write_all(&out).map_err(|error| Why::of("sending", &error))?;
         Ok(true)
     }
 }
@@ -321,16 +422,19 @@ impl Shaking {
     /// It has connected, and said nothing.
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr, connector: &Connector) -> Self {
-        Self::over(TcpStream::connect(address).expect("the server listens"), connector)
+        Self::try_connect(address, connector).expect("the server listens")
     }
 
-    fn over(stream: TcpStream, connector: &Connector) -> Self {
+    /// The same, unless nobody listens any more.
+    fn try_connect(address: SocketAddr, connector: &Connector) -> Result<Self, Why> {
+        let connected = TcpStream::connect(address);
+        let stream = connected.map_err(|error| Why::Lost(Lost(format!("connecting: {error}"))))?;
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("no delay can be set");
         let mut out = Vec::new();
         let handshake = Handshake::connect(connector, "localhost", &mut out).expect("it can begin");
-        Self { stream, handshake, wire: Vec::new(), out, progress: Progress::More }
+        Ok(Self { stream, handshake, wire: Vec::new(), out, progress: Progress::More })
     }
 
     /// Says no more of what it has to say than this.
@@ -347,15 +451,15 @@ impl Shaking {
         self.try_hear().expect("the server goes on");
     }
 
-    fn try_hear(&mut self) -> Result<(), String> {
+    fn try_hear(&mut self) -> Result<(), Why> {
         while self.out.is_empty() && self.progress == Progress::More {
             let mut buffer = [0; 4096];
-            match self.stream.read(&mut buffer).map_err(|error| error.to_string())? {
-                0 => return Err("the server has ended the connection".to_owned()),
+            match self.stream.read(&mut buffer).map_err(|error| Why::of("shaking hands", &error))? {
+                0 => return Err(Why::Lost(Lost("the end came in the handshake".to_owned()))),
                 bytes => self.wire.extend_from_slice(&buffer[..bytes]),
             }
             let heard = self.handshake.hear(&self.wire, &mut self.out);
-            let (used, progress) = heard.map_err(|failure| failure.to_string())?;
+            let (used, progress) = heard.map_err(|failure| Why::Refused(failure.to_string()))?;
             self.wire.drain(..used);
             self.progress = progress;
         }
@@ -368,18 +472,20 @@ impl Shaking {
         self.try_finish().expect("the handshake succeeds")
     }
 
-    fn try_finish(mut self) -> Result<TlsPeer, String> {
+    /// The same, unless that fails.
+    pub(crate) fn try_finish(mut self) -> Result<TlsPeer, Why> {
         loop {
             let said = std::mem::take(&mut self.out);
-            self.stream.write_all(&said).map_err(|error| error.to_string())?;
+            self.stream.write_all(&said).map_err(|error| Why::of("shaking hands", &error))?;
             if self.progress == Progress::Done {
                 break;
             }
             self.try_hear()?;
         }
         let Self { stream, handshake, wire, .. } = self;
-        let established = handshake.finish().map_err(|failure| failure.to_string())?;
+        let established = handshake.finish().map_err(|failure| Why::Refused(failure.to_string()))?;
         let (session, facts) = (established.session, established.facts);
-        Ok(TlsPeer { stream, session, facts, wire, plain: Vec::new() })
+        let nonces = Nonces::of(session.suite());
+        Ok(TlsPeer { stream, session, facts, nonces, wire, plain: Vec::new() })
     }
 }

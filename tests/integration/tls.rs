@@ -158,7 +158,8 @@ fn only_who_has_a_certificate_is_served_where_one_is_wanted() {
     let good = authority.connector_with_certificate(&of_clients);
     let mut peer = TlsPeer::connect(server.address(), &good);
     let served = |connector: &Connector| {
-        TlsPeer::try_connect(server.address(), connector).and_then(|mut peer| match peer.failure() {
+        let connected = TlsPeer::try_connect(server.address(), connector).map_err(|why| why.to_string());
+        connected.and_then(|mut peer| match peer.failure() {
             why if why.contains("ended it") || why.contains("reset") => Err(why),
             why => Ok(why),
         })
