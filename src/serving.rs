@@ -4,6 +4,8 @@ use reactord::program::{Begins, Predecessor, call, serve, server};
 #[cfg(feature = "fault-points")]
 use reactord::services::{Counted, Relayed};
 use reactord::services::{Line, Metrics, Seqnum};
+#[cfg(feature = "fault-points")]
+use reactord::tls::Tls;
 use reactord::worker::Queue;
 use reactord::{Config, Error, Listen, Offer, Outcome, Server, Services, StreamService, Successor, With};
 
@@ -57,6 +59,7 @@ pub(crate) fn run(plan: Plan, way: Way) -> Result<Outcome, Error> {
     #[cfg(feature = "fault-points")]
     if services == [BuiltIn::Counted] {
         let at = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let listen = in_clear_and_secured(listen, start.config.tls.as_ref());
         let beside = (!listen.is_empty()).then(|| Listen::on(Relayed::NAME, at));
         return match (&start.way, &beside) {
             (Way::Serve(_) | Way::Work(_), None) => start.run(|server| server.service([], Counted::default())),
@@ -70,6 +73,17 @@ pub(crate) fn run(plan: Plan, way: Way) -> Result<Outcome, Error> {
         [BuiltIn::Line] => start.run(|server| server.service(listen.clone(), line)),
         _ => start.run(|server| server.service(listen.clone(), Seqnum).service([], line)),
     }
+}
+
+/// The same listeners in clear, and another one for those who speak TLS if there is something to speak it with, so that there are both.
+/// A successor is told of each of them, since it takes none over in clear that it was not told of.
+#[cfg(feature = "fault-points")]
+fn in_clear_and_secured(listen: Vec<Listen>, tls: Option<&Tls>) -> Vec<Listen> {
+    let Some(tls) = tls else { return listen };
+    let at = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let listen = if listen.is_empty() { vec![Listen::on(Counted::NAME, at)] } else { listen };
+    let secured = Listen { tls: Some(tls.clone()), ..Listen::on("secured", at) };
+    listen.into_iter().map(|listen| Listen { tls: None, ..listen }).chain([secured]).collect()
 }
 
 /// How a server comes to serve, and where its figures are to be had beside that, if anywhere: at these listeners, or at

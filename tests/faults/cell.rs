@@ -8,6 +8,7 @@ use crate::crowd::{Crew, Crowd};
 use crate::expectation::{End, Ends, Owner, Situation};
 use crate::harness::{Exit, PATIENCE, Peer, Place, Server, caller_sees_pid, daemon};
 use crate::plan::{Fault, Planned, Point, VARIABLE};
+use crate::secured;
 
 /// How long the predecessor freezes, in ms: longer than whoever is to be late takes.
 const FREEZE_TIMEOUT_MS: &str = "1000";
@@ -57,13 +58,15 @@ impl Cell {
         command
             .args(arguments)
             .arg(place.path())
+            .args(secured::options())
             .env(VARIABLE, side_of(&plan, |point| matches!(point, Point::Predecessor(_))));
         let predecessor = Server::spawn(&place.path(), &mut command).started();
         let files_without_peers = predecessor.open_files();
         let mut crowd = Crowd::gather(&predecessor);
 
         let mut command = daemon();
-        command.arg("-T").arg(place.path()).env(VARIABLE, side_of(&plan, |point| matches!(point, Point::Successor(_))));
+        command.arg("-T").arg(place.path()).args(secured::options());
+        command.env(VARIABLE, side_of(&plan, |point| matches!(point, Point::Successor(_))));
         let successor = Server::spawn(&place.path(), &mut command);
         let (faulty, other) = match situation.point {
             Point::Predecessor(_) | Point::Upgrade(_) | Point::Standby(_) => (&predecessor, &successor),
@@ -142,7 +145,7 @@ fn outlive(place: &Place, owner: Server, crowd: Crowd, files_without_peers: usiz
     };
     check_owner(place, &owner, &mut crew, files_without_peers);
     let log = owner.log();
-    let next = owner.taken_over("");
+    let next = owner.taken_over(&secured::words());
     check_owner(place, &next, &mut crew, files_without_peers);
     next.stop_with(crew.into_peers());
     assert_eq!(std::fs::read_dir(place.directory()).expect("the test's own").count(), 0, "nothing is left over");

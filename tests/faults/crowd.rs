@@ -3,8 +3,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,19 +12,12 @@ use procfs::net::TcpState;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use tempfile::TempDir;
 
-use crate::harness::{Lost, PATIENCE, Peer, Server, lines};
+use crate::asked::{ASKED, LITTLE_BYTES, SLOW, answers};
+use crate::harness::{Lost, PATIENCE, Peer, Server};
+use crate::secured::{self, Secured};
 
 /// How many there are of each kind that comes in numbers.
 const EACH: usize = 3;
-
-/// What a slow reader asks for: more than the server and the kernel keep for it.
-static ASKED: LazyLock<Vec<u8>> = LazyLock::new(|| lines(1, 10 * 1024 * 1024));
-
-/// What a peer asks for that gets its answers at once.
-const LITTLE_BYTES: usize = 100 * 1024;
-
-/// How long nothing is taken before enough is under way.
-const SLOW: Duration = Duration::from_millis(30);
 
 /// From one line of a busy client to the next, so that many crowds can be there at once.
 const PACE: Duration = Duration::from_millis(1);
@@ -269,6 +262,8 @@ pub(crate) struct Crowd {
     due: Vec<Talker>,
     /// Are being connected on.
     waiting: Option<(Waiter, Knocker)>,
+    /// Speak TLS.
+    secured: Option<Secured>,
     /// Have sent so much and will send no more, and have not read the answers: one whose answers are on their way, and
     /// one whose answers fill all buffers.
     half_closed: Vec<(Peer, usize)>,
@@ -283,8 +278,10 @@ impl Crowd {
     /// All have been served when this returns, and keep the server busy from now on.
     #[track_caller]
     pub(crate) fn gather(server: &Server) -> Self {
-        let mut crowd = Self::gather_light(server);
         let relay = Relay::of(server);
+        let mut secured = Secured::gather(server);
+        secured.fill_buffers();
+        let mut crowd = Self { secured: Some(secured), ..Self::gather_around(relay.counted, Some(relay)) };
         crowd.waiting = Some((Waiter::connect_by(relay), Knocker::connect_by(relay)));
         crowd.fill_buffers(relay.counted);
         crowd
@@ -310,7 +307,8 @@ impl Crowd {
     #[track_caller]
     pub(crate) fn gather_light(server: &Server) -> Self {
         let relay = Relay::of(server);
-        Self::gather_around(relay.counted, Some(relay))
+        let secured = Some(Secured::gather(server));
+        Self { secured, ..Self::gather_around(relay.counted, Some(relay)) }
     }
 
     #[track_caller]
@@ -350,8 +348,8 @@ impl Crowd {
             Ok(())
         });
         let half_closed = vec![(answered, LITTLE_BYTES)];
-        let (full, waiting) = (None, None);
-        Self { idle, half, leaving, full, relayed, due, waiting, half_closed, busy, passing, stopping }
+        let (full, waiting, secured) = (None, None, None);
+        Self { idle, half, leaving, full, relayed, due, waiting, secured, half_closed, busy, passing, stopping }
     }
 
     /// Some of them leave at once, each in its own way, whether they are served or not; and one of those who stay says half a
@@ -390,7 +388,7 @@ impl Crowd {
 
     /// The same. Unless somebody listens where they have connected, those who come and go do not matter.
     pub(crate) fn finish_while(self, listens: bool) -> Result<Crew, Lost> {
-        let Self { mut idle, mut half, leaving, full, mut relayed, mut due, waiting, half_closed, .. } = self;
+        let Self { mut idle, mut half, leaving, full, mut relayed, mut due, waiting, secured, half_closed, .. } = self;
         let (busy, passing, stopping) = (self.busy, self.passing, self.stopping);
         drop(leaving);
         stopping.store(true, Ordering::Relaxed);
@@ -414,7 +412,8 @@ impl Crowd {
             peer.try_expect(answers(sent))?;
             peer.expect_end();
         }
-        Ok(Crew(staying))
+        let secured = secured.map_or(Ok(Vec::new()), |secured| secured.finish_while(listens))?;
+        Ok(Crew { plain: staying, secured })
     }
 
     /// Each sees its connection end, and none gets a byte that is not its own, or one twice.
@@ -426,7 +425,8 @@ impl Crowd {
     /// The same, where perhaps somebody else still listens where they have connected.
     #[track_caller]
     pub(crate) fn expect_loss_while(self, listens: bool) {
-        let Self { idle, half, full, relayed, due, waiting, half_closed, .. } = self;
+        let Self { idle, half, full, relayed, due, waiting, secured, half_closed, .. } = self;
+        secured.into_iter().for_each(|secured| secured.expect_loss_while(listens));
         idle.iter().chain(&half).chain(&relayed).for_each(|talker| talker.peer.expect_loss());
         waiting.iter().flat_map(|(waiter, knocker)| [&waiter.peer, &knocker.peer]).for_each(Peer::expect_loss);
         for talker in due {
@@ -444,28 +444,28 @@ impl Crowd {
     }
 }
 
-/// What comes back to a peer that has sent so much of what it asks for: all whole lines.
-fn answers(sent: usize) -> &'static [u8] {
-    let whole = ASKED[..sent].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    &ASKED[..whole]
-}
-
 /// The clients that stay.
-pub(crate) struct Crew(Vec<Talker>);
+pub(crate) struct Crew {
+    plain: Vec<Talker>,
+    secured: Vec<secured::Talker>,
+}
 
 impl Crew {
     /// How many files the server has open for them.
     pub(crate) fn files(&self) -> usize {
-        self.0.iter().map(|talker| talker.files).sum()
+        self.plain.iter().map(|talker| talker.files).sum::<usize>() + self.secured.len()
     }
 
     #[track_caller]
     pub(crate) fn exchange(&mut self) {
-        self.0.iter_mut().try_for_each(Talker::exchange).expect("all connections are open");
+        let plain = self.plain.iter_mut().try_for_each(Talker::exchange);
+        let mut secured = || self.secured.iter_mut().try_for_each(secured::Talker::exchange);
+        plain.and_then(|()| secured()).expect("all connections are open");
     }
 
+    /// Those that do not speak TLS. The others leave.
     pub(crate) fn into_peers(self) -> impl Iterator<Item = Peer> {
-        self.0.into_iter().map(|talker| talker.peer)
+        self.plain.into_iter().map(|talker| talker.peer)
     }
 }
 

@@ -8,6 +8,7 @@
 //! cargo test --test faults --features fault-points -- random --moves --schedules 1000
 //! ```
 
+mod asked;
 mod cell;
 mod crowd;
 mod expectation;
@@ -20,6 +21,7 @@ mod papers;
 #[path = "../../src/takeover/fault/plan.rs"]
 mod plan;
 mod random;
+mod secured;
 mod standby;
 #[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "../harness/standby.rs"]
@@ -117,10 +119,10 @@ fn run_quickly() -> Result<(), String> {
     run_moves(1..6)
 }
 
-/// Every fault at every step of a standby, and the control.
+/// Every fault at every step of a standby, and the controls.
 fn run_standbys() -> Result<(), String> {
     run_cells(standby::Cell::all(), |_| true, standby::Cell::run)?;
-    standby::run_control()
+    standby::run_controls()
 }
 
 fn run_exhaustively() -> Result<(), String> {
@@ -138,7 +140,7 @@ fn run_named(part: &str) -> Result<(), String> {
     run_cells(moving::Cell::all(), |cell| cell.to_string().contains(part), moving::Cell::run)?;
     run_cells(upgrades::Cell::all(), |cell| cell.to_string().contains(part), upgrades::Cell::run)?;
     run_cells(standby::Cell::all(), |cell| cell.to_string().contains(part), standby::Cell::run)?;
-    if standby::CONTROL.contains(part) { standby::run_control() } else { Ok(()) }
+    if standby::CONTROL.contains(part) { standby::run_controls() } else { Ok(()) }
 }
 
 /// Whether a cell belongs to the quick form: at every step, both sides are killed, stopped, and fail in one further

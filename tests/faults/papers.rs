@@ -20,10 +20,12 @@ Written by `cargo test --test faults --features fault-points -- exhaustive` from
 
 Each cell is a takeover of real processes, with two services and with peers of every kind: idle, busy, half-way through a
 message, with full output buffers, half-closed, connecting, leaving, with deadlines that pass, joined to one another, and
-such whom a service is connecting to listeners that let nobody in. One side fails when it is about to do the step. The cell says
-who owns the peers in the end, and how the predecessor and the successor ended. In every one, each client got every byte and
-every deadline once and in order, or, where nobody is left, saw its connection end; the owner had no descriptor open that it
-did not have before; it could be taken over; and when that server stopped, no process and no file was left.
+such whom a service is connecting to listeners that let nobody in; and with others that speak TLS, of both versions: silent, half-way
+through a record, with sealed output that nobody reads, with keys that change, and with handshakes under way. One side fails when it
+is about to do the step. The cell says who owns the peers in the end, and how the predecessor and the successor ended. In every one,
+each client got every byte and every deadline once and in order, or, where nobody is left, saw its connection end; none got a record
+of TLS whose number or nonce had been used; no handshake was lost that could go on; the owner had no descriptor open that it did not
+have before; it could be taken over; and when that server stopped, no process and no file was left.
 
 - *kill*: SIGKILL. *stop*: SIGSTOP until the other side has given up or gone on, then SIGCONT.
 - *error*: the step returns an I/O error.

@@ -13,6 +13,7 @@ use crate::expectation::Owner;
 use crate::harness::{Place, Server, daemon};
 use crate::nursed::{FAULTS_MAX, Nursed, disturb};
 use crate::plan::{Fault, Planned, Point, PredecessorStep, SuccessorStep};
+use crate::secured;
 
 /// How many successors are disturbed in one schedule.
 const SUCCESSORS: usize = 4;
@@ -168,7 +169,10 @@ fn settle(predecessor: &Server, successor: &Server, crowd: &mut Crowd) -> Owner 
 
 fn serve(place: &Place, plan: &[Planned], random: &mut Rng) -> Nursed {
     let mut command = daemon();
-    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
+    command
+        .args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"])
+        .arg(place.path())
+        .args(secured::options());
     let nursed = Nursed::spawn(&place.path(), &mut command, plan, random);
     nursed.server.wait_for_line(|line| line.contains("Starting Takeover channel on ["));
     nursed
@@ -176,6 +180,6 @@ fn serve(place: &Place, plan: &[Planned], random: &mut Rng) -> Nursed {
 
 fn take_over(place: &Place, plan: &[Planned], random: &mut Rng) -> Nursed {
     let mut command = daemon();
-    command.arg("-T").arg(place.path());
+    command.arg("-T").arg(place.path()).args(secured::options());
     Nursed::spawn(&place.path(), &mut command, plan, random)
 }

@@ -4,11 +4,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::harness::{Peer, Place, Server, daemon};
+use crate::harness::{Lost, Peer, Place, Server, TlsPeer, daemon};
 use crate::plan::{Fault, Point, StandbyStep as S, VARIABLE};
-use crate::standbys::{TornMessage, rest, standby_of, survived, wait_until};
+use crate::secured;
+use crate::standbys::{TornMessage, rest, standby_of, survived, wait_until, while_deaf};
 
-const PEERS: usize = 30;
+/// Some that speak TLS, of each version, and others.
+const PLAIN_PEERS: usize = 30;
+const PEERS: usize = PLAIN_PEERS + 2;
 const LINE: &[u8] = b"a line\n";
 
 /// A fault at a step.
@@ -79,11 +82,11 @@ impl Cell {
         let place = Place::new();
         let mut command = daemon();
         command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
+        command.args(secured::options());
         let active = Server::spawn(&place.path(), command.env(VARIABLE, self.plan(true))).started();
-        let mut clients: Vec<Client> =
-            Peer::connect_many(active.address_as("counted"), PEERS).into_iter().map(Client::from).collect();
+        let mut clients = connect(&active);
         let mut command = daemon();
-        command.arg("--follow").arg(place.path()).env(VARIABLE, self.plan(false));
+        command.arg("--follow").arg(place.path()).args(secured::options()).env(VARIABLE, self.plan(false));
         let standby = Server::spawn(&place.path(), &mut command);
         let (fails, owner) = (if self.is_of_active() { &active } else { &standby }, self.expected());
         if self.comes_with_a_mark() {
@@ -142,22 +145,45 @@ const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// A client that says lines, and knows how many have not been answered.
 struct Client {
-    peer: Peer,
+    connection: Connection,
     unanswered: usize,
     /// Its connection does not take anything more.
     is_lost: bool,
 }
 
-impl From<Peer> for Client {
-    fn from(peer: Peer) -> Self {
-        Self { peer, unanswered: 0, is_lost: false }
+enum Connection {
+    Plain(Peer),
+    Secured(Box<TlsPeer>),
+}
+
+impl Connection {
+    fn try_send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        match self {
+            Self::Plain(peer) => peer.try_send(bytes),
+            Self::Secured(peer) => peer.try_send(bytes),
+        }
     }
+
+    fn try_expect(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        match self {
+            Self::Plain(peer) => peer.try_expect(bytes),
+            Self::Secured(peer) => peer.try_expect(bytes),
+        }
+    }
+}
+
+/// All clients of a server.
+#[track_caller]
+fn connect(active: &Server) -> Vec<Client> {
+    let plain = Peer::connect_many(active.address_as("counted"), PLAIN_PEERS).into_iter().map(Connection::Plain);
+    let secured = secured::connect_each(secured::address_of(active)).map(|peer| Connection::Secured(Box::new(peer)));
+    plain.chain(secured).map(|connection| Client { connection, unanswered: 0, is_lost: false }).collect()
 }
 
 impl Client {
     /// Says a line more.
     fn say(&mut self) {
-        match self.peer.try_send(LINE) {
+        match self.connection.try_send(LINE) {
             Ok(()) => self.unanswered += 1,
             Err(_) => self.is_lost = true,
         }
@@ -165,7 +191,7 @@ impl Client {
 
     /// Hears all answers. False if the connection is lost.
     fn hears(&mut self) -> bool {
-        !self.is_lost && self.peer.try_expect(&LINE.repeat(std::mem::take(&mut self.unanswered))).is_ok()
+        !self.is_lost && self.connection.try_expect(&LINE.repeat(std::mem::take(&mut self.unanswered))).is_ok()
     }
 }
 
@@ -177,21 +203,57 @@ fn talk(clients: &mut Vec<Client>) -> usize {
     clients.len()
 }
 
-/// What the control is called.
+/// What the controls are called.
 pub(crate) const CONTROL: &str = "standby:judge: error";
 
-/// A standby that does not ask how far connections have come serves one wrongly that others reset: otherwise these tests would
+/// A standby that does not ask how far connections have come serves some wrongly that others reset: otherwise these tests would
 /// see nothing.
 ///
 /// # Errors
 /// If it does not.
-pub(crate) fn run_control() -> Result<(), String> {
-    let fault = format!("{}:{}", Point::Standby(S::Judge), Fault::Error);
-    let torn = TornMessage::begin(&[(VARIABLE, fault)]);
+pub(crate) fn run_controls() -> Result<(), String> {
+    run_control_of_messages()?;
+    run_control_of_numbers()
+}
+
+fn blindness() -> (&'static str, String) {
+    (VARIABLE, format!("{}:{}", Point::Standby(S::Judge), Fault::Error))
+}
+
+fn run_control_of_messages() -> Result<(), String> {
+    let torn = TornMessage::begin(&[blindness()]);
     let (served_on, reset) = torn.survived();
     let answer = torn.end();
     match (served_on, reset, answer.as_deref()) {
         (1, 0, Some(answer)) if answer != b"hell" => Ok(()),
         other => Err(format!("a standby that is blind has {other:?}, a wrong answer is expected")),
+    }
+}
+
+/// It seals with numbers that the active has sealed with since, and no client that speaks TLS bears that.
+fn run_control_of_numbers() -> Result<(), String> {
+    let place = Place::new();
+    let active = Server::serve(&place.path(), &format!("--service line {}", secured::words()));
+    let mut peers = secured::connect_each(active.address());
+    let mut command = daemon();
+    command.arg("--follow").arg(place.path()).args(secured::options()).envs([blindness()]);
+    let standby = Server::spawn(&place.path(), &mut command);
+    rest(&place, peers.len());
+    while_deaf(&standby, || {
+        for peer in &mut peers {
+            peer.send(LINE);
+            peer.expect(LINE);
+        }
+    });
+    active.kill();
+    standby.resume();
+    let survived = survived(&standby, active.pid());
+    let seen = peers.each_mut().map(|peer| {
+        peer.send(LINE);
+        peer.failure()
+    });
+    match survived {
+        (2, 0) if seen.iter().all(|why| why.contains("a record cannot be deciphered")) => Ok(()),
+        other => Err(format!("a standby that is blind has {other:?}, and its clients see {seen:?}")),
     }
 }

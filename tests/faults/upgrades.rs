@@ -14,6 +14,7 @@ use crate::crowd::Crowd;
 use crate::expectation::Owner;
 use crate::harness::{PATIENCE, Peer, Place, Server, daemon};
 use crate::plan::{Fault, Point, SuccessorStep as S, UpgradeStep as U, VARIABLE};
+use crate::secured;
 
 /// How long a successor has, in s: in any case, and where it is to be given up.
 const TIMEOUT: &str = "60";
@@ -103,7 +104,10 @@ impl Cell {
         let Self { point, fault } = self;
         let place = Place::new();
         let mut command = daemon();
-        command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
+        command
+            .args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"])
+            .arg(place.path())
+            .args(secured::options());
         let server = Server::spawn(&place.path(), command.env(VARIABLE, self.plan())).started();
         let files_without_peers = server.open_files();
         let mut crowd = Crowd::gather(&server);
@@ -157,7 +161,7 @@ fn go_on(path: &Path) {
 fn outlive(place: &Place, crowd: Crowd, files_without_peers: usize) {
     let mut crew = crowd.finish().unwrap_or_else(|lost| panic!("{}", lost.0));
     crew.exchange();
-    let next = Server::take_over(&place.path(), "");
+    let next = Server::take_over(&place.path(), &secured::words());
     next.wait_for_line(|line| line.contains("Took over "));
     check_owner(place, &next, &mut crew, files_without_peers);
     next.stop_with(crew.into_peers());

@@ -61,6 +61,17 @@ fn figure(line: &str, words: &str) -> usize {
     before.rsplit(' ').next().and_then(|figure| figure.parse().ok()).expect("a figure is a number")
 }
 
+/// Stops a standby, and has something done again and again until it is told nothing more of it: who does not answer is told nothing
+/// after the next mark.
+#[track_caller]
+pub(crate) fn while_deaf(standby: &Server, mut act: impl FnMut()) {
+    assert!(standby.suspend());
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        act();
+    }
+}
+
 /// A client that says one half of a message, which the active reads and its standby is not told of, and the other half to the standby
 /// when the active is dead.
 pub(crate) struct TornMessage {
@@ -81,13 +92,10 @@ impl TornMessage {
         command.arg("--follow").arg(place.path()).envs(environment.iter().map(|(name, value)| (name, value)));
         let standby = Server::spawn(&place.path(), &mut command);
         rest(&place, 1);
-        // A standby that does not answer is told nothing more after the next mark.
-        assert!(standby.suspend());
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(1) {
+        while_deaf(&standby, || {
             peer.send(b"whole\n");
             peer.expect(b"whole\n");
-        }
+        });
         peer.send(b"he");
         wait_until("the first half is read", || peer.server_end().is_some_and(|end| end.rx_queue == 0));
         // Whoever answers has done all that came before.
