@@ -454,9 +454,11 @@ impl Shaking {
     fn try_hear(&mut self) -> Result<(), Why> {
         while self.out.is_empty() && self.progress == Progress::More {
             let mut buffer = [0; 4096];
-            match self.stream.read(&mut buffer).map_err(|error| Why::of("shaking hands", &error))? {
-                0 => return Err(Why::Lost(Lost("the end came in the handshake".to_owned()))),
-                bytes => self.wire.extend_from_slice(&buffer[..bytes]),
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(Why::Lost(Lost("the end came in the handshake".to_owned()))),
+                Ok(bytes) => self.wire.extend_from_slice(&buffer[..bytes]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Why::of("shaking hands", &error)),
             }
             let heard = self.handshake.hear(&self.wire, &mut self.out);
             let (used, progress) = heard.map_err(|failure| Why::Refused(failure.to_string()))?;
