@@ -53,7 +53,9 @@ impl Rhythm {
     pub(super) fn gathered(&mut self, began: Instant, now: Instant, some: bool, more: bool) {
         self.stirred = more;
         self.not_before = now + EVERY.max((now - began) * SHARE);
-        self.at_the_latest = self.not_before.max(now + LIFE_SIGN_EVERY);
+        if some {
+            self.at_the_latest = self.not_before.max(now + LIFE_SIGN_EVERY);
+        }
         self.awaited_since = some.then_some(now);
     }
 
@@ -95,12 +97,17 @@ mod tests {
         let now = Instant::now();
         let mut rhythm = Rhythm::new(now);
         assert!(rhythm.is_due(now));
-        rhythm.gathered(now, now, false, false);
+        rhythm.gathered(now, now, true, false);
+        rhythm.applied();
         assert_eq!((rhythm.is_due(now + 1000 * MS), rhythm.due()), (false, now + LIFE_SIGN_EVERY));
+        // Nor is it put off by turns in which nothing has changed.
+        rhythm.stir();
+        rhythm.gathered(now + 3000 * MS, now + 3000 * MS, false, false);
+        assert_eq!(rhythm.due(), now + LIFE_SIGN_EVERY);
         assert!(rhythm.is_due(now + LIFE_SIGN_EVERY) && rhythm.is_late(now + LIFE_SIGN_EVERY));
         rhythm.stir();
-        assert_eq!(rhythm.due(), now + EVERY);
-        assert!(!rhythm.is_due(now + 4 * MS) && rhythm.is_due(now + 5 * MS) && !rhythm.is_late(now + 5 * MS));
+        assert_eq!(rhythm.due(), now + 3000 * MS + EVERY);
+        assert!(!rhythm.is_due(now + 3004 * MS) && rhythm.is_due(now + 3005 * MS) && !rhythm.is_late(now + 3005 * MS));
     }
 
     #[test]
