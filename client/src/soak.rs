@@ -33,6 +33,7 @@
 
 mod certificate;
 mod chain;
+mod ending;
 pub(crate) mod files;
 mod first;
 mod html;
@@ -62,11 +63,10 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use log::{error, info};
+use log::error;
 use mio::{Events, Token};
 
 use crate::connect;
-use crate::course;
 use crate::error::Error;
 use crate::load::{Load, STAY};
 use crate::report::Report;
@@ -76,6 +76,7 @@ use crate::wakeups::{STOPS_AND_CHILDREN, Wakeups};
 
 use self::certificate::Certificate;
 use self::chain::Chain;
+use self::ending::Ending;
 use self::limits::{LINES_ABOUT_LOSSES, OTHER_FILES, STOP_PATIENCE};
 use self::options::{Options, Target};
 pub(crate) use self::outcome::Outcome;
@@ -245,27 +246,6 @@ impl<'a> Soak<'a> {
         Ok(())
     }
 
-    /// The last exchange, on every connection.
-    fn drain(&mut self, load: &mut Load) -> io::Result<()> {
-        if self.death.is_some() {
-            return Ok(());
-        }
-        self.progress.finish();
-        info!("Checking every connection with a last exchange");
-        let limit = self.options.drain;
-        course::drain(load, limit, |load, deadline| self.turn_while_served(load, deadline))?;
-        self.look_at_last(load);
-        course::close(load, limit, |load, deadline| self.turn_while_served(load, deadline))
-    }
-
-    /// One turn, unless a server has died; says whether that was not so.
-    fn turn_while_served(&mut self, load: &mut Load, deadline: Option<Instant>) -> io::Result<bool> {
-        if self.death.is_none() {
-            self.turn(load, deadline)?;
-        }
-        Ok(self.death.is_none())
-    }
-
     /// The process that serves, while there is one of our own and nobody takes over from it.
     fn serving(&self) -> Option<(&Servers, Number)> {
         match (&self.servers, self.succession) {
@@ -301,18 +281,6 @@ impl<'a> Soak<'a> {
     /// Whether a takeover has not come to its end, or its figures are not told yet.
     fn is_under_way(&self) -> bool {
         self.under_way.is_some()
-    }
-
-    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
-        let mut tokens = Vec::new();
-        load.turn(wake_by, &mut |token| tokens.push(token))?;
-        for token in tokens {
-            self.hear(token);
-        }
-        if let Some(at) = self.takeover_ended.take() {
-            load.timeline().expect("it was set").takeover_ends(at);
-        }
-        Ok(())
     }
 
     /// When there is something to do that no event will say.
@@ -650,5 +618,36 @@ impl<'a> Soak<'a> {
             death: self.death,
             interrupted: self.interrupted,
         })
+    }
+}
+
+impl Ending for Soak<'_> {
+    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
+        let mut tokens = Vec::new();
+        load.turn(wake_by, &mut |token| tokens.push(token))?;
+        for token in tokens {
+            self.hear(token);
+        }
+        if let Some(at) = self.takeover_ended.take() {
+            load.timeline().expect("it was set").takeover_ends(at);
+        }
+        Ok(())
+    }
+
+    fn is_served(&self) -> bool {
+        self.death.is_none()
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn limit(&self) -> Duration {
+        self.options.drain
+    }
+
+    fn look_at_the_end(&mut self, load: &Load) -> io::Result<()> {
+        self.look_at_last(load);
+        Ok(())
     }
 }

@@ -31,7 +31,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
-use log::{error, info};
+use log::error;
 use mio::Token;
 
 use self::death::{Death, Deaths, Ended};
@@ -40,6 +40,7 @@ use self::told::Told;
 use self::vigil::{Turn, Vigil, due, heir};
 use super::certificate::Certificate;
 use super::chain::Chain;
+use super::ending::Ending;
 use super::first;
 use super::limits::{LINES_ABOUT_LOSSES, OTHER_FILES, STOP_PATIENCE};
 use super::options::Options;
@@ -52,7 +53,6 @@ use super::succession::Number;
 use super::summary::Standing;
 use super::watch::Watch;
 use crate::connect;
-use crate::course;
 use crate::error::Error;
 use crate::load::Load;
 use crate::timeline::Timeline;
@@ -183,27 +183,6 @@ impl<'a> Soak<'a> {
         Ok(())
     }
 
-    /// The last exchange, on every connection, and a look at what the last process has open then.
-    fn drain(&mut self, load: &mut Load) -> io::Result<()> {
-        if self.death.is_some() {
-            return Ok(());
-        }
-        self.progress.finish();
-        info!("Checking every connection with a last exchange");
-        let limit = self.options.drain;
-        course::drain(load, limit, |load, deadline| self.turn_while_served(load, deadline))?;
-        self.look_at_last(load);
-        course::close(load, limit, |load, deadline| self.turn_while_served(load, deadline))
-    }
-
-    /// One turn, unless a server has died; says whether that was not so.
-    fn turn_while_served(&mut self, load: &mut Load, deadline: Option<Instant>) -> io::Result<bool> {
-        if self.death.is_none() {
-            self.turn(load, deadline)?;
-        }
-        Ok(self.death.is_none())
-    }
-
     /// Compares the last process with the first, both with all connections and a standby.
     fn look_at_last(&mut self, load: &Load) {
         let (Vigil::Serving { active }, false) = (self.vigil, self.deaths.is_empty()) else { return };
@@ -223,19 +202,6 @@ impl<'a> Soak<'a> {
         let is_quiet = matches!(self.doing, Doing::Nothing) && self.question.is_none();
         let all_done = self.kills.is_empty() && is_quiet && Instant::now() >= self.end;
         all_done || !(load.any_open() || is_surviving) || self.death.is_some()
-    }
-
-    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
-        let mut tokens = Vec::new();
-        load.turn(wake_by, &mut |token| tokens.push(token))?;
-        for token in tokens {
-            self.hear(token);
-        }
-        if let Some(standing) = self.standing.take() {
-            self.hear_standing(standing, load);
-        }
-        self.look_whether_overcome(load, Instant::now());
-        Ok(())
     }
 
     /// When there is something to do that no event will say.
@@ -458,6 +424,38 @@ impl<'a> Soak<'a> {
             death: self.death,
             interrupted: self.interrupted,
         })
+    }
+}
+
+impl Ending for Soak<'_> {
+    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
+        let mut tokens = Vec::new();
+        load.turn(wake_by, &mut |token| tokens.push(token))?;
+        for token in tokens {
+            self.hear(token);
+        }
+        if let Some(standing) = self.standing.take() {
+            self.hear_standing(standing, load);
+        }
+        self.look_whether_overcome(load, Instant::now());
+        Ok(())
+    }
+
+    fn is_served(&self) -> bool {
+        self.death.is_none()
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn limit(&self) -> Duration {
+        self.options.drain
+    }
+
+    fn look_at_the_end(&mut self, load: &Load) -> io::Result<()> {
+        self.look_at_last(load);
+        Ok(())
     }
 }
 

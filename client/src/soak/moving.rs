@@ -27,7 +27,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use log::{error, info};
+use log::error;
 use mio::Token;
 
 use self::census::{Census, Files, Order, TAKEN, Taken};
@@ -37,6 +37,7 @@ use self::places::{News, Places};
 use self::plan::{Kill, Plan, Side, Step, What};
 use self::told::Told;
 use super::certificate::Certificate;
+use super::ending::Ending;
 use super::limits::{LINES_ABOUT_LOSSES, OTHER_FILES, STOP_PATIENCE};
 use super::options::Options;
 use super::outcome::{Fate, Outcome, Takeover};
@@ -44,7 +45,6 @@ use super::progress::{Progress, State};
 use super::servers::{self, Place, Servers};
 use crate::address::Ends;
 use crate::connect;
-use crate::course;
 use crate::error::Error;
 use crate::load::{Load, STAY};
 use crate::timeline::Timeline;
@@ -195,27 +195,6 @@ impl<'a> Soak<'a> {
         Ok(())
     }
 
-    /// The last exchange, on every connection, and a look at what the servers have open then.
-    fn drain(&mut self, load: &mut Load) -> io::Result<()> {
-        if self.death.is_some() {
-            return Ok(());
-        }
-        self.progress.finish();
-        info!("Checking every connection with a last exchange");
-        let limit = self.options.drain;
-        course::drain(load, limit, |load, deadline| self.turn_while_served(load, deadline))?;
-        self.look_for_leftovers(load)?;
-        course::close(load, limit, |load, deadline| self.turn_while_served(load, deadline))
-    }
-
-    /// One turn, unless a server has died; says whether that was not so.
-    fn turn_while_served(&mut self, load: &mut Load, deadline: Option<Instant>) -> io::Result<bool> {
-        if self.death.is_none() {
-            self.turn(load, deadline)?;
-        }
-        Ok(self.death.is_none())
-    }
-
     fn is_over(&mut self, load: &Load) -> bool {
         if load.stops() > 0 {
             self.interrupted = true;
@@ -224,27 +203,6 @@ impl<'a> Soak<'a> {
         }
         let all_done = self.steps.is_empty() && matches!(self.doing, Doing::Nothing) && Instant::now() >= self.end;
         all_done || !load.any_open() || self.death.is_some()
-    }
-
-    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
-        let mut tokens = Vec::new();
-        load.turn(wake_by, &mut |token| tokens.push(token))?;
-        for token in tokens {
-            if token == TAKEN {
-                if let Some(taken) = self.census.take() {
-                    self.took_census(load, taken?)?;
-                }
-            } else {
-                self.hear(token)?;
-            }
-        }
-        if matches!(&self.doing, Doing::Moving(_)) && !self.places.is_moving() && self.places.all_serve() {
-            self.end_move(load)?;
-        }
-        if let Some(at) = self.step_ended.take() {
-            load.timeline().expect("it was set").takeover_ends(at);
-        }
-        Ok(())
     }
 
     /// When there is something to do that no event will say.
@@ -515,6 +473,45 @@ impl<'a> Soak<'a> {
             death: self.death,
             interrupted: self.interrupted,
         })
+    }
+}
+
+impl Ending for Soak<'_> {
+    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
+        let mut tokens = Vec::new();
+        load.turn(wake_by, &mut |token| tokens.push(token))?;
+        for token in tokens {
+            if token == TAKEN {
+                if let Some(taken) = self.census.take() {
+                    self.took_census(load, taken?)?;
+                }
+            } else {
+                self.hear(token)?;
+            }
+        }
+        if matches!(&self.doing, Doing::Moving(_)) && !self.places.is_moving() && self.places.all_serve() {
+            self.end_move(load)?;
+        }
+        if let Some(at) = self.step_ended.take() {
+            load.timeline().expect("it was set").takeover_ends(at);
+        }
+        Ok(())
+    }
+
+    fn is_served(&self) -> bool {
+        self.death.is_none()
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn limit(&self) -> Duration {
+        self.options.drain
+    }
+
+    fn look_at_the_end(&mut self, load: &Load) -> io::Result<()> {
+        self.look_for_leftovers(load)
     }
 }
 
