@@ -345,10 +345,11 @@ fn command(
         return Err("--or-take-over contradicts --takeover: the path is that of --takeover-path".to_owned());
     }
     if let Some(path) = arguments.follow.clone() {
-        return follow_command(&arguments, told, path, config);
+        // It has survived by now if somebody has started it, and starts its own successor or its own standby.
+        return go_on_command(&arguments, told, Predecessor::FollowedOn(path), FOLLOWS, config);
     }
     match arguments.takeover.clone() {
-        Some(path) => takeover_command(&arguments, told, path, config),
+        Some(path) => go_on_command(&arguments, told, Predecessor::On(path), TAKES_OVER, config),
         None => serve_command(&arguments, told, passed, config),
     }
 }
@@ -407,39 +408,30 @@ fn serve_command(
     Ok(Command::Serve { service, listen, steals, metrics, begins, config })
 }
 
-/// What a server is to do that takes over on this path, or from whoever has started it.
-fn takeover_command(
-    arguments: &Arguments,
-    told: Option<Inheritance>,
-    path: PathBuf,
-    config: Config,
-) -> Result<Command, String> {
-    if arguments.steal {
-        return Err("--steal contradicts --takeover: the service is as the predecessor has it".to_owned());
-    }
-    if let Some(option) = arguments.listening() {
-        return Err(format!("{option} contradicts --takeover: the listener comes with the takeover"));
-    }
-    let from = told.map_or(Predecessor::On(path), Predecessor::Starter);
-    let (services, metrics) = (arguments.services(), arguments.metrics());
-    Ok(Command::TakeOver { from, services, is_worker: false, metrics, config })
-}
+/// Why a process that goes on with what another one serves is told neither the service nor the listener.
+const TAKES_OVER: [&str; 2] =
+    ["--takeover: the service is as the predecessor has it", "--takeover: the listener comes with the takeover"];
+const FOLLOWS: [&str; 2] = [
+    "--follow: the service is as that of the server that is followed",
+    "--follow: the listener is that of the server that is followed",
+];
 
-/// What a process is to do that follows the server on this path.
-fn follow_command(
+/// What a process is to do that goes on with what another one serves, which is at `from` unless that has started it. The service and
+/// the listener are not for the option to say that this was asked with, for these reasons.
+fn go_on_command(
     arguments: &Arguments,
     told: Option<Inheritance>,
-    path: PathBuf,
+    from: Predecessor,
+    [service, listener]: [&str; 2],
     config: Config,
 ) -> Result<Command, String> {
     if arguments.steal {
-        return Err("--steal contradicts --follow: the service is as that of the server that is followed".to_owned());
+        return Err(format!("--steal contradicts {service}"));
     }
     if let Some(option) = arguments.listening() {
-        return Err(format!("{option} contradicts --follow: the listener is that of the server that is followed"));
+        return Err(format!("{option} contradicts {listener}"));
     }
-    // It has survived by now, and starts its own successor or its own standby.
-    let from = told.map_or(Predecessor::FollowedOn(path), Predecessor::Starter);
+    let from = told.map_or(from, Predecessor::Starter);
     let (services, metrics) = (arguments.services(), arguments.metrics());
     Ok(Command::TakeOver { from, services, is_worker: false, metrics, config })
 }
