@@ -42,7 +42,7 @@ use crate::table::Table;
 use crate::takeover::arriving::{Arriving, Came};
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::successor::Receiving;
-use crate::takeover::wire::{Hello, WIRE_VERSIONS};
+use crate::takeover::wire::Hello;
 
 const CLIENTS_MAX: usize = 6;
 
@@ -321,15 +321,7 @@ impl<S: Scripted> World<S> {
 
     fn begin_takeover(&mut self) {
         let (predecessor, successor) = Channel::pair();
-        let hello = Hello {
-            wire_versions: WIRE_VERSIONS,
-            build: String::new(),
-            services: Vec::new(),
-            files_max: u64::MAX,
-            files_open: 0,
-            upgrade: None,
-            tls_layout: 0,
-        };
+        let hello = Hello::with_room();
         let lanes = &mut self.reactor.lanes;
         let marks = lanes.lane(0).table().peers().marks();
         let marks = if marks.high_bytes == MARKS.0 { GENEROUS_MARKS } else { MARKS };

@@ -22,7 +22,7 @@ use crate::table::Table;
 use crate::takeover::arriving::Arriving;
 use crate::takeover::departure::Departure;
 use crate::takeover::successor::Receiving;
-use crate::takeover::wire::{Hello, Process, WIRE_VERSIONS};
+use crate::takeover::wire::{Hello, Process};
 
 /// What begins an answer, and what begins a gift; a number follows.
 const ANSWER: u8 = 0;
@@ -213,7 +213,8 @@ impl World {
         let (ours, theirs) = Channel::pair();
         let lanes = self.active.lanes_mut();
         lanes.watch_bytes();
-        self.followed = Some(Followed::begin(Departure::of_peers(ours, hello(), &lanes.keys_end(), Instant::now())));
+        self.followed =
+            Some(Followed::begin(Departure::of_peers(ours, Hello::with_room(), &lanes.keys_end(), Instant::now())));
         let (poll, lanes) = self::lanes();
         let (arriving, receiving): (_, Receiving) = Arriving::of_peers(theirs, poll, lanes, &[1]);
         let process = Process { pid: std::process::id(), ..Process::default() };
@@ -294,18 +295,6 @@ impl World {
 
     fn open_clients(&self) -> usize {
         self.clients.iter().filter(|client| client.is_open).count()
-    }
-}
-
-fn hello() -> Hello {
-    Hello {
-        wire_versions: WIRE_VERSIONS,
-        build: String::new(),
-        services: Vec::new(),
-        files_max: u64::MAX,
-        files_open: 0,
-        upgrade: None,
-        tls_layout: 0,
     }
 }
 

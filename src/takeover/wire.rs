@@ -84,6 +84,22 @@ pub(crate) struct Hello {
     pub(crate) tls_layout: u64,
 }
 
+#[cfg(test)]
+impl Hello {
+    /// That of a successor of tests, which has room for all.
+    pub(crate) fn with_room() -> Self {
+        Self {
+            wire_versions: WIRE_VERSIONS,
+            build: String::new(),
+            services: Vec::new(),
+            files_max: u64::MAX,
+            files_open: 0,
+            upgrade: None,
+            tls_layout: 0,
+        }
+    }
+}
+
 /// A service that the successor can run, with the state versions that it restores.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

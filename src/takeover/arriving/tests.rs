@@ -22,7 +22,7 @@ use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
 use crate::takeover::in_flight::{alone, while_too_many_are_in_flight};
 use crate::takeover::predecessor::{Copying, Outgoing};
-use crate::takeover::wire::{self, Hello, WIRE_VERSIONS, Welcome};
+use crate::takeover::wire::{self, Hello, Welcome};
 
 /// A service that panics in one of its calls.
 struct Moody(&'static str);
@@ -95,19 +95,6 @@ fn lanes(service: Moody) -> (Poll, And<Moody, ()>) {
     (poll, And { before: (), lane: Lane::new(service, table, 0) })
 }
 
-fn hello() -> Hello {
-    let build = String::new();
-    Hello {
-        wire_versions: WIRE_VERSIONS,
-        build,
-        services: Vec::new(),
-        files_max: u64::MAX,
-        files_open: 0,
-        upgrade: None,
-        tls_layout: 0,
-    }
-}
-
 /// The predecessor's side, up to its end.
 fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Result<(), Failure> {
     let (_poll, mut lanes) = lanes(service);
@@ -115,7 +102,7 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
     lanes.lane.open(TcpStream::from_std(OwnedFd::from(socket).into()), ([127, 0, 0, 1], 1).into(), &Accepted::anyhow());
     lanes.watch();
     let mut vestibule = Vestibule::new();
-    let mut departure = Departure::of_peers(channel, hello(), &lanes.keys_end(), Instant::now());
+    let mut departure = Departure::of_peers(channel, Hello::with_room(), &lanes.keys_end(), Instant::now());
     loop {
         match departure.turn(&mut lanes, &mut vestibule, Duration::from_secs(1), true, Instant::now())? {
             Turned::Copying(next) => departure = next,
@@ -214,7 +201,7 @@ fn freeze_that_takes_too_long_is_explained_to_both_sides_also_when_the_channel_i
 
 #[test]
 fn successor_that_holds_peers_that_are_gone_is_told_of_them_before_it_gets_more() {
-    let hello = Hello { files_max: reactord_process::open_files::RESERVED as u64 + 2, ..hello() };
+    let hello = Hello { files_max: reactord_process::open_files::RESERVED as u64 + 2, ..Hello::with_room() };
     let mut copying = Copying::new(hello, &[3], Instant::now());
     // Each fills a batch.
     let mut table: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64, 64 * 1024))).collect();
@@ -254,7 +241,7 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
         let lanes = RefCell::new(&mut lanes);
         while_too_many_are_in_flight(
             || {
-                let greeting = Greeting { channel, pid: 1, hello: hello() };
+                let greeting = Greeting { channel, pid: 1, hello: Hello::with_room() };
                 let begun = Departure::begin(greeting, welcome, &entrance, &takeover, &[0, 0], Instant::now());
                 departure.replace(Some(begun.unwrap()));
                 turn(&mut lanes.borrow_mut());
