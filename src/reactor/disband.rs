@@ -1,6 +1,6 @@
 //! The end of a process that has handed over: what another owns by now is closed here, and nobody waits for that.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lanes::Lanes;
 use crate::table::PeerHandle;
@@ -19,13 +19,21 @@ const RESTS_MAX: usize = 1000;
 pub(super) fn disband(lanes: &mut impl Lanes) {
     fault::here(PredecessorStep::Disband);
     if lanes.peers() > CHUNK {
-        std::thread::sleep(DELAY);
+        rest(DELAY);
     }
     let handles: Vec<PeerHandle> = lanes.all().flat_map(|lane| lane.table().peers().handles()).collect();
     for (closed, handle) in handles.into_iter().enumerate() {
         lanes.lane_mut(handle.lane()).table_mut().let_go(handle.key());
         if closed % CHUNK == CHUNK - 1 && closed < CHUNK * RESTS_MAX {
-            std::thread::sleep(REST);
+            rest(REST);
         }
+    }
+}
+
+/// Waits for so long, also while signals come: what is left of a sleep that they interrupt again and again does not become less.
+fn rest(time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
