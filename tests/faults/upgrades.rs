@@ -18,10 +18,10 @@ use crate::secured;
 
 /// How long a successor has, in s: in any case, and where it is to be given up.
 const TIMEOUT: &str = "60";
-const TIMEOUT_OF_LATE: &str = "1";
+const TIMEOUT_OF_LATE: &str = "5";
 
 /// One that is late waits for so long.
-const LATE: &str = "successor:adopt:delay=3000";
+const LATE: &str = "successor:adopt:delay=15000";
 
 /// A fault at a step. Only processes fail here: what else may happen to the conversation does not depend on who has started
 /// the successor.
