@@ -134,7 +134,7 @@ fn successor_whose_control_group_has_no_room_for_the_peers_is_refused_with_both_
     let place = Place::new();
     let server = Server::serve(&place.path(), "--service line");
     let modest = Peer::connect(server.address());
-    let greedy = Peer::connect_many(server.address(), 200);
+    let greedy = Peer::connect_many(server.address(), 50);
     send_until_all_stuck(&server, &greedy, &lines(11, 4 << 20));
     let mut poor = Command::new("sh");
     poor.args(["-c", "echo $$ > \"$0\"/cgroup.procs && exec \"$1\" -T \"$2\""]);
