@@ -90,6 +90,18 @@ pub(crate) trait AnyLane: Originals + Passing {
     /// Closes all peers: what is pending for them is written first.
     fn close_all(&mut self);
 
+    /// The standby knows all that has happened: what had to wait for that is written.
+    fn let_out(&mut self);
+
+    /// Has the service handle what another process has read from a peer, and of which nothing was seen, if there is such a peer here.
+    fn take_up(&mut self, cookie: u64, came: &mut [u8]);
+
+    /// Takes off so many bytes of what has come from a peer: they were passed on by another process. If there is such a peer here.
+    fn take_off(&mut self, cookie: u64, bytes: usize);
+
+    /// So much of what is pending for a peer was written by another process.
+    fn have_written(&mut self, handle: PeerHandle, bytes: usize);
+
     // ── Being copied ───────────────────────────────────────────────────────────────────────────────────────────────
 
     /// The descriptors of the peers at these keys.
@@ -421,6 +433,35 @@ impl<S: StreamService> AnyLane for Lane<S> {
             });
             self.part_with_any(gone);
         }
+    }
+
+    fn let_out(&mut self) {
+        let mut gone = Vec::new();
+        for handle in self.table.let_out() {
+            let Self { table, answering, input, .. } = self;
+            gone.extend(table.change(handle, |turn| answering.advance(turn, Wake::SentTo, input)));
+        }
+        self.table.have_let_out();
+        // What their service does to others by that is told with the next commit.
+        gone.into_iter().for_each(|gone| self.part_with(gone));
+    }
+
+    fn take_up(&mut self, cookie: u64, came: &mut [u8]) {
+        let Some(handle) = self.table.peers().handle(cookie.into()) else { return };
+        let Self { table, answering, .. } = self;
+        let gone = table.change(handle, |turn| answering.take_up(turn, came));
+        self.part_with_any(gone);
+    }
+
+    fn take_off(&mut self, cookie: u64, bytes: usize) {
+        let Some(handle) = self.table.peers().handle(cookie.into()) else { return };
+        let Self { table, input, .. } = self;
+        let gone = table.change(handle, |turn| turn.take_off(&mut input[..bytes]).map(|()| TurnEnd::BudgetSpent));
+        self.part_with_any(gone);
+    }
+
+    fn have_written(&mut self, handle: PeerHandle, bytes: usize) {
+        self.table.have_written(handle, bytes);
     }
 
     // ── Being copied ───────────────────────────────────────────────────────────────────────────────────────────────

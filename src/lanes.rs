@@ -3,9 +3,12 @@
 //! A lane's number is how many were there before it. It is in the handle of each of its peers, which is how an event finds
 //! the lane; whatever happens seldom goes to a [`AnyLane`].
 
+use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::lane::{AnyLane, Lane, Wake};
+use crate::mapping::Mapping;
 use crate::originals::Originals;
 use crate::peer::{Peer, PeerId};
 use crate::service::StreamService;
@@ -91,9 +94,19 @@ pub(crate) trait Lanes {
         self.each(|lane| lane.table_mut().watch());
     }
 
-    /// The same, and who has read or written a byte.
-    fn watch_bytes(&mut self) {
-        self.each(|lane| lane.table_mut().watch_bytes());
+    /// From now on nothing is written before a standby knows it, and what is read is in this memory.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked how far connections have come.
+    fn shelter(&mut self, mapping: &Arc<Mapping>) -> io::Result<()> {
+        (0..Self::COUNT)
+            .zip(0..)
+            .try_for_each(|(number, lane)| self.lane_mut(number).table_mut().shelter(Arc::clone(mapping), lane))
+    }
+
+    /// To how many peers something is to be written, or done, when the standby knows it.
+    fn held(&self) -> usize {
+        self.all().map(|lane| lane.table().held()).sum()
     }
 
     /// Nobody wants to know any more.

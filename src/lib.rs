@@ -205,6 +205,7 @@ mod limited;
 mod lineup;
 mod listen;
 mod listing;
+mod mapping;
 mod milestone;
 mod moving;
 mod originals;

@@ -8,6 +8,7 @@ pub(crate) mod backlog;
 pub(crate) mod closed;
 pub(crate) mod connect;
 pub(crate) mod count;
+pub(crate) mod counters;
 pub(crate) mod delivery;
 mod dialling;
 pub(crate) mod endurance;
@@ -90,6 +91,8 @@ pub(crate) enum Received {
     WouldBlock,
     /// The client has sent all it will send.
     End,
+    /// Nothing was read: there is no room now to keep what would have come.
+    Later,
 }
 
 /// One connection.
@@ -517,16 +520,6 @@ impl Peer {
         Ok(written)
     }
 
-    /// The same, unless its connection is being opened: then all is kept.
-    pub(crate) fn send_when_it_stands(&mut self, bytes: &[u8], marks: Marks) -> io::Result<usize> {
-        if self.talk.phase() != Phase::Connecting {
-            return self.send(bytes, marks);
-        }
-        self.push(bytes);
-        self.talk.weigh(marks);
-        Ok(0)
-    }
-
     /// Writes as much of the pending output as the socket takes, and holds the peer or lets it go. Says how many bytes it has
     /// taken.
     #[inline]
@@ -595,7 +588,7 @@ impl AsFd for Peer {
 
 /// What has become of a read, or of a look at what there is to read.
 #[inline]
-fn receive_by(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<Received> {
+pub(crate) fn receive_by(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<Received> {
     loop {
         match read() {
             Ok(0) => return Ok(Received::End),

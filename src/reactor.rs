@@ -185,14 +185,13 @@ impl<L: Lanes> Reactor<L> {
         arrival.polled();
         self.sources.vestibule.begin();
         self.sources.entrance.begin();
-        let ended: Vec<_> = arrival.take_ended().collect();
         if let Some(account) = arrival.account() {
             account.handshakes.into_iter().for_each(|before| self.sources.vestibule.count_on_from(before));
             self.annals.inherit(account, &mut self.lanes);
         }
         let now = Instant::now();
         self.begin(now);
-        ended.into_iter().for_each(|(handle, why)| self.lanes.lane_mut(handle.lane()).reset(handle, why));
+        arrival.survival().into_iter().for_each(|survival| survival.go_on(&mut self.lanes));
         self.turn_at(now, events);
         self.announce();
         match arrival.serving(polled_at_ns, self.takeover_listener()) {
@@ -224,10 +223,25 @@ impl<L: Lanes> Reactor<L> {
     /// A turn at an instant that is not before that of the last one.
     fn turn_at(&mut self, now: Instant, events: &Events) {
         self.begin_turn(now);
-        for event in events {
-            self.dispatch(event);
+        if self.succession.standbys.is_some() {
+            self.dispatch_and_tell(events);
+        } else {
+            events.iter().for_each(|event| self.dispatch(event));
         }
         self.finish_turn();
+    }
+
+    /// The same, where whoever follows is to know what has happened before anybody else.
+    #[cold]
+    fn dispatch_and_tell(&mut self, events: &Events) {
+        for event in events {
+            if let Some(handle) = PeerHandle::from_token(event.token()).filter(|_| event.is_priority()) {
+                self.lanes.lane_mut(handle.lane()).table_mut().count_anew(handle);
+            }
+            self.dispatch(event);
+            let Self { lanes, succession, .. } = self;
+            succession.standbys.iter_mut().for_each(|standbys| standbys.commit_if_much(lanes));
+        }
     }
 
     fn begin_turn(&mut self, now: Instant) {
@@ -290,6 +304,8 @@ impl<L: Lanes> Reactor<L> {
         if !self.taker.is_idle() {
             self.take();
         }
+        let Self { lanes, succession, .. } = self;
+        succession.standbys.iter_mut().for_each(|standbys| standbys.commit_if_much(lanes));
         self.lanes.finish_turn();
         if !self.giver.is_idle() {
             self.give();

@@ -1,41 +1,42 @@
 //! The standby: a process that follows a serving one, the active, and serves on when that has died.
 //!
 //! It is a successor that stays in its copy phase. It holds a duplicate of every listener and of every peer, does not poll, and
-//! is told again and again what has changed.
+//! finds in memory that both share ([`mapping`](crate::mapping)) all that the active does.
 //!
 //! ```text
 //! standby                                     active
 //!   Follow ───────────────────────────────────▶ like Hello of a takeover
 //!                                              ◀ Welcome, and the copy up to Ready, as in a takeover
-//!                                              ◀ Licence + descriptor
-//!                                              ◀ Closed, Peers, Changed, Entries, Timers, State
-//!                                              ◀ Mark                … the second: the standby is armed
-//!   applies it all, or nothing, and looks how far those have come whom it names
+//!                                              ◀ Licence + descriptors: the right, and the memory
+//!                                                  in the journal: Closed, Peers, Changed, Offsets, Entries, State, Timers, Whole
+//!                                              ◀ Descriptors of those who come
+//!                                              ◀ Mark                … what the journal comes to up to there
+//!   applies it; the first time, it is armed
 //!   Copied ───────────────────────────────────▶
-//!                                              ◀ … Mark              … when something has changed; hardly anything while all is idle
 //!   Beat ─────────────────────────────────────▶ does the loop turn?
 //!                                              ◀ Beat
 //!                                                ✝
 //!   the end of the channel; the process is dead; the licence was not taken back
-//!   judges each peer by the kernel's counters, serves on those that agree, and resets the others
+//!   applies the rest of the journal, and finishes what was under way
 //! ```
 //!
 //! # Why it is right
 //!
-//! All that is sent up to a mark is written between two turns of the active's loop, so it is *one state of the whole server*:
-//! of its peers, of what they share, of timers, and of what one peer has sent to another. The standby applies it as a whole, and
-//! goes back to the last mark when the active is dead. Whatever the active did after that mark was seen by a client or it was not.
-//! Where it was, something was read from its connection or written to it, and the kernel has counted that
-//! ([`counters`]): such a peer is reset. Whoever is served on has seen nothing that is not in the last mark, so to
-//! them it is as if what came later had never been.
+//! While somebody follows, the active *commits* before it writes. What is to be written to a peer is held back in its backlog, and
+//! so is what is to be done to its connection; what has become of all peers, of what they share, and of timers is written into the
+//! journal; it counts from one store on; and only then those to whom something is to be written [have their
+//! turn](crate::table) for that. So whatever anybody can have seen is in the journal. It is one state of the whole server,
+//! since it is written between two peers' turns.
 //!
-//! How far a connection had come at a mark, the standby sees for itself: the active is not asked, and spends nothing on it. When it has
-//! applied a mark, and before it says so, it looks at whom that names. The active goes on meanwhile; but whom the next mark
-//! does not name, nobody has read from or written to in between, so what was seen of it is what was so at both. Until that next
-//! mark, whoever was named is in doubt.
+//! What was read since the last commit is in the intake, where the kernel has put it. Nobody has seen anything that came of it:
+//! so the standby has its service handle those bytes as if they came just now, and the service need not do the same once more.
 //!
-//! A mark leaves nobody out. What all share is told whole, and would not fit to a peer that is told as it was before. So it costs the
-//! active as much as a freeze does, and is the seldomer the more it costs.
+//! What is left is in the kernel: how much of what a commit let out has been written, how much a read under way has brought, and
+//! how much of what was passed from one peer to another is still to be taken off. It [counts](crate::peer::counters) all three, and
+//! [`judgement`] compares that with what can be. What cannot be is reset; nothing is guessed.
+//!
+//! The standby applies the journal at marks, at its leisure, so that little of it is left at the death. A mark has the digest of all
+//! that it knows, as the commit of a takeover has.
 //!
 //! # Who owns the peers
 //!
@@ -49,22 +50,21 @@
 //! | the active is killed, crashes, or panics | | serves on; leaves before the first mark |
 //! | the active hangs, or is stopped, for longer than `--standby-timeout` | is killed | serves on |
 //! | the same without that option | serves on later | follows on later |
-//! | the active is killed while it sends a mark | | goes back to the one before |
+//! | the active is killed while it writes a commit | | goes on from the one before, and what was read since |
 //! | the channel breaks, and the active lives | serves on, warns | leaves |
 //! | a takeover begins | takes back the licence, hands over | leaves |
 //! | the active stops | takes back the licence | leaves |
 //! | the standby is killed | serves on, warns | |
-//! | the standby is stopped | takes back the licence after 15 s at most, warns | leaves, when it is continued |
+//! | the standby is stopped | takes back the licence when the journal is full, or after 15 s at most, warns | leaves, when it is continued |
 //! | both are killed | nobody: as any server that is killed | |
 //!
 //! # Where things are
 //!
 //! | module | owns |
 //! | --- | --- |
-//! | `counters` | what the kernel says of a connection |
-//! | `sightings` | how far connections had come at the last mark. Pure |
-//! | `judgement` | whether they are there still. Pure |
-//! | `following` | the active's book: what a mark tells. Pure |
+//! | `judgement` | what was under way at a death. Pure |
+//! | `following` | the active's book: what a commit and a mark tell. Pure |
+//! | `shared` | what all peers share, as the standby has been told. Pure |
 //! | `rhythm` | when there is another mark. Pure |
 //! | `escort`, `followed` | the active's side of the channel |
 //! | `kept` | the process that the active starts as its standby, and starts again |
@@ -74,7 +74,6 @@
 //! | `survival` | what a death was, for the log and for whoever asks |
 
 mod active;
-pub(crate) mod counters;
 mod escort;
 pub(crate) mod followed;
 pub(crate) mod follower;
@@ -84,7 +83,7 @@ pub(crate) mod kept;
 mod licence;
 mod pulse;
 mod rhythm;
-mod sightings;
+mod shared;
 pub(crate) mod survival;
 
 #[cfg(test)]

@@ -17,11 +17,13 @@ mod passage;
 mod peers;
 mod reach;
 mod sessions;
+mod shelter;
 mod tally;
 mod timers;
 mod turns;
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -34,10 +36,12 @@ pub(crate) use passage::Passed;
 pub(crate) use peers::{Departed, Peers, Turn};
 pub use peers::{NobodyWaits, SendError};
 pub(crate) use sessions::{Others, Sessions};
+pub(crate) use shelter::Offset;
 pub(crate) use tally::{Held, Tally};
 
 use crate::account::ServiceAccount;
 use crate::clock::Clock;
+use crate::mapping::Mapping;
 use crate::peer::backlog::Misplaced;
 use crate::peer::closed::Closed;
 use crate::peer::parting::{Patience, Step};
@@ -46,6 +50,7 @@ use crate::peer::secured::Secured;
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
 use deadlines::Look;
+use shelter::Shelter;
 use turns::Awaited;
 
 /// How far a peer came in its turn.
@@ -119,8 +124,6 @@ pub(crate) struct Table {
     parting: Awaited,
     /// What has happened since the watcher has last looked, while somebody watches.
     touches: Option<Vec<Touch>>,
-    /// Whoever watches is told of every byte, also where nothing else is to be told.
-    counts_bytes: bool,
     patience: Patience,
 }
 
@@ -135,7 +138,6 @@ impl Table {
             clock: Clock::read(),
             parting: Awaited::new(|peer| &mut peer.awaited),
             touches: None,
-            counts_bytes: false,
             patience: Patience::new(close_timeout),
         };
         // Whoever comes before the first turn has deadlines, too.
@@ -210,13 +212,18 @@ impl Table {
             turn.everybody().keep_warm(key);
             if turn.talk.is_ending() {
                 turn.end_stream()?;
+            }
+            // A standby has to know first what would be done to its connection.
+            let is_waiting = turn.talk.pending_bytes() > 0 || turn.talk.is_ending();
+            let has_to_wait = progress != TurnEnd::Over && is_waiting && turn.has_to_wait();
+            if turn.talk.is_ending() && !has_to_wait {
                 let wait;
                 (progress, wait) = end(&mut turn, progress, self.clock.ns(self.now), &self.patience);
                 if let Some(wait) = wait {
                     self.parting.push(self.now + wait, handle, &mut turn);
                 }
             }
-            if progress != TurnEnd::Over {
+            if progress != TurnEnd::Over && !has_to_wait {
                 let interest = turn.interest();
                 turn.register(&self.registry, handle.into(), interest)?;
             }
@@ -260,18 +267,11 @@ impl Table {
         if let (Some(touches), Some(mut turn)) = (&mut self.touches, self.peers.turn_of(handle)) {
             // It is asked in any case, or it would be said of the next one. What was sealed is always told.
             let has_nothing_to_tell = turn.has_nothing_to_tell();
-            if turn.is_ephemeral() || (has_nothing_to_tell && turn.secured().is_none() && !self.counts_bytes) {
+            if turn.is_ephemeral() || (has_nothing_to_tell && turn.secured().is_none()) {
                 return;
             }
             let session = std::mem::take(&mut turn.session_changed);
-            let key = handle.key();
-            touches.push(Touch::Changed { key, session });
-            if self.counts_bytes
-                && let Some(partner) = self.peers.get(key).and_then(|peer| self.peers.partner_key(peer))
-            {
-                // What was passed on to it went to its socket, without a turn of its own.
-                touches.push(Touch::Changed { key: partner, session: false });
-            }
+            touches.push(Touch::Changed { key: handle.key(), session });
         }
     }
 
@@ -525,26 +525,57 @@ impl Table {
         self.peers.be_copied(true);
     }
 
-    /// The same, and of every byte that comes or goes.
-    pub(crate) fn watch_bytes(&mut self) {
-        self.watch();
-        self.counts_bytes = true;
+    /// From now on nothing is written before a standby knows it, and what is read is in this memory.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked how far connections have come.
+    pub(crate) fn shelter(&mut self, mapping: Arc<Mapping>, lane: u32) -> io::Result<()> {
+        self.peers.shelter = Some(Box::new(Shelter::new(mapping, lane)?));
+        Ok(())
+    }
+
+    /// More may have been read from a peer than was given: an urgent byte is passed over (tcp(7)).
+    pub(crate) fn count_anew(&mut self, handle: PeerHandle) {
+        let Peers { slab, shelter: Some(shelter), .. } = &mut self.peers else { return };
+        turns::find(slab, handle).into_iter().for_each(|peer| shelter.look_anew(peer.id()));
+    }
+
+    /// To how many something is to be written, or done, when the standby knows it.
+    pub(crate) fn held(&self) -> usize {
+        self.peers.shelter.as_ref().map_or(0, |shelter| shelter.held())
+    }
+
+    /// How far connections have come of which the standby does not know that yet.
+    pub(crate) fn take_offsets(&mut self) -> Vec<Offset> {
+        self.peers.shelter.as_mut().map(|shelter| shelter.take_offsets()).unwrap_or_default()
+    }
+
+    /// The standby knows all that is held: those who have their turn for that, up to [`Table::have_let_out`].
+    pub(crate) fn let_out(&mut self) -> Vec<PeerHandle> {
+        let Peers { slab, shelter: Some(shelter), .. } = &mut self.peers else { return Vec::new() };
+        let held = shelter.let_out();
+        for handle in &held {
+            turns::find(slab, *handle).into_iter().for_each(|peer| shelter.release(peer.id()));
+        }
+        held
+    }
+
+    /// What is to be written has to wait again.
+    pub(crate) fn have_let_out(&mut self) {
+        self.peers.shelter.iter_mut().for_each(|shelter| shelter.have_let_out());
     }
 
     /// Nobody wants to know any more.
     pub(crate) fn unwatch(&mut self) {
-        (self.touches, self.counts_bytes) = (None, false);
+        self.touches = None;
         self.peers.be_copied(false);
+        self.let_out().into_iter().for_each(|handle| self.make_due(handle));
+        self.peers.shelter = None;
     }
 
     /// What has happened since this was last called, in order.
     pub(crate) fn touches(&mut self) -> Vec<Touch> {
         self.touches.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    /// How much has happened since then.
-    pub(crate) fn untold(&self) -> usize {
-        self.touches.as_ref().map_or(0, Vec::len)
     }
 
     /// Resets a connection that could not be served on, unless it has left. Returns it if it is over with that, as it is.
@@ -553,6 +584,15 @@ impl Table {
             turn.abort();
             Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
         })
+    }
+
+    /// So much of what is pending for an adopted peer was written by the process that has died.
+    pub(crate) fn have_written(&mut self, handle: PeerHandle, bytes: usize) {
+        if let Some(mut turn) = self.peers.turn_of(handle) {
+            let marks = turn.marks();
+            turn.talk.written(bytes);
+            turn.talk.weigh(marks);
+        }
     }
 
     /// Ends all connections, also where another process holds duplicates of their sockets.

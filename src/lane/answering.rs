@@ -270,15 +270,15 @@ impl<S: StreamService> Answering<S> {
     #[inline]
     fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8], to_the_end: bool) -> io::Result<TurnEnd> {
         for _ in 0..READS_PER_TURN {
-            let (peer, tally) = turn.counted();
-            if !peer.talk.listens() {
+            let mut line = turn.line();
+            if !line.peer.talk.listens() {
                 return Ok(TurnEnd::Drained);
             }
             let room = input.len().min(self.read_bytes_max);
-            match tally.receive(peer, &mut input[..room])? {
+            match line.receive(&mut input[..room])? {
                 Received::Bytes(bytes) => {
                     let begun = (bytes == room).then(Instant::now);
-                    if peer.talk.inbound.is_empty() {
+                    if line.peer.talk.inbound.is_empty() {
                         self.handle_in_place(turn, &input[..bytes])?;
                     } else {
                         self.handle_behind(turn, &input[..bytes])?;
@@ -292,12 +292,13 @@ impl<S: StreamService> Answering<S> {
                 }
                 Received::WouldBlock => return Ok(TurnEnd::Drained),
                 Received::End => {
-                    peer.check_end()?;
-                    if peer.talk.end() {
+                    line.peer.check_end()?;
+                    if line.peer.talk.end() {
                         self.end(turn)?;
                     }
                     return Ok(TurnEnd::Drained);
                 }
+                Received::Later => break,
             }
         }
         Ok(TurnEnd::BudgetSpent)
@@ -327,8 +328,33 @@ impl<S: StreamService> Answering<S> {
                     turn.check_end()?;
                     return Ok(TurnEnd::Drained);
                 }
+                Received::Later => break,
             }
         }
+        Ok(TurnEnd::BudgetSpent)
+    }
+
+    /// Has the service handle what another process has read, which has come to nothing with that. The peer is looked at once more then.
+    pub(super) fn take_up(&mut self, turn: &mut Turn<'_>, came: &mut [u8]) -> io::Result<TurnEnd> {
+        if turn.talk.phase() == Phase::Lingering {
+            return Ok(TurnEnd::BudgetSpent);
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        let opened = match turn.secured() {
+            Some(_) => turn.open(came, &mut plain),
+            None => {
+                plain.extend_from_slice(came);
+                Opened::Whole
+            }
+        };
+        if turn.is_joined() {
+            turn.pass_on(&plain);
+            plain.clear();
+        } else if !turn.talk.listens() {
+            turn.talk.inbound.push(&plain);
+            plain.clear();
+        }
+        self.handle_opened(turn, plain, opened)?;
         Ok(TurnEnd::BudgetSpent)
     }
 
@@ -505,9 +531,9 @@ impl<S: StreamService> Answering<S> {
     /// Writes what the service has answered to this peer, after what was pending already.
     fn write_replies(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
         let marks = turn.marks();
-        let (peer, tally) = turn.counted();
-        let written = match peer.talk.outflow() {
-            Outflow::Open => tally.send(peer, &self.replies, marks),
+        let mut line = turn.line();
+        let written = match line.peer.talk.outflow() {
+            Outflow::Open => line.send(&self.replies, marks),
             _ => write_if_it_is_taken(turn, &self.replies),
         };
         self.replies.clear();
@@ -560,6 +586,6 @@ fn linger(turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<TurnEnd> {
     match turn.discard(input, READS_PER_TURN)? {
         Received::End => Ok(TurnEnd::Over),
         Received::WouldBlock => Ok(TurnEnd::Drained),
-        Received::Bytes(_) => Ok(TurnEnd::BudgetSpent),
+        Received::Bytes(_) | Received::Later => Ok(TurnEnd::BudgetSpent),
     }
 }

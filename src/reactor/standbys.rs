@@ -1,6 +1,7 @@
 //! Who would serve on if this process died: the standby that follows it, whoever has started that, and the one that it starts itself.
 //! There is one at a time, and none while somebody takes over.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -85,16 +86,25 @@ impl Standbys {
         let takeover = with.takeover_listener().expect("whoever calls, calls there");
         let begun = Departure::begin(greeting, welcome, &with.sources.entrance, takeover, &keys_end, with.now);
         let registered = begun.map_err(|failure| failure.to_string()).and_then(|departure| {
-            let mut followed = Followed::begin(departure);
+            let epoll = with.registry.as_fd().try_clone_to_owned();
+            let epoll = epoll.map_err(|error| format!("a duplicate of the epoll set: {error}"))?;
+            let mut followed = Followed::begin(departure, epoll);
             let registered = followed.register(with.registry, Tokens::of(Name::Standby));
             registered.map(|()| followed).map_err(|error| format!("epoll: {error}"))
         });
         match registered {
             Ok(followed) => {
-                with.lanes.watch_bytes();
+                with.lanes.watch();
                 self.followed = Some((followed, whereabouts(with)));
             }
             Err(why) => report(&standby, &why, with),
+        }
+    }
+
+    /// Some have had their turn.
+    pub(super) fn commit_if_much<L: Lanes>(&mut self, lanes: &mut L) {
+        if let Some((followed, _)) = &mut self.followed {
+            followed.commit_if_much(lanes);
         }
     }
 

@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::take;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use reactord_process::channel::{Channel, ChannelError, Sent, TOO_MANY_IN_FLIGHT_RETRY};
-use reactord_process::frame::printable;
-use reactord_process::memory::spare;
+use reactord_process::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
+use reactord_process::frame::{RawFrame, printable};
 use reactord_process::wiped::Wiped;
 
 use super::following::{Following, out_of_turn};
@@ -19,18 +19,23 @@ use super::licence::Licensor;
 use super::rhythm::{Rhythm, SILENCE_MAX};
 use crate::account::{Account, unix_ms};
 use crate::clock::monotonic_ns;
+use crate::lane::AnyLane;
 use crate::lanes::Lanes;
+use crate::mapping::{Full, JOURNAL_BYTES, Mapping};
 use crate::takeover::commit::ReadyDeparture;
 use crate::takeover::failure::{Failure, last_word};
 use crate::takeover::fault::{self, StandbyStep as Step};
-use crate::takeover::memory::FRAME_SPARE_BYTES;
 use crate::takeover::panicked::caught;
 use crate::takeover::predecessor::Mistake;
 use crate::takeover::progress::note;
-use crate::takeover::wire::{Frame, Process};
+use crate::takeover::wire::{Descriptors, Frame, Offsets, Process};
 
-/// Of so many changes at most the table keeps a list: the book knows each peer once.
-const UNTOLD_MAX: usize = 4096;
+/// Where something is to be written to so many peers, or so little room is left for what is read, they wait for nobody else.
+const HELD_MAX: usize = 16;
+const INTAKE_LEFT_BYTES: usize = 256 * 1024;
+
+/// How long the loop may stand still for a standby that does not keep up.
+const STALLED_MAX: Duration = Duration::from_millis(200);
 
 /// How many frames of the standby are heard in one turn of the loop.
 const FRAMES_PER_TURN: usize = 64;
@@ -43,7 +48,17 @@ pub(super) struct Escort {
     following: Following,
     /// It has the licence as long as this is here.
     _licensor: Licensor,
+    /// The memory that it sees, and where the journal in there ends.
+    mapping: Arc<Mapping>,
+    end: u64,
+    /// Up to where it was told to apply the journal.
+    marked: u64,
     rhythm: Rhythm,
+    /// What this process has kept count of, as it was told last.
+    account: Account,
+    /// The frame that ends a commit, and room for what all share: both are made once.
+    whole: Vec<u8>,
+    state: Vec<u8>,
     /// What the channel has not taken yet.
     unsent: VecDeque<Parcel>,
     /// When to send again if no event will tell.
@@ -52,6 +67,8 @@ pub(super) struct Escort {
     may_hear: bool,
     /// Since when it could serve on.
     armed_since_unix_ms: Option<u64>,
+    /// Why it is not to be followed any more.
+    failed: Option<Failure>,
 }
 
 /// A frame with its descriptors.
@@ -64,21 +81,36 @@ struct Parcel {
 impl Escort {
     /// # Errors
     /// If there is no licence to be had.
-    pub(super) fn begin(ready: ReadyDeparture, now: Instant) -> Result<Self, Failure> {
+    pub(super) fn begin(
+        ready: ReadyDeparture,
+        epoll: OwnedFd,
+        lanes: &mut impl Lanes,
+        now: Instant,
+    ) -> Result<Self, Failure> {
         let (channel, standby, ready) = ready.into_parts();
         let licensor = Licensor::new().map_err(ChannelError::Io)?;
         let licence = licensor.licence().try_clone_to_owned().map_err(ChannelError::Io)?;
-        let licence = Parcel { frame: Frame::Licence.encode().into(), descriptors: vec![licence] };
+        let (mapping, memory) = Mapping::new().map_err(ChannelError::Io)?;
+        let mapping = Arc::new(mapping);
+        lanes.shelter(&mapping).map_err(ChannelError::Io)?;
+        let licence = Parcel { frame: Frame::Licence.encode().into(), descriptors: vec![licence, memory, epoll] };
         Ok(Self {
             channel,
             standby,
-            following: Following::begin(ready),
+            following: Following::of(ready, lanes.all().count()),
             _licensor: licensor,
+            mapping,
+            end: 0,
+            marked: 0,
+            account: Account::open(),
+            whole: Frame::Whole.encode(),
+            state: Vec::new(),
             rhythm: Rhythm::new(now),
             unsent: VecDeque::from([licence]),
             again_at: None,
             may_hear: true,
             armed_since_unix_ms: None,
+            failed: None,
         })
     }
 
@@ -100,10 +132,9 @@ impl Escort {
         self.following.peers()
     }
 
-    /// About how many peers would be lost now: the standby does not know how far they have come, or not as they are.
+    /// About how many peers would be lost now.
     pub(super) fn in_doubt<L: Lanes>(&self, lanes: &L) -> u64 {
-        let untold: usize = lanes.all().map(|lane| lane.table().untold()).sum();
-        (untold as u64 + self.following.unknown()).min(lanes.peers() as u64)
+        if self.armed_since_unix_ms.is_some() { self.following.pending() } else { lanes.peers() as u64 }
     }
 
     /// Since when it could serve on: ms since 1970.
@@ -129,60 +160,70 @@ impl Escort {
         account: impl FnOnce(&L) -> Account,
         now: Instant,
     ) -> Result<bool, Failure> {
-        self.rhythm.stir();
-        self.note_if_many(lanes);
-        // What it has said may have come while the loop was busy for long.
-        let is_armed_now = (self.may_hear || self.rhythm.is_overdue(now)) && self.hear()?;
+        if let Some(failure) = self.failed.take() {
+            return Err(failure);
+        }
+        self.commit(lanes)?;
         self.send(now)?;
+        // What it has said may have come while the loop was busy for long.
+        if self.may_hear || self.rhythm.is_overdue(now) {
+            self.hear()?;
+        }
         if self.rhythm.is_overdue(now) {
             return Err(Mistake::Silent { silence: SILENCE_MAX }.into());
         }
-        if self.unsent.is_empty() && self.rhythm.is_due(now) {
-            self.mark(lanes, account, self.rhythm.is_late(now))?;
+        let untold = self.end - self.marked;
+        if self.unsent.is_empty() && self.rhythm.is_due(untold, now) {
+            self.account = account(lanes);
+            self.mark(now)?;
             self.send(now)?;
         }
-        Ok(is_armed_now)
+        Ok(self.arm())
     }
 
     /// When it is to have a turn if no event comes before.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let to_hear = self.may_hear.then_some(now);
         // What the channel has not taken yet comes first, of which an event tells.
-        let rhythm = if self.unsent.is_empty() { Some(self.rhythm.due()) } else { self.rhythm.overdue_at() };
+        let untold = self.end - self.marked;
+        let rhythm = if self.unsent.is_empty() { Some(self.rhythm.due(untold)) } else { self.rhythm.overdue_at() };
         [to_hear, self.again_at, rhythm].into_iter().flatten().min()
     }
 
-    /// Returns whether it has applied the first mark.
-    fn hear(&mut self) -> Result<bool, Failure> {
-        let mut is_armed_now = false;
+    fn hear(&mut self) -> Result<(), Failure> {
         for _ in 0..FRAMES_PER_TURN {
             let Some(raw) = self.channel.receive()? else {
                 self.may_hear = false;
                 break;
             };
-            match raw.decode()? {
-                Frame::Copied(copied) => {
-                    if self.following.hear_copied(&copied)? && self.unsent.is_empty() {
-                        self.rhythm.applied();
-                        is_armed_now |= self.arm();
-                    }
-                }
-                Frame::Beat => self.channel.post(&Frame::Beat.encode())?,
-                Frame::Refuse(refuse) => return Err(Mistake::GaveUp { reason: printable(&refuse.reason) }.into()),
-                frame => return Err(out_of_turn(frame.kind()).into()),
-            }
+            self.hear_frame(&raw)?;
         }
-        Ok(is_armed_now)
+        Ok(())
     }
 
-    /// It could serve on if it knows how far everybody had come. True if that is so since now.
-    fn arm(&mut self) -> bool {
-        let is_armed = self.armed_since_unix_ms.is_some();
-        if is_armed || !self.following.has_confirmed() {
-            return false;
+    fn hear_frame(&mut self, raw: &RawFrame) -> Result<(), Failure> {
+        match raw.decode()? {
+            Frame::Copied(copied) => {
+                if self.following.hear_copied(&copied)? {
+                    self.rhythm.applied();
+                }
+            }
+            Frame::Beat => self.channel.post(&Frame::Beat.encode())?,
+            Frame::Refuse(refuse) => return Err(Mistake::GaveUp { reason: printable(&refuse.reason) }.into()),
+            frame => return Err(out_of_turn(frame.kind()).into()),
         }
-        self.armed_since_unix_ms = Some(unix_ms());
-        true
+        Ok(())
+    }
+
+    /// It could serve on if it has applied what there was, and has the descriptors of all who have come since. True if that is so since
+    /// now.
+    fn arm(&mut self) -> bool {
+        let is_armed_now =
+            self.armed_since_unix_ms.is_none() && self.following.has_applied_any() && self.unsent.is_empty();
+        if is_armed_now {
+            self.armed_since_unix_ms = Some(unix_ms());
+        }
+        is_armed_now
     }
 
     /// Sends what the channel takes.
@@ -208,68 +249,147 @@ impl Escort {
         Ok(())
     }
 
-    // ── A mark ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── A commit ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Writes down what has changed since the last mark.
-    fn mark<L: Lanes>(
-        &mut self,
-        lanes: &mut L,
-        account: impl FnOnce(&L) -> Account,
-        in_any_case: bool,
-    ) -> Result<(), Failure> {
-        let began = Instant::now();
-        fault::at(Step::Mark, &mut self.channel)?;
-        self.note(lanes);
-        self.following.begin_mark();
-        self.write_peers(lanes)?;
-        while let Some(frame) = caught(|| self.following.next_entries(&mut lanes.originals()))? {
-            self.post(frame);
-            spare(FRAME_SPARE_BYTES)?;
+    /// Tells what has happened, if so much has that somebody would wait for long otherwise.
+    /// If it is not to be followed any more, the next [turn](Self::turn) says so.
+    pub(super) fn commit_if_much<L: Lanes>(&mut self, lanes: &mut L) {
+        let is_much = lanes.held() >= HELD_MAX || !self.mapping.takes_in(INTAKE_LEFT_BYTES);
+        if is_much && self.failed.is_none() {
+            self.failed = self.commit(lanes).err();
         }
-        let mut states = vec![Vec::new(); L::COUNT];
-        caught(|| lanes.all().zip(&mut states).for_each(|(lane, state)| lane.save(state)))?;
-        let account = account(lanes);
-        let frames = self.following.finish(&states, &lanes.originals(), account, monotonic_ns(), in_any_case);
-        let is_some = frames.is_some();
-        frames.into_iter().flatten().for_each(|frame| self.post(frame));
-        self.rhythm.gathered(began, Instant::now(), is_some, self.following.is_to_confirm());
-        fault::at(Step::Marked, &mut self.channel)?;
+    }
+
+    /// Tells all that has happened, and lets out what had to wait for that.
+    fn commit<L: Lanes>(&mut self, lanes: &mut L) -> Result<(), Failure> {
+        fault::at(Step::Commit, &mut self.channel)?;
+        self.make_room()?;
+        let before = self.end;
+        self.note(lanes);
+        self.following.begin_commit();
+        self.write_peers(lanes)?;
+        self.write_offsets(lanes)?;
+        while let Some(frame) = caught(|| self.following.next_entries(&mut lanes.originals()))? {
+            self.write(&frame)?;
+        }
+        self.write_states(lanes)?;
+        for frame in self.following.next_timers(&lanes.originals()) {
+            self.write(&frame)?;
+        }
+        if self.end != before || self.mapping.has_taken_in() {
+            self.write(&self.whole.clone())?;
+            fault::at(Step::Committing, &mut self.channel)?;
+            self.mapping.commit(self.end);
+        }
+        fault::at(Step::Committed, &mut self.channel)?;
+        lanes.each(|lane| lane.let_out());
+        fault::at(Step::LetOut, &mut self.channel)?;
         Ok(())
     }
 
-    fn post(&mut self, frame: Vec<u8>) {
-        self.unsent.push_back(Parcel { frame: frame.into(), descriptors: Vec::new() });
+    /// Waits, and the loop with it, where the standby has not applied half of what there is room for: it is given the time for that.
+    fn make_room(&mut self) -> Result<(), Failure> {
+        let stalled_at = Instant::now() + STALLED_MAX;
+        while self.mapping.unapplied(self.end) > JOURNAL_BYTES as u64 / 2 {
+            if self.rhythm.overdue_at().is_none() {
+                self.mark(Instant::now())?;
+            }
+            self.send_all()?;
+            let raw = self.channel.receive_by(Deadline::after(stalled_at.saturating_duration_since(Instant::now())))?;
+            self.hear_frame(&raw)?;
+        }
+        Ok(())
     }
 
-    /// Those who have come, changed or gone.
+    /// Writes at the end of the journal.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.mapping.write(&mut self.end, bytes).map_err(|Full { bytes }| Mistake::Behind { bytes }.into())
+    }
+
+    /// Those who have come, changed or gone. The descriptors of those who have come are on their way before anything is committed.
     fn write_peers<L: Lanes>(&mut self, lanes: &mut L) -> Result<(), Failure> {
         loop {
-            spare(FRAME_SPARE_BYTES)?;
-            let Some(mut batch) = caught(|| self.following.next_batch(&lanes.originals()))?? else { return Ok(()) };
-            let descriptors = lanes.lane(batch.lane()).descriptors(&mut batch.descriptor_keys());
-            // Whatever the channel takes at once needs no descriptors of its own here.
-            let goes_at_once =
-                self.unsent.is_empty() && self.channel.try_send(&batch.frame, &descriptors)? == Sent::Taken;
-            if !goes_at_once {
-                let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>();
-                let (frame, descriptors) = (take(&mut batch.frame), descriptors.map_err(ChannelError::Io)?);
-                self.unsent.push_back(Parcel { frame, descriptors });
+            let Some(batch) = caught(|| self.following.next_batch(&lanes.originals()))?? else { return Ok(()) };
+            let keys: Vec<usize> = batch.descriptor_keys().collect();
+            if !keys.is_empty() {
+                self.send_descriptors(lanes.lane(batch.lane()), &keys)?;
             }
+            self.write(&batch.frame)?;
             self.following.sent(batch);
         }
+    }
+
+    fn send_descriptors(&mut self, lane: &dyn AnyLane, keys: &[usize]) -> Result<(), Failure> {
+        let peers = lane.table().peers();
+        let cookie = |key: &usize| u64::from(peers.get(*key).expect("its record was just written").id());
+        let frame = Frame::Descriptors(Descriptors { cookies: keys.iter().map(cookie).collect() }).encode();
+        let descriptors = lane.descriptors(&mut keys.iter().copied());
+        // Nobody may see what it is not told of, and whom it has no descriptor of is not served on.
+        if self.armed_since_unix_ms.is_some() {
+            self.send_all()?;
+            return Ok(self.channel.send_by(&frame, &descriptors, Deadline::after(STALLED_MAX))?);
+        }
+        let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>();
+        let descriptors = descriptors.map_err(ChannelError::Io)?;
+        self.unsent.push_back(Parcel { frame: frame.into(), descriptors });
+        Ok(())
+    }
+
+    /// Sends all that waits, though the loop stands still meanwhile.
+    fn send_all(&mut self) -> Result<(), Failure> {
+        while let Some(Parcel { frame, descriptors }) = self.unsent.pop_front() {
+            let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+            self.channel.send_by(&frame, &descriptors, Deadline::after(STALLED_MAX))?;
+        }
+        Ok(())
+    }
+
+    /// How far connections have come about which something is to be known.
+    fn write_offsets<L: Lanes>(&mut self, lanes: &mut L) -> Result<(), Failure> {
+        for number in 0..L::COUNT {
+            let offsets = lanes.lane_mut(number).table_mut().take_offsets();
+            if !offsets.is_empty() {
+                let (cookies, written) = offsets.iter().map(|offset| (offset.cookie, offset.written)).unzip();
+                self.write(&Frame::Offsets(Offsets { cookies, written }).encode())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What all peers of each lane share.
+    fn write_states<L: Lanes>(&mut self, lanes: &L) -> Result<(), Failure> {
+        for number in 0..L::COUNT {
+            let mut state = take(&mut self.state);
+            state.clear();
+            caught(|| lanes.lane(number).save(&mut state))?;
+            for frame in self.following.next_state(number, &state) {
+                self.write(&frame)?;
+            }
+            self.state = state;
+        }
+        Ok(())
+    }
+
+    // ── A mark ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Says what all comes to that is in the journal.
+    fn mark(&mut self, now: Instant) -> Result<(), Failure> {
+        fault::at(Step::Mark, &mut self.channel)?;
+        let frame = self.following.mark(self.account.clone(), monotonic_ns(), self.end);
+        self.unsent.push_back(Parcel { frame: frame.into(), descriptors: Vec::new() });
+        self.marked = self.end;
+        self.rhythm.marked(now);
+        fault::at(Step::Marked, &mut self.channel)?;
+        Ok(())
     }
 
     /// Enters into the book who has changed.
     fn note<L: Lanes>(&mut self, lanes: &mut L) {
         for number in 0..L::COUNT {
-            note(self.following.mirror_mut(number), lanes.lane_mut(number).table_mut().touches());
-        }
-    }
-
-    /// The same, before a mark, where there is a lot: a standby may take long to apply one.
-    fn note_if_many<L: Lanes>(&mut self, lanes: &mut L) {
-        if lanes.all().any(|lane| lane.table().untold() > UNTOLD_MAX) {
-            self.note(lanes);
+            let table = lanes.lane_mut(number).table_mut();
+            // What was done to peers in others' turns is part of it.
+            table.touch_unsettled();
+            note(self.following.mirror_mut(number), table.touches());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The standby of a server, from its call to its end, as the loop sees it: like a departure that never comes to its last step.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -22,8 +23,8 @@ pub(crate) struct Followed(Phase);
 
 #[derive(Debug)]
 enum Phase {
-    /// It copies everything once.
-    Copies(Box<Departure>),
+    /// It copies everything once, and is given what the active is woken by in the end.
+    Copies(Box<Departure>, OwnedFd),
     /// It is told what changes.
     Follows(Box<Escort>),
 }
@@ -40,14 +41,14 @@ pub(crate) enum Turn {
 
 impl Followed {
     /// It has been welcomed.
-    pub(crate) fn begin(departure: Departure) -> Self {
-        Self(Phase::Copies(Box::new(departure)))
+    pub(crate) fn begin(departure: Departure, epoll: OwnedFd) -> Self {
+        Self(Phase::Copies(Box::new(departure), epoll))
     }
 
     /// Who follows.
     pub(crate) fn standby(&self) -> &Process {
         match &self.0 {
-            Phase::Copies(departure) => departure.successor(),
+            Phase::Copies(departure, _) => departure.successor(),
             Phase::Follows(escort) => escort.standby(),
         }
     }
@@ -55,7 +56,7 @@ impl Followed {
     /// How many peers it knows.
     pub(crate) fn peers(&self) -> u64 {
         match &self.0 {
-            Phase::Copies(departure) => departure.copied(),
+            Phase::Copies(departure, _) => departure.copied(),
             Phase::Follows(escort) => escort.peers(),
         }
     }
@@ -63,7 +64,7 @@ impl Followed {
     /// How it stands, with the peers of these lanes.
     pub(crate) fn status<L: Lanes>(&self, lanes: &L) -> StandbyStatus {
         let (armed_since_unix_ms, in_doubt) = match &self.0 {
-            Phase::Copies(_) => (None, lanes.peers() as u64),
+            Phase::Copies(..) => (None, lanes.peers() as u64),
             Phase::Follows(escort) => (escort.armed_since_unix_ms(), escort.in_doubt(lanes)),
         };
         StandbyStatus { pid: self.standby().pid, armed_since_unix_ms, peers: self.peers(), in_doubt }
@@ -71,7 +72,7 @@ impl Followed {
 
     pub(crate) fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
         let channel = match &mut self.0 {
-            Phase::Copies(departure) => departure.channel_mut(),
+            Phase::Copies(departure, _) => departure.channel_mut(),
             Phase::Follows(escort) => escort.channel_mut(),
         };
         registry.register(channel.source(), tokens.token(0), Interest::READABLE | Interest::WRITABLE)
@@ -81,8 +82,8 @@ impl Followed {
     /// to hear later.
     pub(crate) fn hear(&mut self, event: &Event) {
         match &mut self.0 {
-            Phase::Copies(departure) if event.is_writable() => departure.writable(),
-            Phase::Copies(_) => {}
+            Phase::Copies(departure, _) if event.is_writable() => departure.writable(),
+            Phase::Copies(..) => {}
             Phase::Follows(escort) => escort.readable(),
         }
     }
@@ -91,7 +92,7 @@ impl Followed {
     #[cfg(test)]
     pub(super) fn hear_of_everything(&mut self) {
         match &mut self.0 {
-            Phase::Copies(departure) => departure.writable(),
+            Phase::Copies(departure, _) => departure.writable(),
             Phase::Follows(escort) => escort.readable(),
         }
     }
@@ -99,8 +100,15 @@ impl Followed {
     /// When it is to have a turn if no event comes before.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         match &self.0 {
-            Phase::Copies(departure) => departure.due_at(now),
+            Phase::Copies(departure, _) => departure.due_at(now),
             Phase::Follows(escort) => escort.due(now),
+        }
+    }
+
+    /// Some have had their turn: those to whom something is to be written have waited for long enough, if there are many.
+    pub(crate) fn commit_if_much<L: Lanes>(&mut self, lanes: &mut L) {
+        if let Phase::Follows(escort) = &mut self.0 {
+            escort.commit_if_much(lanes);
         }
     }
 
@@ -113,7 +121,7 @@ impl Followed {
         now: Instant,
     ) -> Turn {
         match self.0 {
-            Phase::Copies(departure) => copy(*departure, lanes, freeze_timeout, now),
+            Phase::Copies(departure, epoll) => copy(*departure, epoll, lanes, freeze_timeout, now),
             Phase::Follows(mut escort) => match escort.turn(lanes, account, now) {
                 Ok(is_armed_now) => {
                     let on = Self(Phase::Follows(escort));
@@ -131,19 +139,19 @@ impl Followed {
     /// It is followed no more, and is told why.
     pub(crate) fn dismiss(self, why: &Refusal) {
         match self.0 {
-            Phase::Copies(departure) => departure.abandon(why),
+            Phase::Copies(departure, _) => departure.abandon(why),
             Phase::Follows(escort) => escort.dismiss(&why.frame()),
         }
     }
 }
 
-fn copy<L: Lanes>(departure: Departure, lanes: &mut L, freeze_timeout: Duration, now: Instant) -> Turn {
+fn copy<L: Lanes>(departure: Departure, epoll: OwnedFd, lanes: &mut L, freeze_timeout: Duration, now: Instant) -> Turn {
     let standby = departure.successor().clone();
     // Whoever waits for a TLS handshake ends with this process.
     let turned = departure.turn(lanes, &mut Vestibule::new(), freeze_timeout, true, now);
     let begun = turned.and_then(|turned| match turned {
-        Turned::Copying(departure) => Ok(Phase::Copies(Box::new(departure))),
-        Turned::Ready(ready) => Ok(Phase::Follows(Box::new(Escort::begin(ready, now)?))),
+        Turned::Copying(departure) => Ok(Phase::Copies(Box::new(departure), epoll)),
+        Turned::Ready(ready) => Ok(Phase::Follows(Box::new(Escort::begin(ready, epoll, lanes, now)?))),
     });
     match begun {
         Ok(phase) => Turn::On(Followed(phase)),

@@ -3,45 +3,43 @@
 //! It reads and writes nothing of any peer before that, and polls only where a successor does.
 
 use std::mem::take;
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use mio::Poll;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use reactord_process::channel::ChannelError;
+use reactord_process::channel::{ChannelError, TO_SUCCESSOR_BYTES_MAX};
 use reactord_process::frame::{RawFrame, printable};
+use reactord_process::wiped::Wiped;
 use rustc_hash::FxHashMap;
 
 use super::active::Active;
-use super::counters::{self, Counting, Survey};
-use super::judgement::{Doubt, Verdict, judge};
+use super::judgement::{self, Doubt};
 use super::licence::Licence;
 use super::pulse::{Due, Pulse};
-use super::sightings::Sightings;
-use super::survival::{Judged, Survival};
+use super::shared::Shared;
+use super::survival::{Judged, Survival, Verdict};
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
 use crate::listen::Target;
+use crate::mapping::{Mapping, Read};
 use crate::milestone::{Milestone, Observer};
+use crate::peer::count::Sight;
+use crate::peer::counters::Counting;
+use crate::peer::{Peer, Phase};
 use crate::sources::{Plan, Sources, StopSignals};
 use crate::takeover::arrival::{Arrival, Arrived, How};
 use crate::takeover::arriving::{Arriving, Place, stop_if_told};
 use crate::takeover::drive::{Accepting, Owner};
 use crate::takeover::error::{Cause, TakeoverError, Who, in_context};
 use crate::takeover::fault::{self, StandbyStep as Step};
-use crate::takeover::successor::{Accept, Heard, Objection, Receiving};
+use crate::takeover::successor::{Action, Heard, Objection, Receiving};
 use crate::takeover::welcomed::{Begun, Welcomed};
-use crate::takeover::wire::{Commit, Frame, Kind, OfLane, Process, Timers};
+use crate::takeover::wire::{Commit, Descriptors, Frame, Kind, Mark, Offsets, Process};
 
 /// How long a process may take to die whose channel has ended: it frees its memory before its last thread is gone.
 const DYING_MAX: Duration = Duration::from_secs(10);
-
-/// To have all told at once, the kernel looks at whatever connections there are. So each of a few is asked about alone, and so is each of
-/// those that are less than a part in so many.
-const SURVEYED_MIN: usize = 200;
-const SURVEYED_SHARE: usize = 4;
 
 /// How often it is looked whether another thread asks this server to stop, which wakes nobody here.
 const LOOKS_EVERY: Duration = Duration::from_millis(500);
@@ -117,17 +115,21 @@ pub(super) struct Follower<L> {
     /// What has come. `None` only while it is worked on.
     receiving: Option<Receiving>,
     licence: Option<Licence>,
-    /// What has come since the last mark.
-    pending: Vec<RawFrame>,
+    /// The active's epoll set. To close it takes as long as there are peers in it, and nobody would serve meanwhile.
+    epoll: Option<OwnedFd>,
+    /// The memory in which the active says what has happened, and up to where that is applied.
+    mapping: Option<Mapping>,
+    applied: u64,
+    /// Descriptors of those who have come, by cookies.
+    came: FxHashMap<u64, OwnedFd>,
+    /// By how much what the kernel has counted as written to peers is ahead of the positions of what waits, by cookies.
+    offsets: FxHashMap<u64, Option<u64>>,
+    /// What all peers share.
+    shared: Shared,
     counting: Counting,
-    sightings: Sightings,
-    /// The services' timers: as they were at the last mark, and as they will be at the next.
-    timers: Vec<Timers>,
-    timers_to_be: Vec<Timers>,
-    /// What there is to go on with since the last mark. `None` before the first.
-    marked: Option<Box<Accept>>,
-    /// Whether its loop turns, and within how long it is to: of interest from the second mark on. Before, it is not known of anybody how
-    /// far it has come, so that nobody else could serve.
+    /// The last mark. `None` before the first.
+    marked: Option<Commit>,
+    /// Whether its loop turns, and within how long it is to: of interest from the first mark on. Before, nobody else could serve.
     pulse: Pulse,
     hang_timeout: Option<Duration>,
     hung: bool,
@@ -151,11 +153,13 @@ impl<L: Lanes> Follower<L> {
             process,
             receiving: Some(receiving),
             licence: None,
-            pending: Vec::new(),
+            epoll: None,
+            mapping: None,
+            applied: 0,
+            came: FxHashMap::default(),
+            offsets: FxHashMap::default(),
+            shared: Shared::default(),
             counting: Counting::open().map_err(in_context("sock_diag"))?,
-            sightings: Sightings::default(),
-            timers: Vec::new(),
-            timers_to_be: Vec::new(),
             marked: None,
             pulse: Pulse::new(None, Instant::now()),
             hang_timeout,
@@ -266,8 +270,18 @@ impl<L: Lanes> Follower<L> {
         match Kind::try_from(raw.kind())? {
             Kind::Beat => {}
             Kind::Licence => {
-                let licence = self.arriving.channel.take_descriptors(1)?.pop();
-                self.licence = licence.map(Licence::from);
+                let [licence, memory, epoll] = <[OwnedFd; 3]>::try_from(self.arriving.channel.take_descriptors(3)?)
+                    .expect("so many were asked for");
+                self.licence = Some(Licence::from(licence));
+                self.epoll = Some(epoll);
+                self.mapping = Some(Mapping::of(memory).map_err(in_context("the memory of the active"))?);
+            }
+            Kind::Descriptors => {
+                let Frame::Descriptors(Descriptors { cookies }) = raw.decode()? else {
+                    unreachable!("that is its kind")
+                };
+                let sockets = self.arriving.channel.take_descriptors(cookies.len())?;
+                self.came.extend(cookies.into_iter().zip(sockets));
             }
             Kind::Refuse => {
                 let Frame::Refuse(refuse) = raw.decode()? else { unreachable!("that is its kind") };
@@ -275,33 +289,26 @@ impl<L: Lanes> Follower<L> {
             }
             Kind::Mark => {
                 let Frame::Mark(mark) = raw.decode()? else { unreachable!("that is its kind") };
-                self.mark(&mark)?;
+                self.mark(mark)?;
             }
-            // Until the first mark there is nothing to go back to.
-            _ if self.marked.is_none() => self.apply(&raw)?,
-            _ => self.pending.push(raw),
+            _ => self.copy(&raw)?,
         }
         Ok(None)
     }
 
-    /// All that has come is of one instant.
-    fn mark(&mut self, mark: &Commit) -> Result<(), Cause> {
+    /// All that is in the journal up to there is to be applied, and comes to this.
+    fn mark(&mut self, mark: Mark) -> Result<(), Cause> {
         fault::at(Step::Apply, &mut self.arriving.channel)?;
-        self.check_clock(mark)?;
-        for raw in take(&mut self.pending) {
-            self.apply(&raw)?;
-        }
-        let receiving = self.receiving.take().expect("it is put back");
-        let (receiving, accept) = receiving.mark(mark)?;
-        self.look();
+        let Mark { commit, position } = mark;
+        self.check_clock(&commit)?;
+        self.apply_up_to(position)?;
+        let (state_bytes, timers) = (self.shared.state_bytes(), self.shared.timers());
+        let receiving = self.receiving.take().expect("it is put back").mark(&commit, state_bytes, timers)?;
         let copied = receiving.copied();
-        if self.marked.is_some()
-            && let Some(timeout) = self.hang_timeout.take()
-        {
-            self.pulse = Pulse::new(Some(timeout), Instant::now());
+        self.receiving = Some(receiving);
+        if self.marked.replace(commit).is_none() {
+            self.pulse = Pulse::new(self.hang_timeout, Instant::now());
         }
-        (self.receiving, self.marked) = (Some(receiving), Some(accept));
-        self.timers = take(&mut self.timers_to_be);
         self.post(&copied)
     }
 
@@ -313,51 +320,72 @@ impl<L: Lanes> Follower<L> {
         if is_ours { Ok(()) } else { Err(Objection::Clock { at_ns, now_ns }.into()) }
     }
 
-    /// Does what a frame asks for.
+    /// Applies what the journal has up to there.
+    fn apply_up_to(&mut self, position: u64) -> Result<(), Cause> {
+        let mapping =
+            self.mapping.as_ref().ok_or(Objection::OutOfTurn { kind: Kind::Mark, step: "before its memory" })?;
+        let journal = mapping.journal(self.applied, position);
+        let mut journal = Wiped::from(journal.ok_or(Objection::Journal { from: self.applied, to: position })?);
+        while let Some(raw) = RawFrame::take_wiped(&mut journal, TO_SUCCESSOR_BYTES_MAX)? {
+            self.apply(&raw)?;
+        }
+        if !journal.is_empty() {
+            return Err(Objection::Journal { from: self.applied, to: position }.into());
+        }
+        self.applied = position;
+        self.mapping.iter().for_each(|mapping| mapping.applied(position));
+        Ok(())
+    }
+
+    /// Does what a frame of the journal asks for.
     fn apply(&mut self, raw: &RawFrame) -> Result<(), Cause> {
         let frame = match raw.decode()? {
-            Frame::Timers(timers) => {
-                self.arriving.counterpart(timers.lane)?;
-                self.timers_to_be.push(timers.clone());
-                Frame::Timers(timers)
+            Frame::State(state) => return Ok(self.shared.hear_state(state)?),
+            Frame::Timers(timers) => return Ok(self.shared.hear_timers(timers)?),
+            Frame::Whole => {
+                self.shared.commit();
+                return Ok(());
+            }
+            Frame::Offsets(Offsets { cookies, written }) => {
+                let is_known = |cookie: u64| {
+                    self.arriving.lanes.all().any(|lane| lane.table().peers().key(cookie.into()).is_some())
+                };
+                // Somebody may have come and gone since, or end with the active.
+                self.offsets.extend(cookies.into_iter().zip(written).filter(|(cookie, _)| is_known(*cookie)));
+                return Ok(());
             }
             frame => frame,
         };
-        match &frame {
-            Frame::Closed(closed) => self.sightings.name(closed.cookies.iter().copied()),
-            Frame::Peers(OfLane { records, .. }) => {
-                self.sightings.name(records.iter().map(|record| record.value.cookie))
+        if let Frame::Closed(closed) = &frame {
+            for cookie in &closed.cookies {
+                self.offsets.remove(cookie);
             }
-            Frame::Changed(OfLane { records, .. }) => {
-                self.sightings.name(records.iter().map(|change| change.value.cookie))
-            }
-            _ => {}
         }
-        let is_timers = matches!(frame, Frame::Timers(_));
         let receiving = self.receiving.take().expect("it is put back");
         let Heard::On(receiving, action) = receiving.hear(frame)? else {
             return Err(Objection::OutOfTurn { kind: Kind::Commit, step: "to a standby" }.into());
         };
         self.receiving = Some(receiving);
-        // They are set when they are this process's.
-        let answer = if is_timers { None } else { self.arriving.act(action)? };
-        answer.map_or(Ok(()), |answer| self.post(&answer))
+        match action {
+            Action::Adopt(records, _) => {
+                let sockets = records.records.iter().map(|record| self.came.remove(&record.value.cookie));
+                let sockets: Option<Vec<_>> = sockets.collect();
+                let sockets = sockets.ok_or(Objection::Descriptors)?;
+                self.arriving.adopt_with(sockets, records)
+            }
+            action => self.arriving.act(action).map(drop),
+        }
     }
 
-    /// Looks at whom the mark has named, which is answered after that.
-    fn look(&mut self) {
-        let named = self.sightings.mark();
-        if self.active.is_dead_within(Duration::ZERO) {
-            // There is no next mark, without which what is seen is worth nothing.
-            return;
-        }
-        let lanes = &self.arriving.lanes;
-        let find = |cookie: u64| lanes.all().find_map(|lane| lane.table().peers().find(cookie.into()));
-        let found: Vec<_> = named.into_iter().filter_map(|cookie| Some((cookie, find(cookie)?))).collect();
-        let is_worth_a_survey = found.len() >= SURVEYED_MIN && found.len() >= lanes.peers() / SURVEYED_SHARE;
-        let listening = if is_worth_a_survey { self.listening() } else { Vec::new() };
-        let seen = self.counting.look_at(found.into_iter(), &listening);
-        self.sightings.see(seen);
+    /// Does what a frame of the copy asks for.
+    fn copy(&mut self, raw: &RawFrame) -> Result<(), Cause> {
+        let receiving = self.receiving.take().expect("it is put back");
+        let Heard::On(receiving, action) = receiving.hear(raw.decode()?)? else {
+            return Err(Objection::OutOfTurn { kind: Kind::Commit, step: "to a standby" }.into());
+        };
+        self.receiving = Some(receiving);
+        let answer = self.arriving.act(action)?;
+        answer.map_or(Ok(()), |answer| self.post(&answer))
     }
 
     /// # Errors
@@ -370,15 +398,6 @@ impl<L: Lanes> Follower<L> {
             }
         }
         Ok(())
-    }
-
-    /// Where peers are accepted by TCP.
-    fn listening(&self) -> Vec<SocketAddr> {
-        let entrance = &self.arriving.sources.entrance;
-        let listeners = entrance.listeners().chain(entrance.leftovers());
-        listeners
-            .filter_map(|listener| if let Target::Tcp(address) = listener.at() { Some(address) } else { None })
-            .collect()
     }
 
     // ── The end ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -411,52 +430,108 @@ impl<L: Lanes> Follower<L> {
 
     /// Nobody else owns the peers, or ever will.
     fn serve_on(&mut self, noticed_at_ns: u64) -> Result<End, Cause> {
-        let accept = self.marked.take().expect("it is armed");
-        let marked_at_ns = accept.frozen_at_ns;
-        // Those of a mark that did not become whole.
-        self.pending.clear();
+        let committed = self.mapping.as_ref().map(Mapping::committed);
+        self.apply_up_to(committed.expect("it came before the first mark"))?;
+        self.came.clear();
         let left = self.arriving.channel.descriptors_left();
         drop(self.arriving.channel.take_descriptors(left)?);
         let judged = self.judge()?;
         fault::here(Step::Claim);
-        take(&mut self.timers).into_iter().try_for_each(|timers| self.arriving.set_timers(timers))?;
+        let (states, timers) = take(&mut self.shared).into_parts();
+        timers.into_iter().try_for_each(|timers| self.arriving.set_timers(timers))?;
         self.arriving.lanes.each(|lane| lane.get_ready());
-        let accept = Accepting::after_death(accept, &mut self.arriving)?;
+        let mark = self.marked.take().expect("it is armed");
+        let receiving = self.receiving.take().expect("it is put back");
+        let accept = Accepting::after_death(receiving.inherit(&mark, states), &mut self.arriving)?;
         let (active, hung) = (self.process.clone(), self.hung);
-        let survival = Survival { active, hung, noticed_at_ns, marked_at_ns, judged };
+        let survival = Survival { active, hung, noticed_at_ns, judged, epoll: self.epoll.take() };
         Ok(End::Survived(Box::new(Served { accept, survival })))
     }
 
-    /// Compares each peer with what is known of it.
+    /// Finds where each peer stands about which something was under way.
     fn judge(&mut self) -> Result<Judged, Cause> {
         // A fault here stands for a standby that does not ask: the negative control of tests.
         let is_blind = fault::at(Step::Judge, &mut self.arriving.channel).is_err();
-        let is_many = self.arriving.lanes.peers() >= SURVEYED_MIN;
-        let survey = if is_many { self.counting.survey(&self.listening()) } else { Survey::default() };
+        let Self { arriving, counting, offsets, mapping, .. } = self;
+        let mapping = mapping.as_ref().expect("it came before the first mark");
         let mut judged = Judged::default();
-        for lane in self.arriving.lanes.all() {
-            let peers = lane.table().peers();
-            let mut verdicts = FxHashMap::default();
-            for handle in peers.handles() {
-                let peer = peers.of_handle(handle).expect("the handle is from the table");
-                let (cookie, known) = (u64::from(peer.id()), self.sightings.of(peer.id().into()));
-                let verdict = match known {
-                    _ if is_blind => Verdict::Agrees,
-                    Some(_) if known == survey.at_most(cookie) => Verdict::Agrees,
-                    None => judge(None, counters::glance(peer)),
-                    Some(_) => judge(known, self.counting.look(peer)),
-                };
-                verdicts.insert(handle.key(), (handle, verdict));
-            }
-            for (handle, verdict) in verdicts.values() {
-                let peer = peers.of_handle(*handle).expect("the handle is from the table");
-                let partner = peers.partner_key(peer).and_then(|key| verdicts.get(&key));
-                let is_left =
-                    *verdict == Verdict::Agrees && partner.is_some_and(|(_, of_it)| *of_it != Verdict::Agrees);
-                judged.note(*handle, if is_left { Verdict::Doubt(Doubt::Joined) } else { *verdict });
+        for lane in 0..L::COUNT {
+            let lane = arriving.lanes.lane_mut(lane);
+            for handle in lane.table().peers().handles() {
+                match placed(lane.table().peers().of_handle(handle), offsets, counting, is_blind) {
+                    Ok(0) => judged.serve_on(),
+                    Ok(bytes) => {
+                        lane.have_written(handle, bytes);
+                        judged.serve_on();
+                    }
+                    Err(verdict) => judged.end(handle, verdict),
+                }
             }
         }
+        let lanes = &arriving.lanes;
+        let find = |cookie: u64| lanes.all().find_map(|lane| lane.table().peers().find(cookie.into()));
+        if let Some(conveyed) = mapping.conveyed()
+            && let (Some(from), Some(to)) = (find(conveyed.from), find(conveyed.to))
+        {
+            let (written, read) = (counting.look(to).stands(), counting.look(from).stands());
+            let known = conveyed.counts.zip(written.zip(read)).ok_or(Doubt::NotTold);
+            let left = known.and_then(|((read_before, written_before), (written, read))| {
+                judgement::conveyed((written_before, written), (read_before, read))
+            });
+            match left {
+                Ok(bytes) => judged.take_off(conveyed.from, bytes),
+                Err(doubt) => judged.end_cookie(conveyed.from, Verdict::Doubt(doubt)),
+            }
+        }
+        for Read { reader, mut bytes, was_under_way } in mapping.reads() {
+            let Some(peer) = find(reader.cookie) else { continue };
+            if was_under_way && !is_blind {
+                let came = match (counting.look(peer), reader.before) {
+                    (Sight::Over, _) => Err(Verdict::Over),
+                    (Sight::Stands(now), Some(before)) => {
+                        judgement::read(before, bytes.len(), now).map_err(Verdict::Doubt)
+                    }
+                    (_, _) => Err(Verdict::Doubt(Doubt::NotTold)),
+                };
+                match came {
+                    Ok(count) => bytes.truncate(count),
+                    Err(verdict) => {
+                        judged.end_cookie(reader.cookie, verdict);
+                        continue;
+                    }
+                }
+            }
+            judged.take_up(reader.cookie, bytes);
+        }
+        judged.find_partners(&arriving.lanes);
         Ok(judged)
+    }
+}
+
+/// How much of what waits for a peer was written before the active died, or why it cannot be served on.
+fn placed(
+    peer: Option<&Peer>,
+    offsets: &FxHashMap<u64, Option<u64>>,
+    counting: &mut Counting,
+    is_blind: bool,
+) -> Result<usize, Verdict> {
+    let peer = peer.expect("the handle is from the table");
+    let outbound = peer.talk.outbound();
+    if peer.talk.phase() == Phase::Connecting {
+        return Err(Verdict::Doubt(Doubt::NotTold));
+    }
+    if outbound.bytes.is_empty() || is_blind {
+        return Ok(0);
+    }
+    match (counting.look(peer), offsets.get(&peer.id().into())) {
+        // Nobody has written to it since it was copied.
+        (_, None) => Ok(0),
+        (_, Some(None)) => Err(Verdict::Doubt(Doubt::NotTold)),
+        (Sight::Over, _) => Err(Verdict::Over),
+        (Sight::Unknown, _) => Err(Verdict::Doubt(Doubt::NotTold)),
+        (Sight::Stands(now), Some(&Some(offset))) => {
+            judgement::written(outbound, offset, peer.talk.is_ending(), now).map_err(Verdict::Doubt)
+        }
     }
 }
 
@@ -472,6 +547,11 @@ impl<L: Lanes> Follower<L> {
 
     pub(super) fn is_armed(&self) -> bool {
         self.marked.is_some()
+    }
+
+    /// As if the active had died in its last read. False if there was none.
+    pub(super) fn find_last_read_under_way(&self) -> bool {
+        self.mapping.as_ref().is_some_and(Mapping::die_in_last_read)
     }
 
     /// The active is dead.

@@ -1,48 +1,51 @@
-//! Whether a connection is where its record says, when the process that served it has died. Pure.
+//! Where a connection stands when the process that served it has died: which of what was to be written has been, and how much of what
+//! came was read. Pure.
 //!
-//! All that a standby knows is of one instant, its last mark. Whoever has been read from or written to since is not where the
-//! standby would go on: what was read is gone, and what was written is known to the client. Nothing of that is guessed.
+//! What may have been written is committed, and what was read is in the intake; how much of either is known to the kernel. What that
+//! says must be possible. Otherwise something is not as it is taken for, and nothing is guessed.
 
-use crate::peer::count::{Count, Sight};
-
-/// What is to become of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is where its record says: it is served on.
-    Agrees,
-    /// Its connection is over already.
-    Over,
-    /// It is reset, and why.
-    Doubt(Doubt),
-}
+use crate::peer::count::Count;
+use crate::peer::record::Stretch;
 
 /// Why a peer cannot be served on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
-    /// Something was read from it since.
-    Read,
-    /// Something was written to it since, or its output was ended.
-    Written,
-    /// How far it had come was not known at the last mark.
-    NotKnown,
-    /// How far it has come by now cannot be told: it is no TCP connection, or one that does not stand yet.
+    /// Other bytes were read from it, or written to it, than can have been.
+    Elsewhere,
+    /// It has to be known how far it had come, and that cannot be told: it is no TCP connection, or one that does not stand yet.
     NotTold,
     /// It is joined to one that cannot be served on.
     Joined,
 }
 
-/// Judges a peer of which this was known at the last mark, and that is seen like this now that nobody serves it.
-pub(crate) fn judge(known: Option<Count>, sight: Sight) -> Verdict {
-    match (known, sight) {
-        (_, Sight::Over) => Verdict::Over,
-        (_, Sight::Unknown) => Verdict::Doubt(Doubt::NotTold),
-        (None, Sight::Stands(_)) => Verdict::Doubt(Doubt::NotKnown),
-        (Some(known), Sight::Stands(now)) if known == now => Verdict::Agrees,
-        // What is written to a client shows, whatever was read.
-        (Some(known), Sight::Stands(now)) if known.written != now.written => Verdict::Doubt(Doubt::Written),
-        (Some(_), Sight::Stands(_)) => Verdict::Doubt(Doubt::Read),
+/// How many bytes at the front of those that wait were written, where the kernel had counted `offset` more as written than the position
+/// of the first that had not been. That the output was ended counts as a byte, if it `may_have_ended`.
+pub(crate) fn written(outbound: Stretch<'_>, offset: u64, may_have_ended: bool, now: Count) -> Result<usize, Doubt> {
+    let position = now.written.wrapping_sub(offset);
+    let count = position.wrapping_sub(outbound.start);
+    match usize::try_from(count).map_err(|_| Doubt::Elsewhere)? {
+        count if count <= outbound.bytes.len() => Ok(count),
+        count if may_have_ended && count == outbound.bytes.len() + 1 => Ok(outbound.bytes.len()),
+        _ => Err(Doubt::Elsewhere),
     }
 }
+
+/// How many bytes have come of a read that was under way, for which there was `room`, when so much was read `before`.
+pub(crate) fn read(before: u64, room: usize, now: Count) -> Result<usize, Doubt> {
+    match usize::try_from(now.read.wrapping_sub(before)) {
+        Ok(count) if count <= room => Ok(count),
+        _ => Err(Doubt::Elsewhere),
+    }
+}
+
+/// How many bytes were written to one connection and not taken off the other, where so much had been written and read before.
+pub(crate) fn conveyed(written: (u64, Count), read: (u64, Count)) -> Result<usize, Doubt> {
+    let (went, taken) = (written.1.written.wrapping_sub(written.0), read.1.read.wrapping_sub(read.0));
+    usize::try_from(went.wrapping_sub(taken)).ok().filter(|left| *left <= CONVEYED_MAX).ok_or(Doubt::Elsewhere)
+}
+
+/// What is passed on at once.
+const CONVEYED_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -53,28 +56,40 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_served_on_but_who_is_known_to_be_where_it_was() {
-        let stands = |read, written| Sight::Stands(count(read, written));
-        for (known, sight, verdict) in [
-            (Some(count(0, 0)), stands(0, 0), Verdict::Agrees),
-            (Some(count(7, 9)), stands(7, 9), Verdict::Agrees),
+    fn what_was_written_is_at_the_front_of_what_waits_and_no_more_than_that() {
+        let outbound = Stretch { start: 100, bytes: b"0123456789" };
+        for (offset, now, expected) in [
+            (7, 107, Ok(0)),
+            (7, 112, Ok(5)),
+            (7, 117, Ok(10)),
+            (7, 118, Err(Doubt::Elsewhere)),
+            (7, 106, Err(Doubt::Elsewhere)),
             // The sums begin somewhere, and may be on their way round.
-            (Some(count(u64::MAX, 9)), stands(u64::MAX, 9), Verdict::Agrees),
-            (Some(count(7, 9)), stands(8, 9), Verdict::Doubt(Doubt::Read)),
-            (Some(count(u64::MAX, 9)), stands(0, 9), Verdict::Doubt(Doubt::Read)),
-            (Some(count(7, 9)), stands(7, 10), Verdict::Doubt(Doubt::Written)),
-            (Some(count(7, 9)), stands(8, 10), Verdict::Doubt(Doubt::Written)),
-            // What goes back is something else than it was taken for.
-            (Some(count(7, 9)), stands(6, 9), Verdict::Doubt(Doubt::Read)),
-            (Some(count(7, 9)), stands(7, 8), Verdict::Doubt(Doubt::Written)),
-            (Some(count(7, 9)), stands(9, 7), Verdict::Doubt(Doubt::Written)),
-            (None, stands(7, 9), Verdict::Doubt(Doubt::NotKnown)),
-            (Some(count(7, 9)), Sight::Unknown, Verdict::Doubt(Doubt::NotTold)),
-            (None, Sight::Unknown, Verdict::Doubt(Doubt::NotTold)),
-            (Some(count(7, 9)), Sight::Over, Verdict::Over),
-            (None, Sight::Over, Verdict::Over),
+            (u64::MAX, 99, Ok(0)),
+            (u64::MAX - 104, u64::MAX, Ok(4)),
+            (u64::MAX - 104, 1, Ok(6)),
         ] {
-            assert_eq!(judge(known, sight), verdict, "{known:?}, {sight:?}");
+            assert_eq!(written(outbound, offset, false, count(0, now)), expected, "{offset} {now}");
         }
+        assert_eq!(written(outbound, 7, true, count(0, 118)), Ok(10));
+        assert_eq!(written(outbound, 7, true, count(0, 119)), Err(Doubt::Elsewhere));
+    }
+
+    #[test]
+    fn a_read_has_brought_what_the_kernel_says_if_there_was_room() {
+        let stands = |read| count(read, 0);
+        assert_eq!(read(5, 10, stands(5)), Ok(0));
+        assert_eq!(read(5, 10, stands(15)), Ok(10));
+        assert_eq!(read(5, 10, stands(16)), Err(Doubt::Elsewhere));
+        assert_eq!(read(5, 10, stands(4)), Err(Doubt::Elsewhere));
+        assert_eq!(read(u64::MAX, 10, stands(1)), Ok(2));
+    }
+
+    #[test]
+    fn of_what_was_passed_on_the_rest_is_still_there() {
+        assert_eq!(conveyed((10, count(0, 30)), (5, count(5, 0))), Ok(20));
+        assert_eq!(conveyed((10, count(0, 30)), (5, count(25, 0))), Ok(0));
+        assert_eq!(conveyed((10, count(0, 30)), (5, count(26, 0))), Err(Doubt::Elsewhere));
+        assert_eq!(conveyed((10, count(0, 10)), (5, count(5, 0))), Ok(0));
     }
 }

@@ -1,26 +1,26 @@
-//! When the standby is told what has changed. Pure; instants are passed in.
+//! When the standby is told to apply what is in the journal. Pure; instants are passed in.
 
 use std::time::{Duration, Instant};
 
-/// Not more often than this: whoever has spoken since the last mark is lost with the active, and each mark costs the active some
-/// tens of microseconds.
+use crate::mapping::JOURNAL_BYTES;
+
+/// Not more often than this, unless there is much: what is in the journal the standby finds there in any case, and each mark costs
+/// both processes some microseconds.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// What it costs is at most one part in so many of the active's time.
-const SHARE: u32 = 20;
+/// So much in the journal is much.
+const MUCH_BYTES: u64 = JOURNAL_BYTES as u64 / 8;
 
 /// How long it may be to the next one where nothing happens, so that a standby that does not follow any more is missed.
 const LIFE_SIGN_EVERY: Duration = Duration::from_secs(5);
 
-/// How long a standby may take to apply what it was sent.
+/// How long a standby may take to apply what it was told.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// When there is another mark.
 #[derive(Debug)]
 pub(super) struct Rhythm {
-    /// Something may have changed since the last mark.
-    stirred: bool,
-    /// There is none before.
+    /// There is none before, unless there is much to tell.
     not_before: Instant,
     /// There is one then, whatever happens.
     at_the_latest: Instant,
@@ -30,33 +30,27 @@ pub(super) struct Rhythm {
 
 impl Rhythm {
     pub(super) fn new(now: Instant) -> Self {
-        Self { stirred: true, not_before: now, at_the_latest: now, awaited_since: None }
+        Self { not_before: now, at_the_latest: now, awaited_since: None }
     }
 
-    /// The loop has turned.
-    pub(super) fn stir(&mut self) {
-        self.stirred = true;
+    /// Whether it is time for a mark, where so many bytes are in the journal that it would tell of.
+    pub(super) fn is_due(&self, untold: u64, now: Instant) -> bool {
+        self.awaited_since.is_none() && now >= self.next(untold)
     }
 
-    /// Whether it is time for a mark.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.awaited_since.is_none() && (self.stirred && now >= self.not_before || self.is_late(now))
-    }
-
-    /// Whether there is to be one, also if it has nothing to tell.
-    pub(super) fn is_late(&self, now: Instant) -> bool {
-        now >= self.at_the_latest
-    }
-
-    /// All that had changed has been gathered, from `began` to `now`. Whether `some` had, so that the standby has something to
-    /// apply; and whether there is to be one `more`, also if nothing changes.
-    pub(super) fn gathered(&mut self, began: Instant, now: Instant, some: bool, more: bool) {
-        self.stirred = more;
-        self.not_before = now + EVERY.max((now - began) * SHARE);
-        if some {
-            self.at_the_latest = self.not_before.max(now + LIFE_SIGN_EVERY);
+    fn next(&self, untold: u64) -> Instant {
+        match untold {
+            0 => self.at_the_latest,
+            MUCH_BYTES.. => self.not_before - EVERY,
+            _ => self.not_before.min(self.at_the_latest),
         }
-        self.awaited_since = some.then_some(now);
+    }
+
+    /// There is one now.
+    pub(super) fn marked(&mut self, now: Instant) {
+        self.not_before = now + EVERY;
+        self.at_the_latest = now + LIFE_SIGN_EVERY;
+        self.awaited_since = Some(now);
     }
 
     /// The channel has taken a part of it.
@@ -75,9 +69,8 @@ impl Rhythm {
     }
 
     /// When the active is to do something about it if no event comes before.
-    pub(super) fn due(&self) -> Instant {
-        let next = if self.stirred { self.not_before.min(self.at_the_latest) } else { self.at_the_latest };
-        self.overdue_at().unwrap_or(next)
+    pub(super) fn due(&self, untold: u64) -> Instant {
+        self.overdue_at().unwrap_or_else(|| self.next(untold))
     }
 
     /// When it takes the standby too long, if it has something to apply.
@@ -96,48 +89,29 @@ mod tests {
     fn there_is_no_mark_while_nothing_happens_but_for_a_sign_of_life() {
         let now = Instant::now();
         let mut rhythm = Rhythm::new(now);
-        assert!(rhythm.is_due(now));
-        rhythm.gathered(now, now, true, false);
+        assert!(rhythm.is_due(0, now));
+        rhythm.marked(now);
         rhythm.applied();
-        assert_eq!((rhythm.is_due(now + 1000 * MS), rhythm.due()), (false, now + LIFE_SIGN_EVERY));
-        // Nor is it put off by turns in which nothing has changed.
-        rhythm.stir();
-        rhythm.gathered(now + 3000 * MS, now + 3000 * MS, false, false);
-        assert_eq!(rhythm.due(), now + LIFE_SIGN_EVERY);
-        assert!(rhythm.is_due(now + LIFE_SIGN_EVERY) && rhythm.is_late(now + LIFE_SIGN_EVERY));
-        rhythm.stir();
-        assert_eq!(rhythm.due(), now + 3000 * MS + EVERY);
-        assert!(!rhythm.is_due(now + 3004 * MS) && rhythm.is_due(now + 3005 * MS) && !rhythm.is_late(now + 3005 * MS));
-    }
-
-    #[test]
-    fn marks_that_cost_much_are_seldom() {
-        let now = Instant::now();
-        let mut rhythm = Rhythm::new(now);
-        rhythm.gathered(now, now + 2 * MS, true, true);
-        rhythm.applied();
-        assert_eq!(rhythm.due(), now + 42 * MS);
-        assert!(!rhythm.is_due(now + 41 * MS) && rhythm.is_due(now + 42 * MS));
-        // Also those that would tell nothing.
-        rhythm.gathered(now, now + 500 * MS, true, true);
-        rhythm.applied();
-        assert!(!rhythm.is_due(now + 10_499 * MS) && rhythm.is_due(now + 10_500 * MS));
+        assert_eq!((rhythm.is_due(0, now + 1000 * MS), rhythm.due(0)), (false, now + LIFE_SIGN_EVERY));
+        assert!(rhythm.is_due(0, now + LIFE_SIGN_EVERY));
+        assert_eq!(rhythm.due(1), now + EVERY);
+        assert!(!rhythm.is_due(1, now + 4 * MS) && rhythm.is_due(1, now + 5 * MS));
+        assert!(rhythm.is_due(MUCH_BYTES, now));
     }
 
     #[test]
     fn there_is_no_mark_before_the_last_is_applied_and_who_takes_too_long_for_that_is_given_up() {
         let now = Instant::now();
         let mut rhythm = Rhythm::new(now);
-        rhythm.gathered(now, now, true, false);
-        rhythm.stir();
-        assert!(!rhythm.is_due(now + SILENCE_MAX));
-        assert_eq!(rhythm.due(), now + SILENCE_MAX);
+        rhythm.marked(now);
+        assert!(!rhythm.is_due(MUCH_BYTES, now + SILENCE_MAX));
+        assert_eq!(rhythm.due(1), now + SILENCE_MAX);
         assert!(!rhythm.is_overdue(now + SILENCE_MAX - MS) && rhythm.is_overdue(now + SILENCE_MAX));
         // As long as the channel takes something, it takes its time.
         rhythm.sent(now + 7000 * MS);
         assert!(!rhythm.is_overdue(now + SILENCE_MAX) && rhythm.is_overdue(now + SILENCE_MAX + 7000 * MS));
         rhythm.applied();
         rhythm.sent(now);
-        assert!(rhythm.is_due(now + EVERY) && !rhythm.is_overdue(now + 2 * SILENCE_MAX));
+        assert!(rhythm.is_due(1, now + EVERY) && !rhythm.is_overdue(now + 2 * SILENCE_MAX));
     }
 }

@@ -1,15 +1,28 @@
 //! What the death of an active was, for the log and for whoever asks.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::judgement::{Doubt, Verdict};
+use rustc_hash::FxHashSet;
+
+use super::judgement::Doubt;
+use crate::lanes::Lanes;
 use crate::milestone::Survived;
 use crate::table::PeerHandle;
 use crate::takeover::wire::Process;
 
 /// What clients are told whose connections are reset is nothing; their service is told this.
 const WHY_RESET: &str = "the process that served it has died, and it is not certain how far it had come";
+
+/// Why a peer is not served on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its connection is over already.
+    Over,
+    /// It is reset, and why.
+    Doubt(Doubt),
+}
 
 /// A death that this process has survived.
 #[derive(Debug)]
@@ -18,52 +31,113 @@ pub(crate) struct Survival {
     pub(super) active: Process,
     /// It was killed since its loop did not turn any more.
     pub(super) hung: bool,
-    /// When that was noticed, and when the last mark was: `CLOCK_MONOTONIC`, ns.
+    /// When that was noticed: `CLOCK_MONOTONIC`, ns.
     pub(super) noticed_at_ns: u64,
-    pub(super) marked_at_ns: u64,
     pub(super) judged: Judged,
+    /// What the active was woken by, to be closed when there is time for that.
+    pub(super) epoll: Option<OwnedFd>,
+}
+
+/// What is left to be done about a peer, in this order.
+#[derive(Debug)]
+pub(crate) enum Rest {
+    /// Bytes of its that were passed on, and not taken off.
+    TakeOff(usize),
+    /// Bytes of its that were read, and come to nothing with who has read them.
+    TakeUp(Vec<u8>),
 }
 
 /// What was found of all peers.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
-    served_on: u64,
-    over: u64,
-    read: u64,
-    written: u64,
-    not_known: u64,
-    not_told: u64,
-    joined: u64,
-    /// Those who cannot be served on.
-    ended: Vec<PeerHandle>,
+    peers: u64,
+    ended: Vec<(PeerHandle, Verdict)>,
+    /// Those of them that are known by their cookies, up to [`Judged::find_partners`].
+    ended_cookies: Vec<(u64, Verdict)>,
+    /// What is left to be done, by cookies.
+    rest: Vec<(u64, Rest)>,
 }
 
 impl Judged {
-    pub(super) fn note(&mut self, handle: PeerHandle, verdict: Verdict) {
-        let count = match verdict {
-            Verdict::Agrees => &mut self.served_on,
-            Verdict::Over => &mut self.over,
-            Verdict::Doubt(Doubt::Read) => &mut self.read,
-            Verdict::Doubt(Doubt::Written) => &mut self.written,
-            Verdict::Doubt(Doubt::NotKnown) => &mut self.not_known,
-            Verdict::Doubt(Doubt::NotTold) => &mut self.not_told,
-            Verdict::Doubt(Doubt::Joined) => &mut self.joined,
-        };
-        *count += 1;
-        if verdict != Verdict::Agrees {
-            self.ended.push(handle);
+    pub(super) fn serve_on(&mut self) {
+        self.peers += 1;
+    }
+
+    pub(super) fn end(&mut self, handle: PeerHandle, verdict: Verdict) {
+        self.peers += 1;
+        self.ended.push((handle, verdict));
+    }
+
+    pub(super) fn end_cookie(&mut self, cookie: u64, verdict: Verdict) {
+        self.ended_cookies.push((cookie, verdict));
+    }
+
+    pub(super) fn take_off(&mut self, cookie: u64, bytes: usize) {
+        if bytes > 0 {
+            self.rest.push((cookie, Rest::TakeOff(bytes)));
         }
     }
 
+    pub(super) fn take_up(&mut self, cookie: u64, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.rest.push((cookie, Rest::TakeUp(bytes)));
+        }
+    }
+
+    /// Whoever is joined to one that ends ends, too.
+    pub(super) fn find_partners<L: Lanes>(&mut self, lanes: &L) {
+        for (cookie, verdict) in std::mem::take(&mut self.ended_cookies) {
+            let found = lanes.all().find_map(|lane| {
+                let peers = lane.table().peers();
+                peers.handle(cookie.into())
+            });
+            let found = found.filter(|handle| self.ended.iter().all(|(ended, _)| ended != handle));
+            self.ended.extend(found.map(|handle| (handle, verdict)));
+        }
+        let mut known: FxHashSet<PeerHandle> = self.ended.iter().map(|(handle, _)| *handle).collect();
+        let mut partners = Vec::new();
+        for (handle, _) in &self.ended {
+            let peers = lanes.lane(handle.lane()).table().peers();
+            let partner = peers.of_handle(*handle).and_then(|peer| peers.partner_key(peer));
+            let partner = partner.and_then(|key| peers.handle_at(key)).filter(|partner| known.insert(*partner));
+            partners.extend(partner.map(|partner| (partner, Verdict::Doubt(Doubt::Joined))));
+        }
+        self.ended.append(&mut partners);
+    }
+
+    fn count(&self, verdict: Verdict) -> u64 {
+        self.ended.iter().filter(|(_, of_it)| *of_it == verdict).count() as u64
+    }
+
     fn reset(&self) -> u64 {
-        self.read + self.written + self.not_known + self.not_told + self.joined
+        self.ended.len() as u64 - self.count(Verdict::Over)
+    }
+
+    fn served_on(&self) -> u64 {
+        self.peers - self.ended.len() as u64
     }
 }
 
 impl Survival {
-    /// Those who cannot be served on, each with what its service is told.
-    pub(crate) fn take_ended(&mut self) -> impl Iterator<Item = (PeerHandle, &'static str)> {
-        std::mem::take(&mut self.judged.ended).into_iter().map(|handle| (handle, WHY_RESET))
+    /// Resets those who cannot be served on, and finishes what was under way for the others. Their services have begun.
+    pub(crate) fn go_on<L: Lanes>(&mut self, lanes: &mut L) {
+        for (handle, _) in &self.judged.ended {
+            lanes.lane_mut(handle.lane()).reset(*handle, WHY_RESET);
+        }
+        for (cookie, rest) in std::mem::take(&mut self.judged.rest) {
+            // It is in one of them, if it is served on.
+            lanes.each(|lane| match &rest {
+                Rest::TakeOff(bytes) => lane.take_off(cookie, *bytes),
+                Rest::TakeUp(bytes) => lane.take_up(cookie, &mut bytes.clone()),
+            });
+        }
+    }
+
+    /// Closes what is left of the active: all are served, and do not wait for that.
+    pub(crate) fn bury(&mut self) {
+        let epoll = self.epoll.take();
+        // Where there can be no thread, it is closed here.
+        drop(std::thread::Builder::new().name("burial".to_owned()).spawn(move || drop(epoll)));
     }
 
     /// The same for whoever observes the server, where the first poll has returned at this instant.
@@ -71,9 +145,9 @@ impl Survival {
         Survived {
             pid: self.active.pid,
             hung: self.hung,
-            served_on: self.judged.served_on,
+            served_on: self.judged.served_on(),
             reset: self.judged.reset(),
-            over: self.judged.over,
+            over: self.judged.count(Verdict::Over),
             unserved: Duration::from_nanos(polled_at_ns.saturating_sub(self.noticed_at_ns)),
         }
     }
@@ -81,17 +155,19 @@ impl Survival {
 
 impl fmt::Display for Survival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { active, hung, noticed_at_ns, marked_at_ns, judged } = self;
+        let Self { active, hung, judged, .. } = self;
         let how = if *hung { "did not turn its loop any more, and was killed" } else { "has died" };
-        let ago_us = noticed_at_ns.saturating_sub(*marked_at_ns) / 1000;
-        let Judged { served_on, over, read, written, not_known, not_told, joined, .. } = judged;
-        write!(f, "{active} {how}: {served_on} peers are served on, {} are reset", judged.reset())?;
-        write!(f, " (since the last mark, {ago_us} us before, {written} were written to and {read} read from; ")?;
-        write!(
-            f,
-            "of {not_known} it was not known how far they had come, of {not_told} it cannot be told, \
-             and {joined} were joined to one of these), "
-        )?;
-        write!(f, "{over} were over")
+        write!(f, "{active} {how}: {} peers are served on, {} are reset", judged.served_on(), judged.reset())?;
+        let of = |doubt| judged.count(Verdict::Doubt(doubt));
+        if judged.reset() > 0 {
+            write!(
+                f,
+                " ({} are not where they can be, of {} it cannot be told, and {} were joined to one of these)",
+                of(Doubt::Elsewhere),
+                of(Doubt::NotTold),
+                of(Doubt::Joined)
+            )?;
+        }
+        write!(f, ", {} were over", judged.count(Verdict::Over))
     }
 }

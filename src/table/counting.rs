@@ -3,6 +3,7 @@
 use std::io;
 
 use super::peers::{Peers, Turn};
+use super::shelter::Shelter;
 use super::tally::Tally;
 use crate::peer::secured::{Opened, Secured};
 use crate::peer::ties::{Holds, Outflow};
@@ -20,45 +21,98 @@ impl Peers {
         }
     }
 
+    /// The peer at `key`, and where what goes through its socket is counted.
+    #[inline]
+    pub(super) fn line(&mut self, key: usize) -> Line<'_> {
+        let Self { slab, tally, shelter, .. } = self;
+        Line { peer: &mut slab[key], key, tally, shelter }
+    }
+
+    /// Writes `bytes` to the peer at `key`, after what is pending, unless its connection is being opened: then all is kept.
+    pub(super) fn send_when_it_stands(&mut self, key: usize, bytes: &[u8], marks: Marks) -> io::Result<()> {
+        let mut line = self.line(key);
+        if line.peer.talk.phase() != Phase::Connecting {
+            return line.send(bytes, marks);
+        }
+        line.peer.push(bytes);
+        line.peer.talk.weigh(marks);
+        Ok(())
+    }
+
     /// A peer that was counted so is none any more.
     pub(super) fn count_no_more(&mut self, counted: Holds) {
         self.tally.held.change(counted, Holds::NONE);
     }
 }
 
-impl Tally {
-    /// Reads once from a peer, into `buffer`.
+/// A peer, and where what goes through its socket is counted. Each look-up of a peer costs, so a loop makes one.
+pub(crate) struct Line<'t> {
+    pub(crate) peer: &'t mut Peer,
+    key: usize,
+    tally: &'t mut Tally,
+    shelter: &'t mut Option<Box<Shelter>>,
+}
+
+impl Line<'_> {
+    /// Reads once from the peer, into `buffer`.
     #[inline]
-    pub(crate) fn receive(&mut self, peer: &mut Peer, buffer: &mut [u8]) -> io::Result<Received> {
-        let received = peer.receive(buffer)?;
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        let received = match self.shelter {
+            None => self.peer.receive(buffer)?,
+            Some(shelter) => shelter.receive(self.peer, buffer)?,
+        };
         if let Received::Bytes(bytes) = received {
-            self.received_bytes += bytes as u64;
+            self.tally.received_bytes += bytes as u64;
         }
         Ok(received)
     }
 
-    /// Writes `bytes` to a peer, after what is pending, and keeps what the socket does not take.
+    /// Writes `bytes` to the peer, after what is pending, and keeps what the socket does not take.
     #[inline]
-    pub(crate) fn send(&mut self, peer: &mut Peer, bytes: &[u8], marks: Marks) -> io::Result<()> {
-        self.sent_bytes += peer.send(bytes, marks)? as u64;
+    pub(crate) fn send(&mut self, bytes: &[u8], marks: Marks) -> io::Result<()> {
+        if self.shelter.is_some() {
+            self.hold(bytes, marks);
+            return Ok(());
+        }
+        self.tally.sent_bytes += self.peer.send(bytes, marks)? as u64;
         Ok(())
+    }
+
+    /// Keeps all of them until a standby knows what they are.
+    #[inline(never)]
+    fn hold(&mut self, bytes: &[u8], marks: Marks) {
+        self.peer.push(bytes);
+        self.peer.talk.weigh(marks);
+        if let Some(shelter) = self.shelter {
+            shelter.hold(self.key, self.peer);
+        }
+    }
+
+    /// The same of what is pending. False if nothing has to wait.
+    fn holds(&mut self) -> bool {
+        let Some(shelter) = self.shelter.as_mut().filter(|shelter| shelter.holds()) else { return false };
+        shelter.hold(self.key, self.peer);
+        true
     }
 }
 
 /// What goes through the socket of whoever has its turn is counted.
 impl Turn<'_> {
-    /// The peer, and where what goes through its socket is counted. Each look-up of a peer costs, so a loop makes one.
+    /// The peer, and where what goes through its socket is counted.
     #[inline]
-    pub(crate) fn counted(&mut self) -> (&mut Peer, &mut Tally) {
-        let key = self.key();
-        (&mut self.peers.slab[key], &mut self.peers.tally)
+    pub(crate) fn line(&mut self) -> Line<'_> {
+        self.peers.line(self.key())
     }
 
     /// Reads once, into `buffer`.
     #[inline]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        let (peer, tally) = self.counted();
-        tally.receive(peer, buffer)
+        self.line().receive(buffer)
+    }
+
+    /// Whether what is to be written to it, or done to its connection, has to wait, since a standby does not know it yet.
+    pub(super) fn has_to_wait(&mut self) -> bool {
+        self.peers.shelter.is_some() && self.line().holds()
     }
 
     /// Where its bytes go through something: says behind what is pending that nothing more comes, if it is so.
@@ -99,7 +153,7 @@ impl Turn<'_> {
             }
             // It may have ended in a turn in which it could not be told.
             Received::WouldBlock if self.secured().is_some_and(Secured::ended_orderly) => Opened::Last,
-            Received::WouldBlock => Opened::Whole,
+            Received::WouldBlock | Received::Later => Opened::Whole,
             Received::End if self.secured().is_none_or(Secured::ended_orderly) => Opened::Last,
             // A client that speaks TLS says that it ends. Who does not may have been cut off, by anybody (RFC 8446 section 6.1).
             Received::End => Opened::Failed("TLS: the connection ends without a word that it is to end".to_owned()),
@@ -121,18 +175,34 @@ impl Turn<'_> {
 
     /// Writes `bytes`, after what is pending, unless its connection is being opened: then all is kept.
     pub(crate) fn send_when_it_stands(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let marks = self.marks();
-        let sent = (**self).send_when_it_stands(bytes, marks)?;
-        self.peers.tally.sent_bytes += sent as u64;
-        Ok(())
+        let (key, marks) = (self.key(), self.marks());
+        self.peers.send_when_it_stands(key, bytes, marks)
     }
 
     /// Writes as much of the pending output as the socket takes, and holds the peer or lets it go.
     #[inline]
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.peers.shelter.is_some() {
+            return self.flush_if_known();
+        }
         let marks = self.marks();
         let sent = (**self).flush(marks)?;
         self.peers.tally.sent_bytes += sent as u64;
+        Ok(())
+    }
+
+    /// The same while a standby follows, which has to know what is written.
+    #[inline(never)]
+    fn flush_if_known(&mut self) -> io::Result<()> {
+        let marks = self.marks();
+        if self.talk.pending_bytes() > 0 && self.has_to_wait() {
+            self.talk.weigh(marks);
+            return Ok(());
+        }
+        let sent = (**self).flush(marks)?;
+        let id = self.id();
+        self.peers.tally.sent_bytes += sent as u64;
+        self.peers.shelter.iter_mut().for_each(|shelter| shelter.count(id, 0, sent));
         Ok(())
     }
 }

@@ -44,7 +44,7 @@ impl Stamps {
 /// A peer by its key in the table, and by the stamp that tells it from those who had the key before: an event that was
 /// already in the batch must not reach the next owner of the key. The stamp has the number of its lane in its upper bits,
 /// and no two tables of a server have a stamp in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerHandle {
     key: u32,
     stamp: u32,

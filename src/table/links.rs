@@ -76,6 +76,8 @@ impl Peers {
             // What is kept of its input comes first, if the partner takes it.
             peer.talk.hold(Holds::TURN);
             self.unsettled.push(handle.key(), peer);
+            // Nothing goes from the one to the other before a standby knows that it does.
+            self.shelter.iter_mut().for_each(|shelter| shelter.hold_joined(handle.key(), peer));
         }
         self.set_alarm(one);
         Ok(())
@@ -223,13 +225,11 @@ impl Peers {
             return None;
         }
         let had_pending = peer.talk.pending_bytes() > 0;
-        match peer.send_when_it_stands(bytes, marks) {
-            Ok(sent) => self.tally.sent_bytes += sent as u64,
-            Err(error) => {
-                self.lose(key, error);
-                return Some(true);
-            }
+        if let Err(error) = self.send_when_it_stands(key, bytes, marks) {
+            self.lose(key, error);
+            return Some(true);
         }
+        let peer = &mut self.slab[key];
         if had_pending || peer.talk.pending_bytes() > 0 || peer.secured().is_some() {
             // Also if nothing is pending any more: whoever copies it knows of what was.
             self.unsettled.push(key, peer);

@@ -177,6 +177,7 @@ impl Turn<'_> {
             (Received::Bytes(bytes), Opened::Whole) if bytes == buffer.len() => Passed::Some,
             (Received::Bytes(_), Opened::Whole) => Passed::All,
             (Received::WouldBlock | Received::End, Opened::Whole) => Passed::Nothing,
+            (Received::Later, Opened::Whole) => Passed::Some,
         })
     }
 
@@ -189,6 +190,7 @@ impl Turn<'_> {
             Received::Bytes(bytes) => bytes,
             Received::WouldBlock => return Ok(Passed::Nothing),
             Received::End => return Ok(Passed::End),
+            Received::Later => return Ok(Passed::Some),
         };
         self.way = self.way.after_copy(bytes, buffer.len());
         self.pass_on(&buffer[..bytes]);
@@ -231,11 +233,15 @@ impl Turn<'_> {
             Received::Bytes(bytes) => bytes,
             Received::WouldBlock => return Ok(Passed::Nothing),
             Received::End => return Ok(Passed::End),
+            Received::Later => return Ok(Passed::Some),
         };
         let Some(partner_key) = self.partner_that_takes_at_once() else {
             self.wait_for_partner();
             return Ok(Passed::Nothing);
         };
+        if !self.may_convey(partner_key) {
+            return Ok(Passed::Some);
+        }
         let written = match self.peers.slab[partner_key].write(&buffer[..bytes]) {
             Ok(written) => written,
             Err(error) => {
@@ -244,6 +250,7 @@ impl Turn<'_> {
             }
         };
         self.take_off(&mut buffer[..written])?;
+        self.have_conveyed(partner_key, written);
         self.count_conveyed(written);
         if written < bytes {
             self.talk.hold(Holds::PARTNER);
@@ -252,6 +259,23 @@ impl Turn<'_> {
         }
         self.way = self.way.after_peek(bytes, buffer.len());
         Ok(if bytes < buffer.len() { Passed::All } else { Passed::Some })
+    }
+
+    /// What it has sent may be written to the peer at this key now. While a standby follows, that knows what is about to happen then.
+    #[inline]
+    fn may_convey(&mut self, partner_key: usize) -> bool {
+        let key = self.key();
+        let Peers { slab, shelter, .. } = &mut *self.peers;
+        shelter.as_mut().is_none_or(|shelter| shelter.convey(&slab[key], &slab[partner_key]))
+    }
+
+    #[inline]
+    fn have_conveyed(&mut self, partner_key: usize, bytes: usize) {
+        let key = self.key();
+        let Peers { slab, shelter, .. } = &mut *self.peers;
+        if let Some(shelter) = shelter {
+            shelter.have_conveyed(slab[key].id(), slab[partner_key].id(), bytes);
+        }
     }
 
     fn count_conveyed(&mut self, bytes: usize) {

@@ -19,6 +19,7 @@ use super::deadlines::{Deadlines, Look, NEVER_NS};
 use super::handle::{PeerHandle, Stamps};
 use super::keys::Keys;
 use super::pairs::Pairs;
+use super::shelter::Shelter;
 use super::tally::Tally;
 use super::timers::Timers;
 use super::turns::{self, Awaited, Turns};
@@ -87,6 +88,8 @@ pub(crate) struct Peers {
     /// Who was to have a turn while it was out of reach, by keys.
     pub(super) missed: FxHashSet<usize>,
     pub(super) tally: Tally,
+    /// While a standby follows.
+    pub(super) shelter: Option<Box<Shelter>>,
     pub(super) conduit: Conduit,
     /// Those whose keys are at hand, in the order in which they came to be: there are not many, since keys are ten times as large
     /// as what they are made from.
@@ -122,6 +125,7 @@ impl Peers {
             given: Vec::new(),
             missed: FxHashSet::default(),
             tally: Tally::default(),
+            shelter: None,
             conduit: Conduit::default(),
             warm: VecDeque::new(),
             speaks_tls: false,
@@ -156,6 +160,7 @@ impl Peers {
         // Of a peer that is out of reach, another may have the id by now: it has gone and come back.
         self.keys.remove(key, self.slab[key].id());
         let peer = self.slab.remove(key);
+        self.shelter.iter_mut().for_each(|shelter| shelter.forget(peer.id()));
         self.deadlines.forget(key);
         self.missed.remove(&key);
         self.count_no_more(peer.counted);
@@ -408,7 +413,7 @@ impl Peers {
         self.keys.find(id, &self.slab)
     }
 
-    pub(super) fn handle(&self, id: PeerId) -> Option<PeerHandle> {
+    pub(crate) fn handle(&self, id: PeerId) -> Option<PeerHandle> {
         let key = self.key(id)?;
         Some(PeerHandle::new(key, self.slab[key].stamp()))
     }

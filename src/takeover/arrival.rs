@@ -17,7 +17,6 @@ use crate::build_id::BUILD;
 use crate::milestone::Survived;
 use crate::sources::Sources;
 use crate::standby::survival::Survival;
-use crate::table::PeerHandle;
 
 /// A successor that owns the peers, and has not polled yet.
 pub(crate) struct Arrived<L> {
@@ -70,13 +69,12 @@ impl Arrival {
         self.expendable = None;
     }
 
-    /// Those who cannot be served on, each with what its service is told.
-    pub(crate) fn take_ended(&mut self) -> impl Iterator<Item = (PeerHandle, &'static str)> {
-        let survival = match &mut self.how {
+    /// The death that has led to this, if it was one.
+    pub(crate) fn survival(&mut self) -> Option<&mut Survival> {
+        match &mut self.how {
             How::HandedOver { .. } => None,
             How::Survived(survival) => Some(survival),
-        };
-        survival.into_iter().flat_map(|survival| survival.take_ended())
+        }
     }
 
     /// The first poll has returned, at `polled_at_ns`, and all that was due has been done: logs and returns what there is to tell,
@@ -88,7 +86,8 @@ impl Arrival {
                 let peers = owner.accept().peers_of(lanes_taken);
                 Told::TakenOver(take_over(channel, frozen, predecessor, peers, owner.accept(), polled_at_ns))
             }
-            How::Survived(survival) => {
+            How::Survived(mut survival) => {
+                survival.bury();
                 let told = survival.told(polled_at_ns);
                 warn!("{survival}; nobody served for {} us", told.unserved.as_micros());
                 Told::Survived(told)

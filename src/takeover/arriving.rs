@@ -3,7 +3,7 @@
 //! It fills lanes that are not served yet with what arrives. Until Accept is in the channel it can fail at any point, by
 //! leaving: nobody's byte has been touched.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -253,9 +253,15 @@ impl<L: Lanes> Arriving<L> {
         Ok((self.lanes.lane_mut(number), state_version))
     }
 
-    fn adopt(&mut self, OfLane { lane, records }: OfLane<Record<'_>>) -> Result<(), Cause> {
+    fn adopt(&mut self, records: OfLane<Record<'_>>) -> Result<(), Cause> {
+        let sockets = self.channel.take_descriptors(records.records.len())?;
+        self.adopt_with(sockets, records)
+    }
+
+    /// Adopts peers with their sockets, in the same order.
+    pub(crate) fn adopt_with(&mut self, sockets: Vec<OwnedFd>, came: OfLane<Record<'_>>) -> Result<(), Cause> {
         fault::at(Step::Adopt, &mut self.channel)?;
-        let sockets = self.channel.take_descriptors(records.len())?;
+        let OfLane { lane, records } = came;
         let came = sockets.into_iter().zip(records).map(|(socket, record)| Adopted::pair(socket, record.value));
         if self.is_of_handshakes(lane) {
             for adopted in came {

@@ -60,6 +60,8 @@ pub(crate) enum Mistake {
     NotAccepted { waited: Duration },
     /// It has not answered.
     Silent { silence: Duration },
+    /// It has not applied what it was told, so that there is no room for so many bytes more.
+    Behind { bytes: usize },
     /// It is not its fault: something is to be done with one of the peers whenever they could stand still.
     Restless { copied_for: Duration },
     /// It is not its fault: peers change faster than they can be sent to it.
@@ -82,6 +84,9 @@ impl std::fmt::Display for Mistake {
                 write!(f, "the successor has not accepted within {} ms, and talks on", waited.as_millis())
             }
             Self::Silent { silence } => write!(f, "the successor was silent for {} ms", silence.as_millis()),
+            Self::Behind { bytes } => {
+                write!(f, "it has not applied what it was told, and there is no room for {bytes} bytes more")
+            }
             Self::Restless { copied_for } => {
                 write!(f, "the peers have not come to rest within {} ms", copied_for.as_millis())
             }

@@ -26,53 +26,118 @@ use crate::peer::secured::LAYOUT;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Objection {
     /// The predecessor says so, and why.
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
     /// The predecessor chose what was not offered.
-    Service { service: String, state_version: u32 },
+    Service {
+        service: String,
+        state_version: u32,
+    },
     /// The predecessor has no lane, or two for one service.
-    Lanes { services: Vec<String> },
+    Lanes {
+        services: Vec<String>,
+    },
     /// It speaks of a lane that it does not have.
-    Lane { lane: u32, lanes: usize },
+    Lane {
+        lane: u32,
+        lanes: usize,
+    },
     /// The predecessor chose a wire version that was not offered.
-    WireVersion { wire_version: u32 },
+    WireVersion {
+        wire_version: u32,
+    },
     /// It said something that is not its turn to say.
-    OutOfTurn { kind: Kind, step: &'static str },
+    OutOfTurn {
+        kind: Kind,
+        step: &'static str,
+    },
     /// It copied a peer that had been copied before.
-    Twice { cookie: u64 },
+    /// The journal of an active has no frames between these positions.
+    Journal {
+        from: u64,
+        to: u64,
+    },
+    /// Its descriptors have not come.
+    Descriptors,
+    Twice {
+        cookie: u64,
+    },
     /// It speaks of a peer that was never copied.
-    Unknown { cookie: u64 },
+    Unknown {
+        cookie: u64,
+    },
     /// A round is missing.
-    Round { number: u32, expected: u32 },
+    Round {
+        number: u32,
+        expected: u32,
+    },
     /// It listens itself, or does not, otherwise than this process is to.
-    Listeners { count: usize, expected: usize },
+    Listeners {
+        count: usize,
+        expected: usize,
+    },
     /// With its listeners and those that are new, this process would have more than it could hand over.
-    TooManyListeners { count: usize, count_max: usize },
+    TooManyListeners {
+        count: usize,
+        count_max: usize,
+    },
     /// Clients of this listener speak TLS, and this process was not told with which certificate.
-    NoTls { listener: String },
+    NoTls {
+        listener: String,
+    },
     /// Clients of this listener are served in clear, and this process was given a certificate for them.
-    InClear { listener: String },
+    InClear {
+        listener: String,
+    },
     /// Something came with a batch that does not move.
     Shared,
     /// With those that it is to be given, this process would have more peers than it may.
-    Room { peers: u64, peers_max: usize },
+    Room {
+        peers: u64,
+        peers_max: usize,
+    },
     /// It talks on, and a batch does not come to its end.
-    Endless { copied_for: Duration },
+    Endless {
+        copied_for: Duration,
+    },
     /// This process does not take anything any more.
-    Leaving { reason: String },
+    Leaving {
+        reason: String,
+    },
     /// Whoever is followed is another process than the one that is seen to have opened the path, or is in another namespace.
-    Unseen { pid: u32, seen_pid: u32 },
+    Unseen {
+        pid: u32,
+        seen_pid: u32,
+    },
     /// A standby is in another network namespace than a listener of its active: nobody would tell it how far connections have come.
-    Unheard { address: SocketAddr },
+    Unheard {
+        address: SocketAddr,
+    },
     /// Whoever is followed has another clock.
-    Clock { at_ns: u64, now_ns: u64 },
+    Clock {
+        at_ns: u64,
+        now_ns: u64,
+    },
     /// Whoever is followed has ended the channel, and lives.
-    Alive { pid: u32 },
+    Alive {
+        pid: u32,
+    },
     /// A piece of entries goes on with another map.
-    Piece { of: Of, expected: Of },
+    Piece {
+        of: Of,
+        expected: Of,
+    },
     /// There is no memory for a piece of entries.
-    Memory { bytes: usize },
+    Memory {
+        bytes: usize,
+    },
     /// What has come is not what was sent.
-    Incomplete { what: &'static str, arrived: u64, sent: u64 },
+    Incomplete {
+        what: &'static str,
+        arrived: u64,
+        sent: u64,
+    },
 }
 
 impl std::fmt::Display for Objection {
@@ -88,6 +153,10 @@ impl std::fmt::Display for Objection {
                 let services: Vec<String> = services.iter().map(|service| printable(service)).collect();
                 write!(f, "the predecessor serves [{}], each service once is expected", printable(&services.join(", ")))
             }
+            Self::Journal { from, to } => {
+                write!(f, "the journal of the active has no whole frames from position {from} to {to}")
+            }
+            Self::Descriptors => f.write_str("the active tells of a peer whose descriptor has not come"),
             Self::Lane { lane, lanes } => write!(f, "the predecessor speaks of lane {lane}, and has {lanes}"),
             Self::WireVersion { wire_version } => {
                 write!(f, "the predecessor chose wire version {wire_version}, offered were {WIRE_VERSIONS}")
@@ -409,18 +478,29 @@ impl Receiving {
         self
     }
 
-    /// The predecessor, which is followed, has sent all that there is of one instant. What comes next is of another.
+    /// The predecessor, which is followed, says what all comes to that it has told up to some instant, besides what all peers share and
+    /// the timers, of which this is known.
     ///
     /// # Errors
     /// If something is missing.
-    pub(crate) fn mark(self, mark: &Commit) -> Result<(Self, Box<Accept>), Objection> {
-        let (Self::Ready(mut book) | Self::Frozen(mut book)) = self else {
+    pub(crate) fn mark(mut self, mark: &Commit, state_bytes: u64, timers: u64) -> Result<Self, Objection> {
+        let Self::Ready(book) = &mut self else {
             return Err(Objection::OutOfTurn { kind: Kind::Mark, step: self.when() });
         };
-        let accept = book.verify(mark)?;
-        book.timers = 0;
+        book.compare(mark, state_bytes, timers)?;
         book.copied.rounds += 1;
-        Ok((Self::Ready(book), Box::new(accept)))
+        Ok(self)
+    }
+
+    /// What there is at the end of a predecessor that is dead, which had said this last.
+    ///
+    /// # Panics
+    /// If it was not followed.
+    pub(crate) fn inherit(self, last: &Commit, states: Vec<Vec<u8>>) -> Box<Accept> {
+        let Self::Ready(book) = self else { panic!("there was a mark") };
+        let Commit { frozen_at_ns, figures, .. } = *last;
+        let (peers, entries, account) = (book.peers(), last.entries.unwrap_or_default().entries, last.account.clone());
+        Box::new(Accept { states, peers, entries, frozen_at_ns, figures, account, frame: Vec::new(), book })
     }
 
     /// How far it has come, as the predecessor is told.
@@ -572,24 +652,30 @@ impl Book {
 
     /// Whether what has come is what was sent, and what there is at a commit point then.
     fn verify(&mut self, commit: &Commit) -> Result<Accept, Objection> {
-        let entries = commit.entries.unwrap_or_default();
         let states: Vec<Vec<u8>> = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.state)).collect();
+        self.compare(commit, states.iter().map(|state| state.len() as u64).sum(), self.timers)?;
+        let Commit { peers, frozen_at_ns, figures, .. } = *commit;
+        let frame = Frame::Accept.encode();
+        let (entries, account) = (commit.entries.unwrap_or_default().entries, commit.account.clone());
+        let nothing = Self::expecting(&[]);
+        Ok(Accept { states, peers, entries, frozen_at_ns, figures, account, frame, book: nothing })
+    }
+
+    /// Whether what has come is what was sent, and so much of state and timers besides.
+    fn compare(&self, commit: &Commit, state_bytes: u64, timers: u64) -> Result<(), Objection> {
+        let entries = commit.entries.unwrap_or_default();
         let pairs = [
             ("number of peers", self.peers(), commit.peers),
             ("digest", self.digest, commit.digest),
-            ("size of the shared state", states.iter().map(|state| state.len() as u64).sum(), commit.state_bytes),
-            ("number of timers", self.timers, commit.timers),
+            ("size of the shared state", state_bytes, commit.state_bytes),
+            ("number of timers", timers, commit.timers),
             ("size of the entries", self.entries.bytes, entries.bytes),
             ("digest of the entries", self.entries.digest.into(), entries.digest.into()),
         ];
         if let Some((what, arrived, sent)) = pairs.into_iter().find(|(_, arrived, sent)| arrived != sent) {
             return Err(Objection::Incomplete { what, arrived, sent });
         }
-        let Commit { peers, frozen_at_ns, figures, .. } = *commit;
-        let frame = Frame::Accept.encode();
-        let (entries, account) = (entries.entries, commit.account.clone());
-        let nothing = Self::expecting(&[]);
-        Ok(Accept { states, peers, entries, frozen_at_ns, figures, account, frame, book: nothing })
+        Ok(())
     }
 
     fn copied_frame(&self) -> Vec<u8> {

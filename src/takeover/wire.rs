@@ -396,6 +396,35 @@ pub(crate) struct Commit {
     pub(crate) account: Option<Account>,
 }
 
+/// Active: what all comes to that is in the journal before this position.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Mark {
+    #[n(0)]
+    pub(crate) commit: Commit,
+    #[n(1)]
+    pub(crate) position: u64,
+}
+
+/// Active: the descriptors of these peers, whose records are in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Descriptors {
+    #[n(0)]
+    pub(crate) cookies: Vec<u64>,
+}
+
+/// Active: of each of these peers, by how much what the kernel has counted as written is ahead of the position of what is written next.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Offsets {
+    #[n(0)]
+    pub(crate) cookies: Vec<u64>,
+    /// `None` where the kernel does not tell.
+    #[n(1)]
+    pub(crate) written: Vec<Option<u64>>,
+}
+
 /// What the copy took, for the summary of both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -573,10 +602,14 @@ pub(crate) enum Frame<'b> {
     Answer(Answer),
     /// Standby: it follows whoever serves. What it says of itself is what a successor says.
     Follow(Hello),
-    /// Active: with this descriptor, the standby serves on after the death of the active.
+    /// Active: with these descriptors, the standby serves on after the death of the active: a right, and the memory in which it finds
+    /// all that has happened.
     Licence,
-    /// Active: all that was sent since the last mark is of one instant, and there is nothing else.
-    Mark(Commit),
+    Mark(Mark),
+    Descriptors(Descriptors),
+    Offsets(Offsets),
+    /// Active, in the journal: all up to here is of one instant, and there is nothing else.
+    Whole,
     /// Standby: does the loop turn? Active: it does.
     Beat,
     #[cfg(all(feature = "wire-2", not(test)))]
@@ -627,6 +660,9 @@ pub(crate) enum Kind {
     Licence = 37,
     Mark = 38,
     Beat = 39,
+    Descriptors = 40,
+    Offsets = 41,
+    Whole = 42,
 }
 
 impl Kind {
@@ -668,6 +704,9 @@ impl Kind {
         Self::Licence,
         Self::Mark,
         Self::Beat,
+        Self::Descriptors,
+        Self::Offsets,
+        Self::Whole,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
     ];
@@ -720,6 +759,9 @@ impl Frame<'_> {
             Self::Follow(_) => Kind::Follow,
             Self::Licence => Kind::Licence,
             Self::Mark(_) => Kind::Mark,
+            Self::Descriptors(_) => Kind::Descriptors,
+            Self::Offsets(_) => Kind::Offsets,
+            Self::Whole => Kind::Whole,
             Self::Beat => Kind::Beat,
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(_) => Kind::Census,
@@ -767,7 +809,10 @@ impl Frame<'_> {
             Self::Answer(answer) => encode_body(Kind::Answer, answer),
             Self::Follow(hello) => encode_body(Kind::Follow, hello),
             Self::Licence => encode_body(Kind::Licence, &Empty {}),
-            Self::Mark(commit) => encode_body(Kind::Mark, commit),
+            Self::Mark(mark) => encode_body(Kind::Mark, mark),
+            Self::Descriptors(descriptors) => encode_body(Kind::Descriptors, descriptors),
+            Self::Offsets(offsets) => encode_body(Kind::Offsets, offsets),
+            Self::Whole => encode_body(Kind::Whole, &Empty {}),
             Self::Beat => encode_body(Kind::Beat, &Empty {}),
             #[cfg(all(feature = "wire-2", not(test)))]
             Self::Census(census) => encode_body(Kind::Census, census),
@@ -834,6 +879,9 @@ impl<'b> FromFrame<'b> for Frame<'b> {
             Kind::Follow => decoder.decode().map(Frame::Follow),
             Kind::Licence => decoder.decode().map(|Empty {}| Frame::Licence),
             Kind::Mark => decoder.decode().map(Frame::Mark),
+            Kind::Descriptors => decoder.decode().map(Frame::Descriptors),
+            Kind::Offsets => decoder.decode().map(Frame::Offsets),
+            Kind::Whole => decoder.decode().map(|Empty {}| Frame::Whole),
             Kind::Beat => decoder.decode().map(|Empty {}| Frame::Beat),
             #[cfg(all(feature = "wire-2", not(test)))]
             Kind::Census => decoder.decode().map(Frame::Census),

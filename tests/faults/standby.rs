@@ -7,12 +7,19 @@ use std::time::Duration;
 use crate::harness::{Lost, Peer, Place, Server, TlsPeer, daemon};
 use crate::plan::{Fault, Point, StandbyStep as S, VARIABLE};
 use crate::secured;
-use crate::standbys::{TornMessage, rest, standby_of, survived, wait_until, while_deaf};
+use crate::standbys::{rest, standby_of, survived, wait_until};
 
-/// Some that speak TLS, of each version, and others.
-const PLAIN_PEERS: usize = 30;
-const PEERS: usize = PLAIN_PEERS + 2;
+/// Some that speak TLS, of each version, some that are joined to connections which lead back into the server, and others.
+const PLAIN: usize = 26;
+const RELAYED: usize = 4;
+const CLIENTS: usize = PLAIN + RELAYED + 2;
+/// Each of those that are relayed is three peers.
+const PEERS: usize = CLIENTS + 2 * RELAYED;
 const LINE: &[u8] = b"a line\n";
+
+/// By the so manieth commit the standby is armed; and so many lines take more of them.
+const LATER_PASS: &str = "#500";
+const LINES_MAX: usize = 5000;
 
 /// A fault at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +57,7 @@ impl Cell {
     }
 
     fn is_of_active(self) -> bool {
-        matches!(self.step, S::Mark | S::Marked)
+        matches!(self.step, S::Commit | S::Committing | S::Committed | S::LetOut | S::Mark | S::Marked)
     }
 
     /// Who serves, where the active is killed in the end unless it has been. This is the only place that says so.
@@ -62,19 +69,23 @@ impl Cell {
         }
     }
 
-    /// The third pass of what comes with each mark: by then the standby is armed.
+    /// The third pass of what comes with each mark, and a later one of what comes with each commit: by then the standby is armed.
     fn plan(self, of_active: bool) -> String {
         let Self { step, fault } = self;
-        let pass = if matches!(step, S::Mark | S::Marked | S::Apply) { "#3" } else { "" };
+        let pass = match step {
+            S::Mark | S::Marked | S::Apply => "#3",
+            S::Commit | S::Committing | S::Committed | S::LetOut => LATER_PASS,
+            S::Noticed | S::Judge | S::Claim => "",
+        };
         if self.is_of_active() == of_active { format!("{}{pass}:{fault}", Point::Standby(step)) } else { String::new() }
     }
 
-    /// Whether it fails with a mark, and not at the end.
-    fn comes_with_a_mark(self) -> bool {
-        matches!(self.step, S::Mark | S::Marked | S::Apply)
+    /// Whether it fails while both live, and not at the end.
+    fn comes_before_the_end(self) -> bool {
+        self.is_of_active() || self.step == S::Apply
     }
 
-    /// Lets it happen, and sees that whoever is served on is where it was, that nobody else is, and that one process serves.
+    /// Lets it happen, and sees that all are served on where they were, and that one process serves.
     ///
     /// # Panics
     /// If not.
@@ -89,7 +100,7 @@ impl Cell {
         command.arg("--follow").arg(place.path()).args(secured::options()).env(VARIABLE, self.plan(false));
         let standby = Server::spawn(&place.path(), &mut command);
         let (fails, owner) = (if self.is_of_active() { &active } else { &standby }, self.expected());
-        if self.comes_with_a_mark() {
+        if self.comes_before_the_end() {
             self.talk_until_it_fails(fails, &mut clients);
             if self.fault == Fault::Stop {
                 fails.resume();
@@ -98,26 +109,25 @@ impl Cell {
         match owner {
             Owner::Active => wait_until("the standby is missed", || standby_of(&place).is_none()),
             _ if active.is_running() => {
-                assert_eq!(talk(&mut clients), PEERS, "{self}: {}", active.log());
+                assert_eq!(talk(&mut clients), CLIENTS, "{self}: {}", active.log());
                 rest(&place, PEERS);
                 active.kill();
             }
             _ => {}
         }
-        if self.fault == Fault::Stop && !self.comes_with_a_mark() {
+        if self.fault == Fault::Stop && !self.comes_before_the_end() {
             assert!(standby.is_suspended(), "{self}: {}", standby.log());
             standby.resume();
         }
         let served_on = match owner {
-            Owner::Active => PEERS,
+            Owner::Active => CLIENTS,
             Owner::Nobody => {
                 standby.ended().expect_err("it is killed");
                 0
             }
             Owner::Standby => {
-                let (served_on, reset) = survived(&standby, active.pid());
-                assert_eq!(served_on + reset, PEERS, "{self}: {}", standby.log());
-                served_on
+                assert_eq!(survived(&standby, active.pid()), (PEERS, 0), "{self}: {}", standby.log());
+                CLIENTS
             }
         };
         for _ in 0..2 {
@@ -175,7 +185,10 @@ impl Connection {
 /// All clients of a server.
 #[track_caller]
 fn connect(active: &Server) -> Vec<Client> {
-    let plain = Peer::connect_many(active.address_as("counted"), PLAIN_PEERS).into_iter().map(Connection::Plain);
+    let counted = active.address_as("counted");
+    let relayed = Peer::connect_many(active.address_as("relayed"), RELAYED);
+    relayed.iter().for_each(|peer| peer.send(format!("{counted}\n").as_bytes()));
+    let plain = Peer::connect_many(counted, PLAIN).into_iter().chain(relayed).map(Connection::Plain);
     let secured = secured::connect_each(secured::address_of(active)).map(|peer| Connection::Secured(Box::new(peer)));
     plain.chain(secured).map(|connection| Client { connection, unanswered: 0, is_lost: false }).collect()
 }
@@ -206,8 +219,7 @@ fn talk(clients: &mut Vec<Client>) -> usize {
 /// What the controls are called.
 pub(crate) const CONTROL: &str = "standby:judge: error";
 
-/// A standby that does not ask how far connections have come serves some wrongly that others reset: otherwise these tests would
-/// see nothing.
+/// A standby that does not ask how far connections have come says again what was said: otherwise these tests would see nothing.
 ///
 /// # Errors
 /// If it does not.
@@ -216,44 +228,49 @@ pub(crate) fn run_controls() -> Result<(), String> {
     run_control_of_numbers()
 }
 
-fn blindness() -> (&'static str, String) {
-    (VARIABLE, format!("{}:{}", Point::Standby(S::Judge), Fault::Error))
+/// A server that is killed when answers have been written, and before it says that they were; and a standby that is blind.
+fn begin_control(place: &Place, arguments: &str) -> (Server, Server) {
+    let mut command = daemon();
+    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "line", "-t"]).arg(place.path());
+    command.args(arguments.split_whitespace());
+    let plan = format!("{}{LATER_PASS}:{}", Point::Standby(S::LetOut), Fault::Kill);
+    let active = Server::spawn(&place.path(), command.env(VARIABLE, plan)).started();
+    let mut command = daemon();
+    command.arg("--follow").arg(place.path()).args(arguments.split_whitespace());
+    command.env(VARIABLE, format!("{}:{}", Point::Standby(S::Judge), Fault::Error));
+    let standby = Server::spawn(&place.path(), &mut command);
+    // To ask for the status would be a turn of the loop, and so a pass.
+    active.wait_for_line(|line| line.contains(" is armed, with "));
+    (active, standby)
 }
 
 fn run_control_of_messages() -> Result<(), String> {
-    let torn = TornMessage::begin(&[blindness()]);
-    let (served_on, reset) = torn.survived();
-    let answer = torn.end();
-    match (served_on, reset, answer.as_deref()) {
-        (1, 0, Some(answer)) if answer != b"hell" => Ok(()),
+    let place = Place::new();
+    let (active, standby) = begin_control(&place, "");
+    let peer = Peer::connect(active.address());
+    let lines = (0..LINES_MAX).map(|number| format!("{number}\n").into_bytes());
+    let wrong = lines.into_iter().find_map(|line| {
+        peer.send(&line);
+        let answer = peer.try_receive(line.len()).ok()?;
+        (answer != line).then_some((answer, line))
+    });
+    match (wrong, survived(&standby, active.pid())) {
+        (Some(_), (1, 0)) => Ok(()),
         other => Err(format!("a standby that is blind has {other:?}, a wrong answer is expected")),
     }
 }
 
-/// It seals with numbers that the active has sealed with since, and no client that speaks TLS bears that.
+/// What was sealed is sent a second time, and no client that speaks TLS bears that.
 fn run_control_of_numbers() -> Result<(), String> {
     let place = Place::new();
-    let active = Server::serve(&place.path(), &format!("--service line {}", secured::words()));
+    let (active, standby) = begin_control(&place, &secured::words());
     let mut peers = secured::connect_each(active.address());
-    let mut command = daemon();
-    command.arg("--follow").arg(place.path()).args(secured::options()).envs([blindness()]);
-    let standby = Server::spawn(&place.path(), &mut command);
-    rest(&place, peers.len());
-    while_deaf(&standby, || {
-        for peer in &mut peers {
-            peer.send(LINE);
-            peer.expect(LINE);
-        }
+    let seen = (0..LINES_MAX).find_map(|_| {
+        peers.iter_mut().for_each(|peer| drop(peer.try_send(LINE)));
+        peers.iter_mut().find_map(|peer| peer.expect_or_end(LINE).err())
     });
-    active.kill();
-    standby.resume();
-    let survived = survived(&standby, active.pid());
-    let seen = peers.each_mut().map(|peer| {
-        peer.send(LINE);
-        peer.failure()
-    });
-    match survived {
-        (2, 0) if seen.iter().all(|why| why.contains("a record cannot be deciphered")) => Ok(()),
-        other => Err(format!("a standby that is blind has {other:?}, and its clients see {seen:?}")),
+    match (survived(&standby, active.pid()), seen) {
+        ((2, 0), Some(why)) if why.contains("a record cannot be deciphered") => Ok(()),
+        other => Err(format!("a standby that is blind has and its clients see {other:?}")),
     }
 }

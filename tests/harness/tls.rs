@@ -316,6 +316,18 @@ impl TlsPeer {
         Ok(())
     }
 
+    /// The same, or how the connection ends.
+    #[track_caller]
+    pub(crate) fn expect_or_end(&mut self, expected: &[u8]) -> Result<(), String> {
+        while self.plain.len() < expected.len() {
+            if !self.receive().map_err(|why| why.to_string())? {
+                return Err(format!("{:?}", self.session.end()));
+            }
+        }
+        self.expect(expected);
+        Ok(())
+    }
+
     /// What has come that nobody has expected yet.
     pub(crate) fn unread(&self) -> &[u8] {
         &self.plain

@@ -112,9 +112,17 @@ steps! {
 steps! {
     /// A step on either side of a standby: what the active or the standby is about to do.
     StandbyStep {
-        /// The active: write down what has changed.
+        /// The active: write down what has happened.
+        Commit "commit",
+        /// The active: have it be so.
+        Committing "committing",
+        /// The active: write to peers what had to wait for that.
+        Committed "committed",
+        /// The active: go on.
+        LetOut "let-out",
+        /// The active: say what it all comes to.
         Mark "mark",
-        /// The active: send it.
+        /// The active: send that.
         Marked "marked",
         /// The standby: apply what came up to a mark.
         Apply "apply",

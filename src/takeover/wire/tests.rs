@@ -299,7 +299,10 @@ fn example(kind: Kind) -> Frame<'static> {
         Kind::Answer => Frame::Answer(Answer { answer: b"drained\n".to_vec() }),
         Kind::Follow => Frame::Follow(hello()),
         Kind::Licence => Frame::Licence,
-        Kind::Mark => Frame::Mark(commit()),
+        Kind::Mark => Frame::Mark(Mark { commit: commit(), position: 12_345_678 }),
+        Kind::Descriptors => Frame::Descriptors(Descriptors { cookies: vec![7, 70_000] }),
+        Kind::Offsets => Frame::Offsets(Offsets { cookies: vec![7, 70_000], written: vec![Some(7), None] }),
+        Kind::Whole => Frame::Whole,
         Kind::Beat => Frame::Beat,
     }
 }
@@ -370,6 +373,9 @@ fn golden(kind: Kind) -> &'static str {
         Kind::Licence => include_str!("../../../tests/golden/wire-1/licence.hex"),
         Kind::Mark => include_str!("../../../tests/golden/wire-1/mark.hex"),
         Kind::Beat => include_str!("../../../tests/golden/wire-1/beat.hex"),
+        Kind::Descriptors => include_str!("../../../tests/golden/wire-1/descriptors.hex"),
+        Kind::Offsets => include_str!("../../../tests/golden/wire-1/offsets.hex"),
+        Kind::Whole => include_str!("../../../tests/golden/wire-1/whole.hex"),
         Kind::Status => include_str!("../../../tests/golden/wire-1/status.hex"),
         Kind::Upgrade => include_str!("../../../tests/golden/wire-1/upgrade.hex"),
         Kind::Upgrading => include_str!("../../../tests/golden/wire-1/upgrading.hex"),

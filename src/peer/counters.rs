@@ -1,27 +1,23 @@
 //! How far a connection has come, as the kernel knows it, whichever process has read and written.
 //!
 //! What has been read is what has arrived less what is unread, what has been written is what is acknowledged and what is not
-//! yet. The end of a direction counts as a byte on both sides of that, and so does an urgent byte: so the two sums move when,
-//! and only when, somebody reads or writes or ends the output. They begin somewhere, and are worth something only beside what they
+//! yet. The end of the output counts as a byte that is written, that of the client's is none that is read; an urgent byte counts as
+//! read when what is behind it is read. So the two sums move when, and only when, somebody reads or writes or ends the output. They begin somewhere, and are worth something only beside what they
 //! were before.
 //!
 //! The kernel tells both in one answer (sock_diag(7)), but not in one instant: bytes may arrive in between. So the counters
 //! are read a second time by the other way (`TCP_INFO`), and an answer between two that say the same is of one instant.
-//!
-//! To ask so about each of thousands takes ten milliseconds for a thousand; to have all told in one answer, a tenth of that. Such a
-//! [`Survey`] is never short of the truth, which is enough where it says that nothing has happened; and what two of them say alike is
-//! the truth.
+//! It takes about 10 us to ask so about one.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
-use log::debug;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::BindToDevice;
-use rustc_hash::FxHashMap;
+use rustc_hash::FxHashSet;
 use rustix::io::retry_on_intr;
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::socket_cookie;
@@ -46,9 +42,6 @@ const FAILED: u16 = 2;
 const IS_REQUEST: u16 = 1;
 const IS_REQUEST_FOR_ALL: u16 = IS_REQUEST | 0x300;
 
-/// `TCP_ESTABLISHED`, `TCP_FIN_WAIT1`, `TCP_FIN_WAIT2`, `TCP_CLOSE_WAIT`, `TCP_LAST_ACK`, `TCP_CLOSING`.
-const STATES_THAT_STAND: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
-
 const PROTOCOL_TCP: u8 = 6;
 
 /// `1 << (INET_DIAG_INFO - 1)`: with what `TCP_INFO` tells.
@@ -62,6 +55,9 @@ const HEADER_BYTES: usize = 16;
 const QUESTION_BYTES: usize = HEADER_BYTES + 56;
 const ANSWER_BYTES: usize = HEADER_BYTES + 72;
 
+/// `TCP_CLOSE_WAIT`, `TCP_LAST_ACK`, `TCP_CLOSING`: the client has ended its output.
+const STATES_AFTER_END: [u8; 3] = [8, 9, 11];
+
 /// `TCP_LISTEN`.
 const STATE_LISTENS: u32 = 1 << 10;
 
@@ -71,7 +67,7 @@ const COOKIE: usize = HEADER_BYTES + 44;
 
 /// An answer with all its attributes takes less, and so does a part of one about many.
 const BUFFER_BYTES: usize = 4096;
-const SURVEY_BUFFER_BYTES: usize = 64 * 1024;
+const LISTENERS_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Where the kernel is asked.
 #[derive(Debug)]
@@ -115,48 +111,22 @@ impl Counting {
 
     /// Whether the kernel tells of this listener here: otherwise it does not tell of those who are accepted there, either.
     pub(crate) fn sees(&mut self, listener: impl AsFd, at: SocketAddr) -> io::Result<bool> {
-        let mut seen = Survey::default();
-        self.survey_of(Question { states: STATE_LISTENS, ..Question::about_all(at) }, &mut seen)?;
-        Ok(seen.0.contains_key(&socket_cookie(listener)?))
+        Ok(self.ask_about_listeners(at)?.contains(&socket_cookie(listener)?))
     }
 
-    /// How far these have come that can be told, by their cookies. Those that were accepted at one of these addresses are told of at
-    /// once.
-    pub(crate) fn look_at<S: AsFd>(
-        &mut self,
-        sockets: impl Iterator<Item = (u64, S)>,
-        listening: &[SocketAddr],
-    ) -> FxHashMap<u64, Count> {
-        let surveys = [(); 2].map(|()| self.survey(listening));
-        let mut look = |cookie, socket| match Survey::agreed(&surveys, cookie) {
-            Some(count) => Some(count),
-            None => self.look(socket).stands(),
-        };
-        sockets.filter_map(|(cookie, socket)| Some((cookie, look(cookie, socket)?))).collect()
-    }
-
-    /// What is told of all connections that were accepted at these addresses. Of whom nothing is told, each is to be looked at.
-    pub(crate) fn survey(&mut self, listening: &[SocketAddr]) -> Survey {
-        let mut survey = Survey::default();
-        for &listener in listening {
-            if let Err(error) = self.survey_of(Question::about_all(listener), &mut survey) {
-                debug!("Of what was accepted at {listener}, it is not told at once how far it has come: {error}");
-            }
-        }
-        survey
-    }
-
-    fn survey_of(&mut self, question: Question, survey: &mut Survey) -> io::Result<()> {
-        let number = self.send(question)?;
-        let mut buffer = vec![0; SURVEY_BUFFER_BYTES];
+    /// The cookies of all who listen at the same port as this.
+    fn ask_about_listeners(&mut self, at: SocketAddr) -> io::Result<FxHashSet<u64>> {
+        let number = self.send(Question::about_listeners(at))?;
+        let mut seen = FxHashSet::default();
+        let mut buffer = vec![0; LISTENERS_BUFFER_BYTES];
         loop {
             // The kernel writes the next part of its answer when the one before is read.
             let (bytes, _) = retry_on_intr(|| recv(&self.netlink, &mut buffer[..], RecvFlags::DONTWAIT))?;
             for message in messages(&buffer[..bytes]).filter(|message| message[NUMBER] == number) {
                 match kind(message) {
-                    Some(DONE) => return Ok(()),
+                    Some(DONE) => return Ok(seen),
                     Some(FAILED) => return Err(io::Error::other("the kernel refuses to")),
-                    _ => survey.0.extend(Answer::parse(message).map(|answer| (answer.cookie, answer))),
+                    _ => seen.extend(Answer::parse(message).map(|answer| answer.cookie)),
                 }
             }
         }
@@ -182,35 +152,6 @@ impl Counting {
         let question = question.encode(self.asked);
         retry_on_intr(|| sendto(&self.netlink, &question, SendFlags::empty(), &kernel))?;
         Ok(self.asked.to_ne_bytes())
-    }
-}
-
-/// Whether a connection stands or is over, without how far it has come.
-pub(crate) fn glance(socket: impl AsFd) -> Sight {
-    match Counters::of(&socket) {
-        Some(counters) if counters.state == STATE_CLOSED => Sight::Over,
-        Some(counters) if counters.state != STATE_CONNECTING => Sight::Stands(Count::default()),
-        Some(_) | None => Sight::Unknown,
-    }
-}
-
-/// What is told of many connections at once.
-///
-/// The kernel reads what is unread, and what is unacknowledged, before what has arrived, and what is acknowledged: what comes in between
-/// counts as read, or as written.
-#[derive(Debug, Default)]
-pub(crate) struct Survey(FxHashMap<u64, Answer>);
-
-impl Survey {
-    /// How far a connection has come at most. If it was known to have come that far before, it has come so far.
-    pub(crate) fn at_most(&self, cookie: u64) -> Option<Count> {
-        self.0.get(&cookie).map(Answer::count)
-    }
-
-    /// How far a connection has come, if two surveys show that nothing came in between.
-    fn agreed([before, after]: &[Self; 2], cookie: u64) -> Option<Count> {
-        let (before, after) = (before.0.get(&cookie)?, after.0.get(&cookie)?);
-        (before.counters == after.counters).then(|| after.count())
     }
 }
 
@@ -240,11 +181,11 @@ impl Question {
         Self { device: device.filter(|device| *device != 0).unwrap_or(self.device), ..self }
     }
 
-    /// About all that have our port.
-    fn about_all(ours: SocketAddr) -> Self {
+    /// About all who listen at our port.
+    fn about_listeners(ours: SocketAddr) -> Self {
         // Any port, of any address.
         let theirs = SocketAddr::new(ours.ip(), 0);
-        Self { flags: IS_REQUEST_FOR_ALL, states: STATES_THAT_STAND, ours, theirs, device: 0, cookie: 0 }
+        Self { flags: IS_REQUEST_FOR_ALL, states: STATE_LISTENS, ours, theirs, device: 0, cookie: 0 }
     }
 
     fn encode(self, number: u32) -> Vec<u8> {
@@ -335,8 +276,10 @@ impl Answer {
 
     fn count(&self) -> Count {
         let Counters { received_bytes, acknowledged_bytes, .. } = self.counters;
+        // The end of what the client sends is read with the last byte before it, or in a read of its own.
+        let end_was_read = self.unread_bytes == 0 && STATES_AFTER_END.contains(&self.counters.state);
         Count {
-            read: received_bytes.wrapping_sub(self.unread_bytes.into()),
+            read: received_bytes.wrapping_sub(u64::from(self.unread_bytes) + u64::from(end_was_read)),
             written: acknowledged_bytes.wrapping_add(self.unacknowledged_bytes.into()),
         }
     }

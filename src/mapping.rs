@@ -1,0 +1,388 @@
+//! Memory that outlives this process: another one has it, too, and reads from it what this one had come to when it died.
+//!
+//! ```text
+//! ┌────────┬─────────────────┬──────────────────────────────────────────────┐
+//! │ words  │ intake          │ journal, round and round                     │
+//! └────────┴─────────────────┴──────────────────────────────────────────────┘
+//! ```
+//!
+//! The **journal** is a stream of bytes. A position in it counts from its beginning; what is before the word `committed` is there
+//! for good, and what is before `applied` the reader needs no more. What is written at the end is nothing before it is
+//! [committed](Mapping::commit), which is one store.
+//!
+//! The **intake** has what was read from connections since then, each read with whose it is. It is written by the kernel: so what was
+//! read is there, also if the process dies before it knows that. How much that is, is known to the kernel alone for the last read
+//! ([`Read::bytes`]). A commit makes all of it obsolete, by the same store: each read says since which commit it is.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
+use vm_memory::{FileOffset, MmapRegion, ReadVolatile, VolatileMemory, VolatileMemoryError, VolatileSlice};
+
+/// Where the words are, each on a cache line of its own unless the same side writes them together.
+const COMMITTED: usize = 0;
+const INTAKE_END: usize = 8;
+const CONVEYED_FROM: usize = 24;
+const CONVEYED_TO: usize = 32;
+const CONVEYED_READ: usize = 40;
+const CONVEYED_WRITTEN: usize = 48;
+const APPLIED: usize = 64;
+
+const INTAKE: usize = 4096;
+const INTAKE_BYTES: usize = 4 << 20;
+const JOURNAL: usize = INTAKE + INTAKE_BYTES;
+
+/// What the journal has room for: what the active says in some hundreds of milliseconds under load, and the largest session.
+pub(crate) const JOURNAL_BYTES: usize = 16 << 20;
+
+const BYTES: usize = JOURNAL + JOURNAL_BYTES;
+
+/// What comes before the bytes of a read: cookie, how far the connection had come, since which commit, lane and length.
+const READ_HEADER_BYTES: usize = 32;
+
+/// A count that is not known. No connection comes so far.
+const UNKNOWN: u64 = u64::MAX;
+
+/// The length of a read that is under way.
+const UNDER_WAY: u32 = u32::MAX;
+
+/// Nobody may make it shorter, which would kill whoever looks at what is gone.
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// Whose bytes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reader {
+    pub(crate) lane: u32,
+    pub(crate) cookie: u64,
+    /// How much was read of the connection before, as the kernel counts, if it tells.
+    pub(crate) before: Option<u64>,
+}
+
+/// What was read and not committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Read {
+    pub(crate) reader: Reader,
+    /// As many bytes as came. Of a read that was under way, as many as could have come, of which the kernel knows how many did.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) was_under_way: bool,
+}
+
+/// Bytes that are peeked at, written to another connection, and then taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Conveyed {
+    /// The cookies of both.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// How much was read of the one, and written to the other, before, if the kernel tells.
+    pub(crate) counts: Option<(u64, u64)>,
+}
+
+/// The journal has no room for what is to be written: its reader has not come so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    pub(crate) bytes: usize,
+}
+
+/// The memory. One process writes, another reads.
+#[derive(Debug)]
+pub(crate) struct Mapping(MmapRegion);
+
+impl Mapping {
+    // ── Whoever writes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Memory of which nobody else knows, and the descriptor with which another process sees it.
+    ///
+    /// # Errors
+    /// If there is none to be had.
+    pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
+        let file = memfd_create("reactord standby", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&file, BYTES as u64)?;
+        fcntl_add_seals(&file, SEALS)?;
+        Ok((Self::map(file.try_clone()?)?, file))
+    }
+
+    fn map(file: OwnedFd) -> io::Result<Self> {
+        let region = MmapRegion::from_file(FileOffset::new(File::from(file), 0), BYTES);
+        Ok(Self(region.map_err(io::Error::other)?))
+    }
+
+    /// Writes at `end`, which is moved behind that. It is nothing before it is committed.
+    ///
+    /// # Errors
+    /// If it is more than there is room for.
+    pub(crate) fn write(&self, end: &mut u64, bytes: &[u8]) -> Result<(), Full> {
+        let room = (JOURNAL_BYTES as u64).saturating_sub(self.unapplied(*end));
+        if bytes.len() as u64 > room {
+            return Err(Full { bytes: bytes.len() });
+        }
+        let (at, left) = in_journal(*end, bytes.len());
+        let (first, second) = bytes.split_at(left);
+        self.slice(JOURNAL + at, first.len()).copy_from(first);
+        self.slice(JOURNAL, second.len()).copy_from(second);
+        *end += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// How much is in the journal up to `end` that its reader needs yet.
+    pub(crate) fn unapplied(&self, end: u64) -> u64 {
+        end - self.word(APPLIED).load(Ordering::Acquire)
+    }
+
+    /// What was written up to `end` is there from now on, and what was read before is part of it.
+    pub(crate) fn commit(&self, end: u64) {
+        self.word(COMMITTED).store(end, Ordering::Release);
+        self.word(INTAKE_END).store(0, Ordering::Release);
+    }
+
+    /// Whether something was read that is not part of any commit.
+    pub(crate) fn has_taken_in(&self) -> bool {
+        self.word(INTAKE_END).load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether there is room for a read of so many bytes.
+    pub(crate) fn takes_in(&self, bytes: usize) -> bool {
+        self.intake_end() + READ_HEADER_BYTES + bytes <= INTAKE_BYTES
+    }
+
+    /// Reads once, into `buffer` in the end. 0 if nothing more comes.
+    ///
+    /// # Errors
+    /// As from read(2).
+    pub(crate) fn read(&self, from: BorrowedFd<'_>, reader: Reader, buffer: &mut [u8]) -> io::Result<usize> {
+        let start = self.intake_end();
+        let data = start + READ_HEADER_BYTES;
+        let Reader { lane, cookie, before } = reader;
+        let since = self.word(COMMITTED).load(Ordering::Relaxed);
+        for (number, word) in [cookie, before.unwrap_or(UNKNOWN), since].into_iter().enumerate() {
+            self.word(INTAKE + start + 8 * number).store(word, Ordering::Relaxed);
+        }
+        let [lane_word, length] = [24, 28].map(|at| self.half_word(INTAKE + start + at));
+        lane_word.store(lane, Ordering::Relaxed);
+        length.store(UNDER_WAY, Ordering::Relaxed);
+        self.word(INTAKE_END).store((data + buffer.len()) as u64, Ordering::Release);
+        let mut room = self.slice(INTAKE + data, buffer.len());
+        let read = (&from).read_volatile(&mut room).map_err(as_io);
+        let bytes = *read.as_ref().unwrap_or(&0);
+        // In this order: what is behind the bytes is never taken for another read.
+        let end = if bytes > 0 { (data + bytes).next_multiple_of(8) } else { start };
+        self.word(INTAKE_END).store(end as u64, Ordering::Release);
+        length.store(u32::try_from(bytes).expect("a read is short"), Ordering::Release);
+        room.copy_to(&mut buffer[..bytes]);
+        read
+    }
+
+    /// These bytes are about to be written to another connection, and then taken off.
+    pub(crate) fn convey(&self, Conveyed { from, to, counts }: Conveyed) {
+        let (read, written) = counts.unwrap_or((UNKNOWN, UNKNOWN));
+        for (at, word) in [(CONVEYED_TO, to), (CONVEYED_READ, read), (CONVEYED_WRITTEN, written)] {
+            self.word(at).store(word, Ordering::Relaxed);
+        }
+        self.word(CONVEYED_FROM).store(from, Ordering::Release);
+    }
+
+    /// They are, or none were.
+    pub(crate) fn have_conveyed(&self) {
+        self.word(CONVEYED_FROM).store(0, Ordering::Release);
+    }
+
+    // ── Whoever reads ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The memory that another process writes.
+    ///
+    /// # Errors
+    /// If it is not that, or could become less while it is looked at.
+    pub(crate) fn of(file: OwnedFd) -> io::Result<Self> {
+        let (bytes, seals) = (fstat(&file)?.st_size, fcntl_get_seals(&file)?);
+        if bytes != BYTES as i64 || !seals.contains(SEALS) {
+            let what = format!("{bytes} bytes of shared memory, where {BYTES} that stay were expected");
+            return Err(io::Error::new(ErrorKind::InvalidData, what));
+        }
+        Self::map(file)
+    }
+
+    /// Up to where the journal is there for good.
+    pub(crate) fn committed(&self) -> u64 {
+        self.word(COMMITTED).load(Ordering::Acquire)
+    }
+
+    /// What was written between these positions. `None` if that is more than there can be.
+    pub(crate) fn journal(&self, from: u64, to: u64) -> Option<Vec<u8>> {
+        let count = usize::try_from(to.checked_sub(from)?).ok().filter(|count| *count <= JOURNAL_BYTES)?;
+        let mut bytes = vec![0; count];
+        let (at, left) = in_journal(from, count);
+        let (first, second) = bytes.split_at_mut(left);
+        self.slice(JOURNAL + at, first.len()).copy_to(first);
+        self.slice(JOURNAL, second.len()).copy_to(second);
+        Some(bytes)
+    }
+
+    /// What is before this position is not needed any more.
+    pub(crate) fn applied(&self, position: u64) {
+        self.word(APPLIED).store(position, Ordering::Release);
+    }
+
+    /// What was read and is not part of a commit, in order. The process that writes is dead.
+    pub(crate) fn reads(&self) -> Vec<Read> {
+        let (committed, end) = (self.committed(), self.intake_end());
+        let (mut reads, mut start) = (Vec::new(), 0);
+        while start + READ_HEADER_BYTES <= end {
+            let [cookie, before, since] = [0, 8, 16].map(|at| self.word(INTAKE + start + at).load(Ordering::Acquire));
+            let [lane, length] = [24, 28].map(|at| self.half_word(INTAKE + start + at).load(Ordering::Acquire));
+            let data = start + READ_HEADER_BYTES;
+            let was_under_way = length == UNDER_WAY;
+            let length = if was_under_way { end - data } else { length as usize };
+            if since != committed || data + length > end {
+                break;
+            }
+            let mut bytes = vec![0; length];
+            self.slice(INTAKE + data, length).copy_to(&mut bytes[..]);
+            let before = Some(before).filter(|before| *before != UNKNOWN);
+            reads.push(Read { reader: Reader { lane, cookie, before }, bytes, was_under_way });
+            start = (data + length).next_multiple_of(8);
+        }
+        reads
+    }
+
+    /// What was on its way from one connection to another.
+    pub(crate) fn conveyed(&self) -> Option<Conveyed> {
+        let [from, to, read, written] = [CONVEYED_FROM, CONVEYED_TO, CONVEYED_READ, CONVEYED_WRITTEN]
+            .map(|at| self.word(at).load(Ordering::Acquire));
+        let counts = Some((read, written)).filter(|counts| *counts != (UNKNOWN, UNKNOWN));
+        (from != 0).then_some(Conveyed { from, to, counts })
+    }
+
+    /// As if whoever writes had died in its last read, before it knew how much that has brought. False if there was none.
+    #[cfg(test)]
+    pub(crate) fn die_in_last_read(&self) -> bool {
+        let (committed, end) = (self.committed(), self.intake_end());
+        let (mut last, mut start) = (None, 0);
+        while start + READ_HEADER_BYTES <= end && self.word(INTAKE + start + 16).load(Ordering::Acquire) == committed {
+            last = Some(start);
+            let length = self.half_word(INTAKE + start + 28).load(Ordering::Acquire) as usize;
+            start = (start + READ_HEADER_BYTES + length).next_multiple_of(8);
+        }
+        let Some(last) = last else { return false };
+        self.half_word(INTAKE + last + 28).store(UNDER_WAY, Ordering::Release);
+        let end = (last + READ_HEADER_BYTES + 64 * 1024).min(INTAKE_BYTES);
+        self.word(INTAKE_END).store(end as u64, Ordering::Release);
+        true
+    }
+
+    // ── Where things are ───────────────────────────────────────────────────────────────────────────────────────────
+
+    fn intake_end(&self) -> usize {
+        usize::try_from(self.word(INTAKE_END).load(Ordering::Acquire)).unwrap_or(usize::MAX).min(INTAKE_BYTES)
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        self.0.get_atomic_ref(at).expect("it is within the memory, and aligned")
+    }
+
+    fn half_word(&self, at: usize) -> &AtomicU32 {
+        self.0.get_atomic_ref(at).expect("it is within the memory, and aligned")
+    }
+
+    fn slice(&self, at: usize, count: usize) -> VolatileSlice<'_> {
+        self.0.get_slice(at, count).expect("it is within the memory")
+    }
+}
+
+/// Where a position is in the journal, and how many of so many bytes are there before it begins anew.
+fn in_journal(position: u64, count: usize) -> (usize, usize) {
+    let at = (position % JOURNAL_BYTES as u64) as usize;
+    (at, count.min(JOURNAL_BYTES - at))
+}
+
+fn as_io(error: VolatileMemoryError) -> io::Error {
+    match error {
+        VolatileMemoryError::IOError(error) => error,
+        error => io::Error::other(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn pair() -> (Mapping, Mapping) {
+        let (ours, file) = Mapping::new().unwrap();
+        (ours, Mapping::of(file).unwrap())
+    }
+
+    #[test]
+    fn what_is_committed_is_read_and_nothing_else_also_where_the_journal_begins_anew() {
+        let (ours, theirs) = pair();
+        let (mut end, mut applied) = (0, 0);
+        let chunk: Vec<u8> = (0..JOURNAL_BYTES / 3 + 1).map(|number| (number % 251) as u8).collect();
+        for _round in 0..10 {
+            ours.write(&mut end, &chunk).unwrap();
+            assert_eq!(theirs.committed(), applied, "nothing is there before it is committed");
+            ours.commit(end);
+            assert!(theirs.journal(applied, theirs.committed()).unwrap() == chunk);
+            applied = end;
+            theirs.applied(applied);
+        }
+        assert_eq!(ours.write(&mut end, &vec![0; JOURNAL_BYTES + 1]), Err(Full { bytes: JOURNAL_BYTES + 1 }));
+        ours.write(&mut end, &vec![0; JOURNAL_BYTES]).unwrap();
+        assert_eq!(ours.write(&mut end, &[0]), Err(Full { bytes: 1 }));
+        assert_eq!(theirs.journal(0, JOURNAL_BYTES as u64 + 1), None);
+        assert_eq!(theirs.journal(1, 0), None);
+    }
+
+    #[test]
+    fn what_was_read_is_there_until_the_next_commit() {
+        let (ours, theirs) = pair();
+        let (mut client, socket) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let reader = |before| Reader { lane: 3, cookie: 7, before: Some(before) };
+        let mut buffer = [0; 100];
+        let mut read = |before| ours.read(socket.as_fd(), reader(before), &mut buffer);
+
+        client.write_all(b"hello").unwrap();
+        assert_eq!(read(10).unwrap(), 5);
+        assert_eq!(read(15).unwrap_err().kind(), ErrorKind::WouldBlock);
+        client.write_all(b"you").unwrap();
+        assert_eq!(read(15).unwrap(), 3);
+        let whole = |before, bytes: &[u8]| Read { reader: reader(before), bytes: bytes.to_vec(), was_under_way: false };
+        assert_eq!(theirs.reads(), [whole(10, b"hello"), whole(15, b"you")]);
+
+        let mut end = 0;
+        ours.write(&mut end, &[1]).unwrap();
+        // As if it had died between the two stores of a commit.
+        let intake_end = theirs.intake_end();
+        ours.commit(end);
+        ours.word(INTAKE_END).store(intake_end as u64, Ordering::Release);
+        assert_eq!(theirs.reads(), []);
+    }
+
+    #[test]
+    fn of_a_read_under_way_there_is_as_much_as_could_have_come() {
+        let (ours, theirs) = pair();
+        let (mut client, socket) = UnixStream::pair().unwrap();
+        client.write_all(b"seventeen bytes!!").unwrap();
+        let mut buffer = [0; 64];
+        ours.read(socket.as_fd(), Reader { lane: 0, cookie: 7, before: None }, &mut buffer).unwrap();
+        // As if it had died before it knew how many they are.
+        ours.half_word(INTAKE + 28).store(UNDER_WAY, Ordering::Release);
+        ours.word(INTAKE_END).store((READ_HEADER_BYTES + buffer.len()) as u64, Ordering::Release);
+        let [read] = &theirs.reads()[..] else { panic!("there is one") };
+        assert!(read.was_under_way && read.bytes.len() == 64 && read.bytes.starts_with(b"seventeen bytes!!"));
+    }
+
+    #[test]
+    fn memory_that_is_not_that_or_could_shrink_is_not_looked_at() {
+        let file = memfd_create("other", MemfdFlags::ALLOW_SEALING).unwrap();
+        assert!(Mapping::of(file.try_clone().unwrap()).is_err());
+        ftruncate(&file, BYTES as u64).unwrap();
+        assert!(Mapping::of(file.try_clone().unwrap()).is_err(), "it is not sealed");
+        fcntl_add_seals(&file, SEALS).unwrap();
+        assert!(Mapping::of(file).is_ok());
+    }
+}
