@@ -211,12 +211,12 @@ impl Load {
     }
 
     /// All that have ended since [`Load::expect_ends`] might. What had come before their end is checked, and in their place there are
-    /// new connections. Returns of what kind those were, each with whether nothing was due on it.
-    pub(crate) fn excuse_ended(&mut self) -> Vec<(Kind, bool)> {
+    /// new connections. Returns of what kind those were.
+    pub(crate) fn excuse_ended(&mut self) -> Vec<Kind> {
         let mut excused = Vec::new();
         let mut vacated = Vec::new();
         for Ended { index, mut endpoint, .. } in self.ended.take().unwrap_or_default() {
-            excused.push((endpoint.kind, endpoint.connection.is_settled()));
+            excused.push(endpoint.kind);
             endpoint.read_out(&mut self.buffer, &mut self.tally);
             self.tally.note_nonces(endpoint.stream.nonces());
             self.tally.note_gone_with_server(&endpoint.connection);

@@ -132,9 +132,8 @@ fn write_moves(page: &mut String, outcome: &Outcome, moves: &Moves) -> Result<()
 fn write_deaths(page: &mut String, outcome: &Outcome, deaths: &Deaths) -> Result<(), Box<dyn Error>> {
     let gone = outcome.report.gone_with_server;
     let text = format!(
-        "The server was killed {} with SIGKILL, and each time its standby served on with all connections that had been quiet since \
-         it was told something last. {} connections were in doubt, and were reset, with {} messages on their way{}. \
-         New ones were opened in their place. The bars are the time from the kill to the first answer, and to the next standby \
+        "The server was killed {} with SIGKILL, and each time its standby served on. {} connections were reset, with {} messages on \
+         their way{}. The bars are the time from the kill to the first answer, and to the next standby \
          that is armed.",
         times(deaths.all.len()),
         grouped(deaths.connections_reset() as u64),
@@ -230,7 +229,7 @@ fn write_verdict(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let nothing = report.everything_came_back();
     let reset = outcome.deaths.as_ref().map_or(0, Deaths::connections_reset);
     let sentence = if nothing && reset > 0 {
-        "Nothing was lost but what was in doubt.".to_owned()
+        "Nothing was lost but connections that were reset.".to_owned()
     } else if nothing {
         "Nothing was lost.".to_owned()
     } else {

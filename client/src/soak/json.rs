@@ -181,7 +181,6 @@ fn death(death: &Death, worst_round_trip_ns: u64) -> Value {
         "heir_pid": heir_pid,
         "served_on": told.map(|told| told.served_on),
         "reset": told.map(|told| told.reset),
-        "marked_before_us": told.map(|told| told.marked_before_us),
         "unserved_us": told.map(|told| told.unserved_us),
         "ended": {
             "all": reset.all(),

@@ -16,9 +16,8 @@
 //!
 //! # Who may end
 //!
-//! A standby resets whoever is in doubt. The load cannot know who that is, but it sees who ends, and those are as many as the
-//! survivor says, to the last one. All others have every byte. In the place of those who were reset new connections are opened.
-//! Whoever was quiet for long is never in doubt.
+//! Nobody. If some do, they are to be as many as the survivor says, to the last one, and all others have every byte: the soak goes on
+//! with new connections in their place, and fails in the end.
 
 pub(super) mod death;
 mod surviving;
@@ -295,7 +294,7 @@ impl<'a> Soak<'a> {
         let Doing::Surviving(surviving) = &mut self.doing else { return };
         if surviving.is_to_be_judged(load.ended(), now) {
             let mut ended = Ended::default();
-            load.excuse_ended().into_iter().for_each(|(kind, is_settled)| ended.note(kind, is_settled));
+            load.excuse_ended().into_iter().for_each(|kind| ended.note(kind));
             surviving.judge(ended);
         }
         let answered_at = load.timeline().expect("it was set").answered_at();

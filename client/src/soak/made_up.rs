@@ -56,7 +56,7 @@ pub(crate) fn moves() -> Moves {
 
 /// Two deaths, of which the second was not as it should be.
 pub(crate) fn deaths() -> Deaths {
-    let told = ToldOfDeath { pid: 1, served_on: 98, reset: 2, over: 0, marked_before_us: 4000, unserved_us: 800 };
+    let told = ToldOfDeath { pid: 1, served_on: 98, reset: 2, over: 0, unserved_us: 800 };
     let good = Death {
         begun: Duration::from_millis(300),
         ended: Duration::from_millis(340),

@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn told(reset: u64) -> Told {
-        Told { pid: 1, served_on: 200 - reset, reset, over: 0, marked_before_us: 4000, unserved_us: 800 }
+        Told { pid: 1, served_on: 200 - reset, reset, over: 0, unserved_us: 800 }
     }
 
     fn standing(pid: u32, deaths_survived: u64, armed_since_unix_ms: Option<u64>) -> Standing {
@@ -141,16 +141,16 @@ mod tests {
         assert!(surviving.is_to_be_judged(2, now + SEEN_PATIENCE));
         surviving.judge(Ended { sending: 2, ..Ended::default() });
         assert!(!surviving.is_to_be_judged(2, now + SEEN_PATIENCE));
-        assert_eq!(surviving.complaints, ["3 connections are said to be reset, and 2 have ended"]);
+        assert_eq!(surviving.complaints[0], "3 connections are said to be reset, and 2 have ended");
     }
 
     #[test]
     fn a_death_is_over_when_another_standby_is_armed_and_somebody_was_answered() {
         let now = Instant::now();
         let mut surviving = killed(now);
-        surviving.told = Some((told(1), now));
+        surviving.told = Some((told(0), now));
         surviving.hear(&standing(2, 5, None));
-        surviving.judge(Ended { sending: 1, ..Ended::default() });
+        surviving.judge(Ended::default());
         assert!(!surviving.is_overcome(true, now));
         surviving.hear(&standing(2, 5, Some(1031)));
         assert!(surviving.is_overcome(true, now) && !surviving.is_overcome(false, now));

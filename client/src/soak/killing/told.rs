@@ -9,16 +9,13 @@ pub(crate) struct Told {
     pub(crate) reset: u64,
     /// Those that had ended before.
     pub(crate) over: u64,
-    /// How long before the death was noticed the standby had been told something last.
-    pub(crate) marked_before_us: u64,
     /// From there to the first poll of whoever serves on.
     pub(crate) unserved_us: u64,
 }
 
 impl Told {
-    /// Reads `0.2.0 (pid 7, generation 3) has died: 1993 peers are served on, 7 are reset (since the last mark, 4100 us before, 5 were
-    /// written to and 2 read from; of 0 it was not known how far they had come, and of 0 it cannot be told), 0 were over; nobody
-    /// served for 812 us`. `None` if it is another line.
+    /// Reads `0.2.0 (pid 7, generation 3) has died: 1993 peers are served on, 7 are reset (2 are not where they can be, of 5 it cannot
+    /// be told, and 0 were joined to one of these), 0 were over; nobody served for 812 us`. `None` if it is another line.
     pub(crate) fn of_line(line: &str) -> Option<Self> {
         let (who, rest) = line.split_once(" has died: ")?;
         let (_, pid) = who.rsplit_once("(pid ")?;
@@ -32,7 +29,6 @@ impl Told {
             served_on: number_before(&["peers", "are", "served", "on"])?,
             reset: number_before(&["are", "reset"])?,
             over: number_before(&["were", "over"])?,
-            marked_before_us: number_before(&["us", "before"])?,
             unserved_us: match words.as_slice() {
                 [.., "for", unserved_us, "us"] => unserved_us.parse().ok()?,
                 _ => return None,
@@ -48,11 +44,13 @@ mod tests {
     #[test]
     fn the_line_of_a_survivor_is_read_with_all_its_figures() {
         let line = "2026-01-01T00:00:00.000Z WARN  [reactord::takeover] 0.2.0 (pid 7, generation 3) has died: 1993 peers are served on, \
-                    7 are reset (since the last mark, 4100 us before, 5 were written to and 2 read from; of 0 it was not known \
-                    how far they had come, and of 0 it cannot be told), 1 were over; nobody served for 812 us";
-        let expected = Told { pid: 7, served_on: 1993, reset: 7, over: 1, marked_before_us: 4100, unserved_us: 812 };
+                    7 are reset (2 are not where they can be, of 5 it cannot be told, and 0 were joined to one of these), 1 were over; \
+                    nobody served for 812 us";
+        let expected = Told { pid: 7, served_on: 1993, reset: 7, over: 1, unserved_us: 812 };
         assert_eq!(Told::of_line(line), Some(expected));
+        let line = "0.2.0 (pid 7, generation 3) has died: 2000 peers are served on, 0 are reset, 0 were over; nobody served for 81 us";
+        assert_eq!(Told::of_line(line), Some(Told { served_on: 2000, reset: 0, over: 0, unserved_us: 81, ..expected }));
         assert_eq!(Told::of_line("Standby reactord 0.2.0 (pid 8) is armed, with 7 peers"), None);
-        assert_eq!(Told::of_line(&line.replace(" for 812 us", "")), None);
+        assert_eq!(Told::of_line(&line.replace(" for 81 us", "")), None);
     }
 }
