@@ -380,8 +380,8 @@ impl<S: StreamService> AnyLane for Lane<S> {
 
     #[cfg(feature = "tls")]
     fn open_secured(&mut self, welcome: Welcome) {
-        let Welcome { socket, address, listener, at, secured, out, .. } = welcome;
-        let how = Accepted { listener: &listener, from: address.ip(), at };
+        let Welcome { socket, address, listener, at, preface, secured, out, .. } = welcome;
+        let how = Accepted { listener: &listener, from: address.ip(), at, preface: preface.as_deref() };
         let Some(handle) = self.let_in(socket, address) else { return };
         self.table.speak_tls();
         self.open_after(handle, &how, |turn| {

@@ -23,12 +23,18 @@ mod connectors;
 #[cfg(not(feature = "tls"))]
 mod nobody;
 #[cfg(feature = "tls")]
+mod preface;
+#[cfg(feature = "tls")]
 mod server;
 
 #[cfg(feature = "tls")]
 pub use connectors::Connectors;
 #[cfg(not(feature = "tls"))]
 pub use nobody::{Connectors, Tls};
+#[cfg(feature = "tls")]
+pub use preface::Preface;
+#[cfg(feature = "tls")]
+pub(crate) use preface::read as read_preface;
 #[cfg(feature = "tls")]
 pub use reactord_tls::{
     Certificate, ClientAuth, ClientSettings, Facts, Pem, Roots, ServerSettings, SettingsError, Suite, Version, Versions,

@@ -402,7 +402,8 @@ fn open(lane: &mut dyn AnyLane, number: usize, socket: TcpStream, met: Option<Me
         lane.open(socket, address, &Accepted::anyhow());
         return None;
     };
-    let welcome = Welcome { socket, address, lane: number, listener: String::new(), at: None, secured, out };
+    let welcome =
+        Welcome { socket, address, lane: number, listener: String::new(), at: None, preface: None, secured, out };
     lane.open_secured(welcome);
     Some(speech)
 }

@@ -13,11 +13,13 @@ pub struct Accepted<'a> {
     pub from: Option<SocketAddr>,
     /// Which of the server's addresses it has connected to, unless that is a Unix socket, or the kernel does not tell.
     pub at: Option<SocketAddr>,
+    /// What it has said in clear before its TLS handshake, if that was due (`tls::Preface`).
+    pub preface: Option<&'a [u8]>,
 }
 
 impl Accepted<'static> {
     /// Somebody whom no listener has let in.
     pub(crate) fn anyhow() -> Self {
-        Self { listener: "", from: None, at: None }
+        Self { listener: "", from: None, at: None, preface: None }
     }
 }

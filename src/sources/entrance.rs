@@ -392,7 +392,7 @@ impl Door {
     /// What is known of somebody who has come in here.
     fn lead_in(&self, Arrived { socket, address, at }: Arrived) -> Came<'_> {
         let (listener, lane, tls) = (self.name(), self.lane(), self.tls());
-        Came { socket, address, lane, tls, how: Accepted { listener, from: address.ip(), at } }
+        Came { socket, address, lane, tls, how: Accepted { listener, from: address.ip(), at, preface: None } }
     }
 
     /// Says that further connections are left to the kernel.

@@ -6,10 +6,16 @@ use std::sync::Arc;
 use reactord_tls::{Acceptor, NoRandomness, ServerSettings, SettingsError, Specimen, TicketKeys};
 use zeroize::Zeroizing;
 
+use super::preface::Preface;
+
 /// What the clients of a listener speak TLS with: settings that have been found to be good, and the keys of the tickets with
 /// which clients resume. Cloning it shares both.
 #[derive(Clone)]
-pub struct Tls(Arc<Shared>);
+pub struct Tls {
+    shared: Arc<Shared>,
+    /// What clients say in clear before, if any do.
+    preface: Option<Arc<dyn Preface>>,
+}
 
 struct Shared {
     acceptor: Acceptor,
@@ -48,32 +54,45 @@ impl Tls {
         let tickets = Arc::new(TicketKeys::new().map_err(TlsError::Randomness)?);
         let acceptor = Acceptor::new(settings, tickets.clone()).map_err(TlsError::Settings)?;
         let specimen = Specimen::of(&acceptor);
-        Ok(Self(Arc::new(Shared { acceptor, tickets, specimen })))
+        Ok(Self { shared: Arc::new(Shared { acceptor, tickets, specimen }), preface: None })
+    }
+
+    /// The same where clients say something in clear before their handshakes. Their service is told what that was
+    /// ([`Accepted::preface`](crate::Accepted::preface)).
+    #[must_use]
+    pub fn after(self, preface: impl Preface + 'static) -> Self {
+        Self { preface: Some(Arc::new(preface)), ..self }
+    }
+
+    /// What clients say in clear before their handshakes, if any do.
+    pub(crate) fn preface(&self) -> Option<&dyn Preface> {
+        self.preface.as_deref()
     }
 
     pub(crate) fn acceptor(&self) -> &Acceptor {
-        &self.0.acceptor
+        &self.shared.acceptor
     }
 
     /// The keys of tickets, for a successor.
     pub(crate) fn save_tickets(&self) -> Zeroizing<Vec<u8>> {
-        self.0.tickets.save()
+        self.shared.tickets.save()
     }
 
     /// A handshake by which a successor sees whether it goes on with those that have been answered here. Empty if none of them
     /// moves.
     pub(crate) fn specimen(&self) -> Zeroizing<Vec<u8>> {
-        self.0.specimen.as_ref().map(Specimen::save).unwrap_or_default()
+        self.shared.specimen.as_ref().map(Specimen::save).unwrap_or_default()
     }
 
     /// Whether handshakes that a predecessor has answered go on here, whose specimen this is.
     pub(crate) fn goes_on_with(&self, specimen: &[u8]) -> bool {
-        specimen.is_empty() || Specimen::read(specimen).is_some_and(|specimen| specimen.goes_on_with(&self.0.acceptor))
+        specimen.is_empty()
+            || Specimen::read(specimen).is_some_and(|specimen| specimen.goes_on_with(&self.shared.acceptor))
     }
 
     /// Goes on with the ticket keys of a predecessor; with its own if it cannot read those.
     pub(crate) fn adopt_tickets(&self, saved: &[u8]) {
-        if !self.0.tickets.adopt(saved) {
+        if !self.shared.tickets.adopt(saved) {
             log::debug!("{} bytes of a predecessor are no ticket keys: its clients do not resume", saved.len());
         }
     }
@@ -81,7 +100,11 @@ impl Tls {
 
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        let same_preface = match (&self.preface, &other.preface) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        Arc::ptr_eq(&self.shared, &other.shared) && same_preface
     }
 }
 

@@ -195,8 +195,8 @@ impl Vestibule {
         let Came { socket, address, lane, tls, how } = came;
         let cookie = socket_cookie(&socket).map_err(|error| error.to_string())?;
         let whom = Whom { socket, cookie, address, lane, listener: how.listener.to_owned(), at: how.at };
-        let acceptor = tls.expect("whoever does not speak TLS does not wait").acceptor();
-        let waiting = Waiting::new(whom, acceptor).map_err(|failure| failure.to_string())?;
+        let tls = tls.expect("whoever does not speak TLS does not wait");
+        let waiting = Waiting::new(whom, tls).map_err(|failure| failure.to_string())?;
         let displaced = if self.waiting.len() < WAITING_MAX { None } else { self.make_room(registry) };
         let place = self.insert(waiting, registry, now + PATIENCE)?;
         self.queue(place);
@@ -268,10 +268,10 @@ impl Vestibule {
     fn tend_one(&mut self, key: usize, registry: &Registry, now: Instant) -> Option<Met> {
         let Guest { who, number, .. } = self.waiting.get_mut(key)?;
         who.is_woken = false;
-        let (place, heard) = (Place { key, number: *number }, who.heard);
+        let (place, heard) = (Place { key, number: *number }, who.come_to());
         match who.go_on(&mut self.buffer) {
             Ok(Reached::Here) => {
-                let has_heard = who.heard != heard;
+                let has_heard = who.come_to() != heard;
                 self.tell_of(key, has_heard);
                 None
             }
@@ -457,7 +457,8 @@ impl Vestibule {
         doorways: &Doorways,
         registry: &Registry,
     ) -> Result<(), String> {
-        let Saved { lane, listener, handshake } = Saved::read(record.session)?;
+        let saved = Saved::read(record.session)?;
+        let Saved { lane, listener, .. } = saved;
         let lane = lane_here(lane).ok_or_else(|| format!("it is said to come to lane {lane}"))?;
         let (lane, listener, tls) = match doorways.of(lane, listener).cloned() {
             Some(Doorway { lane, listener, tls }) => (lane, listener, Some(tls)),
@@ -468,7 +469,7 @@ impl Vestibule {
         let at = socket.local_addr().ok().filter(|at: &SocketAddr| at.port() > 0);
         let (cookie, address) = (record.cookie, record.address);
         let whom = Whom { socket, cookie, address, lane, listener, at };
-        let waiting = Waiting::restore(whom, tls, handshake, record);
+        let waiting = Waiting::restore(whom, tls, &saved, record);
         // Until when it may take is known when it is this process's.
         let place = self.insert(waiting, registry, Instant::now() + PATIENCE)?;
         self.adopted.insert(cookie, Adopted { place, until_ns: record.deadline_ns.unwrap_or_default() });
@@ -484,8 +485,7 @@ impl Vestibule {
         let who = &mut self.waiting[adopted.place.key].who;
         who.follow(change)?;
         if let Some(session) = change.session {
-            let Saved { handshake, .. } = Saved::read(session)?;
-            who.follow_handshake(handshake);
+            who.follow_handshake(&Saved::read(session)?);
         }
         Ok(())
     }

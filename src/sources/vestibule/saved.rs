@@ -12,9 +12,12 @@ pub(super) struct Saved<'b> {
     /// The name of the listener.
     #[b(1)]
     pub(super) listener: &'b str,
-    /// The handshake, as the package for TLS saves it.
+    /// The handshake, as the package for TLS saves it. Empty if something else is to be said before, and not whole.
     #[cbor(b(2), with = "minicbor::bytes")]
     pub(super) handshake: &'b [u8],
+    /// What was said before, if anything was.
+    #[cbor(b(3), with = "minicbor::bytes")]
+    pub(super) preface: Option<&'b [u8]>,
 }
 
 impl<'b> Saved<'b> {
@@ -37,12 +40,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let saved = Saved { lane: 3, listener: "clients", handshake: &[7; 500] };
-        let mut bytes = Vec::new();
-        saved.write(&mut bytes);
-        assert_eq!(Saved::read(&bytes), Ok(saved));
-        for cut in 0..bytes.len() {
-            assert!(Saved::read(&bytes[..cut]).is_err());
+        for preface in [None, Some(&b"PROXY UNKNOWN\r\n"[..])] {
+            let saved = Saved { lane: 3, listener: "clients", handshake: &[7; 500], preface };
+            let mut bytes = Vec::new();
+            saved.write(&mut bytes);
+            assert_eq!(Saved::read(&bytes), Ok(saved));
+            for cut in 0..bytes.len() {
+                assert!(Saved::read(&bytes[..cut]).is_err());
+            }
         }
     }
 }

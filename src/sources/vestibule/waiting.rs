@@ -1,23 +1,26 @@
-//! One who waits: what is said until the handshake is over, or until it is known why it never will be.
+//! One who waits: what is said before its handshake, and until that is over, or until it is known why it never will be.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
-use reactord_tls::{Acceptor, Handshake, HandshakeFailure, Progress, SavedHandshake};
+use reactord_tls::{Handshake, HandshakeFailure, Progress, SavedHandshake};
 
 use super::saved::Saved;
 use crate::peer::record::{Change, Phase, Record};
 use crate::peer::secured::Secured;
 use crate::peer::ties::Ties;
 use crate::peer::{Address, Backlog};
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 
 /// A handshake of more records than this does not move: it would be told anew with each of them. A client needs three.
 const RECORDS_MOVED_MAX: u32 = 4;
 
 /// So often what a client still sends is thrown away in one turn, when its handshake has failed.
 const DISCARDS_PER_TURN: usize = 16;
+
+/// Why somebody goes no further here who has come in elsewhere.
+const NO_LISTENER: &str = "its listener is none of this process's";
 
 /// One of those who wait.
 #[derive(Debug)]
@@ -35,11 +38,16 @@ pub(super) struct Waiting {
     out: Backlog,
     /// How often records of it were heard.
     pub(super) heard: u32,
+    /// What it has said in clear before its handshake, if that was due.
+    preface: Option<Box<[u8]>>,
     pub(super) is_woken: bool,
 }
 
 #[derive(Debug)]
 enum Stage {
+    /// It says something in clear first, which is not whole. It goes on with what the clients of its listener speak TLS with, if
+    /// this process has that one.
+    Prefacing(Option<Tls>),
     /// Another process has come so far. Nothing is made of that before its first turn here, and then with what the clients of its
     /// listener speak TLS with, if this process has that one.
     Saved(Option<Tls>, SavedHandshake),
@@ -59,6 +67,8 @@ pub(crate) struct Welcome {
     pub(crate) lane: usize,
     pub(crate) listener: String,
     pub(crate) at: Option<SocketAddr>,
+    /// What it has said in clear before, if that was due.
+    pub(crate) preface: Option<Box<[u8]>>,
     pub(crate) secured: Secured,
     /// What it is sent and has not taken.
     pub(crate) out: Vec<u8>,
@@ -89,14 +99,18 @@ pub(super) struct Whom {
 
 impl Waiting {
     /// Nothing has been said.
-    pub(super) fn new(whom: Whom, acceptor: &Acceptor) -> Result<Self, HandshakeFailure> {
-        Ok(Self::at_stage(whom, Stage::Shaking(Box::new(Handshake::accept(acceptor)?))))
+    pub(super) fn new(whom: Whom, tls: &Tls) -> Result<Self, HandshakeFailure> {
+        let stage = match tls.preface() {
+            Some(preface) if preface.is_due(whom.address.ip()) => Stage::Prefacing(Some(tls.clone())),
+            _ => Stage::Shaking(Box::new(Handshake::accept(tls.acceptor())?)),
+        };
+        Ok(Self::at_stage(whom, stage))
     }
 
     fn at_stage(whom: Whom, stage: Stage) -> Self {
         let Whom { socket, cookie, address, lane, listener, at } = whom;
         let [wire, out] = [Backlog::default(), Backlog::default()];
-        Self { socket, cookie, address, lane, listener, at, stage, wire, out, heard: 0, is_woken: false }
+        Self { socket, cookie, address, lane, listener, at, stage, wire, out, heard: 0, preface: None, is_woken: false }
     }
 
     /// Hears what it has sent, and answers.
@@ -109,7 +123,7 @@ impl Waiting {
                 self.restore_handshake().map_err(|why| self.end_because(why))?;
                 self.shake(buffer)
             }
-            Stage::Shaking(_) => self.shake(buffer),
+            Stage::Prefacing(_) | Stage::Shaking(_) => self.shake(buffer),
             Stage::Telling | Stage::Told => Ok(self.tell(buffer)),
         }
     }
@@ -120,7 +134,7 @@ impl Waiting {
     /// If its handshake does not go on in this process.
     fn restore_handshake(&mut self) -> Result<(), String> {
         let Stage::Saved(tls, saved) = std::mem::replace(&mut self.stage, Stage::Told) else { return Ok(()) };
-        let tls = tls.ok_or("its listener is none of this process's")?;
+        let tls = tls.ok_or(NO_LISTENER)?;
         let handshake = Handshake::restore(tls.acceptor(), saved);
         let handshake = handshake.map_err(|why| format!("its TLS handshake does not go on: {why}"))?;
         self.stage = Stage::Shaking(Box::new(handshake));
@@ -151,6 +165,13 @@ impl Waiting {
 
     /// Hears what has come.
     fn hear(&mut self) -> Result<Progress, String> {
+        if let Stage::Prefacing(tls) = &self.stage {
+            let tls = tls.clone();
+            let is_whole = self.hear_preface(tls.as_ref()).map_err(|why| self.end_because(why))?;
+            if !is_whole {
+                return Ok(Progress::More);
+            }
+        }
         let Stage::Shaking(handshake) = &mut self.stage else { unreachable!("nobody else is heard") };
         let mut out = Vec::new();
         let heard = handshake.hear(self.wire.as_slice(), &mut out);
@@ -166,6 +187,28 @@ impl Waiting {
                 Err(format!("TLS: {failure}"))
             }
         }
+    }
+
+    /// Hears what is said before the handshake. Whether that is whole.
+    ///
+    /// # Errors
+    /// If no handshake follows, and why.
+    fn hear_preface(&mut self, tls: Option<&Tls>) -> Result<bool, String> {
+        let tls = tls.ok_or(NO_LISTENER)?;
+        // One that expects nothing would take it for TLS.
+        let preface =
+            tls.preface().ok_or("something comes before its TLS handshake that its listener does not know")?;
+        let Some(bytes) = tls::read_preface(preface, self.wire.as_slice())? else { return Ok(false) };
+        let handshake = Handshake::accept(tls.acceptor()).map_err(|failure| failure.to_string())?;
+        self.preface = Some(self.wire.as_slice()[..bytes].into());
+        self.wire.advance(bytes);
+        self.stage = Stage::Shaking(Box::new(handshake));
+        Ok(true)
+    }
+
+    /// How far it has come: what another process has to be told of is another then.
+    pub(super) fn come_to(&self) -> (bool, u32) {
+        (self.preface.is_some(), self.heard)
     }
 
     /// There is nobody to be told anything.
@@ -220,7 +263,7 @@ impl Waiting {
     /// # Errors
     /// If nothing comes of it after all, and why.
     pub(super) fn welcomed(self) -> Result<Welcome, String> {
-        let Self { socket, address, lane, listener, at, stage, wire, out, .. } = self;
+        let Self { socket, address, lane, listener, at, stage, wire, out, preface, .. } = self;
         let failed = |why| {
             hang_up(&socket);
             why
@@ -228,7 +271,7 @@ impl Waiting {
         let Stage::Shaking(handshake) = stage else { return Err(failed("its TLS handshake has failed".to_owned())) };
         let established = handshake.finish().map_err(|failure| failed(format!("TLS: {failure}")))?;
         let (secured, out) = (Secured::new(established, wire.as_slice()), out.as_slice().to_vec());
-        Ok(Welcome { socket, address, lane, listener, at, secured, out })
+        Ok(Welcome { socket, address, lane, listener, at, preface, secured, out })
     }
 
     /// Ends the connection, also where another process holds a duplicate of its socket: to close it would not.
@@ -242,7 +285,7 @@ impl Waiting {
     pub(super) fn moves(&self, answered_move: bool) -> bool {
         let is_movable = match &self.stage {
             // As the bytes that it is.
-            Stage::Saved(tls, _) => tls.is_some(),
+            Stage::Prefacing(tls) | Stage::Saved(tls, _) => tls.is_some(),
             Stage::Shaking(handshake) => self.heard <= RECORDS_MOVED_MAX && handshake.unmovable().is_none(),
             Stage::Telling | Stage::Told => false,
         };
@@ -254,13 +297,13 @@ impl Waiting {
         match &self.stage {
             Stage::Saved(_, handshake) => handshake.has_answered(),
             Stage::Shaking(handshake) => handshake.has_answered(),
-            Stage::Telling | Stage::Told => false,
+            Stage::Prefacing(_) | Stage::Telling | Stage::Told => false,
         }
     }
 
     /// Whether it is lost with this process if the successor does not go on with it.
     pub(super) fn is_shaking(&self) -> bool {
-        matches!(self.stage, Stage::Saved(..) | Stage::Shaking(_))
+        matches!(self.stage, Stage::Prefacing(_) | Stage::Saved(..) | Stage::Shaking(_))
     }
 
     /// How it stands, until this instant.
@@ -286,23 +329,26 @@ impl Waiting {
     /// If it does not move.
     pub(super) fn save(&self, out: &mut Vec<u8>) {
         let saved_now;
-        let saved = match &self.stage {
-            Stage::Saved(_, saved) => saved,
+        let handshake = match &self.stage {
+            Stage::Prefacing(_) => &[],
+            Stage::Saved(_, saved) => saved.bytes(),
             Stage::Shaking(handshake) => {
                 saved_now = handshake.save().expect("whether it moves was asked before");
-                &saved_now
+                saved_now.bytes()
             }
             Stage::Telling | Stage::Told => panic!("it does not move"),
         };
         let lane = u32::try_from(self.lane).expect("a server has few lanes");
         // Room for all of it, so that nothing is left where it was too small.
-        out.reserve(saved.bytes().len() + self.listener.len() + 32);
-        Saved { lane, listener: &self.listener, handshake: saved.bytes() }.write(out);
+        let preface = self.preface.as_deref();
+        out.reserve(handshake.len() + self.listener.len() + preface.map_or(0, <[u8]>::len) + 32);
+        Saved { lane, listener: &self.listener, handshake, preface }.write(out);
     }
 
     /// Somebody with whom another process has come so far.
-    pub(super) fn restore(whom: Whom, tls: Option<Tls>, handshake: &[u8], record: &Record<'_>) -> Self {
-        let mut waiting = Self::at_stage(whom, Stage::Saved(tls, SavedHandshake::read(handshake)));
+    pub(super) fn restore(whom: Whom, tls: Option<Tls>, saved: &Saved<'_>, record: &Record<'_>) -> Self {
+        let mut waiting = Self::at_stage(whom, Stage::Prefacing(tls));
+        waiting.follow_handshake(saved);
         waiting.wire = Backlog::at(record.inbound.start, record.inbound.bytes);
         waiting.out = Backlog::at(record.outbound.start, record.outbound.bytes);
         waiting
@@ -321,9 +367,14 @@ impl Waiting {
     ///
     /// # Panics
     /// If it has had a turn here.
-    pub(super) fn follow_handshake(&mut self, handshake: &[u8]) {
-        let Stage::Saved(_, saved) = &mut self.stage else { panic!("it is the other process's") };
-        *saved = SavedHandshake::read(handshake);
+    pub(super) fn follow_handshake(&mut self, saved: &Saved<'_>) {
+        let (Stage::Prefacing(tls) | Stage::Saved(tls, _)) = &mut self.stage else {
+            panic!("it is the other process's")
+        };
+        if !saved.handshake.is_empty() {
+            self.stage = Stage::Saved(tls.take(), SavedHandshake::read(saved.handshake));
+        }
+        self.preface = saved.preface.map(Into::into);
     }
 }
 

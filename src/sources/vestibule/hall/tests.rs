@@ -10,7 +10,7 @@ use reactord_tls::{
 
 use super::*;
 use crate::service::Accepted;
-use crate::tls::Tls;
+use crate::tls::{Preface, Tls};
 
 const LISTENER: &str = "clients";
 
@@ -207,6 +207,110 @@ fn nothing_is_made_of_a_handshake_before_it_is_this_processes_and_it_moves_on_as
     assert_eq!((welcome.lane, &*welcome.listener), (0, LISTENER));
     let Met::Failed(_, why) = second.tend_until(now) else { panic!("it does not go on there") };
     assert!(why.starts_with("its TLS handshake does not go on: "), "{why}");
+}
+
+/// Whoever comes says this first.
+const PREFACE: &[u8] = b"a word.";
+
+/// It ends with its first dot, and has no question mark.
+#[derive(Debug)]
+struct Word;
+
+impl Preface for Word {
+    fn is_due(&self, _: Option<SocketAddr>) -> bool {
+        true
+    }
+
+    fn length(&self, said: &[u8]) -> Result<Option<usize>, String> {
+        match said.iter().position(|byte| b".?!".contains(byte)) {
+            Some(end) if said[end] == b'.' => Ok(Some(end + 1)),
+            // As no service should.
+            Some(end) if said[end] == b'!' => Ok(Some(said.len() + 1)),
+            Some(_) => Err("it asks".to_owned()),
+            None => Ok(None),
+        }
+    }
+}
+
+#[test]
+fn what_is_said_before_a_handshake_moves_at_every_byte_and_so_does_what_follows() {
+    let (now, tls) = (Instant::now(), tls().after(Word));
+    let mut process = Process::with(tls.clone());
+    let mut client = process.receive(now);
+    client.out = [PREFACE, &client.out].concat();
+    let mut moves = 0;
+    while !client.out.is_empty() {
+        let rest = client.out.split_off(1);
+        client.speak();
+        client.out = rest;
+        // Heard here, or by the next one.
+        if moves % 2 == 0 {
+            assert_eq!(process.tend(now).len(), 0);
+        }
+        process.watch();
+        let mut next = Process::with(tls.clone());
+        next.adopt(&process);
+        next.vestibule.begin();
+        (process, moves) = (next, moves + 1);
+    }
+    assert!(moves > PREFACE.len());
+    process.tend_until_answered(1);
+    assert_eq!(client.go_on(), Progress::Done);
+    let Met::Welcome(welcome) = process.tend_until(now) else { panic!("it is over") };
+    assert_eq!(welcome.preface.as_deref(), Some(PREFACE));
+}
+
+#[test]
+fn a_successor_that_has_heard_of_half_a_preface_is_told_of_the_whole() {
+    let (now, tls) = (Instant::now(), tls().after(Word));
+    let (mut first, mut second) = (Process::with(tls.clone()), Process::with(tls));
+    let mut client = first.receive(now);
+    first.watch();
+    second.adopt(&first);
+    let known = first.vestibule.record(0).unwrap().ends();
+    first.vestibule.touches();
+    client.stream.write_all(PREFACE).unwrap();
+    let begun = Instant::now();
+    while first.vestibule.waiting[0].who.come_to() == (false, 0) {
+        assert_eq!(first.tend(now).len(), 0);
+        assert!(begun.elapsed() < TOO_LONG, "it is not heard");
+    }
+    let touches = first.vestibule.touches();
+    assert!(matches!(touches.last(), Some(Touch::Changed { key: 0, session: true })), "{touches:?}");
+    let (saved, record) = (first.saved(0), first.vestibule.record(0).unwrap());
+    second.vestibule.follow(&record.since(known, Some(&saved), usize::MAX)).unwrap();
+    second.vestibule.begin();
+    client.speak();
+    second.tend_until_answered(1);
+    assert_eq!(client.go_on(), Progress::Done);
+    let Met::Welcome(welcome) = second.tend_until(now) else { panic!("it is over") };
+    assert_eq!(welcome.preface.as_deref(), Some(PREFACE));
+}
+
+#[test]
+fn who_says_no_preface_where_one_is_due_or_says_it_without_end_is_not_served() {
+    let (now, tls) = (Instant::now(), tls());
+    let mut process = Process::with(tls.clone().after(Word));
+    for (said, why) in [
+        (b"?".to_vec(), "it asks"),
+        (vec![b'x'; 5000], "4096 bytes have come before its TLS handshake"),
+        (b"oh!".to_vec(), "4 of 3 bytes are said to come before its TLS handshake"),
+    ] {
+        let mut client = process.receive(now);
+        client.stream.write_all(&said).unwrap();
+        let Met::Failed(_, failed) = process.tend_until(now) else { panic!("that is no preface") };
+        assert!(failed == why || said.len() > 4096 && failed.ends_with(&why[4..]), "{failed}");
+        assert!(client.hears_the_end());
+    }
+    // A successor that expects none does not take it for TLS.
+    let mut client = process.receive(now);
+    client.stream.write_all(PREFACE).unwrap();
+    let mut unknowing = Process::with(tls);
+    process.watch();
+    unknowing.adopt(&process);
+    unknowing.vestibule.begin();
+    let Met::Failed(_, why) = unknowing.tend_until(now) else { panic!("it knows of none") };
+    assert_eq!(why, "something comes before its TLS handshake that its listener does not know");
 }
 
 #[test]
