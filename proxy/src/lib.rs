@@ -31,6 +31,7 @@ pub mod lines;
 pub mod names;
 pub mod networks;
 pub mod plan;
+pub mod preface;
 pub mod proxy_header;
 pub mod service;
 pub mod standing;

@@ -3,6 +3,7 @@
 use reactord::{Listen, Target};
 
 use crate::config::{Config, Credentials, Listener, Server, Upstream};
+use crate::preface::HeaderFirst;
 
 /// A server's name among all.
 #[must_use]
@@ -23,8 +24,10 @@ pub fn door(listener: &Listener, at: &Target) -> String {
 #[must_use]
 pub fn listens(config: &Config, credentials: &Credentials) -> Vec<Listen> {
     let of_one = |listener: &Listener| {
-        let tls = credentials.listeners.get(&listener.name);
-        let listen = |at| Listen { tls: tls.cloned(), ..Listen::on(door(listener, at), at.clone()) };
+        let tls = credentials.listeners.get(&listener.name).cloned();
+        // Also if no network is named: a predecessor may have come to know of one that begins so.
+        let tls = tls.map(|tls| tls.after(HeaderFirst(listener.accept_proxy.clone())));
+        let listen = |at| Listen { tls: tls.clone(), ..Listen::on(door(listener, at), at.clone()) };
         let places = listener.bind.iter().map(listen);
         places.collect::<Vec<Listen>>()
     };

@@ -115,7 +115,7 @@ fn every_key_is_read_in_the_table_that_may_have_it() {
 }
 
 /// Each mistake with the line that makes it, by the table that it is in.
-const WRONG: [(&str, &str, &str); 74] = [
+const WRONG: [(&str, &str, &str); 73] = [
     ("at the beginning", "acces_log = \"json\"", "1:1: unknown key acces_log: did you mean access_log?"),
     ("at the beginning", "access_log = \"jsn\"", "1:14: \"jsn\" is unknown: did you mean \"json\"?"),
     ("at the beginning", "access_log = \"xml\"", "1:14: \"xml\" is unknown: \"off\", \"text\" or \"json\" is expected"),
@@ -157,11 +157,6 @@ const WRONG: [(&str, &str, &str); 74] = [
     ("[listener.NAME]", "sni = \"a\"", "2:7: a table is expected, not \"a\""),
     ("[listener.NAME]", "tls = true", "2:7: a table is expected, not true"),
     ("[listener.NAME]", "tls = {}", "2:7: clients are shown a certificate: certificates is missing"),
-    (
-        "[listener.NAME]",
-        "tls = { certificates = \"/c.pem\" }\naccept_proxy = \"10.0.0.0/8\"",
-        "2:7: with tls, clients begin with TLS: accept_proxy cannot be had beside it",
-    ),
     (
         "[listener.NAME]",
         "tls = { certificates = [\"/a\", \"/b\"], key = \"/k\" }",

@@ -20,6 +20,8 @@ mod reloads;
 mod rig;
 #[path = "proxy/tls.rs"]
 mod tls;
+#[path = "proxy/tls_beginnings.rs"]
+mod tls_beginnings;
 #[path = "proxy/tls_clients.rs"]
 mod tls_clients;
 #[path = "proxy/tls_rig.rs"]

@@ -22,9 +22,6 @@ struct Tls<'s, 'a, 'i> {
 pub(super) fn of_listener(name: &str, listener: &Section<'_, '_>, places: &mut Places) -> Option<ListenerTls> {
     let section = listener.section("tls", &keys::LISTENER_TLS)?;
     let mut tls = Tls::of(Speaker::Listener(name.to_owned()), section, listener, places);
-    if listener.has("accept_proxy") {
-        section.note("with tls, clients begin with TLS: accept_proxy cannot be had beside it");
-    }
     let client_ca = tls.file("client_ca");
     if section.has("client_auth") && !section.has("client_ca") {
         section.note_at("client_auth", "clients are asked for a certificate only with client_ca: who signs it");

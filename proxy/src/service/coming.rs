@@ -1,6 +1,6 @@
 //! A client comes: whether it may, and what it has to say before it is known where to it is led.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use log::debug;
 use reactord::{Accepted, Context, PeerId, Violation};
@@ -35,7 +35,7 @@ impl Proxy {
             has_timed_out: false,
             has_spoken: false,
         });
-        self.receive(coming, context)
+        self.receive(coming, how.preface, context)
     }
 
     /// How many more clients may come in at one of the places of a listener. Whoever comes there while it is none waits in the
@@ -55,20 +55,27 @@ impl Proxy {
         number
     }
 
-    /// Sees what is known of a client that has come, and goes on with it as far as that goes.
-    fn receive(&mut self, mut coming: Box<Coming>, context: &mut Context<'_, Self>) -> Session {
+    /// Sees what is known of a client that has come, and goes on with it as far as that goes. A client whose TLS ends here has said
+    /// before it what there was to be said.
+    fn receive(&mut self, mut coming: Box<Coming>, preface: Option<&[u8]>, context: &mut Context<'_, Self>) -> Session {
         let id = context.peer();
         let Some(listener) = self.listener(coming.listener) else {
             return self.refuse(id, coming, Refusal::Removed, context);
         };
         let source = coming.told.origin.source.map(|source| source.ip());
-        if source.is_some_and(|source| listener.accept_proxy.contain(source)) {
+        if context.tls(id).is_none() && source.is_some_and(|source| listener.accept_proxy.contain(source)) {
             context.set_deadline(id, Some(listener.header_timeout));
             self.tune(id, coming.listener, context);
             return Session::Coming(coming);
         }
         self.tune(id, coming.listener, context);
         coming.stage = Stage::Hello;
+        match preface.map(proxy_header::read) {
+            None => {}
+            Some(Ok(Some(Header { addresses, .. }))) => coming.told.note(addresses, context.address()),
+            // The process that has heard it read it in another way.
+            Some(Ok(None) | Err(_)) => return self.refuse(id, coming, Refusal::NoHeader, context),
+        }
         self.let_in(coming, context)
     }
 
@@ -169,10 +176,7 @@ impl Proxy {
         match proxy_header::read(input) {
             Ok(None) => (Session::Coming(coming), 0),
             Ok(Some(Header { bytes, addresses })) => {
-                if let Some(Addresses { source, destination }) = addresses {
-                    coming.told.origin = Origin { source: Some(source), destination: Some(destination) };
-                    coming.told.passed_on_by = context.address();
-                }
+                coming.told.note(addresses, context.address());
                 coming.stage = Stage::Hello;
                 (self.let_in(coming, context), bytes)
             }
@@ -225,6 +229,16 @@ impl Proxy {
             }
             Stage::Connecting { .. } | Stage::Refused(_) => Session::Coming(coming),
         };
+    }
+}
+
+impl Told {
+    /// Takes over what a header says, which has come from there.
+    fn note(&mut self, addresses: Option<Addresses>, from: Option<SocketAddr>) {
+        if let Some(Addresses { source, destination }) = addresses {
+            self.origin = Origin { source: Some(source), destination: Some(destination) };
+            self.passed_on_by = from;
+        }
     }
 }
 

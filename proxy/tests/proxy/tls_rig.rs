@@ -117,18 +117,28 @@ impl Tls {
 
     pub(crate) fn try_to_connect(at: SocketAddr, connector: &Connector, name: &str) -> Result<Self, String> {
         let stream = TcpStream::connect(at).map_err(|error| error.to_string())?;
-        let begin = |out: &mut Vec<u8>| Handshake::connect(connector, name, out);
-        Self::shake_hands(stream, begin)
+        Self::connect_by(stream, connector, name, |stream, out| stream.write_all(out))
+    }
+
+    /// The client's, on a connection that stands, where each flight is written so.
+    pub(crate) fn connect_by(
+        stream: TcpStream,
+        connector: &Connector,
+        name: &str,
+        write: impl FnMut(&mut TcpStream, &[u8]) -> std::io::Result<()>,
+    ) -> Result<Self, String> {
+        Self::shake_hands(stream, |out| Handshake::connect(connector, name, out), write)
     }
 
     /// The server's.
     pub(crate) fn accept(stream: TcpStream, acceptor: &Acceptor) -> Result<Self, String> {
-        Self::shake_hands(stream, |_| Handshake::accept(acceptor))
+        Self::shake_hands(stream, |_| Handshake::accept(acceptor), |stream, out| stream.write_all(out))
     }
 
     fn shake_hands(
         mut stream: TcpStream,
         begin: impl FnOnce(&mut Vec<u8>) -> Result<Handshake, HandshakeFailure>,
+        mut write: impl FnMut(&mut TcpStream, &[u8]) -> std::io::Result<()>,
     ) -> Result<Self, String> {
         stream.set_read_timeout(Some(PATIENCE)).expect("it is no time of zero");
         stream.set_nodelay(true).expect("it is TCP");
@@ -136,7 +146,7 @@ impl Tls {
         let mut handshake = begin(&mut out).map_err(|failure| failure.to_string())?;
         let mut progress = Progress::More;
         while progress == Progress::More {
-            stream.write_all(&out).map_err(|error| error.to_string())?;
+            write(&mut stream, &out).map_err(|error| error.to_string())?;
             out.clear();
             receive(&mut stream, &mut wire).map_err(|error| error.to_string())?;
             let heard = handshake.hear(&wire, &mut out);
@@ -146,7 +156,7 @@ impl Tls {
             wire.drain(..used);
             progress = reached;
         }
-        stream.write_all(&out).map_err(|error| error.to_string())?;
+        write(&mut stream, &out).map_err(|error| error.to_string())?;
         let established = handshake.finish().map_err(|failure| failure.to_string())?;
         Ok(Self { stream, session: established.session, facts: established.facts, wire, plain: Vec::new() })
     }
