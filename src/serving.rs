@@ -68,6 +68,12 @@ pub(crate) fn run(plan: Plan, way: Way) -> Result<Outcome, Error> {
             }
         };
     }
+    #[cfg(feature = "fault-points")]
+    let listen = match *services {
+        // Who waits lets nobody in, of either kind.
+        [BuiltIn::Line] if !listen.is_empty() => in_clear_and_secured(listen, start.config.tls.as_ref()),
+        _ => listen,
+    };
     match *services {
         [BuiltIn::Seqnum] => start.run(|server| server.service(listen.clone(), Seqnum)),
         [BuiltIn::Line] => start.run(|server| server.service(listen.clone(), line)),

@@ -19,6 +19,18 @@ use crate::secured::{self, Secured};
 /// How many there are of each kind that comes in numbers.
 const EACH: usize = 3;
 
+/// The same of those that are idle, leave, have said half a line, and are busy, where all have to move in one step, with those that speak
+/// TLS, some that do not read, and one that passes.
+const OF_ONE_STEP: [usize; 4] = [3, 3, 0, 1];
+
+/// A move takes so many in one step.
+const PEERS_PER_BATCH: usize = 16;
+
+// Three that end their direction or do not read, and one that passes.
+const _: () = assert!(
+    OF_ONE_STEP[0] + OF_ONE_STEP[1] + OF_ONE_STEP[2] + OF_ONE_STEP[3] + 3 + 1 + Secured::FEW <= PEERS_PER_BATCH
+);
+
 /// From one line of a busy client to the next, so that many crowds can be there at once.
 const PACE: Duration = Duration::from_millis(1);
 
@@ -49,8 +61,8 @@ impl Talker {
         Self { peer, said: 0, files: 3 }
     }
 
-    fn connect_many(address: SocketAddr) -> Vec<Self> {
-        (0..EACH).map(|_| Self::connect(address).expect("the server has just started")).collect()
+    fn connect_many(address: SocketAddr, number: usize) -> Vec<Self> {
+        (0..number).map(|_| Self::connect(address).expect("the server has just started")).collect()
     }
 
     fn line(&self) -> Vec<u8> {
@@ -287,10 +299,12 @@ impl Crowd {
         crowd
     }
 
-    /// The same at a server that has nothing but a service of lines: nobody is connected on, and nobody has a deadline.
+    /// So many as move in one step, at a server that has nothing but a service of lines: nobody is connected on, and nobody has a deadline.
     #[track_caller]
-    pub(crate) fn gather_of_lines(address: SocketAddr) -> Self {
-        let mut crowd = Self::gather_around(address, None);
+    pub(crate) fn gather_of_lines(server: &Server) -> Self {
+        let address = server.address_as("line");
+        let secured = Some(Secured::gather_few(server));
+        let mut crowd = Self { secured, ..Self::gather_around(address, None) };
         crowd.fill_buffers(address);
         crowd
     }
@@ -313,13 +327,14 @@ impl Crowd {
 
     #[track_caller]
     fn gather_around(address: SocketAddr, relay: Option<Relay>) -> Self {
-        let [mut idle, mut leaving, half, mut busy] = std::array::from_fn(|_| Talker::connect_many(address));
+        let numbers = if relay.is_some() { [EACH; 4] } else { OF_ONE_STEP };
+        let [mut idle, mut leaving, half, mut busy] = numbers.map(|number| Talker::connect_many(address, number));
         let mut relayed: Vec<Talker> = relay.iter().flat_map(|relay| [*relay; EACH]).map(Talker::connect_by).collect();
         busy.extend(relay.map(Talker::connect_by));
         let mut talking = idle[1..].iter_mut().chain(&mut leaving).chain(&mut relayed);
         talking.try_for_each(Talker::exchange).expect("the server serves");
         half.iter().for_each(Talker::say_half);
-        let due = relay.map(|_| Talker::connect_many(address)).unwrap_or_default();
+        let due = relay.map(|_| Talker::connect_many(address, EACH)).unwrap_or_default();
         let mut asking = due.iter().zip(DUE_AFTER_MS);
         asking.try_for_each(|(talker, after_ms)| talker.ask_for_deadline(after_ms)).expect("the server serves");
 
@@ -461,6 +476,12 @@ impl Crew {
         let plain = self.plain.iter_mut().try_for_each(Talker::exchange);
         let mut secured = || self.secured.iter_mut().try_for_each(secured::Talker::exchange);
         plain.and_then(|()| secured()).expect("all connections are open");
+    }
+
+    /// Those that do not speak TLS, and the others.
+    pub(crate) fn into_both(self) -> (Vec<Peer>, Vec<secured::Talker>) {
+        let Self { plain, secured } = self;
+        (plain.into_iter().map(|talker| talker.peer).collect(), secured)
     }
 
     /// Those that do not speak TLS. The others leave.

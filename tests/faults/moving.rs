@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use self::expectation::{Owner, Role, Situation};
-use crate::crowd::{Crew, Crowd};
+use crate::crowd::Crowd;
 use crate::harness::{Exit, Lost, PATIENCE, Peer, Place, Server, daemon, figure};
 use crate::plan::{Fault, Planned, Point, VARIABLE};
+use crate::secured;
 
 /// How long the giver freezes, in ms: longer than whoever is to be late takes.
 const FREEZE_TIMEOUT_MS: &str = "1000";
@@ -109,15 +110,16 @@ impl Stage {
             .args(["-a", "127.0.0.1", "-p", "0", "--service", "line", "--steal", "-v", "-t"])
             .arg(place.path())
             .args(["--freeze-timeout", FREEZE_TIMEOUT_MS])
+            .args(secured::options())
             .env(VARIABLE, side_of(&plan, |point| matches!(point, Point::Predecessor(_))));
         let giver = Server::spawn(&place.path(), &mut command).started();
         let mut files = [giver.open_files(), 0];
-        let crowd = Crowd::gather_of_lines(giver.address());
+        let crowd = Crowd::gather_of_lines(&giver);
 
         let mut command = daemon();
         match role {
             Role::Waits => command.arg("-c").arg(place.path()),
-            Role::Serves => command.args(["-a", "127.0.0.1", "-p", "0"]),
+            Role::Serves => command.args(["-a", "127.0.0.1", "-p", "0"]).args(secured::options()),
         };
         let path = place.file("of-the-taker");
         let plan = side_of(&plan, |point| matches!(point, Point::Successor(_)));
@@ -125,7 +127,7 @@ impl Stage {
         let taker = Server::spawn(&path, &mut command).started();
         let own = (role == Role::Serves).then(|| {
             files[1] = taker.open_files();
-            Peer::connect(taker.address())
+            Peer::connect(taker.address_as("line"))
         });
         Self { cell, place, giver, taker, files, crowd: Some(crowd), own, mover: None }
     }
@@ -134,7 +136,7 @@ impl Stage {
     fn begin(&mut self) -> Batch {
         match self.cell.situation.role {
             Role::Waits => {
-                let peer = Peer::connect(self.giver.address());
+                let peer = Peer::connect(self.giver.address_as("line"));
                 // Who is to fail while it calls may never be heard to wait.
                 self.await_waiting();
                 peer.send(b"steal\nafter\nhalf a line");
@@ -252,13 +254,14 @@ impl Stage {
             Batch::Stolen(_) if giver_lives => Owner::Giver,
             Batch::Stolen(_) => Owner::Nobody,
         };
-        let mut crews: [Vec<Peer>; 2] = Default::default();
+        let (mut crews, mut secured): ([Vec<Peer>; 2], [Vec<secured::Talker>; 2]) = Default::default();
         match of_crowd {
             Owner::Nobody => crowd.expect_loss_while(giver_lives),
             Owner::Giver | Owner::Taker => {
                 let crew = crowd.finish_while(giver_lives);
                 let crew = crew.unwrap_or_else(|lost| panic!("{}\n{}", lost.0, self.logs()));
-                crews[usize::from(of_crowd == Owner::Taker)].extend(Crew::into_peers(crew));
+                let whose = usize::from(of_crowd == Owner::Taker);
+                (crews[whose], secured[whose]) = crew.into_both();
             }
         }
         if let Batch::Stolen(peer) = batch {
@@ -270,8 +273,16 @@ impl Stage {
         if taker_lives {
             crews[1].extend(self.own.take());
         }
-        self.check_files(&crews);
-        let [of_giver, of_taker] = if giver_lives && taker_lives { self.move_all(crews) } else { crews };
+        let have = std::array::from_fn(|side| crews[side].len() + secured[side].len());
+        self.check_files(have);
+        if giver_lives && taker_lives {
+            crews = self.move_all(crews, have[0]);
+        }
+        for talker in secured.iter_mut().flatten() {
+            talker.exchange().unwrap_or_else(|lost| panic!("{}\n{}", lost.0, self.logs()));
+        }
+        drop(secured);
+        let [of_giver, of_taker] = crews;
         if giver_lives {
             self.giver.stop_serving(of_giver);
         }
@@ -284,20 +295,20 @@ impl Stage {
     }
 
     /// Nobody has more open than a file for each peer, and for the other one if that waits.
-    fn check_files(&self, crews: &[Vec<Peer>; 2]) {
+    fn check_files(&self, have: [usize; 2]) {
         let waits = usize::from(self.cell.situation.role == Role::Waits);
         for (number, server) in [&self.giver, &self.taker].into_iter().enumerate() {
             // What one has open that waits, is not known: it has never been without its channel.
             let known = self.files[number] > 0;
             if known && server.is_running() {
-                let expected = self.files[number] + crews[number].len() + waits;
+                let expected = self.files[number] + have[number] + waits;
                 assert!(server.comes_down_to_open_files(expected), "{expected} expected\n{}", server.log());
             }
         }
     }
 
-    /// Both are alive: what the giver has goes to the taker, as if nothing had been.
-    fn move_all(&self, crews: [Vec<Peer>; 2]) -> [Vec<Peer>; 2] {
+    /// Both are alive: what the giver has, so many peers, goes to the taker, as if nothing had been.
+    fn move_all(&self, crews: [Vec<Peer>; 2], has: usize) -> [Vec<Peer>; 2] {
         let mut command = daemon();
         command.arg("move").arg(self.place.path()).arg(self.place.file("of-the-taker"));
         let mover = Server::spawn(&self.place.file("nowhere"), &mut command);
@@ -305,7 +316,7 @@ impl Stage {
         let [of_giver, of_taker] = crews;
         let (moved, of) = (figure(&said, " of "), figure(&said, " peer"));
         // One who has just left may still be there.
-        assert!(moved == of && moved >= of_giver.len() as u64, "{said}{log}\n{}", self.logs());
+        assert!(moved == of && moved >= has as u64, "{said}{log}\n{}", self.logs());
         let all: Vec<Peer> = of_giver.into_iter().chain(of_taker).collect();
         for peer in &all {
             peer.send(b"moved\n");

@@ -235,11 +235,14 @@ pub(crate) struct Secured {
     /// Say a line, hear it, and say the next, and change their keys.
     busy: JoinHandle<Result<Vec<Talker>, Lost>>,
     /// Shake hands, talk, and leave.
-    passing: JoinHandle<Result<(), Lost>>,
+    passing: Option<JoinHandle<Result<(), Lost>>>,
     stopping: Arc<AtomicBool>,
 }
 
 impl Secured {
+    /// How many few are.
+    pub(crate) const FEW: usize = 5;
+
     /// All have been served when this returns, save those that have not come so far, and keep the server busy from now on.
     #[track_caller]
     pub(crate) fn gather(server: &Server) -> Self {
@@ -256,9 +259,30 @@ impl Secured {
         let stop = stopping.clone();
         let busy = std::thread::spawn(move || be_busy(busy, &stop));
         let (stop, passing) = (stopping.clone(), connectors.clone());
-        let passing = std::thread::spawn(move || come_and_go(address, &passing, &stop));
+        let passing = Some(std::thread::spawn(move || come_and_go(address, &passing, &stop)));
         let half = half.into_iter().map(Half::from).collect();
         Self { address, connectors, idle, half, full: None, under_way, busy, passing, stopping }
+    }
+
+    /// The same with [so many](Self::FEW) of them, all of whom stay: some of either version by turns, and nobody whose handshake is not
+    /// over, since it is no peer before.
+    #[track_caller]
+    pub(crate) fn gather_few(server: &Server) -> Self {
+        let address = address_of(server);
+        let connectors = VERSIONS.map(|(version, _)| MADE.authority.connector(version));
+        let connect = |kind| connect_in_time(address, any_of(&connectors), kind, Talker::greet);
+        let (mut idle, half) = (vec![connect("idle")], vec![Half::from(connect("half"))]);
+        let mut busy = connect_both(address, &connectors, "busy", Talker::greet);
+        for _ in 0..=LINES_OF_KEY {
+            idle.iter_mut().chain(&mut busy).try_for_each(Talker::go_on).expect(SERVES);
+        }
+        let stopping = Arc::<AtomicBool>::default();
+        let stop = stopping.clone();
+        let busy = std::thread::spawn(move || be_busy(busy, &stop));
+        let mut few =
+            Self { address, connectors, idle, half, full: None, under_way: Vec::new(), busy, passing: None, stopping };
+        few.fill_buffers();
+        few
     }
 
     /// Adds one that does not read its answers, which takes a while.
@@ -276,7 +300,8 @@ impl Secured {
     pub(crate) fn finish_while(self, listens: bool) -> Result<Vec<Talker>, Lost> {
         let Self { mut idle, half, full, under_way, busy, passing, stopping, .. } = self;
         stopping.store(true, Ordering::Relaxed);
-        let (busy, passed) = (busy.join().expect(HEARS), passing.join().expect(HEARS));
+        let busy = busy.join().expect(HEARS);
+        let passed = passing.map_or(Ok(()), |passing| passing.join().expect(HEARS));
         let come: Result<Vec<Option<Talker>>, Lost> = under_way.into_iter().map(UnderWay::finish).collect();
         let come = passed.and(come).or_else(|lost| if listens { Err(lost) } else { Ok(Vec::new()) })?;
         idle.iter_mut().try_for_each(Talker::exchange)?;
@@ -299,8 +324,10 @@ impl Secured {
             assert_eq!(come.is_ok(), listens, "{come:?}");
         }
         stopping.store(listens, Ordering::Relaxed);
-        let passed = passing.join().expect(HEARS);
-        assert_eq!(passed.is_ok(), listens, "{passed:?}");
+        if let Some(passing) = passing {
+            let passed = passing.join().expect(HEARS);
+            assert_eq!(passed.is_ok(), listens, "{passed:?}");
+        }
     }
 }
 
@@ -313,7 +340,7 @@ type First = fn(Talker) -> Result<Talker, Lost>;
 /// One version or the other, by turns: to have both everywhere takes too long.
 fn any_of(connectors: &[Connector; 2]) -> &Connector {
     static TAKEN: AtomicUsize = AtomicUsize::new(0);
-    // A whole crowd takes two.
+    // A whole crowd takes two, and a few take three.
     let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
     &connectors[(taken / 2 + taken) % 2]
 }

@@ -13,7 +13,8 @@ use crate::plan::{Fault, Point, PredecessorStep as G, SuccessorStep as T};
 const HEAD: &str = "
 # What comes of each fault at each step of a move
 
-The same for moves: a giver with peers of every kind that the service `line` can have, and a taker. A taker that waits gets one
+The same for moves: a giver with peers of every kind that the service `line` can have, some of which speak TLS (silent, half-way
+through a record, with sealed output that nobody reads, with keys that change), and a taker. A taker that waits gets one
 peer that is stolen, with bytes after the word; one that serves has a peer of its own and gets all that the giver has. The
 cell says who owns the peers that were to move. In every one, each client got every byte once and in order, or, where nobody
 is left, saw its connection end; whoever was not to move noticed nothing unless its own server was killed, and the other
