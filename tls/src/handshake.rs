@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use ring::digest;
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{Connection, ConnectionTrafficSecrets, ExtractedSecrets, HandshakeKind};
 use zeroize::Zeroizing;
@@ -37,11 +37,17 @@ const HEARD_BYTES_MAX: usize = 1 << 18;
 /// the connection.
 pub struct Handshake {
     connection: Connection,
-    /// A server: what says whether a client's certificate is good.
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    verifier: Verifier,
     drawn: Drawn,
     heard: Heard,
     said: Said,
+}
+
+/// What says whether the certificate of the other side is good.
+enum Verifier {
+    OfClients(Arc<dyn ClientCertVerifier>),
+    /// Of a server that has to have this name.
+    OfServer(Connector, ServerName<'static>),
 }
 
 /// What the other side has said.
@@ -93,7 +99,7 @@ impl Handshake {
     /// If rustls cannot begin one.
     pub fn accept(acceptor: &Acceptor) -> Result<Self, HandshakeFailure> {
         let connection = rustls::ServerConnection::new(acceptor.config())?;
-        Ok(Self { verifier: Some(acceptor.verifier()), ..Self::new(connection.into(), Drawn::default()) })
+        Ok(Self::new(connection.into(), Verifier::OfClients(acceptor.verifier()), Drawn::default()))
     }
 
     /// That of this side which connected to a server with this name, a DNS name or an address: it begins, with what is
@@ -102,18 +108,18 @@ impl Handshake {
     /// # Errors
     /// If that is no name, or rustls cannot begin one.
     pub fn connect(connector: &Connector, name: &str, out: &mut Vec<u8>) -> Result<Self, HandshakeFailure> {
-        let name = rustls::pki_types::ServerName::try_from(name.to_owned())
+        let name = ServerName::try_from(name.to_owned())
             .map_err(|error| rustls::Error::General(format!("{name:?} is no name of a server: {error}")))?;
         let mut drawn = Drawn::default();
-        let connection = tape::during(&mut drawn, || rustls::ClientConnection::new(connector.config(), name))?;
-        let mut handshake = Self::new(connection.into(), drawn);
+        let connection = tape::during(&mut drawn, || rustls::ClientConnection::new(connector.config(), name.clone()))?;
+        let mut handshake = Self::new(connection.into(), Verifier::OfServer(connector.clone(), name), drawn);
         handshake.say(out);
         Ok(handshake)
     }
 
-    fn new(connection: Connection, drawn: Drawn) -> Self {
+    fn new(connection: Connection, verifier: Verifier, drawn: Drawn) -> Self {
         let said = Said { bytes: 0, digest: digest::Context::new(&digest::SHA256) };
-        Self { connection, verifier: None, drawn, heard: Heard::default(), said }
+        Self { connection, verifier, drawn, heard: Heard::default(), said }
     }
 
     fn role(&self) -> Role {
@@ -239,8 +245,8 @@ impl Handshake {
     /// The connection that comes of it.
     ///
     /// # Errors
-    /// If it is not over, rustls does not give out what the session needs, or it was resumed by a client whose certificate
-    /// has expired since.
+    /// If it is not over, rustls does not give out what the session needs, or it was resumed by a client or with a server whose
+    /// certificate has expired since.
     pub fn finish(self) -> Result<Established, HandshakeFailure> {
         if self.connection.is_handshaking() {
             return Err(HandshakeFailure::UnderWay);
@@ -260,16 +266,22 @@ impl Handshake {
         Ok(Established { session: Session::new(facts.suite, role, tx, rx), facts })
     }
 
-    /// Who resumes shows no certificate, and is taken for who it was. rustls does not look at that certificate again, and
-    /// gives out another ticket each time: so a client could go on for ever after its certificate has expired.
+    /// Who resumes shows no certificate, and is taken for who it was; so is the server that it resumes with. rustls does not look at
+    /// that certificate again, and another ticket is given out each time: so either could go on for ever after its certificate has
+    /// expired.
     fn verify_resumed(&self, now: UnixTime) -> Result<(), rustls::Error> {
         let certificates = self.connection.peer_certificates().unwrap_or_default();
         match (&self.verifier, certificates) {
-            (Some(verifier), [certificate, others @ ..]) if self.is_resumed() => {
+            (Verifier::OfClients(verifier), [certificate, others @ ..]) if self.is_resumed() => {
                 verifier.verify_client_cert(certificate, others, now).map(|_| ())
             }
             // Its ticket would have to be of another configuration, for which no ticket can be opened.
-            (Some(verifier), []) if verifier.client_auth_mandatory() => Err(rustls::Error::NoCertificatesPresented),
+            (Verifier::OfClients(verifier), []) if verifier.client_auth_mandatory() => {
+                Err(rustls::Error::NoCertificatesPresented)
+            }
+            (Verifier::OfServer(connector, name), [certificate, others @ ..]) if self.is_resumed() => {
+                connector.verify_resumed(name, certificate, others, now)
+            }
             _ => Ok(()),
         }
     }

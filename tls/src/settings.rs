@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use ring::digest;
-use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -219,9 +220,16 @@ impl ClientSettings {
     }
 }
 
-/// Settings of a client that have been found to be good. Cloning it shares them.
+/// Settings of a client that have been found to be good, and the sessions that may be resumed with them. Cloning it shares both.
 #[derive(Clone, Debug)]
-pub struct Connector(Arc<ClientConfig>);
+pub struct Connector {
+    config: Arc<ClientConfig>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    sessions: Arc<ClientSessionMemoryCache>,
+}
+
+/// Of how many sessions there is room, as rustls counts them, in which a server takes eight: it has it so itself.
+const SESSIONS_MAX: usize = 256;
 
 impl Connector {
     /// Those.
@@ -229,27 +237,46 @@ impl Connector {
     /// # Errors
     /// If something is wrong with them: which file, and what.
     pub fn new(settings: &ClientSettings) -> Result<Self, SettingsError> {
+        let verifier = server_verifier(&settings.roots)?;
+        let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS_MAX));
         let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock))
             .with_protocol_versions(settings.versions.supported())
             .map_err(SettingsError::Rustls)?
             .dangerous()
-            .with_custom_certificate_verifier(server_verifier(&settings.roots)?);
+            .with_custom_certificate_verifier(verifier.clone());
         let mut config = match &settings.certificate {
             None => builder.with_no_client_auth(),
             Some(certificate) => builder.with_client_cert_resolver(Arc::new(certificate.single()?)),
         };
         config.alpn_protocols = checked_alpn(&settings.alpn)?;
         config.enable_sni = settings.sends_name;
-        // The session passes over tickets, so there is nothing to be resumed.
-        config.resumption = Resumption::disabled();
+        // Those of TLS 1.2, whose tickets come within the handshake. In TLS 1.3 they come after it, when rustls has given the connection
+        // away; what is kept of such a server is which kind of key it wants.
+        config.resumption = Resumption::store(sessions.clone());
         config.enable_early_data = false;
         config.enable_secret_extraction = true;
         config.key_log = Arc::new(TrafficSecretLog);
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), verifier, sessions })
     }
 
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
-        self.0.clone()
+        self.config.clone()
+    }
+
+    /// Whether the certificate that a server has shown when the session began which is resumed is still good. If not, nobody resumes
+    /// that session again.
+    pub(crate) fn verify_resumed(
+        &self,
+        name: &ServerName<'static>,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let verified = self.verifier.verify_server_cert(certificate, others, name, &[], now);
+        if verified.is_err() {
+            self.sessions.remove_tls12_session(name);
+        }
+        verified.map(|_| ())
     }
 }
 

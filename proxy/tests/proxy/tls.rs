@@ -208,6 +208,28 @@ fn a_server_is_told_first_whose_connection_it_is_and_then_spoken_to_with_tls() {
     client.receive("hello");
 }
 
+#[test]
+fn a_server_is_resumed_with_by_tls_12_until_the_proxy_is_replaced() {
+    let (authority, listen, listener) = (Authority::new(), free_address(), upstream());
+    let acceptor = authority.acceptor("server.example");
+    for (version, resumes) in [("1.2", true), ("1.3", false)] {
+        let tls = format!("ca = {}, name = 'server.example', versions = ['{version}']", quoted(&authority.file()));
+        let proxy = Proxy::serve(&speaking_tls(listen, address(&listener), &tls, ""));
+        for is_resumed in [false, resumes, resumes] {
+            let mut client = Client::connect(listen);
+            let mut server = Tls::accept(listener.accept().unwrap().0, &acceptor).unwrap();
+            assert_eq!(server.facts.resumed, is_resumed, "{version}");
+            client.send("question");
+            server.receive("question");
+            server.send("answer");
+            client.receive("answer");
+        }
+        proxy.replace();
+        let _client = Client::connect(listen);
+        assert!(!Tls::accept(listener.accept().unwrap().0, &acceptor).unwrap().facts.resumed);
+    }
+}
+
 /// Both ends of a connection through a proxy, on whose sides TLS is spoken or not.
 struct Ends {
     proxy: Proxy,
