@@ -43,7 +43,7 @@ pub(crate) use record::Phase;
 pub(crate) use talk::{Marks, READING, Talk};
 
 use closed::Closed;
-use connect::ConnectTls;
+use connect::{ConnectTls, Unreached};
 use delivery::Delivery;
 use dialling::{DialledTls, Dialling, Reached};
 use pair_end::PairEnd;
@@ -158,7 +158,7 @@ impl Peer {
     ///
     /// # Errors
     /// If it never will, or if it is given up by now.
-    pub(crate) fn stands(&mut self, now_ns: u64, connectors: &Connectors) -> io::Result<bool> {
+    pub(crate) fn stands(&mut self, now_ns: u64, connectors: &Connectors) -> Result<bool, Unreached> {
         let dialling = self.particulars.as_mut().and_then(|particulars| particulars.dialling.as_deref_mut());
         let Some(dialling) = dialling else { return Ok(true) };
         match dialling.advance(&mut self.socket, self.address.ip(), now_ns, connectors)? {

@@ -10,6 +10,7 @@ use super::carrying::{READS_PER_TURN, carry};
 use super::wake::Wake;
 use crate::limited::{Kind, Limited};
 use crate::peer::closed::Closed;
+use crate::peer::connect::Unreached;
 use crate::peer::secured::Opened;
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Backlog, Phase, Received};
@@ -241,12 +242,12 @@ impl<S: StreamService> Answering<S> {
                 Ok(true)
             }
             Ok(false) => Ok(false),
-            // It is told that it has failed, if it can be: so it ends, and is not reset.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            // So it ends, and is not reset: the other side may be on its way to hear why.
+            Err(Unreached::HandshakeFailed(error)) => {
                 turn.end_because(Closed::Unreachable(error));
                 Err(io::ErrorKind::InvalidData.into())
             }
-            Err(error) => {
+            Err(Unreached::Lost(error)) => {
                 turn.end_because(Closed::Unreachable(error));
                 turn.talk.close();
                 Ok(false)

@@ -142,6 +142,22 @@ pub(crate) fn try_again(socket: impl AsFd, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Why a connection that is being opened never will stand.
+#[derive(Debug)]
+pub(crate) enum Unreached {
+    /// There is none, or it is lost.
+    Lost(io::Error),
+    /// It is there, and its TLS handshake has failed. The other side is told why, if it can be.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nobody begins one"))]
+    HandshakeFailed(io::Error),
+}
+
+impl From<io::Error> for Unreached {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
 /// Whether a TCP connection that the kernel is opening stands.
 ///
 /// # Errors

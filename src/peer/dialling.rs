@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{connect, connect_unspec};
 
-use super::connect::{ConnectTls, stands, try_again};
+use super::connect::{ConnectTls, Unreached, stands, try_again};
 use super::secured::{Handshaking, Secured};
 use super::talk::READING;
 use crate::tls::Connectors;
@@ -77,18 +77,18 @@ impl Dialling {
         to: Option<SocketAddr>,
         now_ns: u64,
         connectors: &Connectors,
-    ) -> io::Result<Reached> {
+    ) -> Result<Reached, Unreached> {
         if let Some(tls) = &mut self.tls {
             tls.begin_anew(socket, to)?;
         }
         let reached = self.reach(socket, connectors)?;
         if matches!(reached, Reached::Awaited) && now_ns >= self.until_ns {
-            return Err(self.overdue());
+            return Err(self.overdue().into());
         }
         Ok(reached)
     }
 
-    fn reach(&mut self, socket: &mut TcpStream, connectors: &Connectors) -> io::Result<Reached> {
+    fn reach(&mut self, socket: &mut TcpStream, connectors: &Connectors) -> Result<Reached, Unreached> {
         let is_open = self.tls.as_ref().is_some_and(DialledTls::is_begun)
             || match &self.path {
                 Some(path) => try_again(&*socket, path)?,
@@ -142,7 +142,7 @@ impl DialledTls {
         }
     }
 
-    fn shake_hands(&mut self, socket: &mut TcpStream, connectors: &Connectors) -> io::Result<Reached> {
+    fn shake_hands(&mut self, socket: &mut TcpStream, connectors: &Connectors) -> Result<Reached, Unreached> {
         let mut handshake = match std::mem::replace(&mut self.stage, Stage::NotBegun) {
             Stage::UnderWay(handshake) => handshake,
             Stage::NotBegun | Stage::Elsewhere => Box::new(Handshaking::begin(&self.how, connectors)?),

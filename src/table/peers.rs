@@ -24,7 +24,7 @@ use super::tally::Tally;
 use super::timers::Timers;
 use super::turns::{self, Awaited, Turns};
 use crate::handle::Handle;
-use crate::peer::connect::{Connect, Dialled, dial};
+use crate::peer::connect::{Connect, Dialled, Unreached, dial};
 use crate::peer::delivery::Counted;
 use crate::peer::record::{Phase, Record};
 use crate::peer::secured::Secured;
@@ -690,7 +690,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// If it never will.
-    pub(crate) fn stands(&mut self) -> io::Result<bool> {
+    pub(crate) fn stands(&mut self) -> Result<bool, Unreached> {
         let Peers { slab, connectors, now_ns, speaks_tls, .. } = self.peers;
         let peer = &mut slab[self.key];
         let stands = peer.stands(*now_ns, connectors)?;

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use reactord_tls::{Handshake, HandshakeFailure, Progress};
 
 use super::Secured;
-use crate::peer::connect::ConnectTls;
+use crate::peer::connect::{ConnectTls, Unreached};
 use crate::tls::Connectors;
 
 /// A handshake that is under way.
@@ -28,7 +28,7 @@ impl Handshaking {
     ///
     /// # Errors
     /// If none of them is meant, or what it is to connect to is no name.
-    pub(crate) fn begin(how: &ConnectTls, connectors: &Connectors) -> io::Result<Self> {
+    pub(crate) fn begin(how: &ConnectTls, connectors: &Connectors) -> Result<Self, Unreached> {
         let ConnectTls { with, name, preface } = how;
         let connector = connectors.find(with).ok_or_else(|| unknown(with))?;
         let (mut out, what) = (preface.clone(), format!("TLS with {name}"));
@@ -45,15 +45,15 @@ impl Handshaking {
     ///
     /// # Errors
     /// If the connection is lost, or the handshake has failed: of that the other side has been told.
-    pub(crate) fn go_on(&mut self, socket: &mut (impl Read + Write), buffer: &mut [u8]) -> io::Result<bool> {
+    pub(crate) fn go_on(&mut self, socket: &mut (impl Read + Write), buffer: &mut [u8]) -> Result<bool, Unreached> {
         loop {
             self.write(socket)?;
             let came = match socket.read(buffer) {
-                Ok(0) => return Err(left_early()),
+                Ok(0) => return Err(left_early().into()),
                 Ok(bytes) => &buffer[..bytes],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             self.wire.extend_from_slice(came);
             let heard = self.handshake.hear(&self.wire, &mut self.out);
@@ -84,15 +84,15 @@ impl Handshaking {
     ///
     /// # Errors
     /// If it was no good.
-    pub(crate) fn finish(self) -> io::Result<(Secured, Vec<u8>)> {
+    pub(crate) fn finish(self) -> Result<(Secured, Vec<u8>), Unreached> {
         let Self { handshake, wire, out, what, .. } = self;
         let established = handshake.finish().map_err(|failure| failed(&what, &failure))?;
         Ok((Secured::new(established, &wire), out))
     }
 }
 
-fn failed(what: &str, failure: &HandshakeFailure) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("{what}: {failure}"))
+fn failed(what: &str, failure: &HandshakeFailure) -> Unreached {
+    Unreached::HandshakeFailed(io::Error::new(ErrorKind::InvalidData, format!("{what}: {failure}")))
 }
 
 fn unknown(with: &str) -> io::Error {

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Opened;
-use crate::peer::connect::ConnectTls;
+use crate::peer::connect::{ConnectTls, Unreached};
 use crate::peer::record::{SecuredChange, SecuredRecord, Stretch};
 use crate::tls::Connectors;
 
@@ -14,8 +14,8 @@ pub(crate) enum Handshaking {}
 impl Handshaking {
     /// # Errors
     /// Always: this build has no TLS.
-    pub(crate) fn begin(_: &ConnectTls, _: &Connectors) -> io::Result<Self> {
-        Err(io::Error::other("this build has no TLS"))
+    pub(crate) fn begin(_: &ConnectTls, _: &Connectors) -> Result<Self, Unreached> {
+        Err(io::Error::other("this build has no TLS").into())
     }
 
     pub(crate) fn waits_to_write(&self) -> bool {
@@ -24,13 +24,13 @@ impl Handshaking {
 
     /// # Errors
     /// Nobody calls it.
-    pub(crate) fn go_on<S>(&mut self, _: &mut S, _: &mut [u8]) -> io::Result<bool> {
+    pub(crate) fn go_on<S>(&mut self, _: &mut S, _: &mut [u8]) -> Result<bool, Unreached> {
         match *self {}
     }
 
     /// # Errors
     /// Nobody calls it.
-    pub(crate) fn finish(self) -> io::Result<(Secured, Vec<u8>)> {
+    pub(crate) fn finish(self) -> Result<(Secured, Vec<u8>), Unreached> {
         match self {}
     }
 }
