@@ -13,6 +13,8 @@ pub(crate) struct Plan {
     wanted: Vec<Wanted>,
     /// Those that listen at all addresses, also when they are not wanted any more because the predecessor has them.
     wide: Vec<(usize, Listen)>,
+    /// By lane and name, what the clients of listeners that were told of speak TLS with, also where somebody has them already.
+    secured: Vec<(usize, String, Tls)>,
     /// Whether each lane has no listeners of its own, and takes what its predecessor has.
     inherits: Vec<bool>,
     /// Peers come from elsewhere, too, so that it may listen nowhere.
@@ -40,10 +42,12 @@ impl Plan {
         let all =
             lanes.into_iter().enumerate().flat_map(|(lane, all)| all.into_iter().map(move |listen| (lane, listen)));
         let all: Vec<(usize, Listen)> = all.collect();
+        let speaking = |(lane, listen): &(usize, Listen)| Some((*lane, listen.name.clone(), listen.tls.clone()?));
+        let secured = all.iter().filter_map(speaking).collect();
         let wide = all.iter().filter(|(_, listen)| is_wide(&listen.at)).cloned().collect();
         let wanted =
             all.into_iter().map(|(lane, listen)| Wanted::try_to_bind(lane, listen)).collect::<Result<_, _>>()?;
-        Ok(Self { wanted, wide, inherits, may_be_nowhere: false, tls: None })
+        Ok(Self { wanted, wide, secured, inherits, may_be_nowhere: false, tls: None })
     }
 
     /// The same where lanes without listeners of their own leave what their predecessor has.
@@ -65,6 +69,12 @@ impl Plan {
     /// What the clients of a listener that nobody here was told of speak TLS with.
     pub(crate) fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
+    }
+
+    /// What the clients of the listener with this name speak TLS with, if they do, wherever it is.
+    pub(crate) fn tls_as(&self, lane: usize, name: &str) -> Option<&Tls> {
+        let named = self.secured.iter().find(|(of, known, _)| *of == lane && known == name);
+        named.map(|(_, _, tls)| tls)
     }
 
     /// Whether a successor need not listen anywhere.

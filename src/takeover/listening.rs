@@ -77,7 +77,11 @@ pub(super) fn enter(theirs: Theirs, mut plan: Plan, queue: Option<Queue>) -> Res
             Ok(listener) => (&mut kept, Some(speaking(listener, tls.as_ref(), spoken.as_ref())?)),
             // Whoever has connected there expects what was spoken there.
             Err(listener) if spoken.is_none() => (&mut left, Some(listener.with_tls(None))),
-            Err(listener) => (&mut left, left_over(*listener, spoken.as_ref())),
+            Err(listener) => {
+                // The one with its name may be somewhere else by now.
+                let moved = plan.tls_as(lane, &name).or(listener.tls()).cloned();
+                (&mut left, left_over(listener.with_tls(moved), spoken.as_ref()))
+            }
         };
         if let Some(spoken) = spoken {
             doorways.pair(lane, name.clone(), here.as_ref().and_then(doorway));

@@ -1,5 +1,6 @@
 //! TLS on either side of the proxy, or on both, through replacements.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -100,6 +101,27 @@ fn a_listener_with_tls_that_is_gone_from_the_file_keeps_its_clients() {
     Client::connect(other).receive("a");
     proxy.reload(&config);
     stays.ask("and there again");
+    Tls::connect(listen, &connector, "a.example").receive("a");
+}
+
+#[test]
+fn a_listener_with_tls_that_moves_to_another_address_serves_those_whose_handshakes_are_under_way() {
+    let (authority, [listen, other]) = (Authority::new(), [free_address(), free_address()]);
+    let (certificate, server) = (authority.certify("a.example"), echo("a"));
+    let proxy = Proxy::serve(&ending_tls(listen, &certificate, server));
+    let connector = authority.connector(Version::Tls13);
+    let stream = std::net::TcpStream::connect(listen).unwrap();
+    let mut addresses = [other, listen].into_iter();
+    let mut client = Tls::connect_by(stream, &connector, "a.example", |stream, out| {
+        let (part, rest) = out.split_at(out.len() / 2);
+        stream.write_all(part)?;
+        let at = addresses.next().expect("it says two things");
+        proxy.reload(&ending_tls(at, &certificate, server));
+        stream.write_all(rest)
+    })
+    .unwrap();
+    client.receive("a");
+    client.ask("it has moved twice");
     Tls::connect(listen, &connector, "a.example").receive("a");
 }
 
