@@ -96,6 +96,13 @@ pub(crate) trait AnyLane: Originals + Passing {
     /// Has the service handle what another process has read from a peer, and of which nothing was seen, if there is such a peer here.
     fn take_up(&mut self, cookie: u64, came: &mut [u8]);
 
+    /// The same, but for now it is only kept: whoever was about to handle it has died. Returns the peer, if there is such a one that
+    /// has a service handle what it sends.
+    fn put_aside(&mut self, cookie: u64, came: &mut [u8]) -> Option<PeerHandle>;
+
+    /// What was put aside is handled.
+    fn take_up_suspect(&mut self, handle: PeerHandle);
+
     /// Takes off so many bytes of what has come from a peer: they were passed on by another process. If there is such a peer here.
     fn take_off(&mut self, cookie: u64, bytes: usize);
 
@@ -450,6 +457,30 @@ impl<S: StreamService> AnyLane for Lane<S> {
         let Some(handle) = self.table.peers().handle(cookie.into()) else { return };
         let Self { table, answering, .. } = self;
         let gone = table.change(handle, |turn| answering.take_up(turn, came));
+        self.part_with_any(gone);
+    }
+
+    fn put_aside(&mut self, cookie: u64, came: &mut [u8]) -> Option<PeerHandle> {
+        let peers = self.table.peers();
+        let handle = peers.handle(cookie.into())?;
+        if peers.of_handle(handle).is_none_or(|peer| peer.pair_end.is_some()) {
+            return None;
+        }
+        let Self { table, answering, .. } = self;
+        let gone = table.change(handle, |turn| {
+            turn.talk.hold(Holds::SUSPECT);
+            answering.take_up(turn, came)
+        });
+        self.part_with_any(gone);
+        Some(handle)
+    }
+
+    fn take_up_suspect(&mut self, handle: PeerHandle) {
+        let Self { table, answering, input, .. } = self;
+        let gone = table.change(handle, |turn| {
+            turn.talk.release(Holds::SUSPECT);
+            answering.advance(turn, Wake::Due, input)
+        });
         self.part_with_any(gone);
     }
 

@@ -63,6 +63,9 @@ const EVENTS_PER_TURN: usize = 1024;
 /// The same when a predecessor is about to freeze: whoever has an event is pending then.
 const EVENTS_NEAR_FREEZE: usize = 64;
 
+/// For so long a message that may kill the server waits for a standby: nobody starts one, perhaps.
+const SUSPECT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The loop, with everything that it serves.
 pub(crate) struct Reactor<L> {
     poll: Poll,
@@ -82,6 +85,8 @@ pub(crate) struct Reactor<L> {
     now: Instant,
     /// How many lines callers may cause.
     limited: Limited,
+    /// Whose message may have killed the process that was followed, and until when it waits for a standby at most.
+    suspect: Option<(PeerHandle, Instant)>,
 }
 
 impl<L: Lanes> Reactor<L> {
@@ -105,6 +110,7 @@ impl<L: Lanes> Reactor<L> {
             peers_max,
             now,
             limited: Limited::default(),
+            suspect: None,
         }
     }
 
@@ -191,7 +197,9 @@ impl<L: Lanes> Reactor<L> {
         }
         let now = Instant::now();
         self.begin(now);
-        arrival.survival().into_iter().for_each(|survival| survival.go_on(&mut self.lanes));
+        if let Some(suspect) = arrival.survival().and_then(|survival| survival.go_on(&mut self.lanes)) {
+            self.suspect = Some((suspect, now + SUSPECT_PATIENCE));
+        }
         self.turn_at(now, events);
         self.announce();
         match arrival.serving(polled_at_ns, self.takeover_listener()) {
@@ -306,6 +314,11 @@ impl<L: Lanes> Reactor<L> {
         }
         let Self { lanes, succession, .. } = self;
         succession.standbys.iter_mut().for_each(|standbys| standbys.commit_if_much(lanes));
+        if let Some((suspect, until)) = self.suspect
+            && (self.succession.is_sheltered() || self.now >= until)
+        {
+            self.release_suspect(suspect);
+        }
         self.lanes.finish_turn();
         if !self.giver.is_idle() {
             self.give();
@@ -320,6 +333,13 @@ impl<L: Lanes> Reactor<L> {
         if self.beats_at.is_some_and(|at| self.now >= at) {
             self.beat();
         }
+    }
+
+    /// Has handled what the process that was followed may have died of.
+    #[cold]
+    fn release_suspect(&mut self, suspect: PeerHandle) {
+        self.suspect = None;
+        self.lanes.lane_mut(suspect.lane()).take_up_suspect(suspect);
     }
 
     /// Says that the loop turns.
@@ -341,6 +361,7 @@ impl<L: Lanes> Reactor<L> {
             self.stop.map(|stop| stop.due(self.succession.is_under_way())),
             self.limited.due(),
             self.beats_at,
+            self.suspect.map(|(_, until)| if self.succession.is_sheltered() { self.now } else { until }),
         ];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
@@ -575,6 +596,9 @@ impl<L: Lanes> Reactor<L> {
     fn begin_departure(&mut self, greeting: Greeting) {
         let (succession, mut with) = self.succession();
         let Some((greeting, welcome)) = succession.admit(greeting, &mut with) else { return };
+        if let Some((suspect, _)) = self.suspect {
+            self.release_suspect(suspect);
+        }
         self.stop_moving(&Refusal::Busy { pid: greeting.pid });
         let (succession, mut with) = self.succession();
         succession.begin(greeting, welcome, &mut with);

@@ -27,8 +27,11 @@ impl Holds {
     /// It is to be given to another process. That is not told: whoever has it then serves it.
     pub(crate) const GIVEN: Self = Self(32);
 
+    /// What it has said last may have killed the process that served it. It waits until a standby would survive that again.
+    pub(crate) const SUSPECT: Self = Self(64);
+
     /// What another process is told.
-    const TOLD: u8 = 7 | 16;
+    const TOLD: u8 = 7 | 16 | 64;
 
     /// Whether nothing keeps it from being read from.
     #[inline]

@@ -56,6 +56,11 @@ impl Standbys {
         self.followed.as_ref().map(|(followed, _)| followed.standby().pid)
     }
 
+    /// Whether whoever follows could serve on.
+    pub(super) fn is_armed(&self) -> bool {
+        self.followed.as_ref().is_some_and(|(followed, _)| followed.is_armed())
+    }
+
     pub(super) fn status<L: Lanes>(&self, lanes: &L) -> Option<StandbyStatus> {
         self.followed.as_ref().map(|(followed, _)| followed.status(lanes))
     }

@@ -98,6 +98,11 @@ impl Succession {
         self.postponed.take()
     }
 
+    /// Whether a standby would serve on if this process died.
+    pub(super) fn is_sheltered(&self) -> bool {
+        self.standbys.as_ref().is_some_and(|standbys| standbys.is_armed())
+    }
+
     /// Who follows this server.
     pub(super) fn standby_pid(&self) -> Option<u32> {
         self.standbys.as_ref().and_then(|standbys| standbys.pid())

@@ -11,7 +11,8 @@ use crate::service::{Closed, Context, Entries, Keyed, RestoreError, Save, Servic
 const DISTANT: Duration = Duration::from_secs(3600);
 
 /// Lines as [`Line`] has them. How many a peer has sent is known twice: in its session, and among what all peers share. A
-/// peer of which the two differ is closed, and its client notices. Whoever says `in 300` is told `due` after 300 ms.
+/// peer of which the two differ is closed, and its client notices. Whoever says `in 300` is told `due` after 300 ms. At `panic` it
+/// panics.
 #[derive(Debug, Default)]
 pub struct Counted {
     lines: Keyed<PeerId, u64>,
@@ -33,6 +34,7 @@ impl Service for Counted {
     }
 
     fn message(&mut self, sent: &mut u64, line: &[u8], context: &mut Context<'_, Self>) -> Result<(), Violation> {
+        assert!(line != b"panic\n", "the service was told to panic");
         let shared = self.lines.get_mut(&context.peer());
         match shared {
             Some(shared) if shared == sent => *shared += 1,

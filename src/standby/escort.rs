@@ -282,8 +282,10 @@ impl Escort {
             self.mapping.commit(self.end);
         }
         fault::at(Step::Committed, &mut self.channel)?;
-        lanes.each(|lane| lane.let_out());
-        fault::at(Step::LetOut, &mut self.channel)?;
+        if lanes.held() > 0 {
+            lanes.each(|lane| lane.let_out());
+            fault::at(Step::LetOut, &mut self.channel)?;
+        }
         Ok(())
     }
 

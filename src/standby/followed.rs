@@ -53,6 +53,11 @@ impl Followed {
         }
     }
 
+    /// Whether it could serve on.
+    pub(crate) fn is_armed(&self) -> bool {
+        matches!(&self.0, Phase::Follows(escort) if escort.armed_since_unix_ms().is_some())
+    }
+
     /// How many peers it knows.
     pub(crate) fn peers(&self) -> u64 {
         match &self.0 {

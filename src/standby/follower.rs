@@ -27,6 +27,7 @@ use crate::mapping::{Mapping, Read};
 use crate::milestone::{Milestone, Observer};
 use crate::peer::count::Sight;
 use crate::peer::counters::Counting;
+use crate::peer::ties::Holds;
 use crate::peer::{Peer, Phase};
 use crate::sources::{Plan, Sources, StopSignals};
 use crate::takeover::arrival::{Arrival, Arrived, How};
@@ -458,7 +459,12 @@ impl<L: Lanes> Follower<L> {
         for lane in 0..L::COUNT {
             let lane = arriving.lanes.lane_mut(lane);
             for handle in lane.table().peers().handles() {
-                match placed(lane.table().peers().of_handle(handle), offsets, counting, is_blind) {
+                let peer = lane.table().peers().of_handle(handle).expect("the handle is from the table");
+                if peer.talk.holds().has(Holds::SUSPECT) {
+                    judged.end_poisonous(handle, peer.address());
+                    continue;
+                }
+                match placed(peer, offsets, counting, is_blind) {
                     Ok(0) => judged.serve_on(),
                     Ok(bytes) => {
                         lane.have_written(handle, bytes);
@@ -510,12 +516,11 @@ impl<L: Lanes> Follower<L> {
 
 /// How much of what waits for a peer was written before the active died, or why it cannot be served on.
 fn placed(
-    peer: Option<&Peer>,
+    peer: &Peer,
     offsets: &FxHashMap<u64, Option<u64>>,
     counting: &mut Counting,
     is_blind: bool,
 ) -> Result<usize, Verdict> {
-    let peer = peer.expect("the handle is from the table");
     let outbound = peer.talk.outbound();
     if peer.talk.phase() == Phase::Connecting {
         return Err(Verdict::Doubt(Doubt::NotTold));

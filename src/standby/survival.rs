@@ -9,6 +9,7 @@ use rustc_hash::FxHashSet;
 use super::judgement::Doubt;
 use crate::lanes::Lanes;
 use crate::milestone::Survived;
+use crate::peer::Address;
 use crate::table::PeerHandle;
 use crate::takeover::wire::Process;
 
@@ -22,6 +23,8 @@ pub(super) enum Verdict {
     Over,
     /// It is reset, and why.
     Doubt(Doubt),
+    /// It is reset: what it said was put aside once, and the process that has handled it then has died, too.
+    Poison,
 }
 
 /// A death that this process has survived.
@@ -54,6 +57,8 @@ pub(super) struct Judged {
     ended: Vec<(PeerHandle, Verdict)>,
     /// Those of them that are known by their cookies, up to [`Judged::find_partners`].
     ended_cookies: Vec<(u64, Verdict)>,
+    /// Those of them whose messages have killed twice.
+    poisonous: Vec<(PeerHandle, Address)>,
     /// What is left to be done, by cookies.
     rest: Vec<(u64, Rest)>,
 }
@@ -66,6 +71,11 @@ impl Judged {
     pub(super) fn end(&mut self, handle: PeerHandle, verdict: Verdict) {
         self.peers += 1;
         self.ended.push((handle, verdict));
+    }
+
+    pub(super) fn end_poisonous(&mut self, handle: PeerHandle, address: Address) {
+        self.poisonous.push((handle, address));
+        self.end(handle, Verdict::Poison);
     }
 
     pub(super) fn end_cookie(&mut self, cookie: u64, verdict: Verdict) {
@@ -119,18 +129,29 @@ impl Judged {
 }
 
 impl Survival {
-    /// Resets those who cannot be served on, and finishes what was under way for the others. Their services have begun.
-    pub(crate) fn go_on<L: Lanes>(&mut self, lanes: &mut L) {
+    /// Resets those who cannot be served on, and finishes what was under way for the others. Their services have begun. Returns who
+    /// has said what the active was about to handle, or had handled last: it may have died of that, so that is put aside.
+    pub(crate) fn go_on<L: Lanes>(&mut self, lanes: &mut L) -> Option<PeerHandle> {
         for (handle, _) in &self.judged.ended {
             lanes.lane_mut(handle.lane()).reset(*handle, WHY_RESET);
         }
-        for (cookie, rest) in std::mem::take(&mut self.judged.rest) {
+        let mut rest = std::mem::take(&mut self.judged.rest);
+        let last = rest.pop_if(|(_, rest)| matches!(rest, Rest::TakeUp(_)));
+        let mut finish = |(cookie, rest)| {
             // It is in one of them, if it is served on.
             lanes.each(|lane| match &rest {
                 Rest::TakeOff(bytes) => lane.take_off(cookie, *bytes),
                 Rest::TakeUp(bytes) => lane.take_up(cookie, &mut bytes.clone()),
             });
+        };
+        rest.into_iter().for_each(&mut finish);
+        let (cookie, Rest::TakeUp(mut bytes)) = last? else { unreachable!("it was looked for") };
+        let suspect = (0..L::COUNT).find_map(|lane| lanes.lane_mut(lane).put_aside(cookie, &mut bytes));
+        if suspect.is_none() {
+            // No service handles what it says.
+            lanes.each(|lane| lane.take_up(cookie, &mut bytes));
         }
+        suspect
     }
 
     /// Closes what is left of the active: all are served, and do not wait for that.
@@ -159,7 +180,7 @@ impl fmt::Display for Survival {
         let how = if *hung { "did not turn its loop any more, and was killed" } else { "has died" };
         write!(f, "{active} {how}: {} peers are served on, {} are reset", judged.served_on(), judged.reset())?;
         let of = |doubt| judged.count(Verdict::Doubt(doubt));
-        if judged.reset() > 0 {
+        if judged.reset() > judged.poisonous.len() as u64 {
             write!(
                 f,
                 " ({} are not where they can be, of {} it cannot be told, and {} were joined to one of these)",
@@ -167,6 +188,9 @@ impl fmt::Display for Survival {
                 of(Doubt::NotTold),
                 of(Doubt::Joined)
             )?;
+        }
+        for (_, address) in &judged.poisonous {
+            write!(f, ", peer {address} among them, whose message has now killed two processes")?;
         }
         write!(f, ", {} were over", judged.count(Verdict::Over))
     }

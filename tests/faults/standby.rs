@@ -4,6 +4,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reactord::Status;
+
 use crate::harness::{Lost, Peer, Place, Server, TlsPeer, daemon};
 use crate::plan::{Fault, Point, StandbyStep as S, VARIABLE};
 use crate::secured;
@@ -225,18 +229,18 @@ pub(crate) const CONTROL: &str = "standby:judge: error";
 /// If it does not.
 pub(crate) fn run_controls() -> Result<(), String> {
     run_control_of_messages()?;
-    run_control_of_numbers()
+    run_control_of_numbers()?;
+    run_poison()
 }
 
 /// A server that is killed when answers have been written, and before it says that they were; and a standby that is blind.
-fn begin_control(place: &Place, arguments: &str) -> (Server, Server) {
+fn begin_control(place: &Place, service: &str, options: &[String]) -> (Server, Server) {
     let mut command = daemon();
-    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "line", "-t"]).arg(place.path());
-    command.args(arguments.split_whitespace());
+    command.args(["-a", "127.0.0.1", "-p", "0", "--service", service, "-t"]).arg(place.path()).args(options);
     let plan = format!("{}{LATER_PASS}:{}", Point::Standby(S::LetOut), Fault::Kill);
     let active = Server::spawn(&place.path(), command.env(VARIABLE, plan)).started();
     let mut command = daemon();
-    command.arg("--follow").arg(place.path()).args(arguments.split_whitespace());
+    command.arg("--follow").arg(place.path()).args(options);
     command.env(VARIABLE, format!("{}:{}", Point::Standby(S::Judge), Fault::Error));
     let standby = Server::spawn(&place.path(), &mut command);
     // To ask for the status would be a turn of the loop, and so a pass.
@@ -246,7 +250,7 @@ fn begin_control(place: &Place, arguments: &str) -> (Server, Server) {
 
 fn run_control_of_messages() -> Result<(), String> {
     let place = Place::new();
-    let (active, standby) = begin_control(&place, "");
+    let (active, standby) = begin_control(&place, "line", &[]);
     let peer = Peer::connect(active.address());
     let lines = (0..LINES_MAX).map(|number| format!("{number}\n").into_bytes());
     let wrong = lines.into_iter().find_map(|line| {
@@ -263,8 +267,8 @@ fn run_control_of_messages() -> Result<(), String> {
 /// What was sealed is sent a second time, and no client that speaks TLS bears that.
 fn run_control_of_numbers() -> Result<(), String> {
     let place = Place::new();
-    let (active, standby) = begin_control(&place, &secured::words());
-    let mut peers = secured::connect_each(active.address());
+    let (active, standby) = begin_control(&place, "counted", secured::options());
+    let mut peers = secured::connect_each(secured::address_of(&active));
     let seen = (0..LINES_MAX).find_map(|_| {
         peers.iter_mut().for_each(|peer| drop(peer.try_send(LINE)));
         peers.iter_mut().find_map(|peer| peer.expect_or_end(LINE).err())
@@ -272,5 +276,33 @@ fn run_control_of_numbers() -> Result<(), String> {
     match (survived(&standby, active.pid()), seen) {
         ((2, 0), Some(why)) if why.contains("a record cannot be deciphered") => Ok(()),
         other => Err(format!("a standby that is blind has and its clients see {other:?}")),
+    }
+}
+
+/// A message at which its service panics: who has said it is closed at the second death, and nobody else notices either.
+fn run_poison() -> Result<(), String> {
+    let place = Place::new();
+    let mut command = daemon();
+    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "--standby", "-t"]).arg(place.path());
+    command.args(secured::options());
+    let server = Server::spawn(&place.path(), &mut command).started();
+    let poisoner = Peer::connect(server.address_as("counted"));
+    let mut clients = connect(&server);
+    rest(&place, PEERS + 1);
+    poisoner.send(b"panic\n");
+    wait_until("two deaths are survived", || {
+        clients.iter_mut().for_each(Client::say);
+        Status::of(&place.path()).is_ok_and(|status| status.deaths_survived == 2)
+    });
+    poisoner.expect_loss();
+    rest(&place, PEERS);
+    let left = talk(&mut clients);
+    let pid = Status::of(&place.path()).map(|status| status.pid);
+    let stopped = pid.map(|pid| kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM));
+    let line = server.wait_for_line(|line| line.contains("whose message has now killed two processes"));
+    let address = poisoner.address();
+    match (left, stopped) {
+        (CLIENTS, Ok(Ok(()))) if line.contains(&format!("peer [{}]:{} ", address.ip(), address.port())) => Ok(()),
+        other => Err(format!("a message that kills has left {other:?} of {CLIENTS} clients: {line}")),
     }
 }
