@@ -35,8 +35,8 @@ const INTAKE: usize = 4096;
 const INTAKE_BYTES: usize = 4 << 20;
 const JOURNAL: usize = INTAKE + INTAKE_BYTES;
 
-/// What the journal has room for: what the active says in some hundreds of milliseconds under load, and the largest session.
-pub(crate) const JOURNAL_BYTES: usize = 16 << 20;
+/// What the journal has room for: what the active says in seconds under load, and a word to each of 100,000 peers at once.
+pub(crate) const JOURNAL_BYTES: usize = 64 << 20;
 
 const BYTES: usize = JOURNAL + JOURNAL_BYTES;
 

@@ -63,7 +63,9 @@ const EVENTS_PER_TURN: usize = 1024;
 /// The same when a predecessor is about to freeze: whoever has an event is pending then.
 const EVENTS_NEAR_FREEZE: usize = 64;
 
-/// For so long a message that may kill the server waits for a standby: nobody starts one, perhaps.
+/// For so long a message that may kill the server waits for a standby, where this process starts one; and where somebody else does,
+/// perhaps.
+const STANDBY_PATIENCE: Duration = Duration::from_secs(30);
 const SUSPECT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The loop, with everything that it serves.
@@ -198,7 +200,8 @@ impl<L: Lanes> Reactor<L> {
         let now = Instant::now();
         self.begin(now);
         if let Some(suspect) = arrival.survival().and_then(|survival| survival.go_on(&mut self.lanes)) {
-            self.suspect = Some((suspect, now + SUSPECT_PATIENCE));
+            let patience = if self.succession.standbys.is_some() { STANDBY_PATIENCE } else { SUSPECT_PATIENCE };
+            self.suspect = Some((suspect, now + patience));
         }
         self.turn_at(now, events);
         self.announce();
@@ -566,7 +569,7 @@ impl<L: Lanes> Reactor<L> {
 
     /// Whether peers may come and go one by one.
     fn may_move(&self) -> bool {
-        self.succession.keeps_peers().is_none() && !self.stop.is_some_and(Stop::is_draining)
+        self.suspect.is_none() && self.succession.keeps_peers().is_none() && !self.stop.is_some_and(Stop::is_draining)
     }
 
     /// All peers go to a successor, or are closed: nothing is moved any more, and it is known whose each of them is.
@@ -682,6 +685,9 @@ impl<L: Lanes> Reactor<L> {
         self.stop_moving(&Refusal::Stopping);
         let (succession, mut with) = self.succession();
         succession.abandon(&Refusal::Stopping, &mut with);
+        if let Some((suspect, _)) = self.suspect {
+            self.release_suspect(suspect);
+        }
         self.lanes.each(|lane| {
             lane.stopping();
             lane.close_all();

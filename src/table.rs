@@ -210,13 +210,14 @@ impl Table {
             }
             let key = handle.key();
             turn.everybody().keep_warm(key);
-            if turn.talk.is_ending() {
+            let ends = turn.talk.is_ending() && !turn.is_to_be_settled_first();
+            if ends {
                 turn.end_stream()?;
             }
             // A standby has to know first what would be done to its connection.
             let is_waiting = turn.talk.pending_bytes() > 0 || turn.talk.is_ending();
             let has_to_wait = progress != TurnEnd::Over && is_waiting && turn.has_to_wait();
-            if turn.talk.is_ending() && !has_to_wait {
+            if ends && !has_to_wait {
                 let wait;
                 (progress, wait) = end(&mut turn, progress, self.clock.ns(self.now), &self.patience);
                 if let Some(wait) = wait {

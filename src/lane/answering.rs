@@ -348,10 +348,10 @@ impl<S: StreamService> Answering<S> {
                 Opened::Whole
             }
         };
-        if turn.is_joined() {
+        if turn.is_joined() && turn.talk.inbound.is_empty() {
             turn.pass_on(&plain);
             plain.clear();
-        } else if !turn.talk.listens() {
+        } else if turn.is_joined() || !turn.talk.listens() {
             turn.talk.inbound.push(&plain);
             plain.clear();
         }
@@ -514,6 +514,11 @@ impl<S: StreamService> Answering<S> {
     /// The deadline of a peer seems to be reached: what it has sent by now may move it yet.
     pub(super) fn meet_deadline(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> io::Result<TurnEnd> {
         let progress = self.advance(turn, Wake::Due, input)?;
+        if turn.talk.holds().has(Holds::SUSPECT) {
+            // What it has sent is there, and is not handled yet.
+            turn.put_off_deadline();
+            return Ok(progress);
+        }
         if !turn.take_deadline() {
             return Ok(progress);
         }

@@ -92,7 +92,10 @@ impl Escort {
         let licence = licensor.licence().try_clone_to_owned().map_err(ChannelError::Io)?;
         let (mapping, memory) = Mapping::new().map_err(ChannelError::Io)?;
         let mapping = Arc::new(mapping);
-        lanes.shelter(&mapping).map_err(ChannelError::Io)?;
+        lanes.shelter(&mapping).map_err(|error| {
+            let what = format!("the kernel cannot be asked how far connections have come (AF_NETLINK): {error}");
+            ChannelError::Io(io::Error::new(error.kind(), what))
+        })?;
         let licence = Parcel { frame: Frame::Licence.encode().into(), descriptors: vec![licence, memory, epoll] };
         Ok(Self {
             channel,

@@ -460,7 +460,7 @@ impl<L: Lanes> Follower<L> {
             let lane = arriving.lanes.lane_mut(lane);
             for handle in lane.table().peers().handles() {
                 let peer = lane.table().peers().of_handle(handle).expect("the handle is from the table");
-                if peer.talk.holds().has(Holds::SUSPECT) {
+                if peer.talk.holds().has(Holds::SUSPECT) && !peer.talk.is_closing() {
                     judged.end_poisonous(handle, peer.address());
                     continue;
                 }

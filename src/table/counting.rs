@@ -83,7 +83,7 @@ impl Line<'_> {
     fn hold(&mut self, bytes: &[u8], marks: Marks) {
         self.peer.push(bytes);
         self.peer.talk.weigh(marks);
-        if let Some(shelter) = self.shelter {
+        if let Some(shelter) = self.shelter.as_mut().filter(|_| !bytes.is_empty()) {
             shelter.hold(self.key, self.peer);
         }
     }
@@ -108,6 +108,11 @@ impl Turn<'_> {
     #[inline]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
         self.line().receive(buffer)
+    }
+
+    /// Whether it has its turn for what had to wait, and something has been done to it since, for which another turn comes.
+    pub(super) fn is_to_be_settled_first(&self) -> bool {
+        self.unsettled && self.peers.shelter.as_ref().is_some_and(|shelter| !shelter.holds())
     }
 
     /// Whether what is to be written to it, or done to its connection, has to wait, since a standby does not know it yet.
@@ -202,7 +207,7 @@ impl Turn<'_> {
         let sent = (**self).flush(marks)?;
         let id = self.id();
         self.peers.tally.sent_bytes += sent as u64;
-        self.peers.shelter.iter_mut().for_each(|shelter| shelter.count(id, 0, sent));
+        self.peers.shelter.iter_mut().for_each(|shelter| shelter.have_written(id, sent));
         Ok(())
     }
 }

@@ -40,6 +40,9 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// So many have their keys at hand: a megabyte or so.
 const WARM_MAX: usize = 1024;
 
+/// After so long, who was put off is looked at again.
+const A_MOMENT_NS: u64 = 50_000_000;
+
 /// A deadline that is further away than this is none.
 const CENTURY_S: u64 = 100 * 365 * 24 * 3600;
 
@@ -683,6 +686,16 @@ impl Turn<'_> {
             self.set_deadline(NEVER_NS);
         }
         has_one
+    }
+
+    /// Its deadline is looked at again in a moment, if it is reached.
+    #[cold]
+    pub(crate) fn put_off_deadline(&mut self) {
+        let Peers { deadlines, now_ns, .. } = self.peers;
+        if deadlines.get(self.key).is_some_and(|deadline_ns| deadline_ns <= *now_ns) {
+            let in_a_moment_ns = *now_ns + A_MOMENT_NS;
+            self.set_deadline(in_a_moment_ns);
+        }
     }
 
     /// Whether its connection stands, which the service has opened. If that has to be asked again and no event will say

@@ -41,6 +41,8 @@ pub(super) struct Shelter {
     held: Vec<PeerHandle>,
     /// It knows all by now, and those have their turn.
     lets_out: bool,
+    /// How often it was told something.
+    commits: u64,
 }
 
 /// How far a connection has come.
@@ -55,6 +57,10 @@ struct Known {
     is_held: bool,
     /// Nothing is passed on before the standby knows that it is joined.
     is_newly_joined: bool,
+    /// After which commit something was written to it last that had waited.
+    written_after: Option<u64>,
+    /// It has sent something urgent, which is passed over and counted by nobody but the kernel.
+    is_urgent: bool,
 }
 
 impl Known {
@@ -76,6 +82,7 @@ impl Shelter {
             offsets: Vec::new(),
             held: Vec::new(),
             lets_out: false,
+            commits: 0,
         })
     }
 
@@ -92,9 +99,8 @@ impl Shelter {
 
     /// It may have come further than what was read and written: the kernel is asked anew.
     pub(super) fn look_anew(&mut self, id: PeerId) {
-        if let Some(known) = self.known.get_mut(&id.into()) {
-            (known.count, known.looks) = (None, 0);
-        }
+        let known = self.known.entry(id.into()).or_default();
+        (known.count, known.looks, known.is_urgent) = (None, 0, true);
     }
 
     /// Whether what is to be written to peers, or done to their connections, has to wait.
@@ -147,6 +153,7 @@ impl Shelter {
 
     /// What the standby is to be told of how far connections have come.
     pub(super) fn take_offsets(&mut self) -> Vec<Offset> {
+        self.commits += 1;
         std::mem::take(&mut self.offsets)
     }
 
@@ -160,13 +167,22 @@ impl Shelter {
         if !self.mapping.takes_in(buffer.len()) {
             return Ok(Received::Later);
         }
-        let before = self.know(peer).count.map(|count| count.read);
+        let known = self.know(peer);
+        let before = known.count.filter(|_| !known.is_urgent).map(|count| count.read);
         let reader = Reader { lane: self.lane, cookie: peer.id().into(), before };
         let received = receive_by(|| self.mapping.read(peer.as_fd(), reader, buffer))?;
         if let Received::Bytes(bytes) = received {
             self.count(peer.id(), bytes, 0);
         }
         Ok(received)
+    }
+
+    /// So many bytes more were written to a peer, of those that waited.
+    pub(super) fn have_written(&mut self, id: PeerId, bytes: usize) {
+        self.count(id, 0, bytes);
+        if let Some(known) = self.known.get_mut(&id.into()).filter(|_| bytes > 0) {
+            known.written_after = Some(self.commits);
+        }
     }
 
     /// So many bytes more were read from a peer, and written to it.
@@ -181,7 +197,8 @@ impl Shelter {
     /// does not know yet that the two are joined.
     pub(super) fn convey(&mut self, from: &Peer, to: &Peer) -> bool {
         let [one, other] = [from, to].map(|peer| *self.know(peer));
-        if one.is_newly_joined || other.is_newly_joined {
+        // What was written last had a position, of which it has not been told that it is past.
+        if one.is_newly_joined || other.is_newly_joined || other.written_after == Some(self.commits) {
             return false;
         }
         let counts = one.count.zip(other.count).map(|(from, to)| (from.read, to.written));
@@ -194,10 +211,5 @@ impl Shelter {
         self.mapping.have_conveyed();
         self.count(from, bytes, 0);
         self.count(to, 0, bytes);
-        // They had no position: what comes behind them is so much later.
-        if let Some(Known { told: Some(Some(told)), is_held: true, .. }) = self.known.get_mut(&to.into()) {
-            *told = told.wrapping_add(bytes as u64);
-            self.offsets.push(Offset { cookie: to.into(), written: Some(*told) });
-        }
     }
 }
