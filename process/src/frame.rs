@@ -164,7 +164,23 @@ impl RawFrame {
     /// # Errors
     /// As for [`Self::take`].
     pub fn take_wiped(bytes: &mut Wiped, bytes_max: u32) -> Result<Option<Self>, WireError> {
-        let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+        let read = Self::read(bytes, 0, bytes_max)?;
+        Ok(read.map(|(frame, end)| {
+            bytes.take_off(end);
+            frame
+        }))
+    }
+
+    /// The frame that begins at `start`, and where it ends: whoever has many at once need not move what is behind each. `None` if it
+    /// is not whole.
+    ///
+    /// # Errors
+    /// As for [`Self::take`].
+    ///
+    /// # Panics
+    /// If `start` is behind the end.
+    pub fn read(bytes: &Wiped, start: usize, bytes_max: u32) -> Result<Option<(Self, usize)>, WireError> {
+        let Some((header, rest)) = bytes[start..].split_first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
         let [l0, l1, l2, l3, kind, c0, c1, c2, c3] = *header;
@@ -180,10 +196,9 @@ impl RawFrame {
         if computed != announced {
             return Err(WireError::Checksum { computed, announced });
         }
-        let end = HEADER_BYTES + length as usize;
-        let body = bytes.copy(HEADER_BYTES..end);
-        bytes.take_off(end);
-        Ok(Some(Self { kind, body }))
+        let body_start = start + HEADER_BYTES;
+        let end = body_start + length as usize;
+        Ok(Some((Self { kind, body: bytes.copy(body_start..end) }, end)))
     }
 
     /// Its kind.

@@ -325,13 +325,18 @@ impl<L: Lanes> Follower<L> {
     fn apply_up_to(&mut self, position: u64) -> Result<(), Cause> {
         let mapping =
             self.mapping.as_ref().ok_or(Objection::OutOfTurn { kind: Kind::Mark, step: "before its memory" })?;
-        let journal = mapping.journal(self.applied, position);
-        let mut journal = Wiped::from(journal.ok_or(Objection::Journal { from: self.applied, to: position })?);
-        while let Some(raw) = RawFrame::take_wiped(&mut journal, TO_SUCCESSOR_BYTES_MAX)? {
+        let no_frames = Objection::Journal { from: self.applied, to: position };
+        let Some(journal) = mapping.journal(self.applied, position) else { return Err(no_frames.into()) };
+        let mut journal = Wiped::from(journal);
+        // Those of TLS, where there are any.
+        journal.hold_secrets();
+        let mut start = 0;
+        while let Some((raw, end)) = RawFrame::read(&journal, start, TO_SUCCESSOR_BYTES_MAX)? {
             self.apply(&raw)?;
+            start = end;
         }
-        if !journal.is_empty() {
-            return Err(Objection::Journal { from: self.applied, to: position }.into());
+        if start < journal.len() {
+            return Err(no_frames.into());
         }
         self.applied = position;
         self.mapping.iter().for_each(|mapping| mapping.applied(position));
