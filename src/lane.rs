@@ -93,18 +93,17 @@ pub(crate) trait AnyLane: Originals + Passing {
     /// The standby knows all that has happened: what had to wait for that is written.
     fn let_out(&mut self);
 
-    /// Has the service handle what another process has read from a peer, and of which nothing was seen, if there is such a peer here.
-    fn take_up(&mut self, cookie: u64, came: &mut [u8]);
+    /// Has the service handle what another process has read from a peer, and of which nothing was seen.
+    fn take_up(&mut self, handle: PeerHandle, came: &mut [u8]);
 
-    /// The same, but for now it is only kept: whoever was about to handle it has died. Returns the peer, if there is such a one that
-    /// has a service handle what it sends.
-    fn put_aside(&mut self, cookie: u64, came: &mut [u8]) -> Option<PeerHandle>;
+    /// The same, but for now it is only kept: whoever was about to handle it has died. False if no service handles what the peer sends.
+    fn put_aside(&mut self, handle: PeerHandle, came: &mut [u8]) -> bool;
 
     /// What was put aside is handled.
     fn take_up_suspect(&mut self, handle: PeerHandle);
 
-    /// Takes off so many bytes of what has come from a peer: they were passed on by another process. If there is such a peer here.
-    fn take_off(&mut self, cookie: u64, bytes: usize);
+    /// Takes off so many bytes of what has come from a peer: they were passed on by another process.
+    fn take_off(&mut self, handle: PeerHandle, bytes: usize);
 
     /// So much of what is pending for a peer was written by another process.
     fn have_written(&mut self, handle: PeerHandle, bytes: usize);
@@ -453,18 +452,15 @@ impl<S: StreamService> AnyLane for Lane<S> {
         gone.into_iter().for_each(|gone| self.part_with(gone));
     }
 
-    fn take_up(&mut self, cookie: u64, came: &mut [u8]) {
-        let Some(handle) = self.table.peers().handle(cookie.into()) else { return };
+    fn take_up(&mut self, handle: PeerHandle, came: &mut [u8]) {
         let Self { table, answering, .. } = self;
         let gone = table.change(handle, |turn| answering.take_up(turn, came));
         self.part_with_any(gone);
     }
 
-    fn put_aside(&mut self, cookie: u64, came: &mut [u8]) -> Option<PeerHandle> {
-        let peers = self.table.peers();
-        let handle = peers.handle(cookie.into())?;
-        if peers.of_handle(handle).is_none_or(|peer| peer.pair_end.is_some()) {
-            return None;
+    fn put_aside(&mut self, handle: PeerHandle, came: &mut [u8]) -> bool {
+        if self.table.peers().of_handle(handle).is_none_or(|peer| peer.pair_end.is_some()) {
+            return false;
         }
         let Self { table, answering, .. } = self;
         let gone = table.change(handle, |turn| {
@@ -472,7 +468,7 @@ impl<S: StreamService> AnyLane for Lane<S> {
             answering.take_up(turn, came)
         });
         self.part_with_any(gone);
-        Some(handle)
+        true
     }
 
     fn take_up_suspect(&mut self, handle: PeerHandle) {
@@ -484,8 +480,7 @@ impl<S: StreamService> AnyLane for Lane<S> {
         self.part_with_any(gone);
     }
 
-    fn take_off(&mut self, cookie: u64, bytes: usize) {
-        let Some(handle) = self.table.peers().handle(cookie.into()) else { return };
+    fn take_off(&mut self, handle: PeerHandle, bytes: usize) {
         let Self { table, input, .. } = self;
         let gone = table.change(handle, |turn| turn.take_off(&mut input[..bytes]).map(|()| TurnEnd::BudgetSpent));
         self.part_with_any(gone);

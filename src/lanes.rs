@@ -74,6 +74,16 @@ pub(crate) trait Lanes {
         self.all().flat_map(|lane| lane.table().peers().iter())
     }
 
+    /// The peer with this id, whichever lane it is in.
+    fn find(&self, id: PeerId) -> Option<PeerHandle> {
+        self.all().find_map(|lane| lane.table().peers().handle(id))
+    }
+
+    /// The peer that a handle is for.
+    fn peer(&self, handle: PeerHandle) -> Option<&Peer> {
+        self.lane(handle.lane()).table().peers().of_handle(handle)
+    }
+
     /// When somebody gets a turn, or a line is due, if no event comes before.
     fn due_at(&self) -> Option<Instant> {
         self.all().flat_map(|lane| [lane.table().due_at(), lane.limited().due()]).flatten().min()

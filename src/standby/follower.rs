@@ -19,11 +19,11 @@ use super::judgement::{self, Doubt};
 use super::licence::Licence;
 use super::pulse::{Due, Pulse};
 use super::shared::Shared;
-use super::survival::{Judged, Survival, Verdict};
+use super::survival::{Judged, Rest, Survival, Verdict};
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
 use crate::listen::Target;
-use crate::mapping::{Mapping, Read};
+use crate::mapping::{Conveyed, Mapping, Read};
 use crate::milestone::{Milestone, Observer};
 use crate::peer::count::Sight;
 use crate::peer::counters::Counting;
@@ -268,33 +268,39 @@ impl<L: Lanes> Follower<L> {
 
     /// Returns why this process is not needed any more, if it is not.
     fn hear(&mut self, raw: RawFrame) -> Result<Option<String>, Cause> {
-        match Kind::try_from(raw.kind())? {
-            Kind::Beat => {}
-            Kind::Licence => {
+        match raw.decode()? {
+            Frame::Beat => {}
+            Frame::Licence => {
                 let [licence, memory, epoll] = <[OwnedFd; 3]>::try_from(self.arriving.channel.take_descriptors(3)?)
                     .expect("so many were asked for");
                 self.licence = Some(Licence::from(licence));
                 self.epoll = Some(epoll);
                 self.mapping = Some(Mapping::of(memory).map_err(in_context("the memory of the active"))?);
             }
-            Kind::Descriptors => {
-                let Frame::Descriptors(Descriptors { cookies }) = raw.decode()? else {
-                    unreachable!("that is its kind")
-                };
+            Frame::Descriptors(Descriptors { cookies }) => {
                 let sockets = self.arriving.channel.take_descriptors(cookies.len())?;
                 self.came.extend(cookies.into_iter().zip(sockets));
             }
-            Kind::Refuse => {
-                let Frame::Refuse(refuse) = raw.decode()? else { unreachable!("that is its kind") };
-                return Ok(Some(printable(&refuse.reason)));
+            Frame::Refuse(refuse) => return Ok(Some(printable(&refuse.reason))),
+            Frame::Mark(mark) => self.mark(mark)?,
+            // All else is the copy.
+            frame => {
+                let action = self.receive(frame)?;
+                let answer = self.arriving.act(action)?;
+                answer.map_or(Ok(()), |answer| self.post(&answer))?;
             }
-            Kind::Mark => {
-                let Frame::Mark(mark) = raw.decode()? else { unreachable!("that is its kind") };
-                self.mark(mark)?;
-            }
-            _ => self.copy(&raw)?,
         }
         Ok(None)
+    }
+
+    /// What a frame asks for that tells of peers, or of what they share.
+    fn receive<'f>(&mut self, frame: Frame<'f>) -> Result<Action<'f>, Cause> {
+        let receiving = self.receiving.take().expect("it is put back");
+        let Heard::On(receiving, action) = receiving.hear(frame)? else {
+            return Err(Objection::OutOfTurn { kind: Kind::Commit, step: "to a standby" }.into());
+        };
+        self.receiving = Some(receiving);
+        Ok(action)
     }
 
     /// All that is in the journal up to there is to be applied, and comes to this.
@@ -303,10 +309,9 @@ impl<L: Lanes> Follower<L> {
         let Mark { commit, position } = mark;
         self.check_clock(&commit)?;
         self.apply_up_to(position)?;
-        let (state_bytes, timers) = (self.shared.state_bytes(), self.shared.timers());
-        let receiving = self.receiving.take().expect("it is put back").mark(&commit, state_bytes, timers)?;
+        let receiving = self.receiving.as_mut().expect("it is put back");
+        receiving.mark(&commit, self.shared.state_bytes(), self.shared.timers())?;
         let copied = receiving.copied();
-        self.receiving = Some(receiving);
         if self.marked.replace(commit).is_none() {
             self.pulse = Pulse::new(self.hang_timeout, Instant::now());
         }
@@ -353,9 +358,7 @@ impl<L: Lanes> Follower<L> {
                 return Ok(());
             }
             Frame::Offsets(Offsets { cookies, written }) => {
-                let is_known = |cookie: u64| {
-                    self.arriving.lanes.all().any(|lane| lane.table().peers().key(cookie.into()).is_some())
-                };
+                let is_known = |cookie: u64| self.arriving.lanes.find(cookie.into()).is_some();
                 // Somebody may have come and gone since, or end with the active.
                 self.offsets.extend(cookies.into_iter().zip(written).filter(|(cookie, _)| is_known(*cookie)));
                 return Ok(());
@@ -367,12 +370,7 @@ impl<L: Lanes> Follower<L> {
                 self.offsets.remove(cookie);
             }
         }
-        let receiving = self.receiving.take().expect("it is put back");
-        let Heard::On(receiving, action) = receiving.hear(frame)? else {
-            return Err(Objection::OutOfTurn { kind: Kind::Commit, step: "to a standby" }.into());
-        };
-        self.receiving = Some(receiving);
-        match action {
+        match self.receive(frame)? {
             Action::Adopt(records, _) => {
                 let sockets = records.records.iter().map(|record| self.came.remove(&record.value.cookie));
                 let sockets: Option<Vec<_>> = sockets.collect();
@@ -381,17 +379,6 @@ impl<L: Lanes> Follower<L> {
             }
             action => self.arriving.act(action).map(drop),
         }
-    }
-
-    /// Does what a frame of the copy asks for.
-    fn copy(&mut self, raw: &RawFrame) -> Result<(), Cause> {
-        let receiving = self.receiving.take().expect("it is put back");
-        let Heard::On(receiving, action) = receiving.hear(raw.decode()?)? else {
-            return Err(Objection::OutOfTurn { kind: Kind::Commit, step: "to a standby" }.into());
-        };
-        self.receiving = Some(receiving);
-        let answer = self.arriving.act(action)?;
-        answer.map_or(Ok(()), |answer| self.post(&answer))
     }
 
     /// # Errors
@@ -441,7 +428,7 @@ impl<L: Lanes> Follower<L> {
         self.came.clear();
         let left = self.arriving.channel.descriptors_left();
         drop(self.arriving.channel.take_descriptors(left)?);
-        let judged = self.judge()?;
+        let judged = self.judge();
         fault::here(Step::Claim);
         let (states, timers) = take(&mut self.shared).into_parts();
         timers.into_iter().try_for_each(|timers| self.arriving.set_timers(timers))?;
@@ -455,49 +442,64 @@ impl<L: Lanes> Follower<L> {
     }
 
     /// Finds where each peer stands about which something was under way.
-    fn judge(&mut self) -> Result<Judged, Cause> {
+    fn judge(&mut self) -> Judged {
         // A fault here stands for a standby that does not ask: the negative control of tests.
         let is_blind = fault::at(Step::Judge, &mut self.arriving.channel).is_err();
-        let Self { arriving, counting, offsets, mapping, .. } = self;
-        let mapping = mapping.as_ref().expect("it came before the first mark");
         let mut judged = Judged::default();
+        self.judge_written(is_blind, &mut judged);
+        self.judge_conveyed(&mut judged);
+        self.judge_read(is_blind, &mut judged);
+        judged.end_partners(&self.arriving.lanes);
+        judged
+    }
+
+    /// Whether what waits for each peer is what has not been written.
+    fn judge_written(&mut self, is_blind: bool, judged: &mut Judged) {
+        let Self { arriving, counting, offsets, .. } = self;
         for lane in 0..L::COUNT {
             let lane = arriving.lanes.lane_mut(lane);
             for handle in lane.table().peers().handles() {
+                judged.peers += 1;
                 let peer = lane.table().peers().of_handle(handle).expect("the handle is from the table");
                 if peer.talk.holds().has(Holds::SUSPECT) && !peer.talk.is_closing() {
                     judged.end_poisonous(handle, peer.address());
                     continue;
                 }
-                match placed(peer, offsets, counting, is_blind) {
-                    Ok(0) => judged.serve_on(),
-                    Ok(bytes) => {
-                        lane.have_written(handle, bytes);
-                        judged.serve_on();
-                    }
+                match written(peer, offsets, counting, is_blind) {
+                    Ok(0) => {}
+                    Ok(bytes) => lane.have_written(handle, bytes),
                     Err(verdict) => judged.end(handle, verdict),
                 }
             }
         }
-        let lanes = &arriving.lanes;
-        let find = |cookie: u64| lanes.all().find_map(|lane| lane.table().peers().find(cookie.into()));
-        if let Some(conveyed) = mapping.conveyed()
-            && let (Some(from), Some(to)) = (find(conveyed.from), find(conveyed.to))
-        {
-            let (written, read) = (counting.look(to).stands(), counting.look(from).stands());
-            let known = conveyed.counts.zip(written.zip(read)).ok_or(Doubt::NotTold);
-            let left = known.and_then(|((read_before, written_before), (written, read))| {
-                judgement::conveyed((written_before, written), (read_before, read))
-            });
-            match left {
-                Ok(bytes) => judged.take_off(conveyed.from, bytes),
-                Err(doubt) => judged.end_cookie(conveyed.from, Verdict::Doubt(doubt)),
-            }
+    }
+
+    /// What was passed from one peer to another, and is still to be taken off.
+    fn judge_conveyed(&mut self, judged: &mut Judged) {
+        let Self { arriving: Arriving { lanes, .. }, counting, mapping, .. } = self;
+        let Some(Conveyed { from, to, counts }) = mapping.as_ref().and_then(Mapping::conveyed) else { return };
+        let (Some(from), Some(to)) = (lanes.find(from.into()), lanes.find(to.into())) else { return };
+        let [read, written] = [from, to].map(|handle| lanes.peer(handle).and_then(|peer| counting.look(peer).stands()));
+        let known = counts.zip(written.zip(read)).ok_or(Doubt::NotTold);
+        let left = known.and_then(|((read_before, written_before), (written, read))| {
+            judgement::conveyed((written_before, written), (read_before, read))
+        });
+        match left {
+            Ok(0) => {}
+            Ok(bytes) => judged.leave(from, Rest::TakeOff(bytes)),
+            Err(doubt) => judged.end(from, Verdict::Doubt(doubt)),
         }
-        for Read { reader, mut bytes, was_under_way } in mapping.reads() {
-            let Some(peer) = find(reader.cookie) else { continue };
+    }
+
+    /// What was read, and is to be handled once more.
+    fn judge_read(&mut self, is_blind: bool, judged: &mut Judged) {
+        let Self { arriving: Arriving { lanes, .. }, counting, mapping, .. } = self;
+        for Read { reader, mut bytes, was_under_way } in mapping.iter().flat_map(Mapping::reads) {
+            // Somebody may end with the active.
+            let Some(handle) = lanes.find(reader.cookie.into()) else { continue };
             if was_under_way && !is_blind {
-                let came = match (counting.look(peer), reader.before) {
+                let now = lanes.peer(handle).map_or(Sight::Unknown, |peer| counting.look(peer));
+                let came = match (now, reader.before) {
                     (Sight::Over, _) => Err(Verdict::Over),
                     (Sight::Stands(now), Some(before)) => {
                         judgement::read(before, bytes.len(), now).map_err(Verdict::Doubt)
@@ -506,21 +508,21 @@ impl<L: Lanes> Follower<L> {
                 };
                 match came {
                     Ok(count) => bytes.truncate(count),
-                    Err(verdict) => {
-                        judged.end_cookie(reader.cookie, verdict);
-                        continue;
-                    }
+                    Err(verdict) => judged.end(handle, verdict),
+                }
+                if came.is_err() {
+                    continue;
                 }
             }
-            judged.take_up(reader.cookie, bytes);
+            if !bytes.is_empty() {
+                judged.leave(handle, Rest::TakeUp(bytes));
+            }
         }
-        judged.find_partners(&arriving.lanes);
-        Ok(judged)
     }
 }
 
 /// How much of what waits for a peer was written before the active died, or why it cannot be served on.
-fn placed(
+fn written(
     peer: &Peer,
     offsets: &FxHashMap<u64, Option<u64>>,
     counting: &mut Counting,
@@ -533,15 +535,14 @@ fn placed(
     if outbound.bytes.is_empty() || is_blind {
         return Ok(0);
     }
-    match (counting.look(peer), offsets.get(&peer.id().into())) {
-        // Nobody has written to it since it was copied.
-        (_, None) => Ok(0),
-        (_, Some(None)) => Err(Verdict::Doubt(Doubt::NotTold)),
-        (Sight::Over, _) => Err(Verdict::Over),
-        (Sight::Unknown, _) => Err(Verdict::Doubt(Doubt::NotTold)),
-        (Sight::Stands(now), Some(&Some(offset))) => {
-            judgement::written(outbound, offset, peer.talk.is_ending(), now).map_err(Verdict::Doubt)
+    // If nothing was told of it, nobody has written to it since it was copied.
+    let Some(offset) = offsets.get(&peer.id().into()) else { return Ok(0) };
+    match (offset, counting.look(peer)) {
+        (Some(offset), Sight::Stands(now)) => {
+            judgement::written(outbound, *offset, peer.talk.is_ending(), now).map_err(Verdict::Doubt)
         }
+        (Some(_), Sight::Over) => Err(Verdict::Over),
+        (_, _) => Err(Verdict::Doubt(Doubt::NotTold)),
     }
 }
 

@@ -2,11 +2,9 @@
 
 use std::mem::take;
 
+use crate::table::LANES_MAX;
 use crate::takeover::successor::Objection;
 use crate::takeover::wire::{State, Timers};
-
-/// More lanes than any server has.
-const LANES_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {

@@ -4,9 +4,8 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
-
 use super::judgement::Doubt;
+use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::milestone::Survived;
 use crate::peer::Address;
@@ -43,7 +42,7 @@ pub(crate) struct Survival {
 
 /// What is left to be done about a peer, in this order.
 #[derive(Debug)]
-pub(crate) enum Rest {
+pub(super) enum Rest {
     /// Bytes of its that were passed on, and not taken off.
     TakeOff(usize),
     /// Bytes of its that were read, and come to nothing with who has read them.
@@ -53,66 +52,40 @@ pub(crate) enum Rest {
 /// What was found of all peers.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
-    peers: u64,
+    /// How many there are.
+    pub(super) peers: u64,
     ended: Vec<(PeerHandle, Verdict)>,
-    /// Those of them that are known by their cookies, up to [`Judged::find_partners`].
-    ended_cookies: Vec<(u64, Verdict)>,
     /// Those of them whose messages have killed twice.
-    poisonous: Vec<(PeerHandle, Address)>,
-    /// What is left to be done, by cookies.
-    rest: Vec<(u64, Rest)>,
+    poisonous: Vec<Address>,
+    /// What is left to be done about the others.
+    rest: Vec<(PeerHandle, Rest)>,
 }
 
 impl Judged {
-    pub(super) fn serve_on(&mut self) {
-        self.peers += 1;
-    }
-
+    /// It cannot be served on, unless that is known already.
     pub(super) fn end(&mut self, handle: PeerHandle, verdict: Verdict) {
-        self.peers += 1;
-        self.ended.push((handle, verdict));
+        if self.ended.iter().all(|(ended, _)| *ended != handle) {
+            self.ended.push((handle, verdict));
+        }
     }
 
     pub(super) fn end_poisonous(&mut self, handle: PeerHandle, address: Address) {
-        self.poisonous.push((handle, address));
+        self.poisonous.push(address);
         self.end(handle, Verdict::Poison);
     }
 
-    pub(super) fn end_cookie(&mut self, cookie: u64, verdict: Verdict) {
-        self.ended_cookies.push((cookie, verdict));
-    }
-
-    pub(super) fn take_off(&mut self, cookie: u64, bytes: usize) {
-        if bytes > 0 {
-            self.rest.push((cookie, Rest::TakeOff(bytes)));
-        }
-    }
-
-    pub(super) fn take_up(&mut self, cookie: u64, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.rest.push((cookie, Rest::TakeUp(bytes)));
-        }
+    pub(super) fn leave(&mut self, handle: PeerHandle, rest: Rest) {
+        self.rest.push((handle, rest));
     }
 
     /// Whoever is joined to one that ends ends, too.
-    pub(super) fn find_partners<L: Lanes>(&mut self, lanes: &L) {
-        for (cookie, verdict) in std::mem::take(&mut self.ended_cookies) {
-            let found = lanes.all().find_map(|lane| {
-                let peers = lane.table().peers();
-                peers.handle(cookie.into())
-            });
-            let found = found.filter(|handle| self.ended.iter().all(|(ended, _)| ended != handle));
-            self.ended.extend(found.map(|handle| (handle, verdict)));
-        }
-        let mut known: FxHashSet<PeerHandle> = self.ended.iter().map(|(handle, _)| *handle).collect();
-        let mut partners = Vec::new();
-        for (handle, _) in &self.ended {
+    pub(super) fn end_partners<L: Lanes>(&mut self, lanes: &L) {
+        let partner_of = |&(handle, _): &(PeerHandle, Verdict)| {
             let peers = lanes.lane(handle.lane()).table().peers();
-            let partner = peers.of_handle(*handle).and_then(|peer| peers.partner_key(peer));
-            let partner = partner.and_then(|key| peers.handle_at(key)).filter(|partner| known.insert(*partner));
-            partners.extend(partner.map(|partner| (partner, Verdict::Doubt(Doubt::Joined))));
-        }
-        self.ended.append(&mut partners);
+            peers.handle_at(peers.partner_key(peers.of_handle(handle)?)?)
+        };
+        let partners: Vec<PeerHandle> = self.ended.iter().filter_map(partner_of).collect();
+        partners.into_iter().for_each(|partner| self.end(partner, Verdict::Doubt(Doubt::Joined)));
     }
 
     fn count(&self, verdict: Verdict) -> u64 {
@@ -136,22 +109,20 @@ impl Survival {
             lanes.lane_mut(handle.lane()).reset(*handle, WHY_RESET);
         }
         let mut rest = std::mem::take(&mut self.judged.rest);
-        let last = rest.pop_if(|(_, rest)| matches!(rest, Rest::TakeUp(_)));
-        let mut finish = |(cookie, rest)| {
-            // It is in one of them, if it is served on.
-            lanes.each(|lane| match &rest {
-                Rest::TakeOff(bytes) => lane.take_off(cookie, *bytes),
-                Rest::TakeUp(bytes) => lane.take_up(cookie, &mut bytes.clone()),
-            });
-        };
-        rest.into_iter().for_each(&mut finish);
-        let (cookie, Rest::TakeUp(mut bytes)) = last? else { unreachable!("it was looked for") };
-        let suspect = (0..L::COUNT).find_map(|lane| lanes.lane_mut(lane).put_aside(cookie, &mut bytes));
-        if suspect.is_none() {
-            // No service handles what it says.
-            lanes.each(|lane| lane.take_up(cookie, &mut bytes));
+        let last = rest.pop();
+        for (handle, rest) in rest {
+            finish(lanes.lane_mut(handle.lane()), handle, rest);
         }
-        suspect
+        let (handle, mut rest) = last?;
+        let lane = lanes.lane_mut(handle.lane());
+        if let Rest::TakeUp(bytes) = &mut rest
+            && lane.put_aside(handle, bytes)
+        {
+            return Some(handle);
+        }
+        // No service handles what it says.
+        finish(lane, handle, rest);
+        None
     }
 
     /// Closes what is left of the active: all are served, and do not wait for that.
@@ -174,6 +145,13 @@ impl Survival {
     }
 }
 
+fn finish(lane: &mut dyn AnyLane, handle: PeerHandle, rest: Rest) {
+    match rest {
+        Rest::TakeOff(bytes) => lane.take_off(handle, bytes),
+        Rest::TakeUp(mut bytes) => lane.take_up(handle, &mut bytes),
+    }
+}
+
 impl fmt::Display for Survival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { active, hung, judged, .. } = self;
@@ -189,7 +167,7 @@ impl fmt::Display for Survival {
                 of(Doubt::Joined)
             )?;
         }
-        for (_, address) in &judged.poisonous {
+        for address in &judged.poisonous {
             write!(f, ", peer {address} among them, whose message has now killed two processes")?;
         }
         write!(f, ", {} were over", judged.count(Verdict::Over))

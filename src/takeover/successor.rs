@@ -483,13 +483,13 @@ impl Receiving {
     ///
     /// # Errors
     /// If something is missing.
-    pub(crate) fn mark(mut self, mark: &Commit, state_bytes: u64, timers: u64) -> Result<Self, Objection> {
-        let Self::Ready(book) = &mut self else {
+    pub(crate) fn mark(&mut self, mark: &Commit, state_bytes: u64, timers: u64) -> Result<(), Objection> {
+        let Self::Ready(book) = self else {
             return Err(Objection::OutOfTurn { kind: Kind::Mark, step: self.when() });
         };
         book.compare(mark, state_bytes, timers)?;
         book.copied.rounds += 1;
-        Ok(self)
+        Ok(())
     }
 
     /// What there is at the end of a predecessor that is dead, which had said this last.
