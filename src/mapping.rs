@@ -226,24 +226,32 @@ impl Mapping {
 
     /// What was read and is not part of a commit, in order. The process that writes is dead.
     pub(crate) fn reads(&self) -> Vec<Read> {
+        self.reads_at().map(|(_, read)| read).collect()
+    }
+
+    /// The same, each with where it begins.
+    fn reads_at(&self) -> impl Iterator<Item = (usize, Read)> {
         let (committed, end) = (self.committed(), self.intake_end());
-        let (mut reads, mut start) = (Vec::new(), 0);
-        while start + READ_HEADER_BYTES <= end {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let start = next;
+            if start + READ_HEADER_BYTES > end {
+                return None;
+            }
             let [cookie, before, since] = [0, 8, 16].map(|at| self.word(INTAKE + start + at).load(Ordering::Acquire));
             let [lane, length] = [24, 28].map(|at| self.half_word(INTAKE + start + at).load(Ordering::Acquire));
             let data = start + READ_HEADER_BYTES;
             let was_under_way = length == UNDER_WAY;
             let length = if was_under_way { end - data } else { length as usize };
             if since != committed || data + length > end {
-                break;
+                return None;
             }
             let mut bytes = vec![0; length];
             self.slice(INTAKE + data, length).copy_to(&mut bytes[..]);
             let before = Some(before).filter(|before| *before != UNKNOWN);
-            reads.push(Read { reader: Reader { lane, cookie, before }, bytes, was_under_way });
-            start = (data + length).next_multiple_of(8);
-        }
-        reads
+            next = (data + length).next_multiple_of(8);
+            Some((start, Read { reader: Reader { lane, cookie, before }, bytes, was_under_way }))
+        })
     }
 
     /// What was on its way from one connection to another.
@@ -257,14 +265,7 @@ impl Mapping {
     /// As if whoever writes had died in its last read, before it knew how much that has brought. False if there was none.
     #[cfg(test)]
     pub(crate) fn die_in_last_read(&self) -> bool {
-        let (committed, end) = (self.committed(), self.intake_end());
-        let (mut last, mut start) = (None, 0);
-        while start + READ_HEADER_BYTES <= end && self.word(INTAKE + start + 16).load(Ordering::Acquire) == committed {
-            last = Some(start);
-            let length = self.half_word(INTAKE + start + 28).load(Ordering::Acquire) as usize;
-            start = (start + READ_HEADER_BYTES + length).next_multiple_of(8);
-        }
-        let Some(last) = last else { return false };
+        let Some((last, _)) = self.reads_at().last() else { return false };
         self.half_word(INTAKE + last + 28).store(UNDER_WAY, Ordering::Release);
         let end = (last + READ_HEADER_BYTES + 64 * 1024).min(INTAKE_BYTES);
         self.word(INTAKE_END).store(end as u64, Ordering::Release);

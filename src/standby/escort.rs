@@ -280,7 +280,7 @@ impl Escort {
             self.write(&frame)?;
         }
         if self.end != before || self.mapping.has_taken_in() {
-            self.write(&self.whole.clone())?;
+            self.mapping.write(&mut self.end, &self.whole).map_err(is_behind)?;
             fault::at(Step::Committing, &mut self.channel)?;
             self.mapping.commit(self.end);
         }
@@ -294,8 +294,11 @@ impl Escort {
 
     /// Waits, and the loop with it, where the standby has not applied half of what there is room for: it is given the time for that.
     fn make_room(&mut self) -> Result<(), Failure> {
+        if !self.is_short_of_room() {
+            return Ok(());
+        }
         let stalled_at = Instant::now() + STALLED_MAX;
-        while self.mapping.unapplied(self.end) > JOURNAL_BYTES as u64 / 2 {
+        while self.is_short_of_room() {
             if self.rhythm.overdue_at().is_none() {
                 self.mark(Instant::now())?;
             }
@@ -306,9 +309,13 @@ impl Escort {
         Ok(())
     }
 
+    fn is_short_of_room(&self) -> bool {
+        self.mapping.unapplied(self.end) > JOURNAL_BYTES as u64 / 2
+    }
+
     /// Writes at the end of the journal.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.mapping.write(&mut self.end, bytes).map_err(|Full { bytes }| Mistake::Behind { bytes }.into())
+        self.mapping.write(&mut self.end, bytes).map_err(is_behind)
     }
 
     /// Those who have come, changed or gone. The descriptors of those who have come are on their way before anything is committed.
@@ -397,4 +404,9 @@ impl Escort {
             note(self.following.mirror_mut(number), table.touches());
         }
     }
+}
+
+/// There is no room in the journal for what the standby has not applied.
+fn is_behind(Full { bytes }: Full) -> Failure {
+    Mistake::Behind { bytes }.into()
 }

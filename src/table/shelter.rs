@@ -68,6 +68,24 @@ impl Known {
     fn offset(&self, start: u64) -> Option<u64> {
         self.count.map(|count| count.written.wrapping_sub(start))
     }
+
+    /// So many bytes more were read from it, and written to it.
+    fn advance(&mut self, read: usize, written: usize) {
+        if let Some(count) = &mut self.count {
+            count.read = count.read.wrapping_add(read as u64);
+            count.written = count.written.wrapping_add(written as u64);
+        }
+    }
+}
+
+/// How far a peer has come. Of a connection that does not stand yet, that is for later.
+fn know<'k>(known: &'k mut FxHashMap<u64, Known>, counting: &mut Counting, peer: &Peer) -> &'k mut Known {
+    let known = known.entry(peer.id().into()).or_default();
+    if known.count.is_none() && known.looks < LOOKS_MAX && peer.talk.phase() != Phase::Connecting {
+        known.looks += 1;
+        known.count = counting.look(peer).stands();
+    }
+    known
 }
 
 impl Shelter {
@@ -86,15 +104,8 @@ impl Shelter {
         })
     }
 
-    /// How far the peer has come. Of a connection that does not stand yet, that is for later.
     fn know(&mut self, peer: &Peer) -> &mut Known {
-        let Self { counting, known, .. } = self;
-        let known = known.entry(peer.id().into()).or_default();
-        if known.count.is_none() && known.looks < LOOKS_MAX && peer.talk.phase() != Phase::Connecting {
-            known.looks += 1;
-            known.count = counting.look(peer).stands();
-        }
-        known
+        know(&mut self.known, &mut self.counting, peer)
     }
 
     /// It may have come further than what was read and written: the kernel is asked anew.
@@ -167,29 +178,22 @@ impl Shelter {
         if !self.mapping.takes_in(buffer.len()) {
             return Ok(Received::Later);
         }
-        let known = self.know(peer);
+        let Self { mapping, lane, counting, known, .. } = self;
+        let known = know(known, counting, peer);
         let before = known.count.filter(|_| !known.is_urgent).map(|count| count.read);
-        let reader = Reader { lane: self.lane, cookie: peer.id().into(), before };
-        let received = receive_by(|| self.mapping.read(peer.as_fd(), reader, buffer))?;
+        let reader = Reader { lane: *lane, cookie: peer.id().into(), before };
+        let received = receive_by(|| mapping.read(peer.as_fd(), reader, buffer))?;
         if let Received::Bytes(bytes) = received {
-            self.count(peer.id(), bytes, 0);
+            known.advance(bytes, 0);
         }
         Ok(received)
     }
 
     /// So many bytes more were written to a peer, of those that waited.
     pub(super) fn have_written(&mut self, id: PeerId, bytes: usize) {
-        self.count(id, 0, bytes);
         if let Some(known) = self.known.get_mut(&id.into()).filter(|_| bytes > 0) {
+            known.advance(0, bytes);
             known.written_after = Some(self.commits);
-        }
-    }
-
-    /// So many bytes more were read from a peer, and written to it.
-    pub(super) fn count(&mut self, id: PeerId, read: usize, written: usize) {
-        if let Some(Known { count: Some(count), .. }) = self.known.get_mut(&id.into()) {
-            count.read = count.read.wrapping_add(read as u64);
-            count.written = count.written.wrapping_add(written as u64);
         }
     }
 
@@ -209,7 +213,8 @@ impl Shelter {
     /// So many were.
     pub(super) fn have_conveyed(&mut self, from: PeerId, to: PeerId, bytes: usize) {
         self.mapping.have_conveyed();
-        self.count(from, bytes, 0);
-        self.count(to, 0, bytes);
+        for (id, read, written) in [(from, bytes, 0), (to, 0, bytes)] {
+            self.known.get_mut(&id.into()).into_iter().for_each(|known| known.advance(read, written));
+        }
     }
 }
