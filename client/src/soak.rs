@@ -76,7 +76,7 @@ use crate::wakeups::{STOPS_AND_CHILDREN, Wakeups};
 
 use self::certificate::Certificate;
 use self::chain::Chain;
-use self::ending::Ending;
+use self::ending::{Ending, Whereabouts};
 use self::limits::{LINES_ABOUT_LOSSES, OTHER_FILES, STOP_PATIENCE};
 use self::options::{Options, Target};
 pub(crate) use self::outcome::Outcome;
@@ -133,7 +133,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
     }
     let opened = {
         let other = |token| {
-            soak.hear(token);
+            soak.hear_servers(token);
             soak.death.is_some()
         };
         connect::open_all(&mut wakeups, address, tls.as_ref(), options.demand.connections(), other)
@@ -428,7 +428,7 @@ impl<'a> Soak<'a> {
     }
 
     /// Takes in what the servers have said and done.
-    fn hear(&mut self, token: Token) {
+    fn hear_servers(&mut self, token: Token) {
         let heard = self.servers.as_mut().map(|servers| servers.hear(token)).unwrap_or_default();
         for heard in heard {
             match heard {
@@ -586,7 +586,7 @@ impl<'a> Soak<'a> {
             wakeups.wait(&mut events, Some(deadline))?;
             for event in &events {
                 if !wakeups.take(event.token())? {
-                    self.hear(event.token());
+                    self.hear_servers(event.token());
                 }
             }
         }
@@ -622,28 +622,21 @@ impl<'a> Soak<'a> {
 }
 
 impl Ending for Soak<'_> {
-    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
-        let mut tokens = Vec::new();
-        load.turn(wake_by, &mut |token| tokens.push(token))?;
-        for token in tokens {
-            self.hear(token);
-        }
+    fn whereabouts(&mut self) -> Whereabouts<'_> {
+        let Self { death, progress, options, .. } = self;
+        Whereabouts { is_served: death.is_none(), progress, limit: options.drain }
+    }
+
+    fn hear(&mut self, token: Token, _: &mut Load) -> io::Result<()> {
+        self.hear_servers(token);
+        Ok(())
+    }
+
+    fn have_turned(&mut self, load: &mut Load) -> io::Result<()> {
         if let Some(at) = self.takeover_ended.take() {
             load.timeline().expect("it was set").takeover_ends(at);
         }
         Ok(())
-    }
-
-    fn is_served(&self) -> bool {
-        self.death.is_none()
-    }
-
-    fn progress(&mut self) -> &mut Progress {
-        &mut self.progress
-    }
-
-    fn limit(&self) -> Duration {
-        self.options.drain
     }
 
     fn look_at_the_end(&mut self, load: &Load) -> io::Result<()> {

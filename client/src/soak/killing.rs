@@ -39,7 +39,7 @@ use self::told::Told;
 use self::vigil::{Turn, Vigil, due, heir};
 use super::certificate::Certificate;
 use super::chain::Chain;
-use super::ending::Ending;
+use super::ending::{Ending, Whereabouts};
 use super::first;
 use super::limits::{LINES_ABOUT_LOSSES, OTHER_FILES, STOP_PATIENCE};
 use super::options::Options;
@@ -79,7 +79,7 @@ pub(crate) fn run(options: &Options, program: Option<&Path>) -> Result<Outcome, 
     let mut soak = Soak::new(options, servers);
     let opened = {
         let other = |token| {
-            soak.hear(token);
+            soak.hear_servers(token);
             soak.death.is_some()
         };
         connect::open_all(&mut wakeups, address, tls.as_ref(), options.demand.connections(), other)
@@ -315,7 +315,7 @@ impl<'a> Soak<'a> {
     // ── Hearing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Takes in what the servers have said and done.
-    fn hear(&mut self, token: Token) {
+    fn hear_servers(&mut self, token: Token) {
         for heard in self.servers.hear(token) {
             match heard {
                 Heard::Line(number, line) => self.hear_line(number, line),
@@ -427,29 +427,22 @@ impl<'a> Soak<'a> {
 }
 
 impl Ending for Soak<'_> {
-    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
-        let mut tokens = Vec::new();
-        load.turn(wake_by, &mut |token| tokens.push(token))?;
-        for token in tokens {
-            self.hear(token);
-        }
+    fn whereabouts(&mut self) -> Whereabouts<'_> {
+        let Self { death, progress, options, .. } = self;
+        Whereabouts { is_served: death.is_none(), progress, limit: options.drain }
+    }
+
+    fn hear(&mut self, token: Token, _: &mut Load) -> io::Result<()> {
+        self.hear_servers(token);
+        Ok(())
+    }
+
+    fn have_turned(&mut self, load: &mut Load) -> io::Result<()> {
         if let Some(standing) = self.standing.take() {
             self.hear_standing(standing, load);
         }
         self.look_whether_overcome(load, Instant::now());
         Ok(())
-    }
-
-    fn is_served(&self) -> bool {
-        self.death.is_none()
-    }
-
-    fn progress(&mut self) -> &mut Progress {
-        &mut self.progress
-    }
-
-    fn limit(&self) -> Duration {
-        self.options.drain
     }
 
     fn look_at_the_end(&mut self, load: &Load) -> io::Result<()> {

@@ -37,7 +37,7 @@ use self::places::{News, Places};
 use self::plan::{Kill, Plan, Side, Step, What};
 use self::told::Told;
 use super::certificate::Certificate;
-use super::ending::Ending;
+use super::ending::{Ending, Whereabouts};
 use super::limits::{LINES_ABOUT_LOSSES, OTHER_FILES, STOP_PATIENCE};
 use super::options::Options;
 use super::outcome::{Fate, Outcome, Takeover};
@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options, program: Option<&std::path::Path>) -> Resul
     let mut soak = Soak::new(options, places, census)?;
     let first = soak.places.listening()[0];
     let opened = {
-        let other = |token| soak.hear(token).is_err() || soak.death.is_some();
+        let other = |token| soak.hear_places(token).is_err() || soak.death.is_some();
         connect::open_all(&mut wakeups, first, tls.as_ref(), options.demand.connections(), other)
     };
     let opened = opened.map_err(|error| soak.death.take().map_or(error, Error::Server))?;
@@ -309,7 +309,7 @@ impl<'a> Soak<'a> {
     }
 
     /// Takes in what the servers have said and done.
-    fn hear(&mut self, token: Token) -> io::Result<()> {
+    fn hear_places(&mut self, token: Token) -> io::Result<()> {
         for news in self.places.hear(token)? {
             match news {
                 News::Back => {}
@@ -477,18 +477,19 @@ impl<'a> Soak<'a> {
 }
 
 impl Ending for Soak<'_> {
-    fn turn(&mut self, load: &mut Load, wake_by: Option<Instant>) -> io::Result<()> {
-        let mut tokens = Vec::new();
-        load.turn(wake_by, &mut |token| tokens.push(token))?;
-        for token in tokens {
-            if token == TAKEN {
-                if let Some(taken) = self.census.take() {
-                    self.took_census(load, taken?)?;
-                }
-            } else {
-                self.hear(token)?;
-            }
+    fn whereabouts(&mut self) -> Whereabouts<'_> {
+        let Self { death, progress, options, .. } = self;
+        Whereabouts { is_served: death.is_none(), progress, limit: options.drain }
+    }
+
+    fn hear(&mut self, token: Token, load: &mut Load) -> io::Result<()> {
+        if token != TAKEN {
+            return self.hear_places(token);
         }
+        self.census.take().map_or(Ok(()), |taken| self.took_census(load, taken?))
+    }
+
+    fn have_turned(&mut self, load: &mut Load) -> io::Result<()> {
         if matches!(&self.doing, Doing::Moving(_)) && !self.places.is_moving() && self.places.all_serve() {
             self.end_move(load)?;
         }
@@ -496,18 +497,6 @@ impl Ending for Soak<'_> {
             load.timeline().expect("it was set").takeover_ends(at);
         }
         Ok(())
-    }
-
-    fn is_served(&self) -> bool {
-        self.death.is_none()
-    }
-
-    fn progress(&mut self) -> &mut Progress {
-        &mut self.progress
-    }
-
-    fn limit(&self) -> Duration {
-        self.options.drain
     }
 
     fn look_at_the_end(&mut self, load: &Load) -> io::Result<()> {
