@@ -309,6 +309,24 @@ mod tests {
     }
 
     #[test]
+    fn frames_behind_one_another_are_read_where_they_are_as_they_are_taken_off_the_front() {
+        let frames: Vec<Vec<u8>> = (0..5).map(|number| encode(number, &Refuse::because(&number))).collect();
+        let mut bytes = Wiped::from(frames.concat());
+        let mut start = 0;
+        for frame in &frames {
+            let (read, end) = RawFrame::read(&bytes, start, u32::MAX).unwrap().unwrap();
+            assert_eq!(end - start, frame.len());
+            assert_eq!(read, RawFrame::take(&mut frame.clone(), u32::MAX).unwrap().unwrap());
+            start = end;
+        }
+        assert_eq!(RawFrame::read(&bytes, start, u32::MAX), Ok(None));
+        let cut = bytes.len() - 1;
+        bytes.as_mut_slice()[cut] ^= 1;
+        let last = start - frames[4].len();
+        assert!(matches!(RawFrame::read(&bytes, last, u32::MAX), Err(WireError::Checksum { .. })));
+    }
+
+    #[test]
     fn control_characters_are_escaped_and_others_are_kept() {
         assert_eq!(printable("plain, Ümläut, 日本"), "plain, Ümläut, 日本");
         assert_eq!(printable("two\nlines\r\t\0\x1b[31m\u{7f}\u{85}"), r"two\nlines\r\t\u{0}\u{1b}[31m\u{7f}\u{85}");
