@@ -250,8 +250,15 @@ impl<L: Lanes> Reactor<L> {
                 self.lanes.lane_mut(handle.lane()).table_mut().count_anew(handle);
             }
             self.dispatch(event);
-            let Self { lanes, succession, .. } = self;
-            succession.standbys.iter_mut().for_each(|standbys| standbys.commit_if_much(lanes));
+            self.commit_if_much();
+        }
+    }
+
+    /// Those to whom something is to be written, when whoever follows knows it, have waited for long enough, if there are many.
+    fn commit_if_much(&mut self) {
+        let Self { lanes, succession, .. } = self;
+        if let Some(standbys) = &mut succession.standbys {
+            standbys.commit_if_much(lanes);
         }
     }
 
@@ -317,11 +324,8 @@ impl<L: Lanes> Reactor<L> {
         }
         let Self { lanes, succession, .. } = self;
         succession.standbys.iter_mut().for_each(|standbys| standbys.commit_if_much(lanes));
-        if let Some((suspect, until)) = self.suspect
-            && (self.succession.is_sheltered() || self.now >= until)
-        {
-            self.release_suspect(suspect);
-        }
+        self.commit_if_much();
+        self.tend_suspect();
         self.lanes.finish_turn();
         if !self.giver.is_idle() {
             self.give();
@@ -338,11 +342,19 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
-    /// Has handled what the process that was followed may have died of.
+    /// Has handled what the process that was followed may have died of, if another death would be survived, or nobody can be waited
+    /// for any more.
+    fn tend_suspect(&mut self) {
+        if self.suspect.is_some_and(|(_, until)| self.succession.is_sheltered() || self.now >= until) {
+            self.release_suspect();
+        }
+    }
+
     #[cold]
-    fn release_suspect(&mut self, suspect: PeerHandle) {
-        self.suspect = None;
-        self.lanes.lane_mut(suspect.lane()).take_up_suspect(suspect);
+    fn release_suspect(&mut self) {
+        if let Some((suspect, _)) = self.suspect.take() {
+            self.lanes.lane_mut(suspect.lane()).take_up_suspect(suspect);
+        }
     }
 
     /// Says that the loop turns.
@@ -599,9 +611,7 @@ impl<L: Lanes> Reactor<L> {
     fn begin_departure(&mut self, greeting: Greeting) {
         let (succession, mut with) = self.succession();
         let Some((greeting, welcome)) = succession.admit(greeting, &mut with) else { return };
-        if let Some((suspect, _)) = self.suspect {
-            self.release_suspect(suspect);
-        }
+        self.release_suspect();
         self.stop_moving(&Refusal::Busy { pid: greeting.pid });
         let (succession, mut with) = self.succession();
         succession.begin(greeting, welcome, &mut with);
@@ -685,9 +695,7 @@ impl<L: Lanes> Reactor<L> {
         self.stop_moving(&Refusal::Stopping);
         let (succession, mut with) = self.succession();
         succession.abandon(&Refusal::Stopping, &mut with);
-        if let Some((suspect, _)) = self.suspect {
-            self.release_suspect(suspect);
-        }
+        self.release_suspect();
         self.lanes.each(|lane| {
             lane.stopping();
             lane.close_all();

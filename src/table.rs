@@ -216,7 +216,7 @@ impl Table {
             }
             // A standby has to know first what would be done to its connection.
             let is_waiting = turn.talk.pending_bytes() > 0 || turn.talk.is_ending();
-            let has_to_wait = progress != TurnEnd::Over && is_waiting && turn.has_to_wait();
+            let has_to_wait = progress != TurnEnd::Over && is_waiting && turn.hold_back();
             if ends && !has_to_wait {
                 let wait;
                 (progress, wait) = end(&mut turn, progress, self.clock.ns(self.now), &self.patience);

@@ -88,8 +88,8 @@ impl Line<'_> {
         }
     }
 
-    /// The same of what is pending. False if nothing has to wait.
-    fn holds(&mut self) -> bool {
+    /// Has what is pending wait until a standby knows it. False if nothing has to wait.
+    fn hold_back(&mut self) -> bool {
         let Some(shelter) = self.shelter.as_mut().filter(|shelter| shelter.holds()) else { return false };
         shelter.hold(self.key, self.peer);
         true
@@ -115,9 +115,9 @@ impl Turn<'_> {
         self.unsettled && self.peers.shelter.as_ref().is_some_and(|shelter| !shelter.holds())
     }
 
-    /// Whether what is to be written to it, or done to its connection, has to wait, since a standby does not know it yet.
-    pub(super) fn has_to_wait(&mut self) -> bool {
-        self.peers.shelter.is_some() && self.line().holds()
+    /// Has what is to be written to it, or done to its connection, wait until a standby knows it. False if nothing has to wait.
+    pub(super) fn hold_back(&mut self) -> bool {
+        self.peers.shelter.is_some() && self.line().hold_back()
     }
 
     /// Where its bytes go through something: says behind what is pending that nothing more comes, if it is so.
@@ -200,7 +200,7 @@ impl Turn<'_> {
     #[inline(never)]
     fn flush_if_known(&mut self) -> io::Result<()> {
         let marks = self.marks();
-        if self.talk.pending_bytes() > 0 && self.has_to_wait() {
+        if self.talk.pending_bytes() > 0 && self.hold_back() {
             self.talk.weigh(marks);
             return Ok(());
         }
