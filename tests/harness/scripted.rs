@@ -9,6 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -36,7 +37,9 @@ pub(crate) fn receive_with_descriptors(socket: &UnixStream) -> (Vec<u8>, Vec<Own
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut buffer = vec![0; 64 * 1024];
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC);
+    let parts = &mut [IoSliceMut::new(&mut buffer)];
+    // This process may have been stopped meanwhile.
+    let received = retry_on_intr(|| recvmsg(socket, parts, &mut control, RecvFlags::CMSG_CLOEXEC));
     let bytes = received.map_or(0, |message| message.bytes);
     buffer.truncate(bytes);
     let descriptors = control.drain().filter_map(|message| match message {

@@ -171,8 +171,8 @@ impl ScriptedSupervisor {
             let parts = &mut [std::io::IoSliceMut::new(&mut buffer)];
             match recvmsg(&self.socket, parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Ok(received) => break received,
-                // Not all that was sent to the worker was read; what it has said is still there.
-                Err(Errno::CONNRESET) => {}
+                // Not all that was sent to the worker was read, or this process was stopped; what it has said is still there.
+                Err(Errno::CONNRESET | Errno::INTR) => {}
                 Err(errno) => panic!("waiting for a word of the worker: {errno}"),
             }
         };
