@@ -232,10 +232,12 @@ fn a_server_is_told_first_whose_connection_it_is_and_then_spoken_to_with_tls() {
 
 #[test]
 fn a_server_is_resumed_with_by_tls_12_until_the_proxy_is_replaced() {
-    let (authority, listen, listener) = (Authority::new(), free_address(), upstream());
+    let (authority, listener) = (Authority::new(), upstream());
     let acceptor = authority.acceptor("server.example");
     for (version, resumes) in [("1.2", true), ("1.3", false)] {
         let tls = format!("ca = {}, name = 'server.example', versions = ['{version}']", quoted(&authority.file()));
+        // Where the one before listened, that may not be closed yet.
+        let listen = free_address();
         let proxy = Proxy::serve(&speaking_tls(listen, address(&listener), &tls, ""));
         for is_resumed in [false, resumes, resumes] {
             let mut client = Client::connect(listen);
