@@ -30,6 +30,7 @@ const CONVEYED_TO: usize = 32;
 const CONVEYED_READ: usize = 40;
 const CONVEYED_WRITTEN: usize = 48;
 const APPLIED: usize = 64;
+const LIVING: usize = 128;
 
 const INTAKE: usize = 4096;
 const INTAKE_BYTES: usize = 4 << 20;
@@ -270,6 +271,13 @@ impl Mapping {
         let end = (last + READ_HEADER_BYTES + 64 * 1024).min(INTAKE_BYTES);
         self.word(INTAKE_END).store(end as u64, Ordering::Release);
         true
+    }
+
+    // ── Both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The futex that whoever writes holds as long as it lives.
+    pub(crate) fn living(&self) -> &AtomicU32 {
+        self.half_word(LIVING)
     }
 
     // ── Where things are ───────────────────────────────────────────────────────────────────────────────────────────

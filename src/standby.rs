@@ -43,8 +43,10 @@
 //!
 //! # Who owns the peers
 //!
-//! The active, as long as it lives: the standby serves when the kernel says that no thread of it runs any more (pidfd_open(2)), and
-//! not because a channel has ended. The standby, after that, if it has the [licence](licence) still: the active takes that back before
+//! The active, as long as it lives: the standby serves when the kernel says that no thread of it runs any more, and not because a
+//! channel has ended. That is so when the process is dead (pidfd_open(2)), and before that when the thread of its loop has ended and all
+//! others have begun to (proc(5)): what the kernel does for such a process after that, to free its memory and to close its files,
+//! takes longer than all else. The standby, after that, if it has the [licence](licence) still: the active takes that back before
 //! it lets anybody else follow or take over, without asking a standby that may be stopped. So of two that followed one
 //! after the other, only the last can own anything.
 //!
@@ -73,7 +75,8 @@
 //! | `kept` | the process that the active starts as its standby, and starts again |
 //! | `follower` | the standby up to the death of the active, and what it makes of it |
 //! | `pulse` | whether the active's loop turns. Pure |
-//! | `active`, `licence` | whether the active is dead; who may serve on then |
+//! | `active`, `vigil` | whether the active is dead, and that this is noticed at once |
+//! | `licence` | who may serve on then |
 //! | `survival` | what a death was, for the log and for whoever asks |
 
 mod active;
@@ -88,6 +91,7 @@ mod pulse;
 mod rhythm;
 mod shared;
 pub(crate) mod survival;
+mod vigil;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use reactord_process::wiped::Wiped;
 use super::following::{Following, out_of_turn};
 use super::licence::Licensor;
 use super::rhythm::{Rhythm, SILENCE_MAX};
+use super::vigil::Living;
 use crate::account::{Account, unix_ms};
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
@@ -50,6 +51,8 @@ pub(super) struct Escort {
     _licensor: Licensor,
     /// The memory that it sees, and where the journal in there ends.
     mapping: Arc<Mapping>,
+    /// By which it notices that this thread ends.
+    _living: Option<Living>,
     end: u64,
     /// Up to where it was told to apply the journal.
     marked: u64,
@@ -102,6 +105,7 @@ impl Escort {
             standby,
             following: Following::of(ready, lanes.all().count()),
             _licensor: licensor,
+            _living: Living::of(&mapping),
             mapping,
             end: 0,
             marked: 0,

@@ -4,6 +4,7 @@
 
 use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -119,7 +120,7 @@ pub(super) struct Follower<L> {
     /// The active's epoll set. To close it takes as long as there are peers in it, and nobody would serve meanwhile.
     epoll: Option<OwnedFd>,
     /// The memory in which the active says what has happened, and up to where that is applied.
-    mapping: Option<Mapping>,
+    mapping: Option<Arc<Mapping>>,
     applied: u64,
     /// Descriptors of those who have come, by cookies.
     came: FxHashMap<u64, OwnedFd>,
@@ -212,8 +213,8 @@ impl<L: Lanes> Follower<L> {
                     self.pulse.heard();
                     return Ok(Next::Frame(raw));
                 }
-                // What it had sent is received by now: it is dead only when it has closed everything.
-                Ok(None) if self.active.is_dead_within(Duration::ZERO) => return Ok(Next::End),
+                // What it had sent by then is received at the end.
+                Ok(None) if self.active.is_dead() => return Ok(Next::End),
                 Ok(None) => self.wait()?,
                 Err(ChannelError::Closed) => return Ok(Next::End),
                 Err(error) => return Err(error.into()),
@@ -237,9 +238,14 @@ impl<L: Lanes> Follower<L> {
         self.flush()?;
         let patience = self.pulse.due().map_or(LOOKS_EVERY, |due| due.saturating_duration_since(now).min(LOOKS_EVERY));
         let signals = self.arriving.sources.signals.as_ref().map(StopSignals::as_fd);
-        let sources = [Some(self.arriving.channel.as_fd()), Some(self.active.as_fd()), signals];
-        let mut awaited: Vec<PollFd<'_>> =
-            sources.into_iter().flatten().map(|source| PollFd::new(source, PollFlags::POLLIN)).collect();
+        let sources = [Some(self.arriving.channel.as_fd()), signals];
+        let mut awaited: Vec<PollFd<'_>> = self
+            .active
+            .awaited()
+            .chain(sources.into_iter().flatten())
+            .map(|source| PollFd::new(source, PollFlags::POLLIN))
+            .collect();
+        let patience = self.active.looks_within().map_or(patience, |within| within.min(patience));
         let patience = PollTimeout::try_from(patience + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut awaited, patience) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
@@ -275,7 +281,9 @@ impl<L: Lanes> Follower<L> {
                     .expect("so many were asked for");
                 self.licence = Some(Licence::from(licence));
                 self.epoll = Some(epoll);
-                self.mapping = Some(Mapping::of(memory).map_err(in_context("the memory of the active"))?);
+                let mapping = Arc::new(Mapping::of(memory).map_err(in_context("the memory of the active"))?);
+                self.active.watch(&mapping);
+                self.mapping = Some(mapping);
             }
             Frame::Descriptors(Descriptors { cookies }) => {
                 let sockets = self.arriving.channel.take_descriptors(cookies.len())?;
@@ -423,7 +431,7 @@ impl<L: Lanes> Follower<L> {
 
     /// Nobody else owns the peers, or ever will.
     fn serve_on(&mut self, noticed_at_ns: u64) -> Result<End, Cause> {
-        let committed = self.mapping.as_ref().map(Mapping::committed);
+        let committed = self.mapping.as_deref().map(Mapping::committed);
         self.apply_up_to(committed.expect("it came before the first mark"))?;
         self.came.clear();
         let left = self.arriving.channel.descriptors_left();
@@ -477,7 +485,7 @@ impl<L: Lanes> Follower<L> {
     /// What was passed from one peer to another, and is still to be taken off.
     fn judge_conveyed(&mut self, judged: &mut Judged) {
         let Self { arriving: Arriving { lanes, .. }, counting, mapping, .. } = self;
-        let Some(Conveyed { from, to, counts }) = mapping.as_ref().and_then(Mapping::conveyed) else { return };
+        let Some(Conveyed { from, to, counts }) = mapping.as_deref().and_then(Mapping::conveyed) else { return };
         let (Some(from), Some(to)) = (lanes.find(from.into()), lanes.find(to.into())) else { return };
         let [read, written] = [from, to].map(|handle| lanes.peer(handle).and_then(|peer| counting.look(peer).stands()));
         let known = counts.zip(written.zip(read)).ok_or(Doubt::NotTold);
@@ -494,7 +502,7 @@ impl<L: Lanes> Follower<L> {
     /// What was read, and is to be handled once more.
     fn judge_read(&mut self, is_blind: bool, judged: &mut Judged) {
         let Self { arriving: Arriving { lanes, .. }, counting, mapping, .. } = self;
-        for Read { reader, mut bytes, was_under_way } in mapping.iter().flat_map(Mapping::reads) {
+        for Read { reader, mut bytes, was_under_way } in mapping.as_deref().into_iter().flat_map(Mapping::reads) {
             // Somebody may end with the active.
             let Some(handle) = lanes.find(reader.cookie.into()) else { continue };
             if was_under_way && !is_blind {
@@ -562,7 +570,7 @@ impl<L: Lanes> Follower<L> {
 
     /// As if the active had died in its last read. False if there was none.
     pub(super) fn find_last_read_under_way(&self) -> bool {
-        self.mapping.as_ref().is_some_and(Mapping::die_in_last_read)
+        self.mapping.as_deref().is_some_and(Mapping::die_in_last_read)
     }
 
     /// The active is dead.
