@@ -531,14 +531,15 @@ impl Table {
     /// # Errors
     /// If the kernel cannot be asked how far connections have come.
     pub(crate) fn shelter(&mut self, mapping: Arc<Mapping>, lane: u32) -> io::Result<()> {
-        self.peers.shelter = Some(Box::new(Shelter::new(mapping, lane)?));
+        let peers = self.peers.slab.len();
+        self.peers.shelter = Some(Box::new(Shelter::new(mapping, lane, peers)?));
         Ok(())
     }
 
     /// More may have been read from a peer than was given: an urgent byte is passed over (tcp(7)).
     pub(crate) fn count_anew(&mut self, handle: PeerHandle) {
         let Peers { slab, shelter: Some(shelter), .. } = &mut self.peers else { return };
-        turns::find(slab, handle).into_iter().for_each(|peer| shelter.look_anew(peer.id()));
+        turns::find(slab, handle).into_iter().for_each(|_| shelter.look_anew(handle.key()));
     }
 
     /// To how many something is to be written, or done, when the standby knows it.
@@ -556,7 +557,7 @@ impl Table {
         let Peers { slab, shelter: Some(shelter), .. } = &mut self.peers else { return Vec::new() };
         let held = shelter.let_out();
         for handle in &held {
-            turns::find(slab, *handle).into_iter().for_each(|peer| shelter.release(peer.id()));
+            turns::find(slab, *handle).into_iter().for_each(|_| shelter.release(handle.key()));
         }
         held
     }

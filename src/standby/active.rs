@@ -1,7 +1,9 @@
 //! The process that is followed, from outside: whether it is dead, and that it is killed where it hangs.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,8 @@ pub(super) struct Active {
     vigil: Option<Vigil>,
     /// When that was told.
     loop_ended_at: Option<Instant>,
+    /// It was seen to be dead.
+    is_dead: bool,
 }
 
 impl Active {
@@ -39,7 +43,7 @@ impl Active {
     pub(super) fn find(pid: u32) -> io::Result<Self> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { pid, pidfd, vigil: None, loop_ended_at: None })
+        Ok(Self { pid, pidfd, vigil: None, loop_ended_at: None, is_dead: false })
     }
 
     /// Notices from now on, too, that the thread of its loop has ended, of which this memory tells.
@@ -50,7 +54,8 @@ impl Active {
 
     /// Whether nothing of its program runs any more. What the kernel is still busy with then, files and memory, is nobody's.
     pub(super) fn is_dead(&mut self) -> bool {
-        is_readable(&self.pidfd) || (self.has_loop_ended() && are_all_exiting(self.pid))
+        self.is_dead = self.is_dead || is_readable(&self.pidfd) || (self.has_loop_ended() && are_all_exiting(self.pid));
+        self.is_dead
     }
 
     fn has_loop_ended(&mut self) -> bool {
@@ -66,7 +71,7 @@ impl Active {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if self.is_dead() || left.is_zero() {
-                return self.is_dead();
+                return self.is_dead;
             }
             let mut awaited: Vec<PollFd<'_>> = self.awaited().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
             let patience = self.looks_within().map_or(left, |within| within.min(left));
@@ -103,12 +108,27 @@ fn is_readable(source: &impl AsFd) -> bool {
 /// Whether all threads of a process have begun to end, the first one among them. False if that cannot be seen. If the process is dead by
 /// now, its number may be another's, which makes no difference to whoever asks whether it is.
 fn are_all_exiting(pid: Pid) -> bool {
-    let process = format!("/proc/{}", pid.as_raw_nonzero());
-    let is_exiting = |stat: String| std::fs::read_to_string(stat).is_ok_and(|stat| is_exiting(&stat));
-    let Ok(tasks) = std::fs::read_dir(format!("{process}/task")) else { return false };
-    // A thread that is gone while it is looked at is not running either.
-    let has_ended = |task: &std::path::Path| !task.exists() || is_exiting(format!("{}/stat", task.display()));
-    is_exiting(format!("{process}/stat")) && tasks.flatten().all(|task| has_ended(&task.path()))
+    let Ok(mut tasks) = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else { return false };
+    let mut is_first_among_them = false;
+    let have_ended = tasks.all(|task| {
+        let Ok(task) = task else { return false };
+        is_first_among_them |= task.file_name().to_str() == Some(&pid.as_raw_nonzero().to_string());
+        match first_bytes(&task.path().join("stat")) {
+            Ok(stat) => is_exiting(&stat),
+            // It is gone while it is looked at.
+            Err(error) => {
+                matches!(error.kind(), io::ErrorKind::NotFound) || error.raw_os_error() == Some(Errno::ESRCH as i32)
+            }
+        }
+    });
+    have_ended && is_first_among_them
+}
+
+/// As much of a file as a line of numbers takes, by one read: it is looked at while nobody serves.
+fn first_bytes(path: &Path) -> io::Result<String> {
+    let mut buffer = [0; 1024];
+    let count = File::open(path)?.read(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..count]).into_owned())
 }
 
 /// Whether a thread has begun to end of which the kernel says this: proc(5), `stat`, of which the command in parentheses may be anything.

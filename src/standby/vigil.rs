@@ -35,7 +35,7 @@ impl Drop for Living {
     }
 }
 
-/// Waits for that, in a thread of its own: no other call can wait for it as well.
+/// Waits for that in a thread of its own: no call waits for a futex of this kind and for descriptors.
 #[derive(Debug)]
 pub(super) struct Vigil(Arc<OwnedFd>);
 

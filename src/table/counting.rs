@@ -59,7 +59,7 @@ impl Line<'_> {
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
         let received = match self.shelter {
             None => self.peer.receive(buffer)?,
-            Some(shelter) => shelter.receive(self.peer, buffer)?,
+            Some(shelter) => shelter.receive(self.key, self.peer, buffer)?,
         };
         if let Received::Bytes(bytes) = received {
             self.tally.received_bytes += bytes as u64;
@@ -205,9 +205,9 @@ impl Turn<'_> {
             return Ok(());
         }
         let sent = (**self).flush(marks)?;
-        let id = self.id();
+        let key = self.key();
         self.peers.tally.sent_bytes += sent as u64;
-        self.peers.shelter.iter_mut().for_each(|shelter| shelter.have_written(id, sent));
+        self.peers.shelter.iter_mut().for_each(|shelter| shelter.have_written(key, sent));
         Ok(())
     }
 }

@@ -266,16 +266,13 @@ impl Turn<'_> {
     fn may_convey(&mut self, partner_key: usize) -> bool {
         let key = self.key();
         let Peers { slab, shelter, .. } = &mut *self.peers;
-        shelter.as_mut().is_none_or(|shelter| shelter.convey(&slab[key], &slab[partner_key]))
+        shelter.as_mut().is_none_or(|shelter| shelter.convey((key, &slab[key]), (partner_key, &slab[partner_key])))
     }
 
     #[inline]
     fn have_conveyed(&mut self, partner_key: usize, bytes: usize) {
         let key = self.key();
-        let Peers { slab, shelter, .. } = &mut *self.peers;
-        if let Some(shelter) = shelter {
-            shelter.have_conveyed(slab[key].id(), slab[partner_key].id(), bytes);
-        }
+        self.peers.shelter.iter_mut().for_each(|shelter| shelter.have_conveyed(key, partner_key, bytes));
     }
 
     fn count_conveyed(&mut self, bytes: usize) {

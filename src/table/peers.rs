@@ -163,7 +163,7 @@ impl Peers {
         // Of a peer that is out of reach, another may have the id by now: it has gone and come back.
         self.keys.remove(key, self.slab[key].id());
         let peer = self.slab.remove(key);
-        self.shelter.iter_mut().for_each(|shelter| shelter.forget(peer.id()));
+        self.shelter.iter_mut().for_each(|shelter| shelter.forget(key));
         self.deadlines.forget(key);
         self.missed.remove(&key);
         self.count_no_more(peer.counted);

@@ -8,13 +8,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
 use super::handle::PeerHandle;
 use crate::mapping::{Conveyed, Mapping, Reader};
 use crate::peer::count::Count;
 use crate::peer::counters::Counting;
-use crate::peer::{Peer, PeerId, Phase, Received, receive_by};
+use crate::peer::{Peer, Phase, Received, receive_by};
 
 /// How often the kernel is asked about a connection of which it does not tell.
 const LOOKS_MAX: u8 = 3;
@@ -33,70 +31,99 @@ pub(super) struct Shelter {
     mapping: Arc<Mapping>,
     lane: u32,
     counting: Counting,
-    /// How far those have come about whom something was to be known, by cookies.
-    known: FxHashMap<u64, Known>,
+    /// How far peers have come, by keys.
+    known: Vec<Known>,
     /// What the standby is to be told of them.
     offsets: Vec<Offset>,
     /// To whom something is to be written, or done, when the standby knows it.
     held: Vec<PeerHandle>,
     /// It knows all by now, and those have their turn.
     lets_out: bool,
-    /// How often it was told something.
-    commits: u64,
+    /// How often it was told something, round and round.
+    commits: u32,
 }
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// `None` if the kernel has not told.
-    count: Option<Count>,
+    /// Of interest if the kernel has told.
+    count: Count,
+    is_counted: bool,
     /// How often it was asked.
     looks: u8,
-    /// What the standby was told of it last, if anything.
-    told: Option<Option<u64>>,
+    /// What the standby was told of it last, if anything: [`UNKNOWN`] if that was that it is not known.
+    told: u64,
+    is_told: bool,
     is_held: bool,
     /// Nothing is passed on before the standby knows that it is joined.
     is_newly_joined: bool,
-    /// After which commit something was written to it last that had waited.
-    written_after: Option<u64>,
     /// It has sent something urgent, which is passed over and counted by nobody but the kernel.
     is_urgent: bool,
+    /// After which commit something was written to it last that had waited. 0 if nothing was.
+    written_after: u32,
 }
 
+const _: () = assert!(size_of::<Known>() <= 40, "there is one for each of a million peers");
+
+/// How far a connection is ahead that is not known. None is.
+const UNKNOWN: u64 = u64::MAX;
+
 impl Known {
+    fn count(&self) -> Option<Count> {
+        self.is_counted.then_some(self.count)
+    }
+
     /// What the standby is to be told of a peer whose pending output begins at this position.
     fn offset(&self, start: u64) -> Option<u64> {
-        self.count.map(|count| count.written.wrapping_sub(start))
+        self.count().map(|count| count.written.wrapping_sub(start))
+    }
+
+    /// It is told this. False if it was told the same last.
+    fn tell(&mut self, offset: Option<u64>) -> bool {
+        let offset = offset.unwrap_or(UNKNOWN);
+        let is_news = !self.is_told || self.told != offset;
+        (self.told, self.is_told) = (offset, true);
+        is_news
     }
 
     /// So many bytes more were read from it, and written to it.
     fn advance(&mut self, read: usize, written: usize) {
-        if let Some(count) = &mut self.count {
-            count.read = count.read.wrapping_add(read as u64);
-            count.written = count.written.wrapping_add(written as u64);
-        }
+        self.count.read = self.count.read.wrapping_add(read as u64);
+        self.count.written = self.count.written.wrapping_add(written as u64);
     }
 }
 
-/// How far a peer has come. Of a connection that does not stand yet, that is for later.
-fn know<'k>(known: &'k mut FxHashMap<u64, Known>, counting: &mut Counting, peer: &Peer) -> &'k mut Known {
-    let known = known.entry(peer.id().into()).or_default();
-    if known.count.is_none() && known.looks < LOOKS_MAX && peer.talk.phase() != Phase::Connecting {
+/// How far the peer at `key` has come. Of a connection that does not stand yet, that is for later.
+fn know<'k>(known: &'k mut Vec<Known>, counting: &mut Counting, key: usize, peer: &Peer) -> &'k mut Known {
+    let known = at(known, key);
+    if !known.is_counted && known.looks < LOOKS_MAX && peer.talk.phase() != Phase::Connecting {
         known.looks += 1;
-        known.count = counting.look(peer).stands();
+        if let Some(count) = counting.look(peer).stands() {
+            (known.count, known.is_counted) = (count, true);
+        }
     }
     known
 }
 
+/// What is known of the peer at `key`, of whom nothing may have been known so far.
+fn at(known: &mut Vec<Known>, key: usize) -> &mut Known {
+    if known.len() <= key {
+        known.resize(key + 1, Known::default());
+    }
+    &mut known[key]
+}
+
 impl Shelter {
+    /// For so many peers and more.
+    ///
     /// # Errors
     /// If the kernel cannot be asked how far connections have come.
-    pub(super) fn new(mapping: Arc<Mapping>, lane: u32) -> io::Result<Self> {
+    pub(super) fn new(mapping: Arc<Mapping>, lane: u32, peers: usize) -> io::Result<Self> {
         Ok(Self {
             mapping,
             lane,
             counting: Counting::open()?,
-            known: FxHashMap::default(),
+            known: vec![Known::default(); peers],
             offsets: Vec::new(),
             held: Vec::new(),
             lets_out: false,
@@ -104,14 +131,14 @@ impl Shelter {
         })
     }
 
-    fn know(&mut self, peer: &Peer) -> &mut Known {
-        know(&mut self.known, &mut self.counting, peer)
+    fn know(&mut self, key: usize, peer: &Peer) -> &mut Known {
+        know(&mut self.known, &mut self.counting, key, peer)
     }
 
-    /// It may have come further than what was read and written: the kernel is asked anew.
-    pub(super) fn look_anew(&mut self, id: PeerId) {
-        let known = self.known.entry(id.into()).or_default();
-        (known.count, known.looks, known.is_urgent) = (None, 0, true);
+    /// The peer at `key` may have come further than what was read and written: the kernel is asked anew.
+    pub(super) fn look_anew(&mut self, key: usize) {
+        let known = at(&mut self.known, key);
+        (known.is_counted, known.looks, known.is_urgent) = (false, 0, true);
     }
 
     /// Whether what is to be written to peers, or done to their connections, has to wait.
@@ -122,10 +149,10 @@ impl Shelter {
     /// Something is to be written to the peer at `key`, or done to its connection, when the standby knows it.
     pub(super) fn hold(&mut self, key: usize, peer: &Peer) {
         let start = peer.talk.outbound().start;
-        let known = self.know(peer);
-        let (is_news, offset) = (!std::mem::replace(&mut known.is_held, true), known.offset(start));
-        let is_to_be_told = known.told.replace(offset) != Some(offset);
-        if is_news {
+        let known = self.know(key, peer);
+        let (is_first, offset) = (!std::mem::replace(&mut known.is_held, true), known.offset(start));
+        let is_to_be_told = known.tell(offset);
+        if is_first {
             self.held.push(PeerHandle::new(key, peer.stamp()));
         }
         if is_to_be_told {
@@ -136,7 +163,7 @@ impl Shelter {
     /// The same of one that was joined to another just now.
     pub(super) fn hold_joined(&mut self, key: usize, peer: &Peer) {
         self.hold(key, peer);
-        self.know(peer).is_newly_joined = true;
+        self.know(key, peer).is_newly_joined = true;
     }
 
     /// How many have to wait.
@@ -155,32 +182,32 @@ impl Shelter {
         self.lets_out = false;
     }
 
-    /// The peer has its turn now for which it has waited.
-    pub(super) fn release(&mut self, id: PeerId) {
-        if let Some(known) = self.known.get_mut(&id.into()) {
-            (known.is_held, known.is_newly_joined) = (false, false);
-        }
+    /// The peer at `key` has its turn now for which it has waited.
+    pub(super) fn release(&mut self, key: usize) {
+        let known = at(&mut self.known, key);
+        (known.is_held, known.is_newly_joined) = (false, false);
     }
 
     /// What the standby is to be told of how far connections have come.
     pub(super) fn take_offsets(&mut self) -> Vec<Offset> {
-        self.commits += 1;
+        // 0 is none.
+        self.commits = self.commits.checked_add(1).unwrap_or(1);
         std::mem::take(&mut self.offsets)
     }
 
-    /// The peer is gone.
-    pub(super) fn forget(&mut self, id: PeerId) {
-        self.known.remove(&id.into());
+    /// The peer at `key` is gone.
+    pub(super) fn forget(&mut self, key: usize) {
+        self.known.get_mut(key).into_iter().for_each(|known| *known = Known::default());
     }
 
     /// Reads once, into `buffer`.
-    pub(super) fn receive(&mut self, peer: &mut Peer, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(super) fn receive(&mut self, key: usize, peer: &mut Peer, buffer: &mut [u8]) -> io::Result<Received> {
         if !self.mapping.takes_in(buffer.len()) {
             return Ok(Received::Later);
         }
         let Self { mapping, lane, counting, known, .. } = self;
-        let known = know(known, counting, peer);
-        let before = known.count.filter(|_| !known.is_urgent).map(|count| count.read);
+        let known = know(known, counting, key, peer);
+        let before = known.count().filter(|_| !known.is_urgent).map(|count| count.read);
         let reader = Reader { lane: *lane, cookie: peer.id().into(), before };
         let received = receive_by(|| mapping.read(peer.as_fd(), reader, buffer))?;
         if let Received::Bytes(bytes) = received {
@@ -189,32 +216,33 @@ impl Shelter {
         Ok(received)
     }
 
-    /// So many bytes more were written to a peer, of those that waited.
-    pub(super) fn have_written(&mut self, id: PeerId, bytes: usize) {
-        if let Some(known) = self.known.get_mut(&id.into()).filter(|_| bytes > 0) {
+    /// So many bytes more were written to the peer at `key`, of those that waited.
+    pub(super) fn have_written(&mut self, key: usize, bytes: usize) {
+        if bytes > 0 {
+            let known = at(&mut self.known, key);
             known.advance(0, bytes);
-            known.written_after = Some(self.commits);
+            known.written_after = self.commits;
         }
     }
 
     /// Bytes that were peeked at are about to be written to another peer, and then to be taken off. False if that has to wait: the standby
     /// does not know yet that the two are joined.
-    pub(super) fn convey(&mut self, from: &Peer, to: &Peer) -> bool {
-        let [one, other] = [from, to].map(|peer| *self.know(peer));
+    pub(super) fn convey(&mut self, from: (usize, &Peer), to: (usize, &Peer)) -> bool {
+        let [one, other] = [from, to].map(|(key, peer)| *self.know(key, peer));
         // What was written last had a position, of which it has not been told that it is past.
-        if one.is_newly_joined || other.is_newly_joined || other.written_after == Some(self.commits) {
+        if one.is_newly_joined || other.is_newly_joined || (other.written_after == self.commits && self.commits > 0) {
             return false;
         }
-        let counts = one.count.zip(other.count).map(|(from, to)| (from.read, to.written));
-        self.mapping.convey(Conveyed { from: from.id().into(), to: to.id().into(), counts });
+        let counts = one.count().zip(other.count()).map(|(from, to)| (from.read, to.written));
+        let [from, to] = [from, to].map(|(_, peer)| peer.id().into());
+        self.mapping.convey(Conveyed { from, to, counts });
         true
     }
 
-    /// So many were.
-    pub(super) fn have_conveyed(&mut self, from: PeerId, to: PeerId, bytes: usize) {
+    /// So many were, from the peer at the one key to that at the other.
+    pub(super) fn have_conveyed(&mut self, from: usize, to: usize, bytes: usize) {
         self.mapping.have_conveyed();
-        for (id, read, written) in [(from, bytes, 0), (to, 0, bytes)] {
-            self.known.get_mut(&id.into()).into_iter().for_each(|known| known.advance(read, written));
-        }
+        at(&mut self.known, from).advance(bytes, 0);
+        at(&mut self.known, to).advance(0, bytes);
     }
 }
