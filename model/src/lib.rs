@@ -105,6 +105,7 @@ pub mod progress;
 pub mod properties;
 pub mod protocol;
 pub mod record;
+pub mod standby;
 pub mod state;
 pub mod visit;
 

@@ -1,4 +1,4 @@
-//! Checks the takeover and moves, and the mutants of both, and prints what came of it.
+//! Checks the takeover, moves and a standby, and the mutants of all three, and prints what came of it.
 
 use std::fmt::Debug;
 use std::process::ExitCode;
@@ -8,19 +8,23 @@ use argh::FromArgs;
 use reactord_model::moves::{self, Moves};
 use reactord_model::mutants::Mutant;
 use reactord_model::protocol::Protocol;
+use reactord_model::standby::{self, Standby};
 use reactord_model::visit::Visited;
 use reactord_model::{check, properties};
-use stateright::{Checker, Property};
+use stateright::{Checker, Path, Property};
 
-/// Checks the ownership protocol of the takeover and of moves, and that the check finds faults.
+/// Checks the ownership protocol of the takeover, of moves and of a standby, and that the check finds faults.
 #[derive(FromArgs)]
 struct Arguments {
     /// print how this mutant comes to break its property
     #[argh(option)]
     mutant: Option<String>,
-    /// leave out the takeover, which takes many times as long as moves
+    /// moves alone
     #[argh(switch)]
     moves: bool,
+    /// a standby alone
+    #[argh(switch)]
+    standby: bool,
     /// how many bytes clients send while peers move (default: 1)
     #[argh(option, default = "1")]
     bytes: u8,
@@ -28,32 +32,57 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments: Arguments = argh::from_env();
-    let bytes_max = arguments.bytes;
-    match arguments.mutant {
-        Some(name) => counterexample(&name, bytes_max),
-        None => table(arguments.moves, bytes_max),
+    match &arguments.mutant {
+        Some(name) => counterexample(name, arguments.bytes),
+        None => table(&arguments),
     }
 }
 
-/// Both models and all their mutants. Succeeds if the former hold and the latter are caught.
-fn table(moves_alone: bool, bytes_max: u8) -> ExitCode {
+/// The models that were asked for, or all, and all their mutants. Succeeds if the former hold and the latter are caught.
+fn table(arguments: &Arguments) -> ExitCode {
+    let Arguments { moves, standby, bytes: bytes_max, .. } = *arguments;
+    let all = !moves && !standby;
     println!("| variant | states | depth | s | verdict |");
     println!("| --- | ---: | ---: | ---: | --- |");
     let mut as_expected = true;
-    if !moves_alone {
-        as_expected &=
-            held("the takeover", || check(Protocol::default()), &properties::always(), &properties::sometimes());
-        for mutant in Mutant::ALL {
-            as_expected &= caught(mutant, || check(Protocol { mutant: Some(mutant) }), mutant.caught_by());
-        }
+    if all {
+        as_expected &= table_of_takeover();
     }
+    if all || moves {
+        as_expected &= table_of_moves(bytes_max);
+    }
+    if all || standby {
+        as_expected &= table_of_standby();
+    }
+    if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn table_of_takeover() -> bool {
+    let (always, sometimes) = (properties::always(), properties::sometimes());
+    let mut as_expected = held("the takeover", || check(Protocol::default()), &always, &sometimes);
+    for mutant in Mutant::ALL {
+        as_expected &= caught(mutant, || check(Protocol { mutant: Some(mutant) }), mutant.caught_by());
+    }
+    as_expected
+}
+
+fn table_of_moves(bytes_max: u8) -> bool {
     let model = Moves { mutant: None, bytes_max };
     let (always, sometimes) = (moves::properties::always(), moves::properties::sometimes());
-    as_expected &= held("moves", || moves::check(model), &always, &sometimes);
+    let mut as_expected = held("moves", || moves::check(model), &always, &sometimes);
     for mutant in moves::mutants::Mutant::ALL {
         as_expected &= caught(mutant, || moves::check(Moves { mutant: Some(mutant), ..model }), mutant.caught_by());
     }
-    if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    as_expected
+}
+
+fn table_of_standby() -> bool {
+    let (always, sometimes) = (standby::properties::always(), standby::properties::sometimes());
+    let mut as_expected = held("a standby", || standby::check(Standby::default()), &always, &sometimes);
+    for mutant in standby::mutants::Mutant::ALL {
+        as_expected &= caught(mutant, || standby::check(Standby { mutant: Some(mutant) }), mutant.caught_by());
+    }
+    as_expected
 }
 
 /// Prints the line of a model. Whether all its properties hold, and all its examples are found.
@@ -69,6 +98,13 @@ fn held<M: Visited, C: Checker<M>>(
     let (broken, reached) = (found(always), found(sometimes));
     let kept = always.len() - broken;
     line(name, &checker, took_s, format!("{kept} properties hold, {reached} examples found"));
+    for property in always.iter().filter(|property| discoveries.contains_key(property.name)) {
+        eprintln!("broken: \"{}\"", property.name);
+        trace::<M>(discoveries[property.name].clone());
+    }
+    for property in sometimes.iter().filter(|property| !discoveries.contains_key(property.name)) {
+        eprintln!("not found: {}", property.name);
+    }
     broken == 0 && reached == sometimes.len()
 }
 
@@ -95,7 +131,7 @@ fn line<M: Visited>(variant: &str, checker: &impl Checker<M>, took_s: f32, verdi
     println!("| {variant} | {states} | {depth} | {took_s:.1} | {verdict} |");
 }
 
-/// How the mutant with this name, of either model, comes to break its property.
+/// How the mutant with this name, of any model, comes to break its property.
 fn counterexample(name: &str, bytes_max: u8) -> ExitCode {
     if let Some(mutant) = Mutant::from_name(name) {
         return path(mutant, check(Protocol { mutant: Some(mutant) }), mutant.caught_by());
@@ -103,7 +139,11 @@ fn counterexample(name: &str, bytes_max: u8) -> ExitCode {
     if let Some(mutant) = moves::mutants::Mutant::from_name(name) {
         return path(mutant, moves::check(Moves { mutant: Some(mutant), bytes_max }), mutant.caught_by());
     }
-    eprintln!("there is no mutant {name}; there are {:?} and {:?}", Mutant::ALL, moves::mutants::Mutant::ALL);
+    if let Some(mutant) = standby::mutants::Mutant::from_name(name) {
+        return path(mutant, standby::check(Standby { mutant: Some(mutant) }), mutant.caught_by());
+    }
+    let (of_moves, of_standby) = (moves::mutants::Mutant::ALL, standby::mutants::Mutant::ALL);
+    eprintln!("there is no mutant {name}; there are {:?}, {of_moves:?} and {of_standby:?}", Mutant::ALL);
     ExitCode::FAILURE
 }
 
@@ -113,6 +153,12 @@ fn path<M: Visited>(mutant: impl Debug, checker: impl Checker<M>, property: &'st
         return ExitCode::FAILURE;
     };
     println!("{mutant:?} breaks \"{property}\":");
+    trace::<M>(path);
+    ExitCode::SUCCESS
+}
+
+/// Prints what happens on the way to a state, and the state.
+fn trace<M: Visited>(path: Path<M::State, M::Action>) {
     let steps = path.into_vec();
     for (number, action) in steps.iter().filter_map(|(_, action)| action.as_ref()).enumerate() {
         println!("{:3}. {action}", number + 1);
@@ -120,5 +166,4 @@ fn path<M: Visited>(mutant: impl Debug, checker: impl Checker<M>, property: &'st
     if let Some((state, _)) = steps.last() {
         println!("{state:#?}");
     }
-    ExitCode::SUCCESS
 }

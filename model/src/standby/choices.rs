@@ -1,0 +1,235 @@
+//! What can happen in a state: what each process may do next, and what may befall it.
+//!
+//! Each step is named, where it is listed, with the line of code that it stands for.
+
+use super::action::Action;
+use super::mutants::Mutant;
+use super::protocol::Standby;
+use super::state::{
+    At, CLIENTS, FROM, Follower, Life, Link, MESSAGES_MAX, Mark, PROCESSES, Process, Role, STOPS_MAX, Server, State, TO,
+};
+use crate::channel::Pid;
+
+impl Standby {
+    /// Everything that can happen in a state.
+    pub(crate) fn choices(&self, state: &State, actions: &mut Vec<Action>) {
+        if !state.lost && !state.over {
+            Self::clients(state, actions);
+        }
+        for (pid, process) in state.processes.iter().enumerate() {
+            if !matches!(process.role, Role::Unstarted | Role::Gone) {
+                self.of_process(state, pid, process, actions);
+            }
+        }
+    }
+
+    /// What the processes that run will do if nothing befalls them.
+    pub fn due(&self, state: &State) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.choices(state, &mut actions);
+        actions.retain(|action| action.is_due());
+        actions
+    }
+
+    fn of_process(&self, state: &State, pid: Pid, process: &Process, actions: &mut Vec<Action>) {
+        actions.push(Action::Kill { pid });
+        if process.life == Life::Stopped {
+            actions.push(Action::Continue { pid });
+            return;
+        }
+        if state.stops < STOPS_MAX {
+            actions.push(Action::Stop { pid });
+        }
+        match &process.role {
+            Role::Serves(server) => self.server_steps(state, pid, server, actions),
+            Role::Follows(follower) => {
+                if !state.broke && state.link(pid).open && state.processes[follower.active].life != Life::Dead {
+                    actions.push(Action::Break { pid });
+                }
+                self.standby_steps(state, pid, *follower, actions);
+            }
+            // It is told that its predecessor is gone: the takeover's model has the rest.
+            Role::TakesOver(from) if state.processes[*from].life == Life::Dead => actions.push(Action::Leave { pid }),
+            _ => {}
+        }
+    }
+
+    /// What clients say. Of two that are joined, one talks.
+    fn clients(state: &State, actions: &mut Vec<Action>) {
+        for (client, known) in state.clients.iter().enumerate() {
+            if known.said >= MESSAGES_MAX[client] || known.reset.is_some() || (state.joined && client != FROM) {
+                continue;
+            }
+            actions.push(Action::Say { client, poisonous: false });
+            if client == FROM && !state.joined && state.poison.is_none() {
+                actions.push(Action::Say { client, poisonous: true });
+            }
+        }
+    }
+
+    // ── Whoever serves ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn server_steps(&self, state: &State, pid: Pid, server: &Server, actions: &mut Vec<Action>) {
+        match server.at {
+            At::Polls => {
+                self.wishes(state, pid, actions);
+                match state.link_of(pid) {
+                    Some(link) => self.turn(state, pid, (server, link), actions),
+                    None => self.unfollowed_turn(state, pid, server, actions),
+                }
+            }
+            // `Mapping::read`: the kernel takes what there is, at least one.
+            At::Reads(peer) => {
+                actions.extend((1..=state.clients[peer].unread()).map(|count| Action::Read { pid, peer, count }));
+            }
+            At::HasRead(peer, _) => actions.push(Action::Handle { pid, peer }),
+            At::Commits => actions.push(Action::EmptyIntake { pid }),
+            // `AnyLane::let_out`: the socket takes all, or a part.
+            At::LetsOut(to) => {
+                for peer in (0..CLIENTS).filter(|&peer| to[peer]) {
+                    let pending = server.book.peers[peer].pending.len() as u8;
+                    actions.extend((1..=pending).map(|count| Action::Write { pid, peer, count }));
+                }
+            }
+            At::Conveys(_) if self.has(Mutant::TakesOffFirst) => actions.push(Action::TakeOff { pid }),
+            At::HasWritten(_) if self.has(Mutant::TakesOffFirst) => actions.push(Action::WriteConveyed { pid }),
+            At::Conveys(_) => actions.push(Action::WriteConveyed { pid }),
+            At::HasWritten(_) => actions.push(Action::TakeOff { pid }),
+            At::HasTakenOff => actions.push(Action::HaveConveyed { pid }),
+            At::Stops => actions.push(Action::Exit { pid }),
+        }
+    }
+
+    /// What is asked of it, and who calls.
+    fn wishes(&self, state: &State, pid: Pid, actions: &mut Vec<Action>) {
+        if let Some(successor) = state.successor_of(pid) {
+            actions.push(Action::GiveUp { pid });
+            if state.processes[successor].runs() {
+                actions.push(Action::HandOver { pid, successor });
+            }
+            return;
+        }
+        actions.push(Action::Terminate { pid });
+        let Some(unstarted) = state.unstarted() else { return };
+        if !state.takeover_asked {
+            actions.push(Action::TakeOver { pid, successor: unstarted });
+        }
+        // `Standbys::start`, or somebody else does that.
+        let one_has_ended = state.processes.iter().any(|process| process.role == Role::Gone);
+        if state.standby_of(pid).is_none() && !(one_has_ended && self.has(Mutant::StartsNoOther)) {
+            actions.push(Action::Follow { pid, standby: unstarted });
+        }
+    }
+
+    /// A turn of the loop, while somebody follows: any of these comes next.
+    fn turn(&self, state: &State, pid: Pid, (server, link): (&Server, &Link), actions: &mut Vec<Action>) {
+        let book = &server.book;
+        if !state.joined {
+            let readable = (0..CLIENTS).filter(|&peer| Self::is_readable(state, server, peer));
+            actions.extend(readable.map(|peer| Action::BeginRead { pid, peer }));
+        }
+        let is_news = link.committed.as_ref() != Some(&Self::told(state, book)) || !link.intake.is_empty();
+        if is_news {
+            actions.push(Action::Commit { pid });
+        }
+        // What the last commit has let out is not told yet.
+        if link.committed.is_some() && link.open && link.mark == Mark::Unsent {
+            actions.push(Action::SendMark { pid });
+        }
+        if link.mark == Mark::Applied && link.open {
+            actions.push(Action::HearCopied { pid });
+        }
+        self.convey(state, pid, server, actions);
+        self.aside(state, pid, server, actions);
+        if !link.open && !self.has(Mutant::DeafToEnd) {
+            actions.push(Action::LoseStandby { pid });
+        }
+        let is_silent = state.standby_of(pid).is_some_and(|standby| !state.processes[standby].runs());
+        if is_silent && link.open && !self.has(Mutant::WaitsForSilent) {
+            actions.push(Action::Silence { pid });
+        }
+    }
+
+    fn is_readable(state: &State, server: &Server, peer: usize) -> bool {
+        let client = &state.clients[peer];
+        client.unread() > 0 && client.reset.is_none() && server.book.peers[peer].aside == 0
+    }
+
+    /// `Turn::convey_by_peeking`: nothing is pending for the one to whom it goes, and what was has been told.
+    fn convey(&self, state: &State, pid: Pid, server: &Server, actions: &mut Vec<Action>) {
+        let is_told = !server.written_since[TO] || self.has(Mutant::ConveysBehindUntold);
+        if state.joined && server.book.peers[TO].pending.is_empty() && is_told && Self::stand(state) {
+            actions.extend((1..=state.clients[FROM].unread()).map(|count| Action::Convey { pid, count }));
+        }
+    }
+
+    fn stand(state: &State) -> bool {
+        state.clients.iter().all(|client| client.reset.is_none())
+    }
+
+    /// `Reactor::tend_suspect`
+    fn aside(&self, state: &State, pid: Pid, server: &Server, actions: &mut Vec<Action>) {
+        if self.has(Mutant::AsideForEver) {
+            return;
+        }
+        for peer in (0..CLIENTS).filter(|&peer| server.book.peers[peer].aside > 0) {
+            if state.is_sheltered(pid) || self.has(Mutant::TakenUpUnarmed) {
+                actions.push(Action::TakeUpAside { pid, peer });
+            } else if state.unstarted().is_none() && state.standby_of(pid).is_none() {
+                // Before that it is a matter of who is quicker, and the promise is for a standby that is.
+                actions.push(Action::Patience { pid, peer });
+            }
+        }
+    }
+
+    fn unfollowed_turn(&self, state: &State, pid: Pid, server: &Server, actions: &mut Vec<Action>) {
+        let waits = |&peer: &usize| {
+            let pending = !server.book.peers[peer].pending.is_empty() && state.clients[peer].reset.is_none();
+            pending || (Self::is_readable(state, server, peer) && (!state.joined || Self::stand(state)))
+        };
+        actions.extend((0..CLIENTS).filter(waits).map(|peer| Action::Serve { pid, peer }));
+        self.aside(state, pid, server, actions);
+    }
+
+    // ── Whoever follows ────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// `Follower::next`, `wait` and `end`.
+    fn standby_steps(&self, state: &State, pid: Pid, follower: Follower, actions: &mut Vec<Action>) {
+        let link = state.link(pid);
+        let active = &state.processes[follower.active];
+        if follower.fences {
+            actions.push(Action::KillHung { pid });
+            return;
+        }
+        // What was sent before the end comes before it, in order.
+        if link.mark == Mark::Sent {
+            actions.push(Action::ApplyMark { pid });
+            return;
+        }
+        if link.refused {
+            actions.push(Action::Leave { pid });
+            return;
+        }
+        let is_dead = active.life == Life::Dead;
+        if is_dead || !link.open {
+            actions.extend(self.end(pid, follower, link, is_dead));
+        } else if follower.marked && active.life == Life::Stopped {
+            let looks = link.licensed || self.has(Mutant::KillsUnlicensed);
+            actions.extend(looks.then_some(Action::FindHung { pid }));
+        }
+    }
+
+    fn end(&self, pid: Pid, follower: Follower, link: &Link, is_dead: bool) -> Option<Action> {
+        if !follower.marked || self.has(Mutant::LeavesAtEnd) {
+            return Some(Action::Leave { pid });
+        }
+        match (is_dead || self.has(Mutant::ServesOnAtEnd), link.licensed) {
+            (true, true) => Some(Action::ServeOn { pid }),
+            (true, false) => Some(Action::Leave { pid }),
+            (false, _) if self.has(Mutant::NoPatience) => None,
+            (false, _) => Some(Action::Alive { pid }),
+        }
+    }
+}
+
+const _: () = assert!(PROCESSES == 3, "two deaths can be survived");

@@ -1,0 +1,355 @@
+//! What an action leads to.
+
+use super::action::Action;
+use super::mutants::Mutant;
+use super::protocol::Standby;
+use super::state::{At, CLIENTS, Conveyed, FROM, Follower, Life, Mark, Process, Read, Role, Server, State, TO};
+use crate::channel::Pid;
+
+impl Standby {
+    /// The state that an action leads to.
+    pub(crate) fn after(&self, action: Action, before: &State) -> State {
+        let mut after = before.clone();
+        let state = &mut after;
+        match action {
+            Action::Kill { pid } => state.die(pid),
+            Action::Stop { pid } => {
+                state.stops += 1;
+                state.processes[pid].life = Life::Stopped;
+            }
+            Action::Continue { pid } => state.processes[pid].life = Life::Running,
+            Action::Break { pid } => Self::break_channel(state, pid),
+            Action::Say { client, poisonous } => {
+                state.clients[client].said += 1;
+                state.poison = poisonous.then_some(state.clients[client].said).or(state.poison);
+            }
+            Action::TakeOver { pid, successor } => self.begin_takeover(state, pid, successor),
+            Action::HandOver { pid, successor } => self.hand_over(state, pid, successor),
+            Action::GiveUp { pid } => {
+                let successor = state.successor_of(pid).expect("somebody takes over");
+                state.die(successor);
+            }
+            Action::Terminate { pid } => self.terminate(state, pid),
+            Action::Exit { pid } | Action::Leave { pid } | Action::Alive { pid } => state.die(pid),
+            Action::ApplyMark { pid } => {
+                state.follower_mut(pid).marked = true;
+                state.link_mut(pid).mark = Mark::Applied;
+            }
+            Action::FindHung { pid } => {
+                state.follower_mut(pid).fences = true;
+                state.fenced_unlicensed |= !state.link(pid).licensed;
+            }
+            Action::KillHung { pid } => {
+                let follower = state.follower_mut(pid);
+                follower.fences = false;
+                let active = follower.active;
+                state.die(active);
+            }
+            Action::ServeOn { pid } => self.serve_on(state, pid),
+            action => self.after_step(state, action),
+        }
+        state.tidy();
+        after
+    }
+
+    /// What is said in it is lost.
+    fn break_channel(state: &mut State, standby: Pid) {
+        state.broke = true;
+        let link = state.link_mut(standby);
+        (link.open, link.refused) = (false, false);
+        if link.mark == Mark::Sent {
+            link.mark = Mark::Unsent;
+        }
+    }
+
+    /// A step of whoever serves.
+    fn after_step(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Follow { pid, standby } => Self::follow(state, pid, standby),
+            Action::BeginRead { pid, peer } => {
+                let before = state.clients[peer].read;
+                Self::shared(state, pid).intake.push(Read { peer, before, came: None, obsolete: false });
+                state.server_mut(pid).at = At::Reads(peer);
+            }
+            Action::Read { pid, peer, count } => {
+                state.clients[peer].read += count;
+                state.server_mut(pid).at = At::HasRead(peer, count);
+            }
+            Action::Handle { pid, peer } => self.handle_read(state, pid, peer),
+            Action::Commit { pid } => self.commit(state, pid),
+            Action::EmptyIntake { pid } => self.empty_intake(state, pid),
+            Action::Write { pid, peer, count } => {
+                Self::write(state, pid, peer, count);
+                Self::have_let_out(state.server_mut(pid), peer);
+            }
+            Action::TakeUpAside { pid, peer } | Action::Patience { pid, peer } => {
+                state.patience_ended |= action.is_deadline();
+                self.take_up_aside(state, pid, peer);
+            }
+            Action::Serve { pid, peer } => self.serve(state, pid, peer),
+            Action::SendMark { pid } => Self::shared(state, pid).mark = Mark::Sent,
+            Action::HearCopied { pid } => Self::shared(state, pid).mark = Mark::Heard,
+            Action::LoseStandby { pid } | Action::Silence { pid } => self.dismiss(state, pid),
+            action => self.after_conveying(state, action),
+        }
+    }
+
+    fn shared(state: &mut State, active: Pid) -> &mut super::state::Link {
+        state.link_of_mut(active).expect("somebody follows")
+    }
+
+    // ── Who follows, and who does no more ──────────────────────────────────────────────────────────────────────────
+
+    /// `Escort::begin`: everything is copied, and from here on nothing is written before it is committed.
+    fn follow(state: &mut State, pid: Pid, standby: Pid) {
+        let follower = Follower { active: pid, marked: false, fences: false };
+        state.processes[standby].role = Role::Follows(follower);
+        state.links[standby] = Some(super::state::Link {
+            active: pid,
+            followed: true,
+            licensed: true,
+            open: true,
+            refused: false,
+            mark: Mark::Unsent,
+            committed: None,
+            intake: Vec::new(),
+            conveyed: None,
+        });
+    }
+
+    /// `Escort::dismiss`: the licence is taken back, and the last word said if the channel still carries it.
+    fn dismiss(&self, state: &mut State, pid: Pid) {
+        let keeps = self.has(Mutant::LicenceKept);
+        if let Some(link) = state.link_of_mut(pid) {
+            link.licensed &= keeps;
+            (link.refused, link.open, link.followed) = (link.open, false, false);
+        }
+        state.server_mut(pid).written_since = [false; CLIENTS];
+    }
+
+    /// `Reactor::begin_departure`: what was put aside is handled, and nobody follows any more.
+    fn begin_takeover(&self, state: &mut State, pid: Pid, successor: Pid) {
+        state.takeover_asked = true;
+        for peer in 0..CLIENTS {
+            if state.processes[pid].server().is_some_and(|server| server.book.peers[peer].aside > 0) {
+                self.take_up_aside(state, pid, peer);
+            }
+        }
+        if state.processes[pid].server().is_none() {
+            return;
+        }
+        if !self.has(Mutant::HandsOverFollowed) {
+            self.dismiss(state, pid);
+        }
+        state.processes[successor].role = Role::TakesOver(pid);
+    }
+
+    /// Accept is sent: the other model has how.
+    fn hand_over(&self, state: &mut State, pid: Pid, successor: Pid) {
+        let server = state.server_mut(pid).clone();
+        state.processes[successor].role = Role::Serves(server);
+        state.owner = Some(successor);
+        state.die(pid);
+    }
+
+    /// `Reactor::drain`
+    fn terminate(&self, state: &mut State, pid: Pid) {
+        if !self.has(Mutant::StopsFollowed) {
+            self.dismiss(state, pid);
+        }
+        state.over = true;
+        state.server_mut(pid).at = At::Stops;
+    }
+
+    // ── Reading, handling, writing ─────────────────────────────────────────────────────────────────────────────────
+
+    fn handle_read(&self, state: &mut State, pid: Pid, peer: usize) {
+        let At::HasRead(_, count) = state.server_mut(pid).at else { unreachable!("it has read") };
+        let read = Self::shared(state, pid).intake.last_mut();
+        read.expect("that is noted").came = Some(count);
+        state.server_mut(pid).at = At::Polls;
+        self.handle(state, pid, peer, count);
+        if self.has(Mutant::WritesBeforeCommit) && state.processes[pid].server().is_some() {
+            (0..CLIENTS).for_each(|peer| Self::write_all(state, pid, peer));
+        }
+        if self.has(Mutant::SharedAtOnce)
+            && let Some(shared) = state.processes[pid].server().map(|server| server.book.shared)
+            && let Some(committed) = &mut Self::shared(state, pid).committed
+        {
+            committed.shared = shared;
+        }
+    }
+
+    /// The service handles so many messages. One of them may kill it.
+    pub(crate) fn handle(&self, state: &mut State, pid: Pid, peer: usize, count: u8) {
+        for _ in 0..count {
+            let number = state.server_mut(pid).book.peers[peer].handled + 1;
+            if peer == FROM && state.poison == Some(number) {
+                return Self::die_of_poison(state, pid);
+            }
+            let book = &mut state.server_mut(pid).book;
+            book.shared += 1;
+            book.peers[peer].handled = number;
+            for to in [Some(peer), (peer != FROM).then_some(FROM)].into_iter().flatten() {
+                book.peers[to].say(peer as u8, number, pid);
+            }
+            Self::hang_up(state, pid);
+        }
+    }
+
+    /// To whoever is reset nothing is said.
+    fn hang_up(state: &mut State, pid: Pid) {
+        for peer in (0..CLIENTS).filter(|&peer| state.clients[peer].reset.is_some()).collect::<Vec<_>>() {
+            let peer = &mut state.server_mut(pid).book.peers[peer];
+            peer.pending.clear();
+            peer.aside = 0;
+        }
+    }
+
+    fn die_of_poison(state: &mut State, pid: Pid) {
+        let hurried =
+            state.patience_ended || state.takeover_asked || state.link_of(pid).is_some_and(|_| state.is_sheltered(pid));
+        state.poison_kills_unarmed |= state.poison_kills > 0 && !hurried;
+        state.poison_kills += 1;
+        state.die(pid);
+    }
+
+    fn take_up_aside(&self, state: &mut State, pid: Pid, peer: usize) {
+        let count = std::mem::take(&mut state.server_mut(pid).book.peers[peer].aside);
+        self.handle(state, pid, peer, count);
+    }
+
+    fn write(state: &mut State, pid: Pid, peer: usize, count: u8) {
+        let server = state.server_mut(pid);
+        server.written_since[peer] = true;
+        let written = server.book.peers[peer].have_written(count);
+        state.clients[peer].received.extend(written);
+    }
+
+    fn write_all(state: &mut State, pid: Pid, peer: usize) {
+        let pending = state.server_mut(pid).book.peers[peer].pending.len();
+        Self::write(state, pid, peer, pending as u8);
+    }
+
+    fn have_let_out(server: &mut Server, peer: usize) {
+        let At::LetsOut(mut to) = server.at else { unreachable!("they have their turn") };
+        to[peer] = false;
+        server.at = if to.contains(&true) { At::LetsOut(to) } else { At::Polls };
+    }
+
+    /// A turn while nobody follows. Of two that are joined the kernel passes on what comes.
+    fn serve(&self, state: &mut State, pid: Pid, peer: usize) {
+        let (unread, aside) = (state.clients[peer].unread(), state.server_mut(pid).book.peers[peer].aside);
+        if state.joined {
+            Self::write_all(state, pid, TO);
+            Self::pass_on(state, pid, (peer == FROM).then_some(unread).unwrap_or_default());
+        } else if aside == 0 {
+            state.clients[peer].read += unread;
+            self.handle(state, pid, peer, unread);
+        }
+        if state.processes[pid].server().is_some() {
+            (0..CLIENTS).for_each(|peer| Self::write_all(state, pid, peer));
+            state.server_mut(pid).written_since = [false; CLIENTS];
+        }
+    }
+
+    // ── A commit ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// What a commit tells: of those to whom something is to be written also how far the kernel has come.
+    pub(crate) fn told(state: &State, book: &super::state::Book) -> super::state::Book {
+        let mut told = book.clone();
+        for (peer, client) in told.peers.iter_mut().zip(&state.clients) {
+            peer.offset = if peer.pending.is_empty() { 0 } else { client.written() - peer.start };
+        }
+        told
+    }
+
+    /// `Mapping::commit`, the first store.
+    fn commit(&self, state: &mut State, pid: Pid) {
+        let server = state.server_mut(pid);
+        server.at = At::Commits;
+        server.written_since = [false; CLIENTS];
+        let book = server.book.clone();
+        let mut told = Self::told(state, &book);
+        for peer in &mut told.peers {
+            if self.has(Mutant::CommitsInTwo) {
+                peer.pending.clear();
+            }
+            if self.has(Mutant::AsideUntold) {
+                peer.handled += peer.aside;
+                peer.aside = 0;
+            }
+        }
+        let link = Self::shared(state, pid);
+        link.committed = Some(told);
+        link.intake.iter_mut().for_each(|read| read.obsolete = true);
+    }
+
+    /// The second one; and those have their turn for which something waits.
+    fn empty_intake(&self, state: &mut State, pid: Pid) {
+        let server = state.server_mut(pid);
+        let to = std::array::from_fn(|peer| !server.book.peers[peer].pending.is_empty());
+        server.at = if to.contains(&true) { At::LetsOut(to) } else { At::Polls };
+        let book = server.book.clone();
+        let told = Self::told(state, &book);
+        let link = Self::shared(state, pid);
+        link.intake.clear();
+        link.committed = if self.has(Mutant::AsideUntold) { link.committed.take() } else { Some(told) };
+    }
+
+    // ── Passing on ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// `convey_by_peeking`, call by call.
+    fn after_conveying(&self, state: &mut State, action: Action) {
+        let first = |state: &mut State, pid, next: fn(u8) -> At| {
+            let server = state.server_mut(pid);
+            let (At::Conveys(count) | At::HasWritten(count)) = server.at else { unreachable!("it passes on") };
+            server.at = next(count);
+            count
+        };
+        match action {
+            Action::Convey { pid, count } => {
+                let counts = Conveyed { read: state.clients[FROM].read, written: state.clients[TO].written() };
+                Self::shared(state, pid).conveyed = Some(counts);
+                state.server_mut(pid).at = At::Conveys(count);
+            }
+            Action::WriteConveyed { pid } => {
+                let is_last = self.has(Mutant::TakesOffFirst);
+                let count = first(state, pid, if is_last { |_| At::HasTakenOff } else { At::HasWritten });
+                let before = if is_last { state.clients[FROM].read - count } else { state.clients[FROM].read };
+                Self::write_on(state, pid, before, count);
+            }
+            Action::TakeOff { pid } => {
+                let is_first = self.has(Mutant::TakesOffFirst);
+                let count = first(state, pid, if is_first { At::HasWritten } else { |_| At::HasTakenOff });
+                state.clients[FROM].read += count;
+            }
+            Action::HaveConveyed { pid } => {
+                Self::shared(state, pid).conveyed = None;
+                state.server_mut(pid).at = At::Polls;
+            }
+            action => unreachable!("{action:?} is no step of passing on"),
+        }
+    }
+
+    /// What was seen behind the first `before` messages is written to the other one.
+    fn write_on(state: &mut State, by: Pid, before: u8, count: u8) {
+        for number in before + 1..=before + count {
+            let sequence = state.clients[TO].written();
+            state.clients[TO].received.push(super::state::Answer { sequence, about: FROM as u8, number, by });
+        }
+    }
+
+    fn pass_on(state: &mut State, pid: Pid, count: u8) {
+        Self::write_on(state, pid, state.clients[FROM].read, count);
+        state.clients[FROM].read += count;
+    }
+
+    /// Where a process begins to serve.
+    pub(crate) fn begin_to_serve(state: &mut State, pid: Pid, server: Server) {
+        if state.owner.is_none() && !state.over && !state.lost {
+            state.owner = Some(pid);
+        }
+        state.processes[pid] = Process { life: state.processes[pid].life, role: Role::Serves(server) };
+    }
+}

@@ -1,0 +1,93 @@
+//! Variants with one fault each. The check must catch every one of them.
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mutant {
+    /// What a service says is written at once, and committed later.
+    WritesBeforeCommit,
+    /// The standby takes nothing of what was let out for written.
+    BlindForWrites,
+    /// It takes a read that was under way for one that has brought nothing.
+    BlindForReads,
+    /// It takes it for one that has brought all that had come.
+    BelievesReads,
+    /// It takes what was on its way from one peer to the other for passed on by nobody.
+    BlindForConveys,
+    /// What is passed on is taken off first, and written then.
+    TakesOffFirst,
+    /// It is passed on to whom something was written of which no commit tells.
+    ConveysBehindUntold,
+    /// What is in the intake is taken up although a commit has made it obsolete.
+    IntakeKept,
+    /// A commit is two stores: sessions count from the first one, what is pending from the second.
+    CommitsInTwo,
+    /// What all share is in the memory as soon as it has changed.
+    SharedAtOnce,
+    /// An active that is followed no more says so, and leaves the licence where it is.
+    LicenceKept,
+    /// A predecessor keeps its standby until it has handed over.
+    HandsOverFollowed,
+    /// A server that is told to stop does.
+    StopsFollowed,
+    /// The standby serves on when the channel ends.
+    ServesOnAtEnd,
+    /// The standby leaves when the channel ends, whatever has become of the active.
+    LeavesAtEnd,
+    /// It waits for the death of an active whose channel has ended as long as it takes.
+    NoPatience,
+    /// It kills an active that hangs without a look at its licence.
+    KillsUnlicensed,
+    /// A server whose standby has ended starts no other.
+    StartsNoOther,
+    /// An active does not notice that its standby is gone.
+    DeafToEnd,
+    /// It waits for a standby that is stopped as long as it takes.
+    WaitsForSilent,
+    /// Whoever serves on handles at once what was read last.
+    PoisonTakenUp,
+    /// What was put aside is handled when somebody follows, who may not be armed yet.
+    TakenUpUnarmed,
+    /// The next standby is not told that something was put aside.
+    AsideUntold,
+    /// It is never handled.
+    AsideForEver,
+    /// Whoever has said what was read last is reset at once.
+    ResetsAtOnce,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Self::WritesBeforeCommit,
+        Self::BlindForWrites,
+        Self::BlindForReads,
+        Self::BelievesReads,
+        Self::BlindForConveys,
+        Self::TakesOffFirst,
+        Self::ConveysBehindUntold,
+        Self::IntakeKept,
+        Self::CommitsInTwo,
+        Self::SharedAtOnce,
+        Self::LicenceKept,
+        Self::HandsOverFollowed,
+        Self::StopsFollowed,
+        Self::ServesOnAtEnd,
+        Self::LeavesAtEnd,
+        Self::NoPatience,
+        Self::KillsUnlicensed,
+        Self::StartsNoOther,
+        Self::DeafToEnd,
+        Self::WaitsForSilent,
+        Self::PoisonTakenUp,
+        Self::TakenUpUnarmed,
+        Self::AsideUntold,
+        Self::AsideForEver,
+        Self::ResetsAtOnce,
+    ];
+
+    /// The mutant with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name)
+    }
+}

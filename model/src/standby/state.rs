@@ -1,0 +1,448 @@
+//! The processes, what an active and its standby share, and the clients: all that can differ between two moments.
+
+use crate::channel::Pid;
+
+/// Process 0 serves at the start, alone. Each of the others is started once: as a standby, or as a successor. So there are two
+/// deaths that can be survived.
+pub const PROCESSES: usize = 3;
+
+/// Client 0 may say what kills; of what client 1 says, client 0 is told, too. In a run in which they are joined, what client 0
+/// says is passed on to client 1.
+pub const CLIENTS: usize = 2;
+/// Whose message may be poisonous, and whose bytes are passed on.
+pub const FROM: usize = 0;
+/// To whom they are passed on.
+pub const TO: usize = 1;
+
+/// How much each client says: the first enough for a read that brings two messages, and for one more after a death; the other one
+/// once, so that two reads can be in the intake.
+pub const MESSAGES_MAX: [u8; CLIENTS] = [2, 1];
+
+/// How often somebody is stopped in a run: whoever is stopped later meets what it would have met then.
+pub const STOPS_MAX: u8 = 1;
+
+/// What a service has said by itself, before it joined two.
+pub const GREETING: u8 = CLIENTS as u8;
+
+/// Everything that matters of a machine with two clients, a server, and whoever follows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// The processes, by pid.
+    pub processes: [Process; PROCESSES],
+    /// What each standby shares with its active, by the standby's pid.
+    pub links: [Option<Link>; PROCESSES],
+    /// The connections, as clients and kernel see them.
+    pub clients: [Client; CLIENTS],
+    /// The two are joined.
+    pub joined: bool,
+    /// Which message of client 0 kills whoever handles it.
+    pub poison: Option<u8>,
+    /// Who owns the peers. Nobody, between a death and whoever serves on.
+    pub owner: Option<Pid>,
+    /// The server was told to stop.
+    pub over: bool,
+    /// The owner has died, and nobody could serve on.
+    pub lost: bool,
+    /// Somebody was stopped so often.
+    pub stops: u8,
+    /// A channel has ended between two that live.
+    pub broke: bool,
+    /// A takeover was asked for.
+    pub takeover_asked: bool,
+    /// So many has the poisonous message killed.
+    pub poison_kills: u8,
+    /// It has killed again, although nobody would survive that.
+    pub poison_kills_unarmed: bool,
+    /// What was put aside has been waited for long enough: no standby comes.
+    pub patience_ended: bool,
+    /// A standby has set about killing an active that had taken back its licence before that.
+    pub fenced_unlicensed: bool,
+}
+
+/// A connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// So many messages has the client said.
+    pub said: u8,
+    /// So many were read: the kernel's counter.
+    pub read: u8,
+    /// What was written to it: the length is the kernel's other counter.
+    pub received: Vec<Answer>,
+    /// Its connection was reset, and why.
+    pub reset: Option<Verdict>,
+    /// So many deaths in a row have come before what was read of it was committed.
+    pub unhandled_deaths: u8,
+}
+
+/// Why a connection is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Verdict {
+    Doubt,
+    Poison,
+}
+
+/// Something that is said to a client: a record, where it speaks TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Answer {
+    /// The number under which it is sealed.
+    pub sequence: u8,
+    /// Whose message it is about, or [`GREETING`].
+    pub about: u8,
+    /// Which of them.
+    pub number: u8,
+    /// Who has handled it. No service is deterministic: another process says something else.
+    pub by: Pid,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Whether it runs.
+    pub life: Life,
+    /// What it does.
+    pub role: Role,
+}
+
+/// Whether a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Life {
+    Running,
+    Stopped,
+    /// It was killed, or has exited: no thread of it runs any more.
+    Dead,
+}
+
+/// What a process does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It was not started yet.
+    Unstarted,
+    /// It is a standby.
+    Follows(Follower),
+    /// It takes over from this process.
+    TakesOver(Pid),
+    /// It serves.
+    Serves(Server),
+    /// It is gone.
+    Gone,
+}
+
+/// `follower.rs`, up to the death of the active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Follower {
+    /// Whom it follows.
+    pub active: Pid,
+    /// The first mark is applied: it could serve on.
+    pub marked: bool,
+    /// It has found that the active hangs, and has looked at its licence.
+    pub fences: bool,
+}
+
+/// A process that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// What it knows of all peers.
+    pub book: Book,
+    /// Where it is.
+    pub at: At,
+    /// Something that had waited was written to the peer since the last commit: `Known::written_after`.
+    pub written_since: [bool; CLIENTS],
+}
+
+/// Where an active is, between two of its calls and stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum At {
+    /// Between two turns.
+    Polls,
+    /// The intake has the read; the kernel is asked for it.
+    Reads(usize),
+    /// The kernel has written so many messages to the intake, which does not say how many.
+    HasRead(usize, u8),
+    /// The commit counts. The intake has not been emptied.
+    Commits,
+    /// Those have their turn for which they have waited.
+    LetsOut([bool; CLIENTS]),
+    /// So many messages were peeked at, and the mapping says that they are passed on.
+    Conveys(u8),
+    /// They are written to the one.
+    HasWritten(u8),
+    /// They are taken off the other.
+    HasTakenOff,
+    /// It is told to stop.
+    Stops,
+}
+
+/// What a process knows of all peers, and what they share: what a commit tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Book {
+    /// The peers.
+    pub peers: [Peer; CLIENTS],
+    /// What all share: how many messages were handled.
+    pub shared: u8,
+}
+
+/// What is known of a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// Its session: so many of its messages were handled.
+    pub handled: u8,
+    /// The position of the first byte that is pending, which is also the number of its record.
+    pub start: u8,
+    /// What is pending.
+    pub pending: Vec<Answer>,
+    /// By how much the kernel's count is ahead of positions, as it was when something was held back last.
+    pub offset: u8,
+    /// So many messages were put aside: `Holds::SUSPECT`, and what is kept of the input.
+    pub aside: u8,
+}
+
+/// What an active and its standby share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Link {
+    /// Who is followed.
+    pub active: Pid,
+    /// The active still takes it for its standby.
+    pub followed: bool,
+    /// `licence.rs`: it was not taken back.
+    pub licensed: bool,
+    /// Neither end of the channel is closed, and it is not broken.
+    pub open: bool,
+    /// The active's last word is in the channel.
+    pub refused: bool,
+    /// How far the first mark has come.
+    pub mark: Mark,
+    /// The journal up to the word `committed`.
+    pub committed: Option<Book>,
+    /// What is in the intake.
+    pub intake: Vec<Read>,
+    /// What is on its way from one peer to the other.
+    pub conveyed: Option<Conveyed>,
+}
+
+/// How far the first mark has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Mark {
+    Unsent,
+    Sent,
+    /// Copied is in the channel.
+    Applied,
+    /// The active has heard that: the standby is armed.
+    Heard,
+}
+
+/// `mapping::Read`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Read {
+    /// Of whom.
+    pub peer: usize,
+    /// The kernel's count before it.
+    pub before: u8,
+    /// How many messages came. `None`: it is under way.
+    pub came: Option<u8>,
+    /// It is of a commit before.
+    pub obsolete: bool,
+}
+
+/// `mapping::Conveyed`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conveyed {
+    /// How much was read of the one before.
+    pub read: u8,
+    /// How much was written to the other before.
+    pub written: u8,
+}
+
+impl Client {
+    /// The kernel's count of what was written to it.
+    pub(crate) fn written(&self) -> u8 {
+        self.received.len() as u8
+    }
+
+    /// What nobody has read.
+    pub(crate) fn unread(&self) -> u8 {
+        self.said - self.read
+    }
+}
+
+impl Peer {
+    /// Something is said to it: sealed, and pending.
+    pub(crate) fn say(&mut self, about: u8, number: u8, by: Pid) {
+        let sequence = self.start + self.pending.len() as u8;
+        self.pending.push(Answer { sequence, about, number, by });
+    }
+
+    /// So much of what is pending was written.
+    pub(crate) fn have_written(&mut self, count: u8) -> Vec<Answer> {
+        self.start += count;
+        self.pending.drain(..usize::from(count)).collect()
+    }
+}
+
+impl Process {
+    const UNSTARTED: Self = Self { life: Life::Running, role: Role::Unstarted };
+
+    pub(crate) fn runs(&self) -> bool {
+        self.life == Life::Running
+    }
+
+    pub(crate) fn server(&self) -> Option<&Server> {
+        match &self.role {
+            Role::Serves(server) if self.life != Life::Dead => Some(server),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn follower(&self) -> Option<&Follower> {
+        match &self.role {
+            Role::Follows(follower) if self.life != Life::Dead => Some(follower),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    /// Process 0 serves, and nothing has happened yet. Of two that are joined, something is pending for one.
+    pub(crate) fn start(joined: bool) -> Self {
+        let mut book = Book::default();
+        if joined {
+            book.peers[TO].say(GREETING, 1, 0);
+        }
+        let server = Server { book, at: At::Polls, written_since: [false; CLIENTS] };
+        let active = Process { life: Life::Running, role: Role::Serves(server) };
+        Self {
+            processes: [active, Process::UNSTARTED, Process::UNSTARTED],
+            links: [const { None }; PROCESSES],
+            clients: Default::default(),
+            joined,
+            poison: None,
+            owner: Some(0),
+            over: false,
+            lost: false,
+            stops: 0,
+            broke: false,
+            takeover_asked: false,
+            poison_kills: 0,
+            poison_kills_unarmed: false,
+            patience_ended: false,
+            fenced_unlicensed: false,
+        }
+    }
+
+    pub(crate) fn server_mut(&mut self, pid: Pid) -> &mut Server {
+        match &mut self.processes[pid].role {
+            Role::Serves(server) => server,
+            role => unreachable!("process {pid} serves, and is not {role:?}"),
+        }
+    }
+
+    pub(crate) fn follower_mut(&mut self, pid: Pid) -> &mut Follower {
+        match &mut self.processes[pid].role {
+            Role::Follows(follower) => follower,
+            role => unreachable!("process {pid} follows, and is not {role:?}"),
+        }
+    }
+
+    /// Whom a process takes for its standby.
+    pub(crate) fn standby_of(&self, active: Pid) -> Option<Pid> {
+        let is_of = |link: &Link| link.active == active && link.followed;
+        self.links.iter().position(|link| link.as_ref().is_some_and(is_of))
+    }
+
+    /// What it shares with that.
+    pub(crate) fn link_of(&self, active: Pid) -> Option<&Link> {
+        self.links[self.standby_of(active)?].as_ref()
+    }
+
+    pub(crate) fn link_of_mut(&mut self, active: Pid) -> Option<&mut Link> {
+        let standby = self.standby_of(active)?;
+        self.links[standby].as_mut()
+    }
+
+    /// The channel of a standby, and what it shares.
+    pub(crate) fn link(&self, standby: Pid) -> &Link {
+        self.links[standby].as_ref().expect("whoever follows shares something")
+    }
+
+    pub(crate) fn link_mut(&mut self, standby: Pid) -> &mut Link {
+        self.links[standby].as_mut().expect("whoever follows shares something")
+    }
+
+    /// Whether the active takes its standby for armed.
+    pub(crate) fn is_sheltered(&self, active: Pid) -> bool {
+        self.link_of(active).is_some_and(|link| link.mark == Mark::Heard)
+    }
+
+    /// Who would serve on if this process died: a standby that has applied the first mark, or will since it is in the channel, and
+    /// whose licence was not taken back.
+    pub(crate) fn heir_of(&self, active: Pid) -> Option<Pid> {
+        let is_heir = |pid: Pid, link: &Link| {
+            let marked =
+                self.processes[pid].follower().is_some_and(|follower| follower.marked || link.mark == Mark::Sent);
+            link.active == active && link.licensed && marked
+        };
+        (0..PROCESSES).find(|&pid| self.links[pid].as_ref().is_some_and(|link| is_heir(pid, link)))
+    }
+
+    /// Who may be started.
+    pub(crate) fn unstarted(&self) -> Option<Pid> {
+        self.processes.iter().position(|process| process.role == Role::Unstarted)
+    }
+
+    /// Who takes over from a process.
+    pub(crate) fn successor_of(&self, pid: Pid) -> Option<Pid> {
+        self.processes.iter().position(|process| process.role == Role::TakesOver(pid))
+    }
+
+    /// A process is gone: the kernel closes what it held.
+    pub(crate) fn die(&mut self, pid: Pid) {
+        if self.owner == Some(pid) {
+            self.owner_dies(pid);
+        }
+        if self.owner.is_none() && self.processes[pid].follower().is_some() {
+            let heir =
+                self.processes[pid].follower().is_some_and(|follower| self.heir_of(follower.active) == Some(pid));
+            self.lost |= heir && !self.over;
+        }
+        self.processes[pid] = Process { life: Life::Dead, role: Role::Gone };
+        for link in self.links.iter_mut().flatten().filter(|link| link.active == pid) {
+            link.open = false;
+        }
+        if let Some(link) = &mut self.links[pid] {
+            link.open = false;
+        }
+    }
+
+    fn owner_dies(&mut self, pid: Pid) {
+        self.owner = None;
+        let Some(heir) = self.heir_of(pid) else {
+            self.lost = !self.over;
+            return;
+        };
+        let committed = self.link(heir).committed.clone().unwrap_or_default();
+        for (client, peer) in self.clients.iter_mut().zip(&committed.peers) {
+            let unhandled = !self.joined && client.read > peer.handled;
+            client.unhandled_deaths = if unhandled { (client.unhandled_deaths + 1).min(2) } else { 0 };
+        }
+    }
+
+    /// Takes away differences that nobody could notice.
+    pub(crate) fn tidy(&mut self) {
+        for pid in 0..PROCESSES {
+            let used = self.processes[pid].follower().is_some()
+                || self.links[pid]
+                    .as_ref()
+                    .is_some_and(|link| link.followed && self.processes[link.active].server().is_some());
+            if !used {
+                self.links[pid] = None;
+            }
+        }
+        if self.lost || self.over {
+            self.clients = Default::default();
+            self.poison = None;
+            self.poison_kills = 0;
+        }
+    }
+}
