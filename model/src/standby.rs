@@ -1,4 +1,63 @@
 //! A standby that serves on when the active has died, as a model of its own, beside those of the takeover and of moves.
+//!
+//! # What is modelled
+//!
+//! Three processes and two clients. Process 0 serves; each of the others is started once, as a standby of whoever serves then, or as
+//! a successor: so a run has up to two deaths that are survived. At any moment, between any two system calls and any two stores
+//! to the memory that both share, each process may be killed, and one of them stopped, and continued later or never. A
+//! channel may break though both ends live; a standby may take an active that is stopped for one that hangs, and kill it, be it
+//! that it goes on meanwhile; somebody may take over; the server may be told to stop.
+//!
+//! In one half of the runs each client talks to a service: what one of them says is told to the other, too, all share how much
+//! was said, and one message may kill whoever handles it. What a service says depends on the process that it runs in, so a message
+//! that is handled twice has two answers; each is a record under the next sequence number. In the other half the two are joined, and
+//! what one says is passed on.
+//!
+//! # Which step is which code
+//!
+//! | in the model | in the code |
+//! | --- | --- |
+//! | [`state::Link`] | `mapping.rs`, `licence.rs`, and the channel between `escort.rs` and `follower.rs` |
+//! | [`state::Client`] | the kernel's socket, with what `peer/counters.rs` tells of it |
+//! | [`state::Book`], `told` | what `Escort::commit` writes: `write_peers`, `write_offsets`, `write_states` |
+//! | `Follow` | `Followed::begin` up to `Escort::begin`: `Table::shelter` |
+//! | `BeginRead`, `Read`, `Handle` | `Mapping::read`: its stores, read(2), its stores; and then `Answering::handle_in_place`, whose answers `Line::hold` keeps |
+//! | `Commit`, `EmptyIntake` | the two stores of `Mapping::commit` |
+//! | `Write` | `AnyLane::let_out`, of one peer: `Turn::flush_if_known` |
+//! | `Convey`, `WriteConveyed`, `TakeOff`, `HaveConveyed` | `Turn::convey_by_peeking`: `Shelter::convey`, write(2), recv(2), `have_conveyed` |
+//! | `SendMark`, `ApplyMark`, `HearCopied` | `Escort::mark`, `Follower::mark`, `Escort::arm` |
+//! | `LoseStandby`, `Silence` | `Turn::Lost`, by the end of the channel, or by `Rhythm::is_overdue` and a journal that is full: `Escort::dismiss` |
+//! | `Serve` | a turn of the loop while nobody follows |
+//! | `TakeOver`, `HandOver`, `GiveUp` | `Reactor::begin_departure`, with `release_suspect` and `dismiss_standby`; Accept; `Succession::thaw` |
+//! | `Terminate`, `Exit` | `Reactor::drain` and the end of the process |
+//! | `Leave`, `Alive`, `ServeOn` | `Follower::end` and `hear`: `End::Dismissed`, `Objection::Alive` after `DYING_MAX`, `serve_on` |
+//! | `FindHung`, `KillHung` | `Follower::wait` with `is_licensed`, and `fence` |
+//! | [`mod@judgement`] | `Follower::judge` and `Survival::go_on` |
+//! | `TakeUpAside`, `Patience` | `Reactor::tend_suspect`, with `is_sheltered`, or at the end of `STANDBY_PATIENCE` |
+//!
+//! # What is left out, and why that is sound
+//!
+//! - **Bytes of a message.** A message is read, written and passed on whole, one or more at a time. What is left of one is part of the
+//!   session, which a commit tells like all else.
+//! - **What the journal says, and how it is applied.** A commit is a copy of the book: it is one state of the whole server in the code,
+//!   too, and tells nothing before its store. When a standby applies it, but for the first mark, changes nothing that anybody can see.
+//! - **A journal that is full** is a standby that is silent, which is given up then.
+//! - **A store that says how much a read has brought, and the one before it** are one with the handling: up to them the kernel's counter
+//!   says it, and what is in memory is seen by nobody.
+//! - **What a standby does between the last look at its licence and its first poll** is one step. Nobody else acts then, and a
+//!   death is one before anybody is armed.
+//! - **Deaths before a standby is armed** lose all, as the promise has it. Nothing is checked of clients after that, nor after
+//!   a stop, but that nobody serves who may not.
+//! - **The takeover** but for what it means to a standby: the other model has it. A successor is started with its own standby, and its
+//!   death before it has accepted is a takeover that fails.
+//! - **The end of [`Action::Patience`]** while a standby could still come: what waits for an armed standby waits for as long as it
+//!   takes one to be. A takeover that begins meanwhile has it handled at once, and is not counted as a mistake: a message that kills
+//!   then kills a server that nobody follows.
+//! - **Counters that cannot be told** (Unix sockets, connections that do not stand, urgent bytes): such a peer is reset by `Doubt::NotTold`,
+//!   which is a matter of tests. Here the kernel tells always, and its counts begin at nothing.
+//! - **Descriptors of those who come**, and two who are joined while somebody follows: there are two clients from the start, joined or
+//!   not.
+//! - **More than one stop, and one break.** Whoever is stopped later meets what it would have met then.
 
 use stateright::{Checker, Model, Property};
 
@@ -13,7 +72,7 @@ pub use protocol::Standby;
 pub mod action;
 mod choices;
 mod consequences;
-mod judgement;
+pub mod judgement;
 pub mod mutants;
 pub mod progress;
 pub mod properties;

@@ -94,6 +94,10 @@ pub enum Action {
     LoseStandby {
         pid: Pid,
     },
+    /// The licence is taken back: it says so, and closes the channel.
+    Dismiss {
+        pid: Pid,
+    },
     /// It serves a peer while nobody follows: reads, handles, and writes what is pending.
     Serve {
         pid: Pid,
@@ -197,12 +201,15 @@ impl fmt::Display for Action {
             Self::SendMark { pid } => write!(f, "process {pid} sends the first mark"),
             Self::HearCopied { pid } => write!(f, "process {pid} hears that the mark is applied"),
             Self::LoseStandby { pid } => {
-                write!(f, "process {pid} hears the end of the channel, and is followed no more")
+                write!(f, "process {pid} hears the end of the channel, and takes back the licence")
             }
+            Self::Dismiss { pid } => write!(f, "process {pid} says its last word, and closes the channel"),
             Self::Serve { pid, peer } => write!(f, "process {pid} serves peer {peer}, and nobody follows"),
             Self::HandOver { pid, successor } => write!(f, "process {pid} hands over to {successor}, and exits"),
             Self::Exit { pid } => write!(f, "process {pid} exits"),
-            Self::Silence { pid } => write!(f, "process {pid} has heard nothing of its standby for too long"),
+            Self::Silence { pid } => {
+                write!(f, "process {pid} has heard nothing of its standby for too long, and takes back the licence")
+            }
             Self::Patience { pid, peer } => {
                 write!(f, "process {pid} handles what was put aside of {peer}: nobody follows")
             }

@@ -96,6 +96,7 @@ impl Standby {
             At::Conveys(_) => actions.push(Action::WriteConveyed { pid }),
             At::HasWritten(_) => actions.push(Action::TakeOff { pid }),
             At::HasTakenOff => actions.push(Action::HaveConveyed { pid }),
+            At::TakesBack { .. } => actions.push(Action::Dismiss { pid }),
             At::Stops => actions.push(Action::Exit { pid }),
         }
     }

@@ -3,7 +3,9 @@
 use super::action::Action;
 use super::mutants::Mutant;
 use super::protocol::Standby;
-use super::state::{At, CLIENTS, Conveyed, FROM, Follower, Life, Mark, Process, Read, Role, Server, State, TO};
+use super::state::{
+    Answer, At, Book, CLIENTS, Conveyed, FROM, Follower, Life, Link, Mark, Process, Read, Role, Server, State, TO,
+};
 use crate::channel::Pid;
 
 impl Standby {
@@ -12,7 +14,7 @@ impl Standby {
         let mut after = before.clone();
         let state = &mut after;
         match action {
-            Action::Kill { pid } => state.die(pid),
+            Action::Kill { pid } => state.kill(pid),
             Action::Stop { pid } => {
                 state.stops += 1;
                 state.processes[pid].life = Life::Stopped;
@@ -89,12 +91,13 @@ impl Standby {
             Action::Serve { pid, peer } => self.serve(state, pid, peer),
             Action::SendMark { pid } => Self::shared(state, pid).mark = Mark::Sent,
             Action::HearCopied { pid } => Self::shared(state, pid).mark = Mark::Heard,
-            Action::LoseStandby { pid } | Action::Silence { pid } => self.dismiss(state, pid),
+            Action::LoseStandby { pid } | Action::Silence { pid } => self.take_back(state, pid, false),
+            Action::Dismiss { pid } => self.dismiss(state, pid),
             action => self.after_conveying(state, action),
         }
     }
 
-    fn shared(state: &mut State, active: Pid) -> &mut super::state::Link {
+    fn shared(state: &mut State, active: Pid) -> &mut Link {
         state.link_of_mut(active).expect("somebody follows")
     }
 
@@ -104,7 +107,7 @@ impl Standby {
     fn follow(state: &mut State, pid: Pid, standby: Pid) {
         let follower = Follower { active: pid, marked: false, fences: false };
         state.processes[standby].role = Role::Follows(follower);
-        state.links[standby] = Some(super::state::Link {
+        state.links[standby] = Some(Link {
             active: pid,
             followed: true,
             licensed: true,
@@ -117,14 +120,26 @@ impl Standby {
         });
     }
 
-    /// `Escort::dismiss`: the licence is taken back, and the last word said if the channel still carries it.
-    fn dismiss(&self, state: &mut State, pid: Pid) {
+    /// `Escort::dismiss`, the first call: the licence is taken back.
+    fn take_back(&self, state: &mut State, pid: Pid, stops: bool) {
         let keeps = self.has(Mutant::LicenceKept);
+        let followed = state.link_of_mut(pid).map(|link| link.licensed &= keeps).is_some();
+        state.server_mut(pid).at = match (followed, stops) {
+            (true, stops) => At::TakesBack { stops },
+            (false, true) => At::Stops,
+            (false, false) => At::Polls,
+        };
+    }
+
+    /// The second one: the last word is said if the channel still carries it, and nobody follows any more.
+    fn dismiss(&self, state: &mut State, pid: Pid) {
+        let says = !self.has(Mutant::LastWordUnsaid);
         if let Some(link) = state.link_of_mut(pid) {
-            link.licensed &= keeps;
-            (link.refused, link.open, link.followed) = (link.open, false, false);
+            (link.refused, link.open, link.followed) = (link.open && says, false, false);
         }
-        state.server_mut(pid).written_since = [false; CLIENTS];
+        let server = state.server_mut(pid);
+        server.at = if server.at == (At::TakesBack { stops: true }) { At::Stops } else { At::Polls };
+        server.written_since = [false; CLIENTS];
     }
 
     /// `Reactor::begin_departure`: what was put aside is handled, and nobody follows any more.
@@ -139,7 +154,7 @@ impl Standby {
             return;
         }
         if !self.has(Mutant::HandsOverFollowed) {
-            self.dismiss(state, pid);
+            self.take_back(state, pid, false);
         }
         state.processes[successor].role = Role::TakesOver(pid);
     }
@@ -154,11 +169,12 @@ impl Standby {
 
     /// `Reactor::drain`
     fn terminate(&self, state: &mut State, pid: Pid) {
-        if !self.has(Mutant::StopsFollowed) {
-            self.dismiss(state, pid);
-        }
         state.over = true;
-        state.server_mut(pid).at = At::Stops;
+        if self.has(Mutant::StopsFollowed) {
+            state.server_mut(pid).at = At::Stops;
+        } else {
+            self.take_back(state, pid, true);
+        }
     }
 
     // ── Reading, handling, writing ─────────────────────────────────────────────────────────────────────────────────
@@ -198,18 +214,19 @@ impl Standby {
     }
 
     /// To whoever is reset nothing is said.
-    fn hang_up(state: &mut State, pid: Pid) {
-        for peer in (0..CLIENTS).filter(|&peer| state.clients[peer].reset.is_some()).collect::<Vec<_>>() {
-            let peer = &mut state.server_mut(pid).book.peers[peer];
+    pub(crate) fn hang_up(state: &mut State, pid: Pid) {
+        let reset: [bool; CLIENTS] = std::array::from_fn(|peer| state.clients[peer].reset.is_some());
+        let peers = &mut state.server_mut(pid).book.peers;
+        for (peer, _) in peers.iter_mut().zip(reset).filter(|(_, reset)| *reset) {
             peer.pending.clear();
             peer.aside = 0;
         }
     }
 
     fn die_of_poison(state: &mut State, pid: Pid) {
-        let hurried =
-            state.patience_ended || state.takeover_asked || state.link_of(pid).is_some_and(|_| state.is_sheltered(pid));
-        state.poison_kills_unarmed |= state.poison_kills > 0 && !hurried;
+        // A takeover that begins meanwhile does not wait for a standby, nor does who has waited for long enough.
+        let is_allowed = state.patience_ended || state.takeover_asked || state.is_sheltered(pid);
+        state.poison_kills_unarmed |= state.poison_kills > 0 && !is_allowed;
         state.poison_kills += 1;
         state.die(pid);
     }
@@ -256,7 +273,7 @@ impl Standby {
     // ── A commit ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// What a commit tells: of those to whom something is to be written also how far the kernel has come.
-    pub(crate) fn told(state: &State, book: &super::state::Book) -> super::state::Book {
+    pub(crate) fn told(state: &State, book: &Book) -> Book {
         let mut told = book.clone();
         for (peer, client) in told.peers.iter_mut().zip(&state.clients) {
             peer.offset = if peer.pending.is_empty() { 0 } else { client.written() - peer.start };
@@ -336,7 +353,7 @@ impl Standby {
     fn write_on(state: &mut State, by: Pid, before: u8, count: u8) {
         for number in before + 1..=before + count {
             let sequence = state.clients[TO].written();
-            state.clients[TO].received.push(super::state::Answer { sequence, about: FROM as u8, number, by });
+            state.clients[TO].received.push(Answer { sequence, about: FROM as u8, number, by });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::mutants::Mutant;
 use super::protocol::Standby;
-use super::state::{At, Book, CLIENTS, Client, FROM, Link, Peer, Server, State, TO, Verdict};
+use super::state::{At, CLIENTS, Client, FROM, Link, Peer, Server, State, TO, Verdict};
 use crate::channel::Pid;
 
 impl Standby {
@@ -18,7 +18,7 @@ impl Standby {
         Self::begin_to_serve(state, pid, Server { book, at: At::Polls, written_since: [false; CLIENTS] });
         self.take_off(state, &link);
         self.end_partners(state);
-        Self::hang_up_on_reset(state, pid);
+        Self::hang_up(state, pid);
         self.go_on(state, pid, rest);
     }
 
@@ -67,15 +67,6 @@ impl Standby {
     fn end_partners(&self, state: &mut State) {
         if let Some(verdict) = state.clients.iter().find_map(|client| client.reset).filter(|_| state.joined) {
             state.clients.iter_mut().for_each(|client| client.reset = Some(verdict));
-        }
-    }
-
-    fn hang_up_on_reset(state: &mut State, pid: Pid) {
-        let reset: [bool; CLIENTS] = std::array::from_fn(|peer| state.clients[peer].reset.is_some());
-        let Book { peers, .. } = &mut state.server_mut(pid).book;
-        for (peer, _) in peers.iter_mut().zip(reset).filter(|(_, reset)| *reset) {
-            peer.pending.clear();
-            peer.aside = 0;
         }
     }
 

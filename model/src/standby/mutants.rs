@@ -26,6 +26,8 @@ pub enum Mutant {
     SharedAtOnce,
     /// An active that is followed no more says so, and leaves the licence where it is.
     LicenceKept,
+    /// It takes the licence back, and closes the channel without a word.
+    LastWordUnsaid,
     /// A predecessor keeps its standby until it has handed over.
     HandsOverFollowed,
     /// A server that is told to stop does.
@@ -58,7 +60,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::WritesBeforeCommit,
         Self::BlindForWrites,
         Self::BlindForReads,
@@ -70,6 +72,7 @@ impl Mutant {
         Self::CommitsInTwo,
         Self::SharedAtOnce,
         Self::LicenceKept,
+        Self::LastWordUnsaid,
         Self::HandsOverFollowed,
         Self::StopsFollowed,
         Self::ServesOnAtEnd,

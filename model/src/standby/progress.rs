@@ -47,13 +47,13 @@ fn told(state: &State, server: &Server, link: &Link) -> i32 {
 
 fn at(at: At) -> i32 {
     match at {
-        At::Polls => 0,
+        At::Polls | At::Stops => 0,
         At::Reads(_) => 5,
         At::HasRead(..) | At::LetsOut(_) => -1,
         At::Commits => -6,
         At::Conveys(_) => 1,
         At::HasWritten(_) => 2,
         At::HasTakenOff => -2,
-        At::Stops => 0,
+        At::TakesBack { .. } => 20,
     }
 }

@@ -233,7 +233,8 @@ fn acting(standby: &Standby, state: &State) -> impl Iterator<Item = Pid> {
 
 /// Whether the server was told to stop, and has exited.
 fn has_stopped(state: &State) -> bool {
-    state.over && !state.processes.iter().any(|process| process.server().is_some_and(|server| server.at == At::Stops))
+    let stops = |server: &Server| matches!(server.at, At::Stops | At::TakesBack { stops: true });
+    state.over && !state.processes.iter().any(|process| process.server().is_some_and(stops))
 }
 
 /// The owner, between two turns.
@@ -343,6 +344,7 @@ impl Mutant {
             Self::StopsFollowed => ONLY_THE_OWNER_ACTS,
             Self::LeavesAtEnd => SERVES_ON,
             Self::NoPatience => LEAVES,
+            Self::LastWordUnsaid => NO_DEADLOCK,
             Self::KillsUnlicensed => KILLS_LICENSED,
             Self::StartsNoOther => ARMED,
             Self::DeafToEnd | Self::WaitsForSilent => FOLLOWED_BY_WHO_RUNS,

@@ -14,9 +14,9 @@ pub const FROM: usize = 0;
 /// To whom they are passed on.
 pub const TO: usize = 1;
 
-/// How much each client says: the first enough for a read that brings two messages, and for one more after a death; the other one
-/// once, so that two reads can be in the intake.
-pub const MESSAGES_MAX: [u8; CLIENTS] = [2, 1];
+/// How much each client says: enough for a read that brings two messages, or for another one after a death, and for two reads in the
+/// intake.
+pub const MESSAGES_MAX: [u8; CLIENTS] = [2, 2];
 
 /// How often somebody is stopped in a run: whoever is stopped later meets what it would have met then.
 pub const STOPS_MAX: u8 = 1;
@@ -170,7 +170,12 @@ pub enum At {
     HasWritten(u8),
     /// They are taken off the other.
     HasTakenOff,
-    /// It is told to stop.
+    /// It has taken back the licence, and has not closed the channel. It stops then, perhaps.
+    TakesBack {
+        /// It was told to stop.
+        stops: bool,
+    },
+    /// It was told to stop.
     Stops,
 }
 
@@ -396,15 +401,18 @@ impl State {
         self.processes.iter().position(|process| process.role == Role::TakesOver(pid))
     }
 
+    /// A process is killed. If it was about to serve on, nobody else will.
+    pub(crate) fn kill(&mut self, pid: Pid) {
+        let was_heir =
+            self.processes[pid].follower().is_some_and(|follower| self.heir_of(follower.active) == Some(pid));
+        self.lost |= was_heir && self.owner.is_none() && !self.over;
+        self.die(pid);
+    }
+
     /// A process is gone: the kernel closes what it held.
     pub(crate) fn die(&mut self, pid: Pid) {
         if self.owner == Some(pid) {
             self.owner_dies(pid);
-        }
-        if self.owner.is_none() && self.processes[pid].follower().is_some() {
-            let heir =
-                self.processes[pid].follower().is_some_and(|follower| self.heir_of(follower.active) == Some(pid));
-            self.lost |= heir && !self.over;
         }
         self.processes[pid] = Process { life: Life::Dead, role: Role::Gone };
         for link in self.links.iter_mut().flatten().filter(|link| link.active == pid) {
