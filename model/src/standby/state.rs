@@ -14,9 +14,9 @@ pub const FROM: usize = 0;
 /// To whom they are passed on.
 pub const TO: usize = 1;
 
-/// How much each client says: enough for a read that brings two messages, or for another one after a death, and for two reads in the
-/// intake.
-pub const MESSAGES_MAX: [u8; CLIENTS] = [2, 2];
+/// How much each client says: of the first enough for a read that brings two messages, and for another one after a death; of the other
+/// one enough for two reads in the intake. With two of that one, too, there are many times as many states, which take more than 3 GB.
+pub const MESSAGES_MAX: [u8; CLIENTS] = [2, 1];
 
 /// How often somebody is stopped in a run: whoever is stopped later meets what it would have met then.
 pub const STOPS_MAX: u8 = 1;
