@@ -1,7 +1,7 @@
-//! The ownership protocol of reactord's takeover, and that of moves, as models whose every state is visited.
+//! The ownership protocol of reactord's takeover, that of moves, and that of a standby, as models whose every state is visited.
 //!
 //! Moves have a small model of their own, [`moves`], which stands beside that of the takeover and takes from it how a
-//! channel and a peer behave. All below is about the takeover.
+//! channel and a peer behave; so has a standby, [`standby`]. All below is about the takeover.
 //!
 //! # What is modelled
 //!
@@ -22,7 +22,7 @@
 //! | [`properties`] | the promise |
 //! | [`mod@progress`] | why "in the end" comes |
 //! | [`mutants`] | faults that the check must find |
-//! | [`mod@visit`] | the check itself, of either model |
+//! | [`mod@visit`] | the check itself, of any model |
 //!
 //! # Which step is which code
 //!

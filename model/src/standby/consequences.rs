@@ -259,7 +259,7 @@ impl Standby {
         let (unread, aside) = (state.clients[peer].unread(), state.server_mut(pid).book.peers[peer].aside);
         if state.joined {
             Self::write_all(state, pid, TO);
-            Self::pass_on(state, pid, (peer == FROM).then_some(unread).unwrap_or_default());
+            Self::pass_on(state, pid, if peer == FROM { unread } else { 0 });
         } else if aside == 0 {
             state.clients[peer].read += unread;
             self.handle(state, pid, peer, unread);
