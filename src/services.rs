@@ -5,6 +5,8 @@ mod counted;
 mod line;
 mod metrics;
 #[cfg(feature = "fault-points")]
+mod published;
+#[cfg(feature = "fault-points")]
 mod relayed;
 mod seqnum;
 
@@ -12,6 +14,8 @@ mod seqnum;
 pub use counted::Counted;
 pub use line::Line;
 pub use metrics::Metrics;
+#[cfg(feature = "fault-points")]
+pub use published::Published;
 #[cfg(feature = "fault-points")]
 pub use relayed::Relayed;
 pub use seqnum::Seqnum;

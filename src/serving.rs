@@ -2,7 +2,7 @@
 
 use reactord::program::{Begins, Predecessor, call, serve, server};
 #[cfg(feature = "fault-points")]
-use reactord::services::{Counted, Relayed};
+use reactord::services::{Counted, Published, Relayed};
 use reactord::services::{Line, Metrics, Seqnum};
 #[cfg(feature = "fault-points")]
 use reactord::tls::Tls;
@@ -39,7 +39,7 @@ fn offers_of(service: BuiltIn) -> Vec<Offer> {
         BuiltIn::Seqnum => vec![Offer::of::<Seqnum>()],
         BuiltIn::Line => vec![Offer::of::<Line>()],
         #[cfg(feature = "fault-points")]
-        BuiltIn::Counted => vec![Offer::of::<Counted>(), Offer::of::<Relayed>()],
+        BuiltIn::Counted => vec![Offer::of::<Counted>(), Offer::of::<Relayed>(), Offer::of::<Published>()],
     }
 }
 
@@ -60,12 +60,13 @@ pub(crate) fn run(plan: Plan, way: Way) -> Result<Outcome, Error> {
     if services == [BuiltIn::Counted] {
         let at = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let listen = in_clear_and_secured(listen, start.config.tls.as_ref());
-        let beside = (!listen.is_empty()).then(|| Listen::on(Relayed::NAME, at));
-        return match (&start.way, &beside) {
-            (Way::Serve(_) | Way::Work(_), None) => start.run(|server| server.service([], Counted::default())),
-            _ => {
-                start.run(|server| server.service(listen.clone(), Counted::default()).service(beside.clone(), Relayed))
-            }
+        let beside = |name| (!listen.is_empty()).then(|| Listen::on(name, at));
+        return match (&start.way, listen.is_empty()) {
+            (Way::Serve(_) | Way::Work(_), true) => start.run(|server| server.service([], Counted::default())),
+            _ => start.run(|server| {
+                let server = server.service(listen.clone(), Counted::default());
+                server.service(beside(Relayed::NAME), Relayed).service(beside(Published::NAME), Published::default())
+            }),
         };
     }
     #[cfg(feature = "fault-points")]

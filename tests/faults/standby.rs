@@ -21,7 +21,7 @@ const CLIENTS: usize = PLAIN + RELAYED + 2;
 const PEERS: usize = CLIENTS + 2 * RELAYED;
 const LINE: &[u8] = b"a line\n";
 
-/// By the so manieth commit the standby is armed; and so many lines take more of them.
+/// So many commits make a difference that is not the first ones'; and so many lines take more of them.
 const LATER_PASS: &str = "#500";
 const LINES_MAX: usize = 5000;
 
@@ -73,7 +73,8 @@ impl Cell {
         }
     }
 
-    /// The third pass of what comes with each mark, and a later one of what comes with each commit: by then the standby is armed.
+    /// The third pass of what comes with each mark, and a later one of what comes with each commit. Those of the active count from when
+    /// the standby is armed.
     fn plan(self, of_active: bool) -> String {
         let Self { step, fault } = self;
         let pass = match step {
