@@ -6,6 +6,8 @@
 //! cargo test --test faults --features fault-points -- random --schedules 2000
 //! cargo test --test faults --features fault-points -- random --seed 7
 //! cargo test --test faults --features fault-points -- random --moves --schedules 1000
+//! cargo test --test faults --features fault-points -- storm --schedules 400
+//! cargo test --test faults --features fault-points -- storm --seed 7 --clients 3000
 //! ```
 
 mod asked;
@@ -15,6 +17,7 @@ mod expectation;
 #[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
 #[path = "../harness/mod.rs"]
 mod harness;
+mod load;
 mod moving;
 mod nursed;
 mod papers;
@@ -26,6 +29,7 @@ mod standby;
 #[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "../harness/standby.rs"]
 mod standbys;
+mod storm;
 mod upgrades;
 
 use std::collections::{HashMap, VecDeque};
@@ -53,6 +57,7 @@ enum Command {
     Exhaustive(Exhaustive),
     Cells(Cells),
     Random(Random),
+    Storm(Storm),
 }
 
 /// Every fault at every step, and writes docs/faults.md.
@@ -86,6 +91,27 @@ struct Random {
     moves: bool,
 }
 
+/// Deaths of actives, standbys, and whoever takes over, under load, at moments that a seed decides.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "storm")]
+struct Storm {
+    /// the seed of the first schedule (default: 1)
+    #[argh(option, default = "1")]
+    seed: u64,
+
+    /// how many schedules, each with the next seed (default: 1)
+    #[argh(option, default = "1")]
+    schedules: u64,
+
+    /// how many clients there are in each (default: 60, and 600 in one out of 16)
+    #[argh(option)]
+    clients: Option<usize>,
+
+    /// how many schedules at once (default: 4)
+    #[argh(option, default = "STORMS_AT_ONCE")]
+    at_once: usize,
+}
+
 fn main() -> ExitCode {
     let began = Instant::now();
     let verdict = match argh::from_env::<Arguments>().command {
@@ -94,6 +120,9 @@ fn main() -> ExitCode {
         Some(Command::Cells(Cells { part })) => run_named(&part),
         Some(Command::Random(Random { seed, schedules, moves: false })) => run_schedules(seed..seed + schedules),
         Some(Command::Random(Random { seed, schedules, moves: true })) => run_moves(seed..seed + schedules),
+        Some(Command::Storm(Storm { seed, schedules, clients, at_once })) => {
+            run_storms(seed..seed + schedules, clients, at_once)
+        }
     };
     match verdict {
         Ok(()) => {
@@ -116,13 +145,15 @@ fn run_quickly() -> Result<(), String> {
     moving::papers::check_crash_table(&of_moves)?;
     run_standbys()?;
     run_schedules(1..21)?;
-    run_moves(1..6)
+    run_moves(1..6)?;
+    run_storms(1..7, None, STORMS_AT_ONCE)
 }
 
 /// Every fault at every step of a standby, and the controls.
 fn run_standbys() -> Result<(), String> {
     run_cells(standby::Cell::all(), |_| true, standby::Cell::run)?;
-    standby::run_controls()
+    standby::run_controls()?;
+    storm::run_control()
 }
 
 fn run_exhaustively() -> Result<(), String> {
@@ -163,6 +194,7 @@ fn is_quick_at(point: Point, fault: Fault) -> bool {
 /// How much runs at once. A schedule waits for its delays, and a cell that stops a process for a deadline.
 const AT_ONCE: usize = 4;
 const SCHEDULES_AT_ONCE: usize = 10;
+const STORMS_AT_ONCE: usize = 4;
 const STOPPED_AT_ONCE: usize = 24;
 
 /// Something that is tried: a fault at a step.
@@ -219,21 +251,32 @@ fn run_cells<C: Tried, O: Send + 'static>(
 
 /// Runs the schedules of takeovers with these seeds.
 fn run_schedules(seeds: Range<u64>) -> Result<(), String> {
-    run_random("random", seeds, random::run, |tally| tally.faults)
+    run_random("random", seeds, SCHEDULES_AT_ONCE, random::run, |tally| tally.faults)
 }
 
 /// Runs the schedules of moves with these seeds.
 fn run_moves(seeds: Range<u64>) -> Result<(), String> {
-    run_random("random --moves", seeds, moving::random::run, |tally| tally.faults)
+    run_random("random --moves", seeds, SCHEDULES_AT_ONCE, moving::random::run, |tally| tally.faults)
+}
+
+/// Runs the storms with these seeds, with so many clients if it is said.
+fn run_storms(seeds: Range<u64>, clients: Option<usize>, at_once: usize) -> Result<(), String> {
+    run_random("storm", seeds, at_once, move |seed| storm::run(seed, clients), storm::Tally::kills)
 }
 
 /// Runs schedules, which `command` does again.
-fn run_random<T>(command: &str, seeds: Range<u64>, run: fn(u64) -> T, faults: fn(&T) -> u64) -> Result<(), String>
+fn run_random<T>(
+    command: &str,
+    seeds: Range<u64>,
+    at_once: usize,
+    run: impl Fn(u64) -> T + Copy + Send + Sync + 'static,
+    faults: fn(&T) -> u64,
+) -> Result<(), String>
 where
     T: Default + AddAssign + fmt::Display + Copy + Send + 'static,
 {
     let began = Instant::now();
-    let tallies = run_all(seeds.clone().map(Seed).collect(), SCHEDULES_AT_ONCE, move |Seed(seed)| run(seed));
+    let tallies = run_all(seeds.clone().map(Seed).collect(), at_once, move |Seed(seed)| run(seed));
     let (good, failed): (Vec<_>, Vec<_>) = tallies.into_iter().partition(|(_, tally)| tally.is_some());
     let mut total = T::default();
     good.iter().filter_map(|(_, tally)| *tally).for_each(|tally| total += tally);

@@ -1,0 +1,544 @@
+//! Clients of every kind that talk all the time, whoever dies meanwhile. Each knows every byte that it is to hear.
+//!
+//! One thread has a turn for each of them after the other, in which none waits; so whoever has them talk can do something between any two
+//! of their messages. What is wrong is noted, and is not a panic: it is what a control is to see.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use fastrand::Rng;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::net::sockopt;
+
+use crate::harness::{PATIENCE, Server, TlsPeer};
+use crate::secured;
+
+/// What a client that reads slowly has under way: more than its server and the kernel keep for it.
+const SLOW_BYTES: usize = 4 << 20;
+
+/// It reads in every so manieth of its turns, so much.
+const SLOW_TURNS: u64 = 8;
+const SLOW_READ_BYTES: usize = 64 << 10;
+
+/// How much others read, and how much anybody sends, in one turn.
+const TURN_BYTES: usize = 256 << 10;
+
+/// Of whoever says its lines in pieces: how long those are.
+const PIECE_BYTES: usize = 12;
+
+/// How long clients to whom nothing has happened wait for that, in ms.
+const A_MOMENT: u16 = 2;
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Says lines, and hears them.
+    Echo,
+    /// The same, a few bytes at a time.
+    Fragments,
+    /// Says much more than it reads, so that its answers fill all buffers.
+    Slow,
+    /// Publishes, and is told the number of each message.
+    Publisher,
+    /// Hears whatever is published.
+    Subscriber,
+    /// Says lines to a connection of the server's own that leads back into it.
+    Pair,
+}
+
+/// How many there are of each kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mix {
+    pub(crate) echo: usize,
+    pub(crate) fragments: usize,
+    pub(crate) slow: usize,
+    pub(crate) publishers: usize,
+    pub(crate) subscribers: usize,
+    pub(crate) pairs: usize,
+}
+
+impl Mix {
+    fn kinds(self) -> impl Iterator<Item = Kind> {
+        let Self { echo, fragments, slow, publishers, subscribers, pairs } = self;
+        let each = [
+            (Kind::Subscriber, subscribers),
+            (Kind::Echo, echo),
+            (Kind::Fragments, fragments),
+            (Kind::Slow, slow),
+            (Kind::Publisher, publishers),
+            (Kind::Pair, pairs),
+        ];
+        each.into_iter().flat_map(|(kind, count)| std::iter::repeat_n(kind, count))
+    }
+}
+
+/// What was published, as all who hear it agree.
+#[derive(Default)]
+struct Board {
+    /// The publisher and its number of the message, for each number that all share.
+    messages: Vec<(u32, u64)>,
+    /// How many of each publisher there are.
+    of: HashMap<u32, u64>,
+    /// What publishers were told, and nobody has heard yet.
+    told: BTreeMap<u64, (u32, u64)>,
+}
+
+impl Board {
+    /// A subscriber has heard this.
+    fn hear(&mut self, number: u64, message: (u32, u64)) -> Result<(), String> {
+        let at = usize::try_from(number).expect("there are few");
+        if let Some(known) = self.messages.get(at) {
+            return if *known == message { Ok(()) } else { Err(format!("{number} is {message:?} and {known:?}")) };
+        }
+        let of = self.of.entry(message.0).or_default();
+        if *of != message.1 {
+            return Err(format!("{number} is {message:?}, where {of} of it were heard"));
+        }
+        *of += 1;
+        self.messages.push(message);
+        match self.told.remove(&number) {
+            Some(told) if told != message => {
+                Err(format!("{number} is {message:?}, and its publisher was told {told:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A publisher was told the number of its message.
+    fn tell(&mut self, number: u64, message: (u32, u64)) -> Result<(), String> {
+        match self.messages.get(usize::try_from(number).expect("there are few")) {
+            Some(known) if *known != message => Err(format!("{message:?} is told to be {number}, which is {known:?}")),
+            Some(_) => Ok(()),
+            None => match self.told.insert(number, message) {
+                None => Ok(()),
+                Some(other) => Err(format!("{message:?} and {other:?} are told to be {number}")),
+            },
+        }
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    kind: Kind,
+    name: u32,
+    /// How many lines it has begun to say, and how many answers it has heard.
+    said: u64,
+    heard: u64,
+    turns: u64,
+    /// The line that it says, and how much of that is said.
+    saying: Vec<u8>,
+    at: usize,
+    /// What it hears: of one that is told what it does not know, what has come of a line; of others, what is to come of one.
+    hearing: Vec<u8>,
+    /// How many bytes it has sent, and how many it has received.
+    sent: usize,
+    received: usize,
+}
+
+/// Something that no line looks like elsewhere.
+fn filling(name: u32, number: u64, bytes: usize) -> impl Iterator<Item = u8> {
+    let start = u64::from(name).wrapping_mul(7) + number;
+    (0..bytes as u64).map(move |at| b'a' + ((start + at * 5) % 23) as u8)
+}
+
+impl Client {
+    fn new(stream: TcpStream, kind: Kind, name: u32) -> Self {
+        stream.set_nonblocking(true).expect("a socket need not block");
+        stream.set_nodelay(true).expect("no delay can be set");
+        let (saying, hearing) = (Vec::new(), Vec::new());
+        Self { stream, kind, name, said: 0, heard: 0, turns: 0, saying, at: 0, hearing, sent: 0, received: 0 }
+    }
+
+    fn line(&self, number: u64) -> Vec<u8> {
+        let Self { name, kind, .. } = self;
+        let mixed = (u64::from(*name) << 32 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let bytes = match kind {
+            Kind::Publisher => return format!("pub {name} {number}\n").into_bytes(),
+            Kind::Slow => 10_000 + mixed % 40_000,
+            _ => mixed % 200,
+        };
+        let mut line = format!("{name} {number} ").into_bytes();
+        line.extend(filling(*name, number, usize::try_from(bytes).expect("it is short")));
+        line.push(b'\n');
+        line
+    }
+
+    fn has_said_all(&self) -> bool {
+        self.at == self.saying.len()
+    }
+
+    fn may_say_more(&self) -> bool {
+        match self.kind {
+            Kind::Subscriber => false,
+            Kind::Publisher => self.said == self.heard,
+            Kind::Slow => self.sent - self.received < SLOW_BYTES,
+            _ => self.said - self.heard <= u64::from(self.name % 3),
+        }
+    }
+
+    /// Sends what can be sent at once. `Ok(false)` if that is nothing.
+    fn say(&mut self, random: &mut Rng, ends: bool) -> Result<bool, String> {
+        let before = self.sent;
+        while self.sent - before < TURN_BYTES {
+            if self.has_said_all() {
+                if ends || !self.may_say_more() {
+                    break;
+                }
+                (self.saying, self.at) = (self.line(self.said), 0);
+                self.said += 1;
+            }
+            let mut piece = &self.saying[self.at..];
+            if self.kind == Kind::Fragments {
+                piece = &piece[..random.usize(1..=PIECE_BYTES).min(piece.len())];
+            }
+            match (&self.stream).write(piece) {
+                Ok(bytes) => {
+                    self.at += bytes;
+                    self.sent += bytes;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(format!("sending: {error}")),
+            }
+            if self.kind == Kind::Fragments {
+                break;
+            }
+        }
+        Ok(self.sent > before)
+    }
+
+    /// Receives what there is. Returns how many messages it has heard, or `None` if nothing has come.
+    fn hear(&mut self, buffer: &mut [u8], board: &mut Board, ends: bool) -> Result<Option<u64>, String> {
+        let heard = self.heard;
+        let buffer = match self.kind {
+            Kind::Slow if ends => buffer,
+            Kind::Slow if !self.turns.is_multiple_of(SLOW_TURNS) => return Ok(None),
+            Kind::Slow => &mut buffer[..SLOW_READ_BYTES],
+            _ => buffer,
+        };
+        let bytes = match (&self.stream).read(buffer) {
+            Ok(0) => return Err("its connection has ended".to_owned()),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(format!("receiving: {error}")),
+        };
+        self.received += bytes;
+        match self.kind {
+            Kind::Publisher | Kind::Subscriber => self.hear_numbers(&buffer[..bytes], board)?,
+            _ => self.hear_lines(&buffer[..bytes])?,
+        }
+        Ok(Some(self.heard - heard))
+    }
+
+    fn hear_lines(&mut self, mut came: &[u8]) -> Result<(), String> {
+        while !came.is_empty() {
+            if self.hearing.is_empty() {
+                if self.heard == self.said {
+                    return Err(format!("{} bytes are not asked for", came.len()));
+                }
+                self.hearing = self.line(self.heard);
+            }
+            let bytes = came.len().min(self.hearing.len());
+            if came[..bytes] != self.hearing[..bytes] {
+                let [got, wanted] = [&came[..bytes], &self.hearing[..bytes]];
+                let at = got.iter().zip(wanted).position(|(got, wanted)| got != wanted).unwrap_or(0);
+                let [got, wanted] =
+                    [got, wanted].map(|bytes| String::from_utf8_lossy(&bytes[at..(at + 40).min(bytes.len())]));
+                return Err(format!("line {} goes on with {got:?}, {wanted:?} was expected", self.heard));
+            }
+            self.hearing.drain(..bytes);
+            came = &came[bytes..];
+            self.heard += u64::from(self.hearing.is_empty());
+        }
+        Ok(())
+    }
+
+    fn hear_numbers(&mut self, came: &[u8], board: &mut Board) -> Result<(), String> {
+        self.hearing.extend_from_slice(came);
+        while let Some(end) = self.hearing.iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&self.hearing[..end]).into_owned();
+            self.hearing.drain(..=end);
+            let figures: Option<Vec<u64>> = line.split(' ').map(|figure| figure.parse().ok()).collect();
+            match (self.kind, figures.as_deref()) {
+                (Kind::Subscriber, Some([number, name, of])) if *number == self.heard => {
+                    board.hear(*number, (u32::try_from(*name).map_err(|_| line.clone())?, *of))?;
+                }
+                (Kind::Publisher, Some([number])) if self.heard < self.said => {
+                    board.tell(*number, (self.name, self.heard))?;
+                }
+                _ => return Err(format!("{line:?} came after {} others", self.heard)),
+            }
+            self.heard += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Clients that speak TLS, which wait for each answer, and have a thread for that.
+struct Secured {
+    stopping: Arc<AtomicBool>,
+    heard: Arc<AtomicU64>,
+    thread: JoinHandle<Result<Vec<TlsPeer>, String>>,
+}
+
+impl Secured {
+    fn begin(server: &Server) -> Self {
+        let mut peers = Vec::from(secured::connect_each(secured::address_of(server)));
+        let (stopping, heard) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (stop, count) = (stopping.clone(), heard.clone());
+        let thread = std::thread::spawn(move || {
+            for number in 0_u64.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                for (name, peer) in peers.iter_mut().enumerate() {
+                    let line = format!("secured {name} {number}\n").into_bytes();
+                    peer.try_send(&line).map_err(|lost| lost.0)?;
+                    peer.expect_or_end(&line)?;
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Ok(peers)
+        });
+        Self { stopping, heard, thread }
+    }
+
+    fn end(self) -> (u64, Result<Vec<TlsPeer>, String>) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let ended = self.thread.join().expect("it notes what is wrong");
+        (self.heard.load(Ordering::Relaxed), ended)
+    }
+}
+
+/// How much was heard, all of which was right.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
+
+/// All clients of a server.
+pub(crate) struct Load {
+    clients: Vec<Client>,
+    secured: Option<Secured>,
+    mix: Mix,
+    board: Board,
+    random: Rng,
+    buffer: Vec<u8>,
+    /// Whose turn it is, and since how many turns nothing has happened.
+    next: usize,
+    still: usize,
+    moved_at: Instant,
+    /// No more lines are begun.
+    ends: bool,
+    heard: Heard,
+    /// What is wrong.
+    wrongs: Vec<String>,
+}
+
+impl Load {
+    /// All have been served when this returns.
+    pub(crate) fn gather(server: &Server, mix: Mix, seed: u64) -> Self {
+        let [counted, relayed, published] = ["counted", "relayed", "published"].map(|name| server.address_as(name));
+        let clients = mix.kinds().zip(0..).map(|(kind, name)| {
+            let stream = match kind {
+                Kind::Publisher | Kind::Subscriber => connect(published),
+                Kind::Pair => connect(relayed),
+                _ => connect(counted),
+            };
+            match kind {
+                Kind::Subscriber => {
+                    (&stream).write_all(b"sub\n").expect("the server serves");
+                    let mut answer = [0; 7];
+                    (&stream).read_exact(&mut answer).expect("the server serves");
+                    assert_eq!(&answer, b"from 0\n");
+                }
+                Kind::Pair => (&stream).write_all(format!("{counted}\n").as_bytes()).expect("the server serves"),
+                Kind::Slow => {
+                    sockopt::set_socket_recv_buffer_size(&stream, 64 << 10).expect("a buffer can be made small");
+                    sockopt::set_socket_send_buffer_size(&stream, 64 << 10).expect("a buffer can be made small");
+                }
+                _ => {}
+            }
+            Client::new(stream, kind, name)
+        });
+        let mut load = Self {
+            clients: clients.collect(),
+            secured: Some(Secured::begin(server)),
+            mix,
+            board: Board::default(),
+            random: Rng::with_seed(seed),
+            buffer: vec![0; TURN_BYTES],
+            next: 0,
+            still: 0,
+            moved_at: Instant::now(),
+            ends: false,
+            heard: Heard::default(),
+            wrongs: Vec::new(),
+        };
+        load.talk_to_all();
+        load
+    }
+
+    /// How many peers the server has for them.
+    pub(crate) fn peers(&self) -> usize {
+        self.clients.len() + 2 * self.mix.pairs + 2
+    }
+
+    /// # Errors
+    /// If a connection was lost, or a byte was lost, repeated or torn.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match &self.wrongs[..] {
+            [] => Ok(()),
+            [first, others @ ..] => Err(format!("{first}, and {} others", others.len())),
+        }
+    }
+
+    /// Gives the next one its turn.
+    fn turn(&mut self) {
+        if self.next >= self.clients.len() {
+            self.next = 0;
+            if self.still >= self.clients.len() {
+                self.wait();
+            }
+        }
+        let Some(client) = self.clients.get_mut(self.next) else { return };
+        client.turns += 1;
+        let received = client.received;
+        let heard = client.hear(&mut self.buffer, &mut self.board, self.ends);
+        let outcome = heard.and_then(|heard| Ok((heard, client.say(&mut self.random, self.ends)?)));
+        match outcome {
+            Ok((None, false)) => self.still += 1,
+            Ok((heard, _)) => {
+                self.heard.messages += heard.unwrap_or(0);
+                self.heard.bytes += (client.received - received) as u64;
+                (self.still, self.moved_at) = (0, Instant::now());
+            }
+            Err(what) => {
+                let client = self.clients.swap_remove(self.next);
+                self.wrongs.push(format!("{:?} {}: {what}", client.kind, client.name));
+                (self.still, self.moved_at) = (0, Instant::now());
+                return;
+            }
+        }
+        self.next += 1;
+    }
+
+    /// Waits a moment for something to come.
+    fn wait(&mut self) {
+        assert!(self.moved_at.elapsed() < PATIENCE, "nothing comes any more: {:?}", self.check());
+        let mut awaited: Vec<_> =
+            self.clients.iter().map(|client| PollFd::new(client.stream.as_fd(), PollFlags::POLLIN)).collect();
+        match poll(&mut awaited, PollTimeout::from(A_MOMENT)) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => self.still = 0,
+            Err(errno) => panic!("poll: {errno}"),
+        }
+    }
+
+    /// They talk until so many more messages were heard, or something is wrong.
+    pub(crate) fn talk(&mut self, messages: u64) {
+        let end = self.heard.messages + messages;
+        while self.heard.messages < end && self.wrongs.is_empty() {
+            self.turn();
+        }
+    }
+
+    /// They talk until that is so.
+    #[track_caller]
+    pub(crate) fn talk_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.check());
+            if self.clients.is_empty() {
+                std::thread::yield_now();
+            }
+            for _ in 0..self.clients.len() {
+                self.turn();
+            }
+        }
+    }
+
+    /// They talk until each of them has heard something more, or something is wrong.
+    pub(crate) fn talk_to_all(&mut self) {
+        let before: HashMap<u32, u64> = self.clients.iter().map(|client| (client.name, client.heard)).collect();
+        let secured = self.secured.as_ref().map(|secured| secured.heard.clone()).expect("they are there until the end");
+        let secured_before = secured.load(Ordering::Relaxed);
+        let has_heard = |client: &Client| client.heard > before[&client.name];
+        while self.wrongs.is_empty() && !self.clients.iter().all(has_heard) {
+            for _ in 0..self.clients.len() {
+                self.turn();
+            }
+        }
+        let ended = || self.secured.as_ref().is_none_or(|secured| secured.thread.is_finished());
+        while self.wrongs.is_empty() && secured.load(Ordering::Relaxed) < secured_before + 4 && !ended() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// All hear what they wait for, and nothing else, and what all share is what was sent.
+    ///
+    /// # Errors
+    /// If not.
+    pub(crate) fn finish(mut self) -> Result<Heard, String> {
+        self.ends = true;
+        let published = loop {
+            self.check()?;
+            for _ in 0..self.clients.len() {
+                self.turn();
+            }
+            let of = |kind| self.clients.iter().filter(move |client| client.kind == kind);
+            let published: u64 = of(Kind::Publisher).map(|client| client.said).sum();
+            let is_done = |client: &Client| match client.kind {
+                Kind::Subscriber => client.heard == published,
+                _ => client.has_said_all() && client.heard == client.said,
+            };
+            if self.clients.iter().all(is_done) {
+                break published;
+            }
+        };
+        // Nobody is told anything more, or told a number that was another's.
+        for _ in 0..self.clients.len() {
+            self.turn();
+        }
+        self.check()?;
+        if self.board.messages.len() as u64 != published || !self.board.told.is_empty() {
+            return Err(format!(
+                "{} of {published} are heard, of {:?} not",
+                self.board.messages.len(),
+                self.board.told
+            ));
+        }
+        let (messages, ended) = self.secured.take().expect("it is there until the end").end();
+        ended?;
+        self.heard.messages += messages;
+        Ok(self.heard)
+    }
+
+    /// All connections are lost, and until then everything was right.
+    ///
+    /// # Errors
+    /// If not.
+    pub(crate) fn expect_loss(mut self) -> Result<Heard, String> {
+        while !self.clients.is_empty() {
+            self.turn();
+        }
+        let (messages, ended) = self.secured.take().expect("it is there until the end").end();
+        self.heard.messages += messages;
+        let is_loss =
+            |what: &String| what.contains("has ended") || what.contains("sending: ") || what.contains("receiving: ");
+        match (self.wrongs.iter().find(|what| !is_loss(what)), ended) {
+            (None, Err(_)) => Ok(self.heard),
+            (None, Ok(_)) => Err("those that speak TLS are served".to_owned()),
+            (Some(what), _) => Err(what.clone()),
+        }
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).expect("the server listens")
+}

@@ -1,0 +1,482 @@
+//! Storms: one process after the other dies under load, at a moment or at a fault point that a seed decides, and its standby serves on;
+//! or the standby dies; or somebody takes over, and one of the two dies meanwhile.
+//!
+//! No connection is lost by that, unless who owns it dies while nobody could serve on: that is so while a takeover is under way, from when
+//! the standby is dismissed until the successor owns the peers. That loss is all that is expected then, and it is counted.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+use fastrand::Rng;
+use reactord::Status;
+
+use crate::harness::{Exit, Place, Server, caller_sees_pid, daemon};
+use crate::load::{Heard, Load, Mix};
+use crate::plan::{Fault, Planned, Point, PredecessorStep as P, StandbyStep as S, SuccessorStep, VARIABLE};
+use crate::secured;
+
+/// How many things happen in one schedule.
+const EVENTS: usize = 8;
+
+/// How many clients there are, unless it is said.
+const CLIENTS: usize = 60;
+
+/// In one schedule out of so many there are so many.
+const MANY_EVERY: u64 = 16;
+const MANY: usize = 600;
+
+/// How many have full outputs, at most: each has megabytes under way; and how many publish, since all others hear it.
+const SLOW_MAX: usize = 12;
+const PUBLISHERS: usize = 3;
+
+/// The steps at which an active dies, and by which of their passes at the latest.
+const POINTS: [(S, u32); 6] =
+    [(S::Commit, 300), (S::Committing, 200), (S::Committed, 300), (S::LetOut, 200), (S::Mark, 6), (S::Marked, 6)];
+
+/// The same in a takeover, of the steps of which it has passed so many when it was followed.
+const POINTS_OF_TAKEOVER: [(P, u32); 7] = [
+    (P::Hello, 2),
+    (P::Welcome, 2),
+    (P::Freeze, 1),
+    (P::Commit, 1),
+    (P::Committed, 1),
+    (P::Retire, 1),
+    (P::Disband, 1),
+];
+
+/// The same of a successor, before it owns anything.
+const POINTS_OF_SUCCESSOR: [SuccessorStep; 6] = [
+    SuccessorStep::Hello,
+    SuccessorStep::Welcome,
+    SuccessorStep::Adopt,
+    SuccessorStep::Copied,
+    SuccessorStep::Ready,
+    SuccessorStep::Accept,
+];
+
+/// What there is most of in a schedule.
+const LOADS: [&str; 6] = ["of all kinds", "echo", "fragments", "full outputs", "published", "pairs"];
+
+/// What came of a schedule.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Kills of the active, at any moment, and at fault points.
+    pub(crate) at_random: u64,
+    pub(crate) injected: u64,
+    /// Kills of either side while a takeover was under way: of a predecessor at any moment or at a fault point, and of a successor.
+    pub(crate) of_predecessor: u64,
+    pub(crate) of_successor: u64,
+    /// Kills of the standby.
+    pub(crate) of_standby: u64,
+    /// How often a standby has served on, and somebody has taken over.
+    pub(crate) survived: u64,
+    pub(crate) takeovers: u64,
+    /// How often all connections were lost with the owner, since nobody could serve on.
+    pub(crate) lost: u64,
+    /// Kills by what there was most of.
+    pub(crate) by_load: [u64; LOADS.len()],
+    pub(crate) connections_max: u64,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Tally {
+    pub(crate) fn kills(&self) -> u64 {
+        self.at_random + self.injected + self.of_predecessor + self.of_successor + self.of_standby
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        self.messages += heard.messages;
+        self.bytes += heard.bytes;
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.at_random += other.at_random;
+        self.injected += other.injected;
+        self.of_predecessor += other.of_predecessor;
+        self.of_successor += other.of_successor;
+        self.of_standby += other.of_standby;
+        self.survived += other.survived;
+        self.takeovers += other.takeovers;
+        self.lost += other.lost;
+        self.by_load.iter_mut().zip(other.by_load).for_each(|(sum, more)| *sum += more);
+        self.connections_max = self.connections_max.max(other.connections_max);
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at_random, injected, of_predecessor, of_successor, of_standby, .. } = self;
+        let Self { survived, takeovers, lost, connections_max, messages, bytes, .. } = self;
+        write!(
+            f,
+            "{} kills: {at_random} of the active at any moment, {injected} of it at fault points, {} while somebody took over \
+             ({of_predecessor} of the predecessor, {of_successor} of the successor), {of_standby} of the standby; ",
+            self.kills(),
+            of_predecessor + of_successor,
+        )?;
+        let by_load: Vec<String> =
+            LOADS.iter().zip(self.by_load).map(|(load, kills)| format!("{kills} {load}")).collect();
+        write!(
+            f,
+            "{}; up to {connections_max} peers; {survived} deaths survived, {takeovers} takeovers; {messages} messages, \
+             {bytes} bytes, each as expected; 0 reset; {lost} times all were lost as nobody could serve on in a takeover",
+            by_load.join(", "),
+        )
+    }
+}
+
+/// Runs the schedule of a seed, with so many clients if it is said.
+///
+/// # Panics
+/// If a connection or a byte is lost, repeated or torn, if what all share is not what was sent, if not exactly one process owns the
+/// peers, or if something is left over.
+pub(crate) fn run(seed: u64, clients: Option<usize>) -> Tally {
+    match Storm::run(seed, clients, false) {
+        Ok(tally) => tally,
+        Err(what) => panic!("{what}"),
+    }
+}
+
+/// With standbys that do not ask how far connections have come, something is wrong within a few schedules.
+///
+/// # Errors
+/// If not.
+pub(crate) fn run_control() -> Result<(), String> {
+    let seen = (1..=CONTROLS).find_map(|seed| Storm::run(seed, None, true).err());
+    match seen {
+        Some(what) => {
+            println!("standbys that are blind are found out: {}", what.lines().next().unwrap_or_default());
+            Ok(())
+        }
+        None => Err(format!("{CONTROLS} storms with standbys that are blind were good")),
+    }
+}
+
+const CONTROLS: u64 = 5;
+
+/// How an active ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is killed at any moment.
+    AtRandom,
+    /// It dies at a step that it passes while it is followed.
+    At(Planned),
+    /// Somebody takes over, and it dies at a step of that, or whoever is to be killed is at any moment.
+    TakenOver(Option<Planned>),
+}
+
+impl Fate {
+    fn drawn(random: &mut Rng) -> Self {
+        match random.u32(0..100) {
+            0..45 => Self::AtRandom,
+            45..78 => {
+                let (step, pass_max) = POINTS[random.usize(0..POINTS.len())];
+                let fault = if random.u32(0..8) == 0 { Fault::Panic } else { Fault::Kill };
+                Self::At(Planned { point: step.into(), pass: random.u32(1..=pass_max), fault })
+            }
+            78..84 => {
+                let (step, pass) = POINTS_OF_TAKEOVER[random.usize(0..POINTS_OF_TAKEOVER.len())];
+                Self::TakenOver(Some(Planned { point: step.into(), pass, fault: Fault::Kill }))
+            }
+            _ => Self::TakenOver(None),
+        }
+    }
+
+    fn planned(self) -> Option<Planned> {
+        match self {
+            Self::AtRandom => None,
+            Self::At(planned) => Some(planned),
+            Self::TakenOver(planned) => planned,
+        }
+    }
+}
+
+/// A process that serves, or may come to.
+struct Process {
+    server: Server,
+    fate: Fate,
+}
+
+/// Who serves when a takeover has come to its end.
+enum Owner {
+    Active,
+    Successor,
+    Standby,
+    Nobody,
+}
+
+struct Storm {
+    place: Place,
+    random: Rng,
+    load: Load,
+    active: Process,
+    tally: Tally,
+    mix: (usize, Mix),
+    /// Standbys do not ask how far connections have come.
+    are_blind: bool,
+    files_without_peers: usize,
+}
+
+impl Storm {
+    fn run(seed: u64, clients: Option<usize>, are_blind: bool) -> Result<Tally, String> {
+        let mut random = Rng::with_seed(seed);
+        let clients = clients.unwrap_or(if seed.is_multiple_of(MANY_EVERY) { MANY } else { CLIENTS });
+        let number = usize::try_from(seed % LOADS.len() as u64).expect("it is small");
+        let mix = (number, mix(clients, number));
+        let place = Place::new();
+        let (active, files_without_peers) = serve(&place, &mut random);
+        let load = Load::gather(&active.server, mix.1, seed);
+        let tally = Tally { connections_max: load.peers() as u64, ..Tally::default() };
+        let mut storm = Self { place, random, load, active, tally, mix, are_blind, files_without_peers };
+        for _ in 0..EVENTS {
+            let (kills, pid) = (storm.tally.kills(), storm.active.server.pid());
+            let fate = storm.active.fate;
+            storm.happen().map_err(|what| format!("{fate:?} of pid {pid}: {what}\n{}", storm.active.server.log()))?;
+            storm.tally.by_load[number] += storm.tally.kills() - kills;
+        }
+        storm.finish()
+    }
+
+    /// Starts a process that takes over or follows, and that has its own fate when it serves.
+    fn start(&mut self, how: &str, besides: Option<Planned>) -> Process {
+        let fate = Fate::drawn(&mut self.random);
+        let blind = Planned { point: S::Judge.into(), pass: 1, fault: Fault::Error };
+        let planned = fate.planned().into_iter().chain(besides).chain(self.are_blind.then_some(blind));
+        let planned: Vec<String> = planned.map(|planned| planned.to_string()).collect();
+        let mut command = daemon();
+        command.arg(how).arg(self.place.path()).args(secured::options()).env(VARIABLE, planned.join(","));
+        Process { server: Server::spawn(&self.place.path(), &mut command), fate }
+    }
+
+    /// Starts a standby, which could serve on when this returns.
+    fn follow(&mut self) -> Process {
+        let standby = self.start("--follow", None);
+        let (active, pid) = (&self.active.server, standby.server.pid());
+        self.load.talk_until("the standby is armed", || {
+            active.lines_with(" is armed, with ").iter().any(|line| line.contains(&format!("pid {pid}")))
+                || !standby.server.is_running()
+        });
+        standby
+    }
+
+    /// How many messages there are before something happens.
+    fn meanwhile(&mut self) -> u64 {
+        let few = self.random.u64(0..20);
+        let more = self.random.u64(0..4 * self.tally.connections_max);
+        if self.random.bool() { few } else { more }
+    }
+
+    fn happen(&mut self) -> Result<(), String> {
+        if self.active.fate == Fate::AtRandom && self.random.u32(0..4) == 0 {
+            self.lose_standby()?;
+        }
+        let standby = self.follow();
+        let messages = self.meanwhile();
+        match self.active.fate {
+            Fate::AtRandom => {
+                self.load.talk(messages);
+                // One that is stopped serves on when it is continued.
+                let is_stopped = self.random.u32(0..8) == 0 && standby.server.suspend();
+                if is_stopped {
+                    let messages = self.meanwhile();
+                    self.load.talk(messages);
+                }
+                self.active.server.kill();
+                if is_stopped {
+                    standby.server.resume();
+                }
+                self.tally.at_random += 1;
+                self.survive(standby)?;
+            }
+            Fate::At(_) => {
+                let active = &self.active.server;
+                self.load.talk_until("it comes to its end", || !active.is_running());
+                self.tally.injected += 1;
+                self.survive(standby)?;
+            }
+            Fate::TakenOver(planned) => self.take_over(standby, planned, messages)?,
+        }
+        if self.random.u32(0..3) == 0 {
+            self.load.talk_to_all();
+        }
+        self.load.check()
+    }
+
+    /// A standby is killed, at a step or at any moment, and nobody notices.
+    fn lose_standby(&mut self) -> Result<(), String> {
+        if self.random.bool() {
+            let pass = self.random.u32(1..=4);
+            let standby = self.start("--follow", Some(Planned { point: S::Apply.into(), pass, fault: Fault::Kill }));
+            self.load.talk_until("the standby comes to its end", || !standby.server.is_running());
+        } else {
+            let standby = self.follow();
+            let messages = self.meanwhile();
+            self.load.talk(messages);
+            standby.server.kill();
+        }
+        self.tally.of_standby += 1;
+        self.miss_standby();
+        self.load.check()
+    }
+
+    fn miss_standby(&mut self) {
+        let place = &self.place;
+        let is_missed = || Status::of(&place.path()).is_ok_and(|status| status.standby.is_none());
+        self.load.talk_until("the standby is missed", is_missed);
+    }
+
+    /// The active is dead: its standby serves all of them on.
+    fn survive(&mut self, standby: Process) -> Result<(), String> {
+        let line = self.unless_gone(&standby, "nobody served for ");
+        let peers = format!(" {} peers are served on, 0 are reset", self.load.peers());
+        let line = line.ok_or_else(|| format!("nobody serves on\n{}", standby.server.log()))?;
+        self.tally.survived += 1;
+        self.active = standby;
+        if line.contains(&peers) { self.load.check() } else { Err(format!("{peers} is expected: {line}")) }
+    }
+
+    /// Clients talk until a process says something. `None` if it ends before.
+    fn unless_gone(&mut self, process: &Process, part: &str) -> Option<String> {
+        let server = &process.server;
+        self.load.talk_until(part, || !server.lines_with(part).is_empty() || !server.is_running());
+        let said = if server.is_running() { server.log() } else { server.last_words() };
+        said.lines().find(|line| line.contains(part)).map(str::to_owned)
+    }
+
+    // ── A takeover ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn take_over(&mut self, standby: Process, planned: Option<Planned>, messages: u64) -> Result<(), String> {
+        self.load.talk(messages);
+        // One side dies at a step, or one at any moment, and sometimes neither.
+        let choice = self.random.u32(0..16);
+        let at_step = planned.is_none() && choice < 9;
+        let step = POINTS_OF_SUCCESSOR[self.random.usize(0..POINTS_OF_SUCCESSOR.len())];
+        let besides = at_step.then_some(Planned { point: Point::from(step), pass: 1, fault: Fault::Kill });
+        let successor = self.start("-T", besides);
+        if planned.is_none() && !at_step {
+            let messages = self.meanwhile();
+            self.load.talk(messages);
+            match choice {
+                9..12 => successor.server.kill(),
+                12..15 => self.active.server.kill(),
+                _ => {}
+            }
+        }
+        let owner = self.settle(&standby, &successor);
+        let is_killed = |exit: Exit| exit.is_err();
+        self.tally.of_predecessor +=
+            u64::from(!self.active.server.is_running() && is_killed(self.active.server.ended()));
+        self.tally.of_successor += u64::from(!successor.server.is_running() && is_killed(successor.server.ended()));
+        match owner {
+            Owner::Active => {
+                // What it had planned has not come about, and comes about in no other takeover.
+                self.active.fate = if planned.is_none() { Fate::AtRandom } else { self.active.fate };
+                // It may have been followed all the time, if whoever was to take over has not come so far. It is followed anew.
+                self.tally.of_standby += u64::from(standby.server.is_running());
+                standby.server.kill();
+                self.miss_standby();
+            }
+            Owner::Successor => {
+                self.tally.takeovers += 1;
+                self.active = successor;
+            }
+            Owner::Standby => self.survive(standby)?,
+            Owner::Nobody => {
+                let logs =
+                    || format!("{}\n{}\n{}", self.active.server.log(), successor.server.log(), standby.server.log());
+                if !standby.server.last_words().contains("Following ") {
+                    return Err(format!("nobody serves on\n{}", logs()));
+                }
+                self.tally.lost += 1;
+                drop((standby, successor));
+                self.begin_anew()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until somebody owns the peers for good, or nobody does.
+    fn settle(&mut self, standby: &Process, successor: &Process) -> Owner {
+        let took_over = self.unless_gone(successor, "Took over ").is_some();
+        if took_over && successor.server.is_running() {
+            let active = &self.active.server;
+            self.load.talk_until("the predecessor leaves", || !active.is_running());
+            return Owner::Successor;
+        }
+        let (active, place) = (&self.active.server, &self.place);
+        // One that is dead may have called before, which is heard of before whoever asks how things are.
+        let serves = || {
+            let status = Status::of(&place.path());
+            status.is_ok_and(|status| status.pid == active.pid() && status.successor_pid.is_none())
+        };
+        let mut is_owner = false;
+        self.load.talk_until("it is known who serves", || {
+            is_owner = serves();
+            is_owner || !active.is_running()
+        });
+        if is_owner && active.is_running() {
+            return Owner::Active;
+        }
+        if self.unless_gone(standby, "nobody served for ").is_some() { Owner::Standby } else { Owner::Nobody }
+    }
+
+    fn begin_anew(&mut self) -> Result<(), String> {
+        let (active, files_without_peers) = serve(&self.place, &mut self.random);
+        let load = Load::gather(&active.server, self.mix.1, self.random.u64(..));
+        (self.active, self.files_without_peers) = (active, files_without_peers);
+        self.tally.hear(std::mem::replace(&mut self.load, load).expect_loss()?);
+        Ok(())
+    }
+
+    // ── The end ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn finish(self) -> Result<Tally, String> {
+        let Self { place, active: Process { server, .. }, mut load, mut tally, files_without_peers, .. } = self;
+        if caller_sees_pid(&place.path()) != server.pid() {
+            return Err(format!("the path does not lead to pid {}", server.pid()));
+        }
+        load.talk_to_all();
+        tally.hear(load.finish().map_err(|what| format!("in the end: {what}\n{}", server.log()))?);
+        // The clients are gone, and so is whatever was open for them.
+        if !server.comes_down_to_open_files(files_without_peers) {
+            return Err(format!("{} files are open\n{}", server.open_files(), server.log()));
+        }
+        server.stop_serving([]);
+        match std::fs::read_dir(place.directory()).expect("the test's own").count() {
+            0 => Ok(tally),
+            count => Err(format!("{count} files are left over")),
+        }
+    }
+}
+
+/// A server, and how many files it has open.
+fn serve(place: &Place, random: &mut Rng) -> (Process, usize) {
+    let fate = Fate::drawn(random);
+    let mut command = daemon();
+    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
+    command
+        .args(secured::options())
+        .env(VARIABLE, fate.planned().map(|planned| planned.to_string()).unwrap_or_default());
+    let server = Server::spawn(&place.path(), &mut command).started();
+    let files = server.open_files();
+    (Process { server, fate }, files)
+}
+
+/// So many clients, most of them of one kind unless that is the first.
+fn mix(clients: usize, number: usize) -> Mix {
+    let share =
+        |kind: usize| if number == kind { clients * 6 / 10 } else { clients / if number == 0 { 5 } else { 10 } };
+    Mix {
+        echo: share(1),
+        fragments: share(2),
+        slow: share(3).min(SLOW_MAX).max(2),
+        publishers: PUBLISHERS,
+        subscribers: share(4).max(2),
+        pairs: share(5),
+    }
+}
