@@ -473,6 +473,7 @@ impl<S: StreamService> AnyLane for Lane<S> {
 
     fn take_up_suspect(&mut self, handle: PeerHandle) {
         let Self { table, answering, input, .. } = self;
+        table.try_again(handle);
         let gone = table.change(handle, |turn| {
             turn.talk.release(Holds::SUSPECT);
             answering.advance(turn, Wake::Due, input)

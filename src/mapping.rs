@@ -29,6 +29,7 @@ const CONVEYED_FROM: usize = 24;
 const CONVEYED_TO: usize = 32;
 const CONVEYED_READ: usize = 40;
 const CONVEYED_WRITTEN: usize = 48;
+const TRIED: usize = 56;
 const APPLIED: usize = 64;
 const LIVING: usize = 128;
 
@@ -189,6 +190,11 @@ impl Mapping {
         self.word(CONVEYED_FROM).store(0, Ordering::Release);
     }
 
+    /// What this one has said is about to be handled, of which a process may have died that had it before.
+    pub(crate) fn try_again(&self, cookie: u64) {
+        self.word(TRIED).store(cookie, Ordering::Release);
+    }
+
     // ── Whoever reads ──────────────────────────────────────────────────────────────────────────────────────────────
 
     /// The memory that another process writes.
@@ -261,6 +267,11 @@ impl Mapping {
             .map(|at| self.word(at).load(Ordering::Acquire));
         let counts = Some((read, written)).filter(|counts| *counts != (UNKNOWN, UNKNOWN));
         (from != 0).then_some(Conveyed { from, to, counts })
+    }
+
+    /// Whether that was the last of those whose message was handled again.
+    pub(crate) fn was_tried(&self, cookie: u64) -> bool {
+        self.word(TRIED).load(Ordering::Acquire) == cookie
     }
 
     /// As if whoever writes had died in its last read, before it knew how much that has brought. False if there was none.

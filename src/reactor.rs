@@ -43,7 +43,7 @@ use crate::status::Status;
 use crate::table::PeerHandle;
 use crate::takeover::admission::Refusal;
 use crate::takeover::arrival::{Arrival, Told};
-use crate::takeover::fault::{self, SuccessorStep};
+use crate::takeover::fault::{self, StandbyStep, SuccessorStep};
 use crate::takeover::wire::{Frame, SetLog, Upgrade};
 use crate::upgrade::HANGUP;
 use crate::worker::Wish;
@@ -87,8 +87,8 @@ pub(crate) struct Reactor<L> {
     now: Instant,
     /// How many lines callers may cause.
     limited: Limited,
-    /// Whose message may have killed the process that was followed, and until when it waits for a standby at most.
-    suspect: Option<(PeerHandle, Instant)>,
+    /// Whose messages may have killed the process that was followed, and until when they wait for a standby at most.
+    suspects: Option<(Vec<PeerHandle>, Instant)>,
 }
 
 impl<L: Lanes> Reactor<L> {
@@ -112,7 +112,7 @@ impl<L: Lanes> Reactor<L> {
             peers_max,
             now,
             limited: Limited::default(),
-            suspect: None,
+            suspects: None,
         }
     }
 
@@ -199,9 +199,10 @@ impl<L: Lanes> Reactor<L> {
         }
         let now = Instant::now();
         self.begin(now);
-        if let Some(suspect) = arrival.survival().and_then(|survival| survival.go_on(&mut self.lanes)) {
+        let suspects = arrival.survival().map(|survival| survival.go_on(&mut self.lanes));
+        if let Some(suspects) = suspects.filter(|suspects| !suspects.is_empty()) {
             let patience = if self.succession.standbys.is_some() { STANDBY_PATIENCE } else { SUSPECT_PATIENCE };
-            self.suspect = Some((suspect, now + patience));
+            self.suspects = Some((suspects, now + patience));
         }
         self.turn_at(now, events);
         self.announce();
@@ -325,7 +326,7 @@ impl<L: Lanes> Reactor<L> {
         let Self { lanes, succession, .. } = self;
         succession.standbys.iter_mut().for_each(|standbys| standbys.commit_if_much(lanes));
         self.commit_if_much();
-        self.tend_suspect();
+        self.tend_suspects();
         self.lanes.finish_turn();
         if !self.giver.is_idle() {
             self.give();
@@ -344,16 +345,21 @@ impl<L: Lanes> Reactor<L> {
 
     /// Has handled what the process that was followed may have died of, if another death would be survived, or nobody can be waited
     /// for any more.
-    fn tend_suspect(&mut self) {
-        if self.suspect.is_some_and(|(_, until)| self.succession.is_sheltered() || self.now >= until) {
-            self.release_suspect();
+    fn tend_suspects(&mut self) {
+        if self.suspects.as_ref().is_some_and(|(_, until)| self.succession.is_sheltered() || self.now >= *until) {
+            self.release_suspects();
         }
     }
 
     #[cold]
-    fn release_suspect(&mut self) {
-        if let Some((suspect, _)) = self.suspect.take() {
+    fn release_suspects(&mut self) {
+        let Some((suspects, _)) = self.suspects.take() else { return };
+        for suspect in suspects {
+            fault::here(StandbyStep::TryAgain);
             self.lanes.lane_mut(suspect.lane()).take_up_suspect(suspect);
+            // It is a suspect until that is known, and of nothing that others do.
+            let Self { lanes, succession, .. } = self;
+            succession.standbys.iter_mut().for_each(|standbys| standbys.commit(lanes));
         }
     }
 
@@ -376,7 +382,7 @@ impl<L: Lanes> Reactor<L> {
             self.stop.map(|stop| stop.due(self.succession.is_under_way())),
             self.limited.due(),
             self.beats_at,
-            self.suspect.map(|(_, until)| if self.succession.is_sheltered() { self.now } else { until }),
+            self.suspects.as_ref().map(|(_, until)| if self.succession.is_sheltered() { self.now } else { *until }),
         ];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
@@ -581,7 +587,7 @@ impl<L: Lanes> Reactor<L> {
 
     /// Whether peers may come and go one by one.
     fn may_move(&self) -> bool {
-        self.suspect.is_none() && self.succession.keeps_peers().is_none() && !self.stop.is_some_and(Stop::is_draining)
+        self.suspects.is_none() && self.succession.keeps_peers().is_none() && !self.stop.is_some_and(Stop::is_draining)
     }
 
     /// All peers go to a successor, or are closed: nothing is moved any more, and it is known whose each of them is.
@@ -611,7 +617,7 @@ impl<L: Lanes> Reactor<L> {
     fn begin_departure(&mut self, greeting: Greeting) {
         let (succession, mut with) = self.succession();
         let Some((greeting, welcome)) = succession.admit(greeting, &mut with) else { return };
-        self.release_suspect();
+        self.release_suspects();
         self.stop_moving(&Refusal::Busy { pid: greeting.pid });
         let (succession, mut with) = self.succession();
         succession.begin(greeting, welcome, &mut with);
@@ -695,7 +701,7 @@ impl<L: Lanes> Reactor<L> {
         self.stop_moving(&Refusal::Stopping);
         let (succession, mut with) = self.succession();
         succession.abandon(&Refusal::Stopping, &mut with);
-        self.release_suspect();
+        self.release_suspects();
         self.lanes.each(|lane| {
             lane.stopping();
             lane.close_all();

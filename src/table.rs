@@ -542,6 +542,12 @@ impl Table {
         turns::find(slab, handle).into_iter().for_each(|_| shelter.look_anew(handle.key()));
     }
 
+    /// What a peer has said, and was put aside, is about to be handled.
+    pub(crate) fn try_again(&self, handle: PeerHandle) {
+        let (Some(peer), Some(shelter)) = (self.peers.of_handle(handle), &self.peers.shelter) else { return };
+        shelter.try_again(peer.id());
+    }
+
     /// To how many something is to be written, or done, when the standby knows it.
     pub(crate) fn held(&self) -> usize {
         self.peers.shelter.as_ref().map_or(0, |shelter| shelter.held())

@@ -113,6 +113,13 @@ impl Standbys {
         }
     }
 
+    /// Something was done that is to be known before anything else is.
+    pub(super) fn commit<L: Lanes>(&mut self, lanes: &mut L) {
+        if let Some((followed, _)) = &mut self.followed {
+            followed.commit(lanes);
+        }
+    }
+
     /// The loop has turned: whoever follows is told what has changed, and one is started if there is to be one.
     pub(super) fn turn<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
         self.hear_of_kept(with);

@@ -267,7 +267,14 @@ impl Escort {
     /// If it is not to be followed any more, the next [turn](Self::turn) says so.
     pub(super) fn commit_if_much<L: Lanes>(&mut self, lanes: &mut L) {
         let is_much = lanes.held() >= HELD_MAX || !self.mapping.takes_in(INTAKE_LEFT_BYTES);
-        if is_much && self.failed.is_none() {
+        if is_much {
+            self.commit_now(lanes);
+        }
+    }
+
+    /// The same in any case.
+    pub(super) fn commit_now<L: Lanes>(&mut self, lanes: &mut L) {
+        if self.failed.is_none() {
             self.failed = self.commit(lanes).err();
         }
     }

@@ -117,6 +117,13 @@ impl Followed {
         }
     }
 
+    /// The same, however few they are.
+    pub(crate) fn commit<L: Lanes>(&mut self, lanes: &mut L) {
+        if let Phase::Follows(escort) = &mut self.0 {
+            escort.commit_now(lanes);
+        }
+    }
+
     /// The loop has turned, and all that was to be done in it is done.
     pub(crate) fn turn<L: Lanes>(
         self,

@@ -463,15 +463,18 @@ impl<L: Lanes> Follower<L> {
 
     /// Whether what waits for each peer is what has not been written.
     fn judge_written(&mut self, is_blind: bool, judged: &mut Judged) {
-        let Self { arriving, counting, offsets, .. } = self;
+        let Self { arriving, counting, offsets, mapping, .. } = self;
         for lane in 0..L::COUNT {
             let lane = arriving.lanes.lane_mut(lane);
             for handle in lane.table().peers().handles() {
                 judged.peers += 1;
                 let peer = lane.table().peers().of_handle(handle).expect("the handle is from the table");
                 if peer.talk.holds().has(Holds::SUSPECT) && !peer.talk.is_closing() {
-                    judged.end_poisonous(handle, peer.address());
-                    continue;
+                    if mapping.as_ref().is_some_and(|mapping| mapping.was_tried(peer.id().into())) {
+                        judged.end_poisonous(handle, peer.address());
+                        continue;
+                    }
+                    judged.suspect(handle);
                 }
                 match written(peer, offsets, counting, is_blind) {
                     Ok(0) => {}

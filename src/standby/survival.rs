@@ -57,6 +57,9 @@ pub(super) struct Judged {
     ended: Vec<(PeerHandle, Verdict)>,
     /// Those of them whose messages have killed twice.
     poisonous: Vec<Address>,
+    /// Those of whose messages it is still not known whether they kill: the process that has put them aside has died before it has
+    /// handled them.
+    suspects: Vec<PeerHandle>,
     /// What is left to be done about the others.
     rest: Vec<(PeerHandle, Rest)>,
 }
@@ -72,6 +75,10 @@ impl Judged {
     pub(super) fn end_poisonous(&mut self, handle: PeerHandle, address: Address) {
         self.poisonous.push(address);
         self.end(handle, Verdict::Poison);
+    }
+
+    pub(super) fn suspect(&mut self, handle: PeerHandle) {
+        self.suspects.push(handle);
     }
 
     pub(super) fn leave(&mut self, handle: PeerHandle, rest: Rest) {
@@ -103,8 +110,9 @@ impl Judged {
 
 impl Survival {
     /// Resets those who cannot be served on, and finishes what was under way for the others. Their services have begun. Returns who
-    /// has said what the active was about to handle, or had handled last: it may have died of that, so that is put aside.
-    pub(crate) fn go_on<L: Lanes>(&mut self, lanes: &mut L) -> Option<PeerHandle> {
+    /// has said what the active was about to handle, or had handled last: it may have died of that, so that is put aside. Before that one
+    /// come those of whom it was known.
+    pub(crate) fn go_on<L: Lanes>(&mut self, lanes: &mut L) -> Vec<PeerHandle> {
         for (handle, _) in &self.judged.ended {
             lanes.lane_mut(handle.lane()).reset(*handle, WHY_RESET);
         }
@@ -113,16 +121,18 @@ impl Survival {
         for (handle, rest) in rest {
             finish(lanes.lane_mut(handle.lane()), handle, rest);
         }
-        let (handle, mut rest) = last?;
+        let mut suspects = std::mem::take(&mut self.judged.suspects);
+        let Some((handle, mut rest)) = last else { return suspects };
         let lane = lanes.lane_mut(handle.lane());
         if let Rest::TakeUp(bytes) = &mut rest
             && lane.put_aside(handle, bytes)
         {
-            return Some(handle);
+            suspects.push(handle);
+            return suspects;
         }
         // No service handles what it says.
         finish(lane, handle, rest);
-        None
+        suspects
     }
 
     /// Closes what is left of the active: all are served, and do not wait for that.

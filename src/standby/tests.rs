@@ -286,7 +286,7 @@ impl World {
         let told = survival.told(monotonic_ns());
         let before = std::mem::replace(&mut self.active, reactor(poll, lanes));
         drop(before);
-        if let Some(suspect) = survival.go_on(self.active.lanes_mut()) {
+        for suspect in survival.go_on(self.active.lanes_mut()) {
             self.active.lanes_mut().lane.take_up_suspect(suspect);
         }
         Some((told.served_on, told.reset))

@@ -200,6 +200,11 @@ impl Shelter {
         self.known.get_mut(key).into_iter().for_each(|known| *known = Known::default());
     }
 
+    /// What the peer has said, and was put aside, is about to be handled.
+    pub(super) fn try_again(&self, id: PeerId) {
+        self.mapping.try_again(id.into());
+    }
+
     /// Reads once, into `buffer`.
     pub(super) fn receive(&mut self, key: usize, peer: &mut Peer, buffer: &mut [u8]) -> io::Result<Received> {
         if !self.mapping.takes_in(buffer.len()) {

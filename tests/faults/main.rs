@@ -171,7 +171,7 @@ fn run_named(part: &str) -> Result<(), String> {
     run_cells(moving::Cell::all(), |cell| cell.to_string().contains(part), moving::Cell::run)?;
     run_cells(upgrades::Cell::all(), |cell| cell.to_string().contains(part), upgrades::Cell::run)?;
     run_cells(standby::Cell::all(), |cell| cell.to_string().contains(part), standby::Cell::run)?;
-    if standby::CONTROL.contains(part) { standby::run_controls() } else { Ok(()) }
+    if standby::CONTROL.contains(part) { standby::run_controls().and_then(|()| storm::run_control()) } else { Ok(()) }
 }
 
 /// Whether a cell belongs to the quick form: at every step, both sides are killed, stopped, and fail in one further

@@ -55,7 +55,9 @@ impl fmt::Display for Owner {
 impl Cell {
     pub(crate) fn all() -> Vec<Self> {
         let faults = [Fault::Kill, Fault::Stop, Fault::Panic];
-        let cells = S::ALL.iter().flat_map(|&step| faults.map(|fault| Self { step, fault }));
+        // Of what is tried again there is something only after a death.
+        let steps = S::ALL.iter().filter(|step| **step != S::TryAgain);
+        let cells = steps.flat_map(|&step| faults.map(|fault| Self { step, fault }));
         // A standby runs nothing of a service that may panic.
         cells.filter(|cell| cell.fault != Fault::Panic || cell.is_of_active()).collect()
     }
@@ -80,7 +82,7 @@ impl Cell {
         let pass = match step {
             S::Mark | S::Marked | S::Apply => "#3",
             S::Commit | S::Committing | S::Committed | S::LetOut => LATER_PASS,
-            S::Noticed | S::Judge | S::Claim => "",
+            S::Noticed | S::Judge | S::Claim | S::TryAgain => "",
         };
         if self.is_of_active() == of_active { format!("{}{pass}:{fault}", Point::Standby(step)) } else { String::new() }
     }
@@ -231,7 +233,8 @@ pub(crate) const CONTROL: &str = "standby:judge: error";
 pub(crate) fn run_controls() -> Result<(), String> {
     run_control_of_messages()?;
     run_control_of_numbers()?;
-    run_poison()
+    run_poison()?;
+    run_innocent()
 }
 
 /// A server that is killed when answers have been written, and before it says that they were; and a standby that is blind.
@@ -305,5 +308,34 @@ fn run_poison() -> Result<(), String> {
     match (left, stopped) {
         (CLIENTS, Ok(Ok(()))) if line.contains(&format!("peer [{}]:{} ", address.ip(), address.port())) => Ok(()),
         other => Err(format!("a message that kills has left {other:?} of {CLIENTS} clients: {line}")),
+    }
+}
+
+/// What was put aside at a death is not handled yet when the next process dies: it has killed nobody, and is handled by the third.
+fn run_innocent() -> Result<(), String> {
+    let place = Place::new();
+    let mut command = daemon();
+    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
+    let plan = format!("{}{LATER_PASS}:{}", Point::Standby(S::Committing), Fault::Kill);
+    command.args(secured::options()).env(VARIABLE, plan);
+    let first = Server::spawn(&place.path(), &mut command).started();
+    let mut clients = connect(&first);
+    let follow = |plan: String| {
+        let mut command = daemon();
+        command.arg("--follow").arg(place.path()).args(secured::options()).env(VARIABLE, plan);
+        Server::spawn(&place.path(), &mut command)
+    };
+    let second = follow(format!("{}:{}", Point::Standby(S::TryAgain), Fault::Kill));
+    wait_until("the first one dies", || {
+        clients.iter_mut().for_each(Client::say);
+        first.says_within(A_MOMENT, |line| line.contains("Fault point "))
+    });
+    let once = survived(&second, first.pid());
+    let third = follow(String::new());
+    second.ended().expect_err("it is killed when the third is armed");
+    let twice = survived(&third, second.pid());
+    match (once, twice, talk(&mut clients)) {
+        ((PEERS, 0), (PEERS, 0), CLIENTS) => Ok(()),
+        other => Err(format!("of what was not tried again, {other:?} are served on and reset, and answered")),
     }
 }

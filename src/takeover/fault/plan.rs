@@ -124,6 +124,8 @@ steps! {
         Mark "mark",
         /// The active: send that.
         Marked "marked",
+        /// A server whose active has died: handle what that may have died of.
+        TryAgain "try-again",
         /// The standby: apply what came up to a mark.
         Apply "apply",
         /// The standby: make sure that the active is dead, having noticed that something is wrong.
