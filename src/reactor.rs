@@ -638,6 +638,9 @@ impl<L: Lanes> Reactor<L> {
             if self.succession.standbys.is_some() {
                 let (succession, mut with) = self.succession();
                 succession.tend_standbys(&mut with);
+                self.tend_suspects();
+                let (succession, mut with) = self.succession();
+                succession.tell_armed(&mut with);
             }
             return None;
         }

@@ -35,6 +35,8 @@ pub(super) struct Standbys {
     /// When it is looked next whether the server listens elsewhere by now.
     look_at: Option<Instant>,
     kept: Option<Kept>,
+    /// Whoever follows is armed, and nobody is told yet.
+    is_armed_untold: bool,
 }
 
 /// The files of all listeners that a standby was given: it listens nowhere else.
@@ -43,7 +45,7 @@ type Whereabouts = Vec<Option<(u64, u64)>>;
 impl Standbys {
     /// Those of a server that starts its standby itself.
     pub(super) fn kept(kept: Kept) -> Self {
-        Self { followed: None, look_at: None, kept: Some(kept) }
+        Self { kept: Some(kept), ..Self::default() }
     }
 
     /// Whether there is nothing to be done about any.
@@ -133,17 +135,25 @@ impl Standbys {
         match followed.turn(with.lanes, account, freeze_timeout, Instant::now()) {
             Turn::On(followed) => self.followed = Some((followed, known)),
             Turn::Armed(followed) => {
-                let standby = followed.standby().clone();
-                info!("Standby {standby} is armed, with {} peers", followed.peers());
                 self.followed = Some((followed, known));
                 self.kept.iter_mut().for_each(Kept::armed);
-                with.annals.tell(Milestone::Armed { pid: standby.pid });
+                self.is_armed_untold = true;
             }
             Turn::Lost(standby, failure) => {
                 with.lanes.unwatch();
                 self.kept.iter().for_each(Kept::give_up);
                 report(&standby, &failure.to_string(), with);
             }
+        }
+    }
+
+    /// Says that whoever follows is armed, if that is news. What has waited for it is handled by then: a death from now on costs nobody
+    /// the connection.
+    pub(super) fn tell_armed<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+        if let (true, Some((followed, _))) = (std::mem::take(&mut self.is_armed_untold), &self.followed) {
+            let standby = followed.standby();
+            info!("Standby {standby} is armed, with {} peers", followed.peers());
+            with.annals.tell(Milestone::Armed { pid: standby.pid });
         }
     }
 

@@ -149,6 +149,11 @@ impl Succession {
         }
     }
 
+    /// Says that a standby is armed, if one has just come to be: nothing waits for that any more.
+    pub(super) fn tell_armed<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+        self.standbys.iter_mut().for_each(|standbys| standbys.tell_armed(with));
+    }
+
     /// Nobody follows any more.
     pub(super) fn dismiss_standby<L: Lanes>(&mut self, why: &Refusal, with: &mut Lent<'_, L>) {
         self.standbys.iter_mut().for_each(|standbys| standbys.dismiss(why, with));

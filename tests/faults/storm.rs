@@ -31,7 +31,10 @@ const PUBLISHERS: usize = 3;
 
 /// The steps at which an active dies, and by which of their passes at the latest.
 const POINTS: [(S, u32); 6] =
-    [(S::Commit, 300), (S::Committing, 200), (S::Committed, 300), (S::LetOut, 200), (S::Mark, 6), (S::Marked, 6)];
+    [(S::Commit, 150), (S::Committing, 100), (S::Committed, 150), (S::LetOut, 100), (S::Mark, 6), (S::Marked, 6)];
+
+/// The first commit of all is of what was put aside at a death before, and may have caused that: only the next is like any other.
+const PASS_MIN: u32 = 2;
 
 /// The same in a takeover, of the steps of which it has passed so many when it was followed.
 const POINTS_OF_TAKEOVER: [(P, u32); 7] = [
@@ -177,7 +180,7 @@ impl Fate {
             45..78 => {
                 let (step, pass_max) = POINTS[random.usize(0..POINTS.len())];
                 let fault = if random.u32(0..8) == 0 { Fault::Panic } else { Fault::Kill };
-                Self::At(Planned { point: step.into(), pass: random.u32(1..=pass_max), fault })
+                Self::At(Planned { point: step.into(), pass: random.u32(PASS_MIN..=pass_max), fault })
             }
             78..84 => {
                 let (step, pass) = POINTS_OF_TAKEOVER[random.usize(0..POINTS_OF_TAKEOVER.len())];
@@ -264,6 +267,19 @@ impl Storm {
         standby
     }
 
+    /// The active dies while this one or another follows it. One that does not keep up is followed no more, which is no death.
+    fn follow_until_the_end(&mut self, mut standby: Process) -> Process {
+        loop {
+            let active = &self.active.server;
+            let is_over = || !active.is_running() || !standby.server.is_running();
+            self.load.talk_until("one of the two comes to its end", is_over);
+            if standby.server.is_running() || !self.active.server.is_running() {
+                return standby;
+            }
+            standby = self.follow();
+        }
+    }
+
     /// How many messages there are before something happens.
     fn meanwhile(&mut self) -> u64 {
         let few = self.random.u64(0..20);
@@ -294,8 +310,7 @@ impl Storm {
                 self.survive(standby)?;
             }
             Fate::At(_) => {
-                let active = &self.active.server;
-                self.load.talk_until("it comes to its end", || !active.is_running());
+                let standby = self.follow_until_the_end(standby);
                 self.tally.injected += 1;
                 self.survive(standby)?;
             }
