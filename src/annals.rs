@@ -129,7 +129,7 @@ impl Annals {
 
 fn of_service(lane: &dyn AnyLane) -> ServiceStatus {
     let tally = lane.table().tally();
-    let Held { any, output, partner, asked, given } = tally.held;
+    let Held { any, output, partner, asked, given, suspect: _ } = tally.held;
     ServiceStatus {
         name: lane.name().to_owned(),
         state_version: lane.state_version(),

@@ -10,9 +10,10 @@ use std::time::Instant;
 use crate::lane::{AnyLane, Lane, Wake};
 use crate::mapping::Mapping;
 use crate::originals::Originals;
+use crate::peer::ties::Holds;
 use crate::peer::{Peer, PeerId};
 use crate::service::StreamService;
-use crate::table::PeerHandle;
+use crate::table::{PeerHandle, Table};
 
 /// All lanes of a server.
 pub(crate) trait Lanes {
@@ -72,6 +73,19 @@ pub(crate) trait Lanes {
     /// All peers.
     fn everybody(&self) -> impl Iterator<Item = &Peer> {
         self.all().flat_map(|lane| lane.table().peers().iter())
+    }
+
+    /// Those whose messages may have killed a process that served them, and are put aside.
+    fn suspects(&self) -> Vec<PeerHandle> {
+        // Hardly ever there is one.
+        let with_some = self.all().map(AnyLane::table).filter(|table| table.tally().held.suspect > 0);
+        let is_suspect = |peer: &Peer| peer.talk.holds().has(Holds::SUSPECT);
+        with_some
+            .map(Table::peers)
+            .flat_map(|peers| {
+                peers.handles().into_iter().filter(|handle| peers.of_handle(*handle).is_some_and(is_suspect))
+            })
+            .collect()
     }
 
     /// The peer with this id, whichever lane it is in.

@@ -66,7 +66,7 @@ const EVENTS_NEAR_FREEZE: usize = 64;
 /// For so long a message that may kill the server waits for a standby, where this process starts one; and where somebody else does,
 /// perhaps.
 const STANDBY_PATIENCE: Duration = Duration::from_secs(30);
-const SUSPECT_PATIENCE: Duration = Duration::from_secs(1);
+const SUSPECT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The loop, with everything that it serves.
 pub(crate) struct Reactor<L> {
@@ -199,8 +199,11 @@ impl<L: Lanes> Reactor<L> {
         }
         let now = Instant::now();
         self.begin(now);
-        let suspects = arrival.survival().map(|survival| survival.go_on(&mut self.lanes));
-        if let Some(suspects) = suspects.filter(|suspects| !suspects.is_empty()) {
+        let suspects = match arrival.survival() {
+            Some(survival) => survival.go_on(&mut self.lanes),
+            None => self.lanes.suspects(),
+        };
+        if !suspects.is_empty() {
             let patience = if self.succession.standbys.is_some() { STANDBY_PATIENCE } else { SUSPECT_PATIENCE };
             self.suspects = Some((suspects, now + patience));
         }
@@ -344,11 +347,17 @@ impl<L: Lanes> Reactor<L> {
     }
 
     /// Has handled what the process that was followed may have died of, if another death would be survived, or nobody can be waited
-    /// for any more.
+    /// for any more. If somebody is taking over, that is for them.
     fn tend_suspects(&mut self) {
-        if self.suspects.as_ref().is_some_and(|(_, until)| self.succession.is_sheltered() || self.now >= *until) {
+        if self.suspects_due().is_some_and(|due| due <= self.now) {
             self.release_suspects();
         }
+    }
+
+    /// When that is to be.
+    fn suspects_due(&self) -> Option<Instant> {
+        let (_, until) = self.suspects.as_ref().filter(|_| !self.succession.is_under_way())?;
+        Some(if self.succession.is_sheltered() { self.now } else { *until })
     }
 
     #[cold]
@@ -382,7 +391,7 @@ impl<L: Lanes> Reactor<L> {
             self.stop.map(|stop| stop.due(self.succession.is_under_way())),
             self.limited.due(),
             self.beats_at,
-            self.suspects.as_ref().map(|(_, until)| if self.succession.is_sheltered() { self.now } else { *until }),
+            self.suspects_due(),
         ];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
@@ -617,7 +626,6 @@ impl<L: Lanes> Reactor<L> {
     fn begin_departure(&mut self, greeting: Greeting) {
         let (succession, mut with) = self.succession();
         let Some((greeting, welcome)) = succession.admit(greeting, &mut with) else { return };
-        self.release_suspects();
         self.stop_moving(&Refusal::Busy { pid: greeting.pid });
         let (succession, mut with) = self.succession();
         succession.begin(greeting, welcome, &mut with);

@@ -12,7 +12,7 @@ use super::handle::PeerHandle;
 use crate::mapping::{Conveyed, Mapping, Reader};
 use crate::peer::count::Count;
 use crate::peer::counters::Counting;
-use crate::peer::{Peer, Phase, Received, receive_by};
+use crate::peer::{Peer, PeerId, Phase, Received, receive_by};
 
 /// How often the kernel is asked about a connection of which it does not tell.
 const LOOKS_MAX: u8 = 3;

@@ -28,6 +28,8 @@ pub(crate) struct Held {
     pub(crate) asked: u64,
     /// They are to be given to another process.
     pub(crate) given: u64,
+    /// What they have said may have killed a process.
+    pub(crate) suspect: u64,
 }
 
 impl Tally {
@@ -47,6 +49,7 @@ impl Held {
             (&mut self.partner, Holds::PARTNER),
             (&mut self.asked, Holds::ASKED),
             (&mut self.given, Holds::GIVEN),
+            (&mut self.suspect, Holds::SUSPECT),
         ];
         for (count, reason) in counts {
             *count = *count + u64::from(now.has(reason)) - u64::from(before.has(reason));

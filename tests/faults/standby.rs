@@ -234,6 +234,7 @@ pub(crate) fn run_controls() -> Result<(), String> {
     run_control_of_messages()?;
     run_control_of_numbers()?;
     run_poison()?;
+    run_poison_that_is_taken_over()?;
     run_innocent()
 }
 
@@ -298,12 +299,42 @@ fn run_poison() -> Result<(), String> {
         clients.iter_mut().for_each(Client::say);
         Status::of(&place.path()).is_ok_and(|status| status.deaths_survived == 2)
     });
+    see_poison(&place, &server, &poisoner, &mut clients)
+}
+
+/// The same if nobody follows whoever has survived the first death, and another process takes over from it. That one starts a standby.
+fn run_poison_that_is_taken_over() -> Result<(), String> {
+    let place = Place::new();
+    let mut command = daemon();
+    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
+    let first = Server::spawn(&place.path(), command.args(secured::options())).started();
+    let mut command = daemon();
+    let survivor = Server::spawn(&place.path(), command.arg("--follow").arg(place.path()).args(secured::options()));
+    let poisoner = Peer::connect(first.address_as("counted"));
+    let mut clients = connect(&first);
+    rest(&place, PEERS + 1);
+    poisoner.send(b"panic\n");
+    assert_eq!(survived(&survivor, first.pid()), (PEERS + 1, 0), "{}", survivor.log());
+    let mut command = daemon();
+    command.arg("-T").arg(place.path()).arg("--standby").args(secured::options());
+    let successor = Server::spawn(&place.path(), &mut command);
+    wait_until("another death is survived", || {
+        clients.iter_mut().for_each(Client::say);
+        successor.says_within(A_MOMENT, |line| line.contains(KILLED_TWO))
+    });
+    see_poison(&place, &successor, &poisoner, &mut clients)
+}
+
+const KILLED_TWO: &str = "whose message has now killed two processes";
+
+/// Two processes have died of it, and the server is stopped.
+fn see_poison(place: &Place, server: &Server, poisoner: &Peer, clients: &mut Vec<Client>) -> Result<(), String> {
     poisoner.expect_loss();
-    rest(&place, PEERS);
-    let left = talk(&mut clients);
+    rest(place, PEERS);
+    let left = talk(clients);
     let pid = Status::of(&place.path()).map(|status| status.pid);
     let stopped = pid.map(|pid| kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM));
-    let line = server.wait_for_line(|line| line.contains("whose message has now killed two processes"));
+    let line = server.wait_for_line(|line| line.contains(KILLED_TWO));
     let address = poisoner.address();
     match (left, stopped) {
         (CLIENTS, Ok(Ok(()))) if line.contains(&format!("peer [{}]:{} ", address.ip(), address.port())) => Ok(()),

@@ -489,7 +489,7 @@ fn mix(clients: usize, number: usize) -> Mix {
     Mix {
         echo: share(1),
         fragments: share(2),
-        slow: share(3).min(SLOW_MAX).max(2),
+        slow: share(3).clamp(2, SLOW_MAX),
         publishers: PUBLISHERS,
         subscribers: share(4).max(2),
         pairs: share(5),
