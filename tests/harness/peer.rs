@@ -177,6 +177,8 @@ impl Peer {
             match (&self.stream).write(&bytes[sent..]) {
                 Ok(more) => sent += more,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // A call with a time-out is interrupted where the process is stopped and goes on (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("sending after {sent} bytes: {error}"),
             }
         }
