@@ -343,11 +343,19 @@ fn see_poison(place: &Place, server: &Server, poisoner: &Peer, clients: &mut Vec
 }
 
 /// What was put aside at a death is not handled yet when the next process dies: it has killed nobody, and is handled by the third.
+/// Nothing is, where the first one dies when all that was read is committed, or what two that are joined say to one another.
 fn run_innocent() -> Result<(), String> {
+    const TIMES_MAX: usize = 20;
+    let mut times = (0..TIMES_MAX).map(|_| try_innocent());
+    times.find_map(Result::transpose).unwrap_or_else(|| Err("nothing was ever put aside at a death".to_owned()))
+}
+
+/// `None` if nothing was put aside.
+fn try_innocent() -> Result<Option<()>, String> {
     let place = Place::new();
     let mut command = daemon();
     command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
-    let plan = format!("{}{LATER_PASS}:{}", Point::Standby(S::Committing), Fault::Kill);
+    let plan = format!("{}#20:{}", Point::Standby(S::Committing), Fault::Kill);
     command.args(secured::options()).env(VARIABLE, plan);
     let first = Server::spawn(&place.path(), &mut command).started();
     let mut clients = connect(&first);
@@ -363,10 +371,13 @@ fn run_innocent() -> Result<(), String> {
     });
     let once = survived(&second, first.pid());
     let third = follow(String::new());
-    second.ended().expect_err("it is killed when the third is armed");
+    // When it says that, it has handled what there was.
+    if second.says_before_its_end(|line| line.contains(" is armed, with ")) {
+        return Ok(None);
+    }
     let twice = survived(&third, second.pid());
     match (once, twice, talk(&mut clients)) {
-        ((PEERS, 0), (PEERS, 0), CLIENTS) => Ok(()),
+        ((PEERS, 0), (PEERS, 0), CLIENTS) => Ok(Some(())),
         other => Err(format!("of what was not tried again, {other:?} are served on and reset, and answered")),
     }
 }
