@@ -31,8 +31,8 @@
 //! What was read since the last commit is in the intake, where the kernel has put it. Nobody has seen anything that came of it:
 //! so the standby has its service handle those bytes as if they came just now, and the service need not do the same once more.
 //!
-//! The last of those reads may be what has killed the active. It is kept back until another standby is armed, and if that survives
-//! a death in which it has still not been handled, whoever has said it is reset.
+//! The last of those reads may be what has killed the active. It is kept back until another standby is armed, which is said when it has
+//! been handled; if that survives a death while it is, whoever has said it is reset. One that was not handled yet is kept back further.
 //!
 //! What is left is in the kernel: how much of what a commit let out has been written, how much a read under way has brought, and
 //! how much of what was passed from one peer to another is still to be taken off. It [counts](crate::peer::counters) all three, and

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -23,8 +23,8 @@ use crate::secured;
 const SLOW_BYTES: usize = 4 << 20;
 
 /// It reads in every so manieth of its turns, so much.
-const SLOW_TURNS: u64 = 8;
-const SLOW_READ_BYTES: usize = 64 << 10;
+const SLOW_TURNS: u64 = 32;
+const SLOW_READ_BYTES: usize = 16 << 10;
 
 /// How much others read, and how much anybody sends, in one turn.
 const TURN_BYTES: usize = 256 << 10;
@@ -141,10 +141,17 @@ struct Client {
     received: usize,
 }
 
-/// Something that no line looks like elsewhere.
-fn filling(name: u32, number: u64, bytes: usize) -> impl Iterator<Item = u8> {
-    let start = u64::from(name).wrapping_mul(7) + number;
-    (0..bytes as u64).map(move |at| b'a' + ((start + at * 5) % 23) as u8)
+/// What lines are filled with: from another place in each, so that no piece of one looks like the same piece of the next.
+static FILLING: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..PERIOD * 2500).map(|at| b'a' + (at * 5 % PERIOD) as u8).collect());
+
+/// After so many bytes it begins anew.
+const PERIOD: usize = 23;
+
+fn filling(name: u32, number: u64, bytes: u64) -> &'static [u8] {
+    let start = (u64::from(name) * 7 + number) % PERIOD as u64;
+    let [start, bytes] = [start, bytes].map(|figure| usize::try_from(figure).expect("it is small"));
+    &FILLING[start..start + bytes]
 }
 
 impl Client {
@@ -164,7 +171,7 @@ impl Client {
             _ => mixed % 200,
         };
         let mut line = format!("{name} {number} ").into_bytes();
-        line.extend(filling(*name, number, usize::try_from(bytes).expect("it is short")));
+        line.extend_from_slice(filling(*name, number, bytes));
         line.push(b'\n');
         line
     }
