@@ -326,8 +326,6 @@ impl<L: Lanes> Reactor<L> {
         if !self.taker.is_idle() {
             self.take();
         }
-        let Self { lanes, succession, .. } = self;
-        succession.standbys.iter_mut().for_each(|standbys| standbys.commit_if_much(lanes));
         self.commit_if_much();
         self.tend_suspects();
         self.lanes.finish_turn();
