@@ -2,6 +2,7 @@
 //! that shows that these tests would see a standby that asks nobody how far connections have come.
 
 use std::fmt;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -24,6 +25,21 @@ const LINE: &[u8] = b"a line\n";
 /// So many commits make a difference that is not the first ones'; and so many lines take more of them.
 const LATER_PASS: &str = "#500";
 const LINES_MAX: usize = 5000;
+
+/// The command of a server with clients of all kinds.
+pub(crate) fn serving(place: &Place) -> Command {
+    let mut command = daemon();
+    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
+    command.args(secured::options());
+    command
+}
+
+/// That of a process that follows such a one, or takes over from it.
+pub(crate) fn after(how: &str, place: &Place) -> Command {
+    let mut command = daemon();
+    command.arg(how).arg(place.path()).args(secured::options());
+    command
+}
 
 /// A fault at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,14 +114,9 @@ impl Cell {
     /// If not.
     pub(crate) fn run(self) -> Owner {
         let place = Place::new();
-        let mut command = daemon();
-        command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
-        command.args(secured::options());
-        let active = Server::spawn(&place.path(), command.env(VARIABLE, self.plan(true))).started();
+        let active = Server::spawn(&place.path(), serving(&place).env(VARIABLE, self.plan(true))).started();
         let mut clients = connect(&active);
-        let mut command = daemon();
-        command.arg("--follow").arg(place.path()).args(secured::options()).env(VARIABLE, self.plan(false));
-        let standby = Server::spawn(&place.path(), &mut command);
+        let standby = Server::spawn(&place.path(), after("--follow", &place).env(VARIABLE, self.plan(false)));
         let (fails, owner) = (if self.is_of_active() { &active } else { &standby }, self.expected());
         if self.comes_before_the_end() {
             self.talk_until_it_fails(fails, &mut clients);
@@ -287,10 +298,7 @@ fn run_control_of_numbers() -> Result<(), String> {
 /// A message at which its service panics: who has said it is closed at the second death, and nobody else notices either.
 fn run_poison() -> Result<(), String> {
     let place = Place::new();
-    let mut command = daemon();
-    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "--standby", "-t"]).arg(place.path());
-    command.args(secured::options());
-    let server = Server::spawn(&place.path(), &mut command).started();
+    let server = Server::spawn(&place.path(), serving(&place).arg("--standby")).started();
     let poisoner = Peer::connect(server.address_as("counted"));
     let mut clients = connect(&server);
     rest(&place, PEERS + 1);
@@ -305,19 +313,14 @@ fn run_poison() -> Result<(), String> {
 /// The same if nobody follows whoever has survived the first death, and another process takes over from it. That one starts a standby.
 fn run_poison_that_is_taken_over() -> Result<(), String> {
     let place = Place::new();
-    let mut command = daemon();
-    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
-    let first = Server::spawn(&place.path(), command.args(secured::options())).started();
-    let mut command = daemon();
-    let survivor = Server::spawn(&place.path(), command.arg("--follow").arg(place.path()).args(secured::options()));
+    let first = Server::spawn(&place.path(), &mut serving(&place)).started();
+    let survivor = Server::spawn(&place.path(), &mut after("--follow", &place));
     let poisoner = Peer::connect(first.address_as("counted"));
     let mut clients = connect(&first);
     rest(&place, PEERS + 1);
     poisoner.send(b"panic\n");
     assert_eq!(survived(&survivor, first.pid()), (PEERS + 1, 0), "{}", survivor.log());
-    let mut command = daemon();
-    command.arg("-T").arg(place.path()).arg("--standby").args(secured::options());
-    let successor = Server::spawn(&place.path(), &mut command);
+    let successor = Server::spawn(&place.path(), after("-T", &place).arg("--standby"));
     wait_until("another death is survived", || {
         clients.iter_mut().for_each(Client::say);
         successor.says_within(A_MOMENT, |line| line.contains(KILLED_TWO))
@@ -353,17 +356,10 @@ fn run_innocent() -> Result<(), String> {
 /// `None` if nothing was put aside.
 fn try_innocent() -> Result<Option<()>, String> {
     let place = Place::new();
-    let mut command = daemon();
-    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
     let plan = format!("{}#20:{}", Point::Standby(S::Committing), Fault::Kill);
-    command.args(secured::options()).env(VARIABLE, plan);
-    let first = Server::spawn(&place.path(), &mut command).started();
+    let first = Server::spawn(&place.path(), serving(&place).env(VARIABLE, plan)).started();
     let mut clients = connect(&first);
-    let follow = |plan: String| {
-        let mut command = daemon();
-        command.arg("--follow").arg(place.path()).args(secured::options()).env(VARIABLE, plan);
-        Server::spawn(&place.path(), &mut command)
-    };
+    let follow = |plan: String| Server::spawn(&place.path(), after("--follow", &place).env(VARIABLE, plan));
     let second = follow(format!("{}:{}", Point::Standby(S::TryAgain), Fault::Kill));
     wait_until("the first one dies", || {
         clients.iter_mut().for_each(Client::say);

@@ -10,10 +10,10 @@ use std::ops::AddAssign;
 use fastrand::Rng;
 use reactord::Status;
 
-use crate::harness::{Exit, Place, Server, caller_sees_pid, daemon};
+use crate::harness::{Exit, Place, Server, caller_sees_pid};
 use crate::load::{Heard, Load, Mix};
 use crate::plan::{Fault, Planned, Point, PredecessorStep as P, StandbyStep as S, SuccessorStep, VARIABLE};
-use crate::secured;
+use crate::standby::{after, serving};
 
 /// How many things happen in one schedule.
 const EVENTS: usize = 8;
@@ -251,9 +251,8 @@ impl Storm {
         let blind = Planned { point: S::Judge.into(), pass: 1, fault: Fault::Error };
         let planned = fate.planned().into_iter().chain(besides).chain(self.are_blind.then_some(blind));
         let planned: Vec<String> = planned.map(|planned| planned.to_string()).collect();
-        let mut command = daemon();
-        command.arg(how).arg(self.place.path()).args(secured::options()).env(VARIABLE, planned.join(","));
-        Process { server: Server::spawn(&self.place.path(), &mut command), fate }
+        let mut command = after(how, &self.place);
+        Process { server: Server::spawn(&self.place.path(), command.env(VARIABLE, planned.join(","))), fate }
     }
 
     /// Starts a standby, which could serve on when this returns.
@@ -475,12 +474,8 @@ impl Storm {
 /// A server, and how many files it has open.
 fn serve(place: &Place, random: &mut Rng) -> (Process, usize) {
     let fate = Fate::drawn(random);
-    let mut command = daemon();
-    command.args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"]).arg(place.path());
-    command
-        .args(secured::options())
-        .env(VARIABLE, fate.planned().map(|planned| planned.to_string()).unwrap_or_default());
-    let server = Server::spawn(&place.path(), &mut command).started();
+    let plan = fate.planned().map(|planned| planned.to_string()).unwrap_or_default();
+    let server = Server::spawn(&place.path(), serving(place).env(VARIABLE, plan)).started();
     let files = server.open_files();
     (Process { server, fate }, files)
 }
