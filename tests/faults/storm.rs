@@ -18,6 +18,9 @@ use crate::standby::{after, serving};
 /// How many things happen in one schedule.
 const EVENTS: usize = 8;
 
+/// How many standbys may leave before one is armed.
+const OTHERS_MAX: usize = 10;
+
 /// How many clients there are, unless it is said.
 const CLIENTS: usize = 60;
 
@@ -255,15 +258,20 @@ impl Storm {
         Process { server: Server::spawn(&self.place.path(), command.env(VARIABLE, planned.join(","))), fate }
     }
 
-    /// Starts a standby, which could serve on when this returns.
+    /// Starts a standby, which could serve on when this returns, unless the active has died meanwhile. One that does not keep up leaves,
+    /// and there is another.
     fn follow(&mut self) -> Process {
-        let standby = self.start("--follow", None);
-        let (active, pid) = (&self.active.server, standby.server.pid());
-        self.load.talk_until("the standby is armed", || {
-            active.lines_with(" is armed, with ").iter().any(|line| line.contains(&format!("pid {pid}")))
-                || !standby.server.is_running()
-        });
-        standby
+        let mut others = 0..OTHERS_MAX;
+        loop {
+            let standby = self.start("--follow", None);
+            let (active, pid) = (&self.active.server, standby.server.pid());
+            let is_armed =
+                || active.lines_with(" is armed, with ").iter().any(|line| line.contains(&format!("pid {pid}")));
+            self.load.talk_until("the standby is armed", || is_armed() || !standby.server.is_running());
+            if is_armed() || !active.is_running() || others.next().is_none() {
+                return standby;
+            }
+        }
     }
 
     /// The active dies while this one or another follows it. One that does not keep up is followed no more, which is no death.
@@ -436,7 +444,9 @@ impl Storm {
         if is_owner && active.is_running() {
             return Owner::Active;
         }
-        if self.unless_gone(standby, "nobody served for ").is_some() { Owner::Standby } else { Owner::Nobody }
+        // Whoever was to take over may have called on the survivor, which has died of its own fate then: nobody followed it yet.
+        let has_survived = self.unless_gone(standby, "nobody served for ").is_some();
+        if has_survived && standby.server.is_running() { Owner::Standby } else { Owner::Nobody }
     }
 
     fn begin_anew(&mut self) -> Result<(), String> {
