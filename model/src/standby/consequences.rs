@@ -276,7 +276,7 @@ impl Standby {
     pub(crate) fn told(state: &State, book: &Book) -> Book {
         let mut told = book.clone();
         for (peer, client) in told.peers.iter_mut().zip(&state.clients) {
-            peer.offset = if peer.pending.is_empty() { 0 } else { client.written() - peer.start };
+            peer.offset = if peer.pending.is_empty() { 0 } else { client.written().wrapping_sub(peer.start) };
         }
         told
     }

@@ -30,7 +30,7 @@ impl Standby {
         if peer.pending.is_empty() || self.has(Mutant::BlindForWrites) {
             return None;
         }
-        let written = client.written().checked_sub(peer.offset + peer.start);
+        let written = client.written().checked_sub(peer.offset.wrapping_add(peer.start));
         let Some(written) = written.filter(|&written| usize::from(written) <= peer.pending.len()) else {
             return Some(Verdict::Doubt);
         };
