@@ -51,9 +51,10 @@ struct Known {
     is_counted: bool,
     /// How often it was asked.
     looks: u8,
-    /// What the standby was told of it last, if anything: [`UNKNOWN`] if that was that it is not known.
+    /// What the standby was told of it last, if anything, and whether that was an offset, or that there is none to be had.
     told: u64,
     is_told: bool,
+    told_offset: bool,
     is_held: bool,
     /// Nothing is passed on before the standby knows that it is joined.
     is_newly_joined: bool,
@@ -65,9 +66,6 @@ struct Known {
 
 const _: () = assert!(size_of::<Known>() <= 40, "there is one for each of a million peers");
 
-/// How far a connection is ahead that is not known. None is.
-const UNKNOWN: u64 = u64::MAX;
-
 impl Known {
     fn count(&self) -> Option<Count> {
         self.is_counted.then_some(self.count)
@@ -78,12 +76,11 @@ impl Known {
         self.count().map(|count| count.written.wrapping_sub(start))
     }
 
-    /// It is told this. False if it was told the same last.
+    /// The standby is told this. False if that was told last.
     fn tell(&mut self, offset: Option<u64>) -> bool {
-        let offset = offset.unwrap_or(UNKNOWN);
-        let is_news = !self.is_told || self.told != offset;
-        (self.told, self.is_told) = (offset, true);
-        is_news
+        let before = (self.is_told, self.told_offset, self.told);
+        (self.is_told, self.told_offset, self.told) = (true, offset.is_some(), offset.unwrap_or_default());
+        before != (self.is_told, self.told_offset, self.told)
     }
 
     /// So many bytes more were read from it, and written to it.
@@ -249,5 +246,20 @@ impl Shelter {
         self.mapping.have_conveyed();
         at(&mut self.known, from).advance(bytes, 0);
         at(&mut self.known, to).advance(0, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_another_offset_than_was_told_is_news() {
+        let mut known = Known::default();
+        // A position may be ahead of what the kernel has counted, and by one.
+        for offset in [None, Some(0), Some(u64::MAX), None, Some(u64::MAX), Some(0)] {
+            assert!(known.tell(offset), "{offset:?}");
+            assert!(!known.tell(offset), "{offset:?}");
+        }
     }
 }
