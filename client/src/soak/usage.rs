@@ -8,6 +8,8 @@ use std::fs;
 /// What a process uses at one instant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Usage {
+    /// Resident memory of its own. What it shares with a standby is not: it is the same for whoever serves next, and no more of it than
+    /// there is room for, but of that as much as it has happened to use.
     pub(crate) resident_bytes: u64,
     /// How many files it has open. `None` if the kernel does not say.
     pub(crate) open_files: Option<u64>,
@@ -31,8 +33,9 @@ impl Usage {
             let value = status.lines().find_map(|line| line.strip_prefix(name))?.strip_prefix(':')?;
             value.split_whitespace().next()
         };
+        let kib = |name: &str| field(name)?.parse::<u64>().ok();
         Some(Self {
-            resident_bytes: field("VmRSS")?.parse::<u64>().ok()? * 1024,
+            resident_bytes: kib("VmRSS")?.saturating_sub(kib("RssShmem").unwrap_or(0)) * 1024,
             open_files: None,
             open_files_max: field("FDSize")?.parse().ok()?,
             stopped: field("State") == Some("T"),
@@ -49,6 +52,8 @@ mod tests {
         let status = "Name:\treactord\nState:\tT (stopped)\nFDSize:\t256\nVmHWM:\t    9000 kB\nVmRSS:\t    4096 kB\n";
         let expected = Usage { resident_bytes: 4096 * 1024, open_files: None, open_files_max: 256, stopped: true };
         assert_eq!(Usage::of_status(status), Some(expected));
+        let shares = format!("{status}RssAnon:\t    1024 kB\nRssFile:\t     512 kB\nRssShmem:\t    2560 kB\n");
+        assert_eq!(Usage::of_status(&shares), Some(Usage { resident_bytes: 1536 * 1024, ..expected }));
     }
 
     #[test]
