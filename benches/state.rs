@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
-use reactord::{Config, Context, Entries, Keyed, Listen, RestoreError, Server, Service, Violation};
+use reactord::{Config, Context, Entries, Keyed, Listen, Recipient, RestoreError, Server, Service, Violation};
 use simple_logger::SimpleLogger;
 use tempfile::TempDir;
 
@@ -97,8 +97,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
     });
     let set = time(&keys, |key| map.get_mut(key).into_iter().for_each(|value| value[0] = 1));
     println!("{:>20} | {get:>6.0} {set:>6.0}", "Keyed");
-    map.begin_copy();
-    while map.copy_next(64 * 1024, &mut Vec::new()) > 0 {}
+    map.begin_copy(Recipient::Successor);
+    while map.copy_next(Recipient::Successor, 64 * 1024, &mut Vec::new()) > 0 {}
     let get = time(&keys, |key| {
         black_box(map.get(key));
     });

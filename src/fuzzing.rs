@@ -15,6 +15,7 @@ use crate::originals::Originals;
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record, Stretch};
 use crate::peer::ties::Ties;
+use crate::recipient::Recipient;
 use crate::service::{Entries, Keyed, Service};
 use crate::services::{Line, Seqnum};
 use crate::takeover::admission::{Estate, greet};
@@ -225,7 +226,7 @@ impl Predecessor {
                 let estate = Estate { service: Seqnum::NAME, state_version: 1, peers: self.peers.len() as u64 };
                 greet(&hello, &[estate], 1).map_err(|refusal| refusal.to_string())?;
                 self.tell_honest(&listeners());
-                self.copy(Copying::new(hello, &[self.peers.capacity()], self.now))
+                self.copy(Copying::new(Recipient::Successor, hello, &[self.peers.capacity()], self.now))
             }
             (Step::Listening, frame) => Err(format!("{:?} is no greeting", frame.kind())),
             (Step::Copying(mut copying), frame) => {
@@ -558,7 +559,7 @@ impl Successor {
                 let map = self.maps.entry((of.lane, of.map)).or_default();
                 map.restore(Seqnum::STATE_VERSION, &piece).map_err(|error| error.to_string())?;
             }
-            Action::Listen(_) | Action::Wait => {}
+            Action::Listen(_) | Action::TakeLicence | Action::Wait => {}
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use crate::originals::Originals;
 use crate::peer::record::{Change, Record};
 use crate::peer::ties::Holds;
 use crate::peer::{Address, PeerId, Phase, Received};
+use crate::recipient::Recipient;
 use crate::service::{Accepted, Context, Entries, MAPS_MAX, RestoreError, StreamService};
 #[cfg(feature = "tls")]
 use crate::sources::Welcome;
@@ -119,8 +120,8 @@ pub(crate) trait AnyLane: Originals + Passing {
     /// About how many bytes of memory a successor will need for its entries.
     fn entries_bytes(&mut self) -> usize;
 
-    /// Nobody copies its entries any more.
-    fn end_copy(&mut self);
+    /// Its entries are not copied to that one any more.
+    fn end_copy(&mut self, to: Recipient);
 
     /// Appends the state that all peers share.
     fn save(&self, saved: &mut Vec<u8>);
@@ -501,10 +502,10 @@ impl<S: StreamService> AnyLane for Lane<S> {
         (0..MAPS_MAX).map_while(|map| self.entries(map).map(|entries| entries.memory_bytes())).sum()
     }
 
-    fn end_copy(&mut self) {
+    fn end_copy(&mut self, to: Recipient) {
         for map in 0..MAPS_MAX {
             let Some(entries) = self.entries(map) else { return };
-            entries.end_copy();
+            entries.end_copy(to);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::mapping::Mapping;
 use crate::originals::Originals;
 use crate::peer::ties::Holds;
 use crate::peer::{Peer, PeerId};
+use crate::recipient::Recipient;
 use crate::service::StreamService;
 use crate::table::{PeerHandle, Table};
 
@@ -113,9 +114,9 @@ pub(crate) trait Lanes {
         self.all().map(|lane| lane.table().peers().keys_end()).collect()
     }
 
-    /// From now on it is kept what happens to whom.
-    fn watch(&mut self) {
-        self.each(|lane| lane.table_mut().watch());
+    /// From now on it is kept what happens to whom, for whoever they are copied to.
+    fn watch(&mut self, to: Recipient) {
+        self.each(|lane| lane.table_mut().watch(to));
     }
 
     /// From now on nothing is written before a standby knows it, and what is read is in this memory.
@@ -133,11 +134,11 @@ pub(crate) trait Lanes {
         self.all().map(|lane| lane.table().held()).sum()
     }
 
-    /// Nobody wants to know any more.
-    fn unwatch(&mut self) {
+    /// That one does not want to know any more.
+    fn unwatch(&mut self, to: Recipient) {
         self.each(|lane| {
-            lane.table_mut().unwatch();
-            lane.end_copy();
+            lane.table_mut().unwatch(to);
+            lane.end_copy(to);
         });
     }
 

@@ -212,7 +212,9 @@ mod originals;
 mod pauses;
 mod peer;
 mod reactor;
+mod recipient;
 mod server;
+mod shared_memory;
 mod sources;
 mod standby;
 mod status;
@@ -233,6 +235,7 @@ pub use pauses::Pauses;
 pub use peer::PeerId;
 pub use reactord_process::asking::AskError;
 pub use reactord_process::path::{PathError, TAKEOVER_PATH_BYTES_MAX, is_served};
+pub use recipient::Recipient;
 pub use server::{Error, Server, Successor};
 pub use service::{
     Accepted, Closed, Connect, ConnectTls, Context, Counted, Entries, Keyed, RestoreError, Save, SendError, Service,

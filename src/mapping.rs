@@ -14,13 +14,13 @@
 //! read is there, also if the process dies before it knows that. How much that is, is known to the kernel alone for the last read
 //! ([`Read::bytes`]). A commit makes all of it obsolete, by the same store: each read says since which commit it is.
 
-use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
-use vm_memory::{FileOffset, MmapRegion, ReadVolatile, VolatileMemory, VolatileMemoryError, VolatileSlice};
+use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice};
+
+use crate::shared_memory::SharedMemory;
 
 /// Where the words are, each on a cache line of its own unless the same side writes them together.
 const COMMITTED: usize = 0;
@@ -50,9 +50,6 @@ const UNKNOWN: u64 = u64::MAX;
 
 /// The length of a read that is under way.
 const UNDER_WAY: u32 = u32::MAX;
-
-/// Nobody may make it shorter, which would kill whoever looks at what is gone.
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// Whose bytes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +87,7 @@ pub(crate) struct Full {
 
 /// The memory. One process writes, another reads.
 #[derive(Debug)]
-pub(crate) struct Mapping(MmapRegion);
+pub(crate) struct Mapping(SharedMemory);
 
 impl Mapping {
     // ── Whoever writes ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -100,15 +97,8 @@ impl Mapping {
     /// # Errors
     /// If there is none to be had.
     pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
-        let file = memfd_create("reactord standby", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        ftruncate(&file, BYTES as u64)?;
-        fcntl_add_seals(&file, SEALS)?;
-        Ok((Self::map(file.try_clone()?)?, file))
-    }
-
-    fn map(file: OwnedFd) -> io::Result<Self> {
-        let region = MmapRegion::from_file(FileOffset::new(File::from(file), 0), BYTES);
-        Ok(Self(region.map_err(io::Error::other)?))
+        let (memory, file) = SharedMemory::new("reactord standby", BYTES)?;
+        Ok((Self(memory), file))
     }
 
     /// Writes at `end`, which is moved behind that. It is nothing before it is committed.
@@ -202,12 +192,7 @@ impl Mapping {
     /// # Errors
     /// If it is not that, or could become less while it is looked at.
     pub(crate) fn of(file: OwnedFd) -> io::Result<Self> {
-        let (bytes, seals) = (fstat(&file)?.st_size, fcntl_get_seals(&file)?);
-        if bytes != BYTES as i64 || !seals.contains(SEALS) {
-            let what = format!("{bytes} bytes of shared memory, where {BYTES} that stay were expected");
-            return Err(io::Error::new(ErrorKind::InvalidData, what));
-        }
-        Self::map(file)
+        Ok(Self(SharedMemory::of(file, BYTES)?))
     }
 
     /// Up to where the journal is there for good.
@@ -298,15 +283,15 @@ impl Mapping {
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
-        self.0.get_atomic_ref(at).expect("it is within the memory, and aligned")
+        self.0.word(at)
     }
 
     fn half_word(&self, at: usize) -> &AtomicU32 {
-        self.0.get_atomic_ref(at).expect("it is within the memory, and aligned")
+        self.0.half_word(at)
     }
 
     fn slice(&self, at: usize, count: usize) -> VolatileSlice<'_> {
-        self.0.get_slice(at, count).expect("it is within the memory")
+        self.0.slice(at, count)
     }
 }
 
@@ -325,7 +310,7 @@ fn as_io(error: VolatileMemoryError) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{ErrorKind, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
@@ -394,15 +379,5 @@ mod tests {
         ours.word(INTAKE_END).store((READ_HEADER_BYTES + buffer.len()) as u64, Ordering::Release);
         let [read] = &theirs.reads()[..] else { panic!("there is one") };
         assert!(read.was_under_way && read.bytes.len() == 64 && read.bytes.starts_with(b"seventeen bytes!!"));
-    }
-
-    #[test]
-    fn memory_that_is_not_that_or_could_shrink_is_not_looked_at() {
-        let file = memfd_create("other", MemfdFlags::ALLOW_SEALING).unwrap();
-        assert!(Mapping::of(file.try_clone().unwrap()).is_err());
-        ftruncate(&file, BYTES as u64).unwrap();
-        assert!(Mapping::of(file.try_clone().unwrap()).is_err(), "it is not sealed");
-        fcntl_add_seals(&file, SEALS).unwrap();
-        assert!(Mapping::of(file).is_ok());
     }
 }

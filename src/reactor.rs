@@ -640,15 +640,12 @@ impl<L: Lanes> Reactor<L> {
 
     /// Gives the takeover that is under way its turn. Returns the successor's process id when it owns the peers.
     fn hand_over(&mut self) -> Option<u32> {
-        if self.succession.departure.is_none() {
-            if self.succession.standbys.is_some() {
-                let (succession, mut with) = self.succession();
-                succession.tend_standbys(&mut with);
-                self.tend_suspects();
-                let (succession, mut with) = self.succession();
-                succession.tell_armed(&mut with);
-            }
-            return None;
+        if self.succession.standbys.is_some() {
+            let (succession, mut with) = self.succession();
+            succession.tend_standbys(&mut with);
+            self.tend_suspects();
+            let (succession, mut with) = self.succession();
+            succession.tell_armed(&mut with);
         }
         let (succession, mut with) = self.succession();
         succession.hand_over(&mut with)

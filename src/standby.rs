@@ -46,9 +46,12 @@
 //! The active, as long as it lives: the standby serves when the kernel says that no thread of it runs any more, and not because a
 //! channel has ended. That is so when the process is dead (pidfd_open(2)), and before that when the thread of its loop has ended and all
 //! others have begun to (proc(5)): what the kernel does for such a process after that, to free its memory and to close its files,
-//! takes longer than all else. The standby, after that, if it has the [licence](licence) still: the active takes that back before
-//! it lets anybody else follow or take over, without asking a standby that may be stopped. So of two that followed one
-//! after the other, only the last can own anything.
+//! takes longer than all else. The standby, after that, if the [licence](licence) is still there to be claimed: the active takes that back
+//! before it lets anybody else follow, without asking a standby that may be stopped. So of two that followed one after the other,
+//! only the last can own anything.
+//!
+//! Whoever takes over is given the same licence when the freeze begins, and passes it on to itself before it says Accept. So whichever
+//! moment of a takeover the active dies at, exactly one of the two finds the licence there, and goes on.
 //!
 //! | what happens | active | standby |
 //! | --- | --- | --- |
@@ -57,7 +60,10 @@
 //! | the same without that option | serves on later | follows on later |
 //! | the active is killed while it writes a commit | | goes on from the one before, and what was read since |
 //! | the channel breaks, and the active lives | serves on, warns | leaves |
-//! | a takeover begins | takes back the licence, hands over | leaves |
+//! | a takeover begins | hands over | follows on, if it is armed; leaves when the peers are the successor's |
+//! | the active is killed in a takeover, before Accept is sent | | serves on, or the successor does if it looks first |
+//! | a takeover fails when Commit was sent | takes back the licence, serves on | leaves |
+//! | a takeover fails before that | serves on | follows on |
 //! | the active stops | takes back the licence | leaves |
 //! | the standby is killed | serves on, warns | |
 //! | the standby is stopped | takes back the licence when the journal is full, or after 15 s at most, warns | leaves, when it is continued |
@@ -86,7 +92,7 @@ pub(crate) mod follower;
 mod following;
 mod judgement;
 pub(crate) mod kept;
-mod licence;
+pub(crate) mod licence;
 mod pulse;
 mod rhythm;
 mod shared;

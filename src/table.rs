@@ -21,6 +21,7 @@ mod shelter;
 mod tally;
 mod timers;
 mod turns;
+mod watchers;
 
 use std::io;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use peers::{NobodyWaits, SendError};
 pub(crate) use sessions::{Others, Sessions};
 pub(crate) use shelter::Offset;
 pub(crate) use tally::{Held, Tally};
+pub(crate) use watchers::Touch;
 
 use crate::account::ServiceAccount;
 use crate::clock::Clock;
@@ -49,9 +51,11 @@ use crate::peer::record::{Change, Record};
 use crate::peer::secured::Secured;
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
+use crate::recipient::Recipient;
 use deadlines::Look;
 use shelter::Shelter;
 use turns::Awaited;
+use watchers::Watchers;
 
 /// How far a peer came in its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,19 +76,6 @@ pub(crate) struct Gone {
     pub(crate) address: Address,
     pub(crate) how: Closed,
     pub(crate) departed: Departed,
-}
-
-/// What happened to a peer, for whoever watches the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Touch {
-    /// There is a peer at this key that is new, or is not what it was.
-    Changed {
-        key: usize,
-        /// Whether its session may be another one, too.
-        session: bool,
-    },
-    /// The peer at this key is gone.
-    Gone { key: usize, id: PeerId },
 }
 
 /// Why a peer of another process cannot be adopted.
@@ -122,8 +113,8 @@ pub(crate) struct Table {
     clock: Clock,
     /// Those whom the server is ending, each at most once, and when they are looked at again.
     parting: Awaited,
-    /// What has happened since the watcher has last looked, while somebody watches.
-    touches: Option<Vec<Touch>>,
+    /// What has happened since those have looked last who watch, while somebody does.
+    watchers: Option<Box<Watchers>>,
     patience: Patience,
 }
 
@@ -137,7 +128,7 @@ impl Table {
             now,
             clock: Clock::read(),
             parting: Awaited::new(|peer| &mut peer.awaited),
-            touches: None,
+            watchers: None,
             patience: Patience::new(close_timeout),
         };
         // Whoever comes before the first turn has deadlines, too.
@@ -240,7 +231,7 @@ impl Table {
             Ok(TurnEnd::Over) => return Some(self.retire(handle, Closed::Ended)),
             Err(error) => return Some(self.retire(handle, Closed::Lost(error))),
         }
-        if self.touches.is_some() {
+        if self.watchers.is_some() {
             self.touched(handle);
         }
         None
@@ -258,21 +249,21 @@ impl Table {
         peer.deregister(&self.registry);
         peer.hang_up();
         self.peers.unlink(&peer, partner_key, &how);
-        if let Some(touches) = &mut self.touches {
-            touches.push(Touch::Gone { key, id });
+        if let Some(watchers) = &mut self.watchers {
+            watchers.note(Touch::Gone { key, id });
         }
         Gone { key, address, how, departed: departed(peer) }
     }
 
     fn touched(&mut self, handle: PeerHandle) {
-        if let (Some(touches), Some(mut turn)) = (&mut self.touches, self.peers.turn_of(handle)) {
+        if let (Some(watchers), Some(mut turn)) = (&mut self.watchers, self.peers.turn_of(handle)) {
             // It is asked in any case, or it would be said of the next one. What was sealed is always told.
             let has_nothing_to_tell = turn.has_nothing_to_tell();
             if turn.is_ephemeral() || (has_nothing_to_tell && turn.secured().is_none()) {
                 return;
             }
             let session = std::mem::take(&mut turn.session_changed);
-            touches.push(Touch::Changed { key: handle.key(), session });
+            watchers.note(Touch::Changed { key: handle.key(), session });
         }
     }
 
@@ -457,7 +448,7 @@ impl Table {
 
     /// What was done to those who are not settled yet may be copied before they are.
     pub(crate) fn touch_unsettled(&mut self) {
-        if self.touches.is_some() {
+        if self.watchers.is_some() {
             let handles: Vec<PeerHandle> = self.peers.unsettled.iter().collect();
             handles.into_iter().for_each(|handle| self.touched(handle));
         }
@@ -520,9 +511,9 @@ impl Table {
 
     // ── Who watches ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// From now on it is kept what happens to whom.
-    pub(crate) fn watch(&mut self) {
-        self.touches = Some(Vec::new());
+    /// From now on it is kept what happens to whom, for whoever they are copied to.
+    pub(crate) fn watch(&mut self, to: Recipient) {
+        self.watchers.get_or_insert_default().begin(to);
         self.peers.be_copied(true);
     }
 
@@ -573,17 +564,21 @@ impl Table {
         self.peers.shelter.iter_mut().for_each(|shelter| shelter.have_let_out());
     }
 
-    /// Nobody wants to know any more.
-    pub(crate) fn unwatch(&mut self) {
-        self.touches = None;
-        self.peers.be_copied(false);
-        self.let_out().into_iter().for_each(|handle| self.make_due(handle));
-        self.peers.shelter = None;
+    /// That one does not want to know any more.
+    pub(crate) fn unwatch(&mut self, to: Recipient) {
+        if self.watchers.as_mut().is_some_and(|watchers| watchers.end(to)) {
+            self.watchers = None;
+            self.peers.be_copied(false);
+        }
+        if to == Recipient::Standby {
+            self.let_out().into_iter().for_each(|handle| self.make_due(handle));
+            self.peers.shelter = None;
+        }
     }
 
-    /// What has happened since this was last called, in order.
-    pub(crate) fn touches(&mut self) -> Vec<Touch> {
-        self.touches.as_mut().map(std::mem::take).unwrap_or_default()
+    /// What has happened since this was last asked for that one, in order.
+    pub(crate) fn touches(&mut self, to: Recipient) -> Vec<Touch> {
+        self.watchers.as_mut().map(|watchers| watchers.take(to)).unwrap_or_default()
     }
 
     /// Resets a connection that could not be served on, unless it has left. Returns it if it is over with that, as it is.

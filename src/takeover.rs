@@ -55,7 +55,8 @@
 //! | Serving | successor | successor; predecessor exits 0, later | nobody, as after any crash of a server; predecessor exits 0 | successor, later; predecessor exits 0, pause unknown |
 //! | thaw | nobody; successor exits 3 | predecessor, later; successor exits 3 | | |
 //!
-//! "Nobody" is the case of any server that is killed: its connections go with it. "Later" is when it is continued.
+//! "Nobody" is the case of any server that is killed: its connections go with it; where an armed [standby](crate::standby) follows the
+//! predecessor, that serves on instead, or the successor does when it has Commit. "Later" is when it is continued.
 //! A successor that finds the channel closed says so and exits with code 3 without touching a peer.
 //!
 //! `tests/faults/` lets each side fail at each step, in more ways than these, and compares this table with what it

@@ -29,6 +29,7 @@ use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::peer::Peer;
+use crate::recipient::Recipient;
 use crate::sources::{Name, Source, Tokens};
 use crate::table::PeerHandle;
 use crate::takeover::admission::{Estate, Refusal, check_tls, greet};
@@ -328,7 +329,7 @@ impl Giver {
             Turned::Given(channel, batch) => self.part_with(channel, &batch, taker, given, with),
             Turned::Kept(batch, failure) => self.keep(&batch, &failure, taker, given, with),
             Turned::Abandoned(batch, why) => {
-                with.lanes.lane_mut(batch.lane()).table_mut().unwatch();
+                with.lanes.lane_mut(batch.lane()).table_mut().unwatch(Recipient::Successor);
                 self.given.extend(given);
                 self.forget(taker, &why, with);
             }
@@ -346,7 +347,7 @@ impl Giver {
     ) {
         fault::here(Step::Disband);
         let lane = with.lanes.lane_mut(batch.lane());
-        lane.table_mut().unwatch();
+        lane.table_mut().unwatch(Recipient::Successor);
         if let Some(order) = self.orders.front_mut().filter(|_| given.is_none()) {
             order.have_found(batch.handles(), lane.table());
         }
@@ -377,7 +378,7 @@ impl Giver {
     ) {
         fault::here(Step::Thaw);
         let lane = with.lanes.lane_mut(batch.lane());
-        lane.table_mut().unwatch();
+        lane.table_mut().unwatch(Recipient::Successor);
         batch.handles().for_each(|handle| lane.keep(handle));
         let pid = self.takers[taker].pid;
         if with.limited.admits(Kind::FailedTakeover, with.now) {
@@ -474,7 +475,7 @@ impl Giver {
         };
         match Giving::begin(channel, hello, welcome, Batch::of(lane, handles), with.now) {
             Ok(giving) => {
-                with.lanes.lane_mut(lane).table_mut().watch();
+                with.lanes.lane_mut(lane).table_mut().watch(Recipient::Successor);
                 self.underway = Some(Underway { giving, taker: key, given });
                 self.turn(with);
                 Ok(())

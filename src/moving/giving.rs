@@ -14,6 +14,7 @@ use super::batch::Batch;
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
 use crate::originals::Originals;
+use crate::recipient::Recipient;
 use crate::table::{PeerHandle, Table};
 use crate::takeover::admission::Refusal;
 use crate::takeover::drive::{Drive, PredecessorEnd, Stepped};
@@ -75,7 +76,7 @@ impl Giving {
             channel.hold_secrets();
         }
         channel.post(&Frame::Welcome(welcome).encode())?;
-        let progress = Progress::new(Copying::new(hello, &[batch.places()], now));
+        let progress = Progress::new(Copying::new(Recipient::Successor, hello, &[batch.places()], now));
         Ok(Self { channel, batch, phase: Phase::Copying(progress), began: now })
     }
 
@@ -113,7 +114,7 @@ impl Giving {
                 return end(End { channel, lane, batch, deadline, has_heard: false }, drive, began);
             }
         };
-        progress.note(0, batch.note(lane.table_mut().touches()));
+        progress.note(0, batch.note(lane.table_mut().touches(Recipient::Successor)));
         let few = &mut Few { batch: &mut batch, lane };
         let failure = match progress.advance(&mut channel, few, freeze_timeout, now) {
             Ok(Advanced::Copying(_)) if now >= began + COPY_PATIENCE => {
@@ -245,7 +246,7 @@ impl PredecessorEnd for End<'_> {
     fn freeze(&mut self, ready: Ready) -> Result<Frozen, Failure> {
         let frozen = ready.freeze(Instant::now(), monotonic_ns());
         // Whatever happens from here on happens to others.
-        self.lane.table_mut().unwatch();
+        self.lane.table_mut().unwatch(Recipient::Successor);
         for handle in self.batch.handles() {
             self.lane.table_mut().put_out_of_reach(handle);
         }

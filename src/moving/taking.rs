@@ -220,7 +220,9 @@ impl Taking {
                 answer
             }
             Action::Wait => return Ok(()),
-            Action::Listen(_) | Action::SetTimers(_) | Action::Enter { .. } => return Err(Objection::Shared.into()),
+            Action::Listen(_) | Action::SetTimers(_) | Action::Enter { .. } | Action::TakeLicence => {
+                return Err(Objection::Shared.into());
+            }
         };
         Ok(channel.post(&answer)?)
     }

@@ -34,6 +34,7 @@ use super::*;
 use crate::lane::{AnyLane, Lane};
 use crate::lanes::And;
 use crate::peer::{Marks, PeerId};
+use crate::recipient::Recipient;
 use crate::service::{Accepted, Closed, Context, RestoreError, Service, StreamService, Violation};
 use crate::services::{Line, Seqnum};
 #[cfg(feature = "tls")]
@@ -297,6 +298,7 @@ impl<S: Scripted> World<S> {
                 ready.commit_beside(
                     &mut reactor.lanes,
                     &mut reactor.sources.vestibule,
+                    &mut None,
                     reactor.config.freeze_timeout,
                     || {
                         let dies = steps.next().is_none();
@@ -325,9 +327,9 @@ impl<S: Scripted> World<S> {
         let lanes = &mut self.reactor.lanes;
         let marks = lanes.lane(0).table().peers().marks();
         let marks = if marks.high_bytes == MARKS.0 { GENEROUS_MARKS } else { MARKS };
-        lanes.watch();
+        lanes.watch(Recipient::Successor);
         let keys_end = lanes.keys_end();
-        let departure = Departure::of_peers(predecessor, hello, &keys_end, self.reactor.now);
+        let departure = Departure::of_peers(predecessor, Recipient::Successor, hello, &keys_end, self.reactor.now);
         self.reactor.succession.departure = Some(departure);
         let (poll, lanes) = marked_lanes(marks);
         let versions: Vec<u32> = lanes.all().map(AnyLane::state_version).collect();

@@ -1,5 +1,5 @@
 //! Who would serve on if this process died: the standby that follows it, whoever has started that, and the one that it starts itself.
-//! There is one at a time, and none while somebody takes over.
+//! There is one at a time, and none begins to follow while somebody takes over.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -13,9 +13,11 @@ use crate::account::Account;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
+use crate::recipient::Recipient;
 use crate::sources::{Greeting, Listener, Name, Tokens};
 use crate::standby::followed::{Followed, Turn};
 use crate::standby::kept::{Became, Kept};
+use crate::standby::licence::Licensor;
 use crate::status::StandbyStatus;
 use crate::takeover::admission::Refusal;
 use crate::takeover::departure::Departure;
@@ -67,12 +69,12 @@ impl Standbys {
         self.followed.as_ref().map(|(followed, _)| followed.status(lanes))
     }
 
-    /// When something is to be done if no event comes before.
-    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+    /// When something is to be done if no event comes before. While somebody takes over, none is started.
+    pub(super) fn due(&self, is_taken_over: bool, now: Instant) -> Option<Instant> {
         match (&self.followed, &self.kept) {
             (Some((followed, _)), _) => followed.due(now),
-            (None, Some(kept)) => kept.due(),
-            (None, None) => None,
+            (None, Some(kept)) if !is_taken_over => kept.due(),
+            (None, _) => None,
         }
     }
 
@@ -91,7 +93,8 @@ impl Standbys {
         // Of those who wait for their TLS handshakes it is told nothing.
         keys_end.push(0);
         let takeover = with.takeover_listener().expect("whoever calls, calls there");
-        let begun = Departure::begin(greeting, welcome, &with.sources.entrance, takeover, &keys_end, with.now);
+        let (entrance, to) = (&with.sources.entrance, Recipient::Standby);
+        let begun = Departure::begin(greeting, welcome, entrance, takeover, to, &keys_end, with.now);
         let registered = begun.map_err(|failure| failure.to_string()).and_then(|departure| {
             let epoll = with.registry.as_fd().try_clone_to_owned();
             let epoll = epoll.map_err(|error| format!("a duplicate of the epoll set: {error}"))?;
@@ -101,7 +104,7 @@ impl Standbys {
         });
         match registered {
             Ok(followed) => {
-                with.lanes.watch();
+                with.lanes.watch(Recipient::Standby);
                 self.followed = Some((followed, whereabouts(with)));
             }
             Err(why) => report(&standby, &why, with),
@@ -122,13 +125,18 @@ impl Standbys {
         }
     }
 
-    /// The loop has turned: whoever follows is told what has changed, and one is started if there is to be one.
-    pub(super) fn turn<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+    /// The loop has turned: whoever follows is told what has changed, and one is started if there is to be one and nobody takes over.
+    pub(super) fn turn<L: Lanes>(&mut self, is_taken_over: bool, with: &mut Lent<'_, L>) {
         self.hear_of_kept(with);
         if self.look_at.is_none_or(|at| with.now >= at) {
             self.look_around(with);
         }
-        let Some((followed, known)) = self.followed.take() else { return self.start(with) };
+        let Some((followed, known)) = self.followed.take() else {
+            if !is_taken_over {
+                self.start(with);
+            }
+            return;
+        };
         let (freeze_timeout, annals) = (with.config.freeze_timeout, &*with.annals);
         let handshakes = with.sources.vestibule.account();
         let account = |lanes: &L| Account { handshakes, ..annals.account(lanes) };
@@ -140,7 +148,7 @@ impl Standbys {
                 self.is_armed_untold = true;
             }
             Turn::Lost(standby, failure) => {
-                with.lanes.unwatch();
+                with.lanes.unwatch(Recipient::Standby);
                 self.kept.iter().for_each(Kept::give_up);
                 report(&standby, &failure.to_string(), with);
             }
@@ -173,9 +181,21 @@ impl Standbys {
         };
         let standby = followed.standby().clone();
         followed.dismiss(why);
-        with.lanes.unwatch();
+        with.lanes.unwatch(Recipient::Standby);
         info!("Standby {standby} is dismissed: {why}");
         with.annals.tell(Milestone::StandbyLost { pid: standby.pid, why: &why.to_string() });
+    }
+
+    /// The licence of whoever follows, for who takes it back when somebody else is about to own the peers.
+    pub(super) fn licensor(&mut self) -> Option<&mut Option<Licensor>> {
+        self.followed.as_mut().and_then(|(followed, _)| followed.licensor())
+    }
+
+    /// Nobody follows any more whose licence was taken back for a takeover that has failed since.
+    pub(super) fn dismiss_unlicensed<L: Lanes>(&mut self, why: &Refusal, with: &mut Lent<'_, L>) {
+        if self.licensor().is_some_and(|licence| licence.is_none()) {
+            self.dismiss(why, with);
+        }
     }
 
     // ── Who is started ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
+use crate::recipient::Recipient;
 use crate::sources::{Greeting, Name, Source, Sources, Tokens};
 use crate::takeover::admission::{Estate, Refusal, check_files, check_tls, greet};
 use crate::takeover::departure::{Departure, Turned};
@@ -75,8 +76,7 @@ impl Succession {
         let waits = self.departure.as_ref().is_some_and(Departure::is_waiting);
         // Where it is not known yet since when, the next turn finds that out.
         let handshakes = waits.then(|| self.holds_tls_since.map_or(now, |since| since + HANDSHAKES_PATIENCE));
-        // There is none while somebody takes over, and none is started then.
-        let standbys = self.standbys.as_ref().filter(|_| departure.is_none()).and_then(|standbys| standbys.due(now));
+        let standbys = self.standbys.as_ref().and_then(|standbys| standbys.due(departure.is_some(), now));
         [departure, postponed, handshakes, self.upgrades.due(), standbys].into_iter().flatten().min()
     }
 
@@ -139,11 +139,11 @@ impl Succession {
         }
     }
 
-    /// The loop has turned, and nobody takes over.
+    /// The loop has turned.
     #[cold]
     pub(super) fn tend_standbys<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
         let Some(standbys) = &mut self.standbys else { return };
-        standbys.turn(with);
+        standbys.turn(self.departure.is_some(), with);
         if standbys.are_none() {
             self.standbys = None;
         }
@@ -185,13 +185,16 @@ impl Succession {
     /// Begins a takeover by who was admitted.
     pub(super) fn begin<L: Lanes>(&mut self, greeting: Greeting, welcome: Welcome, with: &mut Lent<'_, L>) {
         let pid = greeting.pid;
-        // Before anybody else could own a peer.
-        self.dismiss_standby(&Refusal::TakenOver { pid }, with);
+        // One that is armed follows on until this has come to its end; any other would serve nobody on.
+        if !self.is_sheltered() {
+            self.dismiss_standby(&Refusal::TakenOver { pid }, with);
+        }
         let successor = with.successor(&greeting.hello, pid);
         let mut keys_end = with.lanes.keys_end();
         keys_end.push(with.sources.vestibule.keys_end());
         let takeover = with.takeover_listener().expect("whoever calls, calls there");
-        let begun = Departure::begin(greeting, welcome, &with.sources.entrance, takeover, &keys_end, with.now);
+        let (entrance, to) = (&with.sources.entrance, Recipient::Successor);
+        let begun = Departure::begin(greeting, welcome, entrance, takeover, to, &keys_end, with.now);
         let registered = begun.and_then(|mut departure| {
             let registered = departure.register(with.registry, Tokens::of(Name::Departure));
             registered.map(|()| departure).map_err(|error| ChannelError::Io(error).into())
@@ -200,7 +203,7 @@ impl Succession {
             Ok(departure) => {
                 debug!("Takeover by pid {pid} begins, with {} peers", with.lanes.peers());
                 with.sources.entrance.lend();
-                with.lanes.watch();
+                with.lanes.watch(Recipient::Successor);
                 with.sources.vestibule.watch();
                 self.departure = Some(departure);
                 with.annals.tell(Milestone::TakeoverBegins { pid });
@@ -257,7 +260,10 @@ impl Succession {
                 let lost = with.sources.vestibule.bound();
                 let handshakes = account_without(lost, with.sources.vestibule.account());
                 let ready = ready.handing_on(Account { handshakes, ..with.annals.account(with.lanes) });
-                let committed = ready.commit(with.lanes, &mut with.sources.vestibule, freeze_timeout);
+                let mut no_licence = None;
+                let licence =
+                    self.standbys.as_mut().and_then(|standbys| standbys.licensor()).unwrap_or(&mut no_licence);
+                let committed = ready.commit(with.lanes, &mut with.sources.vestibule, licence, freeze_timeout);
                 committed.map(|handed_over| (handed_over, lost))
             }
             Err(failure) => Err(failure),
@@ -268,6 +274,7 @@ impl Succession {
                     warn!("{handshakes} TLS handshakes were under way at the freeze, and are lost with this process");
                 }
                 let summary = handed_over.retire();
+                self.dismiss_standby(&Refusal::TakenOver { pid: successor.pid }, with);
                 with.annals.tell(Milestone::HandedOver((&summary).into()));
                 self.upgrades.end(&summary, with);
                 Some(successor.pid)
@@ -299,7 +306,7 @@ impl Succession {
     fn thaw<L: Lanes>(&mut self, successor: &Process, failure: &Failure, with: &mut Lent<'_, L>) {
         fault::here(PredecessorStep::Thaw);
         self.holds_tls_since = None;
-        with.lanes.unwatch();
+        with.lanes.unwatch(Recipient::Successor);
         with.sources.vestibule.unwatch();
         with.sources.entrance.take_back();
         let Process { build, pid, .. } = successor;
@@ -310,6 +317,7 @@ impl Succession {
             let (version, peers, here) = (version_of(build), with.lanes.peers(), with.process());
             warn!("Takeover by pid {pid} ({version}) failed: {why}; serving on with {peers} peers as {here}");
         }
+        self.standbys.iter_mut().for_each(|standbys| standbys.dismiss_unlicensed(&Refusal::Relieved { pid }, with));
     }
 
     /// Nobody takes over any more: the server ends with its peers.
@@ -321,7 +329,7 @@ impl Succession {
         }
         if let Some(departure) = self.departure.take() {
             departure.abandon(refusal);
-            with.lanes.unwatch();
+            with.lanes.unwatch(Recipient::Successor);
             with.sources.vestibule.unwatch();
         }
         self.upgrades.abandon(refusal, with);

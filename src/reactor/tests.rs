@@ -21,6 +21,7 @@ use crate::listen::{Listen, Target};
 use crate::originals::Originals;
 use crate::peer::record::Record;
 use crate::peer::{Address, Peer, PeerId, Phase};
+use crate::recipient::Recipient;
 use crate::service::{Accepted, Context, RestoreError, Service, StreamService, Violation};
 use crate::services::{Metrics, Seqnum};
 use crate::sources::{Entrance, Listener};
@@ -366,11 +367,11 @@ fn whoever_only_sends_more_of_a_message_has_the_same_session() {
     let mut rig = Rig::new(Seqnum, &Config::default());
     let (mut client, key) = rig.connect();
     let mut touched = |rig: &mut Rig<Seqnum>, bytes: &[u8]| {
-        rig.reactor.lanes.lane.table_mut().watch();
+        rig.reactor.lanes.lane.table_mut().watch(Recipient::Successor);
         client.write_all(bytes).unwrap();
         let mut touches = Vec::new();
         rig.turn_until(|rig| {
-            touches.extend(rig.reactor.lanes.lane.table_mut().touches());
+            touches.extend(rig.reactor.lanes.lane.table_mut().touches(Recipient::Successor));
             !touches.is_empty()
         });
         touches

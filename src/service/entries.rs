@@ -1,6 +1,7 @@
 //! State that is copied while its server serves, as the takeover sees it.
 
 use super::restore_error::RestoreError;
+use crate::recipient::Recipient;
 
 /// How many maps of entries a service may have.
 pub(crate) const MAPS_MAX: usize = 64;
@@ -12,27 +13,27 @@ pub(crate) const MAPS_MAX: usize = 64;
 /// be the same.
 ///
 /// Between [`begin_copy`](Self::begin_copy) and [`end_copy`](Self::end_copy) this keeps book of what has changed since it was
-/// sent; at all other times there is no book, and none to pay for. A takeover that fails ends the copy, or begins the next
-/// one without having ended it. Where [`copy_next`](Self::copy_next) or [`restore`](Self::restore) panics, that takeover
+/// sent; at all other times there is no book, and none to pay for. There is a book for each [`Recipient`], of which the other knows
+/// nothing. A takeover that fails ends the copy, or begins the next one without having ended it. Where [`copy_next`](Self::copy_next) or [`restore`](Self::restore) panics, that takeover
 /// fails and the predecessor serves on, as with [the other calls](crate::StreamService#state-in-a-takeover) that save and
 /// restore; the other methods must not panic.
 pub trait Entries {
-    /// A copy begins: the other side knows nothing.
-    fn begin_copy(&mut self);
+    /// A copy begins: the recipient knows nothing.
+    fn begin_copy(&mut self, to: Recipient);
 
-    /// Appends to `piece` what the other side does not know, and stops as soon as that is at least `bytes` bytes. Returns
+    /// Appends to `piece` what the recipient does not know, and stops as soon as that is at least `bytes` bytes. Returns
     /// how many entries that were; 0 if it knows everything. From here on it is known: a piece that cannot be sent at once
     /// is kept, and sent later.
-    fn copy_next(&mut self, bytes: usize, piece: &mut Vec<u8>) -> usize;
+    fn copy_next(&mut self, to: Recipient, bytes: usize, piece: &mut Vec<u8>) -> usize;
 
-    /// How many entries the other side does not know as they are.
-    fn pending(&self) -> usize;
+    /// How many entries the recipient does not know as they are.
+    fn pending(&self, to: Recipient) -> usize;
 
     /// How many bytes they take in pieces, or a little more. This is asked when few are pending, so it may look at each.
-    fn pending_bytes(&self) -> usize;
+    fn pending_bytes(&self, to: Recipient) -> usize;
 
-    /// Nobody copies any more.
-    fn end_copy(&mut self);
+    /// The recipient is told nothing more.
+    fn end_copy(&mut self, to: Recipient);
 
     /// Applies the next piece of the predecessor's, which saves in state version `version`.
     ///

@@ -1,5 +1,6 @@
 //! State by keys: a map that a takeover copies while its server serves.
 
+mod copies;
 mod unsent;
 
 use std::borrow::Borrow;
@@ -11,6 +12,8 @@ use indexmap::IndexMap;
 use super::entries::Entries;
 use super::restore_error::RestoreError;
 use super::save::{Parts, Save, save_part};
+use crate::recipient::Recipient;
+use copies::Copies;
 use unsent::{Next, Unsent};
 
 /// Room for what comes while nobody serves, so that no table has to grow then.
@@ -26,9 +29,9 @@ const ENTRY_BYTES: usize = 32;
 /// does. A service [names](crate::StreamService::entries) those that it has.
 ///
 /// It is used as `std::collections::HashMap` is, about as fast, and its keys are hashed the same way; `H` may be another
-/// hasher. While nothing is copied, it keeps no book of changes. While a takeover copies it, each change costs a few
-/// nanoseconds more, and a removed key stays in memory until the successor has been told. When more keys were removed than
-/// there are entries, by 256, the map is copied anew instead: so a successor that is slow cannot make it grow.
+/// hasher. While nothing is copied, it keeps no book of changes. While it is copied to a successor or a standby, each change costs a few
+/// nanoseconds more, and a removed key stays in memory until it has been told. When more keys were removed than
+/// there are entries, by 256, the map is copied anew instead: so one that is slow cannot make it grow.
 ///
 /// Whatever can change a value counts as a change, and is to be sent: so who only looks uses [`get`](Self::get). A value
 /// that changes behind a shared reference, in a `Cell` or an `Rc`, is not noticed, and does not belong in here. A map that
@@ -50,15 +53,12 @@ const ENTRY_BYTES: usize = 32;
 pub struct Keyed<K, V, H = RandomState> {
     map: IndexMap<K, V, H>,
     /// While it is copied.
-    unsent: Option<Box<Unsent<K>>>,
-    /// Where this was in memory when that copy began: a map that has moved here since, from a place that is copied as
-    /// something else, has a book of what is known of that.
-    copied_at: usize,
+    copies: Option<Box<Copies<K>>>,
 }
 
 impl<K, V, H: Default> Default for Keyed<K, V, H> {
     fn default() -> Self {
-        Self { map: IndexMap::default(), unsent: None, copied_at: 0 }
+        Self { map: IndexMap::default(), copies: None }
     }
 }
 
@@ -90,8 +90,8 @@ impl<K, V, H> Keyed<K, V, H> {
     /// Removes all entries.
     pub fn clear(&mut self) {
         self.map.clear();
-        if let Some(unsent) = &mut self.unsent {
-            unsent.cleared();
+        if let Some(copies) = &mut self.copies {
+            copies.cleared();
         }
     }
 
@@ -100,15 +100,15 @@ impl<K, V, H> Keyed<K, V, H> {
         for (number, (key, value)) in self.map.iter_mut().enumerate() {
             let mut changing = Changing { value, changed: false };
             change(key, &mut changing);
-            if let (true, Some(unsent)) = (changing.changed, &mut self.unsent) {
-                unsent.touch(number);
+            if let (true, Some(copies)) = (changing.changed, &mut self.copies) {
+                copies.touch(number);
             }
         }
     }
 
     fn touch(&mut self, number: usize) {
-        if let Some(unsent) = &mut self.unsent {
-            unsent.touch(number);
+        if let Some(copies) = &mut self.copies {
+            copies.touch(number);
         }
     }
 }
@@ -129,8 +129,8 @@ impl<K: Hash + Eq, V, H: BuildHasher> Keyed<K, V, H> {
         K: Borrow<Q>,
     {
         let (number, _, value) = self.map.get_full_mut(key)?;
-        if let Some(unsent) = &mut self.unsent {
-            unsent.touch(number);
+        if let Some(copies) = &mut self.copies {
+            copies.touch(number);
         }
         Some(value)
     }
@@ -155,12 +155,14 @@ impl<K: Hash + Eq, V, H: BuildHasher> Keyed<K, V, H> {
     pub fn get_or_insert_with(&mut self, key: K, value: impl FnOnce() -> V) -> &mut V {
         let entry = self.map.entry(key);
         let number = entry.index();
-        if let Some(unsent) = &mut self.unsent {
-            unsent.touch(number);
+        if let Some(copies) = &mut self.copies {
+            copies.touch(number);
         }
         entry.or_insert_with(value)
     }
+}
 
+impl<K: Hash + Eq + Clone, V, H: BuildHasher> Keyed<K, V, H> {
     /// Removes a key, and returns its value.
     pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
@@ -185,15 +187,15 @@ impl<K: Hash + Eq, V, H: BuildHasher> Keyed<K, V, H> {
     }
 
     fn note_removed(&mut self, number: usize, key: K) {
-        if let Some(unsent) = &mut self.unsent {
-            unsent.swap_removed(key, number, self.map.len());
+        if let Some(copies) = &mut self.copies {
+            copies.swap_removed(key, number, self.map.len());
         }
     }
 }
 
 impl<K: Hash + Eq, V, H: BuildHasher + Default> FromIterator<(K, V)> for Keyed<K, V, H> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        Self { map: entries.into_iter().collect(), unsent: None, copied_at: 0 }
+        Self { map: entries.into_iter().collect(), copies: None }
     }
 }
 
@@ -243,8 +245,8 @@ fn write_removed<K: Save>(key: &K, piece: &mut Vec<u8>) {
 
 impl<K: Save + Hash + Eq, V: Save, H: BuildHasher> Keyed<K, V, H> {
     /// The book of the copy of what is here, unless none has begun.
-    fn book(&self) -> Option<&Unsent<K>> {
-        self.unsent.as_deref().filter(|_| self.copied_at == self.place())
+    fn book(&self, to: Recipient) -> Option<&Unsent<K>> {
+        self.copies.as_deref().and_then(|copies| copies.book(to, self.place()))
     }
 
     fn place(&self) -> usize {
@@ -272,18 +274,19 @@ impl<K: Save + Hash + Eq, V: Save, H: BuildHasher> Keyed<K, V, H> {
 }
 
 impl<K: Save + Hash + Eq, V: Save, H: BuildHasher> Entries for Keyed<K, V, H> {
-    fn begin_copy(&mut self) {
-        (self.unsent, self.copied_at) = (Some(Box::new(Unsent::everything())), self.place());
+    fn begin_copy(&mut self, to: Recipient) {
+        let place = self.place();
+        self.copies.get_or_insert_default().begin(to, place);
     }
 
-    fn copy_next(&mut self, bytes: usize, piece: &mut Vec<u8>) -> usize {
-        if self.book().is_none() {
-            self.begin_copy();
+    fn copy_next(&mut self, to: Recipient, bytes: usize, piece: &mut Vec<u8>) -> usize {
+        if self.book(to).is_none() {
+            self.begin_copy(to);
         }
         let (end, entries) = (piece.len() + bytes, self.map.len());
         let mut told = 0;
         while piece.len() < end
-            && let Some(next) = self.unsent.as_mut().and_then(|unsent| unsent.next(entries))
+            && let Some(next) = self.copies.as_mut().and_then(|copies| copies.next(to, entries))
         {
             match next {
                 Next::AllGone => piece.push(tell::ALL_GONE),
@@ -295,14 +298,14 @@ impl<K: Save + Hash + Eq, V: Save, H: BuildHasher> Entries for Keyed<K, V, H> {
         told
     }
 
-    fn pending(&self) -> usize {
+    fn pending(&self, to: Recipient) -> usize {
         let entries = self.map.len();
-        self.book().map_or_else(|| Unsent::<K>::everything().len(entries), |unsent| unsent.len(entries))
+        self.book(to).map_or_else(|| Unsent::<K>::everything().len(entries), |unsent| unsent.len(entries))
     }
 
-    fn pending_bytes(&self) -> usize {
+    fn pending_bytes(&self, to: Recipient) -> usize {
         let everything = Unsent::everything();
-        let unsent = self.book().unwrap_or(&everything);
+        let unsent = self.book(to).unwrap_or(&everything);
         let mut saved = Vec::new();
         let mut bytes_of = |write: &dyn Fn(&mut Vec<u8>)| {
             saved.clear();
@@ -314,8 +317,10 @@ impl<K: Save + Hash + Eq, V: Save, H: BuildHasher> Entries for Keyed<K, V, H> {
         removed + numbers.map(|number| bytes_of(&|saved| self.write_at(number, saved))).sum::<usize>()
     }
 
-    fn end_copy(&mut self) {
-        self.unsent = None;
+    fn end_copy(&mut self, to: Recipient) {
+        if self.copies.as_mut().is_some_and(|copies| copies.end(to)) {
+            self.copies = None;
+        }
     }
 
     fn restore(&mut self, version: u32, piece: &[u8]) -> Result<(), RestoreError> {

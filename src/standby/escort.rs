@@ -23,6 +23,7 @@ use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::mapping::{Full, JOURNAL_BYTES, Mapping};
+use crate::recipient::Recipient;
 use crate::takeover::commit::ReadyDeparture;
 use crate::takeover::failure::{Failure, last_word};
 use crate::takeover::fault::{self, StandbyStep as Step};
@@ -47,8 +48,8 @@ pub(super) struct Escort {
     channel: Channel,
     standby: Process,
     following: Following,
-    /// It has the licence as long as this is here.
-    _licensor: Licensor,
+    /// It has the licence as long as this is here: up to the end of a takeover.
+    licensor: Option<Licensor>,
     /// The memory that it sees, and where the journal in there ends.
     mapping: Arc<Mapping>,
     /// By which it notices that this thread ends.
@@ -104,7 +105,7 @@ impl Escort {
             channel,
             standby,
             following: Following::of(ready, lanes.all().count()),
-            _licensor: licensor,
+            licensor: Some(licensor),
             _living: Living::of(&mapping),
             mapping,
             end: 0,
@@ -149,9 +150,14 @@ impl Escort {
         self.armed_since_unix_ms
     }
 
+    /// The licence, for who takes it back when somebody else is about to own the peers.
+    pub(super) fn licensor(&mut self) -> &mut Option<Licensor> {
+        &mut self.licensor
+    }
+
     /// It is followed no more, and is told why. Its licence has been taken back by then.
     pub(super) fn dismiss(self, last_word: &[u8]) {
-        let Self { channel, _licensor: licensor, .. } = self;
+        let Self { channel, licensor, .. } = self;
         drop(licensor);
         channel.close_with(last_word);
     }
@@ -417,7 +423,7 @@ impl Escort {
             let table = lanes.lane_mut(number).table_mut();
             // What was done to peers in others' turns is part of it.
             table.touch_unsettled();
-            note(self.following.mirror_mut(number), table.touches());
+            note(self.following.mirror_mut(number), table.touches(Recipient::Standby));
         }
     }
 }

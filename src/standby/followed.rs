@@ -8,6 +8,7 @@ use mio::event::Event;
 use mio::{Interest, Registry};
 
 use super::escort::Escort;
+use super::licence::Licensor;
 use crate::account::Account;
 use crate::lanes::Lanes;
 use crate::sources::{Tokens, Vestibule};
@@ -56,6 +57,14 @@ impl Followed {
     /// Whether it could serve on.
     pub(crate) fn is_armed(&self) -> bool {
         matches!(&self.0, Phase::Follows(escort) if escort.armed_since_unix_ms().is_some())
+    }
+
+    /// The licence, for who takes it back when somebody else is about to own the peers. `None` if it was given none.
+    pub(crate) fn licensor(&mut self) -> Option<&mut Option<Licensor>> {
+        match &mut self.0 {
+            Phase::Copies(..) => None,
+            Phase::Follows(escort) => Some(escort.licensor()),
+        }
     }
 
     /// How many peers it knows.

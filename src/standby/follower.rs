@@ -229,7 +229,7 @@ impl<L: Lanes> Follower<L> {
             Due::Nothing => {}
             Due::Ask => self.post(&Frame::Beat.encode())?,
             // Whoever takes its place then is somebody else.
-            Due::Hangs if !self.is_licensed() => self.pulse = Pulse::new(None, now),
+            Due::Hangs if !self.claim() => self.pulse = Pulse::new(None, now),
             Due::Hangs => {
                 self.fence();
                 return Ok(());
@@ -260,6 +260,8 @@ impl<L: Lanes> Follower<L> {
         self.pulse = Pulse::new(None, Instant::now());
         if let Err(error) = self.active.kill() {
             warn!("{} cannot be killed: {error}", self.process);
+            self.hung = false;
+            self.licence.iter().for_each(Licence::forgo);
         }
     }
 
@@ -279,7 +281,7 @@ impl<L: Lanes> Follower<L> {
             Frame::Licence => {
                 let [licence, memory, epoll] = <[OwnedFd; 3]>::try_from(self.arriving.channel.take_descriptors(3)?)
                     .expect("so many were asked for");
-                self.licence = Some(Licence::from(licence));
+                self.licence = Some(Licence::of(licence).map_err(in_context("the licence"))?);
                 self.epoll = Some(epoll);
                 let mapping = Arc::new(Mapping::of(memory).map_err(in_context("the memory of the active"))?);
                 self.active.watch(&mapping);
@@ -419,14 +421,17 @@ impl<L: Lanes> Follower<L> {
                 return Ok(End::Dismissed(reason));
             }
         }
-        if !self.is_licensed() {
-            return Ok(End::Dismissed("it has taken back the licence to serve on after its death".to_owned()));
+        if !self.claim() {
+            return Ok(End::Dismissed(
+                "its licence to serve on after its death is another's, or was taken back".to_owned(),
+            ));
         }
         self.serve_on(noticed_at_ns)
     }
 
-    fn is_licensed(&self) -> bool {
-        self.licence.as_ref().is_some_and(|licence| !licence.is_revoked())
+    /// Whether nobody else may own the peers from here on.
+    fn claim(&self) -> bool {
+        self.licence.as_ref().is_some_and(Licence::claim)
     }
 
     /// Nobody else owns the peers, or ever will.

@@ -1,30 +1,59 @@
-//! The right to serve on after the death of the process that has given it. It is taken back without waiting for whoever has
-//! it, who may be stopped or may not listen: so at no time two processes have it.
+//! The right to own the peers when the process that serves them is dead, or has nothing more to do with them. Whoever serves gives it
+//! to its standby, and lets whoever takes over have it instead.
 //!
-//! It is a pipe. Whoever gives the licence holds one end, and writes a byte there to take it back; whoever has it looks for that
-//! byte when the giver is dead, and cannot write any more.
+//! It is a word in memory that all three have, and each change of it is one atomic step. So at no time two processes have it, whoever
+//! of them is stopped or killed, and whenever.
+//!
+//! ```text
+//!               claim ┌▶ claimed          the standby's, for good: the active is dead, or is killed since it hangs
+//!   lent ─────────────┤
+//!                     ├▶ passed on ─────▶ the successor's, which sends Accept, or finds the active dead
+//!             pass on │       │
+//!                     └───────┴▶ taken back   nobody's: the active lives, and serves on
+//! ```
 
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use log::error;
+use nix::sys::signal::{Signal, raise};
 
-/// The giver's end.
+use crate::shared_memory::SharedMemory;
+
+/// Whose it is.
+const LENT: u32 = 0;
+const CLAIMED: u32 = 1;
+const PASSED_ON: u32 = 2;
+const TAKEN_BACK: u32 = 3;
+
+/// A page, of which one word is used.
+const BYTES: usize = 4096;
+const WORD: usize = 0;
+
+/// The giver's side.
 #[derive(Debug)]
-pub(super) struct Licensor {
-    writer: PipeWriter,
-    reader: PipeReader,
+pub(crate) struct Licensor {
+    memory: SharedMemory,
+    file: OwnedFd,
 }
 
 impl Licensor {
-    pub(super) fn new() -> io::Result<Self> {
-        let (reader, writer) = io::pipe()?;
-        Ok(Self { writer, reader })
+    /// # Errors
+    /// If there is no memory for it.
+    pub(crate) fn new() -> io::Result<Self> {
+        let (memory, file) = SharedMemory::new("reactord licence", BYTES)?;
+        Ok(Self { memory, file })
     }
 
     /// What whoever gets the licence is to be sent.
-    pub(super) fn licence(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
+    pub(crate) fn licence(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Nobody else may own the peers from here on. False if whoever follows has set about it already.
+    fn take_back(&self) -> bool {
+        self.memory.half_word(WORD).swap(TAKEN_BACK, Ordering::AcqRel) != CLAIMED
     }
 }
 
@@ -32,31 +61,70 @@ impl Drop for Licensor {
     /// Nobody who does not follow this process any more serves on after its death. A process that is killed drops nothing, and one that
     /// panics takes nothing back: that is a death, too.
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || self.take_back() {
             return;
         }
-        // There is room for a byte, and a reader: this end's own.
-        self.writer.write_all(&[0]).expect("an empty pipe takes a byte");
+        // What it is about to do itself. To serve on, and to give somebody else a licence, would be to have two owners.
+        error!("This process did not turn its loop for so long that its standby serves on: it is killed");
+        raise(Signal::SIGKILL).expect("a process may signal itself");
     }
 }
 
-/// The licence.
+/// The licence, as one of the two sees it who may get it.
 #[derive(Debug)]
-pub(super) struct Licence(OwnedFd);
-
-impl From<OwnedFd> for Licence {
-    fn from(descriptor: OwnedFd) -> Self {
-        Self(descriptor)
-    }
-}
+pub(crate) struct Licence(SharedMemory);
 
 impl Licence {
-    /// Whether it was taken back. It is final when whoever has given it is dead.
-    pub(super) fn is_revoked(&self) -> bool {
-        let mut looked = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        // What cannot be looked at allows nothing.
-        let seen = poll(&mut looked, PollTimeout::ZERO);
-        seen.is_err() || looked[0].revents().is_none_or(|seen| seen.intersects(PollFlags::POLLIN | PollFlags::POLLNVAL))
+    /// # Errors
+    /// If it is none.
+    pub(crate) fn of(descriptor: OwnedFd) -> io::Result<Self> {
+        Ok(Self(SharedMemory::of(descriptor, BYTES)?))
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        self.0.half_word(WORD)
+    }
+
+    fn change(&self, from: u32, to: u32) -> bool {
+        self.word().compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    // ── The standby ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether it could be claimed.
+    #[cfg(test)]
+    pub(crate) fn is_lent(&self) -> bool {
+        self.word().load(Ordering::Acquire) == LENT
+    }
+
+    /// Nobody but this standby owns the peers from here on, as soon as the active is dead. False if it may not; true if it has done
+    /// that before.
+    pub(crate) fn claim(&self) -> bool {
+        self.change(LENT, CLAIMED) || self.is_claimed()
+    }
+
+    /// The active lives, and cannot be killed: it owns the peers on.
+    pub(crate) fn forgo(&self) {
+        self.change(CLAIMED, LENT);
+    }
+
+    // ── The successor ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The standby does not own the peers from here on, also if the predecessor is dead before it hears Accept. False if this
+    /// successor may not own them.
+    pub(crate) fn pass_on(&self) -> bool {
+        self.change(LENT, PASSED_ON)
+    }
+
+    /// Whether the standby has it.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.word().load(Ordering::Acquire) == CLAIMED
+    }
+
+    /// Whether this successor has it still: if the channel has ended by then, that was not the predecessor's doing, which takes it back
+    /// first, but its death.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        self.word().load(Ordering::Acquire) == PASSED_ON
     }
 }
 
@@ -65,16 +133,58 @@ mod tests {
     use super::*;
 
     fn licence(of: &Licensor) -> Licence {
-        of.licence().try_clone_to_owned().unwrap().into()
+        Licence::of(of.licence().try_clone_to_owned().unwrap()).unwrap()
     }
 
     #[test]
     fn a_licence_is_good_until_it_is_taken_back() {
         let licensor = Licensor::new().unwrap();
         let licence = licence(&licensor);
-        assert!(!licence.is_revoked());
+        assert!(licence.is_lent());
         drop(licensor);
-        assert!(licence.is_revoked());
+        assert!(!licence.is_lent() && !licence.claim() && !licence.pass_on());
+    }
+
+    #[test]
+    fn one_of_two_has_it() {
+        let licensor = Licensor::new().unwrap();
+        let (standby, successor) = (licence(&licensor), licence(&licensor));
+        assert!(successor.pass_on() && successor.is_passed_on());
+        assert!(!standby.claim() && !standby.is_lent());
+        assert!(licensor.take_back(), "the successor has it, and nobody is killed for that");
+        assert!(!successor.is_passed_on());
+        let licensor = Licensor::new().unwrap();
+        let (standby, successor) = (licence(&licensor), licence(&licensor));
+        assert!(standby.claim() && standby.claim());
+        assert!(!successor.pass_on() && successor.is_claimed());
+        standby.forgo();
+        assert!(standby.is_lent() && licensor.take_back());
+    }
+
+    #[test]
+    fn two_who_want_it_at_once_do_not_both_get_it() {
+        for _ in 0..200 {
+            let licensor = Licensor::new().unwrap();
+            let (standby, successor) = (licence(&licensor), licence(&licensor));
+            let start = std::sync::Barrier::new(2);
+            let (claimed, passed_on) = std::thread::scope(|scope| {
+                let claims = scope.spawn(|| {
+                    start.wait();
+                    standby.claim()
+                });
+                start.wait();
+                (successor.pass_on(), claims.join().unwrap())
+            });
+            assert!(claimed != passed_on);
+            standby.forgo();
+        }
+    }
+
+    #[test]
+    fn who_has_been_found_to_hang_learns_that_it_is_to_end() {
+        let licensor = Licensor::new().unwrap();
+        assert!(licence(&licensor).claim());
+        assert!(!licensor.take_back());
     }
 
     #[test]
@@ -85,18 +195,6 @@ mod tests {
             let _licensor = licensor;
             panic!("as a service may");
         });
-        assert!(panicked.join().is_err() && !licence.is_revoked());
-    }
-
-    #[test]
-    fn who_dies_takes_nothing_back() {
-        let licensor = Licensor::new().unwrap();
-        let licence = licence(&licensor);
-        let Licensor { writer, reader } = &licensor;
-        // As the kernel does it, which runs no code of the process.
-        let ends = [rustix::io::dup(writer).unwrap(), rustix::io::dup(reader).unwrap()];
-        std::mem::forget(licensor);
-        drop(ends);
-        assert!(!licence.is_revoked());
+        assert!(panicked.join().is_err() && licence.is_lent());
     }
 }

@@ -16,6 +16,7 @@ use crate::lane::{AnyLane, Lane};
 use crate::lanes::{And, Lanes};
 use crate::peer::{Marks, PeerId};
 use crate::reactor::Reactor;
+use crate::recipient::Recipient;
 use crate::service::{Accepted, Closed, Context, Entries, Keyed, RestoreError, Save, Service, Violation};
 use crate::sources::Sources;
 use crate::table::Table;
@@ -219,9 +220,10 @@ impl World {
     fn follow(&mut self) {
         let (ours, theirs) = Channel::pair();
         let lanes = self.active.lanes_mut();
-        lanes.watch();
+        lanes.watch(Recipient::Standby);
         self.followed = {
-            let departure = Departure::of_peers(ours, Hello::with_room(), &lanes.keys_end(), Instant::now());
+            let departure =
+                Departure::of_peers(ours, Recipient::Standby, Hello::with_room(), &lanes.keys_end(), Instant::now());
             Some(Followed::begin(departure, std::io::pipe().unwrap().0.into()))
         };
         let (poll, lanes) = self::lanes();
@@ -276,7 +278,7 @@ impl World {
         // What it had written is in the channel, and there is no more of it.
         drop(self.followed.take());
         if !follower.is_armed() {
-            self.active.lanes_mut().unwatch();
+            self.active.lanes_mut().unwatch(Recipient::Standby);
             return None;
         }
         if self.random.bool() && follower.find_last_read_under_way() {

@@ -50,6 +50,8 @@ pub(crate) enum Refusal {
     Moves,
     /// Who follows is not needed any more: somebody takes over.
     TakenOver { pid: u32 },
+    /// Who follows may not serve on any more: that was taken back for a takeover, which has failed since.
+    Relieved { pid: u32 },
     /// Who follows would listen where the server does not any more.
     Elsewhere,
 }
@@ -97,6 +99,9 @@ impl std::fmt::Display for Refusal {
                 )
             }
             Self::TakenOver { pid } => write!(f, "pid {pid} takes over"),
+            Self::Relieved { pid } => {
+                write!(f, "its licence to serve on was taken back for pid {pid}, which has not taken over")
+            }
             Self::Elsewhere => write!(f, "a listener was made anew"),
         }
     }

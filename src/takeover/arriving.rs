@@ -28,6 +28,7 @@ use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::peer::record::{Change, Record};
 use crate::sources::{Asks, Callers, Doorways, Plan, QUEUE_LANE, Sources, StopSignals};
+use crate::standby::licence::Licence;
 use crate::worker::Queue;
 
 /// How long a successor that is ready stays awake for what comes next.
@@ -105,6 +106,8 @@ pub(crate) struct Arriving<L> {
     pub(super) doorways: Doorways,
     /// When the predecessor was last told that it may freeze: `CLOCK_MONOTONIC`, ns.
     pub(crate) ready_at_ns: Option<u64>,
+    /// That of the predecessor's standby, which this process is to have instead.
+    pub(crate) licence: Option<Licence>,
 }
 
 impl<L: Lanes> Arriving<L> {
@@ -201,8 +204,15 @@ impl<L: Lanes> Arriving<L> {
                 self.ready_at_ns = Some(monotonic_ns());
                 Ok(Some(answer))
             }
+            Action::TakeLicence => self.take_licence().map(|()| None),
             Action::Wait => Ok(None),
         }
+    }
+
+    fn take_licence(&mut self) -> Result<(), Cause> {
+        let descriptor = self.channel.take_descriptors(1)?.pop().expect("so many were asked for");
+        self.licence = Some(Licence::of(descriptor).map_err(in_context("the licence of the predecessor's standby"))?);
+        Ok(())
     }
 
     fn accept(&mut self, accept: Box<Accept>) -> Result<Accepted, Cause> {
@@ -365,7 +375,12 @@ impl<L: Lanes> SuccessorEnd for Arriving<L> {
     fn send_accept(&mut self, frame: &[u8]) -> Result<(), Cause> {
         stop_if_told(&self.sources)?;
         fault::at(Step::Accept, &mut self.channel)?;
+        if let Some(licence) = self.licence.as_ref().filter(|licence| !licence.pass_on()) {
+            return Err(if licence.is_claimed() { Cause::ServedOn } else { Cause::TooLate });
+        }
         match self.channel.send_by(frame, &[], Deadline::after(SILENCE_MAX)) {
+            // The predecessor is dead, and its standby leaves: what was to be accepted is as it left it.
+            Err(ChannelError::Closed) if self.licence.as_ref().is_some_and(Licence::is_passed_on) => Ok(()),
             Err(ChannelError::Closed) => Err(Cause::TooLate),
             sent => Ok(sent?),
         }
@@ -429,7 +444,7 @@ impl<L: Lanes> Arriving<L> {
         let same = |(number, &state_version): (usize, &u32)| Counterpart { number, state_version };
         let counterparts = versions.iter().enumerate().map(same).collect();
         let doorways = Doorways::default();
-        (Self { channel, poll, lanes, sources, counterparts, doorways, ready_at_ns: None }, receiving)
+        (Self { channel, poll, lanes, sources, counterparts, doorways, licence: None, ready_at_ns: None }, receiving)
     }
 
     /// The next frame, if it is there.

@@ -27,6 +27,7 @@ use crate::build_id::BUILD;
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
 use crate::sources::Vestibule;
+use crate::standby::licence::Licensor;
 
 /// How long a predecessor that has retired waits to hear how long the pause was. It delays nobody.
 const RETIRED_PATIENCE: Duration = Duration::from_millis(800);
@@ -57,7 +58,8 @@ impl ReadyDeparture {
         Self { account: Some(account), ..self }
     }
 
-    /// Freezes, sends what is pending, and waits for the successor to accept. The loop is not polled meanwhile.
+    /// Freezes, sends what is pending, and waits for the successor to accept. The loop is not polled meanwhile. If there is a standby, its
+    /// `licence` is passed on by the successor when that accepts; if it could have been, and the takeover fails, it is none any more.
     ///
     /// # Errors
     /// If the successor has not accepted within `freeze_timeout`, and cannot accept any more: the loop thaws by polling
@@ -66,9 +68,10 @@ impl ReadyDeparture {
         self,
         lanes: &mut L,
         vestibule: &mut Vestibule,
+        licence: &mut Option<Licensor>,
         freeze_timeout: Duration,
     ) -> Result<HandedOver, Failure> {
-        self.commit_beside(lanes, vestibule, freeze_timeout, || {})
+        self.commit_beside(lanes, vestibule, licence, freeze_timeout, || {})
     }
 
     /// The same, with something that is done between any two steps.
@@ -76,12 +79,22 @@ impl ReadyDeparture {
         self,
         lanes: &mut L,
         vestibule: &mut Vestibule,
+        licence: &mut Option<Licensor>,
         freeze_timeout: Duration,
         mut between: impl FnMut(),
     ) -> Result<HandedOver, Failure> {
-        let Self { channel, successor, ready, strain, account } = self;
+        let Self { mut channel, successor, ready, strain, account } = self;
         warn_of(strain, successor.pid);
-        let mut end = End::new(channel, lanes, vestibule, account, freeze_timeout);
+        if let Some(licensor) = licence {
+            let sent =
+                channel.send_by(&Frame::Licence.encode(), &[licensor.licence()], Deadline::after(freeze_timeout));
+            if let Err(error) = sent {
+                let failure = Failure::from(error);
+                channel.close_with(&failure.frame());
+                return Err(failure);
+            }
+        }
+        let mut end = End::new(channel, (lanes, vestibule), licence, account, freeze_timeout);
         let mut drive = Drive::new(ready);
         loop {
             match drive.step(&mut end) {
@@ -107,6 +120,9 @@ struct End<'l, L> {
     channel: Channel,
     lanes: &'l mut L,
     vestibule: &'l mut Vestibule,
+    licence: &'l mut Option<Licensor>,
+    /// The successor may have that by now.
+    offers_licence: bool,
     account: Option<Account>,
     deadline: Deadline,
     /// What the time goes into.
@@ -117,13 +133,22 @@ impl<'l, L: Lanes> End<'l, L> {
     /// The time of the freeze begins.
     fn new(
         channel: Channel,
-        lanes: &'l mut L,
-        vestibule: &'l mut Vestibule,
+        (lanes, vestibule): (&'l mut L, &'l mut Vestibule),
+        licence: &'l mut Option<Licensor>,
         account: Option<Account>,
         freeze_timeout: Duration,
     ) -> Self {
         let freeze = Freeze::begin(freeze_timeout, Instant::now());
-        Self { channel, lanes, vestibule, account, deadline: Deadline::after(freeze_timeout), freeze }
+        Self {
+            channel,
+            lanes,
+            vestibule,
+            licence,
+            offers_licence: false,
+            account,
+            deadline: Deadline::after(freeze_timeout),
+            freeze,
+        }
     }
 
     /// An error with what is known here: a deadline that has passed is that of the freeze.
@@ -178,6 +203,7 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
     }
 
     fn send_commit(&mut self, frame: &[u8]) -> Result<(), Failure> {
+        self.offers_licence = true;
         let sent = self.channel.send_by(frame, &[], self.deadline);
         self.explained(sent)?;
         self.freeze.wait(Instant::now());
@@ -206,6 +232,10 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
     }
 
     fn shut_down(&mut self) {
+        // In this order: a successor that finds the channel ended, and the licence not taken back, owns the peers.
+        if self.offers_licence {
+            drop(self.licence.take());
+        }
         self.channel.shutdown();
     }
 

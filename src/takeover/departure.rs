@@ -29,6 +29,7 @@ use super::wire::{self, At, Frame, Listeners, Process, Spoken, Welcome};
 use crate::lanes::Lanes;
 use crate::listen::{LISTENERS_MAX, Target};
 use crate::originals::Originals;
+use crate::recipient::Recipient;
 use crate::sources::{Entrance, Greeting, Listener, Source, Tokens, Vestibule};
 use crate::tls::Tls;
 
@@ -66,7 +67,7 @@ pub(crate) enum Turned {
 }
 
 impl Departure {
-    /// Welcomes the successor.
+    /// Welcomes the successor, or a standby.
     ///
     /// # Errors
     /// If the takeover has failed already. The successor is told why, if it still listens.
@@ -75,6 +76,7 @@ impl Departure {
         welcome: Welcome,
         entrance: &Entrance,
         takeover: &TakeoverListener,
+        to: Recipient,
         keys_end: &[usize],
         now: Instant,
     ) -> Result<Self, Failure> {
@@ -94,7 +96,7 @@ impl Departure {
                 return Err(failure);
             }
         };
-        let progress = Progress::new(Copying::new(hello, keys_end, now));
+        let progress = Progress::new(Copying::new(to, hello, keys_end, now));
         let progress = if listeners.is_some() { progress.blocked_by_others(now) } else { progress };
         Ok(Self { channel, successor, listeners, progress })
     }
@@ -160,7 +162,7 @@ impl Departure {
         progress.note(L::COUNT, vestibule.touches());
         progress.tell_gone_first(L::COUNT);
         for number in 0..L::COUNT {
-            progress.note(number, lanes.lane_mut(number).table_mut().touches());
+            progress.note(number, lanes.lane_mut(number).table_mut().touches(progress.to()));
         }
         let everybody = &mut Everybody { lanes, vestibule, listeners: &mut listeners, waits_no_more };
         match progress.advance(&mut channel, everybody, freeze_timeout, now) {
@@ -282,9 +284,15 @@ impl Source for Departure {
 }
 
 impl Departure {
-    /// A takeover of peers alone, by a successor of the same process. Nobody waits for a handshake.
-    pub(crate) fn of_peers(channel: Channel, hello: super::wire::Hello, keys_end: &[usize], now: Instant) -> Self {
-        let progress = Progress::new(Copying::new(hello, &[keys_end, &[0]].concat(), now));
+    /// A copy of peers alone, to a successor or standby of the same process. Nobody waits for a handshake.
+    pub(crate) fn of_peers(
+        channel: Channel,
+        to: Recipient,
+        hello: super::wire::Hello,
+        keys_end: &[usize],
+        now: Instant,
+    ) -> Self {
+        let progress = Progress::new(Copying::new(to, hello, &[keys_end, &[0]].concat(), now));
         let successor = Process { pid: std::process::id(), ..Process::default() };
         Self { channel, successor, listeners: None, progress }
     }

@@ -68,7 +68,8 @@ pub(crate) trait PredecessorEnd {
     /// Tells the successor why the takeover has failed, as far as it still listens.
     fn say_last(&mut self, failure: &Self::Failure);
 
-    /// Ends the channel for both sides: what the successor sends from now on is refused, what it has sent stays.
+    /// Ends the channel for both sides: what the successor sends from now on is refused, what it has sent stays. Before that, it takes
+    /// back what would let the successor own the peers without Accept.
     fn shut_down(&mut self);
 
     /// The next frame in a channel that has ended.
@@ -253,7 +254,7 @@ pub(crate) trait SuccessorEnd {
     fn restore(&mut self, states: &[Vec<u8>]) -> Result<(), Self::Cause>;
 
     /// Sends Accept, unless something keeps this process from serving. An error means that it is not in the channel, and
-    /// never will be.
+    /// never will be. Without one it is, or nobody is left to hear it, and whoever would have served on leaves that to this process.
     fn send_accept(&mut self, frame: &[u8]) -> Result<(), Self::Cause>;
 }
 

@@ -78,6 +78,8 @@ pub(crate) enum Cause {
     /// Another thread has asked for that.
     Stopped,
     TooLate,
+    /// The predecessor has died, and its standby owns the peers.
+    ServedOn,
     /// The predecessor ended the takeover after the freeze, and no reason came through.
     Ended {
         since_ready: Duration,
@@ -155,6 +157,7 @@ impl fmt::Display for Cause {
             Self::Signal(signal) => write!(f, "{signal} came before the peers were taken over"),
             Self::Stopped => write!(f, "the server was stopped before the peers were taken over"),
             Self::TooLate => write!(f, "too late: the predecessor has taken up its peers again"),
+            Self::ServedOn => write!(f, "too late: the predecessor is dead, and its standby serves on"),
             Self::Ended { since_ready } => write!(
                 f,
                 "the predecessor ended the takeover, {} ms after this process was ready: its log has the reason, which may be \

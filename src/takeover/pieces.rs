@@ -7,14 +7,16 @@
 use super::pace::Pending;
 use super::wire::{Entries as Part, EntriesSent, Frame};
 use crate::originals::Originals;
+use crate::recipient::Recipient;
 use crate::service::{Entries, MAPS_MAX};
 
 /// A piece ends when it is as large as this, so that to write it delays nobody for long; and so does a part.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// What was sent, and what has been written to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pieces {
+    to: Recipient,
     /// Whether the maps have been told that they are copied.
     begun: bool,
     round: Round,
@@ -49,6 +51,25 @@ pub(crate) struct Written {
 }
 
 impl Pieces {
+    /// For a recipient that knows nothing.
+    pub(crate) fn new(to: Recipient) -> Self {
+        Self {
+            to,
+            begun: false,
+            round: Round::default(),
+            lane: 0,
+            map: 0,
+            piece: Vec::new(),
+            piece_sent: 0,
+            sent: EntriesSent::default(),
+        }
+    }
+
+    /// Who is told.
+    pub(crate) fn to(&self) -> Recipient {
+        self.to
+    }
+
     /// What is pending from here on belongs to the round that begins.
     pub(crate) fn begin_round(&mut self) {
         (self.round, self.lane, self.map) = (Round::Begins, 0, 0);
@@ -67,14 +88,14 @@ impl Pieces {
     /// How many entries the successor does not know.
     pub(crate) fn pending(&mut self, originals: &mut [&mut dyn Originals]) -> usize {
         self.begin(originals);
-        usize::from(self.piece_sent < self.piece.len()) + sum_of_maps(originals, |entries| entries.pending())
+        usize::from(self.piece_sent < self.piece.len()) + sum_of_maps(originals, |entries| entries.pending(self.to))
     }
 
     /// The same with their bytes.
     pub(crate) fn load(&mut self, originals: &mut [&mut dyn Originals]) -> Pending {
         let entries = self.pending(originals);
         let rest = self.piece.len() - self.piece_sent;
-        Pending { peers: 0, entries, bytes: rest + sum_of_maps(originals, |entries| entries.pending_bytes()) }
+        Pending { peers: 0, entries, bytes: rest + sum_of_maps(originals, |entries| entries.pending_bytes(self.to)) }
     }
 
     /// What to send next in this round, or `None` at its end. What is not [sent](Self::sent) is next again.
@@ -106,7 +127,7 @@ impl Pieces {
             return;
         }
         for lane in originals {
-            let begin = |map: &usize| lane.entries(*map).map(|entries| entries.begin_copy()).is_some();
+            let begin = |map: &usize| lane.entries(*map).map(|entries| entries.begin_copy(self.to)).is_some();
             let maps = (0..MAPS_MAX).take_while(begin).count();
             let more = maps == MAPS_MAX && lane.entries(maps).is_some();
             assert!(!more, "the service has over {MAPS_MAX} maps of entries");
@@ -125,7 +146,7 @@ impl Pieces {
                 (self.lane, self.map) = (self.lane + 1, 0);
                 continue;
             };
-            let entries = entries.copy_next(PIECE_BYTES, &mut self.piece);
+            let entries = entries.copy_next(self.to, PIECE_BYTES, &mut self.piece);
             assert!((entries == 0) == self.piece.is_empty(), "{entries} entries are {} bytes", self.piece.len());
             if let Round::Entries(left) = &mut self.round {
                 *left = left.saturating_sub(entries);

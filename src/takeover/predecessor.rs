@@ -23,6 +23,7 @@ use super::pieces::{Pieces, Written};
 use super::wire::{Commit, Figures, Frame, Hello, Kind, Round, State, Timer, Timers};
 use crate::account::Account;
 use crate::originals::Originals;
+use crate::recipient::Recipient;
 
 /// How many peers may be on their way to the successor: four batches keep the channel busy, and stay below any limit
 /// of open files that a server would have (descriptors in flight count against it, unix(7)).
@@ -180,12 +181,12 @@ pub(crate) enum Heard {
 pub(crate) struct Ready(Copying);
 
 impl Copying {
-    /// The copy begins: the successor, which said `hello`, knows nothing. All peers have keys below those of their lane in
+    /// The copy begins: the successor or standby, which said `hello`, knows nothing. All peers have keys below those of their lane in
     /// `keys_end`.
-    pub(crate) fn new(hello: Hello, keys_end: &[usize], now: Instant) -> Self {
+    pub(crate) fn new(to: Recipient, hello: Hello, keys_end: &[usize], now: Instant) -> Self {
         Self {
             books: Books::new(keys_end),
-            pieces: Pieces::default(),
+            pieces: Pieces::new(to),
             step: Step::Sending,
             hello,
             peers_sent: 0,
@@ -197,6 +198,11 @@ impl Copying {
             began: now,
             progressed: now,
         }
+    }
+
+    /// Who is told.
+    pub(crate) fn to(&self) -> Recipient {
+        self.pieces.to()
     }
 
     /// The predecessor's book of what the successor knows of a lane.

@@ -16,6 +16,7 @@ use super::panicked::caught;
 use super::pieces::Written;
 use super::predecessor::{Copying, Decision, Heard, Mistake, Outgoing, Ready, SILENCE_MAX};
 use crate::originals::Originals;
+use crate::recipient::Recipient;
 use crate::table::Touch;
 
 /// How many frames of the successor are heard in one turn of the loop: a caller may talk without end.
@@ -95,6 +96,11 @@ impl Progress {
     /// The kernel takes no descriptors now.
     pub(crate) fn blocked_by_others(self, now: Instant) -> Self {
         Self { blocked: Some(Blocked::Until(now + TOO_MANY_IN_FLIGHT_RETRY)), ..self }
+    }
+
+    /// To whom.
+    pub(crate) fn to(&self) -> Recipient {
+        self.copying.to()
     }
 
     /// How many peers have been copied.

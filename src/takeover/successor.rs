@@ -391,6 +391,8 @@ pub(crate) enum Action<'b> {
     Enter { of: Of, piece: Cow<'b, [u8]> },
     /// Answer with the frame.
     Answer(Vec<u8>),
+    /// Take the descriptor of the licence that the predecessor's standby has.
+    TakeLicence,
     /// Get everything ready that takes time, and answer with the frame.
     GetReady(Vec<u8>),
     /// Nothing yet.
@@ -446,6 +448,7 @@ impl Receiving {
             (Self::Copying(book) | Self::Ready(book), Frame::Changed(changes)) => book.change(changes)?,
             (Self::Copying(book) | Self::Ready(book), Frame::Closed(closed)) => book.discard(closed)?,
             (Self::Ready(book), Frame::Timers(timers)) => book.set_timers(timers)?,
+            (Self::Ready(_) | Self::Frozen(_), Frame::Licence) => Action::TakeLicence,
             #[cfg(all(feature = "wire-2", not(test)))]
             (Self::Ready(book) | Self::Frozen(book), Frame::Census(census)) => book.count(&census)?,
             (_, frame) => return self.advance(frame),

@@ -172,7 +172,8 @@ impl Welcomed {
         let predecessor = Process { build: printable(build), pid: *pid, generation: *generation };
         let counterparts = Counterpart::of_each(&welcome.lanes, &lanes);
         let doorways = Doorways::default();
-        let arriving = Arriving { channel, poll, lanes, sources, counterparts, doorways, ready_at_ns: None };
+        let arriving =
+            Arriving { channel, poll, lanes, sources, counterparts, doorways, licence: None, ready_at_ns: None };
         Begun { arriving, receiving, path, predecessor, expendable }
     }
 }

@@ -13,6 +13,7 @@ use crate::lanes::{And, Lanes};
 use crate::peer::Marks;
 use crate::peer::secured::LAYOUT;
 use crate::reactor::{Reactor, estate_of};
+use crate::recipient::Recipient;
 use crate::service::StreamService;
 use crate::sources::{Asks, Sources, Vestibule};
 use crate::table::Table;
@@ -48,10 +49,10 @@ pub(super) fn hand_over<S: StreamService, T: StreamService>(
     let estates: Vec<Estate> = lanes.all().map(estate_of).collect();
     let welcome = greet(&hello, &estates, std::process::id()).map_err(|refusal| refusal.to_string())?;
     let mut successor = Successor::welcomed(theirs, service, config, &welcome);
-    lanes.watch();
-    let departure = Departure::of_peers(ours, hello, &lanes.keys_end(), Instant::now());
+    lanes.watch(Recipient::Successor);
+    let departure = Departure::of_peers(ours, Recipient::Successor, hello, &lanes.keys_end(), Instant::now());
     if let Err(failure) = depart(lanes, departure, &mut successor, config.freeze_timeout) {
-        lanes.unwatch();
+        lanes.unwatch(Recipient::Successor);
         return Err(successor.cause.map_or(failure, |cause| cause.to_string()));
     }
     let (poll, lanes) = successor.arriving.into_lanes();
@@ -87,7 +88,7 @@ fn depart<T: StreamService>(
                 continue;
             }
             Ok(Turned::Ready(ready)) => {
-                ready.commit_beside(lanes, &mut Vestibule::new(), freeze_timeout, || successor.hear_out())
+                ready.commit_beside(lanes, &mut Vestibule::new(), &mut None, freeze_timeout, || successor.hear_out())
             }
             Err(failure) => Err(failure),
         };

@@ -9,6 +9,7 @@ use rustix::net::{SocketAddrUnix, bind, listen};
 
 use super::*;
 use crate::peer::record::Ends;
+use crate::recipient::Recipient;
 use crate::service::{Accepted, Closed, Connect};
 
 /// Peers by key, and the positions up to which a successor knows each.
@@ -425,10 +426,10 @@ fn an_ephemeral_connection_ends_with_its_process_and_is_not_told_of() {
     rig.open(&mut driver, &to).unwrap();
     rig.turn_until(|rig| rig.said() == ["opened stands"]);
     let (mut server, _) = listener.accept().unwrap();
-    rig.reactor.lanes.watch();
+    rig.reactor.lanes.watch(Recipient::Successor);
     server.write_all(b"hello").unwrap();
     rig.turn_until(|rig| rig.said().len() == 2);
-    assert_eq!(rig.reactor.lanes.lane.table_mut().touches(), [], "nobody who copies need look");
+    assert_eq!(rig.reactor.lanes.lane.table_mut().touches(Recipient::Successor), [], "nobody who copies need look");
     let (successor, known) = rig.successor(&Config::default());
     let ids = rig.ids(&known);
     let mut rig = rig.commit(successor, &known, &ids);

@@ -6,6 +6,7 @@ use reactord_tls::{Acceptor, Certificate, End, Handshake, Pem, Progress, ServerS
 use super::opened::handed_over;
 use super::*;
 use crate::peer::connect::ConnectTls;
+use crate::recipient::Recipient;
 use crate::service::{Closed, Connect};
 use crate::takeover::mirror::Mirror;
 use crate::takeover::wire::{Digested, Which};
@@ -233,7 +234,7 @@ fn a_connection_stands_when_its_handshake_is_over_and_what_was_sent_before_comes
 /// Tells a successor of all that has changed, by the book of what it knows. Returns of each whose bytes go through something whether
 /// what was agreed on was told, too.
 fn tell(rig: &mut Rig<Dialler>, mirror: &mut Mirror, successor: &mut Reactor<And<Dialler, ()>>) -> Vec<(PeerId, bool)> {
-    for touch in rig.reactor.lanes.lane.table_mut().touches() {
+    for touch in rig.reactor.lanes.lane.table_mut().touches(Recipient::Successor) {
         let Touch::Changed { key, session } = touch else { panic!("{touch:?}: nobody leaves") };
         mirror.touched(key, session);
     }
@@ -270,7 +271,7 @@ fn a_connection_that_stands_while_it_is_copied_is_told_as_one_that_has_changed_w
     let id = rig.keys().into_iter().map(|key| rig.peer(key).id()).max().unwrap();
     let mut mirror = Mirror::new(0, rig.reactor.lanes.lane.table().peers().keys_end());
     let mut successor = reactor(Dialler::default(), &config);
-    rig.reactor.lanes.lane.table_mut().watch();
+    rig.reactor.lanes.lane.table_mut().watch(Recipient::Successor);
     assert_eq!(tell(&mut rig, &mut mirror, &mut successor), []);
     assert_eq!(mirror.peers(), 2, "all are known, and the handshake is under way");
     rig.turn_until_heard(&mut accepted, b"first connected");

@@ -15,6 +15,7 @@ use super::joined::{Direction, Forward, forward, stream};
 use super::opened::{Known, handed_over};
 use super::*;
 use crate::peer::way::Way;
+use crate::recipient::Recipient;
 
 impl Rig<Forward> {
     /// The key of the peer that is this client.
@@ -48,7 +49,7 @@ impl Rig<Forward> {
     }
 
     fn touches(&mut self) -> Vec<Touch> {
-        self.reactor.lanes.lane.table_mut().touches()
+        self.reactor.lanes.lane.table_mut().touches(Recipient::Successor)
     }
 }
 
@@ -57,7 +58,7 @@ fn while_they_are_copied_bytes_of_joined_peers_stay_in_the_kernel_and_nothing_is
     let (mut rig, upstream, _) = forward(None);
     let (client, server) = rig.pair(&upstream);
     let mut directions = [Direction::endless(&server, &client, 1), Direction::endless(&client, &server, 2)];
-    rig.reactor.lanes.watch();
+    rig.reactor.lanes.watch(Recipient::Successor);
     let (begun, mut told) = (Instant::now(), 0);
     let mut go_on = |rig: &mut Rig<Forward>, receive_max: usize| {
         directions.iter_mut().for_each(|direction| direction.go_on(usize::MAX, receive_max));
@@ -87,12 +88,12 @@ fn who_passes_bytes_on_when_a_takeover_fails_goes_on_and_whoever_waits_for_room_
     let (client, server) = rig.pair(&upstream);
     let mut direction = Direction::endless(&server, &client, 1);
     let client_key = rig.key_of(&client);
-    rig.reactor.lanes.watch();
+    rig.reactor.lanes.watch(Recipient::Successor);
     rig.turn_until(|rig| {
         direction.go_on(usize::MAX, 0);
         rig.peer(client_key).talk.awaits_room()
     });
-    rig.reactor.lanes.unwatch();
+    rig.reactor.lanes.unwatch(Recipient::Successor);
     rig.turn();
     rig.turn_until(|_| {
         direction.go_on(usize::MAX, 1 << 20);
@@ -170,7 +171,7 @@ fn that_something_has_moved_is_told_now_and_then() {
     let idle = Duration::from_secs(80);
     let (mut rig, upstream, _) = forward(Some(idle));
     let (mut client, mut server) = rig.pair(&upstream);
-    rig.reactor.lanes.watch();
+    rig.reactor.lanes.watch(Recipient::Successor);
     let mut told = 0;
     for _ in 0..80 {
         rig.ahead += Duration::from_secs(1);
@@ -187,7 +188,7 @@ fn urgent_data_hides_nothing_whichever_way_the_rest_goes() {
         let (mut rig, upstream, _) = forward(None);
         let (mut client, mut server) = rig.pair(&upstream);
         if is_copied {
-            rig.reactor.lanes.watch();
+            rig.reactor.lanes.watch(Recipient::Successor);
         }
         for _ in 0..3 {
             client.write_all(b"before").unwrap();
@@ -231,7 +232,7 @@ fn descriptors_that_come_with_bytes_are_left_out_and_the_bytes_go_on() {
         let mut rig = Rig::new(service, &Config::default());
         let (mut client, mut server) = rig.pair_by_unix(&upstream);
         if is_copied {
-            rig.reactor.lanes.watch();
+            rig.reactor.lanes.watch(Recipient::Successor);
         }
         server.write_all(b"before ").unwrap();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -258,7 +259,7 @@ impl Copy {
     fn begin(rig: &mut Rig<Forward>, config: &Config) -> Self {
         // What was asked for in the last turn is done.
         rig.turn();
-        rig.reactor.lanes.watch();
+        rig.reactor.lanes.watch(Recipient::Successor);
         let (successor, known) = rig.successor(config);
         Self { successor, known, told: BTreeSet::new() }
     }
@@ -429,7 +430,7 @@ fn random_flows(seed: u64) {
         match (copy.take(), rng.u32(..12)) {
             (None, 0) => copy = Some(Copy::begin(&mut rig, &config)),
             (Some(copied), 0) => rig = copied.commit(rig),
-            (Some(_), 1) => rig.reactor.lanes.unwatch(),
+            (Some(_), 1) => rig.reactor.lanes.unwatch(Recipient::Successor),
             (goes_on, _) => copy = goes_on,
         }
     }

@@ -3,6 +3,7 @@
 
 use super::opened::handed_over;
 use super::*;
+use crate::recipient::Recipient;
 use crate::service::{Closed, Connect};
 
 /// Two peers whose turns alternate: who is read from is held, and the other one is let go.
@@ -187,12 +188,12 @@ fn what_one_turn_has_not_settled_is_settled_in_the_next_or_by_a_successor() {
         let mut clients: Vec<Client> = (0..DOMINOES).map(|_| rig.connect().0).collect();
         drop(clients.swap_remove(0));
         let gone = |rig: &Rig<Dominoes>| rig.reactor.lanes.lane.service().gone;
-        rig.reactor.lanes.watch();
+        rig.reactor.lanes.watch(Recipient::Successor);
         rig.turn_until(|rig| gone(rig) > 0);
         assert!(gone(&rig) < DOMINOES, "one turn does not settle all of them");
         assert_eq!(rig.reactor.timeout(), Some(Duration::ZERO), "the next turn comes at once");
         // Whoever copies them hears of the one that is to go.
-        let touches = rig.reactor.lanes.lane.table_mut().touches();
+        let touches = rig.reactor.lanes.lane.table_mut().touches(Recipient::Successor);
         let ending = rig.keys().into_iter().filter(|key| rig.peer(*key).talk.is_ending()).collect::<Vec<_>>();
         let [key] = ending[..] else { panic!("one is unsettled, not {ending:?}") };
         assert!(touches.contains(&Touch::Changed { key, session: false }));

@@ -1,3 +1,4 @@
+use crate::recipient::Recipient;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -20,13 +21,14 @@ enum Happening {
     /// All keys go and come again, so many times.
     Churn(usize),
     /// A piece of so many bytes is copied.
-    Copy(usize),
-    /// The copy fails, and another one begins.
-    BeginAnew,
+    Copy(Recipient, usize),
+    /// The copy fails, or there is none yet, and another one begins.
+    BeginAnew(Recipient),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
     let (key, value) = (0..24u8, prop::collection::vec(any::<u8>(), 0..8));
+    let to = || prop::sample::select(&Recipient::ALL[..]);
     prop_oneof![
         8 => (key.clone(), value).prop_map(|(key, value)| Happening::Insert(key, value)),
         4 => key.clone().prop_map(Happening::Change),
@@ -36,24 +38,25 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<u8>().prop_map(Happening::ForEach),
         1 => Just(Happening::Clear),
         1 => (0..16usize).prop_map(Happening::Churn),
-        8 => (0..64usize).prop_map(Happening::Copy),
-        1 => Just(Happening::BeginAnew),
+        8 => (to(), 0..64usize).prop_map(|(to, bytes)| Happening::Copy(to, bytes)),
+        1 => to().prop_map(Happening::BeginAnew),
     ]
 }
 
-/// A map, what it should be, and a copy.
+/// A map, what it should be, and a copy for each recipient.
 struct World {
     map: Map,
     model: BTreeMap<u8, Vec<u8>>,
-    copy: Map,
+    copies: [Map; 2],
 }
 
 impl World {
-    /// The copy's side had entries of its own before.
+    /// The copies' sides had entries of their own before.
     fn new() -> Self {
         let map = Map::from_iter([(1, vec![1]), (2, vec![2])]);
         let model = map.iter().map(|(key, value)| (*key, value.clone())).collect();
-        Self { map, model, copy: Map::from_iter([(2, Vec::new()), (99, Vec::new())]) }
+        let copies = [2, 3].map(|key| Map::from_iter([(key, Vec::new()), (99, Vec::new())]));
+        Self { map, model, copies }
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -91,10 +94,10 @@ impl World {
                 map.insert(key, value.clone());
                 model.insert(key, value);
             }),
-            Happening::Copy(bytes) => drop(self.copy(bytes)),
-            Happening::BeginAnew => {
-                map.begin_copy();
-                self.copy = Map::default();
+            Happening::Copy(to, bytes) => drop(self.copy(to, bytes)),
+            Happening::BeginAnew(to) => {
+                map.begin_copy(to);
+                self.copies[to as usize] = Map::default();
             }
         }
         self.assert_the_book_is_small();
@@ -102,47 +105,57 @@ impl World {
 
     /// No more positions wait than there ever were entries, and no more keys than entries and some.
     fn assert_the_book_is_small(&self) {
-        let Some(unsent) = &self.map.unsent else { return };
-        let (removed, queued) = (unsent.removed().len(), unsent.queued());
-        assert!(removed <= 25 + REMOVED_SPARE, "{removed} keys");
-        assert!(queued <= 25, "{queued} positions");
+        for unsent in Recipient::ALL.into_iter().filter_map(|to| self.map.book(to)) {
+            let (removed, queued) = (unsent.removed().len(), unsent.queued());
+            assert!(removed <= 25 + REMOVED_SPARE, "{removed} keys");
+            assert!(queued <= 25, "{queued} positions");
+        }
     }
 
     /// Copies a piece; says how many entries that were.
-    fn copy(&mut self, bytes: usize) -> usize {
-        let before = self.map.pending();
+    fn copy(&mut self, to: Recipient, bytes: usize) -> usize {
+        let before = self.map.pending(to);
         let mut piece = Vec::new();
-        let told = self.map.copy_next(bytes, &mut piece);
-        assert_eq!(self.map.pending(), before - told);
-        self.copy.restore(1, &piece).unwrap();
+        let told = self.map.copy_next(to, bytes, &mut piece);
+        assert_eq!(self.map.pending(to), before - told);
+        self.copies[to as usize].restore(1, &piece).unwrap();
         told
+    }
+
+    /// Copies all that is left.
+    fn copy_rest(&mut self, to: Recipient) {
+        let (bytes, before) = (self.map.pending_bytes(to), self.map.pending(to));
+        let mut piece = Vec::new();
+        self.map.copy_next(to, usize::MAX / 2, &mut piece);
+        assert!(piece.len() <= bytes + 1, "{} bytes, {bytes} were told of", piece.len());
+        self.copies[to as usize].restore(1, &piece).unwrap();
+        assert_eq!(self.map.pending(to), 0, "{before} were pending");
     }
 
     fn assert_all_alike(&mut self) {
         let sorted = |map: &Map| map.iter().map(|(key, value)| (*key, value.clone())).collect::<BTreeMap<_, _>>();
         assert_eq!(sorted(&self.map), self.model);
-        assert_eq!(sorted(&self.copy), self.model);
-        assert_eq!(self.copy.len(), self.model.len());
-        self.model.iter().for_each(|(key, value)| assert_eq!(self.copy.get(key), Some(value)));
+        for copy in &self.copies {
+            assert_eq!(sorted(copy), self.model);
+            assert_eq!(copy.len(), self.model.len());
+            self.model.iter().for_each(|(key, value)| assert_eq!(copy.get(key), Some(value)));
+        }
     }
 }
 
 proptest! {
     #[test]
-    fn a_copy_equals_its_original_whatever_happens_between_its_pieces(
+    fn each_copy_equals_the_original_whatever_happens_between_its_pieces(
         before in prop::collection::vec(happening(), 0..30),
         during in prop::collection::vec(happening(), 0..200),
     ) {
         let mut world = World::new();
-        before.into_iter().filter(|happening| !matches!(happening, Happening::Copy(_))).for_each(|it| world.happen(it));
-        world.map.begin_copy();
+        let is_copied = |happening: &Happening| matches!(happening, Happening::Copy(..) | Happening::BeginAnew(_));
+        before.into_iter().filter(|happening| !is_copied(happening)).for_each(|it| world.happen(it));
+        world.map.begin_copy(Recipient::Standby);
+        // The other one's may begin meanwhile, or not before the end.
         during.into_iter().for_each(|happening| world.happen(happening));
-        let (bytes, mut piece) = (world.map.pending_bytes(), Vec::new());
-        let before = world.map.pending();
-        world.map.copy_next(usize::MAX / 2, &mut piece);
-        prop_assert!(piece.len() <= bytes + 1, "{} bytes, {bytes} were told of", piece.len());
-        world.copy.restore(1, &piece).unwrap();
-        prop_assert_eq!(world.map.pending(), 0, "{} were pending", before);
+        Recipient::ALL.into_iter().for_each(|to| world.copy_rest(to));
         world.assert_all_alike();
     }
 
@@ -153,14 +166,14 @@ proptest! {
 }
 
 #[test]
-fn a_map_that_is_not_copied_keeps_no_book() {
+fn a_map_that_is_copied_to_nobody_keeps_no_book() {
     let mut world = World::new();
-    world.map.begin_copy();
-    assert_eq!(world.map.pending(), 3, "two entries, and that all others are gone");
-    world.map.end_copy();
+    Recipient::ALL.into_iter().for_each(|to| world.map.begin_copy(to));
+    assert_eq!(world.map.pending(Recipient::Successor), 3, "two entries, and that all others are gone");
+    Recipient::ALL.into_iter().for_each(|to| world.map.end_copy(to));
     world.map.insert(3, Vec::new());
     world.map.remove(&1);
-    assert!(world.map.unsent.is_none());
+    assert!(world.map.copies.is_none());
 }
 
 #[test]
@@ -170,14 +183,17 @@ fn a_map_that_takes_the_place_of_another_one_is_copied_as_a_whole() {
     let mut copy = |maps: &mut [Map; 2]| {
         for (map, copy) in maps.iter_mut().zip(&mut copies) {
             let mut piece = Vec::new();
-            assert_eq!(map.pending(), map.copy_next(usize::MAX / 2, &mut piece));
+            assert_eq!(
+                map.pending(Recipient::Successor),
+                map.copy_next(Recipient::Successor, usize::MAX / 2, &mut piece)
+            );
             copy.restore(1, &piece).unwrap();
             let sorted = |map: &Map| map.iter().map(|(key, value)| (*key, value.clone())).collect::<BTreeMap<_, _>>();
             assert_eq!(sorted(copy), sorted(map));
-            assert_eq!((map.pending(), map.pending_bytes()), (0, 0));
+            assert_eq!((map.pending(Recipient::Successor), map.pending_bytes(Recipient::Successor)), (0, 0));
         }
     };
-    maps.iter_mut().for_each(Map::begin_copy);
+    maps.iter_mut().for_each(|map| map.begin_copy(Recipient::Successor));
     copy(&mut maps);
     let [young, old] = &mut maps;
     std::mem::swap(young, old);
@@ -192,24 +208,24 @@ fn a_map_that_takes_the_place_of_another_one_is_copied_as_a_whole() {
 #[test]
 fn a_change_that_comes_before_the_walk_is_sent_once() {
     let mut map: Keyed<u32, u32> = (0..1000).map(|key| (key, 0)).collect();
-    map.begin_copy();
+    map.begin_copy(Recipient::Successor);
     map.for_each_mut(|_, value| **value = 1);
-    assert_eq!(map.pending(), 1001);
-    assert_eq!(map.copy_next(usize::MAX / 2, &mut Vec::new()), 1001);
+    assert_eq!(map.pending(Recipient::Successor), 1001);
+    assert_eq!(map.copy_next(Recipient::Successor, usize::MAX / 2, &mut Vec::new()), 1001);
     *map.get_mut(&500).unwrap() = 2;
     *map.get_mut(&500).unwrap() = 3;
     let mut piece = Vec::new();
-    assert_eq!(map.copy_next(usize::MAX / 2, &mut piece), 1);
+    assert_eq!(map.copy_next(Recipient::Successor, usize::MAX / 2, &mut piece), 1);
     assert_eq!(piece, [&[1][..], &[0, 0, 0, 4], &500u32.to_be_bytes(), &[0, 0, 0, 4], &3u32.to_be_bytes()].concat());
 }
 
 /// A map of 100 entries of which each key is new and leaves soon; before each change, so many entries are copied.
 fn churned(copied_at_once: usize) -> Keyed<u32, u32> {
     let mut map: Keyed<u32, u32> = (0..100).map(|key| (key, 0)).collect();
-    map.begin_copy();
-    map.copy_next(usize::MAX / 2, &mut Vec::new());
+    map.begin_copy(Recipient::Successor);
+    map.copy_next(Recipient::Successor, usize::MAX / 2, &mut Vec::new());
     for key in 100..50_000 {
-        assert!((0..copied_at_once).all(|_| map.copy_next(1, &mut Vec::new()) <= 1));
+        assert!((0..copied_at_once).all(|_| map.copy_next(Recipient::Successor, 1, &mut Vec::new()) <= 1));
         map.insert(key, 0);
         map.remove(&(key - 100));
     }
@@ -220,19 +236,23 @@ fn churned(copied_at_once: usize) -> Keyed<u32, u32> {
 fn the_book_of_a_map_that_changes_all_the_time_is_small_also_if_little_or_nothing_is_sent() {
     for copied_at_once in [0, 1, 2] {
         let map = churned(copied_at_once);
-        let unsent = map.unsent.as_ref().unwrap();
+        let unsent = map.copies.as_ref().unwrap().book_of_whatever_place(Recipient::Successor).unwrap();
         assert!(unsent.removed().len() <= 100 + REMOVED_SPARE, "{} keys", unsent.removed().len());
         assert!(unsent.queued() <= 101, "{} positions", unsent.queued());
-        assert!(map.pending() <= 2 * 101 + REMOVED_SPARE, "{} pending", map.pending());
+        assert!(
+            map.pending(Recipient::Successor) <= 2 * 101 + REMOVED_SPARE,
+            "{} pending",
+            map.pending(Recipient::Successor)
+        );
     }
 }
 
 #[test]
 fn a_piece_ends_as_soon_as_it_is_as_large_as_it_may_be() {
     let mut map: Keyed<u32, [u8; 100]> = (0..1000).map(|key| (key, [0; 100])).collect();
-    map.begin_copy();
+    map.begin_copy(Recipient::Successor);
     let mut piece = Vec::new();
-    map.copy_next(1000, &mut piece);
+    map.copy_next(Recipient::Successor, 1000, &mut piece);
     assert!((1000..1000 + 113).contains(&piece.len()), "{} bytes", piece.len());
 }
 

@@ -14,8 +14,10 @@ use crate::lane::Lane;
 use crate::lanes::And;
 use crate::listen::Listen;
 use crate::peer::Marks;
+use crate::recipient::Recipient;
 use crate::service::{Accepted, Context, RestoreError, Service, Violation};
 use crate::sources::{Entrance, Greeting, Listener, Vestibule};
+use crate::standby::licence::{Licence, Licensor};
 use crate::table::Table;
 use crate::takeover::conversation::peers::FakePeer;
 use crate::takeover::departure::{Departure, Turned};
@@ -100,13 +102,16 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
     let (_poll, mut lanes) = lanes(service);
     let (_client, socket) = unblocked();
     lanes.lane.open(TcpStream::from_std(OwnedFd::from(socket).into()), ([127, 0, 0, 1], 1).into(), &Accepted::anyhow());
-    lanes.watch();
+    lanes.watch(Recipient::Successor);
     let mut vestibule = Vestibule::new();
-    let mut departure = Departure::of_peers(channel, Hello::with_room(), &lanes.keys_end(), Instant::now());
+    let mut departure =
+        Departure::of_peers(channel, Recipient::Successor, Hello::with_room(), &lanes.keys_end(), Instant::now());
     loop {
         match departure.turn(&mut lanes, &mut vestibule, Duration::from_secs(1), true, Instant::now())? {
             Turned::Copying(next) => departure = next,
-            Turned::Ready(ready) => return ready.commit(&mut lanes, &mut vestibule, freeze_timeout).map(drop),
+            Turned::Ready(ready) => {
+                return ready.commit(&mut lanes, &mut vestibule, &mut None, freeze_timeout).map(drop);
+            }
         }
         departure.writable();
         std::thread::yield_now();
@@ -202,7 +207,7 @@ fn freeze_that_takes_too_long_is_explained_to_both_sides_also_when_the_channel_i
 #[test]
 fn successor_that_holds_peers_that_are_gone_is_told_of_them_before_it_gets_more() {
     let hello = Hello { files_max: reactord_process::open_files::RESERVED as u64 + 2, ..Hello::with_room() };
-    let mut copying = Copying::new(hello, &[3], Instant::now());
+    let mut copying = Copying::new(Recipient::Successor, hello, &[3], Instant::now());
     // Each fills a batch.
     let mut table: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64, 64 * 1024))).collect();
     let mut next = |copying: &mut Copying| {
@@ -242,7 +247,15 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
         while_too_many_are_in_flight(
             || {
                 let greeting = Greeting { channel, pid: 1, hello: Hello::with_room() };
-                let begun = Departure::begin(greeting, welcome, &entrance, &takeover, &[0, 0], Instant::now());
+                let begun = Departure::begin(
+                    greeting,
+                    welcome,
+                    &entrance,
+                    &takeover,
+                    Recipient::Successor,
+                    &[0, 0],
+                    Instant::now(),
+                );
                 departure.replace(Some(begun.unwrap()));
                 turn(&mut lanes.borrow_mut());
             },
@@ -260,4 +273,36 @@ fn listeners_are_sent_when_the_kernel_takes_descriptors_again() {
             },
         );
     });
+}
+
+/// What comes of it if the predecessor is dead when Accept is sent.
+fn accept_after_death(licence: Option<&Licensor>) -> Result<(), String> {
+    let (predecessor, channel) = channels();
+    drop(predecessor);
+    let (poll, lanes) = lanes(Moody("nothing"));
+    let (mut arriving, _) = Arriving::of_peers(channel, poll, lanes, &[<Moody as Service>::STATE_VERSION]);
+    arriving.licence = licence.map(licence_of);
+    arriving.send_accept(&Frame::Accept.encode()).map_err(|cause| cause.to_string())
+}
+
+fn licence_of(licensor: &Licensor) -> Licence {
+    Licence::of(licensor.licence().try_clone_to_owned().unwrap()).unwrap()
+}
+
+#[test]
+fn a_successor_whose_predecessor_is_dead_owns_the_peers_if_its_standby_does_not() {
+    let too_late = Err("too late: the predecessor has taken up its peers again".to_owned());
+    assert_eq!(accept_after_death(None), too_late, "nobody knows whether it is dead");
+    let licensor = Licensor::new().unwrap();
+    let standby = licence_of(&licensor);
+    assert_eq!(accept_after_death(Some(&licensor)), Ok(()));
+    assert!(!standby.claim());
+    assert_eq!(accept_after_death(Some(&licensor)), too_late, "another one has it");
+
+    let licensor = Licensor::new().unwrap();
+    let standby = licence_of(&licensor);
+    assert!(standby.claim());
+    let served_on = "too late: the predecessor is dead, and its standby serves on";
+    assert_eq!(accept_after_death(Some(&licensor)), Err(served_on.to_owned()));
+    standby.forgo();
 }

@@ -13,6 +13,7 @@ use super::turns::{CopyStep, copying, send_round};
 use super::world::{
     FILES_RESERVED, FREEZE_TIMEOUT, FROZEN_AT_NS, PEERS_IN_FLIGHT_MAX, Predecessor, World, hello, nobody,
 };
+use crate::recipient::Recipient;
 
 // ── The window ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -103,7 +104,7 @@ fn peers_that_come_during_the_copy_are_refused_when_the_successor_has_no_room_fo
     for cookie in 1..=3 {
         peers.insert(FakePeer::new(cookie, 4));
     }
-    let mut copying = Copying::new(hello, &[peers.capacity()], Instant::now());
+    let mut copying = Copying::new(Recipient::Successor, hello, &[peers.capacity()], Instant::now());
     let mistake = copying.next(&mut [&mut peers]).unwrap_err();
     assert_eq!(mistake, Mistake::Room { files_max, files_needed: files_max + 1 });
 }
@@ -112,7 +113,7 @@ fn peers_that_come_during_the_copy_are_refused_when_the_successor_has_no_room_fo
 fn peers_that_come_before_the_freeze_are_refused_when_the_successor_has_no_room_for_them() {
     let now = Instant::now();
     let files_max = 7 + FILES_RESERVED + 2;
-    let mut copying = Copying::new(Hello { files_max, ..hello() }, &[0], now);
+    let mut copying = Copying::new(Recipient::Successor, Hello { files_max, ..hello() }, &[0], now);
     send_round(&mut copying, false);
     let Ok(Heard::Copying(mut copying)) =
         copying.hear(Frame::Copied(Copied { peers: 0, rounds: 1, handshakes: false }), now)
@@ -163,7 +164,7 @@ fn rounds_within(
     mut happen: impl FnMut(&mut Copying, &mut Slab<FakePeer>),
 ) -> Result<(u32, bool), Mistake> {
     let mut now = Instant::now();
-    let mut copying = Copying::new(hello(), &[peers.capacity()], now);
+    let mut copying = Copying::new(Recipient::Successor, hello(), &[peers.capacity()], now);
     let mut peers_sent = 0;
     for number in 1.. {
         let last = loop {
@@ -318,7 +319,7 @@ fn a_takeover_ends_even_if_everything_is_dirty_all_the_time() {
 #[test]
 fn each_frame_that_the_channel_takes_moves_the_deadline() {
     let now = Instant::now();
-    let mut copying = Copying::new(hello(), &[0], now);
+    let mut copying = Copying::new(Recipient::Successor, hello(), &[0], now);
     let later = now + Duration::from_secs(3);
     let outgoing = copying.next(&mut [&mut nobody()]).unwrap().expect("the round has an end");
     copying.unsent(outgoing);
@@ -336,7 +337,7 @@ fn only_an_answer_that_acknowledges_more_moves_the_deadline() {
     for cookie in 1..=2 {
         peers.insert(FakePeer::new(cookie, 4));
     }
-    let mut copying = Copying::new(hello(), &[peers.capacity()], now);
+    let mut copying = Copying::new(Recipient::Successor, hello(), &[peers.capacity()], now);
     let batch = copying.next(&mut [&mut peers]).unwrap().expect("there are peers");
     copying.sent(batch, now);
     let round = copying.next(&mut [&mut peers]).unwrap().expect("the round has an end");

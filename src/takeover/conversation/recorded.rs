@@ -32,6 +32,7 @@ use crate::originals::Originals;
 use crate::peer::Backlog;
 use crate::peer::record::{Phase, Record, SecuredRecord};
 use crate::peer::ties::{Dial, Holds, Joined, Outflow, Ties};
+use crate::recipient::Recipient;
 use crate::service::Entries;
 
 /// Between any two lines of a recording.
@@ -396,7 +397,12 @@ impl Predecessor {
                         self.to_say.push_back((Frame::Welcome(welcome).encode(), 0));
                         let lanes = self.lanes.len();
                         self.to_say.push_back((Frame::Listeners(listeners_of(lanes)).encode(), lanes + 1));
-                        PredecessorStep::Copying(Copying::new(hello, &vec![KEYS_END; lanes], self.now))
+                        PredecessorStep::Copying(Copying::new(
+                            Recipient::Successor,
+                            hello,
+                            &vec![KEYS_END; lanes],
+                            self.now,
+                        ))
                     }
                     Err(refusal) => {
                         self.to_say.push_back((refusal.frame(), 0));
@@ -499,9 +505,12 @@ impl Successor {
             }
             Action::Adopt(peers, answer) => (Some(answer), peers.records.len()),
             Action::Answer(answer) | Action::GetReady(answer) => (Some(answer), 0),
-            Action::Change(_) | Action::Discard(_) | Action::SetTimers(_) | Action::Enter { .. } | Action::Wait => {
-                (None, 0)
-            }
+            Action::Change(_)
+            | Action::Discard(_)
+            | Action::SetTimers(_)
+            | Action::Enter { .. }
+            | Action::TakeLicence
+            | Action::Wait => (None, 0),
         };
         assert_eq!(descriptors, wanted, "it takes the descriptors that come");
         self.to_say.extend(answer);

@@ -82,7 +82,12 @@ fn replay(frames: &[Vec<u8>]) -> Result<Option<Arrived>, Noticed> {
             }
             Action::Discard(closed) => adopted.retain(|cookie, _| !closed.cookies.contains(cookie)),
             Action::Enter { of, piece } => maps[of.map as usize].restore(1, &piece).map_err(Noticed::Entries)?,
-            Action::Listen(_) | Action::Answer(_) | Action::GetReady(_) | Action::SetTimers(_) | Action::Wait => {}
+            Action::Listen(_)
+            | Action::Answer(_)
+            | Action::GetReady(_)
+            | Action::SetTimers(_)
+            | Action::TakeLicence
+            | Action::Wait => {}
         }
     }
     Ok(None)

@@ -18,6 +18,7 @@ use super::super::wire::{
 use super::peers::FakePeer;
 use super::world::{FROZEN_AT_NS, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
 use crate::peer::record::Record;
+use crate::recipient::Recipient;
 use crate::status::Status;
 use crate::takeover::wire;
 
@@ -119,7 +120,7 @@ pub(super) enum CopyStep {
 /// A copy of no peers, in each of its steps.
 pub(super) fn copying(step: CopyStep) -> Copying {
     let now = Instant::now();
-    let mut copying = Copying::new(hello(), &[0], now);
+    let mut copying = Copying::new(Recipient::Successor, hello(), &[0], now);
     if step != CopyStep::Sending {
         send_round(&mut copying, false);
     }
@@ -318,7 +319,8 @@ pub(super) fn receiving(step: ReceiveStep) -> (Receiving, Vec<Vec<u8>>) {
 fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
     use ReceiveStep::{AfterLastRound, AfterState, BeforeListeners, Copying};
     for step in [BeforeListeners, Copying, AfterLastRound, AfterState] {
-        for (kind, cookie) in KINDS.into_iter().flat_map(|kind| [(kind, KNOWN), (kind, KNOWN + 1)]) {
+        let kinds = KINDS.into_iter().chain([Kind::Licence]);
+        for (kind, cookie) in kinds.flat_map(|kind| [(kind, KNOWN), (kind, KNOWN + 1)]) {
             let (receiving, _) = receiving(step);
             let knows = step != BeforeListeners && cookie == KNOWN;
             let raw = frame(kind, cookie);
@@ -347,6 +349,9 @@ fn a_receiving_successor_hears_what_it_waits_for_and_nothing_else() {
                     continue;
                 }
                 (Kind::State, AfterLastRound | AfterState, Ok(successor::Heard::On(_, Action::Wait))) => continue,
+                (Kind::Licence, AfterLastRound | AfterState, Ok(successor::Heard::On(_, Action::TakeLicence))) => {
+                    continue;
+                }
                 (_, _, Ok(action)) => panic!("{kind:?} led to {action:?} in {step:?}"),
                 (_, _, Err(objection)) => objection,
             };

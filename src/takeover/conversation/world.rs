@@ -17,6 +17,7 @@ use super::super::wire::{At, Frame, Hello, Listener, Listeners, Offer, Versions,
 use super::peers::{Adopted, FakePeer, FakeStream, Map, With};
 use crate::originals::Originals;
 use crate::peer::record::Record;
+use crate::recipient::Recipient;
 use crate::service::Entries;
 
 /// What the window promises.
@@ -335,7 +336,7 @@ impl World {
             Ok(welcome) => {
                 self.send_to_successor(Frame::Welcome(welcome).encode());
                 self.send_to_successor(Frame::Listeners(listeners()).encode());
-                Predecessor::Copying(Copying::new(hello, &[self.peers.capacity()], self.now))
+                Predecessor::Copying(Copying::new(Recipient::Successor, hello, &[self.peers.capacity()], self.now))
             }
             Err(refusal) => {
                 self.send_to_successor(refusal.frame());
@@ -478,6 +479,7 @@ impl World {
             Action::Answer(answer) | Action::GetReady(answer) => {
                 self.send_to_predecessor(answer);
             }
+            Action::TakeLicence => panic!("nobody follows"),
             Action::Wait => {}
         }
     }
