@@ -14,6 +14,7 @@ mod asked;
 mod cell;
 mod crowd;
 mod expectation;
+mod followed;
 #[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -152,6 +153,7 @@ fn run_quickly() -> Result<(), String> {
 /// Every fault at every step of a standby, and the controls.
 fn run_standbys() -> Result<(), String> {
     run_cells(standby::Cell::all(), |_| true, standby::Cell::run)?;
+    run_cells(followed::Cell::all(), |_| true, followed::Cell::run)?;
     standby::run_controls()?;
     storm::run_control()
 }
@@ -171,6 +173,7 @@ fn run_named(part: &str) -> Result<(), String> {
     run_cells(moving::Cell::all(), |cell| cell.to_string().contains(part), moving::Cell::run)?;
     run_cells(upgrades::Cell::all(), |cell| cell.to_string().contains(part), upgrades::Cell::run)?;
     run_cells(standby::Cell::all(), |cell| cell.to_string().contains(part), standby::Cell::run)?;
+    run_cells(followed::Cell::all(), |cell| cell.to_string().contains(part), followed::Cell::run)?;
     if standby::CONTROL.contains(part) { standby::run_controls().and_then(|()| storm::run_control()) } else { Ok(()) }
 }
 
@@ -215,6 +218,12 @@ impl Tried for moving::Cell {
 }
 
 impl Tried for upgrades::Cell {
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+}
+
+impl Tried for followed::Cell {
     fn fault(&self) -> Fault {
         self.fault
     }

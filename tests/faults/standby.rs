@@ -17,9 +17,9 @@ use crate::standbys::{rest, standby_of, survived, wait_until};
 /// Some that speak TLS, of each version, some that are joined to connections which lead back into the server, and others.
 const PLAIN: usize = 26;
 const RELAYED: usize = 4;
-const CLIENTS: usize = PLAIN + RELAYED + 2;
+pub(crate) const CLIENTS: usize = PLAIN + RELAYED + 2;
 /// Each of those that are relayed is three peers.
-const PEERS: usize = CLIENTS + 2 * RELAYED;
+pub(crate) const PEERS: usize = CLIENTS + 2 * RELAYED;
 const LINE: &[u8] = b"a line\n";
 
 /// So many commits make a difference that is not the first ones'; and so many lines take more of them.
@@ -59,6 +59,8 @@ impl fmt::Display for Cell {
 pub(crate) enum Owner {
     Active,
     Standby,
+    /// Whoever was taking over.
+    Successor,
     Nobody,
 }
 
@@ -139,6 +141,7 @@ impl Cell {
         }
         let served_on = match owner {
             Owner::Active => CLIENTS,
+            Owner::Successor => unreachable!("nobody takes over"),
             Owner::Nobody => {
                 standby.ended().expect_err("it is killed");
                 0
@@ -169,10 +172,10 @@ impl Cell {
 }
 
 /// How long clients wait before they say more.
-const A_MOMENT: Duration = Duration::from_millis(20);
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// A client that says lines, and knows how many have not been answered.
-struct Client {
+pub(crate) struct Client {
     connection: Connection,
     unanswered: usize,
     /// Its connection does not take anything more.
@@ -202,7 +205,7 @@ impl Connection {
 
 /// All clients of a server.
 #[track_caller]
-fn connect(active: &Server) -> Vec<Client> {
+pub(crate) fn connect(active: &Server) -> Vec<Client> {
     let counted = active.address_as("counted");
     let relayed = Peer::connect_many(active.address_as("relayed"), RELAYED);
     relayed.iter().for_each(|peer| peer.send(format!("{counted}\n").as_bytes()));
@@ -213,7 +216,7 @@ fn connect(active: &Server) -> Vec<Client> {
 
 impl Client {
     /// Says a line more.
-    fn say(&mut self) {
+    pub(crate) fn say(&mut self) {
         match self.connection.try_send(LINE) {
             Ok(()) => self.unanswered += 1,
             Err(_) => self.is_lost = true,
@@ -228,7 +231,7 @@ impl Client {
 
 /// Has all clients say a line more and hear all answers, and lets go of those whose connections are lost. Returns how many are
 /// left.
-fn talk(clients: &mut Vec<Client>) -> usize {
+pub(crate) fn talk(clients: &mut Vec<Client>) -> usize {
     clients.iter_mut().for_each(Client::say);
     clients.retain_mut(Client::hears);
     clients.len()

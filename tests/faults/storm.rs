@@ -1,8 +1,8 @@
 //! Storms: one process after the other dies under load, at a moment or at a fault point that a seed decides, and its standby serves on;
 //! or the standby dies; or somebody takes over, and one of the two dies meanwhile.
 //!
-//! No connection is lost by that, unless who owns it dies while nobody could serve on: that is so while a takeover is under way, from when
-//! the standby is dismissed until the successor owns the peers. That loss is all that is expected then, and it is counted.
+//! No connection is lost by that. What may be is a second death before a standby is armed: whoever was to take over has called on a survivor
+//! that nobody followed yet, and that dies in this takeover. That loss is expected then, and it is counted.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -14,6 +14,7 @@ use crate::harness::{Exit, Place, Server, caller_sees_pid};
 use crate::load::{Heard, Load, Mix};
 use crate::plan::{Fault, Planned, Point, PredecessorStep as P, StandbyStep as S, SuccessorStep, VARIABLE};
 use crate::standby::{after, serving};
+use crate::standbys::standby_of;
 
 /// How many things happen in one schedule.
 const EVENTS: usize = 8;
@@ -130,7 +131,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{}; up to {connections_max} peers; {survived} deaths survived, {takeovers} takeovers; {messages} messages, \
-             {bytes} bytes, each as expected; 0 reset; {lost} times all were lost as nobody could serve on in a takeover",
+             {bytes} bytes, each as expected; 0 reset; {lost} times all were lost by a second death in a takeover",
             by_load.join(", "),
         )
     }
@@ -221,6 +222,8 @@ struct Storm {
     random: Rng,
     load: Load,
     active: Process,
+    /// It has followed the active through a takeover that has failed.
+    standby: Option<Process>,
     tally: Tally,
     mix: (usize, Mix),
     /// Standbys do not ask how far connections have come.
@@ -238,7 +241,7 @@ impl Storm {
         let (active, files_without_peers) = serve(&place, &mut random);
         let load = Load::gather(&active.server, mix.1, seed);
         let tally = Tally { connections_max: load.peers() as u64, ..Tally::default() };
-        let mut storm = Self { place, random, load, active, tally, mix, are_blind, files_without_peers };
+        let mut storm = Self { place, random, load, active, standby: None, tally, mix, are_blind, files_without_peers };
         for _ in 0..EVENTS {
             let (kills, pid) = (storm.tally.kills(), storm.active.server.pid());
             let fate = storm.active.fate;
@@ -261,6 +264,9 @@ impl Storm {
     /// Starts a standby, which could serve on when this returns, unless the active has died meanwhile. One that does not keep up leaves,
     /// and there is another.
     fn follow(&mut self) -> Process {
+        if let Some(standby) = self.standby.take().filter(|standby| standby.server.is_running()) {
+            return standby;
+        }
         let mut others = 0..OTHERS_MAX;
         loop {
             let standby = self.start("--follow", None);
@@ -331,7 +337,7 @@ impl Storm {
 
     /// A standby is killed, at a step or at any moment, and nobody notices.
     fn lose_standby(&mut self) -> Result<(), String> {
-        if self.random.bool() {
+        if self.standby.is_none() && self.random.bool() {
             let pass = self.random.u32(1..=4);
             let standby = self.start("--follow", Some(Planned { point: S::Apply.into(), pass, fault: Fault::Kill }));
             self.load.talk_until("the standby comes to its end", || !standby.server.is_running());
@@ -398,10 +404,10 @@ impl Storm {
             Owner::Active => {
                 // What it had planned has not come about, and comes about in no other takeover.
                 self.active.fate = if planned.is_none() { Fate::AtRandom } else { self.active.fate };
-                // It may have been followed all the time, if whoever was to take over has not come so far. It is followed anew.
-                self.tally.of_standby += u64::from(standby.server.is_running());
-                standby.server.kill();
-                self.miss_standby();
+                // It is followed all the time, unless the takeover has failed in the last moment.
+                let follows = || standby_of(&self.place).is_some_and(|seen| seen.pid == standby.server.pid());
+                self.load.talk_until("it is known who follows", || follows() || !standby.server.is_running());
+                self.standby = Some(standby);
             }
             Owner::Successor => {
                 self.tally.takeovers += 1;
@@ -411,7 +417,7 @@ impl Storm {
             Owner::Nobody => {
                 let logs =
                     || format!("{}\n{}\n{}", self.active.server.log(), successor.server.log(), standby.server.log());
-                if !standby.server.last_words().contains("Following ") {
+                if !standby.server.last_words().contains("nobody served for ") {
                     return Err(format!("nobody serves on\n{}", logs()));
                 }
                 self.tally.lost += 1;
@@ -459,7 +465,11 @@ impl Storm {
 
     // ── The end ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn finish(self) -> Result<Tally, String> {
+    fn finish(mut self) -> Result<Tally, String> {
+        if let Some(standby) = self.standby.take() {
+            standby.server.kill();
+            self.miss_standby();
+        }
         let Self { place, active: Process { server, .. }, mut load, mut tally, files_without_peers, .. } = self;
         // Whoever answers has long put its name there.
         Status::of(&place.path()).map_err(|error| error.to_string())?;

@@ -1,0 +1,146 @@
+//! One cell of the matrix of takeovers of a server with a standby: whoever fails in one, and wherever, one process serves all of them on,
+//! also when the server is killed after that.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::harness::{Place, Server};
+use crate::plan::{Fault, Planned, Point, PredecessorStep as P, SuccessorStep as S, VARIABLE};
+use crate::standby::{A_MOMENT, CLIENTS, Client, Owner, PEERS, after, connect, serving, talk};
+use crate::standbys::{rest, standby_of, survived, wait_until};
+
+/// Where the successor is killed or stopped.
+const STEPS_OF_SUCCESSOR: [S; 10] =
+    [S::Hello, S::Welcome, S::Listeners, S::Adopt, S::Change, S::Enter, S::Copied, S::Round, S::Ready, S::Accept];
+
+/// Where the predecessor is killed. What is sent in the copy is sent to its standby, too.
+const STEPS_OF_PREDECESSOR: [P; 5] = [P::Freeze, P::Commit, P::Committed, P::Retire, P::Disband];
+
+/// How long a successor waits in a round so that something changes meanwhile.
+const MEANWHILE: Fault = Fault::Delay(Duration::from_millis(100));
+
+/// A fault at a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Cell {
+    point: Point,
+    pub(crate) fault: Fault,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "followed {}: {}", self.point, self.fault)
+    }
+}
+
+impl Cell {
+    pub(crate) fn all() -> Vec<Self> {
+        let of_successor = STEPS_OF_SUCCESSOR.into_iter().map(Point::from);
+        let of_successor = of_successor.flat_map(|point| [Fault::Kill, Fault::Stop].map(|fault| Self { point, fault }));
+        let of_predecessor = STEPS_OF_PREDECESSOR.into_iter().map(Point::from);
+        of_successor.chain(of_predecessor.map(|point| Self { point, fault: Fault::Kill })).collect()
+    }
+
+    /// Who serves, when the predecessor is killed behind that unless it has been. This is the only place that says so. While Commit is in the
+    /// channel, and Accept is not, that is the first of two who looks.
+    fn expected(self) -> Owner {
+        match (self.point, self.fault) {
+            // Accept is in the channel.
+            (Point::Predecessor(P::Retire | P::Disband), _) => Owner::Successor,
+            // It was, and whoever was killed has not accepted: the licence is gone with that.
+            (Point::Successor(S::Accept), Fault::Kill) => Owner::Active,
+            _ => Owner::Standby,
+        }
+    }
+
+    fn plan(self, of_successor: bool) -> String {
+        let Self { point, fault } = self;
+        let planned = Planned { point, pass: 1, fault };
+        match point {
+            // Something changes while it waits.
+            Point::Successor(S::Change) if of_successor => format!("successor:round:{MEANWHILE},{planned}"),
+            Point::Successor(_) if of_successor => planned.to_string(),
+            Point::Predecessor(_) if !of_successor => planned.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    /// Lets it happen, and sees that all are served on where they were, and that one process serves.
+    ///
+    /// # Panics
+    /// If not.
+    pub(crate) fn run(self) -> Owner {
+        let place = Place::new();
+        let mut command = serving(&place);
+        // As long as the successor may be stopped, and no longer than it would be waited for.
+        command.args(["--freeze-timeout", "20000"]).env(VARIABLE, self.plan(false));
+        let active = Server::spawn(&place.path(), &mut command).started();
+        let mut clients = connect(&active);
+        let standby = Server::spawn(&place.path(), &mut after("--follow", &place));
+        rest(&place, PEERS);
+        let successor = Server::spawn(&place.path(), after("-T", &place).env(VARIABLE, self.plan(true)));
+        let fails = if matches!(self.point, Point::Successor(_)) { &successor } else { &active };
+        let fault = format!("Fault point {}", self.point);
+        // Everybody changes all the time, of which both are told.
+        wait_until("it fails", || {
+            clients.iter_mut().for_each(Client::say);
+            fails.says_within(A_MOMENT, |line| line.contains(&fault))
+        });
+        if self.fault == Fault::Stop {
+            assert!(successor.is_suspended(), "{self}: {}", successor.log());
+        } else {
+            fails.ended().expect_err("it is killed");
+        }
+        let owner = match self.point {
+            Point::Predecessor(P::Committed) if successor.says_before_its_end(|line| line.contains("Took over ")) => {
+                Owner::Successor
+            }
+            _ => self.expected(),
+        };
+        let serves = match owner {
+            Owner::Active => {
+                self.see_served(&active, &mut clients);
+                assert_eq!(standby.exit_code(), 0, "{self}: {}", standby.log());
+                wait_until("it is not followed", || standby_of(&place).is_none());
+                &active
+            }
+            Owner::Standby => {
+                if self.point == S::Accept.into() {
+                    // It waits for that, and serves nobody.
+                    active.kill();
+                } else if active.is_running() {
+                    self.see_served(&active, &mut clients);
+                    // It is the one that has followed all the time.
+                    rest(&place, PEERS);
+                    assert_eq!(
+                        standby_of(&place).map(|seen| seen.pid),
+                        Some(standby.pid()),
+                        "{self}: {}",
+                        active.log()
+                    );
+                    active.kill();
+                }
+                assert_eq!(survived(&standby, active.pid()), (PEERS, 0), "{self}: {}", standby.log());
+                &standby
+            }
+            Owner::Successor => &successor,
+            Owner::Nobody => unreachable!("somebody serves"),
+        };
+        if self.fault == Fault::Stop {
+            successor.resume();
+        }
+        if owner == Owner::Successor {
+            assert_eq!(standby.exit_code(), 0, "{self}: {}", standby.log());
+        } else {
+            // It has nothing, and says so.
+            assert_ne!(successor.ended(), Ok(0), "{self}: {}", successor.log());
+        }
+        self.see_served(serves, &mut clients);
+        owner
+    }
+
+    fn see_served(self, by: &Server, clients: &mut Vec<Client>) {
+        for _ in 0..2 {
+            assert_eq!(talk(clients), CLIENTS, "{self}: {}", by.log());
+        }
+    }
+}
