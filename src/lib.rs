@@ -198,6 +198,7 @@ mod build_id;
 mod clock;
 mod config;
 mod dispositions;
+mod fault;
 mod handle;
 mod lane;
 mod lanes;

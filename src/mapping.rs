@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice};
 
+use crate::fault::{self, StandbyStep as Step};
 use crate::shared_memory::SharedMemory;
 
 /// Where the words are, each on a cache line of its own unless the same side writes them together.
@@ -155,8 +156,10 @@ impl Mapping {
         lane_word.store(lane, Ordering::Relaxed);
         length.store(UNDER_WAY, Ordering::Relaxed);
         self.word(INTAKE_END).store((data + buffer.len()) as u64, Ordering::Release);
+        fault::here_while_sheltered(Step::Read);
         let mut room = self.slice(INTAKE + data, buffer.len());
         let read = (&from).read_volatile(&mut room).map_err(as_io);
+        fault::here_while_sheltered(Step::HaveRead);
         let bytes = *read.as_ref().unwrap_or(&0);
         // In this order: what is behind the bytes is never taken for another read.
         let end = if bytes > 0 { (data + bytes).next_multiple_of(8) } else { start };

@@ -43,6 +43,7 @@ pub(crate) use watchers::Touch;
 
 use crate::account::ServiceAccount;
 use crate::clock::Clock;
+use crate::fault::{self, StandbyStep};
 use crate::mapping::Mapping;
 use crate::peer::backlog::Misplaced;
 use crate::peer::closed::Closed;
@@ -248,6 +249,7 @@ impl Table {
         debug!("Releasing Peer {address}: {how}");
         peer.deregister(&self.registry);
         peer.hang_up();
+        fault::here_while_sheltered(StandbyStep::Retire);
         self.peers.unlink(&peer, partner_key, &how);
         if let Some(watchers) = &mut self.watchers {
             watchers.note(Touch::Gone { key, id });

@@ -16,7 +16,7 @@ mod crowd;
 #[path = "proxy/full.rs"]
 mod full;
 #[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
-#[path = "../../src/takeover/fault/plan.rs"]
+#[path = "../../src/fault/plan.rs"]
 mod plan;
 #[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "proxy/rig.rs"]

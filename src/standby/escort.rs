@@ -157,6 +157,7 @@ impl Escort {
 
     /// It is followed no more, and is told why. Its licence has been taken back by then.
     pub(super) fn dismiss(self, last_word: &[u8]) {
+        fault::shelter(false);
         let Self { channel, licensor, .. } = self;
         drop(licensor);
         channel.close_with(last_word);
@@ -235,6 +236,7 @@ impl Escort {
             self.armed_since_unix_ms.is_none() && self.following.has_applied_any() && self.unsent.is_empty();
         if is_armed_now {
             self.armed_since_unix_ms = Some(unix_ms());
+            fault::shelter(true);
         }
         is_armed_now
     }
@@ -347,6 +349,7 @@ impl Escort {
             let keys: Vec<usize> = batch.descriptor_keys().collect();
             if !keys.is_empty() {
                 self.send_descriptors(lanes.lane(batch.lane()), &keys)?;
+                self.pass(Step::Came)?;
             }
             self.write(&batch.frame)?;
             self.following.sent(batch);

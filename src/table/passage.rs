@@ -9,6 +9,7 @@ use std::io;
 
 use super::pairs::Pairs;
 use super::peers::{Peers, Turn};
+use crate::fault::{self, StandbyStep};
 use crate::peer::closed::Closed;
 use crate::peer::record::Phase;
 use crate::peer::secured::Opened;
@@ -249,6 +250,7 @@ impl Turn<'_> {
                 return Ok(Passed::Nothing);
             }
         };
+        fault::here_while_sheltered(StandbyStep::TakeOff);
         self.take_off(&mut buffer[..written])?;
         self.have_conveyed(partner_key, written);
         self.count_conveyed(written);

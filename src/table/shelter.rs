@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::handle::PeerHandle;
+use crate::fault::{self, StandbyStep as Step};
 use crate::mapping::{Conveyed, Mapping, Reader};
 use crate::peer::count::Count;
 use crate::peer::counters::Counting;
@@ -214,6 +215,7 @@ impl Shelter {
         let received = receive_by(|| mapping.read(peer.as_fd(), reader, buffer))?;
         if let Received::Bytes(bytes) = received {
             known.advance(bytes, 0);
+            fault::here_while_sheltered(Step::Handle);
         }
         Ok(received)
     }
@@ -221,6 +223,7 @@ impl Shelter {
     /// So many bytes more were written to the peer at `key`, of those that waited.
     pub(super) fn have_written(&mut self, key: usize, bytes: usize) {
         if bytes > 0 {
+            fault::here_while_sheltered(Step::HaveWritten);
             let known = at(&mut self.known, key);
             known.advance(0, bytes);
             known.written_after = self.commits;
@@ -238,11 +241,13 @@ impl Shelter {
         let counts = one.count().zip(other.count()).map(|(from, to)| (from.read, to.written));
         let [from, to] = [from, to].map(|(_, peer)| peer.id().into());
         self.mapping.convey(Conveyed { from, to, counts });
+        fault::here_while_sheltered(Step::Convey);
         true
     }
 
     /// So many were, from the peer at the one key to that at the other.
     pub(super) fn have_conveyed(&mut self, from: usize, to: usize, bytes: usize) {
+        fault::here_while_sheltered(Step::HaveConveyed);
         self.mapping.have_conveyed();
         at(&mut self.known, from).advance(bytes, 0);
         at(&mut self.known, to).advance(0, bytes);

@@ -1,21 +1,14 @@
-//! Fault points: each step of a takeover, on either side, passes through here under its name.
-//!
-//! In a build without the cargo feature `fault-points` that is nothing at all. With the feature, which no release build
-//! can have, the environment says at which steps this process is to fail, and how: see [`plan`]. `tests/faults/` lets
-//! both sides fail at every step in every way.
+//! [Fault points](crate::fault) at which a process may also say something wrong on the channel, or find that it has failed.
 
 #[cfg(feature = "fault-points")]
 mod armed;
-mod plan;
 
 #[cfg(feature = "fault-points")]
-pub(crate) use armed::{at, here};
-pub(crate) use plan::{PredecessorStep, StandbyStep, SuccessorStep, UpgradeStep};
+pub(crate) use armed::at;
 #[cfg(not(feature = "fault-points"))]
-pub(crate) use unarmed::{at, here};
+pub(crate) use unarmed::at;
 
-#[cfg(all(feature = "fault-points", not(debug_assertions)))]
-compile_error!("fault points are for tests, and no release build has them");
+pub(crate) use crate::fault::{PredecessorStep, StandbyStep, SuccessorStep, UpgradeStep, here, shelter};
 
 #[cfg(not(feature = "fault-points"))]
 mod unarmed {
@@ -26,8 +19,4 @@ mod unarmed {
     pub(crate) fn at<S>(_: S, _: &mut Channel) -> Result<(), ChannelError> {
         Ok(())
     }
-
-    /// A step that says nothing and cannot fail, save with its process.
-    #[inline(always)]
-    pub(crate) fn here<S>(_: S) {}
 }

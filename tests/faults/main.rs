@@ -22,7 +22,7 @@ mod load;
 mod moving;
 mod nursed;
 mod papers;
-#[path = "../../src/takeover/fault/plan.rs"]
+#[path = "../../src/fault/plan.rs"]
 mod plan;
 mod random;
 mod secured;

@@ -73,15 +73,15 @@ impl fmt::Display for Owner {
 impl Cell {
     pub(crate) fn all() -> Vec<Self> {
         let faults = [Fault::Kill, Fault::Stop, Fault::Panic];
-        // Of what is tried again there is something only after a death.
-        let steps = S::ALL.iter().filter(|step| **step != S::TryAgain);
+        // Of what is tried again there is something only after a death, and here nobody comes or goes.
+        let steps = S::ALL.iter().filter(|step| !matches!(step, S::TryAgain | S::Came | S::Retire));
         let cells = steps.flat_map(|&step| faults.map(|fault| Self { step, fault }));
         // A standby runs nothing of a service that may panic.
         cells.filter(|cell| cell.fault != Fault::Panic || cell.is_of_active()).collect()
     }
 
     fn is_of_active(self) -> bool {
-        matches!(self.step, S::Commit | S::Committing | S::Committed | S::LetOut | S::Mark | S::Marked)
+        !matches!(self.step, S::Apply | S::Noticed | S::Judge | S::Claim | S::TryAgain)
     }
 
     /// Who serves, where the active is killed in the end unless it has been. This is the only place that says so.
@@ -100,6 +100,10 @@ impl Cell {
         let pass = match step {
             S::Mark | S::Marked | S::Apply => "#3",
             S::Commit | S::Committing | S::Committed | S::LetOut => LATER_PASS,
+            S::Read | S::HaveRead | S::Handle | S::HaveWritten => LATER_PASS,
+            // Four of the clients are joined to others.
+            S::Convey | S::TakeOff | S::HaveConveyed => "#100",
+            S::Came | S::Retire => unreachable!("nobody comes or goes"),
             S::Noticed | S::Judge | S::Claim | S::TryAgain => "",
         };
         if self.is_of_active() == of_active { format!("{}{pass}:{fault}", Point::Standby(step)) } else { String::new() }

@@ -34,8 +34,21 @@ const SLOW_MAX: usize = 6;
 const PUBLISHERS: usize = 3;
 
 /// The steps at which an active dies, and by which of their passes at the latest.
-const POINTS: [(S, u32); 6] =
-    [(S::Commit, 150), (S::Committing, 100), (S::Committed, 150), (S::LetOut, 100), (S::Mark, 6), (S::Marked, 6)];
+const POINTS: [(S, u32); 13] = [
+    (S::Commit, 150),
+    (S::Committing, 100),
+    (S::Committed, 150),
+    (S::LetOut, 100),
+    (S::Mark, 6),
+    (S::Marked, 6),
+    (S::Read, 300),
+    (S::HaveRead, 300),
+    (S::Handle, 300),
+    (S::HaveWritten, 300),
+    (S::Convey, 40),
+    (S::TakeOff, 40),
+    (S::HaveConveyed, 40),
+];
 
 /// The first commit of all is of what was put aside at a death before, and may have caused that: only the next is like any other.
 const PASS_MIN: u32 = 2;

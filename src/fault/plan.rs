@@ -120,6 +120,24 @@ steps! {
         Committed "committed",
         /// The active: go on.
         LetOut "let-out",
+        /// The active: read from a peer, where the memory that both share says that it does.
+        Read "read",
+        /// The active: say there how much that was.
+        HaveRead "have-read",
+        /// The active: have that handled.
+        Handle "handle",
+        /// The active: note that something was written.
+        HaveWritten "have-written",
+        /// The active: write to one of two that are joined what the other has said, which is still there.
+        Convey "convey",
+        /// The active: take it off there.
+        TakeOff "take-off",
+        /// The active: say that it has.
+        HaveConveyed "have-conveyed",
+        /// The active: write down who has come, whose descriptors are on their way.
+        Came "came",
+        /// The active: forget a peer whose connection has ended.
+        Retire "retire",
         /// The active: say what it all comes to.
         Mark "mark",
         /// The active: send that.
