@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use log::{debug, info};
 use mio::Poll;
@@ -20,12 +21,16 @@ use super::error::{Cause, TakeoverError, Who};
 use super::fault::{self, SuccessorStep as Step};
 use super::memory::Expendable;
 use super::offer::Offer;
-use super::successor::{Called, Receiving};
+use super::successor::{Called, Objection, Receiving};
 use super::user::become_user;
 use super::wire::{Lane, Process, Welcome};
 use crate::lanes::Lanes;
 use crate::sources::{Doorways, Plan, Sources};
 use crate::worker::Queue;
+
+/// How often whoever wants to follow calls if it does not see whom it hears, and how long it waits in between.
+const CALLS_MAX: usize = 10;
+const CALLS_EVERY: Duration = Duration::from_millis(50);
 
 /// A successor whom the predecessor has welcomed. To drop it is to give up: the predecessor serves on.
 #[derive(Debug)]
@@ -79,7 +84,17 @@ impl Welcomed {
     /// # Errors
     /// As for [`call`](Self::call).
     pub(crate) fn call_to_follow(path: &Path, offers: &[Offer], is_user: IsUser) -> Result<Self, TakeoverError> {
-        Self::call_for(path, offers, Wish::Follow, is_user)
+        let mut calls = 1..CALLS_MAX;
+        loop {
+            let welcomed = Self::call_for(path, offers, Wish::Follow, is_user)?;
+            let Self { seen_pid, welcome: Welcome { pid, .. }, .. } = welcomed;
+            // Who calls just before a successor puts its name there sees its predecessor.
+            if seen_pid == pid || calls.next().is_none() {
+                return Ok(welcomed);
+            }
+            Cause::from(Objection::Unseen { pid, seen_pid }).tell(welcomed.channel);
+            std::thread::sleep(CALLS_EVERY);
+        }
     }
 
     fn call_for(path: &Path, offers: &[Offer], wish: Wish, is_user: IsUser) -> Result<Self, TakeoverError> {

@@ -31,9 +31,13 @@ pub(crate) fn spawn_standby(place: &Place, arguments: &str) -> Server {
 #[track_caller]
 pub(crate) fn follow(place: &Place, arguments: &str) -> Server {
     let standby = spawn_standby(place, arguments);
-    wait_until("it is armed", || {
-        standby_of(place).is_some_and(|seen| seen.pid == standby.pid() && seen.armed_since_unix_ms.is_some())
-    });
+    let deadline = Instant::now() + PATIENCE;
+    let is_armed = |seen: StandbyStatus| seen.pid == standby.pid() && seen.armed_since_unix_ms.is_some();
+    while !standby_of(place).is_some_and(is_armed) {
+        let has_failed = Instant::now() > deadline || !standby.is_running();
+        assert!(!has_failed, "it is armed: {:?}\n{}", Status::of(&place.path()), standby.log());
+        std::thread::yield_now();
+    }
     standby
 }
 
