@@ -3,6 +3,9 @@
 
 #[allow(dead_code, unused_imports, reason = "these tests need a part of it")]
 mod harness;
+#[allow(dead_code, reason = "these tests need a part of it")]
+#[path = "harness/standby.rs"]
+mod standbys;
 
 mod examples {
     mod clients;
@@ -11,6 +14,7 @@ mod examples {
     #[allow(dead_code, reason = "the example uses what its tests do not")]
     mod parts;
     mod resp;
+    mod survivor;
     mod websocket;
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reactord::{StandbyStatus, Status};
 
 use crate::harness::{PATIENCE, Peer, Place, Server, daemon};
@@ -121,5 +123,46 @@ impl TornMessage {
         self.peer.try_send(b"llo\n").ok()?;
         self.peer.end_sending();
         self.peer.try_receive(4).ok()
+    }
+}
+
+/// The processes that servers have started as their standbys. Whoever serves in the end is stopped with the test, before these servers:
+/// all of them hold the standard error of one.
+pub(crate) struct Kept<'p> {
+    place: &'p Place,
+    known: Vec<u32>,
+    /// Those that were started here, of whom the last one serves, or has.
+    pub(crate) servers: Vec<Server>,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(status) = Status::of(&self.place.path()) {
+            // It may have ended by itself just now.
+            let _ = kill(Pid::from_raw(status.pid.cast_signed()), Signal::SIGTERM);
+            if Instant::now() > deadline {
+                return;
+            }
+        }
+    }
+}
+
+impl<'p> Kept<'p> {
+    /// Those of whoever serves at this place, the first of whom is this one.
+    pub(crate) fn of(server: Server, place: &'p Place) -> Self {
+        Self { place, known: Vec::new(), servers: vec![server] }
+    }
+
+    /// The next one of whoever serves, when it could serve on.
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> u32 {
+        let armed = || standby_of(self.place).filter(|standby| standby.armed_since_unix_ms.is_some());
+        wait_until("there is another one", || {
+            let new = armed().map(|standby| standby.pid).filter(|pid| !self.known.contains(pid));
+            self.known.extend(new);
+            new.is_some()
+        });
+        *self.known.last().expect("there is one")
     }
 }

@@ -2,14 +2,13 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reactord::Status;
 
-use crate::harness::{PATIENCE, Peer, Place, Server, StopAtEnd, caller_sees_pid, exchange_all, skip};
-use crate::standbys::{TornMessage, follow, rest, spawn_standby, standby_of, survived, wait_until};
+use crate::harness::{Peer, Place, Server, StopAtEnd, caller_sees_pid, exchange_all, skip};
+use crate::standbys::{Kept, TornMessage, follow, rest, spawn_standby, standby_of, survived, wait_until};
 
 /// A server that is killed while nothing happens, with so many peers.
 #[track_caller]
@@ -281,46 +280,6 @@ fn whoever_has_sent_urgent_or_ended_or_does_not_read_is_judged_and_nobody_is_wro
     assert_eq!((served_on, reset), (6, 0));
     exchange_all(&mut plain);
     standby.stop_with(plain);
-}
-
-/// The processes that servers have started as their standbys. Whoever serves in the end is stopped with the test, before these servers:
-/// all of them hold the standard error of one.
-struct Kept<'p> {
-    place: &'p Place,
-    known: Vec<u32>,
-    servers: Vec<Server>,
-}
-
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        while let Ok(status) = Status::of(&self.place.path()) {
-            // It may have ended by itself just now.
-            let _ = kill(Pid::from_raw(status.pid.cast_signed()), Signal::SIGTERM);
-            if Instant::now() > deadline {
-                return;
-            }
-        }
-    }
-}
-
-impl<'p> Kept<'p> {
-    /// Those of whoever serves at this place, the first of whom is this one.
-    fn of(server: Server, place: &'p Place) -> Self {
-        Self { place, known: Vec::new(), servers: vec![server] }
-    }
-
-    /// The next one of whoever serves, when it could serve on.
-    #[track_caller]
-    fn next(&mut self) -> u32 {
-        let armed = || standby_of(self.place).filter(|standby| standby.armed_since_unix_ms.is_some());
-        wait_until("there is another one", || {
-            let new = armed().map(|standby| standby.pid).filter(|pid| !self.known.contains(pid));
-            self.known.extend(new);
-            new.is_some()
-        });
-        *self.known.last().expect("there is one")
-    }
 }
 
 #[test]
