@@ -201,6 +201,12 @@ impl Channel {
         [&mut self.buffer, &mut self.received, &mut self.unsent].into_iter().for_each(Wiped::hold_secrets);
     }
 
+    /// Whether there may be secrets in what is sent and received.
+    #[must_use]
+    pub fn holds_secrets(&self) -> bool {
+        self.received.holds_secrets()
+    }
+
     /// The socket, for the loop to register.
     pub fn source(&mut self) -> &mut UnixStream {
         &mut self.socket

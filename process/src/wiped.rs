@@ -23,6 +23,12 @@ impl Wiped {
         self.holds_secrets = true;
     }
 
+    /// Whether that was said.
+    #[must_use]
+    pub fn holds_secrets(&self) -> bool {
+        self.holds_secrets
+    }
+
     /// Appends bytes.
     ///
     /// # Errors

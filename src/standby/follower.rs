@@ -344,7 +344,9 @@ impl<L: Lanes> Follower<L> {
         let Some(journal) = mapping.journal(self.applied, position) else { return Err(no_frames.into()) };
         let mut journal = Wiped::from(journal);
         // Those of TLS, where there are any.
-        journal.hold_secrets();
+        if self.arriving.channel.holds_secrets() {
+            journal.hold_secrets();
+        }
         let mut start = 0;
         while let Some((raw, end)) = RawFrame::read(&journal, start, TO_SUCCESSOR_BYTES_MAX)? {
             self.apply(&raw)?;
