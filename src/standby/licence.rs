@@ -51,9 +51,10 @@ impl Licensor {
         self.file.as_fd()
     }
 
-    /// Nobody else may own the peers from here on. False if whoever follows has set about it already.
+    /// Nobody else may own the peers from here on. False if whoever follows has set about it already, which it may go on with.
     fn take_back(&self) -> bool {
-        self.memory.half_word(WORD).swap(TAKEN_BACK, Ordering::AcqRel) != CLAIMED
+        let unless_claimed = |word| (word != CLAIMED).then_some(TAKEN_BACK);
+        self.memory.half_word(WORD).fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_claimed).is_ok()
     }
 }
 
@@ -183,8 +184,10 @@ mod tests {
     #[test]
     fn who_has_been_found_to_hang_learns_that_it_is_to_end() {
         let licensor = Licensor::new().unwrap();
-        assert!(licence(&licensor).claim());
-        assert!(!licensor.take_back());
+        let standby = licence(&licensor);
+        assert!(standby.claim() && !licensor.take_back());
+        assert!(standby.claim(), "it serves on, when this process has ended");
+        standby.forgo();
     }
 
     #[test]

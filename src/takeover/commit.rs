@@ -83,18 +83,13 @@ impl ReadyDeparture {
         freeze_timeout: Duration,
         mut between: impl FnMut(),
     ) -> Result<HandedOver, Failure> {
-        let Self { mut channel, successor, ready, strain, account } = self;
+        let Self { channel, successor, ready, strain, account } = self;
         warn_of(strain, successor.pid);
-        if let Some(licensor) = licence {
-            let sent =
-                channel.send_by(&Frame::Licence.encode(), &[licensor.licence()], Deadline::after(freeze_timeout));
-            if let Err(error) = sent {
-                let failure = Failure::from(error);
-                channel.close_with(&failure.frame());
-                return Err(failure);
-            }
-        }
         let mut end = End::new(channel, (lanes, vestibule), licence, account, freeze_timeout);
+        if let Err(failure) = end.offer_licence() {
+            end.channel.close_with(&failure.frame());
+            return Err(failure);
+        }
         let mut drive = Drive::new(ready);
         loop {
             match drive.step(&mut end) {
@@ -149,6 +144,13 @@ impl<'l, L: Lanes> End<'l, L> {
             deadline: Deadline::after(freeze_timeout),
             freeze,
         }
+    }
+
+    /// Sends the licence of whoever follows, if somebody does. Nothing is frozen yet.
+    fn offer_licence(&mut self) -> Result<(), Failure> {
+        let Some(licensor) = &self.licence else { return Ok(()) };
+        let sent = self.channel.send_by(&Frame::Licence.encode(), &[licensor.licence()], self.deadline);
+        self.explained(sent)
     }
 
     /// An error with what is known here: a deadline that has passed is that of the freeze.
