@@ -1,4 +1,4 @@
-//! Why nothing goes on for ever: a number that every step of a process raises, as in [`crate::progress`].
+//! Why nothing goes on for ever: a number that every step of a process raises, as in [`mod@crate::progress`].
 
 use super::protocol::Moves;
 use super::state::{Batch, GiverStep, Giving, PROCESSES, State, Taking};
