@@ -6,7 +6,7 @@
 //! a successor: so a run has up to two deaths that are survived. At any moment, between any two system calls and any two stores
 //! to the memory that both share, each process may be killed, and one of them stopped, and continued later or never. A
 //! channel may break though both ends live; a standby may take an active that is stopped for one that hangs, and kill it, be it
-//! that it goes on meanwhile; somebody may take over; the server may be told to stop.
+//! that it goes on meanwhile; somebody may take over, beside a standby that follows on; the server may be told to stop.
 //!
 //! In one half of the runs each client talks to a service: what one of them says is told to the other, too, all share how much
 //! was said, and one message may kill whoever handles it. What a service says depends on the process that it runs in, so a message
@@ -28,8 +28,14 @@
 //! | `SendMark`, `ApplyMark`, `HearCopied` | `Escort::mark`, `Follower::mark`, `Escort::arm` |
 //! | `LoseStandby`, `Silence` | `Turn::Lost`, by the end of the channel, or by `Rhythm::is_overdue` and a journal that is full: `Escort::dismiss` |
 //! | `Serve` | a turn of the loop while nobody follows |
-//! | `TakeOver`, `HandOver`, `GiveUp` | `Reactor::begin_departure`, with `release_suspect` and `dismiss_standby`; Accept; `Succession::thaw` |
+//! | `TakeOver` | `Succession::begin`: who is armed follows on while somebody copies, and anybody else is dismissed |
+//! | `Freeze` | `Turned::Ready`, `ReadyDeparture::commit`: from here on the loop is not polled |
+//! | `TakeBack`, `SendCommit` | the two calls of `End::send_commit`: the licence is taken back, and Commit is in the channel |
+//! | `Accept` | `SuccessorEnd::send_accept`: `Ok` |
+//! | `GiveUp`, `LoseSuccessor` | the steps `Failed` and `Told` of `drive::Drive`: `say_last`, `shut_down`; and before Commit is sent, the rest as well |
+//! | `Retire`, `Thaw` | `Stepped::HandedOver`, from `hear` or from `look`, up to the exit; `Stepped::Thaw`, and `Succession::thaw` with `dismiss_unlicensed` |
 //! | `Terminate`, `Exit` | `Reactor::drain` and the end of the process |
+//! | `Leave` of a successor | `Cause::TooLate`, or the end of the channel |
 //! | `Leave`, `Alive`, `ServeOn` | `Follower::end` and `hear`: `End::Dismissed`, `Objection::Alive` after `DYING_MAX`, `serve_on` |
 //! | `FindHung`, `KillHung` | `Follower::wait` with `is_licensed`, and `fence` |
 //! | [`mod@judgement`] | `Follower::judge` and `Survival::go_on` |
@@ -48,11 +54,15 @@
 //!   death is one before anybody is armed.
 //! - **Deaths before a standby is armed** lose all, as the promise has it. Nothing is checked of clients after that, nor after
 //!   a stop, but that nobody serves who may not.
-//! - **The takeover** but for what it means to a standby: the other model has it. A successor is started with its own standby, and its
-//!   death before it has accepted is a takeover that fails.
+//! - **The takeover** but for what it means to a standby: the other model has it. There is one in a run. What a successor is told in
+//!   rounds comes to what its predecessor knows in the freeze, and is one with Commit here; up to then a successor can do nothing but
+//!   end, so one that is given up then is gone at once.
+//! - **Another standby after a takeover that has failed beside one**: there is no fourth process. What follows is a server that nobody
+//!   follows, as after any dismissal.
+//! - **When the kernel closes the files of a dead process**, which may be long after its standby has seen that it is dead. Nothing
+//!   depends on that but whether a successor that has Commit can still say Accept: so it may, or find the end of the channel.
 //! - **The end of [`Action::Patience`]** while a standby could still come: what waits for an armed standby waits for as long as it
-//!   takes one to be. A takeover that begins meanwhile has it handled at once, and is not counted as a mistake: a message that kills
-//!   then kills a server that nobody follows.
+//!   takes one to be, or goes along with a takeover.
 //! - **Counters that cannot be told** (Unix sockets, connections that do not stand, urgent bytes): such a peer is reset by `Doubt::NotTold`,
 //!   which is a matter of tests. Here the kernel tells always, and its counts begin at nothing.
 //! - **Descriptors of those who come**, and two who are joined while somebody follows: there are two clients from the start, joined or

@@ -103,9 +103,28 @@ pub enum Action {
         pid: Pid,
         peer: usize,
     },
-    HandOver {
+    /// The successor is ready: nothing happens to the peers from here on.
+    Freeze {
         pid: Pid,
-        successor: Pid,
+    },
+    /// The licence is taken back, because Commit comes next.
+    TakeBack {
+        pid: Pid,
+    },
+    SendCommit {
+        pid: Pid,
+    },
+    /// The channel to the successor has ended: so does the takeover, if there is no Accept.
+    LoseSuccessor {
+        pid: Pid,
+    },
+    /// It looks for Accept once more, and there is none.
+    Thaw {
+        pid: Pid,
+    },
+    /// There is.
+    Retire {
+        pid: Pid,
     },
     Exit {
         pid: Pid,
@@ -124,8 +143,13 @@ pub enum Action {
     Alive {
         pid: Pid,
     },
-    /// The takeover comes to nothing.
+    /// The takeover comes to nothing, if there is no Accept. The channel to the successor is shut down.
     GiveUp {
+        pid: Pid,
+    },
+    // What a successor does.
+    /// It has verified Commit. Once Accept is in the channel, it owns the peers.
+    Accept {
         pid: Pid,
     },
     // What a standby does.
@@ -205,7 +229,13 @@ impl fmt::Display for Action {
             }
             Self::Dismiss { pid } => write!(f, "process {pid} says its last word, and closes the channel"),
             Self::Serve { pid, peer } => write!(f, "process {pid} serves peer {peer}, and nobody follows"),
-            Self::HandOver { pid, successor } => write!(f, "process {pid} hands over to {successor}, and exits"),
+            Self::Freeze { pid } => write!(f, "process {pid} freezes"),
+            Self::TakeBack { pid } => write!(f, "process {pid} takes back the licence in the freeze"),
+            Self::SendCommit { pid } => write!(f, "process {pid} sends Commit"),
+            Self::LoseSuccessor { pid } => write!(f, "process {pid} finds that its successor is gone"),
+            Self::Thaw { pid } => write!(f, "process {pid} finds no Accept, and thaws"),
+            Self::Retire { pid } => write!(f, "process {pid} finds Accept, and exits"),
+            Self::Accept { pid } => write!(f, "process {pid} accepts"),
             Self::Exit { pid } => write!(f, "process {pid} exits"),
             Self::Silence { pid } => {
                 write!(f, "process {pid} has heard nothing of its standby for too long, and takes back the licence")
@@ -214,7 +244,7 @@ impl fmt::Display for Action {
                 write!(f, "process {pid} handles what was put aside of {peer}: nobody follows")
             }
             Self::Alive { pid } => write!(f, "standby {pid} has waited too long for its active to be dead, and leaves"),
-            Self::GiveUp { pid } => write!(f, "the takeover from process {pid} fails"),
+            Self::GiveUp { pid } => write!(f, "process {pid} gives its successor up, and ends their channel"),
             Self::ApplyMark { pid } => write!(f, "standby {pid} applies the first mark"),
             Self::Leave { pid } => write!(f, "standby {pid} leaves"),
             Self::ServeOn { pid } => write!(f, "standby {pid} serves on"),

@@ -6,7 +6,8 @@ use super::action::Action;
 use super::mutants::Mutant;
 use super::protocol::Standby;
 use super::state::{
-    At, CLIENTS, FROM, Follower, Life, Link, MESSAGES_MAX, Mark, PROCESSES, Process, Role, STOPS_MAX, Server, State, TO,
+    At, CLIENTS, FROM, Follower, Life, Link, MESSAGES_MAX, Mark, PROCESSES, Process, Role, STOPS_MAX, Server, State,
+    Successor, TO,
 };
 use crate::channel::Pid;
 
@@ -48,9 +49,8 @@ impl Standby {
                 }
                 self.standby_steps(state, pid, *follower, actions);
             }
-            // It is told that its predecessor is gone: the takeover's model has the rest.
-            Role::TakesOver(from) if state.processes[*from].life == Life::Dead => actions.push(Action::Leave { pid }),
-            _ => {}
+            Role::TakesOver(successor) => self.successor_steps(state, pid, successor, actions),
+            Role::Unstarted | Role::Gone => {}
         }
     }
 
@@ -98,6 +98,48 @@ impl Standby {
             At::HasTakenOff => actions.push(Action::HaveConveyed { pid }),
             At::TakesBack { .. } => actions.push(Action::Dismiss { pid }),
             At::Stops => actions.push(Action::Exit { pid }),
+            _ => self.frozen_steps(state, pid, server, actions),
+        }
+    }
+
+    /// `Drive::step`, with the channel to the successor.
+    fn frozen_steps(&self, state: &State, pid: Pid, server: &Server, actions: &mut Vec<Action>) {
+        let is_gone = state.successor_of(pid).is_none();
+        let is_licensed = state.link_of(pid).is_some_and(|link| link.licensed);
+        let commit = (!is_gone).then_some(Action::SendCommit { pid });
+        let fail = if is_gone { Action::LoseSuccessor { pid } } else { Action::GiveUp { pid } };
+        match server.at {
+            At::Freezes => {
+                let keeps = self.has(Mutant::HandsOverFollowed) || self.has(Mutant::TakesBackAfterCommit);
+                actions.extend(if is_licensed && !keeps { Some(Action::TakeBack { pid }) } else { commit });
+                actions.push(fail);
+            }
+            At::Concludes => {
+                actions.extend(commit);
+                actions.push(fail);
+            }
+            At::Waits { .. } if is_licensed && self.has(Mutant::TakesBackAfterCommit) => {
+                actions.push(Action::TakeBack { pid });
+            }
+            At::Waits { accepted: false } => actions.push(fail),
+            // What it hears last, and looks for afterwards.
+            At::Waits { accepted: true } => actions.extend([Action::Retire { pid }, Action::GiveUp { pid }]),
+            At::Looks { accepted: true } if !self.has(Mutant::ThawsBlind) => actions.push(Action::Retire { pid }),
+            At::Looks { .. } => actions.push(Action::Thaw { pid }),
+            at => unreachable!("it is not frozen, but {at:?}"),
+        }
+    }
+
+    /// `Arriving`, from what it is told to Accept.
+    fn successor_steps(&self, state: &State, pid: Pid, successor: &Successor, actions: &mut Vec<Action>) {
+        let is_dead = state.processes[successor.from].life == Life::Dead;
+        let owns_at_end = is_dead && state.owner.is_none() && self.has(Mutant::OwnsAtEnd);
+        if successor.committed.is_some() && (!successor.ended || owns_at_end) {
+            actions.push(Action::Accept { pid });
+        }
+        // `EPIPE`, or the end of the channel. The kernel may be busy with the dead process for long before it closes that.
+        if successor.ended || is_dead {
+            actions.push(Action::Leave { pid });
         }
     }
 
@@ -105,8 +147,9 @@ impl Standby {
     fn wishes(&self, state: &State, pid: Pid, actions: &mut Vec<Action>) {
         if let Some(successor) = state.successor_of(pid) {
             actions.push(Action::GiveUp { pid });
+            // It has said Ready.
             if state.processes[successor].runs() {
-                actions.push(Action::HandOver { pid, successor });
+                actions.push(Action::Freeze { pid });
             }
             return;
         }
@@ -170,7 +213,8 @@ impl Standby {
 
     /// `Reactor::tend_suspect`
     fn aside(&self, state: &State, pid: Pid, server: &Server, actions: &mut Vec<Action>) {
-        if self.has(Mutant::AsideForEver) {
+        // It goes along with a takeover.
+        if self.has(Mutant::AsideForEver) || state.successor_of(pid).is_some() {
             return;
         }
         for peer in (0..CLIENTS).filter(|&peer| server.book.peers[peer].aside > 0) {
@@ -214,10 +258,15 @@ impl Standby {
         let is_dead = active.life == Life::Dead;
         if is_dead || !link.open {
             actions.extend(self.end(pid, follower, link, is_dead));
-        } else if follower.marked && active.life == Life::Stopped {
+        } else if follower.marked && Self::hangs(active) {
             let looks = link.licensed || self.has(Mutant::KillsUnlicensed);
             actions.extend(looks.then_some(Action::FindHung { pid }));
         }
+    }
+
+    /// Whether the loop of an active may not have turned for long: in a freeze it does not.
+    fn hangs(active: &Process) -> bool {
+        active.life == Life::Stopped || active.server().is_some_and(|server| server.at.is_frozen())
     }
 
     fn end(&self, pid: Pid, follower: Follower, link: &Link, is_dead: bool) -> Option<Action> {

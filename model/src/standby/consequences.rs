@@ -4,7 +4,8 @@ use super::action::Action;
 use super::mutants::Mutant;
 use super::protocol::Standby;
 use super::state::{
-    Answer, At, Book, CLIENTS, Conveyed, FROM, Follower, Life, Link, Mark, Process, Read, Role, Server, State, TO,
+    Answer, At, Book, CLIENTS, Conveyed, FROM, Follower, Life, Link, Mark, Process, Read, Role, Server, State,
+    Successor, TO,
 };
 use crate::channel::Pid;
 
@@ -26,13 +27,10 @@ impl Standby {
                 state.poison = poisonous.then_some(state.clients[client].said).or(state.poison);
             }
             Action::TakeOver { pid, successor } => self.begin_takeover(state, pid, successor),
-            Action::HandOver { pid, successor } => self.hand_over(state, pid, successor),
-            Action::GiveUp { pid } => {
-                let successor = state.successor_of(pid).expect("somebody takes over");
-                state.die(successor);
-            }
+            Action::Accept { pid } => Self::accept(state, pid),
             Action::Terminate { pid } => self.terminate(state, pid),
-            Action::Exit { pid } | Action::Leave { pid } | Action::Alive { pid } => state.die(pid),
+            Action::Leave { pid } => state.leave(pid),
+            Action::Exit { pid } | Action::Retire { pid } | Action::Alive { pid } => state.die(pid),
             Action::ApplyMark { pid } => {
                 state.follower_mut(pid).marked = true;
                 state.link_mut(pid).mark = Mark::Applied;
@@ -93,6 +91,11 @@ impl Standby {
             Action::HearCopied { pid } => Self::shared(state, pid).mark = Mark::Heard,
             Action::LoseStandby { pid } | Action::Silence { pid } => self.take_back(state, pid, false),
             Action::Dismiss { pid } => self.dismiss(state, pid),
+            Action::Freeze { pid } => state.server_mut(pid).at = At::Freezes,
+            Action::TakeBack { pid } => self.take_back_in_the_freeze(state, pid),
+            Action::SendCommit { pid } => self.send_commit(state, pid),
+            Action::GiveUp { pid } | Action::LoseSuccessor { pid } => self.fail_takeover(state, pid),
+            Action::Thaw { pid } => self.thaw(state, pid),
             action => self.after_conveying(state, action),
         }
     }
@@ -122,13 +125,18 @@ impl Standby {
 
     /// `Escort::dismiss`, the first call: the licence is taken back.
     fn take_back(&self, state: &mut State, pid: Pid, stops: bool) {
-        let keeps = self.has(Mutant::LicenceKept);
-        let followed = state.link_of_mut(pid).map(|link| link.licensed &= keeps).is_some();
+        let followed = self.revoke(state, pid);
         state.server_mut(pid).at = match (followed, stops) {
             (true, stops) => At::TakesBack { stops },
             (false, true) => At::Stops,
             (false, false) => At::Polls,
         };
+    }
+
+    /// Whether there was a licence to be taken back.
+    fn revoke(&self, state: &mut State, pid: Pid) -> bool {
+        let keeps = self.has(Mutant::LicenceKept);
+        state.link_of_mut(pid).map(|link| link.licensed &= keeps).is_some()
     }
 
     /// The second one: the last word is said if the channel still carries it, and nobody follows any more.
@@ -142,31 +150,6 @@ impl Standby {
         server.written_since = [false; CLIENTS];
     }
 
-    /// `Reactor::begin_departure`: what was put aside is handled, and nobody follows any more.
-    fn begin_takeover(&self, state: &mut State, pid: Pid, successor: Pid) {
-        state.takeover_asked = true;
-        for peer in 0..CLIENTS {
-            if state.processes[pid].server().is_some_and(|server| server.book.peers[peer].aside > 0) {
-                self.take_up_aside(state, pid, peer);
-            }
-        }
-        if state.processes[pid].server().is_none() {
-            return;
-        }
-        if !self.has(Mutant::HandsOverFollowed) {
-            self.take_back(state, pid, false);
-        }
-        state.processes[successor].role = Role::TakesOver(pid);
-    }
-
-    /// Accept is sent: the other model has how.
-    fn hand_over(&self, state: &mut State, pid: Pid, successor: Pid) {
-        let server = state.server_mut(pid).clone();
-        state.processes[successor].role = Role::Serves(server);
-        state.owner = Some(successor);
-        state.die(pid);
-    }
-
     /// `Reactor::drain`
     fn terminate(&self, state: &mut State, pid: Pid) {
         state.over = true;
@@ -175,6 +158,80 @@ impl Standby {
         } else {
             self.take_back(state, pid, true);
         }
+    }
+
+    // ── A takeover ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// `Succession::begin`: whoever is armed follows on.
+    fn begin_takeover(&self, state: &mut State, pid: Pid, successor: Pid) {
+        state.takeover_asked = true;
+        if self.has(Mutant::TakenUpAtTakeover) {
+            for peer in 0..CLIENTS {
+                if state.processes[pid].server().is_some() {
+                    self.take_up_aside(state, pid, peer);
+                }
+            }
+            if state.processes[pid].server().is_none() {
+                return;
+            }
+        }
+        state.armed_at_takeover = state.is_sheltered(pid);
+        state.processes[successor].role = Role::TakesOver(Successor { from: pid, committed: None, ended: false });
+        if !state.armed_at_takeover || self.has(Mutant::TakesBackAtOnce) {
+            self.take_back(state, pid, false);
+        }
+    }
+
+    /// `End::send_commit`, the first call.
+    fn take_back_in_the_freeze(&self, state: &mut State, pid: Pid) {
+        self.revoke(state, pid);
+        let server = state.server_mut(pid);
+        if server.at == At::Freezes {
+            server.at = At::Concludes;
+        }
+    }
+
+    /// The second one. The successor has been told of all peers by then.
+    fn send_commit(&self, state: &mut State, pid: Pid) {
+        let successor = state.successor_of(pid).expect("somebody takes over");
+        let told = state.link_of(pid).and_then(|link| link.committed.clone()).filter(|_| self.has(Mutant::SendsTold));
+        let server = state.server_mut(pid);
+        server.at = At::Waits { accepted: false };
+        let book = told.unwrap_or_else(|| server.book.clone());
+        state.successor_mut(successor).committed = Some(book);
+    }
+
+    /// Accept is in the channel. The predecessor has not heard it yet.
+    fn accept(state: &mut State, pid: Pid) {
+        let Successor { from, committed, .. } = state.successor_mut(pid).clone();
+        if state.processes[from].server().is_some() {
+            state.server_mut(from).at = At::Waits { accepted: true };
+        }
+        let book = committed.expect("Commit has come");
+        state.owner = Some(pid);
+        state.processes[pid].role = Role::Serves(Server { book, at: At::Polls, written_since: [false; CLIENTS] });
+    }
+
+    /// The channel is shut down. Where Commit was not in it, Accept cannot be there, and the successor leaves.
+    fn fail_takeover(&self, state: &mut State, pid: Pid) {
+        let successor = state.successor_of(pid);
+        if let At::Waits { accepted } = state.server_mut(pid).at {
+            state.server_mut(pid).at = At::Looks { accepted };
+            if let Some(successor) = successor.map(|successor| state.successor_mut(successor)) {
+                successor.ended = true;
+                successor.committed.take_if(|_| !self.has(Mutant::OwnsAtEnd));
+            }
+            return;
+        }
+        successor.into_iter().for_each(|successor| state.die(successor));
+        self.thaw(state, pid);
+    }
+
+    /// `Succession::thaw`, with `dismiss_unlicensed`.
+    fn thaw(&self, state: &mut State, pid: Pid) {
+        let is_unlicensed = state.link_of(pid).is_some_and(|link| !link.licensed);
+        let dismisses = is_unlicensed && !self.has(Mutant::UnlicensedKept);
+        state.server_mut(pid).at = if dismisses { At::TakesBack { stops: false } } else { At::Polls };
     }
 
     // ── Reading, handling, writing ─────────────────────────────────────────────────────────────────────────────────
@@ -224,8 +281,8 @@ impl Standby {
     }
 
     fn die_of_poison(state: &mut State, pid: Pid) {
-        // A takeover that begins meanwhile does not wait for a standby, nor does who has waited for long enough.
-        let is_allowed = state.patience_ended || state.takeover_asked || state.is_sheltered(pid);
+        // Who has waited for long enough waits no longer.
+        let is_allowed = state.patience_ended || state.is_sheltered(pid);
         state.poison_kills_unarmed |= state.poison_kills > 0 && !is_allowed;
         state.poison_kills += 1;
         state.die(pid);
@@ -297,8 +354,11 @@ impl Standby {
                 peer.aside = 0;
             }
         }
+        let is_told = !self.tells_the_successor_alone(state, pid);
         let link = Self::shared(state, pid);
-        link.committed = Some(told);
+        if is_told {
+            link.committed = Some(told);
+        }
         link.intake.iter_mut().for_each(|read| read.obsolete = true);
     }
 
@@ -309,9 +369,17 @@ impl Standby {
         server.at = if to.contains(&true) { At::LetsOut(to) } else { At::Polls };
         let book = server.book.clone();
         let told = Self::told(state, &book);
+        let keeps = self.has(Mutant::AsideUntold) || self.tells_the_successor_alone(state, pid);
         let link = Self::shared(state, pid);
         link.intake.clear();
-        link.committed = if self.has(Mutant::AsideUntold) { link.committed.take() } else { Some(told) };
+        if !keeps {
+            link.committed = Some(told);
+        }
+    }
+
+    /// What has changed is told once.
+    fn tells_the_successor_alone(&self, state: &State, pid: Pid) -> bool {
+        self.has(Mutant::ToldOnce) && state.successor_of(pid).is_some()
     }
 
     // ── Passing on ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,8 +28,24 @@ pub enum Mutant {
     LicenceKept,
     /// It takes the licence back, and closes the channel without a word.
     LastWordUnsaid,
-    /// A predecessor keeps its standby until it has handed over.
+    /// A predecessor leaves its standby the licence when it hands over.
     HandsOverFollowed,
+    /// It takes it back when Commit is in the channel.
+    TakesBackAfterCommit,
+    /// It takes it back when the takeover begins, and is followed no more.
+    TakesBackAtOnce,
+    /// It ends the channel to its successor, and thaws without looking for Accept.
+    ThawsBlind,
+    /// When a takeover has failed, it takes whoever has the licence no more for its standby.
+    UnlicensedKept,
+    /// A successor whose Accept comes too late owns the peers all the same if its predecessor is dead.
+    OwnsAtEnd,
+    /// What has changed while somebody takes over is told to the successor, and not to the standby any more.
+    ToldOnce,
+    /// A successor is sent what the standby was told, and not what has changed since.
+    SendsTold,
+    /// What was put aside is handled when a takeover begins.
+    TakenUpAtTakeover,
     /// A server that is told to stop does.
     StopsFollowed,
     /// The standby serves on when the channel ends.
@@ -60,7 +76,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 34] = [
         Self::WritesBeforeCommit,
         Self::BlindForWrites,
         Self::BlindForReads,
@@ -74,6 +90,14 @@ impl Mutant {
         Self::LicenceKept,
         Self::LastWordUnsaid,
         Self::HandsOverFollowed,
+        Self::TakesBackAfterCommit,
+        Self::TakesBackAtOnce,
+        Self::ThawsBlind,
+        Self::UnlicensedKept,
+        Self::OwnsAtEnd,
+        Self::ToldOnce,
+        Self::SendsTold,
+        Self::TakenUpAtTakeover,
         Self::StopsFollowed,
         Self::ServesOnAtEnd,
         Self::LeavesAtEnd,

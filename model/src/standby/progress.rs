@@ -14,7 +14,8 @@ pub fn progress(state: &State) -> i32 {
     let clients: i32 =
         state.clients.iter().map(|client| 40 * i32::from(client.read) + 20 * i32::from(client.written())).sum();
     let processes: i32 = (0..state.processes.len()).map(|pid| process(state, pid)).sum();
-    clients + processes
+    let takeover = if state.is_takeover_under_way() { 0 } else { 50 };
+    clients + processes + takeover
 }
 
 fn process(state: &State, pid: Pid) -> i32 {
@@ -55,5 +56,9 @@ fn at(at: At) -> i32 {
         At::HasWritten(_) => 2,
         At::HasTakenOff => -2,
         At::TakesBack { .. } => 20,
+        At::Freezes => 21,
+        At::Concludes => 22,
+        At::Waits { .. } => 23,
+        At::Looks { .. } => 24,
     }
 }

@@ -5,7 +5,8 @@ use stateright::Property;
 use super::mutants::Mutant;
 use super::protocol::Standby;
 use super::state::{
-    Answer, At, CLIENTS, Client, FROM, GREETING, Life, Mark, PROCESSES, Role, Server, State, TO, Verdict,
+    Answer, At, CLIENTS, Client, FROM, GREETING, Life, Mark, PROCESSES, Process, Role, Server, State, Successor, TO,
+    Verdict,
 };
 use crate::channel::Pid;
 
@@ -37,6 +38,11 @@ pub const ANSWERED: &str = "what a client says is answered in the end";
 pub const ARMED: &str = "the next standby is armed in the end";
 /// Nobody goes on telling a process what happens that is dead or stopped.
 pub const FOLLOWED_BY_WHO_RUNS: &str = "who is followed in the end is followed by a process that runs";
+/// A death is the end of all only where no standby is armed, or where its licence is taken back because somebody is to own the
+/// peers who has not accepted yet.
+pub const SURVIVED: &str = "a death is survived unless nobody is armed, or the licence is taken back";
+/// Where the licence has been taken back, nobody relies on it.
+pub const LICENSED: &str = "whoever a server takes for its standby may serve on";
 /// Nobody follows a process that does not know of it.
 pub const LEAVES: &str = "who is not followed any more leaves in the end";
 /// While nobody is stopped, and no channel breaks, no wait is ended by nothing but its deadline.
@@ -74,6 +80,11 @@ fn in_every_state() -> Vec<Property<Standby>> {
             state.poison_kills < 2 || state.owner.is_none() || ended
         }),
         Property::<Standby>::always(KILLS_LICENSED, |_, state| !state.fenced_unlicensed),
+        Property::<Standby>::always(SURVIVED, |_, state| !state.lost_though_armed),
+        Property::<Standby>::always(LICENSED, |_, state| {
+            let polls = |pid: Pid| state.processes[pid].server().is_some_and(|server| server.at == At::Polls);
+            (0..PROCESSES).all(|pid| !polls(pid) || state.link_of(pid).is_none_or(|link| link.licensed))
+        }),
     ]
 }
 
@@ -110,7 +121,7 @@ fn in_the_end() -> Vec<Property<Standby>> {
 
 /// That the states are reached which the properties above are about.
 pub fn sometimes() -> Vec<Property<Standby>> {
-    [of_deaths(), of_poison(), of_ownership()].concat()
+    [of_deaths(), of_poison(), of_ownership(), of_takeovers()].concat()
 }
 
 fn of_deaths() -> Vec<Property<Standby>> {
@@ -219,6 +230,53 @@ fn of_ownership() -> Vec<Property<Standby>> {
         }),
         Property::<Standby>::sometimes("an active dies before it has heard that its standby is armed", |_, state| {
             heirs(state).any(|pid| state.link(pid).mark == Mark::Applied)
+        }),
+    ]
+}
+
+fn of_takeovers() -> Vec<Property<Standby>> {
+    vec![
+        Property::<Standby>::sometimes("a death in a takeover, and the standby goes on", |_, state| {
+            heirs(state).any(|_| state.processes.iter().any(|process| process.successor().is_some()))
+        }),
+        Property::<Standby>::sometimes("a freeze when something is handled and not committed", |_, state| {
+            let committed = |pid: Pid| state.link_of(pid).and_then(|link| link.committed.as_ref());
+            let frozen = |pid: Pid| state.processes[pid].server().filter(|server| server.at == At::Freezes);
+            let mut both = (0..PROCESSES).filter_map(|pid| committed(pid).zip(frozen(pid)));
+            both.any(|(committed, server)| committed.shared > 0 && committed.shared < server.book.shared)
+        }),
+        Property::<Standby>::sometimes("a takeover fails, and the standby has stayed armed", |_, state| {
+            let failed = state.takeover_asked && state.processes[2].role == Role::Gone;
+            failed && state.owner == Some(0) && state.is_sheltered(0) && at_rest(state).count() == 1
+        }),
+        Property::<Standby>::sometimes("it fails when the licence is taken back", |_, state| {
+            let left = state.processes[2].successor().is_some_and(|successor| successor.ended);
+            left && state.processes[0].server().is_some_and(|server| server.at == At::TakesBack { stops: false })
+        }),
+        Property::<Standby>::sometimes("Accept is found after the end of the channel", |_, state| {
+            let looks =
+                |process: &Process| process.server().is_some_and(|server| server.at == At::Looks { accepted: true });
+            state.processes.iter().any(looks)
+        }),
+        Property::<Standby>::sometimes("the standby outlives the licence and the predecessor", |_, state| {
+            let unlicensed = (0..PROCESSES).any(|pid| {
+                state.processes[pid].follower().is_some_and(|follower| follower.marked && follower.active == 0)
+                    && !state.link(pid).licensed
+            });
+            unlicensed && state.owner == Some(2) && state.processes[0].role == Role::Gone
+        }),
+        Property::<Standby>::sometimes("all is lost, since Commit was about to be sent", |_, state| {
+            let outlives = |pid: Pid| {
+                let is_armed = |pid: Pid| state.link(pid).mark == Mark::Heard && !state.link(pid).licensed;
+                state.processes[pid].follower().is_some() && is_armed(pid)
+            };
+            let without = |successor: &Successor| successor.committed.is_none() && !successor.ended;
+            let is_taken_over = state.processes.iter().filter_map(Process::successor).any(without);
+            let nothing_else = state.stops == 0 && !state.broke;
+            state.lost && nothing_else && is_taken_over && (0..PROCESSES).any(outlives)
+        }),
+        Property::<Standby>::sometimes("a death with Commit in the channel, and Accept may still be", |_, state| {
+            (0..PROCESSES).any(|pid| state.may_inherit(pid) && state.processes[1].follower().is_some())
         }),
     ]
 }
@@ -341,6 +399,11 @@ impl Mutant {
             Self::CommitsInTwo | Self::AsideForEver => ANSWERED,
             Self::SharedAtOnce => SHARED_ONCE,
             Self::LicenceKept | Self::HandsOverFollowed | Self::ServesOnAtEnd => ONE_ACTS,
+            Self::TakesBackAfterCommit | Self::ThawsBlind => ONE_ACTS,
+            Self::TakesBackAtOnce => SURVIVED,
+            Self::UnlicensedKept => LICENSED,
+            Self::OwnsAtEnd | Self::ToldOnce | Self::SendsTold => KNOWS_ALL,
+            Self::TakenUpAtTakeover => POISON_WAITS,
             Self::StopsFollowed => ONLY_THE_OWNER_ACTS,
             Self::LeavesAtEnd => SERVES_ON,
             Self::NoPatience => LEAVES,

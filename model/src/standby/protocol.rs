@@ -18,6 +18,6 @@ impl Standby {
 
     /// Whether a process reads from peers and writes to them, or will as soon as it has the processor.
     pub fn acts(&self, state: &State, pid: Pid) -> bool {
-        state.processes[pid].server().is_some()
+        state.processes[pid].server().is_some_and(|server| !server.at.is_frozen())
     }
 }

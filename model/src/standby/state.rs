@@ -49,6 +49,10 @@ pub struct State {
     pub broke: bool,
     /// A takeover was asked for.
     pub takeover_asked: bool,
+    /// One is under way, and when it began, somebody followed who was armed.
+    pub armed_at_takeover: bool,
+    /// All was lost by a death that somebody should have survived.
+    pub lost_though_armed: bool,
     /// So many has the poisonous message killed.
     pub poison_kills: u8,
     /// It has killed again, although nobody would survive that.
@@ -121,12 +125,23 @@ pub enum Role {
     Unstarted,
     /// It is a standby.
     Follows(Follower),
-    /// It takes over from this process.
-    TakesOver(Pid),
+    /// It takes over.
+    TakesOver(Successor),
     /// It serves.
     Serves(Server),
     /// It is gone.
     Gone,
+}
+
+/// A process that takes over, up to Accept, and its channel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Successor {
+    /// From whom it takes over.
+    pub from: Pid,
+    /// Commit is in the channel, and with it all that it is told of the peers.
+    pub committed: Option<Book>,
+    /// The predecessor has shut the channel down.
+    pub ended: bool,
 }
 
 /// `follower.rs`, up to the death of the active.
@@ -177,6 +192,37 @@ pub enum At {
     },
     /// It was told to stop.
     Stops,
+    /// Somebody takes over, and is sent what is pending. Nothing is read, handled or written.
+    Freezes,
+    /// The same, and the licence is taken back. Commit is not in the channel.
+    Concludes,
+    /// Commit is.
+    Waits {
+        /// And so is Accept.
+        accepted: bool,
+    },
+    /// It takes the takeover for failed, and has shut the channel down. It has not looked whether Accept is there.
+    Looks {
+        /// It is.
+        accepted: bool,
+    },
+}
+
+impl At {
+    /// Whether it leaves the peers alone, because they may be somebody else's at any moment.
+    pub(crate) fn is_frozen(self) -> bool {
+        self == Self::Freezes || self.is_committing()
+    }
+
+    /// Whether it has taken back the licence, since a successor may own the peers soon.
+    fn is_committing(self) -> bool {
+        matches!(self, Self::Concludes | Self::Waits { .. } | Self::Looks { .. })
+    }
+
+    /// The same, or because its standby is to follow no more.
+    fn has_taken_back(self) -> bool {
+        self.is_committing() || matches!(self, Self::TakesBack { .. } | Self::Stops)
+    }
 }
 
 /// What a process knows of all peers, and what they share: what a commit tells.
@@ -300,6 +346,13 @@ impl Process {
         }
     }
 
+    pub(crate) fn successor(&self) -> Option<&Successor> {
+        match &self.role {
+            Role::TakesOver(successor) if self.life != Life::Dead => Some(successor),
+            _ => None,
+        }
+    }
+
     pub(crate) fn follower(&self) -> Option<&Follower> {
         match &self.role {
             Role::Follows(follower) if self.life != Life::Dead => Some(follower),
@@ -329,6 +382,8 @@ impl State {
             stops: 0,
             broke: false,
             takeover_asked: false,
+            armed_at_takeover: false,
+            lost_though_armed: false,
             poison_kills: 0,
             poison_kills_unarmed: false,
             patience_ended: false,
@@ -396,9 +451,46 @@ impl State {
         self.processes.iter().position(|process| process.role == Role::Unstarted)
     }
 
-    /// Who takes over from a process.
+    /// Who takes over from a process, as far as that knows.
     pub(crate) fn successor_of(&self, pid: Pid) -> Option<Pid> {
-        self.processes.iter().position(|process| process.role == Role::TakesOver(pid))
+        let is_of = |successor: &Successor| successor.from == pid && !successor.ended;
+        self.processes.iter().position(|process| process.successor().is_some_and(is_of))
+    }
+
+    pub(crate) fn successor_mut(&mut self, pid: Pid) -> &mut Successor {
+        match &mut self.processes[pid].role {
+            Role::TakesOver(successor) => successor,
+            role => unreachable!("process {pid} takes over, and is not {role:?}"),
+        }
+    }
+
+    /// Whether somebody takes over, or some process does not know yet that nobody does.
+    pub(crate) fn is_takeover_under_way(&self) -> bool {
+        let is_frozen = |process: &Process| process.server().is_some_and(|server| server.at.is_frozen());
+        (0..PROCESSES).any(|pid| self.successor_of(pid).is_some() || is_frozen(&self.processes[pid]))
+    }
+
+    /// Whether the death of this process is to be survived: its standby lives, and is armed, or was when somebody began to take over,
+    /// and nothing has befallen it since; and nobody is about to own the peers.
+    fn is_to_be_survived(&self, pid: Pid) -> bool {
+        let Some(at) = self.processes[pid].server().map(|server| server.at) else { return false };
+        let follows = |process: &Process| process.follower().is_some_and(|follower| follower.active == pid);
+        let is_armed = self.is_sheltered(pid)
+            && self.standby_of(pid).is_some_and(|standby| follows(&self.processes[standby]))
+            && !at.has_taken_back();
+        let was_armed = self.armed_at_takeover && self.successor_of(pid).is_some();
+        let nothing_else = self.stops == 0 && !self.broke && self.processes.iter().any(follows);
+        is_armed || (was_armed && nothing_else && !at.is_committing())
+    }
+
+    /// Whether this process has Commit of a predecessor that has died since. It owns the peers if its Accept is in the channel before
+    /// that is closed.
+    pub(crate) fn may_inherit(&self, pid: Pid) -> bool {
+        let may = |successor: &Successor| {
+            let is_dead = self.processes[successor.from].life == Life::Dead;
+            is_dead && successor.committed.is_some() && !successor.ended
+        };
+        self.owner.is_none() && self.processes[pid].successor().is_some_and(may)
     }
 
     /// A process is killed. If it was about to serve on, nobody else will.
@@ -406,6 +498,12 @@ impl State {
         let was_heir =
             self.processes[pid].follower().is_some_and(|follower| self.heir_of(follower.active) == Some(pid));
         self.lost |= was_heir && self.owner.is_none() && !self.over;
+        self.leave(pid);
+    }
+
+    /// A process finds that it is not to serve. If it could have in place of a dead predecessor, nobody does.
+    pub(crate) fn leave(&mut self, pid: Pid) {
+        self.lost |= self.may_inherit(pid);
         self.die(pid);
     }
 
@@ -426,7 +524,11 @@ impl State {
     fn owner_dies(&mut self, pid: Pid) {
         self.owner = None;
         let Some(heir) = self.heir_of(pid) else {
-            self.lost = !self.over;
+            let has_commit = self.successor_of(pid).is_some_and(|successor| {
+                self.processes[successor].successor().is_some_and(|successor| successor.committed.is_some())
+            });
+            self.lost = !self.over && !has_commit;
+            self.lost_though_armed |= self.lost && self.is_to_be_survived(pid);
             return;
         };
         let committed = self.link(heir).committed.clone().unwrap_or_default();
@@ -447,6 +549,7 @@ impl State {
                 self.links[pid] = None;
             }
         }
+        self.armed_at_takeover &= self.is_takeover_under_way();
         if self.lost || self.over {
             self.clients = Default::default();
             self.poison = None;
