@@ -98,17 +98,20 @@ pub enum Action {
     Dismiss {
         pid: Pid,
     },
+    /// The licence is claimed: it does not hang, and is to end all the same.
+    Yield {
+        pid: Pid,
+    },
     /// It serves a peer while nobody follows: reads, handles, and writes what is pending.
     Serve {
         pid: Pid,
         peer: usize,
     },
-    /// The successor is ready: nothing happens to the peers from here on.
-    Freeze {
+    /// The successor is ready, and is sent the licence: nothing happens to the peers from here on.
+    Offer {
         pid: Pid,
     },
-    /// The licence is taken back, because Commit comes next.
-    TakeBack {
+    Freeze {
         pid: Pid,
     },
     SendCommit {
@@ -116,6 +119,9 @@ pub enum Action {
     },
     /// The channel to the successor has ended: so does the takeover, if there is no Accept.
     LoseSuccessor {
+        pid: Pid,
+    },
+    ShutDown {
         pid: Pid,
     },
     /// It looks for Accept once more, and there is none.
@@ -143,13 +149,25 @@ pub enum Action {
     Alive {
         pid: Pid,
     },
-    /// The takeover comes to nothing, if there is no Accept. The channel to the successor is shut down.
+    /// The takeover comes to nothing, if there is no Accept.
     GiveUp {
         pid: Pid,
     },
     // What a successor does.
-    /// It has verified Commit. Once Accept is in the channel, it owns the peers.
+    /// It finds that it cannot serve, or is told to stop.
+    Decline {
+        pid: Pid,
+    },
+    /// It has verified Commit, and takes the licence for itself, if it is to be had.
+    PassOn {
+        pid: Pid,
+    },
+    /// Once Accept is in the channel, it owns the peers.
     Accept {
+        pid: Pid,
+    },
+    /// Accept cannot be sent, since the channel has ended. It owns the peers if it has the licence still.
+    FindEnd {
         pid: Pid,
     },
     // What a standby does.
@@ -162,11 +180,19 @@ pub enum Action {
     ServeOn {
         pid: Pid,
     },
-    /// The active does not turn its loop: the standby looks at its licence.
+    /// The active is dead.
+    Claim {
+        pid: Pid,
+    },
+    /// The active does not turn its loop: the standby claims the licence.
     FindHung {
         pid: Pid,
     },
     KillHung {
+        pid: Pid,
+    },
+    /// It may not kill it, or it is dead already: the licence is given back.
+    Forgo {
         pid: Pid,
     },
 }
@@ -183,6 +209,7 @@ impl Action {
                 | Self::Say { .. }
                 | Self::TakeOver { .. }
                 | Self::Terminate { .. }
+                | Self::Decline { .. }
                 | Self::FindHung { .. }
         )
     }
@@ -229,13 +256,18 @@ impl fmt::Display for Action {
             }
             Self::Dismiss { pid } => write!(f, "process {pid} says its last word, and closes the channel"),
             Self::Serve { pid, peer } => write!(f, "process {pid} serves peer {peer}, and nobody follows"),
+            Self::Yield { pid } => write!(f, "process {pid} kills itself, since its licence is claimed"),
+            Self::Offer { pid } => write!(f, "process {pid} stops its loop, and sends its successor the licence"),
             Self::Freeze { pid } => write!(f, "process {pid} freezes"),
-            Self::TakeBack { pid } => write!(f, "process {pid} takes back the licence in the freeze"),
             Self::SendCommit { pid } => write!(f, "process {pid} sends Commit"),
             Self::LoseSuccessor { pid } => write!(f, "process {pid} finds that its successor is gone"),
+            Self::ShutDown { pid } => write!(f, "process {pid} shuts the channel to its successor down"),
             Self::Thaw { pid } => write!(f, "process {pid} finds no Accept, and thaws"),
             Self::Retire { pid } => write!(f, "process {pid} finds Accept, and exits"),
+            Self::Decline { pid } => write!(f, "successor {pid} gives up"),
+            Self::PassOn { pid } => write!(f, "successor {pid} passes the licence on to itself, if it can"),
             Self::Accept { pid } => write!(f, "process {pid} accepts"),
+            Self::FindEnd { pid } => write!(f, "successor {pid} finds the channel ended, and looks at the licence"),
             Self::Exit { pid } => write!(f, "process {pid} exits"),
             Self::Silence { pid } => {
                 write!(f, "process {pid} has heard nothing of its standby for too long, and takes back the licence")
@@ -244,12 +276,14 @@ impl fmt::Display for Action {
                 write!(f, "process {pid} handles what was put aside of {peer}: nobody follows")
             }
             Self::Alive { pid } => write!(f, "standby {pid} has waited too long for its active to be dead, and leaves"),
-            Self::GiveUp { pid } => write!(f, "process {pid} gives its successor up, and ends their channel"),
+            Self::GiveUp { pid } => write!(f, "process {pid} gives its successor up"),
             Self::ApplyMark { pid } => write!(f, "standby {pid} applies the first mark"),
             Self::Leave { pid } => write!(f, "standby {pid} leaves"),
             Self::ServeOn { pid } => write!(f, "standby {pid} serves on"),
-            Self::FindHung { pid } => write!(f, "standby {pid} finds that its active hangs, and looks at its licence"),
+            Self::Claim { pid } => write!(f, "standby {pid} claims the licence"),
+            Self::FindHung { pid } => write!(f, "standby {pid} finds that its active hangs, and claims the licence"),
             Self::KillHung { pid } => write!(f, "standby {pid} kills its active"),
+            Self::Forgo { pid } => write!(f, "standby {pid} cannot kill its active, and gives the licence back"),
         }
     }
 }

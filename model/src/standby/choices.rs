@@ -6,8 +6,8 @@ use super::action::Action;
 use super::mutants::Mutant;
 use super::protocol::Standby;
 use super::state::{
-    At, CLIENTS, FROM, Follower, Life, Link, MESSAGES_MAX, Mark, PROCESSES, Process, Role, STOPS_MAX, Server, State,
-    Successor, TO,
+    At, CLIENTS, FROM, Follower, Intent, Licence, Life, Link, MESSAGES_MAX, Mark, PROCESSES, Process, Role, STOPS_MAX,
+    Server, State, Successor, TO,
 };
 use crate::channel::Pid;
 
@@ -97,50 +97,55 @@ impl Standby {
             At::HasWritten(_) => actions.push(Action::TakeOff { pid }),
             At::HasTakenOff => actions.push(Action::HaveConveyed { pid }),
             At::TakesBack { .. } => actions.push(Action::Dismiss { pid }),
+            At::Yields => actions.push(Action::Yield { pid }),
             At::Stops => actions.push(Action::Exit { pid }),
-            _ => self.frozen_steps(state, pid, server, actions),
+            at => self.frozen_steps(state, pid, at, actions),
         }
     }
 
-    /// `Drive::step`, with the channel to the successor.
-    fn frozen_steps(&self, state: &State, pid: Pid, server: &Server, actions: &mut Vec<Action>) {
+    /// `commit_beside`, with the channel to the successor.
+    fn frozen_steps(&self, state: &State, pid: Pid, at: At, actions: &mut Vec<Action>) {
         let is_gone = state.successor_of(pid).is_none();
-        let is_licensed = state.link_of(pid).is_some_and(|link| link.licensed);
-        let commit = (!is_gone).then_some(Action::SendCommit { pid });
         let fail = if is_gone { Action::LoseSuccessor { pid } } else { Action::GiveUp { pid } };
-        match server.at {
+        match at {
+            At::Offers => actions.extend([Action::Freeze { pid }, fail]),
             At::Freezes => {
-                let keeps = self.has(Mutant::HandsOverFollowed) || self.has(Mutant::TakesBackAfterCommit);
-                actions.extend(if is_licensed && !keeps { Some(Action::TakeBack { pid }) } else { commit });
+                actions.extend((!is_gone).then_some(Action::SendCommit { pid }));
                 actions.push(fail);
-            }
-            At::Concludes => {
-                actions.extend(commit);
-                actions.push(fail);
-            }
-            At::Waits { .. } if is_licensed && self.has(Mutant::TakesBackAfterCommit) => {
-                actions.push(Action::TakeBack { pid });
             }
             At::Waits { accepted: false } => actions.push(fail),
             // What it hears last, and looks for afterwards.
             At::Waits { accepted: true } => actions.extend([Action::Retire { pid }, Action::GiveUp { pid }]),
+            At::Recalls { .. } => actions.push(Action::ShutDown { pid }),
             At::Looks { accepted: true } if !self.has(Mutant::ThawsBlind) => actions.push(Action::Retire { pid }),
             At::Looks { .. } => actions.push(Action::Thaw { pid }),
             at => unreachable!("it is not frozen, but {at:?}"),
         }
     }
 
-    /// `Arriving`, from what it is told to Accept.
+    /// `Arriving`, from what it is told to Accept: `send_accept` above all.
     fn successor_steps(&self, state: &State, pid: Pid, successor: &Successor, actions: &mut Vec<Action>) {
         let is_dead = state.processes[successor.from].life == Life::Dead;
-        let owns_at_end = is_dead && state.owner.is_none() && self.has(Mutant::OwnsAtEnd);
-        if successor.committed.is_some() && (!successor.ended || owns_at_end) {
-            actions.push(Action::Accept { pid });
+        let has_ended = successor.ended || is_dead;
+        if !successor.passed_on && !successor.accepted {
+            actions.push(Action::Decline { pid });
         }
-        // `EPIPE`, or the end of the channel. The kernel may be busy with the dead process for long before it closes that.
-        if successor.ended || is_dead {
-            actions.push(Action::Leave { pid });
+        if successor.committed.is_none() {
+            actions.extend(has_ended.then_some(Action::Leave { pid }));
+        } else if self.passes_on(successor) {
+            actions.push(Action::PassOn { pid });
+        } else {
+            // The kernel may be busy with the dead process for long before it closes the channel.
+            actions.extend((!successor.ended).then_some(Action::Accept { pid }));
+            actions.extend(has_ended.then_some(Action::FindEnd { pid }));
         }
+    }
+
+    /// Whether it is to take the licence for itself next.
+    fn passes_on(&self, successor: &Successor) -> bool {
+        let is_its_turn = successor.accepted || !self.has(Mutant::PassesOnAfterAccept);
+        let passes_on = successor.licence_of.is_some() && !self.has(Mutant::NeverPassesOn);
+        passes_on && is_its_turn && !successor.passed_on
     }
 
     /// What is asked of it, and who calls.
@@ -149,7 +154,8 @@ impl Standby {
             actions.push(Action::GiveUp { pid });
             // It has said Ready.
             if state.processes[successor].runs() {
-                actions.push(Action::Freeze { pid });
+                let offers = state.standby_of(pid).is_some() && !self.has(Mutant::HandsOverFollowed);
+                actions.push(if offers { Action::Offer { pid } } else { Action::Freeze { pid } });
             }
             return;
         }
@@ -238,13 +244,14 @@ impl Standby {
 
     // ── Whoever follows ────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// `Follower::next`, `wait` and `end`.
+    /// `Follower::next`, `wait`, `fence` and `end`.
     fn standby_steps(&self, state: &State, pid: Pid, follower: Follower, actions: &mut Vec<Action>) {
         let link = state.link(pid);
         let active = &state.processes[follower.active];
-        if follower.fences {
-            actions.push(Action::KillHung { pid });
-            return;
+        match follower.intent {
+            Intent::Follow => {}
+            Intent::Kill => return actions.extend([Action::KillHung { pid }, Action::Forgo { pid }]),
+            Intent::Claim => return actions.push(Action::Claim { pid }),
         }
         // What was sent before the end comes before it, in order.
         if link.mark == Mark::Sent {
@@ -257,10 +264,9 @@ impl Standby {
         }
         let is_dead = active.life == Life::Dead;
         if is_dead || !link.open {
-            actions.extend(self.end(pid, follower, link, is_dead));
-        } else if follower.marked && Self::hangs(active) {
-            let looks = link.licensed || self.has(Mutant::KillsUnlicensed);
-            actions.extend(looks.then_some(Action::FindHung { pid }));
+            actions.extend(self.end(pid, follower, state.licences[pid], is_dead));
+        } else if follower.marked && Self::hangs(active) && state.licences[pid] == Some(Licence::Lent) {
+            actions.push(Action::FindHung { pid });
         }
     }
 
@@ -269,15 +275,19 @@ impl Standby {
         active.life == Life::Stopped || active.server().is_some_and(|server| server.at.is_frozen())
     }
 
-    fn end(&self, pid: Pid, follower: Follower, link: &Link, is_dead: bool) -> Option<Action> {
+    fn end(&self, pid: Pid, follower: Follower, licence: Option<Licence>, is_dead: bool) -> Option<Action> {
         if !follower.marked || self.has(Mutant::LeavesAtEnd) {
             return Some(Action::Leave { pid });
         }
-        match (is_dead || self.has(Mutant::ServesOnAtEnd), link.licensed) {
-            (true, true) => Some(Action::ServeOn { pid }),
-            (true, false) => Some(Action::Leave { pid }),
-            (false, _) if self.has(Mutant::NoPatience) => None,
-            (false, _) => Some(Action::Alive { pid }),
+        if !is_dead && !self.has(Mutant::ServesOnAtEnd) {
+            return (!self.has(Mutant::NoPatience)).then_some(Action::Alive { pid });
+        }
+        match licence.expect("it was given one") {
+            Licence::Lent if self.has(Mutant::WaitsForLastWord) => None,
+            Licence::Lent => Some(Action::Claim { pid }),
+            Licence::Claimed => Some(Action::ServeOn { pid }),
+            Licence::PassedOn if self.has(Mutant::ServesPassedOn) => Some(Action::ServeOn { pid }),
+            Licence::PassedOn | Licence::TakenBack => Some(Action::Leave { pid }),
         }
     }
 }

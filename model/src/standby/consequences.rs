@@ -4,8 +4,8 @@ use super::action::Action;
 use super::mutants::Mutant;
 use super::protocol::Standby;
 use super::state::{
-    Answer, At, Book, CLIENTS, Conveyed, FROM, Follower, Life, Link, Mark, Process, Read, Role, Server, State,
-    Successor, TO,
+    Answer, At, Book, CLIENTS, Conveyed, FROM, Follower, Intent, Licence, Life, Link, Mark, Process, Read, Role,
+    Server, State, Successor, TO,
 };
 use crate::channel::Pid;
 
@@ -27,27 +27,19 @@ impl Standby {
                 state.poison = poisonous.then_some(state.clients[client].said).or(state.poison);
             }
             Action::TakeOver { pid, successor } => self.begin_takeover(state, pid, successor),
-            Action::Accept { pid } => Self::accept(state, pid),
             Action::Terminate { pid } => self.terminate(state, pid),
-            Action::Leave { pid } => state.leave(pid),
-            Action::Exit { pid } | Action::Retire { pid } | Action::Alive { pid } => state.die(pid),
+            Action::Leave { pid } | Action::Decline { pid } | Action::Exit { pid } | Action::Alive { pid } => {
+                state.die(pid);
+            }
+            Action::Yield { pid } => state.yields(pid),
             Action::ApplyMark { pid } => {
                 state.follower_mut(pid).marked = true;
                 state.link_mut(pid).mark = Mark::Applied;
             }
-            Action::FindHung { pid } => {
-                state.follower_mut(pid).fences = true;
-                state.fenced_unlicensed |= !state.link(pid).licensed;
-            }
-            Action::KillHung { pid } => {
-                let follower = state.follower_mut(pid);
-                follower.fences = false;
-                let active = follower.active;
-                state.die(active);
-            }
             Action::ServeOn { pid } => self.serve_on(state, pid),
             action => self.after_step(state, action),
         }
+        state.note_loss();
         state.tidy();
         after
     }
@@ -91,13 +83,69 @@ impl Standby {
             Action::HearCopied { pid } => Self::shared(state, pid).mark = Mark::Heard,
             Action::LoseStandby { pid } | Action::Silence { pid } => self.take_back(state, pid, false),
             Action::Dismiss { pid } => self.dismiss(state, pid),
+            action => self.after_step_of_a_takeover(state, action),
+        }
+    }
+
+    /// A step of either side of a takeover.
+    fn after_step_of_a_takeover(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Offer { pid } => {
+                let successor = state.successor_of(pid).expect("somebody takes over");
+                state.successor_mut(successor).licence_of = state.standby_of(pid);
+                state.server_mut(pid).at = At::Offers;
+            }
             Action::Freeze { pid } => state.server_mut(pid).at = At::Freezes,
-            Action::TakeBack { pid } => self.take_back_in_the_freeze(state, pid),
             Action::SendCommit { pid } => self.send_commit(state, pid),
             Action::GiveUp { pid } | Action::LoseSuccessor { pid } => self.fail_takeover(state, pid),
+            Action::ShutDown { pid } => self.shut_down(state, pid),
             Action::Thaw { pid } => self.thaw(state, pid),
+            Action::Retire { pid } => self.retire(state, pid),
+            Action::PassOn { pid } => self.pass_on_licence(state, pid),
+            Action::Accept { pid } => self.accept(state, pid),
+            Action::FindEnd { pid } => self.find_end(state, pid),
+            action => self.after_ending(state, action),
+        }
+    }
+
+    /// A step of a standby towards the end of its active.
+    fn after_ending(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Claim { pid } => self.claim(state, pid),
+            Action::FindHung { pid } => {
+                state.follower_mut(pid).intent = Intent::Kill;
+                if !self.has(Mutant::KillsBeforeClaim) {
+                    *state.licence_mut(pid) = Licence::Claimed;
+                }
+            }
+            Action::KillHung { pid } => {
+                let follower = state.follower_mut(pid);
+                follower.intent = Intent::Follow;
+                let active = follower.active;
+                let is_unlicensed = !state.licence_mut(pid).is_the_standbys();
+                state.fenced_unlicensed |= is_unlicensed && state.processes[active].life != Life::Dead;
+                state.die(active);
+            }
+            Action::Forgo { pid } => {
+                state.follower_mut(pid).intent = Intent::Follow;
+                let licence = state.licence_mut(pid);
+                if *licence == Licence::Claimed && !self.has(Mutant::ClaimKept) {
+                    *licence = Licence::Lent;
+                }
+            }
             action => self.after_conveying(state, action),
         }
+    }
+
+    /// `Licence::claim`, which is one step.
+    fn claim(&self, state: &mut State, pid: Pid) {
+        let follower = state.follower_mut(pid);
+        if self.has(Mutant::ClaimsByStore) && follower.intent == Intent::Follow {
+            follower.intent = Intent::Claim;
+            return;
+        }
+        follower.intent = Intent::Follow;
+        *state.licence_mut(pid) = Licence::Claimed;
     }
 
     fn shared(state: &mut State, active: Pid) -> &mut Link {
@@ -108,12 +156,12 @@ impl Standby {
 
     /// `Escort::begin`: everything is copied, and from here on nothing is written before it is committed.
     fn follow(state: &mut State, pid: Pid, standby: Pid) {
-        let follower = Follower { active: pid, marked: false, fences: false };
+        let follower = Follower { active: pid, marked: false, intent: Intent::Follow };
         state.processes[standby].role = Role::Follows(follower);
+        state.licences[standby] = Some(Licence::Lent);
         state.links[standby] = Some(Link {
             active: pid,
             followed: true,
-            licensed: true,
             open: true,
             refused: false,
             mark: Mark::Unsent,
@@ -125,18 +173,34 @@ impl Standby {
 
     /// `Escort::dismiss`, the first call: the licence is taken back.
     fn take_back(&self, state: &mut State, pid: Pid, stops: bool) {
-        let followed = self.revoke(state, pid);
-        state.server_mut(pid).at = match (followed, stops) {
+        let is_followed = state.standby_of(pid).is_some();
+        if !self.has(Mutant::LicenceKept) && !self.revoke(state, pid) {
+            return;
+        }
+        state.over |= stops;
+        state.server_mut(pid).at = match (is_followed, stops) {
             (true, stops) => At::TakesBack { stops },
             (false, true) => At::Stops,
             (false, false) => At::Polls,
         };
     }
 
-    /// Whether there was a licence to be taken back.
+    /// `Licensor::drop`: nobody else may own the peers from here on. False if the standby has claimed the licence: then this process is
+    /// to end.
     fn revoke(&self, state: &mut State, pid: Pid) -> bool {
-        let keeps = self.has(Mutant::LicenceKept);
-        state.link_of_mut(pid).map(|link| link.licensed &= keeps).is_some()
+        let Some(standby) = state.standby_of(pid) else { return true };
+        let licence = state.licence_mut(standby);
+        let is_claimed = *licence == Licence::Claimed;
+        if is_claimed && self.has(Mutant::ServesOnClaimed) {
+            return true;
+        }
+        if !is_claimed || self.has(Mutant::TakesBackClaimed) {
+            *licence = Licence::TakenBack;
+        }
+        if is_claimed {
+            state.server_mut(pid).at = At::Yields;
+        }
+        !is_claimed
     }
 
     /// The second one: the last word is said if the channel still carries it, and nobody follows any more.
@@ -150,10 +214,10 @@ impl Standby {
         server.written_since = [false; CLIENTS];
     }
 
-    /// `Reactor::drain`
+    /// `Reactor::drain`. Who is to end because it was taken for one that hangs is not the one that is told to stop.
     fn terminate(&self, state: &mut State, pid: Pid) {
-        state.over = true;
         if self.has(Mutant::StopsFollowed) {
+            state.over = true;
             state.server_mut(pid).at = At::Stops;
         } else {
             self.take_back(state, pid, true);
@@ -176,22 +240,20 @@ impl Standby {
             }
         }
         state.armed_at_takeover = state.is_sheltered(pid);
-        state.processes[successor].role = Role::TakesOver(Successor { from: pid, committed: None, ended: false });
+        state.processes[successor].role = Role::TakesOver(Successor {
+            from: pid,
+            licence_of: None,
+            committed: None,
+            passed_on: false,
+            accepted: false,
+            ended: false,
+        });
         if !state.armed_at_takeover || self.has(Mutant::TakesBackAtOnce) {
             self.take_back(state, pid, false);
         }
     }
 
-    /// `End::send_commit`, the first call.
-    fn take_back_in_the_freeze(&self, state: &mut State, pid: Pid) {
-        self.revoke(state, pid);
-        let server = state.server_mut(pid);
-        if server.at == At::Freezes {
-            server.at = At::Concludes;
-        }
-    }
-
-    /// The second one. The successor has been told of all peers by then.
+    /// `End::send_commit`. The successor has been told of all peers by then.
     fn send_commit(&self, state: &mut State, pid: Pid) {
         let successor = state.successor_of(pid).expect("somebody takes over");
         let told = state.link_of(pid).and_then(|link| link.committed.clone()).filter(|_| self.has(Mutant::SendsTold));
@@ -201,37 +263,97 @@ impl Standby {
         state.successor_mut(successor).committed = Some(book);
     }
 
-    /// Accept is in the channel. The predecessor has not heard it yet.
-    fn accept(state: &mut State, pid: Pid) {
-        let Successor { from, committed, .. } = state.successor_mut(pid).clone();
-        if state.processes[from].server().is_some() {
-            state.server_mut(from).at = At::Waits { accepted: true };
+    /// `Licence::pass_on`. Whoever gets nothing leaves.
+    fn pass_on_licence(&self, state: &mut State, pid: Pid) {
+        let licence_of = state.successor_mut(pid).licence_of.expect("it was given one");
+        let licence = state.licence_mut(licence_of);
+        if *licence != Licence::Lent && !self.has(Mutant::PassesOnByStore) {
+            return state.die(pid);
         }
-        let book = committed.expect("Commit has come");
+        *licence = Licence::PassedOn;
+        let successor = state.successor_mut(pid);
+        successor.passed_on = true;
+        if successor.accepted {
+            Self::own(state, pid);
+        }
+    }
+
+    /// Accept is in the channel. The predecessor has not heard it yet.
+    fn accept(&self, state: &mut State, pid: Pid) {
+        let successor = state.successor_mut(pid);
+        successor.accepted = true;
+        let is_last = !self.has(Mutant::PassesOnAfterAccept) || successor.licence_of.is_none();
+        let from = successor.from;
+        if state.processes[from].server().is_some()
+            && let At::Waits { accepted } | At::Recalls { accepted } = &mut state.server_mut(from).at
+        {
+            *accepted = true;
+        }
+        if is_last {
+            Self::own(state, pid);
+        }
+    }
+
+    /// `EPIPE` on Accept: was that the predecessor's doing, or is it dead?
+    fn find_end(&self, state: &mut State, pid: Pid) {
+        let licence = state.successor_mut(pid).licence_of.map(|standby| *state.licence_mut(standby));
+        if licence == Some(Licence::PassedOn) || self.has(Mutant::OwnsAtEnd) {
+            Self::own(state, pid);
+        } else {
+            state.die(pid);
+        }
+    }
+
+    /// A successor has come to its end.
+    fn own(state: &mut State, pid: Pid) {
+        let book = state.successor_mut(pid).committed.take().expect("Commit has come");
         state.owner = Some(pid);
         state.processes[pid].role = Role::Serves(Server { book, at: At::Polls, written_since: [false; CLIENTS] });
     }
 
-    /// The channel is shut down. Where Commit was not in it, Accept cannot be there, and the successor leaves.
+    /// `drive::Drive`, of a takeover that has failed. Where Commit was not in the channel, Accept cannot be there, and the successor leaves.
+    /// Where it was, the licence is taken back.
     fn fail_takeover(&self, state: &mut State, pid: Pid) {
-        let successor = state.successor_of(pid);
-        if let At::Waits { accepted } = state.server_mut(pid).at {
-            state.server_mut(pid).at = At::Looks { accepted };
-            if let Some(successor) = successor.map(|successor| state.successor_mut(successor)) {
-                successor.ended = true;
-                successor.committed.take_if(|_| !self.has(Mutant::OwnsAtEnd));
-            }
+        let At::Waits { accepted } = state.server_mut(pid).at else {
+            state.successor_of(pid).into_iter().for_each(|successor| state.die(successor));
+            return self.thaw(state, pid);
+        };
+        if self.has(Mutant::ShutsDownFirst) {
+            Self::end_channel(state, pid);
+        } else if !self.has(Mutant::ThawsLicensed) && !self.revoke(state, pid) {
             return;
         }
-        successor.into_iter().for_each(|successor| state.die(successor));
-        self.thaw(state, pid);
+        state.server_mut(pid).at = At::Recalls { accepted };
+    }
+
+    /// `End::shut_down`, the second call.
+    fn shut_down(&self, state: &mut State, pid: Pid) {
+        let At::Recalls { accepted } = state.server_mut(pid).at else { unreachable!("the licence is taken back") };
+        if !self.has(Mutant::ShutsDownFirst) {
+            Self::end_channel(state, pid);
+        } else if !self.revoke(state, pid) {
+            return;
+        }
+        state.server_mut(pid).at = At::Looks { accepted };
+    }
+
+    fn end_channel(state: &mut State, pid: Pid) {
+        if let Some(successor) = state.successor_of(pid) {
+            state.successor_mut(successor).ended = true;
+        }
     }
 
     /// `Succession::thaw`, with `dismiss_unlicensed`.
     fn thaw(&self, state: &mut State, pid: Pid) {
-        let is_unlicensed = state.link_of(pid).is_some_and(|link| !link.licensed);
+        let is_unlicensed = state.licence_of(pid) == Some(Licence::TakenBack);
         let dismisses = is_unlicensed && !self.has(Mutant::UnlicensedKept);
         state.server_mut(pid).at = if dismisses { At::TakesBack { stops: false } } else { At::Polls };
+    }
+
+    /// `Stepped::HandedOver`, up to the exit: the standby is dismissed.
+    fn retire(&self, state: &mut State, pid: Pid) {
+        self.revoke(state, pid);
+        state.die(pid);
     }
 
     // ── Reading, handling, writing ─────────────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,7 @@
 
 use super::mutants::Mutant;
 use super::protocol::Standby;
-use super::state::{At, CLIENTS, Client, FROM, Link, Peer, Server, State, TO, Verdict};
+use super::state::{At, Book, CLIENTS, Client, FROM, Link, Peer, Server, State, TO, Verdict};
 use crate::channel::Pid;
 
 impl Standby {
@@ -10,6 +10,7 @@ impl Standby {
     pub(crate) fn serve_on(&self, state: &mut State, pid: Pid) {
         let link = state.links[pid].take().expect("it follows");
         let mut book = link.committed.clone().unwrap_or_default();
+        Self::count_death(state, &book);
         for peer in 0..CLIENTS {
             let verdict = self.judge_written(&state.clients[peer], &mut book.peers[peer]);
             state.clients[peer].reset = state.clients[peer].reset.or(verdict);
@@ -20,6 +21,17 @@ impl Standby {
         self.end_partners(state);
         Self::hang_up(state, pid);
         self.go_on(state, pid, rest);
+    }
+
+    /// Of whom something was read that came to nothing.
+    fn count_death(state: &mut State, committed: &Book) {
+        if state.owner.is_some() || state.lost || state.over {
+            return;
+        }
+        for (client, peer) in state.clients.iter_mut().zip(&committed.peers) {
+            let unhandled = !state.joined && client.read > peer.handled;
+            client.unhandled_deaths = if unhandled { (client.unhandled_deaths + 1).min(2) } else { 0 };
+        }
     }
 
     /// Whether what waits for a peer is what has not been written.

@@ -28,18 +28,30 @@ pub enum Mutant {
     LicenceKept,
     /// It takes the licence back, and closes the channel without a word.
     LastWordUnsaid,
-    /// A predecessor leaves its standby the licence when it hands over.
+    /// It takes the licence back although its standby has claimed it, and ends.
+    TakesBackClaimed,
+    /// It leaves a licence that is claimed where it is, and serves on.
+    ServesOnClaimed,
+    /// A predecessor gives its successor no licence.
     HandsOverFollowed,
-    /// It takes it back when Commit is in the channel.
-    TakesBackAfterCommit,
-    /// It takes it back when the takeover begins, and is followed no more.
+    /// A successor leaves the licence where it is when it accepts.
+    NeverPassesOn,
+    /// It passes the licence on when Accept is in the channel.
+    PassesOnAfterAccept,
+    /// It passes it on whoever has it.
+    PassesOnByStore,
+    /// It owns the peers where the channel has ended, without a look at the licence.
+    OwnsAtEnd,
+    /// A predecessor takes the licence back when the takeover begins, and is followed no more.
     TakesBackAtOnce,
+    /// When a takeover has failed, it ends the channel before it takes the licence back.
+    ShutsDownFirst,
+    /// It does not take it back.
+    ThawsLicensed,
     /// It ends the channel to its successor, and thaws without looking for Accept.
     ThawsBlind,
     /// When a takeover has failed, it takes whoever has the licence no more for its standby.
     UnlicensedKept,
-    /// A successor whose Accept comes too late owns the peers all the same if its predecessor is dead.
-    OwnsAtEnd,
     /// What has changed while somebody takes over is told to the successor, and not to the standby any more.
     ToldOnce,
     /// A successor is sent what the standby was told, and not what has changed since.
@@ -52,10 +64,18 @@ pub enum Mutant {
     ServesOnAtEnd,
     /// The standby leaves when the channel ends, whatever has become of the active.
     LeavesAtEnd,
+    /// It waits for the last word of an active that is dead.
+    WaitsForLastWord,
     /// It waits for the death of an active whose channel has ended as long as it takes.
     NoPatience,
-    /// It kills an active that hangs without a look at its licence.
-    KillsUnlicensed,
+    /// It kills an active that hangs after a look at its licence, and claims that when the active is dead.
+    KillsBeforeClaim,
+    /// It keeps the licence of an active that it cannot kill.
+    ClaimKept,
+    /// It claims in two steps: a look, and a store.
+    ClaimsByStore,
+    /// It serves on although the licence was passed on.
+    ServesPassedOn,
     /// A server whose standby has ended starts no other.
     StartsNoOther,
     /// An active does not notice that its standby is gone.
@@ -76,7 +96,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 44] = [
         Self::WritesBeforeCommit,
         Self::BlindForWrites,
         Self::BlindForReads,
@@ -89,20 +109,30 @@ impl Mutant {
         Self::SharedAtOnce,
         Self::LicenceKept,
         Self::LastWordUnsaid,
+        Self::TakesBackClaimed,
+        Self::ServesOnClaimed,
         Self::HandsOverFollowed,
-        Self::TakesBackAfterCommit,
+        Self::NeverPassesOn,
+        Self::PassesOnAfterAccept,
+        Self::PassesOnByStore,
+        Self::OwnsAtEnd,
         Self::TakesBackAtOnce,
+        Self::ShutsDownFirst,
+        Self::ThawsLicensed,
         Self::ThawsBlind,
         Self::UnlicensedKept,
-        Self::OwnsAtEnd,
         Self::ToldOnce,
         Self::SendsTold,
         Self::TakenUpAtTakeover,
         Self::StopsFollowed,
         Self::ServesOnAtEnd,
         Self::LeavesAtEnd,
+        Self::WaitsForLastWord,
         Self::NoPatience,
-        Self::KillsUnlicensed,
+        Self::KillsBeforeClaim,
+        Self::ClaimKept,
+        Self::ClaimsByStore,
+        Self::ServesPassedOn,
         Self::StartsNoOther,
         Self::DeafToEnd,
         Self::WaitsForSilent,

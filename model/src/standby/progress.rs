@@ -1,7 +1,7 @@
 //! Why nothing goes on for ever: a number that every step of a process raises, as in [`mod@crate::progress`].
 
 use super::protocol::Standby;
-use super::state::{At, Link, Mark, Role, Server, State};
+use super::state::{At, Intent, Licence, Life, Link, Mark, Role, Server, State};
 use crate::channel::Pid;
 
 /// Whoever has gone has come as far as it can.
@@ -21,8 +21,13 @@ pub fn progress(state: &State) -> i32 {
 fn process(state: &State, pid: Pid) -> i32 {
     match &state.processes[pid].role {
         Role::Unstarted => 0,
-        Role::TakesOver(_) => 10,
-        Role::Follows(follower) => 100 + 2 * i32::from(follower.marked) - i32::from(follower.fences),
+        Role::TakesOver(successor) => 10 + i32::from(successor.passed_on),
+        Role::Follows(follower) => {
+            let is_dead = state.processes[follower.active].life == Life::Dead;
+            let has_claimed = is_dead && state.licences[pid] == Some(Licence::Claimed);
+            let intent = if follower.intent == Intent::Kill { -2 } else { i32::from(has_claimed) };
+            100 + 2 * i32::from(follower.marked) + intent
+        }
         Role::Serves(server) => SERVES + serving(state, pid, server),
         Role::Gone => GONE,
     }
@@ -56,9 +61,11 @@ fn at(at: At) -> i32 {
         At::HasWritten(_) => 2,
         At::HasTakenOff => -2,
         At::TakesBack { .. } => 20,
-        At::Freezes => 21,
-        At::Concludes => 22,
+        At::Offers => 21,
+        At::Freezes => 22,
         At::Waits { .. } => 23,
-        At::Looks { .. } => 24,
+        At::Recalls { .. } => 24,
+        At::Looks { .. } => 25,
+        At::Yields => 30,
     }
 }

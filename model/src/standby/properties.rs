@@ -5,8 +5,8 @@ use stateright::Property;
 use super::mutants::Mutant;
 use super::protocol::Standby;
 use super::state::{
-    Answer, At, CLIENTS, Client, FROM, GREETING, Life, Mark, PROCESSES, Process, Role, Server, State, Successor, TO,
-    Verdict,
+    Answer, At, CLIENTS, Client, FROM, GREETING, Intent, Licence, Life, Mark, PROCESSES, Process, Role, Server, State,
+    Successor, TO, Verdict,
 };
 use crate::channel::Pid;
 
@@ -28,8 +28,8 @@ pub const RESET_FOR_A_REASON: &str = "only who was read from before two deaths i
 pub const POISON_WAITS: &str = "what has killed waits for an armed standby";
 /// And who has said it is reset then.
 pub const POISON_ENDS: &str = "who has killed twice is not served on";
-/// Whoever kills an active has looked whether it would serve on then.
-pub const KILLS_LICENSED: &str = "only a licensed standby kills an active that hangs";
+/// Whoever kills an active serves on then.
+pub const KILLS_LICENSED: &str = "only a standby that has the licence kills an active that hangs";
 /// After a death that a standby could survive, somebody serves in the end.
 pub const SERVES_ON: &str = "when an active has died, its armed standby serves in the end";
 /// And has handled and answered all that was said.
@@ -38,9 +38,9 @@ pub const ANSWERED: &str = "what a client says is answered in the end";
 pub const ARMED: &str = "the next standby is armed in the end";
 /// Nobody goes on telling a process what happens that is dead or stopped.
 pub const FOLLOWED_BY_WHO_RUNS: &str = "who is followed in the end is followed by a process that runs";
-/// A death is the end of all only where no standby is armed, or where its licence is taken back because somebody is to own the
-/// peers who has not accepted yet.
-pub const SURVIVED: &str = "a death is survived unless nobody is armed, or the licence is taken back";
+/// A death is the end of all only where no standby is armed: neither before a takeover nor up to its end, nor behind one that has failed
+/// where it might have come through.
+pub const SURVIVED: &str = "a death is survived if a standby is armed, or was when somebody began to take over";
 /// Where the licence has been taken back, nobody relies on it.
 pub const LICENSED: &str = "whoever a server takes for its standby may serve on";
 /// Nobody follows a process that does not know of it.
@@ -83,7 +83,7 @@ fn in_every_state() -> Vec<Property<Standby>> {
         Property::<Standby>::always(SURVIVED, |_, state| !state.lost_though_armed),
         Property::<Standby>::always(LICENSED, |_, state| {
             let polls = |pid: Pid| state.processes[pid].server().is_some_and(|server| server.at == At::Polls);
-            (0..PROCESSES).all(|pid| !polls(pid) || state.link_of(pid).is_none_or(|link| link.licensed))
+            (0..PROCESSES).all(|pid| !polls(pid) || state.licence_of(pid).is_none_or(Licence::is_the_standbys))
         }),
     ]
 }
@@ -191,7 +191,7 @@ fn of_ownership() -> Vec<Property<Standby>> {
             |_, state| {
                 let believes = |pid: Pid| {
                     let marked = state.processes[pid].follower().is_some_and(|follower| follower.marked);
-                    marked && !state.link(pid).licensed && !state.link(pid).refused
+                    marked && is_taken_back(state, pid) && !state.link(pid).refused
                 };
                 (0..PROCESSES).any(believes)
             },
@@ -199,7 +199,7 @@ fn of_ownership() -> Vec<Property<Standby>> {
         Property::<Standby>::sometimes("a standby without its licence outlives the active", |_, state| {
             let dead = |pid: Pid| {
                 let active = state.processes[pid].follower().map(|follower| follower.active);
-                active.is_some_and(|active| state.processes[active].life == Life::Dead && !state.link(pid).licensed)
+                active.is_some_and(|active| state.processes[active].life == Life::Dead && is_taken_back(state, pid))
             };
             (0..PROCESSES).any(dead) && state.owner == Some(2)
         }),
@@ -215,12 +215,12 @@ fn of_ownership() -> Vec<Property<Standby>> {
             |_, state| heirs(state).any(|_| state.broke),
         ),
         Property::<Standby>::sometimes(
-            "an active is killed that has gone on and taken back the licence",
-            |_, state| {
-                let fences = |pid: Pid| state.processes[pid].follower().is_some_and(|follower| follower.fences);
-                (0..PROCESSES).any(|pid| fences(pid) && !state.link(pid).licensed)
-            },
+            "an active goes on before it is killed, and finds that it is to be",
+            |_, state| yielding(state).any(|pid| state.standby_of(pid).is_some_and(|pid| is_to_kill(state, pid))),
         ),
+        Property::<Standby>::sometimes("it finds that, and who was to kill it is gone", |_, state| {
+            state.heir_gone && yielding(state).next().is_some()
+        }),
         Property::<Standby>::sometimes("a takeover, and the standby is gone", |_, state| {
             let successor = state.owner == Some(2) && state.takeover_asked;
             successor && state.processes[1].role == Role::Gone && state.processes[0].role == Role::Gone
@@ -249,36 +249,78 @@ fn of_takeovers() -> Vec<Property<Standby>> {
             let failed = state.takeover_asked && state.processes[2].role == Role::Gone;
             failed && state.owner == Some(0) && state.is_sheltered(0) && at_rest(state).count() == 1
         }),
-        Property::<Standby>::sometimes("it fails when the licence is taken back", |_, state| {
+        Property::<Standby>::sometimes("it fails, and the licence is taken back", |_, state| {
             let left = state.processes[2].successor().is_some_and(|successor| successor.ended);
             left && state.processes[0].server().is_some_and(|server| server.at == At::TakesBack { stops: false })
         }),
+        Property::<Standby>::sometimes(
+            "Accept comes between the end of the licence and that of the channel",
+            |_, state| predecessors(state).any(|server| server.at == At::Recalls { accepted: true }),
+        ),
         Property::<Standby>::sometimes("Accept is found after the end of the channel", |_, state| {
-            let looks =
-                |process: &Process| process.server().is_some_and(|server| server.at == At::Looks { accepted: true });
-            state.processes.iter().any(looks)
+            predecessors(state).any(|server| server.at == At::Looks { accepted: true })
+        }),
+        Property::<Standby>::sometimes("a predecessor dies before Accept, and its licence is passed on", |_, state| {
+            (0..PROCESSES).any(|pid| state.may_inherit(pid) && has_passed_on(state, pid)) && armed_of(state, 0)
+        }),
+        Property::<Standby>::sometimes("a successor with Commit comes later than the standby", |_, state| {
+            let has_commit = |successor: &Successor| successor.committed.is_some() && !successor.passed_on;
+            let comes = state.processes.iter().filter_map(Process::successor).any(has_commit);
+            comes && heirs(state).any(|pid| state.licences[pid] == Some(Licence::Claimed))
+        }),
+        Property::<Standby>::sometimes(
+            "one that is to be killed is in its freeze, and somebody has Commit",
+            |_, state| {
+                let waits = |server: &Server| matches!(server.at, At::Waits { .. });
+                predecessors(state).any(waits) && (0..PROCESSES).any(|pid| is_to_kill(state, pid))
+            },
+        ),
+        Property::<Standby>::sometimes("its predecessor takes it back from a successor", |_, state| {
+            let was_passed_on = |pid: Pid| {
+                let taken_back = |standby: Option<Pid>| standby.is_some_and(|standby| is_taken_back(state, standby));
+                has_passed_on(state, pid)
+                    && state.processes[pid].successor().is_some_and(|successor| taken_back(successor.licence_of))
+            };
+            (0..PROCESSES).any(was_passed_on)
         }),
         Property::<Standby>::sometimes("the standby outlives the licence and the predecessor", |_, state| {
-            let unlicensed = (0..PROCESSES).any(|pid| {
-                state.processes[pid].follower().is_some_and(|follower| follower.marked && follower.active == 0)
-                    && !state.link(pid).licensed
-            });
-            unlicensed && state.owner == Some(2) && state.processes[0].role == Role::Gone
+            state.owner == Some(2) && state.licences[1] == Some(Licence::PassedOn) && armed_of(state, 0)
         }),
-        Property::<Standby>::sometimes("all is lost, since Commit was about to be sent", |_, state| {
-            let outlives = |pid: Pid| {
-                let is_armed = |pid: Pid| state.link(pid).mark == Mark::Heard && !state.link(pid).licensed;
-                state.processes[pid].follower().is_some() && is_armed(pid)
-            };
-            let without = |successor: &Successor| successor.committed.is_none() && !successor.ended;
-            let is_taken_over = state.processes.iter().filter_map(Process::successor).any(without);
-            let nothing_else = state.stops == 0 && !state.broke;
-            state.lost && nothing_else && is_taken_over && (0..PROCESSES).any(outlives)
-        }),
-        Property::<Standby>::sometimes("a death with Commit in the channel, and Accept may still be", |_, state| {
-            (0..PROCESSES).any(|pid| state.may_inherit(pid) && state.processes[1].follower().is_some())
+        Property::<Standby>::sometimes("all is lost, since the takeover had just failed", |_, state| {
+            let nothing_else = state.stops == 0 && !state.broke && !state.heir_gone;
+            state.lost && nothing_else && armed_of(state, 0) && is_taken_back(state, 1)
         }),
     ]
+}
+
+/// Whether a standby has what its active has taken back.
+fn is_taken_back(state: &State, standby: Pid) -> bool {
+    state.licences[standby] == Some(Licence::TakenBack)
+}
+
+fn has_passed_on(state: &State, pid: Pid) -> bool {
+    state.processes[pid].successor().is_some_and(|successor| successor.passed_on)
+}
+
+fn is_to_kill(state: &State, pid: Pid) -> bool {
+    state.processes[pid].follower().is_some_and(|follower| follower.intent == Intent::Kill)
+}
+
+/// Whether process 1 is armed, and has followed this one, which is dead.
+fn armed_of(state: &State, active: Pid) -> bool {
+    let follower = state.processes[1].follower();
+    follower.is_some_and(|follower| follower.marked && follower.active == active)
+        && state.processes[active].life == Life::Dead
+}
+
+/// Those who have found that they are to end.
+fn yielding(state: &State) -> impl Iterator<Item = Pid> {
+    (0..PROCESSES).filter(|&pid| state.processes[pid].has_to_end())
+}
+
+/// Whoever is in its freeze.
+fn predecessors(state: &State) -> impl Iterator<Item = &Server> {
+    state.processes.iter().filter_map(Process::server).filter(|server| server.at.is_frozen())
 }
 
 fn any(state: &State, life: Life) -> bool {
@@ -398,17 +440,20 @@ impl Mutant {
             Self::BlindForReads | Self::BelievesReads | Self::TakesOffFirst | Self::IntakeKept => KNOWS_ALL,
             Self::CommitsInTwo | Self::AsideForEver => ANSWERED,
             Self::SharedAtOnce => SHARED_ONCE,
-            Self::LicenceKept | Self::HandsOverFollowed | Self::ServesOnAtEnd => ONE_ACTS,
-            Self::TakesBackAfterCommit | Self::ThawsBlind => ONE_ACTS,
-            Self::TakesBackAtOnce => SURVIVED,
+            Self::LicenceKept | Self::ServesOnAtEnd | Self::ServesOnClaimed => ONE_ACTS,
+            Self::HandsOverFollowed | Self::NeverPassesOn | Self::PassesOnByStore | Self::OwnsAtEnd => ONE_ACTS,
+            Self::ShutsDownFirst | Self::ThawsLicensed | Self::ThawsBlind => ONE_ACTS,
+            Self::ClaimsByStore | Self::ServesPassedOn => ONE_ACTS,
+            Self::TakesBackAtOnce | Self::PassesOnAfterAccept => SURVIVED,
+            Self::TakesBackClaimed | Self::ClaimKept | Self::LeavesAtEnd => SURVIVED,
             Self::UnlicensedKept => LICENSED,
-            Self::OwnsAtEnd | Self::ToldOnce | Self::SendsTold => KNOWS_ALL,
+            Self::ToldOnce | Self::SendsTold => KNOWS_ALL,
             Self::TakenUpAtTakeover => POISON_WAITS,
             Self::StopsFollowed => ONLY_THE_OWNER_ACTS,
-            Self::LeavesAtEnd => SERVES_ON,
+            Self::WaitsForLastWord => SERVES_ON,
             Self::NoPatience => LEAVES,
             Self::LastWordUnsaid => NO_DEADLOCK,
-            Self::KillsUnlicensed => KILLS_LICENSED,
+            Self::KillsBeforeClaim => KILLS_LICENSED,
             Self::StartsNoOther => ARMED,
             Self::DeafToEnd | Self::WaitsForSilent => FOLLOWED_BY_WHO_RUNS,
             Self::PoisonTakenUp | Self::TakenUpUnarmed => POISON_WAITS,

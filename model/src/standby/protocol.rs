@@ -1,7 +1,7 @@
 //! What stands by, or a mutant of it: which faults it has, and who acts.
 
 use super::mutants::Mutant;
-use super::state::State;
+use super::state::{At, State};
 use crate::channel::Pid;
 
 /// The protocol of a standby, or a mutant of it.
@@ -18,6 +18,6 @@ impl Standby {
 
     /// Whether a process reads from peers and writes to them, or will as soon as it has the processor.
     pub fn acts(&self, state: &State, pid: Pid) -> bool {
-        state.processes[pid].server().is_some_and(|server| !server.at.is_frozen())
+        state.processes[pid].server().is_some_and(|server| !server.at.is_frozen() && server.at != At::Yields)
     }
 }

@@ -31,6 +31,8 @@ pub struct State {
     pub processes: [Process; PROCESSES],
     /// What each standby shares with its active, by the standby's pid.
     pub links: [Option<Link>; PROCESSES],
+    /// Whose the licence is that this standby was given. Whoever takes over from its active may have it, too.
+    pub licences: [Option<Licence>; PROCESSES],
     /// The connections, as clients and kernel see them.
     pub clients: [Client; CLIENTS],
     /// The two are joined.
@@ -51,15 +53,19 @@ pub struct State {
     pub takeover_asked: bool,
     /// One is under way, and when it began, somebody followed who was armed.
     pub armed_at_takeover: bool,
-    /// All was lost by a death that somebody should have survived.
+    /// The owner has died, and somebody is to serve on: nobody else has been killed since.
+    pub owed: bool,
+    /// All was lost, although somebody should have served on.
     pub lost_though_armed: bool,
+    /// Who was to serve on in place of an active that is to be killed is gone.
+    pub heir_gone: bool,
     /// So many has the poisonous message killed.
     pub poison_kills: u8,
     /// It has killed again, although nobody would survive that.
     pub poison_kills_unarmed: bool,
     /// What was put aside has been waited for long enough: no standby comes.
     pub patience_ended: bool,
-    /// A standby has set about killing an active that had taken back its licence before that.
+    /// A standby has killed an active that had its licence no more for it.
     pub fenced_unlicensed: bool,
 }
 
@@ -138,8 +144,14 @@ pub enum Role {
 pub struct Successor {
     /// From whom it takes over.
     pub from: Pid,
+    /// It was given the licence that this standby has.
+    pub licence_of: Option<Pid>,
     /// Commit is in the channel, and with it all that it is told of the peers.
     pub committed: Option<Book>,
+    /// It has passed the licence on to itself.
+    pub passed_on: bool,
+    /// Accept is in the channel before that: what only a mutant does.
+    pub accepted: bool,
     /// The predecessor has shut the channel down.
     pub ended: bool,
 }
@@ -151,8 +163,36 @@ pub struct Follower {
     pub active: Pid,
     /// The first mark is applied: it could serve on.
     pub marked: bool,
-    /// It has found that the active hangs, and has looked at its licence.
-    pub fences: bool,
+    /// What it is about to do.
+    pub intent: Intent,
+}
+
+/// What a standby is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Intent {
+    /// It follows, or looks what has become of the active.
+    Follow,
+    /// The active hangs: it has claimed the licence, and kills it.
+    Kill,
+    /// It has seen that it might claim: what only a mutant does by itself.
+    Claim,
+}
+
+/// `licence.rs`: the word that three processes have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Licence {
+    Lent,
+    Claimed,
+    PassedOn,
+    TakenBack,
+}
+
+impl Licence {
+    /// Whether the standby owns the peers when the active is dead, if it is armed by then.
+    pub(crate) fn is_the_standbys(self) -> bool {
+        matches!(self, Self::Lent | Self::Claimed)
+    }
 }
 
 /// A process that serves.
@@ -192,16 +232,23 @@ pub enum At {
     },
     /// It was told to stop.
     Stops,
-    /// Somebody takes over, and is sent what is pending. Nothing is read, handled or written.
+    /// It has found its licence claimed: it was taken for one that hangs, and kills itself.
+    Yields,
+    /// Its successor is ready, and the licence is on its way to that. Nothing is read, handled or written from here on.
+    Offers,
+    /// The successor is sent what is pending.
     Freezes,
-    /// The same, and the licence is taken back. Commit is not in the channel.
-    Concludes,
-    /// Commit is.
+    /// Commit is in the channel.
     Waits {
         /// And so is Accept.
         accepted: bool,
     },
-    /// It takes the takeover for failed, and has shut the channel down. It has not looked whether Accept is there.
+    /// It takes the takeover for failed, and has taken back the licence. The channel is open.
+    Recalls {
+        /// Accept is there.
+        accepted: bool,
+    },
+    /// It has shut the channel down. It has not looked whether Accept is there.
     Looks {
         /// It is.
         accepted: bool,
@@ -211,17 +258,17 @@ pub enum At {
 impl At {
     /// Whether it leaves the peers alone, because they may be somebody else's at any moment.
     pub(crate) fn is_frozen(self) -> bool {
-        self == Self::Freezes || self.is_committing()
+        matches!(self, Self::Offers | Self::Freezes | Self::Waits { .. }) || self.has_given_up()
     }
 
-    /// Whether it has taken back the licence, since a successor may own the peers soon.
-    fn is_committing(self) -> bool {
-        matches!(self, Self::Concludes | Self::Waits { .. } | Self::Looks { .. })
+    /// Whether it has taken back the licence, since a takeover has failed that might have come through.
+    fn has_given_up(self) -> bool {
+        matches!(self, Self::Recalls { .. } | Self::Looks { .. })
     }
 
     /// The same, or because its standby is to follow no more.
     fn has_taken_back(self) -> bool {
-        self.is_committing() || matches!(self, Self::TakesBack { .. } | Self::Stops)
+        self.has_given_up() || matches!(self, Self::TakesBack { .. } | Self::Stops)
     }
 }
 
@@ -256,8 +303,6 @@ pub struct Link {
     pub active: Pid,
     /// The active still takes it for its standby.
     pub followed: bool,
-    /// `licence.rs`: it was not taken back.
-    pub licensed: bool,
     /// Neither end of the channel is closed, and it is not broken.
     pub open: bool,
     /// The active's last word is in the channel.
@@ -346,6 +391,11 @@ impl Process {
         }
     }
 
+    /// Whether it has found that it was taken for one that hangs.
+    pub(crate) fn has_to_end(&self) -> bool {
+        self.server().is_some_and(|server| server.at == At::Yields)
+    }
+
     pub(crate) fn successor(&self) -> Option<&Successor> {
         match &self.role {
             Role::TakesOver(successor) if self.life != Life::Dead => Some(successor),
@@ -373,6 +423,7 @@ impl State {
         Self {
             processes: [active, Process::UNSTARTED, Process::UNSTARTED],
             links: [const { None }; PROCESSES],
+            licences: [None; PROCESSES],
             clients: Default::default(),
             joined,
             poison: None,
@@ -383,7 +434,9 @@ impl State {
             broke: false,
             takeover_asked: false,
             armed_at_takeover: false,
+            owed: false,
             lost_though_armed: false,
+            heir_gone: false,
             poison_kills: 0,
             poison_kills_unarmed: false,
             patience_ended: false,
@@ -435,15 +488,24 @@ impl State {
         self.link_of(active).is_some_and(|link| link.mark == Mark::Heard)
     }
 
-    /// Who would serve on if this process died: a standby that has applied the first mark, or will since it is in the channel, and
-    /// whose licence was not taken back.
+    /// Whose the licence is that an active has given its standby.
+    pub(crate) fn licence_of(&self, active: Pid) -> Option<Licence> {
+        self.licences[self.standby_of(active)?]
+    }
+
+    /// The word that a standby has, or a successor.
+    pub(crate) fn licence_mut(&mut self, standby: Pid) -> &mut Licence {
+        self.licences[standby].as_mut().expect("whoever has it keeps it")
+    }
+
+    /// Who would serve on if this process died, and nobody was quicker: a standby that has applied the first mark, or will since it is in
+    /// the channel, and whose licence is neither passed on nor taken back.
     pub(crate) fn heir_of(&self, active: Pid) -> Option<Pid> {
-        let is_heir = |pid: Pid, link: &Link| {
-            let marked =
-                self.processes[pid].follower().is_some_and(|follower| follower.marked || link.mark == Mark::Sent);
-            link.active == active && link.licensed && marked
-        };
-        (0..PROCESSES).find(|&pid| self.links[pid].as_ref().is_some_and(|link| is_heir(pid, link)))
+        (0..PROCESSES).find(|&pid| {
+            let follower = self.processes[pid].follower().filter(|follower| follower.active == active);
+            let is_the_standbys = self.licences[pid].is_some_and(Licence::is_the_standbys);
+            is_the_standbys && follower.is_some_and(|follower| follower.marked || self.link(pid).mark == Mark::Sent)
+        })
     }
 
     /// Who may be started.
@@ -470,47 +532,66 @@ impl State {
         (0..PROCESSES).any(|pid| self.successor_of(pid).is_some() || is_frozen(&self.processes[pid]))
     }
 
-    /// Whether the death of this process is to be survived: its standby lives, and is armed, or was when somebody began to take over,
-    /// and nothing has befallen it since; and nobody is about to own the peers.
+    /// Whether the death of this process is to be survived: its standby is armed, and whoever has the licence lives; or nothing has
+    /// befallen anybody since somebody began to take over beside an armed standby, and the takeover has not failed.
     fn is_to_be_survived(&self, pid: Pid) -> bool {
         let Some(at) = self.processes[pid].server().map(|server| server.at) else { return false };
         let follows = |process: &Process| process.follower().is_some_and(|follower| follower.active == pid);
-        let is_armed = self.is_sheltered(pid)
-            && self.standby_of(pid).is_some_and(|standby| follows(&self.processes[standby]))
-            && !at.has_taken_back();
-        let was_armed = self.armed_at_takeover && self.successor_of(pid).is_some();
+        let is_taken_over = self.successor_of(pid).is_some();
+        let lives = match self.licence_of(pid) {
+            Some(Licence::PassedOn) => is_taken_over,
+            _ => self.standby_of(pid).is_some_and(|standby| follows(&self.processes[standby])),
+        };
+        let is_armed = self.is_sheltered(pid) && lives && !at.has_taken_back();
         let nothing_else = self.stops == 0 && !self.broke && self.processes.iter().any(follows);
-        is_armed || (was_armed && nothing_else && !at.is_committing())
+        is_armed || (self.armed_at_takeover && is_taken_over && nothing_else && !at.has_given_up())
     }
 
-    /// Whether this process has Commit of a predecessor that has died since. It owns the peers if its Accept is in the channel before
-    /// that is closed.
+    /// Whether this process has Commit of a predecessor that has died since, and may own the peers: it has passed the licence on to
+    /// itself, or may, or there is none, and its Accept comes before the channel is closed.
     pub(crate) fn may_inherit(&self, pid: Pid) -> bool {
         let may = |successor: &Successor| {
             let is_dead = self.processes[successor.from].life == Life::Dead;
-            is_dead && successor.committed.is_some() && !successor.ended
+            let licence = successor.licence_of.and_then(|standby| self.licences[standby]);
+            let is_free = successor.passed_on || matches!(licence, None | Some(Licence::Lent));
+            is_dead && successor.committed.is_some() && !successor.ended && is_free
         };
         self.owner.is_none() && self.processes[pid].successor().is_some_and(may)
     }
 
-    /// A process is killed. If it was about to serve on, nobody else will.
-    pub(crate) fn kill(&mut self, pid: Pid) {
-        let was_heir =
-            self.processes[pid].follower().is_some_and(|follower| self.heir_of(follower.active) == Some(pid));
-        self.lost |= was_heir && self.owner.is_none() && !self.over;
-        self.leave(pid);
+    /// All is lost as soon as nobody is left who may own the peers.
+    pub(crate) fn note_loss(&mut self) {
+        let is_dead = |process: &Process| process.life == Life::Dead;
+        let serves_on = |pid: Pid| is_dead(&self.processes[pid]) && self.heir_of(pid).is_some();
+        if self.owner.is_none() && !self.over && !(0..PROCESSES).any(|pid| serves_on(pid) || self.may_inherit(pid)) {
+            self.lost = true;
+            self.lost_though_armed |= self.owed;
+        }
     }
 
-    /// A process finds that it is not to serve. If it could have in place of a dead predecessor, nobody does.
-    pub(crate) fn leave(&mut self, pid: Pid) {
-        self.lost |= self.may_inherit(pid);
+    /// A process is killed.
+    pub(crate) fn kill(&mut self, pid: Pid) {
+        // That is another death than the owner's.
+        self.owed &= self.owner.is_some();
         self.die(pid);
+    }
+
+    /// A process kills itself, since it was taken for one that hangs: somebody is to be there, who wanted to.
+    pub(crate) fn yields(&mut self, pid: Pid) {
+        let is_owner = self.owner == Some(pid);
+        self.die(pid);
+        self.owed |= is_owner && !self.heir_gone;
     }
 
     /// A process is gone: the kernel closes what it held.
     pub(crate) fn die(&mut self, pid: Pid) {
+        let is_to_end = |pid: Pid| self.processes[pid].has_to_end();
+        let process = &self.processes[pid];
+        self.heir_gone |= process.successor().is_some_and(|successor| is_to_end(successor.from))
+            || process.follower().is_some_and(|follower| follower.intent == Intent::Kill || is_to_end(follower.active));
         if self.owner == Some(pid) {
-            self.owner_dies(pid);
+            self.owed = self.is_to_be_survived(pid);
+            self.owner = None;
         }
         self.processes[pid] = Process { life: Life::Dead, role: Role::Gone };
         for link in self.links.iter_mut().flatten().filter(|link| link.active == pid) {
@@ -518,23 +599,6 @@ impl State {
         }
         if let Some(link) = &mut self.links[pid] {
             link.open = false;
-        }
-    }
-
-    fn owner_dies(&mut self, pid: Pid) {
-        self.owner = None;
-        let Some(heir) = self.heir_of(pid) else {
-            let has_commit = self.successor_of(pid).is_some_and(|successor| {
-                self.processes[successor].successor().is_some_and(|successor| successor.committed.is_some())
-            });
-            self.lost = !self.over && !has_commit;
-            self.lost_though_armed |= self.lost && self.is_to_be_survived(pid);
-            return;
-        };
-        let committed = self.link(heir).committed.clone().unwrap_or_default();
-        for (client, peer) in self.clients.iter_mut().zip(&committed.peers) {
-            let unhandled = !self.joined && client.read > peer.handled;
-            client.unhandled_deaths = if unhandled { (client.unhandled_deaths + 1).min(2) } else { 0 };
         }
     }
 
@@ -548,8 +612,15 @@ impl State {
             if !used {
                 self.links[pid] = None;
             }
+            let has_it = |successor: &Successor| successor.licence_of == Some(pid);
+            if !used && !self.processes.iter().filter_map(Process::successor).any(has_it) {
+                self.licences[pid] = None;
+            }
         }
         self.armed_at_takeover &= self.is_takeover_under_way();
+        self.owed &= self.owner.is_none() && !self.lost && !self.over;
+        self.heir_gone &=
+            self.licences.contains(&Some(Licence::Claimed)) || self.processes.iter().any(Process::has_to_end);
         if self.lost || self.over {
             self.clients = Default::default();
             self.poison = None;
