@@ -5,8 +5,11 @@
 //! Three processes and two clients. Process 0 serves; each of the others is started once, as a standby of whoever serves then, or as
 //! a successor: so a run has up to two deaths that are survived. At any moment, between any two system calls and any two stores
 //! to the memory that both share, each process may be killed, and one of them stopped, and continued later or never. A
-//! channel may break though both ends live; a standby may take an active that is stopped for one that hangs, and kill it, be it
-//! that it goes on meanwhile; somebody may take over, beside a standby that follows on; the server may be told to stop.
+//! channel may break though both ends live; a standby may take an active that is stopped, or in a freeze, for one that hangs, and kill it,
+//! be it that it goes on meanwhile, or find that it cannot; somebody may take over, beside a standby that follows on; the server may be
+//! told to stop.
+//!
+//! Active, standby and successor have the licence, which is one word. Each change of it is one step.
 //!
 //! In one half of the runs each client talks to a service: what one of them says is told to the other, too, all share how much
 //! was said, and one message may kill whoever handles it. What a service says depends on the process that it runs in, so a message
@@ -17,7 +20,8 @@
 //!
 //! | in the model | in the code |
 //! | --- | --- |
-//! | [`state::Link`] | `mapping.rs`, `licence.rs`, and the channel between `escort.rs` and `follower.rs` |
+//! | [`state::Link`] | `mapping.rs`, and the channel between `escort.rs` and `follower.rs` |
+//! | [`state::Licence`] | the word in `licence.rs`: `Licensor::new` up to `Licensor::drop` |
 //! | [`state::Client`] | the kernel's socket, with what `peer/counters.rs` tells of it |
 //! | [`state::Book`], `told` | what `Escort::commit` writes: `write_peers`, `write_offsets`, `write_states` |
 //! | `Follow` | `Followed::begin` up to `Escort::begin`: `Table::shelter` |
@@ -26,18 +30,20 @@
 //! | `Write` | `AnyLane::let_out`, of one peer: `Turn::flush_if_known` |
 //! | `Convey`, `WriteConveyed`, `TakeOff`, `HaveConveyed` | `Turn::convey_by_peeking`: `Shelter::convey`, write(2), recv(2), `have_conveyed` |
 //! | `SendMark`, `ApplyMark`, `HearCopied` | `Escort::mark`, `Follower::mark`, `Escort::arm` |
-//! | `LoseStandby`, `Silence` | `Turn::Lost`, by the end of the channel, or by `Rhythm::is_overdue` and a journal that is full: `Escort::dismiss` |
+//! | `LoseStandby`, `Silence`, `Dismiss` | `Turn::Lost`, by the end of the channel, or by `Rhythm::is_overdue` and a journal that is full: the two calls of `Escort::dismiss`, `Licensor::drop` and `close_with` |
+//! | `Yield` | `raise` in `Licensor::drop`, where `take_back` has found `CLAIMED` |
 //! | `Serve` | a turn of the loop while nobody follows |
 //! | `TakeOver` | `Succession::begin`: who is armed follows on while somebody copies, and anybody else is dismissed |
-//! | `Freeze` | `Turned::Ready`, `ReadyDeparture::commit`: from here on the loop is not polled |
-//! | `TakeBack`, `SendCommit` | the two calls of `End::send_commit`: the licence is taken back, and Commit is in the channel |
-//! | `Accept` | `SuccessorEnd::send_accept`: `Ok` |
-//! | `GiveUp`, `LoseSuccessor` | the steps `Failed` and `Told` of `drive::Drive`: `say_last`, `shut_down`; and before Commit is sent, the rest as well |
-//! | `Retire`, `Thaw` | `Stepped::HandedOver`, from `hear` or from `look`, up to the exit; `Stepped::Thaw`, and `Succession::thaw` with `dismiss_unlicensed` |
+//! | `Offer` | `Turned::Ready`, and `send_by` of `Frame::Licence` in `ReadyDeparture::commit_beside`, which `Arriving::take_licence` receives: from here on the loop is not polled |
+//! | `Freeze`, `SendCommit` | `PredecessorEnd::freeze`, up to `End::send_commit`: Commit is in the channel |
+//! | `PassOn`, `Accept`, `FindEnd` | `SuccessorEnd::send_accept`: `Licence::pass_on`, which leads to `Cause::ServedOn` or `TooLate` where it fails; `send_by`, which is `Ok`; or which finds the channel ended, and then `is_passed_on` |
+//! | `Decline` | `Accepting::step`: `restore`, or `stop_if_told`, has failed |
+//! | `GiveUp`, `LoseSuccessor`, `ShutDown` | the steps `Failed` and `Told` of `drive::Drive`: `say_last`, and the two calls of `End::shut_down`, `Licensor::drop` and `Channel::shutdown`; before Commit is sent, the rest as well |
+//! | `Retire`, `Thaw` | `Stepped::HandedOver`, from `hear` or from `look`, with `dismiss_standby`, up to the exit; `Stepped::Thaw`, and `Succession::thaw` with `dismiss_unlicensed` |
 //! | `Terminate`, `Exit` | `Reactor::drain` and the end of the process |
-//! | `Leave` of a successor | `Cause::TooLate`, or the end of the channel |
-//! | `Leave`, `Alive`, `ServeOn` | `Follower::end` and `hear`: `End::Dismissed`, `Objection::Alive` after `DYING_MAX`, `serve_on` |
-//! | `FindHung`, `KillHung` | `Follower::wait` with `is_licensed`, and `fence` |
+//! | `Leave` of a successor | the end of the channel before Commit |
+//! | `Leave`, `Alive`, `Claim`, `ServeOn` | `Follower::end` and `hear`: `End::Dismissed`, `Objection::Alive` after `DYING_MAX`, `Licence::claim`, `serve_on` |
+//! | `FindHung`, `KillHung`, `Forgo` | `Follower::wait` with `claim`, and `fence`: `Active::kill`, or `Licence::forgo` |
 //! | [`mod@judgement`] | `Follower::judge` and `Survival::go_on` |
 //! | `TakeUpAside`, `Patience` | `Reactor::tend_suspect`, with `is_sheltered`, or at the end of `STANDBY_PATIENCE` |
 //!
@@ -50,17 +56,19 @@
 //! - **A journal that is full** is a standby that is silent, which is given up then.
 //! - **A store that says how much a read has brought, and the one before it** are one with the handling: up to them the kernel's counter
 //!   says it, and what is in memory is seen by nobody.
-//! - **What a standby does between the last look at its licence and its first poll** is one step. Nobody else acts then, and a
-//!   death is one before anybody is armed.
+//! - **What a standby does between its claim and its first poll** is one step, and so is what a successor does when it owns the peers.
+//!   Nobody else acts then, and a death is one before anybody is armed.
 //! - **Deaths before a standby is armed** lose all, as the promise has it. Nothing is checked of clients after that, nor after
 //!   a stop, but that nobody serves who may not.
 //! - **The takeover** but for what it means to a standby: the other model has it. There is one in a run. What a successor is told in
 //!   rounds comes to what its predecessor knows in the freeze, and is one with Commit here; up to then a successor can do nothing but
 //!   end, so one that is given up then is gone at once.
+//! - **An end of the channel between predecessor and successor that is neither's doing**, which the kernel does not know, nor an error of
+//!   another kind when Accept is sent to a process that is dead: whoever has that leaves, as if it was killed.
 //! - **Another standby after a takeover that has failed beside one**: there is no fourth process. What follows is a server that nobody
 //!   follows, as after any dismissal.
 //! - **When the kernel closes the files of a dead process**, which may be long after its standby has seen that it is dead. Nothing
-//!   depends on that but whether a successor that has Commit can still say Accept: so it may, or find the end of the channel.
+//!   depends on that but how a successor that has Commit comes to own the peers: it can still say Accept, or finds the end of the channel.
 //! - **The end of [`Action::Patience`]** while a standby could still come: what waits for an armed standby waits for as long as it
 //!   takes one to be, or goes along with a takeover.
 //! - **Counters that cannot be told** (Unix sockets, connections that do not stand, urgent bytes): such a peer is reset by `Doubt::NotTold`,
