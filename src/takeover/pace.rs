@@ -4,10 +4,14 @@
 //! make it less: each takes as long as the one before left it. Where they do not, because the service changes its peers
 //! as fast as they are copied, the bound is raised step by step, so that a takeover succeeds; and when so much could not
 //! be sent in time, it fails and says whose fault that is.
+//!
+//! A standby is told what is left by writing to memory, once, and the loop goes on: more of it may be pending, and however much it is, it
+//! is followed after a while. Not to be followed is worse than to stand still for some milliseconds.
 
 use std::time::{Duration, Instant};
 
 use crate::peer::Address;
+use crate::recipient::Recipient;
 
 /// What the successor does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,9 @@ const LITTLE: Pending = Pending { peers: 16, entries: 16, bytes: 16 * 1024 };
 /// What may be sent after the freeze: a fifth of a millisecond on the machine on which this was written, where it is about
 /// a microsecond for each peer and for each kilobyte; so a millisecond on one that is five times slower.
 const BOUND: Pending = Pending { peers: 128, entries: 128, bytes: 128 * 1024 };
+
+/// The same of what is written to the memory of a standby, of which each peer takes half as long.
+const BOUND_OF_STANDBY: Pending = Pending { peers: 10_000, entries: 10_000, bytes: 4 << 20 };
 
 /// How long rounds go on before the bound is raised, and how long until it is raised again, to twice as much.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -81,6 +88,7 @@ pub(crate) enum Verdict {
 /// How the rounds of one takeover go.
 #[derive(Debug)]
 pub(crate) struct Pace {
+    to: Recipient,
     /// When the first round had ended, which copies everybody.
     first_ended: Option<Instant>,
     /// When the round that is under way began, and how many bytes had been sent by then.
@@ -92,8 +100,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { first_ended: None, round_began: (now, 0), before: None, bytes_per_second: None }
+    pub(crate) fn new(to: Recipient, now: Instant) -> Self {
+        Self { to, first_ended: None, round_began: (now, 0), before: None, bytes_per_second: None }
     }
 
     /// The successor has applied a round, which ends when so many bytes have been sent.
@@ -126,6 +134,7 @@ impl Pace {
         let rounds_for = self.rounds_for(now);
         let patient = rounds_for < PATIENCE;
         match pending {
+            _ if self.to == Recipient::Standby && (pending.fits(BOUND_OF_STANDBY) || !patient) => Verdict::Freeze,
             _ if pending.fits(LITTLE) => Verdict::Freeze,
             _ if pending.fits(BOUND) && !(shrinks && patient) => Verdict::Freeze,
             _ if patient => Verdict::Another,
@@ -146,6 +155,12 @@ impl Pace {
 
     /// What may be pending by now.
     fn bound(&self, now: Instant) -> Pending {
+        let all = Pending { peers: usize::MAX, entries: usize::MAX, bytes: usize::MAX };
+        match self.to {
+            Recipient::Successor => {}
+            Recipient::Standby if self.rounds_for(now) < PATIENCE => return BOUND_OF_STANDBY,
+            Recipient::Standby => return all,
+        }
         let late = self.rounds_for(now).saturating_sub(PATIENCE);
         let raised = (late.as_millis() / RAISED_AFTER.as_millis()).min(u128::from(usize::BITS));
         let factor = 1usize.checked_shl(u32::try_from(raised).expect("it is a number of bits")).unwrap_or(usize::MAX);

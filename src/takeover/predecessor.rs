@@ -193,7 +193,7 @@ impl Copying {
             peers_copied: 0,
             rounds_copied: 0,
             goes_on_with_answered: false,
-            pace: Pace::new(now),
+            pace: Pace::new(to, now),
             figures: Figures { rounds: 1, ..Figures::default() },
             began: now,
             progressed: now,

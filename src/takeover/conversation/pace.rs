@@ -155,16 +155,17 @@ fn rounds_of(
     peers: &mut Slab<FakePeer>,
     happen: impl FnMut(&mut Copying, &mut Slab<FakePeer>),
 ) -> Result<(u32, bool), Mistake> {
-    rounds_within(FREEZE_TIMEOUT, peers, happen)
+    rounds_within(Recipient::Successor, FREEZE_TIMEOUT, peers, happen)
 }
 
 fn rounds_within(
+    to: Recipient,
     freeze_timeout: Duration,
     peers: &mut Slab<FakePeer>,
     mut happen: impl FnMut(&mut Copying, &mut Slab<FakePeer>),
 ) -> Result<(u32, bool), Mistake> {
     let mut now = Instant::now();
-    let mut copying = Copying::new(Recipient::Successor, hello(), &[peers.capacity()], now);
+    let mut copying = Copying::new(to, hello(), &[peers.capacity()], now);
     let mut peers_sent = 0;
     for number in 1.. {
         let last = loop {
@@ -250,22 +251,45 @@ fn few_peers_with_many_bytes_are_as_much_as_many() {
     assert!(strained && rounds > 100, "{rounds} rounds");
 }
 
-#[test]
-fn peers_that_change_faster_than_can_be_sent_in_time_are_named() {
+/// Far too much of each of three peers is pending whenever a round ends.
+fn rounds_of_restless(to: Recipient) -> Result<(u32, bool), Mistake> {
     let mut peers: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64 + 1, 4))).collect();
     // A round sends at most 256 KiB of a peer in ten milliseconds, and half of one is allowed.
-    let mistake = rounds_within(Duration::from_millis(1), &mut peers, |copying, peers| {
+    rounds_within(to, Duration::from_millis(1), &mut peers, |copying, peers| {
         for key in 0..3 {
             let pending = peers[key].outbound.len();
             peers[key].outbound.advance(pending);
             peers[key].outbound.push(&vec![1; (key + 1) << 18]);
             copying.mirror_mut(0).touched(key, false);
         }
-    });
-    let said = mistake.unwrap_err().to_string();
+    })
+}
+
+#[test]
+fn peers_that_change_faster_than_can_be_sent_in_time_are_named() {
+    let said = rounds_of_restless(Recipient::Successor).unwrap_err().to_string();
     assert!(said.starts_with("peers change faster than they are copied: "), "{said}");
     assert!(said.contains(" bytes of 3 peers, 786472 of them of [127.0.0.1]:1, are pending"), "{said}");
     assert!(said.ends_with("0 ms are allowed, half the freeze timeout"), "{said}");
+}
+
+#[test]
+fn a_standby_is_followed_however_fast_peers_change() {
+    assert_eq!(rounds_of_restless(Recipient::Standby), Ok((2, false)));
+    let mut peers: Slab<FakePeer> = (0..3).map(|key| (key, FakePeer::new(key as u64 + 1, 4))).collect();
+    let (rounds, strained) = rounds_within(Recipient::Standby, FREEZE_TIMEOUT, &mut peers, |copying, peers| {
+        for key in 0..3 {
+            let pending = peers[key].outbound.len();
+            peers[key].outbound.advance(pending);
+            peers[key].outbound.push(&vec![1; 2 << 20]);
+            copying.mirror_mut(0).touched(key, false);
+        }
+    })
+    .unwrap();
+    assert!(
+        !strained && (100..110).contains(&rounds),
+        "what is more than that is waited for for a second: {rounds} rounds"
+    );
 }
 
 #[test]
