@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use reactord_process::channel::{Channel, ChannelError, Deadline, Sent};
 use reactord_process::frame::RawFrame;
-use reactord_process::memory::spare;
 
 use super::batch::Batch;
 use crate::clock::monotonic_ns;
@@ -251,7 +250,7 @@ impl PredecessorEnd for End<'_> {
             self.lane.table_mut().put_out_of_reach(handle);
         }
         fault::at(Step::Freeze, &mut self.channel)?;
-        spare(memory::FRAME_SPARE_BYTES)?;
+        memory::spare(memory::FRAME_SPARE_BYTES)?;
         Ok(frozen)
     }
 

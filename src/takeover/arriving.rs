@@ -10,7 +10,6 @@ use std::time::Duration;
 use mio::Poll;
 use reactord_process::channel::{Channel, ChannelError, Deadline};
 use reactord_process::frame::{RawFrame, printable};
-use reactord_process::memory::spare;
 use reactord_process::path::TakeoverListener;
 
 use super::adopted::{Adopted, restored};
@@ -19,6 +18,7 @@ use super::error::{Cause, in_context};
 use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
 use super::listening::{Entered, Theirs, enter, move_to, take_listeners};
+use super::memory;
 use super::panicked::caught;
 use super::sift::sift;
 use super::successor::{Accept, Action, Heard, Objection, Of, Receiving};
@@ -321,7 +321,7 @@ impl<L: Lanes> Arriving<L> {
 
     fn enter(&mut self, Of { lane, map }: Of, piece: &[u8]) -> Result<(), Cause> {
         fault::at(Step::Enter, &mut self.channel)?;
-        spare(2 * piece.len()).map_err(ChannelError::from)?;
+        memory::spare(2 * piece.len()).map_err(ChannelError::from)?;
         let (lane, version) = self.counterpart(lane)?;
         caught(|| lane.restore_entries(map, version, piece))
             .map_err(|panicked| Cause::Panicked { address: None, panicked })?

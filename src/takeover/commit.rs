@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use reactord_process::channel::{Channel, ChannelError, Deadline};
 use reactord_process::frame::RawFrame;
-use reactord_process::memory::spare;
 
 use super::drive::{Drive, PredecessorEnd, Stepped};
 use super::everybody::{descriptors, originals};
@@ -169,7 +168,7 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
         let mut frozen = ready.freeze(Instant::now(), monotonic_ns());
         self.account.take().into_iter().for_each(|account| frozen.hand_on(account));
         fault::at(Step::Freeze, &mut self.channel)?;
-        spare(memory::FRAME_SPARE_BYTES)?;
+        memory::spare(memory::FRAME_SPARE_BYTES)?;
         Ok(frozen)
     }
 

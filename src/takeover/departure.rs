@@ -12,7 +12,6 @@ use mio::{Interest, Registry};
 use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
 use reactord_process::channel::{Channel, ChannelError, Deadline, Sent};
 use reactord_process::frame::printable;
-use reactord_process::memory::spare;
 use reactord_process::path::TakeoverListener;
 use reactord_process::wiped::Wiped;
 
@@ -85,7 +84,7 @@ impl Departure {
             channel.hold_secrets();
         }
         let successor = Process { build: printable(&hello.build), pid, generation: welcome.generation + 1 };
-        let opened = spare(keys_end.iter().sum::<usize>() * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
+        let opened = memory::spare(keys_end.iter().sum::<usize>() * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
             .map_err(Failure::from)
             .and_then(|()| send_welcome(&mut channel, welcome))
             .and_then(|()| send_listeners(&mut channel, entrance, takeover));

@@ -8,6 +8,9 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use log::{debug, warn};
+use nix::libc;
+use reactord_process::memory::Shortage;
+use vm_memory::MmapRegion;
 
 use super::admission::Refusal;
 use super::panicked::caught;
@@ -22,6 +25,20 @@ const PEER_BYTES: u64 = 256;
 
 /// What somebody takes whose TLS handshake is under way: nearly all of that is rustls's.
 const HANDSHAKE_BYTES: u64 = 10 * 1024;
+
+/// Whether so many bytes could be had now, which is asked before much is sent or kept.
+///
+/// The kernel is asked, and not the allocator: where so much is freed to it, glibc has whatever is no larger from its heap from then on
+/// (`M_MMAP_THRESHOLD`, mallopt(3)), and there each table leaves a hole when it grows, where it would be moved as it is otherwise.
+///
+/// # Errors
+/// If they could not.
+pub(crate) fn spare(bytes: usize) -> Result<(), Shortage> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // Nothing has no mapping.
+    let mapped = MmapRegion::<()>::build(None, bytes.max(1), libc::PROT_READ | libc::PROT_WRITE, flags);
+    mapped.map(drop).map_err(|_| Shortage { bytes })
+}
 
 /// Whether the successor may have as much memory as it needs for these peers and the entries that they share, and for so many
 /// `handshakes` that are under way, where its control group limits that.
@@ -165,6 +182,12 @@ impl Drop for Expendable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_refused_with_its_number() {
+        [0, 1, FRAME_SPARE_BYTES].into_iter().for_each(|bytes| spare(bytes).unwrap());
+        assert_eq!(spare(usize::MAX / 4).unwrap_err().bytes, usize::MAX / 4);
+    }
 
     #[test]
     fn handshakes_that_are_under_way_take_room() {

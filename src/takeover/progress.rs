@@ -5,7 +5,6 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use reactord_process::channel::{Channel, ChannelError, Sent, TOO_MANY_IN_FLIGHT_RETRY};
-use reactord_process::memory::spare;
 
 use super::failure::{Failure, last_word};
 use super::fault::{self, PredecessorStep as Step};
@@ -229,7 +228,7 @@ impl Progress {
         if let Some(sent) = subjects.send_first(channel)? {
             return Ok(sent);
         }
-        spare(memory::FRAME_SPARE_BYTES)?;
+        memory::spare(memory::FRAME_SPARE_BYTES)?;
         let copying = &mut self.copying;
         let Some(outgoing) = subjects.lend(|originals| caught(|| copying.next(originals)))?? else {
             channel.flush()?;
