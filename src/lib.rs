@@ -195,6 +195,7 @@ mod account;
 mod annals;
 mod asking;
 mod build_id;
+mod by_key;
 mod clock;
 mod config;
 mod dispositions;

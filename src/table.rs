@@ -524,8 +524,7 @@ impl Table {
     /// # Errors
     /// If the kernel cannot be asked how far connections have come.
     pub(crate) fn shelter(&mut self, mapping: Arc<Mapping>, lane: u32) -> io::Result<()> {
-        let peers = self.peers.slab.len();
-        self.peers.shelter = Some(Box::new(Shelter::new(mapping, lane, peers)?));
+        self.peers.shelter = Some(Box::new(Shelter::new(mapping, lane)?));
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::handle::PeerHandle;
+use crate::by_key::ByKey;
 use crate::fault::{self, StandbyStep as Step};
 use crate::mapping::{Conveyed, Mapping, Reader};
 use crate::peer::count::Count;
@@ -33,7 +34,7 @@ pub(super) struct Shelter {
     lane: u32,
     counting: Counting,
     /// How far peers have come, by keys.
-    known: Vec<Known>,
+    known: ByKey<Known>,
     /// What the standby is to be told of them.
     offsets: Vec<Offset>,
     /// To whom something is to be written, or done, when the standby knows it.
@@ -92,8 +93,8 @@ impl Known {
 }
 
 /// How far the peer at `key` has come. Of a connection that does not stand yet, that is for later.
-fn know<'k>(known: &'k mut Vec<Known>, counting: &mut Counting, key: usize, peer: &Peer) -> &'k mut Known {
-    let known = at(known, key);
+fn know<'k>(known: &'k mut ByKey<Known>, counting: &mut Counting, key: usize, peer: &Peer) -> &'k mut Known {
+    let known = known.at(key);
     if !known.is_counted && known.looks < LOOKS_MAX && peer.talk.phase() != Phase::Connecting {
         known.looks += 1;
         if let Some(count) = counting.look(peer).stands() {
@@ -103,25 +104,15 @@ fn know<'k>(known: &'k mut Vec<Known>, counting: &mut Counting, key: usize, peer
     known
 }
 
-/// What is known of the peer at `key`, of whom nothing may have been known so far.
-fn at(known: &mut Vec<Known>, key: usize) -> &mut Known {
-    if known.len() <= key {
-        known.resize(key + 1, Known::default());
-    }
-    &mut known[key]
-}
-
 impl Shelter {
-    /// For so many peers and more.
-    ///
     /// # Errors
     /// If the kernel cannot be asked how far connections have come.
-    pub(super) fn new(mapping: Arc<Mapping>, lane: u32, peers: usize) -> io::Result<Self> {
+    pub(super) fn new(mapping: Arc<Mapping>, lane: u32) -> io::Result<Self> {
         Ok(Self {
             mapping,
             lane,
             counting: Counting::open()?,
-            known: vec![Known::default(); peers],
+            known: ByKey::default(),
             offsets: Vec::new(),
             held: Vec::new(),
             lets_out: false,
@@ -135,7 +126,7 @@ impl Shelter {
 
     /// The peer at `key` may have come further than what was read and written: the kernel is asked anew.
     pub(super) fn look_anew(&mut self, key: usize) {
-        let known = at(&mut self.known, key);
+        let known = self.known.at(key);
         (known.is_counted, known.looks, known.is_urgent) = (false, 0, true);
     }
 
@@ -182,7 +173,7 @@ impl Shelter {
 
     /// The peer at `key` has its turn now for which it has waited.
     pub(super) fn release(&mut self, key: usize) {
-        let known = at(&mut self.known, key);
+        let known = self.known.at(key);
         (known.is_held, known.is_newly_joined) = (false, false);
     }
 
@@ -195,7 +186,7 @@ impl Shelter {
 
     /// The peer at `key` is gone.
     pub(super) fn forget(&mut self, key: usize) {
-        self.known.get_mut(key).into_iter().for_each(|known| *known = Known::default());
+        self.known.forget(key);
     }
 
     /// What the peer has said, and was put aside, is about to be handled.
@@ -224,7 +215,7 @@ impl Shelter {
     pub(super) fn have_written(&mut self, key: usize, bytes: usize) {
         if bytes > 0 {
             fault::here_while_sheltered(Step::HaveWritten);
-            let known = at(&mut self.known, key);
+            let known = self.known.at(key);
             known.advance(0, bytes);
             known.written_after = self.commits;
         }
@@ -249,8 +240,8 @@ impl Shelter {
     pub(super) fn have_conveyed(&mut self, from: usize, to: usize, bytes: usize) {
         fault::here_while_sheltered(Step::HaveConveyed);
         self.mapping.have_conveyed();
-        at(&mut self.known, from).advance(bytes, 0);
-        at(&mut self.known, to).advance(0, bytes);
+        self.known.at(from).advance(bytes, 0);
+        self.known.at(to).advance(0, bytes);
     }
 }
 

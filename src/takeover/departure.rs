@@ -32,8 +32,8 @@ use crate::recipient::Recipient;
 use crate::sources::{Entrance, Greeting, Listener, Source, Tokens, Vestibule};
 use crate::tls::Tls;
 
-/// What the book of what the successor knows takes for each key: it grows by doubling, and may have to move.
-const BOOK_BYTES_PER_KEY: usize = 32;
+/// What the book of what the successor knows takes for each key, with its place in a queue.
+const BOOK_BYTES_PER_KEY: usize = 24;
 
 /// So many listeners that go are handed on, beside all that stay and that of the takeover: as many as one frame takes. Those
 /// who have connected to any further one are reset; it takes several takeovers in a row that leave many behind.

@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::pace::{Load, Pending};
 use super::wire::{Closed, Frame, RecordsKind, RecordsWriter, Timers, chained};
+use crate::by_key::ByKey;
 use crate::originals::Originals;
 use crate::peer::record::{Ends, Record, SecuredRecord};
 
@@ -99,9 +100,10 @@ impl Known {
 /// What the successor knows of all peers, by slab key.
 #[derive(Debug, Default)]
 struct Ledger {
-    entries: Vec<Entry>,
-    /// Up to where the beginnings of records were sent, of those who have one: few do at a time.
-    partials: FxHashMap<usize, u64>,
+    entries: ByKey<Entry>,
+    /// Up to where the bytes of those were sent who have come further than an entry has room for, or of whom the beginning of a
+    /// record was sent: few at a time.
+    far: FxHashMap<usize, Ends>,
 }
 
 /// What the successor knows of a peer, but for what few have.
@@ -110,47 +112,61 @@ struct Entry {
     state: State,
     has_facts: bool,
     digest: u32,
-    inbound_end: u64,
-    outbound_end: u64,
+    inbound_end: Near,
+    outbound_end: Near,
 }
 
-const _: () = assert!(size_of::<Entry>() <= 24, "there is one for each of a million peers");
+const _: () = assert!(size_of::<Entry>() <= 16, "there is one for each of a million peers");
+
+/// A position up to which a connection comes in days: 1 TiB.
+#[derive(Clone, Copy, Debug, Default)]
+struct Near([u8; 5]);
+
+impl Near {
+    /// `None` if the position is further away.
+    fn new(position: u64) -> Option<Self> {
+        match position.to_le_bytes() {
+            [a, b, c, d, e, 0, 0, 0] => Some(Self([a, b, c, d, e])),
+            _ => None,
+        }
+    }
+
+    fn position(self) -> u64 {
+        let Self([a, b, c, d, e]) = self;
+        u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
+    }
+}
 
 impl Ledger {
     fn get(&self, key: usize) -> Known {
-        let Entry { state, has_facts, digest, inbound_end, outbound_end } =
-            self.entries.get(key).copied().unwrap_or_default();
-        let partial = self.partials.get(&key).copied().unwrap_or_default();
-        Known { state, digest, ends: Ends { inbound: inbound_end, outbound: outbound_end, partial }, has_facts }
+        let Entry { state, has_facts, digest, inbound_end, outbound_end } = self.entries.get(key);
+        let near = || Ends { inbound: inbound_end.position(), outbound: outbound_end.position(), partial: 0 };
+        let ends = self.far.get(&key).copied().unwrap_or_else(near);
+        Known { state, digest, ends, has_facts }
     }
 
     fn set(&mut self, key: usize, Known { state, digest, ends, has_facts }: Known) {
-        let Ends { inbound, outbound, partial } = ends;
-        *self.entry(key) = Entry { state, has_facts, digest, inbound_end: inbound, outbound_end: outbound };
-        match partial {
-            0 => self.partials.remove(&key),
-            partial => self.partials.insert(key, partial),
+        let near = match ends {
+            Ends { inbound, outbound, partial: 0 } => Near::new(inbound).zip(Near::new(outbound)),
+            _ => None,
         };
+        match near {
+            Some(_) => self.far.remove(&key),
+            None => self.far.insert(key, ends),
+        };
+        let (inbound_end, outbound_end) = near.unwrap_or_default();
+        *self.entries.at(key) = Entry { state, has_facts, digest, inbound_end, outbound_end };
     }
 
     fn state_mut(&mut self, key: usize) -> &mut State {
-        &mut self.entry(key).state
-    }
-
-    /// What is known of `key`, about which nobody may have asked before.
-    fn entry(&mut self, key: usize) -> &mut Entry {
-        if key >= self.entries.len() {
-            self.entries.resize(key + 1, Entry::default());
-        }
-        &mut self.entries[key]
+        &mut self.entries.at(key).state
     }
 
     /// Nobody is at `key` any more. What was known of who was.
     fn take(&mut self, key: usize) -> Known {
         let known = self.get(key);
-        if key < self.entries.len() {
-            self.set(key, Known::default());
-        }
+        self.far.remove(&key);
+        self.entries.forget(key);
         known
     }
 }
@@ -254,7 +270,7 @@ impl Mirror {
         Self {
             lane,
             // It grows as the walk goes: to write all of it at once would hold up the loop.
-            known: Ledger { entries: Vec::with_capacity(walk_end), ..Ledger::default() },
+            known: Ledger::default(),
             walked: 0,
             walk_end,
             fresh: Queue::default(),

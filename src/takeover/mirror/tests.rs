@@ -254,7 +254,7 @@ fn what_has_come_of_a_record_is_told_once_however_slowly_it_comes() {
         while world.send(true) {}
     }
     let mirror = world.mirror.as_mut().unwrap();
-    assert_eq!(mirror.known.partials.len(), 1);
+    assert_eq!(mirror.known.far.len(), 1);
     let record = world.peers[1].record();
     assert_eq!(world.successor[&record.cookie].0.record(), record);
 
@@ -263,7 +263,36 @@ fn what_has_come_of_a_record_is_told_once_however_slowly_it_comes() {
     mirror.touched(1, false);
     mirror.begin_round();
     while world.send(true) {}
-    assert!(world.mirror.unwrap().known.partials.is_empty(), "nothing is kept for it");
+    assert!(world.mirror.unwrap().known.far.is_empty(), "nothing is kept for it");
     let record = world.peers[1].record();
     assert_eq!(world.successor[&record.cookie].0.record(), record);
+}
+
+/// A position, near or far.
+fn position() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 1..1000_u64, (1_u64 << 40) - 2..(1 << 40) + 2, Just(u64::MAX)]
+}
+
+proptest! {
+    #[test]
+    fn whatever_position_somebody_has_come_to_it_is_known_as_it_was_told(
+        steps in proptest::collection::vec((0..5_usize, position(), position(), prop_oneof![4 => Just(0), 1 => position()]), 0..100),
+    ) {
+        let (mut ledger, mut expected) = (Ledger::default(), BTreeMap::new());
+        for (key, inbound, outbound, partial) in steps {
+            let ends = Ends { inbound, outbound, partial };
+            let known = Known { state: State::Clean, digest: 7, ends, has_facts: key == 1 };
+            ledger.set(key, known);
+            expected.insert(key, known);
+            prop_assert!(expected.iter().all(|(key, known)| ledger.get(*key) == *known));
+        }
+        let is_far = |Ends { inbound, outbound, partial }: Ends| partial > 0 || inbound.max(outbound) >= 1 << 40;
+        let far = expected.values().filter(|known| is_far(known.ends)).count();
+        prop_assert_eq!(ledger.far.len(), far, "the others take no more than an entry");
+        for (key, known) in expected {
+            prop_assert_eq!(ledger.take(key), known);
+            prop_assert_eq!(ledger.get(key), Known::default());
+        }
+        prop_assert!(ledger.far.is_empty());
+    }
 }
