@@ -67,6 +67,7 @@
 //! | module | owns |
 //! | --- | --- |
 //! | `wire` | bytes to records and back |
+//! | `digests` | what the successor has of each peer, in one number |
 //! | `mirror`, `books` | what the successor knows of each peer of a lane, of all lanes |
 //! | `pieces` | what the successor knows of the entries that all peers share |
 //! | `pace` | how much may be pending at the freeze |
@@ -92,6 +93,7 @@ pub(crate) mod arriving;
 pub(crate) mod books;
 pub(crate) mod commit;
 pub(crate) mod departure;
+mod digests;
 pub(crate) mod drive;
 pub(crate) mod error;
 mod everybody;

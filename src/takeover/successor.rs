@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use reactord_process::frame::{Refuse, printable};
-use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use super::digests::Digests;
 use super::wire::{
     Closed, Commit, Copied, Digested, Entries, EntriesSent, Figures, Frame, Hello, Kind, Lane, Listeners, OfLane,
     Offer, Round, State, Timers, WIRE_VERSIONS, Welcome, chained,
@@ -358,7 +358,7 @@ impl std::fmt::Display for Of {
 #[derive(Debug, PartialEq, Eq)]
 struct LaneBook {
     /// The digest of each peer, by cookie.
-    known: FxHashMap<u64, u32>,
+    known: Digests,
     /// What its peers share.
     state: Vec<u8>,
 }
@@ -538,10 +538,7 @@ fn of_lane(lanes: &mut [LaneBook], lane: u32) -> Result<&mut LaneBook, Objection
 
 impl Book {
     fn expecting(peers: &[usize]) -> Self {
-        let lanes = peers.iter().map(|&peers| LaneBook {
-            known: FxHashMap::with_capacity_and_hasher(peers, FxBuildHasher),
-            state: Vec::new(),
-        });
+        let lanes = peers.iter().map(|&peers| LaneBook { known: Digests::with_capacity(peers), state: Vec::new() });
         Self {
             lanes: lanes.collect(),
             digest: 0,
@@ -556,7 +553,7 @@ impl Book {
         of_lane(&mut self.lanes, came.lane)?;
         for Digested { value: record, digest } in &came.records {
             // A socket is that of one peer, in one lane.
-            if self.lanes.iter().any(|lane| lane.known.contains_key(&record.cookie)) {
+            if self.lanes.iter().any(|lane| lane.known.get(record.cookie).is_some()) {
                 return Err(Objection::Twice { cookie: record.cookie });
             }
             of_lane(&mut self.lanes, came.lane)?.known.insert(record.cookie, *digest);
@@ -569,7 +566,7 @@ impl Book {
     fn change<'b>(&mut self, came: OfLane<Change<'b>>) -> Result<Action<'b>, Objection> {
         let known = &mut of_lane(&mut self.lanes, came.lane)?.known;
         for Digested { value: change, digest } in &came.records {
-            let known = known.get_mut(&change.cookie).ok_or(Objection::Unknown { cookie: change.cookie })?;
+            let known = known.get_mut(change.cookie).ok_or(Objection::Unknown { cookie: change.cookie })?;
             let before = *known;
             *known = chained(before, *digest);
             self.digest = self.digest.wrapping_sub(before.into()).wrapping_add((*known).into());
@@ -601,7 +598,7 @@ impl Book {
     fn discard(&mut self, closed: Closed) -> Result<Action<'static>, Objection> {
         let known = &mut of_lane(&mut self.lanes, closed.lane)?.known;
         for &cookie in &closed.cookies {
-            let digest = known.remove(&cookie).ok_or(Objection::Unknown { cookie })?;
+            let digest = known.remove(cookie).ok_or(Objection::Unknown { cookie })?;
             self.digest = self.digest.wrapping_sub(digest.into());
         }
         Ok(Action::Discard(closed))
