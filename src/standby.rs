@@ -75,6 +75,7 @@
 //! | --- | --- |
 //! | `judgement` | what was under way at a death. Pure |
 //! | `following` | the active's book: what a commit and a mark tell. Pure |
+//! | `offsets` | how far connections have come, as the standby was told. Pure |
 //! | `shared` | what all peers share, as the standby has been told. Pure |
 //! | `rhythm` | when there is another mark. Pure |
 //! | `escort`, `followed` | the active's side of the channel |
@@ -93,6 +94,7 @@ mod following;
 mod judgement;
 pub(crate) mod kept;
 pub(crate) mod licence;
+mod offsets;
 mod pulse;
 mod rhythm;
 mod shared;

@@ -117,6 +117,8 @@ pub(crate) struct Table {
     /// What has happened since those have looked last who watch, while somebody does.
     watchers: Option<Box<Watchers>>,
     patience: Patience,
+    /// Those who are adopted get their turns later.
+    puts_off: bool,
 }
 
 impl Table {
@@ -131,6 +133,7 @@ impl Table {
             parting: Awaited::new(|peer| &mut peer.awaited),
             watchers: None,
             patience: Patience::new(close_timeout),
+            puts_off: false,
         };
         // Whoever comes before the first turn has deadlines, too.
         table.begin_turn(now);
@@ -331,11 +334,23 @@ impl Table {
     /// Sees to it that an adopted peer goes on where it was, once it is served.
     fn resume(&mut self, handle: PeerHandle) {
         let turn = self.peers.turn_of(handle).expect("the caller has its handle from the table");
-        if turn.talk.has_unfinished_work() || turn.secured().is_some_and(Secured::has_unheard) {
+        if !self.puts_off && needs_turn(&turn) {
             self.make_due(handle);
         }
         self.peers.set_alarm(handle);
         self.peers.know_reader(handle.key());
+    }
+
+    /// From now on nobody gets a turn for what is to be done, who is adopted or changes: while this process follows another one, nearly all
+    /// of that is done there.
+    pub(crate) fn put_off(&mut self) {
+        self.puts_off = true;
+    }
+
+    /// Everybody gets one for what is still to be done.
+    pub(crate) fn make_up(&mut self) {
+        self.puts_off = false;
+        self.peers.make_due_if(needs_turn);
     }
 
     /// Lets go of a peer that belongs to another process. The connection goes on there. Returns its key, unless nobody
@@ -609,6 +624,11 @@ fn departed(peer: Peer) -> Departed {
     let id = peer.id();
     let (socket, secured) = peer.remains();
     Departed { id, socket, secured }
+}
+
+/// Whether there is something to do about an adopted peer of which no event tells.
+fn needs_turn(peer: &Peer) -> bool {
+    peer.talk.has_unfinished_work() || peer.secured().is_some_and(Secured::has_unheard)
 }
 
 /// What a peer of another process is woken for: for reading alone, since all sockets are writable at once, and that many

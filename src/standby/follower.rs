@@ -18,13 +18,14 @@ use rustc_hash::FxHashMap;
 use super::active::Active;
 use super::judgement::{self, Doubt};
 use super::licence::Licence;
+use super::offsets::KnownOffsets;
 use super::pulse::{Due, Pulse};
 use super::shared::Shared;
 use super::survival::{Judged, Rest, Survival, Verdict};
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
 use crate::listen::Target;
-use crate::mapping::{Conveyed, Mapping, Read};
+use crate::mapping::{Conveyed, JOURNAL_BYTES, Mapping, Read};
 use crate::milestone::{Milestone, Observer};
 use crate::peer::count::Sight;
 use crate::peer::counters::Counting;
@@ -42,6 +43,9 @@ use crate::takeover::wire::{Commit, Descriptors, Frame, Kind, Mark, Offsets, Pro
 
 /// How long a process may take to die whose channel has ended: it frees its memory before its last thread is gone.
 const DYING_MAX: Duration = Duration::from_secs(10);
+
+/// So much of the journal is read at once: what is read of it is there twice for a moment. Tests have many frames that are larger.
+const PIECE_BYTES: u64 = if cfg!(test) { 64 } else { 64 * 1024 };
 
 /// How often it is looked whether another thread asks this server to stop, which wakes nobody here.
 const LOOKS_EVERY: Duration = Duration::from_millis(500);
@@ -124,8 +128,8 @@ pub(super) struct Follower<L> {
     applied: u64,
     /// Descriptors of those who have come, by cookies.
     came: FxHashMap<u64, OwnedFd>,
-    /// By how much what the kernel has counted as written to peers is ahead of the positions of what waits, by cookies.
-    offsets: FxHashMap<u64, Option<u64>>,
+    /// By how much what the kernel has counted as written to peers is ahead of the positions of what waits.
+    offsets: KnownOffsets,
     /// What all peers share.
     shared: Shared,
     counting: Counting,
@@ -139,7 +143,7 @@ pub(super) struct Follower<L> {
 
 impl<L: Lanes> Follower<L> {
     pub(super) fn begin(
-        arriving: Arriving<L>,
+        mut arriving: Arriving<L>,
         receiving: Receiving,
         process: Process,
         seen_pid: u32,
@@ -149,6 +153,7 @@ impl<L: Lanes> Follower<L> {
         if seen_pid != process.pid {
             return Err(Objection::Unseen { pid: process.pid, seen_pid }.into());
         }
+        arriving.lanes.each(|lane| lane.table_mut().put_off());
         Ok(Self {
             arriving,
             active: Active::find(seen_pid).map_err(in_context("pidfd_open"))?,
@@ -159,7 +164,7 @@ impl<L: Lanes> Follower<L> {
             mapping: None,
             applied: 0,
             came: FxHashMap::default(),
-            offsets: FxHashMap::default(),
+            offsets: KnownOffsets::default(),
             shared: Shared::default(),
             counting: Counting::open().map_err(in_context("sock_diag"))?,
             marked: None,
@@ -341,8 +346,29 @@ impl<L: Lanes> Follower<L> {
         let mapping =
             self.mapping.as_ref().ok_or(Objection::OutOfTurn { kind: Kind::Mark, step: "before its memory" })?;
         let no_frames = Objection::Journal { from: self.applied, to: position };
-        let Some(journal) = mapping.journal(self.applied, position) else { return Err(no_frames.into()) };
-        let mut journal = Wiped::from(journal);
+        let mapping = Arc::clone(mapping);
+        let (mut from, mut piece_bytes) = (self.applied, PIECE_BYTES);
+        if position.checked_sub(from).is_none_or(|bytes| bytes > JOURNAL_BYTES as u64) {
+            return Err(no_frames.into());
+        }
+        while from < position {
+            let to = position.min(from + piece_bytes);
+            let Some(journal) = mapping.journal(from, to) else { return Err(no_frames.into()) };
+            let bytes = self.apply_frames(journal.into())?;
+            if bytes == 0 && to == position {
+                return Err(no_frames.into());
+            }
+            // A frame that is larger is read with twice as much.
+            piece_bytes = if bytes == 0 { 2 * piece_bytes } else { PIECE_BYTES };
+            from += bytes;
+        }
+        self.applied = position;
+        mapping.applied(position);
+        Ok(())
+    }
+
+    /// Applies the whole frames of a piece of the journal. Returns how many bytes they have.
+    fn apply_frames(&mut self, mut journal: Wiped) -> Result<u64, Cause> {
         // Those of TLS, where there are any.
         if self.arriving.channel.holds_secrets() {
             journal.hold_secrets();
@@ -352,12 +378,7 @@ impl<L: Lanes> Follower<L> {
             self.apply(&raw)?;
             start = end;
         }
-        if start < journal.len() {
-            return Err(no_frames.into());
-        }
-        self.applied = position;
-        self.mapping.iter().for_each(|mapping| mapping.applied(position));
-        Ok(())
+        Ok(start as u64)
     }
 
     /// Does what a frame of the journal asks for.
@@ -370,16 +391,19 @@ impl<L: Lanes> Follower<L> {
                 return Ok(());
             }
             Frame::Offsets(Offsets { cookies, written }) => {
-                let is_known = |cookie: u64| self.arriving.lanes.find(cookie.into()).is_some();
-                // Somebody may have come and gone since, or end with the active.
-                self.offsets.extend(cookies.into_iter().zip(written).filter(|(cookie, _)| is_known(*cookie)));
+                for (cookie, written) in cookies.into_iter().zip(written) {
+                    // Somebody may have come and gone since, or end with the active.
+                    let handle = self.arriving.lanes.find(cookie.into());
+                    handle.into_iter().for_each(|handle| self.offsets.tell(handle, written));
+                }
                 return Ok(());
             }
             frame => frame,
         };
         if let Frame::Closed(closed) = &frame {
             for cookie in &closed.cookies {
-                self.offsets.remove(cookie);
+                let handle = self.arriving.lanes.find((*cookie).into());
+                handle.into_iter().for_each(|handle| self.offsets.forget(handle));
             }
         }
         match self.receive(frame)? {
@@ -440,6 +464,7 @@ impl<L: Lanes> Follower<L> {
     fn serve_on(&mut self, noticed_at_ns: u64) -> Result<End, Cause> {
         let committed = self.mapping.as_deref().map(Mapping::committed);
         self.apply_up_to(committed.expect("it came before the first mark"))?;
+        self.arriving.lanes.each(|lane| lane.table_mut().make_up());
         self.came.clear();
         let left = self.arriving.channel.descriptors_left();
         drop(self.arriving.channel.take_descriptors(left)?);
@@ -483,7 +508,7 @@ impl<L: Lanes> Follower<L> {
                     }
                     judged.suspect(handle);
                 }
-                match written(peer, offsets, counting, is_blind) {
+                match written(peer, offsets.get(handle), counting, is_blind) {
                     Ok(0) => {}
                     Ok(bytes) => lane.have_written(handle, bytes),
                     Err(verdict) => judged.end(handle, verdict),
@@ -542,7 +567,7 @@ impl<L: Lanes> Follower<L> {
 /// How much of what waits for a peer was written before the active died, or why it cannot be served on.
 fn written(
     peer: &Peer,
-    offsets: &FxHashMap<u64, Option<u64>>,
+    offset: Option<Option<u64>>,
     counting: &mut Counting,
     is_blind: bool,
 ) -> Result<usize, Verdict> {
@@ -554,10 +579,10 @@ fn written(
         return Ok(0);
     }
     // If nothing was told of it, nobody has written to it since it was copied.
-    let Some(offset) = offsets.get(&peer.id().into()) else { return Ok(0) };
+    let Some(offset) = offset else { return Ok(0) };
     match (offset, counting.look(peer)) {
         (Some(offset), Sight::Stands(now)) => {
-            judgement::written(outbound, *offset, peer.talk.is_ending(), now).map_err(Verdict::Doubt)
+            judgement::written(outbound, offset, peer.talk.is_ending(), now).map_err(Verdict::Doubt)
         }
         (Some(_), Sight::Over) => Err(Verdict::Over),
         (_, _) => Err(Verdict::Doubt(Doubt::NotTold)),

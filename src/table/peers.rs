@@ -181,6 +181,12 @@ impl Peers {
         self.due.push(key, &mut self.slab[key]);
     }
 
+    /// Gives everybody one who needs it.
+    pub(super) fn make_due_if(&mut self, needs_turn: impl Fn(&Peer) -> bool) {
+        let Self { slab, due, .. } = self;
+        slab.iter_mut().filter(|(_, peer)| needs_turn(peer)).for_each(|(key, peer)| due.push(key, peer));
+    }
+
     pub(super) fn next_due(&mut self) -> Option<PeerHandle> {
         self.due.pop(&mut self.slab)
     }
