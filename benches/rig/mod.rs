@@ -28,6 +28,14 @@ const ASKED_AGAIN: Duration = Duration::from_millis(5);
 /// What a process is to say or to do is waited for no longer than this.
 const WAITED_MAX: Duration = Duration::from_secs(60);
 
+/// How much memory a process has that no other has: bytes.
+pub(crate) fn anonymous_bytes(pid: u32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib: Option<u64> = anonymous.and_then(|rss| rss.trim().strip_suffix("kB")?.trim().parse().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other(format!("no RssAnon in {status:?}")))
+}
+
 /// The value in the middle; of an even number, the upper of the two.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -190,6 +198,22 @@ impl Server {
         let kib: Option<u64> =
             rss.and_then(|rss| rss.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse().ok());
         kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other(format!("no Rss in {rollup:?}")))
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// The next line that it says with this text in it.
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<String> {
+        self.process.line(text)
+    }
+
+    /// Stops it, and what it has started.
+    pub(crate) fn stop(self) -> io::Result<()> {
+        kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM)?;
+        self.process.end()
     }
 
     /// The server that has taken over from this one, and its summary.
