@@ -21,6 +21,10 @@ use rig::{Server, anonymous_bytes, median, raise_limit};
 /// So long after the last peer has said something, the standby has applied that.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// So many connect at once, and so long is waited then: a standby that others keep from running for long is given up.
+const BURST: usize = 100;
+const BREATH: Duration = Duration::from_millis(5);
+
 /// Measures what a standby costs.
 #[derive(FromArgs)]
 struct Arguments {
@@ -89,12 +93,18 @@ fn more_with<const COUNT: usize>(
 ) -> io::Result<[f64; COUNT]> {
     let bytes = || pids.into_iter().map(anonymous_bytes).collect::<io::Result<Vec<u64>>>();
     let before = bytes()?;
-    let clients = (0..peers).map(|_| TcpStream::connect(server.address())).collect::<io::Result<Vec<_>>>()?;
+    let mut clients = Vec::new();
+    for number in 0..peers {
+        if number % BURST == 0 {
+            std::thread::sleep(BREATH);
+        }
+        clients.push(TcpStream::connect(server.address())?);
+    }
     for mut client in clients.iter().filter(|_| says_something) {
         client.write_all(&0_u32.to_be_bytes())?;
         client.read_exact(&mut [0; 4])?;
     }
     std::thread::sleep(SETTLED);
-    let after = bytes()?;
+    let after = bytes().map_err(|error| io::Error::other(format!("a process was lost: {error}")))?;
     Ok(std::array::from_fn(|number| (after[number] as f64 - before[number] as f64) / peers as f64))
 }
