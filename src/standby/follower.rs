@@ -260,10 +260,12 @@ impl<L: Lanes> Follower<L> {
 
     /// Kills the active, whose loop does not turn. That it is dead is seen in the next look.
     fn fence(&mut self) {
-        warn!("{} does not turn its loop any more, and is killed", self.process);
         self.hung = true;
         self.pulse = Pulse::new(None, Instant::now());
-        if let Err(error) = self.active.kill() {
+        // Nothing comes between the claim and this: an active that goes on finds that it is to end.
+        let killed = self.active.kill();
+        warn!("{} does not turn its loop any more, and is killed", self.process);
+        if let Err(error) = killed {
             warn!("{} cannot be killed: {error}", self.process);
             self.hung = false;
             self.licence.iter().for_each(Licence::forgo);
@@ -447,12 +449,10 @@ impl<L: Lanes> Follower<L> {
                 return Ok(End::Dismissed(reason));
             }
         }
-        if !self.claim() {
-            return Ok(End::Dismissed(
-                "its licence to serve on after its death is another's, or was taken back".to_owned(),
-            ));
-        }
-        self.serve_on(noticed_at_ns)
+        // At last: a successor that has everything could serve on where this process finds that it cannot.
+        let survived = self.serve_on(noticed_at_ns)?;
+        let why_not = "its licence to serve on after its death is another's, or was taken back";
+        Ok(if self.claim() { survived } else { End::Dismissed(why_not.to_owned()) })
     }
 
     /// Whether nobody else may own the peers from here on.
@@ -460,7 +460,7 @@ impl<L: Lanes> Follower<L> {
         self.licence.as_ref().is_some_and(Licence::claim)
     }
 
-    /// Nobody else owns the peers, or ever will.
+    /// Nobody serves, and this process could: everything is ready for that, and nothing that others see has been touched.
     fn serve_on(&mut self, noticed_at_ns: u64) -> Result<End, Cause> {
         let committed = self.mapping.as_deref().map(Mapping::committed);
         self.apply_up_to(committed.expect("it came before the first mark"))?;

@@ -11,7 +11,7 @@ use reactord_process::frame::RawFrame;
 
 use super::drive::{Drive, PredecessorEnd, Stepped};
 use super::everybody::{descriptors, originals};
-use super::failure::Failure;
+use super::failure::{Failure, last_word};
 use super::fault::{self, PredecessorStep as Step};
 use super::freeze::Freeze;
 use super::memory;
@@ -149,7 +149,7 @@ impl<'l, L: Lanes> End<'l, L> {
     fn offer_licence(&mut self) -> Result<(), Failure> {
         let Some(licensor) = &self.licence else { return Ok(()) };
         let sent = self.channel.send_by(&Frame::Licence.encode(), &[licensor.licence()], self.deadline);
-        self.explained(sent)
+        self.explained(sent).map_err(|failure| last_word(&mut self.channel).unwrap_or(failure))
     }
 
     /// An error with what is known here: a deadline that has passed is that of the freeze.

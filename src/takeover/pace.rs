@@ -6,7 +6,7 @@
 //! be sent in time, it fails and says whose fault that is.
 //!
 //! A standby is told what is left by writing to memory, once, and the loop goes on: more of it may be pending, and however much it is, it
-//! is followed after a while. Not to be followed is worse than to stand still for some milliseconds.
+//! is followed after a while, if the journal has room for it. Not to be followed is worse than to stand still for some milliseconds.
 
 use std::time::{Duration, Instant};
 
@@ -125,6 +125,11 @@ impl Pace {
     /// Whether it is worth asking the successor to get ready, with so many peers and entries pending.
     pub(crate) fn may_freeze_with(&self, peers: usize, entries: usize, now: Instant) -> bool {
         self.first_ended.is_some() && Pending { peers, entries, bytes: 0 }.fits(self.bound(now))
+    }
+
+    /// Whether it is a standby that was waited for long enough, so that nothing need be looked at.
+    pub(crate) fn takes_all(&self, now: Instant) -> bool {
+        self.to == Recipient::Standby && self.rounds_for(now) >= PATIENCE
     }
 
     /// The successor is ready.

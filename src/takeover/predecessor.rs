@@ -401,6 +401,9 @@ impl Ready {
             self.0.begin_round();
             return Ok(Decision::Copy(self.0));
         }
+        if copying.pace.takes_all(now) {
+            return Ok(Decision::Freeze(self, None));
+        }
         let load = copying.load(originals);
         match copying.pace.judge(load.pending, freeze_timeout, now) {
             Verdict::Freeze => Ok(Decision::Freeze(self, None)),

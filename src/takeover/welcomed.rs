@@ -29,7 +29,7 @@ use crate::sources::{Doorways, Plan, Sources};
 use crate::worker::Queue;
 
 /// How often whoever wants to follow calls if it does not see whom it hears, and how long it waits in between.
-const CALLS_MAX: usize = 10;
+const CALLS_MAX: usize = 4;
 const CALLS_EVERY: Duration = Duration::from_millis(50);
 
 /// A successor whom the predecessor has welcomed. To drop it is to give up: the predecessor serves on.
@@ -135,8 +135,7 @@ impl Welcomed {
         self.welcome.lanes.iter().map(|lane| (&*lane.service, peers_of(lane)))
     }
 
-    /// Receives everything into `lanes`, whose peers `poll` wakes. When this returns, Accept is in the channel, and the
-    /// peers are this process's.
+    /// Receives everything into `lanes`, whose peers `poll` wakes. When this returns, the peers are this process's.
     ///
     /// # Errors
     /// Before the commit point: the predecessor serves on, and knows why.
