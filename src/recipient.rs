@@ -4,7 +4,7 @@
 /// a server that is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipient {
-    /// Whoever takes over.
+    /// Whoever takes over, or takes some of the peers. There is one of these, too: no peer is moved while somebody takes over.
     Successor,
     /// Whoever would serve on if this process died.
     Standby,

@@ -16,8 +16,8 @@
 //!   Beat ─────────────────────────────────────▶ does the loop turn?
 //!                                              ◀ Beat
 //!                                                ✝
-//!   the end of the channel; the process is dead; the licence was not taken back
-//!   applies the rest of the journal, and finishes what was under way
+//!   the end of the channel; the process is dead
+//!   applies the rest of the journal, finishes what was under way, and claims the licence
 //! ```
 //!
 //! # Why it is right
@@ -51,7 +51,8 @@
 //! only the last can own anything.
 //!
 //! Whoever takes over is given the same licence when the freeze begins, and passes it on to itself before it says Accept. So whichever
-//! moment of a takeover the active dies at, exactly one of the two finds the licence there, and goes on.
+//! moment of a takeover the active dies at, exactly one of the two finds the licence there, and goes on; but for one that has failed when
+//! Commit was sent: until another standby is armed, nobody does.
 //!
 //! | what happens | active | standby |
 //! | --- | --- | --- |

@@ -32,6 +32,11 @@
 //! kernel orders the shutdown and the send under one lock, so either Accept is there, or its sending fails with `EPIPE`
 //! (unix(7)). Before it does that, it says why (Refuse): a successor whose Accept fails finds that word in the channel.
 //!
+//! Where a standby follows the predecessor, there is a right to the peers in memory that all three share
+//! ([`licence`](crate::standby)): the successor passes it on to itself before it sends Accept, and the predecessor takes it back before it ends
+//! the channel. So a successor whose Accept fails, and that has it still, knows that its predecessor has died frozen, and
+//! owns the peers.
+//!
 //! Before it sends Commit, the predecessor hears what the successor has said up to then: an Accept that was said before
 //! is out of turn, and nobody could tell it later from one that answers Commit.
 //!

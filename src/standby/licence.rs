@@ -5,7 +5,7 @@
 //! of them is stopped or killed, and whenever.
 //!
 //! ```text
-//!               claim ┌▶ claimed          the standby's, for good: the active is dead, or is killed since it hangs
+//!               claim ┌▶ claimed          the standby's, for good: the active is dead, or is killed since it hangs (if it can be)
 //!   lent ─────────────┤
 //!                     ├▶ passed on ─────▶ the successor's, which sends Accept, or finds the active dead
 //!             pass on │       │

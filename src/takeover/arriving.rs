@@ -1,6 +1,6 @@
 //! The successor's side of the channel up to the commit point: it moves frames and descriptors, and decides nothing.
 //!
-//! It fills lanes that are not served yet with what arrives. Until Accept is in the channel it can fail at any point, by
+//! It fills lanes that are not served yet with what arrives. Until it has accepted it can fail at any point, by
 //! leaving: nobody's byte has been touched.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -106,7 +106,7 @@ pub(crate) struct Arriving<L> {
     pub(super) doorways: Doorways,
     /// When the predecessor was last told that it may freeze: `CLOCK_MONOTONIC`, ns.
     pub(crate) ready_at_ns: Option<u64>,
-    /// That of the predecessor's standby, which this process is to have instead.
+    /// That of the predecessor's standby, which this process may pass on to itself.
     pub(crate) licence: Option<Licence>,
 }
 
@@ -175,7 +175,7 @@ impl<L: Lanes> Arriving<L> {
         })
     }
 
-    /// Does what a frame asks for, and answers. Once Accept is in the channel, the peers are this process's.
+    /// Does what a frame asks for, and answers. Once it has accepted, the peers are this process's.
     pub(crate) fn hear(&mut self, receiving: Receiving, raw: &RawFrame) -> Result<Came, Cause> {
         match receiving.hear(raw.decode()?)? {
             Heard::On(receiving, action) => {

@@ -266,7 +266,7 @@ pub(crate) enum Accepting {
     Restored(Box<Accept>),
 }
 
-/// A successor whose Accept is in the channel: it owns the peers.
+/// A successor that has accepted: it owns the peers.
 #[derive(Debug)]
 pub(crate) struct Owner(Box<Accept>);
 
