@@ -326,6 +326,8 @@ impl<L: Lanes> Follower<L> {
         let Mark { commit, position } = mark;
         self.check_clock(&commit)?;
         self.apply_up_to(position)?;
+        // Many may have come at once.
+        self.came.shrink_to(2 * self.came.len());
         let receiving = self.receiving.as_mut().expect("it is put back");
         receiving.mark(&commit, self.shared.state_bytes(), self.shared.timers())?;
         let copied = receiving.copied();
