@@ -12,7 +12,7 @@ mod armed;
 mod plan;
 
 #[cfg(feature = "fault-points")]
-pub(crate) use armed::{due, here, here_while_sheltered, shelter, suffer};
+pub(crate) use armed::{due, here, here_while_sheltered, is_sheltered, shelter, suffer};
 #[cfg(feature = "fault-points")]
 pub(crate) use plan::{Fault, Point};
 pub(crate) use plan::{PredecessorStep, StandbyStep, SuccessorStep, UpgradeStep};

@@ -16,6 +16,11 @@ pub(crate) fn shelter(is_sheltered: bool) {
     IS_SHELTERED.store(is_sheltered, Ordering::Relaxed);
 }
 
+/// Whether one is.
+pub(crate) fn is_sheltered() -> bool {
+    IS_SHELTERED.load(Ordering::Relaxed)
+}
+
 /// A step that says nothing and cannot fail, save with its process.
 pub(crate) fn here(point: impl Into<Point>) {
     due(point.into()).into_iter().for_each(suffer);
@@ -23,7 +28,7 @@ pub(crate) fn here(point: impl Into<Point>) {
 
 /// The same of a step that counts only while a standby is armed.
 pub(crate) fn here_while_sheltered(point: impl Into<Point>) {
-    if IS_SHELTERED.load(Ordering::Relaxed) {
+    if is_sheltered() {
         here(point);
     }
 }

@@ -264,11 +264,6 @@ impl Escort {
         Ok(())
     }
 
-    /// A step that counts from when the standby could serve on: a death before that is any server's.
-    fn pass(&mut self, step: Step) -> Result<(), ChannelError> {
-        if self.armed_since_unix_ms.is_some() { fault::at(step, &mut self.channel) } else { Ok(()) }
-    }
-
     // ── A commit ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Tells what has happened, if so much has that somebody would wait for long otherwise.
@@ -289,7 +284,7 @@ impl Escort {
 
     /// Tells all that has happened, and lets out what had to wait for that.
     fn commit<L: Lanes>(&mut self, lanes: &mut L) -> Result<(), Failure> {
-        self.pass(Step::Commit)?;
+        fault::at_while_sheltered(Step::Commit, &mut self.channel)?;
         self.make_room()?;
         let before = self.end;
         self.note(lanes);
@@ -305,13 +300,13 @@ impl Escort {
         }
         if self.end != before || self.mapping.has_taken_in() {
             self.mapping.write(&mut self.end, &self.whole).map_err(is_behind)?;
-            self.pass(Step::Committing)?;
+            fault::at_while_sheltered(Step::Committing, &mut self.channel)?;
             self.mapping.commit(self.end);
         }
-        self.pass(Step::Committed)?;
+        fault::at_while_sheltered(Step::Committed, &mut self.channel)?;
         if lanes.held() > 0 {
             lanes.each(|lane| lane.let_out());
-            self.pass(Step::LetOut)?;
+            fault::at_while_sheltered(Step::LetOut, &mut self.channel)?;
         }
         Ok(())
     }
@@ -349,7 +344,7 @@ impl Escort {
             let keys: Vec<usize> = batch.descriptor_keys().collect();
             if !keys.is_empty() {
                 self.send_descriptors(lanes.lane(batch.lane()), &keys)?;
-                self.pass(Step::Came)?;
+                fault::at_while_sheltered(Step::Came, &mut self.channel)?;
             }
             self.write(&batch.frame)?;
             self.following.sent(batch);
@@ -411,12 +406,12 @@ impl Escort {
 
     /// Says what all comes to that is in the journal.
     fn mark(&mut self, now: Instant) -> Result<(), Failure> {
-        self.pass(Step::Mark)?;
+        fault::at_while_sheltered(Step::Mark, &mut self.channel)?;
         let frame = self.following.mark(self.account.clone(), monotonic_ns(), self.end);
         self.unsent.push_back(Parcel { frame: frame.into(), descriptors: Vec::new() });
         self.marked = self.end;
         self.rhythm.marked(now);
-        self.pass(Step::Marked)?;
+        fault::at_while_sheltered(Step::Marked, &mut self.channel)?;
         Ok(())
     }
 

@@ -4,9 +4,9 @@
 mod armed;
 
 #[cfg(feature = "fault-points")]
-pub(crate) use armed::at;
+pub(crate) use armed::{at, at_while_sheltered};
 #[cfg(not(feature = "fault-points"))]
-pub(crate) use unarmed::at;
+pub(crate) use unarmed::{at, at_while_sheltered};
 
 pub(crate) use crate::fault::{PredecessorStep, StandbyStep, SuccessorStep, UpgradeStep, here, shelter};
 
@@ -17,6 +17,12 @@ mod unarmed {
     /// A step that may say something on the channel, and may fail.
     #[inline(always)]
     pub(crate) fn at<S>(_: S, _: &mut Channel) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    /// The same of a step that counts only while a standby is armed.
+    #[inline(always)]
+    pub(crate) fn at_while_sheltered<S>(_: S, _: &mut Channel) -> Result<(), ChannelError> {
         Ok(())
     }
 }

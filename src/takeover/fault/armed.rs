@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use reactord_process::channel::{Channel, ChannelError, Deadline};
 
 use super::super::wire::{Commit, Figures, Frame};
-use crate::fault::{Fault, Point, SuccessorStep, due, suffer};
+use crate::fault::{Fault, Point, SuccessorStep, due, is_sheltered, suffer};
 
 /// How long the channel may be full of what was sent before.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +33,11 @@ pub(crate) fn at(point: impl Into<Point>, channel: &mut Channel) -> Result<(), C
         }
     }
     Ok(())
+}
+
+/// The same of a step that counts only while a standby is armed.
+pub(crate) fn at_while_sheltered(point: impl Into<Point>, channel: &mut Channel) -> Result<(), ChannelError> {
+    if is_sheltered() { at(point, channel) } else { Ok(()) }
 }
 
 /// A frame that its sender may send, but never now. A successor that has Commit must not say Accept twice: the second
