@@ -20,8 +20,8 @@ mod sessions;
 mod shelter;
 mod tally;
 mod timers;
+mod touch;
 mod turns;
-mod watchers;
 
 use std::io;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub use peers::{NobodyWaits, SendError};
 pub(crate) use sessions::{Others, Sessions};
 pub(crate) use shelter::Offset;
 pub(crate) use tally::{Held, Tally};
-pub(crate) use watchers::Touch;
+pub(crate) use touch::Touch;
 
 use crate::account::ServiceAccount;
 use crate::clock::Clock;
@@ -52,11 +52,10 @@ use crate::peer::record::{Change, Record};
 use crate::peer::secured::Secured;
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
-use crate::recipient::Recipient;
+use crate::recipient::{ByRecipient, Recipient};
 use deadlines::Look;
 use shelter::Shelter;
 use turns::Awaited;
-use watchers::Watchers;
 
 /// How far a peer came in its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +114,7 @@ pub(crate) struct Table {
     /// Those whom the server is ending, each at most once, and when they are looked at again.
     parting: Awaited,
     /// What has happened since those have looked last who watch, while somebody does.
-    watchers: Option<Box<Watchers>>,
+    watchers: Option<Box<ByRecipient<Vec<Touch>>>>,
     patience: Patience,
     /// Those who are adopted get their turns later.
     puts_off: bool,
@@ -255,7 +254,7 @@ impl Table {
         fault::here_while_sheltered(StandbyStep::Retire);
         self.peers.unlink(&peer, partner_key, &how);
         if let Some(watchers) = &mut self.watchers {
-            watchers.note(Touch::Gone { key, id });
+            watchers.each_mut().for_each(|touches| touches.push(Touch::Gone { key, id }));
         }
         Gone { key, address, how, departed: departed(peer) }
     }
@@ -268,7 +267,8 @@ impl Table {
                 return;
             }
             let session = std::mem::take(&mut turn.session_changed);
-            watchers.note(Touch::Changed { key: handle.key(), session });
+            let touch = Touch::Changed { key: handle.key(), session };
+            watchers.each_mut().for_each(|touches| touches.push(touch));
         }
     }
 
@@ -530,7 +530,7 @@ impl Table {
 
     /// From now on it is kept what happens to whom, for whoever they are copied to.
     pub(crate) fn watch(&mut self, to: Recipient) {
-        self.watchers.get_or_insert_default().begin(to);
+        self.watchers.get_or_insert_default().begin(to, Vec::new());
         self.peers.be_copied(true);
     }
 
@@ -594,7 +594,7 @@ impl Table {
 
     /// What has happened since this was last asked for that one, in order.
     pub(crate) fn touches(&mut self, to: Recipient) -> Vec<Touch> {
-        self.watchers.as_mut().map(|watchers| watchers.take(to)).unwrap_or_default()
+        self.watchers.as_mut().and_then(|watchers| watchers.get_mut(to)).map(std::mem::take).unwrap_or_default()
     }
 
     /// Resets a connection that could not be served on, unless it has left. Returns it if it is over with that, as it is.

@@ -1,11 +1,11 @@
 //! The books of all copies of a map that are made at a time: one for each recipient. Pure.
 
 use super::unsent::{Next, Unsent};
-use crate::recipient::Recipient;
+use crate::recipient::{ByRecipient, Recipient};
 
-/// One for each [`Recipient`], by its number.
+/// One for each [`Recipient`].
 #[derive(Debug)]
-pub(super) struct Copies<K>([Option<Copied<K>>; Recipient::ALL.len()]);
+pub(super) struct Copies<K>(ByRecipient<Copied<K>>);
 
 /// A copy on its way.
 #[derive(Debug)]
@@ -18,40 +18,39 @@ struct Copied<K> {
 
 impl<K> Default for Copies<K> {
     fn default() -> Self {
-        Self([const { None }; Recipient::ALL.len()])
+        Self(ByRecipient::default())
     }
 }
 
 impl<K> Copies<K> {
     /// The book of what the recipient knows of the map at this place, unless there is none.
     pub(super) fn book(&self, to: Recipient, place: usize) -> Option<&Unsent<K>> {
-        self.0[to as usize].as_ref().filter(|copied| copied.place == place).map(|copied| &copied.unsent)
+        self.0.get(to).filter(|copied| copied.place == place).map(|copied| &copied.unsent)
     }
 
     /// The same, also if the map has moved since.
     #[cfg(test)]
     pub(super) fn book_of_whatever_place(&self, to: Recipient) -> Option<&Unsent<K>> {
-        self.0[to as usize].as_ref().map(|copied| &copied.unsent)
+        self.0.get(to).map(|copied| &copied.unsent)
     }
 
     /// The recipient knows nothing of the map at this place.
     pub(super) fn begin(&mut self, to: Recipient, place: usize) {
-        self.0[to as usize] = Some(Copied { unsent: Unsent::everything(), place });
+        self.0.begin(to, Copied { unsent: Unsent::everything(), place });
     }
 
     /// What to tell the recipient next of a map of so many entries.
     pub(super) fn next(&mut self, to: Recipient, entries: usize) -> Option<Next<K>> {
-        self.0[to as usize].as_mut()?.unsent.next(entries)
+        self.0.get_mut(to)?.unsent.next(entries)
     }
 
     /// The recipient is told nothing more. Whether nobody is.
     pub(super) fn end(&mut self, to: Recipient) -> bool {
-        self.0[to as usize] = None;
-        self.0.iter().all(Option::is_none)
+        self.0.end(to)
     }
 
     fn each(&mut self) -> impl Iterator<Item = &mut Unsent<K>> {
-        self.0.iter_mut().flatten().map(|copied| &mut copied.unsent)
+        self.0.each_mut().map(|copied| &mut copied.unsent)
     }
 
     /// The entry at `position` may have changed.
