@@ -16,9 +16,9 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice};
+use vm_memory::{ReadVolatile, VolatileMemoryError};
 
 use crate::fault::{self, StandbyStep as Step};
 use crate::shared_memory::SharedMemory;
@@ -113,26 +113,26 @@ impl Mapping {
         }
         let (at, left) = in_journal(*end, bytes.len());
         let (first, second) = bytes.split_at(left);
-        self.slice(JOURNAL + at, first.len()).copy_from(first);
-        self.slice(JOURNAL, second.len()).copy_from(second);
+        self.0.slice(JOURNAL + at, first.len()).copy_from(first);
+        self.0.slice(JOURNAL, second.len()).copy_from(second);
         *end += bytes.len() as u64;
         Ok(())
     }
 
     /// How much is in the journal up to `end` that its reader needs yet.
     pub(crate) fn unapplied(&self, end: u64) -> u64 {
-        end - self.word(APPLIED).load(Ordering::Acquire)
+        end - self.0.word(APPLIED).load(Ordering::Acquire)
     }
 
     /// What was written up to `end` is there from now on, and what was read before is part of it.
     pub(crate) fn commit(&self, end: u64) {
-        self.word(COMMITTED).store(end, Ordering::Release);
-        self.word(INTAKE_END).store(0, Ordering::Release);
+        self.0.word(COMMITTED).store(end, Ordering::Release);
+        self.0.word(INTAKE_END).store(0, Ordering::Release);
     }
 
     /// Whether something was read that is not part of any commit.
     pub(crate) fn has_taken_in(&self) -> bool {
-        self.word(INTAKE_END).load(Ordering::Relaxed) > 0
+        self.0.word(INTAKE_END).load(Ordering::Relaxed) > 0
     }
 
     /// Whether there is room for a read of so many bytes.
@@ -148,22 +148,22 @@ impl Mapping {
         let start = self.intake_end();
         let data = start + READ_HEADER_BYTES;
         let Reader { lane, cookie, before } = reader;
-        let since = self.word(COMMITTED).load(Ordering::Relaxed);
+        let since = self.0.word(COMMITTED).load(Ordering::Relaxed);
         for (number, word) in [cookie, before.unwrap_or(UNKNOWN), since].into_iter().enumerate() {
-            self.word(INTAKE + start + 8 * number).store(word, Ordering::Relaxed);
+            self.0.word(INTAKE + start + 8 * number).store(word, Ordering::Relaxed);
         }
-        let [lane_word, length] = [24, 28].map(|at| self.half_word(INTAKE + start + at));
+        let [lane_word, length] = [24, 28].map(|at| self.0.half_word(INTAKE + start + at));
         lane_word.store(lane, Ordering::Relaxed);
         length.store(UNDER_WAY, Ordering::Relaxed);
-        self.word(INTAKE_END).store((data + buffer.len()) as u64, Ordering::Release);
+        self.0.word(INTAKE_END).store((data + buffer.len()) as u64, Ordering::Release);
         fault::here_while_sheltered(Step::Read);
-        let mut room = self.slice(INTAKE + data, buffer.len());
+        let mut room = self.0.slice(INTAKE + data, buffer.len());
         let read = (&from).read_volatile(&mut room).map_err(as_io);
         fault::here_while_sheltered(Step::HaveRead);
         let bytes = *read.as_ref().unwrap_or(&0);
         // In this order: what is behind the bytes is never taken for another read.
         let end = if bytes > 0 { (data + bytes).next_multiple_of(8) } else { start };
-        self.word(INTAKE_END).store(end as u64, Ordering::Release);
+        self.0.word(INTAKE_END).store(end as u64, Ordering::Release);
         length.store(u32::try_from(bytes).expect("a read is short"), Ordering::Release);
         room.copy_to(&mut buffer[..bytes]);
         read
@@ -173,19 +173,19 @@ impl Mapping {
     pub(crate) fn convey(&self, Conveyed { from, to, counts }: Conveyed) {
         let (read, written) = counts.unwrap_or((UNKNOWN, UNKNOWN));
         for (at, word) in [(CONVEYED_TO, to), (CONVEYED_READ, read), (CONVEYED_WRITTEN, written)] {
-            self.word(at).store(word, Ordering::Relaxed);
+            self.0.word(at).store(word, Ordering::Relaxed);
         }
-        self.word(CONVEYED_FROM).store(from, Ordering::Release);
+        self.0.word(CONVEYED_FROM).store(from, Ordering::Release);
     }
 
     /// They are, or none were.
     pub(crate) fn have_conveyed(&self) {
-        self.word(CONVEYED_FROM).store(0, Ordering::Release);
+        self.0.word(CONVEYED_FROM).store(0, Ordering::Release);
     }
 
     /// What this one has said is about to be handled, of which a process may have died that had it before.
     pub(crate) fn try_again(&self, cookie: u64) {
-        self.word(TRIED).store(cookie, Ordering::Release);
+        self.0.word(TRIED).store(cookie, Ordering::Release);
     }
 
     // ── Whoever reads ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +200,7 @@ impl Mapping {
 
     /// Up to where the journal is there for good.
     pub(crate) fn committed(&self) -> u64 {
-        self.word(COMMITTED).load(Ordering::Acquire)
+        self.0.word(COMMITTED).load(Ordering::Acquire)
     }
 
     /// What was written between these positions. `None` if that is more than there can be.
@@ -209,14 +209,14 @@ impl Mapping {
         let mut bytes = vec![0; count];
         let (at, left) = in_journal(from, count);
         let (first, second) = bytes.split_at_mut(left);
-        self.slice(JOURNAL + at, first.len()).copy_to(first);
-        self.slice(JOURNAL, second.len()).copy_to(second);
+        self.0.slice(JOURNAL + at, first.len()).copy_to(first);
+        self.0.slice(JOURNAL, second.len()).copy_to(second);
         Some(bytes)
     }
 
     /// What is before this position is not needed any more.
     pub(crate) fn applied(&self, position: u64) {
-        self.word(APPLIED).store(position, Ordering::Release);
+        self.0.word(APPLIED).store(position, Ordering::Release);
     }
 
     /// What was read and is not part of a commit, in order. The process that writes is dead.
@@ -233,8 +233,8 @@ impl Mapping {
             if start + READ_HEADER_BYTES > end {
                 return None;
             }
-            let [cookie, before, since] = [0, 8, 16].map(|at| self.word(INTAKE + start + at).load(Ordering::Acquire));
-            let [lane, length] = [24, 28].map(|at| self.half_word(INTAKE + start + at).load(Ordering::Acquire));
+            let [cookie, before, since] = [0, 8, 16].map(|at| self.0.word(INTAKE + start + at).load(Ordering::Acquire));
+            let [lane, length] = [24, 28].map(|at| self.0.half_word(INTAKE + start + at).load(Ordering::Acquire));
             let data = start + READ_HEADER_BYTES;
             let was_under_way = length == UNDER_WAY;
             let length = if was_under_way { end - data } else { length as usize };
@@ -242,7 +242,7 @@ impl Mapping {
                 return None;
             }
             let mut bytes = vec![0; length];
-            self.slice(INTAKE + data, length).copy_to(&mut bytes[..]);
+            self.0.slice(INTAKE + data, length).copy_to(&mut bytes[..]);
             let before = Some(before).filter(|before| *before != UNKNOWN);
             next = (data + length).next_multiple_of(8);
             Some((start, Read { reader: Reader { lane, cookie, before }, bytes, was_under_way }))
@@ -252,23 +252,23 @@ impl Mapping {
     /// What was on its way from one connection to another.
     pub(crate) fn conveyed(&self) -> Option<Conveyed> {
         let [from, to, read, written] = [CONVEYED_FROM, CONVEYED_TO, CONVEYED_READ, CONVEYED_WRITTEN]
-            .map(|at| self.word(at).load(Ordering::Acquire));
+            .map(|at| self.0.word(at).load(Ordering::Acquire));
         let counts = Some((read, written)).filter(|counts| *counts != (UNKNOWN, UNKNOWN));
         (from != 0).then_some(Conveyed { from, to, counts })
     }
 
     /// Whether that was the last of those whose message was handled again.
     pub(crate) fn was_tried(&self, cookie: u64) -> bool {
-        self.word(TRIED).load(Ordering::Acquire) == cookie
+        self.0.word(TRIED).load(Ordering::Acquire) == cookie
     }
 
     /// As if whoever writes had died in its last read, before it knew how much that has brought. False if there was none.
     #[cfg(test)]
     pub(crate) fn die_in_last_read(&self) -> bool {
         let Some((last, _)) = self.reads_at().last() else { return false };
-        self.half_word(INTAKE + last + 28).store(UNDER_WAY, Ordering::Release);
+        self.0.half_word(INTAKE + last + 28).store(UNDER_WAY, Ordering::Release);
         let end = (last + READ_HEADER_BYTES + 64 * 1024).min(INTAKE_BYTES);
-        self.word(INTAKE_END).store(end as u64, Ordering::Release);
+        self.0.word(INTAKE_END).store(end as u64, Ordering::Release);
         true
     }
 
@@ -276,25 +276,13 @@ impl Mapping {
 
     /// The futex that whoever writes holds as long as it lives.
     pub(crate) fn living(&self) -> &AtomicU32 {
-        self.half_word(LIVING)
+        self.0.half_word(LIVING)
     }
 
     // ── Where things are ───────────────────────────────────────────────────────────────────────────────────────────
 
     fn intake_end(&self) -> usize {
-        usize::try_from(self.word(INTAKE_END).load(Ordering::Acquire)).unwrap_or(usize::MAX).min(INTAKE_BYTES)
-    }
-
-    fn word(&self, at: usize) -> &AtomicU64 {
-        self.0.word(at)
-    }
-
-    fn half_word(&self, at: usize) -> &AtomicU32 {
-        self.0.half_word(at)
-    }
-
-    fn slice(&self, at: usize, count: usize) -> VolatileSlice<'_> {
-        self.0.slice(at, count)
+        usize::try_from(self.0.word(INTAKE_END).load(Ordering::Acquire)).unwrap_or(usize::MAX).min(INTAKE_BYTES)
     }
 }
 
@@ -366,7 +354,7 @@ mod tests {
         // As if it had died between the two stores of a commit.
         let intake_end = theirs.intake_end();
         ours.commit(end);
-        ours.word(INTAKE_END).store(intake_end as u64, Ordering::Release);
+        ours.0.word(INTAKE_END).store(intake_end as u64, Ordering::Release);
         assert_eq!(theirs.reads(), []);
     }
 
@@ -378,8 +366,8 @@ mod tests {
         let mut buffer = [0; 64];
         ours.read(socket.as_fd(), Reader { lane: 0, cookie: 7, before: None }, &mut buffer).unwrap();
         // As if it had died before it knew how many they are.
-        ours.half_word(INTAKE + 28).store(UNDER_WAY, Ordering::Release);
-        ours.word(INTAKE_END).store((READ_HEADER_BYTES + buffer.len()) as u64, Ordering::Release);
+        ours.0.half_word(INTAKE + 28).store(UNDER_WAY, Ordering::Release);
+        ours.0.word(INTAKE_END).store((READ_HEADER_BYTES + buffer.len()) as u64, Ordering::Release);
         let [read] = &theirs.reads()[..] else { panic!("there is one") };
         assert!(read.was_under_way && read.bytes.len() == 64 && read.bytes.starts_with(b"seventeen bytes!!"));
     }
