@@ -33,6 +33,8 @@ const BOUND: Pending = Pending { peers: 128, entries: 128, bytes: 128 * 1024 };
 /// The same of what is written to the memory of a standby, of which each peer takes half as long.
 const BOUND_OF_STANDBY: Pending = Pending { peers: 10_000, entries: 10_000, bytes: 4 << 20 };
 
+const ALL: Pending = Pending { peers: usize::MAX, entries: usize::MAX, bytes: usize::MAX };
+
 /// How long rounds go on before the bound is raised, and how long until it is raised again, to twice as much.
 const PATIENCE: Duration = Duration::from_secs(1);
 const RAISED_AFTER: Duration = Duration::from_millis(250);
@@ -139,7 +141,7 @@ impl Pace {
         let rounds_for = self.rounds_for(now);
         let patient = rounds_for < PATIENCE;
         match pending {
-            _ if self.to == Recipient::Standby && (pending.fits(BOUND_OF_STANDBY) || !patient) => Verdict::Freeze,
+            _ if self.to == Recipient::Standby && pending.fits(BOUND_OF_STANDBY) => Verdict::Freeze,
             _ if pending.fits(LITTLE) => Verdict::Freeze,
             _ if pending.fits(BOUND) && !(shrinks && patient) => Verdict::Freeze,
             _ if patient => Verdict::Another,
@@ -160,11 +162,8 @@ impl Pace {
 
     /// What may be pending by now.
     fn bound(&self, now: Instant) -> Pending {
-        let all = Pending { peers: usize::MAX, entries: usize::MAX, bytes: usize::MAX };
-        match self.to {
-            Recipient::Successor => {}
-            Recipient::Standby if self.rounds_for(now) < PATIENCE => return BOUND_OF_STANDBY,
-            Recipient::Standby => return all,
+        if self.to == Recipient::Standby {
+            return if self.takes_all(now) { ALL } else { BOUND_OF_STANDBY };
         }
         let late = self.rounds_for(now).saturating_sub(PATIENCE);
         let raised = (late.as_millis() / RAISED_AFTER.as_millis()).min(u128::from(usize::BITS));
