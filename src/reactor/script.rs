@@ -298,7 +298,7 @@ impl<S: Scripted> World<S> {
                 ready.commit_beside(
                     &mut reactor.lanes,
                     &mut reactor.sources.vestibule,
-                    &mut None,
+                    None,
                     reactor.config.freeze_timeout,
                     || {
                         let dies = steps.next().is_none();

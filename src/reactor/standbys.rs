@@ -186,14 +186,14 @@ impl Standbys {
         with.annals.tell(Milestone::StandbyLost { pid: standby.pid, why: &why.to_string() });
     }
 
-    /// The licence of whoever follows, for who takes it back when somebody else is about to own the peers.
-    pub(super) fn licensor(&mut self) -> Option<&mut Option<Licensor>> {
-        self.followed.as_mut().and_then(|(followed, _)| followed.licensor())
+    /// The licence of whoever follows.
+    pub(super) fn licensor(&self) -> Option<&Licensor> {
+        self.followed.as_ref().and_then(|(followed, _)| followed.licensor())
     }
 
     /// Nobody follows any more whose licence was taken back for a takeover that has failed since.
     pub(super) fn dismiss_unlicensed<L: Lanes>(&mut self, why: &Refusal, with: &mut Lent<'_, L>) {
-        if self.licensor().is_some_and(|licence| licence.is_none()) {
+        if self.licensor().is_some_and(Licensor::is_taken_back) {
             self.dismiss(why, with);
         }
     }

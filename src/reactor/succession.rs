@@ -260,9 +260,7 @@ impl Succession {
                 let lost = with.sources.vestibule.bound();
                 let handshakes = account_without(lost, with.sources.vestibule.account());
                 let ready = ready.handing_on(Account { handshakes, ..with.annals.account(with.lanes) });
-                let mut no_licence = None;
-                let licence =
-                    self.standbys.as_mut().and_then(|standbys| standbys.licensor()).unwrap_or(&mut no_licence);
+                let licence = self.standbys.as_ref().and_then(|standbys| standbys.licensor());
                 let committed = ready.commit(with.lanes, &mut with.sources.vestibule, licence, freeze_timeout);
                 committed.map(|handed_over| (handed_over, lost))
             }

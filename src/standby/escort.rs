@@ -48,8 +48,8 @@ pub(super) struct Escort {
     channel: Channel,
     standby: Process,
     following: Following,
-    /// It has the licence as long as this is here: up to the end of a takeover.
-    licensor: Option<Licensor>,
+    /// It has the licence as long as this is here, but for the end of a takeover.
+    licensor: Licensor,
     /// The memory that it sees, and where the journal in there ends.
     mapping: Arc<Mapping>,
     /// By which it notices that this thread ends.
@@ -105,7 +105,7 @@ impl Escort {
             channel,
             standby,
             following: Following::of(ready, lanes.all().count()),
-            licensor: Some(licensor),
+            licensor,
             _living: Living::of(&mapping),
             mapping,
             end: 0,
@@ -150,9 +150,9 @@ impl Escort {
         self.armed_since_unix_ms
     }
 
-    /// The licence, for who takes it back when somebody else is about to own the peers.
-    pub(super) fn licensor(&mut self) -> &mut Option<Licensor> {
-        &mut self.licensor
+    /// Its licence.
+    pub(super) fn licensor(&self) -> &Licensor {
+        &self.licensor
     }
 
     /// It is followed no more, and is told why. Its licence has been taken back by then.

@@ -59,9 +59,9 @@ impl Followed {
         matches!(&self.0, Phase::Follows(escort) if escort.armed_since_unix_ms().is_some())
     }
 
-    /// The licence, for who takes it back when somebody else is about to own the peers. `None` if it was given none.
-    pub(crate) fn licensor(&mut self) -> Option<&mut Option<Licensor>> {
-        match &mut self.0 {
+    /// Its licence, if it was given one.
+    pub(crate) fn licensor(&self) -> Option<&Licensor> {
+        match &self.0 {
             Phase::Copies(..) => None,
             Phase::Follows(escort) => Some(escort.licensor()),
         }

@@ -51,10 +51,24 @@ impl Licensor {
         self.file.as_fd()
     }
 
-    /// Nobody else may own the peers from here on. False if whoever follows has set about it already, which it may go on with.
-    fn take_back(&self) -> bool {
+    /// Nobody else may own the peers from here on. Where whoever follows has set about it already, this process ends: that is what is about
+    /// to be done to it, and to serve on, or to give somebody else a licence, would be to have two owners.
+    pub(crate) fn take_back(&self) {
+        if !self.takes_back() {
+            error!("This process did not turn its loop for so long that its standby serves on: it is killed");
+            raise(Signal::SIGKILL).expect("a process may signal itself");
+        }
+    }
+
+    /// False if whoever follows has set about it already, which it may go on with.
+    fn takes_back(&self) -> bool {
         let unless_claimed = |word| (word != CLAIMED).then_some(TAKEN_BACK);
         self.memory.half_word(WORD).fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_claimed).is_ok()
+    }
+
+    /// Whether whoever follows has none any more.
+    pub(crate) fn is_taken_back(&self) -> bool {
+        self.memory.half_word(WORD).load(Ordering::Acquire) == TAKEN_BACK
     }
 }
 
@@ -62,12 +76,9 @@ impl Drop for Licensor {
     /// Nobody who does not follow this process any more serves on after its death. A process that is killed drops nothing, and one that
     /// panics takes nothing back: that is a death, too.
     fn drop(&mut self) {
-        if std::thread::panicking() || self.take_back() {
-            return;
+        if !std::thread::panicking() {
+            self.take_back();
         }
-        // What it is about to do itself. To serve on, and to give somebody else a licence, would be to have two owners.
-        error!("This process did not turn its loop for so long that its standby serves on: it is killed");
-        raise(Signal::SIGKILL).expect("a process may signal itself");
     }
 }
 
@@ -152,14 +163,14 @@ mod tests {
         let (standby, successor) = (licence(&licensor), licence(&licensor));
         assert!(successor.pass_on() && successor.is_passed_on());
         assert!(!standby.claim() && !standby.is_lent());
-        assert!(licensor.take_back(), "the successor has it, and nobody is killed for that");
+        assert!(licensor.takes_back(), "the successor has it, and nobody is killed for that");
         assert!(!successor.is_passed_on());
         let licensor = Licensor::new().unwrap();
         let (standby, successor) = (licence(&licensor), licence(&licensor));
         assert!(standby.claim() && standby.claim());
         assert!(!successor.pass_on() && successor.is_claimed());
         standby.forgo();
-        assert!(standby.is_lent() && licensor.take_back());
+        assert!(standby.is_lent() && licensor.takes_back());
     }
 
     #[test]
@@ -185,7 +196,7 @@ mod tests {
     fn who_has_been_found_to_hang_learns_that_it_is_to_end() {
         let licensor = Licensor::new().unwrap();
         let standby = licence(&licensor);
-        assert!(standby.claim() && !licensor.take_back());
+        assert!(standby.claim() && !licensor.takes_back());
         assert!(standby.claim(), "it serves on, when this process has ended");
         standby.forgo();
     }

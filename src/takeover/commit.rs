@@ -58,7 +58,7 @@ impl ReadyDeparture {
     }
 
     /// Freezes, sends what is pending, and waits for the successor to accept. The loop is not polled meanwhile. If there is a standby, its
-    /// `licence` is passed on by the successor when that accepts; if it could have been, and the takeover fails, it is none any more.
+    /// `licence` is passed on by the successor when that accepts; if it could have been, and the takeover fails, it is taken back.
     ///
     /// # Errors
     /// If the successor has not accepted within `freeze_timeout`, and cannot accept any more: the loop thaws by polling
@@ -67,7 +67,7 @@ impl ReadyDeparture {
         self,
         lanes: &mut L,
         vestibule: &mut Vestibule,
-        licence: &mut Option<Licensor>,
+        licence: Option<&Licensor>,
         freeze_timeout: Duration,
     ) -> Result<HandedOver, Failure> {
         self.commit_beside(lanes, vestibule, licence, freeze_timeout, || {})
@@ -78,7 +78,7 @@ impl ReadyDeparture {
         self,
         lanes: &mut L,
         vestibule: &mut Vestibule,
-        licence: &mut Option<Licensor>,
+        licence: Option<&Licensor>,
         freeze_timeout: Duration,
         mut between: impl FnMut(),
     ) -> Result<HandedOver, Failure> {
@@ -114,7 +114,7 @@ struct End<'l, L> {
     channel: Channel,
     lanes: &'l mut L,
     vestibule: &'l mut Vestibule,
-    licence: &'l mut Option<Licensor>,
+    licence: Option<&'l Licensor>,
     /// The successor may have that by now.
     offers_licence: bool,
     account: Option<Account>,
@@ -128,7 +128,7 @@ impl<'l, L: Lanes> End<'l, L> {
     fn new(
         channel: Channel,
         (lanes, vestibule): (&'l mut L, &'l mut Vestibule),
-        licence: &'l mut Option<Licensor>,
+        licence: Option<&'l Licensor>,
         account: Option<Account>,
         freeze_timeout: Duration,
     ) -> Self {
@@ -147,7 +147,7 @@ impl<'l, L: Lanes> End<'l, L> {
 
     /// Sends the licence of whoever follows, if somebody does. Nothing is frozen yet.
     fn offer_licence(&mut self) -> Result<(), Failure> {
-        let Some(licensor) = &self.licence else { return Ok(()) };
+        let Some(licensor) = self.licence else { return Ok(()) };
         let sent = self.channel.send_by(&Frame::Licence.encode(), &[licensor.licence()], self.deadline);
         self.explained(sent).map_err(|failure| last_word(&mut self.channel).unwrap_or(failure))
     }
@@ -235,7 +235,7 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
     fn shut_down(&mut self) {
         // In this order: a successor that finds the channel ended, and the licence not taken back, owns the peers.
         if self.offers_licence {
-            drop(self.licence.take());
+            self.licence.into_iter().for_each(Licensor::take_back);
         }
         self.channel.shutdown();
     }

@@ -88,7 +88,7 @@ fn depart<T: StreamService>(
                 continue;
             }
             Ok(Turned::Ready(ready)) => {
-                ready.commit_beside(lanes, &mut Vestibule::new(), &mut None, freeze_timeout, || successor.hear_out())
+                ready.commit_beside(lanes, &mut Vestibule::new(), None, freeze_timeout, || successor.hear_out())
             }
             Err(failure) => Err(failure),
         };

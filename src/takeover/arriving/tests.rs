@@ -110,7 +110,7 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
         match departure.turn(&mut lanes, &mut vestibule, Duration::from_secs(1), true, Instant::now())? {
             Turned::Copying(next) => departure = next,
             Turned::Ready(ready) => {
-                return ready.commit(&mut lanes, &mut vestibule, &mut None, freeze_timeout).map(drop);
+                return ready.commit(&mut lanes, &mut vestibule, None, freeze_timeout).map(drop);
             }
         }
         departure.writable();
