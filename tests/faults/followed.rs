@@ -70,77 +70,107 @@ impl Cell {
     /// If not.
     pub(crate) fn run(self) -> Owner {
         let place = Place::new();
-        let mut command = serving(&place);
+        let mut scene = Scene::begin(self, &place);
+        scene.wait_until_it_fails();
+        let takes_over = |successor: &Server| successor.says_before_its_end(|line| line.contains("Took over "));
+        let owner = match self.point {
+            Point::Predecessor(P::Committed) if takes_over(&scene.successor) => Owner::Successor,
+            _ => self.expected(),
+        };
+        match owner {
+            Owner::Active => scene.see_active_serve_alone(),
+            Owner::Standby => scene.see_standby_serve_on(),
+            Owner::Successor => {}
+            Owner::Nobody => unreachable!("somebody serves"),
+        }
+        scene.end(owner);
+        owner
+    }
+}
+
+/// A takeover of a server with a standby and clients of all kinds.
+struct Scene<'p> {
+    cell: Cell,
+    place: &'p Place,
+    active: Server,
+    standby: Server,
+    successor: Server,
+    clients: Vec<Client>,
+}
+
+impl<'p> Scene<'p> {
+    fn begin(cell: Cell, place: &'p Place) -> Self {
+        let mut command = serving(place);
         // As long as the successor may be stopped, and no longer than it would be waited for.
-        command.args(["--freeze-timeout", "20000"]).env(VARIABLE, self.plan(false));
+        command.args(["--freeze-timeout", "20000"]).env(VARIABLE, cell.plan(false));
         let active = Server::spawn(&place.path(), &mut command).started();
-        let mut clients = connect(&active);
-        let standby = Server::spawn(&place.path(), &mut after("--follow", &place));
-        rest(&place, PEERS);
-        let successor = Server::spawn(&place.path(), after("-T", &place).env(VARIABLE, self.plan(true)));
-        let fails = if matches!(self.point, Point::Successor(_)) { &successor } else { &active };
-        let fault = format!("Fault point {}", self.point);
-        // Everybody changes all the time, of which both are told.
+        let clients = connect(&active);
+        let standby = Server::spawn(&place.path(), &mut after("--follow", place));
+        rest(place, PEERS);
+        let successor = Server::spawn(&place.path(), after("-T", place).env(VARIABLE, cell.plan(true)));
+        Self { cell, place, active, standby, successor, clients }
+    }
+
+    /// Everybody changes all the time, of which both are told.
+    fn wait_until_it_fails(&mut self) {
+        let Self { cell, active, successor, clients, .. } = self;
+        let fails = if matches!(cell.point, Point::Successor(_)) { successor } else { active };
+        let fault = format!("Fault point {}", cell.point);
         wait_until("it fails", || {
             clients.iter_mut().for_each(Client::say);
             fails.says_within(A_MOMENT, |line| line.contains(&fault))
         });
-        if self.fault == Fault::Stop {
-            assert!(successor.is_suspended(), "{self}: {}", successor.log());
+        if cell.fault == Fault::Stop {
+            assert!(fails.is_suspended(), "{cell}: {}", fails.log());
         } else {
             fails.ended().expect_err("it is killed");
         }
-        let owner = match self.point {
-            Point::Predecessor(P::Committed) if successor.says_before_its_end(|line| line.contains("Took over ")) => {
-                Owner::Successor
-            }
-            _ => self.expected(),
-        };
-        let serves = match owner {
-            Owner::Active => {
-                self.see_served(&active, &mut clients);
-                assert_eq!(standby.exit_code(), 0, "{self}: {}", standby.log());
-                wait_until("it is not followed", || standby_of(&place).is_none());
-                &active
-            }
-            Owner::Standby => {
-                if self.point == S::Accept.into() {
-                    // It waits for that, and serves nobody.
-                    active.kill();
-                } else if active.is_running() {
-                    self.see_served(&active, &mut clients);
-                    // It is the one that has followed all the time.
-                    rest(&place, PEERS);
-                    assert_eq!(
-                        standby_of(&place).map(|seen| seen.pid),
-                        Some(standby.pid()),
-                        "{self}: {}",
-                        active.log()
-                    );
-                    active.kill();
-                }
-                assert_eq!(survived(&standby, active.pid()), (PEERS, 0), "{self}: {}", standby.log());
-                &standby
-            }
-            Owner::Successor => &successor,
-            Owner::Nobody => unreachable!("somebody serves"),
-        };
-        if self.fault == Fault::Stop {
-            successor.resume();
-        }
-        if owner == Owner::Successor {
-            assert_eq!(standby.exit_code(), 0, "{self}: {}", standby.log());
-        } else {
-            // It has nothing, and says so.
-            assert_ne!(successor.ended(), Ok(0), "{self}: {}", successor.log());
-        }
-        self.see_served(serves, &mut clients);
-        owner
     }
 
-    fn see_served(self, by: &Server, clients: &mut Vec<Client>) {
+    fn see_active_serve_alone(&mut self) {
+        self.see_all_served(Owner::Active);
+        assert_eq!(self.standby.exit_code(), 0, "{}: {}", self.cell, self.standby.log());
+        wait_until("it is not followed", || standby_of(self.place).is_none());
+    }
+
+    fn see_standby_serve_on(&mut self) {
+        if self.cell.point == S::Accept.into() {
+            // It waits for that, and serves nobody.
+            self.active.kill();
+        } else if self.active.is_running() {
+            self.see_all_served(Owner::Active);
+            // It is the one that has followed all the time.
+            rest(self.place, PEERS);
+            let follows = standby_of(self.place).map(|seen| seen.pid);
+            assert_eq!(follows, Some(self.standby.pid()), "{}: {}", self.cell, self.active.log());
+            self.active.kill();
+        }
+        let survived = survived(&self.standby, self.active.pid());
+        assert_eq!(survived, (PEERS, 0), "{}: {}", self.cell, self.standby.log());
+    }
+
+    /// Whoever serves goes on, and nobody else is left, or stays.
+    fn end(mut self, owner: Owner) {
+        if self.cell.fault == Fault::Stop {
+            self.successor.resume();
+        }
+        if owner == Owner::Successor {
+            assert_eq!(self.standby.exit_code(), 0, "{}: {}", self.cell, self.standby.log());
+        } else {
+            // It has nothing, and says so.
+            assert_ne!(self.successor.ended(), Ok(0), "{}: {}", self.cell, self.successor.log());
+        }
+        self.see_all_served(owner);
+    }
+
+    fn see_all_served(&mut self, by: Owner) {
         for _ in 0..2 {
-            assert_eq!(talk(clients), CLIENTS, "{self}: {}", by.log());
+            let by = match by {
+                Owner::Active => &self.active,
+                Owner::Standby => &self.standby,
+                Owner::Successor | Owner::Nobody => &self.successor,
+            };
+            assert_eq!(talk(&mut self.clients), CLIENTS, "{}: {}", self.cell, by.log());
         }
     }
 }
