@@ -931,9 +931,13 @@ fn a_port_that_needs_privilege_is_refused_without_it() {
     std::fs::set_permissions(place.directory(), PermissionsExt::from_mode(0o755)).expect("it is ours");
     let binary = place.file("reactord");
     install(Path::new(env!("CARGO_BIN_EXE_reactord")), &binary);
-    for arguments in [&["supervise", "-p", "81", "--", "true"][..], &["-p", "81", "-t", "/tmp/.takeover"]] {
+    let directory = place.file("of the stranger");
+    std::fs::create_dir(&directory).expect("the place is ours");
+    std::os::unix::fs::chown(&directory, Some(STRANGER), Some(STRANGER)).expect("root gives away what is its own");
+    let takeover = directory.join("takeover").display().to_string();
+    for arguments in [&["supervise", "-p", "81", "--", "true"][..], &["-p", "81", "-t", &takeover]] {
         let mut command = Command::new(&binary);
-        command.uid(65534).gid(65534).args(arguments);
+        command.uid(STRANGER).gid(STRANGER).args(arguments);
         let (_, errors) = Server::spawn(Path::new(""), &mut command).output(1);
         assert!(errors.contains("listening on [127.0.0.1]:81: Permission denied"), "{errors}");
         assert!(errors.contains("CAP_NET_BIND_SERVICE"), "{errors}");
