@@ -19,12 +19,14 @@ impl<T> Default for ByKey<T> {
 
 impl<T: Copy + Default> ByKey<T> {
     /// The value at `key`.
+    #[inline]
     pub(crate) fn get(&self, key: usize) -> T {
         let chunk = self.chunks.get(key / CHUNK).and_then(Option::as_deref);
         chunk.map(|chunk| chunk[key % CHUNK]).unwrap_or_default()
     }
 
     /// The value at `key`, to be changed.
+    #[inline]
     pub(crate) fn at(&mut self, key: usize) -> &mut T {
         let number = key / CHUNK;
         if self.chunks.len() <= number {

@@ -14,6 +14,9 @@ use crate::wiped::Wiped;
 /// The bytes before a frame's body: length, kind, checksum.
 pub const HEADER_BYTES: usize = 4 + 1 + 4;
 
+/// So many bytes most bodies have at most.
+const SMALL_BODY_BYTES: usize = 128;
+
 /// What a text that comes from the other side may hold at most, so that a log line stays one.
 const TEXT_BYTES_MAX: usize = 400;
 
@@ -229,7 +232,15 @@ pub fn encode(kind: u8, body: &impl Encode<()>) -> Vec<u8> {
 /// A frame with a header whose length and checksum [`finish`] fills in.
 #[must_use]
 pub fn begin(kind: u8) -> Vec<u8> {
-    vec![0, 0, 0, 0, kind, 0, 0, 0, 0]
+    begin_with_room(kind, SMALL_BODY_BYTES)
+}
+
+/// The same with room for a body of so many bytes.
+#[must_use]
+pub fn begin_with_room(kind: u8, body_bytes: usize) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER_BYTES + body_bytes);
+    frame.extend_from_slice(&[0, 0, 0, 0, kind, 0, 0, 0, 0]);
+    frame
 }
 
 /// The frame that was [begun](begin), with what has been written to it as its body.

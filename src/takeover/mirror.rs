@@ -31,6 +31,9 @@ const PEER_BYTES_MAX: usize = 256 * 1024;
 const RECORD_BYTES: usize = 40;
 const SECURED_BYTES: usize = 160;
 
+/// For so many records there is room at first, if there may be so many.
+const LIKELY_RECORDS_MAX: usize = 64;
+
 /// How many closed peers one frame names.
 const CLOSED_PER_FRAME_MAX: usize = 4096;
 
@@ -452,8 +455,9 @@ fn gather(
     ledger: &mut Ledger,
     originals: &dyn Originals,
 ) -> (Wiped, Vec<Written>, usize) {
-    let mut writer = RecordsWriter::new(kind, lane);
-    let mut records: Vec<Written> = Vec::new();
+    let likely = keys.size_hint().0.min(LIKELY_RECORDS_MAX);
+    let mut writer = RecordsWriter::with_room(kind, lane, likely * 2 * RECORD_BYTES);
+    let mut records: Vec<Written> = Vec::with_capacity(likely);
     let mut saved = Zeroizing::new(Vec::new());
     // Room for all of it, so that nothing is left where it was too small.
     let (mut state, mut facts) = (Zeroizing::new(Vec::with_capacity(2 * SECURED_BYTES)), Vec::new());

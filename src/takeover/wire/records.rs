@@ -5,7 +5,7 @@
 
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
-use reactord_process::frame::{begin, finish_in_place};
+use reactord_process::frame::{begin_with_room, finish_in_place};
 use reactord_process::wiped::Wiped;
 
 /// The numbers of the fields in the bodies of `Peers` and `Changed`: the records, and their lane, unless that is the first.
@@ -49,7 +49,12 @@ pub(crate) struct RecordsWriter {
 
 impl RecordsWriter {
     pub(crate) fn new(kind: RecordsKind, lane: u32) -> Self {
-        let mut frame = Wiped::from(begin(kind as u8));
+        Self::with_room(kind, lane, 0)
+    }
+
+    /// The same with room for so many bytes.
+    pub(crate) fn with_room(kind: RecordsKind, lane: u32, bytes: usize) -> Self {
+        let mut frame = Wiped::from(begin_with_room(kind as u8, bytes));
         begin_records(&mut Encoder::new(&mut frame), lane).expect("encoding into a Vec does not fail");
         Self { frame }
     }
