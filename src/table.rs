@@ -594,7 +594,7 @@ impl Table {
 
     /// What has happened since this was last asked for that one, in order.
     pub(crate) fn touches(&mut self, to: Recipient) -> Vec<Touch> {
-        self.watchers.as_mut().and_then(|watchers| watchers.get_mut(to)).map(std::mem::take).unwrap_or_default()
+        self.watchers.as_mut().and_then(|watchers| watchers.get_mut(to)).map(take_for_as_many).unwrap_or_default()
     }
 
     /// Resets a connection that could not be served on, unless it has left. Returns it if it is over with that, as it is.
@@ -618,6 +618,12 @@ impl Table {
     pub(crate) fn hang_up(&self) {
         self.peers.iter().for_each(Peer::hang_up);
     }
+}
+
+/// All of them; as many are likely to come again.
+fn take_for_as_many<T>(these: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(these.len());
+    std::mem::replace(these, room)
 }
 
 fn departed(peer: Peer) -> Departed {

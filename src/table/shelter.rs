@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::handle::PeerHandle;
+use super::take_for_as_many;
 use crate::by_key::ByKey;
 use crate::fault::{self, StandbyStep as Step};
 use crate::mapping::{Conveyed, Mapping, Reader};
@@ -163,7 +164,7 @@ impl Shelter {
     /// The standby knows all: those who had to wait, who have their turn now.
     pub(super) fn let_out(&mut self) -> Vec<PeerHandle> {
         self.lets_out = true;
-        std::mem::take(&mut self.held)
+        take_for_as_many(&mut self.held)
     }
 
     /// They have had it.
