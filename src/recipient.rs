@@ -48,4 +48,8 @@ impl<T> ByRecipient<T> {
     pub(crate) fn each_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.0.iter_mut().flatten()
     }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Recipient, &mut T)> {
+        Recipient::ALL.into_iter().zip(&mut self.0).filter_map(|(to, with)| Some((to, with.as_mut()?)))
+    }
 }

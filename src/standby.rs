@@ -8,7 +8,7 @@
 //!   Follow ───────────────────────────────────▶ like Hello of a takeover
 //!                                              ◀ Welcome, and the copy up to Ready, as in a takeover
 //!                                              ◀ Licence + descriptors: the right, and the memory
-//!                                                  in the journal: Closed, Peers, Changed, Offsets, Entries, State, Timers, Whole
+//!                                                  in the journal: Flushed, Closed, Peers, Changed, Offsets, Entries, State, Timers, Whole
 //!                                              ◀ Descriptors of those who come
 //!                                              ◀ Mark                … what the journal comes to up to there
 //!   applies it; the first time, it is armed

@@ -266,9 +266,14 @@ impl Table {
             if turn.is_ephemeral() || (has_nothing_to_tell && turn.secured().is_none()) {
                 return;
             }
+            let (key, id) = (handle.key(), turn.id());
             let session = std::mem::take(&mut turn.session_changed);
-            let touch = Touch::Changed { key: handle.key(), session };
-            watchers.each_mut().for_each(|touches| touches.push(touch));
+            let is_flushed = turn.is_flushed() && !session;
+            let changed = Touch::Changed { key, session };
+            for (to, touches) in watchers.iter_mut() {
+                let is_told_before = to == Recipient::Standby;
+                touches.push(if is_flushed && is_told_before { Touch::Flushed { key, id } } else { changed });
+            }
         }
     }
 

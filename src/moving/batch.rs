@@ -71,6 +71,7 @@ impl Batch {
     fn note_one(&mut self, touch: Touch) -> Option<Touch> {
         match touch {
             Touch::Changed { key, session } => Some(Touch::Changed { key: *self.places.get(&key)?, session }),
+            Touch::Flushed { key, id } => Some(Touch::Flushed { key: *self.places.get(&key)?, id }),
             Touch::Gone { key, id } => {
                 let place = self.places.remove(&key)?;
                 self.peers[place] = None;

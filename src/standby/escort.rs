@@ -289,6 +289,9 @@ impl Escort {
         let before = self.end;
         self.note(lanes);
         self.following.begin_commit();
+        if let Some(frame) = self.following.flushed() {
+            self.write(&frame)?;
+        }
         self.write_peers(lanes)?;
         self.write_offsets(lanes)?;
         while let Some(frame) = caught(|| self.following.next_entries(&mut lanes.originals()))? {

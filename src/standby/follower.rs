@@ -39,7 +39,7 @@ use crate::takeover::error::{Cause, TakeoverError, Who, in_context};
 use crate::takeover::fault::{self, StandbyStep as Step};
 use crate::takeover::successor::{Action, Heard, Objection, Receiving};
 use crate::takeover::welcomed::{Begun, Welcomed};
-use crate::takeover::wire::{Commit, Descriptors, Frame, Kind, Mark, Offsets, Process};
+use crate::takeover::wire::{Commit, Descriptors, Flushed, Frame, Kind, Mark, Offsets, Process};
 
 /// How long a process may take to die whose channel has ended: it frees its memory before its last thread is gone.
 const DYING_MAX: Duration = Duration::from_secs(10);
@@ -402,6 +402,10 @@ impl<L: Lanes> Follower<L> {
                 }
                 return Ok(());
             }
+            Frame::Flushed(Flushed { cookies }) => {
+                cookies.into_iter().for_each(|cookie| self.have_flushed(cookie));
+                return Ok(());
+            }
             frame => frame,
         };
         if let Frame::Closed(closed) = &frame {
@@ -419,6 +423,14 @@ impl<L: Lanes> Follower<L> {
             }
             action => self.arriving.act(action).map(drop),
         }
+    }
+
+    /// All that waits for this peer is written.
+    fn have_flushed(&mut self, cookie: u64) {
+        let Some(handle) = self.arriving.lanes.find(cookie.into()) else { return };
+        let lane = self.arriving.lanes.lane_mut(handle.lane());
+        let bytes = lane.table().peers().of_handle(handle).map_or(0, |peer| peer.talk.pending_bytes());
+        lane.have_written(handle, bytes);
     }
 
     /// # Errors
@@ -603,6 +615,14 @@ impl<L: Lanes> Follower<L> {
 
     pub(super) fn is_armed(&self) -> bool {
         self.marked.is_some()
+    }
+
+    /// How much waits to be written, by all that was committed.
+    pub(super) fn pending_bytes(&mut self) -> usize {
+        let committed = self.mapping.as_deref().map(Mapping::committed).expect("it is armed");
+        self.apply_up_to(committed).expect("it is as it was written");
+        let lanes = self.arriving.lanes.all();
+        lanes.flat_map(|lane| lane.table().peers().iter()).map(|peer| peer.talk.pending_bytes()).sum()
     }
 
     /// As if the active had died in its last read. False if there was none.

@@ -2,8 +2,8 @@
 //! and entries as they are in one instant, and makes frames.
 //!
 //! ```text
-//! begin_commit ─▶ next_batch … ─▶ next_entries … ─▶ next_state … ─▶ next_timers     a commit
-//! mark                                                                            what all commits up to here come to
+//! begin_commit ─▶ flushed ─▶ next_batch … ─▶ next_entries … ─▶ next_state … ─▶ next_timers     a commit
+//! mark                                                                                        what all commits up to here come to
 //! ```
 //!
 //! All of a commit is between two peers' turns, and it leaves nobody out: what all share is told as it is, and would not fit to a peer
@@ -15,7 +15,7 @@ use crate::takeover::books::Books;
 use crate::takeover::mirror::{Batch, Mirror};
 use crate::takeover::pieces::Pieces;
 use crate::takeover::predecessor::{Mistake, Ready, STATE_PART_BYTES, next_with_room, timers_of};
-use crate::takeover::wire::{Commit, Copied, Figures, Frame, Hello, Kind, Mark, State, Timers};
+use crate::takeover::wire::{Commit, Copied, Figures, Flushed, Frame, Hello, Kind, Mark, State, Timers};
 
 /// What the standby knows, or will when it has applied what is in the journal.
 #[derive(Debug)]
@@ -74,6 +74,18 @@ impl Following {
     pub(super) fn begin_commit(&mut self) {
         self.books.begin_round();
         self.pieces.freeze();
+    }
+
+    /// Those to whom all was written that the standby knows to wait, and of whom nothing else is to be told, as a frame. `None` if there are
+    /// none. It comes first: what waits for them at the end of the commit came later.
+    pub(super) fn flushed(&mut self) -> Option<Vec<u8>> {
+        let cookies = self.books.take_flushed();
+        if cookies.is_empty() {
+            return None;
+        }
+        let frame = Frame::Flushed(Flushed { cookies }).encode();
+        self.note_frame(&frame);
+        Some(frame)
     }
 
     /// The next of those who have come, changed or gone. `None` if that was all.

@@ -339,3 +339,28 @@ fn everybody_outlives_a_death_and_sees_what_one_process_would_have_done() {
         "{served_on} were served on, {reads_under_way} deaths were in a read"
     );
 }
+
+#[test]
+fn what_waits_is_known_before_it_is_written_and_forgotten_afterwards() {
+    let mut world = World::new(0);
+    world.come();
+    world.follow();
+    while world.follower.as_ref().is_some_and(|follower| !follower.is_armed()) {
+        world.turn();
+        world.follower.as_mut().unwrap().hear_out();
+    }
+    // A commit tells what waits, and lets it out; the next tells that it is written, and what waits by then.
+    for says in [true, true, false] {
+        if says {
+            world.clients[0].say(&[ANSWER; 2]);
+            while world.active.lanes().lane.table().peers().iter().all(|peer| peer.talk.pending_bytes() == 0) {
+                world.look();
+            }
+        }
+        world.turn();
+        let pending_bytes = if says { WORD_BYTES } else { 0 };
+        assert_eq!(world.follower.as_mut().unwrap().pending_bytes(), pending_bytes);
+    }
+    world.clients[0].hear();
+    assert!(world.clients[0].has_all_answers());
+}

@@ -115,6 +115,11 @@ impl Turn<'_> {
         self.unsettled && self.peers.shelter.as_ref().is_some_and(|shelter| !shelter.holds())
     }
 
+    /// Whether nothing waits any more of what a standby knows, which has waited for this turn.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.is_at_rest() && self.peers.shelter.as_ref().is_some_and(|shelter| !shelter.holds())
+    }
+
     /// Has what is to be written to it, or done to its connection, wait until a standby knows it. False if nothing has to wait.
     pub(super) fn hold_back(&mut self) -> bool {
         self.peers.shelter.is_some() && self.line().hold_back()

@@ -11,6 +11,9 @@ pub(crate) enum Touch {
         /// Whether its session may be another one, too.
         session: bool,
     },
+    /// All that waited to be written to the peer at this key, and was told, is written; nothing else has become of it. Only whoever is told
+    /// what waits before it is written hears of that, for whom it is much less than a change.
+    Flushed { key: usize, id: PeerId },
     /// The peer at this key is gone.
     Gone { key: usize, id: PeerId },
 }

@@ -61,6 +61,11 @@ impl Books {
         })
     }
 
+    /// The cookies of those, of all lanes, of whom it is only to be told that all is written: see [`Mirror::take_flushed`].
+    pub(crate) fn take_flushed(&mut self) -> Vec<u64> {
+        self.0.iter_mut().flat_map(Mirror::take_flushed).collect()
+    }
+
     /// Has those that are gone told of next, and not in the next round. False if there are none.
     pub(crate) fn tell_closed(&mut self) -> bool {
         // All of them, and not only up to the first that has some.

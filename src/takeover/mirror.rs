@@ -208,6 +208,8 @@ pub(crate) struct Mirror {
     fresh: Queue<usize>,
     dirty: Queue<usize>,
     closed: Queue<u64>,
+    /// Keys and cookies of those to whom all was written that the other process knows.
+    flushed: Vec<(usize, u64)>,
     peers: u64,
     digest: u64,
 }
@@ -279,6 +281,7 @@ impl Mirror {
             fresh: Queue::default(),
             dirty: Queue::default(),
             closed: Queue::default(),
+            flushed: Vec::new(),
             peers: 0,
             digest: 0,
         }
@@ -354,6 +357,23 @@ impl Mirror {
             State::Dirty { session } => *session |= session_changed,
             State::Pending => {}
         }
+    }
+
+    /// All that waited to be written to the peer at `key`, with this cookie, is written, and nothing else has become of it.
+    pub(crate) fn flushed(&mut self, key: usize, cookie: u64) {
+        // Of others it is told what they are.
+        if self.known.get(key).state == State::Clean {
+            self.flushed.push((key, cookie));
+        }
+    }
+
+    /// The cookies of those of whom nothing is to be told but that: it is to be told before anything else is.
+    pub(crate) fn take_flushed(&mut self) -> Vec<u64> {
+        let Self { flushed, known, .. } = self;
+        let only_flushed = flushed.iter().filter(|(key, _)| known.get(*key).state == State::Clean);
+        let cookies = only_flushed.map(|(_, cookie)| *cookie).collect();
+        flushed.clear();
+        cookies
     }
 
     /// The peer at `key`, with this cookie, is gone.

@@ -256,6 +256,7 @@ pub(crate) fn note(mirror: &mut Mirror, touches: Vec<Touch>) {
 fn note_one(mirror: &mut Mirror, touch: Touch) {
     match touch {
         Touch::Changed { key, session } => mirror.touched(key, session),
+        Touch::Flushed { key, id } => mirror.flushed(key, id.into()),
         Touch::Gone { key, id } => mirror.closed(key, id.into()),
     }
 }

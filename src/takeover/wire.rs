@@ -425,6 +425,14 @@ pub(crate) struct Offsets {
     pub(crate) written: Vec<Option<u64>>,
 }
 
+/// Active: all that waits for these peers, as far as that was told, is written, and nothing else has become of them.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Flushed {
+    #[n(0)]
+    pub(crate) cookies: Vec<u64>,
+}
+
 /// What the copy took, for the summary of both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -608,6 +616,7 @@ pub(crate) enum Frame<'b> {
     Mark(Mark),
     Descriptors(Descriptors),
     Offsets(Offsets),
+    Flushed(Flushed),
     /// Active, in the journal: all up to here is of one instant, and there is nothing else.
     Whole,
     /// Standby: does the loop turn? Active: it does.
@@ -663,6 +672,7 @@ pub(crate) enum Kind {
     Descriptors = 40,
     Offsets = 41,
     Whole = 42,
+    Flushed = 43,
 }
 
 impl Kind {
@@ -706,6 +716,7 @@ impl Kind {
         Self::Beat,
         Self::Descriptors,
         Self::Offsets,
+        Self::Flushed,
         Self::Whole,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
@@ -761,6 +772,7 @@ impl Frame<'_> {
             Self::Mark(_) => Kind::Mark,
             Self::Descriptors(_) => Kind::Descriptors,
             Self::Offsets(_) => Kind::Offsets,
+            Self::Flushed(_) => Kind::Flushed,
             Self::Whole => Kind::Whole,
             Self::Beat => Kind::Beat,
             #[cfg(all(feature = "wire-2", not(test)))]
@@ -812,6 +824,7 @@ impl Frame<'_> {
             Self::Mark(mark) => encode_body(Kind::Mark, mark),
             Self::Descriptors(descriptors) => encode_body(Kind::Descriptors, descriptors),
             Self::Offsets(offsets) => encode_body(Kind::Offsets, offsets),
+            Self::Flushed(flushed) => encode_body(Kind::Flushed, flushed),
             Self::Whole => encode_body(Kind::Whole, &Empty {}),
             Self::Beat => encode_body(Kind::Beat, &Empty {}),
             #[cfg(all(feature = "wire-2", not(test)))]
@@ -881,6 +894,7 @@ impl<'b> FromFrame<'b> for Frame<'b> {
             Kind::Mark => decoder.decode().map(Frame::Mark),
             Kind::Descriptors => decoder.decode().map(Frame::Descriptors),
             Kind::Offsets => decoder.decode().map(Frame::Offsets),
+            Kind::Flushed => decoder.decode().map(Frame::Flushed),
             Kind::Whole => decoder.decode().map(|Empty {}| Frame::Whole),
             Kind::Beat => decoder.decode().map(|Empty {}| Frame::Beat),
             #[cfg(all(feature = "wire-2", not(test)))]

@@ -267,7 +267,7 @@ impl Copy {
     fn note(&mut self, rig: &mut Rig<Forward>) {
         for touch in rig.touches() {
             match touch {
-                Touch::Changed { key, .. } => drop(self.told.insert(key)),
+                Touch::Changed { key, .. } | Touch::Flushed { key, .. } => drop(self.told.insert(key)),
                 Touch::Gone { key, id } => {
                     self.known.retain(|(known, _)| *known != key);
                     self.successor.lanes.lane.discard(id);
