@@ -1,14 +1,17 @@
 //! Memory that outlives this process: another one has it, too, and reads from it what this one had come to when it died.
 //!
 //! ```text
-//! ┌────────┬─────────────────┬──────────────────────────────────────────────┐
-//! │ words  │ intake          │ journal, round and round                     │
-//! └────────┴─────────────────┴──────────────────────────────────────────────┘
+//! ┌────────┬────────┬─────────────────┬─────────────────────────────────────┐
+//! │ words  │ places │ intake          │ journal, in chunks                  │
+//! └────────┴────────┴─────────────────┴─────────────────────────────────────┘
 //! ```
 //!
 //! The **journal** is a stream of bytes. A position in it counts from its beginning; what is before the word `committed` is there
 //! for good, and what is before `applied` the reader needs no more. What is written at the end is nothing before it is
 //! [committed](Mapping::commit), which is one store.
+//!
+//! Its chunks are where the **places** say. The next one is where one was that the reader has needed until now, as long as there is
+//! one: so a reader that keeps up costs both processes no more memory than they have in their caches.
 //!
 //! The **intake** has what was read from connections since then, each read with whose it is. It is written by the kernel: so what was
 //! read is there, also if the process dies before it knows that. How much that is, is known to the kernel alone for the last read
@@ -34,12 +37,18 @@ const TRIED: usize = 56;
 const APPLIED: usize = 64;
 const LIVING: usize = 128;
 
-const INTAKE: usize = 4096;
+/// Where each chunk of the journal is: half a word each.
+const PLACES: usize = 4096;
+const INTAKE: usize = PLACES + 4 * CHUNKS;
 const INTAKE_BYTES: usize = 4 << 20;
 const JOURNAL: usize = INTAKE + INTAKE_BYTES;
 
-/// What the journal has room for: what the active says in seconds under load, and a word to each of 100,000 peers at once.
-pub(crate) const JOURNAL_BYTES: usize = 64 << 20;
+const CHUNK_BYTES: usize = 64 << 10;
+const CHUNKS: usize = 1024;
+
+/// What the journal has room for, but for the part of a chunk: what the active says in seconds under load, and a word to each of 100,000
+/// peers at once.
+pub(crate) const JOURNAL_BYTES: usize = CHUNKS * CHUNK_BYTES;
 
 const BYTES: usize = JOURNAL + JOURNAL_BYTES;
 
@@ -86,6 +95,29 @@ pub(crate) struct Full {
     pub(crate) bytes: usize,
 }
 
+/// The end of the journal, for whoever writes it.
+#[derive(Debug)]
+pub(crate) struct JournalEnd {
+    position: u64,
+    /// Places where no chunk is. The last is where one was last.
+    free: Vec<u32>,
+    /// All chunks before this one are applied, and their places are free.
+    applied_chunks: u64,
+}
+
+impl Default for JournalEnd {
+    fn default() -> Self {
+        let places = 0..u32::try_from(CHUNKS).expect("there are few");
+        Self { position: 0, free: places.rev().collect(), applied_chunks: 0 }
+    }
+}
+
+impl JournalEnd {
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+}
+
 /// The memory. One process writes, another reads.
 #[derive(Debug)]
 pub(crate) struct Mapping(SharedMemory);
@@ -106,17 +138,34 @@ impl Mapping {
     ///
     /// # Errors
     /// If it is more than there is room for.
-    pub(crate) fn write(&self, end: &mut u64, bytes: &[u8]) -> Result<(), Full> {
-        let room = (JOURNAL_BYTES as u64).saturating_sub(self.unapplied(*end));
+    pub(crate) fn write(&self, end: &mut JournalEnd, bytes: &[u8]) -> Result<(), Full> {
+        let room = ((JOURNAL_BYTES - CHUNK_BYTES) as u64).saturating_sub(self.unapplied(end.position));
         if bytes.len() as u64 > room {
             return Err(Full { bytes: bytes.len() });
         }
-        let (at, left) = in_journal(*end, bytes.len());
-        let (first, second) = bytes.split_at(left);
-        self.0.slice(JOURNAL + at, first.len()).copy_from(first);
-        self.0.slice(JOURNAL, second.len()).copy_from(second);
-        *end += bytes.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if end.position.is_multiple_of(CHUNK_BYTES as u64) {
+                self.begin_chunk(end);
+            }
+            let (at, left) = self.place(end.position);
+            let (piece, others) = rest.split_at(rest.len().min(left));
+            self.0.slice(at, piece.len()).copy_from(piece);
+            end.position += piece.len() as u64;
+            rest = others;
+        }
         Ok(())
+    }
+
+    /// Finds a place for the chunk that begins at the end.
+    fn begin_chunk(&self, end: &mut JournalEnd) {
+        let applied = self.0.word(APPLIED).load(Ordering::Acquire);
+        while end.applied_chunks < applied / CHUNK_BYTES as u64 {
+            end.free.push(self.place_word(end.applied_chunks).load(Ordering::Relaxed));
+            end.applied_chunks += 1;
+        }
+        let place = end.free.pop().expect("there is room for one more");
+        self.place_word(end.position / CHUNK_BYTES as u64).store(place, Ordering::Release);
     }
 
     /// How much is in the journal up to `end` that its reader needs yet.
@@ -207,10 +256,14 @@ impl Mapping {
     pub(crate) fn journal(&self, from: u64, to: u64) -> Option<Vec<u8>> {
         let count = usize::try_from(to.checked_sub(from)?).ok().filter(|count| *count <= JOURNAL_BYTES)?;
         let mut bytes = vec![0; count];
-        let (at, left) = in_journal(from, count);
-        let (first, second) = bytes.split_at_mut(left);
-        self.0.slice(JOURNAL + at, first.len()).copy_to(first);
-        self.0.slice(JOURNAL, second.len()).copy_to(second);
+        let (mut position, mut rest) = (from, &mut bytes[..]);
+        while !rest.is_empty() {
+            let (at, left) = self.place(position);
+            let (piece, others) = rest.split_at_mut(rest.len().min(left));
+            self.0.slice(at, piece.len()).copy_to(piece);
+            position += piece.len() as u64;
+            rest = others;
+        }
         Some(bytes)
     }
 
@@ -284,12 +337,17 @@ impl Mapping {
     fn intake_end(&self) -> usize {
         usize::try_from(self.0.word(INTAKE_END).load(Ordering::Acquire)).unwrap_or(usize::MAX).min(INTAKE_BYTES)
     }
-}
 
-/// Where a position is in the journal, and how many of so many bytes are there before it begins anew.
-fn in_journal(position: u64, count: usize) -> (usize, usize) {
-    let at = (position % JOURNAL_BYTES as u64) as usize;
-    (at, count.min(JOURNAL_BYTES - at))
+    /// Where a position of the journal is, and how many bytes are there before another chunk begins.
+    fn place(&self, position: u64) -> (usize, usize) {
+        let place = self.place_word(position / CHUNK_BYTES as u64).load(Ordering::Acquire) as usize % CHUNKS;
+        let within = (position % CHUNK_BYTES as u64) as usize;
+        (JOURNAL + place * CHUNK_BYTES + within, CHUNK_BYTES - within)
+    }
+
+    fn place_word(&self, chunk: u64) -> &AtomicU32 {
+        self.0.half_word(PLACES + 4 * (chunk % CHUNKS as u64) as usize)
+    }
 }
 
 fn as_io(error: VolatileMemoryError) -> io::Error {
@@ -315,21 +373,50 @@ mod tests {
     #[test]
     fn what_is_committed_is_read_and_nothing_else_also_where_the_journal_begins_anew() {
         let (ours, theirs) = pair();
-        let (mut end, mut applied) = (0, 0);
-        let chunk: Vec<u8> = (0..JOURNAL_BYTES / 3 + 1).map(|number| (number % 251) as u8).collect();
+        let (mut end, mut applied) = (JournalEnd::default(), 0);
+        let said: Vec<u8> = (0..JOURNAL_BYTES / 3 + 1).map(|number| (number % 251) as u8).collect();
         for _round in 0..10 {
-            ours.write(&mut end, &chunk).unwrap();
+            ours.write(&mut end, &said).unwrap();
             assert_eq!(theirs.committed(), applied, "nothing is there before it is committed");
-            ours.commit(end);
-            assert!(theirs.journal(applied, theirs.committed()).unwrap() == chunk);
-            applied = end;
+            ours.commit(end.position());
+            assert!(theirs.journal(applied, theirs.committed()).unwrap() == said);
+            applied = end.position();
             theirs.applied(applied);
         }
-        assert_eq!(ours.write(&mut end, &vec![0; JOURNAL_BYTES + 1]), Err(Full { bytes: JOURNAL_BYTES + 1 }));
-        ours.write(&mut end, &vec![0; JOURNAL_BYTES]).unwrap();
+        let room = JOURNAL_BYTES - CHUNK_BYTES;
+        assert_eq!(ours.write(&mut end, &vec![0; room + 1]), Err(Full { bytes: room + 1 }));
+        ours.write(&mut end, &vec![0; room]).unwrap();
         assert_eq!(ours.write(&mut end, &[0]), Err(Full { bytes: 1 }));
         assert_eq!(theirs.journal(0, JOURNAL_BYTES as u64 + 1), None);
         assert_eq!(theirs.journal(1, 0), None);
+    }
+
+    #[test]
+    fn a_reader_that_keeps_up_has_a_few_chunks_written_again_and_again_and_one_that_lags_has_all_that_it_needs() {
+        let (ours, theirs) = pair();
+        let (mut end, mut applied) = (JournalEnd::default(), 0);
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut said = Vec::new();
+        let mut places = std::collections::BTreeSet::new();
+        let mut most_unapplied = 0;
+        while end.position() < 2 * JOURNAL_BYTES as u64 {
+            let mut bytes = vec![0; random.usize(1..200_000)];
+            random.fill(&mut bytes);
+            ours.write(&mut end, &bytes).unwrap();
+            ours.commit(end.position());
+            said.extend(bytes);
+            most_unapplied = most_unapplied.max(ours.unapplied(end.position()));
+            places.insert(theirs.place(end.position() - 1).0 / CHUNK_BYTES);
+            // It lags by up to a mebibyte.
+            let to = end.position().saturating_sub(random.u64(..1 << 20)).max(applied);
+            let count = usize::try_from(to - applied).unwrap();
+            assert!(theirs.journal(applied, to).unwrap() == said[..count]);
+            said.drain(..count);
+            applied = to;
+            theirs.applied(applied);
+        }
+        let needed = usize::try_from(most_unapplied).unwrap() / CHUNK_BYTES + 2;
+        assert!(places.len() <= needed, "{} places, {needed} are needed", places.len());
     }
 
     #[test]
@@ -349,11 +436,11 @@ mod tests {
         let whole = |before, bytes: &[u8]| Read { reader: reader(before), bytes: bytes.to_vec(), was_under_way: false };
         assert_eq!(theirs.reads(), [whole(10, b"hello"), whole(15, b"you")]);
 
-        let mut end = 0;
+        let mut end = JournalEnd::default();
         ours.write(&mut end, &[1]).unwrap();
         // As if it had died between the two stores of a commit.
         let intake_end = theirs.intake_end();
-        ours.commit(end);
+        ours.commit(end.position());
         ours.0.word(INTAKE_END).store(intake_end as u64, Ordering::Release);
         assert_eq!(theirs.reads(), []);
     }

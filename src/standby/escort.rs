@@ -22,7 +22,7 @@ use crate::account::{Account, unix_ms};
 use crate::clock::monotonic_ns;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
-use crate::mapping::{Full, JOURNAL_BYTES, Mapping};
+use crate::mapping::{Full, JOURNAL_BYTES, JournalEnd, Mapping};
 use crate::recipient::Recipient;
 use crate::takeover::commit::ReadyDeparture;
 use crate::takeover::failure::{Failure, last_word};
@@ -54,7 +54,7 @@ pub(super) struct Escort {
     mapping: Arc<Mapping>,
     /// By which it notices that this thread ends.
     _living: Option<Living>,
-    end: u64,
+    end: JournalEnd,
     /// Up to where it was told to apply the journal.
     marked: u64,
     rhythm: Rhythm,
@@ -108,7 +108,7 @@ impl Escort {
             licensor,
             _living: Living::of(&mapping),
             mapping,
-            end: 0,
+            end: JournalEnd::default(),
             marked: 0,
             account: Account::open(),
             whole: Frame::Whole.encode(),
@@ -186,7 +186,7 @@ impl Escort {
         if self.rhythm.is_overdue(now) {
             return Err(Mistake::Silent { silence: SILENCE_MAX }.into());
         }
-        let untold = self.end - self.marked;
+        let untold = self.end.position() - self.marked;
         if self.unsent.is_empty() && self.rhythm.is_due(untold, now) {
             self.account = account(lanes);
             self.mark(now)?;
@@ -199,7 +199,7 @@ impl Escort {
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let to_hear = self.may_hear.then_some(now);
         // What the channel has not taken yet comes first, of which an event tells.
-        let untold = self.end - self.marked;
+        let untold = self.end.position() - self.marked;
         let rhythm = if self.unsent.is_empty() { Some(self.rhythm.due(untold)) } else { self.rhythm.overdue_at() };
         [to_hear, self.again_at, rhythm].into_iter().flatten().min()
     }
@@ -286,7 +286,7 @@ impl Escort {
     fn commit<L: Lanes>(&mut self, lanes: &mut L) -> Result<(), Failure> {
         fault::at_while_sheltered(Step::Commit, &mut self.channel)?;
         self.make_room()?;
-        let before = self.end;
+        let before = self.end.position();
         self.note(lanes);
         self.following.begin_commit();
         if let Some(frame) = self.following.flushed() {
@@ -301,10 +301,10 @@ impl Escort {
         for frame in self.following.next_timers(&lanes.originals()) {
             self.write(&frame)?;
         }
-        if self.end != before || self.mapping.has_taken_in() {
+        if self.end.position() != before || self.mapping.has_taken_in() {
             self.mapping.write(&mut self.end, &self.whole).map_err(is_behind)?;
             fault::at_while_sheltered(Step::Committing, &mut self.channel)?;
-            self.mapping.commit(self.end);
+            self.mapping.commit(self.end.position());
         }
         fault::at_while_sheltered(Step::Committed, &mut self.channel)?;
         if lanes.held() > 0 {
@@ -332,7 +332,7 @@ impl Escort {
     }
 
     fn is_short_of_room(&self) -> bool {
-        self.mapping.unapplied(self.end) > JOURNAL_BYTES as u64 / 2
+        self.mapping.unapplied(self.end.position()) > JOURNAL_BYTES as u64 / 2
     }
 
     /// Writes at the end of the journal.
@@ -410,9 +410,9 @@ impl Escort {
     /// Says what all comes to that is in the journal.
     fn mark(&mut self, now: Instant) -> Result<(), Failure> {
         fault::at_while_sheltered(Step::Mark, &mut self.channel)?;
-        let frame = self.following.mark(self.account.clone(), monotonic_ns(), self.end);
+        let frame = self.following.mark(self.account.clone(), monotonic_ns(), self.end.position());
         self.unsent.push_back(Parcel { frame: frame.into(), descriptors: Vec::new() });
-        self.marked = self.end;
+        self.marked = self.end.position();
         self.rhythm.marked(now);
         fault::at_while_sheltered(Step::Marked, &mut self.channel)?;
         Ok(())
