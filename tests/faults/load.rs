@@ -3,12 +3,12 @@
 //! One thread has a turn for each of them after the other, in which none waits; so whoever has them talk can do something between any two
 //! of their messages. What is wrong is noted, and is not a panic: it is what a control is to see.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::{ErrorKind, Read, Write};
+use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -16,41 +16,13 @@ use fastrand::Rng;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::sockopt;
 
+use crate::board::Board;
+use crate::client::{Client, Kind, TURN_BYTES};
 use crate::harness::{PATIENCE, Server, TlsPeer};
 use crate::secured;
 
-/// What a client that reads slowly has under way: more than its server and the kernel keep for it.
-const SLOW_BYTES: usize = 4 << 20;
-
-/// It reads in every so manieth of its turns, so much.
-const SLOW_TURNS: u64 = 32;
-const SLOW_READ_BYTES: usize = 16 << 10;
-
-/// How much others read, and how much anybody sends, in one turn.
-const TURN_BYTES: usize = 256 << 10;
-
-/// Of whoever says its lines in pieces: how long those are.
-const PIECE_BYTES: usize = 12;
-
 /// How long clients to whom nothing has happened wait for that, in ms.
 const A_MOMENT: u16 = 2;
-
-/// What a client does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Says lines, and hears them.
-    Echo,
-    /// The same, a few bytes at a time.
-    Fragments,
-    /// Says much more than it reads, so that its answers fill all buffers.
-    Slow,
-    /// Publishes, and is told the number of each message.
-    Publisher,
-    /// Hears whatever is published.
-    Subscriber,
-    /// Says lines to a connection of the server's own that leads back into it.
-    Pair,
-}
 
 /// How many there are of each kind.
 #[derive(Clone, Copy, Debug)]
@@ -75,214 +47,6 @@ impl Mix {
             (Kind::Pair, pairs),
         ];
         each.into_iter().flat_map(|(kind, count)| std::iter::repeat_n(kind, count))
-    }
-}
-
-/// What was published, as all who hear it agree.
-#[derive(Default)]
-struct Board {
-    /// The publisher and its number of the message, for each number that all share.
-    messages: Vec<(u32, u64)>,
-    /// How many of each publisher there are.
-    of: HashMap<u32, u64>,
-    /// What publishers were told, and nobody has heard yet.
-    told: BTreeMap<u64, (u32, u64)>,
-}
-
-impl Board {
-    /// A subscriber has heard this.
-    fn hear(&mut self, number: u64, message: (u32, u64)) -> Result<(), String> {
-        let at = usize::try_from(number).expect("there are few");
-        if let Some(known) = self.messages.get(at) {
-            return if *known == message { Ok(()) } else { Err(format!("{number} is {message:?} and {known:?}")) };
-        }
-        let of = self.of.entry(message.0).or_default();
-        if *of != message.1 {
-            return Err(format!("{number} is {message:?}, where {of} of it were heard"));
-        }
-        *of += 1;
-        self.messages.push(message);
-        match self.told.remove(&number) {
-            Some(told) if told != message => {
-                Err(format!("{number} is {message:?}, and its publisher was told {told:?}"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A publisher was told the number of its message.
-    fn tell(&mut self, number: u64, message: (u32, u64)) -> Result<(), String> {
-        match self.messages.get(usize::try_from(number).expect("there are few")) {
-            Some(known) if *known != message => Err(format!("{message:?} is told to be {number}, which is {known:?}")),
-            Some(_) => Ok(()),
-            None => match self.told.insert(number, message) {
-                None => Ok(()),
-                Some(other) => Err(format!("{message:?} and {other:?} are told to be {number}")),
-            },
-        }
-    }
-}
-
-struct Client {
-    stream: TcpStream,
-    kind: Kind,
-    name: u32,
-    /// How many lines it has begun to say, and how many answers it has heard.
-    said: u64,
-    heard: u64,
-    turns: u64,
-    /// The line that it says, and how much of that is said.
-    saying: Vec<u8>,
-    at: usize,
-    /// What it hears: of one that is told what it does not know, what has come of a line; of others, what is to come of one.
-    hearing: Vec<u8>,
-    /// How many bytes it has sent, and how many it has received.
-    sent: usize,
-    received: usize,
-}
-
-/// What lines are filled with: from another place in each, so that no piece of one looks like the same piece of the next.
-static FILLING: LazyLock<Vec<u8>> =
-    LazyLock::new(|| (0..PERIOD * 2500).map(|at| b'a' + (at * 5 % PERIOD) as u8).collect());
-
-/// After so many bytes it begins anew.
-const PERIOD: usize = 23;
-
-fn filling(name: u32, number: u64, bytes: u64) -> &'static [u8] {
-    let start = (u64::from(name) * 7 + number) % PERIOD as u64;
-    let [start, bytes] = [start, bytes].map(|figure| usize::try_from(figure).expect("it is small"));
-    &FILLING[start..start + bytes]
-}
-
-impl Client {
-    fn new(stream: TcpStream, kind: Kind, name: u32) -> Self {
-        stream.set_nonblocking(true).expect("a socket need not block");
-        stream.set_nodelay(true).expect("no delay can be set");
-        let (saying, hearing) = (Vec::new(), Vec::new());
-        Self { stream, kind, name, said: 0, heard: 0, turns: 0, saying, at: 0, hearing, sent: 0, received: 0 }
-    }
-
-    fn line(&self, number: u64) -> Vec<u8> {
-        let Self { name, kind, .. } = self;
-        let mixed = (u64::from(*name) << 32 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        let bytes = match kind {
-            Kind::Publisher => return format!("pub {name} {number}\n").into_bytes(),
-            Kind::Slow => 10_000 + mixed % 40_000,
-            _ => mixed % 200,
-        };
-        let mut line = format!("{name} {number} ").into_bytes();
-        line.extend_from_slice(filling(*name, number, bytes));
-        line.push(b'\n');
-        line
-    }
-
-    fn has_said_all(&self) -> bool {
-        self.at == self.saying.len()
-    }
-
-    fn may_say_more(&self) -> bool {
-        match self.kind {
-            Kind::Subscriber => false,
-            Kind::Publisher => self.said == self.heard,
-            Kind::Slow => self.sent - self.received < SLOW_BYTES,
-            _ => self.said - self.heard <= u64::from(self.name % 3),
-        }
-    }
-
-    /// Sends what can be sent at once. `Ok(false)` if that is nothing.
-    fn say(&mut self, random: &mut Rng, ends: bool) -> Result<bool, String> {
-        let before = self.sent;
-        while self.sent - before < TURN_BYTES {
-            if self.has_said_all() {
-                if ends || !self.may_say_more() {
-                    break;
-                }
-                (self.saying, self.at) = (self.line(self.said), 0);
-                self.said += 1;
-            }
-            let mut piece = &self.saying[self.at..];
-            if self.kind == Kind::Fragments {
-                piece = &piece[..random.usize(1..=PIECE_BYTES).min(piece.len())];
-            }
-            match (&self.stream).write(piece) {
-                Ok(bytes) => {
-                    self.at += bytes;
-                    self.sent += bytes;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(format!("sending: {error}")),
-            }
-            if self.kind == Kind::Fragments {
-                break;
-            }
-        }
-        Ok(self.sent > before)
-    }
-
-    /// Receives what there is. Returns how many messages it has heard, or `None` if nothing has come.
-    fn hear(&mut self, buffer: &mut [u8], board: &mut Board, ends: bool) -> Result<Option<u64>, String> {
-        let heard = self.heard;
-        let buffer = match self.kind {
-            Kind::Slow if ends => buffer,
-            Kind::Slow if !self.turns.is_multiple_of(SLOW_TURNS) => return Ok(None),
-            Kind::Slow => &mut buffer[..SLOW_READ_BYTES],
-            _ => buffer,
-        };
-        let bytes = match (&self.stream).read(buffer) {
-            Ok(0) => return Err("its connection has ended".to_owned()),
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(format!("receiving: {error}")),
-        };
-        self.received += bytes;
-        match self.kind {
-            Kind::Publisher | Kind::Subscriber => self.hear_numbers(&buffer[..bytes], board)?,
-            _ => self.hear_lines(&buffer[..bytes])?,
-        }
-        Ok(Some(self.heard - heard))
-    }
-
-    fn hear_lines(&mut self, mut came: &[u8]) -> Result<(), String> {
-        while !came.is_empty() {
-            if self.hearing.is_empty() {
-                if self.heard == self.said {
-                    return Err(format!("{} bytes are not asked for", came.len()));
-                }
-                self.hearing = self.line(self.heard);
-            }
-            let bytes = came.len().min(self.hearing.len());
-            if came[..bytes] != self.hearing[..bytes] {
-                let [got, wanted] = [&came[..bytes], &self.hearing[..bytes]];
-                let at = got.iter().zip(wanted).position(|(got, wanted)| got != wanted).unwrap_or(0);
-                let [got, wanted] =
-                    [got, wanted].map(|bytes| String::from_utf8_lossy(&bytes[at..(at + 40).min(bytes.len())]));
-                return Err(format!("line {} goes on with {got:?}, {wanted:?} was expected", self.heard));
-            }
-            self.hearing.drain(..bytes);
-            came = &came[bytes..];
-            self.heard += u64::from(self.hearing.is_empty());
-        }
-        Ok(())
-    }
-
-    fn hear_numbers(&mut self, came: &[u8], board: &mut Board) -> Result<(), String> {
-        self.hearing.extend_from_slice(came);
-        while let Some(end) = self.hearing.iter().position(|byte| *byte == b'\n') {
-            let line = String::from_utf8_lossy(&self.hearing[..end]).into_owned();
-            self.hearing.drain(..=end);
-            let figures: Option<Vec<u64>> = line.split(' ').map(|figure| figure.parse().ok()).collect();
-            match (self.kind, figures.as_deref()) {
-                (Kind::Subscriber, Some([number, name, of])) if *number == self.heard => {
-                    board.hear(*number, (u32::try_from(*name).map_err(|_| line.clone())?, *of))?;
-                }
-                (Kind::Publisher, Some([number])) if self.heard < self.said => {
-                    board.tell(*number, (self.name, self.heard))?;
-                }
-                _ => return Err(format!("{line:?} came after {} others", self.heard)),
-            }
-            self.heard += 1;
-        }
-        Ok(())
     }
 }
 

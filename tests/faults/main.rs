@@ -11,7 +11,9 @@
 //! ```
 
 mod asked;
+mod board;
 mod cell;
+mod client;
 mod crowd;
 mod expectation;
 mod followed;
@@ -31,6 +33,7 @@ mod standby;
 #[path = "../harness/standby.rs"]
 mod standbys;
 mod storm;
+mod tally;
 mod upgrades;
 
 use std::collections::{HashMap, VecDeque};
@@ -270,7 +273,7 @@ fn run_moves(seeds: Range<u64>) -> Result<(), String> {
 
 /// Runs the storms with these seeds, with so many clients if it is said.
 fn run_storms(seeds: Range<u64>, clients: Option<usize>, at_once: usize) -> Result<(), String> {
-    run_random("storm", seeds, at_once, move |seed| storm::run(seed, clients), storm::Tally::kills)
+    run_random("storm", seeds, at_once, move |seed| storm::run(seed, clients), tally::Tally::kills)
 }
 
 /// Runs schedules, which `command` does again.

@@ -1,0 +1,202 @@
+//! One client of a load: what it says, and what it hears, of which it knows every byte.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::LazyLock;
+
+use fastrand::Rng;
+
+use crate::board::Board;
+
+/// What a client that reads slowly has under way: more than its server and the kernel keep for it.
+const SLOW_BYTES: usize = 4 << 20;
+
+/// It reads in every so manieth of its turns, so much.
+const SLOW_TURNS: u64 = 32;
+const SLOW_READ_BYTES: usize = 16 << 10;
+
+/// How much others read, and how much anybody sends, in one turn.
+pub(crate) const TURN_BYTES: usize = 256 << 10;
+
+/// Of whoever says its lines in pieces: how long those are.
+const PIECE_BYTES: usize = 12;
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Says lines, and hears them.
+    Echo,
+    /// The same, a few bytes at a time.
+    Fragments,
+    /// Says much more than it reads, so that its answers fill all buffers.
+    Slow,
+    /// Publishes, and is told the number of each message.
+    Publisher,
+    /// Hears whatever is published.
+    Subscriber,
+    /// Says lines to a connection of the server's own that leads back into it.
+    Pair,
+}
+
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) kind: Kind,
+    pub(crate) name: u32,
+    /// How many lines it has begun to say, and how many answers it has heard.
+    pub(crate) said: u64,
+    pub(crate) heard: u64,
+    pub(crate) turns: u64,
+    /// The line that it says, and how much of that is said.
+    saying: Vec<u8>,
+    at: usize,
+    /// What it hears: of one that is told what it does not know, what has come of a line; of others, what is to come of one.
+    hearing: Vec<u8>,
+    /// How many bytes it has sent, and how many it has received.
+    sent: usize,
+    pub(crate) received: usize,
+}
+
+/// What lines are filled with: from another place in each, so that no piece of one looks like the same piece of the next.
+static FILLING: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..PERIOD * 2500).map(|at| b'a' + (at * 5 % PERIOD) as u8).collect());
+
+/// After so many bytes it begins anew.
+const PERIOD: usize = 23;
+
+fn filling(name: u32, number: u64, bytes: u64) -> &'static [u8] {
+    let start = (u64::from(name) * 7 + number) % PERIOD as u64;
+    let [start, bytes] = [start, bytes].map(|figure| usize::try_from(figure).expect("it is small"));
+    &FILLING[start..start + bytes]
+}
+
+impl Client {
+    pub(crate) fn new(stream: TcpStream, kind: Kind, name: u32) -> Self {
+        stream.set_nonblocking(true).expect("a socket need not block");
+        stream.set_nodelay(true).expect("no delay can be set");
+        let (saying, hearing) = (Vec::new(), Vec::new());
+        Self { stream, kind, name, said: 0, heard: 0, turns: 0, saying, at: 0, hearing, sent: 0, received: 0 }
+    }
+
+    fn line(&self, number: u64) -> Vec<u8> {
+        let Self { name, kind, .. } = self;
+        let mixed = (u64::from(*name) << 32 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let bytes = match kind {
+            Kind::Publisher => return format!("pub {name} {number}\n").into_bytes(),
+            Kind::Slow => 10_000 + mixed % 40_000,
+            _ => mixed % 200,
+        };
+        let mut line = format!("{name} {number} ").into_bytes();
+        line.extend_from_slice(filling(*name, number, bytes));
+        line.push(b'\n');
+        line
+    }
+
+    pub(crate) fn has_said_all(&self) -> bool {
+        self.at == self.saying.len()
+    }
+
+    fn may_say_more(&self) -> bool {
+        match self.kind {
+            Kind::Subscriber => false,
+            Kind::Publisher => self.said == self.heard,
+            Kind::Slow => self.sent - self.received < SLOW_BYTES,
+            _ => self.said - self.heard <= u64::from(self.name % 3),
+        }
+    }
+
+    /// Sends what can be sent at once. `Ok(false)` if that is nothing.
+    pub(crate) fn say(&mut self, random: &mut Rng, ends: bool) -> Result<bool, String> {
+        let before = self.sent;
+        while self.sent - before < TURN_BYTES {
+            if self.has_said_all() {
+                if ends || !self.may_say_more() {
+                    break;
+                }
+                (self.saying, self.at) = (self.line(self.said), 0);
+                self.said += 1;
+            }
+            let mut piece = &self.saying[self.at..];
+            if self.kind == Kind::Fragments {
+                piece = &piece[..random.usize(1..=PIECE_BYTES).min(piece.len())];
+            }
+            match (&self.stream).write(piece) {
+                Ok(bytes) => {
+                    self.at += bytes;
+                    self.sent += bytes;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(format!("sending: {error}")),
+            }
+            if self.kind == Kind::Fragments {
+                break;
+            }
+        }
+        Ok(self.sent > before)
+    }
+
+    /// Receives what there is. Returns how many messages it has heard, or `None` if nothing has come.
+    pub(crate) fn hear(&mut self, buffer: &mut [u8], board: &mut Board, ends: bool) -> Result<Option<u64>, String> {
+        let heard = self.heard;
+        let buffer = match self.kind {
+            Kind::Slow if ends => buffer,
+            Kind::Slow if !self.turns.is_multiple_of(SLOW_TURNS) => return Ok(None),
+            Kind::Slow => &mut buffer[..SLOW_READ_BYTES],
+            _ => buffer,
+        };
+        let bytes = match (&self.stream).read(buffer) {
+            Ok(0) => return Err("its connection has ended".to_owned()),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(format!("receiving: {error}")),
+        };
+        self.received += bytes;
+        match self.kind {
+            Kind::Publisher | Kind::Subscriber => self.hear_numbers(&buffer[..bytes], board)?,
+            _ => self.hear_lines(&buffer[..bytes])?,
+        }
+        Ok(Some(self.heard - heard))
+    }
+
+    fn hear_lines(&mut self, mut came: &[u8]) -> Result<(), String> {
+        while !came.is_empty() {
+            if self.hearing.is_empty() {
+                if self.heard == self.said {
+                    return Err(format!("{} bytes are not asked for", came.len()));
+                }
+                self.hearing = self.line(self.heard);
+            }
+            let bytes = came.len().min(self.hearing.len());
+            if came[..bytes] != self.hearing[..bytes] {
+                let [got, wanted] = [&came[..bytes], &self.hearing[..bytes]];
+                let at = got.iter().zip(wanted).position(|(got, wanted)| got != wanted).unwrap_or(0);
+                let [got, wanted] =
+                    [got, wanted].map(|bytes| String::from_utf8_lossy(&bytes[at..(at + 40).min(bytes.len())]));
+                return Err(format!("line {} goes on with {got:?}, {wanted:?} was expected", self.heard));
+            }
+            self.hearing.drain(..bytes);
+            came = &came[bytes..];
+            self.heard += u64::from(self.hearing.is_empty());
+        }
+        Ok(())
+    }
+
+    fn hear_numbers(&mut self, came: &[u8], board: &mut Board) -> Result<(), String> {
+        self.hearing.extend_from_slice(came);
+        while let Some(end) = self.hearing.iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&self.hearing[..end]).into_owned();
+            self.hearing.drain(..=end);
+            let figures: Option<Vec<u64>> = line.split(' ').map(|figure| figure.parse().ok()).collect();
+            match (self.kind, figures.as_deref()) {
+                (Kind::Subscriber, Some([number, name, of])) if *number == self.heard => {
+                    board.hear(*number, (u32::try_from(*name).map_err(|_| line.clone())?, *of))?;
+                }
+                (Kind::Publisher, Some([number])) if self.heard < self.said => {
+                    board.tell(*number, (self.name, self.heard))?;
+                }
+                _ => return Err(format!("{line:?} came after {} others", self.heard)),
+            }
+            self.heard += 1;
+        }
+        Ok(())
+    }
+}
