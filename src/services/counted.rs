@@ -11,8 +11,8 @@ use crate::service::{Closed, Context, Entries, Keyed, RestoreError, Save, Servic
 const DISTANT: Duration = Duration::from_secs(3600);
 
 /// Lines as [`Line`] has them. How many a peer has sent is known twice: in its session, and among what all peers share. A
-/// peer of which the two differ is closed, and its client notices. Whoever says `in 300` is told `due` after 300 ms. At `panic` it
-/// panics.
+/// peer of which the two differ is closed, and its client notices. Whoever says `in 300` is told `due` after 300 ms. At `bye`
+/// it says so too, and closes whoever has said it; at `panic` it panics.
 #[derive(Debug, Default)]
 pub struct Counted {
     lines: Keyed<PeerId, u64>,
@@ -43,6 +43,9 @@ impl Service for Counted {
         *sent += 1;
         context.set_deadline(context.peer(), Some(wanted(line).unwrap_or(DISTANT)));
         context.reply(line);
+        if line == b"bye\n" {
+            context.close();
+        }
         Ok(())
     }
 
