@@ -35,6 +35,7 @@ mod standbys;
 mod storm;
 mod tally;
 mod upgrades;
+mod visited;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -157,6 +158,7 @@ fn run_quickly() -> Result<(), String> {
 fn run_standbys() -> Result<(), String> {
     run_cells(standby::Cell::all(), |_| true, standby::Cell::run)?;
     run_cells(followed::Cell::all(), |_| true, followed::Cell::run)?;
+    run_cells(visited::Cell::all(), |_| true, visited::Cell::run)?;
     standby::run_controls()?;
     storm::run_control()
 }
@@ -177,6 +179,7 @@ fn run_named(part: &str) -> Result<(), String> {
     run_cells(upgrades::Cell::all(), |cell| cell.to_string().contains(part), upgrades::Cell::run)?;
     run_cells(standby::Cell::all(), |cell| cell.to_string().contains(part), standby::Cell::run)?;
     run_cells(followed::Cell::all(), |cell| cell.to_string().contains(part), followed::Cell::run)?;
+    run_cells(visited::Cell::all(), |cell| cell.to_string().contains(part), visited::Cell::run)?;
     if standby::CONTROL.contains(part) { standby::run_controls().and_then(|()| storm::run_control()) } else { Ok(()) }
 }
 
@@ -227,6 +230,12 @@ impl Tried for upgrades::Cell {
 }
 
 impl Tried for followed::Cell {
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+}
+
+impl Tried for visited::Cell {
     fn fault(&self) -> Fault {
         self.fault
     }

@@ -77,6 +77,14 @@ pub(crate) fn connect_each(address: SocketAddr) -> [TlsPeer; 2] {
     VERSIONS.map(|(version, _)| TlsPeer::connect(address, &MADE.authority.connector(version)))
 }
 
+/// One of TLS 1.3.
+///
+/// # Errors
+/// If its connection is lost before its handshake is over.
+pub(crate) fn try_connect(address: SocketAddr) -> Result<TlsPeer, Lost> {
+    TlsPeer::try_connect(address, &MADE.authority.connector(Version::Tls13)).map_err(Why::loss)
+}
+
 /// A client whose lines are all different, and different from anybody else's.
 pub(crate) struct Talker {
     peer: TlsPeer,

@@ -20,7 +20,7 @@ const RELAYED: usize = 4;
 pub(crate) const CLIENTS: usize = PLAIN + RELAYED + 2;
 /// Each of those that are relayed is three peers.
 pub(crate) const PEERS: usize = CLIENTS + 2 * RELAYED;
-const LINE: &[u8] = b"a line\n";
+pub(crate) const LINE: &[u8] = b"a line\n";
 
 /// So many commits make a difference that is not the first ones'; and so many lines take more of them.
 const LATER_PASS: &str = "#500";
@@ -73,7 +73,7 @@ impl fmt::Display for Owner {
 impl Cell {
     pub(crate) fn all() -> Vec<Self> {
         let faults = [Fault::Kill, Fault::Stop, Fault::Panic];
-        // Of what is tried again there is something only after a death, and here nobody comes or goes.
+        // Of what is tried again there is something only after a death, and who comes or goes is in cells of its own.
         let steps = S::ALL.iter().filter(|step| !matches!(step, S::TryAgain | S::Came | S::Retire));
         let cells = steps.flat_map(|&step| faults.map(|fault| Self { step, fault }));
         // A standby runs nothing of a service that may panic.
@@ -186,20 +186,20 @@ pub(crate) struct Client {
     is_lost: bool,
 }
 
-enum Connection {
+pub(crate) enum Connection {
     Plain(Peer),
     Secured(Box<TlsPeer>),
 }
 
 impl Connection {
-    fn try_send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
         match self {
             Self::Plain(peer) => peer.try_send(bytes),
             Self::Secured(peer) => peer.try_send(bytes),
         }
     }
 
-    fn try_expect(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+    pub(crate) fn try_expect(&mut self, bytes: &[u8]) -> Result<(), Lost> {
         match self {
             Self::Plain(peer) => peer.try_expect(bytes),
             Self::Secured(peer) => peer.try_expect(bytes),
