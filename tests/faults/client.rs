@@ -45,6 +45,9 @@ pub(crate) struct Client {
     /// How many lines it has begun to say, and how many answers it has heard.
     pub(crate) said: u64,
     pub(crate) heard: u64,
+    /// How many it says, and whether the last one asks the service to close it.
+    lines_max: u64,
+    asks_to_go: bool,
     pub(crate) turns: u64,
     /// The line that it says, and how much of that is said.
     saying: Vec<u8>,
@@ -69,16 +72,51 @@ fn filling(name: u32, number: u64, bytes: u64) -> &'static [u8] {
     &FILLING[start..start + bytes]
 }
 
+/// What is said of a connection that has ended.
+pub(crate) const ENDED: &str = "its connection has ended";
+
+/// Whether what is wrong with a client is that its connection is lost, and not what it has heard.
+pub(crate) fn is_loss(what: &str) -> bool {
+    [ENDED, "connecting: ", "sending: ", "receiving: "].iter().any(|loss| what.contains(loss))
+}
+
 impl Client {
     pub(crate) fn new(stream: TcpStream, kind: Kind, name: u32) -> Self {
         stream.set_nonblocking(true).expect("a socket need not block");
         stream.set_nodelay(true).expect("no delay can be set");
         let (saying, hearing) = (Vec::new(), Vec::new());
-        Self { stream, kind, name, said: 0, heard: 0, turns: 0, saying, at: 0, hearing, sent: 0, received: 0 }
+        Self {
+            stream,
+            kind,
+            name,
+            said: 0,
+            heard: 0,
+            lines_max: u64::MAX,
+            asks_to_go: false,
+            turns: 0,
+            saying,
+            at: 0,
+            hearing,
+            sent: 0,
+            received: 0,
+        }
+    }
+
+    /// It says so many lines, the last of which asks the service to close it if it `asks`.
+    pub(crate) fn stay_for(&mut self, lines: u64, asks: bool) {
+        (self.lines_max, self.asks_to_go) = (lines, asks);
+    }
+
+    /// What it says before its lines, and what is not answered.
+    pub(crate) fn say_first(&mut self, line: Vec<u8>) {
+        (self.saying, self.at) = (line, 0);
     }
 
     fn line(&self, number: u64) -> Vec<u8> {
         let Self { name, kind, .. } = self;
+        if self.asks_to_go && number + 1 == self.lines_max {
+            return b"bye\n".to_vec();
+        }
         let mixed = (u64::from(*name) << 32 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let bytes = match kind {
             Kind::Publisher => return format!("pub {name} {number}\n").into_bytes(),
@@ -95,8 +133,14 @@ impl Client {
         self.at == self.saying.len()
     }
 
+    /// Whether it has said all that it wants to say.
+    pub(crate) fn has_said_its_lines(&self) -> bool {
+        self.said == self.lines_max && self.has_said_all()
+    }
+
     fn may_say_more(&self) -> bool {
         match self.kind {
+            _ if self.said == self.lines_max => false,
             Kind::Subscriber => false,
             Kind::Publisher => self.said == self.heard,
             Kind::Slow => self.sent - self.received < SLOW_BYTES,
@@ -144,7 +188,7 @@ impl Client {
             _ => buffer,
         };
         let bytes = match (&self.stream).read(buffer) {
-            Ok(0) => return Err("its connection has ended".to_owned()),
+            Ok(0) => return Err(ENDED.to_owned()),
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(format!("receiving: {error}")),

@@ -17,8 +17,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::sockopt;
 
 use crate::board::Board;
-use crate::client::{Client, Kind, TURN_BYTES};
+use crate::client::{Client, Kind, TURN_BYTES, is_loss};
 use crate::harness::{PATIENCE, Server, TlsPeer};
+use crate::passing::{Figures, Passing};
 use crate::secured;
 
 /// How long clients to whom nothing has happened wait for that, in ms.
@@ -33,11 +34,13 @@ pub(crate) struct Mix {
     pub(crate) publishers: usize,
     pub(crate) subscribers: usize,
     pub(crate) pairs: usize,
+    /// Those who come and go.
+    pub(crate) passing: usize,
 }
 
 impl Mix {
     fn kinds(self) -> impl Iterator<Item = Kind> {
-        let Self { echo, fragments, slow, publishers, subscribers, pairs } = self;
+        let Self { echo, fragments, slow, publishers, subscribers, pairs, .. } = self;
         let each = [
             (Kind::Subscriber, subscribers),
             (Kind::Echo, echo),
@@ -91,11 +94,14 @@ impl Secured {
 pub(crate) struct Heard {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    /// Of those who come and go.
+    pub(crate) passing: Figures,
 }
 
 /// All clients of a server.
 pub(crate) struct Load {
     clients: Vec<Client>,
+    passing: Passing,
     secured: Option<Secured>,
     mix: Mix,
     board: Board,
@@ -138,8 +144,11 @@ impl Load {
             }
             Client::new(stream, kind, name)
         });
+        let clients: Vec<Client> = clients.collect();
+        let first_name = u32::try_from(clients.len()).expect("there are few");
         let mut load = Self {
-            clients: clients.collect(),
+            clients,
+            passing: Passing::begin(server, mix.passing, first_name, seed),
             secured: Some(Secured::begin(server)),
             mix,
             board: Board::default(),
@@ -156,7 +165,7 @@ impl Load {
         load
     }
 
-    /// How many peers the server has for them.
+    /// How many peers the server has for those who stay.
     pub(crate) fn peers(&self) -> usize {
         self.clients.len() + 2 * self.mix.pairs + 2
     }
@@ -165,7 +174,7 @@ impl Load {
     /// If a connection was lost, or a byte was lost, repeated or torn.
     pub(crate) fn check(&self) -> Result<(), String> {
         match &self.wrongs[..] {
-            [] => Ok(()),
+            [] => self.passing.check(),
             [first, others @ ..] => Err(format!("{first}, and {} others", others.len())),
         }
     }
@@ -174,6 +183,7 @@ impl Load {
     fn turn(&mut self) {
         if self.next >= self.clients.len() {
             self.next = 0;
+            self.pass();
             if self.still >= self.clients.len() {
                 self.wait();
             }
@@ -200,11 +210,34 @@ impl Load {
         self.next += 1;
     }
 
+    /// Gives those who come and go their turn.
+    fn pass(&mut self) {
+        match self.passing.turn(&mut self.buffer, &mut self.board, self.ends) {
+            Ok(None) => return,
+            Ok(Some((messages, bytes))) => {
+                self.heard.messages += messages;
+                self.heard.bytes += bytes;
+            }
+            Err(what) => self.wrongs.push(what),
+        }
+        (self.still, self.moved_at) = (0, Instant::now());
+    }
+
+    /// How many peers may not be served on after a death: none of those who stay.
+    pub(crate) fn resets_max(&self) -> usize {
+        self.passing.resets_max()
+    }
+
+    /// A death was survived.
+    pub(crate) fn see_death(&mut self) {
+        self.passing.see_death();
+    }
+
     /// Waits a moment for something to come.
     fn wait(&mut self) {
         assert!(self.moved_at.elapsed() < PATIENCE, "nothing comes any more: {:?}", self.check());
-        let mut awaited: Vec<_> =
-            self.clients.iter().map(|client| PollFd::new(client.stream.as_fd(), PollFlags::POLLIN)).collect();
+        let streams = self.clients.iter().map(|client| client.stream.as_fd()).chain(self.passing.awaited());
+        let mut awaited: Vec<_> = streams.map(|stream| PollFd::new(stream, PollFlags::POLLIN)).collect();
         match poll(&mut awaited, PollTimeout::from(A_MOMENT)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => self.still = 0,
             Err(errno) => panic!("poll: {errno}"),
@@ -224,7 +257,7 @@ impl Load {
     pub(crate) fn talk_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so() {
-            assert!(Instant::now() < deadline, "{what}: {:?}", self.check());
+            assert!(Instant::now() < deadline, "{what}: {:?}, {:?}", self.check(), self.passing.described());
             if self.clients.is_empty() {
                 std::thread::yield_now();
             }
@@ -268,7 +301,7 @@ impl Load {
                 Kind::Subscriber => client.heard == published,
                 _ => client.has_said_all() && client.heard == client.said,
             };
-            if self.clients.iter().all(is_done) {
+            if self.clients.iter().all(is_done) && self.passing.is_empty() {
                 break published;
             }
         };
@@ -287,6 +320,7 @@ impl Load {
         let (messages, ended) = self.secured.take().expect("it is there until the end").end();
         ended?;
         self.heard.messages += messages;
+        self.heard.passing = self.passing.figures();
         Ok(self.heard)
     }
 
@@ -300,9 +334,8 @@ impl Load {
         }
         let (messages, ended) = self.secured.take().expect("it is there until the end").end();
         self.heard.messages += messages;
-        let is_loss =
-            |what: &String| what.contains("has ended") || what.contains("sending: ") || what.contains("receiving: ");
-        match (self.wrongs.iter().find(|what| !is_loss(what)), ended) {
+        self.heard.passing = self.passing.figures();
+        match (self.wrongs.iter().find(|what| !is_loss(what.as_str())), ended) {
             (None, Err(_)) => Ok(self.heard),
             (None, Ok(_)) => Err("those that speak TLS are served".to_owned()),
             (Some(what), _) => Err(what.clone()),

@@ -24,6 +24,7 @@ mod load;
 mod moving;
 mod nursed;
 mod papers;
+mod passing;
 #[path = "../../src/fault/plan.rs"]
 mod plan;
 mod random;

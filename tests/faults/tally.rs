@@ -6,7 +6,8 @@ use std::ops::AddAssign;
 use crate::load::Heard;
 
 /// What there is most of in a schedule.
-pub(crate) const LOADS: [&str; 6] = ["of all kinds", "echo", "fragments", "full outputs", "published", "pairs"];
+pub(crate) const LOADS: [&str; 7] =
+    ["of all kinds", "echo", "fragments", "full outputs", "published", "pairs", "who came and went"];
 
 /// What came of a schedule.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +30,9 @@ pub(crate) struct Tally {
     pub(crate) connections_max: u64,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    /// Clients that came and went, and those of them that had only just come, and are lost by a death.
+    pub(crate) came: u64,
+    pub(crate) came_and_lost: u64,
 }
 
 impl Tally {
@@ -39,6 +43,8 @@ impl Tally {
     pub(crate) fn hear(&mut self, heard: Heard) {
         self.messages += heard.messages;
         self.bytes += heard.bytes;
+        self.came += heard.passing.came;
+        self.came_and_lost += heard.passing.lost;
     }
 }
 
@@ -56,13 +62,15 @@ impl AddAssign for Tally {
         self.connections_max = self.connections_max.max(other.connections_max);
         self.messages += other.messages;
         self.bytes += other.bytes;
+        self.came += other.came;
+        self.came_and_lost += other.came_and_lost;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at_random, injected, of_predecessor, of_successor, of_standby, .. } = self;
-        let Self { survived, takeovers, lost, connections_max, messages, bytes, .. } = self;
+        let Self { survived, takeovers, lost, connections_max, messages, bytes, came, came_and_lost, .. } = self;
         write!(
             f,
             "{} kills: {at_random} of the active at any moment, {injected} of it at fault points, {} while somebody took over \
@@ -75,7 +83,8 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{}; up to {connections_max} peers; {survived} deaths survived, {takeovers} takeovers; {messages} messages, \
-             {bytes} bytes, each as expected; 0 reset; {lost} times all were lost with an owner whom nobody followed yet",
+             {bytes} bytes, each as expected; 0 reset that had been answered, and {came_and_lost} of {came} that came and went \
+             before they were; {lost} times all were lost with an owner whom nobody followed yet",
             by_load.join(", "),
         )
     }
