@@ -86,22 +86,20 @@ impl Talker {
         Ok(())
     }
 
-    /// Asks to be given to somebody else, and says a line behind it; hears that, from whoever has it then. Says whether
-    /// nobody waited.
-    pub(crate) fn ask_for_another(&mut self) -> Result<bool, Lost> {
+    /// Asks to be given to somebody else, and says a line behind it; hears that, from whoever has it then.
+    pub(crate) fn ask_for_another(&mut self) -> Result<(), Lost> {
         self.peer.try_send(&[b"Steal\n", &*self.line()].concat())?;
         let nobody = b"nobody is waiting\n";
         let first = self.peer.try_receive(1)?;
-        let refused = first == nobody[..1];
-        if refused {
+        if first == nobody[..1] {
             self.peer.try_expect(&nobody[1..])?;
-            self.hear()?;
+            self.hear()
         } else {
             assert_eq!(first, self.line()[..1], "what was asked for is not answered");
             self.peer.try_expect(&self.line()[1..])?;
             self.said += 1;
+            Ok(())
         }
-        Ok(refused)
     }
 
     /// Asks to be told when so many milliseconds are over.
@@ -137,11 +135,11 @@ pub(crate) struct Full {
 }
 
 impl Full {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
-        let peer = Peer::connect(address);
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self, Lost> {
+        let peer = Peer::try_connect(address)?;
         peer.keep_little();
-        let sent = peer.send_until_slow(SLOW, &ASKED[..ASKED.len() - LITTLE_BYTES]);
-        Self { peer, sent }
+        let sent = peer.try_send_until_slow(SLOW, &ASKED[..ASKED.len() - LITTLE_BYTES])?;
+        Ok(Self { peer, sent })
     }
 
     /// Ends its last line, reads all answers, and goes on as one of the others. What is answered is whole, so the line that is
@@ -311,7 +309,7 @@ impl Crowd {
 
     /// Adds those that do not read their answers.
     fn fill_buffers(&mut self, address: SocketAddr) {
-        let [full, held] = std::array::from_fn(|_| Full::connect(address));
+        let [full, held] = std::array::from_fn(|_| Full::connect(address).expect("the server serves"));
         held.peer.end_sending();
         self.half_closed.push((held.peer, held.sent));
         self.full = Some(full);

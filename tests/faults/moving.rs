@@ -2,6 +2,7 @@
 //! nothing, while one side fails at one step in one way.
 
 mod clients;
+mod discreet;
 pub(crate) mod expectation;
 pub(crate) mod papers;
 pub(crate) mod random;

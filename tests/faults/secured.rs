@@ -23,7 +23,7 @@ const LISTENER: &str = "secured";
 const VERSIONS: [(Version, Duration); 2] = [(Version::Tls13, HANDSHAKE), (Version::Tls12, Duration::from_secs(1))];
 
 /// How long a handshake may take that moves, as that of TLS 1.2 does until it is answered.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How far those have come whose handshakes are under way: how much of its first word each has said, and of the next, if it has heard
 /// the answer.
@@ -71,6 +71,11 @@ pub(crate) fn address_of(server: &Server) -> SocketAddr {
     server.address_as(LISTENER)
 }
 
+/// What clients of each version need that believe these servers.
+pub(crate) fn connectors() -> [Connector; 2] {
+    VERSIONS.map(|(version, _)| MADE.authority.connector(version))
+}
+
 /// Clients at this address, one of each version.
 #[track_caller]
 pub(crate) fn connect_each(address: SocketAddr) -> [TlsPeer; 2] {
@@ -87,7 +92,7 @@ pub(crate) fn try_connect(address: SocketAddr) -> Result<TlsPeer, Lost> {
 
 /// A client whose lines are all different, and different from anybody else's.
 pub(crate) struct Talker {
-    peer: TlsPeer,
+    pub(crate) peer: TlsPeer,
     name: String,
     said: u64,
 }
@@ -101,10 +106,14 @@ impl Talker {
 
     #[track_caller]
     fn from(connected: Result<TlsPeer, Why>, name: String) -> Result<Self, Lost> {
-        connected.map(|peer| Self { peer, name, said: 0 }).map_err(Why::loss)
+        connected.map(|peer| Self::new(peer, name)).map_err(Why::loss)
     }
 
-    fn line(&self) -> Vec<u8> {
+    pub(crate) fn new(peer: TlsPeer, name: String) -> Self {
+        Self { peer, name, said: 0 }
+    }
+
+    pub(crate) fn line(&self) -> Vec<u8> {
         format!("line {} of the secured {}\n", self.said, self.name).into_bytes()
     }
 
@@ -119,7 +128,7 @@ impl Talker {
         Ok(self)
     }
 
-    fn hear(&mut self, line: &[u8]) -> Result<(), Lost> {
+    pub(crate) fn hear(&mut self, line: &[u8]) -> Result<(), Lost> {
         self.peer.try_expect(line)?;
         self.said += 1;
         Ok(())
@@ -163,22 +172,23 @@ impl Half {
 
 /// A client who does not read its answers, so that what is sealed for it fills all buffers; how much it has sealed itself, and what of
 /// that it has not sent.
-struct Full {
-    talker: Talker,
+pub(crate) struct Full {
+    pub(crate) talker: Talker,
     sealed: usize,
     rest: Vec<u8>,
 }
 
 impl Full {
-    #[track_caller]
-    fn from(mut talker: Talker) -> Self {
+    /// # Errors
+    /// If its connection is lost before that.
+    pub(crate) fn from(mut talker: Talker) -> Result<Self, Lost> {
         talker.peer.keep_little();
-        let (sealed, rest) = talker.peer.seal_until_slow(SLOW, &ASKED[..ASKED.len() - LITTLE_BYTES]);
-        Self { talker, sealed, rest }
+        let (sealed, rest) = talker.peer.try_seal_until_slow(SLOW, &ASKED[..ASKED.len() - LITTLE_BYTES])?;
+        Ok(Self { talker, sealed, rest })
     }
 
     /// Ends its last line, reads all answers, and goes on as one of the others.
-    fn read(self) -> Result<Talker, Lost> {
+    pub(crate) fn read(self) -> Result<Talker, Lost> {
         let Self { mut talker, sealed, mut rest } = self;
         let all = answers(sealed + LITTLE_BYTES);
         talker.peer.seal(&all[sealed..], &mut rest);
@@ -188,7 +198,7 @@ impl Full {
 
     /// Gets no byte that is not its own, or one twice, and then its connection ends.
     #[track_caller]
-    fn expect_loss(mut self) {
+    pub(crate) fn expect_loss(&mut self) {
         // What was in the kernel may still come.
         self.talker.peer.expect_loss();
         assert!(answers(self.sealed).starts_with(self.talker.peer.unread()), "other bytes came than were asked for");
@@ -255,7 +265,7 @@ impl Secured {
     #[track_caller]
     pub(crate) fn gather(server: &Server) -> Self {
         let address = address_of(server);
-        let connectors = VERSIONS.map(|(version, _)| MADE.authority.connector(version));
+        let connectors = connectors();
         let connect = |kind| connect_both(address, &connectors, kind, Talker::greet);
         let (mut idle, half, mut busy) = (connect("idle"), connect("half"), connect("busy"));
         for _ in 0..=LINES_OF_KEY {
@@ -277,7 +287,7 @@ impl Secured {
     #[track_caller]
     pub(crate) fn gather_few(server: &Server) -> Self {
         let address = address_of(server);
-        let connectors = VERSIONS.map(|(version, _)| MADE.authority.connector(version));
+        let connectors = connectors();
         let connect = |kind| connect_in_time(address, any_of(&connectors), kind, Talker::greet);
         let (mut idle, half) = (vec![connect("idle")], vec![Half::from(connect("half"))]);
         let mut busy = connect_both(address, &connectors, "busy", Talker::greet);
@@ -297,7 +307,7 @@ impl Secured {
     #[track_caller]
     pub(crate) fn fill_buffers(&mut self) {
         let full = connect_in_time(self.address, any_of(&self.connectors), "full", Talker::greet);
-        self.full = Some(Full::from(full));
+        self.full = Some(Full::from(full).expect(SERVES));
     }
 
     /// Each has every byte that was due to it. Returns those that stay. Unless somebody listens where they have connected, those who
@@ -325,7 +335,7 @@ impl Secured {
     pub(crate) fn expect_loss_while(self, listens: bool) {
         let Self { idle, half, full, under_way, busy, passing, stopping, .. } = self;
         idle.into_iter().chain(half.into_iter().map(|half| half.talker)).for_each(Talker::expect_loss);
-        full.into_iter().for_each(Full::expect_loss);
+        full.into_iter().for_each(|mut full| full.expect_loss());
         assert!(busy.join().expect(HEARS).is_err(), "somebody serves on");
         for under_way in under_way {
             let come = if listens { under_way.finish().map(drop) } else { under_way.try_finish().map(drop) };

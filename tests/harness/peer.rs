@@ -64,6 +64,10 @@ impl Peer {
         self.stream.local_addr().expect("a connected socket has an address")
     }
 
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Sends the next sequence number.
     #[track_caller]
     pub(crate) fn ask(&mut self) {
@@ -167,10 +171,10 @@ impl Peer {
         }
     }
 
-    /// Sends all, or until nothing has been taken for so long, and returns how many bytes went: for whoever does not mind
-    /// whether the server has stopped reading or is slow, or how much the kernel keeps.
+    /// Sends all, or until nothing has been taken for so long, unless the connection is lost, and returns how many bytes went: for
+    /// whoever does not mind whether the server has stopped reading or is slow, or how much the kernel keeps.
     #[track_caller]
-    pub(crate) fn send_until_slow(&self, silence: Duration, bytes: &[u8]) -> usize {
+    pub(crate) fn try_send_until_slow(&self, silence: Duration, bytes: &[u8]) -> Result<usize, Lost> {
         self.stream.set_write_timeout(Some(silence)).expect("a timeout can be set");
         let mut sent = 0;
         while sent < bytes.len() {
@@ -179,11 +183,12 @@ impl Peer {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // A call with a time-out is interrupted where the process is stopped and goes on (signal(7)).
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_loss(&error) => return Err(Lost(format!("sending after {sent} bytes: {error}"))),
                 Err(error) => panic!("sending after {sent} bytes: {error}"),
             }
         }
         self.stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        sent
+        Ok(sent)
     }
 
     /// The same of a peer that cannot send.
@@ -387,14 +392,15 @@ fn ends_of(ports: &[u16]) -> Vec<TcpNetEntry> {
 }
 
 /// The inodes of the server's ends of these connections, of each that has one.
-pub(crate) fn inodes_of_server_ends(peers: &[&Peer]) -> Vec<Option<u64>> {
-    let ends = ends_of(&peers.iter().map(|peer| peer.address().port()).collect::<Vec<u16>>());
-    let inode = |peer: &&Peer| {
+pub(crate) fn inodes_of_server_ends(streams: &[&TcpStream]) -> Vec<Option<u64>> {
+    let address = |stream: &TcpStream| stream.local_addr().expect("a connected socket has an address");
+    let ends = ends_of(&streams.iter().map(|stream| address(stream).port()).collect::<Vec<u16>>());
+    let inode = |stream: &&TcpStream| {
         // Two servers may have clients with the same address.
-        let (server, client) = (peer.stream.peer_addr().ok()?, peer.address());
+        let (server, client) = (stream.peer_addr().ok()?, address(stream));
         ends.iter().find(|end| end.local_address == server && end.remote_address == client).map(|end| end.inode)
     };
-    peers.iter().map(inode).collect()
+    streams.iter().map(inode).collect()
 }
 
 pub(super) fn is_loss(error: &io::Error) -> bool {

@@ -170,6 +170,10 @@ impl TlsPeer {
         Shaking::try_connect(address, connector)?.try_finish()
     }
 
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     pub(crate) fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -242,29 +246,36 @@ impl TlsPeer {
         self.session.seal(bytes, sealed).expect("it is open");
     }
 
-    /// Seals and sends of this as much as goes until nothing has been taken for so long. Returns how much of it is sealed, and what of
-    /// that is still to be sent.
+    /// Seals behind what is sealed already that it goes over to another key, where its version has that, to be sent later; whether the
+    /// server is to do so, too.
     #[track_caller]
-    pub(crate) fn seal_until_slow(&mut self, silence: Duration, bytes: &[u8]) -> (usize, Vec<u8>) {
+    pub(crate) fn seal_update(&mut self, wants_one: bool, sealed: &mut Vec<u8>) {
+        self.session.update(wants_one, sealed).expect("it is open");
+    }
+
+    /// Seals and sends of this as much as goes until nothing has been taken for so long, unless the connection is lost. Returns how much
+    /// of it is sealed, and what of that is still to be sent.
+    #[track_caller]
+    pub(crate) fn try_seal_until_slow(&mut self, silence: Duration, bytes: &[u8]) -> Result<(usize, Vec<u8>), Lost> {
         let mut sealed = 0;
         for part in bytes.chunks(16 * 1024) {
             sealed += part.len();
-            let rest = self.send_for(silence, part);
+            let rest = self.try_send_for(silence, part)?;
             if !rest.is_empty() {
-                return (sealed, rest);
+                return Ok((sealed, rest));
             }
         }
-        (sealed, Vec::new())
+        Ok((sealed, Vec::new()))
     }
 
     /// Sends as much of this as goes while it reads nothing; what is left is sealed, and comes back.
     #[track_caller]
     pub(crate) fn send_until_slow(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.send_for(SLOW, bytes)
+        self.try_send_for(SLOW, bytes).expect("the connection is open")
     }
 
     #[track_caller]
-    fn send_for(&mut self, silence: Duration, bytes: &[u8]) -> Vec<u8> {
+    fn try_send_for(&mut self, silence: Duration, bytes: &[u8]) -> Result<Vec<u8>, Lost> {
         let mut out = Vec::new();
         self.session.seal(bytes, &mut out).expect("it is open");
         self.stream.set_write_timeout(Some(silence)).expect("a timeout can be set");
@@ -273,11 +284,11 @@ impl TlsPeer {
             match self.stream.write(&out[sent..]) {
                 Ok(more) => sent += more,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => panic!("sending after {sent} bytes: {error}"),
+                Err(error) => return Err(Why::of("sending", &error).loss()),
             }
         }
         self.stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        out.split_off(sent)
+        Ok(out.split_off(sent))
     }
 
     /// Receives exactly these bytes while it sends what is sealed already.
@@ -306,13 +317,27 @@ impl TlsPeer {
     /// The same, unless the connection is lost.
     #[track_caller]
     pub(crate) fn try_expect(&mut self, expected: &[u8]) -> Result<(), Lost> {
-        while self.plain.len() < expected.len() {
+        self.try_receive(expected.len())?;
+        let received: Vec<u8> = self.plain.drain(..expected.len()).collect();
+        assert!(received == expected, "other bytes came than the {} that were expected", expected.len());
+        Ok(())
+    }
+
+    /// The next byte, which is still to be received, unless the connection is lost.
+    #[track_caller]
+    pub(crate) fn try_peek(&mut self) -> Result<u8, Lost> {
+        self.try_receive(1)?;
+        Ok(self.plain[0])
+    }
+
+    /// Has received so many bytes that nobody has expected yet.
+    #[track_caller]
+    fn try_receive(&mut self, bytes: usize) -> Result<(), Lost> {
+        while self.plain.len() < bytes {
             if !self.receive().map_err(Why::loss)? {
                 return Err(Lost(format!("the end came after {} bytes", self.plain.len())));
             }
         }
-        let received: Vec<u8> = self.plain.drain(..expected.len()).collect();
-        assert!(received == expected, "other bytes came than the {} that were expected", expected.len());
         Ok(())
     }
 
@@ -438,7 +463,7 @@ impl Shaking {
     }
 
     /// The same, unless nobody listens any more.
-    fn try_connect(address: SocketAddr, connector: &Connector) -> Result<Self, Why> {
+    pub(crate) fn try_connect(address: SocketAddr, connector: &Connector) -> Result<Self, Why> {
         let connected = TcpStream::connect(address);
         let stream = connected.map_err(|error| Why::Lost(Lost(format!("connecting: {error}"))))?;
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -449,12 +474,26 @@ impl Shaking {
         Ok(Self { stream, handshake, wire: Vec::new(), out, progress: Progress::More })
     }
 
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Whether there is nothing more to be heard.
+    pub(crate) fn is_done(&self) -> bool {
+        self.progress == Progress::Done
+    }
+
     /// Says no more of what it has to say than this.
     #[track_caller]
     pub(crate) fn say(&mut self, bytes_max: usize) {
+        self.try_say(bytes_max).expect("the connection takes all");
+    }
+
+    /// The same, unless the connection is lost.
+    pub(crate) fn try_say(&mut self, bytes_max: usize) -> Result<(), Why> {
         let bytes = self.out.len().min(bytes_max);
         let said: Vec<u8> = self.out.drain(..bytes).collect();
-        self.stream.write_all(&said).expect("the connection takes all");
+        self.stream.write_all(&said).map_err(|error| Why::of("shaking hands", &error))
     }
 
     /// Hears the server out, and knows what to say next.
@@ -463,7 +502,8 @@ impl Shaking {
         self.try_hear().expect("the server goes on");
     }
 
-    fn try_hear(&mut self) -> Result<(), Why> {
+    /// The same, unless that fails.
+    pub(crate) fn try_hear(&mut self) -> Result<(), Why> {
         while self.out.is_empty() && self.progress == Progress::More {
             let mut buffer = [0; 4096];
             match self.stream.read(&mut buffer) {
@@ -489,8 +529,7 @@ impl Shaking {
     /// The same, unless that fails.
     pub(crate) fn try_finish(mut self) -> Result<TlsPeer, Why> {
         loop {
-            let said = std::mem::take(&mut self.out);
-            self.stream.write_all(&said).map_err(|error| Why::of("shaking hands", &error))?;
+            self.try_say(usize::MAX)?;
             if self.progress == Progress::Done {
                 break;
             }

@@ -1,5 +1,6 @@
 //! Clients of several servers that give them to one another. Each knows every byte that is to come, and may be lost alone.
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::discreet::Discreet;
 use crate::crowd::{Full, Talker};
 use crate::harness::{Lost, Peer};
 
@@ -26,9 +28,67 @@ pub(super) struct Client {
 }
 
 enum Kind {
-    Talks(Talker),
+    Plain(Talker),
     /// Does not read, so that its answers fill all buffers.
     IsFull(Full),
+    /// Either, with TLS.
+    Secured(Box<Discreet>),
+}
+
+/// What talks, line by line.
+pub(super) trait Talks {
+    /// Its end of the connection, if it has one.
+    fn stream(&self) -> Option<&TcpStream>;
+
+    /// Says a line, whose answer is to be heard before the next.
+    fn say(&mut self) -> Result<(), Lost>;
+
+    /// Hears the line that was said, and nothing else.
+    fn hear(&mut self) -> Result<(), Lost>;
+
+    fn exchange(&mut self) -> Result<(), Lost>;
+
+    /// Asks to be given to somebody else, and says a line behind it; hears that, from whoever has it then.
+    fn ask_for_another(&mut self) -> Result<(), Lost>;
+
+    fn say_half(&mut self);
+
+    fn say_the_rest(&mut self) -> Result<(), Lost>;
+
+    /// What it does before it goes.
+    fn leave(&mut self);
+}
+
+impl Talks for Talker {
+    fn stream(&self) -> Option<&TcpStream> {
+        Some(self.peer.stream())
+    }
+
+    fn say(&mut self) -> Result<(), Lost> {
+        Self::say(self)
+    }
+
+    fn hear(&mut self) -> Result<(), Lost> {
+        Self::hear(self)
+    }
+
+    fn exchange(&mut self) -> Result<(), Lost> {
+        Self::exchange(self)
+    }
+
+    fn ask_for_another(&mut self) -> Result<(), Lost> {
+        Self::ask_for_another(self)
+    }
+
+    fn say_half(&mut self) {
+        Self::say_half(self);
+    }
+
+    fn say_the_rest(&mut self) -> Result<(), Lost> {
+        Self::say_the_rest(self)
+    }
+
+    fn leave(&mut self) {}
 }
 
 /// What a client does while peers are moved.
@@ -59,18 +119,48 @@ impl Mood {
 
 impl Client {
     pub(super) fn talks(owner: usize, talker: Talker) -> Self {
-        Self { owner, kind: Kind::Talks(talker), mood: Mood::Listens, lost: None }
+        Self::of(owner, Kind::Plain(talker))
+    }
+
+    pub(super) fn is_discreet(owner: usize, discreet: Discreet) -> Self {
+        Self::of(owner, Kind::Secured(Box::new(discreet)))
     }
 
     pub(super) fn is_full(owner: usize, full: Full) -> Self {
-        Self { owner, kind: Kind::IsFull(full), mood: Mood::Listens, lost: None }
+        Self::of(owner, Kind::IsFull(full))
     }
 
-    pub(super) fn peer(&self) -> &Peer {
+    fn of(owner: usize, kind: Kind) -> Self {
+        Self { owner, kind, mood: Mood::Listens, lost: None }
+    }
+
+    /// Its end of the connection, if it has not lost it.
+    pub(super) fn stream(&self) -> Option<&TcpStream> {
         match &self.kind {
-            Kind::Talks(talker) => &talker.peer,
-            Kind::IsFull(full) => &full.peer,
+            _ if self.lost.is_some() => None,
+            Kind::Plain(talker) => Some(talker.peer.stream()),
+            Kind::Secured(discreet) => discreet.stream(),
+            Kind::IsFull(full) => Some(full.peer.stream()),
         }
+    }
+
+    /// By which a server knows it, if it has not lost its connection.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.stream().map(|stream| stream.local_addr().expect("a connected socket has an address"))
+    }
+
+    pub(super) fn is_secured(&self) -> bool {
+        matches!(self.kind, Kind::Secured(_))
+    }
+
+    /// Whether its handshake is.
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(&self.kind, Kind::Secured(discreet) if discreet.is_under_way())
+    }
+
+    /// Whether it has lost its connection because its handshake took too long.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(&self.kind, Kind::Secured(discreet) if discreet.is_late())
     }
 
     pub(super) fn has_asked(&self) -> bool {
@@ -84,7 +174,8 @@ impl Client {
     /// Nobody has its connection any more, as it can see.
     pub(super) fn notice_loss(&mut self) {
         match &mut self.kind {
-            Kind::Talks(talker) => self.lost = self.lost.take().or(talker.exchange().err()),
+            Kind::Plain(talker) => self.lost = talker.exchange().err(),
+            Kind::Secured(discreet) => self.lost = discreet.notice_loss().err(),
             Kind::IsFull(full) => {
                 full.expect_loss();
                 self.lost = Some(Lost("nobody has it".to_owned()));
@@ -96,10 +187,12 @@ impl Client {
         self.lost = self.lost.take().or(outcome.err());
     }
 
-    fn talker(&mut self) -> Option<&mut Talker> {
+    fn talker(&mut self) -> Option<&mut dyn Talks> {
         match &mut self.kind {
-            Kind::Talks(talker) if self.lost.is_none() => Some(talker),
-            Kind::Talks(_) | Kind::IsFull(_) => None,
+            _ if self.lost.is_some() => None,
+            Kind::Plain(talker) => Some(talker),
+            Kind::Secured(discreet) if !discreet.is_full() => Some(&mut **discreet),
+            Kind::IsFull(_) | Kind::Secured(_) => None,
         }
     }
 
@@ -112,16 +205,23 @@ impl Client {
     /// # Errors
     /// If it has lost its connection.
     pub(super) fn that_talks(self) -> Result<Self, Lost> {
-        match self.kind {
-            Kind::Talks(_) => Ok(self),
-            Kind::IsFull(full) => Ok(Self { kind: Kind::Talks(full.read()?), ..self }),
-        }
+        let kind = match self.kind {
+            Kind::Plain(talker) => Kind::Plain(talker),
+            Kind::IsFull(full) => Kind::Plain(full.read()?),
+            Kind::Secured(discreet) => Kind::Secured(Box::new(discreet.that_reads()?)),
+        };
+        Ok(Self { kind, ..self })
     }
 
-    pub(super) fn into_peer(self) -> Peer {
+    /// One that speaks TLS ends the connection in an orderly way; of another one, the peer, which does not end it by itself.
+    ///
+    /// # Errors
+    /// If it has lost its connection.
+    pub(super) fn end(self) -> Result<Option<Peer>, Lost> {
         match self.kind {
-            Kind::Talks(talker) => talker.peer,
-            Kind::IsFull(full) => full.peer,
+            Kind::Plain(talker) => Ok(Some(talker.peer)),
+            Kind::IsFull(full) => Ok(Some(full.peer)),
+            Kind::Secured(discreet) => discreet.end().map(|()| None),
         }
     }
 }
@@ -138,7 +238,7 @@ impl Chat {
         for client in &mut clients {
             client.mood = mood();
             if client.mood == Mood::Hesitates {
-                client.talker().into_iter().for_each(|talker| talker.say_half());
+                client.talker().into_iter().for_each(Talks::say_half);
             }
         }
         let stopping = Arc::<AtomicBool>::default();
@@ -165,17 +265,23 @@ impl Chat {
 
 /// All who talk say a line, and then all hear one, so that all are on their way at once.
 fn take_round(clients: &mut Vec<Client>, round: u32) {
-    clients.retain(|client| client.lost.is_some() || client.mood != Mood::Leaves(round));
+    clients.retain_mut(|client| {
+        let leaves = client.lost.is_none() && client.mood == Mood::Leaves(round);
+        if leaves {
+            client.talker().into_iter().for_each(Talks::leave);
+        }
+        !leaves
+    });
     for client in clients.iter_mut().filter(|client| client.mood == Mood::Asks(round)) {
-        let asked = client.talker().map(Talker::ask_for_another);
+        let asked = client.talker().map(Talks::ask_for_another);
         asked.into_iter().for_each(|outcome| client.note(outcome));
     }
     for client in clients.iter_mut().filter(|client| client.takes_part()) {
-        let said = client.talker().map(|talker| talker.say());
+        let said = client.talker().map(Talks::say);
         said.into_iter().for_each(|outcome| client.note(outcome));
     }
     for client in clients.iter_mut().filter(|client| client.takes_part()) {
-        let heard = client.talker().map(Talker::hear);
+        let heard = client.talker().map(Talks::hear);
         heard.into_iter().for_each(|outcome| client.note(outcome));
     }
 }

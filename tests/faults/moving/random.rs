@@ -3,24 +3,34 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use nix::sys::signal::Signal;
+use reactord_tls::Connector;
 
 use super::clients::{Chat, Client, Mood};
+use super::discreet::Discreet;
 use super::expectation::{Role, Situation};
 use crate::crowd::{Full, Talker};
 use crate::harness::{Lost, PATIENCE, Peer, Place, Server, daemon, inodes_of_server_ends};
 use crate::nursed::{FAULTS_MAX, Nursed, disturb};
 use crate::plan::{Fault, Planned, Point};
+use crate::secured;
 
 /// How many moves are disturbed in one schedule.
 const MOVES: usize = 6;
 
 /// How many clients there are when a move begins.
 const CLIENTS: usize = 24;
+
+/// One client out of so many speaks TLS.
+const SECURED_EVERY: u32 = 3;
+
+/// Where those come in who do not, and those who do.
+const LISTENERS: usize = 2;
 
 /// In one schedule out of so many there is a client that fills all buffers, which takes a while.
 const FULL_EVERY: u64 = 4;
@@ -43,6 +53,10 @@ pub(crate) struct Tally {
     pub(crate) whole: u64,
     /// How many peers have changed their owner, whoever asked for that.
     pub(crate) moved: u64,
+    /// How many of these speak TLS.
+    pub(crate) secured: u64,
+    /// How many handshakes were under way when a move began.
+    pub(crate) handshakes: u64,
     /// How many connections went with a process that was killed.
     pub(crate) lost: u64,
     /// How many processes were killed.
@@ -56,6 +70,8 @@ impl std::ops::AddAssign for Tally {
         self.moves += other.moves;
         self.whole += other.whole;
         self.moved += other.moved;
+        self.secured += other.secured;
+        self.handshakes += other.handshakes;
         self.lost += other.lost;
         self.killed += other.killed;
         self.faults += other.faults;
@@ -64,11 +80,11 @@ impl std::ops::AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { moves, whole, moved, lost, killed, faults } = self;
+        let Self { moves, whole, moved, secured, handshakes, lost, killed, faults } = self;
         write!(
             f,
-            "{faults} faults, {moves} moves, {whole} of them whole, {moved} peers moved, {killed} processes killed, and \
-             {lost} connections with them"
+            "{faults} faults, {moves} moves, {whole} of them whole, {moved} peers moved, {secured} of them with TLS, \
+             {handshakes} handshakes under way meanwhile, {killed} processes killed, and {lost} connections with them"
         )
     }
 }
@@ -111,6 +127,9 @@ struct Schedule {
     /// The first is the one at whose path others may wait, and listens.
     parties: Vec<Party>,
     clients: Vec<Client>,
+    /// What those need who speak TLS, and how many there have been of them.
+    connectors: [Connector; 2],
+    named: usize,
     /// The numbers of those that were killed.
     killed: HashSet<usize>,
     /// The number of the next.
@@ -126,14 +145,14 @@ impl Schedule {
             roles.push(if random.bool() { Role::Waits } else { Role::Serves });
         }
         let (killed, tally) = (HashSet::new(), Tally::default());
-        let mut schedule = Self { place, random, parties: Vec::new(), clients: Vec::new(), killed, next: 0, tally };
+        let (parties, clients, connectors) = (Vec::new(), Vec::new(), secured::connectors());
+        let mut schedule = Self { place, random, parties, clients, connectors, named: 0, killed, next: 0, tally };
         for (place, role) in roles.into_iter().enumerate() {
             let party = schedule.start(place, role, true);
             schedule.parties.push(party);
         }
         if seed.is_multiple_of(FULL_EVERY) {
-            let first = &schedule.parties[0];
-            schedule.clients.push(Client::is_full(first.number, Full::connect(first.server().address())));
+            schedule.let_full_in();
         }
         schedule
     }
@@ -143,7 +162,7 @@ impl Schedule {
         let path = self.place.file(&format!("of-{place}"));
         let mut command = daemon();
         match role {
-            Role::Serves => command.args(["-a", "127.0.0.1", "-p", "0"]),
+            Role::Serves => command.args(["-a", "127.0.0.1", "-p", "0"]).args(secured::options()),
             Role::Waits => command.arg("-c").arg(self.place.file("of-0")),
         };
         command.args(["--service", "line", "--steal", "-t"]).arg(&path);
@@ -180,12 +199,58 @@ impl Schedule {
     /// There are as many clients as there are to be, if anybody lets them in.
     fn let_clients_in(&mut self) {
         while self.clients.len() < CLIENTS {
-            let party = &self.parties[self.random.usize(0..self.parties.len())];
-            let party = if party.role == Role::Serves { party } else { &self.parties[0] };
-            match Talker::connect(party.server().address()) {
-                Ok(talker) => self.clients.push(Client::talks(party.number, talker)),
-                // It was killed a moment ago.
-                Err(_) => return,
+            let place = self.random.usize(0..self.parties.len());
+            let place = if self.parties[place].role == Role::Serves { place } else { 0 };
+            let is_secured = self.random.u32(0..SECURED_EVERY) == 0;
+            let number = self.parties[place].number;
+            let come = if is_secured {
+                self.connect_discreetly(place).map(|come| come.map(|discreet| Client::is_discreet(number, discreet)))
+            } else {
+                Talker::connect(self.plain_address(place)).map(|talker| Some(Client::talks(number, talker)))
+            };
+            if !self.welcome(place, come) {
+                return;
+            }
+        }
+    }
+
+    /// Lets one in that does not read.
+    fn let_full_in(&mut self) {
+        let is_secured = self.random.bool();
+        let number = self.parties[0].number;
+        let come = if is_secured {
+            let come = self.connect_discreetly(0).and_then(|come| come.map(Discreet::fill).transpose());
+            come.map(|come| come.map(|full| Client::is_discreet(number, full)))
+        } else {
+            Full::connect(self.plain_address(0)).map(|full| Some(Client::is_full(number, full)))
+        };
+        self.welcome(0, come);
+    }
+
+    /// Where those come in who speak no TLS.
+    fn plain_address(&self, place: usize) -> SocketAddr {
+        self.parties[place].server().address_as("line")
+    }
+
+    /// Somebody who speaks TLS connects there, unless that takes too long.
+    fn connect_discreetly(&mut self, place: usize) -> Result<Option<Discreet>, Lost> {
+        self.named += 1;
+        let (name, random) = (format!("discreet {}", self.named), self.random.fork());
+        Discreet::connect(secured::address_of(self.parties[place].server()), &self.connectors, name, random)
+    }
+
+    /// Whether somebody has come. If not, the one at this place has been killed, or nobody was in time.
+    fn welcome(&mut self, place: usize, come: Result<Option<Client>, Lost>) -> bool {
+        match come {
+            Ok(client) => {
+                let has_come = client.is_some();
+                self.clients.extend(client);
+                has_come
+            }
+            Err(lost) => {
+                let server = self.parties[place].server();
+                assert_eq!(server.ended(), Err(Signal::SIGKILL), "{}\n{}", lost.0, server.log());
+                false
             }
         }
     }
@@ -205,8 +270,8 @@ impl Schedule {
             2 => vec!["--share".to_owned(), format!("{}%", random.u32(1..=100))],
             _ => {
                 // Some of these are somewhere else.
-                let chosen = self.clients.iter().map(Client::peer).filter(|_| random.u32(0..4) == 0);
-                chosen.flat_map(|peer| ["--peer".to_owned(), peer.address().to_string()]).collect()
+                let chosen = self.clients.iter().filter_map(Client::address).filter(|_| random.u32(0..4) == 0);
+                chosen.flat_map(|address| ["--peer".to_owned(), address.to_string()]).collect()
             }
         }
     }
@@ -214,6 +279,7 @@ impl Schedule {
     /// Has one give some of its peers to another while clients talk, and sees what has become of each.
     fn move_peers(&mut self, giver: usize, taker: usize, which: &[String], is_disturbed: bool) {
         let clients = std::mem::take(&mut self.clients);
+        self.tally.handshakes += clients.iter().filter(|client| client.is_under_way()).count() as u64;
         let random = &mut self.random;
         let chat = Chat::begin(clients, || if is_disturbed { Mood::any(random) } else { Mood::Talks });
         let [from, to] = [giver, taker].map(|place| &self.parties[place]);
@@ -258,18 +324,22 @@ impl Schedule {
     /// The places of those who have each connection.
     fn owners(&self, clients: &[Client]) -> Vec<Vec<usize>> {
         let sockets: Vec<HashSet<u64>> = self.parties.iter().map(|party| party.server().sockets()).collect();
-        let inodes = inodes_of_server_ends(&clients.iter().map(Client::peer).collect::<Vec<&Peer>>());
+        let streams: Vec<&TcpStream> = clients.iter().filter_map(Client::stream).collect();
+        let mut inodes = inodes_of_server_ends(&streams).into_iter();
+        let mut inode = |client: &Client| client.stream().and_then(|_| inodes.next().flatten());
         let have = |inode: Option<u64>| {
             let having = |(_, sockets): &(usize, &HashSet<u64>)| inode.is_some_and(|inode| sockets.contains(&inode));
             sockets.iter().enumerate().filter(having).map(|(place, _)| place).collect()
         };
-        inodes.into_iter().map(have).collect()
+        clients.iter().map(|client| have(inode(client))).collect()
     }
 
     /// Only whoever was to move has another owner now.
     fn check_change(&mut self, client: &Client, place: usize, giver: usize, taker: usize) {
         let was = client.owner;
-        self.tally.moved += u64::from(self.parties[place].number != was);
+        let has_moved = self.parties[place].number != was;
+        self.tally.moved += u64::from(has_moved);
+        self.tally.secured += u64::from(has_moved && client.is_secured());
         let may_be = self.may_have_been(client, giver, taker).contains(&place);
         assert!(may_be, "place {place} has one of {was}\n{}", self.logs());
     }
@@ -291,8 +361,11 @@ impl Schedule {
         places
     }
 
-    /// Only whoever was killed has lost a connection.
+    /// Only whoever was killed has lost a connection, unless somebody took too long to come in.
     fn check_loss(&mut self, client: &Client, giver: usize, taker: usize) {
+        if client.is_late() {
+            return;
+        }
         self.tally.lost += 1;
         // One that is replaced already is at no place.
         let may_have_been = self.may_have_been(client, giver, taker);
@@ -334,13 +407,14 @@ impl Schedule {
     }
 
     /// Nobody has more open than what a server needs, and a file for each peer, and for each process that waits or is waited
-    /// for. Who waits listens to nobody.
+    /// for. Who waits listens to nobody, and has a file for whom it waits at.
     fn check_files(&self, files: usize, peers: usize) {
         let waiting = self.parties.iter().filter(|party| party.role == Role::Waits).count();
         for (place, party) in self.parties.iter().enumerate().filter(|(_, party)| party.server().is_running()) {
             let expected = match place {
                 0 => files + waiting,
                 last if last == self.parties.len() - 1 => files + peers,
+                _ if party.role == Role::Waits => files - LISTENERS + 1,
                 _ => files,
             };
             assert!(party.server().comes_down_to_open_files(expected), "{expected} expected\n{}", self.logs());
@@ -353,7 +427,9 @@ impl Schedule {
         for place in (0..self.parties.len()).rev() {
             self.stop(place);
         }
-        last.server().stop_serving(clients.into_iter().map(Client::into_peer));
+        let ended: Result<Vec<Option<Peer>>, Lost> = clients.into_iter().map(Client::end).collect();
+        let peers = ended.unwrap_or_else(|lost| panic!("{}\n{}", lost.0, last.server().log()));
+        last.server().stop_serving(peers.into_iter().flatten());
         self.tally.faults += last.process.faults();
         let left = std::fs::read_dir(self.place.directory()).expect("the test's own").flatten();
         let of_the_killed: Vec<PathBuf> = self.parties.iter().map(|party| party.path.clone()).collect();
@@ -393,7 +469,7 @@ fn unclear(clients: &mut [Client], owners: &[Vec<usize>]) -> Option<String> {
             client.notice_loss();
         }
         if owners.len() != 1 && client.lost().is_none() {
-            return Some(format!("{owners:?} have {}", client.peer().address()));
+            return Some(format!("{owners:?} have {:?}", client.address()));
         }
     }
     None
