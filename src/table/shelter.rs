@@ -9,7 +9,6 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::handle::PeerHandle;
-use super::take_for_as_many;
 use crate::by_key::ByKey;
 use crate::fault::{self, StandbyStep as Step};
 use crate::mapping::{Conveyed, Mapping, Reader};
@@ -164,7 +163,8 @@ impl Shelter {
     /// The standby knows all: those who had to wait, who have their turn now.
     pub(super) fn let_out(&mut self) -> Vec<PeerHandle> {
         self.lets_out = true;
-        take_for_as_many(&mut self.held)
+        let room = Vec::with_capacity(self.held.len());
+        std::mem::replace(&mut self.held, room)
     }
 
     /// They have had it.
