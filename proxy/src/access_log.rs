@@ -2,6 +2,7 @@
 //!
 //! Both have the same fields under the same names. What is not known is left out: a client that was refused has no server.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -25,7 +26,7 @@ pub struct Ended<'a> {
     /// The address of the proxy before this one, where the client is who a PROXY header says.
     pub passed_on_by: Option<SocketAddr>,
     /// The name that the client asked for in its ClientHello, whoever that was for.
-    pub server_name: Option<&'a str>,
+    pub server_name: Option<Cow<'a, str>>,
     /// Version and suite of its TLS, if that was ended here.
     pub tls: Option<(Version, Suite)>,
     /// The upstream that it was led to.
@@ -174,7 +175,7 @@ impl Line {
         self.word("listener", Some(ended.listener));
         self.word("client", ended.client.map(plain).as_deref());
         self.word("passed_on_by", ended.passed_on_by.map(plain).as_deref());
-        self.word("server_name", ended.server_name);
+        self.word("server_name", ended.server_name.as_deref());
         self.word("tls_version", ended.tls.map(|(version, _)| protocol(version)));
         self.word("tls_suite", ended.tls.map(|(_, suite)| suite.name()));
         self.word("upstream", ended.upstream);
@@ -283,7 +284,7 @@ mod tests {
             upstream: None,
             server: None,
             connecting: None,
-            server_name: Some("a\"b\n"),
+            server_name: Some("a\"b\n".into()),
             passed_on_by: Some("[fd00::1]:5".parse().expect("it is an address")),
             round_trip: None,
             retransmits: None,
@@ -313,7 +314,8 @@ mod tests {
 
     #[test]
     fn nothing_in_a_line_of_words_can_look_like_another_field_or_line() {
-        let line = line(AccessLog::Text, &Ended { server_name: Some("a end=x\nb"), ..ended() }).expect("it is on");
+        let line =
+            line(AccessLog::Text, &Ended { server_name: Some("a end=x\nb".into()), ..ended() }).expect("it is on");
         assert!(line.contains(" server_name=a?end=x?b "), "{line}");
         assert_eq!(super::line(AccessLog::Off, &ended()), None);
     }

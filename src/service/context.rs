@@ -110,10 +110,10 @@ impl<'a, S: StreamService> Context<'a, S> {
     /// What the TLS handshake of a peer has found out: the protocol that was agreed on, the name that the client asked for, its
     /// certificates. `None` of one that does not speak TLS, or is gone; in [`closed`](StreamService::closed), the peer that it is about
     /// can still be asked about. Of a connection that the service has [opened](Self::connect), the certificates are there in
-    /// [`connected`](StreamService::connected) alone.
+    /// [`connected`](StreamService::connected) alone. They are kept packed, and copied here: ask once.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(&self, peer: PeerId) -> Option<&crate::tls::Facts> {
+    pub fn tls(&self, peer: PeerId) -> Option<crate::tls::Facts> {
         Some(self.peers.secured(peer)?.facts())
     }
 

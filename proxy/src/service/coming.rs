@@ -24,7 +24,7 @@ impl Proxy {
         let listener = door.unwrap_or_else(|| self.gone_listener(how.listener));
         self.entered[listener.index()].connections += 1;
         self.count(listener, |doings| doings.accepted += 1);
-        let server_name = context.tls(context.peer()).and_then(|facts| facts.server_name.as_deref()).map(Box::from);
+        let server_name = context.tls(context.peer()).and_then(|facts| facts.server_name).map(Box::from);
         let coming = Box::new(Coming {
             listener,
             accepted_ms: self.ms(context.now()),

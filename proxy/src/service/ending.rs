@@ -1,5 +1,6 @@
 //! A connection has ended: what that means for its partner, for whoever waits, and for what is told of it.
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
@@ -108,14 +109,15 @@ impl Proxy {
         context: &'e Context<'_, Self>,
     ) -> Ended<'e> {
         let tls = context.tls(context.peer());
-        let server_name = tls.and_then(|facts| facts.server_name.as_deref());
+        let protocol = tls.as_ref().map(|facts| (facts.version(), facts.suite));
+        let server_name = tls.and_then(|facts| facts.server_name).map(Cow::Owned);
         Ended {
             accepted: SystemTime::UNIX_EPOCH + Duration::from_millis(accepted_ms),
             listener,
             client: told.origin.source,
             passed_on_by: told.passed_on_by,
-            server_name: server_name.or(told.server_name.as_deref()),
-            tls: tls.map(|facts| (facts.version(), facts.suite)),
+            server_name: server_name.or(told.server_name.as_deref().map(Cow::Borrowed)),
+            tls: protocol,
             upstream: None,
             server: None,
             connecting: None,

@@ -151,7 +151,8 @@ impl Proxy {
         let at = self.next_address(to);
         let (_, upstream, server) = self.server(to).expect("servers of the file are chosen");
         let says = coming.told.origin.says();
-        let header = upstream.send_proxy.map(|version| proxy_header::write(version, &says, context.tls(client)));
+        let header =
+            upstream.send_proxy.map(|version| proxy_header::write(version, &says, context.tls(client).as_ref()));
         let header = header.unwrap_or_default();
         let connect = Connect { within: upstream.connect_timeout, ..Connect::to(at) };
         let (connect, first) = spoken_to(connect, upstream, server, header);
