@@ -15,10 +15,11 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::net::if_::if_nametoindex;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::BindToDevice;
 use rustc_hash::FxHashSet;
-use rustix::io::retry_on_intr;
+use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::socket_cookie;
 use rustix::net::{
@@ -153,6 +154,21 @@ impl Counting {
         retry_on_intr(|| sendto(&self.netlink, &question, SendFlags::empty(), &kernel))?;
         Ok(self.asked.to_ne_bytes())
     }
+}
+
+/// How much was read from a connection that both sides have ended: what came before that may still be there, and nothing more comes. `None` if
+/// it came to another end.
+pub(crate) fn read_of_ended(socket: impl AsFd) -> Option<u64> {
+    let counters = Counters::of(&socket)?;
+    let mut looked = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+    // That is said of one that was reset.
+    let has_failed =
+        poll(&mut looked, PollTimeout::ZERO).ok()? > 0 && looked[0].revents()?.contains(PollFlags::POLLERR);
+    if counters.state != STATE_CLOSED || has_failed {
+        return None;
+    }
+    // The end of what the client has sent has come, and is not among what is unread, as this counts it.
+    counters.received_bytes.checked_sub(1)?.checked_sub(ioctl_fionread(&socket).ok()?)
 }
 
 /// What the kernel is asked.

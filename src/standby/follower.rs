@@ -28,7 +28,7 @@ use crate::listen::Target;
 use crate::mapping::{Conveyed, JOURNAL_BYTES, Mapping, Read};
 use crate::milestone::{Milestone, Observer};
 use crate::peer::count::Sight;
-use crate::peer::counters::Counting;
+use crate::peer::counters::{self, Counting};
 use crate::peer::ties::Holds;
 use crate::peer::{Peer, Phase};
 use crate::sources::{Plan, Sources, StopSignals};
@@ -536,7 +536,13 @@ impl<L: Lanes> Follower<L> {
         let Self { arriving: Arriving { lanes, .. }, counting, mapping, .. } = self;
         let Some(Conveyed { from, to, counts }) = mapping.as_deref().and_then(Mapping::conveyed) else { return };
         let (Some(from), Some(to)) = (lanes.find(from.into()), lanes.find(to.into())) else { return };
-        let [read, written] = [from, to].map(|handle| lanes.peer(handle).and_then(|peer| counting.look(peer).stands()));
+        let written = lanes.peer(to).and_then(|peer| counting.look(peer).stands()).map(|count| count.written);
+        let read = lanes.peer(from).and_then(|peer| match counting.look(peer) {
+            Sight::Stands(count) => Some(count.read),
+            // What came before that is still to be passed on.
+            Sight::Over => counters::read_of_ended(peer),
+            Sight::Unknown => None,
+        });
         let known = counts.zip(written.zip(read)).ok_or(Doubt::NotTold);
         let left = known.and_then(|((read_before, written_before), (written, read))| {
             judgement::conveyed((written_before, written), (read_before, read))

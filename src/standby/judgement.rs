@@ -38,14 +38,15 @@ pub(crate) fn read(before: u64, room: usize, now: Count) -> Result<usize, Doubt>
     }
 }
 
-/// How many bytes were written to one connection and not taken off the other, where so much had been written and read before.
-pub(crate) fn conveyed(written: (u64, Count), read: (u64, Count)) -> Result<usize, Doubt> {
-    let (went, taken) = (written.1.written.wrapping_sub(written.0), read.1.read.wrapping_sub(read.0));
-    usize::try_from(went.wrapping_sub(taken)).ok().filter(|left| *left <= CONVEYED_MAX).ok_or(Doubt::Elsewhere)
+/// How many bytes were written to one connection and not taken off the other: so much had been written and read before, and has been by now.
+pub(crate) fn conveyed(written: (u64, u64), read: (u64, u64)) -> Result<usize, Doubt> {
+    let (went, taken) = (written.1.wrapping_sub(written.0), read.1.wrapping_sub(read.0));
+    let left = went.checked_sub(taken).filter(|_| went <= CONVEYED_MAX).ok_or(Doubt::Elsewhere)?;
+    usize::try_from(left).map_err(|_| Doubt::Elsewhere)
 }
 
 /// What is passed on at once.
-const CONVEYED_MAX: usize = 64 * 1024;
+const CONVEYED_MAX: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -87,9 +88,11 @@ mod tests {
 
     #[test]
     fn of_what_was_passed_on_the_rest_is_still_there() {
-        assert_eq!(conveyed((10, count(0, 30)), (5, count(5, 0))), Ok(20));
-        assert_eq!(conveyed((10, count(0, 30)), (5, count(25, 0))), Ok(0));
-        assert_eq!(conveyed((10, count(0, 30)), (5, count(26, 0))), Err(Doubt::Elsewhere));
-        assert_eq!(conveyed((10, count(0, 10)), (5, count(5, 0))), Ok(0));
+        assert_eq!(conveyed((10, 30), (5, 5)), Ok(20));
+        assert_eq!(conveyed((10, 30), (5, 25)), Ok(0));
+        assert_eq!(conveyed((10, 30), (5, 26)), Err(Doubt::Elsewhere));
+        assert_eq!(conveyed((10, 30), (5, 4)), Err(Doubt::Elsewhere));
+        assert_eq!(conveyed((10, 10), (5, 5)), Ok(0));
+        assert_eq!(conveyed((u64::MAX, 19), (u64::MAX, u64::MAX)), Ok(20));
     }
 }

@@ -1,12 +1,13 @@
 //! One cell of the matrix of standbys while somebody comes or goes: the active fails when a peer has just come, whose descriptor is on its
-//! way to the standby, or when it forgets one whose connection has ended. All others go on.
+//! way to the standby, when it forgets one whose connection has ended, or when it passes on the last of what such a one has said. All others
+//! go on.
 
 use std::fmt;
 
 use reactord::Status;
 
 use crate::harness::{Peer, Place, Server};
-use crate::plan::{Fault, Point, StandbyStep as S, VARIABLE};
+use crate::plan::{Fault, Planned, Point, StandbyStep as S, VARIABLE};
 use crate::secured;
 use crate::standby::{A_MOMENT, CLIENTS, Client, Connection, LINE, PEERS, after, connect, serving, talk};
 use crate::standbys::{rest, survived, wait_until};
@@ -27,6 +28,8 @@ enum Visit {
     Comes(Kind),
     /// It has long been served, and goes.
     Goes(Kind, Way),
+    /// It has ended its output, and is joined to a connection that is over: what has come there is still to be passed on to it.
+    HearsTheLast(S),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +57,7 @@ impl fmt::Display for Cell {
 }
 
 impl Visit {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::Comes(Kind::Plain),
         Self::Comes(Kind::Secured),
         Self::Comes(Kind::Relayed),
@@ -65,18 +68,38 @@ impl Visit {
         Self::Goes(Kind::Relayed, Way::Ends),
         Self::Goes(Kind::Relayed, Way::Asks),
         Self::Goes(Kind::Relayed, Way::Resets),
+        Self::HearsTheLast(S::Convey),
+        Self::HearsTheLast(S::TakeOff),
+        Self::HearsTheLast(S::HaveConveyed),
     ];
 
     fn step(self) -> S {
         match self {
             Self::Comes(_) => S::Came,
             Self::Goes(..) => S::Retire,
+            Self::HearsTheLast(step) => step,
+        }
+    }
+
+    /// At which pass of it the active fails: its line is passed on before the answer is.
+    fn pass(self) -> u32 {
+        if matches!(self, Self::HearsTheLast(_)) { 2 } else { 1 }
+    }
+
+    /// How it goes in the end, if it does.
+    fn way(self) -> Option<Way> {
+        match self {
+            Self::Comes(_) => None,
+            Self::Goes(_, way) => Some(way),
+            Self::HearsTheLast(_) => Some(Way::Ends),
         }
     }
 
     fn kind(self) -> Kind {
-        let (Self::Comes(kind) | Self::Goes(kind, _)) = self;
-        kind
+        match self {
+            Self::Comes(kind) | Self::Goes(kind, _) => kind,
+            Self::HearsTheLast(_) => Kind::Relayed,
+        }
     }
 
     /// How many peers the server has for it when the step is about to come.
@@ -84,7 +107,7 @@ impl Visit {
         match self {
             Self::Comes(Kind::Plain | Kind::Secured) => 0,
             Self::Comes(Kind::Relayed) => 1,
-            Self::Goes(kind, _) => kind.peers(),
+            Self::Goes(..) | Self::HearsTheLast(_) => self.kind().peers(),
         }
     }
 }
@@ -123,7 +146,12 @@ impl Cell {
     pub(crate) fn run(self) {
         let place = Place::new();
         let mut scene = Scene::begin(self, &place);
+        // What it says and that it says no more come together, and so do the answer and the end.
+        let is_held_up = matches!(self.visit, Visit::HearsTheLast(_)) && scene.active.suspend();
         scene.visitor.iter_mut().for_each(|visitor| visitor.act(self.visit));
+        if is_held_up {
+            scene.active.resume();
+        }
         if scene.visitor.is_none() {
             scene.visitor = Visitor::come(&scene.active, self.visit.kind());
         }
@@ -172,7 +200,7 @@ impl Scene {
     /// The standby knows all who are there.
     fn begin(cell: Cell, place: &Place) -> Self {
         let Cell { visit, fault } = cell;
-        let plan = format!("{}:{fault}", Point::Standby(visit.step()));
+        let plan = Planned { point: visit.step().into(), pass: visit.pass(), fault }.to_string();
         let active = Server::spawn(&place.path(), serving(place).env(VARIABLE, plan)).started();
         let clients = connect(&active);
         let visitor = match visit {
@@ -180,7 +208,7 @@ impl Scene {
             Visit::Comes(Kind::Relayed) => {
                 Some(Visitor::of(Connection::Plain(Peer::connect(active.address_as("relayed"))), &active))
             }
-            Visit::Goes(kind, _) => Visitor::come(&active, kind).map(Visitor::greeted),
+            Visit::Goes(..) | Visit::HearsTheLast(_) => Visitor::come(&active, visit.kind()).map(Visitor::greeted),
         };
         let standby = Server::spawn(&place.path(), &mut after("--follow", place));
         rest(place, PEERS + visit.peers_before());
@@ -188,15 +216,17 @@ impl Scene {
     }
 
     fn goes(&self) -> bool {
-        matches!(self.cell.visit, Visit::Goes(..))
+        self.cell.visit.way().is_some()
     }
 
-    /// Everybody else talks meanwhile.
+    /// Everybody else talks meanwhile, unless that would be passed on, too.
     fn wait_until_it_fails(&mut self) {
         let Self { cell, active, clients, .. } = self;
         let fault = format!("Fault point {}", Point::Standby(cell.visit.step()));
         wait_until("it fails", || {
-            clients.iter_mut().for_each(Client::say);
+            if !matches!(cell.visit, Visit::HearsTheLast(_)) {
+                clients.iter_mut().for_each(Client::say);
+            }
             active.says_within(A_MOMENT, |line| line.contains(&fault))
         });
         if cell.fault == Fault::Stop {
@@ -219,13 +249,13 @@ impl Scene {
     /// It has heard what it is to hear, once.
     fn see_visitor(&mut self) {
         let is_lost = self.cell.is_visitor_lost();
-        match (&mut self.visitor, self.cell.visit) {
-            (None, Visit::Comes(_)) => assert!(is_lost, "{}: {}", self.cell, self.active.log()),
-            (Some(visitor), Visit::Comes(_)) if is_lost => visitor.expect_loss(),
-            (Some(visitor), Visit::Comes(_)) => visitor.expect(LINE),
-            (Some(visitor), Visit::Goes(_, Way::Ends)) => visitor.expect_end_behind(LINE),
-            (Some(visitor), Visit::Goes(_, Way::Asks)) => visitor.expect_end_behind(LAST_LINE),
-            (_, Visit::Goes(..)) => {}
+        match (&mut self.visitor, self.cell.visit.way()) {
+            (None, None) => assert!(is_lost, "{}: {}", self.cell, self.active.log()),
+            (Some(visitor), None) if is_lost => visitor.expect_loss(),
+            (Some(visitor), None) => visitor.expect(LINE),
+            (Some(visitor), Some(Way::Ends)) => visitor.expect_end_behind(LINE),
+            (Some(visitor), Some(Way::Asks)) => visitor.expect_end_behind(LAST_LINE),
+            (_, Some(_)) => {}
         }
     }
 
@@ -275,17 +305,17 @@ impl Visitor {
 
     /// Does that at which the active fails.
     fn act(&mut self, visit: Visit) {
-        match visit {
-            Visit::Comes(_) => {
+        match visit.way() {
+            None => {
                 self.say(&self.to.clone());
                 self.try_say(LINE);
             }
-            Visit::Goes(_, Way::Ends) => {
+            Some(Way::Ends) => {
                 self.say(LINE);
                 self.end_sending();
             }
-            Visit::Goes(_, Way::Asks) => self.say(LAST_LINE),
-            Visit::Goes(_, Way::Resets) => self.reset(),
+            Some(Way::Asks) => self.say(LAST_LINE),
+            Some(Way::Resets) => self.reset(),
         }
     }
 

@@ -206,6 +206,38 @@ fn what_is_no_tcp_connection_is_unknown() {
     assert_eq!(counting.look(&listener), Sight::Unknown);
 }
 
+#[test]
+fn of_a_connection_that_both_sides_have_ended_it_is_known_how_much_was_read_unless_it_was_reset() {
+    let mut watched = Watched::at("127.0.0.1:0");
+    watched.client.write_all(&[1; 100]).unwrap();
+    watched.wait_for(100);
+    assert_eq!(watched.read(30), 30);
+    assert_eq!(read_of_ended(&watched.server), None, "it stands");
+    watched.server.shutdown(Shutdown::Write).unwrap();
+    watched.client.shutdown(Shutdown::Write).unwrap();
+    wait_for_close(&watched.server);
+    for bytes in [0, 50, 20, 1] {
+        watched.read(bytes);
+        assert_eq!(read_of_ended(&watched.server), Some(watched.first.read + watched.done.read));
+    }
+    assert_eq!(watched.done.read, 100);
+
+    let Watched { server, client, .. } = Watched::at("127.0.0.1:0");
+    (&client).write_all(&[1; 100]).unwrap();
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    wait_for_close(&server);
+    assert_eq!(read_of_ended(&server), None, "it is reset");
+}
+
+fn wait_for_close(server: &TcpStream) {
+    let began = Instant::now();
+    while !Counters::of(server).is_some_and(|counters| counters.state == STATE_CLOSED) {
+        assert!(began.elapsed() < Duration::from_secs(20), "it ends");
+        std::thread::yield_now();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
 
