@@ -82,6 +82,7 @@
 //! | `escort`, `followed` | the active's side of the channel |
 //! | `kept` | the process that the active starts as its standby, and starts again |
 //! | `follower` | the standby up to the death of the active, and what it makes of it |
+//! | `inquest` | where each peer stands then |
 //! | `pulse` | whether the active's loop turns. Pure |
 //! | `active`, `vigil` | whether the active is dead, and that this is noticed at once |
 //! | `licence` | who may serve on then |
@@ -92,6 +93,7 @@ mod escort;
 pub(crate) mod followed;
 pub(crate) mod follower;
 mod following;
+mod inquest;
 mod judgement;
 pub(crate) mod kept;
 pub(crate) mod licence;
