@@ -10,6 +10,7 @@ use reactord_process::requests::version_of;
 
 use super::lent::Lent;
 use crate::account::Account;
+use crate::fault;
 use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
@@ -159,6 +160,7 @@ impl Standbys {
     /// the connection.
     pub(super) fn tell_armed<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
         if let (true, Some((followed, _))) = (std::mem::take(&mut self.is_armed_untold), &self.followed) {
+            fault::shelter(true);
             let standby = followed.standby();
             info!("Standby {standby} is armed, with {} peers", followed.peers());
             with.annals.tell(Milestone::Armed { pid: standby.pid });

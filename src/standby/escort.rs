@@ -236,7 +236,6 @@ impl Escort {
             self.armed_since_unix_ms.is_none() && self.following.has_applied_any() && self.unsent.is_empty();
         if is_armed_now {
             self.armed_since_unix_ms = Some(unix_ms());
-            fault::shelter(true);
         }
         is_armed_now
     }

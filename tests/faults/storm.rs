@@ -37,9 +37,8 @@ const PUBLISHERS: usize = 3;
 /// There are always some who come and go.
 const PASSING_MIN: usize = 2;
 
-/// The steps at which an active dies, and by which of their passes at the latest. Those at which somebody comes or goes are hit at any moment:
-/// one commit, that of what was put aside at a death before, may pass them several times.
-const POINTS: [(S, u32); 13] = [
+/// The steps at which an active dies, and by which of their passes at the latest.
+const POINTS: [(S, u32); 15] = [
     (S::Commit, 150),
     (S::Committing, 100),
     (S::Committed, 150),
@@ -53,10 +52,9 @@ const POINTS: [(S, u32); 13] = [
     (S::Convey, 40),
     (S::TakeOff, 40),
     (S::HaveConveyed, 40),
+    (S::Came, 10),
+    (S::Retire, 10),
 ];
-
-/// The first commit of all is of what was put aside at a death before, and may have caused that: only the next is like any other.
-const PASS_MIN: u32 = 2;
 
 /// The same in a takeover, of the steps of which it has passed so many when it was followed.
 const POINTS_OF_TAKEOVER: [(P, u32); 7] = [
@@ -126,7 +124,7 @@ impl Fate {
             45..78 => {
                 let (step, pass_max) = POINTS[random.usize(0..POINTS.len())];
                 let fault = if random.u32(0..8) == 0 { Fault::Panic } else { Fault::Kill };
-                Self::At(Planned { point: step.into(), pass: random.u32(PASS_MIN..=pass_max), fault })
+                Self::At(Planned { point: step.into(), pass: random.u32(1..=pass_max), fault })
             }
             78..84 => {
                 let (step, pass) = POINTS_OF_TAKEOVER[random.usize(0..POINTS_OF_TAKEOVER.len())];
