@@ -226,9 +226,12 @@ pub(crate) fn figures(at: SocketAddr) -> String {
     told
 }
 
-/// A listener in whose stead a server is.
+/// A listener in whose stead a server is. Many may connect before one is accepted: where more do than its backlog holds, the kernel lets them
+/// in with cookies (tcp(7), `tcp_syncookies`) and may forget them, and whoever waits for the server to speak first waits for ever.
 pub(crate) fn upstream() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").expect("the kernel has a port")
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the kernel has a port");
+    rustix::net::listen(&listener, 4096).expect("it is bound");
+    listener
 }
 
 pub(crate) fn address(listener: &TcpListener) -> SocketAddr {
