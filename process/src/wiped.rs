@@ -33,16 +33,24 @@ impl Wiped {
     ///
     /// # Errors
     /// If there is no memory for them; then nothing has changed.
+    #[inline]
     pub fn try_append(&mut self, bytes: &[u8]) -> Result<(), TryReserveError> {
-        if !self.holds_secrets || self.bytes.capacity() - self.bytes.len() >= bytes.len() {
-            self.bytes.try_reserve(bytes.len())?;
-            self.bytes.extend_from_slice(bytes);
-            return Ok(());
+        // Most are a byte or nine, where there is room.
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
+            self.grow(bytes.len())?;
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Makes room for so many bytes more.
+    fn grow(&mut self, more: usize) -> Result<(), TryReserveError> {
+        if !self.holds_secrets {
+            return self.bytes.try_reserve(more);
         }
         let mut grown = Vec::new();
-        grown.try_reserve(2 * self.bytes.len() + bytes.len())?;
+        grown.try_reserve(2 * self.bytes.len() + more)?;
         grown.extend_from_slice(&self.bytes);
-        grown.extend_from_slice(bytes);
         self.bytes.zeroize();
         self.bytes = grown;
         Ok(())
@@ -106,12 +114,7 @@ impl Write for Wiped {
 
     #[inline]
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
-        // Most are a byte or nine, where there is room.
-        if self.bytes.capacity() - self.bytes.len() >= bytes.len() {
-            self.bytes.extend_from_slice(bytes);
-        } else {
-            self.try_append(bytes).expect("there is memory for what is about to be sent");
-        }
+        self.try_append(bytes).expect("there is memory for what is about to be sent");
         Ok(())
     }
 }
