@@ -33,17 +33,17 @@ impl Secured {
 
     /// At the end of its handshake; `wire` came after that.
     pub(crate) fn new(Established { session, facts }: Established, wire: &[u8]) -> Self {
-        Self::with(session, &facts, Backlog::at(0, wire))
+        Self::with(session, facts.save(), Backlog::at(0, wire))
     }
 
-    fn with(session: Session, facts: &Facts, partial: Backlog) -> Self {
+    fn with(session: Session, facts: Vec<u8>, partial: Backlog) -> Self {
         let is_unheard = session.hears(partial.as_slice());
-        Self { session, facts: facts.save().into(), partial, is_warm: false, is_unheard }
+        Self { session, facts: facts.into(), partial, is_warm: false, is_unheard }
     }
 
     /// What the handshake has found out.
     pub(crate) fn facts(&self) -> Facts {
-        Facts::restore(&self.facts).expect("it was saved here")
+        Facts::restore(&self.facts).expect("it was saved, here or by whoever is restored")
     }
 
     /// Those of the other side are needed no more.
@@ -135,8 +135,8 @@ impl Secured {
     pub(crate) fn restore(saved: &SecuredRecord<'_>) -> Result<Self, String> {
         let SecuredRecord { facts, state, partial } = saved;
         let damaged = || format!("{} bytes are nothing that a TLS handshake finds out", facts.len());
-        let facts = Facts::restore(facts).ok_or_else(damaged)?;
-        Ok(Self::with(session_of(state)?, &facts, Backlog::at(partial.start, partial.bytes)))
+        Facts::restore(facts).ok_or_else(damaged)?;
+        Ok(Self::with(session_of(state)?, facts.to_vec(), Backlog::at(partial.start, partial.bytes)))
     }
 
     /// The connection that has come to be since its peer was told of.
