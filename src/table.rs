@@ -18,6 +18,7 @@ mod peers;
 mod reach;
 mod sessions;
 mod shelter;
+mod taken;
 mod tally;
 mod timers;
 mod touch;
@@ -55,6 +56,7 @@ use crate::peer::{Address, Marks, Peer, PeerId, Phase, READING};
 use crate::recipient::{ByRecipient, Recipient};
 use deadlines::Look;
 use shelter::Shelter;
+use taken::take_with_room;
 use turns::Awaited;
 
 /// How far a peer came in its turn.
@@ -599,7 +601,7 @@ impl Table {
 
     /// What has happened since this was last asked for that one, in order.
     pub(crate) fn touches(&mut self, to: Recipient) -> Vec<Touch> {
-        self.watchers.as_mut().and_then(|watchers| watchers.get_mut(to)).map(take_for_as_many).unwrap_or_default()
+        self.watchers.as_mut().and_then(|watchers| watchers.get_mut(to)).map(take_with_room).unwrap_or_default()
     }
 
     /// Resets a connection that could not be served on, unless it has left. Returns it if it is over with that, as it is.
@@ -610,7 +612,7 @@ impl Table {
         })
     }
 
-    /// So much of what is pending for an adopted peer was written by the process that has died.
+    /// So much of what is pending for an adopted peer was written by the process that serves it, or did until it died.
     pub(crate) fn have_written(&mut self, handle: PeerHandle, bytes: usize) {
         if let Some(mut turn) = self.peers.turn_of(handle) {
             let marks = turn.marks();
@@ -623,12 +625,6 @@ impl Table {
     pub(crate) fn hang_up(&self) {
         self.peers.iter().for_each(Peer::hang_up);
     }
-}
-
-/// All of them; as many are likely to come again.
-fn take_for_as_many<T>(these: &mut Vec<T>) -> Vec<T> {
-    let room = Vec::with_capacity(these.len());
-    std::mem::replace(these, room)
 }
 
 fn departed(peer: Peer) -> Departed {

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::handle::PeerHandle;
+use super::taken::take_with_room;
 use crate::by_key::ByKey;
 use crate::fault::{self, StandbyStep as Step};
 use crate::mapping::{Conveyed, Mapping, Reader};
@@ -163,8 +164,7 @@ impl Shelter {
     /// The standby knows all: those who had to wait, who have their turn now.
     pub(super) fn let_out(&mut self) -> Vec<PeerHandle> {
         self.lets_out = true;
-        let room = Vec::with_capacity(self.held.len());
-        std::mem::replace(&mut self.held, room)
+        take_with_room(&mut self.held)
     }
 
     /// They have had it.
