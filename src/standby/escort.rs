@@ -186,8 +186,7 @@ impl Escort {
         if self.rhythm.is_overdue(now) {
             return Err(Mistake::Silent { silence: SILENCE_MAX }.into());
         }
-        let untold = self.end.position() - self.marked;
-        if self.unsent.is_empty() && self.rhythm.is_due(untold, now) {
+        if self.unsent.is_empty() && self.rhythm.is_due(self.untold(), now) {
             self.account = account(lanes);
             self.mark(now)?;
             self.send(now)?;
@@ -199,9 +198,14 @@ impl Escort {
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let to_hear = self.may_hear.then_some(now);
         // What the channel has not taken yet comes first, of which an event tells.
-        let untold = self.end.position() - self.marked;
-        let rhythm = if self.unsent.is_empty() { Some(self.rhythm.due(untold)) } else { self.rhythm.overdue_at() };
+        let rhythm =
+            if self.unsent.is_empty() { Some(self.rhythm.due(self.untold())) } else { self.rhythm.overdue_at() };
         [to_hear, self.again_at, rhythm].into_iter().flatten().min()
+    }
+
+    /// How much the journal has of which no mark has told.
+    fn untold(&self) -> u64 {
+        self.end.position() - self.marked
     }
 
     fn hear(&mut self) -> Result<(), Failure> {

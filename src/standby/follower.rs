@@ -424,10 +424,10 @@ impl<L: Lanes> Follower<L> {
 
     /// All that waits for this peer is written.
     fn have_flushed(&mut self, cookie: u64) {
-        let Some(handle) = self.arriving.lanes.find(cookie.into()) else { return };
-        let lane = self.arriving.lanes.lane_mut(handle.lane());
-        let bytes = lane.table().peers().of_handle(handle).map_or(0, |peer| peer.talk.pending_bytes());
-        lane.have_written(handle, bytes);
+        let lanes = &mut self.arriving.lanes;
+        let Some(handle) = lanes.find(cookie.into()) else { return };
+        let bytes = lanes.peer(handle).map_or(0, |peer| peer.talk.pending_bytes());
+        lanes.lane_mut(handle.lane()).have_written(handle, bytes);
     }
 
     /// # Errors
