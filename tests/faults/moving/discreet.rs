@@ -25,7 +25,9 @@ const NOBODY_WAITS: &[u8] = b"nobody is waiting\n";
 pub(super) struct Discreet {
     stage: Stage,
     began: Instant,
-    /// Its handshake has failed after more time than it may take.
+    /// What it has said behind its handshake was answered, so that this was over in time at the other end, too.
+    is_answered: bool,
+    /// Its connection was lost before that, after more time than a handshake may take.
     is_late: bool,
     random: Rng,
     /// What is sealed of a line and not sent.
@@ -56,7 +58,7 @@ impl Discreet {
         let (began, connector) = (Instant::now(), &connectors[random.usize(0..connectors.len())]);
         let shaking = Shaking::try_connect(address, connector).map_err(Why::loss)?;
         let stage = Stage::UnderWay(Box::new(shaking), name);
-        let mut discreet = Self { stage, began, is_late: false, random, rest: Vec::new() };
+        let mut discreet = Self { stage, began, is_answered: false, is_late: false, random, rest: Vec::new() };
         match discreet.come_somewhere() {
             Ok(()) => Ok(Some(discreet)),
             Err(_) if discreet.is_late => Ok(None),
@@ -143,23 +145,29 @@ impl Discreet {
         let bytes_max = self.random.usize(0..WORD_BYTES);
         match &mut self.stage {
             Stage::UnderWay(shaking, _) => {
-                let said = shaking.try_say(bytes_max);
+                let said = shaking.try_say(bytes_max).map_err(Why::loss);
                 self.note_lateness(said)
             }
             _ => Ok(()),
         }
     }
 
-    fn note_lateness<T>(&mut self, shaken: Result<T, Why>) -> Result<T, Lost> {
-        self.is_late = shaken.is_err() && self.began.elapsed() >= HANDSHAKE;
-        shaken.map_err(Why::loss)
+    /// Its last word of a handshake may be on its way when the other end waits no longer.
+    fn note_lateness<T>(&mut self, done: Result<T, Lost>) -> Result<T, Lost> {
+        self.is_late |= done.is_err() && !self.is_answered && self.began.elapsed() >= HANDSHAKE;
+        done
+    }
+
+    fn send(&mut self, sealed: &[u8]) -> Result<(), Lost> {
+        let sent = self.talker()?.peer.try_send_raw(sealed);
+        self.note_lateness(sent)
     }
 
     /// Comes to the end of its handshake.
     fn finish_handshake(&mut self) -> Result<(), Lost> {
         match std::mem::replace(&mut self.stage, Stage::Gone) {
             Stage::UnderWay(shaking, name) => {
-                let peer = self.note_lateness(shaking.try_finish())?;
+                let peer = self.note_lateness(shaking.try_finish().map_err(Why::loss))?;
                 self.stage = Stage::Talks(Talker::new(peer, name));
             }
             stage => self.stage = stage,
@@ -203,22 +211,24 @@ impl Talks for Discreet {
     /// Or what is next in its handshake.
     fn say(&mut self) -> Result<(), Lost> {
         if let Stage::UnderWay(shaking, _) = &mut self.stage {
-            let said = shaking.try_say(usize::MAX);
+            let said = shaking.try_say(usize::MAX).map_err(Why::loss);
             return self.note_lateness(said);
         }
         let sealed = self.seal_line_behind(b"")?;
-        self.talker()?.peer.try_send_raw(&sealed)
+        self.send(&sealed)
     }
 
     /// Or the answer in its handshake, and ends that if nothing else is to come.
     fn hear(&mut self) -> Result<(), Lost> {
         if let Stage::UnderWay(shaking, _) = &mut self.stage {
-            let (heard, is_done) = (shaking.try_hear(), shaking.is_done());
+            let (heard, is_done) = (shaking.try_hear().map_err(Why::loss), shaking.is_done());
             self.note_lateness(heard)?;
             return if is_done { self.finish_handshake() } else { Ok(()) };
         }
         let talker = self.talker()?;
-        talker.hear(&talker.line())
+        let heard = talker.hear(&talker.line());
+        self.is_answered |= heard.is_ok();
+        self.note_lateness(heard)
     }
 
     fn exchange(&mut self) -> Result<(), Lost> {
@@ -233,13 +243,12 @@ impl Talks for Discreet {
             return Ok(());
         }
         let sealed = self.seal_line_behind(b"Steal\n")?;
-        let talker = self.talker()?;
-        talker.peer.try_send_raw(&sealed)?;
-        let is_refused = talker.peer.try_peek()? == NOBODY_WAITS[0];
-        if is_refused {
-            talker.peer.try_expect(NOBODY_WAITS)?;
+        self.send(&sealed)?;
+        let first = self.talker()?.peer.try_peek();
+        if self.note_lateness(first)? == NOBODY_WAITS[0] {
+            self.talker()?.peer.try_expect(NOBODY_WAITS)?;
         }
-        talker.hear(&talker.line())
+        self.hear()
     }
 
     /// Of what is sealed, wherever that ends.
@@ -258,7 +267,7 @@ impl Talks for Discreet {
             return self.exchange();
         }
         let rest = std::mem::take(&mut self.rest);
-        self.talker()?.peer.try_send_raw(&rest)?;
+        self.send(&rest)?;
         self.hear()
     }
 
