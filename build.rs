@@ -43,6 +43,8 @@ fn main() {
 /// The commit of a package.
 fn of_package() -> Option<String> {
     let noted = std::fs::read_to_string(PACKAGED).ok()?;
+    // Cargo takes the package for the working tree that it was made from, which has no such file.
+    println!("cargo:rerun-if-changed={PACKAGED}");
     let (_, commit) = noted.split_once("\"sha1\": \"")?;
     Some(told(commit, noted.contains("\"dirty\": true")))
 }
