@@ -25,6 +25,12 @@ impl Failing {
         Self::freezing(count, "--freeze-timeout 100")
     }
 
+    /// The same, that freezes for a second at most: for those in which somebody has to do something before that.
+    #[track_caller]
+    pub(crate) fn with_peers_and_some_patience(count: usize) -> Self {
+        Self::freezing(count, "--freeze-timeout 1000")
+    }
+
     #[track_caller]
     fn freezing(count: usize, freeze_timeout: &str) -> Self {
         let place = Place::new();

@@ -102,12 +102,12 @@ fn accept_after_the_freeze_timeout_comes_too_late() {
 
 #[test]
 fn successor_that_talks_without_end_after_the_freeze_leaves_peers_with_predecessor() {
-    let mut failing = Failing::with_peers_and_little_patience(300);
+    let mut failing = Failing::with_peers_and_some_patience(300);
     let successor = Step::Frozen.reach(&failing.path());
     let talk = copied(300, 2).repeat(1000);
     let talker = std::thread::spawn(move || while successor.try_send(&talk).is_ok() {});
     exchange_all(&mut failing.peers);
-    failing.expect_failure("failed: the successor has not accepted within 100 ms, and talks on");
+    failing.expect_failure("failed: the successor has not accepted within 1000 ms, and talks on");
     talker.join().expect("it ends with the channel");
     failing.end_with_a_takeover();
 }
