@@ -121,6 +121,14 @@ struct Seen {
     idle: &'static str,
 }
 
+/// Stops it, and waits for nobody: lighttpd may not finish any more once it has started itself anew.
+fn end(supervisor: &Server) {
+    supervisor.signal(Signal::SIGTERM);
+    supervisor.wait_for_line(|line| line.contains("SIGTERM: stopping"));
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+}
+
 impl Daemon {
     /// Whether it is there; says so if it is not.
     fn is_there(&self) -> bool {
@@ -150,7 +158,7 @@ impl Daemon {
     fn replaced(&self, slow_s: u32) -> Result<Seen, String> {
         let place = Place::new();
         let (supervisor, worker) = self.supervise(&place, slow_s);
-        let clients = Clients::under_way(supervisor.address(), REQUESTS);
+        let clients = Clients::under_way(supervisor.address(), REQUESTS).inspect_err(|_| end(&supervisor))?;
         supervisor.signal(Signal::SIGHUP);
         supervisor.wait_for_line(|line| line.contains("Generation 2 serves"));
         let told = Instant::now();
@@ -168,14 +176,10 @@ impl Daemon {
     fn reloaded(&self, slow_s: u32, own_reload: Signal) -> Result<Seen, String> {
         let place = Place::new();
         let (supervisor, worker) = self.supervise(&place, slow_s);
-        let clients = Clients::under_way(supervisor.address(), REQUESTS);
+        let clients = Clients::under_way(supervisor.address(), REQUESTS).inspect_err(|_| end(&supervisor))?;
         signal(worker, own_reload);
         let outcome = clients.outcome();
-        supervisor.signal(Signal::SIGTERM);
-        supervisor.wait_for_line(|line| line.contains("SIGTERM: stopping"));
-        // The second time it does not wait: lighttpd may not finish any more once it has started itself anew.
-        supervisor.signal(Signal::SIGTERM);
-        assert_eq!(supervisor.exit_code(), 0, "{}", supervisor.log());
+        end(&supervisor);
         Seen::of(&outcome)
     }
 

@@ -56,8 +56,11 @@ pub(crate) struct Outcome {
 
 impl Clients {
     /// Returns when the daemon has accepted all of them, and has read their requests.
+    ///
+    /// # Errors
+    /// If one was answered before that was seen: connections are counted among all that the machine has.
     #[track_caller]
-    pub(crate) fn under_way(address: SocketAddr, requests: usize) -> Self {
+    pub(crate) fn under_way(address: SocketAddr, requests: usize) -> Result<Self, String> {
         let mut idle = connect(address);
         ask(&mut idle, "/quick").expect("a quick request is answered");
         let idle = std::thread::spawn(move || {
@@ -65,13 +68,17 @@ impl Clients {
             let _ = idle.read(&mut [0]);
             Instant::now()
         });
-        let slow = (0..requests).map(|_| std::thread::spawn(move || ask(&mut connect(address), "/slow"))).collect();
+        let slow = (0..requests).map(|_| std::thread::spawn(move || ask(&mut connect(address), "/slow")));
+        let slow: Vec<JoinHandle<_>> = slow.collect();
         let deadline = Instant::now() + PATIENCE;
         while accepted(address) < requests + 1 {
+            if slow.iter().any(JoinHandle::is_finished) {
+                return Err("a request was over before all were seen to be under way".to_owned());
+            }
             assert!(Instant::now() < deadline, "the requests should be under way");
             std::thread::yield_now();
         }
-        Self { slow, idle }
+        Ok(Self { slow, idle })
     }
 
     pub(crate) fn outcome(self) -> Outcome {
