@@ -45,7 +45,10 @@ fn a_reload_keeps_every_connection_and_makes_the_successor_the_main_process() {
     }
     let stopped = machine.systemctl("stop reactord.service");
     assert!(stopped.status.success(), "{stopped:?}");
-    assert_eq!(machine.show(SERVICE, "Result"), "success");
+    let journal = machine.journal(&["-u", SERVICE]);
+    assert_eq!(machine.show(SERVICE, "Result"), "success", "{journal}");
+    // It was waited for until it had stopped, though systemd has not started it itself.
+    assert!(!journal.contains("with signal SIGKILL") && journal.contains(": stopping with 2000 peers"), "{journal}");
 }
 
 #[test]
