@@ -99,6 +99,9 @@ fn of_worker(worker: &WorkerStatus) -> String {
     if let Some(connections) = worker.connections {
         line += &format!(", {connections} connections");
     }
+    if let Some(standby) = worker.standby {
+        line += &format!(", standby pid {standby}");
+    }
     line
 }
 
@@ -112,6 +115,7 @@ fn as_json(status: &FleetStatus) -> serde_json::Value {
             "does": worker.does.to_string(),
             "age_ms": worker.age_ms,
             "connections": worker.connections,
+            "standby": worker.standby,
         })
     });
     let queue = summary.queue.map(|queue| {

@@ -118,6 +118,12 @@ pub enum FromWorker {
     Holds(u32),
     /// So many were moved: it was told to [move](FromSupervisor::Move) some.
     Moved(u32),
+    /// The process with this number follows it, and serves on as this worker when it has died. 0: none does any more.
+    Standby(u32),
+    /// The standby serves on, and has this connection, whether the process before it has said that it took it or not.
+    Has(ConnectionId),
+    /// The standby serves on, and has said which connections it has of those that were under way.
+    Survived,
 }
 
 /// Said by the supervisor.
@@ -148,6 +154,8 @@ pub enum FromSupervisor {
         /// A takeover path.
         path: String,
     },
+    /// To a standby that serves on: what was said before this was said to the process that has died.
+    Resumed,
 }
 
 /// What a packet says, and the state that follows, if one does.
@@ -211,6 +219,9 @@ impl fmt::Display for FromWorker {
             Self::Back(id) => write!(f, "back {id}"),
             Self::Holds(count) => write!(f, "holds {count}"),
             Self::Moved(count) => write!(f, "moved {count}"),
+            Self::Standby(pid) => write!(f, "standby {pid}"),
+            Self::Has(id) => write!(f, "has {id}"),
+            Self::Survived => f.write_str("survived"),
         }
     }
 }
@@ -224,6 +235,7 @@ impl fmt::Display for FromSupervisor {
             Self::Finish => f.write_str("finish"),
             Self::Count => f.write_str("count"),
             Self::Move { share, path } => write!(f, "move {share} {path}"),
+            Self::Resumed => f.write_str("resumed"),
         }
     }
 }
@@ -243,6 +255,9 @@ impl FromWorker {
             ["back", id] => number(id).map(ConnectionId).map(Self::Back),
             ["holds", count] => number(count).map(Self::Holds),
             ["moved", count] => number(count).map(Self::Moved),
+            ["standby", pid] => number(pid).map(Self::Standby),
+            ["has", id] => number(id).map(ConnectionId).map(Self::Has),
+            ["survived"] => Some(Self::Survived),
             _ => None,
         };
         let said = said.ok_or_else(|| Malformed::new(words))?;
@@ -292,7 +307,8 @@ impl FromSupervisor {
             ["give", count] => number(count).map(Self::Give),
             ["finish"] => Some(Self::Finish),
             ["count"] => Some(Self::Count),
-            ["connection" | "keep" | "give" | "finish" | "count" | "move", ..] => None,
+            ["resumed"] => Some(Self::Resumed),
+            ["connection" | "keep" | "give" | "finish" | "count" | "move" | "resumed", ..] => None,
             _ => return None,
         })
     }
@@ -381,6 +397,9 @@ mod tests {
             (FromWorker::Back(id), Some(b"\n\xff\0 done 2"), b"back 2\n\n\xff\0 done 2"),
             (FromWorker::Holds(0), None, b"holds 0"),
             (FromWorker::Moved(17), None, b"moved 17"),
+            (FromWorker::Standby(7002), None, b"standby 7002"),
+            (FromWorker::Has(id), None, b"has 2"),
+            (FromWorker::Survived, None, b"survived"),
         ] {
             assert_eq!(said.packet(state), packet);
             assert_eq!(FromWorker::parse(packet), Ok((said, state)));
@@ -402,6 +421,7 @@ mod tests {
             (FromSupervisor::Finish, None, b"finish"),
             (FromSupervisor::Count, None, b"count"),
             (FromSupervisor::Move { share: third, path }, None, b"move 1/3 /tmp/two words/\xc3\xa9.takeover"),
+            (FromSupervisor::Resumed, None, b"resumed"),
         ] {
             assert_eq!(said.packet(state), packet);
             assert_eq!(FromSupervisor::parse(packet), Ok(Some((said, state))));
@@ -482,6 +502,10 @@ mod tests {
             "holds -1",
             "moved 4294967296",
             "moved 1 of 2",
+            "standby",
+            "standby -1",
+            "has 0",
+            "survived 1",
             "leave",
             "want \u{661}",
             &long,
@@ -516,6 +540,7 @@ mod tests {
             "move 1/02 /x",
             "move 1 /x",
             "move 1/2 /x\0",
+            "resumed 1",
         ] {
             assert!(FromSupervisor::parse(packet.as_bytes()).is_err(), "{packet:?}");
         }
@@ -534,7 +559,7 @@ mod tests {
         fn whatever_is_understood_is_written_the_same_again(
             words in prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..300),
-                "(ready|want|took|done|back|holds|moved|connection|keep|give|finish|count)( [0-9]{1,21}| \\[?[0-9a-f.:]{1,12}\\]?:[0-9]{1,5}){0,4}"
+                "(ready|want|took|done|back|holds|moved|standby|has|survived|connection|keep|give|finish|count|resumed)( [0-9]{1,21}| \\[?[0-9a-f.:]{1,12}\\]?:[0-9]{1,5}){0,4}"
                     .prop_map(String::into_bytes),
                 "move [0-9]{1,11}/[0-9]{1,11} [a-z/ \u{e9}]{0,110}".prop_map(String::into_bytes),
             ],

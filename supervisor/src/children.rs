@@ -3,7 +3,7 @@
 use log::{debug, warn};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::fleet::Exit;
@@ -33,6 +33,12 @@ fn report(pid: u32, signal: Signal, sent: nix::Result<()>) {
         Err(Errno::EPERM) => warn!("{signal} to pid {pid}: it may not be signalled by this user"),
         Err(errno) => debug!("{signal} to pid {pid}: {errno}"),
     }
+}
+
+/// Whether this process is told when that one ends, or has not looked yet that it has.
+pub(crate) fn is_child(pid: u32) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(Pid::from_raw(pid.cast_signed())), flags) != Err(Errno::ECHILD)
 }
 
 /// The next process that has ended, if any has. It is waited for by that.

@@ -8,6 +8,7 @@ mod action;
 mod back_off;
 mod exit;
 mod generations;
+mod guard;
 mod heard;
 mod queue;
 mod record;
@@ -18,6 +19,7 @@ mod shares;
 mod sharing;
 mod spread;
 mod succession;
+mod survival;
 mod suspects;
 mod worker;
 
@@ -39,6 +41,7 @@ pub(crate) use rules::Rules;
 use sharing::Sharing;
 use spread::ANSWER_PATIENCE;
 pub(crate) use succession::Reload;
+pub(crate) use survival::Lost;
 use worker::{Crew, Owes};
 pub(crate) use worker::{KILL_DELAY, Standing, Worker, WorkerId};
 
@@ -121,7 +124,7 @@ impl Fleet {
     /// The process of a worker runs.
     pub(crate) fn launched(&mut self, id: WorkerId, pid: u32) {
         if let Some(worker) = self.roster.get_mut(id) {
-            worker.pid = pid;
+            (worker.pid, worker.group) = (pid, pid);
         }
     }
 
@@ -144,6 +147,9 @@ impl Fleet {
             FromWorker::Want(credits) => self.roster.queue.want(id, credits),
             FromWorker::Took(_) | FromWorker::Done(_) | FromWorker::Back(_) => return self.change_hands(id, said),
             FromWorker::Holds(_) | FromWorker::Moved(_) => self.answered(id, said, now)?,
+            FromWorker::Standby(_) | FromWorker::Has(_) | FromWorker::Survived => {
+                return survival::hear(&mut self.roster, id, said);
+            }
         }
         Ok(Heard::Noted)
     }
@@ -286,7 +292,23 @@ impl Fleet {
         self.lost(&worker, Exit::QueueEnded(reason), now);
     }
 
-    /// The process of a worker has ended, or was never there.
+    /// The process of a worker has ended. Returns whether its standby may say that it serves on.
+    pub(crate) fn may_survive(&mut self, id: WorkerId, exit: &Exit, now: Instant) -> bool {
+        self.roster.get_mut(id).is_some_and(|worker| worker.guard.may_survive(exit, now))
+    }
+
+    /// A process has ended of whose death its standby knew first. Returns whose it was.
+    pub(crate) fn former_ended(&mut self, pid: u32, exit: &Exit) -> Option<WorkerId> {
+        survival::former_ended(&mut self.roster, pid, exit)
+    }
+
+    /// Those whose process has ended, and whose standby does not serve on: it has ended the queue, as `has_queue` says, or has said nothing
+    /// for too long.
+    pub(crate) fn take_lost(&mut self, has_queue: impl Fn(WorkerId) -> bool, now: Instant) -> Vec<Lost> {
+        survival::take_lost(&mut self.roster, has_queue, now)
+    }
+
+    /// The process of a worker has ended and nobody serves on in its place, or it was never there.
     pub(crate) fn exited(&mut self, id: WorkerId, exit: Exit, now: Instant) {
         let given = self.roster.queue.forget(id);
         self.sharing.gone(id);
@@ -521,7 +543,15 @@ impl Fleet {
         let stop = self.stop_by.filter(|_| self.roster.all().any(|worker| !worker.is_leaving()));
         let may_spread = self.coming().is_none() && self.stop_by.is_none();
         let spread = self.sharing.deadline(self.roster.rules.rebalance).filter(|_| may_spread);
-        workers.chain(restart).chain(stop).chain(spread).chain(self.replace_by).chain(self.generations.due()).min()
+        let bereft = self.roster.all().filter_map(|worker| worker.guard.due());
+        workers
+            .chain(bereft)
+            .chain(restart)
+            .chain(stop)
+            .chain(spread)
+            .chain(self.replace_by)
+            .chain(self.generations.due())
+            .min()
     }
 
     /// How many workers are missing from the current generation.
@@ -614,6 +644,21 @@ impl Fleet {
     /// The process of a worker, if it runs.
     pub(crate) fn pid(&self, id: WorkerId) -> Option<u32> {
         self.roster.pid(id)
+    }
+
+    /// Whether a worker has died, and not all is known of that.
+    pub(crate) fn is_bereft(&self) -> bool {
+        self.roster.all().any(|worker| worker.guard.is_under_way())
+    }
+
+    /// Whether a worker has had a standby, which may leave a moment after it.
+    pub(crate) fn was_guarded(&self, id: WorkerId) -> bool {
+        self.roster.get(id).is_some_and(|worker| worker.guard.has_been())
+    }
+
+    /// The group that all processes of a worker are in, if it has any.
+    pub(crate) fn group(&self, id: WorkerId) -> Option<u32> {
+        self.roster.get(id).map(|worker| worker.group).filter(|group| *group != 0)
     }
 
     /// The worker whose process this is.

@@ -147,7 +147,8 @@ mod tests {
             queue,
             failure,
         };
-        let worker = WorkerStatus { pid: 8, generation: 2, does: Does::Serves, age_ms: 9, connections: Some(3) };
+        let (does, connections, standby) = (Does::Serves, Some(3), Some(9));
+        let worker = WorkerStatus { pid: 8, generation: 2, does, age_ms: 9, connections, standby };
         let failures = Failures {
             reload: Some(FailedReload { at_unix_ms: 1_700_000_000_001, failure: failed }),
             upgrade: Some(FailedUpgrade { at_unix_ms: 2, asker: "pid 9".to_owned(), why: "no room".to_owned() }),

@@ -106,6 +106,11 @@ impl Link {
         self.unsent.push_back(word);
     }
 
+    /// What has not been sent is not to be said any more.
+    pub(crate) fn forget_unsent(&mut self) {
+        self.unsent.clear();
+    }
+
     /// Sends what is to be said, as far as the socket takes it. Connections come with the descriptor and the state that
     /// `lend` gives for them; one for which there is none any more is passed over.
     ///

@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 struct Next {
     signal: Signal,
     due: Instant,
+    /// Nobody need be told: a standby leaves a moment after its worker.
+    is_expected: bool,
 }
 
 /// Groups by the pid of the worker that has led them.
@@ -32,10 +34,11 @@ pub(crate) struct Remains {
 
 impl Remains {
     /// A worker is gone. Whoever of its group is not is told to finish by this signal, if there is one for that, and has until
-    /// `next`. Returns whether there is anybody.
+    /// `next`. Returns whether there is anybody, unless that `is_expected`.
     pub(crate) fn left_by(
         &mut self,
         leader: u32,
+        is_expected: bool,
         finish: Option<Signal>,
         next: (Instant, Signal),
         now: Instant,
@@ -46,11 +49,11 @@ impl Remains {
         if let Some(signal) = finish {
             send_signal_to_group(leader, signal);
         }
-        self.add(leader, next, now);
-        true
+        self.add(leader, is_expected, next, now);
+        !is_expected
     }
 
-    /// Ends who is late, and returns by their leaders' pids those of whom nobody is left by now.
+    /// Ends who is late, and returns by their leaders' pids those of whom nobody is left by now, as far as they were not expected.
     pub(crate) fn tend(&mut self, now: Instant) -> Vec<u32> {
         let gone = self.take_gone(group_remains, now);
         for (leader, signal) in self.take_due(now) {
@@ -61,8 +64,8 @@ impl Remains {
     }
 
     /// A group is to be sent this signal then.
-    fn add(&mut self, leader: u32, (due, signal): (Instant, Signal), now: Instant) {
-        self.groups.insert(leader, Next { signal, due });
+    fn add(&mut self, leader: u32, is_expected: bool, (due, signal): (Instant, Signal), now: Instant) {
+        self.groups.insert(leader, Next { signal, due, is_expected });
         self.look_at = Some(now + LOOK_EVERY);
     }
 
@@ -73,7 +76,7 @@ impl Remains {
 
     /// All are to have finished by then.
     pub(crate) fn hurry(&mut self, by: Instant) {
-        for Next { signal, due } in self.groups.values_mut() {
+        for Next { signal, due, .. } in self.groups.values_mut() {
             // One that is next sent SIGKILL has heard another, perhaps a moment ago.
             let by = if *signal == Signal::SIGKILL { by + KILL_DELAY } else { by };
             *due = by.min(*due);
@@ -87,7 +90,8 @@ impl Remains {
 
     /// Those who have nobody left.
     fn take_gone(&mut self, remains: impl Fn(u32) -> bool, now: Instant) -> Vec<u32> {
-        let gone = self.groups.extract_if(.., |leader, _| !remains(*leader)).map(|(leader, _)| leader).collect();
+        let gone = self.groups.extract_if(.., |leader, _| !remains(*leader));
+        let gone = gone.filter(|(_, next)| !next.is_expected).map(|(leader, _)| leader).collect();
         self.look_at = (!self.groups.is_empty()).then_some(now + LOOK_EVERY);
         gone
     }
@@ -97,7 +101,7 @@ impl Remains {
         let mut signals = Vec::new();
         for (leader, next) in self.groups.iter_mut().filter(|(_, next)| now >= next.due) {
             signals.push((*leader, next.signal));
-            *next = Next { signal: Signal::SIGKILL, due: now + KILL_DELAY };
+            *next = Next { signal: Signal::SIGKILL, due: now + KILL_DELAY, is_expected: false };
         }
         signals
     }
@@ -115,7 +119,7 @@ impl Remains {
         let mut remains = Self::default();
         for RemainsRecord { leader, due_ms, kill } in records {
             let signal = if *kill { Signal::SIGKILL } else { Signal::SIGTERM };
-            remains.add(*leader, (instant_at(*due_ms, now), signal), now);
+            remains.add(*leader, false, (instant_at(*due_ms, now), signal), now);
         }
         remains
     }
@@ -141,7 +145,7 @@ mod tests {
 
     fn left_behind(now: Instant) -> Remains {
         let mut remains = Remains::default();
-        remains.add(7, (now + DRAIN, Signal::SIGTERM), now);
+        remains.add(7, false, (now + DRAIN, Signal::SIGTERM), now);
         remains
     }
 
@@ -172,7 +176,7 @@ mod tests {
     fn a_second_stop_waits_only_for_those_who_have_heard_of_it_a_moment_ago() {
         let now = Instant::now();
         let mut remains = left_behind(now);
-        remains.add(8, (now + DRAIN, Signal::SIGKILL), now);
+        remains.add(8, false, (now + DRAIN, Signal::SIGKILL), now);
         remains.hurry(now);
         assert_eq!(remains.take_due(now), [(7, Signal::SIGTERM)]);
         assert_eq!(remains.take_due(now + KILL_DELAY), [(7, Signal::SIGKILL), (8, Signal::SIGKILL)]);

@@ -102,6 +102,9 @@ pub struct WorkerStatus {
     /// How many connections it has, or is about to get. `None` where workers accept themselves.
     #[n(4)]
     pub connections: Option<u64>,
+    /// The process id of the one that serves on if its own dies, if there is one.
+    #[n(5)]
+    pub standby: Option<u32>,
 }
 
 /// What a worker does.
@@ -153,6 +156,7 @@ impl WorkerStatus {
             },
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             connections,
+            standby: worker.guard.standby(),
         }
     }
 }

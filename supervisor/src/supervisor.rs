@@ -22,11 +22,11 @@ use reactord_process::words::{Fraction, FromSupervisor};
 use reactord_process::{inherited, log_level, open_files};
 
 use crate::asked::Asked;
-use crate::children::{next_exit, send_signal, send_signal_to_group};
+use crate::children::{is_child, next_exit, send_signal, send_signal_to_group};
 use crate::config::{Config, Replace, Supply};
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::fleet::{Action, Exit, Fleet, Reload, Report, Rules, WorkerId};
+use crate::fleet::{Action, Exit, Fleet, Lost, Reload, Report, Rules, WorkerId};
 use crate::frames::Request;
 use crate::launch::Program;
 use crate::limited::{Kind, Limited};
@@ -293,6 +293,7 @@ impl<'p> Supervisor<'p> {
     /// Does what no event will ask for.
     fn finish_turn(&mut self) {
         self.traffic.tend(&mut self.fleet, self.now);
+        self.tend_bereft();
         self.tell_exits();
         for leader in self.remains.tend(self.now) {
             if self.limited.admits(Kind::Remains, self.now) {
@@ -433,8 +434,8 @@ impl<'p> Supervisor<'p> {
             }
             Action::Move { worker, to, share } => self.tell_to_move(worker, to, share),
             Action::Signal { worker, signal } => {
-                if let Some(pid) = self.fleet.pid(worker) {
-                    send_signal_to_group(pid, signal);
+                if let Some(group) = self.fleet.group(worker) {
+                    send_signal_to_group(group, signal);
                 }
             }
             Action::Report(report) => self.report(&report),
@@ -539,26 +540,56 @@ impl<'p> Supervisor<'p> {
                 self.trial_ended(*upgrade, &exit);
                 continue;
             }
+            if let Some(id) = self.fleet.former_ended(pid, &exit) {
+                self.check_survivor(id);
+                continue;
+            }
             let Some(id) = self.fleet.with_pid(pid) else {
                 debug!("Process {pid} {exit}");
                 continue;
             };
-            gone.push((id, pid));
-            self.exits.push((id, exit));
+            if !self.fleet.may_survive(id, &exit, self.now) {
+                gone.push((id, exit));
+            }
         }
-        for (id, pid) in gone {
-            self.note_what_it_left(id, pid);
-            self.forget(id);
-        }
+        gone.into_iter().for_each(|(id, exit)| self.bury(id, exit));
         self.tell_exits();
     }
 
+    /// A worker's process is gone, and nobody serves on in its place.
+    fn bury(&mut self, id: WorkerId, exit: Exit) {
+        self.note_what_it_left(id);
+        self.forget(id);
+        self.exits.push((id, exit));
+    }
+
+    /// A process that says that it serves on is one of which this one hears when it ends: it has no other parent by then.
+    fn check_survivor(&mut self, id: WorkerId) {
+        let Some(pid) = self.fleet.pid(id).filter(|pid| !is_child(*pid)) else { return };
+        self.bury(id, Exit::QueueEnded(format!("its standby, pid {pid}, is no child of its")));
+    }
+
+    /// Gives up waiting for standbys that do not serve on.
+    fn tend_bereft(&mut self) {
+        let Self { fleet, traffic, now, .. } = self;
+        for Lost { worker, exit, standby } in fleet.take_lost(|id| traffic.speaks_with(id), *now) {
+            // It would take whom others have by then.
+            let standby = standby.filter(|pid| is_child(*pid));
+            standby.into_iter().for_each(|pid| send_signal(pid, Signal::SIGKILL));
+            self.bury(worker, exit);
+        }
+    }
+
     /// A worker's process is gone; what it has started may not be.
-    fn note_what_it_left(&mut self, id: WorkerId, pid: u32) {
+    fn note_what_it_left(&mut self, id: WorkerId) {
+        let Some(pid) = self.fleet.group(id) else { return };
         let finish = (self.config.supply == Supply::Listeners).then_some(self.config.finish_signal);
         let drained_by = self.now + self.config.drain_timeout;
         let next = self.fleet.next_signal(id).unwrap_or((drained_by, Signal::SIGTERM));
-        if self.remains.left_by(pid, finish, next, self.now) && self.limited.admits(Kind::Remains, self.now) {
+        let was_guarded = self.fleet.was_guarded(id);
+        if self.remains.left_by(pid, was_guarded, finish, next, self.now)
+            && self.limited.admits(Kind::Remains, self.now)
+        {
             info!("Worker pid {pid} is gone and has left processes of its group behind, which are to finish");
         }
     }
@@ -628,12 +659,14 @@ impl<'p> Supervisor<'p> {
 
     /// Whether nothing is under way that would be torn apart.
     fn may_execute(&self) -> bool {
-        !self.fleet.is_moving() && !self.asked.is_waited_for()
+        !self.fleet.is_moving() && !self.fleet.is_bereft() && !self.asked.is_waited_for()
     }
 
     fn what_is_waited_for(&self) -> &'static str {
         if self.fleet.is_moving() {
             "no connections are being moved any more"
+        } else if self.fleet.is_bereft() {
+            "it is known whether the standby of a worker that has died serves on"
         } else {
             "whoever has asked for a generation has been answered"
         }

@@ -4,7 +4,7 @@
 //! It tells the fleet what happens here, and asks it who gets the next connection. It starts no process and ends none:
 //! it has nothing to do that with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -227,6 +227,11 @@ impl Traffic {
             .with_refusals(refusals)
     }
 
+    /// Whether a worker is spoken with.
+    pub(crate) fn speaks_with(&self, id: WorkerId) -> bool {
+        self.lines.contains_key(&id)
+    }
+
     /// Whether all is heard that a worker had said which is spoken with no more.
     pub(crate) fn is_heard_out(&self, id: WorkerId) -> bool {
         !self.remains.contains_key(&id)
@@ -421,7 +426,19 @@ impl Traffic {
         match heard {
             fleet::Heard::Took(connection) => self.taken(worker, connection, fleet),
             fleet::Heard::Ended(connection) => self.connections.forget(connection),
-            fleet::Heard::Noted | fleet::Heard::GaveBack(_) => {}
+            fleet::Heard::Noted | fleet::Heard::GaveBack(_) | fleet::Heard::Survived(_) => {}
+        }
+    }
+
+    /// The standby of a worker serves on: it is told what still holds, and that nothing else does.
+    fn resume(&mut self, worker: WorkerId, had: BTreeSet<ConnectionId>, fleet: &mut Fleet, now: Instant) {
+        had.into_iter().for_each(|connection| self.connections.forget(connection));
+        if let Some(Line::Queue(link)) = self.lines.get_mut(&worker) {
+            link.forget_unsent();
+        }
+        self.say(worker, FromSupervisor::Resumed, fleet, now);
+        if fleet.finishes(worker) {
+            self.say(worker, FromSupervisor::Finish, fleet, now);
         }
     }
 
@@ -571,6 +588,7 @@ impl Traffic {
             };
             match heard {
                 Ok(Heard::Said(said)) => match fleet.hear(id, said, now) {
+                    Ok(fleet::Heard::Survived(had)) => self.resume(id, had, fleet, now),
                     Ok(heard) => self.change_hands(id, heard, fleet),
                     Err(breach) => return self.end_queue(id, &breach, fleet, now),
                 },

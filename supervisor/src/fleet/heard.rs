@@ -1,11 +1,12 @@
 //! What comes of what a worker says, and what it must not say.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use reactord_process::words::{ConnectionId, FromWorker, VERSION, VERSION_WITHOUT_STATES};
 
 /// What becomes of a connection by what a worker says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// Nothing.
     Noted,
@@ -13,6 +14,8 @@ pub(crate) enum Heard {
     Took(ConnectionId),
     /// It has ended.
     Ended(ConnectionId),
+    /// The standby of the worker serves on, and has these no more of those that the process before it had.
+    Survived(BTreeSet<ConnectionId>),
     /// It is nobody's: it is to be [put back](super::Fleet::put_back), or to be [kept](super::Fleet::keep).
     GaveBack(ConnectionId),
 }
@@ -26,6 +29,8 @@ pub(crate) enum Breach {
     NotSent(ConnectionId),
     NotHeld(ConnectionId),
     NotAsked(FromWorker),
+    /// It says what only the standby of a worker says, and there is none.
+    NoStandby(FromWorker),
 }
 
 impl fmt::Display for Breach {
@@ -39,6 +44,7 @@ impl fmt::Display for Breach {
             Self::NotReady => write!(f, "it spoke before it was ready"),
             Self::NotSent(id) => write!(f, "connection {id} is not under way to it"),
             Self::NotHeld(id) => write!(f, "it does not have connection {id}"),
+            Self::NoStandby(said) => write!(f, "it says \"{said}\", and no standby follows it"),
             Self::NotAsked(said) => write!(f, "it says \"{said}\", and was not asked"),
         }
     }

@@ -40,6 +40,8 @@ struct Account {
     /// Sent, or to be, and not taken.
     under_way: BTreeSet<ConnectionId>,
     holding: Holding,
+    /// What its standby has said that it has, which is about to serve on.
+    claimed: BTreeSet<ConnectionId>,
     /// How many it has given back.
     given: u64,
 }
@@ -116,6 +118,24 @@ impl Queue {
             }
             taken
         })
+    }
+
+    /// The standby of a worker serves on, and has this connection if it was under way. Returns whether it was.
+    pub(crate) fn has(&mut self, worker: WorkerId, connection: ConnectionId) -> bool {
+        let was_under_way = self.took(worker, connection);
+        self.accounts.entry(worker).or_default().claimed.insert(connection);
+        was_under_way
+    }
+
+    /// The standby of a worker serves on: what it does not have of what was under way goes back to its place, and it asks for nothing.
+    /// Returns what it may not give back though the process before it had it: it is not known which of those have ended.
+    pub(crate) fn survived(&mut self, worker: WorkerId) -> BTreeSet<ConnectionId> {
+        let had = self.cut_off(worker);
+        let account = self.accounts.entry(worker).or_default();
+        let claimed = std::mem::take(&mut account.claimed);
+        let lost = had.difference(&claimed).copied().collect();
+        account.holding = Holding::Known(claimed);
+        lost
     }
 
     /// A worker has a connection no more. False if it never had it.
@@ -274,19 +294,19 @@ impl Queue {
 
 impl Account {
     fn record(&self, WorkerId(worker): WorkerId) -> AccountRecord {
-        let Self { credits, under_way, holding, given } = self;
+        let Self { credits, under_way, holding, claimed, given } = self;
         let known = match holding {
             Holding::Counted(_) => None,
             Holding::Known(connections) => Some(numbers(connections)),
         };
-        let (under_way, held) = (numbers(under_way), holding.count());
-        AccountRecord { worker, credits: *credits, under_way, held, known, given: *given }
+        let (under_way, held, claimed) = (numbers(under_way), holding.count(), Some(numbers(claimed)));
+        AccountRecord { worker, credits: *credits, under_way, held, known, given: *given, claimed }
     }
 
     fn from_record(record: AccountRecord) -> Self {
-        let AccountRecord { credits, under_way, held, known, given, .. } = record;
+        let AccountRecord { credits, under_way, held, known, given, claimed, .. } = record;
         let holding = known.map_or(Holding::Counted(held), |known| Holding::Known(ids(known)));
-        Self { credits, under_way: ids(under_way), holding, given }
+        Self { credits, under_way: ids(under_way), holding, claimed: ids(claimed.unwrap_or_default()), given }
     }
 
     fn may_get_one(&self) -> bool {

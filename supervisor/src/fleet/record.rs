@@ -99,6 +99,8 @@ pub(crate) struct AccountRecord {
     pub(crate) known: Option<Vec<u64>>,
     #[n(5)]
     pub(crate) given: u64,
+    #[n(6)]
+    pub(crate) claimed: Option<Vec<u64>>,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -126,6 +128,11 @@ pub(crate) struct WorkerRecord {
     pub(crate) owes: (u32, u32),
     #[n(9)]
     pub(crate) has_taken: Option<bool>,
+    /// The pid of its first process, and that of its standby.
+    #[n(10)]
+    pub(crate) group: Option<u32>,
+    #[n(11)]
+    pub(crate) standby: Option<u32>,
 }
 
 #[derive(Debug, Encode, Decode)]

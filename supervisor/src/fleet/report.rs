@@ -13,6 +13,7 @@ pub(crate) enum Report {
     Ready { pid: u32, generation: u64 },
     Died { pid: u32, generation: u64, exit: Exit, delay: Duration },
     Retired { pid: u32, generation: u64 },
+    Survived { pid: u32, generation: u64, exit: Exit, standby: u32 },
     Late { pid: u32, generation: u64, ready_timeout: Duration },
     Unseen { pid: u32, generation: u64, ready_timeout: Duration },
     Left { pid: u32, generation: u64, exit: Exit, given: u64 },
@@ -41,6 +42,7 @@ impl Report {
         matches!(
             self,
             Self::Died { .. }
+                | Self::Survived { .. }
                 | Self::Late { .. }
                 | Self::ServesInPart { .. }
                 | Self::Unseen { .. }
@@ -77,6 +79,9 @@ impl fmt::Display for Report {
             }
             Self::Retired { pid, generation } => {
                 write!(f, "Worker pid {pid} of generation {generation} exited with code 0 and is replaced at once")
+            }
+            Self::Survived { pid, generation, exit, standby } => {
+                write!(f, "Worker pid {pid} of generation {generation} {exit}; its standby, pid {standby}, serves on")
             }
             Self::Late { pid, generation, ready_timeout } => write!(
                 f,

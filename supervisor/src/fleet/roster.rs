@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use reactord_process::words::ConnectionId;
 
 use super::action::Action;
+use super::guard::Guard;
 use super::queue::Queue;
 use super::record::{QueueRecord, WorkerRecord};
 use super::report::Report;
@@ -77,6 +78,10 @@ impl Roster {
     /// In the order in which they were started.
     pub(crate) fn members(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
         self.workers.iter().map(|(id, worker)| (*id, worker))
+    }
+
+    pub(crate) fn members_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut Worker)> {
+        self.workers.iter_mut().map(|(id, worker)| (*id, worker))
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Worker> + Clone {
@@ -152,6 +157,8 @@ impl Roster {
         self.next_worker = WorkerId(id.0 + 1);
         let worker = Worker {
             pid: 0,
+            group: 0,
+            guard: Guard::default(),
             generation,
             crew,
             standing: Standing::Starting { deadline: now + self.rules.ready_timeout },
@@ -272,7 +279,8 @@ impl Roster {
     /// The oldest connection, and the worker that is to be sent it, as long as any waits that a worker asks for.
     pub(crate) fn hand_out(&mut self) -> Option<(WorkerId, ConnectionId)> {
         let Self { queue, workers, .. } = self;
-        queue.hand_out(|id| workers.get(&id).is_some_and(Worker::is_serving))
+        let draws = |worker: &Worker| worker.is_serving() && !worker.guard.is_bereft();
+        queue.hand_out(|id| workers.get(&id).is_some_and(draws))
     }
 
     /// Its process has ended, or was never there.

@@ -1,5 +1,7 @@
 //! Decisions of the fleet, with time passed in and workers that are made up.
 
+mod guarded;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU32;
 

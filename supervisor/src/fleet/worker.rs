@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use reactord_process::words::VERSION_WITHOUT_STATES;
 
+use super::guard::Guard;
 use super::record::{StandingRecord, WorkerRecord, instant_at, milliseconds_to};
 use crate::config::Supply;
 
@@ -46,8 +47,12 @@ pub(crate) enum Crew {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
-    /// 0 until its process runs.
+    /// 0 until its process runs. Where that has died and a standby serves on, the standby's.
     pub(crate) pid: u32,
+    /// Whose group all its processes are in: the first one's pid.
+    pub(crate) group: u32,
+    /// Which process serves on if this one dies.
+    pub(crate) guard: Guard,
     pub(crate) generation: u64,
     pub(crate) crew: Crew,
     pub(crate) standing: Standing,
@@ -159,6 +164,8 @@ impl Worker {
             version: self.version,
             owes: (self.owes.holds, self.owes.moved),
             has_taken: Some(self.has_taken),
+            group: Some(self.group),
+            standby: self.guard.standby(),
         }
     }
 
@@ -166,6 +173,8 @@ impl Worker {
         let at = |milliseconds| instant_at(milliseconds, now);
         Self {
             pid: record.pid,
+            group: record.group.unwrap_or(record.pid),
+            guard: Guard::of(record.standby),
             generation: record.generation,
             crew: if record.coming { Crew::Coming } else { Crew::Current },
             standing: match record.standing {

@@ -1,0 +1,86 @@
+//! The standby of a worker: another process, which serves on as this worker when the process before it has died. The worker stays the same,
+//! with its queue, its connections and its place in the fleet; it only has another process then.
+
+use std::time::{Duration, Instant};
+
+use super::exit::Exit;
+
+/// How long it may take until the standby of a worker that has died says that it serves on. It notices the death at once.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who guards a worker, and how far that has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Guard {
+    /// The standby's pid, if there is one.
+    standby: Option<u32>,
+    /// There has been one.
+    has_been: bool,
+    /// How the worker's process has died, if its standby has not said yet that it serves on; it has until then.
+    bereft: Option<(Exit, Instant)>,
+    /// The process before this one, as long as it is not known how that has died.
+    former: Option<u32>,
+}
+
+impl Guard {
+    /// As an earlier binary has left it. It waits until nothing is under way.
+    pub(crate) fn of(standby: Option<u32>) -> Self {
+        Self { standby, has_been: standby.is_some(), ..Self::default() }
+    }
+
+    pub(crate) fn standby(&self) -> Option<u32> {
+        self.standby
+    }
+
+    /// Whether the worker's process is dead, and another one may serve on.
+    pub(crate) fn is_bereft(&self) -> bool {
+        self.bereft.is_some()
+    }
+
+    /// When it is not waited any more for another one to serve on.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.bereft.as_ref().map(|(_, until)| *until)
+    }
+
+    /// Whether somebody has died, and not all is known of that.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.bereft.is_some() || self.former.is_some()
+    }
+
+    /// Whether there has been a standby.
+    pub(crate) fn has_been(&self) -> bool {
+        self.has_been
+    }
+
+    /// This process serves on if the worker's own dies; 0 if none does any more.
+    pub(crate) fn is_said_to_be(&mut self, pid: u32) {
+        self.standby = (pid != 0).then_some(pid);
+        self.has_been |= pid != 0;
+    }
+
+    /// The worker's process has ended. Returns whether the standby may say that it serves on.
+    pub(crate) fn may_survive(&mut self, exit: &Exit, now: Instant) -> bool {
+        let may_survive = self.standby.is_some() && *exit != Exit::Code(0);
+        self.bereft = may_survive.then(|| (exit.clone(), now + PATIENCE));
+        may_survive
+    }
+
+    /// The standby, if there is one, serves on in place of the process `former`. Returns its pid, and how that one has died, if it is known.
+    pub(crate) fn survives(&mut self, former: u32) -> Option<(u32, Option<Exit>)> {
+        let standby = self.standby.take()?;
+        let exit = self.bereft.take().map(|(exit, _)| exit);
+        self.former = exit.is_none().then_some(former);
+        Some((standby, exit))
+    }
+
+    /// A process has ended. Returns whether it was the one before this, which was known to be dead.
+    pub(crate) fn former_ended(&mut self, pid: u32) -> bool {
+        self.former.take_if(|former| *former == pid).is_some()
+    }
+
+    /// How the worker has died that is not served on for: the standby has ended the queue, unless it `has_queue`, or has said nothing for
+    /// too long. In that case it could still say so.
+    pub(crate) fn take_lost(&mut self, has_queue: bool, now: Instant) -> Option<(Exit, Option<u32>)> {
+        let (exit, _) = self.bereft.take_if(|(_, until)| !has_queue || now >= *until)?;
+        Some((exit, self.standby.filter(|_| has_queue)))
+    }
+}
