@@ -396,6 +396,7 @@ fn listeners() -> Vec<u8> {
         takeover_device: 1,
         takeover_inode: 2,
         queue_tls: None,
+        has_queue: false,
     };
     Frame::Listeners(listeners).encode()
 }

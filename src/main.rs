@@ -99,7 +99,8 @@ fn run(command: Command, afterwards: Afterwards) -> Result<ExitCode, Failure> {
             serving::run(plan, Way::Work(inherit()?))?
         }
         Command::TakeOver { from, services, is_worker, metrics, config } => {
-            let queue = is_worker.then(inherit).transpose()?;
+            // To a standby it comes with all else.
+            let queue = (is_worker && !from.is_followed()).then(inherit).transpose()?;
             let successor = call(&from, &serving::offers(&services)).map_err(Error::Takeover)?;
             let runs = |service: &BuiltIn| successor.services().any(|one| one == service.name());
             let services = services.into_iter().filter(runs).collect();

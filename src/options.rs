@@ -329,7 +329,7 @@ fn command(
     }
     arguments.check_standby()?;
     if arguments.worker {
-        return worker_command(&arguments, config, |variable| std::env::var_os(variable).map(PathBuf::from));
+        return worker_command(&arguments, told, config, |name| std::env::var_os(name).map(PathBuf::from));
     }
     if arguments.steal && !arguments.may_serve_lines() {
         return Err("--steal is for --service line: no other service reads STEAL".to_owned());
@@ -455,6 +455,7 @@ fn wait_command(arguments: &Arguments, told: Option<Inheritance>, config: Config
 /// What a supervisor's worker is to do, as the supervisor says in the environment.
 fn worker_command(
     arguments: &Arguments,
+    told: Option<Inheritance>,
     config: Config,
     variable: impl Fn(&str) -> Option<PathBuf>,
 ) -> Result<Command, String> {
@@ -480,12 +481,22 @@ fn worker_command(
     }
     let path_in = |name| variable(name).map(check_length).transpose().map_err(|error| format!("{name}: {error}"));
     let config = Config { takeover_path: path_in(TAKEOVER_VARIABLE)?, ..config };
-    Ok(match path_in(PREDECESSOR_VARIABLE)? {
-        Some(path) => {
-            let (from, services) = (Predecessor::On(path), arguments.services());
+    if arguments.standby && config.takeover_path.is_none() {
+        return Err(format!(
+            "--standby of a worker needs a supervisor with --replace takeover: there is no {TAKEOVER_VARIABLE}"
+        ));
+    }
+    let services = arguments.services();
+    Ok(match (told.filter(Inheritance::follows), path_in(PREDECESSOR_VARIABLE)?) {
+        (Some(told), _) => {
+            let from = Predecessor::Starter(told);
             Command::TakeOver { from, services, is_worker: true, metrics: None, config }
         }
-        None => Command::Work { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config },
+        (None, Some(path)) => {
+            let from = Predecessor::On(path);
+            Command::TakeOver { from, services, is_worker: true, metrics: None, config }
+        }
+        (None, None) => Command::Work { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config },
     })
 }
 
@@ -526,8 +537,8 @@ impl Arguments {
                 None => Ok(()),
             };
         }
-        if self.worker {
-            return Err(format!("{option} contradicts --worker: a supervisor looks after its workers"));
+        if self.worker && self.follow.is_some() {
+            return Err("--follow contradicts --worker: a worker starts its standby itself (--standby)".to_owned());
         }
         if self.wait.is_some() {
             return Err(format!("{option} contradicts --wait: a server with a standby has its peers to itself"));
@@ -720,7 +731,7 @@ mod tests {
     fn a_worker_is_told_its_paths_by_the_supervisor() {
         let parsed = |arguments: &[&str], takeover: Option<&str>, predecessor: Option<&str>| {
             let arguments = Arguments::from_args(&["reactord"], arguments).unwrap();
-            worker_command(&arguments, Config::default(), |name| {
+            worker_command(&arguments, None, Config::default(), |name| {
                 assert!([TAKEOVER_VARIABLE, PREDECESSOR_VARIABLE].contains(&name));
                 if name == TAKEOVER_VARIABLE { takeover } else { predecessor }.map(PathBuf::from)
             })
@@ -736,6 +747,9 @@ mod tests {
         assert_eq!(parsed(&["--worker"], Some("/tmp/y"), Some("/tmp/x")), Ok(second));
         let error = parsed(&["--worker"], Some(""), None).unwrap_err();
         assert!(error.starts_with("REACTORD_TAKEOVER: the path has 0 bytes"), "{error}");
+        let error = parsed(&["--worker", "--standby"], None, None).unwrap_err();
+        assert!(error.contains("--replace takeover"), "{error}");
+        assert!(parsed(&["--worker", "--standby"], Some("/tmp/x"), None).is_ok());
     }
 
     #[test]

@@ -256,6 +256,7 @@ impl<L: Lanes> Reactor<L> {
             self.dispatch(event);
             self.commit_if_much();
         }
+        self.tell_of_offers();
     }
 
     /// Those to whom something is to be written, when whoever follows knows it, have waited for long enough, if there are many.
@@ -410,6 +411,16 @@ impl<L: Lanes> Reactor<L> {
 
     fn takeover_listener(&self) -> Option<&TakeoverListener> {
         self.sources.callers.as_ref().map(Callers::listener)
+    }
+
+    /// Whom a supervisor offers, whoever follows is to have before they are taken.
+    fn tell_of_offers(&mut self) {
+        let Self { succession, sources, now, .. } = self;
+        let Some(standbys) = &mut succession.standbys else { return };
+        let offers = sources.entrance.offers(*now);
+        if !offers.is_empty() {
+            standbys.tell_of_offers(&offers);
+        }
     }
 
     fn accept(&mut self) {
@@ -632,7 +643,7 @@ impl<L: Lanes> Reactor<L> {
     /// Somebody wants to follow. Whoever follows holds all peers, so none of them is on its way to another server or from one.
     #[cold]
     fn follow(&mut self, greeting: Greeting) {
-        let moves = !self.giver.is_idle() || !self.taker.is_idle() || self.sources.entrance.has_queue();
+        let moves = !self.giver.is_idle() || !self.taker.is_idle();
         let why_not = self.stop.map(|_| Refusal::Stopping).or(moves.then_some(Refusal::Moves));
         let (succession, mut with) = self.succession();
         succession.follow(greeting, why_not, &mut with);

@@ -24,7 +24,7 @@ pub(crate) use doorways::{Doorway, Doorways};
 pub(crate) use entrance::{Entrance, QUEUE_LANE, Room};
 pub(crate) use listener::{Came, Listener};
 pub(crate) use plan::Plan;
-pub(crate) use queue::Draw;
+pub(crate) use queue::{Draw, Inherited, Offer};
 pub(crate) use signals::StopSignals;
 pub(crate) use source::{Name, Source, Tokens};
 pub(crate) use vestibule::Vestibule;

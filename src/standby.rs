@@ -10,6 +10,7 @@
 //!                                              ◀ Licence + descriptors: the right, and the memory
 //!                                                  in the journal: Flushed, Closed, Peers, Changed, Offsets, Entries, State, Timers, Whole
 //!                                              ◀ Descriptors of those who come
+//!                                              ◀ Offered: those of whom a supervisor offers, before they are taken
 //!                                              ◀ Mark                … what the journal comes to up to there
 //!   applies it; the first time, it is armed
 //!   Copied ───────────────────────────────────▶
@@ -69,6 +70,7 @@
 //! | the standby is killed | serves on, warns | |
 //! | the standby is stopped | takes back the licence when the journal is full, or after 15 s at most, warns | leaves, when it is continued |
 //! | both are killed | nobody: as any server that is killed | |
+//! | the active is a supervisor's worker, and is killed when it is about to take a connection | | has it, and says so before it serves on |
 //!
 //! # Where things are
 //!

@@ -104,6 +104,8 @@ pub struct Queue {
     holdings: Holdings,
     /// It moves peers to another worker when it is told to.
     moves: bool,
+    /// The process that was spoken with before has died. What it was told is passed over, up to the word that this one is heard.
+    resumes: bool,
     /// What it was told to do besides, and has not been asked about.
     wishes: Vec<Wish>,
     end: End,
@@ -183,6 +185,7 @@ impl Queue {
             heard: VecDeque::new(),
             holdings: Holdings::default(),
             moves: false,
+            resumes: false,
             wishes: Vec::new(),
             end: End::Far,
             buffer: Vec::new(),
@@ -205,6 +208,34 @@ impl Queue {
     pub(crate) fn moving(mut self) -> Self {
         self.moves = true;
         self
+    }
+
+    /// The queue of a worker that this process has followed, and serves on as. It is [to say so](Self::survive) before anything else.
+    ///
+    /// # Errors
+    /// What it is, if it is no such socket.
+    pub(crate) fn followed(socket: OwnedFd) -> Result<Self, &'static str> {
+        check_kind(socket.as_fd())?;
+        Ok(Self { is_ready: true, resumes: true, ..Self::on(socket) })
+    }
+
+    /// Says that it goes on, and which it has of those that may not have been taken by the process before it.
+    pub(crate) fn survive(&mut self, has: impl IntoIterator<Item = ConnectionId>) -> Result<(), QueueError> {
+        has.into_iter().for_each(|id| self.say(FromWorker::Has(id)));
+        self.say(FromWorker::Survived);
+        self.flush(Wait::No).map(drop)
+    }
+
+    /// Says which process follows this one, and could serve on as this worker; `None` if none does any more.
+    pub(crate) fn followed_by(&mut self, pid: Option<u32>) -> Result<(), QueueError> {
+        self.say(FromWorker::Standby(pid.unwrap_or(0)));
+        self.flush(Wait::No).map(drop)
+    }
+
+    /// What has come by now and is not acknowledged, in the order in which it is to be.
+    pub(crate) fn offered(&mut self) -> Result<impl Iterator<Item = &Offered>, QueueError> {
+        while self.hear(Wait::No)? {}
+        Ok(self.heard.iter())
     }
 
     /// What the supervisor wants of a worker that [moves](Self::moving) peers, since this was last called.
@@ -538,6 +569,9 @@ impl Queue {
         let said = FromSupervisor::parse(&self.buffer[..received.bytes])
             .map_err(|malformed| QueueError::Malformed { packet: malformed.to_string() })?;
         match said {
+            Some((FromSupervisor::Resumed, _)) => self.resumes = false,
+            // What was said to the process before is void, or is said again.
+            _ if self.resumes => {}
             Some((FromSupervisor::Connection { id, peer, local }, state)) if !self.is_gone() => {
                 let state = state.map(<[u8]>::to_vec);
                 let socket = only_descriptor(arrived, received.descriptors_lost)?;
@@ -582,7 +616,8 @@ impl Queue {
         }
     }
 
-    fn is_gone(&self) -> bool {
+    /// Whether the supervisor is told nothing more.
+    pub(crate) fn is_gone(&self) -> bool {
         matches!(self.end, End::Gone | End::ReadOut)
     }
 

@@ -134,6 +134,10 @@ steps! {
         TakeOff "take-off",
         /// The active: say that it has.
         HaveConveyed "have-conveyed",
+        /// The active: take those from its supervisor whose descriptors are on their way.
+        Offered "offered",
+        /// The active: let somebody in whom it has just taken.
+        Took "took",
         /// The active: write down who has come, whose descriptors are on their way.
         Came "came",
         /// The active: forget a peer whose connection has ended.

@@ -35,6 +35,16 @@ pub enum Predecessor {
 }
 
 impl Predecessor {
+    /// Whether it is followed until it has died.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        match self {
+            Self::On(_) => false,
+            Self::FollowedOn(_) => true,
+            Self::Starter(inheritance) => inheritance.follows(),
+        }
+    }
+
     /// Where it is called.
     #[must_use]
     pub fn path(&self) -> &Path {

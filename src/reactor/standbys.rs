@@ -15,7 +15,7 @@ use crate::lanes::Lanes;
 use crate::limited::Kind;
 use crate::milestone::Milestone;
 use crate::recipient::Recipient;
-use crate::sources::{Greeting, Listener, Name, Tokens};
+use crate::sources::{Greeting, Listener, Name, Offer, Tokens};
 use crate::standby::followed::{Followed, Turn};
 use crate::standby::kept::{Became, Kept};
 use crate::standby::licence::Licensor;
@@ -126,6 +126,13 @@ impl Standbys {
         }
     }
 
+    /// Who is offered by a supervisor is to be known before they are taken.
+    pub(super) fn tell_of_offers(&mut self, offers: &[Offer<'_>]) {
+        if let Some((followed, _)) = &mut self.followed {
+            followed.tell_of_offers(offers);
+        }
+    }
+
     /// The loop has turned: whoever follows is told what has changed, and one is started if there is to be one and nobody takes over.
     pub(super) fn turn<L: Lanes>(&mut self, is_taken_over: bool, with: &mut Lent<'_, L>) {
         self.hear_of_kept(with);
@@ -150,6 +157,7 @@ impl Standbys {
             }
             Turn::Lost(standby, failure) => {
                 with.lanes.unwatch(Recipient::Standby);
+                with.sources.entrance.followed_by(None);
                 self.kept.iter().for_each(Kept::give_up);
                 report(&standby, &failure.to_string(), with);
             }
@@ -162,6 +170,7 @@ impl Standbys {
         if let (true, Some((followed, _))) = (std::mem::take(&mut self.is_armed_untold), &self.followed) {
             fault::shelter(true);
             let standby = followed.standby();
+            with.sources.entrance.followed_by(Some(standby.pid));
             info!("Standby {standby} is armed, with {} peers", followed.peers());
             with.annals.tell(Milestone::Armed { pid: standby.pid });
         }
@@ -184,6 +193,7 @@ impl Standbys {
         let standby = followed.standby().clone();
         followed.dismiss(why);
         with.lanes.unwatch(Recipient::Standby);
+        with.sources.entrance.followed_by(None);
         info!("Standby {standby} is dismissed: {why}");
         with.annals.tell(Milestone::StandbyLost { pid: standby.pid, why: &why.to_string() });
     }

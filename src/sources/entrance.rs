@@ -1,6 +1,7 @@
 //! Where peers come from: the listeners of all lanes, or the queue of the supervisor that this process works for.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use log::{debug, info, warn};
@@ -8,7 +9,7 @@ use mio::event::Event;
 use mio::{Registry, Token};
 
 use super::listener::{Arrived, Came, Listener};
-use super::queue::Draw;
+use super::queue::{Draw, Inherited, Offer};
 use super::source::{Name, Source, Tokens};
 use crate::peer::PeerId;
 use crate::service::Accepted;
@@ -228,16 +229,46 @@ impl Entrance {
         self.draws().for_each(|draw| draw.say_moved(peers));
     }
 
+    /// The queue of a supervisor, for a standby to go on with.
+    pub(crate) fn queue(&self) -> Option<BorrowedFd<'_>> {
+        self.doors.iter().find_map(|door| match &door.leads_from {
+            LeadsFrom::Queue(draw, _) => Some(draw.queue()),
+            LeadsFrom::Listener(_) | LeadsFrom::Leftover(..) | LeadsFrom::Nowhere => None,
+        })
+    }
+
+    /// A standby is armed, or none is any more.
+    pub(crate) fn followed_by(&mut self, pid: Option<u32>) {
+        for door in &mut self.doors {
+            // Whoever speaks TLS is no peer before the end of its handshake, and ends with this process until then.
+            if let LeadsFrom::Queue(draw, tls) = &mut door.leads_from {
+                draw.followed_by(pid, tls.is_none());
+                // No event tells of those who wait for it.
+                door.accepting.go_on_next_turn();
+            }
+        }
+    }
+
+    /// Whom a supervisor offers, if it is time to let somebody in: a standby is to know them before they are taken.
+    pub(crate) fn offers(&mut self, now: Instant) -> Vec<Offer<'_>> {
+        let due = self.doors.iter_mut().filter(|door| door.accepting.is_due(now));
+        due.flat_map(|door| match &mut door.leads_from {
+            LeadsFrom::Queue(draw, _) => draw.offers(),
+            LeadsFrom::Listener(_) | LeadsFrom::Leftover(..) | LeadsFrom::Nowhere => Vec::new(),
+        })
+        .collect()
+    }
+
+    /// This process goes on with the queue of one that has died, which may have taken these.
+    pub(crate) fn inherit(&mut self, mut inherited: Vec<Inherited>) {
+        self.draws().for_each(|draw| draw.inherit(std::mem::take(&mut inherited)));
+    }
+
     fn draws(&mut self) -> impl Iterator<Item = &mut Draw> {
         self.doors.iter_mut().filter_map(|door| match &mut door.leads_from {
             LeadsFrom::Queue(draw, _) => Some(draw),
             LeadsFrom::Listener(_) | LeadsFrom::Leftover(..) | LeadsFrom::Nowhere => None,
         })
-    }
-
-    /// Whether a supervisor accepts for this process.
-    pub(crate) fn has_queue(&self) -> bool {
-        self.doors.iter().any(|door| matches!(door.leads_from, LeadsFrom::Queue(..)))
     }
 
     /// Whether no peer will come any more.

@@ -1,20 +1,24 @@
 //! The queue of the supervisor that this process works for, and what was drawn from it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use log::{debug, info, warn};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use reactord_process::address::Address;
+use reactord_process::channel::DESCRIPTORS_PER_FRAME_MAX;
 use reactord_process::limited::Limit;
 use rustc_hash::FxHashMap;
 use rustix::net::sockopt::socket_cookie;
 
+use crate::fault::{self, StandbyStep};
 use crate::peer::PeerId;
-use crate::worker::{Connection, ConnectionId, Queue, QueueError, Wish};
+use crate::worker::{Connection, ConnectionId, Offered, Queue, QueueError, Wish};
 
 /// How many connections are asked for ahead. So many may wait in a worker that is busy while another one is free; with
 /// fewer, it would wait for the supervisor more often than for its clients.
@@ -26,13 +30,56 @@ pub(crate) struct Draw {
     queue: Queue,
     /// How the supervisor knows the peers that it has given us.
     drawn: FxHashMap<PeerId, ConnectionId>,
+    /// Where a standby is armed: how many of those who are offered it knows. Nobody else is taken.
+    known: Option<usize>,
+    /// Whom the process that this one has followed may have taken, until the supervisor is told that they are here.
+    untold: Option<Vec<Inherited>>,
+    /// The same from then on, until they are let in.
+    inherited: VecDeque<Inherited>,
     /// Of lines about connections that another program has given back.
     limit: Limit,
 }
 
+/// Somebody who is offered, and not taken yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer<'d> {
+    pub(crate) id: ConnectionId,
+    /// As whom it will be known.
+    pub(crate) peer: PeerId,
+    pub(crate) socket: BorrowedFd<'d>,
+}
+
+impl<'d> Offer<'d> {
+    fn of(offered: &'d Offered) -> Self {
+        let socket = offered.socket();
+        // One that has no cookie is not served in any case.
+        let peer = socket_cookie(socket).unwrap_or_default().into();
+        Self { id: offered.id(), peer, socket }
+    }
+}
+
+/// Somebody who was offered to a process that is dead.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    pub(crate) id: ConnectionId,
+    pub(crate) socket: OwnedFd,
+}
+
 impl Draw {
     pub(crate) fn from(queue: Queue) -> Self {
-        Self { queue, drawn: FxHashMap::default(), limit: Limit::default() }
+        Self {
+            queue,
+            drawn: FxHashMap::default(),
+            known: None,
+            untold: None,
+            inherited: VecDeque::new(),
+            limit: Limit::default(),
+        }
+    }
+
+    /// What a standby goes on with.
+    pub(crate) fn queue(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -42,16 +89,74 @@ impl Draw {
 
     /// Says that this process serves from now on.
     pub(super) fn announce(&mut self) {
+        self.survive();
         let ready = self.queue.ready();
         self.end_at(ready);
     }
 
+    // ── With a standby ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A standby is armed, or none is any more. One that `hears_first` is to know whom there is before they are taken.
+    pub(super) fn followed_by(&mut self, pid: Option<u32>, hears_first: bool) {
+        self.known = pid.filter(|_| hears_first).map(|_| 0);
+        let said = self.queue.followed_by(pid);
+        self.end_at(said);
+    }
+
+    /// Who is offered now, for a standby. From now on it knows them, and they may be taken.
+    pub(super) fn offers(&mut self) -> Vec<Offer<'_>> {
+        let Self { queue, known: Some(known), .. } = self else { return Vec::new() };
+        let offered = match queue.offered() {
+            Ok(offered) => offered,
+            Err(error) => {
+                warn!("{error}");
+                return Vec::new();
+            }
+        };
+        let offers: Vec<Offer<'_>> = offered.take(DESCRIPTORS_PER_FRAME_MAX).map(Offer::of).collect();
+        *known = offers.len();
+        offers
+    }
+
+    /// This process goes on with the queue of one that has died, which may have taken these.
+    pub(super) fn inherit(&mut self, inherited: Vec<Inherited>) {
+        self.untold = Some(inherited);
+    }
+
+    /// Tells the supervisor so, before anything else.
+    fn survive(&mut self) {
+        let Some(inherited) = self.untold.take() else { return };
+        let said = self.queue.survive(inherited.iter().map(|inherited| inherited.id));
+        self.end_at(said);
+        // Otherwise somebody else may have them by now.
+        if !self.queue.is_gone() {
+            self.inherited = inherited.into();
+        }
+    }
+
+    fn next_inherited(&mut self) -> Option<Connection> {
+        loop {
+            let Inherited { id, socket } = self.inherited.pop_front()?;
+            match Connection::inherited(id, socket) {
+                Ok(connection) => return Some(connection),
+                Err(error) => {
+                    debug!("Connection {id} is gone: {error}");
+                    let said = self.queue.done(id);
+                    self.end_at(said);
+                }
+            }
+        }
+    }
+
+    // ── Coming and going ───────────────────────────────────────────────────────────────────────────────────────────
+
     /// The next peer, or `None` if there is none. There is `room` for so many more.
     pub(super) fn next(&mut self, room: usize) -> Option<(TcpStream, SocketAddr)> {
+        self.survive();
         let ended_before = self.queue.has_ended();
         let asked = self.ask(u32::try_from(room).unwrap_or(u32::MAX).min(CREDITS_MAX));
         self.end_at(asked);
-        let connection = self.accept();
+        let connection = self.next_inherited().or_else(|| self.accept());
         if self.queue.has_ended() && !ended_before {
             info!("No more connections come from the supervisor: finishing with those that are here");
         }
@@ -71,8 +176,15 @@ impl Draw {
     /// program understands.
     fn accept(&mut self) -> Option<Connection> {
         loop {
+            if self.known == Some(0) {
+                return None;
+            }
             let accepted = self.queue.try_accept();
             let connection = self.end_at(accepted).flatten()?;
+            if let Some(known) = &mut self.known {
+                *known -= 1;
+                fault::here_while_sheltered(StandbyStep::Took);
+            }
             let state_bytes = connection.state.as_ref().map_or(0, Vec::len);
             if state_bytes == 0 {
                 return Some(connection);

@@ -24,13 +24,14 @@ use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::mapping::{Full, JOURNAL_BYTES, JournalEnd, Mapping};
 use crate::recipient::Recipient;
+use crate::sources::Offer;
 use crate::takeover::commit::ReadyDeparture;
 use crate::takeover::failure::{Failure, last_word};
 use crate::takeover::fault::{self, StandbyStep as Step};
 use crate::takeover::panicked::caught;
 use crate::takeover::predecessor::Mistake;
 use crate::takeover::progress::note;
-use crate::takeover::wire::{Descriptors, Frame, Offsets, Process};
+use crate::takeover::wire::{Descriptors, Frame, Offered, Offsets, Process};
 
 /// Where something is to be written to so many peers, or so little room is left for what is read, they wait for nobody else.
 const HELD_MAX: usize = 16;
@@ -71,6 +72,8 @@ pub(super) struct Escort {
     may_hear: bool,
     /// Since when it could serve on.
     armed_since_unix_ms: Option<u64>,
+    /// It was told of somebody who is offered, and not since then that nobody is whom it does not know as a peer.
+    knows_offers: bool,
     /// Why it is not to be followed any more.
     failed: Option<Failure>,
 }
@@ -118,6 +121,7 @@ impl Escort {
             again_at: None,
             may_hear: true,
             armed_since_unix_ms: None,
+            knows_offers: false,
             failed: None,
         })
     }
@@ -178,6 +182,10 @@ impl Escort {
             return Err(failure);
         }
         self.commit(lanes)?;
+        // Whoever was taken is known as a peer by now.
+        if std::mem::take(&mut self.knows_offers) {
+            self.unsent.push_back(Parcel { frame: offered(&[]).into(), descriptors: Vec::new() });
+        }
         self.send(now)?;
         // What it has said may have come while the loop was busy for long.
         if self.may_hear || self.rhythm.is_overdue(now) {
@@ -265,6 +273,24 @@ impl Escort {
         }
         self.channel.flush()?;
         Ok(())
+    }
+
+    // ── Who comes over a queue ─────────────────────────────────────────────────────────────────────────────────────
+
+    /// Tells of those whom a supervisor offers, before they are taken. If it is not to be followed any more, the next
+    /// [turn](Self::turn) says so.
+    pub(super) fn tell_of_offers(&mut self, offers: &[Offer<'_>]) {
+        if self.failed.is_none() {
+            self.failed = self.send_offers(offers).err();
+        }
+    }
+
+    fn send_offers(&mut self, offers: &[Offer<'_>]) -> Result<(), Failure> {
+        let descriptors: Vec<BorrowedFd<'_>> = offers.iter().map(|offer| offer.socket).collect();
+        self.send_all()?;
+        self.channel.send_by(&offered(offers), &descriptors, Deadline::after(STALLED_MAX))?;
+        self.knows_offers = true;
+        Ok(fault::at_while_sheltered(Step::Offered, &mut self.channel)?)
     }
 
     // ── A commit ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -430,6 +456,11 @@ impl Escort {
             note(self.following.mirror_mut(number), table.touches(Recipient::Standby));
         }
     }
+}
+
+fn offered(offers: &[Offer<'_>]) -> Vec<u8> {
+    let (cookies, connections) = offers.iter().map(|offer| (u64::from(offer.peer), offer.id.number())).unzip();
+    Frame::Offered(Offered { cookies, connections }).encode()
 }
 
 /// There is no room in the journal for what the standby has not applied.

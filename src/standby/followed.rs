@@ -11,7 +11,7 @@ use super::escort::Escort;
 use super::licence::Licensor;
 use crate::account::Account;
 use crate::lanes::Lanes;
-use crate::sources::{Tokens, Vestibule};
+use crate::sources::{Offer, Tokens, Vestibule};
 use crate::status::StandbyStatus;
 use crate::takeover::admission::Refusal;
 use crate::takeover::departure::{Departure, Turned};
@@ -116,6 +116,13 @@ impl Followed {
         match &self.0 {
             Phase::Copies(departure, _) => departure.due_at(now),
             Phase::Follows(escort) => escort.due(now),
+        }
+    }
+
+    /// Who is offered by a supervisor is to be known before they are taken, if whoever follows could serve on.
+    pub(crate) fn tell_of_offers(&mut self, offers: &[Offer<'_>]) {
+        if let Phase::Follows(escort) = &mut self.0 {
+            escort.tell_of_offers(offers);
         }
     }
 

@@ -28,7 +28,7 @@ use crate::listen::Target;
 use crate::mapping::{JOURNAL_BYTES, Mapping};
 use crate::milestone::{Milestone, Observer};
 use crate::peer::counters::Counting;
-use crate::sources::{Plan, Sources, StopSignals};
+use crate::sources::{Inherited, Plan, Sources, StopSignals};
 use crate::takeover::arrival::{Arrival, Arrived, How};
 use crate::takeover::arriving::{Arriving, Place, stop_if_told};
 use crate::takeover::drive::{Accepting, Owner};
@@ -36,7 +36,8 @@ use crate::takeover::error::{Cause, TakeoverError, Who, in_context};
 use crate::takeover::fault::{self, StandbyStep as Step};
 use crate::takeover::successor::{Action, Heard, Objection, Receiving};
 use crate::takeover::welcomed::{Begun, Welcomed};
-use crate::takeover::wire::{Commit, Descriptors, Flushed, Frame, Kind, Mark, Offsets, Process};
+use crate::takeover::wire::{Commit, Descriptors, Flushed, Frame, Kind, Mark, Offered, Offsets, Process};
+use crate::worker::ConnectionId;
 
 /// How long a process may take to die whose channel has ended: it frees its memory before its last thread is gone.
 const DYING_MAX: Duration = Duration::from_secs(10);
@@ -125,6 +126,8 @@ pub(super) struct Follower<L> {
     applied: u64,
     /// Descriptors of those who have come, by cookies.
     came: FxHashMap<u64, OwnedFd>,
+    /// Those whom a supervisor offers the active, by their cookies: it may have taken them, and tells of them as peers later.
+    offered: FxHashMap<u64, Inherited>,
     /// By how much what the kernel has counted as written to peers is ahead of the positions of what waits.
     offsets: KnownOffsets,
     /// What all peers share.
@@ -161,6 +164,7 @@ impl<L: Lanes> Follower<L> {
             mapping: None,
             applied: 0,
             came: FxHashMap::default(),
+            offered: FxHashMap::default(),
             offsets: KnownOffsets::default(),
             shared: Shared::default(),
             counting: Counting::open().map_err(in_context("sock_diag"))?,
@@ -294,6 +298,15 @@ impl<L: Lanes> Follower<L> {
             Frame::Descriptors(Descriptors { cookies }) => {
                 let sockets = self.arriving.channel.take_descriptors(cookies.len())?;
                 self.came.extend(cookies.into_iter().zip(sockets));
+            }
+            Frame::Offered(Offered { cookies, connections }) => {
+                let sockets = self.arriving.channel.take_descriptors(cookies.len())?;
+                let offered = cookies.into_iter().zip(connections).zip(sockets);
+                self.offered = offered
+                    .filter_map(|((cookie, id), socket)| {
+                        Some((cookie, Inherited { id: ConnectionId::from_number(id)?, socket }))
+                    })
+                    .collect();
             }
             Frame::Refuse(refuse) => return Ok(Some(printable(&refuse.reason))),
             Frame::Mark(mark) => self.mark(mark)?,
@@ -477,6 +490,7 @@ impl<L: Lanes> Follower<L> {
         self.apply_up_to(committed.expect("it came before the first mark"))?;
         self.arriving.lanes.each(|lane| lane.table_mut().make_up());
         self.came.clear();
+        self.inherit_offered();
         let left = self.arriving.channel.descriptors_left();
         drop(self.arriving.channel.take_descriptors(left)?);
         let judged = self.judge();
@@ -490,6 +504,13 @@ impl<L: Lanes> Follower<L> {
         let (active, hung) = (self.process.clone(), self.hung);
         let survival = Survival { active, hung, noticed_at_ns, judged, epoll: self.epoll.take() };
         Ok(End::Survived(Box::new(Served { accept, survival })))
+    }
+
+    /// Goes on with the queue of a supervisor. Whoever the active has not told of as a peer has heard nothing of it.
+    fn inherit_offered(&mut self) {
+        let mut offered = take(&mut self.offered);
+        offered.retain(|cookie, _| self.arriving.lanes.find((*cookie).into()).is_none());
+        self.arriving.sources.entrance.inherit(offered.into_values().collect());
     }
 
     /// Finds where each peer stands about which something was under way.

@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry};
-use reactord_process::words::PREDECESSOR_VARIABLE;
+use reactord_process::words::{PREDECESSOR_VARIABLE, SOCKET_VARIABLE};
 
 use crate::sources::Tokens;
 use crate::upgrade::inheritance::{FOLLOWS_VARIABLE, STANDARD_ERROR_VARIABLE, UPGRADE_VARIABLE};
@@ -113,6 +113,7 @@ fn command(program: &Program, path: &Path) -> Command {
         command.current_dir(directory);
     }
     command.env(PREDECESSOR_VARIABLE, path).env(FOLLOWS_VARIABLE, "1");
-    command.env_remove(UPGRADE_VARIABLE).env_remove(STANDARD_ERROR_VARIABLE);
+    // A supervisor's queue comes with all else.
+    command.env_remove(UPGRADE_VARIABLE).env_remove(STANDARD_ERROR_VARIABLE).env_remove(SOCKET_VARIABLE);
     command
 }

@@ -17,7 +17,7 @@ use super::drive::{Accepting, Owner, SuccessorEnd};
 use super::error::{Cause, in_context};
 use super::fault::{self, SuccessorStep as Step};
 use super::frozen_at::FrozenAt;
-use super::listening::{Entered, Theirs, enter, move_to, take_listeners};
+use super::listening::{Entered, Taken, Theirs, enter, move_to, take_listeners};
 use super::memory;
 use super::panicked::caught;
 use super::sift::sift;
@@ -232,13 +232,13 @@ impl<L: Lanes> Arriving<L> {
     fn listen(&mut self, listeners: Listeners, place: Place) -> Result<(bool, Option<TakeoverListener>), Cause> {
         fault::at(Step::Listeners, &mut self.channel)?;
         let queue_tls = listeners.queue_tls.clone();
-        let (mut theirs, takeover) = take_listeners(&mut self.channel, listeners)?;
+        let Taken { listeners: mut theirs, takeover, queue } = take_listeners(&mut self.channel, listeners)?;
         for (said, _) in &mut theirs {
             said.lane = self.number_here(said.lane)?;
         }
         let queue_lane = self.counterparts.get(QUEUE_LANE).map_or(QUEUE_LANE, |counterpart| counterpart.number);
         let theirs = Theirs { listeners: theirs, queue_lane, queue_tls };
-        let Entered { entrance, doorways, goes_on_with_answered } = enter(theirs, place.plan, place.queue)?;
+        let Entered { entrance, doorways, goes_on_with_answered } = enter(theirs, place.plan, place.queue.or(queue))?;
         self.doorways = doorways;
         let registry = self.poll.registry();
         self.sources.open(registry, entrance).map_err(in_context("the listener"))?;
@@ -437,6 +437,7 @@ impl<L: Lanes> Arriving<L> {
             takeover_device: 0,
             takeover_inode: 0,
             queue_tls: None,
+            has_queue: false,
         };
         let heard = Receiving::expecting(&vec![0; L::COUNT + 1]).hear(Frame::Listeners(listeners));
         let Ok(Heard::On(receiving, _)) = heard else { panic!("listeners come first") };

@@ -35,9 +35,9 @@ use crate::tls::Tls;
 /// What the book of what the successor knows takes for each key, with its place in a queue.
 const BOOK_BYTES_PER_KEY: usize = 24;
 
-/// So many listeners that go are handed on, beside all that stay and that of the takeover: as many as one frame takes. Those
+/// So many listeners that go are handed on, beside all that stay, that of the takeover and a queue: as many as one frame takes. Those
 /// who have connected to any further one are reset; it takes several takeovers in a row that leave many behind.
-const LEFTOVERS_MAX: usize = DESCRIPTORS_PER_FRAME_MAX - 1 - LISTENERS_MAX;
+const LEFTOVERS_MAX: usize = DESCRIPTORS_PER_FRAME_MAX - 2 - LISTENERS_MAX;
 
 /// A takeover in its copy phase.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Departure {
         let opened = memory::spare(keys_end.iter().sum::<usize>() * BOOK_BYTES_PER_KEY + memory::FRAME_SPARE_BYTES)
             .map_err(Failure::from)
             .and_then(|()| send_welcome(&mut channel, welcome))
-            .and_then(|()| send_listeners(&mut channel, entrance, takeover));
+            .and_then(|()| send_listeners(&mut channel, entrance, takeover, to));
         let listeners = match opened {
             Ok(listeners) => listeners,
             Err(failure) => {
@@ -223,21 +223,25 @@ fn send_listeners(
     channel: &mut Channel,
     entrance: &Entrance,
     takeover: &TakeoverListener,
+    to: Recipient,
 ) -> Result<Option<Unsent>, Failure> {
     fault::at(Step::Listeners, channel)?;
     let (takeover_device, takeover_inode) = takeover.file();
     let (kept, leftovers) = (|| entrance.listeners(), || entrance.leftovers().take(LEFTOVERS_MAX));
     let said_of_kept = kept().map(|listener| said_of(listener, false));
+    // A successor has one of its own.
+    let queue = entrance.queue().filter(|_| to == Recipient::Standby);
     let listeners = Listeners {
         services: said_of_kept.chain(leftovers().map(|listener| said_of(listener, true))).collect(),
         takeover_path: takeover.path().as_os_str().as_bytes().to_vec(),
         takeover_device,
         takeover_inode,
         queue_tls: entrance.queue_tls().map(spoken),
+        has_queue: queue.is_some(),
     };
     let frame = listeners.frame();
     let descriptors: Vec<BorrowedFd<'_>> =
-        kept().chain(leftovers()).map(AsFd::as_fd).chain([takeover.as_fd()]).collect();
+        kept().chain(leftovers()).map(AsFd::as_fd).chain([takeover.as_fd()]).chain(queue).collect();
     if channel.try_send(&frame, &descriptors)? == Sent::Taken {
         return Ok(None);
     }

@@ -22,13 +22,20 @@ use crate::sources::{Doorway, Doorways, Draw, Entrance, Listener, Plan, QUEUE_LA
 use crate::tls::Tls;
 use crate::worker::Queue;
 
+/// What has come of what a predecessor listens on.
+pub(super) struct Taken {
+    pub(super) listeners: Vec<(wire::Listener, OwnedFd)>,
+    pub(super) takeover: TakeoverListener,
+    /// The queue of its supervisor, if this process is its standby.
+    pub(super) queue: Option<Queue>,
+}
+
 /// Takes the descriptors of the listeners, and pairs them with what is said about them.
-pub(super) fn take_listeners(
-    channel: &mut Channel,
-    listeners: Listeners,
-) -> Result<(Vec<(wire::Listener, OwnedFd)>, TakeoverListener), Cause> {
-    let Listeners { services, takeover_path, takeover_device, takeover_inode, .. } = listeners;
-    let mut descriptors = channel.take_descriptors(services.len() + 1)?;
+pub(super) fn take_listeners(channel: &mut Channel, listeners: Listeners) -> Result<Taken, Cause> {
+    let Listeners { services, takeover_path, takeover_device, takeover_inode, has_queue, .. } = listeners;
+    let mut descriptors = channel.take_descriptors(services.len() + 1 + usize::from(has_queue))?;
+    let queue = descriptors.pop_if(|_| has_queue).map(|socket| Queue::followed(socket).map(Queue::moving)).transpose();
+    let queue = queue.map_err(|_| Cause::Listener { what: "the queue of its supervisor" })?;
     let takeover = descriptors.pop().expect("one more was taken than there are listeners");
     // A peer's descriptor is known by its cookie, a listener's by what it is.
     if !services.iter().zip(&descriptors).all(|(said, socket)| listens(socket) && is_at(socket, &said.at)) {
@@ -43,7 +50,7 @@ pub(super) fn take_listeners(
         ioctl_fionbio(listener, true).map_err(io::Error::from).map_err(in_context("O_NONBLOCK"))?;
     }
     let takeover = TakeoverListener::adopt(takeover, path_of(&takeover_path), (takeover_device, takeover_inode));
-    Ok((services.into_iter().zip(descriptors).collect(), takeover))
+    Ok(Taken { listeners: services.into_iter().zip(descriptors).collect(), takeover, queue })
 }
 
 /// Where the predecessor's peers come from. The numbers of lanes have been made this process's.

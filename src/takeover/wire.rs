@@ -180,6 +180,9 @@ pub(crate) struct Listeners {
     /// Those who come over the queue of its supervisor speak TLS.
     #[n(4)]
     pub(crate) queue_tls: Option<Spoken>,
+    /// The last descriptor is that queue, with which a standby goes on.
+    #[cbor(n(5), skip_if = "is_not")]
+    pub(crate) has_queue: bool,
 }
 
 impl Listeners {
@@ -414,6 +417,19 @@ pub(crate) struct Descriptors {
     pub(crate) cookies: Vec<u64>,
 }
 
+/// Active: the descriptors of those whom a supervisor offers it, and has not taken yet or is just taking. There are no others whom it may have
+/// taken and not told of as peers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Offered {
+    /// As whom they will be known as peers.
+    #[n(0)]
+    pub(crate) cookies: Vec<u64>,
+    /// How the supervisor knows them.
+    #[n(1)]
+    pub(crate) connections: Vec<u64>,
+}
+
 /// Active: of each of these peers, by how much what the kernel has counted as written is ahead of the position of what is written next.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -617,6 +633,7 @@ pub(crate) enum Frame<'b> {
     Descriptors(Descriptors),
     Offsets(Offsets),
     Flushed(Flushed),
+    Offered(Offered),
     /// Active, in the journal: all up to here is of one instant, and there is nothing else.
     Whole,
     /// Standby: does the loop turn? Active: it does.
@@ -673,6 +690,7 @@ pub(crate) enum Kind {
     Offsets = 41,
     Whole = 42,
     Flushed = 43,
+    Offered = 44,
 }
 
 impl Kind {
@@ -717,6 +735,7 @@ impl Kind {
         Self::Descriptors,
         Self::Offsets,
         Self::Flushed,
+        Self::Offered,
         Self::Whole,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
@@ -773,6 +792,7 @@ impl Frame<'_> {
             Self::Descriptors(_) => Kind::Descriptors,
             Self::Offsets(_) => Kind::Offsets,
             Self::Flushed(_) => Kind::Flushed,
+            Self::Offered(_) => Kind::Offered,
             Self::Whole => Kind::Whole,
             Self::Beat => Kind::Beat,
             #[cfg(all(feature = "wire-2", not(test)))]
@@ -825,6 +845,7 @@ impl Frame<'_> {
             Self::Descriptors(descriptors) => encode_body(Kind::Descriptors, descriptors),
             Self::Offsets(offsets) => encode_body(Kind::Offsets, offsets),
             Self::Flushed(flushed) => encode_body(Kind::Flushed, flushed),
+            Self::Offered(offered) => encode_body(Kind::Offered, offered),
             Self::Whole => encode_body(Kind::Whole, &Empty {}),
             Self::Beat => encode_body(Kind::Beat, &Empty {}),
             #[cfg(all(feature = "wire-2", not(test)))]
@@ -895,6 +916,7 @@ impl<'b> FromFrame<'b> for Frame<'b> {
             Kind::Descriptors => decoder.decode().map(Frame::Descriptors),
             Kind::Offsets => decoder.decode().map(Frame::Offsets),
             Kind::Flushed => decoder.decode().map(Frame::Flushed),
+            Kind::Offered => decoder.decode().map(Frame::Offered),
             Kind::Whole => decoder.decode().map(|Empty {}| Frame::Whole),
             Kind::Beat => decoder.decode().map(|Empty {}| Frame::Beat),
             #[cfg(all(feature = "wire-2", not(test)))]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use reactord_process::words::ConnectionId;
 
@@ -45,6 +45,11 @@ impl Offered {
         self.local
     }
 
+    /// Its socket, to be known by somebody else before it is taken.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     /// The connection, which blocks or does not.
     pub(super) fn into_connection(self, blocks: bool) -> io::Result<Connection> {
         let Self { id, peer, local, socket, state, is_kept } = self;
@@ -73,4 +78,17 @@ pub struct Connection {
     pub state: Option<Vec<u8>>,
     /// This worker gave it back, and the supervisor has refused it: it stays here until it ends.
     pub is_kept: bool,
+}
+
+impl Connection {
+    /// One that was offered to the process before this one.
+    ///
+    /// # Errors
+    /// If it is nobody's any more: its client has reset it.
+    pub(crate) fn inherited(id: ConnectionId, socket: OwnedFd) -> io::Result<Self> {
+        let stream = TcpStream::from(socket);
+        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        stream.set_nonblocking(true)?;
+        Ok(Self { id, peer, local, stream, state: None, is_kept: false })
+    }
 }

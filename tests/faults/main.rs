@@ -34,6 +34,7 @@ mod standby;
 #[path = "../harness/standby.rs"]
 mod standbys;
 mod storm;
+mod supervised;
 mod tally;
 mod upgrades;
 mod visited;
@@ -160,6 +161,7 @@ fn run_standbys() -> Result<(), String> {
     run_cells(standby::Cell::all(), |_| true, standby::Cell::run)?;
     run_cells(followed::Cell::all(), |_| true, followed::Cell::run)?;
     run_cells(visited::Cell::all(), |_| true, visited::Cell::run)?;
+    run_cells(supervised::Cell::all(), |_| true, supervised::Cell::run)?;
     standby::run_controls()?;
     storm::run_control()
 }
@@ -181,6 +183,7 @@ fn run_named(part: &str) -> Result<(), String> {
     run_cells(standby::Cell::all(), |cell| cell.to_string().contains(part), standby::Cell::run)?;
     run_cells(followed::Cell::all(), |cell| cell.to_string().contains(part), followed::Cell::run)?;
     run_cells(visited::Cell::all(), |cell| cell.to_string().contains(part), visited::Cell::run)?;
+    run_cells(supervised::Cell::all(), |cell| cell.to_string().contains(part), supervised::Cell::run)?;
     if standby::CONTROL.contains(part) { standby::run_controls().and_then(|()| storm::run_control()) } else { Ok(()) }
 }
 
@@ -237,6 +240,12 @@ impl Tried for followed::Cell {
 }
 
 impl Tried for visited::Cell {
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+}
+
+impl Tried for supervised::Cell {
     fn fault(&self) -> Fault {
         self.fault
     }

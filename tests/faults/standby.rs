@@ -73,8 +73,10 @@ impl fmt::Display for Owner {
 impl Cell {
     pub(crate) fn all() -> Vec<Self> {
         let faults = [Fault::Kill, Fault::Stop, Fault::Panic];
-        // Of what is tried again there is something only after a death, and who comes or goes is in cells of its own.
-        let steps = S::ALL.iter().filter(|step| !matches!(step, S::TryAgain | S::Came | S::Retire));
+        // Of what is tried again there is something only after a death; who comes or goes is in cells of its own, and so is who does by
+        // a supervisor.
+        let steps =
+            S::ALL.iter().filter(|step| !matches!(step, S::TryAgain | S::Came | S::Retire | S::Offered | S::Took));
         let cells = steps.flat_map(|&step| faults.map(|fault| Self { step, fault }));
         // A standby runs nothing of a service that may panic.
         cells.filter(|cell| cell.fault != Fault::Panic || cell.is_of_active()).collect()
@@ -103,7 +105,7 @@ impl Cell {
             S::Read | S::HaveRead | S::Handle | S::HaveWritten => LATER_PASS,
             // Four of the clients are joined to others.
             S::Convey | S::TakeOff | S::HaveConveyed => "#100",
-            S::Came | S::Retire => unreachable!("nobody comes or goes"),
+            S::Came | S::Retire | S::Offered | S::Took => unreachable!("nobody comes or goes"),
             S::Noticed | S::Judge | S::Claim | S::TryAgain => "",
         };
         if self.is_of_active() == of_active { format!("{}{pass}:{fault}", Point::Standby(step)) } else { String::new() }

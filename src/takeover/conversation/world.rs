@@ -82,6 +82,7 @@ pub(super) fn listeners() -> Listeners {
         takeover_device: 1,
         takeover_inode: 2,
         queue_tls: None,
+        has_queue: false,
     }
 }
 

@@ -175,6 +175,7 @@ fn example(kind: Kind) -> Frame<'static> {
             takeover_device: 26,
             takeover_inode: 1 << 40,
             queue_tls: None,
+            has_queue: false,
         }),
         Kind::Peers => Frame::Peers(of_first(vec![
             digested(Record {
@@ -302,6 +303,7 @@ fn example(kind: Kind) -> Frame<'static> {
         Kind::Mark => Frame::Mark(Mark { commit: commit(), position: 12_345_678 }),
         Kind::Descriptors => Frame::Descriptors(Descriptors { cookies: vec![7, 70_000] }),
         Kind::Flushed => Frame::Flushed(Flushed { cookies: vec![7, 70_000] }),
+        Kind::Offered => Frame::Offered(Offered { cookies: vec![7, 70_000], connections: vec![1, 500] }),
         Kind::Offsets => Frame::Offsets(Offsets { cookies: vec![7, 70_000], written: vec![Some(7), None] }),
         Kind::Whole => Frame::Whole,
         Kind::Beat => Frame::Beat,
@@ -377,6 +379,7 @@ fn golden(kind: Kind) -> &'static str {
         Kind::Descriptors => include_str!("../../../tests/golden/wire-1/descriptors.hex"),
         Kind::Offsets => include_str!("../../../tests/golden/wire-1/offsets.hex"),
         Kind::Flushed => include_str!("../../../tests/golden/wire-1/flushed.hex"),
+        Kind::Offered => include_str!("../../../tests/golden/wire-1/offered.hex"),
         Kind::Whole => include_str!("../../../tests/golden/wire-1/whole.hex"),
         Kind::Status => include_str!("../../../tests/golden/wire-1/status.hex"),
         Kind::Upgrade => include_str!("../../../tests/golden/wire-1/upgrade.hex"),
@@ -623,6 +626,7 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
                     takeover_device,
                     takeover_inode,
                     queue_tls: None,
+                    has_queue: false,
                 })
             }
         ),
