@@ -33,8 +33,8 @@ use crate::listing::Listings;
 use crate::milestone::{Listening, Milestone, Observer, Ready};
 use crate::moving::{self, Giver, Taker};
 use crate::sources::{
-    Asked, Asks, Callers, Came, Greeting, Listener, Name, Request, Room, Source, Sources, StopSignals, Tokens,
-    Vestibule,
+    Asked, Asks, Callers, Came, Greeting, Listener, Name, QUEUE_LANE, Request, Room, Source, Sources, StopSignals,
+    Tokens, Vestibule,
 };
 #[cfg(feature = "tls")]
 use crate::sources::{Met, Share};
@@ -415,11 +415,14 @@ impl<L: Lanes> Reactor<L> {
 
     /// Whom a supervisor offers, whoever follows is to have before they are taken.
     fn tell_of_offers(&mut self) {
-        let Self { succession, sources, now, .. } = self;
+        let Self { succession, sources, lanes, peers_max, now, .. } = self;
         let Some(standbys) = &mut succession.standbys else { return };
-        let offers = sources.entrance.offers(*now);
-        if !offers.is_empty() {
-            standbys.tell_of_offers(&offers);
+        let room = lanes.room(QUEUE_LANE, *peers_max).saturating_sub(sources.vestibule.len());
+        let offers = sources.entrance.offers(room, *now);
+        let is_known = offers.is_empty() || standbys.tell_of_offers(&offers);
+        drop(offers);
+        if !is_known {
+            sources.entrance.withhold_offers();
         }
     }
 

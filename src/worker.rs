@@ -234,8 +234,14 @@ impl Queue {
 
     /// What has come by now and is not acknowledged, in the order in which it is to be.
     pub(crate) fn offered(&mut self) -> Result<impl Iterator<Item = &Offered>, QueueError> {
+        self.flush(Wait::No)?;
         while self.hear(Wait::No)? {}
         Ok(self.heard.iter())
+    }
+
+    /// How many have been heard of and are not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.heard.len()
     }
 
     /// What the supervisor wants of a worker that [moves](Self::moving) peers, since this was last called.
@@ -255,8 +261,9 @@ impl Queue {
         self.flush(Wait::No).map(drop)
     }
 
-    /// Hears what has come, and gives out no connection.
+    /// Hears what has come, says what has not been taken yet, and gives out no connection.
     pub(crate) fn hear_all(&mut self) -> Result<(), QueueError> {
+        self.flush(Wait::No)?;
         while self.moves && self.hear(Wait::No)? {}
         Ok(())
     }

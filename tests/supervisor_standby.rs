@@ -20,7 +20,13 @@ use workers::{pid_in, signal, wait_for_workers, wait_until_gone};
 
 /// A supervisor of so many workers, each of which has a standby that is armed.
 fn guarded(workers: usize, options: &str) -> Server {
-    let command = [reactord(), vec!["--standby".to_owned()]].concat();
+    guarded_with(workers, options, &[])
+}
+
+/// The same of workers that have these options.
+fn guarded_with(workers: usize, options: &str, of_workers: &[&str]) -> Server {
+    let options_of_workers = ["--standby"].iter().chain(of_workers).map(|option| (*option).to_owned());
+    let command: Vec<String> = reactord().into_iter().chain(options_of_workers).collect();
     let supervisor = supervise(&format!("--workers {workers} --replace takeover {options}"), &command);
     wait_until_armed(&supervisor, workers);
     supervisor
@@ -166,6 +172,53 @@ fn standbys_go_on_guarding_when_the_supervisor_and_the_workers_are_replaced() {
         signal(*pid, Signal::SIGKILL);
     }
     supervisor.wait_for_lines(6, |line| line.contains("; its standby, pid "));
+    exchange_all(&mut peers);
+    drop(peers);
+    supervisor.stop();
+}
+
+#[test]
+fn whoever_connects_goes_to_the_worker_that_has_room() {
+    const ROOM: usize = 5;
+    let supervisor = guarded_with(2, "", &["--max-peers", "5"]);
+    let mut peers = Vec::new();
+    for _ in 0..2 * ROOM {
+        let mut peer = Peer::connect(supervisor.address());
+        peer.exchange();
+        peers.push(peer);
+    }
+    kill_all(&supervisor);
+    exchange_all(&mut peers);
+    // One that comes now waits until somebody leaves.
+    let mut late = Peer::connect(supervisor.address());
+    late.ask();
+    peers.pop();
+    late.hear();
+    drop((peers, late));
+    supervisor.stop();
+}
+
+#[test]
+fn a_supervisor_that_was_stopped_learns_who_has_died_and_who_serves_on() {
+    let supervisor = guarded(1, "");
+    let mut peers = Peer::connect_many(supervisor.address(), 10);
+    exchange_all(&mut peers);
+    assert!(supervisor.suspend());
+    let mut pid = wait_for_workers(&supervisor, 1)[0];
+    for death in 1..4 {
+        let standbys = wait_until_armed(&supervisor, death);
+        signal(pid, Signal::SIGKILL);
+        supervisor.wait_for_lines(death, |line| line.contains("; nobody served for "));
+        pid = standbys[death - 1];
+    }
+    wait_until_armed(&supervisor, 4);
+    supervisor.resume();
+    supervisor.wait_for_lines(3, |line| line.contains("; its standby, pid "));
+    exchange_all(&mut peers);
+    Peer::connect(supervisor.address()).exchange();
+    // Nothing is waited for any more.
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
     exchange_all(&mut peers);
     drop(peers);
     supervisor.stop();

@@ -126,11 +126,9 @@ impl Standbys {
         }
     }
 
-    /// Who is offered by a supervisor is to be known before they are taken.
-    pub(super) fn tell_of_offers(&mut self, offers: &[Offer<'_>]) {
-        if let Some((followed, _)) = &mut self.followed {
-            followed.tell_of_offers(offers);
-        }
+    /// Tells of those whom a supervisor offers, before they are taken. False if whoever could serve on does not know them.
+    pub(super) fn tell_of_offers(&mut self, offers: &[Offer<'_>]) -> bool {
+        self.followed.as_mut().is_some_and(|(followed, _)| followed.tell_of_offers(offers))
     }
 
     /// The loop has turned: whoever follows is told what has changed, and one is started if there is to be one and nobody takes over.

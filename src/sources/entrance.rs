@@ -249,14 +249,19 @@ impl Entrance {
         }
     }
 
-    /// Whom a supervisor offers, if it is time to let somebody in: a standby is to know them before they are taken.
-    pub(crate) fn offers(&mut self, now: Instant) -> Vec<Offer<'_>> {
+    /// Whom a supervisor offers, if it is time to let somebody in and there is `room`: a standby is to know them before they are taken.
+    pub(crate) fn offers(&mut self, room: usize, now: Instant) -> Vec<Offer<'_>> {
         let due = self.doors.iter_mut().filter(|door| door.accepting.is_due(now));
         due.flat_map(|door| match &mut door.leads_from {
-            LeadsFrom::Queue(draw, _) => draw.offers(),
+            LeadsFrom::Queue(draw, _) => draw.offers(room),
             LeadsFrom::Listener(_) | LeadsFrom::Leftover(..) | LeadsFrom::Nowhere => Vec::new(),
         })
         .collect()
+    }
+
+    /// A standby could not be told of them, and they are not taken.
+    pub(crate) fn withhold_offers(&mut self) {
+        self.draws().for_each(Draw::withhold);
     }
 
     /// This process goes on with the queue of one that has died, which may have taken these.
@@ -350,6 +355,12 @@ impl Door {
             return None;
         }
         *budget -= 1;
+        // Whoever is this process's already is let in in any case.
+        if let LeadsFrom::Queue(draw, _) = &mut self.leads_from
+            && let Some(inherited) = draw.next_inherited()
+        {
+            return Some(Arrived::from_elsewhere(inherited));
+        }
         let Room { peers, free, free_here } = room(self.lane(), self.name());
         if free_here == 0 {
             self.accepting.pause();

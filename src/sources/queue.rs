@@ -36,6 +36,8 @@ pub(crate) struct Draw {
     untold: Option<Vec<Inherited>>,
     /// The same from then on, until they are let in.
     inherited: VecDeque<Inherited>,
+    /// It was said that no more come.
+    said_end: bool,
     /// Of lines about connections that another program has given back.
     limit: Limit,
 }
@@ -73,6 +75,7 @@ impl Draw {
             known: None,
             untold: None,
             inherited: VecDeque::new(),
+            said_end: false,
             limit: Limit::default(),
         }
     }
@@ -103,8 +106,8 @@ impl Draw {
         self.end_at(said);
     }
 
-    /// Who is offered now, for a standby. From now on it knows them, and they may be taken.
-    pub(super) fn offers(&mut self) -> Vec<Offer<'_>> {
+    /// Who is offered now, for a standby: as many as there is room for. It is to know them, and then they may be taken.
+    pub(super) fn offers(&mut self, room: usize) -> Vec<Offer<'_>> {
         let Self { queue, known: Some(known), .. } = self else { return Vec::new() };
         let offered = match queue.offered() {
             Ok(offered) => offered,
@@ -113,9 +116,15 @@ impl Draw {
                 return Vec::new();
             }
         };
-        let offers: Vec<Offer<'_>> = offered.take(DESCRIPTORS_PER_FRAME_MAX).map(Offer::of).collect();
-        *known = offers.len();
-        offers
+        *known = 0;
+        // Whoever has a state that only another program understands is closed, and need not be known for that.
+        let counted = offered.take(room.min(DESCRIPTORS_PER_FRAME_MAX)).inspect(|_| *known += 1);
+        counted.filter(|offered| !offered.has_state()).map(Offer::of).collect()
+    }
+
+    /// A standby could not be told of them.
+    pub(super) fn withhold(&mut self) {
+        self.known = self.known.map(|_| 0);
     }
 
     /// This process goes on with the queue of one that has died, which may have taken these.
@@ -134,11 +143,13 @@ impl Draw {
         }
     }
 
-    fn next_inherited(&mut self) -> Option<Connection> {
+    /// The next one who is this process's already.
+    pub(super) fn next_inherited(&mut self) -> Option<(TcpStream, SocketAddr)> {
+        self.survive();
         loop {
             let Inherited { id, socket } = self.inherited.pop_front()?;
             match Connection::inherited(id, socket) {
-                Ok(connection) => return Some(connection),
+                Ok(connection) => return Some(self.let_in(connection)),
                 Err(error) => {
                     debug!("Connection {id} is gone: {error}");
                     let said = self.queue.done(id);
@@ -152,15 +163,19 @@ impl Draw {
 
     /// The next peer, or `None` if there is none. There is `room` for so many more.
     pub(super) fn next(&mut self, room: usize) -> Option<(TcpStream, SocketAddr)> {
-        self.survive();
-        let ended_before = self.queue.has_ended();
+        // Those who are here and not taken yet will need some of that.
+        let room = room.saturating_sub(self.queue.unacknowledged());
         let asked = self.ask(u32::try_from(room).unwrap_or(u32::MAX).min(CREDITS_MAX));
         self.end_at(asked);
-        let connection = self.next_inherited().or_else(|| self.accept());
-        if self.queue.has_ended() && !ended_before {
+        let connection = self.accept();
+        if self.queue.has_ended() && !std::mem::replace(&mut self.said_end, true) {
             info!("No more connections come from the supervisor: finishing with those that are here");
         }
-        let connection = connection?;
+        connection.map(|connection| self.let_in(connection))
+    }
+
+    /// It is this process's, which knows it as a peer from now on.
+    fn let_in(&mut self, connection: Connection) -> (TcpStream, SocketAddr) {
         match socket_cookie(&connection.stream) {
             Ok(cookie) => drop(self.drawn.insert(cookie.into(), connection.id)),
             Err(error) => {
@@ -169,7 +184,7 @@ impl Draw {
                 self.end_at(said);
             }
         }
-        Some((TcpStream::from_std(connection.stream), connection.peer))
+        (TcpStream::from_std(connection.stream), connection.peer)
     }
 
     /// The next connection that can be served: none that another program has given back, with a state that only such a

@@ -277,12 +277,13 @@ impl Escort {
 
     // ── Who comes over a queue ─────────────────────────────────────────────────────────────────────────────────────
 
-    /// Tells of those whom a supervisor offers, before they are taken. If it is not to be followed any more, the next
-    /// [turn](Self::turn) says so.
-    pub(super) fn tell_of_offers(&mut self, offers: &[Offer<'_>]) {
+    /// Tells of those whom a supervisor offers, before they are taken. False if it does not know them: it is not to be followed any more, as
+    /// the next [turn](Self::turn) says.
+    pub(super) fn tell_of_offers(&mut self, offers: &[Offer<'_>]) -> bool {
         if self.failed.is_none() {
             self.failed = self.send_offers(offers).err();
         }
+        self.failed.is_none()
     }
 
     fn send_offers(&mut self, offers: &[Offer<'_>]) -> Result<(), Failure> {

@@ -119,10 +119,11 @@ impl Followed {
         }
     }
 
-    /// Who is offered by a supervisor is to be known before they are taken, if whoever follows could serve on.
-    pub(crate) fn tell_of_offers(&mut self, offers: &[Offer<'_>]) {
-        if let Phase::Follows(escort) = &mut self.0 {
-            escort.tell_of_offers(offers);
+    /// Tells of those whom a supervisor offers, before they are taken. False if it does not know them.
+    pub(crate) fn tell_of_offers(&mut self, offers: &[Offer<'_>]) -> bool {
+        match &mut self.0 {
+            Phase::Copies(..) => false,
+            Phase::Follows(escort) => escort.tell_of_offers(offers),
         }
     }
 

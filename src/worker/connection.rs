@@ -45,6 +45,11 @@ impl Offered {
         self.local
     }
 
+    /// Whether another program has given it back, with what it knows of it.
+    pub(crate) fn has_state(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| !state.is_empty())
+    }
+
     /// Its socket, to be known by somebody else before it is taken.
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

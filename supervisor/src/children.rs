@@ -4,7 +4,7 @@ use log::{debug, warn};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 use crate::fleet::Exit;
 
@@ -13,10 +13,10 @@ pub(crate) fn send_signal(pid: u32, signal: Signal) {
     report(pid, signal, kill(Pid::from_raw(pid.cast_signed()), signal));
 }
 
-/// Sends a signal to the group that a process leads or led, and to that process, should it have gone to another group.
-pub(crate) fn send_signal_to_group(leader: u32, signal: Signal) {
+/// Sends a signal to the group that a process leads or led; and to this process of it, should that have gone to another group.
+pub(crate) fn send_signal_to_group(leader: u32, process: u32, signal: Signal) {
     match killpg(Pid::from_raw(leader.cast_signed()), signal) {
-        Err(Errno::ESRCH) => send_signal(leader, signal),
+        Err(Errno::ESRCH) => send_signal(process, signal),
         sent => report(leader, signal, sent),
     }
 }
@@ -35,10 +35,11 @@ fn report(pid: u32, signal: Signal, sent: nix::Result<()>) {
     }
 }
 
-/// Whether this process is told when that one ends, or has not looked yet that it has.
-pub(crate) fn is_child(pid: u32) -> bool {
+/// Whether this process is told when that one ends, or has not looked yet that it has, and it is in the group that this one has led.
+pub(crate) fn is_child_of_group(pid: u32, leader: u32) -> bool {
+    let (pid, leader) = (Pid::from_raw(pid.cast_signed()), Pid::from_raw(leader.cast_signed()));
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    waitid(Id::Pid(Pid::from_raw(pid.cast_signed())), flags) != Err(Errno::ECHILD)
+    waitid(Id::Pid(pid), flags) != Err(Errno::ECHILD) && getpgid(Some(pid)) == Ok(leader)
 }
 
 /// The next process that has ended, if any has. It is waited for by that.

@@ -148,10 +148,21 @@ impl Fleet {
             FromWorker::Took(_) | FromWorker::Done(_) | FromWorker::Back(_) => return self.change_hands(id, said),
             FromWorker::Holds(_) | FromWorker::Moved(_) => self.answered(id, said, now)?,
             FromWorker::Standby(_) | FromWorker::Has(_) | FromWorker::Survived => {
-                return survival::hear(&mut self.roster, id, said);
+                return self.hear_of_standby(id, said, now);
             }
         }
         Ok(Heard::Noted)
+    }
+
+    fn hear_of_standby(&mut self, id: WorkerId, said: FromWorker, now: Instant) -> Result<Heard, Breach> {
+        let heard = survival::hear(&mut self.roster, id, said)?;
+        if said == FromWorker::Survived {
+            // What the process before it was asked is not answered, and this one does not hang.
+            self.sharing.gone(id);
+            let (generations, mut with) = self.generations(now);
+            generations.turns(id, &mut with);
+        }
+        Ok(heard)
     }
 
     /// A worker answers. It may be late: then nobody waits for it any more.
@@ -292,7 +303,7 @@ impl Fleet {
         self.lost(&worker, Exit::QueueEnded(reason), now);
     }
 
-    /// The process of a worker has ended. Returns whether its standby may say that it serves on.
+    /// The process of a worker has ended, and all is heard that it had said. Returns whether its standby may say that it serves on.
     pub(crate) fn may_survive(&mut self, id: WorkerId, exit: &Exit, now: Instant) -> bool {
         self.roster.get_mut(id).is_some_and(|worker| worker.guard.may_survive(exit, now))
     }
@@ -659,6 +670,16 @@ impl Fleet {
     /// The group that all processes of a worker are in, if it has any.
     pub(crate) fn group(&self, id: WorkerId) -> Option<u32> {
         self.roster.get(id).map(|worker| worker.group).filter(|group| *group != 0)
+    }
+
+    /// Those that go on in another process since this was last asked, and whose process before is known to be dead.
+    pub(crate) fn take_survivors(&mut self) -> Vec<WorkerId> {
+        survival::take_unseen(&mut self.roster)
+    }
+
+    /// Workers that may go on in another process, of which only their words tell.
+    pub(crate) fn guarded(&self) -> Vec<WorkerId> {
+        self.members().filter(|(_, worker)| worker.guard.has_been()).map(|(id, _)| id).collect()
     }
 
     /// The worker whose process this is.

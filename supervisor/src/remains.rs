@@ -47,7 +47,7 @@ impl Remains {
             return false;
         }
         if let Some(signal) = finish {
-            send_signal_to_group(leader, signal);
+            send_signal_to_group(leader, leader, signal);
         }
         self.add(leader, is_expected, next, now);
         !is_expected
@@ -58,7 +58,7 @@ impl Remains {
         let gone = self.take_gone(group_remains, now);
         for (leader, signal) in self.take_due(now) {
             warn!("What worker pid {leader} has left behind has not finished in time and is sent {signal}");
-            send_signal_to_group(leader, signal);
+            send_signal_to_group(leader, leader, signal);
         }
         gone
     }

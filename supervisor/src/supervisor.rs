@@ -22,7 +22,7 @@ use reactord_process::words::{Fraction, FromSupervisor};
 use reactord_process::{inherited, log_level, open_files};
 
 use crate::asked::Asked;
-use crate::children::{is_child, next_exit, send_signal, send_signal_to_group};
+use crate::children::{is_child_of_group, next_exit, send_signal, send_signal_to_group};
 use crate::config::{Config, Replace, Supply};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -293,7 +293,7 @@ impl<'p> Supervisor<'p> {
     /// Does what no event will ask for.
     fn finish_turn(&mut self) {
         self.traffic.tend(&mut self.fleet, self.now);
-        self.tend_bereft();
+        self.tend_guarded();
         self.tell_exits();
         for leader in self.remains.tend(self.now) {
             if self.limited.admits(Kind::Remains, self.now) {
@@ -434,8 +434,8 @@ impl<'p> Supervisor<'p> {
             }
             Action::Move { worker, to, share } => self.tell_to_move(worker, to, share),
             Action::Signal { worker, signal } => {
-                if let Some(group) = self.fleet.group(worker) {
-                    send_signal_to_group(group, signal);
+                if let (Some(group), Some(pid)) = (self.fleet.group(worker), self.fleet.pid(worker)) {
+                    send_signal_to_group(group, pid, signal);
                 }
             }
             Action::Report(report) => self.report(&report),
@@ -490,7 +490,7 @@ impl<'p> Supervisor<'p> {
         let is_of_new_generation = self.fleet.is_coming(id);
         let (pid, line) = self.nursery.start(id, predecessor, is_of_new_generation, self.traffic.listeners())?;
         // One that is not heard would never be ready.
-        self.traffic.watch(id, line).inspect_err(|_| send_signal_to_group(pid, Signal::SIGKILL))?;
+        self.traffic.watch(id, line).inspect_err(|_| send_signal_to_group(pid, pid, Signal::SIGKILL))?;
         Ok(pid)
     }
 
@@ -534,14 +534,16 @@ impl<'p> Supervisor<'p> {
 
     /// Waits for all processes that have ended: one SIGCHLD may stand for several.
     fn reap(&mut self) {
-        let mut gone = Vec::new();
         while let Some((pid, exit)) = next_exit() {
             if let Some(upgrade) = self.upgrade.take_if(|upgrade| upgrade.is_tried_by(pid)) {
                 self.trial_ended(*upgrade, &exit);
                 continue;
             }
-            if let Some(id) = self.fleet.former_ended(pid, &exit) {
-                self.check_survivor(id);
+            // What was said by now may tell whose process it is, and what its end means.
+            for id in self.fleet.with_pid(pid).into_iter().chain(self.fleet.guarded()) {
+                self.traffic.hear_all(id, &mut self.fleet, self.now);
+            }
+            if self.fleet.former_ended(pid, &exit).is_some() {
                 continue;
             }
             let Some(id) = self.fleet.with_pid(pid) else {
@@ -549,10 +551,9 @@ impl<'p> Supervisor<'p> {
                 continue;
             };
             if !self.fleet.may_survive(id, &exit, self.now) {
-                gone.push((id, exit));
+                self.bury(id, exit);
             }
         }
-        gone.into_iter().for_each(|(id, exit)| self.bury(id, exit));
         self.tell_exits();
     }
 
@@ -563,21 +564,24 @@ impl<'p> Supervisor<'p> {
         self.exits.push((id, exit));
     }
 
-    /// A process that says that it serves on is one of which this one hears when it ends: it has no other parent by then.
-    fn check_survivor(&mut self, id: WorkerId) {
-        let Some(pid) = self.fleet.pid(id).filter(|pid| !is_child(*pid)) else { return };
-        self.bury(id, Exit::QueueEnded(format!("its standby, pid {pid}, is no child of its")));
-    }
-
-    /// Gives up waiting for standbys that do not serve on.
-    fn tend_bereft(&mut self) {
+    /// Looks after workers whose process has died, and whose standby is to serve on or does.
+    fn tend_guarded(&mut self) {
         let Self { fleet, traffic, now, .. } = self;
         for Lost { worker, exit, standby } in fleet.take_lost(|id| traffic.speaks_with(id), *now) {
             // It would take whom others have by then.
-            let standby = standby.filter(|pid| is_child(*pid));
+            let standby = standby.filter(|pid| self.is_of_worker(worker, *pid));
             standby.into_iter().for_each(|pid| send_signal(pid, Signal::SIGKILL));
             self.bury(worker, exit);
         }
+        for id in self.fleet.take_survivors() {
+            let Some(pid) = self.fleet.pid(id).filter(|pid| !self.is_of_worker(id, *pid)) else { continue };
+            self.bury(id, Exit::QueueEnded(format!("its standby, pid {pid}, is none of its own processes")));
+        }
+    }
+
+    /// Whether this is a process of that worker, of whose end this one hears: it has no other parent when the process before it is dead.
+    fn is_of_worker(&self, id: WorkerId, pid: u32) -> bool {
+        self.fleet.group(id).is_some_and(|group| is_child_of_group(pid, group))
     }
 
     /// A worker's process is gone; what it has started may not be.

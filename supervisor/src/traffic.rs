@@ -613,6 +613,17 @@ impl Traffic {
         self.unheard.push(id);
     }
 
+    /// Hears all that a worker has said by now.
+    pub(crate) fn hear_all(&mut self, id: WorkerId, fleet: &mut Fleet, now: Instant) {
+        loop {
+            self.unheard.retain(|unheard| *unheard != id);
+            self.hear(id, fleet, now);
+            if !self.unheard.contains(&id) {
+                return;
+            }
+        }
+    }
+
     /// Says that nothing goes to a worker for want of room in the kernel, once it has been so for long.
     fn feel_shortage(&mut self, id: WorkerId, errno: Errno, fleet: &Fleet, now: Instant) {
         let Some(lasted) = self.shortage.felt(now) else {

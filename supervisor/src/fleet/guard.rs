@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::exit::Exit;
 
-/// How long it may take until the standby of a worker that has died says that it serves on. It notices the death at once.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take until the standby of a worker that has died says that it serves on. It notices the death at once, and then looks
+/// where each of its connections stands.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who guards a worker, and how far that has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +18,10 @@ pub(crate) struct Guard {
     has_been: bool,
     /// How the worker's process has died, if its standby has not said yet that it serves on; it has until then.
     bereft: Option<(Exit, Instant)>,
-    /// The process before this one, as long as it is not known how that has died.
-    former: Option<u32>,
+    /// Those before this one of which it is not known yet how they have died.
+    former: Vec<u32>,
+    /// It has not been looked at who serves on.
+    is_unseen: bool,
 }
 
 impl Guard {
@@ -43,7 +46,7 @@ impl Guard {
 
     /// Whether somebody has died, and not all is known of that.
     pub(crate) fn is_under_way(&self) -> bool {
-        self.bereft.is_some() || self.former.is_some()
+        self.bereft.is_some() || !self.former.is_empty()
     }
 
     /// Whether there has been a standby.
@@ -59,7 +62,7 @@ impl Guard {
 
     /// The worker's process has ended. Returns whether the standby may say that it serves on.
     pub(crate) fn may_survive(&mut self, exit: &Exit, now: Instant) -> bool {
-        let may_survive = self.standby.is_some() && *exit != Exit::Code(0);
+        let may_survive = self.standby.is_some();
         self.bereft = may_survive.then(|| (exit.clone(), now + PATIENCE));
         may_survive
     }
@@ -68,19 +71,26 @@ impl Guard {
     pub(crate) fn survives(&mut self, former: u32) -> Option<(u32, Option<Exit>)> {
         let standby = self.standby.take()?;
         let exit = self.bereft.take().map(|(exit, _)| exit);
-        self.former = exit.is_none().then_some(former);
+        self.former.extend(exit.is_none().then_some(former));
+        self.is_unseen = true;
         Some((standby, exit))
     }
 
-    /// A process has ended. Returns whether it was the one before this, which was known to be dead.
+    /// Whether it is to be looked at who serves on: when the process before it has ended, this one has no other parent.
+    pub(crate) fn take_unseen(&mut self) -> bool {
+        !self.is_under_way() && std::mem::take(&mut self.is_unseen)
+    }
+
+    /// A process has ended. Returns whether it was one before this, which was known to be dead.
     pub(crate) fn former_ended(&mut self, pid: u32) -> bool {
-        self.former.take_if(|former| *former == pid).is_some()
+        self.former.extract_if(.., |former| *former == pid).count() > 0
     }
 
     /// How the worker has died that is not served on for: the standby has ended the queue, unless it `has_queue`, or has said nothing for
     /// too long. In that case it could still say so.
     pub(crate) fn take_lost(&mut self, has_queue: bool, now: Instant) -> Option<(Exit, Option<u32>)> {
-        let (exit, _) = self.bereft.take_if(|(_, until)| !has_queue || now >= *until)?;
+        let is_left = !has_queue || self.standby.is_none();
+        let (exit, _) = self.bereft.take_if(|(_, until)| is_left || now >= *until)?;
         Some((exit, self.standby.filter(|_| has_queue)))
     }
 }

@@ -44,7 +44,7 @@ impl fmt::Display for Breach {
             Self::NotReady => write!(f, "it spoke before it was ready"),
             Self::NotSent(id) => write!(f, "connection {id} is not under way to it"),
             Self::NotHeld(id) => write!(f, "it does not have connection {id}"),
-            Self::NoStandby(said) => write!(f, "it says \"{said}\", and no standby follows it"),
+            Self::NoStandby(said) => write!(f, "it says \"{said}\", and has no standby that could serve on"),
             Self::NotAsked(said) => write!(f, "it says \"{said}\", and was not asked"),
         }
     }

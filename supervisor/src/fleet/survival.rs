@@ -25,7 +25,12 @@ pub(crate) struct Lost {
 /// # Errors
 /// If it has none.
 pub(super) fn hear(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Result<Heard, Breach> {
-    let guard = &mut roster.get_mut(id).expect("it was just heard").guard;
+    let worker = roster.get_mut(id).expect("it was just heard");
+    // Which connections a worker has, and can be said to have in another process, is known of those alone.
+    if !worker.gives_back() {
+        return Err(Breach::NoStandby(said));
+    }
+    let guard = &mut worker.guard;
     match said {
         FromWorker::Standby(pid) => {
             guard.is_said_to_be(pid);
@@ -57,6 +62,11 @@ pub(super) fn former_ended(roster: &mut Roster, pid: u32, exit: &Exit) -> Option
     drop(members);
     report(roster, id, pid, exit.clone());
     Some(id)
+}
+
+/// Those that go on in another process since this was last asked, and whose process before is known to be dead.
+pub(super) fn take_unseen(roster: &mut Roster) -> Vec<WorkerId> {
+    roster.members_mut().filter_map(|(id, worker)| worker.guard.take_unseen().then_some(id)).collect()
 }
 
 fn report(roster: &mut Roster, id: WorkerId, pid: u32, exit: Exit) {

@@ -73,6 +73,7 @@ fn a_worker_goes_on_in_another_process_whether_its_death_is_known_before_or_afte
             assert_eq!(fleet.former_ended(70, &KILLED), Some(WORKER));
         }
         assert!(!fleet.is_bereft() && fleet.take_lost(|_| true, now + PATIENCE).is_empty());
+        assert_eq!([fleet.take_survivors(), fleet.take_survivors()], [vec![WORKER], Vec::new()]);
         let told = reports(&mut fleet);
         assert_eq!(told, ["Worker pid 70 of generation 1 was killed by SIGKILL; its standby, pid 71, serves on"]);
         assert_eq!((fleet.pid(WORKER), fleet.group(WORKER), fleet.workers()), (Some(71), Some(70), 1));
@@ -121,14 +122,41 @@ fn a_worker_is_lost_when_its_standby_leaves_or_says_nothing() {
 }
 
 #[test]
-fn who_exits_on_purpose_or_has_no_standby_is_not_waited_for() {
+fn who_has_no_standby_any_more_is_not_waited_for() {
     let now = Instant::now();
     let mut fleet = guarded(now);
-    assert!(!fleet.may_survive(WORKER, &Exit::Code(0), now));
     say(&mut fleet, FromWorker::Standby(0), now);
     assert!(!fleet.may_survive(WORKER, &KILLED, now) && fleet.was_guarded(WORKER));
     let said = FromWorker::Has(connection(3));
     assert_eq!(fleet.hear(WORKER, said, now), Err(Breach::NoStandby(said)));
+    // It may be heard only afterwards that there is none.
+    let mut fleet = guarded(now);
+    assert!(fleet.may_survive(WORKER, &Exit::Code(0), now));
+    say(&mut fleet, FromWorker::Standby(0), now);
+    assert_eq!(fleet.take_lost(|_| true, now), [Lost { worker: WORKER, exit: Exit::Code(0), standby: None }]);
+}
+
+#[test]
+fn what_a_worker_was_asked_before_it_died_is_not_waited_for() {
+    let now = Instant::now();
+    let mut fleet = guarded(now);
+    fleet.replace(now);
+    fleet.advance(now);
+    let taker = std::iter::from_fn(|| fleet.next_action()).find_map(|action| match action {
+        Action::Start { worker, .. } => Some(worker),
+        _ => None,
+    });
+    let taker = taker.expect("one is to take over");
+    fleet.launched(taker, 80);
+    assert!(fleet.may_survive(WORKER, &KILLED, now));
+    fleet.exited(taker, Exit::Code(3), now);
+    fleet.advance(now);
+    assert!(fleet.is_moving(), "it is asked whether it hangs");
+    say(&mut fleet, FromWorker::Survived, now);
+    assert!(!fleet.is_moving());
+    fleet.advance(now + Duration::from_secs(60));
+    let started = std::iter::from_fn(|| fleet.next_action()).filter(|action| matches!(action, Action::Start { .. }));
+    assert_eq!(started.count(), 0, "nobody takes its place");
 }
 
 #[test]
