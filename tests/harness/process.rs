@@ -192,11 +192,13 @@ impl Server {
         true
     }
 
-    /// How much of its memory is resident.
+    /// How much of its memory is resident, but for what is mapped from files: that comes and goes as the kernel decides, with the code that is
+    /// run for the first time.
     #[track_caller]
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = self.proc().status().expect("a living process has a status");
-        status.vmrss.expect("a process has memory") * 1024
+        let kinds = [status.rssanon, status.rssshmem];
+        kinds.map(|kind| kind.expect("a process has memory")).iter().sum::<u64>() * 1024
     }
 
     /// How much processor time it has used.
