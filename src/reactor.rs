@@ -417,7 +417,8 @@ impl<L: Lanes> Reactor<L> {
     fn tell_of_offers(&mut self) {
         let Self { succession, sources, lanes, peers_max, now, .. } = self;
         let Some(standbys) = &mut succession.standbys else { return };
-        let room = lanes.room(QUEUE_LANE, *peers_max).saturating_sub(sources.vestibule.len());
+        let room = lanes.room(QUEUE_LANE, *peers_max).min(lanes.lane(QUEUE_LANE).room(""));
+        let room = room.saturating_sub(sources.vestibule.len());
         let offers = sources.entrance.offers(room, *now);
         let is_known = offers.is_empty() || standbys.tell_of_offers(&offers);
         drop(offers);

@@ -28,6 +28,7 @@ fn guarded_with(workers: usize, options: &str, of_workers: &[&str]) -> Server {
     let options_of_workers = ["--standby"].iter().chain(of_workers).map(|option| (*option).to_owned());
     let command: Vec<String> = reactord().into_iter().chain(options_of_workers).collect();
     let supervisor = supervise(&format!("--workers {workers} --replace takeover {options}"), &command);
+    wait_for_workers(&supervisor, workers);
     wait_until_armed(&supervisor, workers);
     supervisor
 }
@@ -132,6 +133,7 @@ fn a_worker_is_replaced_when_its_standby_has_gone_before_it() {
     let line = supervisor.wait_for_line(|line| line.contains(" is replaced"));
     assert!(line.contains(&format!("Worker pid {worker} of generation 1 was killed by SIGKILL")), "{line}");
     peer.expect_loss();
+    wait_for_workers(&supervisor, 2);
     wait_until_armed(&supervisor, 2);
     kill_all_but(&supervisor, worker);
     Peer::connect(supervisor.address()).exchange();
@@ -221,5 +223,18 @@ fn a_supervisor_that_was_stopped_learns_who_has_died_and_who_serves_on() {
     supervisor.wait_for_line(|line| line.contains("Resumed as pid "));
     exchange_all(&mut peers);
     drop(peers);
+    supervisor.stop();
+}
+
+#[test]
+fn a_standby_that_is_none_of_the_workers_own_processes_is_passed_over() {
+    // It becomes a session of its own, and its parent waits for it.
+    let wrapper = ["setsid", "--wait"].map(str::to_owned).into_iter();
+    let command: Vec<String> = wrapper.chain(reactord()).chain(["--standby".to_owned()]).collect();
+    let supervisor = supervise("--workers 1 --replace takeover", &command);
+    supervisor.wait_for_line(|line| line.contains(" is no standby of worker pid ") && line.ends_with("process group"));
+    let mut peer = Peer::connect(supervisor.address());
+    peer.exchange();
+    drop(peer);
     supervisor.stop();
 }

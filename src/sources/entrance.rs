@@ -209,6 +209,10 @@ impl Entrance {
         for Door { leads_from, accepting } in &mut self.doors {
             if let LeadsFrom::Queue(draw, _) = leads_from {
                 draw.released(id);
+                if draw.has_offers() {
+                    // No event tells of those for whom there was no room.
+                    accepting.go_on_next_turn();
+                }
             }
             accepting.resume();
         }

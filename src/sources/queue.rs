@@ -122,6 +122,11 @@ impl Draw {
         counted.filter(|offered| !offered.has_state()).map(Offer::of).collect()
     }
 
+    /// Whether somebody was offered, and has not been taken.
+    pub(super) fn has_offers(&self) -> bool {
+        self.queue.unacknowledged() > 0
+    }
+
     /// A standby could not be told of them.
     pub(super) fn withhold(&mut self) {
         self.known = self.known.map(|_| 0);

@@ -16,7 +16,7 @@ pub(crate) fn send_signal(pid: u32, signal: Signal) {
 /// Sends a signal to the group that a process leads or led; and to this process of it, should that have gone to another group.
 pub(crate) fn send_signal_to_group(leader: u32, process: u32, signal: Signal) {
     match killpg(Pid::from_raw(leader.cast_signed()), signal) {
-        Err(Errno::ESRCH) => send_signal(process, signal),
+        Err(Errno::ESRCH) if is_child(process) => send_signal(process, signal),
         sent => report(leader, signal, sent),
     }
 }
@@ -35,11 +35,16 @@ fn report(pid: u32, signal: Signal, sent: nix::Result<()>) {
     }
 }
 
-/// Whether this process is told when that one ends, or has not looked yet that it has, and it is in the group that this one has led.
-pub(crate) fn is_child_of_group(pid: u32, leader: u32) -> bool {
-    let (pid, leader) = (Pid::from_raw(pid.cast_signed()), Pid::from_raw(leader.cast_signed()));
+/// Whether this process is told when that one ends, or has not looked yet that it has.
+pub(crate) fn is_child(pid: u32) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    waitid(Id::Pid(pid), flags) != Err(Errno::ECHILD) && getpgid(Some(pid)) == Ok(leader)
+    waitid(Id::Pid(Pid::from_raw(pid.cast_signed())), flags) != Err(Errno::ECHILD)
+}
+
+/// Whether a process is in another group than the one that this one leads or led. One that is gone is in none.
+pub(crate) fn is_in_another_group(pid: u32, leader: u32) -> bool {
+    let group = getpgid(Some(Pid::from_raw(pid.cast_signed())));
+    group.is_ok_and(|group| group != Pid::from_raw(leader.cast_signed()))
 }
 
 /// The next process that has ended, if any has. It is waited for by that.

@@ -657,8 +657,8 @@ impl Fleet {
         self.roster.pid(id)
     }
 
-    /// Whether a worker has died, and not all is known of that.
-    pub(crate) fn is_bereft(&self) -> bool {
+    /// Whether a worker has died of which it is not known yet whether it goes on in another process, or how it has died.
+    pub(crate) fn awaits_survivors(&self) -> bool {
         self.roster.all().any(|worker| worker.guard.is_under_way())
     }
 
@@ -675,11 +675,6 @@ impl Fleet {
     /// Those that go on in another process since this was last asked, and whose process before is known to be dead.
     pub(crate) fn take_survivors(&mut self) -> Vec<WorkerId> {
         survival::take_unseen(&mut self.roster)
-    }
-
-    /// Workers that may go on in another process, of which only their words tell.
-    pub(crate) fn guarded(&self) -> Vec<WorkerId> {
-        self.members().filter(|(_, worker)| worker.guard.has_been()).map(|(id, _)| id).collect()
     }
 
     /// The worker whose process this is.

@@ -22,7 +22,7 @@ use reactord_process::words::{Fraction, FromSupervisor};
 use reactord_process::{inherited, log_level, open_files};
 
 use crate::asked::Asked;
-use crate::children::{is_child_of_group, next_exit, send_signal, send_signal_to_group};
+use crate::children::{is_child, is_in_another_group, next_exit, send_signal, send_signal_to_group};
 use crate::config::{Config, Replace, Supply};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -534,14 +534,15 @@ impl<'p> Supervisor<'p> {
 
     /// Waits for all processes that have ended: one SIGCHLD may stand for several.
     fn reap(&mut self) {
-        while let Some((pid, exit)) = next_exit() {
+        let ended: Vec<(u32, Exit)> = std::iter::from_fn(next_exit).collect();
+        // What was said by now may tell whose process one is, and what its end means.
+        for id in self.fleet.members().map(|(id, _)| id).collect::<Vec<WorkerId>>() {
+            self.traffic.hear_what_there_is(id, &mut self.fleet, self.now);
+        }
+        for (pid, exit) in ended {
             if let Some(upgrade) = self.upgrade.take_if(|upgrade| upgrade.is_tried_by(pid)) {
                 self.trial_ended(*upgrade, &exit);
                 continue;
-            }
-            // What was said by now may tell whose process it is, and what its end means.
-            for id in self.fleet.with_pid(pid).into_iter().chain(self.fleet.guarded()) {
-                self.traffic.hear_all(id, &mut self.fleet, self.now);
             }
             if self.fleet.former_ended(pid, &exit).is_some() {
                 continue;
@@ -554,6 +555,7 @@ impl<'p> Supervisor<'p> {
                 self.bury(id, exit);
             }
         }
+        self.tend_guarded();
         self.tell_exits();
     }
 
@@ -581,7 +583,7 @@ impl<'p> Supervisor<'p> {
 
     /// Whether this is a process of that worker, of whose end this one hears: it has no other parent when the process before it is dead.
     fn is_of_worker(&self, id: WorkerId, pid: u32) -> bool {
-        self.fleet.group(id).is_some_and(|group| is_child_of_group(pid, group))
+        is_child(pid) && self.fleet.group(id).is_some_and(|group| !is_in_another_group(pid, group))
     }
 
     /// A worker's process is gone; what it has started may not be.
@@ -663,13 +665,13 @@ impl<'p> Supervisor<'p> {
 
     /// Whether nothing is under way that would be torn apart.
     fn may_execute(&self) -> bool {
-        !self.fleet.is_moving() && !self.fleet.is_bereft() && !self.asked.is_waited_for()
+        !self.fleet.is_moving() && !self.fleet.awaits_survivors() && !self.asked.is_waited_for()
     }
 
     fn what_is_waited_for(&self) -> &'static str {
         if self.fleet.is_moving() {
             "no connections are being moved any more"
-        } else if self.fleet.is_bereft() {
+        } else if self.fleet.awaits_survivors() {
             "it is known whether the standby of a worker that has died serves on"
         } else {
             "whoever has asked for a generation has been answered"

@@ -21,6 +21,7 @@ use reactord_process::open_files;
 use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker};
 use rustix::io::{Errno, ioctl_fionbio};
 
+use crate::children::is_in_another_group;
 use crate::config::{Config, Supply};
 use crate::connection::{Connection, Connections, Parcel, WrongSocket};
 use crate::fleet::{self, Fleet, WorkerId};
@@ -33,6 +34,9 @@ use crate::status::QueueStatus;
 
 /// How many packets of one worker are heard in one turn; then it is the others' turn.
 const PACKETS_PER_TURN: u32 = 256;
+
+/// How many such turns are at once, where all is to be heard.
+const TURNS_MAX: u32 = 16;
 
 /// How many bytes of states of one worker are heard in one turn.
 const STATE_BYTES_PER_TURN: usize = 256 * 1024;
@@ -587,7 +591,7 @@ impl Traffic {
                 Some(Line::Queue(link)) => link.hear(&mut self.buffer, may_receive),
             };
             match heard {
-                Ok(Heard::Said(said)) => match fleet.hear(id, said, now) {
+                Ok(Heard::Said(said)) => match fleet.hear(id, self.checked(id, said, fleet), now) {
                     Ok(fleet::Heard::Survived(had)) => self.resume(id, had, fleet, now),
                     Ok(heard) => self.change_hands(id, heard, fleet),
                     Err(breach) => return self.end_queue(id, &breach, fleet, now),
@@ -613,9 +617,22 @@ impl Traffic {
         self.unheard.push(id);
     }
 
-    /// Hears all that a worker has said by now.
-    pub(crate) fn hear_all(&mut self, id: WorkerId, fleet: &mut Fleet, now: Instant) {
-        loop {
+    /// What a worker says, where it is not to be believed without a look: its standby is one of its own processes, or is none.
+    fn checked(&self, id: WorkerId, said: FromWorker, fleet: &Fleet) -> FromWorker {
+        match said {
+            FromWorker::Standby(pid)
+                if pid != 0 && fleet.group(id).is_some_and(|group| is_in_another_group(pid, group)) =>
+            {
+                info!("Pid {pid} is no standby of {}: it is in another process group", Named(fleet, id));
+                FromWorker::Standby(0)
+            }
+            said => said,
+        }
+    }
+
+    /// Hears all that a worker has said by now, unless it goes on and on.
+    pub(crate) fn hear_what_there_is(&mut self, id: WorkerId, fleet: &mut Fleet, now: Instant) {
+        for _ in 0..TURNS_MAX {
             self.unheard.retain(|unheard| *unheard != id);
             self.hear(id, fleet, now);
             if !self.unheard.contains(&id) {

@@ -130,6 +130,15 @@ impl Roster {
         self.actions.push_back(action);
     }
 
+    /// What a worker was to be asked and was not yet is not asked.
+    pub(crate) fn forget_questions(&mut self, id: WorkerId) {
+        let is_asked = |action: &Action| match action {
+            Action::Count { worker } | Action::Give { worker, .. } | Action::Move { worker, .. } => *worker == id,
+            _ => false,
+        };
+        self.actions.retain(|action| !is_asked(action));
+    }
+
     pub(crate) fn report(&mut self, report: Report) {
         self.act(Action::Report(report));
     }

@@ -51,6 +51,7 @@ fn survive(roster: &mut Roster, id: WorkerId) -> BTreeSet<ConnectionId> {
     worker.pid = standby;
     // What was asked before is not answered.
     worker.owes = Owes::default();
+    roster.forget_questions(id);
     exit.into_iter().for_each(|exit| report(roster, id, former, exit));
     roster.queue.survived(id)
 }

@@ -69,10 +69,10 @@ fn a_worker_goes_on_in_another_process_whether_its_death_is_known_before_or_afte
         let gone = BTreeSet::from([connection(1)]);
         assert_eq!(say(&mut fleet, FromWorker::Survived, now), Heard::Survived(gone));
         if !is_known_before {
-            assert!(fleet.is_bereft());
+            assert!(fleet.awaits_survivors());
             assert_eq!(fleet.former_ended(70, &KILLED), Some(WORKER));
         }
-        assert!(!fleet.is_bereft() && fleet.take_lost(|_| true, now + PATIENCE).is_empty());
+        assert!(!fleet.awaits_survivors() && fleet.take_lost(|_| true, now + PATIENCE).is_empty());
         assert_eq!([fleet.take_survivors(), fleet.take_survivors()], [vec![WORKER], Vec::new()]);
         let told = reports(&mut fleet);
         assert_eq!(told, ["Worker pid 70 of generation 1 was killed by SIGKILL; its standby, pid 71, serves on"]);
@@ -154,6 +154,8 @@ fn what_a_worker_was_asked_before_it_died_is_not_waited_for() {
     assert!(fleet.is_moving(), "it is asked whether it hangs");
     say(&mut fleet, FromWorker::Survived, now);
     assert!(!fleet.is_moving());
+    let asked = std::iter::from_fn(|| fleet.next_action()).filter(|action| matches!(action, Action::Count { .. }));
+    assert_eq!(asked.count(), 0, "it would answer what is not waited for");
     fleet.advance(now + Duration::from_secs(60));
     let started = std::iter::from_fn(|| fleet.next_action()).filter(|action| matches!(action, Action::Start { .. }));
     assert_eq!(started.count(), 0, "nobody takes its place");
