@@ -486,17 +486,16 @@ fn worker_command(
             "--standby of a worker needs a supervisor with --replace takeover: there is no {TAKEOVER_VARIABLE}"
         ));
     }
-    let services = arguments.services();
-    Ok(match (told.filter(Inheritance::follows), path_in(PREDECESSOR_VARIABLE)?) {
-        (Some(told), _) => {
-            let from = Predecessor::Starter(told);
+    let from = match told.filter(Inheritance::follows) {
+        Some(told) => Some(Predecessor::Starter(told)),
+        None => path_in(PREDECESSOR_VARIABLE)?.map(Predecessor::On),
+    };
+    Ok(match from {
+        Some(from) => {
+            let services = arguments.services();
             Command::TakeOver { from, services, is_worker: true, metrics: None, config }
         }
-        (None, Some(path)) => {
-            let from = Predecessor::On(path);
-            Command::TakeOver { from, services, is_worker: true, metrics: None, config }
-        }
-        (None, None) => Command::Work { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config },
+        None => Command::Work { service: arguments.service.unwrap_or(BuiltIn::Seqnum), config },
     })
 }
 

@@ -10,7 +10,7 @@
 //!                                              ◀ Licence + descriptors: the right, and the memory
 //!                                                  in the journal: Flushed, Closed, Peers, Changed, Offsets, Entries, State, Timers, Whole
 //!                                              ◀ Descriptors of those who come
-//!                                              ◀ Offered: those of whom a supervisor offers, before they are taken
+//!                                              ◀ Offered: those whom a supervisor offers, before they are taken
 //!                                              ◀ Mark                … what the journal comes to up to there
 //!   applies it; the first time, it is armed
 //!   Copied ───────────────────────────────────▶
