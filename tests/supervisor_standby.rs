@@ -45,6 +45,9 @@ fn wait_until_armed(supervisor: &Server, times: usize) -> Vec<u32> {
 fn serving(supervisor: &Server) -> BTreeSet<u32> {
     let ready = supervisor.lines_with(" is ready");
     let mut serving: BTreeSet<u32> = ready.iter().map(|line| pid_in(line)).collect();
+    for line in supervisor.lines_with("; it is replaced") {
+        serving.remove(&pid_in(&line));
+    }
     for line in supervisor.lines_with("; its standby, pid ") {
         serving.remove(&pid_in(&line));
         let (_, standby) = line.split_once("; its standby, pid ").expect("it was looked for");
@@ -135,18 +138,9 @@ fn a_worker_is_replaced_when_its_standby_has_gone_before_it() {
     peer.expect_loss();
     wait_for_workers(&supervisor, 2);
     wait_until_armed(&supervisor, 2);
-    kill_all_but(&supervisor, worker);
+    kill_all(&supervisor);
     Peer::connect(supervisor.address()).exchange();
     supervisor.stop();
-}
-
-/// The same of those who live.
-#[track_caller]
-fn kill_all_but(supervisor: &Server, dead: u32) {
-    for pid in serving(supervisor).into_iter().filter(|pid| *pid != dead) {
-        signal(pid, Signal::SIGKILL);
-    }
-    supervisor.wait_for_line(|line| line.contains("; its standby, pid "));
 }
 
 #[test]
