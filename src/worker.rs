@@ -104,7 +104,7 @@ pub struct Queue {
     holdings: Holdings,
     /// It moves peers to another worker when it is told to.
     moves: bool,
-    /// The process that was spoken with before has died. What it was told is passed over, up to the word that this one is heard.
+    /// The process that was spoken with before has died. What it was told is passed over, up to the word to this one.
     resumes: bool,
     /// What it was told to do besides, and has not been asked about.
     wishes: Vec<Wish>,
@@ -220,10 +220,14 @@ impl Queue {
     }
 
     /// Says that it goes on, and which it has of those that may not have been taken by the process before it.
-    pub(crate) fn survive(&mut self, has: impl IntoIterator<Item = ConnectionId>) -> Result<(), QueueError> {
+    pub(crate) fn survive(&mut self, has: impl IntoIterator<Item = ConnectionId>) {
         has.into_iter().for_each(|id| self.say(FromWorker::Has(id)));
         self.say(FromWorker::Survived);
-        self.flush(Wait::No).map(drop)
+    }
+
+    /// Whether the socket has taken all that was said.
+    pub(crate) fn has_said_all(&mut self) -> Result<bool, QueueError> {
+        self.flush(Wait::No).map(|sent| sent == Sent::Now)
     }
 
     /// Says which process follows this one, and could serve on as this worker; `None` if none does any more.
@@ -576,7 +580,8 @@ impl Queue {
         let said = FromSupervisor::parse(&self.buffer[..received.bytes])
             .map_err(|malformed| QueueError::Malformed { packet: malformed.to_string() })?;
         match said {
-            Some((FromSupervisor::Resumed, _)) => self.resumes = false,
+            // To another one, it was said to a survivor that has died as well.
+            Some((FromSupervisor::Resumed(pid), _)) => self.resumes &= pid.get() != std::process::id(),
             // What was said to the process before is void, or is said again.
             _ if self.resumes => {}
             Some((FromSupervisor::Connection { id, peer, local }, state)) if !self.is_gone() => {

@@ -154,8 +154,8 @@ pub enum FromSupervisor {
         /// A takeover path.
         path: String,
     },
-    /// To a standby that serves on: what was said before this was said to the process that has died.
-    Resumed,
+    /// To the standby with this pid, which serves on: what was said before this was said to a process that has died.
+    Resumed(NonZeroU32),
 }
 
 /// What a packet says, and the state that follows, if one does.
@@ -235,7 +235,7 @@ impl fmt::Display for FromSupervisor {
             Self::Finish => f.write_str("finish"),
             Self::Count => f.write_str("count"),
             Self::Move { share, path } => write!(f, "move {share} {path}"),
-            Self::Resumed => f.write_str("resumed"),
+            Self::Resumed(pid) => write!(f, "resumed {pid}"),
         }
     }
 }
@@ -307,7 +307,7 @@ impl FromSupervisor {
             ["give", count] => number(count).map(Self::Give),
             ["finish"] => Some(Self::Finish),
             ["count"] => Some(Self::Count),
-            ["resumed"] => Some(Self::Resumed),
+            ["resumed", pid] => number(pid).map(Self::Resumed),
             ["connection" | "keep" | "give" | "finish" | "count" | "move" | "resumed", ..] => None,
             _ => return None,
         })
@@ -421,7 +421,7 @@ mod tests {
             (FromSupervisor::Finish, None, b"finish"),
             (FromSupervisor::Count, None, b"count"),
             (FromSupervisor::Move { share: third, path }, None, b"move 1/3 /tmp/two words/\xc3\xa9.takeover"),
-            (FromSupervisor::Resumed, None, b"resumed"),
+            (FromSupervisor::Resumed(NonZeroU32::MIN), None, b"resumed 1"),
         ] {
             assert_eq!(said.packet(state), packet);
             assert_eq!(FromSupervisor::parse(packet), Ok(Some((said, state))));
@@ -541,7 +541,8 @@ mod tests {
             "move 1/02 /x",
             "move 1 /x",
             "move 1/2 /x\0",
-            "resumed 1",
+            "resumed",
+            "resumed 0",
         ] {
             assert!(FromSupervisor::parse(packet.as_bytes()).is_err(), "{packet:?}");
         }

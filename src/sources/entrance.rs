@@ -255,6 +255,8 @@ impl Entrance {
 
     /// Whom a supervisor offers, if it is time to let somebody in and there is `room`: a standby is to know them before they are taken.
     pub(crate) fn offers(&mut self, room: usize, now: Instant) -> Vec<Offer<'_>> {
+        // Of whom it knew before this turn, it does not know any more.
+        self.withhold_offers();
         let due = self.doors.iter_mut().filter(|door| door.accepting.is_due(now));
         due.flat_map(|door| match &mut door.leads_from {
             LeadsFrom::Queue(draw, _) => draw.offers(room),

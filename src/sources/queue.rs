@@ -33,7 +33,7 @@ pub(crate) struct Draw {
     /// Where a standby is armed: how many of those who are offered it knows. Nobody else is taken.
     known: Option<usize>,
     /// Whom the process that this one has followed may have taken, until the supervisor is told that they are here.
-    untold: Option<Vec<Inherited>>,
+    untold: Option<Untold>,
     /// The same from then on, until they are let in.
     inherited: VecDeque<Inherited>,
     /// It was said that no more come.
@@ -65,6 +65,14 @@ impl<'d> Offer<'d> {
 pub(crate) struct Inherited {
     pub(crate) id: ConnectionId,
     pub(crate) socket: OwnedFd,
+}
+
+/// Those of whom the supervisor is to be told before they are let in.
+#[derive(Debug)]
+struct Untold {
+    inherited: Vec<Inherited>,
+    /// It was said, and the socket may not have taken all of it.
+    is_said: bool,
 }
 
 impl Draw {
@@ -134,17 +142,23 @@ impl Draw {
 
     /// This process goes on with the queue of one that has died, which may have taken these.
     pub(super) fn inherit(&mut self, inherited: Vec<Inherited>) {
-        self.untold = Some(inherited);
+        self.untold = Some(Untold { inherited, is_said: false });
     }
 
     /// Tells the supervisor so, before anything else.
     fn survive(&mut self) {
-        let Some(inherited) = self.untold.take() else { return };
-        let said = self.queue.survive(inherited.iter().map(|inherited| inherited.id));
-        self.end_at(said);
-        // Otherwise somebody else may have them by now.
-        if !self.queue.is_gone() {
-            self.inherited = inherited.into();
+        let Some(Untold { inherited, is_said }) = &mut self.untold else { return };
+        if !std::mem::replace(is_said, true) {
+            self.queue.survive(inherited.iter().map(|inherited| inherited.id));
+        }
+        let has_said_all = self.queue.has_said_all();
+        let has_said_all = self.end_at(has_said_all).unwrap_or(false);
+        if has_said_all || self.queue.is_gone() {
+            let inherited = self.untold.take().map(|untold| untold.inherited).unwrap_or_default();
+            // Otherwise somebody else may have them by now.
+            if has_said_all {
+                self.inherited = inherited.into();
+            }
         }
     }
 

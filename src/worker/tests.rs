@@ -534,3 +534,38 @@ fn a_worker_of_version_1_passes_over_the_words_of_version_2() {
     assert_eq!((client.read(&mut [0]).unwrap(), queue.owed()), (0, 0));
     supervisor.expect(&["ready 1", "want 1", "took 2"]);
 }
+
+#[test]
+fn what_was_said_to_a_process_before_a_survivor_is_passed_over_also_if_that_was_a_survivor() {
+    let (supervisor, Queue { socket, .. }) = pair();
+    let (own, other) = (std::process::id(), std::process::id() + 1);
+    let mut queue = Queue::followed(socket).unwrap();
+    queue.survive([id(7)]);
+    assert!(queue.has_said_all().unwrap());
+    supervisor.expect(&["has 7", "survived"]);
+
+    let _to_others = [supervisor.offer(1), supervisor.offer(2)];
+    supervisor.say(&format!("resumed {other}"));
+    let _to_others = supervisor.offer(3);
+    supervisor.say("finish");
+    supervisor.say(&format!("resumed {own}"));
+    let _client = supervisor.offer(4);
+    assert_eq!(queue.try_accept().unwrap().map(|connection| connection.id), Some(id(4)));
+    assert!(queue.try_accept().unwrap().is_none() && !queue.terminated().unwrap());
+    supervisor.expect(&["took 4"]);
+}
+
+#[test]
+fn a_survivor_has_not_said_all_while_the_supervisor_does_not_listen() {
+    let (supervisor, Queue { socket, .. }) = pair();
+    let mut queue = Queue::followed(socket).unwrap();
+    let stuffed = Supervisor::stop_listening(&queue);
+    queue.survive([id(7)]);
+    assert!(!queue.has_said_all().unwrap());
+    supervisor.expect_stuffed(&[], stuffed);
+    assert!(queue.has_said_all().unwrap());
+    supervisor.expect(&["has 7", "survived"]);
+    drop(supervisor);
+    queue.survive([]);
+    assert!(!queue.has_said_all().unwrap() && queue.is_gone());
+}

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -440,7 +441,9 @@ impl Traffic {
         if let Some(Line::Queue(link)) = self.lines.get_mut(&worker) {
             link.forget_unsent();
         }
-        self.say(worker, FromSupervisor::Resumed, fleet, now);
+        if let Some(pid) = fleet.pid(worker).and_then(NonZeroU32::new) {
+            self.say(worker, FromSupervisor::Resumed(pid), fleet, now);
+        }
         if fleet.finishes(worker) {
             self.say(worker, FromSupervisor::Finish, fleet, now);
         }
