@@ -313,6 +313,12 @@ impl Fleet {
         survival::former_ended(&mut self.roster, pid, exit)
     }
 
+    /// Those whose process has ended, and whose standby has said nothing for too long.
+    pub(crate) fn overdue(&self, now: Instant) -> Vec<WorkerId> {
+        let is_overdue = |worker: &Worker| worker.guard.due().is_some_and(|due| due <= now);
+        self.roster.members().filter(|(_, worker)| is_overdue(worker)).map(|(id, _)| id).collect()
+    }
+
     /// Those whose process has ended, and whose standby does not serve on: it has ended the queue, as `has_queue` says, or has said nothing
     /// for too long.
     pub(crate) fn take_lost(&mut self, has_queue: impl Fn(WorkerId) -> bool, now: Instant) -> Vec<Lost> {

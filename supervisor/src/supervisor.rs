@@ -569,6 +569,10 @@ impl<'p> Supervisor<'p> {
     /// Looks after workers whose process has died, and whose standby is to serve on or does.
     fn tend_guarded(&mut self) {
         let Self { fleet, traffic, now, .. } = self;
+        // Who serves on may have said so while nobody listened here.
+        for id in fleet.overdue(*now) {
+            traffic.hear_what_there_is(id, fleet, *now);
+        }
         for Lost { worker, exit, standby } in fleet.take_lost(|id| traffic.speaks_with(id), *now) {
             // It would take whom others have by then.
             let standby = standby.filter(|pid| self.is_of_worker(worker, *pid));
