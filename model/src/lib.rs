@@ -1,7 +1,9 @@
-//! The ownership protocol of reactord's takeover, that of moves, and that of a standby, as models whose every state is visited.
+//! The ownership protocol of reactord's takeover, that of moves, that of a standby, and that of a supervisor's queue, as models whose
+//! every state is visited.
 //!
 //! Moves have a small model of their own, [`moves`], which stands beside that of the takeover and takes from it how a
-//! channel and a peer behave; so has a standby, [`standby`]. All below is about the takeover.
+//! channel and a peer behave; so have a standby, [`standby`], and the queue of a worker with a standby, [`queue`]. All below is about
+//! the takeover.
 //!
 //! # What is modelled
 //!
@@ -104,6 +106,7 @@ pub mod mutants;
 pub mod progress;
 pub mod properties;
 pub mod protocol;
+pub mod queue;
 pub mod record;
 pub mod standby;
 pub mod state;

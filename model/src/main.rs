@@ -1,4 +1,4 @@
-//! Checks the takeover, moves and a standby, and the mutants of all three, and prints what came of it.
+//! Checks the takeover, moves, a standby and the queue, and the mutants of all four, and prints what came of it.
 
 use std::fmt::Debug;
 use std::process::ExitCode;
@@ -8,12 +8,13 @@ use argh::FromArgs;
 use reactord_model::moves::{self, Moves};
 use reactord_model::mutants::Mutant;
 use reactord_model::protocol::Protocol;
+use reactord_model::queue::{self, Queue};
 use reactord_model::standby::{self, Standby};
 use reactord_model::visit::Visited;
 use reactord_model::{check, properties};
 use stateright::{Checker, Path, Property};
 
-/// Checks the ownership protocol of the takeover, of moves and of a standby, and that the check finds faults.
+/// Checks the ownership protocol of the takeover, of moves, of a standby and of the queue, and that the check finds faults.
 #[derive(FromArgs)]
 struct Arguments {
     /// print how this mutant comes to break its property
@@ -25,6 +26,9 @@ struct Arguments {
     /// a standby alone
     #[argh(switch)]
     standby: bool,
+    /// the queue of a worker with a standby alone
+    #[argh(switch)]
+    queue: bool,
     /// how many bytes clients send while peers move (default: 1)
     #[argh(option, default = "1")]
     bytes: u8,
@@ -40,8 +44,8 @@ fn main() -> ExitCode {
 
 /// The models that were asked for, or all, and all their mutants. Succeeds if the former hold and the latter are caught.
 fn table(arguments: &Arguments) -> ExitCode {
-    let Arguments { moves, standby, bytes: bytes_max, .. } = *arguments;
-    let all = !moves && !standby;
+    let Arguments { moves, standby, queue, bytes: bytes_max, .. } = *arguments;
+    let all = !moves && !standby && !queue;
     println!("| variant | states | depth | s | verdict |");
     println!("| --- | ---: | ---: | ---: | --- |");
     let mut as_expected = true;
@@ -53,6 +57,9 @@ fn table(arguments: &Arguments) -> ExitCode {
     }
     if all || standby {
         as_expected &= table_of_standby();
+    }
+    if all || queue {
+        as_expected &= table_of_queue();
     }
     if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -81,6 +88,15 @@ fn table_of_standby() -> bool {
     let mut as_expected = held("a standby", || standby::check(Standby::default()), &always, &sometimes);
     for mutant in standby::mutants::Mutant::ALL {
         as_expected &= caught(mutant, || standby::check(Standby { mutant: Some(mutant) }), mutant.caught_by());
+    }
+    as_expected
+}
+
+fn table_of_queue() -> bool {
+    let (always, sometimes) = (queue::properties::always(), queue::properties::sometimes());
+    let mut as_expected = held("the queue", || queue::check(Queue::default()), &always, &sometimes);
+    for mutant in queue::mutants::Mutant::ALL {
+        as_expected &= caught(mutant, || queue::check(Queue { mutant: Some(mutant) }), mutant.caught_by());
     }
     as_expected
 }
@@ -142,8 +158,12 @@ fn counterexample(name: &str, bytes_max: u8) -> ExitCode {
     if let Some(mutant) = standby::mutants::Mutant::from_name(name) {
         return path(mutant, standby::check(Standby { mutant: Some(mutant) }), mutant.caught_by());
     }
-    let (of_moves, of_standby) = (moves::mutants::Mutant::ALL, standby::mutants::Mutant::ALL);
-    eprintln!("there is no mutant {name}; there are {:?}, {of_moves:?} and {of_standby:?}", Mutant::ALL);
+    if let Some(mutant) = queue::mutants::Mutant::from_name(name) {
+        return path(mutant, queue::check(Queue { mutant: Some(mutant) }), mutant.caught_by());
+    }
+    let (of_moves, of_standby, of_queue) =
+        (moves::mutants::Mutant::ALL, standby::mutants::Mutant::ALL, queue::mutants::Mutant::ALL);
+    eprintln!("there is no mutant {name}; there are {:?}, {of_moves:?}, {of_standby:?} and {of_queue:?}", Mutant::ALL);
     ExitCode::FAILURE
 }
 
