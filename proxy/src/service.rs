@@ -123,7 +123,7 @@ impl StreamService for Proxy {
     fn timer(&mut self, timer: u32, context: &mut Context<'_, Self>) {
         match timer {
             CHECKS => self.check_those_due(context),
-            EJECTION_ENDS => self.serve_queues(context),
+            EJECTION_ENDS => self.ejection_ended(context),
             LINES_LEFT_OUT => self.say_left_out(context),
             _ => {}
         }

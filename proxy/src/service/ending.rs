@@ -63,10 +63,13 @@ impl Proxy {
             doings.sent_bytes += counted.acknowledged_bytes;
             doings.add(end);
         });
-        self.change(client.to, |standing| {
-            standing.figures.sent_bytes += counted.received_bytes;
-            standing.figures.received_bytes += counted.acknowledged_bytes;
-        });
+        // Of a server that is gone from the file nobody asks when its last connection has ended.
+        if self.server(client.to).is_some() || self.live[client.to.index()].connections > 0 {
+            self.change(client.to, |standing| {
+                standing.figures.sent_bytes += counted.received_bytes;
+                standing.figures.received_bytes += counted.acknowledged_bytes;
+            });
+        }
         if !self.journal.is_off() {
             self.write_joined(client, told, end, counted, context);
         }

@@ -11,7 +11,7 @@ use reactord::{Connect, ConnectTls, Context, PeerId, Target};
 use super::refusal::Refusal;
 use super::roll::Rolled;
 use super::session::{Client, Coming, Leaving, Served, Session, Stage};
-use super::state::{Live, Proxy};
+use super::state::{Live, Pool, Proxy};
 use super::timers::EJECTION_ENDS;
 use crate::balance::{Field, Turns, choose};
 use crate::config::{Server, Upstream};
@@ -21,6 +21,9 @@ use crate::proxy_header;
 
 /// Before the same server is tried once more: it may be starting anew.
 const REST: Duration = Duration::from_secs(1);
+
+/// How many of a queue may have left it, beside as many as wait.
+const LEFT_MAX: usize = 64;
 
 /// What is to become of a client now.
 enum Way {
@@ -192,14 +195,21 @@ impl Proxy {
         if self.change(to, |standing| standing.failed(why, eject, now_ms)) {
             let period = eject.map(|eject| eject.period).unwrap_or_default();
             warn!("Server {name} gets no clients for {} s: connections to it have failed", period.as_secs());
-            context.set_timer(EJECTION_ENDS, Some(self.next_end_of_ejection(now_ms)));
+            self.await_end_of_ejection(context);
         }
     }
 
-    /// How long it is until the first ejection ends.
-    fn next_end_of_ejection(&self, now_ms: u64) -> Duration {
+    /// A server may get clients again.
+    pub(super) fn ejection_ended(&mut self, context: &mut Context<'_, Self>) {
+        self.serve_queues(context);
+        self.await_end_of_ejection(context);
+    }
+
+    /// One timer is for all servers: it rings when the next one may get clients again.
+    fn await_end_of_ejection(&self, context: &mut Context<'_, Self>) {
+        let now_ms = self.ms(context.now());
         let ends = self.live.iter().map(|live| live.gate.ejected_until_ms).filter(|until_ms| *until_ms > now_ms);
-        Duration::from_millis(ends.min().map_or(0, |until_ms| until_ms - now_ms))
+        context.set_timer(EJECTION_ENDS, ends.min().map(|until_ms| Duration::from_millis(until_ms - now_ms)));
     }
 
     // ── Waiting ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -214,8 +224,13 @@ impl Proxy {
         }
         // That it leaves is to be noticed.
         context.release(id);
-        self.pools[pool].queue.push_back(id);
-        self.pools[pool].waiting += 1;
+        let Pool { queue, waiting, .. } = &mut self.pools[pool];
+        // Those who have left are passed over when their turn comes, which may be never.
+        if queue.len() > 2 * *waiting as usize + LEFT_MAX {
+            queue.retain(|id| context.session(*id).is_some_and(|session| session.is_queued()));
+        }
+        queue.push_back(id);
+        *waiting += 1;
         Session::Coming(coming)
     }
 

@@ -244,6 +244,11 @@ impl Session {
         matches!(self, Self::Coming(_) | Self::Client(_) | Self::Told(_))
     }
 
+    /// Whether it waits for a server with room.
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self, Self::Coming(coming) if coming.stage == Stage::Queued)
+    }
+
     /// Takes in hand a client that is not connected on yet and whose stage is one of these.
     pub(super) fn take_coming(&mut self, is_wanted: impl FnOnce(Stage) -> bool) -> Option<Box<Coming>> {
         match std::mem::replace(self, Self::InHand) {

@@ -93,6 +93,28 @@ fn server_to_which_connections_fail_gets_none_for_a_while_also_from_a_successor(
 }
 
 #[test]
+fn who_waits_gets_a_server_when_its_ejection_ends_also_if_that_of_another_upstream_has_ended_before() {
+    let (other, listen, [gone, dead]) = (free_address(), free_address(), [free_address(), free_address()]);
+    let proxy = Proxy::serve(&format!(
+        "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[listener.other]\nbind = '{other}'\nupstream = 'other'\n\
+         [upstream.u]\nservers = ['{dead}', {{ at = '{}', max_connections = 1 }}]\n\
+         eject = {{ failures = 1, for = '2s' }}\nqueue = {{ max = 9, within = '1h' }}\n\
+         [upstream.other]\nservers = ['{gone}']\neject = {{ failures = 1, for = '1s' }}\n",
+        echo("full")
+    ));
+    Client::connect(other).is_reset();
+    let mut first = Client::connect(listen);
+    first.receive("full");
+    let mut second = Client::connect(listen);
+    proxy.stands("waiting=1");
+    let server = TcpListener::bind(dead).unwrap();
+    let mut served = Client::of(server.accept().unwrap().0);
+    second.send("patience");
+    served.receive("patience");
+    first.ask("still at the other one");
+}
+
+#[test]
 fn backup_is_used_when_no_other_is_up_and_not_when_they_are_full() {
     let (listen, dead) = (free_address(), free_address());
     let proxy = Proxy::serve(&format!(
