@@ -485,7 +485,7 @@ impl<L: Lanes> Reactor<L> {
     }
 
     fn answer(&mut self, request: Request) {
-        match (request, self.succession.keeps_peers()) {
+        match (request, self.keeps_peers()) {
             (Request::TakeOver(greeting), _) => self.take_leave(greeting),
             (Request::Follow(greeting), _) => self.follow(greeting),
             (Request::LookAfterPath, _) if self.succession.departure.is_none() => self.look_after_takeover_path(),
@@ -603,13 +603,22 @@ impl<L: Lanes> Reactor<L> {
         if self.giver.is_idle() && self.taker.is_idle() {
             return None;
         }
-        let taker = if self.may_move() { self.taker.due(self.now) } else { None };
-        self.giver.due(self.now).into_iter().chain(taker).min()
+        if !self.may_move() {
+            return self.giver.goes_on(self.now);
+        }
+        self.giver.due(self.now).into_iter().chain(self.taker.due(self.now)).min()
     }
 
-    /// Whether peers may come and go one by one.
+    /// Why peers do not come and go one by one now.
+    fn keeps_peers(&self) -> Option<Refusal> {
+        let is_stopping = self.stop.is_some_and(Stop::is_draining).then_some(Refusal::Stopping);
+        let suspects = self.suspects.is_some().then_some(Refusal::Suspects);
+        self.succession.keeps_peers().or(is_stopping).or(suspects)
+    }
+
+    /// Whether they do.
     fn may_move(&self) -> bool {
-        self.suspects.is_none() && self.succession.keeps_peers().is_none() && !self.stop.is_some_and(Stop::is_draining)
+        self.keeps_peers().is_none()
     }
 
     /// All peers go to a successor, or are closed: nothing is moved any more, and it is known whose each of them is.

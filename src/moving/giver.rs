@@ -533,6 +533,23 @@ impl Giver {
     }
 }
 
+impl Giver {
+    /// Whether something is to be given of which nothing is under way yet.
+    fn begins(&self) -> bool {
+        let is_next = |order: &Order| self.takers.get(order.taker).is_some_and(|taker| taker.hello.is_some());
+        self.underway.is_none() && (!self.given.is_empty() || self.orders.front().is_some_and(is_next))
+    }
+
+    /// When what is under way goes on, where nothing [begins](Self::begins).
+    pub(crate) fn goes_on(&self, now: Instant) -> Option<Instant> {
+        let underway = self.underway.as_ref().map(|underway| underway.giving.due(now));
+        let awaited = self.takers.iter().filter(|(_, taker)| taker.is_awaited());
+        let overdue = awaited.map(|(_, taker)| taker.since + WAIT_PATIENCE).min();
+        let to_hear = (!self.heard.is_empty()).then_some(now);
+        [underway, overdue, to_hear].into_iter().flatten().min()
+    }
+}
+
 impl Taker {
     /// Whether it was called, and is to say something.
     fn is_awaited(&self) -> bool {
@@ -554,12 +571,6 @@ impl Source for Giver {
     }
 
     fn due(&self, now: Instant) -> Option<Instant> {
-        let underway = self.underway.as_ref().map(|underway| underway.giving.due(now));
-        let awaited = self.takers.iter().filter(|(_, taker)| taker.is_awaited());
-        let overdue = awaited.map(|(_, taker)| taker.since + WAIT_PATIENCE).min();
-        let is_next = |order: &Order| self.takers.get(order.taker).is_some_and(|taker| taker.hello.is_some());
-        let begins = self.underway.is_none() && (!self.given.is_empty() || self.orders.front().is_some_and(is_next));
-        let at_once = (begins || !self.heard.is_empty()).then_some(now);
-        [underway, overdue, at_once].into_iter().flatten().min()
+        if self.begins() { Some(now) } else { self.goes_on(now) }
     }
 }

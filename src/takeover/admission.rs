@@ -46,6 +46,8 @@ pub(crate) enum Refusal {
     Followed { pid: u32 },
     /// A standby follows, and what is asked for would give peers to others that it knows.
     KeepsPeers { pid: u32 },
+    /// What may have killed the process before this one is to be handled first.
+    Suspects,
     /// Who wants to follow would know peers that may go to another server, or come from one.
     Moves,
     /// Who follows is not needed any more: somebody takes over.
@@ -92,6 +94,9 @@ impl std::fmt::Display for Refusal {
             Self::NoPath => write!(f, "this server has no takeover path on which a successor could call"),
             Self::Followed { pid } => write!(f, "pid {pid} follows as its standby already"),
             Self::KeepsPeers { pid } => write!(f, "pid {pid} follows as its standby: no peer is moved meanwhile"),
+            Self::Suspects => {
+                write!(f, "this server has just survived a death: no peer is moved before that is known to be over")
+            }
             Self::Moves => {
                 write!(
                     f,

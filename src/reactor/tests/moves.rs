@@ -379,6 +379,28 @@ fn whoever_is_coupled_to_one_that_ends_with_its_process_stays() {
 }
 
 #[test]
+fn nobody_is_moved_before_what_may_have_killed_the_process_before_is_handled() {
+    let [mut here, mut there] = [Server::counting(), Server::counting()];
+    let (_client, _) = here.connect();
+    let later = Instant::now() + Duration::from_secs(60);
+    here.reactor.suspects = Some((Vec::new(), later));
+    let (ours, mut theirs) = Channel::pair();
+    let request = Move { to: b"/nowhere".to_vec(), which: Which::All };
+    here.reactor.answer(Request::Move(ours, 7, request));
+    let raw = theirs.receive().unwrap().expect("it is refused at once");
+    let Frame::Refuse(refuse) = raw.decode().unwrap() else { panic!("it is refused") };
+    assert!(refuse.reason.starts_with("this server has just survived a death"), "{}", refuse.reason);
+
+    // What was ordered all the same waits, and no turn is taken for it.
+    here.order(Which::All, &mut there);
+    (0..10).for_each(|_| [&mut there, &mut here].into_iter().for_each(|server| server.turn()));
+    assert_eq!((here.peers(), there.peers()), (1, 0));
+    assert!(here.reactor.timeout().is_none_or(|timeout| timeout > Duration::from_secs(1)));
+    here.reactor.suspects = None;
+    turn_all(&mut [&mut here, &mut there], |all| all[1].peers() == 1);
+}
+
+#[test]
 fn a_server_whose_peers_cannot_do_without_one_another_moves_none() {
     let mut here = Rig::new(Commands::default(), &Config::default());
     here.connect();
