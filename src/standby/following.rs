@@ -26,9 +26,12 @@ pub(super) struct Following {
     figures: Figures,
     /// How many rounds there were before the first mark. Marks count on from there.
     rounds: u32,
-    /// The number of the last mark that was sent, and of the last that the standby has applied.
+    /// The number of the last mark that was sent, and of the last that the standby has applied. After the greatest comes 0: there are
+    /// 200 a second.
     marks: u32,
     applied: u32,
+    /// The standby has applied a mark.
+    has_applied_any: bool,
     /// What all peers of each lane share, without the entries, and the timers, as they were told last.
     states: Vec<Option<Vec<u8>>>,
     timers: Vec<Timers>,
@@ -48,6 +51,7 @@ impl Following {
             rounds,
             marks: rounds,
             applied: rounds,
+            has_applied_any: false,
             states: vec![None; lanes],
             timers: Vec::new(),
         }
@@ -158,7 +162,7 @@ impl Following {
 
     /// The frame that says what all comes to that is in the journal before `position`.
     pub(super) fn mark(&mut self, account: Account, at_ns: u64, position: u64) -> Vec<u8> {
-        self.marks += 1;
+        self.marks = self.marks.wrapping_add(1);
         self.figures.rounds = self.marks;
         let state_bytes = self.states.iter().flatten().map(|state| state.len() as u64).sum();
         let commit = Commit {
@@ -179,7 +183,8 @@ impl Following {
     /// # Errors
     /// If it is not to be followed any more.
     pub(super) fn hear_copied(&mut self, copied: &Copied) -> Result<bool, Mistake> {
-        if copied.rounds > self.marks {
+        let [left, left_before] = [copied.rounds, self.applied].map(|applied| self.marks.wrapping_sub(applied));
+        if left > left_before {
             return Err(Mistake::Copied {
                 peers: copied.peers,
                 peers_sent: self.books.peers(),
@@ -187,13 +192,14 @@ impl Following {
                 rounds_sent: self.marks,
             });
         }
-        self.applied = self.applied.max(copied.rounds);
-        Ok(self.applied == self.marks && self.has_applied_any())
+        self.applied = copied.rounds;
+        self.has_applied_any |= self.applied != self.rounds;
+        Ok(left == 0 && self.has_applied_any)
     }
 
     /// Whether it could serve on.
     pub(super) fn has_applied_any(&self) -> bool {
-        self.applied > self.rounds
+        self.has_applied_any
     }
 }
 

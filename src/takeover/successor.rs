@@ -491,7 +491,7 @@ impl Receiving {
             return Err(Objection::OutOfTurn { kind: Kind::Mark, step: self.when() });
         };
         book.compare(mark, state_bytes, timers)?;
-        book.copied.rounds += 1;
+        book.copied.rounds = book.copied.rounds.wrapping_add(1);
         Ok(())
     }
 
