@@ -17,7 +17,7 @@ use crate::milestone::Milestone;
 use crate::recipient::Recipient;
 use crate::sources::{Greeting, Listener, Name, Offer, Tokens};
 use crate::standby::followed::{Followed, Turn};
-use crate::standby::kept::{Became, Kept};
+use crate::standby::kept::{Became, Kept, LAUNCH_KEY};
 use crate::standby::licence::Licensor;
 use crate::status::StandbyStatus;
 use crate::takeover::admission::Refusal;
@@ -80,8 +80,10 @@ impl Standbys {
     }
 
     pub(super) fn hear(&mut self, key: usize, event: &Event) {
-        if let (CHANNEL_KEY, Some((followed, _))) = (key, &mut self.followed) {
-            followed.hear(event);
+        match (key, &mut self.followed, &mut self.kept) {
+            (CHANNEL_KEY, Some((followed, _)), _) => followed.hear(event),
+            (LAUNCH_KEY, _, Some(kept)) => kept.hear(),
+            _ => {}
         }
     }
 
@@ -137,12 +139,14 @@ impl Standbys {
         if self.look_at.is_none_or(|at| with.now >= at) {
             self.look_around(with);
         }
-        let Some((followed, known)) = self.followed.take() else {
-            if !is_taken_over {
-                self.start(with);
-            }
-            return;
-        };
+        match self.followed.take() {
+            Some((followed, known)) => self.turn_followed(followed, known, with),
+            None if !is_taken_over => self.start(with),
+            None => {}
+        }
+    }
+
+    fn turn_followed<L: Lanes>(&mut self, followed: Followed, known: Whereabouts, with: &mut Lent<'_, L>) {
         let (freeze_timeout, annals) = (with.config.freeze_timeout, &*with.annals);
         let handshakes = with.sources.vestibule.account();
         let account = |lanes: &L| Account { handshakes, ..annals.account(lanes) };
@@ -186,10 +190,11 @@ impl Standbys {
     pub(super) fn dismiss<L: Lanes>(&mut self, why: &Refusal, with: &mut Lent<'_, L>) {
         let Some((followed, _)) = self.followed.take() else {
             // One that has not called yet is not to call a successor.
-            return self.kept.iter().for_each(Kept::give_up);
+            return self.call_off();
         };
         let standby = followed.standby().clone();
         followed.dismiss(why);
+        self.kept.iter_mut().for_each(|kept| kept.dismissed(with.now));
         with.lanes.unwatch(Recipient::Standby);
         with.sources.entrance.followed_by(None);
         info!("Standby {standby} is dismissed: {why}");
@@ -223,9 +228,15 @@ impl Standbys {
         became.into_iter().for_each(|became| say(&became, with));
     }
 
+    /// What was started is not to follow anybody.
+    fn call_off(&self) {
+        self.kept.iter().for_each(Kept::give_up);
+    }
+
     /// No other is started: this server ends.
     pub(super) fn keep_none(&mut self) {
-        self.kept.take().into_iter().for_each(Kept::leave);
+        self.call_off();
+        self.kept = None;
     }
 }
 

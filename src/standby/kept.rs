@@ -19,11 +19,18 @@ use crate::upgrade::program::Program;
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 
+/// How long one may take to leave that was told that it is not needed any more: it makes room for another one then.
+const LEAVES_WITHIN: Duration = Duration::from_secs(10);
+
 /// What keeps a standby.
 #[derive(Debug)]
 pub(crate) struct Kept {
     program: Program,
     launch: Option<Launch>,
+    /// There may be news of it.
+    may_have_news: bool,
+    /// When it is killed, if it was told to leave and has not.
+    leaves_by: Option<Instant>,
     /// When one is started, if none is there.
     start_at: Instant,
     again_after: Duration,
@@ -40,7 +47,7 @@ pub(crate) enum Became {
 impl Kept {
     /// It is started as this says, at once.
     pub(crate) fn new(program: Program, now: Instant) -> Self {
-        Self { program, launch: None, start_at: now, again_after: AGAIN_AFTER }
+        Self { program, launch: None, may_have_news: false, leaves_by: None, start_at: now, again_after: AGAIN_AFTER }
     }
 
     /// The standby is armed: it was worth starting.
@@ -48,13 +55,19 @@ impl Kept {
         self.again_after = AGAIN_AFTER;
     }
 
-    /// When one is to be started, if none is there.
+    /// When one is to be [started](Self::start), or is to have left.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.launch.is_none().then_some(self.start_at)
+        if self.launch.is_none() { Some(self.start_at) } else { self.leaves_by }
     }
 
-    /// Starts one, which is to follow whoever answers on `path`. Returns what comes of it if nothing does.
+    /// Starts one, which is to follow whoever answers on `path`, or kills the one that should have left. Returns what comes of it if
+    /// nothing does.
     pub(crate) fn start(&mut self, path: &Path, registry: &Registry, tokens: Tokens, now: Instant) -> Option<Became> {
+        if self.launch.is_some() {
+            self.leaves_by = None;
+            self.give_up();
+            return None;
+        }
         let begun = Launch::begin(command(&self.program, path), false).and_then(|mut launch| {
             registry.register(launch.source(), tokens.token(LAUNCH_KEY), Interest::READABLE)?;
             Ok(launch)
@@ -68,38 +81,49 @@ impl Kept {
         }
     }
 
+    /// An event tells of it.
+    pub(crate) fn hear(&mut self) {
+        self.may_have_news = true;
+    }
+
     /// What has become of it, if it is there no more.
     pub(crate) fn news(&mut self, now: Instant) -> Option<Became> {
-        loop {
-            let became = match self.launch.as_mut()?.news()? {
-                News::Started { .. } | News::Quiet => continue,
-                News::NotStarted(error) => Became::NotStarted(error),
-                News::Ended(status) => Became::Ended(status),
+        while self.may_have_news {
+            let became = match self.launch.as_mut().and_then(Launch::news) {
+                None => {
+                    self.may_have_news = false;
+                    break;
+                }
+                Some(News::Started { .. } | News::Quiet) => continue,
+                Some(News::NotStarted(error)) => Became::NotStarted(error),
+                Some(News::Ended(status)) => Became::Ended(status),
             };
             return Some(self.end(became, now));
         }
+        None
     }
 
     fn end(&mut self, became: Became, now: Instant) -> Became {
         self.launch = None;
+        self.leaves_by = None;
         self.start_at = now + self.again_after;
         self.again_after = (2 * self.again_after).min(AGAIN_AFTER_MAX);
         became
     }
 
-    /// It is followed no more, and hangs perhaps: it makes room for another one.
-    pub(crate) fn give_up(&self) {
-        self.launch.iter().for_each(Launch::kill);
+    /// It was told to leave.
+    pub(crate) fn dismissed(&mut self, now: Instant) {
+        self.leaves_by = self.launch.as_ref().map(|_| now + LEAVES_WITHIN);
     }
 
-    /// It is not to be there any more: a process that has not called yet would call somebody else.
-    pub(crate) fn leave(self) {
-        self.give_up();
+    /// It is killed: it hangs perhaps, and makes room for another one, or has not called yet, and would call somebody else.
+    pub(crate) fn give_up(&self) {
+        self.launch.iter().for_each(Launch::kill);
     }
 }
 
 /// The key of what wakes the loop for it; the channel to a standby has the one before.
-const LAUNCH_KEY: usize = 1;
+pub(crate) const LAUNCH_KEY: usize = 1;
 
 /// What is executed: what this server was started as, which is told to follow.
 fn command(program: &Program, path: &Path) -> Command {

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reactord::Status;
@@ -305,6 +306,21 @@ fn a_server_starts_its_standby_and_that_starts_another_one() {
     kept.next();
     exchange_all(&mut peers);
     peers.iter().for_each(Peer::assert_open_and_silent);
+}
+
+#[test]
+fn a_standby_that_is_dismissed_and_hangs_is_killed_and_another_one_follows() {
+    let place = Place::new();
+    let mut kept = Kept::of(Server::serve(&place.path(), "--standby"), &place);
+    let hung = Pid::from_raw(kept.next().cast_signed());
+    kill(hung, Signal::SIGSTOP).expect("it follows");
+    // What a standby listens on is not where the server does then.
+    std::fs::remove_file(place.path()).expect("it is there");
+    kept.servers[0].wait_for_line(|line| line.contains(" is dismissed: a listener was made anew"));
+    let next = kept.next();
+    assert_eq!(kill(hung, None), Err(Errno::ESRCH), "it was waited for");
+    kept.servers[0].kill();
+    wait_until("the standby serves", || Status::of(&place.path()).is_ok_and(|status| status.pid == next));
 }
 
 #[test]
