@@ -11,6 +11,7 @@
 //!                                                  in the journal: Flushed, Closed, Peers, Changed, Offsets, Entries, State, Timers, Whole
 //!                                              ◀ Descriptors of those who come
 //!                                              ◀ Offered: those whom a supervisor offers, before they are taken
+//!                                              ◀ Tickets: the keys of tickets, when there is another one
 //!                                              ◀ Mark                … what the journal comes to up to there
 //!   applies it; the first time, it is armed
 //!   Copied ───────────────────────────────────▶

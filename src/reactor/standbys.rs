@@ -22,28 +22,48 @@ use crate::standby::licence::Licensor;
 use crate::status::StandbyStatus;
 use crate::takeover::admission::Refusal;
 use crate::takeover::departure::Departure;
-use crate::takeover::wire::{Process, Welcome};
+use crate::takeover::wire::{Process, Tickets, Welcome};
+use crate::tls::Tls;
 use crate::upgrade::ended;
 
 /// The key of the channel to whoever follows; what is started has others.
 const CHANNEL_KEY: usize = 0;
 
-/// How often it is looked whether a standby knows all listeners.
+/// How often it is looked whether a standby knows all listeners, and the keys of tickets.
 const LOOKS_EVERY: Duration = Duration::from_millis(200);
 
 /// Those of a server that has some, or is to have one.
 #[derive(Debug, Default)]
 pub(super) struct Standbys {
-    followed: Option<(Followed, Whereabouts)>,
-    /// When it is looked next whether the server listens elsewhere by now.
+    followed: Option<(Followed, Told)>,
+    /// When it is looked next whether that is otherwise by now.
     look_at: Option<Instant>,
     kept: Option<Kept>,
     /// Whoever follows is armed, and nobody is told yet.
     is_armed_untold: bool,
 }
 
-/// The files of all listeners that a standby was given: it listens nowhere else.
-type Whereabouts = Vec<Option<(u64, u64)>>;
+/// What a standby was told besides its peers.
+#[derive(Debug)]
+struct Told {
+    /// The files of all listeners that it was given: it listens nowhere else.
+    files: Vec<Option<(u64, u64)>>,
+    /// The keys that seal tickets: what is sealed with others clients do not resume with.
+    ticket_keys: Vec<[u8; 16]>,
+}
+
+impl Told {
+    /// What one would be told now.
+    fn now<L: Lanes>(with: &Lent<'_, L>) -> Self {
+        let takeover = with.takeover_listener().map(|listener| listener.file());
+        let entrance = &with.sources.entrance;
+        let listeners = entrance.listeners().chain(entrance.leftovers()).map(Listener::file);
+        Self {
+            files: listeners.chain([takeover]).collect(),
+            ticket_keys: entrance.all_tls().map(Tls::ticket_key).collect(),
+        }
+    }
+}
 
 impl Standbys {
     /// Those of a server that starts its standby itself.
@@ -108,7 +128,7 @@ impl Standbys {
         match registered {
             Ok(followed) => {
                 with.lanes.watch(Recipient::Standby);
-                self.followed = Some((followed, whereabouts(with)));
+                self.followed = Some((followed, Told::now(with)));
             }
             Err(why) => report(&standby, &why, with),
         }
@@ -140,20 +160,20 @@ impl Standbys {
             self.look_around(with);
         }
         match self.followed.take() {
-            Some((followed, known)) => self.turn_followed(followed, known, with),
+            Some((followed, told)) => self.turn_followed(followed, told, with),
             None if !is_taken_over => self.start(with),
             None => {}
         }
     }
 
-    fn turn_followed<L: Lanes>(&mut self, followed: Followed, known: Whereabouts, with: &mut Lent<'_, L>) {
+    fn turn_followed<L: Lanes>(&mut self, followed: Followed, told: Told, with: &mut Lent<'_, L>) {
         let (freeze_timeout, annals) = (with.config.freeze_timeout, &*with.annals);
         let handshakes = with.sources.vestibule.account();
         let account = |lanes: &L| Account { handshakes, ..annals.account(lanes) };
         match followed.turn(with.lanes, account, freeze_timeout, Instant::now()) {
-            Turn::On(followed) => self.followed = Some((followed, known)),
+            Turn::On(followed) => self.followed = Some((followed, told)),
             Turn::Armed(followed) => {
-                self.followed = Some((followed, known));
+                self.followed = Some((followed, told));
                 self.kept.iter_mut().for_each(Kept::armed);
                 self.is_armed_untold = true;
             }
@@ -178,11 +198,19 @@ impl Standbys {
         }
     }
 
-    /// Nobody follows who would listen where this server does not any more. It is another server's path by then, or has been made anew.
+    /// Nobody follows who would listen where this server does not any more: it is another server's path by then, or has been made anew. And
+    /// whoever follows has the keys of tickets as they are.
     fn look_around<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
         self.look_at = Some(with.now + LOOKS_EVERY);
-        if self.followed.as_ref().is_some_and(|(_, known)| *known != whereabouts(with)) {
+        let Some((followed, told)) = &mut self.followed else { return };
+        let now = Told::now(with);
+        if told.files != now.files {
             self.dismiss(&Refusal::Elsewhere, with);
+        } else if told.ticket_keys != now.ticket_keys {
+            let keys = with.sources.entrance.all_tls().map(|tls| tls.save_tickets().into()).collect();
+            if followed.tell_tickets(Tickets { keys }) {
+                *told = now;
+            }
         }
     }
 
@@ -238,12 +266,6 @@ impl Standbys {
         self.call_off();
         self.kept = None;
     }
-}
-
-fn whereabouts<L: Lanes>(with: &Lent<'_, L>) -> Whereabouts {
-    let takeover = with.takeover_listener().map(|listener| listener.file());
-    let entrance = &with.sources.entrance;
-    entrance.listeners().chain(entrance.leftovers()).map(Listener::file).chain([takeover]).collect()
 }
 
 /// Says that a standby is lost that was followed.

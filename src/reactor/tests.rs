@@ -626,3 +626,5 @@ mod opened;
 #[cfg(feature = "tls")]
 mod opened_tls;
 mod rounds;
+#[cfg(feature = "tls")]
+mod tickets;

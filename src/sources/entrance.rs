@@ -184,6 +184,11 @@ impl Entrance {
         self.doors.iter().any(Door::speaks_tls)
     }
 
+    /// What all those speak TLS with whom it leads in, as far as they do.
+    pub(crate) fn all_tls(&self) -> impl Iterator<Item = &Tls> {
+        self.doors.iter().filter_map(Door::tls)
+    }
+
     /// What those speak TLS with who come over a queue, if they do.
     pub(crate) fn queue_tls(&self) -> Option<&Tls> {
         let queue = self.doors.iter().find(|door| matches!(door.leads_from, LeadsFrom::Queue(..)));

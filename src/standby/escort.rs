@@ -31,7 +31,7 @@ use crate::takeover::fault::{self, StandbyStep as Step};
 use crate::takeover::panicked::caught;
 use crate::takeover::predecessor::Mistake;
 use crate::takeover::progress::note;
-use crate::takeover::wire::{Descriptors, Frame, Offered, Offsets, Process};
+use crate::takeover::wire::{Descriptors, Frame, Offered, Offsets, Process, Tickets};
 
 /// Where something is to be written to so many peers, or so little room is left for what is read, they wait for nobody else.
 const HELD_MAX: usize = 16;
@@ -292,6 +292,11 @@ impl Escort {
         self.channel.send_by(&offered(offers), &descriptors, Deadline::after(STALLED_MAX))?;
         self.knows_offers = true;
         Ok(fault::at_while_sheltered(Step::Offered, &mut self.channel)?)
+    }
+
+    /// Tells with which keys tickets are sealed from now on.
+    pub(super) fn tell_tickets(&mut self, tickets: Tickets) {
+        self.unsent.push_back(Parcel { frame: Frame::Tickets(tickets).encode().into(), descriptors: Vec::new() });
     }
 
     // ── A commit ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ use crate::status::StandbyStatus;
 use crate::takeover::admission::Refusal;
 use crate::takeover::departure::{Departure, Turned};
 use crate::takeover::failure::Failure;
-use crate::takeover::wire::Process;
+use crate::takeover::wire::{Process, Tickets};
 
 /// Somebody who follows.
 #[derive(Debug)]
@@ -124,6 +124,17 @@ impl Followed {
         match &mut self.0 {
             Phase::Copies(..) => false,
             Phase::Follows(escort) => escort.tell_of_offers(offers),
+        }
+    }
+
+    /// Tells with which keys tickets are sealed from now on. False where it is not followed yet, and has to be told later.
+    pub(crate) fn tell_tickets(&mut self, tickets: Tickets) -> bool {
+        match &mut self.0 {
+            Phase::Copies(..) => false,
+            Phase::Follows(escort) => {
+                escort.tell_tickets(tickets);
+                true
+            }
         }
     }
 

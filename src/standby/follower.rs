@@ -36,7 +36,7 @@ use crate::takeover::error::{Cause, TakeoverError, Who, in_context};
 use crate::takeover::fault::{self, StandbyStep as Step};
 use crate::takeover::successor::{Action, Heard, Objection, Receiving};
 use crate::takeover::welcomed::{Begun, Welcomed};
-use crate::takeover::wire::{Commit, Descriptors, Flushed, Frame, Kind, Mark, Offered, Offsets, Process};
+use crate::takeover::wire::{Commit, Descriptors, Flushed, Frame, Kind, Mark, Offered, Offsets, Process, Tickets};
 use crate::worker::ConnectionId;
 
 /// How long a process may take to die whose channel has ended: it frees its memory before its last thread is gone.
@@ -307,6 +307,10 @@ impl<L: Lanes> Follower<L> {
                         Some((cookie, Inherited { id: ConnectionId::from_number(id)?, socket }))
                     })
                     .collect();
+            }
+            Frame::Tickets(Tickets { keys }) => {
+                let entrance = &self.arriving.sources.entrance;
+                keys.iter().for_each(|keys| entrance.all_tls().for_each(|tls| tls.follow_tickets(keys.bytes())));
             }
             Frame::Refuse(refuse) => return Ok(Some(printable(&refuse.reason))),
             Frame::Mark(mark) => self.mark(mark)?,

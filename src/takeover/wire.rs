@@ -430,6 +430,14 @@ pub(crate) struct Offered {
     pub(crate) connections: Vec<u64>,
 }
 
+/// Active: the keys of tickets, of each of whoever's clients speak TLS, as they are from now on. The listeners had those of before.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Tickets {
+    #[n(0)]
+    pub(crate) keys: Vec<Secret>,
+}
+
 /// Active: of each of these peers, by how much what the kernel has counted as written is ahead of the position of what is written next.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -634,6 +642,7 @@ pub(crate) enum Frame<'b> {
     Offsets(Offsets),
     Flushed(Flushed),
     Offered(Offered),
+    Tickets(Tickets),
     /// Active, in the journal: all up to here is of one instant, and there is nothing else.
     Whole,
     /// Standby: does the loop turn? Active: it does.
@@ -691,6 +700,7 @@ pub(crate) enum Kind {
     Whole = 42,
     Flushed = 43,
     Offered = 44,
+    Tickets = 45,
 }
 
 impl Kind {
@@ -736,6 +746,7 @@ impl Kind {
         Self::Offsets,
         Self::Flushed,
         Self::Offered,
+        Self::Tickets,
         Self::Whole,
         #[cfg(all(feature = "wire-2", not(test)))]
         Self::Census,
@@ -793,6 +804,7 @@ impl Frame<'_> {
             Self::Offsets(_) => Kind::Offsets,
             Self::Flushed(_) => Kind::Flushed,
             Self::Offered(_) => Kind::Offered,
+            Self::Tickets(_) => Kind::Tickets,
             Self::Whole => Kind::Whole,
             Self::Beat => Kind::Beat,
             #[cfg(all(feature = "wire-2", not(test)))]
@@ -846,6 +858,7 @@ impl Frame<'_> {
             Self::Offsets(offsets) => encode_body(Kind::Offsets, offsets),
             Self::Flushed(flushed) => encode_body(Kind::Flushed, flushed),
             Self::Offered(offered) => encode_body(Kind::Offered, offered),
+            Self::Tickets(tickets) => encode_body(Kind::Tickets, tickets),
             Self::Whole => encode_body(Kind::Whole, &Empty {}),
             Self::Beat => encode_body(Kind::Beat, &Empty {}),
             #[cfg(all(feature = "wire-2", not(test)))]
@@ -917,6 +930,7 @@ impl<'b> FromFrame<'b> for Frame<'b> {
             Kind::Offsets => decoder.decode().map(Frame::Offsets),
             Kind::Flushed => decoder.decode().map(Frame::Flushed),
             Kind::Offered => decoder.decode().map(Frame::Offered),
+            Kind::Tickets => decoder.decode().map(Frame::Tickets),
             Kind::Whole => decoder.decode().map(|Empty {}| Frame::Whole),
             Kind::Beat => decoder.decode().map(|Empty {}| Frame::Beat),
             #[cfg(all(feature = "wire-2", not(test)))]

@@ -98,6 +98,21 @@ impl Tls {
     }
 }
 
+// ── A standby's ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+impl Tls {
+    /// The name of the key that seals tickets: when there is another one, a standby is to be told of all.
+    pub(crate) fn ticket_key(&self) -> [u8; 16] {
+        self.shared.tickets.sealing()
+    }
+
+    /// Goes on with these ticket keys, if they are those of the active as they are by now.
+    pub(crate) fn follow_tickets(&self, saved: &[u8]) {
+        // They may be those of another listener.
+        let _ = self.shared.tickets.follow(saved);
+    }
+}
+
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
         let same_preface = match (&self.preface, &other.preface) {

@@ -101,6 +101,19 @@ impl TicketKeys {
         }
     }
 
+    /// The same, if these are the keys of whose keys this has adopted before, as they are by now: one of them is known.
+    #[must_use]
+    pub fn follow(&self, saved: &[u8]) -> bool {
+        let is_known = |key: &Key| self.lock().iter().any(|known| known.name == key.name);
+        read(saved).is_some_and(|keys| keys.iter().any(is_known)) && self.adopt(saved)
+    }
+
+    /// The name of the key that seals: when there is another one, there is something to be told.
+    #[must_use]
+    pub fn sealing(&self) -> [u8; NAME_BYTES] {
+        self.lock().last().map(|key| key.name).unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Key>> {
         // Who panicked did not leave anything half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -288,6 +301,19 @@ mod tests {
             assert!(!successor.adopt(damaged));
         }
         assert!(successor.open(&HERE, &successor.seal(&HERE, b"after", NOW_S).unwrap(), NOW_S).is_some());
+    }
+
+    #[test]
+    fn whoever_follows_has_the_keys_as_they_are_by_now_and_nobody_elses() {
+        let (active, standby, other) = (keys(), keys(), keys());
+        assert!(standby.adopt(&active.save()));
+        let before = active.sealing();
+        let later = active.seal(&HERE, b"later", NOW_S + SEALING_S).unwrap();
+        assert_ne!(active.sealing(), before);
+        assert!(!standby.follow(&other.save()) && !standby.follow(&active.save()[..40]));
+        assert_eq!((standby.sealing(), standby.open(&HERE, &later, NOW_S + SEALING_S)), (before, None));
+        assert!(standby.follow(&active.save()));
+        assert_eq!(standby.open(&HERE, &later, NOW_S + SEALING_S).as_deref(), Some(&b"later"[..]));
     }
 
     #[test]

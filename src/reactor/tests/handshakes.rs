@@ -6,7 +6,7 @@ use crate::peer::secured::LAYOUT;
 use crate::tls::{Certificate, Pem, ServerSettings};
 
 /// With a certificate that is its own authority.
-fn tls() -> Tls {
+pub(super) fn tls() -> Tls {
     let (chain, key) = certificate();
     let certificate = Certificate { chain: Pem::new("chain", chain), key: Pem::new("key", key) };
     Tls::new(&ServerSettings { certificates: vec![certificate], ..ServerSettings::default() }).unwrap()

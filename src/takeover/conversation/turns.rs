@@ -12,8 +12,8 @@ use super::super::predecessor::{
 use super::super::successor::{self, Action, Called, Objection, Of, Receiving};
 use super::super::wire::{
     Answer, Ask, Closed, Commit, Copied, Descriptors, Entries, Figures, Flushed, Frame, Give, Kind, LogSet, Mark, Move,
-    Moved, OfLane, Offered, Offsets, PeerList, RecordsKind, RecordsWriter, Round, Serving, SetLog, State, Timer,
-    Timers, WIRE_VERSIONS, Which,
+    Moved, OfLane, Offered, Offsets, PeerList, RecordsKind, RecordsWriter, Round, Serving, SetLog, State, Tickets,
+    Timer, Timers, WIRE_VERSIONS, Which,
 };
 use super::peers::FakePeer;
 use super::world::{FROZEN_AT_NS, PREDECESSOR_PID, estate, hello, listeners, nobody, offers};
@@ -98,6 +98,7 @@ fn frame(kind: Kind, cookie: u64) -> RawFrame {
         Kind::Descriptors => Frame::Descriptors(Descriptors { cookies: Vec::new() }).encode(),
         Kind::Flushed => Frame::Flushed(Flushed { cookies: Vec::new() }).encode(),
         Kind::Offered => Frame::Offered(Offered { cookies: Vec::new(), connections: Vec::new() }).encode(),
+        Kind::Tickets => Frame::Tickets(Tickets { keys: Vec::new() }).encode(),
         Kind::Offsets => Frame::Offsets(Offsets { cookies: Vec::new(), written: Vec::new() }).encode(),
         Kind::Whole => Frame::Whole.encode(),
         Kind::Beat => Frame::Beat.encode(),
