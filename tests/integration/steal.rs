@@ -177,16 +177,14 @@ fn two_steals_in_a_row_go_to_the_two_who_have_waited_longest_in_their_order() {
     let giver = Giver::serve();
     let [first, second] = [giver.waiting(), giver.waiting()];
     let peers = [giver.peer(), giver.peer()];
-    for peer in &peers {
+    for (peer, taker) in peers.iter().zip([&first, &second]) {
         exchange(peer, b"my turn\n");
         peer.send(b"STEAL\n");
         exchange(peer, b"next\n");
+        giver.has_given(peer, taker);
+        // It waits again, behind the other.
+        giver.hears(taker, 2);
     }
-    giver.has_given(&peers[0], &first);
-    giver.has_given(&peers[1], &second);
-    // Each waits again, behind the other.
-    giver.hears(&first, 2);
-    giver.hears(&second, 2);
     let peer = giver.peer();
     peer.send(b"STEAL\n");
     exchange(&peer, b"the first one's turn again\n");
