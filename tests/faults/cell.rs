@@ -10,8 +10,10 @@ use crate::harness::{Exit, PATIENCE, Peer, Place, Server, caller_sees_pid, daemo
 use crate::plan::{Fault, Planned, Point, VARIABLE};
 use crate::secured;
 
-/// How long the predecessor freezes, in ms: longer than whoever is to be late takes.
+/// How long the predecessor freezes, in ms: longer than whoever is to be late takes; and where the end of that is not what is to come
+/// about, so long that it does not, however long this machine stands still.
 const FREEZE_TIMEOUT_MS: &str = "1000";
+const FREEZE_TIMEOUT_LONG_MS: &str = "20000";
 
 /// A fault in a situation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,11 +54,12 @@ impl Cell {
         let Self { situation, fault } = self;
         let place = Place::new();
         let plan = situation.plan(fault);
-        let arguments =
-            ["-a", "127.0.0.1", "-p", "0", "--service", "counted", "--freeze-timeout", FREEZE_TIMEOUT_MS, "-t"];
+        let is_late = matches!((situation.point, fault), (Point::Predecessor(_), Fault::Stop));
+        let is_to_end = is_late || situation.owner_after(fault) == Owner::Predecessor;
+        let freeze_timeout = if is_to_end { FREEZE_TIMEOUT_MS } else { FREEZE_TIMEOUT_LONG_MS };
         let mut command = daemon();
         command
-            .args(arguments)
+            .args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "--freeze-timeout", freeze_timeout, "-t"])
             .arg(place.path())
             .args(secured::options())
             .env(VARIABLE, side_of(&plan, |point| matches!(point, Point::Predecessor(_))));

@@ -18,8 +18,10 @@ use crate::harness::{Exit, Lost, PATIENCE, Peer, Place, Server, daemon, figure};
 use crate::plan::{Fault, Planned, Point, VARIABLE};
 use crate::secured;
 
-/// How long the giver freezes, in ms: longer than whoever is to be late takes.
+/// How long the giver freezes, in ms: longer than whoever is to be late takes; and where the end of that is not what is to come about, so
+/// long that it does not, however long this machine stands still.
 const FREEZE_TIMEOUT_MS: &str = "1000";
+const FREEZE_TIMEOUT_LONG_MS: &str = "20000";
 
 /// How long one side is stopped at most: longer than the other waits for it.
 const STOPPED_MAX: Duration = Duration::from_secs(12);
@@ -106,11 +108,14 @@ impl Stage {
         let Cell { situation: Situation { role, .. }, fault } = cell;
         let place = Place::new();
         let plan = cell.situation.plan(fault);
+        let is_late = matches!((cell.situation.point, fault), (Point::Predecessor(_), Fault::Stop));
+        let is_to_end = is_late || cell.situation.owner_after(fault) == Owner::Giver;
+        let freeze_timeout = if is_to_end { FREEZE_TIMEOUT_MS } else { FREEZE_TIMEOUT_LONG_MS };
         let mut command = daemon();
         command
             .args(["-a", "127.0.0.1", "-p", "0", "--service", "line", "--steal", "-v", "-t"])
             .arg(place.path())
-            .args(["--freeze-timeout", FREEZE_TIMEOUT_MS])
+            .args(["--freeze-timeout", freeze_timeout])
             .args(secured::options())
             .env(VARIABLE, side_of(&plan, |point| matches!(point, Point::Predecessor(_))));
         let giver = Server::spawn(&place.path(), &mut command).started();

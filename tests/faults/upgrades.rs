@@ -20,6 +20,9 @@ use crate::secured;
 const TIMEOUT: &str = "60";
 const TIMEOUT_OF_LATE: &str = "5";
 
+/// How long peers stand still, in ms, where that is not to end it, however long this machine stands still.
+const FREEZE_TIMEOUT_MS: &str = "20000";
+
 /// One that is late waits for so long.
 const LATE: &str = "successor:adopt:delay=15000";
 
@@ -108,6 +111,9 @@ impl Cell {
             .args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"])
             .arg(place.path())
             .args(secured::options());
+        if self.expected().owner != Owner::Predecessor {
+            command.args(["--freeze-timeout", FREEZE_TIMEOUT_MS]);
+        }
         let server = Server::spawn(&place.path(), command.env(VARIABLE, self.plan())).started();
         let files_without_peers = server.open_files();
         let mut crowd = Crowd::gather(&server);
