@@ -18,7 +18,7 @@ complete -c reactord -n __fish_use_subcommand -l standby-timeout -x -d 'as a sta
 complete -c reactord -n __fish_use_subcommand -l or-take-over -d 'take over if somebody serves on the takeover path already, and serve otherwise'
 complete -c reactord -n __fish_use_subcommand -s c -l wait -r -F -d 'serve the peers that the server on this path gives away, and wait there for more'
 complete -c reactord -n __fish_use_subcommand -l worker -d 'serve the connections that a supervisor hands over, as one of its workers'
-complete -c reactord -n __fish_use_subcommand -l service -x -d 'what to serve: seqnum or line (default: seqnum; with --takeover and --wait, what comes)'
+complete -c reactord -n __fish_use_subcommand -l service -x -d 'what to serve: seqnum or line (default: seqnum; with --takeover, --follow and --wait, what comes)'
 complete -c reactord -n __fish_use_subcommand -l steal -d 'with the service line: give the peer that says STEAL to whoever has waited longest with --wait'
 complete -c reactord -n __fish_use_subcommand -s v -l verbose -d 'say what happens to each peer and each message'
 complete -c reactord -n __fish_use_subcommand -l log-format -x -a 'text json' -d 'what log lines look like: text, or json, one object a line (default: text)'

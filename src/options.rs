@@ -33,10 +33,13 @@ pub(crate) use upgrade::{Check, UpgradeOf};
 #[argh(
     help_triggers("-h", "--help"),
     example = "Serve:      {command_name} -a 127.0.0.1 -p 1234 -t /tmp/.takeover\nUpgrade:    {command_name} upgrade /tmp/.takeover\nProxy:      {command_name} proxy 0.0.0.0:5432 10.0.0.7:5432",
-    error_code(0, "Served until it was stopped, or handed over to a successor."),
+    error_code(
+        0,
+        "Served until it was stopped, or handed over to a successor; or is not needed as a standby any more."
+    ),
     error_code(1, "Could not serve: the port is busy, the takeover path is taken, ..."),
     error_code(2, "The command line cannot be understood, or contradicts itself."),
-    error_code(3, "The takeover was refused or failed; the predecessor goes on serving.")
+    error_code(3, "The takeover was refused or failed, or a standby cannot follow; who served goes on serving.")
 )]
 struct Arguments {
     /// address to listen on, IPv4 or IPv6 (default: 127.0.0.1)
@@ -84,7 +87,7 @@ struct Arguments {
     #[argh(switch)]
     worker: bool,
 
-    /// what to serve: seqnum or line (default: seqnum; with --takeover and --wait, what comes)
+    /// what to serve: seqnum or line (default: seqnum; with --takeover, --follow and --wait, what comes)
     #[argh(option, arg_name = "NAME", from_str_fn(built_in))]
     service: Option<BuiltIn>,
 

@@ -50,7 +50,9 @@ fn every_option_in_deploy_is_one_of_the_program() {
         "deploy/debian/reactord.default",
         "deploy/debian/reactord.dropin",
         "deploy/reactord.service",
+        "deploy/reactord-standby.service",
         "deploy/reactord-supervise.service",
+        "deploy/reactord.service.d/standby.conf",
     ] {
         for line in typed(name) {
             let words = line.split(|character: char| !(character.is_ascii_alphanumeric() || character == '-'));

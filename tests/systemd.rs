@@ -150,7 +150,45 @@ fn a_server_that_is_killed_is_survived_by_its_standby_and_takes_over_again() {
     exchange_all(&mut peers);
     let stopped = machine.systemctl("stop reactord-standby.service reactord.service");
     assert!(stopped.status.success(), "{stopped:?}");
-    assert_eq!(machine.show(SERVICE, "Result"), "success", "{}", machine.journal(&[]));
+    for unit in [SERVICE, STANDBY] {
+        assert_eq!(machine.show(unit, "Result"), "success", "{unit}: {}", machine.journal(&[]));
+    }
+}
+
+#[test]
+fn a_standby_that_is_stopped_while_it_follows_has_not_failed() {
+    const STANDBY: &str = "reactord-standby.service";
+    let Some(machine) = Machine::boot(&[]) else { return };
+    machine.add_drop_in("reactord.service.d/standby.conf");
+    machine.start(SERVICE);
+    machine.wait_until("the standby follows", |machine| machine.show(STANDBY, "ActiveState") == "active");
+    assert!(machine.systemctl("stop reactord-standby.service").status.success());
+    let stopped = (machine.show(STANDBY, "ExecMainStatus"), machine.show(STANDBY, "ActiveState"));
+    assert_eq!(stopped, ("3".to_owned(), "inactive".to_owned()), "{}", machine.journal(&[]));
+}
+
+#[test]
+fn a_worker_that_is_killed_is_survived_by_its_standby_in_the_sandbox_of_its_supervisor() {
+    let guarded = "--replace takeover -- /run/bin/reactord --worker --standby";
+    let Some(machine) = Machine::boot(&[("-- /run/bin/reactord --worker", guarded)]) else { return };
+    machine.start("reactord-supervise.service");
+    let workers = |machine: &Machine| {
+        let asked = machine.within(BINARY).args(["status", "--json", "/run/reactord-supervise/asked"]).output();
+        let json = asked.expect("nsenter is there").stdout;
+        let status: serde_json::Value = serde_json::from_slice(&json).unwrap_or(serde_json::Value::Null);
+        status["workers"].as_array().cloned().unwrap_or_default()
+    };
+    machine.wait_until("each worker has a standby", |machine| {
+        let workers = workers(machine);
+        workers.len() == 4 && workers.iter().all(|worker| worker["standby"].is_u64())
+    });
+    let mut peers = Peer::connect_many(address(), 20);
+    exchange_all(&mut peers);
+    for worker in workers(&machine) {
+        let kill = machine.within("kill").args(["-KILL", &worker["pid"].to_string()]).status();
+        assert!(kill.expect("nsenter is there").success());
+    }
+    exchange_all(&mut peers);
 }
 
 #[test]
