@@ -99,7 +99,7 @@
 //! A peer has a [`PeerId`], which stays the same through every takeover and is never given again. Sessions and shared
 //! state may hold it. [`Context::send`] sends to any peer of the service, [`Context::session`] reaches its session,
 //! [`Context::hold`] has it not be read from, [`Context::peers`] lists them all. What one peer's call asks of another is
-//! done at the end of the turn. `examples/pubsub.rs` and `examples/websocket` send to many.
+//! done at the end of the turn. `examples/pubsub.rs` and `examples/websocket.rs` send to many.
 //!
 //! # Connections of its own
 //!
@@ -160,6 +160,12 @@
 //!   their figures, and why one failed.
 //! - **With `tracing`**: what is logged goes through the crate `log`, so `tracing_log::LogTracer::init()`, or
 //!   `tracing_subscriber::fmt::init()` with its default features, makes events of it.
+//! - **With TLS**: [`Listen::tls`] for clients (`Context::tls` tells what their handshakes have found out), [`Connect::tls`] for
+//!   connections of a service. Both go on through takeovers; the feature `tls` has it.
+//! - **With a standby**, which goes on with all peers when this process crashes or is killed: [`Config::standby`] has the server start
+//!   it, [`Server::follow`] is one.
+//! - **Some peers to another process**, while both go on: [`move_peers`], or [`Context::give_away`], of services that can live without what
+//!   they share ([`Service::MOVABLE`]). [`Config::wait_path`] is where who takes them waits.
 //! - **On all cores**, or behind a supervisor: [`Server::work`] draws peers from a supervisor's queue instead of
 //!   listening. [`worker`] is that queue for programs with a loop of their own, or with none.
 //! - **As a program** with a service manager, options and a log: `program`, with the feature of that name.
