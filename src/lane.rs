@@ -8,6 +8,7 @@ mod adopt_error;
 mod answering;
 mod carrying;
 mod passing;
+mod surviving;
 mod wake;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -30,6 +31,7 @@ use crate::table::{Gone, PeerHandle, Table, Turn, TurnEnd};
 pub(crate) use adopt_error::AdoptError;
 use answering::Answering;
 pub(crate) use passing::Passing;
+pub(crate) use surviving::Surviving;
 pub(crate) use wake::Wake;
 
 /// What one read takes at most. One buffer of this size serves all peers.
@@ -39,7 +41,7 @@ const READ_BYTES: usize = 64 * 1024;
 const DUE_PER_TURN: usize = 256;
 
 /// A lane, whatever its service: what is asked of it seldom. It may be a pointer; nothing of this is on the way of a message.
-pub(crate) trait AnyLane: Originals + Passing {
+pub(crate) trait AnyLane: Originals + Passing + Surviving {
     /// The name of its service.
     fn name(&self) -> &'static str;
 
@@ -91,24 +93,6 @@ pub(crate) trait AnyLane: Originals + Passing {
     /// Closes all peers: what is pending for them is written first.
     fn close_all(&mut self);
 
-    /// The standby knows all that has happened: what had to wait for that is written.
-    fn let_out(&mut self);
-
-    /// Has the service handle what another process has read from a peer, and of which nothing was seen.
-    fn take_up(&mut self, handle: PeerHandle, came: &mut [u8]);
-
-    /// The same, but for now it is only kept: whoever was about to handle it has died. False if no service handles what the peer sends.
-    fn put_aside(&mut self, handle: PeerHandle, came: &mut [u8]) -> bool;
-
-    /// What was put aside is handled.
-    fn take_up_suspect(&mut self, handle: PeerHandle);
-
-    /// Takes off so many bytes of what has come from a peer: they were passed on by another process.
-    fn take_off(&mut self, handle: PeerHandle, bytes: usize);
-
-    /// So much of what is pending for a peer was written by another process.
-    fn have_written(&mut self, handle: PeerHandle, bytes: usize);
-
     // ── Being copied ───────────────────────────────────────────────────────────────────────────────────────────────
 
     /// The descriptors of the peers at these keys.
@@ -145,14 +129,12 @@ pub(crate) trait AnyLane: Originals + Passing {
 
     /// Sets a timer as the predecessor has it.
     fn adopt_timer(&mut self, timer: u32, at_ns: u64);
+
     /// Applies a piece of the entries that all peers share to the map with this number.
     fn restore_entries(&mut self, map: u32, version: u32, piece: &[u8]) -> Result<(), RestoreError>;
 
     /// Nobody serves soon: what could hold up whoever takes over then is done now.
     fn get_ready(&mut self);
-
-    /// Resets the connection of a peer that was adopted and cannot be served on, and why.
-    fn reset(&mut self, handle: PeerHandle, why: &str);
 
     /// Restores the state that all peers share.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError>;
@@ -442,56 +424,6 @@ impl<S: StreamService> AnyLane for Lane<S> {
         }
     }
 
-    fn let_out(&mut self) {
-        let mut gone = Vec::new();
-        for handle in self.table.let_out() {
-            let Self { table, answering, input, .. } = self;
-            gone.extend(table.change(handle, |turn| answering.advance(turn, Wake::SentTo, input)));
-        }
-        self.table.have_let_out();
-        // What their service does to others by that is told with the next commit.
-        gone.into_iter().for_each(|gone| self.part_with(gone));
-    }
-
-    fn take_up(&mut self, handle: PeerHandle, came: &mut [u8]) {
-        let Self { table, answering, .. } = self;
-        let gone = table.change(handle, |turn| answering.take_up(turn, came));
-        self.part_with_any(gone);
-    }
-
-    fn put_aside(&mut self, handle: PeerHandle, came: &mut [u8]) -> bool {
-        if self.table.peers().of_handle(handle).is_none_or(|peer| peer.pair_end.is_some()) {
-            return false;
-        }
-        let Self { table, answering, .. } = self;
-        let gone = table.change(handle, |turn| {
-            turn.talk.hold(Holds::SUSPECT);
-            answering.take_up(turn, came)
-        });
-        self.part_with_any(gone);
-        true
-    }
-
-    fn take_up_suspect(&mut self, handle: PeerHandle) {
-        let Self { table, answering, input, .. } = self;
-        table.try_again(handle);
-        let gone = table.change(handle, |turn| {
-            turn.talk.release(Holds::SUSPECT);
-            answering.advance(turn, Wake::Due, input)
-        });
-        self.part_with_any(gone);
-    }
-
-    fn take_off(&mut self, handle: PeerHandle, bytes: usize) {
-        let Self { table, input, .. } = self;
-        let gone = table.change(handle, |turn| turn.take_off(&mut input[..bytes]).map(|()| TurnEnd::BudgetSpent));
-        self.part_with_any(gone);
-    }
-
-    fn have_written(&mut self, handle: PeerHandle, bytes: usize) {
-        self.table.have_written(handle, bytes);
-    }
-
     // ── Being copied ───────────────────────────────────────────────────────────────────────────────────────────────
 
     fn descriptors(&self, keys: &mut dyn Iterator<Item = usize>) -> Vec<BorrowedFd<'_>> {
@@ -558,11 +490,6 @@ impl<S: StreamService> AnyLane for Lane<S> {
             let Some(entries) = self.entries(map) else { return };
             entries.get_ready();
         }
-    }
-
-    fn reset(&mut self, handle: PeerHandle, why: &str) {
-        let gone = self.table.reset(handle, why);
-        self.part_with_any(gone);
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), RestoreError> {
@@ -643,5 +570,62 @@ impl<S: StreamService> Passing for Lane<S> {
             });
             self.part_with_any(gone);
         }
+    }
+}
+
+impl<S: StreamService> Surviving for Lane<S> {
+    fn let_out(&mut self) {
+        let mut gone = Vec::new();
+        for handle in self.table.let_out() {
+            let Self { table, answering, input, .. } = self;
+            gone.extend(table.change(handle, |turn| answering.advance(turn, Wake::SentTo, input)));
+        }
+        self.table.have_let_out();
+        // What their service does to others by that is told with the next commit.
+        gone.into_iter().for_each(|gone| self.part_with(gone));
+    }
+
+    fn take_up(&mut self, handle: PeerHandle, came: &mut [u8]) {
+        let Self { table, answering, .. } = self;
+        let gone = table.change(handle, |turn| answering.take_up(turn, came));
+        self.part_with_any(gone);
+    }
+
+    fn put_aside(&mut self, handle: PeerHandle, came: &mut [u8]) -> bool {
+        if self.table.peers().of_handle(handle).is_none_or(|peer| peer.pair_end.is_some()) {
+            return false;
+        }
+        let Self { table, answering, .. } = self;
+        let gone = table.change(handle, |turn| {
+            turn.talk.hold(Holds::SUSPECT);
+            answering.take_up(turn, came)
+        });
+        self.part_with_any(gone);
+        true
+    }
+
+    fn take_up_suspect(&mut self, handle: PeerHandle) {
+        let Self { table, answering, input, .. } = self;
+        table.try_again(handle);
+        let gone = table.change(handle, |turn| {
+            turn.talk.release(Holds::SUSPECT);
+            answering.advance(turn, Wake::Due, input)
+        });
+        self.part_with_any(gone);
+    }
+
+    fn take_off(&mut self, handle: PeerHandle, bytes: usize) {
+        let Self { table, input, .. } = self;
+        let gone = table.change(handle, |turn| turn.take_off(&mut input[..bytes]).map(|()| TurnEnd::BudgetSpent));
+        self.part_with_any(gone);
+    }
+
+    fn have_written(&mut self, handle: PeerHandle, bytes: usize) {
+        self.table.have_written(handle, bytes);
+    }
+
+    fn reset(&mut self, handle: PeerHandle, why: &str) {
+        let gone = self.table.reset(handle, why);
+        self.part_with_any(gone);
     }
 }

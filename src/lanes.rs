@@ -130,8 +130,8 @@ pub(crate) trait Lanes {
     }
 
     /// To how many peers something is to be written, or done, when the standby knows it.
-    fn held(&self) -> usize {
-        self.all().map(|lane| lane.table().held()).sum()
+    fn deferred(&self) -> usize {
+        self.all().map(|lane| lane.table().deferred()).sum()
     }
 
     /// That one does not want to know any more.

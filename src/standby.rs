@@ -24,7 +24,7 @@
 //!
 //! # Why it is right
 //!
-//! While somebody follows, the active *commits* before it writes. What is to be written to a peer is held back in its backlog, and
+//! While somebody follows, the active *commits* before it writes. What is to be written to a peer is deferred: it waits in its backlog, and
 //! so is what is to be done to its connection; what has become of all peers, of what they share, and of timers is written into the
 //! journal; it counts from one store on; and only then those to whom something is to be written [have their
 //! turn](crate::table) for that. So whatever anybody can have seen is in the journal. It is one state of the whole server,
@@ -78,7 +78,7 @@
 //! | module | owns |
 //! | --- | --- |
 //! | `judgement` | what was under way at a death. Pure |
-//! | `following` | the active's book: what a commit and a mark tell. Pure |
+//! | `chronicle` | the active's book: what a commit and a mark tell. Pure |
 //! | `offsets` | how far connections have come, as the standby was told. Pure |
 //! | `shared` | what all peers share, as the standby has been told. Pure |
 //! | `rhythm` | when there is another mark. Pure |
@@ -92,10 +92,10 @@
 //! | `survival` | what a death was, for the log and for whoever asks |
 
 mod active;
+mod chronicle;
 mod escort;
 pub(crate) mod followed;
 pub(crate) mod follower;
-mod following;
 mod inquest;
 mod judgement;
 pub(crate) mod kept;

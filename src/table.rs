@@ -21,6 +21,7 @@ mod shelter;
 mod taken;
 mod tally;
 mod timers;
+mod told;
 mod touch;
 mod turns;
 
@@ -40,6 +41,7 @@ pub use peers::{NobodyWaits, SendError};
 pub(crate) use sessions::{Others, Sessions};
 pub(crate) use shelter::Offset;
 pub(crate) use tally::{Held, Tally};
+pub(crate) use told::ToldOffset;
 pub(crate) use touch::Touch;
 
 use crate::account::ServiceAccount;
@@ -212,7 +214,7 @@ impl Table {
             }
             // A standby has to know first what would be done to its connection.
             let is_waiting = turn.talk.pending_bytes() > 0 || turn.talk.is_ending();
-            let has_to_wait = progress != TurnEnd::Over && is_waiting && turn.hold_back();
+            let has_to_wait = progress != TurnEnd::Over && is_waiting && turn.defer();
             if ends && !has_to_wait {
                 let wait;
                 (progress, wait) = end(&mut turn, progress, self.clock.ns(self.now), &self.patience);
@@ -563,8 +565,8 @@ impl Table {
     }
 
     /// To how many something is to be written, or done, when the standby knows it.
-    pub(crate) fn held(&self) -> usize {
-        self.peers.shelter.as_ref().map_or(0, |shelter| shelter.held())
+    pub(crate) fn deferred(&self) -> usize {
+        self.peers.shelter.as_ref().map_or(0, |shelter| shelter.deferred())
     }
 
     /// How far connections have come of which the standby does not know that yet.
@@ -572,14 +574,14 @@ impl Table {
         self.peers.shelter.as_mut().map(|shelter| shelter.take_offsets()).unwrap_or_default()
     }
 
-    /// The standby knows all that is held: those who have their turn for that, up to [`Table::have_let_out`].
+    /// The standby knows all that is deferred: those who have their turn for that, up to [`Table::have_let_out`].
     pub(crate) fn let_out(&mut self) -> Vec<PeerHandle> {
         let Peers { slab, shelter: Some(shelter), .. } = &mut self.peers else { return Vec::new() };
-        let held = shelter.let_out();
-        for handle in &held {
+        let deferred = shelter.let_out();
+        for handle in &deferred {
             turns::find(slab, *handle).into_iter().for_each(|_| shelter.release(handle.key()));
         }
-        held
+        deferred
     }
 
     /// What is to be written has to wait again.

@@ -78,7 +78,9 @@
 //! | `pace` | how much may be pending at the freeze |
 //! | `predecessor`, `successor` | the two halves of the conversation, without I/O |
 //! | `drive` | the rule of ownership: the order in which either side does what ends the takeover |
+//! | `admission`, `user` | whether somebody who has said Hello can take over; as whom it runs if that is root |
 //! | `departure`, `commit` | the predecessor's I/O, without decisions: the copy, the end |
+//! | `everybody` | all that is copied of a server: peers of lanes, and those who wait for their TLS handshakes |
 //! | `progress` | the copy between two turns of a loop that serves: of all peers, or of some that [move](crate::moving) |
 //! | `failure` | why a takeover failed, as the predecessor sees it |
 //! | `welcomed`, `arriving`, `arrival` | the successor's I/O, without decisions: the call, all up to Accept, the first turn |
@@ -90,6 +92,7 @@
 //! | `panicked` | a service that panics while it is saved or restored |
 //! | `summary` | what a takeover took, as both sides log it |
 //! | `fault` | the steps by name, where tests let either side fail |
+//! | `rehearsal` | the next wire version, as tests speak it |
 
 pub(crate) mod admission;
 pub(crate) mod adopted;

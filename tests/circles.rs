@@ -1,4 +1,5 @@
-//! No import circle: no file of a package uses another one that uses it in turn, be it by way of others.
+//! No import circle: no file of a package uses another one that uses it in turn, be it by way of others. And each is on the map in
+//! ARCHITECTURE.md.
 //!
 //! A file uses what its paths lead to from `crate`, `self` or `super`, and the modules that it declares; so no module
 //! uses the one that declares it. What is only built for tests or by a feature does not count.
@@ -107,6 +108,52 @@ fn no_file_uses_one_that_uses_it() {
     for sources in CHECKED {
         let circles = circles(&Path::new(env!("CARGO_MANIFEST_DIR")).join(sources));
         assert!(circles.is_empty(), "in {sources} there are circles: {circles:#?}");
+    }
+}
+
+/// The places that the first column of a map names, from the root of the tree; a directory with a slash. One that begins with no
+/// directory of its own is where the one before it is.
+fn places(map: &str, root: &Path) -> Vec<String> {
+    let column = |line: &str| line.strip_prefix("| `")?.split_once("` |").map(|(names, _)| names.to_owned());
+    let mut places = Vec::new();
+    for names in map.lines().filter_map(column) {
+        let mut directory = String::new();
+        for name in names.split("`, `") {
+            let is_whole = name.contains('/') && root.join(name).exists();
+            let place = if is_whole { name.to_owned() } else { format!("{directory}{name}") };
+            assert!(root.join(&place).exists(), "ARCHITECTURE.md names {place}, which is not there");
+            let end = place.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
+            place[..end].clone_into(&mut directory);
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// The files of a directory but those of tests, from the root of the tree.
+fn files(directory: &Path, root: &Path) -> Vec<String> {
+    let entries =
+        fs::read_dir(directory).expect("it is a directory").map(|entry| entry.expect("it can be read").path());
+    let built = entries.filter(|path| path.file_stem().is_some_and(|stem| stem != "tests"));
+    let found = built.flat_map(|path| match path.is_dir() {
+        true => files(&path, root),
+        false => vec![path.strip_prefix(root).expect("it is below").to_str().expect("it is UTF-8").to_owned()],
+    });
+    found.collect()
+}
+
+#[test]
+fn every_file_is_on_the_map() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("it is there");
+    let places = places(&map, root);
+    let is_on_it = |file: &String| {
+        places.iter().any(|place| place == file || (place.ends_with('/') && file.starts_with(place.as_str())))
+    };
+    for sources in CHECKED {
+        let files = files(&root.join(sources), root);
+        let missing: Vec<_> = files.iter().filter(|file| !is_on_it(file)).collect();
+        assert!(missing.is_empty() && !files.is_empty(), "ARCHITECTURE.md has no row for {missing:?}");
     }
 }
 

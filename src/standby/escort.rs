@@ -1,7 +1,8 @@
 //! The active's side of the channel when its standby has copied everything once: it moves frames and descriptors, and decides
 //! nothing.
 //!
-//! What a mark tells is written in one go, and sent as the channel takes it: so the loop waits for nobody.
+//! What a mark tells is written in one go, and sent as the channel takes it. The loop stands still, for 200 ms at most, only where the
+//! standby has to know something first: there is no room in the journal, or somebody has come, or is offered.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,11 +11,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mio::{Interest, Registry};
 use reactord_process::channel::{Channel, ChannelError, Deadline, Sent, TOO_MANY_IN_FLIGHT_RETRY};
 use reactord_process::frame::{RawFrame, printable};
 use reactord_process::wiped::Wiped;
 
-use super::following::{Following, out_of_turn};
+use super::chronicle::{Chronicle, out_of_turn};
 use super::licence::Licensor;
 use super::rhythm::{Rhythm, SILENCE_MAX};
 use super::vigil::Living;
@@ -24,7 +26,7 @@ use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::mapping::{Full, JOURNAL_BYTES, JournalEnd, Mapping};
 use crate::recipient::Recipient;
-use crate::sources::Offer;
+use crate::sources::{Offer, Tokens};
 use crate::takeover::commit::ReadyDeparture;
 use crate::takeover::failure::{Failure, last_word};
 use crate::takeover::fault::{self, StandbyStep as Step};
@@ -34,7 +36,7 @@ use crate::takeover::progress::note;
 use crate::takeover::wire::{Descriptors, Frame, Offered, Offsets, Process, Tickets};
 
 /// Where something is to be written to so many peers, or so little room is left for what is read, they wait for nobody else.
-const HELD_MAX: usize = 16;
+const DEFERRED_MAX: usize = 16;
 const INTAKE_LEFT_BYTES: usize = 256 * 1024;
 
 /// How long the loop may stand still for a standby that does not keep up.
@@ -48,7 +50,7 @@ const FRAMES_PER_TURN: usize = 64;
 pub(super) struct Escort {
     channel: Channel,
     standby: Process,
-    following: Following,
+    chronicle: Chronicle,
     /// It has the licence as long as this is here, but for the end of a takeover.
     licensor: Licensor,
     /// The memory that it sees, and where the journal in there ends.
@@ -107,7 +109,7 @@ impl Escort {
         Ok(Self {
             channel,
             standby,
-            following: Following::of(ready, lanes.all().count()),
+            chronicle: Chronicle::of(ready, lanes.all().count()),
             licensor,
             _living: Living::of(&mapping),
             mapping,
@@ -130,8 +132,8 @@ impl Escort {
         &self.standby
     }
 
-    pub(super) fn channel_mut(&mut self) -> &mut Channel {
-        &mut self.channel
+    pub(super) fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
+        registry.register(self.channel.source(), tokens.token(0), Interest::READABLE | Interest::WRITABLE)
     }
 
     /// It has said something, or the channel has ended.
@@ -141,12 +143,12 @@ impl Escort {
 
     /// How many peers it knows.
     pub(super) fn peers(&self) -> u64 {
-        self.following.peers()
+        self.chronicle.peers()
     }
 
     /// About how many peers would be lost now.
     pub(super) fn in_doubt<L: Lanes>(&self, lanes: &L) -> u64 {
-        if self.armed_since_unix_ms.is_some() { self.following.pending() } else { lanes.peers() as u64 }
+        if self.armed_since_unix_ms.is_some() { self.chronicle.pending() } else { lanes.peers() as u64 }
     }
 
     /// Since when it could serve on: ms since 1970.
@@ -230,7 +232,7 @@ impl Escort {
     fn hear_frame(&mut self, raw: &RawFrame) -> Result<(), Failure> {
         match raw.decode()? {
             Frame::Copied(copied) => {
-                if self.following.hear_copied(&copied)? {
+                if self.chronicle.hear_copied(&copied)? {
                     self.rhythm.applied();
                 }
             }
@@ -245,7 +247,7 @@ impl Escort {
     /// now.
     fn arm(&mut self) -> bool {
         let is_armed_now =
-            self.armed_since_unix_ms.is_none() && self.following.has_applied_any() && self.unsent.is_empty();
+            self.armed_since_unix_ms.is_none() && self.chronicle.has_applied_any() && self.unsent.is_empty();
         if is_armed_now {
             self.armed_since_unix_ms = Some(unix_ms());
         }
@@ -304,7 +306,7 @@ impl Escort {
     /// Tells what has happened, if so much has that somebody would wait for long otherwise.
     /// If it is not to be followed any more, the next [turn](Self::turn) says so.
     pub(super) fn commit_if_much<L: Lanes>(&mut self, lanes: &mut L) {
-        let is_much = lanes.held() >= HELD_MAX || !self.mapping.takes_in(INTAKE_LEFT_BYTES);
+        let is_much = lanes.deferred() >= DEFERRED_MAX || !self.mapping.takes_in(INTAKE_LEFT_BYTES);
         if is_much {
             self.commit_now(lanes);
         }
@@ -323,17 +325,17 @@ impl Escort {
         self.make_room()?;
         let before = self.end.position();
         self.note(lanes);
-        self.following.begin_commit();
-        if let Some(frame) = self.following.flushed() {
+        self.chronicle.begin_commit();
+        if let Some(frame) = self.chronicle.flushed() {
             self.write(&frame)?;
         }
         self.write_peers(lanes)?;
         self.write_offsets(lanes)?;
-        while let Some(frame) = caught(|| self.following.next_entries(&mut lanes.originals()))? {
+        while let Some(frame) = caught(|| self.chronicle.next_entries(&mut lanes.originals()))? {
             self.write(&frame)?;
         }
         self.write_states(lanes)?;
-        for frame in self.following.next_timers(&lanes.originals()) {
+        for frame in self.chronicle.next_timers(&lanes.originals()) {
             self.write(&frame)?;
         }
         if self.end.position() != before || self.mapping.has_taken_in() {
@@ -342,7 +344,7 @@ impl Escort {
             self.mapping.commit(self.end.position());
         }
         fault::at_while_sheltered(Step::Committed, &mut self.channel)?;
-        if lanes.held() > 0 {
+        if lanes.deferred() > 0 {
             lanes.each(|lane| lane.let_out());
             fault::at_while_sheltered(Step::LetOut, &mut self.channel)?;
         }
@@ -378,14 +380,14 @@ impl Escort {
     /// Those who have come, changed or gone. The descriptors of those who have come are on their way before anything is committed.
     fn write_peers<L: Lanes>(&mut self, lanes: &mut L) -> Result<(), Failure> {
         loop {
-            let Some(batch) = caught(|| self.following.next_batch(&lanes.originals()))?? else { return Ok(()) };
+            let Some(batch) = caught(|| self.chronicle.next_batch(&lanes.originals()))?? else { return Ok(()) };
             let keys: Vec<usize> = batch.descriptor_keys().collect();
             if !keys.is_empty() {
                 self.send_descriptors(lanes.lane(batch.lane()), &keys)?;
                 fault::at_while_sheltered(Step::Came, &mut self.channel)?;
             }
             self.write(&batch.frame)?;
-            self.following.sent(batch);
+            self.chronicle.sent(batch);
         }
     }
 
@@ -432,7 +434,7 @@ impl Escort {
             let mut state = take(&mut self.state);
             state.clear();
             caught(|| lanes.lane(number).save(&mut state))?;
-            for frame in self.following.next_state(number, &state) {
+            for frame in self.chronicle.next_state(number, &state) {
                 self.write(&frame)?;
             }
             self.state = state;
@@ -445,7 +447,7 @@ impl Escort {
     /// Says what all comes to that is in the journal.
     fn mark(&mut self, now: Instant) -> Result<(), Failure> {
         fault::at_while_sheltered(Step::Mark, &mut self.channel)?;
-        let frame = self.following.mark(self.account.clone(), monotonic_ns(), self.end.position());
+        let frame = self.chronicle.mark(self.account.clone(), monotonic_ns(), self.end.position());
         self.unsent.push_back(Parcel { frame: frame.into(), descriptors: Vec::new() });
         self.marked = self.end.position();
         self.rhythm.marked(now);
@@ -459,7 +461,7 @@ impl Escort {
             let table = lanes.lane_mut(number).table_mut();
             // What was done to peers in others' turns is part of it.
             table.touch_unsettled();
-            note(self.following.mirror_mut(number), table.touches(Recipient::Standby));
+            note(self.chronicle.mirror_mut(number), table.touches(Recipient::Standby));
         }
     }
 }

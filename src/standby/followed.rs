@@ -4,14 +4,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use mio::Registry;
 use mio::event::Event;
-use mio::{Interest, Registry};
 
 use super::escort::Escort;
 use super::licence::Licensor;
 use crate::account::Account;
 use crate::lanes::Lanes;
-use crate::sources::{Offer, Tokens, Vestibule};
+use crate::sources::{Offer, Source, Tokens, Vestibule};
 use crate::status::StandbyStatus;
 use crate::takeover::admission::Refusal;
 use crate::takeover::departure::{Departure, Turned};
@@ -85,11 +85,10 @@ impl Followed {
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, tokens: Tokens) -> io::Result<()> {
-        let channel = match &mut self.0 {
-            Phase::Copies(departure, _) => departure.channel_mut(),
-            Phase::Follows(escort) => escort.channel_mut(),
-        };
-        registry.register(channel.source(), tokens.token(0), Interest::READABLE | Interest::WRITABLE)
+        match &mut self.0 {
+            Phase::Copies(departure, _) => departure.register(registry, tokens),
+            Phase::Follows(escort) => escort.register(registry, tokens),
+        }
     }
 
     /// It has its turn between any two polls; that the channel takes more would be missed while it copies, and that there is something
@@ -114,7 +113,7 @@ impl Followed {
     /// When it is to have a turn if no event comes before.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         match &self.0 {
-            Phase::Copies(departure, _) => departure.due_at(now),
+            Phase::Copies(departure, _) => Some(departure.due_at(now)),
             Phase::Follows(escort) => escort.due(now),
         }
     }

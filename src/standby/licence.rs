@@ -53,7 +53,7 @@ impl Licensor {
 
     /// Nobody else may own the peers from here on. Where whoever follows has set about it already, this process ends: that is what is about
     /// to be done to it, and to serve on, or to give somebody else a licence, would be to have two owners.
-    pub(crate) fn take_back(&self) {
+    pub(crate) fn take_back_or_die(&self) {
         if !self.takes_back() {
             error!("This process did not turn its loop for so long that its standby serves on: it is killed");
             raise(Signal::SIGKILL).expect("a process may signal itself");
@@ -77,7 +77,7 @@ impl Drop for Licensor {
     /// panics takes nothing back: that is a death, too.
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.take_back();
+            self.take_back_or_die();
         }
     }
 }

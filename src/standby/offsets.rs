@@ -2,43 +2,19 @@
 //! told. Pure.
 
 use crate::by_key::ByKey;
-use crate::table::PeerHandle;
+use crate::table::{PeerHandle, ToldOffset};
 
 /// What was told of all peers.
 #[derive(Debug, Default)]
 pub(super) struct KnownOffsets {
     /// By the numbers of their lanes.
-    lanes: Vec<ByKey<Told>>,
-}
-
-/// What was told of a peer: there is one of a million, so all of it is in one number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Told(u64);
-
-impl Told {
-    const NOTHING: Self = Self(0);
-    const NONE_TO_BE_HAD: Self = Self(1);
-    /// Where an offset of 0 is. No connection comes so far from there that it would be where the others are.
-    const MIDDLE: u64 = 1 << 63;
-
-    fn new(offset: Option<u64>) -> Self {
-        let told = offset.map(|offset| Self(offset.wrapping_add(Self::MIDDLE)));
-        told.filter(|told| *told != Self::NOTHING).unwrap_or(Self::NONE_TO_BE_HAD)
-    }
-
-    fn offset(self) -> Option<Option<u64>> {
-        match self {
-            Self::NOTHING => None,
-            Self::NONE_TO_BE_HAD => Some(None),
-            Self(told) => Some(Some(told.wrapping_sub(Self::MIDDLE))),
-        }
-    }
+    lanes: Vec<ByKey<ToldOffset>>,
 }
 
 impl KnownOffsets {
     /// The offset of a peer, or that there is none to be had, if either was told.
     pub(super) fn get(&self, handle: PeerHandle) -> Option<Option<u64>> {
-        self.lanes.get(handle.lane())?.get(handle.key()).offset()
+        self.lanes.get(handle.lane())?.get(handle.key()).get()
     }
 
     /// That is told.
@@ -46,7 +22,7 @@ impl KnownOffsets {
         if self.lanes.len() <= handle.lane() {
             self.lanes.resize_with(handle.lane() + 1, ByKey::default);
         }
-        *self.lanes[handle.lane()].at(handle.key()) = Told::new(offset);
+        *self.lanes[handle.lane()].at(handle.key()) = ToldOffset::new(offset);
     }
 
     /// The peer is gone.
@@ -74,12 +50,5 @@ mod tests {
         offsets.forget(other);
         offsets.forget(one);
         assert_eq!((offsets.get(one), offsets.get(other)), (None, None));
-    }
-
-    #[test]
-    fn what_no_connection_comes_to_is_none_to_be_had() {
-        for far in [Told::MIDDLE, Told::MIDDLE + 1] {
-            assert_eq!(Told::new(Some(far)).offset(), Some(None));
-        }
     }
 }

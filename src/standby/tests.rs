@@ -12,7 +12,7 @@ use super::followed::{Followed, Turn};
 use super::follower::Follower;
 use crate::clock::monotonic_ns;
 use crate::config::Config;
-use crate::lane::{AnyLane, Lane};
+use crate::lane::{AnyLane, Lane, Surviving};
 use crate::lanes::{And, Lanes};
 use crate::peer::{Marks, PeerId};
 use crate::reactor::Reactor;

@@ -84,14 +84,14 @@ impl Line<'_> {
         self.peer.push(bytes);
         self.peer.talk.weigh(marks);
         if let Some(shelter) = self.shelter.as_mut().filter(|_| !bytes.is_empty()) {
-            shelter.hold(self.key, self.peer);
+            shelter.defer(self.key, self.peer);
         }
     }
 
     /// Has what is pending wait until a standby knows it. False if nothing has to wait.
-    fn hold_back(&mut self) -> bool {
-        let Some(shelter) = self.shelter.as_mut().filter(|shelter| shelter.holds()) else { return false };
-        shelter.hold(self.key, self.peer);
+    fn defer(&mut self) -> bool {
+        let Some(shelter) = self.shelter.as_mut().filter(|shelter| shelter.defers()) else { return false };
+        shelter.defer(self.key, self.peer);
         true
     }
 }
@@ -112,17 +112,17 @@ impl Turn<'_> {
 
     /// Whether it has its turn for what had to wait, and something has been done to it since, for which another turn comes.
     pub(super) fn is_to_be_settled_first(&self) -> bool {
-        self.unsettled && self.peers.shelter.as_ref().is_some_and(|shelter| !shelter.holds())
+        self.unsettled && self.peers.shelter.as_ref().is_some_and(|shelter| !shelter.defers())
     }
 
     /// Whether nothing waits any more of what a standby knows, which has waited for this turn.
     pub(super) fn is_flushed(&self) -> bool {
-        self.is_at_rest() && self.peers.shelter.as_ref().is_some_and(|shelter| !shelter.holds())
+        self.is_at_rest() && self.peers.shelter.as_ref().is_some_and(|shelter| !shelter.defers())
     }
 
     /// Has what is to be written to it, or done to its connection, wait until a standby knows it. False if nothing has to wait.
-    pub(super) fn hold_back(&mut self) -> bool {
-        self.peers.shelter.is_some() && self.line().hold_back()
+    pub(super) fn defer(&mut self) -> bool {
+        self.peers.shelter.is_some() && self.line().defer()
     }
 
     /// Where its bytes go through something: says behind what is pending that nothing more comes, if it is so.
@@ -205,7 +205,7 @@ impl Turn<'_> {
     #[inline(never)]
     fn flush_if_known(&mut self) -> io::Result<()> {
         let marks = self.marks();
-        if self.talk.pending_bytes() > 0 && self.hold_back() {
+        if self.talk.pending_bytes() > 0 && self.defer() {
             self.talk.weigh(marks);
             return Ok(());
         }

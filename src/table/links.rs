@@ -77,7 +77,7 @@ impl Peers {
             peer.talk.hold(Holds::TURN);
             self.unsettled.push(handle.key(), peer);
             // Nothing goes from the one to the other before a standby knows that it does.
-            self.shelter.iter_mut().for_each(|shelter| shelter.hold_joined(handle.key(), peer));
+            self.shelter.iter_mut().for_each(|shelter| shelter.defer_joined(handle.key(), peer));
         }
         self.set_alarm(one);
         Ok(())

@@ -1,6 +1,6 @@
 //! Peers that go on also if this process dies: another one, the standby, has to know all that anybody could have seen.
 //!
-//! So nothing is written to a peer in whose turn it is said, or in another's. It is held back, and what has become of all peers is
+//! So nothing is written to a peer in whose turn it is said, or in another's. It is deferred, and what has become of all peers is
 //! told; only then it is [written](super::Table::let_out). And what is read is where the standby finds it
 //! ([`Mapping`]): it has the service handle that once more, of which nothing was seen.
 
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::handle::PeerHandle;
 use super::taken::take_with_room;
+use super::told::ToldOffset;
 use crate::by_key::ByKey;
 use crate::fault::{self, StandbyStep as Step};
 use crate::mapping::{Conveyed, Mapping, Reader};
@@ -39,7 +40,7 @@ pub(super) struct Shelter {
     /// What the standby is to be told of them.
     offsets: Vec<Offset>,
     /// To whom something is to be written, or done, when the standby knows it.
-    held: Vec<PeerHandle>,
+    deferred: Vec<PeerHandle>,
     /// It knows all by now, and those have their turn.
     lets_out: bool,
     /// How often it was told something, round and round.
@@ -49,16 +50,12 @@ pub(super) struct Shelter {
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// Of interest if the kernel has told.
-    count: Count,
-    is_counted: bool,
+    /// If the kernel has told.
+    count: Option<Count>,
     /// How often it was asked.
     looks: u8,
-    /// What the standby was told of it last, if anything, and whether that was an offset, or that there is none to be had.
-    told: u64,
-    is_told: bool,
-    told_offset: bool,
-    is_held: bool,
+    told: ToldOffset,
+    is_deferred: bool,
     /// Nothing is passed on before the standby knows that it is joined.
     is_newly_joined: bool,
     /// It has sent something urgent, which is passed over and counted by nobody but the kernel.
@@ -70,37 +67,32 @@ struct Known {
 const _: () = assert!(size_of::<Known>() <= 40, "there is one for each of a million peers");
 
 impl Known {
-    fn count(&self) -> Option<Count> {
-        self.is_counted.then_some(self.count)
-    }
-
     /// What the standby is to be told of a peer whose pending output begins at this position.
     fn offset(&self, start: u64) -> Option<u64> {
-        self.count().map(|count| count.written.wrapping_sub(start))
+        self.count.map(|count| count.written.wrapping_sub(start))
     }
 
     /// The standby is told this. False if that was told last.
     fn tell(&mut self, offset: Option<u64>) -> bool {
-        let before = (self.is_told, self.told_offset, self.told);
-        (self.is_told, self.told_offset, self.told) = (true, offset.is_some(), offset.unwrap_or_default());
-        before != (self.is_told, self.told_offset, self.told)
+        let told = ToldOffset::new(offset);
+        std::mem::replace(&mut self.told, told) != told
     }
 
     /// So many bytes more were read from it, and written to it.
     fn advance(&mut self, read: usize, written: usize) {
-        self.count.read = self.count.read.wrapping_add(read as u64);
-        self.count.written = self.count.written.wrapping_add(written as u64);
+        if let Some(count) = &mut self.count {
+            count.read = count.read.wrapping_add(read as u64);
+            count.written = count.written.wrapping_add(written as u64);
+        }
     }
 }
 
 /// How far the peer at `key` has come. Of a connection that does not stand yet, that is for later.
 fn know<'k>(known: &'k mut ByKey<Known>, counting: &mut Counting, key: usize, peer: &Peer) -> &'k mut Known {
     let known = known.at(key);
-    if !known.is_counted && known.looks < LOOKS_MAX && peer.talk.phase() != Phase::Connecting {
+    if known.count.is_none() && known.looks < LOOKS_MAX && peer.talk.phase() != Phase::Connecting {
         known.looks += 1;
-        if let Some(count) = counting.look(peer).stands() {
-            (known.count, known.is_counted) = (count, true);
-        }
+        known.count = counting.look(peer).stands();
     }
     known
 }
@@ -115,7 +107,7 @@ impl Shelter {
             counting: Counting::open()?,
             known: ByKey::default(),
             offsets: Vec::new(),
-            held: Vec::new(),
+            deferred: Vec::new(),
             lets_out: false,
             commits: 0,
         })
@@ -128,22 +120,22 @@ impl Shelter {
     /// The peer at `key` may have come further than what was read and written: the kernel is asked anew.
     pub(super) fn look_anew(&mut self, key: usize) {
         let known = self.known.at(key);
-        (known.is_counted, known.looks, known.is_urgent) = (false, 0, true);
+        (known.count, known.looks, known.is_urgent) = (None, 0, true);
     }
 
     /// Whether what is to be written to peers, or done to their connections, has to wait.
-    pub(super) fn holds(&self) -> bool {
+    pub(super) fn defers(&self) -> bool {
         !self.lets_out
     }
 
     /// Something is to be written to the peer at `key`, or done to its connection, when the standby knows it.
-    pub(super) fn hold(&mut self, key: usize, peer: &Peer) {
+    pub(super) fn defer(&mut self, key: usize, peer: &Peer) {
         let start = peer.talk.outbound().start;
         let known = self.know(key, peer);
-        let (is_first, offset) = (!std::mem::replace(&mut known.is_held, true), known.offset(start));
+        let (is_first, offset) = (!std::mem::replace(&mut known.is_deferred, true), known.offset(start));
         let is_to_be_told = known.tell(offset);
         if is_first {
-            self.held.push(PeerHandle::new(key, peer.stamp()));
+            self.deferred.push(PeerHandle::new(key, peer.stamp()));
         }
         if is_to_be_told {
             self.offsets.push(Offset { cookie: peer.id().into(), written: offset });
@@ -151,20 +143,20 @@ impl Shelter {
     }
 
     /// The same of one that was joined to another just now.
-    pub(super) fn hold_joined(&mut self, key: usize, peer: &Peer) {
-        self.hold(key, peer);
+    pub(super) fn defer_joined(&mut self, key: usize, peer: &Peer) {
+        self.defer(key, peer);
         self.know(key, peer).is_newly_joined = true;
     }
 
     /// How many have to wait.
-    pub(super) fn held(&self) -> usize {
-        self.held.len()
+    pub(super) fn deferred(&self) -> usize {
+        self.deferred.len()
     }
 
     /// The standby knows all: those who had to wait, who have their turn now.
     pub(super) fn let_out(&mut self) -> Vec<PeerHandle> {
         self.lets_out = true;
-        take_with_room(&mut self.held)
+        take_with_room(&mut self.deferred)
     }
 
     /// They have had it.
@@ -175,7 +167,7 @@ impl Shelter {
     /// The peer at `key` has its turn now for which it has waited.
     pub(super) fn release(&mut self, key: usize) {
         let known = self.known.at(key);
-        (known.is_held, known.is_newly_joined) = (false, false);
+        (known.is_deferred, known.is_newly_joined) = (false, false);
     }
 
     /// What the standby is to be told of how far connections have come.
@@ -202,7 +194,7 @@ impl Shelter {
         }
         let Self { mapping, lane, counting, known, .. } = self;
         let known = know(known, counting, key, peer);
-        let before = known.count().filter(|_| !known.is_urgent).map(|count| count.read);
+        let before = known.count.filter(|_| !known.is_urgent).map(|count| count.read);
         let reader = Reader { lane: *lane, cookie: peer.id().into(), before };
         let received = receive_by(|| mapping.read(peer.as_fd(), reader, buffer))?;
         if let Received::Bytes(bytes) = received {
@@ -230,7 +222,7 @@ impl Shelter {
         if one.is_newly_joined || other.is_newly_joined || (other.written_after == self.commits && self.commits > 0) {
             return false;
         }
-        let counts = one.count().zip(other.count()).map(|(from, to)| (from.read, to.written));
+        let counts = one.count.zip(other.count).map(|(from, to)| (from.read, to.written));
         let [from, to] = [from, to].map(|(_, peer)| peer.id().into());
         self.mapping.convey(Conveyed { from, to, counts });
         fault::here_while_sheltered(Step::Convey);

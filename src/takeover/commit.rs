@@ -235,7 +235,7 @@ impl<L: Lanes> PredecessorEnd for End<'_, L> {
     fn shut_down(&mut self) {
         // In this order: a successor that finds the channel ended, and the licence not taken back, owns the peers.
         if self.offers_licence {
-            self.licence.into_iter().for_each(Licensor::take_back);
+            self.licence.into_iter().for_each(Licensor::take_back_or_die);
         }
         self.channel.shutdown();
     }

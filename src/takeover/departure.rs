@@ -124,14 +124,9 @@ impl Departure {
         self.progress.is_waiting()
     }
 
-    /// The channel, for whoever has it registered.
-    pub(crate) fn channel_mut(&mut self) -> &mut Channel {
-        &mut self.channel
-    }
-
     /// When it is to have a turn if no event comes before.
-    pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
-        Some(self.progress.due(now))
+    pub(crate) fn due_at(&self, now: Instant) -> Instant {
+        self.progress.due(now)
     }
 
     /// The channel takes more.
@@ -282,7 +277,7 @@ impl Source for Departure {
     }
 
     fn due(&self, now: Instant) -> Option<Instant> {
-        self.due_at(now)
+        Some(self.due_at(now))
     }
 }
 

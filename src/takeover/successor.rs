@@ -26,118 +26,57 @@ use crate::peer::secured::LAYOUT;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Objection {
     /// The predecessor says so, and why.
-    Refused {
-        reason: String,
-    },
+    Refused { reason: String },
     /// The predecessor chose what was not offered.
-    Service {
-        service: String,
-        state_version: u32,
-    },
+    Service { service: String, state_version: u32 },
     /// The predecessor has no lane, or two for one service.
-    Lanes {
-        services: Vec<String>,
-    },
+    Lanes { services: Vec<String> },
     /// It speaks of a lane that it does not have.
-    Lane {
-        lane: u32,
-        lanes: usize,
-    },
+    Lane { lane: u32, lanes: usize },
     /// The predecessor chose a wire version that was not offered.
-    WireVersion {
-        wire_version: u32,
-    },
+    WireVersion { wire_version: u32 },
     /// It said something that is not its turn to say.
-    OutOfTurn {
-        kind: Kind,
-        step: &'static str,
-    },
-    /// It copied a peer that had been copied before.
+    OutOfTurn { kind: Kind, step: &'static str },
     /// The journal of an active has no frames between these positions.
-    Journal {
-        from: u64,
-        to: u64,
-    },
+    Journal { from: u64, to: u64 },
     /// Its descriptors have not come.
     Descriptors,
-    Twice {
-        cookie: u64,
-    },
+    /// It copied a peer that had been copied before.
+    Twice { cookie: u64 },
     /// It speaks of a peer that was never copied.
-    Unknown {
-        cookie: u64,
-    },
+    Unknown { cookie: u64 },
     /// A round is missing.
-    Round {
-        number: u32,
-        expected: u32,
-    },
+    Round { number: u32, expected: u32 },
     /// It listens itself, or does not, otherwise than this process is to.
-    Listeners {
-        count: usize,
-        expected: usize,
-    },
+    Listeners { count: usize, expected: usize },
     /// With its listeners and those that are new, this process would have more than it could hand over.
-    TooManyListeners {
-        count: usize,
-        count_max: usize,
-    },
+    TooManyListeners { count: usize, count_max: usize },
     /// Clients of this listener speak TLS, and this process was not told with which certificate.
-    NoTls {
-        listener: String,
-    },
+    NoTls { listener: String },
     /// Clients of this listener are served in clear, and this process was given a certificate for them.
-    InClear {
-        listener: String,
-    },
+    InClear { listener: String },
     /// Something came with a batch that does not move.
     Shared,
     /// With those that it is to be given, this process would have more peers than it may.
-    Room {
-        peers: u64,
-        peers_max: usize,
-    },
+    Room { peers: u64, peers_max: usize },
     /// It talks on, and a batch does not come to its end.
-    Endless {
-        copied_for: Duration,
-    },
+    Endless { copied_for: Duration },
     /// This process does not take anything any more.
-    Leaving {
-        reason: String,
-    },
+    Leaving { reason: String },
     /// Whoever is followed is another process than the one that is seen to have opened the path, or is in another namespace.
-    Unseen {
-        pid: u32,
-        seen_pid: u32,
-    },
+    Unseen { pid: u32, seen_pid: u32 },
     /// A standby is in another network namespace than a listener of its active: nobody would tell it how far connections have come.
-    Unheard {
-        address: SocketAddr,
-    },
+    Unheard { address: SocketAddr },
     /// Whoever is followed has another clock.
-    Clock {
-        at_ns: u64,
-        now_ns: u64,
-    },
+    Clock { at_ns: u64, now_ns: u64 },
     /// Whoever is followed has ended the channel, and lives.
-    Alive {
-        pid: u32,
-    },
+    Alive { pid: u32 },
     /// A piece of entries goes on with another map.
-    Piece {
-        of: Of,
-        expected: Of,
-    },
+    Piece { of: Of, expected: Of },
     /// There is no memory for a piece of entries.
-    Memory {
-        bytes: usize,
-    },
+    Memory { bytes: usize },
     /// What has come is not what was sent.
-    Incomplete {
-        what: &'static str,
-        arrived: u64,
-        sent: u64,
-    },
+    Incomplete { what: &'static str, arrived: u64, sent: u64 },
 }
 
 impl std::fmt::Display for Objection {

@@ -19,7 +19,7 @@ use crate::takeover::wire::{Commit, Copied, Figures, Flushed, Frame, Hello, Kind
 
 /// What the standby knows, or will when it has applied what is in the journal.
 #[derive(Debug)]
-pub(super) struct Following {
+pub(super) struct Chronicle {
     books: Books,
     pieces: Pieces,
     hello: Hello,
@@ -37,7 +37,7 @@ pub(super) struct Following {
     timers: Vec<Timers>,
 }
 
-impl Following {
+impl Chronicle {
     /// The standby has copied everything once.
     pub(super) fn of(ready: Ready, lanes: usize) -> Self {
         let (books, pieces, hello, figures) = ready.into_books();
