@@ -217,7 +217,7 @@ impl Fleet {
                 Ok(Heard::GaveBack(connection))
             }
             FromWorker::Done(connection) | FromWorker::Back(connection) => Err(Breach::NotHeld(connection)),
-            _ => Ok(Heard::Noted),
+            said => Ok(survival::hear_last(&mut self.roster, id, said)),
         }
     }
 

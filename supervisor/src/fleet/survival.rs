@@ -30,16 +30,25 @@ pub(super) fn hear(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Resul
     if !worker.gives_back() {
         return Err(Breach::NoStandby(said));
     }
-    let guard = &mut worker.guard;
+    if let FromWorker::Standby(pid) = said {
+        worker.guard.is_said_to_be(pid);
+        return Ok(Heard::Noted);
+    }
+    let has_standby = worker.guard.standby().is_some();
+    // Whoever says that it has a connection serves it, whatever else is wrong.
+    let heard = hear_last(roster, id, said);
     match said {
-        FromWorker::Standby(pid) => {
-            guard.is_said_to_be(pid);
-            Ok(Heard::Noted)
-        }
-        _ if guard.standby().is_none() => Err(Breach::NoStandby(said)),
-        FromWorker::Has(connection) if roster.queue.has(id, connection) => Ok(Heard::Took(connection)),
-        FromWorker::Has(_) => Ok(Heard::Noted),
-        _ => Ok(Heard::Survived(survive(roster, id))),
+        _ if !has_standby => Err(Breach::NoStandby(said)),
+        FromWorker::Survived => Ok(Heard::Survived(survive(roster, id))),
+        _ => Ok(heard),
+    }
+}
+
+/// What comes of the same where nothing is said to the worker any more.
+pub(super) fn hear_last(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Heard {
+    match said {
+        FromWorker::Has(connection) if roster.queue.has(id, connection) => Heard::Took(connection),
+        _ => Heard::Noted,
     }
 }
 

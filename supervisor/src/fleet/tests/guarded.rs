@@ -129,6 +129,11 @@ fn who_has_no_standby_any_more_is_not_waited_for() {
     assert!(!fleet.may_survive(WORKER, &KILLED, now) && fleet.was_guarded(WORKER));
     let said = FromWorker::Has(connection(3));
     assert_eq!(fleet.hear(WORKER, said, now), Err(Breach::NoStandby(said)));
+    // It has it all the same; and so it is where that is heard at the end of its queue.
+    assert_eq!(fleet.change_hands(WORKER, FromWorker::Has(connection(4))), Ok(Heard::Took(connection(4))));
+    let mut held: Vec<_> = fleet.cut_off(WORKER).into_iter().collect();
+    held.sort_unstable();
+    assert!(held.ends_with(&[connection(3), connection(4)]), "nobody else gets them: {held:?}");
     // It may be heard only afterwards that there is none.
     let mut fleet = guarded(now);
     assert!(fleet.may_survive(WORKER, &Exit::Code(0), now));
