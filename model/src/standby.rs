@@ -31,7 +31,7 @@
 //! | `Convey`, `WriteConveyed`, `TakeOff`, `HaveConveyed` | `Turn::convey_by_peeking`: `Shelter::convey`, write(2), recv(2), `have_conveyed` |
 //! | `SendMark`, `ApplyMark`, `HearCopied` | `Escort::mark`, `Follower::mark`, `Escort::arm` |
 //! | `LoseStandby`, `Silence`, `Dismiss` | `Turn::Lost`, by the end of the channel, or by `Rhythm::is_overdue` and a journal that is full: the two calls of `Escort::dismiss`, `Licensor::drop` and `close_with` |
-//! | `Yield` | `raise` in `Licensor::drop`, where `take_back` has found `CLAIMED` |
+//! | `Yield` | `raise` in `Licensor::drop`, where `take_back_or_die` has found `CLAIMED` |
 //! | `Serve` | a turn of the loop while nobody follows |
 //! | `TakeOver` | `Succession::begin`: who is armed follows on while somebody copies, and anybody else is dismissed |
 //! | `Offer` | `Turned::Ready`, and `send_by` of `Frame::Licence` in `ReadyDeparture::commit_beside`, which `Arriving::take_licence` receives: from here on the loop is not polled |

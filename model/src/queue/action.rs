@@ -79,6 +79,8 @@ pub enum Action {
         said: ToSupervisor,
     },
     HearQueueEnd,
+    /// It looks whether it is a process of the worker that serves on.
+    Look,
     Reap {
         pid: Pid,
     },
@@ -123,6 +125,7 @@ impl fmt::Display for Action {
             Self::GiveOthers { connection } => write!(f, "the supervisor gives connection {connection} to others"),
             Self::HearWorker { said } => write!(f, "the supervisor hears {said:?}"),
             Self::HearQueueEnd => write!(f, "the supervisor hears the end of the queue"),
+            Self::Look => write!(f, "the supervisor looks who serves on"),
             Self::Reap { pid } => write!(f, "the supervisor hears that process {pid} has ended"),
         }
     }

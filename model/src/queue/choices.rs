@@ -46,6 +46,8 @@ impl Queue {
             actions.extend((!state.ended).then_some(Action::EndQueue));
         }
         actions.extend((0..PROCESSES).filter(|pid| Self::may_reap(state, *pid)).map(|pid| Action::Reap { pid }));
+        let is_under_way = supervisor.bereft || supervisor.former.contains(&true);
+        actions.extend((supervisor.unseen && !is_under_way).then_some(Action::Look));
         actions.extend(supervisor.bereft.then_some(Action::Patience));
     }
 
@@ -63,9 +65,9 @@ impl Queue {
                 Some(connection) => Action::SayHas { pid, connection },
                 None => Action::SaySurvived { pid },
             });
-            return;
+        } else {
+            self.takings(state, pid, server, actions);
         }
-        self.takings(state, pid, server, actions);
         match server.standby {
             None => {
                 let next = (0..PROCESSES).find(|pid| state.processes[*pid] == Process::Unstarted);
@@ -78,7 +80,7 @@ impl Queue {
         // All that is known is told in the turn in which it is armed, and it is said at the end of that.
         if standby.peers != server.peers {
             actions.push(Action::Commit { pid });
-        } else if !server.told_armed {
+        } else if !server.told_armed && !server.is_untold {
             actions.push(Action::TellArmed { pid });
         }
     }

@@ -3,7 +3,7 @@
 use super::action::Action;
 use super::mutants::Mutant;
 use super::protocol::Queue;
-use super::state::{CONNECTIONS, Connections, Follower, Place, Process, Server, State, ToSupervisor, ToWorker};
+use super::state::{Connections, Follower, Place, Process, Server, State, ToSupervisor, ToWorker};
 use crate::channel::Pid;
 
 impl Queue {
@@ -16,7 +16,7 @@ impl Queue {
             Action::GiveUp { pid } | Action::LoseStandby { pid } => self.be_alone(state, pid),
             Action::EndQueue => {
                 state.ended = true;
-                state.excused = [true; CONNECTIONS];
+                Self::excuse_untold(state);
                 self.close(state);
             }
             Action::Patience => self.lose_patience(state),
@@ -51,6 +51,12 @@ impl Queue {
                 self.hear_worker(state, said);
             }
             Action::HearQueueEnd => self.close(state),
+            Action::Look => {
+                state.supervisor.unseen = false;
+                if state.supervisor.reaped[state.supervisor.process] {
+                    self.bury(state);
+                }
+            }
             Action::Reap { pid } => self.reap(state, pid),
         }
         after
@@ -62,15 +68,31 @@ impl Queue {
     fn kill(state: &mut State, pid: Pid) {
         let ends = match &state.processes[pid] {
             Process::Serves(server) => {
+                let had = either(server.peers, either(server.to_tell, server.told));
                 let heir = state.standby_of(server).filter(|(_, standby)| standby.armed && standby.licensed);
-                (heir.is_none() || !server.told_armed)
-                    .then_some(either(server.peers, either(server.to_tell, server.told)))
+                match heir {
+                    Some(_) if server.told_armed => None,
+                    Some((_, standby)) => Some(without(had, standby.peers)),
+                    None => Some(had),
+                }
             }
             Process::Follows(follower) => state.is_heir(follower).then_some(either(follower.peers, follower.offered)),
             Process::Unstarted | Process::Gone => None,
         };
         state.excused = either(state.excused, ends.unwrap_or_default());
         state.processes[pid] = Process::Gone;
+    }
+
+    /// Those of whom whoever serves on has yet to tell when the queue ends: others may get them, so nobody serves them.
+    fn excuse_untold(state: &mut State) {
+        for process in &state.processes {
+            let untold = match process {
+                Process::Serves(server) => either(server.to_tell, server.told),
+                Process::Follows(follower) => without(follower.offered, follower.peers),
+                Process::Unstarted | Process::Gone => Connections::default(),
+            };
+            state.excused = either(state.excused, untold);
+        }
     }
 
     // ── The worker ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -110,8 +132,9 @@ impl Queue {
         let server = state.server_mut(pid);
         server.told_armed = true;
         let standby = server.standby;
-        if !self.has(Mutant::StandbyUnsaid) {
-            state.say(pid, ToSupervisor::Standby(standby));
+        if !self.has(Mutant::StandbyUnsaid) && state.say(pid, ToSupervisor::Standby(standby)) {
+            // Of one that nobody has announced the supervisor hears nothing more.
+            state.announced[standby.expect("it is armed")] = pid == 0 || state.announced[pid];
         }
     }
 
@@ -184,18 +207,24 @@ impl Queue {
             ToSupervisor::Took(connection) if supervisor.places[connection] == Place::UnderWay => {
                 supervisor.places[connection] = Place::Worker;
             }
-            ToSupervisor::Has(connection) if supervisor.standby.is_some() => {
-                if supervisor.places[connection] == Place::UnderWay {
-                    supervisor.places[connection] = Place::Worker;
-                }
-            }
+            ToSupervisor::Has(_) if supervisor.standby.is_some() => Self::hear_last(state, said),
             ToSupervisor::Survived if supervisor.standby.is_some() => self.hear_survived(state),
             ToSupervisor::Took(_) | ToSupervisor::Has(_) => {
                 state.breach = true;
+                Self::hear_last(state, said);
                 self.close(state);
             }
             // The active has died before it could say that it had a standby, which finishes with the peers that it knows.
             ToSupervisor::Survived => self.close(state),
+        }
+    }
+
+    /// What comes of it where nothing is said to the worker any more.
+    fn hear_last(state: &mut State, said: ToSupervisor) {
+        if let ToSupervisor::Took(connection) | ToSupervisor::Has(connection) = said
+            && state.supervisor.places[connection] == Place::UnderWay
+        {
+            state.supervisor.places[connection] = Place::Worker;
         }
     }
 
@@ -204,6 +233,7 @@ impl Queue {
         let former = supervisor.process;
         let survivor = supervisor.standby.take().expect("it was just looked for");
         supervisor.process = survivor;
+        supervisor.unseen = true;
         if !std::mem::take(&mut supervisor.bereft) {
             supervisor.former[former] = true;
         }
@@ -268,10 +298,12 @@ impl Queue {
         if !std::mem::take(&mut state.socket.open) {
             return;
         }
-        if !self.has(Mutant::ClosesUnheard) {
-            self.hear_out(state);
+        for said in std::mem::take(&mut state.socket.to_supervisor) {
+            let is_ignored = self.has(Mutant::HasUnheardAtTheEnd) && matches!(said, ToSupervisor::Has(_));
+            if !is_ignored && !self.has(Mutant::ClosesUnheard) {
+                Self::hear_last(state, said);
+            }
         }
-        state.socket.to_supervisor.clear();
         Self::return_what_is_under_way(state);
         // Nobody can say any more that it serves on.
         if state.supervisor.bereft && !self.has(Mutant::EndUnheard) {
@@ -322,6 +354,11 @@ impl State {
             other => panic!("process {pid} is no standby: {other:?}"),
         }
     }
+}
+
+/// Those of the ones that are not among the others.
+fn without(ones: Connections, others: Connections) -> Connections {
+    std::array::from_fn(|connection| ones[connection] && !others[connection])
 }
 
 /// Those of the ones, and of the others.

@@ -36,13 +36,15 @@ pub enum Mutant {
     ResumedUnsaid,
     /// It ends the queue without hearing what was said up to then.
     ClosesUnheard,
+    /// It hears then of whom it has taken, and not of whom a survivor has.
+    HasUnheardAtTheEnd,
     /// It waits for a survivor although nobody has the queue any more.
     EndUnheard,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::TakesUntold,
         Self::KnownKept,
         Self::StandbyUnsaid,
@@ -59,6 +61,7 @@ impl Mutant {
         Self::UnderWayKept,
         Self::ResumedUnsaid,
         Self::ClosesUnheard,
+        Self::HasUnheardAtTheEnd,
         Self::EndUnheard,
     ];
 

@@ -10,7 +10,8 @@ pub fn progress(state: &State) -> i32 {
     let processes: i32 = processes.iter().map(of_process).sum();
     let queued = socket.to_worker.len() + socket.to_supervisor.len();
     let ends = i32::from(!socket.open) + i32::from(supervisor.buried);
-    places + 100 * reaped + processes - 10 * queued as i32 + 1000 * ends + 1000 * supervisor.process as i32
+    let unseen = i32::from(supervisor.unseen);
+    places - unseen + 100 * reaped + processes - 10 * queued as i32 + 1000 * ends + 1000 * supervisor.process as i32
 }
 
 fn place_of(place: Place) -> i32 {

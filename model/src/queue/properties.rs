@@ -40,8 +40,9 @@ pub fn always() -> Vec<Property<Queue>> {
         Property::<Queue>::always(NOT_LOST, |_, state| (0..CONNECTIONS).all(|connection| !is_lost(state, connection))),
         Property::<Queue>::always(NO_BREACH, |_, state| !state.breach),
         Property::<Queue>::always(NOT_BURIED, |_, state| {
-            let serves = state.processes[state.supervisor.process].server().is_some();
-            !state.supervisor.buried || !serves
+            let mut known =
+                state.servers().filter(|(pid, _)| *pid == state.supervisor.process || state.announced[*pid]);
+            !state.supervisor.buried || state.ended || known.next().is_none()
         }),
         Property::<Queue>::always(SERVED, |queue, state| {
             let waits = |place: &Place| matches!(place, Place::Waiting | Place::UnderWay);
@@ -54,7 +55,7 @@ pub fn always() -> Vec<Property<Queue>> {
 /// That the states are reached which the properties above are about.
 pub fn sometimes() -> Vec<Property<Queue>> {
     vec![
-        Property::<Queue>::sometimes("both connections live on through two deaths", |_, state| {
+        Property::<Queue>::sometimes("all connections live on through two deaths", |_, state| {
             let server = state.processes[2].server();
             server.is_some_and(|server| server.peers == [true; CONNECTIONS] && !server.is_untold)
         }),
@@ -115,6 +116,7 @@ impl Mutant {
             | Self::EpipeIgnored
             | Self::LetsInUntold
             | Self::ClosesUnheard
+            | Self::HasUnheardAtTheEnd
             | Self::ResumedToAnybody => ONE_SERVES,
             Self::HasUnsaid | Self::ReturnsAtDeath => WAITS_UNSERVED,
             Self::TakesUntold

@@ -21,8 +21,11 @@ pub struct State {
     pub socket: Socket,
     /// The processes of the worker, by pid.
     pub processes: [Process; PROCESSES],
-    /// Whose end is no fault: its process has died and nobody was armed, or the supervisor has ended the queue.
+    /// Whose end is no fault: its process has died and nobody was armed who had it, or the supervisor has ended the queue before it was
+    /// told who has it.
     pub excused: Connections,
+    /// Of whom the supervisor was told that they could serve on.
+    pub announced: [bool; PROCESSES],
     /// The supervisor has ended the queue for a reason of its own.
     pub ended: bool,
     /// The worker has spoken of a connection that is not its own.
@@ -46,6 +49,8 @@ pub struct Supervisor {
     pub reaped: [bool; PROCESSES],
     /// The worker is gone, as far as the supervisor knows.
     pub buried: bool,
+    /// It has not been looked at who serves on.
+    pub unseen: bool,
 }
 
 /// Where a connection is, as the supervisor knows.
@@ -194,10 +199,12 @@ impl State {
                 former: [false; PROCESSES],
                 reaped: [false; PROCESSES],
                 buried: false,
+                unseen: false,
             },
             socket: Socket { open: true, to_worker: Vec::new(), to_supervisor: Vec::new() },
             processes,
             excused: [false; CONNECTIONS],
+            announced: [false; PROCESSES],
             ended: false,
             breach: false,
         }
