@@ -149,9 +149,11 @@ impl TicketKeys {
     }
 }
 
-/// Makes another key when the last one has sealed long enough, and drops those that open no more.
+/// Makes another key when the last one has sealed long enough, and drops those that open no more; but for the last one, by whose name those
+/// who [follow](TicketKeys::follow) know whose the next one is.
 fn rotate(keys: &mut Vec<Key>, now_s: u64) {
-    keys.retain(|key| key.opens(now_s));
+    let last = keys.last().map(|key| key.name);
+    keys.retain(|key| key.opens(now_s) || last == Some(key.name));
     if keys.last().is_some_and(|key| key.seals(now_s)) {
         return;
     }
@@ -314,6 +316,12 @@ mod tests {
         assert_eq!((standby.sealing(), standby.open(&HERE, &later, NOW_S + SEALING_S)), (before, None));
         assert!(standby.follow(&active.save()));
         assert_eq!(standby.open(&HERE, &later, NOW_S + SEALING_S).as_deref(), Some(&b"later"[..]));
+
+        // Nobody has come for so long that no key was good any more.
+        let much_later_s = NOW_S + 10 * OPENING_S;
+        let much_later = active.seal(&HERE, b"much later", much_later_s).unwrap();
+        assert!(standby.follow(&active.save()));
+        assert_eq!(standby.open(&HERE, &much_later, much_later_s).as_deref(), Some(&b"much later"[..]));
     }
 
     #[test]
