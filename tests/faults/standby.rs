@@ -23,7 +23,7 @@ pub(crate) const PEERS: usize = CLIENTS + 2 * RELAYED;
 pub(crate) const LINE: &[u8] = b"a line\n";
 
 /// So many commits make a difference that is not the first ones'; and so many lines take more of them.
-const LATER_PASS: &str = "#500";
+const LATER_PASS: &str = "#200";
 const LINES_MAX: usize = 5000;
 
 /// The command of a server with clients of all kinds.
