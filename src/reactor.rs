@@ -175,6 +175,7 @@ impl<L: Lanes> Reactor<L> {
                 }
                 self.sources.entrance.leave();
                 disband(&mut self.lanes);
+                self.succession.see_standby_off();
                 return Ok(Outcome::HandedOver { pid });
             }
             let timeout = self.timeout();
@@ -507,8 +508,12 @@ impl<L: Lanes> Reactor<L> {
                 let (_, mut with) = self.succession();
                 channel.close_with(&set_log_level(pid, &level, &mut with).encode());
             }
-            (Request::Wait(channel, ..), Some(refusal @ Refusal::KeepsPeers { .. })) => {
+            (Request::Wait(channel, ..), Some(refusal @ (Refusal::KeepsPeers { .. } | Refusal::Suspects))) => {
                 channel.close_with(&refusal.frame());
+            }
+            // It would wait for as long as it takes, and no standby could follow meanwhile.
+            (Request::Wait(channel, ..), _) if self.succession.keeps_standby() => {
+                channel.close_with(&Refusal::Moves.frame());
             }
             (Request::Give(channel, ..) | Request::Move(channel, ..), Some(refusal)) => {
                 channel.close_with(&refusal.frame());

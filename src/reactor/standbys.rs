@@ -39,8 +39,19 @@ pub(super) struct Standbys {
     /// When it is looked next whether that is otherwise by now.
     look_at: Option<Instant>,
     kept: Option<Kept>,
-    /// Whoever follows is armed, and nobody is told yet.
-    is_armed_untold: bool,
+    armed: News,
+}
+
+/// Who knows that whoever follows is armed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum News {
+    /// Everybody, or nobody is.
+    #[default]
+    Told,
+    /// Nobody yet.
+    Untold,
+    /// A supervisor will, when its socket takes it. Nobody else before: a death that it has to take for that of the worker is not survived.
+    Said,
 }
 
 /// What a standby was told besides its peers.
@@ -175,7 +186,7 @@ impl Standbys {
             Turn::Armed(followed) => {
                 self.followed = Some((followed, told));
                 self.kept.iter_mut().for_each(Kept::armed);
-                self.is_armed_untold = true;
+                self.armed = News::Untold;
             }
             Turn::Lost(standby, failure) => {
                 with.lanes.unwatch(Recipient::Standby);
@@ -189,10 +200,19 @@ impl Standbys {
     /// Says that whoever follows is armed, if that is news. What has waited for it is handled by then: a death from now on costs nobody
     /// the connection.
     pub(super) fn tell_armed<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
-        if let (true, Some((followed, _))) = (std::mem::take(&mut self.is_armed_untold), &self.followed) {
-            fault::shelter(true);
-            let standby = followed.standby();
-            with.sources.entrance.followed_by(Some(standby.pid));
+        let Some((followed, _)) = &self.followed else { return self.armed = News::Told };
+        let standby = followed.standby();
+        match self.armed {
+            News::Told => return,
+            News::Untold => {
+                fault::shelter(true);
+                with.sources.entrance.followed_by(Some(standby.pid));
+                self.armed = News::Said;
+            }
+            News::Said => {}
+        }
+        if with.sources.entrance.has_told_all() {
+            self.armed = News::Told;
             info!("Standby {standby} is armed, with {} peers", followed.peers());
             with.annals.tell(Milestone::Armed { pid: standby.pid });
         }
@@ -265,6 +285,16 @@ impl Standbys {
     pub(super) fn keep_none(&mut self) {
         self.call_off();
         self.kept = None;
+    }
+
+    /// The same where what was started has been told to leave, and leaves.
+    pub(super) fn see_off(&mut self) {
+        self.kept.take().into_iter().for_each(Kept::see_off);
+    }
+
+    /// Whether one is started whenever none is there.
+    pub(super) fn keeps_one(&self) -> bool {
+        self.kept.is_some()
     }
 }
 

@@ -154,6 +154,16 @@ impl Succession {
         self.standbys.iter_mut().for_each(|standbys| standbys.tell_armed(with));
     }
 
+    /// Whether a standby is started whenever none is there.
+    pub(super) fn keeps_standby(&self) -> bool {
+        self.standbys.as_ref().is_some_and(|standbys| standbys.keeps_one())
+    }
+
+    /// Whoever was started as a standby and has been dismissed is gone from here on.
+    pub(super) fn see_standby_off(&mut self) {
+        self.standbys.iter_mut().for_each(|standbys| standbys.see_off());
+    }
+
     /// Nobody follows any more.
     pub(super) fn dismiss_standby<L: Lanes>(&mut self, why: &Refusal, with: &mut Lent<'_, L>) {
         self.standbys.iter_mut().for_each(|standbys| standbys.dismiss(why, with));

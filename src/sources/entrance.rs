@@ -258,6 +258,11 @@ impl Entrance {
         }
     }
 
+    /// Whether a supervisor can hear all that it was told.
+    pub(crate) fn has_told_all(&mut self) -> bool {
+        self.draws().all(Draw::has_told_all)
+    }
+
     /// Whom a supervisor offers, if it is time to let somebody in and there is `room`: a standby is to know them before they are taken.
     pub(crate) fn offers(&mut self, room: usize, now: Instant) -> Vec<Offer<'_>> {
         // Of whom it knew before this turn, it does not know any more.

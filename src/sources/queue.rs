@@ -114,6 +114,12 @@ impl Draw {
         self.end_at(said);
     }
 
+    /// Whether the supervisor can hear all that it was told, or nobody hears it any more.
+    pub(super) fn has_told_all(&mut self) -> bool {
+        let has_said_all = self.queue.has_said_all();
+        self.end_at(has_said_all).unwrap_or(false) || self.queue.is_gone()
+    }
+
     /// Who is offered now, for a standby: as many as there is room for. It is to know them, and then they may be taken.
     pub(super) fn offers(&mut self, room: usize) -> Vec<Offer<'_>> {
         let Self { queue, known: Some(known), .. } = self else { return Vec::new() };

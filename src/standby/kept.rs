@@ -22,6 +22,9 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 /// How long one may take to leave that was told that it is not needed any more: it makes room for another one then.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
 
+/// The same where the server waits for that, and has nothing else to do.
+const SEEN_OFF_WITHIN: Duration = Duration::from_secs(1);
+
 /// What keeps a standby.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -114,6 +117,13 @@ impl Kept {
     /// It was told to leave.
     pub(crate) fn dismissed(&mut self, now: Instant) {
         self.leaves_by = self.launch.as_ref().map(|_| now + LEAVES_WITHIN);
+    }
+
+    /// The server ends, and does not leave behind what was told to leave and hangs.
+    pub(crate) fn see_off(self) {
+        if let Some(launch) = self.launch.filter(|launch| !launch.ends_within(SEEN_OFF_WITHIN)) {
+            launch.kill();
+        }
     }
 
     /// It is killed: it hangs perhaps, and makes room for another one, or has not called yet, and would call somebody else.

@@ -112,13 +112,19 @@ impl Launch {
         self.wait_for(patience, |news| !matches!(news, News::Quiet));
     }
 
-    fn wait_for(&self, patience: Duration, is_awaited: impl Fn(&News) -> bool) {
+    /// Whether it ends within that time, or has not been there.
+    pub(crate) fn ends_within(&self, patience: Duration) -> bool {
+        self.wait_for(patience, |news| matches!(news, News::Ended(_) | News::NotStarted(_)))
+    }
+
+    fn wait_for(&self, patience: Duration, is_awaited: impl Fn(&News) -> bool) -> bool {
         let until = Instant::now() + patience;
         while let Some(news) = self.news_within(until.saturating_duration_since(Instant::now())) {
             if is_awaited(&news) {
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// Kills the process, also if it is only being started.

@@ -324,6 +324,35 @@ fn a_standby_that_is_dismissed_and_hangs_is_killed_and_another_one_follows() {
 }
 
 #[test]
+fn a_server_that_is_taken_over_leaves_no_standby_behind_that_hangs() {
+    let place = Place::new();
+    let mut kept = Kept::of(Server::serve(&place.path(), "--standby"), &place);
+    let hung = kept.next();
+    kill(Pid::from_raw(hung.cast_signed()), Signal::SIGSTOP).expect("it follows");
+    let successor = kept.servers.remove(0).taken_over("");
+    kept.servers.push(successor);
+    wait_until("it is dead", || {
+        std::fs::read_to_string(format!("/proc/{hung}/stat")).map_or(true, |stat| stat.contains(") Z "))
+    });
+}
+
+#[test]
+fn nobody_waits_for_a_server_that_starts_its_standby() {
+    let place = Place::new();
+    let mut kept = Kept::of(Server::serve(&place.path(), "--standby"), &place);
+    let waiting = Server::wait(&place.path(), "");
+    let standby = kept.next();
+    kill(Pid::from_raw(standby.cast_signed()), Signal::SIGKILL).expect("it follows");
+    // However often it calls, another one follows.
+    let next = kept.next();
+    waiting.wait_for_line(|line| {
+        line.contains("a server with a standby has its peers to itself") || line.contains(" follows as its standby")
+    });
+    kept.servers[0].kill();
+    wait_until("the standby serves", || Status::of(&place.path()).is_ok_and(|status| status.pid == next));
+}
+
+#[test]
 fn a_server_that_starts_its_standby_can_be_taken_over_and_its_successor_has_one_of_its_own() {
     let place = Place::new();
     let active = Server::serve(&place.path(), "--standby");
