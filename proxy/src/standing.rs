@@ -21,7 +21,7 @@ pub struct Standing {
     /// So many checks in a row have said that it is otherwise.
     #[n(2)]
     pub against: u32,
-    /// So many connections to it in a row have failed to be opened.
+    /// So many clients in a row could not be connected to it, at none of its addresses.
     #[n(3)]
     pub failures: u32,
     /// Until then it gets no clients, since those have failed: ms since 1970.
@@ -77,6 +77,13 @@ pub enum Turned {
     Down,
 }
 
+impl Eject {
+    /// When one that begins now ends: ms since 1970.
+    fn until_ms(self, now_ms: u64) -> u64 {
+        now_ms.saturating_add(u64::try_from(self.period.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 impl Standing {
     /// Why it gets no clients now, if it does not.
     #[must_use]
@@ -119,14 +126,18 @@ impl Standing {
         self.figures.connect_ms += u64::from(connect_ms);
     }
 
-    /// A connection for a client could not be opened. Says whether the server is ejected by that.
+    /// A connection for a client could not be opened. Says whether the server is ejected by that, where it is to be: if there is an address
+    /// at which the client was not led to it in vain, it is not.
     pub fn failed(&mut self, why: String, eject: Option<Eject>, now_ms: u64) -> bool {
         self.last_failure = Some(why);
         self.figures.failures += 1;
+        let Some(eject) = eject else { return false };
         self.failures = self.failures.saturating_add(1);
-        let Some(Eject { period, .. }) = eject.filter(|eject| self.failures >= eject.failures) else { return false };
+        if self.failures < eject.failures {
+            return false;
+        }
         self.failures = 0;
-        self.ejected_until_ms = now_ms + u64::try_from(period.as_millis()).unwrap_or(u64::MAX / 2);
+        self.ejected_until_ms = eject.until_ms(now_ms);
         self.figures.ejections += 1;
         true
     }
@@ -136,13 +147,15 @@ impl Standing {
         (self.is_drained, self.failures, self.ejected_until_ms) = (false, 0, 0);
     }
 
-    /// Forgets what the file does not ask for any more.
-    pub fn follow(&mut self, upstream: &Upstream) {
+    /// Forgets what the file does not ask for any more. An ejection does not last longer than it says, also where the time of the day was
+    /// set back since it began.
+    pub fn follow(&mut self, upstream: &Upstream, now_ms: u64) {
         if upstream.check.is_none() {
             (self.is_down, self.against) = (false, 0);
         }
-        if upstream.eject.is_none() {
-            (self.failures, self.ejected_until_ms) = (0, 0);
+        match upstream.eject {
+            None => (self.failures, self.ejected_until_ms) = (0, 0),
+            Some(eject) => self.ejected_until_ms = self.ejected_until_ms.min(eject.until_ms(now_ms)),
         }
     }
 }
@@ -199,9 +212,27 @@ mod tests {
         assert!(!standing.failed(why(), eject, 1000) && standing.failed(why(), eject, 2000));
         assert_eq!((standing.why_not(31_999), standing.why_not(32_000)), (Some("ejected"), None));
         assert!(!standing.failed(why(), None, 40_000));
+        // At another of its addresses it was not tried.
+        assert!(!standing.failed(why(), eject, 40_000) && !standing.failed(why(), None, 40_000));
+        assert!(standing.failed(why(), eject, 40_000));
         standing.ejected_until_ms = 90_000;
         standing.enable();
         assert_eq!(standing.why_not(40_000), None);
+    }
+
+    #[test]
+    fn an_ejection_is_no_longer_than_the_file_says_also_where_the_time_was_set_back() {
+        let config = crate::config::Config::simple("127.0.0.1:1", "127.0.0.1:2").expect("it is right");
+        let eject = Eject { failures: 1, period: Duration::from_secs(30) };
+        let upstream = Upstream { eject: Some(eject), ..config.upstreams[0].clone() };
+        let mut standing = Standing::default();
+        assert!(standing.failed("refused".to_owned(), Some(eject), 4_000_000));
+        standing.follow(&upstream, 4_000_000);
+        assert_eq!(standing.ejected_until_ms, 4_030_000);
+        standing.follow(&upstream, 1_000);
+        assert_eq!(standing.ejected_until_ms, 31_000);
+        standing.follow(&Upstream { eject: None, ..upstream }, 1_000);
+        assert_eq!(standing.ejected_until_ms, 0);
     }
 
     #[test]

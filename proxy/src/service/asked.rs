@@ -15,7 +15,7 @@ impl Proxy {
     /// Answers a question, or does what is asked.
     pub(super) fn answer(&mut self, question: &[u8], context: &mut Context<'_, Self>) -> Result<String, String> {
         match Question::parse(question)? {
-            Question::Drain(server) => self.drain(self.find(&server)?),
+            Question::Drain(server) => self.drain(self.find(&server)?, context),
             Question::Close(server) => self.close(self.find(&server)?, context),
             Question::Enable(server) => self.enable(self.find(&server)?, context),
             Question::Servers => Ok(self.tell_servers(context)),
@@ -33,8 +33,10 @@ impl Proxy {
         })
     }
 
-    fn drain(&mut self, server: Rolled) -> Result<String, String> {
+    fn drain(&mut self, server: Rolled, context: &mut Context<'_, Self>) -> Result<String, String> {
         self.change(server, |standing| standing.is_drained = true);
+        // Backups may be used from here on, or nobody is up for whom it would be worth waiting.
+        self.serve_queue_of(server, context);
         let (name, connections) = (self.servers.name(server), self.live[server.index()].connections);
         info!("Server {name} is drained: it keeps {connections} connections, and gets no new ones");
         Ok(format!("{name} is drained and keeps {connections} connections\n"))
@@ -43,6 +45,7 @@ impl Proxy {
     fn close(&mut self, server: Rolled, context: &mut Context<'_, Self>) -> Result<String, String> {
         self.change(server, |standing| standing.is_drained = true);
         let (name, connections) = (self.servers.name(server), self.cut(server, Leaving::Closed, context));
+        self.serve_queue_of(server, context);
         info!("Server {name} is closed: {connections} connections are cut, and it gets no new ones");
         Ok(format!("{name} is closed, {connections} connections are cut\n"))
     }

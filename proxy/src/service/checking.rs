@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use reactord::{Closed, Connect, Context, Violation};
 
-use super::leading::spoken_to;
+use super::leading::{is_shortage, spoken_to};
 use super::roll::Rolled;
 use super::session::{Leaving, Probe, Session};
-use super::state::Proxy;
+use super::state::{Live, Proxy};
 use super::timers::{CHECKS, LINES_LEFT_OUT};
 use crate::config::{Check, OnDown};
+use crate::lines::About;
 use crate::proxy_header::{Says, write};
 use crate::standing::Turned;
 
@@ -57,10 +58,10 @@ impl Proxy {
     fn check(&mut self, of: Rolled, now: Instant, context: &mut Context<'_, Self>) {
         let Some(Check { every, within, send, .. }) = self.check_of(of).cloned() else { return };
         self.live[of.index()].check_at = Some(now + every);
-        if self.live[of.index()].at.is_empty() {
+        let Live { at, next_check, .. } = &self.live[of.index()];
+        let Some(to) = at.get(next_check % at.len().max(1)).cloned() else {
             return self.judge(of, Err("its name has no address"), context);
-        }
-        let to = self.next_address(of);
+        };
         let (_, upstream, server) = self.server(of).expect("servers of the file are checked");
         let header = upstream.send_proxy.map(|version| write(version, &Says::Own, None)).unwrap_or_default();
         let connect = Connect { within, ephemeral: true, ..Connect::to(to) };
@@ -73,6 +74,10 @@ impl Proxy {
                 if let Err(error) = context.send(probe, &said) {
                     debug!("A check of {}: {error}", self.servers.name(of));
                 }
+            }
+            // This machine has no room for it, which is no server's fault.
+            Err((_, error)) if is_shortage(&error) => {
+                self.lines.warn(About::Shortage, now, format_args!("No connection can be opened for a check: {error}"));
             }
             Err((_, error)) => self.judge(of, Err(&error.to_string()), context),
         }
@@ -107,6 +112,10 @@ impl Proxy {
 
     /// A check is over.
     pub(super) fn checked(&mut self, probe: Probe, how: &Closed, context: &mut Context<'_, Self>) {
+        // That this server ends it says nothing of the other one.
+        if self.is_stopping {
+            return;
+        }
         let reason = match (probe.passed, how) {
             (Some(true), _) => return self.judge(probe.of, Ok(()), context),
             (Some(false), _) => "it answers something else than is expected".to_owned(),
@@ -120,6 +129,11 @@ impl Proxy {
     fn judge(&mut self, of: Rolled, result: Result<(), &str>, context: &mut Context<'_, Self>) {
         let Some(check) = self.check_of(of).cloned() else { return };
         let turned = self.change(of, |standing| standing.checked(result, &check));
+        if result.is_err() {
+            // A name may have an address where nobody listens: the next check asks at the next one, and stays where it is answered.
+            let next_check = &mut self.live[of.index()].next_check;
+            *next_check = next_check.wrapping_add(1);
+        }
         let name = self.servers.name(of);
         match (turned, result) {
             (Some(Turned::Up), _) => {
@@ -132,6 +146,8 @@ impl Proxy {
                 if self.server(of).is_some_and(|(_, upstream, _)| upstream.on_down == OnDown::Close) {
                     self.cut(of, Leaving::Down, context);
                 }
+                // Backups may be used from here on, or nobody is up for whom it would be worth waiting.
+                self.serve_queue_of(of, context);
             }
             (None, Err(reason)) => debug!("A check of {name} has failed: {reason}"),
             (None, Ok(())) => {}

@@ -49,7 +49,12 @@ impl Proxy {
         }
     }
 
+    /// The listener by the name that one of its places has in another process: of several, each has the place in its own.
     fn gone_listener(&mut self, name: &str) -> Rolled {
+        let of_place = name.split(' ').next().and_then(|name| self.listeners.find(name));
+        if let Some(number) = of_place.filter(|number| self.listener(*number).is_some()) {
+            return number;
+        }
         let number = self.listeners.number(name);
         self.make_room();
         number
@@ -76,11 +81,11 @@ impl Proxy {
             // The process that has heard it read it in another way.
             Some(Ok(None) | Err(_)) => return self.refuse(id, coming, Refusal::NoHeader, context),
         }
-        self.let_in(coming, context)
+        self.let_in(coming, false, context)
     }
 
-    /// It is known by now where a client comes from.
-    fn let_in(&mut self, coming: Box<Coming>, context: &mut Context<'_, Self>) -> Session {
+    /// It is known by now where a client comes from. It may have been given its time when its header was to come.
+    fn let_in(&mut self, coming: Box<Coming>, has_its_time: bool, context: &mut Context<'_, Self>) -> Session {
         let id = context.peer();
         let source = coming.told.origin.source.map(|source| source.ip());
         if let Some(refusal) = source.and_then(|source| self.objection(coming.listener, source, context)) {
@@ -88,7 +93,7 @@ impl Proxy {
         }
         match self.listener(coming.listener).map(|listener| (&listener.route, listener.header_timeout)) {
             Some((Route::Sni(_), header_timeout)) if context.tls(id).is_none() => {
-                if coming.told.passed_on_by.is_none() {
+                if !has_its_time {
                     // Whoever has to send a header first has one time for both.
                     context.set_deadline(id, Some(header_timeout));
                 }
@@ -178,7 +183,7 @@ impl Proxy {
             Ok(Some(Header { bytes, addresses })) => {
                 coming.told.note(addresses, context.address());
                 coming.stage = Stage::Hello;
-                (self.let_in(coming, context), bytes)
+                (self.let_in(coming, true, context), bytes)
             }
             Err(mistake) => {
                 debug!("Client {}: {mistake}", coming.told.origin.whence());

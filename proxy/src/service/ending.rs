@@ -160,13 +160,15 @@ impl Proxy {
         let live = &mut self.live[served.to.index()];
         live.connections = live.connections.saturating_sub(1);
         match how {
-            Closed::Unreachable(error) => self.lead_on(served, error, context),
+            Closed::Unreachable(error) if !self.is_stopping => self.lead_on(served, error, context),
             Closed::Lost(error) if error.kind() == ErrorKind::TimedOut => {
                 leave_client(served.client, Leaving::Vanished, context);
             }
             Closed::Lost(error) if error.kind() == ErrorKind::InvalidData => {
                 leave_client(served.client, Leaving::BrokenTls, context);
             }
+            // Its client may be waiting for it yet.
+            Closed::Lost(error) if !self.is_stopping => self.lead_on(served, error, context),
             _ => {}
         }
         match self.server(served.to).map(|(pool, ..)| pool) {

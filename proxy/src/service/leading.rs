@@ -191,7 +191,10 @@ impl Proxy {
         coming.tried.push(to);
         coming.has_timed_out = error.kind() == io::ErrorKind::TimedOut;
         let (now_ms, why) = (self.ms(context.now()), error.to_string());
-        let eject = self.server(to).and_then(|(_, upstream, _)| upstream.eject);
+        // A name may have an address where nobody listens: it has failed who has failed at all of its own.
+        let attempts = coming.tried.iter().filter(|tried| **tried == to).count();
+        let is_exhausted = attempts >= self.live[to.index()].at.len();
+        let eject = self.server(to).and_then(|(_, upstream, _)| upstream.eject).filter(|_| is_exhausted);
         if self.change(to, |standing| standing.failed(why, eject, now_ms)) {
             let period = eject.map(|eject| eject.period).unwrap_or_default();
             warn!("Server {name} gets no clients for {} s: connections to it have failed", period.as_secs());
@@ -245,17 +248,29 @@ impl Proxy {
         }
     }
 
-    /// Leads those on who wait for a server with room, as far as there is room.
+    /// Leads those on who wait for a server with room, as far as there is room; or lets them go where none is up any more.
     pub(super) fn serve_queue(&mut self, pool: usize, context: &mut Context<'_, Self>) {
-        while self.pools[pool].waiting > 0 && self.has_room(pool, context.now()) {
+        while !self.is_stopping && self.pools[pool].waiting > 0 && self.knows_a_way(pool, context.now()) {
             let Some(id) = self.pools[pool].queue.pop_front() else { return };
             let Some(session) = context.session(id) else { continue };
             let Some(coming) = session.take_coming(|stage| stage == Stage::Queued) else { continue };
             self.pools[pool].waiting -= 1;
             let led = self.lead(id, coming, context);
+            let is_short = matches!(&led, Session::Coming(coming) if coming.stage == Stage::Refused(Refusal::Shortage));
             if let Some(session) = context.session(id) {
                 *session = led;
             }
+            // The others wait until somebody leaves.
+            if is_short {
+                return;
+            }
+        }
+    }
+
+    /// The same of the upstream of a server, if that is in the file.
+    pub(super) fn serve_queue_of(&mut self, server: Rolled, context: &mut Context<'_, Self>) {
+        if let Some((pool, ..)) = self.server(server) {
+            self.serve_queue(pool, context);
         }
     }
 
@@ -264,8 +279,10 @@ impl Proxy {
         (0..self.pools.len()).for_each(|pool| self.serve_queue(pool, context));
     }
 
-    fn has_room(&self, pool: usize, now: Instant) -> bool {
-        self.look(pool, None, &[], now).has_room()
+    /// Whether it is known what is to become of those who wait: there is room for one, or nobody is up.
+    fn knows_a_way(&self, pool: usize, now: Instant) -> bool {
+        let look = self.look(pool, None, &[], now);
+        look.has_room() || !look.is_any_up()
     }
 
     // ── Elsewhere after all ────────────────────────────────────────────────────────────────────────────────────────
@@ -290,10 +307,11 @@ impl Proxy {
         let is_its = |stage| stage == Stage::Connecting { server };
         let coming = context.session(served.client).and_then(|session| session.take_coming(is_its));
         let Some(coming) = coming else { return context.abort(server) };
+        let listener = coming.listener;
         let connect_ms = u32::try_from(now_ms.saturating_sub(coming.accepted_ms)).unwrap_or(u32::MAX);
         self.change(served.to, |standing| standing.connected(connect_ms));
-        self.tune(server, coming.listener, context);
-        let idle = self.listener(coming.listener).and_then(|listener| listener.idle_timeout);
+        self.tune(server, listener, context);
+        let idle = self.listener(listener).and_then(|listener| listener.idle_timeout);
         let joined = context.join(served.client, server, idle);
         context.release(served.client);
         // What its TLS has told is known as long as its connection is.
@@ -303,7 +321,7 @@ impl Proxy {
             accepted_ms: coming.accepted_ms,
             to: served.to,
             connect_ms,
-            listener: coming.listener,
+            listener,
             retries: u8::try_from(coming.tried.len()).unwrap_or(u8::MAX),
             leaving: Leaving::No,
             is_half_closed: false,
@@ -314,7 +332,11 @@ impl Proxy {
         }
         if joined.is_err() {
             context.abort(served.client);
-            context.abort(server);
+            return context.abort(server);
+        }
+        // It had not come so far when it was seen who is to go.
+        if self.is_gone(listener, served.to) {
+            self.follow_removal(served.client, true, context);
         }
     }
 
@@ -337,9 +359,11 @@ pub(super) fn spoken_to(connect: Connect, upstream: &Upstream, server: &Server, 
     (Connect { tls: Some(tls), ..connect }, Vec::new())
 }
 
-fn is_shortage(error: &io::Error) -> bool {
+/// Whether this machine has no room for a connection, to whomever. That it has no address for one (EADDRNOTAVAIL) is a matter of where
+/// that goes: it speaks no IPv6, or has no port left to there.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL))
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
 }
 
 /// The servers of an upstream, looked at for one client.

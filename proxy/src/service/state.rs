@@ -73,8 +73,10 @@ pub(super) struct Live {
     pub(super) connections: u32,
     /// Where it is: nowhere, as long as its name has no address.
     pub(super) at: Vec<Target>,
-    /// Which of those is next.
+    /// Which of those is next, for a client.
     pub(super) next: usize,
+    /// For a check: the one that has answered the last one, or the next.
+    pub(super) next_check: usize,
     /// When it is checked next.
     pub(super) check_at: Option<Instant>,
     /// What its standing says of whether it gets clients.

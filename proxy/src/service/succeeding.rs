@@ -1,6 +1,8 @@
 //! What a successor makes of what it has inherited: the file says what is to be, and what has been known goes on where the
 //! file has room for it.
 
+use std::time::{Duration, Instant};
+
 use log::info;
 use reactord::{Context, PeerId};
 
@@ -28,7 +30,7 @@ impl Proxy {
         self.say_changes();
         self.make_room();
         let unfinished = self.count_connections(context);
-        self.follow_file();
+        self.follow_file(context.now());
         self.remember_addresses();
         self.go_on_with(unfinished, context);
         self.resolve_names(context);
@@ -72,7 +74,10 @@ impl Proxy {
                     if let Some((client, _)) = session.client() {
                         self.entered[client.listener.index()].connections += 1;
                         let is_gone = self.is_gone(client.listener, client.to);
-                        if is_gone != (client.leaving == Leaving::Removed) {
+                        let is_to_go = is_gone && !matches!(self.config.on_removed, OnRemoved::Keep);
+                        // One for which a time was set has that, unless the file wants it to stay, or to go now.
+                        let has_its_time = is_gone && matches!(self.config.on_removed, OnRemoved::CloseAfter(_));
+                        if is_to_go != (client.leaving == Leaving::Removed) || (is_to_go && !has_its_time) {
                             unfinished.joined.push((id, is_gone));
                         }
                     }
@@ -104,21 +109,20 @@ impl Proxy {
     }
 
     /// Whether a listener or a server is not in the file any more.
-    fn is_gone(&self, listener: Rolled, server: Rolled) -> bool {
+    pub(super) fn is_gone(&self, listener: Rolled, server: Rolled) -> bool {
         self.listener(listener).is_none() || self.server(server).is_none()
     }
 
     /// The listener or the server of a client is gone from the file, or is there again.
-    fn follow_removal(&mut self, id: PeerId, is_gone: bool, context: &mut Context<'_, Self>) {
+    pub(super) fn follow_removal(&mut self, id: PeerId, is_gone: bool, context: &mut Context<'_, Self>) {
         let after = match self.config.on_removed {
-            OnRemoved::Keep if is_gone => return,
-            OnRemoved::Close if is_gone => Some(std::time::Duration::ZERO),
+            OnRemoved::Close if is_gone => Some(Duration::ZERO),
             OnRemoved::CloseAfter(after) if is_gone => Some(after),
             OnRemoved::Keep | OnRemoved::Close | OnRemoved::CloseAfter(_) => None,
         };
         context.set_deadline(id, after);
         if let Some(client) = context.session(id).and_then(Session::client_mut) {
-            client.leaving = if is_gone { Leaving::Removed } else { Leaving::No };
+            client.leaving = if after.is_some() { Leaving::Removed } else { Leaving::No };
         }
     }
 
@@ -138,11 +142,12 @@ impl Proxy {
     }
 
     /// What the file does not ask for any more is forgotten; what is gone from it, too, unless it has connections.
-    fn follow_file(&mut self) {
+    fn follow_file(&mut self, now: Instant) {
+        let now_ms = self.ms(now);
         for number in (0..self.servers_of_file()).map(Rolled::at) {
             let upstream = self.server(number).map(|(_, upstream, _)| upstream.clone()).expect("it is in the file");
             if self.standings.contains_key(&*self.servers.name(number)) {
-                self.change(number, |standing| standing.follow(&upstream));
+                self.change(number, |standing| standing.follow(&upstream, now_ms));
             }
         }
         let Self { servers, live, standings, doings, listeners, .. } = self;

@@ -1,10 +1,12 @@
 //! Servers that are down, come up, or fail.
 
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use super::rig::{Client, Proxy, address, echo, free_address, upstream};
+use super::rig::{Client, Proxy, address, echo, figures, free_address, upstream};
 
 /// A server that only counts who connects.
 fn counting(listener: TcpListener) -> Arc<AtomicUsize> {
@@ -90,6 +92,67 @@ fn server_to_which_connections_fail_gets_none_for_a_while_also_from_a_successor(
     assert_eq!(count.load(Ordering::SeqCst), 0);
     proxy.answers(&["enable", &format!("u/{dead}")]);
     proxy.stands(&format!("u/{dead} up"));
+}
+
+#[test]
+fn server_one_of_whose_addresses_is_nobodys_is_up_and_serves() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("another /etc/hosts is root's alone to have");
+    }
+    let (listen, metrics, at) = (free_address(), free_address(), free_address());
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(hosts.path(), "127.0.0.1 twofold.test\n127.0.0.2 twofold.test\n").unwrap();
+    let count = counting(TcpListener::bind(at).unwrap());
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", "mount --bind \"$0\" /etc/hosts\nexec \"$@\""]).arg(hosts.path());
+    command.arg(env!("CARGO_BIN_EXE_reactord-proxy"));
+    let config = format!(
+        "metrics = '{metrics}'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['twofold.test:{}']\n\
+         check = {{ every = '50ms', within = '50ms', rise = 2, fall = 3 }}\n",
+        at.port()
+    );
+    let proxy = Proxy::serve_with(&config, &mut command);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    for clients in 1..=12 {
+        drop(Client::connect(listen));
+        // One client between two checks: they are not to share the addresses between them.
+        while count.load(Ordering::SeqCst) < 2 * clients {
+            assert!(Instant::now() < deadline, "{} have come with {clients} clients", count.load(Ordering::SeqCst));
+            std::thread::yield_now();
+        }
+    }
+    proxy.stands(&format!("u/twofold.test:{} up", at.port()));
+    let told = figures(metrics);
+    let failed = told.lines().find_map(|line| line.strip_prefix("proxy_server_failed_checks_total{")?.split_once("} "));
+    assert!(failed.is_some_and(|(_, count)| count.parse::<u32>().is_ok_and(|count| count <= 1)), "{told}");
+}
+
+#[test]
+fn who_waits_is_let_go_when_no_server_is_up_any_more_and_led_to_a_backup_where_there_is_one() {
+    let ([listen, backed], [one, other]) = ([free_address(), free_address()], [upstream(), upstream()]);
+    let proxy = Proxy::serve(&format!(
+        "[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[listener.backed]\nbind = '{backed}'\nupstream = 'backed'\n\
+         [upstream.u]\nservers = [{{ at = '{}', name = 'one', max_connections = 1 }}]\nqueue = {{ max = 9, within = '1h' }}\n\
+         [upstream.backed]\nqueue = {{ max = 9, within = '1h' }}\nservers = [{{ at = '{}', name = 'other', max_connections = 1 }},\n\
+         {{ at = '{}', name = 'spare', backup = true }}]\n",
+        address(&one),
+        address(&other),
+        echo("spare")
+    ));
+    for (at, server, name) in [(listen, &one, "u/one"), (backed, &other, "backed/other")] {
+        let mut first = Client::connect(at);
+        let mut served = Client::of(server.accept().unwrap().0);
+        let mut second = Client::connect(at);
+        second.send("hello");
+        proxy.stands("waiting=1");
+        proxy.answers(&["drain", name]);
+        match name {
+            "u/one" => second.is_reset(),
+            _ => second.receive("spare"),
+        }
+        first.send("still here");
+        served.receive("still here");
+    }
 }
 
 #[test]

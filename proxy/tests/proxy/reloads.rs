@@ -149,3 +149,23 @@ fn connections_whose_server_is_gone_are_closed_if_the_file_says_so() {
     client.0.set_read_timeout(Some(PATIENCE)).unwrap();
     client.ends();
 }
+
+#[test]
+fn connections_whose_server_is_gone_do_as_the_last_file_says() {
+    let listen = free_address();
+    let [a, b] = [echo("a"), echo("b")];
+    let config = |server, on_removed| {
+        format!(
+            "[defaults]\non_removed = '{on_removed}'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{server}']\n"
+        )
+    };
+    let proxy = Proxy::serve(&config(a, "1h"));
+    let mut client = Client::connect(listen);
+    client.receive("a");
+    proxy.reload(&config(b, "1h"));
+    client.ask("for an hour");
+    proxy.reload(&config(b, "keep"));
+    client.ask("for as long as it likes");
+    proxy.reload(&config(b, "close"));
+    client.ends();
+}
