@@ -201,7 +201,7 @@ impl Passing {
         let visit = self.visits.swap_remove(at);
         let Client { kind, name, heard, .. } = visit.client;
         if !visit.is_new() || !is_loss(what) {
-            self.count -= 1;
+            self.count = self.count.saturating_sub(1);
             return Err(format!("{kind:?} {name}, which goes by {:?} and has heard {heard}: {what}", visit.way));
         }
         if visit.deaths < self.deaths {
