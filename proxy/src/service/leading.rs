@@ -191,9 +191,7 @@ impl Proxy {
         coming.tried.push(to);
         coming.has_timed_out = error.kind() == io::ErrorKind::TimedOut;
         let (now_ms, why) = (self.ms(context.now()), error.to_string());
-        // A name may have an address where nobody listens: it has failed who has failed at all of its own.
-        let attempts = coming.tried.iter().filter(|tried| **tried == to).count();
-        let is_exhausted = attempts >= self.live[to.index()].at.len();
+        let is_exhausted = self.live[to.index()].is_exhausted(to, &coming.tried);
         let eject = self.server(to).and_then(|(_, upstream, _)| upstream.eject).filter(|_| is_exhausted);
         if self.change(to, |standing| standing.failed(why, eject, now_ms)) {
             let period = eject.map(|eject| eject.period).unwrap_or_default();
@@ -405,13 +403,6 @@ impl Look<'_> {
         server.weight > 0 && server.backup == self.is_for_backups
     }
 
-    /// Whether the client was led to each of its addresses in vain: a name may have one of IPv6 where nobody listens.
-    fn is_exhausted(&self, number: usize) -> bool {
-        let server = self.rolled(number);
-        let attempts = self.tried.iter().filter(|tried| **tried == server).count();
-        attempts > 0 && attempts >= self.live[number].at.len()
-    }
-
     fn has_room(&self) -> bool {
         (0..self.live.len()).any(|number| self.is_open(number))
     }
@@ -424,7 +415,10 @@ impl Field for Look<'_> {
 
     fn is_open(&self, number: usize) -> bool {
         let is_full = self.upstream.servers[number].max_connections.is_some_and(|max| self.load(number) >= max);
-        self.is_wanted(number) && self.is_up(number) && !is_full && !self.is_exhausted(number)
+        self.is_wanted(number)
+            && self.is_up(number)
+            && !is_full
+            && !self.live[number].is_exhausted(self.rolled(number), self.tried)
     }
 
     fn load(&self, number: usize) -> u32 {

@@ -83,6 +83,15 @@ pub(super) struct Live {
     pub(super) gate: Gate,
 }
 
+impl Live {
+    /// Whether a client that was led to these servers in vain was led to each address of this one: a name may have one of IPv6 where
+    /// nobody listens.
+    pub(super) fn is_exhausted(&self, server: Rolled, tried: &[Rolled]) -> bool {
+        let attempts = tried.iter().filter(|tried| **tried == server).count();
+        attempts > 0 && attempts >= self.at.len()
+    }
+}
+
 /// What of a standing decides whether a server gets clients, where a look has to be quick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Gate {

@@ -14,7 +14,7 @@ use crate::config::{Config, OnRemoved, Route, changes};
 /// Connections for which the file may say something else than that of the predecessor.
 #[derive(Default)]
 struct Unfinished {
-    /// Clients that are joined, and whether their listener or server is gone, where that has changed.
+    /// Clients that are joined, and whether their listener or server is gone, where it is, or was.
     joined: Vec<(PeerId, bool)>,
     /// Clients that wait for a server, in the order in which they came.
     waiting: Vec<(u64, PeerId)>,
@@ -74,10 +74,7 @@ impl Proxy {
                     if let Some((client, _)) = session.client() {
                         self.entered[client.listener.index()].connections += 1;
                         let is_gone = self.is_gone(client.listener, client.to);
-                        let is_to_go = is_gone && !matches!(self.config.on_removed, OnRemoved::Keep);
-                        // One for which a time was set has that, unless the file wants it to stay, or to go now.
-                        let has_its_time = is_gone && matches!(self.config.on_removed, OnRemoved::CloseAfter(_));
-                        if is_to_go != (client.leaving == Leaving::Removed) || (is_to_go && !has_its_time) {
+                        if is_gone || client.leaving == Leaving::Removed {
                             unfinished.joined.push((id, is_gone));
                         }
                     }
@@ -115,15 +112,16 @@ impl Proxy {
 
     /// The listener or the server of a client is gone from the file, or is there again.
     pub(super) fn follow_removal(&mut self, id: PeerId, is_gone: bool, context: &mut Context<'_, Self>) {
+        let Some(client) = context.session(id).and_then(Session::client_mut) else { return };
         let after = match self.config.on_removed {
+            // It has had its time since it was gone first.
+            OnRemoved::CloseAfter(_) if is_gone && client.leaving == Leaving::Removed => return,
             OnRemoved::Close if is_gone => Some(Duration::ZERO),
             OnRemoved::CloseAfter(after) if is_gone => Some(after),
             OnRemoved::Keep | OnRemoved::Close | OnRemoved::CloseAfter(_) => None,
         };
+        client.leaving = if after.is_some() { Leaving::Removed } else { Leaving::No };
         context.set_deadline(id, after);
-        if let Some(client) = context.session(id).and_then(Session::client_mut) {
-            client.leaving = if after.is_some() { Leaving::Removed } else { Leaving::No };
-        }
     }
 
     /// Somebody has waited for a server, and waits on, unless there is no such upstream any more.
