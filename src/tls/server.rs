@@ -96,11 +96,9 @@ impl Tls {
             log::debug!("{} bytes of a predecessor are no ticket keys: its clients do not resume", saved.len());
         }
     }
-}
 
-// ── A standby's ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── A standby's ────────────────────────────────────────────────────────────────────────────────────────────────
 
-impl Tls {
     /// The name of the key that seals tickets: when there is another one, a standby is to be told of all.
     pub(crate) fn ticket_key(&self) -> [u8; 16] {
         self.shared.tickets.sealing()

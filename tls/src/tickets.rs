@@ -92,20 +92,16 @@ impl TicketKeys {
     /// not, nothing changes.
     #[must_use]
     pub fn adopt(&self, saved: &[u8]) -> bool {
-        match read(saved) {
-            Some(keys) if (1..=KEYS_MAX).contains(&keys.len()) => {
-                *self.lock() = keys;
-                true
-            }
-            _ => false,
-        }
+        read(saved).map(|keys| *self.lock() = keys).is_some()
     }
 
     /// The same, if these are the keys of whose keys this has adopted before, as they are by now: one of them is known.
     #[must_use]
     pub fn follow(&self, saved: &[u8]) -> bool {
-        let is_known = |key: &Key| self.lock().iter().any(|known| known.name == key.name);
-        read(saved).is_some_and(|keys| keys.iter().any(is_known)) && self.adopt(saved)
+        let mut known = self.lock();
+        let is_known = |key: &Key| known.iter().any(|known| known.name == key.name);
+        let keys = read(saved).filter(|keys| keys.iter().any(is_known));
+        keys.map(|keys| *known = keys).is_some()
     }
 
     /// The name of the key that seals: when there is another one, there is something to be told.
@@ -173,7 +169,7 @@ fn read(saved: &[u8]) -> Option<Vec<Key>> {
         let key = Zeroizing::new(reader.array()?);
         keys.push(Key { name, key, made_at_s: u64::from_be_bytes(reader.array()?) });
     }
-    Some(keys)
+    (1..=KEYS_MAX).contains(&keys.len()).then_some(keys)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
