@@ -157,14 +157,12 @@ impl Draw {
         if !std::mem::replace(is_said, true) {
             self.queue.survive(inherited.iter().map(|inherited| inherited.id));
         }
-        let has_said_all = self.queue.has_said_all();
-        let has_said_all = self.end_at(has_said_all).unwrap_or(false);
-        if has_said_all || self.queue.is_gone() {
-            let inherited = self.untold.take().map(|untold| untold.inherited).unwrap_or_default();
-            // Otherwise somebody else may have them by now.
-            if has_said_all {
-                self.inherited = inherited.into();
-            }
+        // If nobody hears it any more, somebody else may have them by now.
+        if self.has_told_all()
+            && let Some(Untold { inherited, .. }) = self.untold.take()
+            && !self.queue.is_gone()
+        {
+            self.inherited = inherited.into();
         }
     }
 
