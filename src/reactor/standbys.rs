@@ -172,7 +172,7 @@ impl Standbys {
         }
         match self.followed.take() {
             Some((followed, told)) => self.turn_followed(followed, told, with),
-            None if !is_taken_over => self.start(with),
+            None if !is_taken_over => self.tend_kept(with),
             None => {}
         }
     }
@@ -263,11 +263,11 @@ impl Standbys {
 
     // ── Who is started ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn start<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
+    fn tend_kept<L: Lanes>(&mut self, with: &mut Lent<'_, L>) {
         let is_due = |kept: &&mut Kept| kept.due().is_some_and(|at| with.now >= at);
         let Some(kept) = self.kept.as_mut().filter(is_due) else { return };
         let Some(listener) = with.sources.callers.as_ref().map(|callers| callers.listener()) else { return };
-        let became = kept.start(listener.path(), with.registry, Tokens::of(Name::Standby), with.now);
+        let became = kept.tend(listener.path(), with.registry, Tokens::of(Name::Standby), with.now);
         became.into_iter().for_each(|became| say(&became, with));
     }
 

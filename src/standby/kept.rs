@@ -58,14 +58,14 @@ impl Kept {
         self.again_after = AGAIN_AFTER;
     }
 
-    /// When one is to be [started](Self::start), or is to have left.
+    /// When one is to be [started](Self::tend), or is to have left.
     pub(crate) fn due(&self) -> Option<Instant> {
         if self.launch.is_none() { Some(self.start_at) } else { self.leaves_by }
     }
 
     /// Starts one, which is to follow whoever answers on `path`, or kills the one that should have left. Returns what comes of it if
     /// nothing does.
-    pub(crate) fn start(&mut self, path: &Path, registry: &Registry, tokens: Tokens, now: Instant) -> Option<Became> {
+    pub(crate) fn tend(&mut self, path: &Path, registry: &Registry, tokens: Tokens, now: Instant) -> Option<Became> {
         if self.launch.is_some() {
             self.leaves_by = None;
             self.give_up();
