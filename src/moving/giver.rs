@@ -531,9 +531,9 @@ impl Giver {
             with.lanes.lane_mut(handle.lane()).keep_given(handle);
         }
     }
-}
 
-impl Giver {
+    // ── When ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
     /// Whether something is to be given of which nothing is under way yet.
     fn begins(&self) -> bool {
         let is_next = |order: &Order| self.takers.get(order.taker).is_some_and(|taker| taker.hello.is_some());
