@@ -10,10 +10,16 @@ use crate::harness::{Exit, PATIENCE, Peer, Place, Server, caller_sees_pid, daemo
 use crate::plan::{Fault, Planned, Point, VARIABLE};
 use crate::secured;
 
-/// How long the predecessor freezes, in ms: longer than whoever is to be late takes; and where the end of that is not what is to come
-/// about, so long that it does not, however long this machine stands still.
+/// How long peers stand still, in ms: longer than whoever is to be late takes; and where the end of that is not what is to come about, so
+/// long that it does not, however long this machine stands still.
 const FREEZE_TIMEOUT_MS: &str = "1000";
-const FREEZE_TIMEOUT_LONG_MS: &str = "20000";
+pub(crate) const FREEZE_TIMEOUT_LONG_MS: &str = "20000";
+
+/// Which of them is for a fault after which they `stay` where they are or not. Whoever has them may be stopped beyond the end of it.
+pub(crate) fn freeze_timeout_ms(point: Point, fault: Fault, stay: bool) -> &'static str {
+    let is_late = matches!((point, fault), (Point::Predecessor(_), Fault::Stop));
+    if stay || is_late { FREEZE_TIMEOUT_MS } else { FREEZE_TIMEOUT_LONG_MS }
+}
 
 /// A fault in a situation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,9 +60,8 @@ impl Cell {
         let Self { situation, fault } = self;
         let place = Place::new();
         let plan = situation.plan(fault);
-        let is_late = matches!((situation.point, fault), (Point::Predecessor(_), Fault::Stop));
-        let is_to_end = is_late || situation.owner_after(fault) == Owner::Predecessor;
-        let freeze_timeout = if is_to_end { FREEZE_TIMEOUT_MS } else { FREEZE_TIMEOUT_LONG_MS };
+        let stay = situation.owner_after(fault) == Owner::Predecessor;
+        let freeze_timeout = freeze_timeout_ms(situation.point, fault, stay);
         let mut command = daemon();
         command
             .args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "--freeze-timeout", freeze_timeout, "-t"])

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::cell::FREEZE_TIMEOUT_LONG_MS;
 use crate::harness::{Place, Server};
 use crate::plan::{Fault, Planned, Point, PredecessorStep as P, SuccessorStep as S, VARIABLE};
 use crate::standby::{A_MOMENT, CLIENTS, Client, Owner, PEERS, after, connect, serving, talk};
@@ -102,7 +103,7 @@ impl<'p> Scene<'p> {
     fn begin(cell: Cell, place: &'p Place) -> Self {
         let mut command = serving(place);
         // As long as the successor may be stopped, and no longer than it would be waited for.
-        command.args(["--freeze-timeout", "20000"]).env(VARIABLE, cell.plan(false));
+        command.args(["--freeze-timeout", FREEZE_TIMEOUT_LONG_MS]).env(VARIABLE, cell.plan(false));
         let active = Server::spawn(&place.path(), &mut command).started();
         let clients = connect(&active);
         let standby = Server::spawn(&place.path(), &mut after("--follow", place));

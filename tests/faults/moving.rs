@@ -13,15 +13,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use self::expectation::{Owner, Role, Situation};
+use crate::cell::freeze_timeout_ms;
 use crate::crowd::Crowd;
 use crate::harness::{Exit, Lost, PATIENCE, Peer, Place, Server, daemon, figure};
 use crate::plan::{Fault, Planned, Point, VARIABLE};
 use crate::secured;
-
-/// How long the giver freezes, in ms: longer than whoever is to be late takes; and where the end of that is not what is to come about, so
-/// long that it does not, however long this machine stands still.
-const FREEZE_TIMEOUT_MS: &str = "1000";
-const FREEZE_TIMEOUT_LONG_MS: &str = "20000";
 
 /// How long one side is stopped at most: longer than the other waits for it.
 const STOPPED_MAX: Duration = Duration::from_secs(12);
@@ -108,9 +104,8 @@ impl Stage {
         let Cell { situation: Situation { role, .. }, fault } = cell;
         let place = Place::new();
         let plan = cell.situation.plan(fault);
-        let is_late = matches!((cell.situation.point, fault), (Point::Predecessor(_), Fault::Stop));
-        let is_to_end = is_late || cell.situation.owner_after(fault) == Owner::Giver;
-        let freeze_timeout = if is_to_end { FREEZE_TIMEOUT_MS } else { FREEZE_TIMEOUT_LONG_MS };
+        let stay = cell.situation.owner_after(fault) == Owner::Giver;
+        let freeze_timeout = freeze_timeout_ms(cell.situation.point, fault, stay);
         let mut command = daemon();
         command
             .args(["-a", "127.0.0.1", "-p", "0", "--service", "line", "--steal", "-v", "-t"])

@@ -9,7 +9,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::cell::check_owner;
+use crate::cell::{check_owner, freeze_timeout_ms};
 use crate::crowd::Crowd;
 use crate::expectation::Owner;
 use crate::harness::{PATIENCE, Peer, Place, Server, daemon};
@@ -19,9 +19,6 @@ use crate::secured;
 /// How long a successor has, in s: in any case, and where it is to be given up.
 const TIMEOUT: &str = "60";
 const TIMEOUT_OF_LATE: &str = "5";
-
-/// How long peers stand still, in ms, where that is not to end it, however long this machine stands still.
-const FREEZE_TIMEOUT_MS: &str = "20000";
 
 /// One that is late waits for so long.
 const LATE: &str = "successor:adopt:delay=15000";
@@ -111,9 +108,8 @@ impl Cell {
             .args(["-a", "127.0.0.1", "-p", "0", "--service", "counted", "-t"])
             .arg(place.path())
             .args(secured::options());
-        if self.expected().owner != Owner::Predecessor {
-            command.args(["--freeze-timeout", FREEZE_TIMEOUT_MS]);
-        }
+        let stay = self.expected().owner == Owner::Predecessor;
+        command.args(["--freeze-timeout", freeze_timeout_ms(point, fault, stay)]);
         let server = Server::spawn(&place.path(), command.env(VARIABLE, self.plan())).started();
         let files_without_peers = server.open_files();
         let mut crowd = Crowd::gather(&server);
