@@ -88,14 +88,16 @@
 //! The checker keeps 64 bits of each state; that two of twenty million states share them has a chance of one in ninety
 //! thousand.
 
-use stateright::{Checker, Model, Property};
+use stateright::{Model, Property};
 
 use action::Action;
 use mutants::Mutant;
 use progress::progress;
 use protocol::Protocol;
 use state::State;
-use visit::visit;
+use visit::Mutable;
+
+pub use visit::check;
 
 pub mod action;
 pub mod channel;
@@ -111,12 +113,6 @@ pub mod record;
 pub mod standby;
 pub mod state;
 pub mod visit;
-
-/// Visits the states of the protocol in the order of their distance from the start: all of them, or, of a mutant, as
-/// many as it takes to break the property that should catch it.
-pub fn check(protocol: Protocol) -> impl Checker<Protocol> {
-    visit(protocol, protocol.mutant.map(Mutant::caught_by))
-}
 
 impl Model for Protocol {
     type State = State;
@@ -141,5 +137,31 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         properties::all()
+    }
+}
+
+impl Mutable for Protocol {
+    type Mutant = Mutant;
+
+    const MUTANTS: &'static [Mutant] = &Mutant::ALL;
+
+    fn mutant(self) -> Option<Mutant> {
+        self.mutant
+    }
+
+    fn with(self, mutant: Mutant) -> Self {
+        Self { mutant: Some(mutant) }
+    }
+
+    fn caught_by(mutant: Mutant) -> &'static str {
+        mutant.caught_by()
+    }
+
+    fn always() -> Vec<Property<Self>> {
+        properties::always()
+    }
+
+    fn sometimes() -> Vec<Property<Self>> {
+        properties::sometimes()
     }
 }

@@ -1,17 +1,15 @@
 //! Checks the takeover, moves, a standby and the queue, and the mutants of all four, and prints what came of it.
 
-use std::fmt::Debug;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use argh::FromArgs;
-use reactord_model::moves::{self, Moves};
-use reactord_model::mutants::Mutant;
+use reactord_model::check;
+use reactord_model::moves::Moves;
 use reactord_model::protocol::Protocol;
-use reactord_model::queue::{self, Queue};
-use reactord_model::standby::{self, Standby};
-use reactord_model::visit::Visited;
-use reactord_model::{check, properties};
+use reactord_model::queue::Queue;
+use reactord_model::standby::Standby;
+use reactord_model::visit::{Mutable, Visited};
 use stateright::{Checker, Path, Property};
 
 /// Checks the ownership protocol of the takeover, of moves, of a standby and of the queue, and that the check finds faults.
@@ -50,68 +48,33 @@ fn table(arguments: &Arguments) -> ExitCode {
     println!("| --- | ---: | ---: | ---: | --- |");
     let mut as_expected = true;
     if all {
-        as_expected &= table_of_takeover();
+        as_expected &= table_of("the takeover", Protocol::default());
     }
     if all || moves {
-        as_expected &= table_of_moves(bytes_max);
+        as_expected &= table_of("moves", Moves { mutant: None, bytes_max });
     }
     if all || standby {
-        as_expected &= table_of_standby();
+        as_expected &= table_of("a standby", Standby::default());
     }
     if all || queue {
-        as_expected &= table_of_queue();
+        as_expected &= table_of("the queue", Queue::default());
     }
     if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn table_of_takeover() -> bool {
-    let (always, sometimes) = (properties::always(), properties::sometimes());
-    let mut as_expected = held("the takeover", || check(Protocol::default()), &always, &sometimes);
-    for mutant in Mutant::ALL {
-        as_expected &= caught(mutant, || check(Protocol { mutant: Some(mutant) }), mutant.caught_by());
-    }
-    as_expected
-}
-
-fn table_of_moves(bytes_max: u8) -> bool {
-    let model = Moves { mutant: None, bytes_max };
-    let (always, sometimes) = (moves::properties::always(), moves::properties::sometimes());
-    let mut as_expected = held("moves", || moves::check(model), &always, &sometimes);
-    for mutant in moves::mutants::Mutant::ALL {
-        as_expected &= caught(mutant, || moves::check(Moves { mutant: Some(mutant), ..model }), mutant.caught_by());
-    }
-    as_expected
-}
-
-fn table_of_standby() -> bool {
-    let (always, sometimes) = (standby::properties::always(), standby::properties::sometimes());
-    let mut as_expected = held("a standby", || standby::check(Standby::default()), &always, &sometimes);
-    for mutant in standby::mutants::Mutant::ALL {
-        as_expected &= caught(mutant, || standby::check(Standby { mutant: Some(mutant) }), mutant.caught_by());
-    }
-    as_expected
-}
-
-fn table_of_queue() -> bool {
-    let (always, sometimes) = (queue::properties::always(), queue::properties::sometimes());
-    let mut as_expected = held("the queue", || queue::check(Queue::default()), &always, &sometimes);
-    for mutant in queue::mutants::Mutant::ALL {
-        as_expected &= caught(mutant, || queue::check(Queue { mutant: Some(mutant) }), mutant.caught_by());
-    }
-    as_expected
+/// The lines of a model and of its mutants. Whether the former holds, and the latter are caught.
+fn table_of<M: Mutable>(name: &str, model: M) -> bool {
+    let as_expected = held(name, model);
+    M::MUTANTS.iter().fold(as_expected, |as_expected, mutant| caught(model, *mutant) && as_expected)
 }
 
 /// Prints the line of a model. Whether all its properties hold, and all its examples are found.
-fn held<M: Visited, C: Checker<M>>(
-    name: &str,
-    check: impl FnOnce() -> C,
-    always: &[Property<M>],
-    sometimes: &[Property<M>],
-) -> bool {
-    let (checker, took_s) = timed(check);
+fn held<M: Mutable>(name: &str, model: M) -> bool {
+    let (always, sometimes) = (M::always(), M::sometimes());
+    let (checker, took_s) = timed(|| check(model));
     let discoveries = checker.discoveries();
     let found = |properties: &[Property<M>]| properties.iter().filter(|p| discoveries.contains_key(p.name)).count();
-    let (broken, reached) = (found(always), found(sometimes));
+    let (broken, reached) = (found(&always), found(&sometimes));
     let kept = always.len() - broken;
     line(name, &checker, took_s, format!("{kept} properties hold, {reached} examples found"));
     for property in always.iter().filter(|property| discoveries.contains_key(property.name)) {
@@ -125,8 +88,9 @@ fn held<M: Visited, C: Checker<M>>(
 }
 
 /// Prints the line of a mutant. Whether it breaks the property that it should.
-fn caught<M: Visited, C: Checker<M>>(mutant: impl Debug, check: impl FnOnce() -> C, property: &'static str) -> bool {
-    let (checker, took_s) = timed(check);
+fn caught<M: Mutable>(model: M, mutant: M::Mutant) -> bool {
+    let property = M::caught_by(mutant);
+    let (checker, took_s) = timed(|| check(model.with(mutant)));
     let steps = checker.discovery(property).map(|path| path.into_actions().len());
     let verdict = match steps {
         Some(steps) => format!("caught in {steps} steps: not \"{property}\""),
@@ -149,32 +113,33 @@ fn line<M: Visited>(variant: &str, checker: &impl Checker<M>, took_s: f32, verdi
 
 /// How the mutant with this name, of any model, comes to break its property.
 fn counterexample(name: &str, bytes_max: u8) -> ExitCode {
-    if let Some(mutant) = Mutant::from_name(name) {
-        return path(mutant, check(Protocol { mutant: Some(mutant) }), mutant.caught_by());
-    }
-    if let Some(mutant) = moves::mutants::Mutant::from_name(name) {
-        return path(mutant, moves::check(Moves { mutant: Some(mutant), bytes_max }), mutant.caught_by());
-    }
-    if let Some(mutant) = standby::mutants::Mutant::from_name(name) {
-        return path(mutant, standby::check(Standby { mutant: Some(mutant) }), mutant.caught_by());
-    }
-    if let Some(mutant) = queue::mutants::Mutant::from_name(name) {
-        return path(mutant, queue::check(Queue { mutant: Some(mutant) }), mutant.caught_by());
-    }
-    let (of_moves, of_standby, of_queue) =
-        (moves::mutants::Mutant::ALL, standby::mutants::Mutant::ALL, queue::mutants::Mutant::ALL);
-    eprintln!("there is no mutant {name}; there are {:?}, {of_moves:?}, {of_standby:?} and {of_queue:?}", Mutant::ALL);
-    ExitCode::FAILURE
+    let path = path(name, Protocol::default())
+        .or_else(|| path(name, Moves { mutant: None, bytes_max }))
+        .or_else(|| path(name, Standby::default()))
+        .or_else(|| path(name, Queue::default()));
+    path.unwrap_or_else(|| {
+        let [takeover, moves] = [names::<Protocol>(), names::<Moves>()];
+        let [standby, queue] = [names::<Standby>(), names::<Queue>()];
+        eprintln!("there is no mutant {name}; there are {takeover}, of moves {moves}, of a standby {standby}, and of the queue {queue}");
+        ExitCode::FAILURE
+    })
 }
 
-fn path<M: Visited>(mutant: impl Debug, checker: impl Checker<M>, property: &'static str) -> ExitCode {
-    let Some(path) = checker.discovery(property) else {
+fn names<M: Mutable>() -> String {
+    format!("{:?}", M::MUTANTS)
+}
+
+/// The same, if it is one of this model.
+fn path<M: Mutable>(name: &str, model: M) -> Option<ExitCode> {
+    let mutant = *M::MUTANTS.iter().find(|mutant| format!("{mutant:?}") == name)?;
+    let property = M::caught_by(mutant);
+    let Some(path) = check(model.with(mutant)).discovery(property) else {
         eprintln!("{mutant:?} breaks nothing");
-        return ExitCode::FAILURE;
+        return Some(ExitCode::FAILURE);
     };
     println!("{mutant:?} breaks \"{property}\":");
     trace::<M>(path);
-    ExitCode::SUCCESS
+    Some(ExitCode::SUCCESS)
 }
 
 /// Prints what happens on the way to a state, and the state.

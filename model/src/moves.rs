@@ -44,9 +44,9 @@
 //! - **A takeover that fails.** The other model shows that the predecessor goes on then.
 //! - **A peer that leaves, its timers, and what was sent to it by others**: they travel as a change does, or find nobody.
 
-use stateright::{Checker, Model, Property};
+use stateright::{Model, Property};
 
-use crate::visit::visit;
+use crate::visit::Mutable;
 use action::Action;
 use mutants::Mutant;
 use progress::progress;
@@ -64,11 +64,6 @@ pub mod properties;
 pub mod protocol;
 pub mod state;
 pub mod taker;
-
-/// Visits the states of moves, as [`crate::check`] does those of the takeover.
-pub fn check(moves: Moves) -> impl Checker<Moves> {
-    visit(moves, moves.mutant.map(Mutant::caught_by))
-}
 
 impl Model for Moves {
     type State = State;
@@ -93,5 +88,31 @@ impl Model for Moves {
 
     fn properties(&self) -> Vec<Property<Self>> {
         properties::all()
+    }
+}
+
+impl Mutable for Moves {
+    type Mutant = Mutant;
+
+    const MUTANTS: &'static [Mutant] = &Mutant::ALL;
+
+    fn mutant(self) -> Option<Mutant> {
+        self.mutant
+    }
+
+    fn with(self, mutant: Mutant) -> Self {
+        Self { mutant: Some(mutant), ..self }
+    }
+
+    fn caught_by(mutant: Mutant) -> &'static str {
+        mutant.caught_by()
+    }
+
+    fn always() -> Vec<Property<Self>> {
+        properties::always()
+    }
+
+    fn sometimes() -> Vec<Property<Self>> {
+        properties::sometimes()
     }
 }

@@ -109,9 +109,4 @@ impl Mutant {
         Self::SealBeforeAccept,
         Self::SealAtRetirement,
     ];
-
-    /// The mutant with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name)
-    }
 }

@@ -47,9 +47,9 @@
 //! - **Another binary of the supervisor**, which goes on with the same records and sockets.
 //! - **A worker that lies**: the supervisor ends its queue, which may happen here at any time.
 
-use stateright::{Checker, Model, Property};
+use stateright::{Model, Property};
 
-use crate::visit::visit;
+use crate::visit::Mutable;
 use action::Action;
 use mutants::Mutant;
 use progress::progress;
@@ -65,11 +65,6 @@ pub mod progress;
 pub mod properties;
 pub mod protocol;
 pub mod state;
-
-/// Visits the states of a queue, as [`crate::check`] does those of the takeover.
-pub fn check(queue: Queue) -> impl Checker<Queue> {
-    visit(queue, queue.mutant.map(Mutant::caught_by))
-}
 
 impl Model for Queue {
     type State = State;
@@ -94,5 +89,31 @@ impl Model for Queue {
 
     fn properties(&self) -> Vec<Property<Self>> {
         properties::all()
+    }
+}
+
+impl Mutable for Queue {
+    type Mutant = Mutant;
+
+    const MUTANTS: &'static [Mutant] = &Mutant::ALL;
+
+    fn mutant(self) -> Option<Mutant> {
+        self.mutant
+    }
+
+    fn with(self, mutant: Mutant) -> Self {
+        Self { mutant: Some(mutant) }
+    }
+
+    fn caught_by(mutant: Mutant) -> &'static str {
+        mutant.caught_by()
+    }
+
+    fn always() -> Vec<Property<Self>> {
+        properties::always()
+    }
+
+    fn sometimes() -> Vec<Property<Self>> {
+        properties::sometimes()
     }
 }

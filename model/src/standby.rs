@@ -77,9 +77,9 @@
 //!   not.
 //! - **More than one stop, and one break.** Whoever is stopped later meets what it would have met then.
 
-use stateright::{Checker, Model, Property};
+use stateright::{Model, Property};
 
-use crate::visit::visit;
+use crate::visit::Mutable;
 use action::Action;
 use mutants::Mutant;
 use progress::progress;
@@ -96,11 +96,6 @@ pub mod progress;
 pub mod properties;
 pub mod protocol;
 pub mod state;
-
-/// Visits the states of a server with a standby, as [`crate::check`] does those of the takeover.
-pub fn check(standby: Standby) -> impl Checker<Standby> {
-    visit(standby, standby.mutant.map(Mutant::caught_by))
-}
 
 impl Model for Standby {
     type State = State;
@@ -126,5 +121,31 @@ impl Model for Standby {
 
     fn properties(&self) -> Vec<Property<Self>> {
         properties::all()
+    }
+}
+
+impl Mutable for Standby {
+    type Mutant = Mutant;
+
+    const MUTANTS: &'static [Mutant] = &Mutant::ALL;
+
+    fn mutant(self) -> Option<Mutant> {
+        self.mutant
+    }
+
+    fn with(self, mutant: Mutant) -> Self {
+        Self { mutant: Some(mutant) }
+    }
+
+    fn caught_by(mutant: Mutant) -> &'static str {
+        mutant.caught_by()
+    }
+
+    fn always() -> Vec<Property<Self>> {
+        properties::always()
+    }
+
+    fn sometimes() -> Vec<Property<Self>> {
+        properties::sometimes()
     }
 }

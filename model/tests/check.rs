@@ -2,23 +2,19 @@
 
 mod asked;
 
-use reactord_model::mutants::Mutant;
 use reactord_model::protocol::Protocol;
-use reactord_model::{check, properties};
 
 #[test]
 fn every_state_of_the_protocol_has_every_property() {
-    asked::holds(&check(Protocol::default()));
+    asked::holds(Protocol::default());
 }
 
 #[test]
 fn every_mutant_is_caught() {
-    for mutant in Mutant::ALL {
-        asked::is_caught(mutant, &check(Protocol { mutant: Some(mutant) }), mutant.caught_by());
-    }
+    asked::mutants_are_caught(Protocol::default());
 }
 
 #[test]
 fn every_property_catches_a_mutant() {
-    asked::each_is_broken(&properties::always(), &Mutant::ALL.map(Mutant::caught_by));
+    asked::each_is_broken::<Protocol>();
 }

@@ -2,22 +2,19 @@
 
 mod asked;
 
-use reactord_model::moves::mutants::Mutant;
-use reactord_model::moves::{Moves, check, properties};
+use reactord_model::moves::Moves;
 
 #[test]
 fn every_state_of_moves_has_every_property() {
-    asked::holds(&check(Moves::default()));
+    asked::holds(Moves::default());
 }
 
 #[test]
 fn every_mutant_of_moves_is_caught() {
-    for mutant in Mutant::ALL {
-        asked::is_caught(mutant, &check(Moves { mutant: Some(mutant), ..Moves::default() }), mutant.caught_by());
-    }
+    asked::mutants_are_caught(Moves::default());
 }
 
 #[test]
 fn every_property_of_moves_catches_a_mutant() {
-    asked::each_is_broken(&properties::always(), &Mutant::ALL.map(Mutant::caught_by));
+    asked::each_is_broken::<Moves>();
 }

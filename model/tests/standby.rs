@@ -2,22 +2,19 @@
 
 mod asked;
 
-use reactord_model::standby::mutants::Mutant;
-use reactord_model::standby::{Standby, check, properties};
+use reactord_model::standby::Standby;
 
 #[test]
 fn every_state_of_a_standby_has_every_property() {
-    asked::holds(&check(Standby::default()));
+    asked::holds(Standby::default());
 }
 
 #[test]
 fn every_mutant_of_a_standby_is_caught() {
-    for mutant in Mutant::ALL {
-        asked::is_caught(mutant, &check(Standby { mutant: Some(mutant) }), mutant.caught_by());
-    }
+    asked::mutants_are_caught(Standby::default());
 }
 
 #[test]
 fn every_property_of_a_standby_catches_a_mutant() {
-    asked::each_is_broken(&properties::always(), &Mutant::ALL.map(Mutant::caught_by));
+    asked::each_is_broken::<Standby>();
 }

@@ -106,9 +106,4 @@ impl Mutant {
         Self::TakeoverAmidFreeze,
         Self::TakeoverWaitsForTheWaiting,
     ];
-
-    /// The mutant with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name)
-    }
 }

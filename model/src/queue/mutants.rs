@@ -64,9 +64,4 @@ impl Mutant {
         Self::HasUnheardAtTheEnd,
         Self::EndUnheard,
     ];
-
-    /// The mutant with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name)
-    }
 }

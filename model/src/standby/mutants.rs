@@ -142,9 +142,4 @@ impl Mutant {
         Self::AsideForEver,
         Self::ResetsAtOnce,
     ];
-
-    /// The mutant with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name)
-    }
 }
