@@ -58,8 +58,9 @@ pub(crate) trait AnyLane: Originals + Passing + Surviving {
     /// How many of them do not count for the maximum of the server.
     fn peers_beyond_max(&self) -> usize;
 
-    /// How many more its service lets in at the listener with this name.
-    fn room(&self, listener: &str) -> usize;
+    /// How many more its service lets in at the listener with this name, where `arriving` says how many have come in at a
+    /// listener who are no peers yet.
+    fn room(&self, listener: &str, arriving: &dyn Fn(&str) -> usize) -> usize;
 
     fn limited(&self) -> &Limited;
 
@@ -345,8 +346,8 @@ impl<S: StreamService> AnyLane for Lane<S> {
         S::PEERS_BEYOND_MAX
     }
 
-    fn room(&self, listener: &str) -> usize {
-        self.answering.service().room(listener)
+    fn room(&self, listener: &str, arriving: &dyn Fn(&str) -> usize) -> usize {
+        self.answering.service().room(listener, arriving)
     }
 
     fn limited(&self) -> &Limited {

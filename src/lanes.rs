@@ -58,12 +58,13 @@ pub(crate) trait Lanes {
         self.peers() == 0
     }
 
-    /// How many peers may come to the lane with this number, where `peers_max` may be in all.
-    fn room(&self, number: usize, peers_max: usize) -> usize {
-        let counted = |lane: &dyn AnyLane| lane.peers().saturating_sub(lane.peers_beyond_max());
-        let lane = self.lane(number);
-        let beyond_max = lane.peers_beyond_max().saturating_sub(lane.peers());
-        beyond_max.saturating_add(peers_max.saturating_sub(self.all().map(counted).sum()))
+    /// How many peers may come to the lane with this number, where `peers_max` may be in all, and `arriving` says how many have
+    /// come to a lane who are no peers yet.
+    fn room(&self, number: usize, peers_max: usize, arriving: impl Fn(usize) -> usize) -> usize {
+        let beyond_max = |number: usize| self.lane(number).peers_beyond_max();
+        let here = |number: usize| self.lane(number).peers() + arriving(number);
+        let counted = (0..Self::COUNT).map(|number| here(number).saturating_sub(beyond_max(number))).sum();
+        beyond_max(number).saturating_sub(here(number)).saturating_add(peers_max.saturating_sub(counted))
     }
 
     /// How many peers there may be of those who do not count.

@@ -418,9 +418,8 @@ impl<L: Lanes> Reactor<L> {
     fn tell_of_offers(&mut self) {
         let Self { succession, sources, lanes, peers_max, now, .. } = self;
         let Some(standbys) = &mut succession.standbys else { return };
-        let room = lanes.room(QUEUE_LANE, *peers_max).min(lanes.lane(QUEUE_LANE).room(""));
-        let room = room.saturating_sub(sources.vestibule.len());
-        let offers = sources.entrance.offers(room, *now);
+        let Room { free, free_here, .. } = room(lanes, &sources.vestibule, *peers_max, QUEUE_LANE, "");
+        let offers = sources.entrance.offers(free.min(free_here), *now);
         let is_known = offers.is_empty() || standbys.tell_of_offers(&offers);
         drop(offers);
         if !is_known {
@@ -432,14 +431,7 @@ impl<L: Lanes> Reactor<L> {
         let Self { lanes, sources, poll, peers_max, now, .. } = self;
         sources.entrance.look_after_paths(poll.registry());
         loop {
-            let handshakes = sources.vestibule.len();
-            let free = |lane| lanes.room(lane, *peers_max).saturating_sub(handshakes);
-            let free_here = |lane, listener: &str| lanes.lane(lane).room(listener).saturating_sub(handshakes);
-            let room = |lane, listener: &str| Room {
-                peers: lanes.peers(),
-                free: free(lane),
-                free_here: free_here(lane, listener),
-            };
+            let room = |lane, listener: &str| room(lanes, &sources.vestibule, *peers_max, lane, listener);
             let Some(came) = sources.entrance.next(room, *now) else { return };
             #[cfg(feature = "tls")]
             if came.tls.is_some() {
@@ -773,6 +765,15 @@ impl<L: Lanes> Reactor<L> {
             warn!("Stopping: the output of {undelivered} peers is not all delivered");
         }
         true
+    }
+}
+
+/// How many more may come in at a listener, beside those who are peers and those who will be when their handshake is over.
+fn room(lanes: &impl Lanes, vestibule: &Vestibule, peers_max: usize, lane: usize, listener: &str) -> Room {
+    Room {
+        peers: lanes.peers(),
+        free: lanes.room(lane, peers_max, |lane| vestibule.waiting_for(lane)),
+        free_here: lanes.lane(lane).room(listener, &|listener| vestibule.waiting_at(lane, listener)),
     }
 }
 

@@ -48,8 +48,8 @@ impl StreamService for Proxy {
         session
     }
 
-    fn room(&self, listener: &str) -> usize {
-        self.room_at(listener)
+    fn room(&self, listener: &str, arriving: &dyn Fn(&str) -> usize) -> usize {
+        self.room_at(listener, arriving)
     }
 
     fn input(

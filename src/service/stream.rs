@@ -83,8 +83,11 @@ pub trait StreamService: Sized {
     /// How many more peers may come in at the listener with this name: while it is none, whoever connects there waits in the
     /// kernel (listen(2)), and this is asked again when any peer of the server has left. It is asked before each peer is let
     /// in, and a maximum of the [server](crate::Config::max_peers) holds besides. Default: any number.
-    fn room(&self, listener: &str) -> usize {
-        let _ = listener;
+    ///
+    /// `arriving` says of any listener of the service how many have come in there whose TLS handshakes are under way: they will
+    /// be peers without being asked for again, so whatever is the most there may be, they count.
+    fn room(&self, listener: &str, arriving: &dyn Fn(&str) -> usize) -> usize {
+        let _ = (listener, arriving);
         usize::MAX
     }
 

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "tls")]
 mod hall;
+#[cfg(feature = "tls")]
+mod headcount;
 #[cfg(not(feature = "tls"))]
 mod nobody;
 #[cfg(feature = "tls")]

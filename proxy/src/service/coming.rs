@@ -39,14 +39,14 @@ impl Proxy {
     }
 
     /// How many more clients may come in at one of the places of a listener. Whoever comes there while it is none waits in the
-    /// kernel, as long as its backlog has room.
-    pub(super) fn room_at(&self, door: &str) -> usize {
+    /// kernel, as long as its backlog has room. Whose TLS handshake is under way at any of them, as `arriving` says, is in already.
+    pub(super) fn room_at(&self, door: &str, arriving: &dyn Fn(&str) -> usize) -> usize {
         let number = self.doors.get(door).copied();
         let max = number.and_then(|number| self.listener(number)?.max_connections);
-        match (number, max) {
-            (Some(number), Some(max)) => max.saturating_sub(self.entered[number.index()].connections) as usize,
-            _ => usize::MAX,
-        }
+        let (Some(number), Some(max)) = (number, max) else { return usize::MAX };
+        let doors = self.doors.iter().filter(|(_, of)| **of == number);
+        let shaking: usize = doors.map(|(door, _)| arriving(door)).sum();
+        (max.saturating_sub(self.entered[number.index()].connections) as usize).saturating_sub(shaking)
     }
 
     /// The listener by the name that one of its places has in another process: of several, each has the place in its own.

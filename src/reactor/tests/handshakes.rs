@@ -37,6 +37,91 @@ fn a_successor_needs_room_for_those_as_well() {
     assert_eq!(refuse.reason, "the successor may open 34 files, 35 are needed");
 }
 
+/// A service that has room for one at each of its listeners but those whose handshakes are under way at any of them; of those it
+/// lets in beyond the maximum as many more.
+#[derive(Default)]
+struct Narrow;
+
+impl StreamService for Narrow {
+    type Session = ();
+    const NAME: &'static str = "narrow";
+    const STATE_VERSION: u32 = 1;
+    const PEERS_BEYOND_MAX: usize = 1;
+
+    fn accepted(&mut self, _: &Accepted<'_>, _: &mut Context<'_, Self>) {}
+
+    fn room(&self, listener: &str, arriving: &dyn Fn(&str) -> usize) -> usize {
+        1_usize.saturating_sub(arriving(listener))
+    }
+
+    fn input(&mut self, (): &mut (), input: &[u8], _: usize, _: &mut Context<'_, Self>) -> Result<usize, Violation> {
+        Ok(input.len())
+    }
+
+    fn save_session(&self, (): &(), _: &mut Vec<u8>) {}
+
+    fn restore_session(&self, _: u32, _: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+/// A loop with two lanes, and a listener that is called `tls` for the first, and one called `plain` for the lane with this number.
+/// Where each can be connected to.
+fn with_a_listener_without_tls(
+    lane_of_plain: usize,
+    max_peers: usize,
+) -> (Reactor<And<Narrow, And<Narrow, ()>>>, [SocketAddr; 2]) {
+    let config = Config { max_peers, ..Config::default() };
+    let poll = Poll::new().unwrap();
+    let before = And { before: (), lane: lane(0, Narrow, &poll, &config) };
+    let lanes = And { before, lane: lane(1, Narrow, &poll, &config) };
+    let mut reactor = Reactor::new(poll, lanes, Sources::none(), &config, config.max_peers);
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let of_tls = Listen { tls: Some(tls()), ..Listen::on("tls", anywhere) };
+    let listeners = [(0, of_tls), (lane_of_plain, Listen::on("plain", anywhere))];
+    let listeners = listeners.map(|(lane, listen)| Listener::bind(lane, &listen).unwrap());
+    let at = listeners.each_ref().map(|listener| match listener.at() {
+        Target::Tcp(address) => address,
+        Target::Unix(_) => panic!("it is a TCP listener"),
+    });
+    reactor.sources.open(reactor.poll.registry(), Entrance::of_listeners(listeners)).unwrap();
+    (reactor, at)
+}
+
+#[track_caller]
+fn turn_until<L: Lanes>(reactor: &mut Reactor<L>, done: impl Fn(&Reactor<L>) -> bool) {
+    let mut events = Events::with_capacity(EVENTS_PER_TURN);
+    for _ in 0..TURNS_MAX {
+        if done(reactor) {
+            return;
+        }
+        reactor.poll(&mut events, Some(TURN)).unwrap();
+        reactor.turn(&events);
+    }
+    panic!("not in {TURNS_MAX} turns");
+}
+
+#[test]
+fn handshakes_at_one_listener_take_no_room_from_another() {
+    let (mut reactor, [tls, plain]) = with_a_listener_without_tls(0, 100);
+    let _silent = Client::connect(tls).unwrap();
+    turn_until(&mut reactor, |reactor| reactor.sources.vestibule.len() == 1);
+    let _waits_in_the_kernel = Client::connect(tls).unwrap();
+    let _other = Client::connect(plain).unwrap();
+    turn_until(&mut reactor, |reactor| reactor.lanes.peers() == 1);
+    assert_eq!(reactor.sources.vestibule.len(), 1);
+}
+
+#[test]
+fn handshakes_of_one_service_take_no_room_that_another_has_beyond_the_maximum() {
+    let (mut reactor, [tls, plain]) = with_a_listener_without_tls(1, 0);
+    // The place that the first service has beyond the maximum.
+    let _silent = Client::connect(tls).unwrap();
+    turn_until(&mut reactor, |reactor| reactor.sources.vestibule.len() == 1);
+    let _other = Client::connect(plain).unwrap();
+    turn_until(&mut reactor, |reactor| reactor.lanes.peers() == 1);
+}
+
 #[test]
 fn a_server_that_stops_tells_who_waits_of_the_end_also_while_a_successor_has_duplicates() {
     let mut rig = Rig::with_tls(Seqnum, &Config::default(), Some(tls()));

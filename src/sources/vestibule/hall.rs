@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use rustix::net::sockopt::socket_cookie;
 use slab::Slab;
 
+use super::headcount::Headcount;
 use super::saved::Saved;
 use super::waiting::{Reached, Waiting, Welcome, Whom};
 use crate::account::HandshakesAccount;
@@ -51,6 +52,7 @@ const READ_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Vestibule {
     waiting: Slab<Guest>,
+    headcount: Headcount,
     /// Whose turn it is, each once.
     woken: VecDeque<usize>,
     /// Who has not been answered, and whose handshake is under way, whose time is over first in front; some have left, or come
@@ -144,6 +146,7 @@ impl Vestibule {
     pub(crate) fn new() -> Self {
         Self {
             waiting: Slab::new(),
+            headcount: Headcount::default(),
             woken: VecDeque::new(),
             silent: VecDeque::new(),
             deadlines: VecDeque::new(),
@@ -161,6 +164,16 @@ impl Vestibule {
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// How many of them will be peers of the lane with this number.
+    pub(crate) fn waiting_for(&self, lane: usize) -> usize {
+        self.headcount.for_lane(lane)
+    }
+
+    /// How many of those have come in at the listener with this name.
+    pub(crate) fn waiting_at(&self, lane: usize, listener: &str) -> usize {
+        self.headcount.at(lane, listener)
     }
 
     /// What there is to be told of handshakes, if there were any.
@@ -212,6 +225,7 @@ impl Vestibule {
         let token = Tokens::of(Name::Vestibule).token(key);
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut who.socket, token, interest).map_err(|error| error.to_string())?;
+        self.headcount.add(who.lane, &who.listener);
         self.came += 1;
         let place = Place { key, number: self.came };
         entry.insert(Guest { who, number: place.number, until, is_told_of: false });
@@ -361,6 +375,7 @@ impl Vestibule {
 
     fn take_out(&mut self, key: usize, registry: &Registry) -> Waiting {
         let Guest { mut who, is_told_of, .. } = self.waiting.remove(key);
+        self.headcount.remove(who.lane, &who.listener);
         self.adopted.remove(&who.cookie);
         if is_told_of {
             self.touch(Touch::Gone { key, id: who.cookie.into() });

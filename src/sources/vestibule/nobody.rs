@@ -28,6 +28,14 @@ impl Vestibule {
         0
     }
 
+    pub(crate) fn waiting_for(&self, _: usize) -> usize {
+        0
+    }
+
+    pub(crate) fn waiting_at(&self, _: usize, _: &str) -> usize {
+        0
+    }
+
     pub(crate) fn bound(&self) -> usize {
         0
     }
