@@ -3,15 +3,19 @@
 //! The system resolves them (getaddrinfo(3)), which does not say for how long an answer holds; so the file says how often it is
 //! asked. Whoever has an address keeps it while the name cannot be resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// A name that could not be resolved is tried again after so long, if not sooner.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// So many are resolved at once where all are wanted.
+const AT_ONCE: usize = 16;
 
 /// A port of a host with a name, and how often it is resolved. Without that it is until it has succeeded once.
 pub type Asked = (String, u16, Option<Duration>);
@@ -36,6 +40,56 @@ pub enum News {
     Failed(String),
 }
 
+/// Hosts and ports, with the addresses of each, or why it has none.
+pub type Resolved = BTreeMap<(String, u16), Result<Vec<SocketAddr>, String>>;
+
+/// Resolves all of these names, several at once, and waits for no longer than `patience`: a name server that does not answer for
+/// some keeps nobody waiting for the others.
+#[must_use]
+pub fn resolve_all(names: BTreeSet<(String, u16)>, patience: Duration) -> Resolved {
+    resolve_all_by(look_up, names, patience)
+}
+
+fn resolve_all_by(
+    look_up: impl Fn(&str, u16) -> Result<Vec<SocketAddr>, String> + Clone + Send + 'static,
+    names: BTreeSet<(String, u16)>,
+    patience: Duration,
+) -> Resolved {
+    let until = Instant::now() + patience;
+    let (tell, told) = channel();
+    let left = Arc::new(Mutex::new(names.clone().into_iter()));
+    for _ in 0..AT_ONCE.min(names.len()) {
+        let (look_up, tell, left) = (look_up.clone(), tell.clone(), Arc::clone(&left));
+        let next = move || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let look_up_each = move || {
+            while let Some(name) = next() {
+                let answer = look_up(&name.0, name.1);
+                if tell.send((name, answer)).is_err() {
+                    // Nobody waits any more.
+                    return;
+                }
+            }
+        };
+        // Where there can be no thread, the others do it, or nobody has answered.
+        let _ = thread::Builder::new().name("names".to_owned()).spawn(look_up_each);
+    }
+    drop(tell);
+    let unanswered = format!("the system has not answered within {} s", patience.as_secs_f32());
+    let mut resolved: Resolved = names.into_iter().map(|name| (name, Err(unanswered.clone()))).collect();
+    while let Ok((name, answer)) = told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        resolved.insert(name, answer);
+    }
+    resolved
+}
+
+/// What the system says of a name (getaddrinfo(3)).
+fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let addresses = (host, port).to_socket_addrs().map_err(|error| error.to_string())?;
+    // In an order that is the same each time.
+    let addresses: BTreeSet<SocketAddr> = addresses.collect();
+    if addresses.is_empty() { Err("it has no addresses".to_owned()) } else { Ok(addresses.into_iter().collect()) }
+}
+
 /// A thread that resolves names, until this is dropped.
 #[derive(Debug)]
 pub struct Resolver {
@@ -50,12 +104,10 @@ impl Resolver {
     /// # Errors
     /// If there can be no other thread.
     pub fn start(names: Vec<Asked>, tell: impl FnMut(Told) + Send + 'static) -> io::Result<Self> {
-        let resolve =
-            |host: &str, port| (host, port).to_socket_addrs().map(Iterator::collect).map_err(|error| error.to_string());
         let (alive, ended) = channel();
         thread::Builder::new()
             .name("resolver".to_owned())
-            .spawn(move || run(Names::new(names, Instant::now()), &ended, resolve, tell))?;
+            .spawn(move || run(Names::new(names, Instant::now()), &ended, look_up, tell))?;
         Ok(Self { _alive: alive })
     }
 }
@@ -125,15 +177,7 @@ impl Names {
         now: Instant,
     ) -> Option<News> {
         let name = self.known.get_mut(&(host.to_owned(), port))?;
-        let news = match answer {
-            Ok(addresses) if addresses.is_empty() => News::Failed("it has no addresses".to_owned()),
-            Ok(mut addresses) => {
-                addresses.sort_unstable();
-                addresses.dedup();
-                News::Addresses(addresses)
-            }
-            Err(error) => News::Failed(error),
-        };
+        let news = answer.map_or_else(News::Failed, News::Addresses);
         name.due = match &news {
             News::Addresses(_) => name.every.map(|every| now + every),
             News::Failed(_) => Some(now + name.every.unwrap_or(AGAIN).min(AGAIN)),
@@ -175,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_once_whatever_their_order_and_again_when_they_change() {
+    fn addresses_are_told_once_and_again_when_they_change() {
         let (mut names, now) = one(Some(EVERY));
         let both = News::Addresses(vec![address(1), address(2)]);
-        assert_eq!(names.answered("web", 443, Ok(vec![address(2), address(1), address(2)]), now), Some(both));
+        assert_eq!(names.answered("web", 443, Ok(vec![address(1), address(2)]), now), Some(both));
         assert_eq!((names.next_due(), names.due(now)), (Some(now + EVERY), None));
         assert_eq!(names.answered("web", 443, Ok(vec![address(1), address(2)]), now + EVERY), None);
         let one = News::Addresses(vec![address(2)]);
@@ -195,7 +239,6 @@ mod tests {
         assert_eq!(names.next_due(), Some(now + AGAIN));
         assert_eq!(names.answered("web", 443, Err("still not".to_owned()), now), None);
         assert_eq!(names.answered("web", 443, Ok(vec![address(1)]), now), Some(addresses));
-        assert_eq!(names.answered("web", 443, Ok(Vec::new()), now), Some(failed("it has no addresses")));
     }
 
     #[test]
@@ -214,6 +257,42 @@ mod tests {
         let now = names.next_due().expect("it is to be resolved at once");
         names.answered("web", 443, Ok(vec![address(1)]), now);
         assert_eq!((names.known.len(), names.next_due()), (1, Some(now + EVERY)));
+    }
+
+    #[test]
+    fn name_that_is_answered_for_late_holds_up_no_other() {
+        let (found, finds) = channel();
+        let finds = Arc::new(Mutex::new(finds));
+        // More than are resolved at once, behind the one that waits for all of them.
+        let others = 2 * AT_ONCE;
+        let look_up = move |host: &str, port| {
+            if host == "late" {
+                let finds = finds.lock().unwrap();
+                finds.iter().take(others).for_each(drop);
+                return Err("no such name".to_owned());
+            }
+            found.send(()).unwrap();
+            Ok(vec![SocketAddr::from(([10, 0, 0, 1], port))])
+        };
+        let ports = 1..=u16::try_from(others).unwrap();
+        let names = ports.map(|port| ("web".to_owned(), port)).chain([("late".to_owned(), 1)]);
+        let mut resolved = resolve_all_by(look_up, names.collect(), Duration::from_secs(600));
+        assert_eq!(resolved.remove(&("late".to_owned(), 1)), Some(Err("no such name".to_owned())));
+        assert_eq!(resolved.len(), others);
+        for ((_, port), answer) in resolved {
+            assert_eq!(answer, Ok(vec![SocketAddr::from(([10, 0, 0, 1], port))]));
+        }
+    }
+
+    #[test]
+    fn name_that_nobody_answers_for_has_no_addresses_when_the_time_is_over() {
+        let (answer, no_answer) = channel::<Result<Vec<SocketAddr>, String>>();
+        let no_answer = Arc::new(Mutex::new(no_answer));
+        let look_up = move |_: &str, _| no_answer.lock().unwrap().recv().unwrap_or(Ok(Vec::new()));
+        let name = ("web".to_owned(), 443);
+        let resolved = resolve_all_by(look_up, [name.clone()].into(), Duration::ZERO);
+        assert_eq!(resolved[&name], Err("the system has not answered within 0 s".to_owned()));
+        drop(answer);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A configuration as a server, however it comes to serve.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use log::{error, info, warn};
 use reactord::program::{Afterwards, EXIT_SERVE, Predecessor, call, default_path, exit_code_of, serve, server};
@@ -10,6 +11,7 @@ use reactord::{BUILD, Config as Behaviour, Error, Listen, Offer, Outcome, Progra
 use reactord_process::open_files;
 use reactord_proxy::config::{At, Config, Credentials, HostPort};
 use reactord_proxy::journal::Journal;
+use reactord_proxy::names::{Resolved, resolve_all};
 use reactord_proxy::plan::{listens, peers_max};
 use reactord_proxy::service::Proxy;
 
@@ -21,11 +23,11 @@ const TAKEOVER_FILE: &str = "reactord-proxy.takeover";
 /// What the listener is called at which figures are to be had.
 const METRICS: &str = "metrics";
 
+/// How long the names of servers are waited for before somebody is served.
+const NAMES_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The services of a proxy.
 type Both = With<Metrics, With<Proxy, ()>>;
-
-/// A name of a server, with the addresses that it has.
-type Resolved = (String, u16, Vec<SocketAddr>);
 
 /// What the proxy is to do, and with what.
 #[derive(Debug)]
@@ -109,7 +111,9 @@ fn carry_out(
     let metrics = metrics.or(config.metrics).map(|at| Listen::on(METRICS, at));
     let of = |behaviour: Behaviour| -> Server<Both> {
         let mut proxy = Proxy::new(config.clone(), text.as_deref(), Journal::new(config.access_log));
-        resolved.iter().for_each(|(host, port, addresses)| proxy.is_at(host, *port, addresses));
+        for ((host, port), answer) in &resolved {
+            answer.iter().for_each(|addresses| proxy.is_at(host, *port, addresses));
+        }
         server(behaviour).service(listens(config, credentials), proxy).service(metrics.clone(), Metrics::default())
     };
     match way {
@@ -125,18 +129,17 @@ fn take_over(predecessor: &Predecessor, server: Server<Both>) -> Result<Outcome,
 
 /// Resolves the names of servers, before anybody is served. One that cannot be resolved is tried again while others are
 /// served; a successor knows where it was.
-fn resolve(config: &Config) -> Vec<Resolved> {
+fn resolve(config: &Config) -> Resolved {
     let servers = config.upstreams.iter().flat_map(|upstream| &upstream.servers);
     let named = servers.filter_map(|server| match &server.at {
-        At::Named(named) => Some(named),
+        At::Named(HostPort { host, port, .. }) => Some((host.clone(), *port)),
         At::Known(_) => None,
     });
-    let resolved = named.filter_map(|HostPort { host, port, .. }| match (&**host, *port).to_socket_addrs() {
-        Ok(addresses) => Some((host.clone(), *port, addresses.collect())),
-        Err(error) => {
-            warn!("The name {host} of a server cannot be resolved: {error}");
-            None
+    let resolved = resolve_all(named.collect(), NAMES_PATIENCE);
+    for ((host, _), answer) in &resolved {
+        if let Err(why) = answer {
+            warn!("The name {host} of a server cannot be resolved: {why}");
         }
-    });
-    resolved.collect()
+    }
+    resolved
 }
