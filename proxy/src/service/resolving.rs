@@ -63,14 +63,24 @@ impl Proxy {
         }
     }
 
-    /// Servers whose names are not resolved yet are where they were when that was last known.
+    /// Servers whose names are not resolved yet are where they were when that was last known; where the others are, a successor is
+    /// told, also of one that the predecessor has not known.
     pub(super) fn remember_addresses(&mut self) {
         for number in (0..self.servers_of_file()).map(Rolled::at) {
             let is_named = self.server(number).is_some_and(|(_, _, server)| matches!(server.at, At::Named(_)));
-            let addresses = self.standing(number).addresses;
+            if !is_named {
+                continue;
+            }
+            let known = self.standing(number).addresses;
             let live = &mut self.live[number.index()];
-            if is_named && live.at.is_empty() {
-                live.at = addresses.into_iter().map(Target::from).collect();
+            if live.at.is_empty() {
+                live.at = known.into_iter().map(Target::from).collect();
+                continue;
+            }
+            let tcp = |at: &Target| if let Target::Tcp(address) = at { Some(*address) } else { None };
+            let addresses: Vec<SocketAddr> = live.at.iter().filter_map(tcp).collect();
+            if addresses != known {
+                self.change(number, |standing| standing.addresses = addresses);
             }
         }
     }

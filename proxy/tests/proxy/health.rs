@@ -94,6 +94,36 @@ fn server_to_which_connections_fail_gets_none_for_a_while_also_from_a_successor(
     proxy.stands(&format!("u/{dead} up"));
 }
 
+/// The program, for which this file has all names.
+fn program_with_hosts(hosts: &std::path::Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", "mount --bind \"$0\" /etc/hosts\nexec \"$@\""]).arg(hosts);
+    command.arg(env!("CARGO_BIN_EXE_reactord-proxy"));
+    command
+}
+
+#[test]
+fn server_whose_name_came_with_a_new_file_is_where_it_was_when_the_name_is_unknown() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("another /etc/hosts is root's alone to have");
+    }
+    let (listen, server) = (free_address(), echo("a"));
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(hosts.path(), "127.0.0.1 known.test\n").unwrap();
+    let config =
+        |servers| format!("[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = [{servers}]\n");
+    let proxy = Proxy::serve_with(&config(format!("'{server}'")), &mut program_with_hosts(hosts.path()));
+    let named = config(format!("'known.test:{}'", server.port()));
+    proxy.reload(&named);
+    Client::connect(listen).receive("a");
+    std::fs::write(hosts.path(), "").unwrap();
+    for _ in 0..2 {
+        proxy.replace();
+        Client::connect(listen).receive("a");
+    }
+    proxy.says(&["The name known.test of a server cannot be resolved: "]);
+}
+
 #[test]
 fn server_one_of_whose_addresses_is_nobodys_is_up_and_serves() {
     if !nix::unistd::geteuid().is_root() {
@@ -103,9 +133,7 @@ fn server_one_of_whose_addresses_is_nobodys_is_up_and_serves() {
     let hosts = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(hosts.path(), "127.0.0.1 twofold.test\n127.0.0.2 twofold.test\n").unwrap();
     let count = counting(TcpListener::bind(at).unwrap());
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ec", "mount --bind \"$0\" /etc/hosts\nexec \"$@\""]).arg(hosts.path());
-    command.arg(env!("CARGO_BIN_EXE_reactord-proxy"));
+    let mut command = program_with_hosts(hosts.path());
     let config = format!(
         "metrics = '{metrics}'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['twofold.test:{}']\n\
          check = {{ every = '50ms', within = '50ms', rise = 2, fall = 3 }}\n",
