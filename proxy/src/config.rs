@@ -118,6 +118,7 @@ fn read_all(top: &Section<'_, '_>) -> (Config, Places) {
         metrics: read_metrics(top, &mut places),
         access_log: top.text("access_log", access_log).unwrap_or_default(),
         on_removed: defaults.and_then(|own| own.read("on_removed", defaults::on_removed)).unwrap_or_default(),
+        half_close_timeout: for_listeners.half_close_timeout,
         listeners,
         upstreams,
     };

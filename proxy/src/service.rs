@@ -82,11 +82,8 @@ impl StreamService for Proxy {
         };
         let Some(client) = client else { return };
         client.is_half_closed = true;
-        let listener = self.listener(client.listener);
-        if let Some(half_close) = listener.and_then(|listener| listener.half_close_timeout) {
-            let idle = listener.and_then(|listener| listener.idle_timeout);
-            context.set_idle(context.peer(), Some(idle.map_or(half_close, |idle| idle.min(half_close))));
-        }
+        let listener = client.listener;
+        self.bound_half_closed(context.peer(), listener, context);
     }
 
     fn deadline(&mut self, session: &mut Session, context: &mut Context<'_, Self>) {

@@ -10,7 +10,7 @@ use crate::handle::Handle;
 use crate::peer::connect::Connect;
 use crate::peer::delivery::Counted;
 use crate::peer::endurance::{give_up_after, keep_alive};
-use crate::peer::{Address, Peer, PeerId};
+use crate::peer::{Address, Peer, PeerId, Phase};
 use crate::table::{NobodyWaits, Others, Peers, SendError};
 
 impl<'a, S: StreamService> Context<'a, S> {
@@ -315,6 +315,20 @@ impl<'a, S: StreamService> Context<'a, S> {
     /// closed, or for ever. The time began when something moved last. Of a peer that is not joined, this changes nothing.
     pub fn set_idle(&mut self, peer: PeerId, idle: Option<Duration>) {
         self.peers.set_idle(peer, idle);
+    }
+
+    /// What was said last of how long nothing may move between two that are [joined](Self::join), either of which this is; `None`
+    /// also of a peer that is not joined.
+    #[must_use]
+    pub fn idle(&self, peer: PeerId) -> Option<Duration> {
+        self.peers.idle(peer)
+    }
+
+    /// Whether a peer has sent all it will send, joined or not: [`ended`](StreamService::ended) or
+    /// [`half_closed`](StreamService::half_closed) has said so. Of one that had ended before it was joined, the latter says nothing.
+    #[must_use]
+    pub fn has_ended(&self, peer: PeerId) -> bool {
+        self.peers.find(peer).is_some_and(|peer| peer.talk.phase() == Phase::Ended)
     }
 
     /// Has the kernel ask after so long a silence whether the other side of a peer's TCP connection is there (`TCP_KEEPIDLE`,

@@ -150,6 +150,12 @@ impl Peers {
         }
     }
 
+    /// What was said last of that.
+    pub(crate) fn idle(&self, id: PeerId) -> Option<Duration> {
+        let end = self.find(id)?.pair_end?;
+        self.pairs.joined(end).idle_ns.map(|idle_ns| Duration::from_nanos(idle_ns.get()))
+    }
+
     /// Tells those who are coupled to the peer at `key` whether it takes more.
     #[cold]
     pub(super) fn tell_readers(&mut self, key: usize) {

@@ -21,6 +21,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// What becomes of connections whose listener or server is gone from the file.
     pub on_removed: OnRemoved,
+    /// The [same](Listener::half_close_timeout) for connections whose listener is gone from the file.
+    pub half_close_timeout: Option<Duration>,
     /// By name.
     pub listeners: Vec<Listener>,
     /// By name. Each route of a listener names one of these.

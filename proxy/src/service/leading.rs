@@ -310,6 +310,7 @@ impl Proxy {
         self.change(served.to, |standing| standing.connected(connect_ms));
         self.tune(server, listener, context);
         let idle = self.listener(listener).and_then(|listener| listener.idle_timeout);
+        let is_half_closed = context.has_ended(served.client);
         let joined = context.join(served.client, server, idle);
         context.release(served.client);
         // What its TLS has told is known as long as its connection is.
@@ -322,7 +323,7 @@ impl Proxy {
             listener,
             retries: u8::try_from(coming.tried.len()).unwrap_or(u8::MAX),
             leaving: Leaving::No,
-            is_half_closed: false,
+            is_half_closed,
             takeovers: 0,
         };
         if let Some(session) = context.session(served.client) {
@@ -332,9 +333,21 @@ impl Proxy {
             context.abort(served.client);
             return context.abort(server);
         }
+        if is_half_closed {
+            self.bound_half_closed(served.client, listener, context);
+        }
         // It had not come so far when it was seen who is to go.
         if self.is_gone(listener, served.to) {
             self.follow_removal(served.client, true, context);
+        }
+    }
+
+    /// One direction between a client and its server has ended. In the other one, something is to move now and then.
+    pub(super) fn bound_half_closed(&self, client: PeerId, listener: Rolled, context: &mut Context<'_, Self>) {
+        let of_file = self.config.half_close_timeout;
+        let half_close = self.listener(listener).map_or(of_file, |listener| listener.half_close_timeout);
+        if let Some(half_close) = half_close {
+            context.set_idle(client, Some(context.idle(client).map_or(half_close, |idle| idle.min(half_close))));
         }
     }
 

@@ -80,6 +80,45 @@ fn who_waits_too_long_is_let_go() {
 }
 
 #[test]
+fn client_that_has_ended_before_its_server_is_there_is_let_go_as_one_that_ends_later() {
+    let (listen, server) = (free_address(), upstream());
+    let proxy = Proxy::serve(&format!(
+        "access_log = 'text'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\nhalf_close_timeout = '100ms'\n\
+         [upstream.u]\nservers = [{{ at = '{}', max_connections = 1 }}]\nqueue = {{ max = 9, within = '1h' }}\n",
+        address(&server)
+    ));
+    let first = Client::connect(listen);
+    let served = server.accept().unwrap().0;
+    let mut early = Client::connect(listen);
+    early.send("all that it says");
+    early.finish();
+    // What has come before that question is heard before it is answered.
+    proxy.stands("waiting=1");
+    drop((first, served));
+    let mut silent = Client::of(server.accept().unwrap().0);
+    silent.receive("all that it says");
+    proxy.notes(&["end=half-closed"]);
+}
+
+#[test]
+fn client_whose_listener_is_gone_is_let_go_after_it_has_ended_as_the_defaults_of_the_file_say() {
+    let ([listen, other], server) = ([free_address(), free_address()], upstream());
+    let proxy = Proxy::serve(&format!(
+        "access_log = 'text'\n[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{}']\n",
+        address(&server)
+    ));
+    let client = Client::connect(listen);
+    let _silent = server.accept().unwrap();
+    proxy.reload(&format!(
+        "access_log = 'text'\n[defaults]\nhalf_close_timeout = '100ms'\n[listener.other]\nbind = '{other}'\nupstream = 'u'\n\
+         [upstream.u]\nservers = ['{}']\n",
+        address(&server)
+    ));
+    client.finish();
+    proxy.notes(&["listener=l", "end=half-closed"]);
+}
+
+#[test]
 fn address_that_may_not_connect_or_comes_too_often_is_reset() {
     let [open, shut] = [free_address(), free_address()];
     let proxy = Proxy::serve(&format!(
