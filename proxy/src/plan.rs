@@ -34,11 +34,10 @@ pub fn listens(config: &Config, credentials: &Credentials) -> Vec<Listen> {
     config.listeners.iter().flat_map(of_one).collect()
 }
 
-/// How many peers there may be with so many open files: two for each client, that is.
+/// How many clients there may be with so many open files: each has a connection to a server as well.
 #[must_use]
-pub fn peers_max(config: &Config, files_allowed: usize) -> usize {
-    let clients = config.connections_within(files_allowed as u64);
-    usize::try_from(2 * clients).unwrap_or(usize::MAX).max(2)
+pub fn clients_max(config: &Config, files_allowed: usize) -> usize {
+    usize::try_from(config.connections_within(files_allowed as u64)).unwrap_or(usize::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -53,7 +52,7 @@ mod tests {
         let names: Vec<String> =
             listens(&config, &Credentials::default()).into_iter().map(|listen| listen.name).collect();
         assert_eq!(names, ["a", "b [127.0.0.1]:2", "b [::1]:2"]);
-        assert_eq!(peers_max(&config, 0), 2);
-        assert!((800..1000).contains(&peers_max(&config, 1024)));
+        assert_eq!(clients_max(&config, 0), 1);
+        assert!((400..500).contains(&clients_max(&config, 1024)));
     }
 }

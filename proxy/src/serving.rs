@@ -12,7 +12,7 @@ use reactord_process::open_files;
 use reactord_proxy::config::{At, Config, Credentials, HostPort};
 use reactord_proxy::journal::Journal;
 use reactord_proxy::names::{Resolved, resolve_all};
-use reactord_proxy::plan::{listens, peers_max};
+use reactord_proxy::plan::{clients_max, listens};
 use reactord_proxy::service::Proxy;
 
 use crate::options::{Serve, Way};
@@ -88,7 +88,7 @@ fn behaviour(serve: &Serve, given: &Given) -> Result<Behaviour, String> {
     }
     Ok(Behaviour {
         takeover_path,
-        max_peers: peers_max(config, files_allowed),
+        max_peers: clients_max(config, files_allowed).saturating_mul(2),
         freeze_timeout: serve.freeze_timeout,
         drain_timeout: serve.drain_timeout,
         survive_signals: true,
@@ -110,7 +110,8 @@ fn carry_out(
     let resolved = resolve(config);
     let metrics = metrics.or(config.metrics).map(|at| Listen::on(METRICS, at));
     let of = |behaviour: Behaviour| -> Server<Both> {
-        let mut proxy = Proxy::new(config.clone(), text.as_deref(), Journal::new(config.access_log));
+        let proxy = Proxy::new(config.clone(), text.as_deref(), Journal::new(config.access_log));
+        let mut proxy = proxy.with_at_most(clients_max(config, open_files::limit()));
         for ((host, port), answer) in &resolved {
             answer.iter().for_each(|addresses| proxy.is_at(host, *port, addresses));
         }

@@ -41,12 +41,16 @@ impl Proxy {
     /// How many more clients may come in at one of the places of a listener. Whoever comes there while it is none waits in the
     /// kernel, as long as its backlog has room. Whose TLS handshake is under way at any of them, as `arriving` says, is in already.
     pub(super) fn room_at(&self, door: &str, arriving: &dyn Fn(&str) -> usize) -> usize {
-        let number = self.doors.get(door).copied();
-        let max = number.and_then(|number| self.listener(number)?.max_connections);
-        let (Some(number), Some(max)) = (number, max) else { return usize::MAX };
-        let doors = self.doors.iter().filter(|(_, of)| **of == number);
-        let shaking: usize = doors.map(|(door, _)| arriving(door)).sum();
-        (max.saturating_sub(self.entered[number.index()].connections) as usize).saturating_sub(shaking)
+        let Some(number) = self.doors.get(door).copied() else { return usize::MAX };
+        let shaking = |is_meant: &dyn Fn(Rolled) -> bool| -> usize {
+            let doors = self.doors.iter().filter(|(_, number)| is_meant(**number));
+            doors.map(|(door, _)| arriving(door)).sum()
+        };
+        let everybody: usize = self.entered.iter().map(|entered| entered.connections as usize).sum();
+        let room = self.clients_max.saturating_sub(everybody + shaking(&|_| true));
+        let Some(max) = self.listener(number).and_then(|listener| listener.max_connections) else { return room };
+        let here = self.entered[number.index()].connections as usize + shaking(&|other| other == number);
+        room.min((max as usize).saturating_sub(here))
     }
 
     /// The listener by the name that one of its places has in another process: of several, each has the place in its own.

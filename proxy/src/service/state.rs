@@ -48,6 +48,8 @@ pub struct Proxy {
     pub(super) is_stopping: bool,
     pub(super) names: Names,
     clock: Clock,
+    /// How many clients it has at most, through all listeners.
+    pub(super) clients_max: usize,
 }
 
 /// The thread that resolves the names of servers, and what it has told since somebody looked.
@@ -130,7 +132,7 @@ impl Clock {
 }
 
 impl Proxy {
-    /// A proxy that does what `config` says, which was read from this text, if from any.
+    /// A proxy that does what `config` says, which was read from this text, if from any, and lets in as many as that says.
     #[must_use]
     pub fn new(config: Config, text: Option<&str>, journal: Journal) -> Self {
         let listeners = Roll::of(config.listeners.iter().map(|listener| &*listener.name));
@@ -169,6 +171,7 @@ impl Proxy {
             is_stopping: false,
             names: Names::default(),
             clock,
+            clients_max: usize::MAX,
         };
         proxy.make_room();
         proxy.set_addresses();
@@ -238,6 +241,13 @@ impl Proxy {
             Some(count) => *count += 1,
             None => drop(self.queued.insert(name.clone(), 1)),
         }
+    }
+
+    /// No more clients than these are let in: each may come to need a connection to a server, too.
+    #[must_use]
+    pub fn with_at_most(mut self, clients_max: usize) -> Self {
+        self.clients_max = clients_max;
+        self
     }
 
     /// How a server stands.

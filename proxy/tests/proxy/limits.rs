@@ -133,14 +133,43 @@ fn address_that_may_not_connect_or_comes_too_often_is_reset() {
     proxy.notes(&["listener=shut", "end=denied"]);
 }
 
+/// The program, which may have no more than 100 open files.
+fn program_with_few_files() -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 100; exec \"$@\"", "sh"]).arg(program().get_program());
+    command
+}
+
+#[test]
+fn with_too_few_open_files_nobody_is_let_in_who_could_not_be_served() {
+    let listen = free_address();
+    let proxy = Proxy::serve_with(
+        &format!(
+            "[listener.l]\nbind = '{listen}'\nupstream = 'u'\naccept_proxy = ['127.0.0.0/8']\nheader_timeout = '1h'\n\
+             [upstream.u]\nservers = ['{}']\n",
+            echo("a")
+        ),
+        &mut program_with_few_files(),
+    );
+    let said = proxy.says(&["connections are served at once: 100 files may be open"]);
+    let many: usize = said.split("At most ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let mut clients: Vec<Client> = (0..3 * many).map(|_| Client::connect(listen)).collect();
+    proxy.says(&["Accepting at l pauses, and goes on when a peer leaves: its service lets in no more there"]);
+    assert_eq!(proxy.answers(&["connections"]).matches(" listener=l ").count(), many);
+    while !clients.is_empty() {
+        let let_in = &mut clients[..many];
+        let_in.iter_mut().for_each(|client| client.send("PROXY UNKNOWN\r\nhello"));
+        let_in.iter_mut().for_each(|client| client.receive("ahello"));
+        clients.drain(..many);
+    }
+}
+
 #[test]
 fn with_too_few_open_files_some_clients_wait_and_nobody_is_disturbed() {
     let listen = free_address();
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -n 100; exec \"$@\"", "sh"]).arg(program().get_program());
     let proxy = Proxy::serve_with(
         &format!("[listener.l]\nbind = '{listen}'\nupstream = 'u'\n[upstream.u]\nservers = ['{}']\n", echo("a")),
-        &mut command,
+        &mut program_with_few_files(),
     );
     proxy.says(&["connections are served at once: 100 files may be open"]);
     let mut served: Vec<Client> = Vec::new();
