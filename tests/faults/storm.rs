@@ -221,6 +221,14 @@ impl Storm {
         }
     }
 
+    /// The active was to die when a successor calls, and has taken for that call the one of a standby that came after another had left:
+    /// nobody followed it.
+    fn has_died_unfollowed(&self) -> bool {
+        let Process { server, fate: Fate::TakenOver(Some(planned)) } = &self.active else { return false };
+        let is_at_a_call = [P::Hello, P::Welcome].map(Point::from).contains(&planned.point);
+        is_at_a_call && !server.is_running() && server.last_words().contains(&format!("Fault point {}", planned.point))
+    }
+
     /// The active dies while this one or another follows it. One that does not keep up is followed no more, which is no death.
     fn follow_until_the_end(&mut self, mut standby: Process) -> Process {
         loop {
@@ -246,6 +254,12 @@ impl Storm {
             self.lose_standby()?;
         }
         let standby = self.follow();
+        if self.has_died_unfollowed() {
+            self.tally.lost += 1;
+            drop(standby);
+            self.begin_anew()?;
+            return self.load.check();
+        }
         let messages = self.meanwhile();
         match self.active.fate {
             Fate::AtRandom => {

@@ -37,8 +37,7 @@ fn a_successor_needs_room_for_those_as_well() {
     assert_eq!(refuse.reason, "the successor may open 34 files, 35 are needed");
 }
 
-/// A service that has room for one at each of its listeners but those whose handshakes are under way at any of them; of those it
-/// lets in beyond the maximum as many more.
+/// A service that lets in one at each of its listeners at a time whose handshake is under way, and has one beyond the maximum.
 #[derive(Default)]
 struct Narrow;
 
@@ -65,12 +64,11 @@ impl StreamService for Narrow {
     }
 }
 
+type TwoNarrow = And<Narrow, And<Narrow, ()>>;
+
 /// A loop with two lanes, and a listener that is called `tls` for the first, and one called `plain` for the lane with this number.
 /// Where each can be connected to.
-fn with_a_listener_without_tls(
-    lane_of_plain: usize,
-    max_peers: usize,
-) -> (Reactor<And<Narrow, And<Narrow, ()>>>, [SocketAddr; 2]) {
+fn with_a_listener_without_tls(lane_of_plain: usize, max_peers: usize) -> (Reactor<TwoNarrow>, [SocketAddr; 2]) {
     let config = Config { max_peers, ..Config::default() };
     let poll = Poll::new().unwrap();
     let before = And { before: (), lane: lane(0, Narrow, &poll, &config) };
