@@ -220,6 +220,7 @@ fn a_hangup_upgrades_and_one_that_fails_is_a_line_in_the_log() {
     let server = Server::spawn(&place.path(), &mut command).started();
     let _killed = KilledAtEnd(place.path());
     let mut peers = Peer::connect_many(server.address(), 10);
+    exchange_all(&mut peers);
     install(Path::new("/bin/false"), &program);
     server.signal(Signal::SIGHUP);
     let here = format!(" peers as {} (pid {}, generation 1)", env!("REACTORD_VERSION"), server.pid());
@@ -265,6 +266,7 @@ fn a_stop_while_a_successor_starts_leaves_the_peers_with_the_successor() {
     let server = Server::serve(&place.path(), "--drain-timeout 60000");
     let _killed = KilledAtEnd(place.path());
     let mut peers = Peer::connect_many(server.address(), 10);
+    exchange_all(&mut peers);
     let go = place.file("go");
     let (go_path, takeover) = (go.display(), place.path());
     let script = format!(
