@@ -9,7 +9,10 @@ use super::roll::Rolled;
 use super::session::{Client, Leaving, Origin, Session};
 use super::state::Proxy;
 use crate::proxy_header::protocol;
-use crate::words::{CONNECTIONS_PER_ANSWER, Question};
+use crate::words::{ANSWER_BYTES_MAX, CONNECTIONS_PER_ANSWER, Question};
+
+/// So many peers are looked at for one answer: about half of them are servers' connections.
+const PEERS_PER_ANSWER: usize = 2 * CONNECTIONS_PER_ANSWER;
 
 impl Proxy {
     /// Answers a question, or does what is asked.
@@ -97,22 +100,24 @@ impl Proxy {
         told
     }
 
-    /// Some clients, by their ids from that one on. The last line, where there are others, has the id to go on from.
+    /// Some clients, by their ids from that one on. The last line, where others are left, has the id to go on from.
     fn tell_connections(&self, after: u64, context: &Context<'_, Self>) -> String {
-        let is_client = |id: &PeerId| context.look(*id).is_some_and(|session| session.is_clients());
-        let mut clients: Vec<u64> = context.peers().into_iter().map(u64::from).filter(|id| *id > after).collect();
-        clients.sort_unstable();
-        let mut clients = clients.into_iter().map(PeerId::from).filter(is_client).peekable();
-        let mut told = String::new();
-        for id in clients.by_ref().take(CONNECTIONS_PER_ANSWER) {
-            self.tell_connection(id, &mut told, context);
-            if told.len() >= crate::words::ANSWER_BYTES_MAX {
+        let ids = context.peers().into_iter().map(u64::from).filter(|id| *id > after);
+        let (next, mut are_left) = least(ids.collect(), PEERS_PER_ANSWER);
+        let (mut told, mut clients, mut last) = (String::new(), 0, after);
+        for id in next {
+            if clients == CONNECTIONS_PER_ANSWER || told.len() >= ANSWER_BYTES_MAX {
+                are_left = true;
                 break;
             }
+            last = id;
+            if context.look(id.into()).is_some_and(Session::is_clients) {
+                self.tell_connection(id.into(), &mut told, context);
+                clients += 1;
+            }
         }
-        if let (Some(_), Some(last)) = (clients.peek(), told.lines().last().and_then(|line| line.split(' ').next())) {
-            let more = format!("more {last}");
-            line(&mut told, format_args!("{more}"));
+        if are_left {
+            line(&mut told, format_args!("more {last}"));
         }
         told
     }
@@ -158,6 +163,29 @@ impl Proxy {
     }
 }
 
+/// The least of these, so many or all of them, sorted; and whether others are left. The others are not sorted for that: there may be a million.
+fn least(mut all: Vec<u64>, count: usize) -> (Vec<u64>, bool) {
+    let are_left = all.len() > count;
+    if are_left {
+        all.select_nth_unstable(count);
+        all.truncate(count);
+    }
+    all.sort_unstable();
+    (all, are_left)
+}
+
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("writing to a String does not fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_are_found_without_the_others() {
+        assert_eq!(least(vec![5, 1, 4, 2, 3], 2), (vec![1, 2], true));
+        assert_eq!(least(vec![5, 1, 4], 3), (vec![1, 4, 5], false));
+        assert_eq!(least(Vec::new(), 3), (Vec::new(), false));
+    }
 }

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use crate::config::Rate;
 
-/// So many addresses are known at once; then those are forgotten whose time is over, and after that everybody.
+/// So many addresses are known at once; then those are forgotten whose time is over, and everybody, if these are few: to look through all of
+/// them is for many who come.
 const ADDRESSES_MAX: usize = 65_536;
+const FORGOTTEN_MIN: usize = ADDRESSES_MAX / 4;
 
 /// How many came from each address since when.
 #[derive(Debug, Default)]
@@ -19,7 +21,7 @@ impl Rates {
         let is_over = |since: Instant| now.saturating_duration_since(since) >= rate.per;
         if self.0.len() >= ADDRESSES_MAX && !self.0.contains_key(&address) {
             self.0.retain(|_, (since, _)| !is_over(*since));
-            if self.0.len() >= ADDRESSES_MAX {
+            if self.0.len() > ADDRESSES_MAX - FORGOTTEN_MIN {
                 self.0.clear();
             }
         }
@@ -55,5 +57,21 @@ mod tests {
             assert!(rates.admits(IpAddr::from(number.to_be_bytes()), rate, now));
         }
         assert!(rates.0.len() <= ADDRESSES_MAX);
+    }
+
+    #[test]
+    fn nobody_is_looked_through_for_the_sake_of_few() {
+        let (mut rates, now) = (Rates::default(), Instant::now());
+        let rate = Rate { count: 1, per: Duration::from_secs(1) };
+        let mut come = |numbers: std::ops::Range<usize>, now| {
+            for number in numbers {
+                rates.admits(IpAddr::from(u32::try_from(number).unwrap().to_be_bytes()), rate, now);
+            }
+            rates.0.len()
+        };
+        // The time of the first is over when there are too many: that alone would make room for one.
+        come(0..1, now);
+        assert_eq!(come(1..ADDRESSES_MAX, now + rate.per / 2), ADDRESSES_MAX);
+        assert_eq!(come(ADDRESSES_MAX..ADDRESSES_MAX + 1, now + rate.per), 1);
     }
 }
