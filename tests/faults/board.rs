@@ -11,14 +11,21 @@ pub(crate) struct Board {
     of: HashMap<u32, u64>,
     /// What publishers were told, and nobody has heard yet.
     pub(crate) told: BTreeMap<u64, (u32, u64)>,
+    /// What somebody has heard who does not hear all, before anybody who does.
+    pub(crate) ahead: BTreeMap<u64, (u32, u64)>,
 }
 
 impl Board {
     /// A subscriber has heard this.
     pub(crate) fn hear(&mut self, number: u64, message: (u32, u64)) -> Result<(), String> {
         let at = usize::try_from(number).expect("there are few");
-        if let Some(known) = self.messages.get(at) {
-            return if *known == message { Ok(()) } else { Err(format!("{number} is {message:?} and {known:?}")) };
+        let is_known = |known: (u32, u64)| {
+            if known == message { Ok(()) } else { Err(format!("{number} is {message:?} and {known:?}")) }
+        };
+        match self.messages.get(at) {
+            Some(known) => return is_known(*known),
+            None if at > self.messages.len() => return is_known(*self.ahead.entry(number).or_insert(message)),
+            None => self.ahead.remove(&number).map_or(Ok(()), is_known)?,
         }
         let of = self.of.entry(message.0).or_default();
         if *of != message.1 {

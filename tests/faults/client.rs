@@ -32,7 +32,7 @@ pub(crate) enum Kind {
     Slow,
     /// Publishes, and is told the number of each message.
     Publisher,
-    /// Hears whatever is published.
+    /// Hears whatever is published from when it has come.
     Subscriber,
     /// Says lines to a connection of the server's own that leads back into it.
     Pair,
@@ -45,9 +45,12 @@ pub(crate) struct Client {
     /// How many lines it has begun to say, and how many answers it has heard.
     pub(crate) said: u64,
     pub(crate) heard: u64,
-    /// How many it says, and whether the last one asks the service to close it.
+    /// How many it says, or hears if it says none, and whether the last one asks the service to close it.
     lines_max: u64,
     asks_to_go: bool,
+    /// Of a subscriber: the number of the first message that it is to hear, once it has been told; and what that is at least.
+    since: Option<u64>,
+    since_min: u64,
     pub(crate) turns: u64,
     /// The line that it says, and how much of that is said.
     saying: Vec<u8>,
@@ -93,6 +96,8 @@ impl Client {
             heard: 0,
             lines_max: u64::MAX,
             asks_to_go: false,
+            since: None,
+            since_min: 0,
             turns: 0,
             saying,
             at: 0,
@@ -110,6 +115,22 @@ impl Client {
     /// What it says before its lines, and what is not answered.
     pub(crate) fn say_first(&mut self, line: Vec<u8>) {
         (self.saying, self.at) = (line, 0);
+    }
+
+    /// It subscribes, where others have heard this by now.
+    pub(crate) fn subscribe(&mut self, board: &Board) {
+        self.since_min = board.messages.len() as u64;
+        self.say_first(b"sub\n".to_vec());
+    }
+
+    /// It has been told that it hears all from this one on, if it is a subscriber.
+    pub(crate) fn hear_all_from(&mut self, number: u64) {
+        self.since = Some(number);
+    }
+
+    /// Whether it has been told from which message on it hears all.
+    pub(crate) fn has_subscribed(&self) -> bool {
+        self.since.is_some()
     }
 
     fn line(&self, number: u64) -> Vec<u8> {
@@ -133,9 +154,10 @@ impl Client {
         self.at == self.saying.len()
     }
 
-    /// Whether it has said all that it wants to say.
+    /// Whether it has said all that it wants to say, and heard as much as it wants to if it says nothing.
     pub(crate) fn has_said_its_lines(&self) -> bool {
-        self.said == self.lines_max && self.has_said_all()
+        let lines = if self.kind == Kind::Subscriber { self.heard } else { self.said };
+        lines >= self.lines_max && self.has_said_all()
     }
 
     fn may_say_more(&self) -> bool {
@@ -229,9 +251,13 @@ impl Client {
         while let Some(end) = self.hearing.iter().position(|byte| *byte == b'\n') {
             let line = String::from_utf8_lossy(&self.hearing[..end]).into_owned();
             self.hearing.drain(..=end);
+            if self.kind == Kind::Subscriber && self.since.is_none() {
+                self.hear_since(&line)?;
+                continue;
+            }
             let figures: Option<Vec<u64>> = line.split(' ').map(|figure| figure.parse().ok()).collect();
             match (self.kind, figures.as_deref()) {
-                (Kind::Subscriber, Some([number, name, of])) if *number == self.heard => {
+                (Kind::Subscriber, Some([number, name, of])) if Some(*number) == self.awaits() => {
                     board.hear(*number, (u32::try_from(*name).map_err(|_| line.clone())?, *of))?;
                 }
                 (Kind::Publisher, Some([number])) if self.heard < self.said => {
@@ -242,5 +268,19 @@ impl Client {
             self.heard += 1;
         }
         Ok(())
+    }
+
+    fn hear_since(&mut self, line: &str) -> Result<(), String> {
+        let since = line.strip_prefix("from ").and_then(|number| number.parse().ok());
+        self.since = since.filter(|since| *since >= self.since_min);
+        match self.since {
+            Some(_) => Ok(()),
+            None => Err(format!("{line:?} came, where {} were heard before it subscribed", self.since_min)),
+        }
+    }
+
+    /// The number of the message that a subscriber hears next.
+    fn awaits(&self) -> Option<u64> {
+        Some(self.since? + self.heard)
     }
 }

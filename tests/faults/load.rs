@@ -53,39 +53,118 @@ impl Mix {
     }
 }
 
-/// Clients that speak TLS, which wait for each answer, and have a thread for that.
+/// Clients that speak TLS, two who stay and others who come and go, which wait for each answer, and have a thread for that.
 struct Secured {
-    stopping: Arc<AtomicBool>,
-    heard: Arc<AtomicU64>,
-    thread: JoinHandle<Result<Vec<TlsPeer>, String>>,
+    shared: Arc<Shared>,
+    thread: JoinHandle<Result<(), String>>,
+    /// How many had gone at the last death, and how many deaths there were.
+    gone_before: u64,
+    deaths: u64,
 }
+
+/// What they have done by now.
+#[derive(Debug, Default)]
+struct Shared {
+    stopping: AtomicBool,
+    /// Answers that were heard.
+    heard: AtomicU64,
+    /// Of those who come and go: how many have come, how many have gone, and how many were lost before they had heard anything.
+    came: AtomicU64,
+    gone: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// Somebody comes in every so manieth round of those who stay.
+const ROUNDS_OF_VISIT: u64 = 8;
 
 impl Secured {
     fn begin(server: &Server) -> Self {
-        let mut peers = Vec::from(secured::connect_each(secured::address_of(server)));
-        let (stopping, heard) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (stop, count) = (stopping.clone(), heard.clone());
-        let thread = std::thread::spawn(move || {
-            for number in 0_u64.. {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                for (name, peer) in peers.iter_mut().enumerate() {
-                    let line = format!("secured {name} {number}\n").into_bytes();
-                    peer.try_send(&line).map_err(|lost| lost.0)?;
-                    peer.expect_or_end(&line)?;
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            Ok(peers)
-        });
-        Self { stopping, heard, thread }
+        let address = secured::address_of(server);
+        let peers = Vec::from(secured::connect_each(address));
+        let shared = Arc::<Shared>::default();
+        let of_thread = shared.clone();
+        let thread = std::thread::spawn(move || of_thread.talk(peers, address));
+        Self { shared, thread, gone_before: 0, deaths: 0 }
     }
 
-    fn end(self) -> (u64, Result<Vec<TlsPeer>, String>) {
-        self.stopping.store(true, Ordering::Relaxed);
+    /// How many peers may not be served on after a death that is not survived yet.
+    fn resets_max(&self) -> u64 {
+        // Whoever is there may have come just now.
+        1 + self.shared.gone.load(Ordering::Relaxed) - self.gone_before
+    }
+
+    fn see_death(&mut self) {
+        self.gone_before = self.shared.gone.load(Ordering::Relaxed);
+        self.deaths += 1;
+    }
+
+    /// They stop.
+    fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// How much they have heard, and how many came and went, when they have stopped, or are lost.
+    fn end(self) -> (u64, Figures, Result<(), String>) {
         let ended = self.thread.join().expect("it notes what is wrong");
-        (self.heard.load(Ordering::Relaxed), ended)
+        let [heard, came, lost] =
+            [&self.shared.heard, &self.shared.came, &self.shared.lost].map(|figure| figure.load(Ordering::Relaxed));
+        // One is there at a time, so one is lost by a death.
+        let ended = match lost > self.deaths {
+            true => ended.and(Err(format!("{lost} that speak TLS are lost, and there were {} deaths", self.deaths))),
+            false => ended,
+        };
+        (heard, Figures { came, lost }, ended)
+    }
+}
+
+impl Shared {
+    fn talk(&self, mut peers: Vec<TlsPeer>, address: SocketAddr) -> Result<(), String> {
+        for number in 0_u64.. {
+            if self.stopping.load(Ordering::Relaxed) {
+                break;
+            }
+            for (name, peer) in peers.iter_mut().enumerate() {
+                self.exchange(peer, &format!("secured {name} {number}\n"))?;
+            }
+            if number.is_multiple_of(ROUNDS_OF_VISIT) {
+                self.visit(address, number / ROUNDS_OF_VISIT)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn exchange(&self, peer: &mut TlsPeer, line: &str) -> Result<(), String> {
+        peer.try_send(line.as_bytes()).map_err(|lost| lost.0)?;
+        peer.expect_or_end(line.as_bytes())?;
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Somebody comes, says a few lines, and goes, with a word or without. Whoever is lost before it has heard anything is counted.
+    ///
+    /// # Errors
+    /// If it is lost later.
+    fn visit(&self, address: SocketAddr, number: u64) -> Result<(), String> {
+        self.came.fetch_add(1, Ordering::Relaxed);
+        let Ok(mut peer) = secured::try_connect(address) else {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        for line in 0..=number % 3 {
+            match self.exchange(&mut peer, &format!("visitor {number} {line}\n")) {
+                Err(_) if line == 0 => {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                }
+                exchanged => exchanged.map_err(|what| format!("visitor {number}, who speaks TLS: {what}"))?,
+            }
+        }
+        // It counts as gone before it goes: the server may hear of that at once.
+        self.gone.fetch_add(1, Ordering::Relaxed);
+        match number % 2 {
+            0 => peer.try_end().map_err(|lost| format!("visitor {number}, who ends its TLS: {}", lost.0)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -142,7 +221,9 @@ impl Load {
                 }
                 _ => {}
             }
-            Client::new(stream, kind, name)
+            let mut client = Client::new(stream, kind, name);
+            client.hear_all_from(0);
+            client
         });
         let clients: Vec<Client> = clients.collect();
         let first_name = u32::try_from(clients.len()).expect("there are few");
@@ -225,12 +306,14 @@ impl Load {
 
     /// How many peers may not be served on after a death: none of those who stay.
     pub(crate) fn resets_max(&self) -> usize {
-        self.passing.resets_max()
+        let secured = self.secured.as_ref().map_or(0, Secured::resets_max);
+        self.passing.resets_max() + usize::try_from(secured).expect("there are few")
     }
 
     /// A death was survived.
     pub(crate) fn see_death(&mut self) {
         self.passing.see_death();
+        self.secured.iter_mut().for_each(Secured::see_death);
     }
 
     /// Waits a moment for something to come.
@@ -270,8 +353,9 @@ impl Load {
     /// They talk until each of them has heard something more, or something is wrong.
     pub(crate) fn talk_to_all(&mut self) {
         let before: HashMap<u32, u64> = self.clients.iter().map(|client| (client.name, client.heard)).collect();
-        let secured = self.secured.as_ref().map(|secured| secured.heard.clone()).expect("they are there until the end");
-        let secured_before = secured.load(Ordering::Relaxed);
+        let secured =
+            self.secured.as_ref().map(|secured| secured.shared.clone()).expect("they are there until the end");
+        let secured_before = secured.heard.load(Ordering::Relaxed);
         let has_heard = |client: &Client| client.heard > before[&client.name];
         while self.wrongs.is_empty() && !self.clients.iter().all(has_heard) {
             for _ in 0..self.clients.len() {
@@ -279,7 +363,7 @@ impl Load {
             }
         }
         let ended = || self.secured.as_ref().is_none_or(|secured| secured.thread.is_finished());
-        while self.wrongs.is_empty() && secured.load(Ordering::Relaxed) < secured_before + 4 && !ended() {
+        while self.wrongs.is_empty() && secured.heard.load(Ordering::Relaxed) < secured_before + 4 && !ended() {
             std::thread::yield_now();
         }
     }
@@ -310,18 +394,22 @@ impl Load {
             self.turn();
         }
         self.check()?;
-        if self.board.messages.len() as u64 != published || !self.board.told.is_empty() {
-            return Err(format!(
-                "{} of {published} are heard, of {:?} not",
-                self.board.messages.len(),
-                self.board.told
-            ));
+        let Board { messages, told, ahead, .. } = &self.board;
+        if messages.len() as u64 != published || !told.is_empty() || !ahead.is_empty() {
+            return Err(format!("{} of {published} are heard, of {told:?} not, and {ahead:?} besides", messages.len()));
         }
-        let (messages, ended) = self.secured.take().expect("it is there until the end").end();
-        ended?;
-        self.heard.messages += messages;
-        self.heard.passing = self.passing.figures();
+        self.secured.iter().for_each(Secured::stop);
+        self.hear_secured()?;
         Ok(self.heard)
+    }
+
+    /// Those who speak TLS come to their end, and with them all that is heard.
+    fn hear_secured(&mut self) -> Result<(), String> {
+        let (messages, visitors, ended) = self.secured.take().expect("they are there until the end").end();
+        let Figures { came, lost } = self.passing.figures();
+        self.heard.messages += messages;
+        self.heard.passing = Figures { came: came + visitors.came, lost: lost + visitors.lost };
+        ended
     }
 
     /// All connections are lost, and until then everything was right.
@@ -332,13 +420,10 @@ impl Load {
         while !self.clients.is_empty() {
             self.turn();
         }
-        let (messages, ended) = self.secured.take().expect("it is there until the end").end();
-        self.heard.messages += messages;
-        self.heard.passing = self.passing.figures();
-        match (self.wrongs.iter().find(|what| !is_loss(what.as_str())), ended) {
-            (None, Err(_)) => Ok(self.heard),
-            (None, Ok(_)) => Err("those that speak TLS are served".to_owned()),
-            (Some(what), _) => Err(what.clone()),
+        self.hear_secured().expect_err("nobody has stopped them, so they are lost");
+        match self.wrongs.iter().find(|what| !is_loss(what.as_str())) {
+            None => Ok(self.heard),
+            Some(what) => Err(what.clone()),
         }
     }
 }

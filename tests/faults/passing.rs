@@ -1,4 +1,4 @@
-//! Clients that come, say a few lines, and go again, each in one of three ways, while others come in their place: whoever dies meanwhile has
+//! Clients that come, say a few lines or hear a few messages, and go again, each in one of three ways, while others come in their place: whoever dies meanwhile has
 //! just let somebody in, or is about to forget somebody.
 //!
 //! One that has been answered is lost by no death. One that has only just come may be known to nobody but the process that dies: it is
@@ -25,7 +25,7 @@ enum Way {
     Ends,
     /// Its last line asks the service to close it.
     Asks,
-    /// It resets its connection when it has heard so many answers, whatever else is under way.
+    /// It resets its connection when it has heard so many answers or messages, whatever else is under way.
     Resets(u64),
 }
 
@@ -47,7 +47,12 @@ enum Turn {
 }
 
 impl Visit {
-    fn turn(&mut self, random: &mut Rng, buffer: &mut [u8], board: &mut Board) -> Result<Turn, String> {
+    fn turn(&mut self, random: &mut Rng, buffer: &mut [u8], board: &mut Board, ends: bool) -> Result<Turn, String> {
+        if ends && self.client.kind == Kind::Subscriber {
+            // Nobody publishes any more.
+            self.way = Way::Ends;
+            self.client.stay_for(0, false);
+        }
         let heard = match self.client.hear(buffer, board, false) {
             Err(what) if what == ENDED && self.has_heard_all() => return Ok(Turn::Gone),
             heard => heard?,
@@ -67,7 +72,10 @@ impl Visit {
 
     /// Whether nothing is to come but the end.
     fn has_heard_all(&self) -> bool {
-        let Client { said, heard, .. } = self.client;
+        let Client { kind, said, heard, .. } = self.client;
+        if kind == Kind::Subscriber {
+            return self.has_ended && self.client.has_subscribed();
+        }
         self.client.has_said_its_lines() && heard == said && !matches!(self.way, Way::Resets(_))
     }
 
@@ -81,6 +89,7 @@ impl Visit {
 pub(crate) struct Passing {
     counted: SocketAddr,
     relayed: SocketAddr,
+    published: SocketAddr,
     /// How many are there at once.
     count: usize,
     visits: Vec<Visit>,
@@ -106,11 +115,11 @@ pub(crate) struct Figures {
 impl Passing {
     /// So many at once, whose names begin with this one.
     pub(crate) fn begin(server: &Server, count: usize, next_name: u32, seed: u64) -> Self {
-        let [counted, relayed] = ["counted", "relayed"].map(|name| server.address_as(name));
+        let [counted, relayed, published] = ["counted", "relayed", "published"].map(|name| server.address_as(name));
         let (visits, lost, figures) = (Vec::new(), Vec::new(), Figures::default());
         // Another sequence than that of those who stay.
         let random = Rng::with_seed(!seed);
-        Self { counted, relayed, count, visits, random, next_name, deaths: 0, lost, gone: 0, figures }
+        Self { counted, relayed, published, count, visits, random, next_name, deaths: 0, lost, gone: 0, figures }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -148,13 +157,13 @@ impl Passing {
     ) -> Result<Option<(u64, u64)>, String> {
         let (mut has_moved, mut messages, mut bytes) = (false, 0, 0);
         while !ends && self.visits.len() < self.count {
-            self.come()?;
+            self.come(board)?;
             has_moved = true;
         }
         let mut at = 0;
         while let Some(visit) = self.visits.get_mut(at) {
             let (heard, received) = (visit.client.heard, visit.client.received);
-            let turn = visit.turn(&mut self.random, buffer, board);
+            let turn = visit.turn(&mut self.random, buffer, board, ends);
             messages += visit.client.heard - heard;
             bytes += (visit.client.received - received) as u64;
             has_moved |= !matches!(turn, Ok(Turn::Still));
@@ -170,25 +179,32 @@ impl Passing {
         Ok(has_moved.then_some((messages, bytes)))
     }
 
-    fn come(&mut self) -> Result<(), String> {
+    fn come(&mut self, board: &Board) -> Result<(), String> {
         let Self { random, next_name, deaths, .. } = self;
-        let kind = [Kind::Echo, Kind::Fragments, Kind::Pair][random.usize(0..3)];
+        let kind = [Kind::Echo, Kind::Fragments, Kind::Pair, Kind::Subscriber][random.usize(0..4)];
         let lines = random.u64(1..=LINES_MAX);
         let way = match random.u32(0..3) {
             0 => Way::Ends,
+            1 if kind == Kind::Subscriber => Way::Ends,
             1 => Way::Asks,
             // Of one that is joined to another, it is to be seen whether it was before the next death.
             _ => Way::Resets(random.u64(u64::from(kind == Kind::Pair)..=lines)),
         };
-        let stream = TcpStream::connect(if kind == Kind::Pair { self.relayed } else { self.counted });
+        let stream = TcpStream::connect(match kind {
+            Kind::Pair => self.relayed,
+            Kind::Subscriber => self.published,
+            _ => self.counted,
+        });
         let stream = stream.map_err(|error| {
             self.count = 0;
             format!("connecting: {error}")
         })?;
         let mut client = Client::new(stream, kind, *next_name);
         client.stay_for(lines, matches!(way, Way::Asks));
-        if kind == Kind::Pair {
-            client.say_first(format!("{}\n", self.counted).into_bytes());
+        match kind {
+            Kind::Pair => client.say_first(format!("{}\n", self.counted).into_bytes()),
+            Kind::Subscriber => client.subscribe(board),
+            _ => {}
         }
         self.visits.push(Visit { client, way, has_ended: false, deaths: *deaths });
         *next_name += 1;
