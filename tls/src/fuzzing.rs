@@ -70,7 +70,10 @@ impl Script {
             left.extend_from_slice(piece);
             match session.open(&mut left, &mut plain, &mut Vec::new()) {
                 Ok(taken) => drop(left.drain(..taken)),
-                Err(failure) => return Some((plain, Some(failure), session.end())),
+                Err(failure) => {
+                    Session::restore(session.save()).expect("one that has failed is restored, too");
+                    return Some((plain, Some(failure), session.end()));
+                }
             }
             session = Session::restore(session.save()).expect("what was saved is restored");
         }

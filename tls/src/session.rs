@@ -16,7 +16,7 @@ use std::fmt;
 
 use crate::alert::Alert;
 use crate::direction::Direction;
-use crate::messages::{Message, Role};
+use crate::messages::{Message, Partial, Role};
 use crate::record::{self, CONTENT_BYTES_MAX, kind};
 use crate::suite::{Suite, Version};
 use crate::violation::Violation;
@@ -261,6 +261,8 @@ impl Session {
             self.end_with(Level::Fatal, violation.alert(), out);
         }
         self.state.outgoing = Outgoing::Ended;
+        // What cannot go on may be what no other process would take for a beginning.
+        self.state.partial = Partial::default();
         self.tx.forget();
         self.rx.forget();
     }

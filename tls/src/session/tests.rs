@@ -185,6 +185,8 @@ fn what_may_not_come_is_answered_with_the_right_alert() {
             }
             let (plain, out, result) = open(&mut session, &record(suite, &mut other, last.0, last.1));
             assert_eq!((plain, result), (vec![], Err(Failure::Broken(*violation))), "{suite:?}");
+            // It may have to move until its client has heard that.
+            assert_eq!(restored(&session).end(), End::Truncated, "{suite:?} after {violation:?}");
             // Of what was said before, the last record is the alert.
             let last =
                 out.len() - record(suite, &mut Direction::new(secret_of(&session), 0), kind::ALERT, &[0; 2]).len();
