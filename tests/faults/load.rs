@@ -318,13 +318,28 @@ impl Load {
 
     /// Waits a moment for something to come.
     fn wait(&mut self) {
-        assert!(self.moved_at.elapsed() < PATIENCE, "nothing comes any more: {:?}", self.check());
+        assert!(
+            self.moved_at.elapsed() < PATIENCE,
+            "nothing comes any more: {:?}, {:?}, {:?}",
+            self.check(),
+            self.awaiting(),
+            self.passing.described()
+        );
         let streams = self.clients.iter().map(|client| client.stream.as_fd()).chain(self.passing.awaited());
         let mut awaited: Vec<_> = streams.map(|stream| PollFd::new(stream, PollFlags::POLLIN)).collect();
         match poll(&mut awaited, PollTimeout::from(A_MOMENT)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => self.still = 0,
             Err(errno) => panic!("poll: {errno}"),
         }
+    }
+
+    /// Who has not heard all yet that it waits for.
+    fn awaiting(&self) -> Vec<String> {
+        let waits =
+            |client: &&Client| client.kind == Kind::Subscriber || client.heard < client.said || !client.has_said_all();
+        let describe =
+            |Client { kind, name, said, heard, .. }: &Client| format!("{kind:?} {name} said {said}, heard {heard}");
+        self.clients.iter().filter(waits).map(describe).collect()
     }
 
     /// They talk until so many more messages were heard, or something is wrong.
