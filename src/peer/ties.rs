@@ -103,10 +103,11 @@ const PART_WITHOUT_IDLE_NS: u64 = 60_000_000_000;
 
 impl Joined {
     /// What another process is told. When something moved last is so coarse that most bytes do not change it, and never
-    /// sooner than it was: what is told in between need not be told.
+    /// sooner than it was: what is told in between need not be told. What was told so is told again as it is, or who is silent would have
+    /// more time with each process.
     pub(crate) fn told(self) -> Self {
         let part_ns = self.idle_ns.map_or(PART_WITHOUT_IDLE_NS, |idle_ns| (idle_ns.get() / IDLE_PARTS).max(1));
-        Self { moved_ns: (self.moved_ns / part_ns + 1).saturating_mul(part_ns), ..self }
+        Self { moved_ns: self.moved_ns.div_ceil(part_ns).saturating_mul(part_ns), ..self }
     }
 }
 

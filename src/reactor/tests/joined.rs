@@ -317,6 +317,23 @@ fn both_are_closed_when_nothing_has_moved_for_too_long_and_not_before() {
 }
 
 #[test]
+fn who_is_silent_has_no_more_time_with_each_takeover() {
+    let idle = Duration::from_secs(60);
+    let (mut rig, upstream, config) = forward(Some(idle));
+    let (mut client, server) = rig.pair(&upstream);
+    client.set_nonblocking(true).unwrap();
+    for _ in 0..20 {
+        rig = handed_over(rig, &config);
+        rig.turn();
+    }
+    // What the first has told is later by an eighth at most.
+    rig.ahead = idle * 9 / 8 + Duration::from_secs(1);
+    rig.turn_until(|_| matches!(client.read(&mut [0; 8]), Ok(0)));
+    drop((client, server));
+    rig.turn_until(|rig| rig.ends() == ["client: its deadline was reached", "upstream: its deadline was reached"]);
+}
+
+#[test]
 fn once_one_direction_has_ended_another_time_counts_also_for_a_successor() {
     for takes_over in [false, true] {
         let (mut rig, upstream, config) = forward(None);
