@@ -18,6 +18,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use signal_hook::iterator::Signals;
 
 use super::reaper::Reaper;
+use crate::sources::stop_until_watched;
 use crate::{Outcome, Status};
 
 /// What process 1 passes on to whoever serves; in any other, the first two end the waiting.
@@ -53,20 +54,25 @@ impl Afterwards {
     }
 
     /// Gets ready to stay, where it may come to that: who answers on `path` is looked for then. A signal to stop that comes
-    /// while this process still serves counts.
+    /// while this process still serves counts, and one that comes before it does ends it.
     ///
     /// # Errors
     /// If signals cannot be watched.
     pub fn prepare(self, path: PathBuf) -> io::Result<Prepared> {
         let is_first = std::process::id() == 1;
-        let numbers = || PASSED_ON.into_iter().chain([Signal::SIGCHLD]).map(|signal| signal as i32);
-        let watched = match self {
-            Self::Wait => {
-                Some(Signals::new(STOPPING.map(|signal| signal as i32).into_iter().chain([Signal::SIGCHLD as i32]))?)
-            }
-            Self::Exit(_) => None,
+        let watched: &[Signal] = match self {
+            _ if is_first => &PASSED_ON,
+            Self::Wait => &STOPPING,
+            Self::Exit(_) => &[],
         };
-        let signals = if is_first { Some(Signals::new(numbers())?) } else { watched };
+        let signals = if watched.is_empty() {
+            None
+        } else {
+            // Before the others, which would have such a signal do nothing.
+            stop_until_watched()?;
+            let numbers = watched.iter().chain(&[Signal::SIGCHLD]).map(|signal| *signal as i32);
+            Some(Signals::new(numbers)?)
+        };
         let reaper = is_first.then(Reaper::begin).transpose()?;
         Ok(Prepared { afterwards: self, reaper, path, signals })
     }

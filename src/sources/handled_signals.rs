@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use log::info;
@@ -42,6 +42,23 @@ const HARMLESS: [Signal; 7] = [
 
 /// What each signal that was ever watched does when nobody watches it.
 static UNWATCHED: Mutex<BTreeMap<i32, Unwatched>> = Mutex::new(BTreeMap::new());
+
+/// What a shell adds to the number of the signal.
+#[cfg(feature = "program")]
+const KILLED: i32 = 128;
+
+/// Whether no server of this process has watched signals yet: it owns no peers then, and what asks it to stop may end it.
+static IS_BEGINNING: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(true)));
+
+/// Has a signal that asks to stop end this process as long as no server watches it yet, for whoever watches these signals for later: with the
+/// exit code that a shell tells of one that such a signal has killed, which it does otherwise.
+#[cfg(feature = "program")]
+pub(crate) fn stop_until_watched() -> io::Result<()> {
+    for signal in STOPPING {
+        signal_hook::flag::register_conditional_shutdown(signal as i32, KILLED + signal as i32, IS_BEGINNING.clone())?;
+    }
+    Ok(())
+}
 
 /// The end of a watch, for one signal.
 struct Unwatched {
@@ -110,6 +127,7 @@ impl HandledSignals {
             unwatched.watchers += 1;
             unwatched.is_default.store(false, Ordering::SeqCst);
         }
+        IS_BEGINNING.store(false, Ordering::SeqCst);
         Ok(Self { woken, delivery, watched, mask_before, told: RefCell::default(), hangup: None })
     }
 

@@ -1,5 +1,7 @@
 //! Stopping: what a signal to stop does to peers, to pending output and to a takeover.
 
+use std::os::unix::net::UnixListener;
+
 use nix::sys::signal::Signal;
 
 use super::failing::Step;
@@ -168,4 +170,15 @@ fn a_predecessor_that_is_to_wait_stays_without_serving_until_it_is_stopped() {
     first.signal(Signal::SIGTERM);
     assert_eq!(first.exit_code(), 0, "{}", first.log());
     third.stop_with(peers);
+}
+
+#[test]
+fn one_that_is_to_wait_when_it_has_handed_over_stops_at_once_before_it_serves() {
+    let place = Place::new();
+    // Whoever serves there does not answer.
+    let listener = UnixListener::bind(place.path()).expect("an own directory");
+    let successor = Server::take_over(&place.path(), "--after-handover wait");
+    let (_silent, _) = listener.accept().expect("it calls");
+    successor.signal(Signal::SIGTERM);
+    assert_eq!(successor.exit_code(), 128 + Signal::SIGTERM as i32, "{}", successor.log());
 }
