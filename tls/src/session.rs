@@ -80,8 +80,6 @@ pub struct Session {
 struct Opening<'a> {
     plain: &'a mut Vec<u8>,
     out: &'a mut Vec<u8>,
-    /// The other side asked for a KeyUpdate. One answers all that ask together (RFC 8446 section 4.6.3).
-    update_due: bool,
 }
 
 impl Session {
@@ -155,6 +153,9 @@ impl Session {
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         self.check_outgoing()?;
         for content in plain.chunks(self.state.content_bytes_max.into()) {
+            if self.state.update_due {
+                self.update_key(false, out);
+            }
             self.spare_key(out)?;
             self.tx.seal(self.state.suite, kind::DATA, content, out);
         }
@@ -202,12 +203,14 @@ impl Session {
     fn update_key(&mut self, wants_one: bool, out: &mut Vec<u8>) {
         self.tx.seal(self.state.suite, kind::HANDSHAKE, &[24, 0, 0, 1, u8::from(wants_one)], out);
         self.tx.update(self.state.suite);
+        self.state.update_due = false;
     }
 
     /// Seals the last record of this direction, unless it has ended.
     fn end_with(&mut self, level: Level, alert: Alert, out: &mut Vec<u8>) {
         if self.is_open() {
             self.state.outgoing = Outgoing::Ended;
+            self.state.update_due = false;
             self.tx.seal(self.state.suite, kind::ALERT, &[level as u8, alert.0], out);
         }
     }
@@ -223,12 +226,10 @@ impl Session {
         if self.state.incoming == Incoming::Failed {
             return Err(Failure::Ended);
         }
-        let mut opening = Opening { plain, out, update_due: false };
+        let mut opening = Opening { plain, out };
         let taken = self.open_records(wire, &mut opening);
-        match taken {
-            Ok(_) if opening.update_due && self.is_open() => self.update_key(false, opening.out),
-            Ok(_) => {}
-            Err(failure) => self.fail(failure, opening.out),
+        if let Err(failure) = taken {
+            self.fail(failure, opening.out);
         }
         taken
     }
@@ -261,6 +262,7 @@ impl Session {
             self.end_with(Level::Fatal, violation.alert(), out);
         }
         self.state.outgoing = Outgoing::Ended;
+        self.state.update_due = false;
         // What cannot go on may be what no other process would take for a beginning.
         self.state.partial = Partial::default();
         self.tx.forget();
@@ -311,7 +313,7 @@ impl Session {
             match self.state.partial.take(self.state.role, self.state.suite.version(), &mut content)? {
                 Some(Message::KeyUpdate { wants_one }) => {
                     self.rx.update(self.state.suite);
-                    opening.update_due |= wants_one;
+                    self.state.update_due |= wants_one && self.is_open();
                 }
                 Some(Message::Renegotiation) => self.refuse_renegotiation(opening.out)?,
                 Some(Message::Ticket) | None => {}

@@ -9,7 +9,7 @@ use crate::direction::Direction;
 use crate::messages::{PARTIAL_BYTES, Partial, Role};
 use crate::record::CONTENT_BYTES_MAX;
 use crate::secret::{SECRET_BYTES_MAX, Secret};
-use crate::suite::Suite;
+use crate::suite::{Suite, Version};
 
 /// How the bytes are laid out. Another layout gets another number.
 pub(crate) const LAYOUT: u8 = 1;
@@ -25,6 +25,7 @@ mod bit {
     pub(super) const OUTGOING_ENDED: u8 = 2;
     pub(super) const INCOMING_CLOSED: u8 = 4;
     pub(super) const INCOMING_FAILED: u8 = 8;
+    pub(super) const UPDATE_DUE: u8 = 16;
 }
 
 /// A session that has been written down: its secrets in clear. It is wiped when it is dropped, and shows nothing.
@@ -156,7 +157,8 @@ fn bits(state: &State) -> u8 {
         Incoming::Closed => bit::INCOMING_CLOSED,
         Incoming::Failed => bit::INCOMING_FAILED,
     };
-    role | outgoing | incoming
+    let update = if state.update_due { bit::UPDATE_DUE } else { 0 };
+    role | outgoing | incoming | update
 }
 
 /// What the bits of the state say, if that can be.
@@ -199,7 +201,12 @@ impl Reader<'_> {
         let [bits] = self.array();
         let content_bytes_max = u16::from_be_bytes(self.array());
         let [patience, warnings_left, renegotiations_left] = self.array();
-        let (role, outgoing, incoming) = states(bits).ok_or(NotRestored::Impossible("state"))?;
+        let update_due = bits & bit::UPDATE_DUE != 0;
+        let states = states(bits & !bit::UPDATE_DUE).filter(|(_, outgoing, _)| {
+            // Nobody else can be asked for one, or answer.
+            !update_due || (*outgoing == Outgoing::Open && suite.version() == Version::Tls13)
+        });
+        let (role, outgoing, incoming) = states.ok_or(NotRestored::Impossible("state"))?;
         let partial = Partial::restore(role, suite.version(), self.array());
         let partial = partial.ok_or(NotRestored::Impossible("handshake message"))?;
         Ok(State {
@@ -208,6 +215,7 @@ impl Reader<'_> {
             outgoing,
             incoming,
             partial,
+            update_due,
             content_bytes_max,
             patience,
             warnings_left,

@@ -46,6 +46,9 @@ pub(crate) struct State {
     pub(crate) incoming: Incoming,
     /// A handshake message that has not come whole.
     pub(crate) partial: Partial,
+    /// The other side has asked for a KeyUpdate, which comes before the next data: one answers all that ask by then (RFC 8446
+    /// section 4.6.3). Whoever asks again and again, and does not read, gets one.
+    pub(crate) update_due: bool,
     /// How much content a record that is sealed has at most.
     pub(crate) content_bytes_max: u16,
     pub(crate) patience: u8,
@@ -61,6 +64,7 @@ impl State {
             outgoing: Outgoing::Open,
             incoming: Incoming::Open,
             partial: Partial::default(),
+            update_due: false,
             content_bytes_max: CONTENT_BYTES_MAX as u16,
             patience: PATIENCE,
             warnings_left: WARNINGS_MAX,
