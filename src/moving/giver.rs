@@ -291,6 +291,7 @@ impl Giver {
     fn forget<L: Lanes>(&mut self, key: usize, why: &str, with: &mut Lent<'_, L>) {
         let taker = self.takers.remove(key);
         self.line.retain(|waiting| *waiting != key);
+        self.heard.retain(|heard| *heard != key);
         debug!("Pid {} is given no more peers: {why}", taker.pid);
         if let Some(mut channel) = taker.channel {
             // Nobody else has a duplicate: whatever this says, the entry goes with the descriptor.

@@ -229,6 +229,7 @@ impl Taker {
     /// All peers go to a successor, or the server stops: nothing is taken any more. What has not been accepted is left to
     /// its giver.
     pub(crate) fn stop_taking<L: Lanes>(&mut self, reason: &str, with: &mut Lent<'_, L>) {
+        self.heard.clear();
         for taking in self.takings.drain() {
             let pid = taking.pid();
             let reason = reason.to_owned();

@@ -1,6 +1,7 @@
 //! What few peers have, so that the others have no room for it.
 
 use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use super::connect::ConnectTls;
 use super::dialling::{DialledTls, Dialling};
 use super::parting::Parting;
 use super::secured::Secured;
-use super::ties::{Dial, DialTls, Ties};
+use super::ties::{Dial, DialTls, Ending, Ties};
 use super::violation::Violation;
 
 /// What one of those has.
@@ -34,6 +35,9 @@ pub(crate) struct Particulars {
 /// A peer that speaks TLS has this for as long as it is there: what others have for a moment is elsewhere.
 const _: () = assert!(size_of::<Particulars>() <= 96);
 
+/// Why a connection was lost is in the log of the process that served it then.
+const LOST_BEFORE: &str = "lost when another process served it";
+
 impl Particulars {
     /// Of a peer that has none.
     pub(super) const NONE: Self = Self {
@@ -48,8 +52,12 @@ impl Particulars {
 
     /// What another process has told of a peer, if that is anything.
     pub(super) fn told(parting: Option<Parting>, ties: &Ties<'_>, secured: Option<Box<Secured>>) -> Option<Self> {
-        let Ties { writer, dial, violation, .. } = *ties;
-        let how = violation.map(|violation| Closed::Violation(Violation::new(violation)));
+        let Ties { writer, dial, ending, .. } = *ties;
+        let how = ending.map(|ending| match ending {
+            Ending::Violation(violation) => Closed::Violation(Violation::new(violation)),
+            Ending::Lost => Closed::Lost(io::Error::new(ErrorKind::InvalidData, LOST_BEFORE)),
+            Ending::Overdue => Closed::Deadline,
+        });
         let dialling = dial.map(|Dial { until_ns, path, tls }| {
             let path = path.map(|path| PathBuf::from(OsStr::from_bytes(path)));
             Box::new(Dialling { until_ns, path, tls: tls.map(told_tls) })
@@ -82,11 +90,13 @@ impl Particulars {
             let path = path.as_deref().map(|path| path.as_os_str().as_bytes());
             Dial { until_ns: *until_ns, path, tls: tls.as_ref().map(tls_to_tell) }
         });
-        let violation = match how {
-            Some(Closed::Violation(violation)) => Some(violation.told()),
+        let ending = match how {
+            Some(Closed::Violation(violation)) => Some(Ending::Violation(violation.told())),
+            Some(Closed::Lost(_)) => Some(Ending::Lost),
+            Some(Closed::Deadline) => Some(Ending::Overdue),
             _ => None,
         };
-        Ties { writer: *writer, dial, violation, ..Ties::default() }
+        Ties { writer: *writer, dial, ending, ..Ties::default() }
     }
 }
 
@@ -99,4 +109,24 @@ fn told_tls(told: DialTls<'_>) -> DialledTls {
 fn tls_to_tell(tls: &DialledTls) -> DialTls<'_> {
     let ConnectTls { with, name, preface } = &tls.how;
     DialTls { with, name, preface, is_begun: tls.is_begun() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_peer_is_closed_is_told_by_whichever_process_it_is_gone_from() {
+        for ending in [Ending::Violation("too much"), Ending::Lost, Ending::Overdue] {
+            let ties = Ties { ending: Some(ending), ..Ties::default() };
+            let particulars = Particulars::told(None, &ties, None).expect("there is something to tell");
+            assert_eq!(particulars.ties(), ties);
+            let is_it = match ending {
+                Ending::Violation(_) => matches!(particulars.how, Some(Closed::Violation(_))),
+                Ending::Lost => matches!(particulars.how, Some(Closed::Lost(_))),
+                Ending::Overdue => matches!(particulars.how, Some(Closed::Deadline)),
+            };
+            assert!(is_it, "{ending:?}: {:?}", particulars.how);
+        }
+    }
 }

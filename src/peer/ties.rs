@@ -143,8 +143,19 @@ pub(crate) struct Ties<'b> {
     pub(crate) writer: Option<u64>,
     pub(crate) joined: Option<Joined>,
     pub(crate) dial: Option<Dial<'b>>,
-    /// How the client broke the protocol, if it is closed for that: its service hears of it when it is gone.
-    pub(crate) violation: Option<&'b str>,
+    /// Why it is closed, if that is not what its service or its client wanted: its service hears of it when it is gone.
+    pub(crate) ending: Option<Ending<'b>>,
+}
+
+/// Why a peer is closed that has not come to its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending<'b> {
+    /// The client broke the protocol, and how.
+    Violation(&'b str),
+    /// The connection is lost, but for what is still told the client: its stream may have been cut off.
+    Lost,
+    /// A deadline was reached.
+    Overdue,
 }
 
 impl Ties<'_> {

@@ -14,7 +14,7 @@ use crate::account::ServiceAccount;
 use crate::pauses::Pauses;
 use crate::peer::Address;
 use crate::peer::record::{Phase, SecuredChange, SecuredRecord, Shift, Stretch};
-use crate::peer::ties::{Dial, DialTls, Holds, Joined, Outflow, Ties};
+use crate::peer::ties::{Dial, DialTls, Ending, Holds, Joined, Outflow, Ties};
 use crate::status::{
     FailureStatus, HeldStatus, ListenerStatus, PeerStatus, ServiceStatus, StandbyStatus, TakeoverStatus,
 };
@@ -549,11 +549,12 @@ fn ties() -> impl Strategy<Value = Ties<'static>> {
     let dial = dial.prop_map(|(until_ns, path, tls)| Dial { until_ns, path, tls });
     let outflow = prop_oneof![Just(Outflow::Open), Just(Outflow::Finishing), Just(Outflow::Finished)];
     let (joined, dial) = (proptest::option::of(joined), proptest::option::of(dial));
-    let violation = prop_oneof![Just(None), Just(Some("a message of more than 3 bytes"))];
-    let ties = (any::<u8>(), outflow, any::<Option<u64>>(), joined, dial, violation).prop_map(
-        |(holds, outflow, writer, joined, dial, violation)| {
+    let violation = Ending::Violation("a message of more than 3 bytes");
+    let ending = proptest::option::of(prop_oneof![Just(violation), Just(Ending::Lost), Just(Ending::Overdue)]);
+    let ties = (any::<u8>(), outflow, any::<Option<u64>>(), joined, dial, ending).prop_map(
+        |(holds, outflow, writer, joined, dial, ending)| {
             let holds = Holds::of_told(holds);
-            Ties { holds, outflow, writer, joined, dial, violation }
+            Ties { holds, outflow, writer, joined, dial, ending }
         },
     );
     prop_oneof![Just(Ties::default()), ties]

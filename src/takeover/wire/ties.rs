@@ -6,7 +6,10 @@ use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::peer::ties::{Dial, DialTls, Holds, Joined, Outflow, Ties};
+use crate::peer::ties::{Dial, DialTls, Ending, Holds, Joined, Outflow, Ties};
+
+const LOST: u8 = 1;
+const OVERDUE: u8 = 2;
 
 /// The fields of [`Ties`].
 #[derive(Encode, Decode)]
@@ -24,6 +27,9 @@ struct TiesFields<'b> {
     dial: Option<DialFields<'b>>,
     #[b(5)]
     violation: Option<&'b str>,
+    /// Why it is closed otherwise, as a number.
+    #[cbor(n(6), skip_if = "is_zero")]
+    ending: u8,
 }
 
 #[derive(Encode, Decode)]
@@ -72,22 +78,36 @@ impl<'b> From<DialTlsFields<'b>> for DialTls<'b> {
 
 impl<C> Encode<C> for Ties<'_> {
     fn encode<W: Write>(&self, encoder: &mut Encoder<W>, context: &mut C) -> Result<(), EncodeError<W::Error>> {
-        let Self { holds, outflow, writer, joined, dial, violation } = *self;
+        let Self { holds, outflow, writer, joined, dial, ending } = *self;
         let joined = joined.map(|Joined { partner, idle_ns, moved_ns }| JoinedFields { partner, idle_ns, moved_ns });
         let dial = dial.map(|Dial { until_ns, path, tls }| DialFields { until_ns, path, tls: tls.map(Into::into) });
         let (holds, outflow) = (holds.told(), outflow_number(outflow));
-        TiesFields { holds, outflow, writer, joined, dial, violation }.encode(encoder, context)
+        let (violation, ending) = match ending {
+            None => (None, 0),
+            Some(Ending::Violation(violation)) => (Some(violation), 0),
+            Some(Ending::Lost) => (None, LOST),
+            Some(Ending::Overdue) => (None, OVERDUE),
+        };
+        TiesFields { holds, outflow, writer, joined, dial, violation, ending }.encode(encoder, context)
     }
 }
 
 impl<'b, C> Decode<'b, C> for Ties<'b> {
     fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
         let position = decoder.position();
-        let TiesFields { holds, outflow, writer, joined, dial, violation } = TiesFields::decode(decoder, context)?;
+        let fields = TiesFields::decode(decoder, context)?;
+        let TiesFields { holds, outflow, writer, joined, dial, violation, ending } = fields;
+        let ending = match (violation, ending) {
+            (None, 0) => None,
+            (Some(violation), 0) => Some(Ending::Violation(violation)),
+            (None, LOST) => Some(Ending::Lost),
+            (None, OVERDUE) => Some(Ending::Overdue),
+            (_, ending) => return Err(DecodeError::unknown_variant(ending.into()).at(position)),
+        };
         let outflow = outflow_of(outflow).ok_or_else(|| DecodeError::unknown_variant(outflow.into()).at(position))?;
         let joined = joined.map(|JoinedFields { partner, idle_ns, moved_ns }| Joined { partner, idle_ns, moved_ns });
         let dial = dial.map(|DialFields { until_ns, path, tls }| Dial { until_ns, path, tls: tls.map(Into::into) });
-        Ok(Self { holds: Holds::of_told(holds), outflow, writer, joined, dial, violation })
+        Ok(Self { holds: Holds::of_told(holds), outflow, writer, joined, dial, ending })
     }
 }
 
