@@ -15,7 +15,8 @@ use crate::options::Asked;
 pub(crate) fn ask_and_say(path: &Path, what: &Asked) -> ExitCode {
     let said = match what {
         Asked::Question(question) => put(path, question).map(|answer| say(&answer)),
-        Asked::Connections => say_connections(path),
+        Asked::Servers => say_all(path, |from| Question::Servers { from }),
+        Asked::Connections => say_all(path, |after| Question::Connections { after }),
     };
     match said {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,18 +28,18 @@ fn put(path: &Path, question: &Question) -> Result<String, AskError> {
     ask(path, NAME, question.text().as_bytes()).map(|answer| String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Asks for some after the others, so that no answer holds up the proxy.
-fn say_connections(path: &Path) -> Result<(), AskError> {
-    let mut after = 0;
+/// Asks for some after the others, so that no answer holds up the proxy, or is longer than may be.
+fn say_all(path: &Path, question: impl Fn(u64) -> Question) -> Result<(), AskError> {
+    let mut at = 0;
     loop {
-        let answer = put(path, &Question::Connections { after })?;
+        let answer = put(path, &question(at))?;
         let (told, more) = match answer.rsplit_once("more ") {
             Some((told, more)) if told.is_empty() || told.ends_with('\n') => (told, more.trim().parse().ok()),
             _ => (&*answer, None),
         };
         say(told);
         match more {
-            Some(last) if last > after => after = last,
+            Some(next) if next > at => at = next,
             _ => return Ok(()),
         }
     }

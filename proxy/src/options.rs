@@ -138,6 +138,8 @@ pub(crate) enum Command {
 pub(crate) enum Asked {
     /// One question.
     Question(Question),
+    /// How all servers stand.
+    Servers,
     /// Who all clients are.
     Connections,
 }
@@ -214,7 +216,7 @@ fn ctl(CtlArguments { path, word, server }: CtlArguments) -> Result<Command, Str
         "drain" => named(Question::Drain),
         "close" => named(Question::Close),
         "enable" => named(Question::Enable),
-        "status" => unnamed(Asked::Question(Question::Servers)),
+        "status" => unnamed(Asked::Servers),
         "connections" => unnamed(Asked::Connections),
         _ => Err(format!("{word:?} is none of drain, close, enable, status and connections")),
     }?;

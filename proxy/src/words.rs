@@ -15,8 +15,11 @@ pub enum Question {
     Close(String),
     /// That it gets clients again.
     Enable(String),
-    /// How all servers stand.
-    Servers,
+    /// How servers stand, in their order, from the one on that has this number in it.
+    Servers {
+        /// The first is 0.
+        from: u64,
+    },
     /// Who the clients are whose ids are above this.
     Connections {
         /// The last one that is known.
@@ -32,7 +35,7 @@ impl Question {
             Self::Drain(server) => format!("drain {server}"),
             Self::Close(server) => format!("close {server}"),
             Self::Enable(server) => format!("enable {server}"),
-            Self::Servers => "servers".to_owned(),
+            Self::Servers { from } => format!("servers {from}"),
             Self::Connections { after } => format!("connections {after}"),
         }
     }
@@ -48,7 +51,10 @@ impl Question {
             "drain" => Ok(Self::Drain(about.to_owned())),
             "close" => Ok(Self::Close(about.to_owned())),
             "enable" => Ok(Self::Enable(about.to_owned())),
-            "servers" => Ok(Self::Servers),
+            "servers" => {
+                let from = about.parse().map_err(|_| "servers is asked from a number on".to_owned())?;
+                Ok(Self::Servers { from })
+            }
             "connections" => {
                 let after = about.parse().map_err(|_| "connections is asked from an id on".to_owned())?;
                 Ok(Self::Connections { after })
@@ -69,13 +75,13 @@ mod tests {
             Question::Drain(server()),
             Question::Close(server()),
             Question::Enable(server()),
-            Question::Servers,
+            Question::Servers { from: 0 },
             Question::Connections { after: 7 },
         ];
         for question in questions {
             assert_eq!(Question::parse(question.text().as_bytes()), Ok(question));
         }
-        for wrong in [&b"kill x"[..], b"", b"connections x", b"\xff"] {
+        for wrong in [&b"kill x"[..], b"", b"servers", b"connections x", b"\xff"] {
             assert!(Question::parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -21,7 +21,7 @@ impl Proxy {
             Question::Drain(server) => self.drain(self.find(&server)?, context),
             Question::Close(server) => self.close(self.find(&server)?, context),
             Question::Enable(server) => self.enable(self.find(&server)?, context),
-            Question::Servers => Ok(self.tell_servers(context)),
+            Question::Servers { from } => Ok(self.tell_servers(from, context)),
             Question::Connections { after } => Ok(self.tell_connections(after, context)),
         }
     }
@@ -65,10 +65,16 @@ impl Proxy {
         Ok(format!("{name} is enabled{but}\n"))
     }
 
-    fn tell_servers(&self, context: &Context<'_, Self>) -> String {
+    /// Some servers, from that one on. The last line, where others are left, has the number to go on from; after the last one it is told who
+    /// waits for one.
+    fn tell_servers(&self, from: u64, context: &Context<'_, Self>) -> String {
         let now_ms = self.ms(context.now());
         let mut told = String::new();
-        for number in (0..self.servers.len()).map(Rolled::at) {
+        for number in (usize::try_from(from).unwrap_or(usize::MAX)..self.servers.len()).map(Rolled::at) {
+            if told.len() >= ANSWER_BYTES_MAX {
+                line(&mut told, format_args!("more {}", number.index()));
+                return told;
+            }
             let (live, standing) = (&self.live[number.index()], self.standing(number));
             let is_gone = self.server(number).is_none();
             if is_gone && live.connections == 0 {

@@ -47,6 +47,20 @@ fn closing_a_server_cuts_exactly_its_connections() {
 }
 
 #[test]
+fn all_servers_are_told_however_many_there_are() {
+    let servers: Vec<String> = (1..=4000).map(|port| format!("'127.0.0.1:{port}'")).collect();
+    let proxy = Proxy::serve(&format!(
+        "[listener.l]\nbind = '{}'\nupstream = 'u'\n[upstream.u]\nservers = [{}]\n",
+        free_address(),
+        servers.join(", ")
+    ));
+    let told = proxy.answers(&["status"]);
+    let expected =
+        (1..=4000).map(|port| format!("u/127.0.0.1:{port} up connections=0 total=0 failures=0 failed_checks=0"));
+    assert!(told.lines().eq(expected), "{told}");
+}
+
+#[test]
 fn all_connections_are_told_however_many_there_are() {
     let listen = free_address();
     let proxy = Proxy::serve(&two_servers(listen));
