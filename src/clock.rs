@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
+/// For ever, as far as anybody waits, and within what every instant can be moved by.
+pub(crate) const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// How often both clocks are read.
 const READINGS: usize = 4;
 
@@ -56,10 +59,8 @@ impl Clock {
 
     /// One that is further away than an instant can say is taken for the last that can be.
     pub(crate) fn instant(self, ns: u64) -> Instant {
-        /// A century, within what every instant can be moved by.
-        const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         match ns.checked_sub(self.read_at_ns) {
-            Some(later_ns) => self.read_at + Duration::from_nanos(later_ns).min(FOREVER),
+            Some(later_ns) => self.read_at + Duration::from_nanos(later_ns).min(CENTURY),
             None => {
                 let before = Duration::from_nanos(self.read_at_ns - ns);
                 self.read_at.checked_sub(before).unwrap_or(self.read_at)

@@ -22,7 +22,7 @@ use reactord_process::asker::Asker;
 use reactord_process::path::TakeoverListener;
 
 use crate::annals::Annals;
-use crate::clock::monotonic_ns;
+use crate::clock::{CENTURY, monotonic_ns};
 use crate::config::{Config, Outcome};
 use crate::lane::Wake;
 use crate::lanes::Lanes;
@@ -94,7 +94,14 @@ pub(crate) struct Reactor<L> {
 impl<L: Lanes> Reactor<L> {
     /// A loop that serves the peers of `lanes`, whom `poll` wakes, and listens to `sources`.
     pub(crate) fn new(poll: Poll, lanes: L, sources: Sources, config: &Config, peers_max: usize) -> Self {
-        let config = config.clone();
+        // Whoever would wait for ever waits for a century.
+        let bounded = |time: Duration| time.min(CENTURY);
+        let config = Config {
+            freeze_timeout: bounded(config.freeze_timeout),
+            drain_timeout: bounded(config.drain_timeout),
+            heartbeat: config.heartbeat.map(bounded),
+            ..config.clone()
+        };
         let now = Instant::now();
         let standbys = standbys(&config, &sources, now);
         Self {
@@ -437,6 +444,10 @@ impl<L: Lanes> Reactor<L> {
             if came.tls.is_some() {
                 let address = came.address;
                 let received = sources.vestibule.receive(came, poll.registry(), *now);
+                if !matches!(received, Ok(None)) {
+                    // Whoever has to go leaves room for another, maybe at another listener.
+                    sources.entrance.resume();
+                }
                 if let Some((address, why)) = received.unwrap_or_else(|why| Some((address, why)))
                     && self.limited.admits(Kind::NotServed, *now)
                 {

@@ -23,6 +23,7 @@ use super::shelter::Shelter;
 use super::tally::Tally;
 use super::timers::Timers;
 use super::turns::{self, Awaited, Turns};
+use crate::clock::CENTURY;
 use crate::handle::Handle;
 use crate::peer::connect::{Connect, Dialled, Unreached, dial};
 use crate::peer::delivery::Counted;
@@ -44,7 +45,7 @@ const WARM_MAX: usize = 1024;
 const A_MOMENT_NS: u64 = 50_000_000;
 
 /// A deadline that is further away than this is none.
-const CENTURY_S: u64 = 100 * 365 * 24 * 3600;
+const CENTURY_S: u64 = CENTURY.as_secs();
 
 /// What is left of a peer that is gone.
 #[derive(Debug)]

@@ -156,7 +156,7 @@ pub fn upgrade(path: &Path, upgrade: &Upgrade, progress: impl FnMut(Upgrading)) 
 fn ask(path: &Path, upgrade: &Upgrade, mut progress: impl FnMut(Upgrading)) -> Result<Upgraded, Cause> {
     let Call { socket, .. } = call(path).map_err(Cause::Io)?;
     let mut channel = Channel::of_successor(socket)?;
-    let deadline = Deadline::after(upgrade.timeout + ANSWER_PATIENCE);
+    let deadline = Deadline::after(upgrade.timeout.saturating_add(ANSWER_PATIENCE));
     channel.send_by(&Frame::Upgrade(request(upgrade)?).encode(), &[], Deadline::after(PATIENCE))?;
     loop {
         match channel.receive_by(deadline)?.decode()? {

@@ -3,6 +3,22 @@
 use super::*;
 use crate::service::{Closed, SendError};
 
+#[test]
+fn a_server_may_take_as_long_as_it_takes() {
+    let config = Config {
+        drain_timeout: Duration::MAX,
+        freeze_timeout: Duration::MAX,
+        heartbeat: Some(Duration::MAX),
+        ..Config::default()
+    };
+    let mut rig = Rig::new(Seqnum, &config);
+    let (mut client, _) = rig.connect();
+    rig.reactor.stop(&"a test");
+    rig.turn_until(|_| matches!(client.read(&mut [0; 8]), Ok(0)));
+    drop(client);
+    rig.turn_until(|rig| rig.reactor.finished());
+}
+
 /// Lines that set the deadline of the peer that sends them, in seconds: `12` for one that closes it, `+12` for one at
 /// which it is told so, `-` for none. `*12` sets that of all others, `t12` the timer 0, `r` lets it be due in each turn,
 /// and `K` answers with so much that it is held.
