@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::lane::AnyLane;
 use crate::originals::Originals;
+use crate::peer::Peer;
 use crate::peer::record::Record;
 use crate::table::{PeerHandle, Touch};
 
@@ -17,20 +18,28 @@ pub(super) const PEERS_PER_BATCH: usize = 16;
 #[derive(Debug)]
 pub(super) struct Batch {
     lane: usize,
+    /// The taker can go on with those who speak TLS, and both sides look after their secrets.
+    has_secrets: bool,
     /// `None` for who has left since.
     peers: Vec<Option<PeerHandle>>,
     places: FxHashMap<usize, usize>,
 }
 
 impl Batch {
-    pub(super) fn of(lane: usize, peers: Vec<PeerHandle>) -> Self {
+    /// Some of whom speak TLS if it `has_secrets`.
+    pub(super) fn of(lane: usize, peers: Vec<PeerHandle>, has_secrets: bool) -> Self {
         let places = peers.iter().enumerate().map(|(place, handle)| (handle.key(), place)).collect();
-        Self { lane, peers: peers.into_iter().map(Some).collect(), places }
+        Self { lane, has_secrets, peers: peers.into_iter().map(Some).collect(), places }
     }
 
     /// The number of the lane.
     pub(super) fn lane(&self) -> usize {
         self.lane
+    }
+
+    /// Whether somebody could be taken along, as far as its secrets go.
+    pub(super) fn has_room_for(&self, peer: &Peer) -> bool {
+        self.has_secrets || !peer.speaks_tls_once_it_stands()
     }
 
     /// How many places there are.

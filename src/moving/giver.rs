@@ -474,7 +474,7 @@ impl Giver {
                 return Err(why);
             }
         };
-        match Giving::begin(channel, hello, welcome, Batch::of(lane, handles), with.now) {
+        match Giving::begin(channel, hello, welcome, Batch::of(lane, handles, has_secrets), with.now) {
             Ok(giving) => {
                 with.lanes.lane_mut(lane).table_mut().watch(Recipient::Successor);
                 self.underway = Some(Underway { giving, taker: key, given });

@@ -194,7 +194,9 @@ fn follow_ties(batch: &mut Batch, copying: &mut Copying, lane: &dyn AnyLane) {
             continue;
         }
         let together = table.tied_together(handle);
-        let stays = table.stays(&together);
+        let has_room_for =
+            |handle: &PeerHandle| table.peers().of_handle(*handle).is_none_or(|peer| batch.has_room_for(peer));
+        let stays = table.stays(&together) || !together.iter().all(has_room_for);
         for handle in together {
             match (stays, batch.has(handle)) {
                 (false, false) => mirror.touched(batch.take_along(handle), true),

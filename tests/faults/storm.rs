@@ -438,7 +438,7 @@ impl Storm {
         }
         let Self { place, active: Process { server, .. }, mut load, mut tally, files_without_peers, .. } = self;
         // Whoever answers has long put its name there.
-        Status::of(&place.path()).map_err(|error| error.to_string())?;
+        Status::of(&place.path()).map_err(|error| format!("in the end: {error}\n{}", server.log()))?;
         let seen_pid = caller_sees_pid(&place.path());
         if seen_pid != server.pid() {
             return Err(format!("the path leads to pid {seen_pid}\n{}", server.log()));
