@@ -30,7 +30,7 @@ macro_rules! steps {
 steps! {
     /// A step of the predecessor: what it is about to do.
     PredecessorStep {
-        /// Hear a caller.
+        /// Hear a caller that wants to take over or to follow.
         Hello "hello",
         /// Welcome it.
         Welcome "welcome",

@@ -11,7 +11,7 @@ use mio::Registry;
 use mio::event::Event;
 use reactord_process::callers::{CALLERS_MAX, Callers as Calling, Heard};
 use reactord_process::channel::{Channel, ChannelError};
-use reactord_process::frame::{Refuse, WireError};
+use reactord_process::frame::{RawFrame, Refuse, WireError};
 use reactord_process::path::TakeoverListener;
 use reactord_process::path_watch::{LookTimer, PathWatch};
 
@@ -131,8 +131,7 @@ impl Callers {
 
 /// What a caller wants, unless it is nothing that is listened to.
 fn understood(Heard { mut channel, pid, said }: Heard, complain: Complain<'_>) -> Option<Request> {
-    let spared = fault::at(PredecessorStep::Hello, &mut channel);
-    match spared.and_then(|()| Ok(said.decode()?)) {
+    match first_frame(&said, &mut channel) {
         Ok(Frame::Hello(hello)) => return Some(Request::TakeOver(Greeting { channel, pid, hello })),
         Ok(Frame::Follow(hello)) => return Some(Request::Follow(Greeting { channel, pid, hello })),
         Ok(Frame::Wait(hello)) => return Some(Request::Wait(channel, pid, hello)),
@@ -155,6 +154,15 @@ fn understood(Heard { mut channel, pid, said }: Heard, complain: Complain<'_>) -
         Err(error) => complain(format_args!("Takeover by pid {pid} dropped: {error}")),
     }
     None
+}
+
+fn first_frame<'f>(said: &'f RawFrame, channel: &mut Channel) -> Result<Frame<'f>, ChannelError> {
+    let frame = said.decode()?;
+    // Whoever only asks is not counted.
+    if matches!(frame, Frame::Hello(_) | Frame::Follow(_)) {
+        fault::at(PredecessorStep::Hello, channel)?;
+    }
+    Ok(frame)
 }
 
 impl Source for Callers {
