@@ -106,6 +106,22 @@ fn a_takeover_that_fails_leaves_a_ready_server_that_says_why() {
 }
 
 #[test]
+fn a_standby_of_the_same_unit_says_nothing_of_itself_before_it_serves() {
+    let place = Place::new();
+    let manager = Manager::at(&place.file("notify"));
+    let path = place.path();
+    let server = Server::spawn(&path, manager.service(&["--standby", "-p", "0", "-t"]).arg(&path));
+    assert_eq!(manager.heard(), ["READY=1", "STATUS=Generation 1: 0 peers"]);
+    server.wait_for_line(|line| line.contains(" is armed, with "));
+    let mut peers = Peer::connect_many(server.address(), 1);
+    exchange_all(&mut peers);
+    // What a standby says comes before it is armed.
+    assert_eq!(manager.heard(), ["STATUS=Generation 1: 1 peers"]);
+    server.stop_with(peers);
+    manager.heard_with("STOPPING=1");
+}
+
+#[test]
 fn a_loop_that_turns_gives_signs_of_life() {
     let place = Place::new();
     let manager = Manager::at(&place.file("notify"));

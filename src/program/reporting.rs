@@ -72,6 +72,8 @@ impl Reporter {
                 self.stands.pause = takeover.pause;
                 self.tell_status();
             }
+            // It is the active's unit, and how that stands is to be read there.
+            Milestone::Follows { .. } if Inheritance::from_environment().is_some_and(|from| from.follows()) => {}
             Milestone::Follows { pid } => {
                 // Whoever waits until this process has started has waited long enough.
                 self.stands.follows = Some(pid);
