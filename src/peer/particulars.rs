@@ -35,9 +35,6 @@ pub(crate) struct Particulars {
 /// A peer that speaks TLS has this for as long as it is there: what others have for a moment is elsewhere.
 const _: () = assert!(size_of::<Particulars>() <= 96);
 
-/// Why a connection was lost is in the log of the process that served it then.
-const LOST_BEFORE: &str = "lost when another process served it";
-
 impl Particulars {
     /// Of a peer that has none.
     pub(super) const NONE: Self = Self {
@@ -55,8 +52,8 @@ impl Particulars {
         let Ties { writer, dial, ending, .. } = *ties;
         let how = ending.map(|ending| match ending {
             Ending::Violation(violation) => Closed::Violation(Violation::new(violation)),
-            Ending::Lost => Closed::Lost(io::Error::new(ErrorKind::InvalidData, LOST_BEFORE)),
-            Ending::Overdue => Closed::Deadline,
+            Ending::Lost(kind) => Closed::Lost(told_error(kind)),
+            Ending::Unreachable(kind) => Closed::Unreachable(told_error(kind)),
         });
         let dialling = dial.map(|Dial { until_ns, path, tls }| {
             let path = path.map(|path| PathBuf::from(OsStr::from_bytes(path)));
@@ -92,12 +89,17 @@ impl Particulars {
         });
         let ending = match how {
             Some(Closed::Violation(violation)) => Some(Ending::Violation(violation.told())),
-            Some(Closed::Lost(_)) => Some(Ending::Lost),
-            Some(Closed::Deadline) => Some(Ending::Overdue),
-            _ => None,
+            Some(Closed::Lost(error)) => Some(Ending::Lost(error.kind())),
+            Some(Closed::Unreachable(error)) => Some(Ending::Unreachable(error.kind())),
+            Some(Closed::Ended | Closed::Deadline | Closed::Moved) | None => None,
         };
         Ties { writer: *writer, dial, ending, ..Ties::default() }
     }
+}
+
+/// Of an error no more is told than of which kind it is.
+fn told_error(kind: ErrorKind) -> io::Error {
+    io::Error::new(kind, format!("{kind} when another process served it"))
 }
 
 fn told_tls(told: DialTls<'_>) -> DialledTls {
@@ -117,14 +119,15 @@ mod tests {
 
     #[test]
     fn why_a_peer_is_closed_is_told_by_whichever_process_it_is_gone_from() {
-        for ending in [Ending::Violation("too much"), Ending::Lost, Ending::Overdue] {
+        let kind = ErrorKind::ConnectionRefused;
+        for ending in [Ending::Violation("too much"), Ending::Lost(kind), Ending::Unreachable(kind)] {
             let ties = Ties { ending: Some(ending), ..Ties::default() };
             let particulars = Particulars::told(None, &ties, None).expect("there is something to tell");
             assert_eq!(particulars.ties(), ties);
             let is_it = match ending {
                 Ending::Violation(_) => matches!(particulars.how, Some(Closed::Violation(_))),
-                Ending::Lost => matches!(particulars.how, Some(Closed::Lost(_))),
-                Ending::Overdue => matches!(particulars.how, Some(Closed::Deadline)),
+                Ending::Lost(_) => matches!(particulars.how, Some(Closed::Lost(_))),
+                Ending::Unreachable(_) => matches!(particulars.how, Some(Closed::Unreachable(_))),
             };
             assert!(is_it, "{ending:?}: {:?}", particulars.how);
         }

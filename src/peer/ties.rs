@@ -1,6 +1,7 @@
 //! What ties a peer, as plain values: for which reasons it is not read from, how far its output is finished, whom it is
 //! coupled or joined to, what it is being connected to. Most peers have none of it.
 
+use std::io::ErrorKind;
 use std::num::NonZeroU64;
 
 /// Why a peer is not read from: any of several reasons, all of which must be gone.
@@ -152,10 +153,10 @@ pub(crate) struct Ties<'b> {
 pub(crate) enum Ending<'b> {
     /// The client broke the protocol, and how.
     Violation(&'b str),
-    /// The connection is lost, but for what is still told the client: its stream may have been cut off.
-    Lost,
-    /// A deadline was reached.
-    Overdue,
+    /// The connection is lost, but for what is still told the client, which may have been cut off.
+    Lost(ErrorKind),
+    /// What the service was to connect to could not be reached.
+    Unreachable(ErrorKind),
 }
 
 impl Ties<'_> {

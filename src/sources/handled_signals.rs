@@ -54,7 +54,8 @@ static IS_BEGINNING: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(Atomi
 /// exit code that a shell tells of one that such a signal has killed, which it does otherwise.
 #[cfg(feature = "program")]
 pub(crate) fn stop_until_watched() -> io::Result<()> {
-    for signal in STOPPING {
+    let dispositions = Dispositions::now();
+    for signal in STOPPING.into_iter().filter(|signal| !dispositions.is_ignored(*signal as i32)) {
         signal_hook::flag::register_conditional_shutdown(signal as i32, KILLED + signal as i32, IS_BEGINNING.clone())?;
     }
     Ok(())
@@ -99,6 +100,7 @@ impl HandledSignals {
         let hangup = Some(Signal::SIGHUP).filter(|_| config.upgrade_on_hangup && !config.survive_signals);
         let signals: Vec<Signal> = stopping.chain(harmless).chain(hangup).collect();
         if signals.is_empty() {
+            IS_BEGINNING.store(false, Ordering::SeqCst);
             return Ok(None);
         }
         let mut watched = Self::watch_these(&signals)?;

@@ -160,16 +160,20 @@ impl Proxy {
         let live = &mut self.live[served.to.index()];
         live.connections = live.connections.saturating_sub(1);
         match how {
-            Closed::Unreachable(error) if !self.is_stopping => self.lead_on(served, error, context),
             Closed::Lost(error) if error.kind() == ErrorKind::TimedOut => {
                 leave_client(served.client, Leaving::Vanished, context);
             }
             Closed::Lost(error) if error.kind() == ErrorKind::InvalidData => {
                 leave_client(served.client, Leaving::BrokenTls, context);
             }
-            // Its client may be waiting for it yet.
-            Closed::Lost(error) if !self.is_stopping => self.lead_on(served, error, context),
             _ => {}
+        }
+        if !self.is_stopping {
+            // Its client may be waiting for it yet, however it has ended.
+            match how {
+                Closed::Unreachable(error) | Closed::Lost(error) => self.lead_on(served, error, context),
+                _ => self.lead_on(served, &ErrorKind::Interrupted.into(), context),
+            }
         }
         match self.server(served.to).map(|(pool, ..)| pool) {
             Some(pool) => self.serve_queue(pool, context),

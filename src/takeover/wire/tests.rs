@@ -1,5 +1,6 @@
 //! Frames and bytes: what goes in comes out, and what was never a frame is never taken for one.
 
+use std::io::ErrorKind;
 use std::net::SocketAddrV6;
 use std::num::NonZeroU64;
 
@@ -550,7 +551,10 @@ fn ties() -> impl Strategy<Value = Ties<'static>> {
     let outflow = prop_oneof![Just(Outflow::Open), Just(Outflow::Finishing), Just(Outflow::Finished)];
     let (joined, dial) = (proptest::option::of(joined), proptest::option::of(dial));
     let violation = Ending::Violation("a message of more than 3 bytes");
-    let ending = proptest::option::of(prop_oneof![Just(violation), Just(Ending::Lost), Just(Ending::Overdue)]);
+    let (reset, refused) = (ErrorKind::ConnectionReset, ErrorKind::ConnectionRefused);
+    let lost = [reset, ErrorKind::InvalidData, ErrorKind::Other].map(|kind| Just(Ending::Lost(kind)));
+    let ending = prop_oneof![Just(violation), proptest::strategy::Union::new(lost), Just(Ending::Unreachable(refused))];
+    let ending = proptest::option::of(ending);
     let ties = (any::<u8>(), outflow, any::<Option<u64>>(), joined, dial, ending).prop_map(
         |(holds, outflow, writer, joined, dial, ending)| {
             let holds = Holds::of_told(holds);

@@ -1,5 +1,6 @@
 //! What ties a peer, as it is on the wire: the values of `peer/ties.rs`, with a number for each field.
 
+use std::io::ErrorKind;
 use std::num::NonZeroU64;
 
 use minicbor::decode::Error as DecodeError;
@@ -9,7 +10,22 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use crate::peer::ties::{Dial, DialTls, Ending, Holds, Joined, Outflow, Ties};
 
 const LOST: u8 = 1;
-const OVERDUE: u8 = 2;
+const UNREACHABLE: u8 = 2;
+
+/// The kinds of errors that are told, from number 1 on. The others are 0.
+const ERROR_KINDS: [ErrorKind; 11] = [
+    ErrorKind::ConnectionReset,
+    ErrorKind::ConnectionAborted,
+    ErrorKind::BrokenPipe,
+    ErrorKind::TimedOut,
+    ErrorKind::InvalidData,
+    ErrorKind::ConnectionRefused,
+    ErrorKind::HostUnreachable,
+    ErrorKind::NetworkUnreachable,
+    ErrorKind::AddrNotAvailable,
+    ErrorKind::NotFound,
+    ErrorKind::Interrupted,
+];
 
 /// The fields of [`Ties`].
 #[derive(Encode, Decode)]
@@ -27,9 +43,11 @@ struct TiesFields<'b> {
     dial: Option<DialFields<'b>>,
     #[b(5)]
     violation: Option<&'b str>,
-    /// Why it is closed otherwise, as a number.
+    /// Why it is closed otherwise, as a number, and of which kind the error was.
     #[cbor(n(6), skip_if = "is_zero")]
     ending: u8,
+    #[cbor(n(7), skip_if = "is_zero")]
+    error_kind: u8,
 }
 
 #[derive(Encode, Decode)]
@@ -82,13 +100,13 @@ impl<C> Encode<C> for Ties<'_> {
         let joined = joined.map(|Joined { partner, idle_ns, moved_ns }| JoinedFields { partner, idle_ns, moved_ns });
         let dial = dial.map(|Dial { until_ns, path, tls }| DialFields { until_ns, path, tls: tls.map(Into::into) });
         let (holds, outflow) = (holds.told(), outflow_number(outflow));
-        let (violation, ending) = match ending {
-            None => (None, 0),
-            Some(Ending::Violation(violation)) => (Some(violation), 0),
-            Some(Ending::Lost) => (None, LOST),
-            Some(Ending::Overdue) => (None, OVERDUE),
+        let (violation, ending, error_kind) = match ending {
+            None => (None, 0, 0),
+            Some(Ending::Violation(violation)) => (Some(violation), 0, 0),
+            Some(Ending::Lost(kind)) => (None, LOST, error_number(kind)),
+            Some(Ending::Unreachable(kind)) => (None, UNREACHABLE, error_number(kind)),
         };
-        TiesFields { holds, outflow, writer, joined, dial, violation, ending }.encode(encoder, context)
+        TiesFields { holds, outflow, writer, joined, dial, violation, ending, error_kind }.encode(encoder, context)
     }
 }
 
@@ -96,12 +114,12 @@ impl<'b, C> Decode<'b, C> for Ties<'b> {
     fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, DecodeError> {
         let position = decoder.position();
         let fields = TiesFields::decode(decoder, context)?;
-        let TiesFields { holds, outflow, writer, joined, dial, violation, ending } = fields;
+        let TiesFields { holds, outflow, writer, joined, dial, violation, ending, error_kind } = fields;
         let ending = match (violation, ending) {
             (None, 0) => None,
             (Some(violation), 0) => Some(Ending::Violation(violation)),
-            (None, LOST) => Some(Ending::Lost),
-            (None, OVERDUE) => Some(Ending::Overdue),
+            (None, LOST) => Some(Ending::Lost(error_of(error_kind))),
+            (None, UNREACHABLE) => Some(Ending::Unreachable(error_of(error_kind))),
             (_, ending) => return Err(DecodeError::unknown_variant(ending.into()).at(position)),
         };
         let outflow = outflow_of(outflow).ok_or_else(|| DecodeError::unknown_variant(outflow.into()).at(position))?;
@@ -109,6 +127,16 @@ impl<'b, C> Decode<'b, C> for Ties<'b> {
         let dial = dial.map(|DialFields { until_ns, path, tls }| Dial { until_ns, path, tls: tls.map(Into::into) });
         Ok(Self { holds: Holds::of_told(holds), outflow, writer, joined, dial, ending })
     }
+}
+
+fn error_number(kind: ErrorKind) -> u8 {
+    let place = ERROR_KINDS.iter().position(|other| *other == kind);
+    place.map_or(0, |place| u8::try_from(place + 1).expect("there are few"))
+}
+
+fn error_of(number: u8) -> ErrorKind {
+    let place = usize::from(number).checked_sub(1);
+    place.and_then(|place| ERROR_KINDS.get(place).copied()).unwrap_or(ErrorKind::Other)
 }
 
 fn outflow_number(outflow: Outflow) -> u8 {
