@@ -33,10 +33,9 @@ fn say_all(path: &Path, question: impl Fn(u64) -> Question) -> Result<(), AskErr
     let mut at = 0;
     loop {
         let answer = put(path, &question(at))?;
-        let (told, more) = match answer.rsplit_once("more ") {
-            Some((told, more)) if told.is_empty() || told.ends_with('\n') => (told, more.trim().parse().ok()),
-            _ => (&*answer, None),
-        };
+        let more = answer.rsplit_once("more ").filter(|(told, _)| told.is_empty() || told.ends_with('\n'));
+        let more = more.and_then(|(told, next)| Some((told, next.trim_end().parse().ok()?)));
+        let (told, more) = more.map_or((&*answer, None), |(told, next)| (told, Some(next)));
         say(told);
         match more {
             Some(next) if next > at => at = next,

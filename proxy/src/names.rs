@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// A name that could not be resolved is tried again after so long, if not sooner.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// So many are resolved at once where all are wanted: each that is not answered for keeps a thread, which waits.
-const AT_ONCE: usize = 128;
+/// So many are resolved at once where all are wanted: each that is not answered for keeps a thread, which waits, and has a socket open.
+pub const AT_ONCE: usize = 32;
 
 /// A port of a host with a name, and how often it is resolved. Without that it is until it has succeeded once.
 pub type Asked = (String, u16, Option<Duration>);

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -57,9 +57,8 @@ impl Mix {
 struct Secured {
     shared: Arc<Shared>,
     thread: JoinHandle<Result<(), String>>,
-    /// How many had gone at the last death, and how many deaths there were.
+    /// How many had gone at the last death.
     gone_before: u64,
-    deaths: u64,
 }
 
 /// What they have done by now.
@@ -72,6 +71,14 @@ struct Shared {
     came: AtomicU64,
     gone: AtomicU64,
     lost: AtomicU64,
+    deaths: Mutex<Deaths>,
+}
+
+/// How many there were, and how many were lost since the last one that had come after it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Deaths {
+    count: u64,
+    lost_since: u64,
 }
 
 /// Somebody comes in every so manieth round of those who stay.
@@ -84,7 +91,7 @@ impl Secured {
         let shared = Arc::<Shared>::default();
         let of_thread = shared.clone();
         let thread = std::thread::spawn(move || of_thread.talk(peers, address));
-        Self { shared, thread, gone_before: 0, deaths: 0 }
+        Self { shared, thread, gone_before: 0 }
     }
 
     /// How many peers may not be served on after a death that is not survived yet.
@@ -95,7 +102,16 @@ impl Secured {
 
     fn see_death(&mut self) {
         self.gone_before = self.shared.gone.load(Ordering::Relaxed);
-        self.deaths += 1;
+        self.shared.see_death();
+    }
+
+    /// # Errors
+    /// If somebody is lost, and nobody has died.
+    fn check(&self) -> Result<(), String> {
+        match self.shared.deaths().lost_since {
+            0 => Ok(()),
+            lost => Err(format!("{lost} that speak TLS and had only just come are lost, and nobody has died")),
+        }
     }
 
     /// They stop.
@@ -108,11 +124,6 @@ impl Secured {
         let ended = self.thread.join().expect("it notes what is wrong");
         let [heard, came, lost] =
             [&self.shared.heard, &self.shared.came, &self.shared.lost].map(|figure| figure.load(Ordering::Relaxed));
-        // One is there at a time, so one is lost by a death.
-        let ended = match lost > self.deaths {
-            true => ended.and(Err(format!("{lost} that speak TLS are lost, and there were {} deaths", self.deaths))),
-            false => ended,
-        };
         (heard, Figures { came, lost }, ended)
     }
 }
@@ -133,6 +144,23 @@ impl Shared {
         Ok(())
     }
 
+    /// Somebody is lost who had come after so many deaths, and had heard nothing.
+    fn lose(&self, deaths: u64) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        let mut seen = self.deaths();
+        seen.lost_since += u64::from(seen.count == deaths);
+    }
+
+    fn deaths(&self) -> MutexGuard<'_, Deaths> {
+        self.deaths.lock().expect("nobody panics with it")
+    }
+
+    /// A death was survived: one is there at a time, so one may be lost by that.
+    fn see_death(&self) {
+        let mut seen = self.deaths();
+        *seen = Deaths { count: seen.count + 1, lost_since: seen.lost_since.saturating_sub(1) };
+    }
+
     fn exchange(&self, peer: &mut TlsPeer, line: &str) -> Result<(), String> {
         peer.try_send(line.as_bytes()).map_err(|lost| lost.0)?;
         peer.expect_or_end(line.as_bytes())?;
@@ -144,20 +172,26 @@ impl Shared {
     ///
     /// # Errors
     /// If it is lost later.
+    ///
+    /// # Panics
+    /// If it hears something else than what is for it.
     fn visit(&self, address: SocketAddr, number: u64) -> Result<(), String> {
         self.came.fetch_add(1, Ordering::Relaxed);
+        let deaths = self.deaths().count;
         let Ok(mut peer) = secured::try_connect(address) else {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lose(deaths);
             return Ok(());
         };
         for line in 0..=number % 3 {
-            match self.exchange(&mut peer, &format!("visitor {number} {line}\n")) {
+            let text = format!("visitor {number} {line}\n").into_bytes();
+            match peer.try_send(&text).and_then(|()| peer.try_expect(&text)) {
+                Ok(()) => self.heard.fetch_add(1, Ordering::Relaxed),
                 Err(_) if line == 0 => {
-                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    self.lose(deaths);
                     return Ok(());
                 }
-                exchanged => exchanged.map_err(|what| format!("visitor {number}, who speaks TLS: {what}"))?,
-            }
+                Err(lost) => return Err(format!("visitor {number}, who speaks TLS: {}", lost.0)),
+            };
         }
         // It counts as gone before it goes: the server may hear of that at once.
         self.gone.fetch_add(1, Ordering::Relaxed);
@@ -255,7 +289,7 @@ impl Load {
     /// If a connection was lost, or a byte was lost, repeated or torn.
     pub(crate) fn check(&self) -> Result<(), String> {
         match &self.wrongs[..] {
-            [] => self.passing.check(),
+            [] => self.passing.check().and_then(|()| self.secured.as_ref().map_or(Ok(()), Secured::check)),
             [first, others @ ..] => Err(format!("{first}, and {} others", others.len())),
         }
     }

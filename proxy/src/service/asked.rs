@@ -65,45 +65,56 @@ impl Proxy {
         Ok(format!("{name} is enabled{but}\n"))
     }
 
-    /// Some servers, from that one on. The last line, where others are left, has the number to go on from; after the last one it is told who
-    /// waits for one.
+    /// Some servers, from that one on, and behind the last one who waits for one. The last line, where others are left, has the number to go on
+    /// from.
     fn tell_servers(&self, from: u64, context: &Context<'_, Self>) -> String {
-        let now_ms = self.ms(context.now());
+        let (now_ms, servers) = (self.ms(context.now()), self.servers.len());
         let mut told = String::new();
-        for number in (usize::try_from(from).unwrap_or(usize::MAX)..self.servers.len()).map(Rolled::at) {
+        for number in usize::try_from(from).unwrap_or(usize::MAX)..servers + self.pools.len() {
             if told.len() >= ANSWER_BYTES_MAX {
-                line(&mut told, format_args!("more {}", number.index()));
-                return told;
+                line(&mut told, format_args!("more {number}"));
+                break;
             }
-            let (live, standing) = (&self.live[number.index()], self.standing(number));
-            let is_gone = self.server(number).is_none();
-            if is_gone && live.connections == 0 {
-                continue;
+            match number.checked_sub(servers) {
+                None => self.tell_server(Rolled::at(number), now_ms, &mut told),
+                Some(pool) => self.tell_waiting(pool, &mut told),
             }
-            let state = match standing.why_not(now_ms) {
-                _ if is_gone => "gone",
-                Some(why_not) => why_not,
-                None if live.at.is_empty() => "unresolved",
-                None => "up",
-            };
-            let figures = standing.figures;
-            let failure = standing.last_failure.map(|why| format!(" last_failure={why:?}")).unwrap_or_default();
-            line(
-                &mut told,
-                format_args!(
-                    "{} {state} connections={} total={} failures={} failed_checks={}{failure}",
-                    self.servers.name(number),
-                    live.connections,
-                    figures.connections,
-                    figures.failures,
-                    figures.failed_checks
-                ),
-            );
-        }
-        for (upstream, pool) in self.config.upstreams.iter().zip(&self.pools).filter(|(_, pool)| pool.waiting > 0) {
-            line(&mut told, format_args!("{} waiting={}", upstream.name, pool.waiting));
         }
         told
+    }
+
+    fn tell_server(&self, number: Rolled, now_ms: u64, told: &mut String) {
+        let (live, standing) = (&self.live[number.index()], self.standing(number));
+        let is_gone = self.server(number).is_none();
+        if is_gone && live.connections == 0 {
+            return;
+        }
+        let state = match standing.why_not(now_ms) {
+            _ if is_gone => "gone",
+            Some(why_not) => why_not,
+            None if live.at.is_empty() => "unresolved",
+            None => "up",
+        };
+        let figures = standing.figures;
+        let failure = standing.last_failure.map(|why| format!(" last_failure={why:?}")).unwrap_or_default();
+        line(
+            told,
+            format_args!(
+                "{} {state} connections={} total={} failures={} failed_checks={}{failure}",
+                self.servers.name(number),
+                live.connections,
+                figures.connections,
+                figures.failures,
+                figures.failed_checks
+            ),
+        );
+    }
+
+    fn tell_waiting(&self, pool: usize, told: &mut String) {
+        let waiting = self.pools[pool].waiting;
+        if waiting > 0 {
+            line(told, format_args!("{} waiting={waiting}", self.config.upstreams[pool].name));
+        }
     }
 
     /// Some clients, by their ids from that one on. The last line, where others are left, has the id to go on from.

@@ -11,7 +11,7 @@ use crate::record::CONTENT_BYTES_MAX;
 use crate::secret::{SECRET_BYTES_MAX, Secret};
 use crate::suite::{Suite, Version};
 
-/// How the bytes are laid out. Another layout gets another number.
+/// How the bytes are laid out. Another layout gets another number, from the first release on.
 pub(crate) const LAYOUT: u8 = 1;
 
 const DIRECTION_BYTES: usize = 8 + SECRET_BYTES_MAX;
