@@ -188,8 +188,9 @@ impl Giver {
         waits: bool,
         with: &mut Lent<'_, L>,
     ) -> Option<usize> {
-        if self.takers.len() >= if waits { WAITING_MAX } else { TAKERS_MAX } {
-            let reason = format!("{WAITING_MAX} wait already");
+        let max = if waits { WAITING_MAX } else { TAKERS_MAX };
+        if self.takers.len() >= max {
+            let reason = format!("{max} wait already");
             channel.close_with(&Frame::Refuse(Refuse::because(&reason)).encode());
             return None;
         }

@@ -243,7 +243,7 @@ impl Succession {
             server: with.process(),
             welcome,
             why,
-            files_needed: hello.files_open + (open_files::RESERVED + others) as u64,
+            files_needed: hello.files_open.saturating_add((open_files::RESERVED + others) as u64),
             listeners: with.sources.entrance.listeners().count() as u64,
         };
         channel.close_with(&Frame::Checked(Box::new(checked)).encode());
