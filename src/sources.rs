@@ -23,7 +23,7 @@ pub(crate) use callers::{Callers, Greeting, Request};
 pub(crate) use doorways::{Doorway, Doorways};
 pub(crate) use entrance::{Entrance, QUEUE_LANE, Room};
 #[cfg(feature = "program")]
-pub(crate) use handled_signals::stop_until_watched;
+pub(crate) use handled_signals::is_beginning;
 pub(crate) use listener::{Came, Listener};
 pub(crate) use plan::Plan;
 pub(crate) use queue::{Draw, Inherited, Offer};

@@ -33,14 +33,21 @@ fn say_all(path: &Path, question: impl Fn(u64) -> Question) -> Result<(), AskErr
     let mut at = 0;
     loop {
         let answer = put(path, &question(at))?;
-        let more = answer.rsplit_once("more ").filter(|(told, _)| told.is_empty() || told.ends_with('\n'));
-        let more = more.and_then(|(told, next)| Some((told, next.trim_end().parse().ok()?)));
-        let (told, more) = more.map_or((&*answer, None), |(told, next)| (told, Some(next)));
+        let (told, next) = told_and_next(&answer);
         say(told);
-        match more {
+        match next {
             Some(next) if next > at => at = next,
             _ => return Ok(()),
         }
+    }
+}
+
+/// What an answer tells, and from where on the rest is to be asked for, if there is more. A server may be called `more`.
+fn told_and_next(answer: &str) -> (&str, Option<u64>) {
+    let Some((told, next)) = answer.rsplit_once("more ") else { return (answer, None) };
+    match next.trim_end().parse() {
+        Ok(next) if told.is_empty() || told.ends_with('\n') => (told, Some(next)),
+        _ => (answer, None),
     }
 }
 

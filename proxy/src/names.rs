@@ -84,8 +84,11 @@ fn resolve_all_by(
 
 /// What the system says of a name (getaddrinfo(3)).
 fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let addresses = (host, port).to_socket_addrs().map_err(|error| error.to_string())?;
-    // In an order that is the same each time.
+    sorted((host, port).to_socket_addrs().map_err(|error| error.to_string())?)
+}
+
+/// These addresses, each once and in an order that is the same each time, if there are any.
+fn sorted(addresses: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, String> {
     let addresses: BTreeSet<SocketAddr> = addresses.collect();
     if addresses.is_empty() { Err("it has no addresses".to_owned()) } else { Ok(addresses.into_iter().collect()) }
 }
@@ -227,6 +230,13 @@ mod tests {
         assert_eq!(names.answered("web", 443, Ok(vec![address(1), address(2)]), now + EVERY), None);
         let one = News::Addresses(vec![address(2)]);
         assert_eq!(names.answered("web", 443, Ok(vec![address(2)]), now + EVERY), Some(one));
+    }
+
+    #[test]
+    fn addresses_are_the_same_whatever_their_order_and_none_are_a_failure() {
+        let found = [address(2), address(1), address(2)];
+        assert_eq!(sorted(found.into_iter()), Ok(vec![address(1), address(2)]));
+        assert_eq!(sorted(std::iter::empty()), Err("it has no addresses".to_owned()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use reactord::program::{Afterwards, EXIT_SERVE, Predecessor, call, default_path,
 use reactord::services::Metrics;
 use reactord::{BUILD, Config as Behaviour, Error, Listen, Offer, Outcome, Program, Server, With};
 use reactord_process::open_files;
-use reactord_proxy::config::{At, Config, Credentials, HostPort};
+use reactord_proxy::config::{Config, Credentials, HostPort};
 use reactord_proxy::journal::Journal;
 use reactord_proxy::names::{Resolved, resolve_all};
 use reactord_proxy::plan::{clients_max, listens};
@@ -131,12 +131,8 @@ fn take_over(predecessor: &Predecessor, server: Server<Both>) -> Result<Outcome,
 /// Resolves the names of servers, before anybody is served. One that cannot be resolved is tried again while others are
 /// served; a successor knows where it was.
 fn resolve(config: &Config) -> Resolved {
-    let servers = config.upstreams.iter().flat_map(|upstream| &upstream.servers);
-    let named = servers.filter_map(|server| match &server.at {
-        At::Named(HostPort { host, port, .. }) => Some((host.clone(), *port)),
-        At::Known(_) => None,
-    });
-    let resolved = resolve_all(named.collect(), NAMES_PATIENCE);
+    let names = config.names().map(|HostPort { host, port, .. }| (host.clone(), *port));
+    let resolved = resolve_all(names.collect(), NAMES_PATIENCE);
     for ((host, _), answer) in &resolved {
         if let Err(why) = answer {
             warn!("The name {host} of a server cannot be resolved: {why}");

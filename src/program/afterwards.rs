@@ -15,10 +15,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
+use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
 
 use super::reaper::Reaper;
-use crate::sources::stop_until_watched;
+use crate::dispositions::Dispositions;
+use crate::sources::is_beginning;
 use crate::{Outcome, Status};
 
 /// What process 1 passes on to whoever serves; in any other, the first two end the waiting.
@@ -69,13 +71,23 @@ impl Afterwards {
             None
         } else {
             // Before the others, which would have such a signal do nothing.
-            stop_until_watched()?;
+            stop_while_beginning()?;
             let numbers = watched.iter().chain(&[Signal::SIGCHLD]).map(|signal| *signal as i32);
             Some(Signals::new(numbers)?)
         };
         let reaper = is_first.then(Reaper::begin).transpose()?;
         Ok(Prepared { afterwards: self, reaper, path, signals })
     }
+}
+
+/// Has a signal that asks to stop end this process as long as no server obeys it yet, with the exit code that a shell tells of one that such
+/// a signal has killed: that is what it does otherwise. One that is ignored stays ignored.
+fn stop_while_beginning() -> io::Result<()> {
+    let dispositions = Dispositions::now();
+    for number in STOPPING.map(|signal| signal as i32).into_iter().filter(|number| !dispositions.is_ignored(*number)) {
+        register_conditional_shutdown(number, KILLED + number, is_beginning())?;
+    }
+    Ok(())
 }
 
 /// A process that serves, and knows what it will do when it has handed over.

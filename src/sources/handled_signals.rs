@@ -43,22 +43,13 @@ const HARMLESS: [Signal; 7] = [
 /// What each signal that was ever watched does when nobody watches it.
 static UNWATCHED: Mutex<BTreeMap<i32, Unwatched>> = Mutex::new(BTreeMap::new());
 
-/// What a shell adds to the number of the signal.
-#[cfg(feature = "program")]
-const KILLED: i32 = 128;
-
-/// Whether no server of this process has watched signals yet: it owns no peers then, and what asks it to stop may end it.
+/// Whether no server of this process has begun yet to obey signals: it owns no peers then.
 static IS_BEGINNING: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(true)));
 
-/// Has a signal that asks to stop end this process as long as no server watches it yet, for whoever watches these signals for later: with the
-/// exit code that a shell tells of one that such a signal has killed, which it does otherwise.
+/// The same, for a handler to look at.
 #[cfg(feature = "program")]
-pub(crate) fn stop_until_watched() -> io::Result<()> {
-    let dispositions = Dispositions::now();
-    for signal in STOPPING.into_iter().filter(|signal| !dispositions.is_ignored(*signal as i32)) {
-        signal_hook::flag::register_conditional_shutdown(signal as i32, KILLED + signal as i32, IS_BEGINNING.clone())?;
-    }
-    Ok(())
+pub(crate) fn is_beginning() -> Arc<AtomicBool> {
+    IS_BEGINNING.clone()
 }
 
 /// The end of a watch, for one signal.
@@ -99,13 +90,13 @@ impl HandledSignals {
         let harmless = HARMLESS.into_iter().filter(|_| config.survive_signals);
         let hangup = Some(Signal::SIGHUP).filter(|_| config.upgrade_on_hangup && !config.survive_signals);
         let signals: Vec<Signal> = stopping.chain(harmless).chain(hangup).collect();
-        if signals.is_empty() {
-            IS_BEGINNING.store(false, Ordering::SeqCst);
-            return Ok(None);
-        }
-        let mut watched = Self::watch_these(&signals)?;
-        watched.hangup = config.upgrade_on_hangup.then(Cell::default);
-        Ok(Some(watched))
+        let watched = if signals.is_empty() { None } else { Some(Self::watch_these(&signals)?) };
+        // Only now, so that one that comes meanwhile is not lost.
+        IS_BEGINNING.store(false, Ordering::SeqCst);
+        Ok(watched.map(|mut watched| {
+            watched.hangup = config.upgrade_on_hangup.then(Cell::default);
+            watched
+        }))
     }
 
     fn watch_these(signals: &[Signal]) -> io::Result<Self> {
@@ -129,7 +120,6 @@ impl HandledSignals {
             unwatched.watchers += 1;
             unwatched.is_default.store(false, Ordering::SeqCst);
         }
-        IS_BEGINNING.store(false, Ordering::SeqCst);
         Ok(Self { woken, delivery, watched, mask_before, told: RefCell::default(), hangup: None })
     }
 

@@ -209,10 +209,15 @@ impl Session {
     /// Seals the last record of this direction, unless it has ended.
     fn end_with(&mut self, level: Level, alert: Alert, out: &mut Vec<u8>) {
         if self.is_open() {
-            self.state.outgoing = Outgoing::Ended;
-            self.state.update_due = false;
+            self.end_outgoing();
             self.tx.seal(self.state.suite, kind::ALERT, &[level as u8, alert.0], out);
         }
+    }
+
+    fn end_outgoing(&mut self) {
+        self.state.outgoing = Outgoing::Ended;
+        // No other data comes.
+        self.state.update_due = false;
     }
 
     /// Opens the whole records at the front of what the socket gave, in place: data goes to the end of `plain`, what
@@ -261,8 +266,7 @@ impl Session {
         if let Failure::Broken(violation) = failure {
             self.end_with(Level::Fatal, violation.alert(), out);
         }
-        self.state.outgoing = Outgoing::Ended;
-        self.state.update_due = false;
+        self.end_outgoing();
         // What cannot go on may be what no other process would take for a beginning.
         self.state.partial = Partial::default();
         self.tx.forget();

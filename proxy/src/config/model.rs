@@ -35,6 +35,15 @@ impl Config {
     pub fn upstream(&self, name: &str) -> Option<&Upstream> {
         self.upstreams.iter().find(|upstream| upstream.name == name)
     }
+
+    /// What servers are known by that are to be resolved; some by the same.
+    pub fn names(&self) -> impl Iterator<Item = &HostPort> {
+        let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
+        servers.filter_map(|server| match &server.at {
+            At::Named(name) => Some(name),
+            At::Known(_) => None,
+        })
+    }
 }
 
 /// Whether and how each connection is logged when it has ended.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::config::model::{At, Config};
+use crate::config::model::Config;
 use crate::names::AT_ONCE;
 
 /// What a process has open besides connections, listeners and checks: the standard streams, its log, what it waits with, the
@@ -54,10 +54,8 @@ impl Config {
         let binds = self.listeners.iter().map(|listener| listener.bind.len()).sum::<usize>() + 1;
         let checked = self.upstreams.iter().filter(|upstream| upstream.check.is_some());
         let checks: usize = checked.map(|upstream| upstream.servers.len()).sum();
-        let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
-        let names = servers.filter(|server| matches!(server.at, At::Named(_))).count();
-        // Those that are still being resolved when a takeover begins.
-        let lookups = names.min(AT_ONCE);
+        // Some are still being resolved when a takeover begins.
+        let lookups = self.names().count().min(AT_ONCE);
         OTHERS + u64::try_from(binds + checks + lookups).expect("64 bits are enough for what is in memory")
     }
 }

@@ -42,15 +42,16 @@ impl Proxy {
     /// kernel, as long as its backlog has room. Whose TLS handshake is under way at any of them, as `arriving` says, is in already.
     pub(super) fn room_at(&self, door: &str, arriving: &dyn Fn(&str) -> usize) -> usize {
         let Some(number) = self.doors.get(door).copied() else { return usize::MAX };
-        let shaking = |is_meant: &dyn Fn(Rolled) -> bool| -> usize {
-            let doors = self.doors.iter().filter(|(_, number)| is_meant(**number));
-            doors.map(|(door, _)| arriving(door)).sum()
-        };
-        let everybody: usize = self.entered.iter().map(|entered| entered.connections as usize).sum();
-        let room = self.clients_max.saturating_sub(everybody + shaking(&|_| true));
-        let Some(max) = self.listener(number).and_then(|listener| listener.max_connections) else { return room };
-        let here = self.entered[number.index()].connections as usize + shaking(&|other| other == number);
-        room.min((max as usize).saturating_sub(here))
+        let mut everybody: usize = self.entered.iter().map(|entered| entered.connections as usize).sum();
+        let mut here = self.entered[number.index()].connections as usize;
+        for (door, other) in &self.doors {
+            let shaking = arriving(door);
+            everybody += shaking;
+            here += if *other == number { shaking } else { 0 };
+        }
+        let max = self.listener(number).and_then(|listener| listener.max_connections);
+        let max = max.map_or(usize::MAX, |max| max as usize);
+        self.clients_max.saturating_sub(everybody).min(max.saturating_sub(here))
     }
 
     /// The listener by the name that one of its places has in another process: of several, each has the place in its own.

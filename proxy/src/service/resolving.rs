@@ -14,8 +14,8 @@ use crate::names::{Asked, News, Resolver, Told};
 impl Proxy {
     /// Starts the thread that resolves names, if any server has one. A successor has the addresses that were known last.
     pub(super) fn resolve_names(&mut self, context: &Context<'_, Self>) {
-        let servers = self.config.upstreams.iter().flat_map(|upstream| &upstream.servers);
-        let asked: Vec<Asked> = servers.filter_map(|server| asked(&server.at)).collect();
+        let names = self.config.names();
+        let asked: Vec<Asked> = names.map(|HostPort { host, port, resolve }| (host.clone(), *port, *resolve)).collect();
         if asked.is_empty() {
             return;
         }
@@ -83,12 +83,5 @@ impl Proxy {
                 self.change(number, |standing| standing.addresses = addresses);
             }
         }
-    }
-}
-
-fn asked(at: &At) -> Option<Asked> {
-    match at {
-        At::Named(HostPort { host, port, resolve }) => Some((host.clone(), *port, *resolve)),
-        At::Known(_) => None,
     }
 }

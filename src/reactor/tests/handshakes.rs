@@ -67,8 +67,8 @@ impl StreamService for Narrow {
 type TwoNarrow = And<Narrow, And<Narrow, ()>>;
 
 /// A loop with two lanes, and a listener that is called `tls` for the first, and one called `plain` for the lane with this number.
-/// Where each can be connected to.
-fn with_a_listener_without_tls(lane_of_plain: usize, max_peers: usize) -> (Reactor<TwoNarrow>, [SocketAddr; 2]) {
+/// Somebody has come in at the first, and says nothing; where each can be connected to.
+fn with_a_silent_client(lane_of_plain: usize, max_peers: usize) -> (Reactor<TwoNarrow>, Client, [SocketAddr; 2]) {
     let config = Config { max_peers, ..Config::default() };
     let poll = Poll::new().unwrap();
     let before = And { before: (), lane: lane(0, Narrow, &poll, &config) };
@@ -83,7 +83,9 @@ fn with_a_listener_without_tls(lane_of_plain: usize, max_peers: usize) -> (React
         Target::Unix(_) => panic!("it is a TCP listener"),
     });
     reactor.sources.open(reactor.poll.registry(), Entrance::of_listeners(listeners)).unwrap();
-    (reactor, at)
+    let silent = Client::connect(at[0]).unwrap();
+    turn_until(&mut reactor, |reactor| reactor.sources.vestibule.len() == 1);
+    (reactor, silent, at)
 }
 
 #[track_caller]
@@ -101,9 +103,7 @@ fn turn_until<L: Lanes>(reactor: &mut Reactor<L>, done: impl Fn(&Reactor<L>) -> 
 
 #[test]
 fn handshakes_at_one_listener_take_no_room_from_another() {
-    let (mut reactor, [tls, plain]) = with_a_listener_without_tls(0, 100);
-    let _silent = Client::connect(tls).unwrap();
-    turn_until(&mut reactor, |reactor| reactor.sources.vestibule.len() == 1);
+    let (mut reactor, _silent, [tls, plain]) = with_a_silent_client(0, 100);
     let _waits_in_the_kernel = Client::connect(tls).unwrap();
     let _other = Client::connect(plain).unwrap();
     turn_until(&mut reactor, |reactor| reactor.lanes.peers() == 1);
@@ -112,10 +112,8 @@ fn handshakes_at_one_listener_take_no_room_from_another() {
 
 #[test]
 fn handshakes_of_one_service_take_no_room_that_another_has_beyond_the_maximum() {
-    let (mut reactor, [tls, plain]) = with_a_listener_without_tls(1, 0);
-    // The place that the first service has beyond the maximum.
-    let _silent = Client::connect(tls).unwrap();
-    turn_until(&mut reactor, |reactor| reactor.sources.vestibule.len() == 1);
+    // The place that the first service has beyond the maximum is taken by that.
+    let (mut reactor, _silent, [_, plain]) = with_a_silent_client(1, 0);
     let _other = Client::connect(plain).unwrap();
     turn_until(&mut reactor, |reactor| reactor.lanes.peers() == 1);
 }

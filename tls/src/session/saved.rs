@@ -161,17 +161,21 @@ fn bits(state: &State) -> u8 {
     role | outgoing | incoming | update
 }
 
-/// What the bits of the state say, if that can be.
-fn states(state: u8) -> Option<(Role, Outgoing, Incoming)> {
+/// What the bits of the state say, if that can be in this version.
+fn states(state: u8, version: Version) -> Option<(Role, Outgoing, Incoming, bool)> {
     let role = if state & bit::CLIENT == 0 { Role::Server } else { Role::Client };
     let outgoing = if state & bit::OUTGOING_ENDED == 0 { Outgoing::Open } else { Outgoing::Ended };
-    let incoming = match state & !(bit::CLIENT | bit::OUTGOING_ENDED) {
+    let update_due = state & bit::UPDATE_DUE != 0;
+    if update_due && (version != Version::Tls13 || outgoing == Outgoing::Ended) {
+        return None;
+    }
+    let incoming = match state & !(bit::CLIENT | bit::OUTGOING_ENDED | bit::UPDATE_DUE) {
         0 => Incoming::Open,
         bit::INCOMING_CLOSED => Incoming::Closed,
         bit::INCOMING_FAILED if outgoing == Outgoing::Ended => Incoming::Failed,
         _ => return None,
     };
-    Some((role, outgoing, incoming))
+    Some((role, outgoing, incoming, update_due))
 }
 
 /// What is still free of the bytes that are written.
@@ -201,12 +205,8 @@ impl Reader<'_> {
         let [bits] = self.array();
         let content_bytes_max = u16::from_be_bytes(self.array());
         let [patience, warnings_left, renegotiations_left] = self.array();
-        let update_due = bits & bit::UPDATE_DUE != 0;
-        let states = states(bits & !bit::UPDATE_DUE).filter(|(_, outgoing, _)| {
-            // Nobody else can be asked for one, or answer.
-            !update_due || (*outgoing == Outgoing::Open && suite.version() == Version::Tls13)
-        });
-        let (role, outgoing, incoming) = states.ok_or(NotRestored::Impossible("state"))?;
+        let states = states(bits, suite.version()).ok_or(NotRestored::Impossible("state"))?;
+        let (role, outgoing, incoming, update_due) = states;
         let partial = Partial::restore(role, suite.version(), self.array());
         let partial = partial.ok_or(NotRestored::Impossible("handshake message"))?;
         Ok(State {
