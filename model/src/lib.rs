@@ -88,14 +88,12 @@
 //! The checker keeps 64 bits of each state; that two of twenty million states share them has a chance of one in ninety
 //! thousand.
 
-use stateright::{Model, Property};
-
 use action::Action;
 use mutants::Mutant;
 use progress::progress;
 use protocol::Protocol;
 use state::State;
-use visit::Mutable;
+use visit::visited;
 
 pub use visit::check;
 
@@ -114,54 +112,4 @@ pub mod standby;
 pub mod state;
 pub mod visit;
 
-impl Model for Protocol {
-    type State = State;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<State> {
-        vec![State::start()]
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        self.choices(state, actions);
-    }
-
-    fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        let after = self.after(action, before);
-        assert!(
-            self.mutant.is_some() || !action.is_due() || progress(&after) > progress(before),
-            "{action:?} leads nowhere in {before:#?}"
-        );
-        Some(after)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        properties::all()
-    }
-}
-
-impl Mutable for Protocol {
-    type Mutant = Mutant;
-
-    const MUTANTS: &'static [Mutant] = &Mutant::ALL;
-
-    fn mutant(self) -> Option<Mutant> {
-        self.mutant
-    }
-
-    fn with(self, mutant: Mutant) -> Self {
-        Self { mutant: Some(mutant) }
-    }
-
-    fn caught_by(mutant: Mutant) -> &'static str {
-        mutant.caught_by()
-    }
-
-    fn always() -> Vec<Property<Self>> {
-        properties::always()
-    }
-
-    fn sometimes() -> Vec<Property<Self>> {
-        properties::sometimes()
-    }
-}
+visited!(Protocol, from[State::start()], by | _, state | progress(state));

@@ -44,9 +44,7 @@
 //! - **A takeover that fails.** The other model shows that the predecessor goes on then.
 //! - **A peer that leaves, its timers, and what was sent to it by others**: they travel as a change does, or find nobody.
 
-use stateright::{Model, Property};
-
-use crate::visit::Mutable;
+use crate::visit::visited;
 use action::Action;
 use mutants::Mutant;
 use progress::progress;
@@ -65,54 +63,4 @@ pub mod protocol;
 pub mod state;
 pub mod taker;
 
-impl Model for Moves {
-    type State = State;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<State> {
-        vec![State::start()]
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        self.choices(state, actions);
-    }
-
-    fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        let after = self.after(action, before);
-        assert!(
-            self.mutant.is_some() || !action.is_due() || progress(self, &after) > progress(self, before),
-            "{action:?} leads nowhere in {before:#?}"
-        );
-        Some(after)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        properties::all()
-    }
-}
-
-impl Mutable for Moves {
-    type Mutant = Mutant;
-
-    const MUTANTS: &'static [Mutant] = &Mutant::ALL;
-
-    fn mutant(self) -> Option<Mutant> {
-        self.mutant
-    }
-
-    fn with(self, mutant: Mutant) -> Self {
-        Self { mutant: Some(mutant), ..self }
-    }
-
-    fn caught_by(mutant: Mutant) -> &'static str {
-        mutant.caught_by()
-    }
-
-    fn always() -> Vec<Property<Self>> {
-        properties::always()
-    }
-
-    fn sometimes() -> Vec<Property<Self>> {
-        properties::sometimes()
-    }
-}
+visited!(Moves, from [State::start()], by progress);

@@ -40,11 +40,6 @@ pub const TOLD_ONCE: &str = "the service is told of an outcome once";
 /// And when all who run have done what they can, an owner that runs has told of it.
 pub const OUTCOME_TOLD: &str = "an outcome that has come is told in the end";
 
-/// All properties.
-pub fn all() -> Vec<Property<Protocol>> {
-    [always(), sometimes()].concat()
-}
-
 /// What must hold in every state.
 pub fn always() -> Vec<Property<Protocol>> {
     vec![

@@ -47,9 +47,7 @@
 //! - **Another binary of the supervisor**, which goes on with the same records and sockets.
 //! - **A worker that lies**: the supervisor ends its queue, which may happen here at any time.
 
-use stateright::{Model, Property};
-
-use crate::visit::Mutable;
+use crate::visit::visited;
 use action::Action;
 use mutants::Mutant;
 use progress::progress;
@@ -66,54 +64,4 @@ pub mod properties;
 pub mod protocol;
 pub mod state;
 
-impl Model for Queue {
-    type State = State;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<State> {
-        vec![State::start()]
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        self.choices(state, actions);
-    }
-
-    fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        let after = self.after(action, before);
-        assert!(
-            self.mutant.is_some() || !action.is_due() || progress(&after) > progress(before),
-            "{action:?} leads nowhere in {before:#?}"
-        );
-        Some(after)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        properties::all()
-    }
-}
-
-impl Mutable for Queue {
-    type Mutant = Mutant;
-
-    const MUTANTS: &'static [Mutant] = &Mutant::ALL;
-
-    fn mutant(self) -> Option<Mutant> {
-        self.mutant
-    }
-
-    fn with(self, mutant: Mutant) -> Self {
-        Self { mutant: Some(mutant) }
-    }
-
-    fn caught_by(mutant: Mutant) -> &'static str {
-        mutant.caught_by()
-    }
-
-    fn always() -> Vec<Property<Self>> {
-        properties::always()
-    }
-
-    fn sometimes() -> Vec<Property<Self>> {
-        properties::sometimes()
-    }
-}
+visited!(Queue, from[State::start()], by | _, state | progress(state));

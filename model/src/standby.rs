@@ -77,9 +77,7 @@
 //!   not.
 //! - **More than one stop, and one break.** Whoever is stopped later meets what it would have met then.
 
-use stateright::{Model, Property};
-
-use crate::visit::Mutable;
+use crate::visit::visited;
 use action::Action;
 use mutants::Mutant;
 use progress::progress;
@@ -97,55 +95,5 @@ pub mod properties;
 pub mod protocol;
 pub mod state;
 
-impl Model for Standby {
-    type State = State;
-    type Action = Action;
-
-    /// Either two clients with a service, or two that it has joined.
-    fn init_states(&self) -> Vec<State> {
-        [false, true].map(State::start).into()
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        self.choices(state, actions);
-    }
-
-    fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        let after = self.after(action, before);
-        assert!(
-            self.mutant.is_some() || !action.is_due() || progress(&after) > progress(before),
-            "{action:?} leads nowhere in {before:#?}"
-        );
-        Some(after)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        properties::all()
-    }
-}
-
-impl Mutable for Standby {
-    type Mutant = Mutant;
-
-    const MUTANTS: &'static [Mutant] = &Mutant::ALL;
-
-    fn mutant(self) -> Option<Mutant> {
-        self.mutant
-    }
-
-    fn with(self, mutant: Mutant) -> Self {
-        Self { mutant: Some(mutant) }
-    }
-
-    fn caught_by(mutant: Mutant) -> &'static str {
-        mutant.caught_by()
-    }
-
-    fn always() -> Vec<Property<Self>> {
-        properties::always()
-    }
-
-    fn sometimes() -> Vec<Property<Self>> {
-        properties::sometimes()
-    }
-}
+// Either two clients with a service, or two that it has joined.
+visited!(Standby, from [false, true].map(State::start), by |_, state| progress(state));

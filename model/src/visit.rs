@@ -48,6 +48,70 @@ pub trait Mutable: Visited + Copy {
     fn sometimes() -> Vec<Property<Self>>;
 }
 
+/// Makes a type a model with mutants, of what stands beside it under the same names in each: `State`, `Action` and `Mutant`, the choices
+/// in a state and what comes of one (`choices`, `after`), the `properties`, and how far a state has come.
+///
+/// `visited!(Type, from [states], by |model, state| progress)`
+macro_rules! visited {
+    ($model:ident, from $start:expr, by $progress:expr) => {
+        impl stateright::Model for $model {
+            type State = State;
+            type Action = Action;
+
+            fn init_states(&self) -> Vec<State> {
+                $start.into()
+            }
+
+            fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+                self.choices(state, actions);
+            }
+
+            fn next_state(&self, before: &State, action: Action) -> Option<State> {
+                let after = self.after(action, before);
+                let progress: fn(&Self, &State) -> i32 = $progress;
+                assert!(
+                    self.mutant.is_some() || !action.is_due() || progress(self, &after) > progress(self, before),
+                    "{action:?} leads nowhere in {before:#?}"
+                );
+                Some(after)
+            }
+
+            fn properties(&self) -> Vec<stateright::Property<Self>> {
+                [properties::always(), properties::sometimes()].concat()
+            }
+        }
+
+        impl $crate::visit::Mutable for $model {
+            type Mutant = Mutant;
+
+            const MUTANTS: &'static [Mutant] = &Mutant::ALL;
+
+            fn mutant(self) -> Option<Mutant> {
+                self.mutant
+            }
+
+            fn with(mut self, mutant: Mutant) -> Self {
+                self.mutant = Some(mutant);
+                self
+            }
+
+            fn caught_by(mutant: Mutant) -> &'static str {
+                mutant.caught_by()
+            }
+
+            fn always() -> Vec<stateright::Property<Self>> {
+                properties::always()
+            }
+
+            fn sometimes() -> Vec<stateright::Property<Self>> {
+                properties::sometimes()
+            }
+        }
+    };
+}
+
+pub(crate) use visited;
+
 /// Visits the states of a model in the order of their distance from the start: all of them, or, of a mutant, as many as it takes to
 /// break the property that should catch it.
 pub fn check<M: Mutable>(model: M) -> impl Checker<M> {

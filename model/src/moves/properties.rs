@@ -37,11 +37,6 @@ pub const ENDS: &str = "a batch ends";
 /// And whoever waited to take over from one of them has.
 pub const TAKEN_OVER: &str = "a takeover comes when nobody is frozen";
 
-/// All properties.
-pub fn all() -> Vec<Property<Moves>> {
-    [always(), sometimes()].concat()
-}
-
 /// What must hold in every state.
 pub fn always() -> Vec<Property<Moves>> {
     [in_every_state(), in_the_end()].concat()

@@ -21,11 +21,6 @@ pub const SERVED: &str = "each connection is served in the end";
 /// Nor does the supervisor.
 pub const SETTLED: &str = "the supervisor knows in the end who serves on";
 
-/// All properties.
-pub fn all() -> Vec<Property<Queue>> {
-    [always(), sometimes()].concat()
-}
-
 /// What must hold in every state.
 pub fn always() -> Vec<Property<Queue>> {
     vec![

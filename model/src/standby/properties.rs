@@ -48,11 +48,6 @@ pub const LEAVES: &str = "who is not followed any more leaves in the end";
 /// While nobody is stopped, and no channel breaks, no wait is ended by nothing but its deadline.
 pub const NO_DEADLOCK: &str = "nobody waits for what never comes";
 
-/// All properties.
-pub fn all() -> Vec<Property<Standby>> {
-    [always(), sometimes()].concat()
-}
-
 /// What must hold in every state.
 pub fn always() -> Vec<Property<Standby>> {
     [in_every_state(), in_the_end()].concat()
