@@ -65,6 +65,8 @@ struct Taken {
     version: u32,
     /// Each by its cookie, with where it connects from.
     peers: FxHashMap<u64, (PeerHandle, Address)>,
+    /// When this process was ready for the freeze: `CLOCK_MONOTONIC`, ns.
+    ready_at_ns: u64,
 }
 
 /// What a turn has led to.
@@ -164,7 +166,10 @@ impl Taking {
                     self.step = Some(Stage::Receiving(receiving));
                     self.act(action, lanes).map(|()| None)
                 }
-                Heard::Commit(accept) => Accepting::Verified(accept).finish(&mut self.channel).map(Some),
+                Heard::Commit(accept) => {
+                    self.taken.check_clock(accept.frozen_at_ns, monotonic_ns())?;
+                    Accepting::Verified(accept).finish(&mut self.channel).map(Some)
+                }
             },
             None => unreachable!("it has come to nothing, and is heard no more"),
         }
@@ -187,7 +192,7 @@ impl Taking {
         if peers > peers_max as u64 {
             return Err(Objection::Room { peers, peers_max }.into());
         }
-        self.taken = Taken { lane: number, version: lane.state_version, peers: FxHashMap::default() };
+        self.taken = Taken { lane: number, version: lane.state_version, ..Taken::default() };
         Ok(Receiving::of_batch())
     }
 
@@ -217,6 +222,7 @@ impl Taking {
             }
             Action::GetReady(answer) => {
                 fault::at(Step::Ready, channel)?;
+                taken.ready_at_ns = monotonic_ns();
                 answer
             }
             Action::Wait => return Ok(()),
@@ -285,6 +291,13 @@ impl Taken {
             restored(caught(|| lane.follow_taken(handle, &change, self.version)), address)?;
         }
         Ok(())
+    }
+
+    /// Whether the giver, which says when it froze, has the clock of this process: the instants of its peers are by that, and those of the
+    /// others here by this one. (A takeover takes all of them, and goes on with the predecessor's.)
+    fn check_clock(&self, frozen_at_ns: u64, now_ns: u64) -> Result<(), Cause> {
+        let is_ours = (self.ready_at_ns..=now_ns).contains(&frozen_at_ns);
+        if is_ours { Ok(()) } else { Err(Objection::Clock { at_ns: frozen_at_ns, now_ns }.into()) }
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) enum Objection {
     Unseen { pid: u32, seen_pid: u32 },
     /// A standby is in another network namespace than a listener of its active: nobody would tell it how far connections have come.
     Unheard { address: SocketAddr },
-    /// Whoever is followed has another clock.
+    /// Whoever is followed, or gives peers, has another clock.
     Clock { at_ns: u64, now_ns: u64 },
     /// Whoever is followed has ended the channel, and lives.
     Alive { pid: u32 },
@@ -145,8 +145,8 @@ impl std::fmt::Display for Objection {
             ),
             Self::Clock { at_ns, now_ns } => write!(
                 f,
-                "the clock of the process that is followed shows {at_ns} ns, and this one's {now_ns} ns: a standby is in the same \
-                 time namespace"
+                "the clock of the other process shows {at_ns} ns, and this one's {now_ns} ns: a standby is in the time namespace of \
+                 whom it follows, and peers are moved within one"
             ),
             Self::Alive { pid } => write!(f, "pid {pid} has ended the channel without a word, and lives"),
             Self::Piece { of, expected } => write!(f, "a piece of entries of {expected} goes on with {of}"),

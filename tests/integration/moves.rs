@@ -1,8 +1,9 @@
 //! `reactord move`: some of a server's peers go to another one, and both go on.
 
 use std::path::Path;
+use std::process::Command;
 
-use crate::harness::{Peer, Place, Server, daemon, exchange_all};
+use crate::harness::{Peer, Place, Server, daemon, exchange_all, skip};
 
 /// Two servers, and peers of the first.
 struct Two {
@@ -187,4 +188,25 @@ fn one_that_only_waits_is_taken_over_by_another_that_does() {
     two.from.stop();
     two.to.stop();
     successor.stop_with(two.peers);
+}
+
+#[test]
+fn no_peer_is_moved_to_where_the_clock_is_another_one() {
+    let mut elsewhere = Command::new("unshare");
+    elsewhere.args(["--time", "--monotonic", "86400"]);
+    if !Command::new("unshare").args(["--time", "--monotonic", "86400", "true"]).status().is_ok_and(|s| s.success()) {
+        return skip("there are no time namespaces, or only root can have them");
+    }
+    let place = Place::new();
+    let from = Server::serve(&place.path(), "");
+    let to = place.file("to");
+    let serve = elsewhere.args([env!("CARGO_BIN_EXE_reactord"), "-p", "0", "-t"]).arg(&to);
+    let other = Server::spawn(&to, serve).started();
+    let mut peers = Peer::connect_many(from.address(), 20);
+    exchange_all(&mut peers);
+    let (_, why) = moves(&place.path(), &to, &[], 3);
+    assert!(why.contains("the clock of the other process shows ") && why.contains("within one"), "{why}");
+    exchange_all(&mut peers);
+    other.stop();
+    from.stop_with(peers);
 }
