@@ -27,7 +27,7 @@ const EXITING: u32 = 0x4;
 pub(super) struct Active {
     pid: Pid,
     pidfd: OwnedFd,
-    /// Who tells that the thread of its loop has ended, until it has told that.
+    /// Who tells that the thread of its loop has ended.
     vigil: Option<Vigil>,
     /// When that was told.
     loop_ended_at: Option<Instant>,
@@ -59,7 +59,7 @@ impl Active {
     }
 
     fn has_loop_ended(&mut self) -> bool {
-        if self.vigil.take_if(|vigil| is_readable(vigil)).is_some() {
+        if self.loop_ended_at.is_none() && self.vigil.as_ref().is_some_and(is_readable) {
             self.loop_ended_at = Some(Instant::now());
         }
         self.loop_ended_at.is_some()
@@ -85,12 +85,18 @@ impl Active {
 
     /// What can be read from when it is worth while to look whether it is dead.
     pub(super) fn awaited(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [Some(self.pidfd.as_fd()), self.vigil.as_ref().map(AsFd::as_fd)].into_iter().flatten()
+        let vigil = self.vigil.as_ref().filter(|_| self.loop_ended_at.is_none());
+        [Some(self.pidfd.as_fd()), vigil.map(AsFd::as_fd)].into_iter().flatten()
     }
 
     /// Within how long it is to be looked although nothing tells.
     pub(super) fn looks_within(&self) -> Option<Duration> {
         self.loop_ended_at.filter(|ended_at| ended_at.elapsed() < LOOKS_FOR).map(|_| LOOKS_EVERY)
+    }
+
+    /// Who has told that it is dead, and has a thread that is still to end.
+    pub(super) fn take_vigil(&mut self) -> Option<Vigil> {
+        self.vigil.take()
     }
 
     /// # Errors

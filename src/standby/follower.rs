@@ -21,7 +21,7 @@ use super::licence::Licence;
 use super::offsets::KnownOffsets;
 use super::pulse::{Due, Pulse};
 use super::shared::Shared;
-use super::survival::{Judged, Survival};
+use super::survival::{Judged, Remains, Survival};
 use crate::clock::monotonic_ns;
 use crate::lanes::Lanes;
 use crate::listen::Target;
@@ -506,7 +506,8 @@ impl<L: Lanes> Follower<L> {
         let receiving = self.receiving.take().expect("it is put back");
         let accept = Accepting::after_death(receiving.inherit(&mark, states), &mut self.arriving)?;
         let (active, hung) = (self.process.clone(), self.hung);
-        let survival = Survival { active, hung, noticed_at_ns, judged, epoll: self.epoll.take() };
+        let remains = Remains { epoll: self.epoll.take(), vigil: self.active.take_vigil() };
+        let survival = Survival { active, hung, noticed_at_ns, judged, remains };
         Ok(End::Survived(Box::new(Served { accept, survival })))
     }
 

@@ -4,7 +4,10 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::process::nice;
+
 use super::judgement::Doubt;
+use super::vigil::Vigil;
 use crate::lane::AnyLane;
 use crate::lanes::Lanes;
 use crate::milestone::Survived;
@@ -14,6 +17,9 @@ use crate::takeover::wire::Process;
 
 /// What clients are told whose connections are reset is nothing; their service is told this.
 const WHY_RESET: &str = "the process that served it has died, and it is not certain how far it had come";
+
+/// For what is done while nothing else is.
+const IDLE: i32 = 19;
 
 /// Why a peer is not served on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +42,15 @@ pub(crate) struct Survival {
     /// When that was noticed: `CLOCK_MONOTONIC`, ns.
     pub(super) noticed_at_ns: u64,
     pub(super) judged: Judged,
-    /// What the active was woken by, to be closed when there is time for that.
+    pub(super) remains: Remains,
+}
+
+/// What is left of the active, to be closed when there is time for that.
+#[derive(Debug, Default)]
+pub(super) struct Remains {
+    /// What it was woken by.
     pub(super) epoll: Option<OwnedFd>,
+    pub(super) vigil: Option<Vigil>,
 }
 
 /// What is left to be done about a peer, in this order.
@@ -137,9 +150,14 @@ impl Survival {
 
     /// Closes what is left of the active: all are served, and do not wait for that.
     pub(crate) fn bury(&mut self) {
-        let epoll = self.epoll.take();
+        let Remains { epoll, vigil } = std::mem::take(&mut self.remains);
+        let bury = move || {
+            // With many peers it takes milliseconds. What is said here is of this thread alone (nice(2)).
+            let _ = nice(IDLE);
+            drop((epoll, vigil));
+        };
         // Where there can be no thread, it is closed here.
-        drop(std::thread::Builder::new().name("burial".to_owned()).spawn(move || drop(epoll)));
+        drop(std::thread::Builder::new().name("burial".to_owned()).spawn(bury));
     }
 
     /// The same for whoever observes the server, where the first poll has returned at this instant.

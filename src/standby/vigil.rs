@@ -4,11 +4,12 @@
 //! It is a futex with priority inheritance in the memory that both share. The thread holds it, and the kernel gives it to whoever
 //! waits when that thread ends, however it does (futex(2), FUTEX_LOCK_PI).
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::{SendFlags, send};
 use rustix::thread::futex::{self, Flags};
 
 use crate::mapping::Mapping;
@@ -37,7 +38,7 @@ impl Drop for Living {
 
 /// Waits for that in a thread of its own: no call waits for a futex of this kind and for descriptors.
 #[derive(Debug)]
-pub(super) struct Vigil(Arc<OwnedFd>);
+pub(super) struct Vigil(UnixStream);
 
 /// The thread needs next to nothing.
 const STACK_BYTES: usize = 64 * 1024;
@@ -46,15 +47,19 @@ impl Vigil {
     /// # Errors
     /// If there can be no thread.
     pub(super) fn begin(mapping: &Arc<Mapping>) -> io::Result<Self> {
-        let over = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (mapping, told) = (Arc::clone(mapping), Arc::clone(&over));
+        let (vigil, mut told) = UnixStream::pair()?;
+        let mapping = Arc::clone(mapping);
         let watch = move || {
             // Where it fails, there is nothing to wait for either.
             let _ = futex::lock_pi(mapping.living(), Flags::empty(), None);
-            rustix::io::write(&told, &1_u64.to_ne_bytes()).expect("it takes a one");
+            // The kernel has whoever is woken by a socket run where this thread does, unless a processor is idle. The other one has a dead
+            // process to clear away, and there it would wait for milliseconds, as it did when an eventfd woke it.
+            let _ = send(&told, &[0], SendFlags::NOSIGNAL);
+            // This thread is in its way there, and ends when there is time for that.
+            let _ = told.read(&mut [0]);
         };
         std::thread::Builder::new().name("vigil".to_owned()).stack_size(STACK_BYTES).spawn(watch)?;
-        Ok(Self(over))
+        Ok(Self(vigil))
     }
 }
 
