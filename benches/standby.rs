@@ -75,10 +75,7 @@ fn measure(peers: usize, says_something: bool, taken: &mut Taken) -> io::Result<
     taken.alone.push(alone);
 
     let mut server = Server::reactord_with(&path, &["--standby".to_owned()])?;
-    // "… Standby 0.1.0 (pid 1234, generation 2) is armed …"
-    let armed = server.line("is armed")?;
-    let pid = armed.split_once("(pid ").and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
-    let standby = pid.ok_or_else(|| io::Error::other(format!("no pid in {armed:?}")))?;
+    let standby = server.standby()?;
     let more = more_with([server.pid(), standby], &server, peers, says_something);
     // Whoever is killed while it is followed is not at its end.
     server.stop()?;

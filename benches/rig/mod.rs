@@ -210,6 +210,14 @@ impl Server {
         self.process.line(text)
     }
 
+    /// The process of the next standby that is said to be armed.
+    pub(crate) fn standby(&mut self) -> io::Result<u32> {
+        // "… Standby 0.1.0 (pid 1234, generation 2) is armed …"
+        let armed = self.line("is armed")?;
+        let pid = armed.split_once("(pid ").and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+        pid.ok_or_else(|| io::Error::other(format!("no pid in {armed:?}")))
+    }
+
     /// Stops it, and what it has started.
     pub(crate) fn stop(self) -> io::Result<()> {
         kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM)?;
