@@ -29,6 +29,7 @@ use crate::shared_memory::SharedMemory;
 /// Where the words are, each on a cache line of its own unless the same side writes them together.
 const COMMITTED: usize = 0;
 const INTAKE_END: usize = 8;
+const KEPT_FROM: usize = 16;
 const CONVEYED_FROM: usize = 24;
 const CONVEYED_TO: usize = 32;
 const CONVEYED_READ: usize = 40;
@@ -232,6 +233,12 @@ impl Mapping {
         self.0.word(CONVEYED_FROM).store(0, Ordering::Release);
     }
 
+    /// What was kept of the input of this one is about to be handled, which no read says that is not part of a commit. 0 if nothing is
+    /// any more.
+    pub(crate) fn handle_kept(&self, cookie: u64) {
+        self.0.word(KEPT_FROM).store(cookie, Ordering::Release);
+    }
+
     /// What this one has said is about to be handled, of which a process may have died that had it before.
     pub(crate) fn try_again(&self, cookie: u64) {
         self.0.word(TRIED).store(cookie, Ordering::Release);
@@ -308,6 +315,11 @@ impl Mapping {
             .map(|at| self.0.word(at).load(Ordering::Acquire));
         let counts = Some((read, written)).filter(|counts| *counts != (UNKNOWN, UNKNOWN));
         (from != 0).then_some(Conveyed { from, to, counts })
+    }
+
+    /// Whose kept input was being handled, if anybody's was.
+    pub(crate) fn kept_from(&self) -> Option<u64> {
+        Some(self.0.word(KEPT_FROM).load(Ordering::Acquire)).filter(|cookie| *cookie != 0)
     }
 
     /// Whether that was the last of those whose message was handled again.

@@ -263,7 +263,10 @@ impl<S: StreamService> Answering<S> {
         }
         if turn.talk.listens() && !turn.talk.inbound.is_empty() {
             let inbound = std::mem::take(&mut turn.talk.inbound);
-            self.handle(turn, inbound, 0)?;
+            turn.handles_kept(true);
+            let handled = self.handle(turn, inbound, 0);
+            turn.handles_kept(false);
+            handled?;
         }
         Ok(())
     }
@@ -316,7 +319,9 @@ impl<S: StreamService> Answering<S> {
             let mut plain = std::mem::take(&mut self.plain);
             plain.reserve(PLAIN_BYTES);
             let (received, opened) = turn.receive_secured(&mut input[..room], &mut plain)?;
-            self.handle_opened(turn, plain, opened)?;
+            let handled = self.handle_opened(turn, plain, opened);
+            turn.handles_kept(false);
+            handled?;
             match received {
                 Received::Bytes(bytes) if bytes < room && !to_the_end => return Ok(TurnEnd::Drained),
                 Received::Bytes(bytes) => {

@@ -28,6 +28,8 @@ impl<L: Lanes> Inquest<'_, L> {
         self.judge_written(&mut judged);
         self.judge_conveyed(&mut judged);
         self.judge_read(&mut judged);
+        let kept_from = self.mapping.kept_from().and_then(|cookie| self.lanes.find(cookie.into()));
+        kept_from.into_iter().for_each(|handle| judged.keep_from(handle));
         judged.end_partners(self.lanes);
         judged
     }

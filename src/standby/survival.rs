@@ -73,6 +73,8 @@ pub(super) struct Judged {
     /// Those of whose messages it is still not known whether they kill: the process that has put them aside has died before it has
     /// handled them.
     suspects: Vec<PeerHandle>,
+    /// Whose kept input was being handled.
+    kept_from: Option<PeerHandle>,
     /// What is left to be done about the others.
     rest: Vec<(PeerHandle, Rest)>,
 }
@@ -92,6 +94,10 @@ impl Judged {
 
     pub(super) fn suspect(&mut self, handle: PeerHandle) {
         self.suspects.push(handle);
+    }
+
+    pub(super) fn keep_from(&mut self, handle: PeerHandle) {
+        self.kept_from = Some(handle);
     }
 
     pub(super) fn leave(&mut self, handle: PeerHandle, rest: Rest) {
@@ -123,18 +129,22 @@ impl Judged {
 
 impl Survival {
     /// Resets those who cannot be served on, and finishes what was under way for the others. Their services have begun. Returns who
-    /// has said what the active was about to handle, or had handled last: it may have died of that, so that is put aside. Before that one
-    /// come those of whom it was known.
+    /// has said what the active was handling, was about to handle, or had handled last: it may have died of that, so that is put aside.
+    /// Before that one come those of whom it was known.
     pub(crate) fn go_on<L: Lanes>(&mut self, lanes: &mut L) -> Vec<PeerHandle> {
         for (handle, _) in &self.judged.ended {
             lanes.lane_mut(handle.lane()).reset(*handle, WHY_RESET);
         }
+        let mut suspects = std::mem::take(&mut self.judged.suspects);
+        // What it has said since comes behind that.
+        let kept_from =
+            self.judged.kept_from.filter(|handle| lanes.lane_mut(handle.lane()).put_aside(*handle, &mut []));
         let mut rest = std::mem::take(&mut self.judged.rest);
-        let last = rest.pop();
+        let last = if kept_from.is_none() { rest.pop() } else { None };
         for (handle, rest) in rest {
             finish(lanes.lane_mut(handle.lane()), handle, rest);
         }
-        let mut suspects = std::mem::take(&mut self.judged.suspects);
+        suspects.extend(kept_from);
         let Some((handle, mut rest)) = last else { return suspects };
         let lane = lanes.lane_mut(handle.lane());
         if let Rest::TakeUp(bytes) = &mut rest

@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
@@ -10,6 +11,7 @@ use reactord_process::channel::Channel;
 
 use super::followed::{Followed, Turn};
 use super::follower::Follower;
+use super::survival::Survival;
 use crate::clock::monotonic_ns;
 use crate::config::Config;
 use crate::lane::{AnyLane, Lane, Surviving};
@@ -29,6 +31,9 @@ use crate::takeover::wire::{Hello, Process};
 const ANSWER: u8 = 0;
 const GIFT: u8 = 1;
 const WORD_BYTES: usize = 5;
+
+/// What begins a message that its service cannot bear.
+const POISON: u8 = 255;
 
 /// Messages of two bytes. Each is answered with how many there were of this peer; one that begins with [`GIFT`] has something sent
 /// to whoever came last, with how often that was so. What a peer has said is known twice, and must be the same.
@@ -55,6 +60,7 @@ impl Service for Ledger {
     }
 
     fn message(&mut self, said: &mut u32, message: &[u8], context: &mut Context<'_, Self>) -> Result<(), Violation> {
+        assert_ne!(message[0], POISON, "this is what it dies of");
         let Some((known, _)) = self.counts.get_mut(&context.peer()).filter(|(known, _)| known == said) else {
             return Err(Violation::new(format!("{said} is not what is shared")));
         };
@@ -273,6 +279,16 @@ impl World {
     /// The active dies here, and its standby serves on if it is armed; otherwise nothing happens. Returns how many it served on, and
     /// how many it reset.
     fn die(&mut self) -> Option<(u64, u64)> {
+        let mut survival = self.survive()?;
+        let told = survival.told(monotonic_ns());
+        for suspect in survival.go_on(self.active.lanes_mut()) {
+            self.active.lanes_mut().lane.take_up_suspect(suspect);
+        }
+        Some((told.served_on, told.reset))
+    }
+
+    /// The same, up to where the standby begins to serve.
+    fn survive(&mut self) -> Option<Survival> {
         let mut follower = self.follower.take()?;
         follower.hear_out();
         // What it had written is in the channel, and there is no more of it.
@@ -284,14 +300,19 @@ impl World {
         if self.random.bool() && follower.find_last_read_under_way() {
             self.reads_under_way += 1;
         }
-        let (poll, lanes, mut survival) = follower.survive(monotonic_ns());
-        let told = survival.told(monotonic_ns());
+        let (poll, lanes, survival) = follower.survive(monotonic_ns());
         let before = std::mem::replace(&mut self.active, reactor(poll, lanes));
         drop(before);
-        for suspect in survival.go_on(self.active.lanes_mut()) {
-            self.active.lanes_mut().lane.take_up_suspect(suspect);
+        Some(survival)
+    }
+
+    /// Somebody follows who could serve on.
+    fn follow_until_armed(&mut self) {
+        self.follow();
+        while self.follower.as_ref().is_some_and(|follower| !follower.is_armed()) {
+            self.turn();
+            self.follower.as_mut().unwrap().hear_out();
         }
-        Some((told.served_on, told.reset))
     }
 
     /// Everybody says the rest of what it has begun, and one message more, and has all answers.
@@ -344,11 +365,7 @@ fn everybody_outlives_a_death_and_sees_what_one_process_would_have_done() {
 fn what_waits_is_known_before_it_is_written_and_forgotten_afterwards() {
     let mut world = World::new(0);
     world.come();
-    world.follow();
-    while world.follower.as_ref().is_some_and(|follower| !follower.is_armed()) {
-        world.turn();
-        world.follower.as_mut().unwrap().hear_out();
-    }
+    world.follow_until_armed();
     // A commit tells what waits, and lets it out; the next tells that it is written, and what waits by then.
     for says in [true, true, false] {
         if says {
@@ -363,4 +380,43 @@ fn what_waits_is_known_before_it_is_written_and_forgotten_afterwards() {
     }
     world.clients[0].hear();
     assert!(world.clients[0].has_all_answers());
+}
+
+#[test]
+fn what_was_kept_of_somebodys_input_is_put_aside_if_the_active_dies_of_it() {
+    let mut world = World::new(0);
+    world.come();
+    world.come();
+    world.follow_until_armed();
+    // So many answers wait that the rest is kept, and what the service dies of is in there.
+    let marks = Config::default().outbound_high_bytes;
+    let messages = marks / WORD_BYTES + 1000;
+    let mut input = vec![ANSWER; 2 * messages];
+    input.extend([POISON; 2]);
+    for piece in input.chunks(32 * 1024) {
+        world.clients[0].say(piece);
+        world.look();
+    }
+    let said = |world: &World| world.active.lanes().lane.table().tally().received_bytes;
+    assert_eq!(said(&world), input.len() as u64, "all is read");
+    world.turn();
+    // Somebody else was read from last.
+    world.clients[1].say(&[ANSWER; 2]);
+    let dies = |world: &mut World| {
+        while world.clients[1].answers < 2 {
+            world.clients[0].hear();
+            world.look();
+        }
+    };
+    catch_unwind(AssertUnwindSafe(|| dies(&mut world))).expect_err("the service dies of it");
+    let mut survival = world.survive().unwrap();
+    let suspects = survival.go_on(world.active.lanes_mut());
+    let [suspect] = suspects[..] else { panic!("{suspects:?}") };
+    world.clients[1].say(&[ANSWER; 2]);
+    while !world.clients[1].has_all_answers() {
+        world.look();
+        world.clients[1].hear();
+    }
+    let takes_up = || world.active.lanes_mut().lane.take_up_suspect(suspect);
+    catch_unwind(AssertUnwindSafe(takes_up)).expect_err("nobody has handled it since");
 }

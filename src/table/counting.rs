@@ -151,6 +151,7 @@ impl Turn<'_> {
     /// Reads once, and opens what came, if something did: what that says goes to the end of `plain`.
     pub(crate) fn receive_secured(&mut self, buffer: &mut [u8], plain: &mut Vec<u8>) -> io::Result<(Received, Opened)> {
         if self.secured_mut().is_some_and(Secured::take_unheard) {
+            self.handles_kept(true);
             // There may be more behind it.
             return Ok((Received::Bytes(buffer.len()), self.open(&mut [], plain)));
         }
@@ -169,6 +170,14 @@ impl Turn<'_> {
             Received::End => Opened::Failed("TLS: the connection ends without a word that it is to end".to_owned()),
         };
         Ok((received, opened))
+    }
+
+    /// What was kept of its input is about to be handled, or was. A standby is to know that it was this if the process dies of it; of what
+    /// is read it does.
+    pub(crate) fn handles_kept(&self, is_begun: bool) {
+        if let Some(shelter) = &self.peers.shelter {
+            shelter.handle_kept(is_begun.then(|| self.id()));
+        }
     }
 
     /// Throws away what the client still sends, as far as a turn goes.

@@ -187,6 +187,11 @@ impl Shelter {
         self.mapping.try_again(id.into());
     }
 
+    /// What was kept of the peer's input is about to be handled; of nobody's if there is none.
+    pub(super) fn handle_kept(&self, id: Option<PeerId>) {
+        self.mapping.handle_kept(id.map_or(0, u64::from));
+    }
+
     /// Reads once, into `buffer`.
     pub(super) fn receive(&mut self, key: usize, peer: &mut Peer, buffer: &mut [u8]) -> io::Result<Received> {
         if !self.mapping.takes_in(buffer.len()) {
