@@ -44,7 +44,7 @@ pub(crate) use talk::{Marks, READING, Talk};
 
 use closed::Closed;
 use connect::{ConnectTls, Unreached};
-use delivery::Delivery;
+use delivery::{Counters, Delivery, STATE_CLOSED};
 use dialling::{DialledTls, Dialling, Reached};
 use pair_end::PairEnd;
 use particulars::Particulars;
@@ -423,7 +423,12 @@ impl Peer {
     /// # Errors
     /// If the client has reset the connection since it has ended its output.
     pub(crate) fn check_end(&self) -> io::Result<()> {
-        self.socket.take_error()?.map_or(Ok(()), Err)
+        if let Some(error) = self.socket.take_error()? {
+            return Err(error);
+        }
+        // The kernel says why once, and may have said it to a process that has died since: but what only the client has ended stands.
+        let is_over = Counters::of(&self.socket).is_some_and(|counters| counters.state == STATE_CLOSED);
+        if is_over && !self.talk.is_ending() { Err(ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 
     /// Looks once at what has come, as far as `buffer` has room for it. All of it is still there then.

@@ -273,6 +273,25 @@ fn what_came_before_the_join_comes_first_and_half_closes_are_passed_on() {
 }
 
 #[test]
+fn a_reset_that_another_process_has_read_is_one_still() {
+    let (mut rig, upstream, _) = forward(None);
+    let (client, mut server) = rig.pair(&upstream);
+    let port = client.local_addr().unwrap().port();
+    rustix::net::connect_unspec(&client).unwrap();
+    let keys = rig.keys();
+    let key = keys.into_iter().find(|key| rig.peer(*key).address().to_string().ends_with(&format!(":{port}"))).unwrap();
+    // The kernel tells it once.
+    let theirs = std::net::TcpStream::from(rig.peer(key).as_fd().try_clone_to_owned().unwrap());
+    while theirs.take_error().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    rig.turn_until(|_| match server.read(&mut [0; 8]) {
+        Ok(0) => panic!("it looks as if all had been said"),
+        read => read.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
+    });
+}
+
+#[test]
 fn a_reset_of_one_side_is_passed_on_to_the_other() {
     for takes_over in [false, true] {
         let (mut rig, upstream, config) = forward(None);
