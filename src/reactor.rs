@@ -275,6 +275,12 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
+    /// The same, however few they are: whoever follows knows everything then.
+    fn commit(&mut self) {
+        let Self { lanes, succession, .. } = self;
+        succession.standbys.iter_mut().for_each(|standbys| standbys.commit(lanes));
+    }
+
     fn begin_turn(&mut self, now: Instant) {
         self.now = now;
         self.lanes.begin_turn(now);
@@ -374,8 +380,7 @@ impl<L: Lanes> Reactor<L> {
             fault::here(StandbyStep::TryAgain);
             self.lanes.lane_mut(suspect.lane()).take_up_suspect(suspect);
             // It is a suspect until that is known, and of nothing that others do.
-            let Self { lanes, succession, .. } = self;
-            succession.standbys.iter_mut().for_each(|standbys| standbys.commit(lanes));
+            self.commit();
         }
     }
 
@@ -506,7 +511,12 @@ impl<L: Lanes> Reactor<L> {
             (Request::Peers(channel, pid), _) => {
                 self.listings.begin(channel, pid, self.poll.registry(), self.now);
             }
-            (Request::Ask(channel, ask), _) => channel.close_with(&ask_service(&mut self.lanes, &ask).encode()),
+            (Request::Ask(channel, ask), _) => {
+                let answer = ask_service(&mut self.lanes, &ask).encode();
+                // Whoever has the answer takes it that what was asked for is done.
+                self.commit();
+                channel.close_with(&answer);
+            }
             (Request::SetLog(channel, pid, SetLog { level }), _) => {
                 let (_, mut with) = self.succession();
                 channel.close_with(&set_log_level(pid, &level, &mut with).encode());
