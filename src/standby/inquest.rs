@@ -6,7 +6,7 @@ use super::offsets::KnownOffsets;
 use super::survival::{Judged, Rest, Verdict};
 use crate::lanes::Lanes;
 use crate::mapping::{Conveyed, Mapping, Read};
-use crate::peer::count::Sight;
+use crate::peer::count::{Count, Sight};
 use crate::peer::counters::{self, Counting};
 use crate::peer::ties::Holds;
 use crate::peer::{Peer, Phase};
@@ -86,7 +86,7 @@ impl<L: Lanes> Inquest<'_, L> {
             // Somebody may end with the active.
             let Some(handle) = lanes.find(reader.cookie.into()) else { continue };
             if was_under_way && !*is_blind {
-                let now = lanes.peer(handle).map_or(Sight::Unknown, |peer| counting.look(peer));
+                let now = lanes.peer(handle).map_or(Sight::Unknown, |peer| input_of(peer, counting));
                 let came = match (now, reader.before) {
                     (Sight::Over, _) => Err(Verdict::Over),
                     (Sight::Stands(now), Some(before)) => {
@@ -129,7 +129,89 @@ fn written(
         (Some(offset), Sight::Stands(now)) => {
             judgement::written(outbound, offset, peer.talk.is_ending(), now).map_err(Verdict::Doubt)
         }
+        // Nobody ends a connection in order before all has been written.
+        (Some(_), Sight::Over) if read_of_ended(peer).is_some() => Ok(outbound.bytes.len()),
         (Some(_), Sight::Over) => Err(Verdict::Over),
         (_, _) => Err(Verdict::Doubt(Doubt::NotTold)),
+    }
+}
+
+/// How far a peer has come as far as its input is concerned. Also of what both sides have ended in order the last may be there.
+fn input_of(peer: &Peer, counting: &mut Counting) -> Sight {
+    match counting.look(peer) {
+        Sight::Over => read_of_ended(peer).map_or(Sight::Over, |read| Sight::Stands(Count { read, written: 0 })),
+        sight => sight,
+    }
+}
+
+/// How much was read of a peer whose connection both sides have ended in order; of no other. This side ends none before its standby knows
+/// that it is to.
+fn read_of_ended(peer: &Peer) -> Option<u64> {
+    peer.talk.is_ending().then(|| counters::read_of_ended(peer)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const SAID: &[u8] = b"the last words";
+
+    /// A peer to which something waits to be written that was written by who has died, and its client.
+    fn pair() -> (Peer, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut socket, address) = listener.accept().unwrap();
+        socket.write_all(SAID).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut peer = Peer::new(mio::net::TcpStream::from_std(socket), 1, 1.into(), address.into(), 0);
+        peer.push(SAID);
+        (peer, client)
+    }
+
+    fn wait_until_over(peer: &Peer, counting: &mut Counting) {
+        let began = Instant::now();
+        while counting.look(peer) != Sight::Over {
+            assert!(began.elapsed() < Duration::from_secs(20), "it comes to its end");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_waits_for_who_has_ended_in_order_is_written_and_what_came_before_can_be_read() {
+        for is_known_to_end in [true, false] {
+            let mut counting = Counting::open().unwrap();
+            let (mut peer, mut client) = pair();
+            if is_known_to_end {
+                peer.talk.close();
+            }
+            peer.end_output();
+            client.read_exact(&mut [0; SAID.len()]).unwrap();
+            client.write_all(b"thanks").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            wait_until_over(&peer, &mut counting);
+            let (written, input) =
+                (written(&peer, Some(Some(0)), &mut counting, false), input_of(&peer, &mut counting));
+            match is_known_to_end {
+                true => assert_eq!((written, input), (Ok(SAID.len()), Sight::Stands(Count { read: 0, written: 0 }))),
+                // Somebody has reset it, and the kernel has told that to whoever has died.
+                false => assert_eq!((written, input), (Err(Verdict::Over), Sight::Over)),
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_reset_the_connection_is_gone() {
+        let mut counting = Counting::open().unwrap();
+        let (mut peer, client) = pair();
+        peer.talk.close();
+        // It has not read what it was sent.
+        drop(client);
+        wait_until_over(&peer, &mut counting);
+        assert_eq!(written(&peer, Some(Some(0)), &mut counting, false), Err(Verdict::Over));
+        assert_eq!(input_of(&peer, &mut counting), Sight::Over);
     }
 }
