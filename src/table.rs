@@ -476,7 +476,10 @@ impl Table {
     pub(crate) fn touch_unsettled(&mut self) {
         if self.watchers.is_some() {
             let handles: Vec<PeerHandle> = self.peers.unsettled.iter().collect();
-            handles.into_iter().for_each(|handle| self.touched(handle));
+            for handle in handles {
+                self.peers.defer_unsettled(handle);
+                self.touched(handle);
+            }
         }
     }
 
@@ -567,6 +570,11 @@ impl Table {
     /// To how many something is to be written, or done, when the standby knows it.
     pub(crate) fn deferred(&self) -> usize {
         self.peers.shelter.as_ref().map_or(0, |shelter| shelter.deferred())
+    }
+
+    /// The standby was told all that has happened.
+    pub(crate) fn have_committed(&mut self) {
+        self.peers.shelter.iter_mut().for_each(|shelter| shelter.have_committed());
     }
 
     /// How far connections have come of which the standby does not know that yet.

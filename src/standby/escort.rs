@@ -343,6 +343,7 @@ impl Escort {
             fault::at_while_sheltered(Step::Committing, &mut self.channel)?;
             self.mapping.commit(self.end.position());
         }
+        lanes.each(|lane| lane.table_mut().have_committed());
         fault::at_while_sheltered(Step::Committed, &mut self.channel)?;
         if lanes.deferred() > 0 {
             lanes.each(|lane| lane.let_out());

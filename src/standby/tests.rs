@@ -420,3 +420,19 @@ fn what_was_kept_of_somebodys_input_is_put_aside_if_the_active_dies_of_it() {
     let takes_up = || world.active.lanes_mut().lane.take_up_suspect(suspect);
     catch_unwind(AssertUnwindSafe(takes_up)).expect_err("nobody has handled it since");
 }
+
+#[test]
+fn what_was_sent_to_somebody_in_anothers_turn_is_told_with_how_far_its_connection_has_come() {
+    let mut world = World::new(0);
+    world.come();
+    world.come();
+    world.follow_until_armed();
+    let table = world.active.lanes_mut().lane.table_mut();
+    let gifted = table.peers().handles()[1];
+    let id = table.peers().of_handle(gifted).unwrap().id();
+    table.peers_mut().send(id, &word(GIFT, 1)).unwrap();
+    table.touch_unsettled();
+    assert_eq!((table.unsettled(), table.deferred()), (1, 1));
+    let told = table.take_offsets();
+    assert_eq!(told.iter().map(|offset| offset.cookie).collect::<Vec<_>>(), [u64::from(id)]);
+}

@@ -2,9 +2,11 @@
 
 use std::io;
 
+use super::handle::PeerHandle;
 use super::peers::{Peers, Turn};
 use super::shelter::Shelter;
 use super::tally::Tally;
+use super::turns;
 use crate::peer::secured::{Opened, Secured};
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Marks, Peer, Phase, Received};
@@ -37,6 +39,14 @@ impl Peers {
         line.peer.push(bytes);
         line.peer.talk.weigh(marks);
         Ok(())
+    }
+
+    /// What was sent to a peer in others' turns waits until a standby knows it, as what is sent in its own does. How far its connection has
+    /// come is told with that.
+    pub(super) fn defer_unsettled(&mut self, handle: PeerHandle) {
+        let Self { slab, shelter: Some(shelter), .. } = self else { return };
+        let waits = |peer: &&mut Peer| peer.talk.pending_bytes() > 0 && peer.talk.phase() != Phase::Connecting;
+        turns::find(slab, handle).filter(waits).into_iter().for_each(|peer| shelter.defer(handle.key(), peer));
     }
 
     /// A peer that was counted so is none any more.

@@ -133,7 +133,8 @@ impl Shelter {
         let start = peer.talk.outbound().start;
         let known = self.know(key, peer);
         let (is_first, offset) = (!std::mem::replace(&mut known.is_deferred, true), known.offset(start));
-        let is_to_be_told = known.tell(offset);
+        // A standby is not told of who ends with this process, and forgets what it is told then. They may be told of later.
+        let is_to_be_told = !peer.is_ephemeral() && known.tell(offset);
         if is_first {
             self.deferred.push(PeerHandle::new(key, peer.stamp()));
         }
@@ -172,9 +173,13 @@ impl Shelter {
 
     /// What the standby is to be told of how far connections have come.
     pub(super) fn take_offsets(&mut self) -> Vec<Offset> {
+        std::mem::take(&mut self.offsets)
+    }
+
+    /// It was told all that has happened.
+    pub(super) fn have_committed(&mut self) {
         // 0 is none.
         self.commits = self.commits.checked_add(1).unwrap_or(1);
-        std::mem::take(&mut self.offsets)
     }
 
     /// The peer at `key` is gone.
@@ -245,7 +250,28 @@ impl Shelter {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    #[test]
+    fn how_far_a_connection_has_come_is_told_with_who_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut peer = Peer::new(mio::net::TcpStream::from_std(socket), 1, 1.into(), address.into(), 0);
+        let mut shelter = Shelter::new(Arc::new(Mapping::new().unwrap().0), 0).unwrap();
+        peer.particulars_mut().ephemeral = true;
+        peer.push(b"hello");
+        shelter.defer(0, &peer);
+        assert_eq!(shelter.take_offsets(), [], "nobody is told of it");
+        peer.particulars_mut().ephemeral = false;
+        shelter.defer(0, &peer);
+        let told = shelter.take_offsets();
+        assert_eq!(told.iter().map(|offset| offset.cookie).collect::<Vec<_>>(), [1]);
+        shelter.defer(0, &peer);
+        assert_eq!(shelter.take_offsets(), [], "that is known");
+    }
 
     #[test]
     fn whatever_is_another_offset_than_was_told_is_news() {
