@@ -59,7 +59,10 @@ impl Active {
     }
 
     fn has_loop_ended(&mut self) -> bool {
-        if self.loop_ended_at.is_none() && self.vigil.as_ref().is_some_and(is_readable) {
+        if self.loop_ended_at.is_none()
+            && let Some(vigil) = self.vigil.as_ref().filter(|vigil| is_readable(*vigil))
+        {
+            vigil.was_heard();
             self.loop_ended_at = Some(Instant::now());
         }
         self.loop_ended_at.is_some()
@@ -96,6 +99,7 @@ impl Active {
 
     /// Who has told that it is dead, and has a thread that is still to end.
     pub(super) fn take_vigil(&mut self) -> Option<Vigil> {
+        self.vigil.as_ref().filter(|_| self.loop_ended_at.is_none()).into_iter().for_each(Vigil::is_not_needed);
         self.vigil.take()
     }
 
@@ -149,6 +153,8 @@ fn is_exiting(stat: &str) -> bool {
 mod tests {
     use std::process::{Command, Stdio};
 
+    use rustix::thread::sched_getaffinity;
+
     use super::*;
 
     #[test]
@@ -170,6 +176,7 @@ mod tests {
         let mut active = Active::find(std::process::id()).unwrap();
         let (ended, holds) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel());
         let living = Arc::clone(&mapping);
+        let everywhere = sched_getaffinity(None).unwrap();
         let thread = std::thread::spawn(move || {
             // It is killed with what it holds, as it were.
             std::mem::forget(crate::standby::vigil::Living::of(&living));
@@ -185,6 +192,7 @@ mod tests {
         poll(&mut told, PollTimeout::NONE).unwrap();
         drop(told);
         assert!(active.has_loop_ended() && !active.is_dead());
+        assert_eq!(sched_getaffinity(None), Ok(everywhere), "it runs where it did");
     }
 
     #[test]

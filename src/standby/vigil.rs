@@ -5,12 +5,16 @@
 //! waits when that thread ends, however it does (futex(2), FUTEX_LOCK_PI).
 
 use std::io::{self, Read};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use rustix::net::{SendFlags, send};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::process::Pid;
 use rustix::thread::futex::{self, Flags};
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 use crate::mapping::Mapping;
 
@@ -37,35 +41,74 @@ impl Drop for Living {
 }
 
 /// Waits for that in a thread of its own: no call waits for a futex of this kind and for descriptors.
+///
+/// Whoever is woken by that thread is to run where it does. The kernel would often have it run where it clears away the dead process, as
+/// long as both processors of two are busy for the moment, and leave it there for its time slice of some milliseconds.
 #[derive(Debug)]
-pub(super) struct Vigil(UnixStream);
+pub(super) struct Vigil {
+    told: UnixStream,
+    /// Where the thread that has made this may run, if that is known.
+    processors: Option<CpuSet>,
+}
 
 /// The thread needs next to nothing.
 const STACK_BYTES: usize = 64 * 1024;
 
 impl Vigil {
+    /// Tells the thread that calls this.
+    ///
     /// # Errors
-    /// If there can be no thread.
+    /// If there can be no other one.
     pub(super) fn begin(mapping: &Arc<Mapping>) -> io::Result<Self> {
-        let (vigil, mut told) = UnixStream::pair()?;
-        let mapping = Arc::clone(mapping);
+        let (told, mut tells) = UnixStream::pair()?;
+        let (mapping, whom) = (Arc::clone(mapping), gettid());
+        let processors = sched_getaffinity(None).ok();
         let watch = move || {
             // Where it fails, there is nothing to wait for either.
             let _ = futex::lock_pi(mapping.living(), Flags::empty(), None);
-            // The kernel has whoever is woken by a socket run where this thread does, unless a processor is idle. The other one has a dead
-            // process to clear away, and there it would wait for milliseconds, as it did when an eventfd woke it.
-            let _ = send(&told, &[0], SendFlags::NOSIGNAL);
-            // This thread is in its way there, and ends when there is time for that.
-            let _ = told.read(&mut [0]);
+            // If nobody waits for it any more, that thread may be another one by now.
+            if recv(&tells, &mut [0], RecvFlags::DONTWAIT) == Err(Errno::AGAIN) {
+                place(whom, processors.map(|_| here()));
+                if send(&tells, &[0], SendFlags::NOSIGNAL).is_err() {
+                    place(whom, processors);
+                }
+            }
+            // This thread is in its way here, and ends when there is time for that.
+            let _ = tells.read(&mut [0]);
         };
         std::thread::Builder::new().name("vigil".to_owned()).stack_size(STACK_BYTES).spawn(watch)?;
-        Ok(Self(vigil))
+        Ok(Self { told, processors })
+    }
+
+    /// The thread that was told runs, and may do so anywhere from now on.
+    pub(super) fn was_heard(&self) {
+        place(gettid(), self.processors);
+    }
+
+    /// That thread knows it otherwise, and is not to be told any more.
+    pub(super) fn is_not_needed(&self) {
+        let _ = self.told.shutdown(Shutdown::Both);
+        self.was_heard();
+    }
+}
+
+/// The processor on which this thread runs.
+fn here() -> CpuSet {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu());
+    here
+}
+
+/// Has a thread run on these from now on, if that is known. Where it may not be, it takes longer.
+fn place(thread: Pid, processors: Option<CpuSet>) {
+    if let Some(processors) = processors {
+        let _ = sched_setaffinity(Some(thread), &processors);
     }
 }
 
 /// It can be read from when the thread of the loop has ended, or has let go.
 impl AsFd for Vigil {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.told.as_fd()
     }
 }
