@@ -254,9 +254,8 @@ impl Fleet {
         if let Standing::Leaving { said_ready, .. } = &mut worker.standing {
             *said_ready = true;
         }
-        if worker.is_held() {
-            self.roster.release(id, now);
-        }
+        let was_held = worker.is_held();
+        self.roster.release(id, true, now);
         let Some(worker) = self.roster.get_mut(id).filter(|worker| worker.is_starting()) else {
             return;
         };
@@ -270,7 +269,9 @@ impl Fleet {
         worker.crew = Crew::Current;
         worker.standing = Standing::Serving { since: now };
         self.roster.report(Report::Ready { pid, generation });
+        let is_one_too_many = was_held && predecessor.is_some_and(|id| self.finishes(id)) && self.stop_by.is_none();
         match predecessor {
+            Some(_) if is_one_too_many => self.let_go(id, now),
             Some(predecessor) => self.roster.finish(predecessor, now),
             None => self.sharing.serves(id, replace),
         }
@@ -334,19 +335,31 @@ impl Fleet {
             return;
         };
         let Worker { pid, generation, .. } = worker;
+        let successors = self.roster.successors(id);
+        // If it has not, the one after it will not need it.
+        let has_handed_over = !worker.is_leaving() && exit == Exit::Code(0) && !successors.is_empty();
         if worker.is_leaving() {
-            return self.roster.report(Report::Left { pid, generation, exit, given });
+            self.roster.report(Report::Left { pid, generation, exit, given });
+        } else if has_handed_over {
+            self.roster.report(Report::HandedOver { pid });
+        } else {
+            self.lost(&worker, exit, now);
         }
-        let follows = |other: &Worker| other.predecessor == Some(id) && (!other.is_leaving() || other.is_held());
-        let successor = self.roster.members().find(|(_, other)| follows(other)).map(|(successor, _)| successor);
-        match successor {
-            // It has what this one had, or will not need it.
-            Some(successor) if exit == Exit::Code(0) => {
-                self.roster.release(successor, now);
-                self.roster.get_mut(successor).expect("it was just found").crew = Crew::Current;
-                self.roster.report(Report::HandedOver { pid });
-            }
-            _ => self.lost(&worker, exit, now),
+        successors.into_iter().for_each(|successor| self.follow(successor, &worker, has_handed_over, now));
+    }
+
+    /// A successor is left without the one before it, and what that one had may be its own: nobody else has it then. If it
+    /// has taken over nothing it finds nobody, and exits by itself.
+    fn follow(&mut self, id: WorkerId, predecessor: &Worker, has_handed_over: bool, now: Instant) {
+        let Some(worker) = self.roster.get_mut(id) else { return };
+        let was_held = worker.is_held();
+        if was_held || has_handed_over {
+            worker.crew = Crew::Current;
+        }
+        self.roster.release(id, has_handed_over, now);
+        // At a stop all are told to finish, and by when.
+        if was_held && predecessor.is_leaving() && self.stop_by.is_none() {
+            self.roster.finish(id, now);
         }
     }
 

@@ -25,6 +25,7 @@ pub(crate) enum Report {
     GivenUp { generation: u64, reason: String, current: u64 },
     NotReplaced { pid: u32, reason: String },
     TookOverAfterAll { pid: u32 },
+    RunsAgain { pid: u32 },
     Added { workers: usize },
     Removed { pid: Option<u32>, workers: usize },
     LastOne,
@@ -116,6 +117,12 @@ impl fmt::Display for Report {
             Self::NotReplaced { pid, reason } => write!(f, "Worker pid {pid} is not replaced and goes on: {reason}"),
             Self::TookOverAfterAll { pid } => {
                 write!(f, "Worker pid {pid} had taken over already when it was given up, and serves")
+            }
+            Self::RunsAgain { pid } => {
+                write!(
+                    f,
+                    "Worker pid {pid} was given up and runs again: the one before it is gone, and may have handed over"
+                )
             }
             Self::Added { workers } => write!(f, "A worker is added: there are to be {workers}"),
             Self::Removed { pid: Some(pid), workers } => {

@@ -112,6 +112,13 @@ impl Roster {
         self.members().filter(|(_, worker)| worker.is_serving() && worker.gives_back()).map(|(id, _)| id)
     }
 
+    /// Those that take over from this one, or may have done so before they were held.
+    pub(crate) fn successors(&self, predecessor: WorkerId) -> Vec<WorkerId> {
+        let follows =
+            |worker: &Worker| worker.predecessor == Some(predecessor) && (!worker.is_leaving() || worker.is_held());
+        self.members().filter(|(_, worker)| follows(worker)).map(|(id, _)| id).collect()
+    }
+
     /// The process of a worker, if it runs.
     pub(crate) fn pid(&self, id: WorkerId) -> Option<u32> {
         self.get(id).map(|worker| worker.pid).filter(|pid| *pid != 0)
@@ -266,13 +273,13 @@ impl Roster {
         }
     }
 
-    /// A worker that is held has taken over before it was.
-    pub(crate) fn release(&mut self, id: WorkerId, now: Instant) {
+    /// A worker that is held has taken over before it was, or may have.
+    pub(crate) fn release(&mut self, id: WorkerId, has_taken_over: bool, now: Instant) {
         let deadline = now + self.rules.ready_timeout;
         if let Some(worker) = self.get_mut(id).filter(|worker| worker.is_held()) {
             worker.standing = Standing::Starting { deadline };
             let pid = worker.pid;
-            self.report(Report::TookOverAfterAll { pid });
+            self.report(if has_taken_over { Report::TookOverAfterAll { pid } } else { Report::RunsAgain { pid } });
             self.act(Action::Signal { worker: id, signal: Signal::SIGCONT });
         }
     }

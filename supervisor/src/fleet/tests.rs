@@ -753,6 +753,70 @@ fn a_successor_that_had_taken_over_when_it_was_given_up_serves_whoever_says_so()
     }
 }
 
+/// Two workers of which the second is not to serve any more, nor is its successor, which was held.
+fn with_a_held_successor_of_one_that_leaves(let_go: fn(&mut World)) -> World {
+    let mut world = with_silent_successors(false);
+    let_go(&mut world);
+    world.decide();
+    assert!(world.signals.contains(&(WorkerId(4), Signal::SIGSTOP)), "{:?}", world.signals);
+    assert!(world.workers[&WorkerId(2)].told_to_finish);
+    world
+}
+
+#[test]
+fn a_successor_that_had_taken_over_from_one_that_is_to_finish_finishes_in_its_place() {
+    let removed: fn(&mut World) = |world| world.fleet.remove(world.now);
+    let stopped: fn(&mut World) = |world| world.fleet.stop(world.now);
+    for let_go in [removed, stopped] {
+        for exit in [Exit::Code(0), Exit::Signal(Signal::SIGKILL)] {
+            let mut world = with_a_held_successor_of_one_that_leaves(let_go);
+            world.exit(WorkerId(2), exit);
+            world.decide();
+            assert!(world.signals.contains(&(WorkerId(4), Signal::SIGCONT)), "{:?}", world.signals);
+            assert!(world.workers[&WorkerId(4)].told_to_finish);
+            assert_eq!(world.said("Worker pid 1004 was given up and runs again"), 1);
+            world.pass(HELD_PATIENCE);
+            assert!(!world.signals.contains(&(WorkerId(4), Signal::SIGKILL)), "{:?}", world.signals);
+            world.pass(DRAIN_TIMEOUT - HELD_PATIENCE);
+            assert!(world.signals.contains(&(WorkerId(4), Signal::SIGTERM)), "{:?}", world.signals);
+        }
+    }
+}
+
+#[test]
+fn a_successor_that_says_that_it_has_taken_over_from_one_that_was_removed_is_removed_itself() {
+    let mut world = with_a_held_successor_of_one_that_leaves(|world| world.fleet.remove(world.now));
+    world.ready(WorkerId(4));
+    world.decide();
+    assert!(world.signals.contains(&(WorkerId(4), Signal::SIGCONT)), "{:?}", world.signals);
+    assert!(world.workers[&WorkerId(4)].told_to_finish);
+    world.ready(WorkerId(3));
+    world.decide();
+    assert_eq!((world.fleet.target(), world.fleet.serving()), (1, 1));
+}
+
+#[test]
+fn a_successor_that_was_given_up_goes_on_when_its_predecessor_is_killed_and_nobody_else_is_started_meanwhile() {
+    for has_taken_over in [true, false] {
+        let mut world = with_silent_successors(false);
+        world.pass(READY_TIMEOUT);
+        world.exit(WorkerId(2), Exit::Signal(Signal::SIGKILL));
+        world.decide();
+        assert!(world.signals.contains(&(WorkerId(4), Signal::SIGCONT)), "{:?}", world.signals);
+        world.pass(HELD_PATIENCE);
+        assert!(!world.signals.contains(&(WorkerId(4), Signal::SIGKILL)), "{:?}", world.signals);
+        assert_eq!(world.starts.len(), 4);
+        if has_taken_over {
+            world.ready(WorkerId(4));
+        } else {
+            world.exit(WorkerId(4), Exit::Code(3));
+        }
+        world.pass(Duration::from_secs(1));
+        world.all_ready();
+        assert_eq!((world.starts.len(), world.fleet.serving()), (if has_taken_over { 4 } else { 5 }, 2));
+    }
+}
+
 #[test]
 fn whoever_asks_for_a_generation_learns_what_has_come_of_that_one() {
     let mut world = World::new(1, Replace::Drain, Supply::Queue);
