@@ -434,15 +434,17 @@ impl Fleet {
         }
         let takes_over = self.roster.rules.takes_over();
         match self.generations.coming() {
-            _ if takes_over && self.sharing.is_busy() => self.replace_later(now),
             // One that was about to answer may have the connections by now.
             Some(_) if takes_over => self.generations.again(),
+            None if takes_over && self.sharing.is_busy() => self.replace_later(now),
             _ => self.begin_generation(now),
         }
         Some(self.generations.answered_by())
     }
 
     fn begin_generation(&mut self, now: Instant) {
+        // Also where it was asked for before: it is one.
+        self.replace_by = None;
         let (generations, mut with) = self.generations(now);
         generations.begin(&mut with);
     }
@@ -555,7 +557,7 @@ impl Fleet {
         if self.coming().is_none() {
             self.sharing.order_next(&mut self.roster, now);
         }
-        if self.replace_by.take_if(|_| !self.sharing.is_busy()).is_some() {
+        if self.replace_by.is_some() && !self.sharing.is_busy() {
             self.begin_generation(now);
         }
     }

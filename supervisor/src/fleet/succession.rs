@@ -37,9 +37,10 @@ impl Succession {
         self.under_way.is_some()
     }
 
-    /// One begins.
+    /// One begins. What is to follow it, if it begins again, still is: somebody waits for that.
     pub(crate) fn begin(&mut self) {
-        self.under_way = Some(UnderWay::default());
+        let again = self.under_way.take().is_some_and(|under_way| under_way.again);
+        self.under_way = Some(UnderWay { again, ..UnderWay::default() });
     }
 
     /// One more is to follow the one that is under way.

@@ -1195,6 +1195,36 @@ fn a_new_generation_waits_for_the_end_of_a_move_and_not_for_ever() {
 }
 
 #[test]
+fn who_asks_during_a_takeover_and_a_move_waits_for_the_generation_after_it() {
+    let mut world = two_that_know(Replace::Takeover);
+    world.fleet.replace(world.now);
+    world.decide();
+    world.fleet.remove(world.now);
+    world.decide();
+    assert!(world.fleet.is_moving() && world.fleet.coming().is_some());
+    assert_eq!(world.fleet.replace(world.now), Some(2));
+    world.ready(WorkerId(3));
+    world.exit(WorkerId(4), Exit::Code(3));
+    world.decide();
+    world.all_ready();
+    assert_eq!(world.reloads.iter().map(|reload| reload.number).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((world.said(" begins: "), world.said("begins again"), world.fleet.current()), (2, 0, 3));
+}
+
+#[test]
+fn two_requests_around_the_end_of_a_move_are_one() {
+    let mut world = two_that_know(Replace::Takeover);
+    world.fleet.remove(world.now);
+    world.decide();
+    assert_eq!(world.fleet.replace(world.now), Some(1));
+    world.answer(WorkerId(2), 0);
+    world.fleet.sharing.stop();
+    assert_eq!(world.fleet.replace(world.now), Some(1));
+    world.decide();
+    assert_eq!((world.said(" begins: "), world.said("begins again"), world.starts.len()), (1, 0, 3));
+}
+
+#[test]
 fn a_stop_does_not_wait_for_a_move() {
     let mut world = two_that_know(Replace::Takeover);
     world.fleet.remove(world.now);
