@@ -57,7 +57,7 @@ pub(crate) struct Fleet {
     generations: Generations,
     back_off: BackOff,
     sharing: Sharing,
-    /// A new generation was asked for while connections are moved: it begins after that, or then.
+    /// A new generation was asked for while some could not hand over: it begins after that, and moves are given up then.
     replace_by: Option<Instant>,
     /// Since a stop was asked for: all must have finished then.
     stop_by: Option<Instant>,
@@ -436,7 +436,7 @@ impl Fleet {
         match self.generations.coming() {
             // One that was about to answer may have the connections by now.
             Some(_) if takes_over => self.generations.again(),
-            None if takes_over && self.sharing.is_busy() => self.replace_later(now),
+            None if takes_over && self.cannot_hand_over_yet() => self.replace_later(now),
             _ => self.begin_generation(now),
         }
         Some(self.generations.answered_by())
@@ -449,7 +449,11 @@ impl Fleet {
         generations.begin(&mut with);
     }
 
-    /// A worker must not hand over everything and some of it at once.
+    /// A worker must not hand over everything and some of it at once, and one that has taken over cannot before it is ready.
+    fn cannot_hand_over_yet(&self) -> bool {
+        self.sharing.is_busy() || self.roster.all().any(Worker::is_left_alone)
+    }
+
     fn replace_later(&mut self, now: Instant) {
         if self.replace_by.is_none() {
             self.replace_by = Some(now + ANSWER_PATIENCE);
@@ -557,7 +561,7 @@ impl Fleet {
         if self.coming().is_none() {
             self.sharing.order_next(&mut self.roster, now);
         }
-        if self.replace_by.is_some() && !self.sharing.is_busy() {
+        if self.replace_by.is_some() && !self.cannot_hand_over_yet() {
             self.begin_generation(now);
         }
     }
@@ -576,14 +580,9 @@ impl Fleet {
         let may_spread = self.coming().is_none() && self.stop_by.is_none();
         let spread = self.sharing.deadline(self.roster.rules.rebalance).filter(|_| may_spread);
         let bereft = self.roster.all().filter_map(|worker| worker.guard.due());
-        workers
-            .chain(bereft)
-            .chain(restart)
-            .chain(stop)
-            .chain(spread)
-            .chain(self.replace_by)
-            .chain(self.generations.due())
-            .min()
+        // Who has only to become ready has its own time for that.
+        let moved = self.replace_by.filter(|_| self.sharing.is_busy());
+        workers.chain(bereft).chain(restart).chain(stop).chain(spread).chain(moved).chain(self.generations.due()).min()
     }
 
     /// How many workers are missing from the current generation.

@@ -125,7 +125,7 @@ impl Generations {
             |which: &dyn Fn(&Worker) -> bool| with.roster.all().any(|worker| !worker.is_leaving() && which(worker));
         let is_new = |worker: &Worker| worker.generation == generation;
         // One whose predecessor has gone serves, but cannot hand over yet.
-        let is_starting = |worker: &Worker| worker.crew == Crew::Coming || (is_new(worker) && worker.is_starting());
+        let is_starting = |worker: &Worker| worker.crew == Crew::Coming || worker.is_left_alone();
         if is_any(&is_starting) || self.suspects.is_asking() {
             return false;
         }

@@ -1225,6 +1225,30 @@ fn two_requests_around_the_end_of_a_move_are_one() {
 }
 
 #[test]
+fn a_generation_waits_for_one_that_has_taken_over_after_it_was_given_up() {
+    for becomes_ready in [true, false] {
+        let mut world = with_silent_successors(false);
+        world.ready(WorkerId(4));
+        world.pass(READY_TIMEOUT);
+        assert_eq!(world.said("Generation 2 serves in part"), 1);
+        world.exit(WorkerId(1), Exit::Code(0));
+        world.decide();
+        assert_eq!(world.fleet.replace(world.now), Some(2));
+        world.decide();
+        assert!(!world.workers[&WorkerId(3)].told_to_finish, "it cannot hand over yet");
+        assert_eq!((world.said("Generation 3 begins when "), world.starts.len()), (1, 4));
+        if becomes_ready {
+            world.ready(WorkerId(3));
+            world.decide();
+        } else {
+            world.pass(READY_TIMEOUT);
+        }
+        assert_eq!((world.said("Generation 3 begins: "), world.starts.len()), (1, 6));
+        assert_eq!(world.workers[&WorkerId(3)].told_to_finish, !becomes_ready);
+    }
+}
+
+#[test]
 fn a_stop_does_not_wait_for_a_move() {
     let mut world = two_that_know(Replace::Takeover);
     world.fleet.remove(world.now);

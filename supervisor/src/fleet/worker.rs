@@ -91,6 +91,12 @@ impl Worker {
         matches!(self.standing, Standing::Serving { .. })
     }
 
+    /// Whether the one before it is gone, so that it may have what that one had, and it has not said that it is ready: nobody
+    /// can take over from it yet.
+    pub(crate) fn is_left_alone(&self) -> bool {
+        self.crew == Crew::Current && self.is_starting() && self.predecessor.is_some()
+    }
+
     pub(crate) fn said_ready(&self) -> bool {
         match self.standing {
             Standing::Starting { .. } | Standing::Held { .. } => false,
