@@ -129,7 +129,8 @@ impl Generations {
         if is_any(&is_starting) || self.suspects.is_asking() {
             return false;
         }
-        if !is_any(&is_new) && is_any(&|_| true) {
+        // Also where nobody else serves either: whoever has asked is to know that it has not come.
+        if !is_any(&is_new) {
             self.give_up("none of its workers became ready", with);
             return false;
         }
@@ -170,6 +171,7 @@ impl Generations {
         // What others have taken over stays where it is.
         let predecessor = worker.predecessor.and_then(|id| Some((id, with.roster.get_mut(id)?)));
         let Some((id, predecessor)) = predecessor else {
+            self.succession.fail(reason);
             return with.back_off.note(worker.started, None, with.now);
         };
         let pid = predecessor.pid;

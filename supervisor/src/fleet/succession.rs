@@ -15,7 +15,7 @@ pub(crate) struct Succession {
 struct UnderWay {
     /// One more is to follow at once.
     again: bool,
-    /// Why workers of it have failed, in takeovers that leave their predecessors where they are.
+    /// Why workers of it have failed, in takeovers, of which the others go on.
     failures: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ impl Succession {
         }
     }
 
-    /// A worker of it has failed, and the one that it was to replace serves on.
+    /// A worker of it has failed. If there is one that it was to replace, that serves on.
     pub(crate) fn fail(&mut self, reason: &str) {
         if let Some(under_way) = &mut self.under_way {
             under_way.failures.push(reason.to_owned());

@@ -840,6 +840,30 @@ fn whoever_asks_for_a_generation_learns_what_has_come_of_that_one() {
 }
 
 #[test]
+fn a_generation_of_which_nobody_lives_has_not_come_also_where_nobody_lived_before() {
+    let mut world = World::new(2, Replace::Takeover, Supply::Queue);
+    for id in [1, 2] {
+        world.exit(WorkerId(id), Exit::Code(1));
+    }
+    world.fleet.replace(world.now);
+    world.decide();
+    for id in [3, 4] {
+        world.exit(WorkerId(id), Exit::Code(9));
+    }
+    world.decide();
+    let [Reload { number: 1, generation: 2, workers: 0, why_not: Some(why_not) }] = &world.reloads[..] else {
+        panic!("{:?}", world.reloads);
+    };
+    assert!(why_not.starts_with("none of its workers became ready: worker pid 1003 exited with code 9"), "{why_not}");
+    assert_eq!((world.said("Generation 2 is given up"), world.said(" serves: ")), (1, 0));
+    world.pass(Duration::from_secs(1));
+    // One is tried first.
+    world.all_ready();
+    world.all_ready();
+    assert!(world.fleet.is_complete(), "it is tried on");
+}
+
+#[test]
 fn who_asks_during_a_takeover_waits_for_the_generation_after_it() {
     let mut world = with_silent_successors(false);
     assert_eq!(world.fleet.replace(world.now), Some(2));
