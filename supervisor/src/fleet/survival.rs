@@ -35,9 +35,10 @@ pub(super) fn hear(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Resul
         return Ok(Heard::Noted);
     }
     let has_standby = worker.guard.standby().is_some();
-    // Whoever says that it has a connection serves it, whatever else is wrong.
     let heard = hear_last(roster, id, said);
     match said {
+        // Whoever says that it has a connection serves it, whatever else is wrong: it is needed here no more.
+        FromWorker::Has(_) if heard != Heard::Noted => Ok(heard),
         _ if !has_standby => Err(Breach::NoStandby(said)),
         FromWorker::Survived => Ok(Heard::Survived(survive(roster, id))),
         _ => Ok(heard),

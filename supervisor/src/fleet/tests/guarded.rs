@@ -127,9 +127,12 @@ fn who_has_no_standby_any_more_is_not_waited_for() {
     let mut fleet = guarded(now);
     say(&mut fleet, FromWorker::Standby(0), now);
     assert!(!fleet.may_survive(WORKER, &KILLED, now) && fleet.was_guarded(WORKER));
+    // It has what it says that it has all the same, once; and so it is where that is heard at the end of its queue.
     let said = FromWorker::Has(connection(3));
-    assert_eq!(fleet.hear(WORKER, said, now), Err(Breach::NoStandby(said)));
-    // It has it all the same; and so it is where that is heard at the end of its queue.
+    assert_eq!(say(&mut fleet, said, now), Heard::Took(connection(3)), "it is let go here");
+    for said in [said, FromWorker::Survived] {
+        assert_eq!(fleet.hear(WORKER, said, now), Err(Breach::NoStandby(said)));
+    }
     assert_eq!(fleet.change_hands(WORKER, FromWorker::Has(connection(4))), Ok(Heard::Took(connection(4))));
     let mut held: Vec<_> = fleet.cut_off(WORKER).into_iter().collect();
     held.sort_unstable();
