@@ -112,6 +112,12 @@ impl Roster {
         self.members().filter(|(_, worker)| worker.is_serving() && worker.gives_back()).map(|(id, _)| id)
     }
 
+    /// Those among them between which connections go to and fro: one with a standby keeps what it has.
+    pub(crate) fn sharing(&self) -> impl Iterator<Item = WorkerId> {
+        let has_standby = |id: &WorkerId| self.get(*id).is_some_and(|worker| worker.guard.standby().is_some());
+        self.knowing().filter(move |id| !has_standby(id))
+    }
+
     /// Those that take over from this one, or may have done so before they were held.
     pub(crate) fn successors(&self, predecessor: WorkerId) -> Vec<WorkerId> {
         let follows =

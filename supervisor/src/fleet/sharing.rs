@@ -111,12 +111,13 @@ impl Sharing {
         let orders = match rules.replace {
             Replace::Takeover => {
                 let knowing: Vec<WorkerId> = roster.knowing().collect();
-                self.spread.next_moves(&knowing, rules.rebalance, now)
+                let sharing: Vec<WorkerId> = roster.sharing().collect();
+                self.spread.next_moves(&knowing, &sharing, rules.rebalance, now)
             }
             Replace::Drain => {
                 let queue = &roster.queue;
                 let share = |id| Share { worker: id, count: queue.share(id), room: queue.room(id) };
-                let shares: Vec<Share> = roster.knowing().map(share).collect();
+                let shares: Vec<Share> = roster.sharing().map(share).collect();
                 self.spread.next_gift(&shares, queue.returned(), rules.rebalance, now).into_iter().collect()
             }
         };

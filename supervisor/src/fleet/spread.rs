@@ -230,15 +230,21 @@ impl Spread {
     }
 
     /// What workers that move connections themselves are to be told next. `serving` are those among them that are given
-    /// any; `always`: shares are watched.
-    pub(crate) fn next_moves(&mut self, serving: &[WorkerId], always: bool, now: Instant) -> Vec<Order> {
+    /// any, and `sharing` those whose shares are brought near to each other; `always`: shares are watched.
+    pub(crate) fn next_moves(
+        &mut self,
+        serving: &[WorkerId],
+        sharing: &[WorkerId],
+        always: bool,
+        now: Instant,
+    ) -> Vec<Order> {
         if self.is_waiting(now) {
             return Vec::new();
         }
         let is_time = always && self.is_time_to_look(now);
-        if is_time && self.tasks.is_empty() && serving.len() > 1 {
+        if is_time && self.tasks.is_empty() && sharing.len() > 1 {
             self.tasks.push_back(Task::Level { shares: BTreeMap::new() });
-            return self.count(serving, now);
+            return self.count(sharing, now);
         }
         while let Some(task) = self.tasks.front_mut() {
             let step = match task {
@@ -251,7 +257,7 @@ impl Spread {
                     return self.count(&[from], now);
                 }
                 Task::Empty { from, targets, again, left } => empty_step(*from, targets, again, *left, serving),
-                Task::Level { shares } => level_step(shares, serving, &mut self.is_levelling),
+                Task::Level { shares } => level_step(shares, sharing, &mut self.is_levelling),
             };
             if let Some((order, asked)) = step {
                 self.question = Some(Question { asked, at: now });
@@ -381,11 +387,11 @@ fn empty_step(
 /// The next move among those that have said how many they have.
 fn level_step(
     shares: &BTreeMap<WorkerId, u64>,
-    serving: &[WorkerId],
+    sharing: &[WorkerId],
     is_levelling: &mut bool,
 ) -> Option<(Order, Asked)> {
     let there: Vec<(WorkerId, u64)> =
-        shares.iter().filter(|(id, _)| serving.contains(id)).map(|(id, share)| (*id, *share)).collect();
+        shares.iter().filter(|(id, _)| sharing.contains(id)).map(|(id, share)| (*id, *share)).collect();
     let next = transfer(&there, Tolerance::of(*is_levelling));
     *is_levelling = next.is_some();
     let next = next?;
@@ -435,7 +441,7 @@ mod tests {
         }
 
         fn orders(&mut self) -> Vec<Order> {
-            let orders = self.spread.next_moves(&self.serving, self.always, self.now);
+            let orders = self.spread.next_moves(&self.serving, &self.serving, self.always, self.now);
             self.outcomes.extend(self.spread.take_outcomes());
             let moves = orders.iter().filter(|order| matches!(order, Order::Move { .. })).count();
             assert!(moves <= 1, "one move at a time: {orders:?}");

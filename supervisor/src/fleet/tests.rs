@@ -1284,6 +1284,29 @@ fn a_stop_does_not_wait_for_a_move() {
 }
 
 #[test]
+fn a_worker_with_a_standby_keeps_what_it_has_where_shares_are_watched() {
+    for replace in [Replace::Takeover, Replace::Drain] {
+        let mut world = two_that_know(replace);
+        world.fleet.roster.rules.rebalance = true;
+        for id in [1, 2] {
+            world.say(WorkerId(id), FromWorker::Standby(2000));
+        }
+        world.want(WorkerId(1), 20);
+        (0..20).for_each(|_| world.accept());
+        world.decide();
+        (0..20).for_each(|_| world.take(WorkerId(1), 0));
+        world.want(WorkerId(2), 20);
+        world.pass(Duration::from_secs(3));
+        assert_eq!(ordered(&mut world), [""; 0]);
+        for id in [1, 2] {
+            world.say(WorkerId(id), FromWorker::Standby(0));
+        }
+        world.pass(Duration::from_secs(1));
+        assert!(!ordered(&mut world).is_empty(), "it has none any more");
+    }
+}
+
+#[test]
 fn who_has_too_many_is_asked_to_give_some_back_when_a_worker_is_added() {
     let mut world = two_that_know(Replace::Drain);
     for id in [1, 2] {
