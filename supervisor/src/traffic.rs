@@ -673,14 +673,15 @@ impl Traffic {
 
     /// A worker by the systemd convention says something (sd_notify(3)).
     fn hear_notification(&mut self, id: WorkerId, fleet: &mut Fleet, now: Instant) {
-        let mut buffer = [0; NOTIFICATION_BYTES];
-        while let Some(Line::Notify(socket)) = self.lines.get(&id) {
-            let Ok(bytes) = socket.recv(&mut buffer) else {
-                return;
-            };
-            if buffer[..bytes].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                fleet.ready(id, now);
-            }
+        let Some(Line::Notify(socket)) = self.lines.get(&id) else {
+            return;
+        };
+        let Notified { is_ready, is_all } = hear_notifications(|buffer| socket.recv(buffer));
+        if is_ready {
+            fleet.ready(id, now);
+        }
+        if !is_all {
+            self.unheard.push(id);
         }
     }
 
@@ -762,6 +763,26 @@ fn put_back(worker: WorkerId, connection: ConnectionId, fleet: &mut Fleet) {
     fleet.put_back(worker, connection);
 }
 
+/// What a worker by the systemd convention has said in one turn.
+#[derive(Debug, PartialEq, Eq)]
+struct Notified {
+    is_ready: bool,
+    /// There is nothing more to be heard now.
+    is_all: bool,
+}
+
+fn hear_notifications(receive: impl Fn(&mut [u8]) -> io::Result<usize>) -> Notified {
+    let mut buffer = [0; NOTIFICATION_BYTES];
+    let mut is_ready = false;
+    for _ in 0..PACKETS_PER_TURN {
+        let Ok(bytes) = receive(&mut buffer) else {
+            return Notified { is_ready, is_all: true };
+        };
+        is_ready |= buffer[..bytes].split(|byte| *byte == b'\n').any(|line| line == b"READY=1");
+    }
+    Notified { is_ready, is_all: false }
+}
+
 /// A worker, as lines of the log name it.
 struct Named<'f>(&'f Fleet, WorkerId);
 
@@ -771,5 +792,31 @@ impl fmt::Display for Named<'_> {
             Some(pid) => write!(f, "worker pid {pid}"),
             None => f.write_str("a worker that is gone"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// What is heard of a worker that says so many things, of which the last is that it is ready.
+    fn heard_of(said: u32) -> Notified {
+        let left = Cell::new(said);
+        hear_notifications(|buffer| {
+            let line: &[u8] = if left.get() == 1 { b"STATUS=up\nREADY=1" } else { b"WATCHDOG=1" };
+            left.set(left.get().checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?);
+            buffer[..line.len()].copy_from_slice(line);
+            Ok(line.len())
+        })
+    }
+
+    #[test]
+    fn a_worker_that_says_much_by_the_systemd_convention_keeps_nobody_waiting() {
+        assert_eq!(heard_of(0), Notified { is_ready: false, is_all: true });
+        assert_eq!(heard_of(2), Notified { is_ready: true, is_all: true });
+        assert_eq!(heard_of(PACKETS_PER_TURN), Notified { is_ready: true, is_all: false });
+        assert_eq!(heard_of(u32::MAX), Notified { is_ready: false, is_all: false });
     }
 }
