@@ -36,6 +36,12 @@ use crate::state::State;
 const RESUME: &str = "REACTORD_RESUME";
 const TRIAL: &str = "REACTORD_RESUME_TRIAL";
 
+/// How often what a trial says is read in one turn: half of what a pipe holds, pipe(7).
+const READS_PER_TURN: u32 = 8;
+
+/// How many such turns are at once when it has ended: twice what the pipe holds.
+const LAST_TURNS: u32 = 4;
+
 /// What is not for workers.
 pub(crate) const VARIABLES: [&str; 2] = [RESUME, TRIAL];
 
@@ -215,11 +221,24 @@ impl Trial {
         &mut self.standard_error
     }
 
-    /// Hears what it has said by now.
-    pub(crate) fn hear(&mut self) {
+    /// Hears what it has said by now, unless it goes on and on. Returns whether that is all.
+    pub(crate) fn hear(&mut self) -> bool {
         let mut buffer = [0; 4096];
-        while let Ok(bytes @ 1..) = self.standard_error.read(&mut buffer) {
+        for _ in 0..READS_PER_TURN {
+            let Ok(bytes @ 1..) = self.standard_error.read(&mut buffer) else {
+                return true;
+            };
             self.said.keep(&buffer[..bytes]);
+        }
+        false
+    }
+
+    /// Hears what it has said last: the pipe may be full, and who has it open, too, may go on to fill it.
+    fn hear_out(&mut self) {
+        for _ in 0..LAST_TURNS {
+            if self.hear() {
+                return;
+            }
         }
     }
 
@@ -231,7 +250,7 @@ impl Trial {
         if *exit == Exit::Code(EXIT_UNDERSTOOD.into()) {
             return Ok(());
         }
-        self.hear();
+        self.hear_out();
         let objection = (*exit == Exit::Code(EXIT_OBJECTS.into())).then(|| self.objection()).flatten();
         let is_refused = objection.is_some();
         let why = objection.unwrap_or_else(|| format!("its trial, pid {}, {exit}", self.pid));
@@ -249,7 +268,7 @@ impl Trial {
     /// Ends it. Returns what it has said.
     pub(crate) fn kill(mut self) -> String {
         send_signal(self.pid, Signal::SIGKILL);
-        self.hear();
+        self.hear_out();
         self.said.text()
     }
 }
@@ -293,6 +312,27 @@ pub(crate) fn execute(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A trial that has said so much that the pipe is nearly full.
+    fn talking() -> (mio::unix::pipe::Sender, Trial) {
+        let (mut says, standard_error) = mio::unix::pipe::new().unwrap();
+        let paper = File::open("/dev/null").unwrap();
+        let trial = Trial { pid: 0, paper, standard_error, said: LastWords::default() };
+        let said = b"so it goes on\n".repeat(4000);
+        assert_eq!(says.write(&said).unwrap(), said.len());
+        says.write_all(b"this is the end\n").unwrap();
+        (says, trial)
+    }
+
+    #[test]
+    fn a_trial_that_says_much_is_heard_in_turns_and_its_last_words_with_its_end() {
+        let (_says, mut trial) = talking();
+        assert!(!trial.hear(), "it has said more");
+        assert!(trial.hear() && trial.said.text().ends_with("this is the end"), "{}", trial.said.text());
+        let (_says, trial) = talking();
+        let Err(Objection { said, .. }) = trial.judge(&Exit::Code(1)) else { panic!("it has failed") };
+        assert!(said.ends_with("this is the end"), "{said}");
+    }
 
     #[test]
     fn what_is_not_asked_for_is_as_this_process_was_started() {

@@ -264,7 +264,7 @@ impl<'p> Supervisor<'p> {
         for event in &*events {
             match event.token().into() {
                 Source::Signals => self.obey_signals(),
-                Source::Trial => self.upgrade.iter_mut().for_each(|upgrade| upgrade.hear()),
+                Source::Trial => self.upgrade.iter_mut().for_each(|upgrade| upgrade.hear(self.poll.registry())),
                 Source::Caller(key) => self.asked.note(key),
                 Source::Listener(place) => self.traffic.accept(place, &mut self.fleet, self.now),
                 Source::Worker(id) => {

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use mio::net::UnixStream;
 use mio::{Interest, Registry};
 use reactord_process::asker::Asker;
@@ -125,9 +125,13 @@ impl Upgrade {
     }
 
     /// Hears what its trial says.
-    pub(crate) fn hear(&mut self) {
-        if let Stage::Trial { trial, .. } = &mut self.stage {
-            trial.hear();
+    pub(crate) fn hear(&mut self, registry: &Registry) {
+        if let Stage::Trial { trial, .. } = &mut self.stage
+            && !trial.hear()
+            // So that it is told of the rest: epoll says only once that there is something.
+            && let Err(error) = registry.reregister(trial.source(), Source::Trial.into(), Interest::READABLE)
+        {
+            debug!("What pid {} says is heard at its end: {error}", trial.pid());
         }
     }
 
