@@ -22,7 +22,7 @@ use crate::limited::{Kind, Limited};
 use crate::originals::Originals;
 use crate::peer::record::{Change, Record};
 use crate::peer::ties::Holds;
-use crate::peer::{Address, PeerId, Phase, Received};
+use crate::peer::{Address, Peer, PeerId, Phase, Received};
 use crate::recipient::Recipient;
 use crate::service::{Accepted, Context, Entries, MAPS_MAX, RestoreError, StreamService};
 #[cfg(feature = "tls")]
@@ -593,7 +593,8 @@ impl<S: StreamService> Surviving for Lane<S> {
     }
 
     fn put_aside(&mut self, handle: PeerHandle, came: &mut [u8]) -> bool {
-        if self.table.peers().of_handle(handle).is_none_or(|peer| peer.pair_end.is_some()) {
+        let is_handled = |peer: &Peer| peer.pair_end.is_none() && !peer.talk.is_closing();
+        if !self.table.peers().of_handle(handle).is_some_and(is_handled) {
             return false;
         }
         let Self { table, answering, .. } = self;

@@ -11,7 +11,7 @@ use super::wake::Wake;
 use crate::limited::{Kind, Limited};
 use crate::peer::closed::Closed;
 use crate::peer::connect::Unreached;
-use crate::peer::secured::Opened;
+use crate::peer::secured::{Opened, Secured};
 use crate::peer::ties::{Holds, Outflow};
 use crate::peer::{Backlog, Phase, Received};
 use crate::service::{Accepted, Context, StreamService, Violation};
@@ -318,6 +318,10 @@ impl<S: StreamService> Answering<S> {
             let (room, begun) = (input.len().min(self.read_bytes_max), Instant::now());
             let mut plain = std::mem::take(&mut self.plain);
             plain.reserve(PLAIN_BYTES);
+            // What came with the end of a handshake was read before this.
+            if turn.secured().is_some_and(Secured::has_unheard) {
+                turn.handles_kept(true);
+            }
             let (received, opened) = turn.receive_secured(&mut input[..room], &mut plain)?;
             let handled = self.handle_opened(turn, plain, opened);
             turn.handles_kept(false);

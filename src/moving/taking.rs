@@ -167,7 +167,7 @@ impl Taking {
                     self.act(action, lanes).map(|()| None)
                 }
                 Heard::Commit(accept) => {
-                    self.taken.check_clock(accept.frozen_at_ns, monotonic_ns())?;
+                    self.taken.check_clock(accept.frozen_at_ns, monotonic_ns(), lanes)?;
                     Accepting::Verified(accept).finish(&mut self.channel).map(Some)
                 }
             },
@@ -293,10 +293,11 @@ impl Taken {
         Ok(())
     }
 
-    /// Whether the giver, which says when it froze, has the clock of this process: the instants of its peers are by that, and those of the
-    /// others here by this one. (A takeover takes all of them, and goes on with the predecessor's.)
-    fn check_clock(&self, frozen_at_ns: u64, now_ns: u64) -> Result<(), Cause> {
-        let is_ours = (self.ready_at_ns..=now_ns).contains(&frozen_at_ns);
+    /// Whether the giver, which says when it froze, has the clock by which the instants of others are kept here: those of its peers are by
+    /// its own. That may be the one of a predecessor, with which a takeover goes on.
+    fn check_clock<L: Lanes>(&self, frozen_at_ns: u64, now_ns: u64, lanes: &L) -> Result<(), Cause> {
+        let [ready_at_ns, now_ns] = [self.ready_at_ns, now_ns].map(|ns| lanes.lane(self.lane).table().peers().kept(ns));
+        let is_ours = (ready_at_ns..=now_ns).contains(&frozen_at_ns);
         if is_ours { Ok(()) } else { Err(Objection::Clock { at_ns: frozen_at_ns, now_ns }.into()) }
     }
 }

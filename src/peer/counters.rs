@@ -160,11 +160,11 @@ impl Counting {
 /// it came to another end.
 pub(crate) fn read_of_ended(socket: impl AsFd) -> Option<u64> {
     let counters = Counters::of(&socket)?;
-    let mut looked = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-    // That is said of one that was reset.
-    let has_failed =
-        poll(&mut looked, PollTimeout::ZERO).ok()? > 0 && looked[0].revents()?.contains(PollFlags::POLLERR);
-    if counters.state != STATE_CLOSED || has_failed {
+    let mut looked = [PollFd::new(socket.as_fd(), PollFlags::POLLPRI)];
+    // That is said of one that was reset. And before an urgent byte the kernel does not tell how much is behind it.
+    let doubtful = PollFlags::POLLERR | PollFlags::POLLPRI;
+    let is_doubtful = poll(&mut looked, PollTimeout::ZERO).ok()? > 0 && looked[0].revents()?.intersects(doubtful);
+    if counters.state != STATE_CLOSED || is_doubtful {
         return None;
     }
     // The end of what the client has sent has come, and is not among what is unread, as this counts it.

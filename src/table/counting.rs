@@ -161,7 +161,6 @@ impl Turn<'_> {
     /// Reads once, and opens what came, if something did: what that says goes to the end of `plain`.
     pub(crate) fn receive_secured(&mut self, buffer: &mut [u8], plain: &mut Vec<u8>) -> io::Result<(Received, Opened)> {
         if self.secured_mut().is_some_and(Secured::take_unheard) {
-            self.handles_kept(true);
             // There may be more behind it.
             return Ok((Received::Bytes(buffer.len()), self.open(&mut [], plain)));
         }

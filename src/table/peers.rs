@@ -259,6 +259,11 @@ impl Peers {
         since_s.map(|since_s| self.now_s().saturating_sub(since_s))
     }
 
+    /// An instant of this process, by the clock by which others are kept in here.
+    pub(crate) fn kept(&self, ns: u64) -> u64 {
+        ns.saturating_add_signed(self.ahead_ns)
+    }
+
     /// An instant that is kept in here, by the clock of this process.
     fn monotonic(&self, ns: u64) -> u64 {
         ns.saturating_add_signed(self.ahead_ns.saturating_neg())

@@ -223,6 +223,15 @@ fn of_a_connection_that_both_sides_have_ended_it_is_known_how_much_was_read_unle
     assert_eq!(watched.done.read, 100);
 
     let Watched { server, client, .. } = Watched::at("127.0.0.1:0");
+    server.shutdown(Shutdown::Write).unwrap();
+    (&client).write_all(b"x").unwrap();
+    send(&client, b"!", SendFlags::OOB).unwrap();
+    (&client).write_all(b"yz").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    wait_for_close(&server);
+    assert_eq!(read_of_ended(&server), None, "something urgent is there");
+
+    let Watched { server, client, .. } = Watched::at("127.0.0.1:0");
     (&client).write_all(&[1; 100]).unwrap();
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
