@@ -22,10 +22,6 @@ mod rig;
 
 use rig::{Server, median, raise_limit};
 
-/// So many connect at once, and so long is waited then.
-const BURST: usize = 100;
-const BREATH: Duration = Duration::from_millis(5);
-
 /// So long after the standby is armed, nothing is left to be done about the death before.
 const SETTLED: Duration = Duration::from_millis(400);
 
@@ -117,16 +113,9 @@ fn measure(executable: &PathBuf, peers: usize, kills: usize) -> io::Result<Death
 
 /// The peers, each of whom has said something once.
 fn connect(server: &Server, peers: usize) -> io::Result<Vec<TcpStream>> {
-    let mut clients = Vec::new();
-    for number in 0..peers {
-        if number % BURST == 0 {
-            std::thread::sleep(BREATH);
-        }
-        let client = TcpStream::connect(server.address())?;
-        client.set_nodelay(true)?;
-        clients.push(client);
-    }
+    let mut clients = server.clients(peers)?;
     for client in &mut clients {
+        client.set_nodelay(true)?;
         client.write_all(&MESSAGE)?;
         client.read_exact(&mut [0; MESSAGE.len()])?;
     }

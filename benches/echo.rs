@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 #[allow(dead_code, reason = "it has what other benchmarks need, too")]
 mod rig;
 
-use rig::{Client, Server, figure, median};
+use rig::{Answered, Server, median};
 
 /// Compares reactord with other echo servers.
 #[derive(FromArgs)]
@@ -71,13 +71,6 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// What one server did in one round.
-#[derive(Clone, Copy, Default)]
-struct Figures {
-    messages_per_second: f64,
-    processor_us_per_message: f64,
-}
-
 /// Runs the servers in turn, and prints a row.
 fn compare(connections: u32, depth: u32, arguments: &Arguments) -> std::io::Result<()> {
     let directory = tempfile::tempdir()?;
@@ -88,16 +81,16 @@ fn compare(connections: u32, depth: u32, arguments: &Arguments) -> std::io::Resu
         1 => Server::start(Command::new(&this).args(["--serve", "bare"])),
         _ => Server::start(Command::new(&this).args(["--serve", "tokio"])),
     };
-    let mut rounds: Vec<[Figures; 3]> = Vec::new();
+    let mut rounds: Vec<[Answered; 3]> = Vec::new();
     for round in 0..arguments.rounds {
-        let mut figures = [Figures::default(); 3];
+        let mut figures = [Answered::default(); 3];
         // Each is the first as often as the others.
         for server in (0..3).map(|turn| (turn + round as usize) % 3) {
-            figures[server] = measure(&start(server)?, connections, depth, arguments.seconds)?;
+            figures[server] = start(server)?.answer_at_full_rate(connections, depth, arguments.seconds)?;
         }
         rounds.push(figures);
     }
-    let over_rounds = |figure: &dyn Fn(&[Figures; 3]) -> f64| median(rounds.iter().map(figure).collect());
+    let over_rounds = |figure: &dyn Fn(&[Answered; 3]) -> f64| median(rounds.iter().map(figure).collect());
     let speed = |server: usize| over_rounds(&|round| round[server].messages_per_second);
     let ratio = |to: usize| over_rounds(&|round| round[0].messages_per_second / round[to].messages_per_second);
     let processor = |server: usize| over_rounds(&|round| round[server].processor_us_per_message);
@@ -113,20 +106,6 @@ fn compare(connections: u32, depth: u32, arguments: &Arguments) -> std::io::Resu
         processor(2)
     );
     Ok(())
-}
-
-/// What the client gets answered by `server`. Every message is checked.
-fn measure(server: &Server, connections: u32, depth: u32, seconds: u32) -> std::io::Result<Figures> {
-    server.pin()?;
-    let before = server.processor_ns()?;
-    let client = Client::begin_at_full_rate(server.address(), connections, depth, seconds)?;
-    client.pin()?;
-    let report = client.report()?;
-    let processor_ns = server.processor_ns()? - before;
-    Ok(Figures {
-        messages_per_second: figure(&report, "messages a second"),
-        processor_us_per_message: processor_ns as f64 / 1000.0 / figure(&report, "messages "),
-    })
 }
 
 /// An echo on tokio, as its users would write it, on one thread.

@@ -18,7 +18,7 @@ use argh::FromArgs;
 #[allow(dead_code, reason = "it has what other benchmarks need, too")]
 mod rig;
 
-use rig::{Client, Server, figure, median};
+use rig::{Answered, Server, median};
 
 /// Measures what a standby costs a message.
 #[derive(FromArgs)]
@@ -42,13 +42,6 @@ struct Arguments {
     #[argh(switch)]
     #[allow(dead_code, reason = "cargo passes it, and nothing depends on it")]
     bench: bool,
-}
-
-/// What one server did in one round.
-#[derive(Clone, Copy)]
-struct Figures {
-    messages_per_second: f64,
-    processor_us_per_message: f64,
 }
 
 fn main() -> io::Result<()> {
@@ -75,7 +68,7 @@ fn compare(connections: u32, depth: u32, arguments: &Arguments) -> io::Result<()
     let this = PathBuf::from(env!("CARGO_BIN_EXE_reactord"));
     let mut servers = vec![(&this, false), (&this, true)];
     servers.extend(arguments.beside.as_ref().map(|other| (other, true)));
-    let mut rounds: Vec<Vec<Figures>> = Vec::new();
+    let mut rounds: Vec<Vec<Answered>> = Vec::new();
     for round in 0..arguments.rounds {
         let mut figures = vec![None; servers.len()];
         // Each is the first as often as the others.
@@ -87,7 +80,7 @@ fn compare(connections: u32, depth: u32, arguments: &Arguments) -> io::Result<()
         }
         rounds.push(figures.into_iter().flatten().collect());
     }
-    let over_rounds = |figure: &dyn Fn(&[Figures]) -> f64| median(rounds.iter().map(|round| figure(round)).collect());
+    let over_rounds = |figure: &dyn Fn(&[Answered]) -> f64| median(rounds.iter().map(|round| figure(round)).collect());
     let speed = |server: usize| over_rounds(&|round| round[server].messages_per_second);
     let cost = |server: usize| over_rounds(&|round| round[server].processor_us_per_message);
     print!("{connections:>11} {depth:>5} | {:>10.0} {:>10.2}", speed(0), cost(0));
@@ -106,23 +99,15 @@ fn measure(
     is_followed: bool,
     (connections, depth): (u32, u32),
     seconds: u32,
-) -> io::Result<Figures> {
+) -> io::Result<Answered> {
     let directory = tempfile::tempdir()?;
     command.args(["--listen-port", "0", "--takeover-path"]).arg(directory.path().join("takeover"));
     let mut server = Server::start(&mut command)?;
     if is_followed {
         server.standby()?;
     }
-    server.pin()?;
-    let before = server.processor_ns()?;
-    let client = Client::begin_at_full_rate(server.address(), connections, depth, seconds)?;
-    client.pin()?;
-    let report = client.report()?;
-    let processor_ns = server.processor_ns()? - before;
+    let answered = server.answer_at_full_rate(connections, depth, seconds)?;
     // Its standby would serve on otherwise.
     server.stop()?;
-    Ok(Figures {
-        messages_per_second: figure(&report, "messages a second"),
-        processor_us_per_message: processor_ns as f64 / 1000.0 / figure(&report, "messages "),
-    })
+    Ok(answered)
 }

@@ -8,7 +8,6 @@
 //! size, however many peers there are. Idle peers have said nothing; the others have said something once.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -20,10 +19,6 @@ use rig::{Server, anonymous_bytes, median, raise_limit};
 
 /// So long after the last peer has said something, the standby has applied that.
 const SETTLED: Duration = Duration::from_secs(2);
-
-/// So many connect at once, and so long is waited then: a standby that others keep from running for long is given up.
-const BURST: usize = 100;
-const BREATH: Duration = Duration::from_millis(5);
 
 /// Measures what a standby costs.
 #[derive(FromArgs)]
@@ -94,13 +89,7 @@ fn more_with<const COUNT: usize>(
 ) -> io::Result<[f64; COUNT]> {
     let bytes = || pids.into_iter().map(anonymous_bytes).collect::<io::Result<Vec<u64>>>();
     let before = bytes()?;
-    let mut clients = Vec::new();
-    for number in 0..peers {
-        if number % BURST == 0 {
-            std::thread::sleep(BREATH);
-        }
-        clients.push(TcpStream::connect(server.address())?);
-    }
+    let clients = server.clients(peers)?;
     for mut client in clients.iter().filter(|_| says_something) {
         client.write_all(&0_u32.to_be_bytes())?;
         client.read_exact(&mut [0; 4])?;

@@ -25,6 +25,10 @@ pub(crate) fn raise_limit() {
 /// How often a server is asked that does not say when it listens.
 const ASKED_AGAIN: Duration = Duration::from_millis(5);
 
+/// So many clients connect at once, and so long is waited then: a standby that others keep from running for long is given up.
+const BURST: usize = 100;
+const BREATH: Duration = Duration::from_millis(5);
+
 /// What a process is to say or to do is waited for no longer than this.
 const WAITED_MAX: Duration = Duration::from_secs(60);
 
@@ -218,6 +222,32 @@ impl Server {
         pid.ok_or_else(|| io::Error::other(format!("no pid in {armed:?}")))
     }
 
+    /// What it answers `reactord-client` that keeps so many messages (`depth`) in flight on each connection, for so many seconds. Each of the
+    /// two has a processor for itself, and every message is checked.
+    pub(crate) fn answer_at_full_rate(&self, connections: u32, depth: u32, seconds: u32) -> io::Result<Answered> {
+        self.pin()?;
+        let before = self.processor_ns()?;
+        let client = Client::begin_at_full_rate(self.address(), connections, depth, seconds)?;
+        client.pin()?;
+        let report = client.report()?;
+        let processor_ns = self.processor_ns()? - before;
+        Ok(Answered {
+            messages_per_second: figure(&report, "messages a second"),
+            processor_us_per_message: processor_ns as f64 / 1000.0 / figure(&report, "messages "),
+        })
+    }
+
+    /// So many clients, each connected to it.
+    pub(crate) fn clients(&self, count: usize) -> io::Result<Vec<TcpStream>> {
+        let connect = |number| {
+            if number % BURST == 0 {
+                std::thread::sleep(BREATH);
+            }
+            TcpStream::connect(self.address)
+        };
+        (0..count).map(connect).collect()
+    }
+
     /// Stops it, and what it has started.
     pub(crate) fn stop(self) -> io::Result<()> {
         kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM)?;
@@ -243,6 +273,13 @@ impl Server {
         std::mem::replace(&mut self.process, successor).end()?;
         Ok(summary)
     }
+}
+
+/// What one server did in one round.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Answered {
+    pub(crate) messages_per_second: f64,
+    pub(crate) processor_us_per_message: f64,
 }
 
 /// `reactord-client`.
