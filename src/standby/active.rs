@@ -99,7 +99,9 @@ impl Active {
 
     /// Who has told that it is dead, and has a thread that is still to end.
     pub(super) fn take_vigil(&mut self) -> Option<Vigil> {
-        self.vigil.as_ref().filter(|_| self.loop_ended_at.is_none()).into_iter().for_each(Vigil::is_not_needed);
+        if let Some(vigil) = self.vigil.as_ref().filter(|_| self.loop_ended_at.is_none()) {
+            vigil.is_not_needed();
+        }
         self.vigil.take()
     }
 

@@ -47,7 +47,8 @@ impl Drop for Living {
 #[derive(Debug)]
 pub(super) struct Vigil {
     told: UnixStream,
-    /// Where the thread that has made this may run, if that is known.
+    /// The thread that has made this, and where it may run, if that is known.
+    whom: Pid,
     processors: Option<CpuSet>,
 }
 
@@ -77,18 +78,24 @@ impl Vigil {
             let _ = tells.read(&mut [0]);
         };
         std::thread::Builder::new().name("vigil".to_owned()).stack_size(STACK_BYTES).spawn(watch)?;
-        Ok(Self { told, processors })
+        Ok(Self { told, whom, processors })
     }
 
     /// The thread that was told runs, and may do so anywhere from now on.
     pub(super) fn was_heard(&self) {
-        place(gettid(), self.processors);
+        place(self.whom, self.processors);
     }
 
     /// That thread knows it otherwise, and is not to be told any more.
     pub(super) fn is_not_needed(&self) {
         let _ = self.told.shutdown(Shutdown::Both);
         self.was_heard();
+    }
+}
+
+impl Drop for Vigil {
+    fn drop(&mut self) {
+        self.is_not_needed();
     }
 }
 
