@@ -108,7 +108,7 @@ mod everybody;
 pub(crate) mod failure;
 pub(crate) mod fault;
 mod freeze;
-mod frozen_at;
+pub(crate) mod frozen_at;
 mod listening;
 pub(crate) mod memory;
 pub(crate) mod mirror;

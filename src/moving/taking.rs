@@ -23,6 +23,7 @@ use crate::takeover::arriving::SILENCE_MAX;
 use crate::takeover::drive::{Accepting, Owner, SuccessorEnd};
 use crate::takeover::error::Cause;
 use crate::takeover::fault::{self, SuccessorStep as Step};
+use crate::takeover::frozen_at::check_clock;
 use crate::takeover::panicked::caught;
 use crate::takeover::successor::{Accept, Action, Called, Heard, Objection, Receiving};
 use crate::takeover::wire::{Digested, Frame, OfLane, Offer, Serving, Versions, Welcome};
@@ -65,7 +66,7 @@ struct Taken {
     version: u32,
     /// Each by its cookie, with where it connects from.
     peers: FxHashMap<u64, (PeerHandle, Address)>,
-    /// When this process was ready for the freeze: `CLOCK_MONOTONIC`, ns.
+    /// When this process was ready for the freeze, by the [clock](now_of) of that lane.
     ready_at_ns: u64,
 }
 
@@ -167,7 +168,9 @@ impl Taking {
                     self.act(action, lanes).map(|()| None)
                 }
                 Heard::Commit(accept) => {
-                    self.taken.check_clock(accept.frozen_at_ns, monotonic_ns(), lanes)?;
+                    // The instants of its peers are by the giver's clock.
+                    let now_ns = now_of(lanes.lane(self.taken.lane));
+                    check_clock(self.taken.ready_at_ns, accept.frozen_at_ns, now_ns)?;
                     Accepting::Verified(accept).finish(&mut self.channel).map(Some)
                 }
             },
@@ -222,7 +225,7 @@ impl Taking {
             }
             Action::GetReady(answer) => {
                 fault::at(Step::Ready, channel)?;
-                taken.ready_at_ns = monotonic_ns();
+                taken.ready_at_ns = now_of(lane);
                 answer
             }
             Action::Wait => return Ok(()),
@@ -238,7 +241,7 @@ impl Taking {
         let Taken { lane, peers, .. } = std::mem::take(&mut self.taken);
         let handles: Vec<PeerHandle> = peers.into_values().map(|(handle, _)| handle).collect();
         lanes.lane_mut(lane).welcome(&handles);
-        let pause_us = monotonic_ns().saturating_sub(accept.frozen_at_ns) / 1000;
+        let pause_us = now_of(lanes.lane(lane)).saturating_sub(accept.frozen_at_ns) / 1000;
         let (peers, pause) = (accept.peers, Duration::from_micros(pause_us));
         let said = fault::at(Step::Serving, &mut self.channel)
             .and_then(|()| self.channel.post(&Frame::Serving(Serving { pause_us }).encode()))
@@ -292,14 +295,11 @@ impl Taken {
         }
         Ok(())
     }
+}
 
-    /// Whether the giver, which says when it froze, has the clock by which the instants of others are kept here: those of its peers are by
-    /// its own. That may be the one of a predecessor, with which a takeover goes on.
-    fn check_clock<L: Lanes>(&self, frozen_at_ns: u64, now_ns: u64, lanes: &L) -> Result<(), Cause> {
-        let [ready_at_ns, now_ns] = [self.ready_at_ns, now_ns].map(|ns| lanes.lane(self.lane).table().peers().kept(ns));
-        let is_ours = (ready_at_ns..=now_ns).contains(&frozen_at_ns);
-        if is_ours { Ok(()) } else { Err(Objection::Clock { at_ns: frozen_at_ns, now_ns }.into()) }
-    }
+/// The time, by the clock by which the instants of a lane's peers are kept. That may be the one of a predecessor, with which a takeover goes on.
+fn now_of(lane: &dyn AnyLane) -> u64 {
+    lane.table().peers().kept(monotonic_ns())
 }
 
 impl SuccessorEnd for Channel {

@@ -34,6 +34,7 @@ use crate::takeover::arriving::{Arriving, Place, stop_if_told};
 use crate::takeover::drive::{Accepting, Owner};
 use crate::takeover::error::{Cause, TakeoverError, Who, in_context};
 use crate::takeover::fault::{self, StandbyStep as Step};
+use crate::takeover::frozen_at::check_clock;
 use crate::takeover::successor::{Action, Heard, Objection, Receiving};
 use crate::takeover::welcomed::{Begun, Welcomed};
 use crate::takeover::wire::{Commit, Descriptors, Flushed, Frame, Kind, Mark, Offered, Offsets, Process, Tickets};
@@ -354,9 +355,8 @@ impl<L: Lanes> Follower<L> {
     /// # Errors
     /// If the active's clock is another one: its deadlines would come at any time.
     fn check_clock(&self, mark: &Commit) -> Result<(), Cause> {
-        let (at_ns, now_ns) = (mark.frozen_at_ns, monotonic_ns());
-        let is_ours = self.arriving.ready_at_ns.is_some_and(|ready_at_ns| (ready_at_ns..=now_ns).contains(&at_ns));
-        if is_ours { Ok(()) } else { Err(Objection::Clock { at_ns, now_ns }.into()) }
+        let ready_at_ns = self.arriving.ready_at_ns.unwrap_or(u64::MAX);
+        Ok(check_clock(ready_at_ns, mark.frozen_at_ns, monotonic_ns())?)
     }
 
     /// Applies what the journal has up to there.

@@ -1,6 +1,17 @@
 //! The beginning of the pause, as a successor knows it.
 
+use super::successor::Objection;
 use super::summary::Pause;
+
+/// Sees that whoever says when something was has the clock of this process, or the one by which that keeps instants: it was when this process
+/// was ready for it, and before it heard of it. All are ns of `CLOCK_MONOTONIC`.
+///
+/// # Errors
+/// If it is another one.
+pub(crate) fn check_clock(ready_at_ns: u64, at_ns: u64, now_ns: u64) -> Result<(), Objection> {
+    let is_shared = FrozenAt::between(Some(ready_at_ns), at_ns, now_ns).shares_clock();
+    if is_shared { Ok(()) } else { Err(Objection::Clock { at_ns, now_ns }) }
+}
 
 /// When the predecessor froze, by this process's clock, in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
