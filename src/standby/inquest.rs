@@ -62,12 +62,7 @@ impl<L: Lanes> Inquest<'_, L> {
         let Some(Conveyed { from, to, counts }) = mapping.conveyed() else { return };
         let (Some(from), Some(to)) = (lanes.find(from.into()), lanes.find(to.into())) else { return };
         let written = lanes.peer(to).and_then(|peer| counting.look(peer).stands()).map(|count| count.written);
-        let read = lanes.peer(from).and_then(|peer| match counting.look(peer) {
-            Sight::Stands(count) => Some(count.read),
-            // What came before that is still to be passed on.
-            Sight::Over => counters::read_of_ended(peer),
-            Sight::Unknown => None,
-        });
+        let read = lanes.peer(from).and_then(|peer| input_of(peer, counting).stands()).map(|count| count.read);
         let known = counts.zip(written.zip(read)).ok_or(Doubt::NotTold);
         let left = known.and_then(|((read_before, written_before), (written, read))| {
             judgement::conveyed((written_before, written), (read_before, read))
