@@ -339,9 +339,9 @@ impl Mapping {
 
     // ── Both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// The futex that whoever writes holds as long as it lives.
-    pub(crate) fn living(&self) -> &AtomicU32 {
-        self.0.half_word(LIVING)
+    /// The futexes that whoever writes holds as long as it lives.
+    pub(crate) fn living(&self) -> [&AtomicU32; 2] {
+        [LIVING, LIVING + 4].map(|at| self.0.half_word(at))
     }
 
     // ── Where things are ───────────────────────────────────────────────────────────────────────────────────────────

@@ -1,14 +1,15 @@
 //! That the thread of the active's loop has ended, noticed at once: before the kernel has freed the memory and closed the files of the
 //! process, which takes milliseconds, and after which it says that the process is dead.
 //!
-//! It is a futex with priority inheritance in the memory that both share. The thread holds it, and the kernel gives it to whoever
-//! waits when that thread ends, however it does (futex(2), FUTEX_LOCK_PI).
+//! There are futexes with priority inheritance in the memory that both share. The thread holds them, and the kernel gives each to whoever
+//! waits for it when that thread ends, however it does (futex(2), FUTEX_LOCK_PI).
 
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -25,25 +26,33 @@ pub(super) struct Living {
 }
 
 impl Living {
-    /// Nothing if the kernel has no such futex: then it is noticed later.
+    /// Nothing if the kernel has no such futexes: then it is noticed later.
     pub(super) fn of(mapping: &Arc<Mapping>) -> Option<Self> {
-        futex::lock_pi(mapping.living(), Flags::empty(), None).ok()?;
-        Some(Self { mapping: Arc::clone(mapping) })
+        let living = Self { mapping: Arc::clone(mapping) };
+        mapping.living().into_iter().all(lock).then_some(living)
     }
 }
 
 impl Drop for Living {
     /// Whoever waits has nothing to wait for.
     fn drop(&mut self) {
-        // If it is not held any more, nobody waits either.
-        let _ = futex::unlock_pi(self.mapping.living(), Flags::empty());
+        for futex in self.mapping.living() {
+            // If it is not held any more, nobody waits either.
+            let _ = futex::unlock_pi(futex, Flags::empty());
+        }
     }
 }
 
-/// Waits for that in a thread of its own: no call waits for a futex of this kind and for descriptors.
+/// Holds a futex, when nobody else does any more. False if there is none.
+fn lock(futex: &AtomicU32) -> bool {
+    futex::lock_pi(futex, Flags::empty(), None).is_ok()
+}
+
+/// Waits for that in threads of its own: no call waits for a futex of this kind and for descriptors.
 ///
-/// Whoever is woken by that thread is to run where it does. The kernel would often have it run where it clears away the dead process, as
-/// long as both processors of two are busy for the moment, and leave it there for its time slice of some milliseconds.
+/// There are two, and each runs on every other processor: one of them is not where the dead process is cleared away, and runs at once. Whoever
+/// is woken by that thread is to run where it does. The kernel would often have it run in the other place, as long as both processors of two
+/// are busy for the moment, and leave it there for its time slice of some milliseconds.
 #[derive(Debug)]
 pub(super) struct Vigil {
     told: UnixStream,
@@ -52,7 +61,7 @@ pub(super) struct Vigil {
     processors: Option<CpuSet>,
 }
 
-/// The thread needs next to nothing.
+/// The threads need next to nothing.
 const STACK_BYTES: usize = 64 * 1024;
 
 impl Vigil {
@@ -61,23 +70,23 @@ impl Vigil {
     /// # Errors
     /// If there can be no other one.
     pub(super) fn begin(mapping: &Arc<Mapping>) -> io::Result<Self> {
-        let (told, mut tells) = UnixStream::pair()?;
-        let (mapping, whom) = (Arc::clone(mapping), gettid());
-        let processors = sched_getaffinity(None).ok();
-        let watch = move || {
-            // Where it fails, there is nothing to wait for either.
-            let _ = futex::lock_pi(mapping.living(), Flags::empty(), None);
-            // If nobody waits for it any more, that thread may be another one by now.
-            if recv(&tells, &mut [0], RecvFlags::DONTWAIT) == Err(Errno::AGAIN) {
-                place(whom, processors.map(|_| here()));
-                if send(&tells, &[0], SendFlags::NOSIGNAL).is_err() {
-                    place(whom, processors);
+        let (told, tells) = UnixStream::pair()?;
+        let (tells, was_noticed) = (Arc::new(tells), Arc::new(AtomicBool::new(false)));
+        let (whom, processors) = (gettid(), sched_getaffinity(None).ok());
+        for number in 0..mapping.living().len() {
+            let (mapping, tells, was_noticed) = (Arc::clone(mapping), Arc::clone(&tells), Arc::clone(&was_noticed));
+            let watch = move || {
+                place(gettid(), processors.map(|all| every_other(&all, number)));
+                // Where it fails, there is nothing to wait for either.
+                lock(mapping.living()[number]);
+                if !was_noticed.swap(true, Ordering::AcqRel) {
+                    tell(&tells, whom, processors);
                 }
-            }
-            // This thread is in its way here, and ends when there is time for that.
-            let _ = tells.read(&mut [0]);
-        };
-        std::thread::Builder::new().name("vigil".to_owned()).stack_size(STACK_BYTES).spawn(watch)?;
+                // This thread is in the way here, and ends when there is time for that.
+                let _ = (&*tells).read(&mut [0]);
+            };
+            std::thread::Builder::new().name("vigil".to_owned()).stack_size(STACK_BYTES).spawn(watch)?;
+        }
         Ok(Self { told, whom, processors })
     }
 
@@ -97,6 +106,25 @@ impl Drop for Vigil {
     fn drop(&mut self) {
         self.is_not_needed();
     }
+}
+
+/// Has that thread run here, and wakes it.
+fn tell(tells: &UnixStream, whom: Pid, processors: Option<CpuSet>) {
+    // If nobody waits for it any more, that thread may be another one by now.
+    if recv(tells, &mut [0], RecvFlags::DONTWAIT) == Err(Errno::AGAIN) {
+        place(whom, processors.map(|_| here()));
+        if send(tells, &[0], SendFlags::NOSIGNAL).is_err() {
+            place(whom, processors);
+        }
+    }
+}
+
+/// Of these processors every other one: none if there is only one, and this is the second half.
+fn every_other(processors: &CpuSet, number: usize) -> CpuSet {
+    let mut half = CpuSet::new();
+    let all = (0..CpuSet::MAX_CPU).filter(|processor| processors.is_set(*processor));
+    all.skip(number).step_by(2).for_each(|processor| half.set(processor));
+    half
 }
 
 /// The processor on which this thread runs.
