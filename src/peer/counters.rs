@@ -156,19 +156,26 @@ impl Counting {
     }
 }
 
-/// How much was read from a connection that both sides have ended: what came before that may still be there, and nothing more comes. `None` if
-/// it came to another end.
-pub(crate) fn read_of_ended(socket: impl AsFd) -> Option<u64> {
+/// What is there now of these events, and of those that are always told. `None` if that is not known.
+fn events(socket: &impl AsFd, of_interest: PollFlags) -> Option<PollFlags> {
+    let mut looked = [PollFd::new(socket.as_fd(), of_interest)];
+    poll(&mut looked, PollTimeout::ZERO).ok()?;
+    looked[0].revents()
+}
+
+/// How far a connection has come that both sides have ended: what came before that may still be there, and nothing more comes. `None` if it
+/// came to another end.
+pub(crate) fn count_of_ended(socket: impl AsFd) -> Option<Count> {
     let counters = Counters::of(&socket)?;
-    let mut looked = [PollFd::new(socket.as_fd(), PollFlags::POLLPRI)];
     // That is said of one that was reset. And before an urgent byte the kernel does not tell how much is behind it.
-    let doubtful = PollFlags::POLLERR | PollFlags::POLLPRI;
-    let is_doubtful = poll(&mut looked, PollTimeout::ZERO).ok()? > 0 && looked[0].revents()?.intersects(doubtful);
+    let is_doubtful = events(&socket, PollFlags::POLLPRI)?.intersects(PollFlags::POLLERR | PollFlags::POLLPRI);
     if counters.state != STATE_CLOSED || is_doubtful {
         return None;
     }
     // The end of what the client has sent has come, and is not among what is unread, as this counts it.
-    counters.received_bytes.checked_sub(1)?.checked_sub(ioctl_fionread(&socket).ok()?)
+    let read = counters.received_bytes.checked_sub(1)?.checked_sub(ioctl_fionread(&socket).ok()?)?;
+    // All that was written is acknowledged, and that it was ended.
+    Some(Count { read, written: counters.acknowledged_bytes })
 }
 
 /// What the kernel is asked.

@@ -6,7 +6,7 @@ use super::offsets::KnownOffsets;
 use super::survival::{Judged, Rest, Verdict};
 use crate::lanes::Lanes;
 use crate::mapping::{Conveyed, Mapping, Read};
-use crate::peer::count::{Count, Sight};
+use crate::peer::count::Sight;
 use crate::peer::counters::{self, Counting};
 use crate::peer::ties::Holds;
 use crate::peer::{Peer, Phase};
@@ -62,7 +62,7 @@ impl<L: Lanes> Inquest<'_, L> {
         let Some(Conveyed { from, to, counts }) = mapping.conveyed() else { return };
         let (Some(from), Some(to)) = (lanes.find(from.into()), lanes.find(to.into())) else { return };
         let written = lanes.peer(to).and_then(|peer| counting.look(peer).stands()).map(|count| count.written);
-        let read = lanes.peer(from).and_then(|peer| input_of(peer, counting).stands()).map(|count| count.read);
+        let read = lanes.peer(from).and_then(|peer| look(peer, counting).stands()).map(|count| count.read);
         let known = counts.zip(written.zip(read)).ok_or(Doubt::NotTold);
         let left = known.and_then(|((read_before, written_before), (written, read))| {
             judgement::conveyed((written_before, written), (read_before, read))
@@ -81,7 +81,7 @@ impl<L: Lanes> Inquest<'_, L> {
             // Somebody may end with the active.
             let Some(handle) = lanes.find(reader.cookie.into()) else { continue };
             if was_under_way && !*is_blind {
-                let now = lanes.peer(handle).map_or(Sight::Unknown, |peer| input_of(peer, counting));
+                let now = lanes.peer(handle).map_or(Sight::Unknown, |peer| look(peer, counting));
                 let came = match (now, reader.before) {
                     (Sight::Over, _) => Err(Verdict::Over),
                     (Sight::Stands(now), Some(before)) => {
@@ -120,29 +120,22 @@ fn written(
     }
     // If nothing was told of it, nobody has written to it since it was copied.
     let Some(offset) = offset else { return Ok(0) };
-    match (offset, counting.look(peer)) {
+    match (offset, look(peer, counting)) {
         (Some(offset), Sight::Stands(now)) => {
             judgement::written(outbound, offset, peer.talk.is_ending(), now).map_err(Verdict::Doubt)
         }
-        // Nobody ends a connection in order before all has been written.
-        (Some(_), Sight::Over) if read_of_ended(peer).is_some() => Ok(outbound.bytes.len()),
         (Some(_), Sight::Over) => Err(Verdict::Over),
         (_, _) => Err(Verdict::Doubt(Doubt::NotTold)),
     }
 }
 
-/// How far a peer has come as far as its input is concerned. Also of what both sides have ended in order the last may be there.
-fn input_of(peer: &Peer, counting: &mut Counting) -> Sight {
+/// How far a peer has come, also one whose connection both sides have ended in order, of which the last may still be there. This side ends
+/// none before its standby knows that it is to.
+fn look(peer: &Peer, counting: &mut Counting) -> Sight {
     match counting.look(peer) {
-        Sight::Over => read_of_ended(peer).map_or(Sight::Over, |read| Sight::Stands(Count { read, written: 0 })),
+        Sight::Over if peer.talk.is_ending() => counters::count_of_ended(peer).map_or(Sight::Over, Sight::Stands),
         sight => sight,
     }
-}
-
-/// How much was read of a peer whose connection both sides have ended in order; of no other. This side ends none before its standby knows
-/// that it is to.
-fn read_of_ended(peer: &Peer) -> Option<u64> {
-    peer.talk.is_ending().then(|| counters::read_of_ended(peer)).flatten()
 }
 
 #[cfg(test)]
@@ -152,6 +145,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::peer::count::Count;
 
     const SAID: &[u8] = b"the last words";
 
@@ -188,12 +182,15 @@ mod tests {
             client.write_all(b"thanks").unwrap();
             client.shutdown(Shutdown::Write).unwrap();
             wait_until_over(&peer, &mut counting);
-            let (written, input) =
-                (written(&peer, Some(Some(0)), &mut counting, false), input_of(&peer, &mut counting));
+            let (written, seen) = (written(&peer, Some(Some(0)), &mut counting, false), look(&peer, &mut counting));
             match is_known_to_end {
-                true => assert_eq!((written, input), (Ok(SAID.len()), Sight::Stands(Count { read: 0, written: 0 }))),
+                true => {
+                    // That it is ended counts as a byte.
+                    let count = Count { read: 0, written: SAID.len() as u64 + 1 };
+                    assert_eq!((written, seen), (Ok(SAID.len()), Sight::Stands(count)));
+                }
                 // Somebody has reset it, and the kernel has told that to whoever has died.
-                false => assert_eq!((written, input), (Err(Verdict::Over), Sight::Over)),
+                false => assert_eq!((written, seen), (Err(Verdict::Over), Sight::Over)),
             }
         }
     }
@@ -207,6 +204,6 @@ mod tests {
         drop(client);
         wait_until_over(&peer, &mut counting);
         assert_eq!(written(&peer, Some(Some(0)), &mut counting, false), Err(Verdict::Over));
-        assert_eq!(input_of(&peer, &mut counting), Sight::Over);
+        assert_eq!(look(&peer, &mut counting), Sight::Over);
     }
 }

@@ -212,13 +212,20 @@ fn of_a_connection_that_both_sides_have_ended_it_is_known_how_much_was_read_unle
     watched.client.write_all(&[1; 100]).unwrap();
     watched.wait_for(100);
     assert_eq!(watched.read(30), 30);
-    assert_eq!(read_of_ended(&watched.server), None, "it stands");
+    assert_eq!(count_of_ended(&watched.server), None, "it stands");
     watched.server.shutdown(Shutdown::Write).unwrap();
     watched.client.shutdown(Shutdown::Write).unwrap();
     wait_for_close(&watched.server);
     for bytes in [0, 50, 20, 1] {
         watched.read(bytes);
-        assert_eq!(read_of_ended(&watched.server), Some(watched.first.read + watched.done.read));
+        assert_eq!(
+            count_of_ended(&watched.server),
+            Some(Count {
+                read: watched.first.read + watched.done.read,
+                // That it is ended counts.
+                written: watched.first.written + watched.done.written + 1,
+            })
+        );
     }
     assert_eq!(watched.done.read, 100);
 
@@ -229,14 +236,14 @@ fn of_a_connection_that_both_sides_have_ended_it_is_known_how_much_was_read_unle
     (&client).write_all(b"yz").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     wait_for_close(&server);
-    assert_eq!(read_of_ended(&server), None, "something urgent is there");
+    assert_eq!(count_of_ended(&server), None, "something urgent is there");
 
     let Watched { server, client, .. } = Watched::at("127.0.0.1:0");
     (&client).write_all(&[1; 100]).unwrap();
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
     wait_for_close(&server);
-    assert_eq!(read_of_ended(&server), None, "it is reset");
+    assert_eq!(count_of_ended(&server), None, "it is reset");
 }
 
 fn wait_for_close(server: &TcpStream) {
