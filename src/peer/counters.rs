@@ -156,6 +156,11 @@ impl Counting {
     }
 }
 
+/// Whether an urgent byte is still to be passed over (tcp(7)), which the kernel counts as read then.
+pub(crate) fn has_urgent(socket: impl AsFd) -> bool {
+    events(&socket, PollFlags::POLLPRI).is_some_and(|events| events.contains(PollFlags::POLLPRI))
+}
+
 /// What is there now of these events, and of those that are always told. `None` if that is not known.
 fn events(socket: &impl AsFd, of_interest: PollFlags) -> Option<PollFlags> {
     let mut looked = [PollFd::new(socket.as_fd(), of_interest)];

@@ -15,7 +15,7 @@ use crate::by_key::ByKey;
 use crate::fault::{self, StandbyStep as Step};
 use crate::mapping::{Conveyed, Mapping, Reader};
 use crate::peer::count::Count;
-use crate::peer::counters::Counting;
+use crate::peer::counters::{self, Counting};
 use crate::peer::{Peer, PeerId, Phase, Received, receive_by};
 
 /// How often the kernel is asked about a connection of which it does not tell.
@@ -72,6 +72,11 @@ impl Known {
         self.count.map(|count| count.written.wrapping_sub(start))
     }
 
+    /// How much was read from it, if that is known.
+    fn read(&self) -> Option<u64> {
+        self.count.filter(|_| !self.is_urgent).map(|count| count.read)
+    }
+
     /// The standby is told this. False if that was told last.
     fn tell(&mut self, offset: Option<u64>) -> bool {
         let told = ToldOffset::new(offset);
@@ -93,6 +98,7 @@ fn know<'k>(known: &'k mut ByKey<Known>, counting: &mut Counting, key: usize, pe
     if known.count.is_none() && known.looks < LOOKS_MAX && peer.talk.phase() != Phase::Connecting {
         known.looks += 1;
         known.count = counting.look(peer).stands();
+        known.is_urgent |= counters::has_urgent(peer);
     }
     known
 }
@@ -204,8 +210,7 @@ impl Shelter {
         }
         let Self { mapping, lane, counting, known, .. } = self;
         let known = know(known, counting, key, peer);
-        let before = known.count.filter(|_| !known.is_urgent).map(|count| count.read);
-        let reader = Reader { lane: *lane, cookie: peer.id().into(), before };
+        let reader = Reader { lane: *lane, cookie: peer.id().into(), before: known.read() };
         let received = receive_by(|| mapping.read(peer.as_fd(), reader, buffer))?;
         if let Received::Bytes(bytes) = received {
             known.advance(bytes, 0);
@@ -232,7 +237,7 @@ impl Shelter {
         if one.is_newly_joined || other.is_newly_joined || (other.written_after == self.commits && self.commits > 0) {
             return false;
         }
-        let counts = one.count.zip(other.count).map(|(from, to)| (from.read, to.written));
+        let counts = one.read().zip(other.count).map(|(read, to)| (read, to.written));
         let [from, to] = [from, to].map(|(_, peer)| peer.id().into());
         self.mapping.convey(Conveyed { from, to, counts });
         fault::here_while_sheltered(Step::Convey);
@@ -251,6 +256,8 @@ impl Shelter {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
 
@@ -271,6 +278,31 @@ mod tests {
         assert_eq!(told.iter().map(|offset| offset.cookie).collect::<Vec<_>>(), [1]);
         shelter.defer(0, &peer);
         assert_eq!(shelter.take_offsets(), [], "that is known");
+    }
+
+    #[test]
+    fn how_much_was_read_is_not_known_where_something_urgent_is_passed_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let pairs = [1, 2].map(|id| {
+            let client = TcpStream::connect(address).unwrap();
+            let (socket, _) = listener.accept().unwrap();
+            (client, Peer::new(mio::net::TcpStream::from_std(socket), 1, id.into(), address.into(), 0))
+        });
+        let [(client, one), (_other_client, other)] = &pairs;
+        let conveyed = |shelter: &mut Shelter| {
+            assert!(shelter.convey((0, one), (1, other)));
+            shelter.mapping.conveyed().unwrap().counts
+        };
+        let shelter = || Shelter::new(Arc::new(Mapping::new().unwrap().0), 0).unwrap();
+        let mut since_before = shelter();
+        assert_eq!(conveyed(&mut since_before).map(|(read, _)| read), Some(0));
+        rustix::net::send(client, b"!", rustix::net::SendFlags::OOB).unwrap();
+        let mut looked = [PollFd::new(one.as_fd(), PollFlags::POLLPRI)];
+        assert_eq!(poll(&mut looked, PollTimeout::NONE), Ok(1));
+        since_before.look_anew(0);
+        assert_eq!(conveyed(&mut since_before), None, "the loop was told");
+        assert_eq!(conveyed(&mut shelter()), None, "it had come when this began");
     }
 
     #[test]
