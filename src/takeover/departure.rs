@@ -156,7 +156,10 @@ impl Departure {
         progress.note(L::COUNT, vestibule.touches());
         progress.tell_gone_first(L::COUNT);
         for number in 0..L::COUNT {
-            progress.note(number, lanes.lane_mut(number).table_mut().touches(progress.to()));
+            let table = lanes.lane_mut(number).table_mut();
+            // What was done to them since the loop has settled: to those of whom a standby knows by now that others have left, say.
+            table.touch_unsettled();
+            progress.note(number, table.touches(progress.to()));
         }
         let everybody = &mut Everybody { lanes, vestibule, listeners: &mut listeners, waits_no_more };
         match progress.advance(&mut channel, everybody, freeze_timeout, now) {

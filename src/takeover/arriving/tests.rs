@@ -99,6 +99,16 @@ fn lanes(service: Moody) -> (Poll, And<Moody, ()>) {
 
 /// The predecessor's side, up to its end.
 fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Result<(), Failure> {
+    hand_over_while(channel, service, freeze_timeout, |_, _| {})
+}
+
+/// The same, where something happens each time the loop has turned, with so many peers copied.
+fn hand_over_while(
+    channel: Channel,
+    service: Moody,
+    freeze_timeout: Duration,
+    mut happens: impl FnMut(&mut And<Moody, ()>, u64),
+) -> Result<(), Failure> {
     let (_poll, mut lanes) = lanes(service);
     let (_client, socket) = unblocked();
     lanes.lane.open(TcpStream::from_std(OwnedFd::from(socket).into()), ([127, 0, 0, 1], 1).into(), &Accepted::anyhow());
@@ -113,6 +123,7 @@ fn hand_over(channel: Channel, service: Moody, freeze_timeout: Duration) -> Resu
                 return ready.commit(&mut lanes, &mut vestibule, None, freeze_timeout).map(drop);
             }
         }
+        happens(&mut lanes, departure.copied());
         departure.writable();
         std::thread::yield_now();
     }
@@ -160,6 +171,30 @@ fn panic_while_restoring_fails_the_takeover_and_both_sides_learn_its_text() {
 #[test]
 fn service_in_a_good_mood_is_taken_over() {
     assert_eq!(take_over(Moody("nothing"), Moody("nothing")), (Ok(()), Ok(())));
+}
+
+#[test]
+fn what_is_done_to_somebody_when_the_loop_has_turned_is_told() {
+    let (ours, theirs) = channels();
+    let arriving = std::thread::spawn(|| {
+        let (poll, lanes) = lanes(Moody("nothing"));
+        let (mut arriving, receiving) = Arriving::of_peers(theirs, poll, lanes, &[<Moody as Service>::STATE_VERSION]);
+        arriving.receive_peers(receiving).map(drop).map_err(|cause| cause.to_string()).unwrap();
+        let (_, lanes) = arriving.into_lanes();
+        lanes.lane.table().peers().iter().map(|peer| peer.talk.outbound().bytes.to_vec()).collect::<Vec<_>>()
+    });
+    let mut has_sent = false;
+    // As when a standby knows of somebody's end, of which its service tells another.
+    let sends = |lanes: &mut And<Moody, ()>, copied| {
+        if copied == 1 && !std::mem::replace(&mut has_sent, true) {
+            let peers = lanes.lane.table_mut().peers_mut();
+            let id = peers.iter().next().unwrap().id();
+            peers.send(id, b"late").unwrap();
+        }
+    };
+    hand_over_while(ours, Moody("nothing"), PATIENCE, sends).unwrap();
+    assert!(has_sent);
+    assert_eq!(arriving.join().unwrap(), [b"late"]);
 }
 
 /// A successor that says Ready and takes no more; what it was told since.
