@@ -204,6 +204,7 @@ impl Peers {
             if let Some(key) = self.key(reader) {
                 self.hold_reader(key, id, false);
                 self.slab[key].talk.release(Holds::RELAYED);
+                self.unsettled.push(key, &mut self.slab[key]);
             }
         }
         let Some(key) = partner_key else { return };

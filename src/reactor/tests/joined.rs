@@ -490,6 +490,26 @@ fn who_is_coupled_to_another_or_leaves_is_no_reader_of_the_one_before() {
 }
 
 #[test]
+fn who_was_coupled_both_ways_to_one_that_leaves_is_told_as_it_is_with_that() {
+    let mut rig = Rig::new(Pour::default(), &Config::default());
+    let (_first, _) = rig.connect();
+    let (_second, key) = rig.connect();
+    let (_third, third_key) = rig.connect();
+    let [one, other] = [key, third_key].map(|key| rig.peer(key).id());
+    let peers = rig.reactor.lanes.lane.table_mut().peers_mut();
+    peers.couple(one, other);
+    peers.couple(other, one);
+    rig.turn();
+    rig.reactor.lanes.watch(Recipient::Successor);
+    // It leaves when all have had their turn.
+    rig.reactor.lanes.lane.table_mut().peers_mut().abort(other);
+    rig.turn();
+    assert_eq!(rig.keys().len(), 2);
+    let touches = rig.reactor.lanes.lane.table_mut().touches(Recipient::Successor);
+    assert!(touches.iter().any(|touch| matches!(touch, Touch::Changed { key: changed, .. } if *changed == key)));
+}
+
+#[test]
 fn pairs_that_are_gone_leave_nothing_behind_for_their_time_to_come() {
     let (mut rig, upstream, _) = forward(Some(Duration::from_secs(3600)));
     for _ in 0..100 {
