@@ -625,9 +625,12 @@ impl Table {
     /// So much of what is pending for an adopted peer was written by the process that serves it, or did until it died.
     pub(crate) fn have_written(&mut self, handle: PeerHandle, bytes: usize) {
         if let Some(mut turn) = self.peers.turn_of(handle) {
-            let marks = turn.marks();
+            let (marks, was_full) = (turn.marks(), turn.talk.is_full());
             turn.talk.written(bytes);
             turn.talk.weigh(marks);
+            if was_full {
+                turn.talk.drain_later();
+            }
         }
     }
 

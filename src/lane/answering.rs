@@ -567,11 +567,7 @@ impl<S: StreamService> Answering<S> {
 /// never let this one end.
 fn go_on_later(turn: &mut Turn<'_>, was_full: bool) -> TurnEnd {
     let talk = &mut turn.talk;
-    let has_drained = was_full && !talk.is_full() && talk.takes_output();
-    if has_drained {
-        // It is said then, and before what was kept of its input.
-        talk.hold(Holds::OUTPUT);
-    }
+    let has_drained = was_full && talk.drain_later();
     if has_drained || talk.waits_for_its_turn() { TurnEnd::BudgetSpent } else { TurnEnd::Drained }
 }
 

@@ -250,6 +250,16 @@ impl Talk {
         };
     }
 
+    /// It was full, and is not any more: its service is told so when its turn comes, and before what was kept of its input. False if
+    /// there is nothing to tell.
+    pub(crate) fn drain_later(&mut self) -> bool {
+        let has_drained = !self.is_full() && self.takes_output();
+        if has_drained {
+            self.hold(Holds::OUTPUT);
+        }
+        has_drained
+    }
+
     /// The client has sent all it will send. True if that is news.
     pub(crate) fn end(&mut self) -> bool {
         let is_news = self.phase == Phase::Open;

@@ -42,6 +42,8 @@ struct Ledger {
     counts: Keyed<PeerId, (u32, u32)>,
     /// Who came last: 0 if it has left.
     last: u64,
+    /// How often there was room again for somebody, in this process.
+    drained: u32,
 }
 
 impl Service for Ledger {
@@ -67,15 +69,14 @@ impl Service for Ledger {
         *known += 1;
         *said += 1;
         context.reply(&word(ANSWER, *said));
-        let last = PeerId::from(self.last);
-        if message[0] == GIFT
-            && let Some((_, gifts)) = self.counts.get_mut(&last)
-        {
-            *gifts += 1;
-            // Whoever is about to leave gets none.
-            let _ = context.send(last, &word(GIFT, *gifts));
+        if message[0] == GIFT {
+            self.give(context);
         }
         Ok(())
+    }
+
+    fn drained(&mut self, _: &mut u32, _: &mut Context<'_, Self>) {
+        self.drained += 1;
     }
 
     fn closed(&mut self, _: u32, _: &Closed, context: &mut Context<'_, Self>) {
@@ -83,6 +84,7 @@ impl Service for Ledger {
         if self.last == u64::from(context.peer()) {
             self.last = 0;
         }
+        self.give(context);
     }
 
     fn save_session(&self, said: &u32, record: &mut Vec<u8>) {
@@ -104,6 +106,18 @@ impl Service for Ledger {
 
     fn entries(&mut self, map: usize) -> Option<&mut dyn Entries> {
         (map == 0).then_some(&mut self.counts)
+    }
+}
+
+impl Ledger {
+    /// Whoever came last gets a gift, also when somebody leaves.
+    fn give(&mut self, context: &mut Context<'_, Self>) {
+        let last = PeerId::from(self.last);
+        if let Some((_, gifts)) = self.counts.get_mut(&last) {
+            *gifts += 1;
+            // Whoever is about to leave gets none.
+            let _ = context.send(last, &word(GIFT, *gifts));
+        }
     }
 }
 
@@ -435,4 +449,28 @@ fn what_was_sent_to_somebody_in_anothers_turn_is_told_with_how_far_its_connectio
     assert_eq!((table.unsettled(), table.deferred()), (1, 1));
     let told = table.take_offsets();
     assert_eq!(told.iter().map(|offset| offset.cookie).collect::<Vec<_>>(), [u64::from(id)]);
+}
+
+#[test]
+fn whose_output_was_full_is_told_that_there_is_room_though_the_active_had_written_it() {
+    let mut world = World::new(0);
+    world.come();
+    world.follow_until_armed();
+    let high_bytes = Config::default().outbound_high_bytes;
+    let input = vec![ANSWER; 2 * (high_bytes / WORD_BYTES + 1000)];
+    for piece in input.chunks(32 * 1024) {
+        world.clients[0].say(piece);
+        world.look();
+    }
+    let pending_bytes = |world: &World| {
+        world.active.lanes().lane.table().peers().iter().map(|peer| peer.talk.pending_bytes()).sum::<usize>()
+    };
+    assert!(pending_bytes(&world) > high_bytes);
+    // It is told, and written at once. That it was is not told any more.
+    world.turn();
+    assert_eq!(pending_bytes(&world), 0);
+    assert_eq!(world.active.lanes().lane.service().drained, 0);
+    world.die().unwrap();
+    world.look();
+    assert_eq!(world.active.lanes().lane.service().drained, 1);
 }
