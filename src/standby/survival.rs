@@ -136,11 +136,12 @@ impl Survival {
             lanes.lane_mut(handle.lane()).reset(*handle, WHY_RESET);
         }
         let mut suspects = std::mem::take(&mut self.judged.suspects);
+        let mut rest = std::mem::take(&mut self.judged.rest);
+        // Where something was handled that was kept, it has not died of what was read last.
+        let last = if self.judged.kept_from.is_none() { rest.pop() } else { None };
         // What it has said since comes behind that.
         let kept_from =
             self.judged.kept_from.filter(|handle| lanes.lane_mut(handle.lane()).put_aside(*handle, &mut []));
-        let mut rest = std::mem::take(&mut self.judged.rest);
-        let last = if kept_from.is_none() { rest.pop() } else { None };
         for (handle, rest) in rest {
             finish(lanes.lane_mut(handle.lane()), handle, rest);
         }
