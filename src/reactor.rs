@@ -275,10 +275,11 @@ impl<L: Lanes> Reactor<L> {
         }
     }
 
-    /// The same, however few they are: whoever follows knows everything then.
-    fn commit(&mut self) {
+    /// The same, however few they are: whoever follows knows everything then. False if it is to be followed no more, which the next turn
+    /// brings about.
+    fn commit(&mut self) -> bool {
         let Self { lanes, succession, .. } = self;
-        succession.standbys.iter_mut().for_each(|standbys| standbys.commit(lanes));
+        succession.standbys.as_mut().is_none_or(|standbys| standbys.commit(lanes))
     }
 
     fn begin_turn(&mut self, now: Instant) {
@@ -514,7 +515,10 @@ impl<L: Lanes> Reactor<L> {
             (Request::Ask(channel, ask), _) => {
                 let answer = ask_service(&mut self.lanes, &ask).encode();
                 // Whoever has the answer takes it that what was asked for is done.
-                self.commit();
+                if !self.commit() {
+                    let (succession, mut with) = self.succession();
+                    succession.tend_standbys(&mut with);
+                }
                 channel.close_with(&answer);
             }
             (Request::SetLog(channel, pid, SetLog { level }), _) => {

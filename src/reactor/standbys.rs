@@ -152,11 +152,10 @@ impl Standbys {
         }
     }
 
-    /// Something was done that is to be known before anything else is.
-    pub(super) fn commit<L: Lanes>(&mut self, lanes: &mut L) {
-        if let Some((followed, _)) = &mut self.followed {
-            followed.commit(lanes);
-        }
+    /// Something was done that is to be known before anything else is. False if whoever could serve on does not know it: it is not to be
+    /// followed any more.
+    pub(super) fn commit<L: Lanes>(&mut self, lanes: &mut L) -> bool {
+        self.followed.as_mut().is_none_or(|(followed, _)| followed.commit(lanes))
     }
 
     /// Tells of those whom a supervisor offers, before they are taken. False if whoever could serve on does not know them.

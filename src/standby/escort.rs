@@ -312,11 +312,12 @@ impl Escort {
         }
     }
 
-    /// The same in any case.
-    pub(super) fn commit_now<L: Lanes>(&mut self, lanes: &mut L) {
+    /// The same in any case. False if it is not to be followed any more.
+    pub(super) fn commit_now<L: Lanes>(&mut self, lanes: &mut L) -> bool {
         if self.failed.is_none() {
             self.failed = self.commit(lanes).err();
         }
+        self.failed.is_none()
     }
 
     /// Tells all that has happened, and lets out what had to wait for that.

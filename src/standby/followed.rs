@@ -144,10 +144,12 @@ impl Followed {
         }
     }
 
-    /// The same, however few they are.
-    pub(crate) fn commit<L: Lanes>(&mut self, lanes: &mut L) {
-        if let Phase::Follows(escort) = &mut self.0 {
-            escort.commit_now(lanes);
+    /// The same, however few they are. False if it is not to be followed any more, as the next [turn](Self::turn) says.
+    pub(crate) fn commit<L: Lanes>(&mut self, lanes: &mut L) -> bool {
+        match &mut self.0 {
+            // It serves nobody on.
+            Phase::Copies(..) => true,
+            Phase::Follows(escort) => escort.commit_now(lanes),
         }
     }
 
