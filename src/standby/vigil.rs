@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -56,9 +56,7 @@ fn lock(futex: &AtomicU32) -> bool {
 #[derive(Debug)]
 pub(super) struct Vigil {
     told: UnixStream,
-    /// The thread that has made this, and where it may run, if that is known.
-    whom: Pid,
-    processors: Option<CpuSet>,
+    whom: Arc<Whom>,
 }
 
 /// The threads need next to nothing.
@@ -71,28 +69,29 @@ impl Vigil {
     /// If there can be no other one.
     pub(super) fn begin(mapping: &Arc<Mapping>) -> io::Result<Self> {
         let (told, tells) = UnixStream::pair()?;
+        let whom = Arc::new(Whom::this_thread());
         let (tells, was_noticed) = (Arc::new(tells), Arc::new(AtomicBool::new(false)));
-        let (whom, processors) = (gettid(), sched_getaffinity(None).ok());
         for number in 0..mapping.living().len() {
-            let (mapping, tells, was_noticed) = (Arc::clone(mapping), Arc::clone(&tells), Arc::clone(&was_noticed));
+            let (mapping, whom) = (Arc::clone(mapping), Arc::clone(&whom));
+            let (tells, was_noticed) = (Arc::clone(&tells), Arc::clone(&was_noticed));
             let watch = move || {
-                place(gettid(), processors.map(|all| every_other(&all, number)));
+                whom.run_beside(number);
                 // Where it fails, there is nothing to wait for either.
                 lock(mapping.living()[number]);
                 if !was_noticed.swap(true, Ordering::AcqRel) {
-                    tell(&tells, whom, processors);
+                    tell(&tells, &whom);
                 }
                 // This thread is in the way here, and ends when there is time for that.
                 let _ = (&*tells).read(&mut [0]);
             };
             std::thread::Builder::new().name("vigil".to_owned()).stack_size(STACK_BYTES).spawn(watch)?;
         }
-        Ok(Self { told, whom, processors })
+        Ok(Self { told, whom })
     }
 
     /// The thread that was told runs, and may do so anywhere from now on.
     pub(super) fn was_heard(&self) {
-        place(self.whom, self.processors);
+        self.whom.let_go();
     }
 
     /// That thread knows it otherwise, and is not to be told any more.
@@ -108,42 +107,70 @@ impl Drop for Vigil {
     }
 }
 
-/// Has that thread run here, and wakes it.
-fn tell(tells: &UnixStream, whom: Pid, processors: Option<CpuSet>) {
-    // If nobody waits for it any more, that thread may be another one by now.
-    if recv(tells, &mut [0], RecvFlags::DONTWAIT) == Err(Errno::AGAIN) {
-        place(whom, processors.map(|_| here()));
-        if send(tells, &[0], SendFlags::NOSIGNAL).is_err() {
-            place(whom, processors);
-        }
-    }
-}
-
-/// Of these processors every other one: none if there is only one, and this is the second half.
-fn every_other(processors: &CpuSet, number: usize) -> CpuSet {
-    let mut half = CpuSet::new();
-    let all = (0..CpuSet::MAX_CPU).filter(|processor| processors.is_set(*processor));
-    all.skip(number).step_by(2).for_each(|processor| half.set(processor));
-    half
-}
-
-/// The processor on which this thread runs.
-fn here() -> CpuSet {
-    let mut here = CpuSet::new();
-    here.set(sched_getcpu());
-    here
-}
-
-/// Has a thread run on these from now on, if that is known. Where it may not be, it takes longer.
-fn place(thread: Pid, processors: Option<CpuSet>) {
-    if let Some(processors) = processors {
-        let _ = sched_setaffinity(Some(thread), &processors);
-    }
-}
-
 /// It can be read from when the thread of the loop has ended, or has let go.
 impl AsFd for Vigil {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.told.as_fd()
     }
+}
+
+fn tell(tells: &UnixStream, whom: &Whom) {
+    // If nobody waits for it any more, that thread may be another one by now.
+    if recv(tells, &mut [0], RecvFlags::DONTWAIT) == Err(Errno::AGAIN) {
+        whom.bring_here();
+        if send(tells, &[0], SendFlags::NOSIGNAL).is_err() {
+            whom.let_go();
+        }
+    }
+}
+
+/// The thread that is told. Where it cannot be said where it is to run, it takes longer.
+#[derive(Debug)]
+struct Whom {
+    thread: Pid,
+    /// Where it may run, if that is known.
+    processors: Option<CpuSet>,
+    /// The processor that it was brought to and has not been let go from, and one more. 0 if there is none.
+    brought_to: AtomicUsize,
+}
+
+impl Whom {
+    fn this_thread() -> Self {
+        Self { thread: gettid(), processors: sched_getaffinity(None).ok(), brought_to: AtomicUsize::new(0) }
+    }
+
+    /// Has this thread run on every other processor of those where that one may: on none that is left out for the one with another `number`.
+    fn run_beside(&self, number: usize) {
+        let Some(processors) = &self.processors else { return };
+        let mut half = CpuSet::new();
+        let all = (0..CpuSet::MAX_CPU).filter(|processor| processors.is_set(*processor));
+        all.skip(number).step_by(2).for_each(|processor| half.set(processor));
+        // Where there is one processor, it is for both.
+        let _ = sched_setaffinity(None, &half);
+    }
+
+    /// Has that thread run on the processor on which this one does.
+    fn bring_here(&self) {
+        if self.processors.is_some() {
+            let here = sched_getcpu();
+            let _ = sched_setaffinity(Some(self.thread), &only(here));
+            self.brought_to.store(here + 1, Ordering::Release);
+        }
+    }
+
+    /// Has that thread run anywhere again, unless somebody else has said where meanwhile.
+    fn let_go(&self) {
+        let brought_to = self.brought_to.swap(0, Ordering::AcqRel).checked_sub(1).map(only);
+        if let (Some(there), Some(processors)) = (brought_to, &self.processors)
+            && sched_getaffinity(Some(self.thread)) == Ok(there)
+        {
+            let _ = sched_setaffinity(Some(self.thread), processors);
+        }
+    }
+}
+
+fn only(processor: usize) -> CpuSet {
+    let mut only = CpuSet::new();
+    only.set(processor);
+    only
 }
