@@ -394,6 +394,11 @@ impl Peer {
         if self.registered == Some(interest) { Ok(()) } else { self.reregister(registry, token, interest) }
     }
 
+    /// What it is registered for is looked at as if it were so since now.
+    pub(crate) fn register_anew(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.registered.map_or(Ok(()), |interest| self.reregister(registry, token, interest))
+    }
+
     fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         match self.registered {
             Some(_) => registry.reregister(&mut self.socket, token, interest)?,

@@ -356,6 +356,15 @@ impl Table {
         self.puts_off = true;
     }
 
+    /// What has been taken for a peer from the epoll set is there again, unless another process has read it meanwhile.
+    ///
+    /// # Errors
+    /// As from epoll_ctl(2).
+    pub(crate) fn register_anew(&mut self, handle: PeerHandle) -> io::Result<()> {
+        let peer = turns::find(&mut self.peers.slab, handle);
+        peer.map_or(Ok(()), |peer| peer.register_anew(&self.registry, handle.into()))
+    }
+
     /// Everybody gets one for what is still to be done.
     pub(crate) fn make_up(&mut self) {
         self.puts_off = false;

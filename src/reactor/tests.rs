@@ -27,7 +27,7 @@ use crate::services::{Metrics, Seqnum};
 use crate::sources::{Entrance, Listener};
 use crate::table::Touch;
 use crate::takeover::offer::Offer;
-use crate::takeover::sift::sift;
+use crate::takeover::sift::{sift, sift_and_keep};
 use crate::takeover::wire::{Frame, Hello, WIRE_VERSIONS};
 use crate::tls::Tls;
 
@@ -563,6 +563,28 @@ fn what_the_predecessor_has_read_during_the_copy_is_no_matter_for_the_first_poll
     unread.set_nonblocking(false).unwrap();
     unread.read_exact(&mut number).unwrap();
     assert_eq!(number, [0, 0, 0, 8], "the successor has read what its event was taken for");
+}
+
+#[test]
+fn what_the_active_reads_is_no_matter_for_a_standbys_first_poll_and_what_it_leaves_is() {
+    let mut active = Rig::new(Seqnum, &Config::default());
+    let (mut client, _) = active.connect();
+    let (mut answered, _) = active.connect();
+    let mut standby = successor_of(&active, &Config::default());
+    let mut events = Events::with_capacity(EVENTS_PER_TURN);
+    for is_read in [true, false] {
+        answered.write_all(&[0, 0, 0, 7]).unwrap();
+        assert_eq!(active.receive(&mut answered, 4), [0, 0, 0, 7]);
+        client.write_all(&[0, 0, 0, 8]).unwrap();
+        sift_and_keep(&mut standby.poll, &mut standby.lanes).unwrap();
+        if is_read {
+            assert_eq!(active.receive(&mut client, 4), [0, 0, 0, 8]);
+        }
+        sift_and_keep(&mut standby.poll, &mut standby.lanes).unwrap();
+        standby.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        assert_eq!(events.iter().count(), if is_read { 0 } else { 1 }, "{events:?}");
+    }
+    assert_eq!(standby.lanes.lane.table().due(), 0, "it is looked at when it serves");
 }
 
 #[test]

@@ -16,9 +16,24 @@ const SIFTED_MORE: usize = 16;
 /// the copy has left an entry there, also where the predecessor has read it long ago, and the first poll would look at all
 /// of them while nobody serves. Nothing is read from anybody: who has something to read becomes due.
 pub(crate) fn sift<L: Lanes>(poll: &mut Poll, lanes: &mut L) -> io::Result<()> {
+    let readable = take(poll, lanes.peers())?;
+    readable.for_each(|handle| lanes.lane_mut(handle.lane()).table_mut().make_due(handle));
+    Ok(())
+}
+
+/// The same for a standby, while the active reads on: who has something to read now has most likely been read from before this process
+/// serves, if ever it does, and stays in the epoll set.
+pub(crate) fn sift_and_keep<L: Lanes>(poll: &mut Poll, lanes: &mut L) -> io::Result<()> {
+    let mut readable = take(poll, lanes.peers())?;
+    readable.try_for_each(|handle| lanes.lane_mut(handle.lane()).table_mut().register_anew(handle))
+}
+
+/// Takes all events, and returns those peers who have something to read.
+fn take(poll: &mut Poll, peers: usize) -> io::Result<impl Iterator<Item = PeerHandle> + use<>> {
     let mut events = Events::with_capacity(EVENTS_SIFTED);
+    let mut readable = Vec::new();
     // Often enough to see every peer once, and some more. Clients may send faster than this looks at them.
-    for _ in 0..lanes.peers() / EVENTS_SIFTED + SIFTED_MORE {
+    for _ in 0..peers / EVENTS_SIFTED + SIFTED_MORE {
         match poll.poll(&mut events, Some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             polled => polled?,
@@ -27,9 +42,7 @@ pub(crate) fn sift<L: Lanes>(poll: &mut Poll, lanes: &mut L) -> io::Result<()> {
             break;
         }
         // Sources are all tended in the first turn in any case.
-        for handle in events.iter().filter_map(|event| PeerHandle::from_token(event.token())) {
-            lanes.lane_mut(handle.lane()).table_mut().make_due(handle);
-        }
+        readable.extend(events.iter().filter_map(|event| PeerHandle::from_token(event.token())));
     }
-    Ok(())
+    Ok(readable.into_iter())
 }
