@@ -120,8 +120,8 @@ pub(crate) struct Table {
     /// What has happened since those have looked last who watch, while somebody does.
     watchers: Option<Box<ByRecipient<Vec<Touch>>>>,
     patience: Patience,
-    /// Those who are adopted get their turns later.
-    puts_off: bool,
+    /// While this process follows another one: those who are still to be registered.
+    put_off: Option<Vec<PeerHandle>>,
 }
 
 impl Table {
@@ -136,7 +136,7 @@ impl Table {
             parting: Awaited::new(|peer| &mut peer.awaited),
             watchers: None,
             patience: Patience::new(close_timeout),
-            puts_off: false,
+            put_off: None,
         };
         // Whoever comes before the first turn has deadlines, too.
         table.begin_turn(now);
@@ -300,7 +300,13 @@ impl Table {
         let inserted = self.peers.insert(socket, record.cookie.into(), address);
         let handle = inserted.map_err(|_| AdmitError::Twice)?;
         let mut turn = self.peers.turn_of(handle).expect("it was just inserted");
-        let registered = turn.register(&self.registry, handle.into(), adopted_for(record.phase));
+        let registered = match &mut self.put_off {
+            Some(put_off) => {
+                put_off.push(handle);
+                Ok(())
+            }
+            None => turn.register(&self.registry, handle.into(), adopted_for(record.phase)),
+        };
         let marks = turn.marks();
         let restored = registered
             .map_err(AdmitError::Register)
@@ -343,7 +349,7 @@ impl Table {
     /// Sees to it that an adopted peer goes on where it was, once it is served.
     fn resume(&mut self, handle: PeerHandle) {
         let turn = self.peers.turn_of(handle).expect("the caller has its handle from the table");
-        if !self.puts_off && needs_turn(&turn) {
+        if self.put_off.is_none() && needs_turn(&turn) {
             self.make_due(handle);
         }
         self.peers.set_alarm(handle);
@@ -351,9 +357,39 @@ impl Table {
     }
 
     /// From now on nobody gets a turn for what is to be done, who is adopted or changes: while this process follows another one, nearly all
-    /// of that is done there.
+    /// of that is done there. And to be registered takes half of the time in which a peer is adopted.
     pub(crate) fn put_off(&mut self) {
-        self.puts_off = true;
+        self.put_off = Some(Vec::new());
+    }
+
+    /// Registers at most so many of those who were adopted since. How many it were.
+    ///
+    /// # Errors
+    /// As from epoll_ctl(2).
+    pub(crate) fn register_some(&mut self, at_most: usize) -> io::Result<usize> {
+        let Self { peers, registry, put_off: Some(put_off), .. } = self else { return Ok(0) };
+        let some = put_off.split_off(put_off.len().saturating_sub(at_most));
+        for handle in &some {
+            if let Some(peer) = turns::find(&mut peers.slab, *handle) {
+                peer.register(registry, (*handle).into(), adopted_for(peer.talk.phase()))?;
+            }
+        }
+        if put_off.is_empty() {
+            // There were many at once.
+            *put_off = Vec::new();
+        }
+        Ok(some.len())
+    }
+
+    /// Everybody is registered, and gets a turn for what is still to be done.
+    ///
+    /// # Errors
+    /// As from epoll_ctl(2).
+    pub(crate) fn make_up(&mut self) -> io::Result<()> {
+        self.register_some(usize::MAX)?;
+        self.put_off = None;
+        self.peers.make_due_if(needs_turn);
+        Ok(())
     }
 
     /// What has been taken for a peer from the epoll set is there again, unless another process has read it meanwhile.
@@ -363,12 +399,6 @@ impl Table {
     pub(crate) fn register_anew(&mut self, handle: PeerHandle) -> io::Result<()> {
         let peer = turns::find(&mut self.peers.slab, handle);
         peer.map_or(Ok(()), |peer| peer.register_anew(&self.registry, handle.into()))
-    }
-
-    /// Everybody gets one for what is still to be done.
-    pub(crate) fn make_up(&mut self) {
-        self.puts_off = false;
-        self.peers.make_due_if(needs_turn);
     }
 
     /// Lets go of a peer that belongs to another process. The connection goes on there. Returns its key, unless nobody

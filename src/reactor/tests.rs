@@ -497,6 +497,11 @@ fn a_stop_that_waits_no_longer_ends_connections_of_which_another_process_holds_d
 /// A second loop that has adopted duplicates of all peers of the first, as a successor does.
 fn successor_of<S: StreamService + Default>(predecessor: &Rig<S>, config: &Config) -> Reactor<And<S, ()>> {
     let mut successor = reactor(S::default(), config);
+    adopt_all(predecessor, &mut successor);
+    successor
+}
+
+fn adopt_all<S: StreamService>(predecessor: &Rig<S>, successor: &mut Reactor<And<S, ()>>) {
     for key in predecessor.keys() {
         let peer = predecessor.peer(key);
         let duplicate = peer.as_fd().try_clone_to_owned().unwrap();
@@ -505,7 +510,6 @@ fn successor_of<S: StreamService + Default>(predecessor: &Rig<S>, config: &Confi
         let record = predecessor.reactor.lanes.lane.record(key).unwrap();
         successor.lanes.lane.adopt(duplicate.into(), &Record { session: &session, ..record }, 1).unwrap();
     }
-    successor
 }
 
 #[test]
@@ -563,6 +567,33 @@ fn what_the_predecessor_has_read_during_the_copy_is_no_matter_for_the_first_poll
     unread.set_nonblocking(false).unwrap();
     unread.read_exact(&mut number).unwrap();
     assert_eq!(number, [0, 0, 0, 8], "the successor has read what its event was taken for");
+}
+
+#[test]
+fn who_is_adopted_by_a_standby_is_registered_when_it_serves_if_there_was_no_time_before() {
+    let mut active = Rig::new(Seqnum, &Config::default());
+    let clients: Vec<Client> = (0..5).map(|_| active.connect().0).collect();
+    let mut standby = reactor(Seqnum, &Config::default());
+    standby.lanes.lane.table_mut().put_off();
+    adopt_all(&active, &mut standby);
+    for mut client in &clients {
+        client.write_all(&[0, 0, 0, 8]).unwrap();
+    }
+    let mut events = Events::with_capacity(EVENTS_PER_TURN);
+    let mut seen = |standby: &mut Reactor<_>| {
+        standby.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        events.iter().count()
+    };
+    assert_eq!(seen(&mut standby), 0, "to be registered takes time");
+    let table = standby.lanes.lane.table_mut();
+    assert_eq!([3, 0].map(|at_most| table.register_some(at_most).unwrap()), [3, 0]);
+    // One of the others has left by then.
+    let left = table.peers().handles()[0];
+    table.let_go(left.key());
+    assert_eq!(seen(&mut standby), 3);
+    standby.lanes.lane.table_mut().make_up().unwrap();
+    assert_eq!(seen(&mut standby), 1);
+    assert_eq!(standby.lanes.lane.table_mut().register_some(1).unwrap(), 0);
 }
 
 #[test]
