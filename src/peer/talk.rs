@@ -111,7 +111,8 @@ impl Talk {
             Phase::Open | Phase::Ended => match (self.holds.lasting().is_none(), !self.waits_to_write()) {
                 (true, true) => READING,
                 (true, false) => READING | Interest::WRITABLE,
-                (false, false) => Interest::WRITABLE,
+                // That something urgent comes is told whatever else is waited for: a standby counts on that.
+                (false, false) => Interest::WRITABLE | Interest::PRIORITY,
                 // For nothing: that it can be written to would be told at once.
                 (false, true) => Interest::PRIORITY,
             },

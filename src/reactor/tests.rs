@@ -453,6 +453,21 @@ fn urgent_data_does_not_hide_what_follows_it() {
 }
 
 #[test]
+fn something_urgent_is_told_also_of_who_is_not_read_from_while_its_output_waits() {
+    let mut rig = Rig::new(Commands::default(), &Config::default());
+    let (mut client, key) = rig.connect();
+    client.write_all(b"B\n").unwrap();
+    rig.turn_until(|rig| rig.peer(key).talk.pending_bytes() > 0 && !rig.peer(key).talk.listens());
+    rustix::net::send(&client, b"!", rustix::net::SendFlags::OOB).unwrap();
+    let Rig { reactor, events, .. } = &mut rig;
+    let mut polls = 0..TURNS_MAX;
+    while !events.iter().any(mio::event::Event::is_priority) {
+        assert!(polls.next().is_some(), "it is told");
+        reactor.poll(events, Some(TURN)).unwrap();
+    }
+}
+
+#[test]
 fn a_stop_waits_for_what_is_written_and_not_delivered() {
     let mut rig = Rig::new(Commands::default(), &Config::default());
     // A client with hardly any room to receive, as after a long and lossy way.
