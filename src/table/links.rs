@@ -26,9 +26,8 @@ impl Peers {
             return;
         };
         let writer_is_full = self.slab[writer_key].talk.is_full();
-        self.forget_reader(reader_key);
+        self.leave_writer(reader_key);
         let peer = &mut self.slab[reader_key];
-        peer.talk.release(Holds::RELAYED);
         let particulars = peer.particulars_mut();
         (particulars.writer, particulars.ephemeral) = (Some(writer.into()), false);
         if writer_is_full && reader_key != writer_key {
@@ -70,7 +69,7 @@ impl Peers {
         let joined = Joined { partner, idle_ns: idle.map(idle_ns), moved_ns: self.now_ns };
         let end = self.pairs.open(cookie_of(&self.slab[one.key()]), joined);
         for (handle, end) in [(one, end), (other, end.other())] {
-            self.forget_reader(handle.key());
+            self.leave_writer(handle.key());
             self.enter_pair(handle.key(), end);
             let peer = &mut self.slab[handle.key()];
             // What is kept of its input comes first, if the partner takes it.
@@ -197,14 +196,33 @@ impl Peers {
         }
     }
 
+    /// What the peer at `key` sends is not for whom it was for until now.
+    fn leave_writer(&mut self, key: usize) {
+        self.forget_reader(key);
+        let peer = &self.slab[key];
+        let writer_key = writer_of(peer).and_then(|writer| self.key(writer));
+        let mutual = writer_key.filter(|writer_key| writer_of(&self.slab[*writer_key]) == Some(peer.id()));
+        for key in mutual.into_iter().chain([key]) {
+            self.relay_no_more(key);
+        }
+    }
+
+    /// The peer at `key` is not coupled both ways any more, if it was.
+    fn relay_no_more(&mut self, key: usize) {
+        let peer = &mut self.slab[key];
+        if peer.talk.holds().has(Holds::RELAYED) {
+            peer.talk.release(Holds::RELAYED);
+            self.unsettled.push(key, peer);
+        }
+    }
+
     /// A peer is gone: nobody is tied to it any more. Whom it was joined to, who is at `partner_key`, ends as it did.
     pub(super) fn unlink(&mut self, gone: &Peer, partner_key: Option<usize>, how: &Closed) {
         let id = gone.id();
         for reader in self.readers.remove(&id).into_iter().flatten() {
             if let Some(key) = self.key(reader) {
                 self.hold_reader(key, id, false);
-                self.slab[key].talk.release(Holds::RELAYED);
-                self.unsettled.push(key, &mut self.slab[key]);
+                self.relay_no_more(key);
             }
         }
         let Some(key) = partner_key else { return };

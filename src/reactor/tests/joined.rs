@@ -4,6 +4,7 @@ use std::net::TcpListener as Upstream;
 
 use super::opened::handed_over;
 use super::*;
+use crate::peer::ties::Holds;
 use crate::service::{Closed, Connect};
 
 /// A proxy: whoever comes is joined to a connection to the upstream.
@@ -507,6 +508,24 @@ fn who_was_coupled_both_ways_to_one_that_leaves_is_told_as_it_is_with_that() {
     assert_eq!(rig.keys().len(), 2);
     let touches = rig.reactor.lanes.lane.table_mut().touches(Recipient::Successor);
     assert!(touches.iter().any(|touch| matches!(touch, Touch::Changed { key: changed, .. } if *changed == key)));
+}
+
+#[test]
+fn who_was_coupled_both_ways_to_one_that_is_coupled_to_another_is_so_no_more() {
+    let mut rig = Rig::new(Pour::default(), &Config::default());
+    let clients: Vec<Client> = (0..3).map(|_| rig.connect().0).collect();
+    let keys = rig.keys();
+    let ids: Vec<PeerId> = keys.iter().map(|key| rig.peer(*key).id()).collect();
+    let relayed = |rig: &Rig<Pour>| keys.iter().map(|key| rig.peer(*key).talk.holds().has(Holds::RELAYED)).collect();
+    // The second and the third are coupled to the first.
+    for (reader, writer, expected) in
+        [(0, 1, [true, true, false]), (0, 1, [true, true, false]), (0, 2, [true, false, true]), (2, 1, [false; 3])]
+    {
+        rig.reactor.lanes.lane.table_mut().peers_mut().couple(ids[reader], ids[writer]);
+        let held: Vec<bool> = relayed(&rig);
+        assert_eq!(held, expected, "{reader} {writer}");
+    }
+    drop(clients);
 }
 
 #[test]
