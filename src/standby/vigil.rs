@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -75,7 +75,7 @@ impl Vigil {
             let (mapping, whom) = (Arc::clone(mapping), Arc::clone(&whom));
             let (tells, was_noticed) = (Arc::clone(&tells), Arc::clone(&was_noticed));
             let watch = move || {
-                whom.run_beside(number);
+                run_beside(number);
                 // Where it fails, there is nothing to wait for either.
                 lock(mapping.living()[number]);
                 if !was_noticed.swap(true, Ordering::AcqRel) {
@@ -89,7 +89,7 @@ impl Vigil {
         Ok(Self { told, whom })
     }
 
-    /// The thread that was told runs, and may do so anywhere from now on.
+    /// The thread that was told runs, and may do so where it might before.
     pub(super) fn was_heard(&self) {
         self.whom.let_go();
     }
@@ -128,49 +128,59 @@ fn tell(tells: &UnixStream, whom: &Whom) {
 #[derive(Debug)]
 struct Whom {
     thread: Pid,
-    /// Where it may run, if that is known.
-    processors: Option<CpuSet>,
-    /// The processor that it was brought to and has not been let go from, and one more. 0 if there is none.
-    brought_to: AtomicUsize,
+    brought: Mutex<Option<Brought>>,
+}
+
+/// Where a thread was brought to, and where it might run before.
+#[derive(Debug)]
+struct Brought {
+    there: CpuSet,
+    before: CpuSet,
 }
 
 impl Whom {
     fn this_thread() -> Self {
-        Self { thread: gettid(), processors: sched_getaffinity(None).ok(), brought_to: AtomicUsize::new(0) }
+        Self { thread: gettid(), brought: Mutex::default() }
     }
 
-    /// Has this thread run on every other processor of those where that one may: on none that is left out for the one with another `number`.
-    fn run_beside(&self, number: usize) {
-        let Some(processors) = &self.processors else { return };
-        let mut half = CpuSet::new();
-        let all = (0..CpuSet::MAX_CPU).filter(|processor| processors.is_set(*processor));
-        all.skip(number).step_by(2).for_each(|processor| half.set(processor));
-        // Where there is one processor, it is for both.
-        let _ = sched_setaffinity(None, &half);
-    }
-
-    /// Has that thread run on the processor on which this one does.
+    /// Has that thread run on the processor on which this one does, if it may.
     fn bring_here(&self) {
-        if self.processors.is_some() {
-            let here = sched_getcpu();
-            let _ = sched_setaffinity(Some(self.thread), &only(here));
-            self.brought_to.store(here + 1, Ordering::Release);
+        let here = sched_getcpu();
+        let there = set_of(here);
+        if let Ok(before) = sched_getaffinity(Some(self.thread))
+            && before.is_set(here)
+            && sched_setaffinity(Some(self.thread), &there).is_ok()
+        {
+            *self.brought() = Some(Brought { there, before });
         }
     }
 
-    /// Has that thread run anywhere again, unless somebody else has said where meanwhile.
+    /// Has that thread run again where it did, unless somebody else has said where meanwhile.
     fn let_go(&self) {
-        let brought_to = self.brought_to.swap(0, Ordering::AcqRel).checked_sub(1).map(only);
-        if let (Some(there), Some(processors)) = (brought_to, &self.processors)
+        if let Some(Brought { there, before }) = self.brought().take()
             && sched_getaffinity(Some(self.thread)) == Ok(there)
         {
-            let _ = sched_setaffinity(Some(self.thread), processors);
+            let _ = sched_setaffinity(Some(self.thread), &before);
         }
+    }
+
+    fn brought(&self) -> MutexGuard<'_, Option<Brought>> {
+        self.brought.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn only(processor: usize) -> CpuSet {
-    let mut only = CpuSet::new();
-    only.set(processor);
-    only
+/// Has this thread run on every other processor of those where it may: on none that is left out for the one with another `number`.
+fn run_beside(number: usize) {
+    let Ok(processors) = sched_getaffinity(None) else { return };
+    let mut half = CpuSet::new();
+    let all = (0..CpuSet::MAX_CPU).filter(|processor| processors.is_set(*processor));
+    all.skip(number).step_by(2).for_each(|processor| half.set(processor));
+    // Where there is one processor, it is for both.
+    let _ = sched_setaffinity(None, &half);
+}
+
+fn set_of(processor: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    set
 }
