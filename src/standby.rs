@@ -1,6 +1,6 @@
 //! The standby: a process that follows a serving one, the active, and serves on when that has died.
 //!
-//! It is a successor that stays in its copy phase. It holds a duplicate of every listener and of every peer, does not poll, and
+//! It is a successor that stays in its copy phase. It holds a duplicate of every listener and of every peer, reads from nobody, and
 //! finds in memory that both share ([`mapping`](crate::mapping)) all that the active does.
 //!
 //! ```text

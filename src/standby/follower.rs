@@ -54,9 +54,10 @@ const LOOKS_EVERY: Duration = Duration::from_millis(500);
 /// So many peers are registered between two looks at the active: it takes half a millisecond.
 const REGISTERS_AT_ONCE: usize = 256;
 
-/// How often it is looked what the active has read, and which part of the time that may take.
+/// How often it is looked what the active has read, and which part of the time that may take: more than for as many peers as one thread can
+/// serve meanwhile. Otherwise each look would be at more than the one before it.
 const SIFTS_EVERY: Duration = Duration::from_millis(100);
-const SIFTS_FOR: u32 = 50;
+const SIFTS_FOR: u32 = 10;
 
 /// How following has come to its end.
 pub(crate) enum Followed<L> {

@@ -8,7 +8,7 @@ use mio::{Events, Poll};
 use crate::lanes::Lanes;
 use crate::table::PeerHandle;
 
-/// Events taken from one look at what has arrived for peers, and how often more is looked than there are peers.
+/// Events taken from one look at what has arrived for peers, and how often more is looked than is needed to see each once.
 const EVENTS_SIFTED: usize = 1024;
 const SIFTED_MORE: usize = 16;
 
@@ -16,24 +16,24 @@ const SIFTED_MORE: usize = 16;
 /// the copy has left an entry there, also where the predecessor has read it long ago, and the first poll would look at all
 /// of them while nobody serves. Nothing is read from anybody: who has something to read becomes due.
 pub(crate) fn sift<L: Lanes>(poll: &mut Poll, lanes: &mut L) -> io::Result<()> {
-    let readable = take(poll, lanes.peers())?;
+    // Often enough to see every peer once, and some more. Clients may send faster than this looks at them.
+    let readable = take(poll, lanes.peers() / EVENTS_SIFTED + SIFTED_MORE)?;
     readable.for_each(|handle| lanes.lane_mut(handle.lane()).table_mut().make_due(handle));
     Ok(())
 }
 
 /// The same for a standby, while the active reads on: who has something to read now has most likely been read from before this process
-/// serves, if ever it does, and stays in the epoll set.
+/// serves, if ever it does, and stays in the epoll set. Where there are many, others have their turn the next time: the active is to be heard.
 pub(crate) fn sift_and_keep<L: Lanes>(poll: &mut Poll, lanes: &mut L) -> io::Result<()> {
-    let mut readable = take(poll, lanes.peers())?;
+    let mut readable = take(poll, SIFTED_MORE)?;
     readable.try_for_each(|handle| lanes.lane_mut(handle.lane()).table_mut().register_anew(handle))
 }
 
-/// Takes all events, and returns those peers who have something to read.
-fn take(poll: &mut Poll, peers: usize) -> io::Result<impl Iterator<Item = PeerHandle> + use<>> {
+/// Takes all events, looking so often at most, and returns those peers who have something to read.
+fn take(poll: &mut Poll, looks_max: usize) -> io::Result<impl Iterator<Item = PeerHandle> + use<>> {
     let mut events = Events::with_capacity(EVENTS_SIFTED);
     let mut readable = Vec::new();
-    // Often enough to see every peer once, and some more. Clients may send faster than this looks at them.
-    for _ in 0..peers / EVENTS_SIFTED + SIFTED_MORE {
+    for _ in 0..looks_max {
         match poll.poll(&mut events, Some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             polled => polled?,
