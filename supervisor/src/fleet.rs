@@ -159,10 +159,15 @@ impl Fleet {
         if said == FromWorker::Survived {
             // What the process before it was asked is not answered, and this one does not hang.
             self.sharing.gone(id);
-            let (generations, mut with) = self.generations(now);
-            generations.turns(id, &mut with);
+            self.turns(id, now);
         }
         Ok(heard)
+    }
+
+    /// It is known of a worker that it does not hang.
+    fn turns(&mut self, id: WorkerId, now: Instant) {
+        let (generations, mut with) = self.generations(now);
+        generations.turns(id, &mut with);
     }
 
     /// A worker answers. It may be late: then nobody waits for it any more.
@@ -175,8 +180,7 @@ impl Fleet {
             _ if *owed > 0 => {}
             FromWorker::Holds(count) => {
                 self.sharing.holds(id, count.into());
-                let (generations, mut with) = self.generations(now);
-                generations.turns(id, &mut with);
+                self.turns(id, now);
             }
             FromWorker::Moved(count) => self.sharing.moved(id, count.into(), now),
             _ => {}
@@ -306,7 +310,12 @@ impl Fleet {
 
     /// The process of a worker has ended, and all is heard that it had said. Returns whether its standby may say that it serves on.
     pub(crate) fn may_survive(&mut self, id: WorkerId, exit: &Exit, now: Instant) -> bool {
-        self.roster.get_mut(id).is_some_and(|worker| worker.guard.may_survive(exit, now))
+        let may_survive = self.roster.get_mut(id).is_some_and(|worker| worker.guard.may_survive(exit, now));
+        if may_survive {
+            // It was dying, not hanging, and whoever serves on is to have the time for that.
+            self.turns(id, now);
+        }
+        may_survive
     }
 
     /// A process has ended of whose death its standby knew first. Returns whose it was.

@@ -175,8 +175,8 @@ impl Generations {
             return with.back_off.note(worker.started, None, with.now);
         };
         let pid = predecessor.pid;
-        // It may be the predecessor that has made it fail, by answering nothing.
-        let can_answer = predecessor.is_serving() && predecessor.gives_back();
+        // It may be the predecessor that has made it fail, by answering nothing. One whose process is dead has its own time.
+        let can_answer = predecessor.is_serving() && predecessor.gives_back() && !predecessor.guard.is_bereft();
         if can_answer && self.suspects.suspect(id, reason, with.now) {
             predecessor.owes.holds += 1;
             return with.roster.act(Action::Count { worker: id });

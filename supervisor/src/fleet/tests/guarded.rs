@@ -144,9 +144,8 @@ fn who_has_no_standby_any_more_is_not_waited_for() {
     assert_eq!(fleet.take_lost(|_| true, now), [Lost { worker: WORKER, exit: Exit::Code(0), standby: None }]);
 }
 
-#[test]
-fn what_a_worker_was_asked_before_it_died_is_not_waited_for() {
-    let now = Instant::now();
+/// A fleet whose worker another one is to take over from: who that is.
+fn guarded_and_to_be_replaced(now: Instant) -> (Fleet, WorkerId) {
     let mut fleet = guarded(now);
     fleet.replace(now);
     fleet.advance(now);
@@ -156,7 +155,37 @@ fn what_a_worker_was_asked_before_it_died_is_not_waited_for() {
     });
     let taker = taker.expect("one is to take over");
     fleet.launched(taker, 80);
-    assert!(fleet.may_survive(WORKER, &KILLED, now));
+    (fleet, taker)
+}
+
+#[test]
+fn a_worker_that_is_killed_while_another_takes_over_is_served_on_for_whichever_end_is_known_first() {
+    for is_known_first in [true, false] {
+        let now = Instant::now();
+        let (mut fleet, taker) = guarded_and_to_be_replaced(now);
+        if is_known_first {
+            assert!(fleet.may_survive(WORKER, &KILLED, now));
+            fleet.exited(taker, Exit::Code(3), now);
+        } else {
+            fleet.exited(taker, Exit::Code(3), now);
+            assert!(fleet.may_survive(WORKER, &KILLED, now));
+        }
+        assert!(!fleet.is_moving(), "nobody can say whether it hangs");
+        fleet.advance(now);
+        let late = now + PATIENCE - Duration::from_millis(1);
+        fleet.advance(late);
+        assert_eq!(fleet.workers(), 1, "nobody takes its place");
+        say(&mut fleet, FromWorker::Survived, late);
+        fleet.advance(late);
+        assert!(!fleet.finishes(WORKER));
+        assert_eq!((fleet.pid(WORKER), fleet.serving(), fleet.coming()), (Some(71), 1, None));
+    }
+}
+
+#[test]
+fn what_a_worker_was_asked_before_it_died_is_not_waited_for() {
+    let now = Instant::now();
+    let (mut fleet, taker) = guarded_and_to_be_replaced(now);
     fleet.exited(taker, Exit::Code(3), now);
     fleet.advance(now);
     assert!(fleet.is_moving(), "it is asked whether it hangs");
