@@ -169,13 +169,16 @@ fn a_worker_that_was_given_up_takes_over_nothing_when_it_comes_to_it() {
     let mut peers: Vec<Peer> = (0..5).map(|_| Peer::connect(supervisor.address())).collect();
     exchange_all(&mut peers);
     std::fs::write(&slow, "").expect("the directory is there");
-    let given_up = ask("reload", &path);
-    assert_eq!(given_up.status.code(), Some(3), "{given_up:?}");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_line(|line| line.contains(" is not replaced and goes on: "));
     std::fs::remove_file(&slow).expect("it is there");
-    // It is killed without having run again.
+    // It is killed without having run again, and the generation is not over before.
+    let reloaded = ask("reload", &path);
+    assert_eq!(reloaded.status.code(), Some(0), "{reloaded:?}");
     supervisor.wait_for_line(|line| line.contains("of generation 2 was killed by SIGKILL"));
     exchange_all(&mut peers);
-    assert_eq!(supervisor.lines_with("Took over").len(), 0, "{}", supervisor.log());
+    assert_eq!(supervisor.lines_with("Generation 2 is given up: none of its workers became ready").len(), 1);
+    assert_eq!(supervisor.lines_with("Took over").len(), 1, "{}", supervisor.log());
     supervisor.stop();
 }
 

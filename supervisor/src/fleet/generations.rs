@@ -126,7 +126,9 @@ impl Generations {
         let is_new = |worker: &Worker| worker.generation == generation;
         // One whose predecessor has gone serves, but cannot hand over yet.
         let is_starting = |worker: &Worker| worker.crew == Crew::Coming || worker.is_left_alone();
-        if is_any(&is_starting) || self.suspects.is_asking() {
+        // Whom one that is held was to take over from must have no other successor until it is known which of them has.
+        let is_in_doubt = self.suspects.is_asking() || with.roster.all().any(Worker::is_held);
+        if is_any(&is_starting) || is_in_doubt {
             return false;
         }
         // Also where nobody else serves either: whoever has asked is to know that it has not come.

@@ -1254,13 +1254,12 @@ fn a_generation_waits_for_one_that_has_taken_over_after_it_was_given_up() {
         let mut world = with_silent_successors(false);
         world.ready(WorkerId(4));
         world.pass(READY_TIMEOUT);
-        assert_eq!(world.said("Generation 2 serves in part"), 1);
         world.exit(WorkerId(1), Exit::Code(0));
         world.decide();
         assert_eq!(world.fleet.replace(world.now), Some(2));
         world.decide();
         assert!(!world.workers[&WorkerId(3)].told_to_finish, "it cannot hand over yet");
-        assert_eq!((world.said("Generation 3 begins when "), world.starts.len()), (1, 4));
+        assert_eq!((world.reloads.len(), world.starts.len()), (0, 4));
         if becomes_ready {
             world.ready(WorkerId(3));
             world.decide();
@@ -1269,6 +1268,29 @@ fn a_generation_waits_for_one_that_has_taken_over_after_it_was_given_up() {
         }
         assert_eq!((world.said("Generation 3 begins: "), world.starts.len()), (1, 6));
         assert_eq!(world.workers[&WorkerId(3)].told_to_finish, !becomes_ready);
+    }
+}
+
+#[test]
+fn a_generation_is_over_when_it_is_known_whether_one_that_was_given_up_had_taken_over() {
+    for had_taken_over in [true, false] {
+        let mut world = with_silent_successors(false);
+        world.ready(WorkerId(4));
+        world.pass(READY_TIMEOUT);
+        assert_eq!(world.fleet.replace(world.now), Some(2));
+        world.decide();
+        assert_eq!((world.reloads.len(), world.starts.len()), (0, 4), "it may have what another would take over");
+        if had_taken_over {
+            world.ready(WorkerId(3));
+            world.decide();
+        } else {
+            world.pass(HELD_PATIENCE);
+        }
+        let part =
+            if had_taken_over { "Generation 2 serves: 2 workers" } else { "Generation 2 serves in part: 1 workers" };
+        assert_eq!((world.said(part), world.starts.len()), (1, 6));
+        world.all_ready();
+        assert_eq!((world.fleet.current(), world.fleet.unreplaced(), world.fleet.serving()), (3, 0, 2));
     }
 }
 
