@@ -509,6 +509,8 @@ impl Fleet {
             self.sharing.added_in_vain();
         }
         self.roster.finish(id, now);
+        // Whoever takes over from it is one too many as well. If it has done so already, it finishes in its place.
+        self.roster.successors(id).into_iter().for_each(|successor| self.roster.finish(successor, now));
         // One that gives back does so when it is told to finish.
         if self.roster.rules.takes_over() && was_serving && gives_back {
             self.sharing.empty(id);

@@ -796,6 +796,28 @@ fn a_successor_that_says_that_it_has_taken_over_from_one_that_was_removed_is_rem
 }
 
 #[test]
+fn a_worker_that_is_removed_while_another_takes_over_from_it_is_replaced_by_nobody() {
+    for had_taken_over in [true, false] {
+        let mut world = with_silent_successors(false);
+        world.exit(WorkerId(3), Exit::Code(3));
+        world.decide();
+        world.fleet.remove(world.now);
+        world.decide();
+        assert!(world.workers[&WorkerId(2)].told_to_finish);
+        assert!(world.signals.contains(&(WorkerId(4), Signal::SIGSTOP)), "{:?}", world.signals);
+        if had_taken_over {
+            world.ready(WorkerId(4));
+            world.decide();
+            assert!(world.workers[&WorkerId(4)].told_to_finish);
+        } else {
+            world.pass(HELD_PATIENCE);
+            assert!(world.signals.contains(&(WorkerId(4), Signal::SIGKILL)), "{:?}", world.signals);
+        }
+        assert_eq!((world.fleet.target(), world.fleet.serving()), (1, 1));
+    }
+}
+
+#[test]
 fn a_successor_that_was_given_up_goes_on_when_its_predecessor_is_killed_and_nobody_else_is_started_meanwhile() {
     for has_taken_over in [true, false] {
         let mut world = with_silent_successors(false);
