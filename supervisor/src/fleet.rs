@@ -498,6 +498,10 @@ impl Fleet {
                 self.let_go(id, now);
             }
         }
+        if removed.is_none() {
+            // One that was added, if any was, has not been started yet.
+            self.sharing.added_in_vain();
+        }
         self.roster.report(Report::Removed { pid: removed, workers: self.target });
     }
 

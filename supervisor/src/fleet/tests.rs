@@ -818,6 +818,24 @@ fn a_worker_that_is_removed_while_another_takes_over_from_it_is_replaced_by_nobo
 }
 
 #[test]
+fn one_that_is_removed_before_it_was_started_leaves_nobody_to_be_filled() {
+    let mut world = two_that_know(Replace::Takeover);
+    world.fleet.replace(world.now);
+    world.decide();
+    world.fleet.add(world.now);
+    world.fleet.remove(world.now);
+    world.all_ready();
+    assert_eq!((world.said("Generation 2 serves: 2 workers"), world.fleet.target()), (1, 2));
+    for id in [1, 2] {
+        world.exit(WorkerId(id), Exit::Code(0));
+    }
+    world.exit(WorkerId(3), Exit::Signal(Signal::SIGKILL));
+    world.pass(Duration::from_secs(1));
+    world.all_ready();
+    assert_eq!((world.fleet.serving(), ordered(&mut world)), (2, Vec::new()), "it takes the place of one that died");
+}
+
+#[test]
 fn a_successor_that_was_given_up_goes_on_when_its_predecessor_is_killed_and_nobody_else_is_started_meanwhile() {
     for has_taken_over in [true, false] {
         let mut world = with_silent_successors(false);
