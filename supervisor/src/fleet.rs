@@ -85,7 +85,7 @@ impl Fleet {
             generations: Generations::from_record(record.current, record.succession),
             back_off: BackOff::from_record(&record.back_off, now),
             sharing: Sharing::from_record(record.to_fill, record.levels.unwrap_or(false)),
-            replace_by: None,
+            replace_by: record.replace_by_ms.map(|replace_by_ms| instant_at(replace_by_ms, now)),
             stop_by: record.stop_by_ms.map(|stop_by_ms| instant_at(stop_by_ms, now)),
         }
     }
@@ -105,6 +105,7 @@ impl Fleet {
             to_fill: self.sharing.to_fill() as u64,
             levels: Some(self.sharing.is_levelling()),
             stop_by_ms: self.stop_by.map(|stop_by| milliseconds_to(stop_by, now)),
+            replace_by_ms: self.replace_by.map(|replace_by| milliseconds_to(replace_by, now)),
         }
     }
 

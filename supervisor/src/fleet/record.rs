@@ -32,6 +32,9 @@ pub(crate) struct FleetRecord {
     /// Whether shares were being brought near to each other.
     #[n(9)]
     pub(crate) levels: Option<bool>,
+    /// A generation was asked for that begins later.
+    #[n(10)]
+    pub(crate) replace_by_ms: Option<i64>,
 }
 
 #[derive(Debug, Default, Encode, Decode)]

@@ -1259,6 +1259,21 @@ fn a_new_generation_waits_for_the_end_of_a_move_and_not_for_ever() {
 }
 
 #[test]
+fn a_generation_that_was_postponed_begins_in_the_next_binary() {
+    let mut world = two_that_know(Replace::Takeover);
+    world.fleet.remove(world.now);
+    world.decide();
+    world.fleet.replace(world.now);
+    world.decide();
+    assert_eq!((world.said("Generation 2 begins when "), world.said("Generation 2 begins: ")), (1, 0));
+    world.resume();
+    world.decide();
+    world.all_ready();
+    assert_eq!((world.said("Generation 2 begins: "), world.said("Generation 2 serves: 1 workers")), (1, 1));
+    assert_eq!(world.reloads.len(), 1, "whoever is told of reloads is told that it is over");
+}
+
+#[test]
 fn who_asks_during_a_takeover_and_a_move_waits_for_the_generation_after_it() {
     let mut world = two_that_know(Replace::Takeover);
     world.fleet.replace(world.now);
