@@ -6,12 +6,39 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use reactord_process::words::ConnectionId;
-use rustix::net::sockopt::socket_cookie;
+use rustix::net::sockopt::{set_socket_linger, socket_cookie, socket_linger};
+
+/// A client's socket. Whoever closes it does not wait for that.
+#[derive(Debug)]
+pub(crate) struct ClientSocket(OwnedFd);
+
+impl From<OwnedFd> for ClientSocket {
+    fn from(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+}
+
+impl AsFd for ClientSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for ClientSocket {
+    /// A worker may want to wait for its client when it closes (`SO_LINGER`, socket(7)). The connection has that, and not the descriptor:
+    /// whoever is the last one to close waits, also where nothing else is waited for. With a time of 0 nobody waits: the client is reset.
+    fn drop(&mut self) {
+        if socket_linger(&self.0).is_ok_and(|linger| linger.is_some_and(|time| !time.is_zero())) {
+            // What can be asked of a socket can be told it: there is nothing that could fail.
+            let _ = set_socket_linger(&self.0, None);
+        }
+    }
+}
 
 /// A connection that no worker has.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: ClientSocket,
     /// The client's address.
     pub(crate) peer: SocketAddr,
     /// The server's address.
@@ -23,7 +50,7 @@ pub(crate) struct Connection {
 /// What comes with the word that gives a connection back.
 #[derive(Debug)]
 pub(crate) struct Parcel {
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: ClientSocket,
     pub(crate) state: Box<[u8]>,
 }
 
@@ -144,6 +171,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
 
     use super::*;
 
@@ -152,12 +180,26 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, peer) = listener.accept().unwrap();
         let local = socket.local_addr().unwrap();
-        (client, Connection { socket: socket.into(), peer, local, state: None })
+        (client, Connection { socket: OwnedFd::from(socket).into(), peer, local, state: None })
     }
 
     fn parcel(connections: &Connections, id: ConnectionId, state: &[u8]) -> Parcel {
-        let socket = connections.here[&id].socket.try_clone().unwrap();
-        Parcel { socket, state: state.into() }
+        let socket = connections.here[&id].socket.as_fd().try_clone_to_owned().unwrap();
+        Parcel { socket: socket.into(), state: state.into() }
+    }
+
+    #[test]
+    fn whoever_closes_does_not_wait_for_the_client_though_a_worker_wanted_to_and_resets_it_if_that_did() {
+        let some = Some(Duration::from_secs(5));
+        for (linger, left) in [(some, None), (Some(Duration::ZERO), Some(Duration::ZERO)), (None, None)] {
+            let (_client, connection) = connection();
+            let workers = connection.socket.as_fd().try_clone_to_owned().unwrap();
+            set_socket_linger(&workers, linger).unwrap();
+            let mut connections = Connections::default();
+            connections.insert(ConnectionId::FIRST, connection);
+            connections.let_go(ConnectionId::FIRST, true);
+            assert_eq!(socket_linger(&workers), Ok(left), "{linger:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, r
 use reactord_process::descriptors::{self, retry_interrupted};
 use reactord_process::words::{ConnectionId, FromSupervisor, FromWorker, Malformed, PACKET_BYTES_MAX};
 
-use crate::connection::{Lent, Parcel};
+use crate::connection::{ClientSocket, Lent, Parcel};
 
 /// What a receiver's buffer has: one byte more than is allowed, so that a longer packet shows.
 pub(crate) const BUFFER_BYTES: usize = PACKET_BYTES_MAX + 1;
@@ -158,7 +158,10 @@ impl Link {
                 return Ok(Heard::Waits);
             }
             let mut arrived = Vec::new();
-            match descriptors::receive(&self.socket, buffer, Some(&mut arrived)) {
+            let received = descriptors::receive(&self.socket, buffer, Some(&mut arrived));
+            // Whatever it says, it may have come with clients.
+            let arrived: Vec<ClientSocket> = arrived.into_iter().map(ClientSocket::from).collect();
+            match received {
                 Ok(received) if received.bytes == 0 => {
                     // An empty packet looks like the end.
                     if rustix::io::ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes > 0) {
@@ -196,7 +199,7 @@ impl Link {
 }
 
 /// What a packet says, with what came with it.
-fn understood(packet: &[u8], mut arrived: Vec<OwnedFd>) -> Result<Heard, LinkError> {
+fn understood(packet: &[u8], mut arrived: Vec<ClientSocket>) -> Result<Heard, LinkError> {
     let (said, state) = FromWorker::parse(packet).map_err(LinkError::Malformed)?;
     match (said, state, arrived.len()) {
         (FromWorker::Back(id), Some(state), 1) => {
@@ -223,7 +226,11 @@ impl AsFd for Link {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
     use reactord_process::words::STATE_BYTES_MAX;
+    use rustix::net::sockopt::{set_socket_linger, socket_linger};
 
     use super::*;
 
@@ -318,6 +325,19 @@ mod tests {
         }
         for errno in [Errno::PIPE, Errno::CONNRESET, Errno::BADF] {
             assert!(!is_want_of_room(errno), "after {errno} nothing can be sent any more");
+        }
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_comes_with_something_else_than_it_should() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut link, worker) = Link::pair().unwrap();
+        for packet in [&b"took 1"[..], b"nonsense", b"back 1 "] {
+            set_socket_linger(&client, Some(Duration::from_secs(5))).unwrap();
+            descriptors::send(&worker, packet, &[client.as_fd(), client.as_fd()]).unwrap();
+            assert!(hear(&mut link).is_err());
+            assert_eq!(socket_linger(&client), Ok(None));
         }
     }
 

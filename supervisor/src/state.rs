@@ -288,7 +288,7 @@ impl ConnectionState {
         let Connection { socket, peer, local, state } = connection;
         Self {
             id: id.number(),
-            descriptor: socket.as_raw_fd(),
+            descriptor: socket.as_fd().as_raw_fd(),
             peer: peer.to_string(),
             local: local.to_string(),
             state: state.as_ref().filter(|_| with_state).map(|state| state.to_vec().into()),
@@ -297,7 +297,7 @@ impl ConnectionState {
 
     fn into_connection(self) -> io::Result<(ConnectionId, Connection)> {
         let Self { id, descriptor, peer, local, state } = self;
-        let socket = inherited::take(descriptor)?;
+        let socket = inherited::take(descriptor)?.into();
         let state = state.map(|state| Vec::from(state).into_boxed_slice());
         Ok((connection_id(id)?, Connection { socket, peer: address(&peer)?, local: address(&local)?, state }))
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -24,7 +24,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 
 use crate::children::is_in_another_group;
 use crate::config::{Config, Supply};
-use crate::connection::{Connection, Connections, Parcel, WrongSocket};
+use crate::connection::{ClientSocket, Connection, Connections, Parcel, WrongSocket};
 use crate::fleet::{self, Fleet, WorkerId};
 use crate::line::Line;
 use crate::link::{BUFFER_BYTES, Flushed, Heard, Link, LinkError};
@@ -414,14 +414,15 @@ impl Traffic {
     }
 
     fn enqueue(&mut self, socket: TcpStream, peer: SocketAddr, fleet: &mut Fleet) {
-        let local = match socket.local_addr() {
+        let local = socket.local_addr();
+        let socket = ClientSocket::from(OwnedFd::from(std::net::TcpStream::from(socket)));
+        let local = match local {
             Ok(local) => local,
             Err(error) => return debug!("Peer {} is gone already: {error}", Address(peer)),
         };
         let id = self.next_connection;
         self.next_connection = id.next();
         debug!("Connection {id} from {} to {} is in the queue", Address(peer), Address(local));
-        let socket = std::net::TcpStream::from(socket).into();
         self.connections.insert(id, Connection { socket, peer, local, state: None });
         fleet.enqueue(id);
     }
