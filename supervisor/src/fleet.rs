@@ -217,12 +217,16 @@ impl Fleet {
                 self.roster.get_mut(id).into_iter().for_each(|worker| worker.has_taken = true);
                 Ok(Heard::Took(connection))
             }
-            FromWorker::Done(connection) if self.roster.queue.ended(id, connection) => Ok(Heard::Ended(connection)),
+            FromWorker::Done(connection) => match self.roster.queue.ended(id, connection) {
+                Some(true) => Ok(Heard::Ended(connection)),
+                Some(false) => Ok(Heard::Noted),
+                None => Err(Breach::NotHeld(connection)),
+            },
             FromWorker::Back(connection) if self.roster.queue.gave_back(id, connection) => {
                 Ok(Heard::GaveBack(connection))
             }
-            FromWorker::Done(connection) | FromWorker::Back(connection) => Err(Breach::NotHeld(connection)),
-            said => Ok(survival::hear_last(&mut self.roster, id, said)),
+            FromWorker::Back(connection) => Err(Breach::NotHeld(connection)),
+            said => survival::hear_last(&mut self.roster, id, said),
         }
     }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use reactord_process::words::{ConnectionId, FromWorker, VERSION, VERSION_WITHOUT_STATES};
 
+use super::queue::KNOWN_MAX;
+
 /// What becomes of a connection by what a worker says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
@@ -31,6 +33,7 @@ pub(crate) enum Breach {
     NotAsked(FromWorker),
     /// It says what only the standby of a worker says, and there is none.
     NoStandby(FromWorker),
+    HasTooMany,
 }
 
 impl fmt::Display for Breach {
@@ -45,6 +48,7 @@ impl fmt::Display for Breach {
             Self::NotSent(id) => write!(f, "connection {id} is not under way to it"),
             Self::NotHeld(id) => write!(f, "it does not have connection {id}"),
             Self::NoStandby(said) => write!(f, "it says \"{said}\", and has no standby that could serve on"),
+            Self::HasTooMany => write!(f, "its standby says of more than {KNOWN_MAX} connections that it has them"),
             Self::NotAsked(said) => write!(f, "it says \"{said}\", and was not asked"),
         }
     }

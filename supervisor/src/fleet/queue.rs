@@ -18,7 +18,7 @@ pub(crate) const UNDER_WAY_MAX: usize = 64;
 
 /// Connections that one worker may have by what it says: as many files as a process may open where nobody has changed that
 /// (`fs.nr_open`, proc(5)). One that seems to have more does not say which have ended, and gets no more until it does.
-const KNOWN_MAX: usize = 1 << 20;
+pub(super) const KNOWN_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -40,7 +40,8 @@ struct Account {
     /// Sent, or to be, and not taken.
     under_way: BTreeSet<ConnectionId>,
     holding: Holding,
-    /// What its standby has said that it has, which is about to serve on.
+    /// What its standby has said that it has, which is about to serve on. When it does, what it had not: that is over, and the process
+    /// before it may have said so.
     claimed: BTreeSet<ConnectionId>,
     /// How many it has given back.
     given: u64,
@@ -73,17 +74,6 @@ impl Holding {
         match self {
             Self::Counted(count) => *count += 1,
             Self::Known(connections) => drop(connections.insert(connection)),
-        }
-    }
-
-    /// False if it is known not to be there.
-    fn remove(&mut self, connection: ConnectionId) -> bool {
-        match self {
-            Self::Counted(count) => {
-                *count = count.saturating_sub(1);
-                true
-            }
-            Self::Known(connections) => connections.remove(&connection),
         }
     }
 }
@@ -120,11 +110,16 @@ impl Queue {
         })
     }
 
-    /// The standby of a worker serves on, and has this connection if it was under way. Returns whether it was.
-    pub(crate) fn has(&mut self, worker: WorkerId, connection: ConnectionId) -> bool {
+    /// The standby of a worker serves on, and has this connection if it was under way. Returns whether it was, or `None` if it says so of
+    /// more than a worker may have.
+    pub(crate) fn has(&mut self, worker: WorkerId, connection: ConnectionId) -> Option<bool> {
         let was_under_way = self.took(worker, connection);
-        self.accounts.entry(worker).or_default().claimed.insert(connection);
-        was_under_way
+        let claimed = &mut self.accounts.entry(worker).or_default().claimed;
+        if !was_under_way && claimed.len() >= KNOWN_MAX {
+            return None;
+        }
+        claimed.insert(connection);
+        Some(was_under_way)
     }
 
     /// The standby of a worker serves on: what it does not have of what was under way goes back to its place, and it asks for nothing.
@@ -132,15 +127,23 @@ impl Queue {
     pub(crate) fn survived(&mut self, worker: WorkerId) -> BTreeSet<ConnectionId> {
         let had = self.cut_off(worker);
         let account = self.accounts.entry(worker).or_default();
-        let claimed = std::mem::take(&mut account.claimed);
-        let lost = had.difference(&claimed).copied().collect();
-        account.holding = Holding::Known(claimed);
+        let (held, lost) = had.into_iter().partition(|connection| account.claimed.remove(connection));
+        account.holding = Holding::Known(held);
         lost
     }
 
-    /// A worker has a connection no more. False if it never had it.
-    pub(crate) fn ended(&mut self, worker: WorkerId, connection: ConnectionId) -> bool {
-        self.accounts.get_mut(&worker).is_none_or(|account| account.holding.remove(connection))
+    /// A worker has a connection no more. Returns whether it is known that it had this one, or `None` if that it had not.
+    pub(crate) fn ended(&mut self, worker: WorkerId, connection: ConnectionId) -> Option<bool> {
+        let Some(Account { holding, claimed, .. }) = self.accounts.get_mut(&worker) else { return Some(false) };
+        match holding {
+            Holding::Counted(count) => {
+                *count = count.saturating_sub(1);
+                Some(false)
+            }
+            Holding::Known(connections) => {
+                connections.remove(&connection).then_some(true).or_else(|| claimed.remove(&connection).then_some(false))
+            }
+        }
     }
 
     /// The same, and the connection is nobody's: [returned](Self::put_back) or [kept](Self::keep) is what it is next.
@@ -461,8 +464,8 @@ mod tests {
         assert!(!queue.gave_back(ONE, id(2)), "it is the other's");
         assert!(queue.gave_back(ONE, id(1)) && !queue.gave_back(ONE, id(1)));
         queue.keep(ONE, id(1));
-        assert!(queue.ended(ONE, id(1)) && !queue.gave_back(ONE, id(1)));
-        assert!(!queue.ended(ONE, id(1)));
+        assert_eq!((queue.ended(ONE, id(1)), queue.gave_back(ONE, id(1))), (Some(true), false));
+        assert_eq!(queue.ended(ONE, id(1)), None);
         let ignorant = WorkerId(3);
         want(&mut queue, ignorant, 1);
         queue.enqueue(id(5));
@@ -470,6 +473,35 @@ mod tests {
         queue.withdraw(OTHER);
         assert_eq!(handed_out(&mut queue), [(ignorant, 5)]);
         assert!(queue.took(ignorant, id(5)) && !queue.gave_back(ignorant, id(5)));
+        assert_eq!(queue.ended(ignorant, id(5)), Some(false), "whatever it says may be another's");
+    }
+
+    #[test]
+    fn who_serves_on_has_what_it_says_only_if_the_one_before_it_had_that() {
+        let mut queue = shared(4);
+        let id = |number| ConnectionId::from_number(number).unwrap();
+        assert_eq!(queue.ended(ONE, id(1)), Some(true));
+        // It does not know that the first one is over, and the second is the other's.
+        for claimed in [1, 2, 3] {
+            assert_eq!(queue.has(ONE, id(claimed)), Some(false));
+        }
+        assert_eq!((queue.survived(ONE).len(), queue.share(ONE)), (0, 1));
+        assert!(!queue.gave_back(ONE, id(2)));
+        assert_eq!([1, 2, 3].map(|ended| queue.ended(ONE, id(ended))), [Some(false), Some(false), Some(true)]);
+        assert_eq!([1, 2, 3].map(|ended| queue.ended(ONE, id(ended))), [None; 3]);
+        assert_eq!(queue.ended(OTHER, id(2)), Some(true));
+    }
+
+    #[test]
+    fn who_serves_on_may_say_of_no_more_connections_that_it_has_them_than_a_worker_may_have() {
+        let mut queue = queue_of(1);
+        queue.know(ONE);
+        want(&mut queue, ONE, 1);
+        assert_eq!(handed_out(&mut queue), [(ONE, 1)]);
+        let mut claimed = std::iter::successors(Some(ConnectionId::FIRST.next()), |id| Some(id.next()));
+        assert!(claimed.by_ref().take(KNOWN_MAX).all(|id| queue.has(ONE, id) == Some(false)));
+        assert_eq!(queue.has(ONE, claimed.next().unwrap()), None);
+        assert_eq!(queue.has(ONE, ConnectionId::FIRST), Some(true), "nobody else serves what is under way to it");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) struct Lost {
 /// A worker says something about its standby, or the standby does.
 ///
 /// # Errors
-/// If it has none.
+/// If it has none, or one that says too much.
 pub(super) fn hear(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Result<Heard, Breach> {
     let worker = roster.get_mut(id).expect("it was just heard");
     // Which connections a worker has, and can be said to have in another process, is known of those alone.
@@ -35,7 +35,7 @@ pub(super) fn hear(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Resul
         return Ok(Heard::Noted);
     }
     let has_standby = worker.guard.standby().is_some();
-    let heard = hear_last(roster, id, said);
+    let heard = hear_last(roster, id, said)?;
     match said {
         // Whoever says that it has a connection serves it, whatever else is wrong: it is needed here no more.
         FromWorker::Has(_) if heard != Heard::Noted => Ok(heard),
@@ -46,10 +46,15 @@ pub(super) fn hear(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Resul
 }
 
 /// What comes of the same where nothing is said to the worker any more.
-pub(super) fn hear_last(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Heard {
-    match said {
-        FromWorker::Has(connection) if roster.queue.has(id, connection) => Heard::Took(connection),
-        _ => Heard::Noted,
+///
+/// # Errors
+/// If it says so of too many.
+pub(super) fn hear_last(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Result<Heard, Breach> {
+    let FromWorker::Has(connection) = said else { return Ok(Heard::Noted) };
+    match roster.queue.has(id, connection) {
+        Some(true) => Ok(Heard::Took(connection)),
+        Some(false) => Ok(Heard::Noted),
+        None => Err(Breach::HasTooMany),
     }
 }
 
