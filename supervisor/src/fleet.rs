@@ -156,7 +156,7 @@ impl Fleet {
     }
 
     fn hear_of_standby(&mut self, id: WorkerId, said: FromWorker, now: Instant) -> Result<Heard, Breach> {
-        let heard = survival::hear(&mut self.roster, id, said)?;
+        let heard = survival::hear(&mut self.roster, id, said, now)?;
         if said == FromWorker::Survived {
             // What the process before it was asked is not answered, and this one does not hang.
             self.sharing.gone(id);

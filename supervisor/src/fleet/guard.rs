@@ -18,8 +18,8 @@ pub(crate) struct Guard {
     has_been: bool,
     /// How the worker's process has died, if its standby has not said yet that it serves on; it has until then.
     bereft: Option<(Exit, Instant)>,
-    /// Those before this one of which it is not known yet how they have died.
-    former: Vec<u32>,
+    /// Those before this one of which it is not known yet how they have died, and until when that is waited for.
+    former: Vec<(u32, Instant)>,
     /// It has not been looked at who serves on.
     is_unseen: bool,
 }
@@ -39,9 +39,9 @@ impl Guard {
         self.bereft.is_some()
     }
 
-    /// When it is not waited any more for another one to serve on.
+    /// When it is not waited any more for another one to serve on, or for the end of one before it.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.bereft.as_ref().map(|(_, until)| *until)
+        self.bereft.iter().map(|(_, until)| *until).chain(self.former.iter().map(|(_, until)| *until)).min()
     }
 
     /// Whether somebody has died, and not all is known of that.
@@ -68,10 +68,10 @@ impl Guard {
     }
 
     /// The standby, if there is one, serves on in place of the process `former`. Returns its pid, and how that one has died, if it is known.
-    pub(crate) fn survives(&mut self, former: u32) -> Option<(u32, Option<Exit>)> {
+    pub(crate) fn survives(&mut self, former: u32, now: Instant) -> Option<(u32, Option<Exit>)> {
         let standby = self.standby.take()?;
         let exit = self.bereft.take().map(|(exit, _)| exit);
-        self.former.extend(exit.is_none().then_some(former));
+        self.former.extend(exit.is_none().then_some((former, now + PATIENCE)));
         self.is_unseen = true;
         Some((standby, exit))
     }
@@ -83,12 +83,17 @@ impl Guard {
 
     /// A process has ended. Returns whether it was one before this, which was known to be dead.
     pub(crate) fn former_ended(&mut self, pid: u32) -> bool {
-        self.former.extract_if(.., |former| *former == pid).count() > 0
+        self.former.extract_if(.., |(former, _)| *former == pid).count() > 0
     }
 
     /// How the worker has died that is not served on for: the standby has ended the queue, unless it `has_queue`, or has said nothing for
-    /// too long. In that case it could still say so.
+    /// too long. In that case it could still say so. Or it has said so, and who it serves on for lives.
     pub(crate) fn take_lost(&mut self, has_queue: bool, now: Instant) -> Option<(Exit, Option<u32>)> {
+        if let Some((former, _)) = self.former.iter().find(|(_, until)| now >= *until) {
+            let reason = format!("its standby says that it serves on, and pid {former} has not ended");
+            *self = Self { has_been: true, ..Self::default() };
+            return Some((Exit::QueueEnded(reason), None));
+        }
         let is_left = !has_queue || self.standby.is_none();
         let (exit, _) = self.bereft.take_if(|(_, until)| is_left || now >= *until)?;
         Some((exit, self.standby.filter(|_| has_queue)))

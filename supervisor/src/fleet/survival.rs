@@ -24,7 +24,7 @@ pub(crate) struct Lost {
 ///
 /// # Errors
 /// If it has none, or one that says too much.
-pub(super) fn hear(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Result<Heard, Breach> {
+pub(super) fn hear(roster: &mut Roster, id: WorkerId, said: FromWorker, now: Instant) -> Result<Heard, Breach> {
     let worker = roster.get_mut(id).expect("it was just heard");
     // Which connections a worker has, and can be said to have in another process, is known of those alone.
     if !worker.gives_back() {
@@ -40,7 +40,7 @@ pub(super) fn hear(roster: &mut Roster, id: WorkerId, said: FromWorker) -> Resul
         // Whoever says that it has a connection serves it, whatever else is wrong: it is needed here no more.
         FromWorker::Has(_) if heard != Heard::Noted => Ok(heard),
         _ if !has_standby => Err(Breach::NoStandby(said)),
-        FromWorker::Survived => Ok(Heard::Survived(survive(roster, id))),
+        FromWorker::Survived => Ok(Heard::Survived(survive(roster, id, now))),
         _ => Ok(heard),
     }
 }
@@ -59,10 +59,10 @@ pub(super) fn hear_last(roster: &mut Roster, id: WorkerId, said: FromWorker) -> 
 }
 
 /// A standby serves on, and has said what it has of what was under way. Returns what is not to be expected back any more.
-fn survive(roster: &mut Roster, id: WorkerId) -> BTreeSet<ConnectionId> {
+fn survive(roster: &mut Roster, id: WorkerId, now: Instant) -> BTreeSet<ConnectionId> {
     let worker = roster.get_mut(id).expect("it was just heard");
     let former = worker.pid;
-    let (standby, exit) = worker.guard.survives(former).expect("it was just looked for");
+    let (standby, exit) = worker.guard.survives(former, now).expect("it was just looked for");
     worker.pid = standby;
     // What was asked before is not answered.
     worker.owes = Owes::default();

@@ -122,6 +122,25 @@ fn a_worker_is_lost_when_its_standby_leaves_or_says_nothing() {
 }
 
 #[test]
+fn a_worker_is_lost_whose_standby_says_that_it_serves_on_while_the_process_before_it_lives() {
+    let now = Instant::now();
+    let mut fleet = guarded(now);
+    say(&mut fleet, FromWorker::Survived, now);
+    // Again, for another one that is nobody's.
+    let later = now + PATIENCE / 2;
+    say(&mut fleet, FromWorker::Standby(72), later);
+    say(&mut fleet, FromWorker::Survived, later);
+    assert!(fleet.awaits_survivors());
+    assert_eq!(fleet.take_lost(|_| true, now + PATIENCE - Duration::from_millis(1)), []);
+    let due = fleet.deadline().expect("it is not waited for ever");
+    assert_eq!((due, fleet.overdue(due)), (now + PATIENCE, vec![WORKER]));
+    let reason = "its standby says that it serves on, and pid 70 has not ended".to_owned();
+    let lost = fleet.take_lost(|_| true, due);
+    assert_eq!(lost, [Lost { worker: WORKER, exit: Exit::QueueEnded(reason), standby: None }]);
+    assert!(!fleet.awaits_survivors() && fleet.take_survivors().is_empty() && fleet.was_guarded(WORKER));
+}
+
+#[test]
 fn who_has_no_standby_any_more_is_not_waited_for() {
     let now = Instant::now();
     let mut fleet = guarded(now);
