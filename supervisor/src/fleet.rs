@@ -155,6 +155,12 @@ impl Fleet {
         Ok(Heard::Noted)
     }
 
+    /// What a worker names as its standby is none of its own processes.
+    pub(crate) fn has_no_standby(&mut self, id: WorkerId, standby: u32) {
+        let pid = self.pid(id).unwrap_or_default();
+        self.roster.report(Report::NoStandby { pid, standby });
+    }
+
     fn hear_of_standby(&mut self, id: WorkerId, said: FromWorker, now: Instant) -> Result<Heard, Breach> {
         let heard = survival::hear(&mut self.roster, id, said, now)?;
         if said == FromWorker::Survived {

@@ -23,12 +23,15 @@ pub(crate) enum Kind {
     Left,
     /// A worker that has gone on purpose, and is replaced: it may do so after each request.
     Retired,
+    /// A worker that has a standby, or says so.
+    Standby,
     /// What workers leave behind.
     Remains,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Request, Self::Generation, Self::Ready, Self::Left, Self::Retired, Self::Remains];
+    const ALL: [Self; 7] =
+        [Self::Request, Self::Generation, Self::Ready, Self::Left, Self::Retired, Self::Standby, Self::Remains];
 
     /// Of what kind a line of the fleet is, if it is one that others can cause.
     pub(crate) fn of(report: &Report) -> Option<Self> {
@@ -36,6 +39,7 @@ impl Kind {
             Report::Ready { .. } => Some(Self::Ready),
             Report::Left { .. } => Some(Self::Left),
             Report::Retired { .. } => Some(Self::Retired),
+            Report::Survived { .. } | Report::NoStandby { .. } => Some(Self::Standby),
             Report::Begins { .. }
             | Report::BeginsAgain { .. }
             | Report::BeginsLater { .. }
@@ -53,6 +57,7 @@ impl Kind {
             Self::Ready => "workers that are ready",
             Self::Left => "workers that have finished",
             Self::Retired => "workers that exited on purpose",
+            Self::Standby => "standbys of workers",
             Self::Remains => "what workers leave behind",
         }
     }
@@ -67,7 +72,7 @@ impl Limited {
     pub(crate) fn with_workers(workers: usize) -> Self {
         let of_workers = GENERATIONS_PER_SECOND * LINES_PER_SECOND.max(workers as u64);
         Self(Kind::ALL.map(|kind| match kind {
-            Kind::Ready | Kind::Left => Limit::of(of_workers),
+            Kind::Ready | Kind::Left | Kind::Standby => Limit::of(of_workers),
             _ => Limit::default(),
         }))
     }
@@ -94,6 +99,7 @@ mod tests {
     use reactord_process::limited::SECOND;
 
     use super::*;
+    use crate::fleet::Exit;
 
     #[test]
     fn each_worker_of_a_generation_has_its_line_and_of_the_others_some_have() {
@@ -104,5 +110,20 @@ mod tests {
         let left_out: Vec<_> = limited.left_out(now + SECOND).collect();
         assert_eq!(left_out, [(10, "workers that are ready"), (40, "workers that exited on purpose")]);
         assert_eq!(limited.due(), None);
+    }
+
+    #[test]
+    fn a_worker_that_names_one_standby_after_the_other_writes_no_more_lines_than_all_may() {
+        let (mut limited, now, pid) = (Limited::with_workers(1), Instant::now(), 70);
+        let reports = (1..=100).flat_map(|standby| {
+            let exit = Exit::Code(1);
+            [Report::NoStandby { pid, standby }, Report::Survived { pid, generation: 1, exit, standby }]
+        });
+        let mut admitted = 0;
+        for report in reports {
+            admitted += u64::from(Kind::of(&report).is_none_or(|kind| limited.admits(kind, now)));
+        }
+        assert_eq!(admitted, GENERATIONS_PER_SECOND * LINES_PER_SECOND);
+        assert_eq!(limited.left_out(now + SECOND).collect::<Vec<_>>(), [(200 - admitted, "standbys of workers")]);
     }
 }

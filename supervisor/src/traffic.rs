@@ -25,7 +25,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 use crate::children::is_in_another_group;
 use crate::config::{Config, Supply};
 use crate::connection::{ClientSocket, Connection, Connections, Parcel, WrongSocket};
-use crate::fleet::{self, Fleet, WorkerId};
+use crate::fleet::{self, Breach, Fleet, WorkerId};
 use crate::line::Line;
 use crate::link::{BUFFER_BYTES, Flushed, Heard, Link, LinkError};
 use crate::shortage::Shortage;
@@ -595,7 +595,7 @@ impl Traffic {
                 Some(Line::Queue(link)) => link.hear(&mut self.buffer, may_receive),
             };
             match heard {
-                Ok(Heard::Said(said)) => match fleet.hear(id, self.checked(id, said, fleet), now) {
+                Ok(Heard::Said(said)) => match hear_word(id, said, fleet, now) {
                     Ok(fleet::Heard::Survived(had)) => self.resume(id, had, fleet, now),
                     Ok(heard) => self.change_hands(id, heard, fleet),
                     Err(breach) => return self.end_queue(id, &breach, fleet, now),
@@ -619,19 +619,6 @@ impl Traffic {
             }
         }
         self.unheard.push(id);
-    }
-
-    /// What a worker says, where it is not to be believed without a look: its standby is one of its own processes, or is none.
-    fn checked(&self, id: WorkerId, said: FromWorker, fleet: &Fleet) -> FromWorker {
-        match said {
-            FromWorker::Standby(pid)
-                if pid != 0 && fleet.group(id).is_some_and(|group| is_in_another_group(pid, group)) =>
-            {
-                info!("Pid {pid} is no standby of {}: it is in another process group", Named(fleet, id));
-                FromWorker::Standby(0)
-            }
-            said => said,
-        }
     }
 
     /// Hears all that a worker has said by now, unless it goes on and on.
@@ -755,6 +742,18 @@ impl Traffic {
         if is_its_own && self.connections.take_back(connection, parcel).is_ok() {
             put_back(id, connection, fleet);
         }
+    }
+}
+
+/// A worker says something, which is not to be believed without a look: its standby is one of its own processes, or is none.
+fn hear_word(id: WorkerId, said: FromWorker, fleet: &mut Fleet, now: Instant) -> Result<fleet::Heard, Breach> {
+    let is_its_own = |pid| pid == 0 || !fleet.group(id).is_some_and(|group| is_in_another_group(pid, group));
+    match said {
+        FromWorker::Standby(pid) if !is_its_own(pid) => {
+            fleet.has_no_standby(id, pid);
+            fleet.hear(id, FromWorker::Standby(0), now)
+        }
+        said => fleet.hear(id, said, now),
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) enum Report {
     Died { pid: u32, generation: u64, exit: Exit, delay: Duration },
     Retired { pid: u32, generation: u64 },
     Survived { pid: u32, generation: u64, exit: Exit, standby: u32 },
+    NoStandby { pid: u32, standby: u32 },
     Late { pid: u32, generation: u64, ready_timeout: Duration },
     Unseen { pid: u32, generation: u64, ready_timeout: Duration },
     Left { pid: u32, generation: u64, exit: Exit, given: u64 },
@@ -83,6 +84,9 @@ impl fmt::Display for Report {
             }
             Self::Survived { pid, generation, exit, standby } => {
                 write!(f, "Worker pid {pid} of generation {generation} {exit}; its standby, pid {standby}, serves on")
+            }
+            Self::NoStandby { pid, standby } => {
+                write!(f, "Pid {standby} is no standby of worker pid {pid}: it is in another process group")
             }
             Self::Late { pid, generation, ready_timeout } => write!(
                 f,
