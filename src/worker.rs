@@ -221,8 +221,14 @@ impl Queue {
 
     /// Says that it goes on, and which it has of those that may not have been taken by the process before it.
     pub(crate) fn survive(&mut self, has: impl IntoIterator<Item = ConnectionId>) {
-        has.into_iter().for_each(|id| self.say(FromWorker::Has(id)));
+        // Also where nobody hears it: it is known by that what was not said.
+        self.unsent.extend(has.into_iter().map(FromWorker::Has));
         self.say(FromWorker::Survived);
+    }
+
+    /// Whether the socket has taken the word that this process has the connection. It is this process's then, whatever becomes of the queue.
+    pub(crate) fn has_claimed(&self, id: ConnectionId) -> bool {
+        !self.unsent.contains(&FromWorker::Has(id))
     }
 
     /// Whether the socket has taken all that was said.
@@ -647,7 +653,8 @@ impl Queue {
         self.end = End::Gone;
         self.credits = 0;
         self.heard.retain(|offered| offered.is_kept);
-        self.unsent.clear();
+        // It is never said any more, and so it is not so.
+        self.unsent.retain(|word| matches!(word, FromWorker::Has(_)));
         // The only error is ENOTCONN, and then it has ended already.
         let _ = shutdown(&self.socket, sides);
     }

@@ -157,12 +157,11 @@ impl Draw {
         if !std::mem::replace(is_said, true) {
             self.queue.survive(inherited.iter().map(|inherited| inherited.id));
         }
-        // If nobody hears it any more, somebody else may have them by now.
         if self.has_told_all()
             && let Some(Untold { inherited, .. }) = self.untold.take()
-            && !self.queue.is_gone()
         {
-            self.inherited = inherited.into();
+            // If nobody hears it any more, somebody else may have by now whom the supervisor was not told of.
+            self.inherited = inherited.into_iter().filter(|inherited| self.queue.has_claimed(inherited.id)).collect();
         }
     }
 
@@ -297,5 +296,41 @@ impl Draw {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use reactord_process::descriptors;
+    use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, recv, shutdown, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn whom_the_supervisor_was_told_of_is_let_in_though_it_ends_the_queue_before_it_is_told_of_all() {
+        let (supervisor, socket) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        while descriptors::send(&socket, b"want 1", &[]).is_ok() {}
+        // There is room for one word.
+        recv(&supervisor, &mut [0; 16], RecvFlags::empty()).unwrap();
+        let mut draw = Draw::from(Queue::followed(socket).unwrap());
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut clients = [(); 2].map(|()| std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let inherited = (1..=2).map(|number| Inherited {
+            id: ConnectionId::from_number(number).unwrap(),
+            socket: listener.accept().unwrap().0.into(),
+        });
+        draw.inherit(inherited.collect());
+        draw.announce();
+        assert!(draw.next_inherited().is_none(), "it has not been told of all");
+        shutdown(&supervisor, Shutdown::Both).unwrap();
+        let (_stream, peer) = draw.next_inherited().expect("it was told of one");
+        assert_eq!(peer, clients[0].local_addr().unwrap());
+        assert!(draw.next_inherited().is_none());
+        assert_eq!(clients[1].read(&mut [0]).unwrap(), 0, "somebody else may have it by now");
     }
 }

@@ -569,3 +569,22 @@ fn a_survivor_has_not_said_all_while_the_supervisor_does_not_listen() {
     queue.survive([]);
     assert!(!queue.has_said_all().unwrap() && queue.is_gone());
 }
+
+#[test]
+fn a_survivor_has_what_the_socket_has_taken_the_word_for_also_when_the_supervisor_ends_the_queue_then() {
+    let (supervisor, Queue { socket, .. }) = pair();
+    let mut queue = Queue::followed(socket).unwrap();
+    let stuffed = Supervisor::stop_listening(&queue);
+    // There is room for one more word.
+    supervisor.hear().unwrap();
+    queue.survive([id(7), id(8)]);
+    assert!(!queue.has_said_all().unwrap());
+    rustix::net::shutdown(&supervisor.0, Shutdown::Both).unwrap();
+    assert!(!queue.has_said_all().unwrap() && queue.is_gone());
+    assert_eq!([7, 8].map(|number| queue.has_claimed(id(number))), [true, false]);
+    supervisor.expect_stuffed(&[], stuffed - 1);
+    supervisor.expect(&["has 7", "(end)"]);
+
+    queue.survive([id(9)]);
+    assert!(!queue.has_claimed(id(9)), "nobody hears that");
+}
