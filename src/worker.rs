@@ -86,6 +86,9 @@ pub use connection::{Connection, Offered};
 pub use error::{InheritError, QueueError};
 use holdings::Holdings;
 
+/// When a connection is given back again for which too many descriptors were under way.
+const RETRY_MS: u16 = 10;
+
 /// This worker's end of the supervisor's queue.
 ///
 /// A queue that is dropped is one that this worker has left: what was offered to it and not acknowledged goes to
@@ -333,9 +336,19 @@ impl Queue {
             match self.try_give_back(id, &stream, state)? {
                 Back::Given => return Ok(true),
                 Back::Never => return Ok(false),
-                Back::Later => self.wait_for_room()?,
+                Back::Later => self.wait_to_give()?,
             }
         }
+    }
+
+    /// Waits until it is worth trying again. Where the socket has room, too many descriptors are under way, and no event tells when that
+    /// is over.
+    fn wait_to_give(&mut self) -> Result<(), QueueError> {
+        if !wait_until(&self.socket, PollFlags::POLLOUT, PollTimeout::ZERO)? {
+            return self.wait_for_room();
+        }
+        wait_until(&self.socket, PollFlags::POLLIN, RETRY_MS.into())?;
+        self.hear_on()
     }
 
     // ── Not waiting ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -522,7 +535,7 @@ impl Queue {
     /// it to do so, before it hears more itself.
     fn wait_for_room(&mut self) -> Result<(), QueueError> {
         let hears = if self.gives_back { PollFlags::POLLIN } else { PollFlags::empty() };
-        wait_until(&self.socket, PollFlags::POLLOUT | hears)?;
+        wait_until(&self.socket, PollFlags::POLLOUT | hears, PollTimeout::NONE)?;
         self.hear_on()
     }
 
@@ -574,7 +587,9 @@ impl Queue {
                     Err(error)
                 }
             },
-            Err(Errno::AGAIN) if wait == Wait::Yes => wait_until(&self.socket, PollFlags::POLLIN).map(|()| true),
+            Err(Errno::AGAIN) if wait == Wait::Yes => {
+                wait_until(&self.socket, PollFlags::POLLIN, PollTimeout::NONE).map(|_| true)
+            }
             Err(Errno::AGAIN) => Ok(false),
             // There may be more to read. Nothing of it could be acknowledged, but what was refused is this worker's.
             Err(errno) => self.leave(errno).map(|()| self.gives_back),
@@ -660,10 +675,11 @@ impl Queue {
     }
 }
 
-/// Waits until the socket is ready for one of these.
-fn wait_until(socket: &OwnedFd, events: PollFlags) -> Result<(), QueueError> {
-    match poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::NONE) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+/// Waits until the socket is ready for one of these. Returns whether it is, as far as that is known.
+fn wait_until(socket: &OwnedFd, events: PollFlags, timeout: PollTimeout) -> Result<bool, QueueError> {
+    match poll(&mut [PollFd::new(socket.as_fd(), events)], timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
         Err(errno) => Err(QueueError::Io(errno.into())),
     }
 }

@@ -588,3 +588,16 @@ fn a_survivor_has_what_the_socket_has_taken_the_word_for_also_when_the_superviso
     queue.survive([id(9)]);
     assert!(!queue.has_claimed(id(9)), "nobody hears that");
 }
+
+#[test]
+fn a_worker_that_gives_back_tries_again_a_moment_later_where_the_socket_has_room() {
+    let (supervisor, queue) = pair();
+    let mut queue = queue.giving_back();
+    let began = std::time::Instant::now();
+    queue.wait_to_give().unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(RETRY_MS.into()));
+    // It is not kept from what it hears meanwhile.
+    supervisor.say("finish");
+    queue.wait_to_give().unwrap();
+    assert!(queue.has_ended());
+}
