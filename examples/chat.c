@@ -62,7 +62,7 @@ int main(void)
         for (int at = 0; at < count; at++)
             polled[at] = (struct pollfd){ clients[at].connection.fd, POLLIN, 0 };
         polled[count] = (struct pollfd){ reactord_worker_fd(worker), reactord_worker_events(worker), 0 };
-        poll(polled, (nfds_t)count + 1, -1);
+        poll(polled, (nfds_t)count + 1, reactord_worker_owes(worker) > 0 ? 10 : -1);
         for (int at = count; at-- > 0;) {
             struct client *client = &clients[at];
             if (polled[at].revents != 0 && !read_from(client))

@@ -137,9 +137,10 @@ short reactord_worker_events(const reactord_worker *worker);
 unsigned long reactord_worker_owes(const reactord_worker *worker);
 
 /* Gives a connection back with its state. It does not wait. Returns 0: it is the supervisor's, and its descriptor is closed; or
- * -1 with errno, and it stays the worker's: EAGAIN (not now; try again when the queue's descriptor is writable), EMSGSIZE (the
- * state has more than REACTORD_WORKER_STATE_MAX bytes), EPERM (it was kept before, or the worker does not give back), EPIPE (the
- * supervisor is gone: finish it), or what sendmsg(2) may fail with. */
+ * -1 with errno, and it stays the worker's: EAGAIN (not now; try again when the queue's descriptor is writable, and 10 ms later in
+ * any case: that too many descriptors are under way passes without an event), EMSGSIZE (the state has more than
+ * REACTORD_WORKER_STATE_MAX bytes), EPERM (it was kept before, or the worker does not give back), EPIPE (the supervisor is gone:
+ * finish it), or what sendmsg(2) may fail with. */
 int reactord_worker_back(reactord_worker *worker, reactord_connection *connection, const void *state, size_t state_bytes);
 
 /* Whether a worker that gives back and has no connection left may exit: 1 if it is to finish and none that it gave back was
@@ -196,6 +197,7 @@ struct reactord_worker {
     unsigned long credits; /* So many connections were asked for and have not come. */
     unsigned long owned;   /* So many it has that it may give back. */
     unsigned long owed;    /* So many of them the supervisor wants back. */
+    int crowded;           /* None could be given back last though the socket had room. */
     int read_out;          /* Nothing more can come. */
     char *content;         /* What was received last. */
     int offers;            /* `offered` waits for its acknowledgement. */
@@ -622,7 +624,9 @@ int reactord_worker_try_accept(reactord_worker *worker, reactord_connection *con
 
 short reactord_worker_events(const reactord_worker *worker)
 {
-    int says = worker->offers || worker->undone_count > 0 || worker->unasked > 0 || reactord_worker_owes(worker) > 0;
+    /* That the socket has room tells nothing to whoever could give nothing back when it had. */
+    int gives = reactord_worker_owes(worker) > 0 && !worker->crowded;
+    int says = worker->offers || worker->undone_count > 0 || worker->unasked > 0 || gives;
     return says && !worker->ended ? POLLIN | POLLOUT : POLLIN;
 }
 
@@ -678,11 +682,12 @@ int reactord_worker_back(reactord_worker *worker, reactord_connection *connectio
         if (errno == EPIPE || errno == ECONNRESET)
             return reactord_worker_fail(worker, EPIPE);
         /* So many descriptors of this user are under way: that passes, as a full socket does. */
-        if (errno == ETOOMANYREFS)
+        if ((worker->crowded = errno == ETOOMANYREFS))
             errno = EAGAIN;
         if (errno != EINTR)
             return -1;
     }
+    worker->crowded = 0;
     close(connection->fd);
     connection->fd = -1;
     worker->owed -= worker->owed > 0;

@@ -362,6 +362,38 @@ fn the_c_library_gives_back_what_is_wanted_and_says_what_cannot_be_given() {
 }
 
 #[test]
+fn the_c_library_does_not_wait_for_room_where_too_many_descriptors_are_under_way() {
+    let functions = [
+        "gives_back",
+        "accept",
+        "acknowledge",
+        "accept",
+        "gives",
+        "crowd",
+        "back",
+        "gives",
+        "crowd",
+        "back",
+        "may_exit",
+    ];
+    let Some((mut supervisor, worker)) = calling(&Place::new(), &functions) else {
+        return;
+    };
+    let (id, _client) = supervisor.offer();
+    for word in ["ready 2", "want 1", &format!("took {id}"), "want 1"] {
+        supervisor.expect(word);
+    }
+    supervisor.say("finish", &[]);
+    supervisor.expect(&format!("back {id}"));
+    assert_eq!(supervisor.expect_end(), []);
+    let (said, _) = worker.output(0);
+    assert!(
+        said.ends_with("gives 1 OK\nback -1 EAGAIN\ngives 0 OK\nback 0 OK\nmay_exit 1 OK\ndescriptors 0"),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_c_library_has_the_state_of_what_it_gets_and_keeps_what_is_refused() {
     let functions = ["gives_back", "accept", "acknowledge", "back", "accept", "acknowledge", "back", "done", "accept"];
     let Some((mut supervisor, worker)) = calling(&Place::new(), &functions) else {

@@ -1,11 +1,25 @@
 /* Calls the functions that its arguments name, in order, and prints for each what it returned, errno, and at the end how many
  * descriptors are open that were not open at the start. */
+/* What it sends by sendmsg(2) is sent by this. */
+#define sendmsg send_message
 #define REACTORD_WORKER_IMPLEMENTATION
 #include "reactord_worker.h"
+#undef sendmsg
 
 #include <dirent.h>
 #include <poll.h>
 #include <sys/resource.h>
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags);
+
+/* Whether too many descriptors of this user are under way. */
+static int crowded;
+
+ssize_t send_message(int fd, const struct msghdr *message, int flags)
+{
+    errno = ETOOMANYREFS;
+    return crowded ? -1 : sendmsg(fd, message, flags);
+}
 
 static const char *name(int error)
 {
@@ -56,6 +70,9 @@ int main(int argc, char **argv)
             struct rlimit limit = { 4, 4 };
             setrlimit(RLIMIT_NOFILE, &limit);
             continue;
+        } else if (strcmp(argv[at], "crowd") == 0) {
+            crowded = !crowded;
+            continue;
         } else if (strcmp(argv[at], "full") == 0) {
             /* Lets nothing more be sent for now. */
             fcntl(reactord_worker_fd(worker), F_SETFL, O_NONBLOCK);
@@ -79,6 +96,9 @@ int main(int argc, char **argv)
             result = reactord_worker_gives_back(worker);
         } else if (strcmp(argv[at], "owes") == 0) {
             result = (int)reactord_worker_owes(worker);
+        } else if (strcmp(argv[at], "gives") == 0) {
+            /* Whether it is worth waiting for that the socket has room. */
+            result = (reactord_worker_events(worker) & POLLOUT) != 0;
         } else if (strcmp(argv[at], "back") == 0) {
             result = reactord_worker_back(worker, last, "half", 4);
         } else if (strcmp(argv[at], "back_too_much") == 0) {
