@@ -112,8 +112,13 @@ func adopt(descriptor int) (net.Conn, error) {
 
 // Says something, and waits until the socket takes it. Whoever hears must not: the supervisor may wait for being heard.
 func (w *worker) say(packet string, descriptors ...int) bool {
-	_, _, err := w.queue.WriteMsgUnix([]byte(packet), syscall.UnixRights(descriptors...), nil)
-	return err == nil
+	for {
+		_, _, err := w.queue.WriteMsgUnix([]byte(packet), syscall.UnixRights(descriptors...), nil)
+		if !errors.Is(err, syscall.ETOOMANYREFS) {
+			return err == nil
+		}
+		time.Sleep(10 * time.Millisecond) // So many descriptors of this user are under way: that passes, and nothing tells.
+	}
 }
 
 // Hears one packet.
