@@ -357,6 +357,25 @@ fn supervisor_in_the_background_executes_its_binary_anew_and_keeps_its_pid_file_
 }
 
 #[test]
+fn launching_command_is_told_that_the_supervisor_serves_before_another_binary_is_executed() {
+    let place = Place::new();
+    let mut command = launching_in(&place);
+    command.args(["-p", "0", "--", "sh", "-c", WAITING_WORKER, env!("CARGO_BIN_EXE_reactord")]);
+    let gate = Gate::new(&place);
+    let mut launching_command = command.spawn().expect("it can be started");
+    let gate = gate.wait_for_worker();
+    let supervisor = Detached { directory: place.directory(), pid: pid_in(&place.file("pid")) };
+    let changes = Changes::watch(&place);
+    supervisor.signal(Signal::SIGUSR2);
+    let postponed = "is executed when all workers serve, which the launching command waits for";
+    changes.wait_for("the line that it waits", || supervisor.log().contains(postponed));
+    drop(gate);
+    changes.wait_for("the line of the binary that goes on", || supervisor.log().contains("Resumed as pid "));
+    assert_eq!(launching_command.wait().expect("it is a child").code(), Some(0), "{}", supervisor.log());
+    supervisor.stop();
+}
+
+#[test]
 fn log_goes_on_in_a_new_file_when_the_old_one_was_moved() {
     let place = Place::new();
     let supervisor = Detached::launch_with(&place, &["-v"]);

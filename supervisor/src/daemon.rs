@@ -122,6 +122,7 @@ impl Daemon {
         let manager = manager.as_ref();
         let surroundings = Surroundings {
             build,
+            is_awaited: self.background && resumption.is_none(),
             serving: Some(Box::new(move || tell_that_it_serves(manager, launching_command.take()))),
             manager,
             kept: pid_file.iter().map(|pid_file| (PID_FILE, pid_file.as_fd())).collect(),

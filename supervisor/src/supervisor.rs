@@ -59,6 +59,8 @@ pub(crate) struct Surroundings<'p> {
     pub(crate) build: &'p str,
     /// Called once, when all workers serve for the first time.
     pub(crate) serving: Option<Box<dyn FnOnce() + 'p>>,
+    /// Somebody waits for that who could not be told by a binary which is executed in place of this one.
+    pub(crate) is_awaited: bool,
     /// Who wants to know from then on how it is.
     pub(crate) manager: Option<&'p ServiceManager>,
     /// Descriptors that a binary which is executed in place of this one [finds again](Resumption::take_kept).
@@ -669,7 +671,14 @@ impl<'p> Supervisor<'p> {
 
     /// Whether nothing is under way that would be torn apart.
     fn may_execute(&self) -> bool {
-        !self.fleet.is_moving() && !self.fleet.awaits_survivors() && !self.asked.is_waited_for()
+        !self.fleet.is_moving()
+            && !self.fleet.awaits_survivors()
+            && !self.launching_command_waits()
+            && !self.asked.is_waited_for()
+    }
+
+    fn launching_command_waits(&self) -> bool {
+        self.surroundings.is_awaited && self.surroundings.serving.is_some()
     }
 
     fn what_is_waited_for(&self) -> &'static str {
@@ -677,6 +686,8 @@ impl<'p> Supervisor<'p> {
             "no connections are being moved any more"
         } else if self.fleet.awaits_survivors() {
             "it is known whether the standby of a worker that has died serves on"
+        } else if self.launching_command_waits() {
+            "all workers serve, which the launching command waits for"
         } else {
             "whoever has asked for a generation has been answered"
         }
