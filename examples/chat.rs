@@ -20,7 +20,6 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, event::Event};
@@ -79,8 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     queue.want(NonZeroU32::new(900).expect("it is not 0"))?;
     while !clients.is_empty() || !queue.may_exit()? {
         // Where too many descriptors are under way, no event tells when one may go.
-        let patience = (queue.owed() > 0).then_some(Duration::from_millis(10));
-        poll.poll(&mut events, patience)?;
+        poll.poll(&mut events, (queue.owed() > 0).then_some(std::time::Duration::from_millis(10)))?;
         for token in events.iter().map(Event::token) {
             let lines = clients.get_mut(&token).map(Client::hear).unwrap_or_default();
             lines.iter().for_each(|line| clients.values_mut().for_each(|client| client.say(line)));
