@@ -256,11 +256,13 @@ impl<L: Lanes> Follower<L> {
             }
         }
         self.flush()?;
-        if self.marked.is_some() && self.register_some()? {
-            return Ok(());
-        }
-        if self.marked.is_some() && now >= self.sift_at {
-            self.sift(now)?;
+        if self.marked.is_some() {
+            if self.register_some()? {
+                return Ok(());
+            }
+            if now >= self.sift_at {
+                self.sift(now)?;
+            }
         }
         let patience = self.pulse.due().map_or(LOOKS_EVERY, |due| due.saturating_duration_since(now).min(LOOKS_EVERY));
         let signals = self.arriving.sources.signals.as_ref().map(StopSignals::as_fd);

@@ -17,20 +17,23 @@ const SIFTED_MORE: usize = 16;
 /// of them while nobody serves. Nothing is read from anybody: who has something to read becomes due.
 pub(crate) fn sift<L: Lanes>(poll: &mut Poll, lanes: &mut L) -> io::Result<()> {
     // Often enough to see every peer once, and some more. Clients may send faster than this looks at them.
-    let readable = take(poll, lanes.peers() / EVENTS_SIFTED + SIFTED_MORE)?;
-    readable.for_each(|handle| lanes.lane_mut(handle.lane()).table_mut().make_due(handle));
+    for handle in take(poll, lanes.peers() / EVENTS_SIFTED + SIFTED_MORE)? {
+        lanes.lane_mut(handle.lane()).table_mut().make_due(handle);
+    }
     Ok(())
 }
 
 /// The same for a standby, while the active reads on: who has something to read now has most likely been read from before this process
 /// serves, if ever it does, and stays in the epoll set. Where there are many, others have their turn the next time: the active is to be heard.
 pub(crate) fn sift_and_keep<L: Lanes>(poll: &mut Poll, lanes: &mut L) -> io::Result<()> {
-    let mut readable = take(poll, SIFTED_MORE)?;
-    readable.try_for_each(|handle| lanes.lane_mut(handle.lane()).table_mut().register_anew(handle))
+    for handle in take(poll, SIFTED_MORE)? {
+        lanes.lane_mut(handle.lane()).table_mut().register_anew(handle)?;
+    }
+    Ok(())
 }
 
 /// Takes all events, looking so often at most, and returns those peers who have something to read.
-fn take(poll: &mut Poll, looks_max: usize) -> io::Result<impl Iterator<Item = PeerHandle> + use<>> {
+fn take(poll: &mut Poll, looks_max: usize) -> io::Result<Vec<PeerHandle>> {
     let mut events = Events::with_capacity(EVENTS_SIFTED);
     let mut readable = Vec::new();
     for _ in 0..looks_max {
@@ -44,5 +47,5 @@ fn take(poll: &mut Poll, looks_max: usize) -> io::Result<impl Iterator<Item = Pe
         // Sources are all tended in the first turn in any case.
         readable.extend(events.iter().filter_map(|event| PeerHandle::from_token(event.token())));
     }
-    Ok(readable.into_iter())
+    Ok(readable)
 }
