@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
@@ -167,6 +167,16 @@ fn launching_in(place: &Place) -> Command {
     command
 }
 
+/// A command that waits for its supervisor in the background, whose worker starts when the gate is dropped.
+fn launch_waiting(place: &Place) -> (Child, File, Detached) {
+    let mut command = launching_in(place);
+    command.args(["-p", "0", "--", "sh", "-c", WAITING_WORKER, env!("CARGO_BIN_EXE_reactord")]);
+    let gate = Gate::new(place);
+    let launching_command = command.spawn().expect("it can be started");
+    let gate = gate.wait_for_worker();
+    (launching_command, gate, Detached { directory: place.directory(), pid: pid_in(&place.file("pid")) })
+}
+
 /// Everything that a command has said.
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
@@ -246,12 +256,7 @@ fn launching_command_names_what_it_cannot_use() {
 #[test]
 fn supervisor_whose_launching_command_has_gone_does_not_go_on() {
     let place = Place::new();
-    let mut command = launching_in(&place);
-    command.args(["-p", "0", "--", "sh", "-c", WAITING_WORKER, env!("CARGO_BIN_EXE_reactord")]);
-    let gate = Gate::new(&place);
-    let mut launching_command = command.spawn().expect("it can be started");
-    let gate = gate.wait_for_worker();
-    let supervisor = Detached { directory: place.directory(), pid: pid_in(&place.file("pid")) };
+    let (mut launching_command, gate, supervisor) = launch_waiting(&place);
     launching_command.kill().expect("it waits");
     launching_command.wait().expect("it is a child");
     drop(gate);
@@ -359,12 +364,7 @@ fn supervisor_in_the_background_executes_its_binary_anew_and_keeps_its_pid_file_
 #[test]
 fn launching_command_is_told_that_the_supervisor_serves_before_another_binary_is_executed() {
     let place = Place::new();
-    let mut command = launching_in(&place);
-    command.args(["-p", "0", "--", "sh", "-c", WAITING_WORKER, env!("CARGO_BIN_EXE_reactord")]);
-    let gate = Gate::new(&place);
-    let mut launching_command = command.spawn().expect("it can be started");
-    let gate = gate.wait_for_worker();
-    let supervisor = Detached { directory: place.directory(), pid: pid_in(&place.file("pid")) };
+    let (mut launching_command, gate, supervisor) = launch_waiting(&place);
     let changes = Changes::watch(&place);
     supervisor.signal(Signal::SIGUSR2);
     let postponed = "is executed when all workers serve, which the launching command waits for";
